@@ -1,1 +1,18 @@
-//! Galleria.
+//! Kubernetes and Istio YAML, read into typed resources with positions.
+//!
+//! The rule this crate keeps: *parse, don't validate*. A resource that reaches
+//! the rest of the host has been read completely, every value is of a checked
+//! type, and everything that was wrong, odd or ignored is a [`Diagnostic`] with
+//! file, line and column. All problems of all files are reported at once.
+//!
+//! What it does not do: no network, no clock, no environment, no I/O but
+//! reading the files it is given, and no decision about requests (that is
+//! `galleria-mesh`).
+
+mod diagnostic;
+mod position;
+
+pub mod model;
+
+pub use diagnostic::{Code, Diagnostic, Severity};
+pub use position::{Located, Position};

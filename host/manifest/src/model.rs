@@ -1,0 +1,12 @@
+//! The typed resources: what is left of a manifest once it has been read.
+//!
+//! Field names are Kubernetes' and Istio's. Defaults are already filled in;
+//! what a manifest may leave open and the mesh decides stays an `Option`.
+
+mod networking;
+mod object;
+mod workload;
+
+pub use networking::*;
+pub use object::*;
+pub use workload::*;

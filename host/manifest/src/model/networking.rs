@@ -1,0 +1,462 @@
+//! Traffic: Istio's Gateway, VirtualService, DestinationRule and ServiceEntry,
+//! and Kubernetes' Ingress.
+
+use std::time::Duration;
+
+use regex::Regex;
+
+use super::{Labels, PortReference};
+use crate::{Located, Position};
+
+#[derive(Debug, Clone)]
+pub struct Gateway {
+    /// Which gateway workload; the host is every gateway, so this only shows in `explain`.
+    pub selector: Labels,
+    pub servers: Vec<Server>,
+}
+
+#[derive(Debug, Clone)]
+pub struct Server {
+    pub at: Position,
+    pub name: Option<String>,
+    pub port: Located<u16>,
+    /// The port's name, for example `http`.
+    pub port_name: String,
+    pub protocol: Protocol,
+    /// `[namespace/]dnsName`, at least one.
+    pub hosts: Vec<Located<String>>,
+    pub tls: Option<ServerTls>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Protocol {
+    Http,
+    Http2,
+    Grpc,
+    Https,
+    Tcp,
+    Tls,
+    Mongo,
+}
+
+#[derive(Debug, Clone)]
+pub struct ServerTls {
+    pub at: Position,
+    pub https_redirect: bool,
+    pub mode: TlsMode,
+    pub credential_name: Option<Located<String>>,
+    pub server_certificate: Option<Located<String>>,
+    pub private_key: Option<Located<String>>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TlsMode {
+    Passthrough,
+    Simple,
+    Mutual,
+    AutoPassthrough,
+    IstioMutual,
+    OptionalMutual,
+}
+
+#[derive(Debug, Clone)]
+pub struct VirtualService {
+    /// At least one, unless this is a delegate.
+    pub hosts: Vec<Located<String>>,
+    /// `mesh` where absent; otherwise `[namespace/]name`.
+    pub gateways: Vec<Located<String>>,
+    /// `*` where absent.
+    pub export_to: Vec<Located<String>>,
+    pub http: Vec<HttpRoute>,
+}
+
+/// One rule of `spec.http`.
+#[derive(Debug, Clone)]
+pub struct HttpRoute {
+    pub at: Position,
+    pub name: Option<String>,
+    /// Any of these; empty matches everything.
+    pub matches: Vec<HttpMatch>,
+    pub route: Vec<RouteDestination>,
+    pub redirect: Option<Redirect>,
+    pub direct_response: Option<DirectResponse>,
+    pub delegate: Option<Delegate>,
+    pub rewrite: Option<Rewrite>,
+    /// None where absent or `0s`.
+    pub timeout: Option<Duration>,
+    pub retries: Option<Retries>,
+    pub fault: Option<Fault>,
+    /// `mirror` and `mirrors` together.
+    pub mirrors: Vec<Mirror>,
+    pub cors_policy: Option<CorsPolicy>,
+    pub headers: HeaderOperations,
+}
+
+/// Conditions that must all hold.
+#[derive(Debug, Clone)]
+pub struct HttpMatch {
+    pub at: Position,
+    pub name: Option<String>,
+    pub uri: Option<StringMatch>,
+    pub ignore_uri_case: bool,
+    pub scheme: Option<StringMatch>,
+    pub method: Option<StringMatch>,
+    pub authority: Option<StringMatch>,
+    /// Lower-case names.
+    pub headers: Vec<(String, StringMatch)>,
+    pub without_headers: Vec<(String, StringMatch)>,
+    pub query_params: Vec<(String, StringMatch)>,
+    pub port: Option<u16>,
+    pub source_labels: Labels,
+    pub source_namespace: Option<String>,
+    /// Replaces the VirtualService's list where not empty.
+    pub gateways: Vec<Located<String>>,
+}
+
+#[derive(Debug, Clone)]
+pub enum StringMatch {
+    Exact(String),
+    Prefix(String),
+    /// Compiled so that it matches the whole text; the pattern as written is
+    /// [`StringMatch::pattern`].
+    Regex { pattern: String, regex: Regex },
+    /// `{}`: any value, as long as there is one.
+    Present,
+}
+
+#[derive(Debug, Clone)]
+pub struct RouteDestination {
+    pub at: Position,
+    pub destination: Destination,
+    /// None where absent; a single destination gets everything.
+    pub weight: Option<Located<u32>>,
+    pub headers: HeaderOperations,
+}
+
+#[derive(Debug, Clone)]
+pub struct Destination {
+    pub host: Located<String>,
+    pub subset: Option<Located<String>>,
+    pub port: Option<Located<u16>>,
+}
+
+#[derive(Debug, Clone, Default)]
+pub struct HeaderOperations {
+    pub request: HeaderChanges,
+    pub response: HeaderChanges,
+}
+
+/// Applied in this order: set, add, remove. Names are lower-case and valid.
+#[derive(Debug, Clone, Default)]
+pub struct HeaderChanges {
+    pub set: Vec<(String, String)>,
+    pub add: Vec<(String, String)>,
+    pub remove: Vec<String>,
+}
+
+#[derive(Debug, Clone)]
+pub struct Rewrite {
+    pub at: Position,
+    pub uri: Option<String>,
+    pub uri_regex: Option<RegexRewrite>,
+    pub authority: Option<String>,
+}
+
+/// RE2 syntax; `rewrite` uses `\1` for groups.
+#[derive(Debug, Clone)]
+pub struct RegexRewrite {
+    pub regex: Regex,
+    pub rewrite: String,
+}
+
+#[derive(Debug, Clone)]
+pub struct Redirect {
+    pub at: Position,
+    pub uri: Option<String>,
+    pub authority: Option<String>,
+    pub scheme: Option<String>,
+    pub port: Option<RedirectPort>,
+    /// 301, 302, 303, 307 or 308; 301 where absent.
+    pub code: u16,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RedirectPort {
+    Number(u16),
+    FromProtocolDefault,
+    FromRequestPort,
+}
+
+#[derive(Debug, Clone)]
+pub struct DirectResponse {
+    pub at: Position,
+    pub status: u16,
+    /// At most 1 MiB.
+    pub body: Vec<u8>,
+}
+
+#[derive(Debug, Clone)]
+pub struct Delegate {
+    pub name: Located<String>,
+    /// The VirtualService's own namespace where absent.
+    pub namespace: Option<String>,
+}
+
+#[derive(Debug, Clone)]
+pub struct Retries {
+    /// Retries after the first try; 0 turns retries off.
+    pub attempts: u32,
+    pub per_try_timeout: Option<Duration>,
+    /// Envoy's retry conditions and status codes, as written; None for the default.
+    pub retry_on: Option<Vec<Located<String>>>,
+    /// Back-off base; 25 ms where absent.
+    pub backoff: Option<Duration>,
+}
+
+#[derive(Debug, Clone)]
+pub struct Fault {
+    pub delay: Option<FaultDelay>,
+    pub abort: Option<FaultAbort>,
+}
+
+#[derive(Debug, Clone)]
+pub struct FaultDelay {
+    pub fixed_delay: Duration,
+    pub percentage: Percent,
+}
+
+#[derive(Debug, Clone)]
+pub struct FaultAbort {
+    pub status: AbortStatus,
+    pub percentage: Percent,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AbortStatus {
+    Http(u16),
+    Grpc(u16),
+}
+
+/// 0.0 to 100.0.
+#[derive(Debug, Clone, Copy, PartialEq, PartialOrd)]
+pub struct Percent(pub f64);
+
+#[derive(Debug, Clone)]
+pub struct Mirror {
+    pub destination: Destination,
+    pub percentage: Percent,
+}
+
+#[derive(Debug, Clone)]
+pub struct CorsPolicy {
+    pub allow_origins: Vec<StringMatch>,
+    pub allow_methods: Vec<String>,
+    pub allow_headers: Vec<String>,
+    pub expose_headers: Vec<String>,
+    pub max_age: Option<Duration>,
+    pub allow_credentials: bool,
+}
+
+#[derive(Debug, Clone)]
+pub struct DestinationRule {
+    pub host: Located<String>,
+    pub traffic_policy: Option<TrafficPolicy>,
+    pub subsets: Vec<Subset>,
+    pub export_to: Vec<Located<String>>,
+}
+
+#[derive(Debug, Clone)]
+pub struct Subset {
+    pub at: Position,
+    pub name: Located<String>,
+    pub labels: Labels,
+    pub traffic_policy: Option<TrafficPolicy>,
+}
+
+#[derive(Debug, Clone, Default)]
+pub struct TrafficPolicy {
+    pub load_balancer: Option<LoadBalancer>,
+    pub connection_pool: Option<ConnectionPool>,
+    pub outlier_detection: Option<OutlierDetection>,
+    pub tls: Option<ClientTls>,
+    /// By port number; each replaces all destination-level blocks.
+    pub port_level_settings: Vec<(u16, TrafficPolicy)>,
+}
+
+#[derive(Debug, Clone)]
+pub struct LoadBalancer {
+    pub policy: LoadBalancerPolicy,
+    /// `warmup.duration`, or the older `warmupDurationSecs`.
+    pub warmup: Option<Duration>,
+}
+
+#[derive(Debug, Clone)]
+pub enum LoadBalancerPolicy {
+    RoundRobin,
+    LeastRequest,
+    Random,
+    Passthrough,
+    ConsistentHash { key: HashKey, minimum_ring_size: u32, maglev: bool },
+}
+
+#[derive(Debug, Clone)]
+pub enum HashKey {
+    Header(String),
+    /// `ttl` is None where the cookie is only read, zero for a session cookie.
+    Cookie { name: String, path: Option<String>, ttl: Option<Duration> },
+    SourceIp,
+    QueryParameter(String),
+}
+
+#[derive(Debug, Clone, Default)]
+pub struct ConnectionPool {
+    pub tcp_max_connections: Option<u32>,
+    pub connect_timeout: Option<Duration>,
+    pub http1_max_pending_requests: Option<u32>,
+    pub http2_max_requests: Option<u32>,
+    pub max_requests_per_connection: Option<u32>,
+    pub max_retries: Option<u32>,
+    pub idle_timeout: Option<Duration>,
+}
+
+#[derive(Debug, Clone)]
+pub struct OutlierDetection {
+    /// 5 where absent; None when turned off with 0 or by the old field.
+    pub consecutive_5xx: Option<u32>,
+    /// Off where absent; set by `consecutiveGatewayErrors` or the old `consecutiveErrors`.
+    pub consecutive_gateway_errors: Option<u32>,
+    /// 10 s where absent.
+    pub interval: Duration,
+    /// 30 s where absent.
+    pub base_ejection_time: Duration,
+    /// 10 where absent.
+    pub max_ejection_percent: u32,
+    /// 0 where absent.
+    pub min_health_percent: u32,
+}
+
+#[derive(Debug, Clone)]
+pub struct ClientTls {
+    pub at: Position,
+    pub mode: ClientTlsMode,
+    pub sni: Option<String>,
+    pub credential_name: Option<String>,
+    pub ca_certificates: Option<String>,
+    pub client_certificate: Option<String>,
+    pub private_key: Option<String>,
+    pub insecure_skip_verify: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ClientTlsMode {
+    Disable,
+    Simple,
+    Mutual,
+    IstioMutual,
+}
+
+#[derive(Debug, Clone)]
+pub struct ServiceEntry {
+    pub hosts: Vec<Located<String>>,
+    pub addresses: Vec<String>,
+    pub ports: Vec<ServiceEntryPort>,
+    /// MESH_EXTERNAL (the default) or MESH_INTERNAL.
+    pub mesh_internal: bool,
+    pub resolution: Resolution,
+    pub endpoints: Vec<WorkloadEntry>,
+    pub export_to: Vec<Located<String>>,
+}
+
+#[derive(Debug, Clone)]
+pub struct ServiceEntryPort {
+    pub number: u16,
+    pub name: String,
+    pub protocol: Protocol,
+    pub target_port: Option<u16>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Resolution {
+    None,
+    Static,
+    Dns,
+    DnsRoundRobin,
+    DynamicDns,
+}
+
+#[derive(Debug, Clone)]
+pub struct WorkloadEntry {
+    pub at: Position,
+    pub address: Located<String>,
+    /// By the entry's port name.
+    pub ports: Vec<(String, u16)>,
+    pub labels: Labels,
+    /// 1 where absent.
+    pub weight: u32,
+}
+
+#[derive(Debug, Clone)]
+pub struct Ingress {
+    pub ingress_class: Option<String>,
+    pub default_backend: Option<IngressBackend>,
+    pub rules: Vec<IngressRule>,
+    pub tls: Vec<IngressTls>,
+    /// `nginx.ingress.kubernetes.io/rewrite-target`.
+    pub rewrite_target: Option<String>,
+}
+
+#[derive(Debug, Clone)]
+pub struct IngressRule {
+    /// None means every host.
+    pub host: Option<Located<String>>,
+    pub paths: Vec<IngressPath>,
+}
+
+#[derive(Debug, Clone)]
+pub struct IngressPath {
+    pub at: Position,
+    /// As written; `/` where absent.
+    pub path: String,
+    pub path_type: PathType,
+    pub backend: IngressBackend,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PathType {
+    Exact,
+    Prefix,
+    /// Also where absent: a prefix by element; a trailing `/*` is dropped.
+    ImplementationSpecific,
+}
+
+#[derive(Debug, Clone)]
+pub struct IngressBackend {
+    pub service_name: Located<String>,
+    pub service_port: PortReference,
+}
+
+#[derive(Debug, Clone)]
+pub struct IngressTls {
+    pub hosts: Vec<String>,
+    pub secret_name: Option<Located<String>>,
+}
+
+impl StringMatch {
+    /// Whether `text` satisfies the condition.
+    pub fn matches(&self, text: &str) -> bool {
+        match self {
+            Self::Exact(exact) => text == exact,
+            Self::Prefix(prefix) => text.starts_with(prefix.as_str()),
+            Self::Regex { regex, .. } => regex.is_match(text),
+            Self::Present => true,
+        }
+    }
+
+    /// The pattern as the manifest has it, for messages.
+    pub fn pattern(&self) -> &str {
+        match self {
+            Self::Exact(text) | Self::Prefix(text) | Self::Regex { pattern: text, .. } => text,
+            Self::Present => "*",
+        }
+    }
+}

@@ -1,0 +1,71 @@
+//! What every Kubernetes object has: identity, labels, and one of the kinds.
+
+use std::collections::BTreeMap;
+
+use super::{
+    ConfigMap, Deployment, DestinationRule, Gateway, Ingress, Namespace, PersistentVolumeClaim,
+    Secret, Service, ServiceAccount, ServiceEntry, VirtualService,
+};
+use crate::{Located, Position};
+
+/// Labels or annotations.
+pub type Labels = BTreeMap<String, String>;
+
+/// One object as a file (or, later, the API) gave it.
+#[derive(Debug, Clone)]
+pub struct Object {
+    /// As written, for example `networking.istio.io/v1alpha3`.
+    pub api_version: String,
+    /// As written, for example `VirtualService`.
+    pub kind: String,
+    pub metadata: Metadata,
+    /// Where the document begins.
+    pub at: Position,
+    /// The whole document as JSON, as it was written: what `kubectl get -o yaml` shows.
+    /// Secret values are in here; never log it.
+    pub raw: serde_json::Value,
+    pub resource: Resource,
+}
+
+/// What names an object: two objects with equal keys are the same object, and
+/// the later one replaces the earlier. The version part of `apiVersion` is not in it.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ObjectKey {
+    /// The API group, empty for the core group; the old `extensions` group of
+    /// Deployment, ReplicaSet and Ingress is mapped to today's.
+    pub group: String,
+    pub kind: String,
+    /// Empty for cluster-scoped kinds.
+    pub namespace: String,
+    pub name: String,
+}
+
+#[derive(Debug, Clone)]
+pub struct Metadata {
+    pub name: Located<String>,
+    /// `default` where a namespaced object names none; empty for cluster-scoped kinds.
+    pub namespace: String,
+    pub labels: Labels,
+    pub annotations: BTreeMap<String, Located<String>>,
+    /// RFC 3339, where the manifest has one.
+    pub creation_timestamp: Option<String>,
+}
+
+/// The kinds that the host enforces, and the rest.
+#[derive(Debug, Clone)]
+pub enum Resource {
+    Namespace(Namespace),
+    Deployment(Deployment),
+    Service(Service),
+    ConfigMap(ConfigMap),
+    Secret(Secret),
+    ServiceAccount(ServiceAccount),
+    PersistentVolumeClaim(PersistentVolumeClaim),
+    Gateway(Gateway),
+    VirtualService(VirtualService),
+    DestinationRule(DestinationRule),
+    ServiceEntry(ServiceEntry),
+    Ingress(Ingress),
+    /// Accepted and not acted on: the cluster's business, or not known here.
+    LeftToCluster,
+}

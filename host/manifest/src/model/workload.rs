@@ -1,0 +1,324 @@
+//! Workloads and what they need: Deployment with its pod template, Service,
+//! ConfigMap, Secret, ServiceAccount, Namespace.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::time::Duration;
+
+use super::Labels;
+use crate::{Located, Position};
+
+#[derive(Debug, Clone, Default)]
+pub struct Namespace {}
+
+#[derive(Debug, Clone, Default)]
+pub struct ServiceAccount {}
+
+/// A claim on storage; on this host a folder below the data folder.
+#[derive(Debug, Clone, Default)]
+pub struct PersistentVolumeClaim {
+    /// `spec.resources.requests.storage` in bytes.
+    pub storage: Option<u64>,
+}
+
+#[derive(Debug, Clone)]
+pub struct Deployment {
+    /// `spec.replicas`, 1 where absent.
+    pub replicas: Located<u32>,
+    pub selector: LabelSelector,
+    pub template: PodTemplate,
+    pub strategy: Strategy,
+    pub min_ready: Duration,
+    /// `spec.progressDeadlineSeconds`, 600 s where absent.
+    pub progress_deadline: Duration,
+    /// `spec.revisionHistoryLimit`, 10 where absent.
+    pub revision_history_limit: u32,
+    pub paused: bool,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Strategy {
+    Recreate,
+    /// Counts or percentages of the replicas; 25 % each where absent.
+    RollingUpdate { max_surge: IntOrPercent, max_unavailable: IntOrPercent },
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum IntOrPercent {
+    Int(u32),
+    /// 0 to 100.
+    Percent(u32),
+}
+
+/// `matchLabels` and `matchExpressions`, all of which must hold. An empty
+/// selector matches everything.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct LabelSelector {
+    pub match_labels: Labels,
+    pub match_expressions: Vec<LabelRequirement>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum LabelRequirement {
+    In(String, Vec<String>),
+    NotIn(String, Vec<String>),
+    Exists(String),
+    DoesNotExist(String),
+}
+
+#[derive(Debug, Clone)]
+pub struct PodTemplate {
+    pub labels: Labels,
+    pub annotations: BTreeMap<String, Located<String>>,
+    pub spec: PodSpec,
+}
+
+#[derive(Debug, Clone)]
+pub struct PodSpec {
+    pub at: Position,
+    /// `default` where absent.
+    pub service_account_name: Located<String>,
+    /// At least one. The host runs one component per pod; more is an error.
+    pub containers: Vec<Container>,
+    pub volumes: Vec<Volume>,
+    /// `terminationGracePeriodSeconds`, 30 s where absent.
+    pub termination_grace_period: Duration,
+    pub restart_policy: RestartPolicy,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RestartPolicy {
+    Always,
+    OnFailure,
+    Never,
+}
+
+#[derive(Debug, Clone)]
+pub struct Container {
+    pub at: Position,
+    pub name: Located<String>,
+    pub image: Located<String>,
+    /// Command-line arguments: `command` followed by `args`.
+    pub arguments: Vec<String>,
+    pub ports: Vec<ContainerPort>,
+    pub env: Vec<EnvVar>,
+    pub env_from: Vec<EnvFrom>,
+    pub volume_mounts: Vec<VolumeMount>,
+    pub resources: ResourceRequirements,
+    pub startup_probe: Option<Probe>,
+    pub liveness_probe: Option<Probe>,
+    pub readiness_probe: Option<Probe>,
+    /// `lifecycle.preStop.httpGet`.
+    pub pre_stop: Option<HttpGet>,
+}
+
+#[derive(Debug, Clone)]
+pub struct ContainerPort {
+    pub name: Option<String>,
+    pub container_port: u16,
+}
+
+#[derive(Debug, Clone)]
+pub struct EnvVar {
+    pub name: Located<String>,
+    pub value: EnvValue,
+}
+
+#[derive(Debug, Clone)]
+pub enum EnvValue {
+    /// `value`, before `$(VAR)` expansion.
+    Literal(String),
+    ConfigMapKey { name: Located<String>, key: Located<String>, optional: bool },
+    SecretKey { name: Located<String>, key: Located<String>, optional: bool },
+    /// `fieldRef.fieldPath`, for example `metadata.name` or `metadata.labels['version']`.
+    Field(Located<String>),
+    /// `resourceFieldRef`.
+    ResourceField { resource: Located<String>, divisor: Option<Quantity> },
+}
+
+#[derive(Debug, Clone)]
+pub struct EnvFrom {
+    pub prefix: String,
+    pub source: EnvSource,
+    pub optional: bool,
+}
+
+#[derive(Debug, Clone)]
+pub enum EnvSource {
+    ConfigMap(Located<String>),
+    Secret(Located<String>),
+}
+
+#[derive(Debug, Clone)]
+pub struct Volume {
+    pub name: Located<String>,
+    pub source: VolumeSource,
+}
+
+#[derive(Debug, Clone)]
+pub enum VolumeSource {
+    PersistentVolumeClaim { claim_name: Located<String>, read_only: bool },
+    EmptyDir { size_limit: Option<u64> },
+    ConfigMap(KeyVolume),
+    Secret(KeyVolume),
+    HostPath(Located<String>),
+    /// A kind of volume that is not served here; its name, for the message.
+    Other(String),
+}
+
+/// The keys of a ConfigMap or Secret as files.
+#[derive(Debug, Clone)]
+pub struct KeyVolume {
+    pub name: Located<String>,
+    /// Key and relative path; empty means every key under its own name.
+    pub items: Vec<(Located<String>, String)>,
+    pub optional: bool,
+    /// File mode bits, `0o644` where absent.
+    pub default_mode: u32,
+}
+
+#[derive(Debug, Clone)]
+pub struct VolumeMount {
+    pub name: Located<String>,
+    /// Absolute.
+    pub mount_path: Located<String>,
+    pub sub_path: Option<String>,
+    pub read_only: bool,
+}
+
+#[derive(Debug, Clone, Default)]
+pub struct ResourceRequirements {
+    pub requests: ResourceList,
+    pub limits: ResourceList,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ResourceList {
+    /// Thousandths of a core.
+    pub cpu_millis: Option<u64>,
+    /// Bytes.
+    pub memory: Option<u64>,
+    /// Bytes.
+    pub ephemeral_storage: Option<u64>,
+}
+
+/// A Kubernetes quantity (`500m`, `64Mi`, `1e3`) in thousandths, rounded up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Quantity {
+    pub millis: i128,
+}
+
+#[derive(Debug, Clone)]
+pub struct Probe {
+    pub at: Position,
+    pub handler: ProbeHandler,
+    pub initial_delay: Duration,
+    /// 10 s where absent.
+    pub period: Duration,
+    /// 1 s where absent.
+    pub timeout: Duration,
+    /// 1 where absent.
+    pub success_threshold: u32,
+    /// 3 where absent.
+    pub failure_threshold: u32,
+}
+
+#[derive(Debug, Clone)]
+pub enum ProbeHandler {
+    HttpGet(HttpGet),
+    TcpSocket { port: PortReference },
+    Grpc { port: u16, service: Option<String> },
+}
+
+#[derive(Debug, Clone)]
+pub struct HttpGet {
+    pub path: String,
+    pub port: PortReference,
+    pub headers: Vec<(String, String)>,
+}
+
+/// A port by number or by name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum PortReference {
+    Number(u16),
+    Name(String),
+}
+
+#[derive(Debug, Clone)]
+pub struct Service {
+    pub kind: ServiceKind,
+    /// Empty selects nothing (endpoints come from elsewhere).
+    pub selector: Labels,
+    pub ports: Vec<ServicePort>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ServiceKind {
+    /// ClusterIP, NodePort and LoadBalancer, which mean the same here.
+    ClusterIp,
+    Headless,
+    ExternalName(String),
+}
+
+#[derive(Debug, Clone)]
+pub struct ServicePort {
+    pub at: Position,
+    pub name: Option<String>,
+    pub port: u16,
+    /// The same as `port` where absent.
+    pub target_port: PortReference,
+    pub app_protocol: Option<String>,
+}
+
+#[derive(Debug, Clone, Default)]
+pub struct ConfigMap {
+    pub data: BTreeMap<String, String>,
+    pub binary_data: BTreeMap<String, Vec<u8>>,
+}
+
+/// `data` decoded, with `stringData` laid over it.
+#[derive(Debug, Clone, Default)]
+pub struct Secret {
+    pub secret_type: String,
+    pub data: BTreeMap<String, SecretValue>,
+}
+
+/// A value that is never printed: `Debug` shows only its length.
+#[derive(Clone, PartialEq, Eq)]
+pub struct SecretValue(Vec<u8>);
+
+impl SecretValue {
+    pub fn new(bytes: Vec<u8>) -> Self {
+        Self(bytes)
+    }
+
+    /// The value itself. Whoever calls this answers for where it goes.
+    pub fn expose(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl fmt::Debug for SecretValue {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "<redacted, {} bytes>", self.0.len())
+    }
+}
+
+impl LabelSelector {
+    /// Whether `labels` satisfy every requirement.
+    pub fn matches(&self, labels: &Labels) -> bool {
+        self.match_labels.iter().all(|(key, value)| labels.get(key) == Some(value))
+            && self.match_expressions.iter().all(|requirement| requirement.matches(labels))
+    }
+}
+
+impl LabelRequirement {
+    fn matches(&self, labels: &Labels) -> bool {
+        match self {
+            Self::In(key, values) => labels.get(key).is_some_and(|value| values.contains(value)),
+            Self::NotIn(key, values) => !labels.get(key).is_some_and(|value| values.contains(value)),
+            Self::Exists(key) => labels.contains_key(key),
+            Self::DoesNotExist(key) => !labels.contains_key(key),
+        }
+    }
+}
