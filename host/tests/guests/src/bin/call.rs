@@ -1,0 +1,38 @@
+//! `?url=URL` performs a GET of that URL and answers with its body and
+//! trailers, and its status in `x-upstream-status`.
+//!
+//! `&header=NAME:VALUE`, any number of times, adds request headers. When the
+//! request fails, the answer is 502 with the error code as text; 400 when the
+//! URL is none.
+
+use galleria_test_guests::{Answer, Call, get, guest, url};
+
+guest!(answer);
+
+fn answer(call: Call) {
+    let target = match url(&call, "url") {
+        Ok(target) => target,
+        Err(problem) => return call.reply(400, &problem),
+    };
+    match get(&target, &headers(&call)) {
+        Ok(upstream) => pass_on(call, upstream),
+        Err(code) => call.reply(502, &format!("{code:?}\n")),
+    }
+}
+
+fn headers(call: &Call) -> Vec<(String, String)> {
+    let lines = call.parameters("header");
+    let pair = |line: &String| {
+        line.split_once(':')
+            .map(|(name, value)| (name.to_owned(), value.trim().to_owned()))
+    };
+    lines.iter().filter_map(pair).collect()
+}
+
+fn pass_on(call: Call, upstream: Answer) {
+    let status = upstream.status.to_string();
+    let mut body = call.begin(200, &[("x-upstream-status", &status)]);
+    if let Ok(trailers) = body.copy_from(upstream.body) {
+        body.finish(trailers);
+    }
+}

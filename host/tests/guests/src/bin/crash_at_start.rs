@@ -1,0 +1,17 @@
+//! Traps while it is being instantiated, before it can see any request.
+
+use galleria_test_guests::{Call, guest};
+
+guest!(answer);
+
+/// The component model calls a module's `_initialize` when it instantiates it.
+#[cfg(target_family = "wasm")]
+#[expect(unsafe_code, reason = "an export under a fixed name")]
+#[unsafe(export_name = "_initialize")]
+extern "C" fn initialize() {
+    core::arch::wasm32::unreachable();
+}
+
+fn answer(call: Call) {
+    call.reply(200, "unreachable\n");
+}

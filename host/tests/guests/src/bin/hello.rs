@@ -1,0 +1,10 @@
+//! Answers every request with 200 and `hello`. The benchmark's component too,
+//! so it does nothing else.
+
+use galleria_test_guests::{Call, guest};
+
+guest!(answer);
+
+fn answer(call: Call) {
+    call.reply(200, "hello\n");
+}

@@ -1,0 +1,36 @@
+//! A WASI 0.3 guest. `/` answers `hello`; `/sleep?ms=N` answers after N
+//! milliseconds without keeping the instance from other requests; `/count`
+//! answers with the number of requests this instance has served, itself
+//! included; `/trap` traps, and takes with it whatever else the instance was
+//! doing.
+
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+use galleria_test_guests::wasip3::clocks::monotonic_clock;
+use galleria_test_guests::wasip3::http::types::{ErrorCode, Request, Response};
+use galleria_test_guests::{guest_p3, p3};
+
+guest_p3!(answer);
+
+const NANOSECONDS_PER_MILLISECOND: u64 = 1_000_000;
+
+static SERVED: AtomicU64 = AtomicU64::new(0);
+
+async fn answer(request: Request) -> Result<Response, ErrorCode> {
+    let served = SERVED.fetch_add(1, Relaxed) + 1;
+    let text = match p3::path(&request).as_str() {
+        "/count" => format!("{served}\n"),
+        "/sleep" => sleep(&request).await,
+        "/trap" => std::process::abort(),
+        _ => "hello\n".to_owned(),
+    };
+    Ok(p3::text(200, text))
+}
+
+async fn sleep(request: &Request) -> String {
+    let milliseconds = p3::parameter(request, "ms")
+        .and_then(|ms| ms.parse().ok())
+        .unwrap_or(0_u64);
+    monotonic_clock::wait_for(milliseconds.saturating_mul(NANOSECONDS_PER_MILLISECOND)).await;
+    format!("after {milliseconds} ms\n")
+}

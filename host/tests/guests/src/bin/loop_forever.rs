@@ -1,0 +1,22 @@
+//! Never comes back from any path but `/ok`, and burns CPU all the while.
+
+use std::hint::black_box;
+
+use galleria_test_guests::{Call, guest};
+
+guest!(answer);
+
+fn answer(call: Call) {
+    let mut turns = 0_u64;
+    while call.path() != "/ok" {
+        spin(&mut turns);
+    }
+    call.reply(200, "ok\n");
+}
+
+/// A loop without a call to the host: only the engine itself can stop it.
+fn spin(turns: &mut u64) {
+    while black_box(*turns) != u64::MAX {
+        *turns = turns.wrapping_add(1);
+    }
+}

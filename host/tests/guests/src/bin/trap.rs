@@ -1,0 +1,14 @@
+//! Traps on every request except `/ok` and `/check/…`, which answer 200: alive
+//! to its probes, broken to its callers.
+
+use galleria_test_guests::{Call, guest};
+
+guest!(answer);
+
+fn answer(call: Call) {
+    let path = call.path();
+    if path == "/ok" || path.starts_with("/check/") {
+        return call.reply(200, "ok\n");
+    }
+    std::process::abort();
+}

@@ -1,0 +1,60 @@
+//! Requests that a guest makes.
+
+use http::Uri;
+use wasip2::http::outgoing_handler;
+use wasip2::http::types::{ErrorCode, Fields, IncomingBody, OutgoingBody, OutgoingRequest, Scheme};
+
+use crate::Call;
+
+/// What came back.
+#[derive(Debug)]
+pub struct Answer {
+    /// The status code.
+    pub status: u16,
+    /// The body, not yet read.
+    pub body: IncomingBody,
+}
+
+/// Reads the absolute URL in query parameter `name`.
+pub fn url(call: &Call, name: &str) -> Result<Uri, String> {
+    let text = call
+        .parameter(name)
+        .ok_or_else(|| format!("give the parameter `{name}`"))?;
+    text.parse().map_err(|error| format!("{text}: {error}"))
+}
+
+/// Performs a GET and waits for status and headers.
+pub fn get(url: &Uri, headers: &[(String, String)]) -> Result<Answer, ErrorCode> {
+    let fields = Fields::new();
+    for (name, value) in headers {
+        fields.append(name, value.as_bytes()).map_err(refused)?;
+    }
+    let scheme = match url.scheme_str() {
+        Some("https") => Scheme::Https,
+        _ => Scheme::Http,
+    };
+    let target = url.path_and_query().map_or("/", |target| target.as_str());
+    let request = OutgoingRequest::new(fields);
+    request
+        .set_scheme(Some(&scheme))
+        .and_then(|()| request.set_authority(url.authority().map(|name| name.as_str())))
+        .and_then(|()| request.set_path_with_query(Some(target)))
+        .map_err(|()| ErrorCode::HttpRequestUriInvalid)?;
+    let body = request.body().expect("a new request has its body");
+    let response = outgoing_handler::handle(request, None)?;
+    OutgoingBody::finish(body, None)?;
+    response.subscribe().block();
+    let response = response
+        .get()
+        .expect("a ready response is there")
+        .expect("the response is taken once")?;
+    let body = response.consume().expect("a new response has its body");
+    Ok(Answer {
+        status: response.status(),
+        body,
+    })
+}
+
+fn refused(error: wasip2::http::types::HeaderError) -> ErrorCode {
+    ErrorCode::InternalError(Some(format!("header refused: {error}")))
+}

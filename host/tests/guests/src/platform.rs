@@ -1,0 +1,17 @@
+//! Bindings of what the platform adds to `wasi:http`: `wasi:config/store` and
+//! `galleria:sql`.
+
+#![allow(
+    missing_docs,
+    clippy::all,
+    clippy::pedantic,
+    reason = "generated bindings"
+)]
+
+wit_bindgen::generate!({
+    path: "../../../wit",
+    world: "galleria:platform/additions",
+    generate_all,
+    // Named only so that the package parses; nothing of it is used.
+    features: ["clocks-timezone"],
+});
