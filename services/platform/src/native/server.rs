@@ -1,0 +1,31 @@
+//! Serving on a TCP port.
+
+use std::net::{Ipv4Addr, SocketAddr};
+
+use axum::Router;
+use tokio::net::TcpListener;
+
+/// Where the service listens when `PORT` is not set.
+const PORT_DEFAULT: u16 = 8080;
+
+/// Serves `router` until the process is interrupted.
+///
+/// # Errors
+/// When `PORT` is not a port, or cannot be listened on.
+pub fn run(router: Router) -> std::io::Result<()> {
+    let port = match crate::config("PORT") {
+        Some(text) => text.parse().map_err(|_| {
+            std::io::Error::other(format!("PORT: {text:?} is not a port number (0 to 65535)"))
+        })?,
+        None => PORT_DEFAULT,
+    };
+    tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(async {
+        let listener = TcpListener::bind(SocketAddr::from((Ipv4Addr::LOCALHOST, port))).await?;
+        crate::log(format_args!("listening on http://{}", listener.local_addr()?));
+        axum::serve(listener, router)
+            .with_graceful_shutdown(async {
+                let _ = tokio::signal::ctrl_c().await;
+            })
+            .await
+    })
+}
