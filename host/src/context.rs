@@ -1,0 +1,136 @@
+//! What travels with a request from hop to hop: trace, identity of the request,
+//! and how deep the chain of calls already is.
+//!
+//! The host knows which request an instance is serving, so none of this depends
+//! on the guest forwarding headers.
+
+use std::fmt;
+
+use http::{HeaderMap, HeaderValue};
+use rand::Rng;
+
+/// Calls that may be nested before a chain is taken for a loop. Real call
+/// graphs are rarely deeper than ten.
+pub const HOPS_MAX: u32 = 32;
+
+/// The context of one request at one hop.
+#[derive(Debug, Clone)]
+pub struct RequestContext {
+    pub trace: TraceContext,
+    /// `x-request-id`, the same at every hop.
+    pub request_id: HeaderValue,
+    /// 0 at the edge, one more with every call between services.
+    pub hops: u32,
+}
+
+/// W3C Trace Context (<https://www.w3.org/TR/trace-context/>).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TraceContext {
+    pub trace_id: u128,
+    /// The span that made the request which carries this context.
+    pub span_id: u64,
+    pub flags: u8,
+    /// `tracestate`, passed on as it came.
+    pub state: Option<HeaderValue>,
+}
+
+impl TraceContext {
+    /// A new trace with a random id, sampled.
+    pub fn begin() -> Self {
+        let mut rng = rand::rng();
+        Self {
+            trace_id: rng.random_range(1..=u128::MAX),
+            span_id: rng.random_range(1..=u64::MAX),
+            flags: 1,
+            state: None,
+        }
+    }
+
+    /// The same trace, as a new span below this one.
+    pub fn child(&self) -> Self {
+        Self { span_id: rand::rng().random_range(1..=u64::MAX), ..self.clone() }
+    }
+
+    /// Reads `traceparent` and `tracestate`; None where absent or malformed.
+    pub fn from_headers(headers: &HeaderMap) -> Option<Self> {
+        let parent = headers.get(TRACEPARENT)?.to_str().ok()?;
+        let mut parts = parent.split('-');
+        let (version, trace, span, flags) =
+            (parts.next()?, parts.next()?, parts.next()?, parts.next()?);
+        let known_length = version != "00" || parts.next().is_none();
+        let lengths = version.len() == 2 && trace.len() == 32 && span.len() == 16 && flags.len() == 2;
+        if !lengths || !known_length || version == "ff" || !is_lower_hex(parent) {
+            return None;
+        }
+        let trace_id = u128::from_str_radix(trace, 16).ok().filter(|id| *id != 0)?;
+        let span_id = u64::from_str_radix(span, 16).ok().filter(|id| *id != 0)?;
+        let flags = u8::from_str_radix(flags, 16).ok()?;
+        Some(Self { trace_id, span_id, flags, state: headers.get(TRACESTATE).cloned() })
+    }
+
+    /// Writes this context into `headers`, over what was there.
+    pub fn inject(&self, headers: &mut HeaderMap) {
+        if let Ok(value) = HeaderValue::from_str(&self.to_string()) {
+            headers.insert(TRACEPARENT, value);
+        }
+        match &self.state {
+            Some(state) => headers.insert(TRACESTATE, state.clone()),
+            None => headers.remove(TRACESTATE),
+        };
+    }
+}
+
+const TRACEPARENT: &str = "traceparent";
+const TRACESTATE: &str = "tracestate";
+
+fn is_lower_hex(text: &str) -> bool {
+    text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f' | b'-'))
+}
+
+impl fmt::Display for TraceContext {
+    /// The value of `traceparent`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "00-{:032x}-{:016x}-{:02x}", self.trace_id, self.span_id, self.flags)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(value: &str) -> Option<TraceContext> {
+        let mut headers = HeaderMap::new();
+        headers.insert(TRACEPARENT, value.parse().expect("a header value"));
+        TraceContext::from_headers(&headers)
+    }
+
+    #[test]
+    fn traceparent_is_read_and_written() {
+        let text = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+        assert_eq!(read(text).expect("valid").to_string(), text);
+    }
+
+    #[test]
+    fn malformed_traceparents_begin_a_new_trace() {
+        for bad in [
+            "",
+            "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7",
+            "00-00000000000000000000000000000000-00f067aa0ba902b7-01",
+            "00-4bf92f3577b34da6a3ce929d0e0e4736-0000000000000000-01",
+            "00-4BF92F3577B34DA6A3CE929D0E0E4736-00f067aa0ba902b7-01",
+            "ff-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
+            "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01-more",
+            "00-+bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
+        ] {
+            assert_eq!(read(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_child_keeps_the_trace_and_changes_the_span() {
+        let parent = TraceContext::begin();
+        let child = parent.child();
+        assert_eq!(child.trace_id, parent.trace_id);
+        assert_ne!(child.span_id, parent.span_id);
+    }
+}

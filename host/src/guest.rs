@@ -1,0 +1,183 @@
+//! Running guests: from a `.wasm` file to an answered request.
+//!
+//! A [`Component`] is compiled once (and cached on disk), a [`Guest`] is a
+//! component with the environment, mounts and limits of one pod, and an
+//! instance is one live store of it. The rule kept here: whatever a guest does
+//! (trap, loop, allocate, stall, leak) costs it its own instance and gives its
+//! caller a [`Failure`]; the host and its other guests go on.
+//!
+//! What it does not do: no routing, no probes, no restarts.
+
+mod body;
+mod cache;
+mod component;
+mod concurrent;
+mod deadline;
+mod engine;
+mod failure;
+mod instance;
+mod limits;
+mod linker;
+mod output;
+mod pool;
+mod sql;
+mod state;
+
+use std::sync::Arc;
+
+pub use cache::Cache;
+pub use component::{Component, ComponentError, Generation};
+pub use deadline::Deadline;
+pub use engine::{Engine, EngineError};
+pub use failure::Failure;
+pub use limits::PodMemory;
+pub use output::{GuestEvents, Stream};
+pub use pool::PoolStatus;
+pub use sql::{Databases, SqlAccess};
+pub use state::{Door, Outgoing};
+
+use crate::context::RequestContext;
+use crate::{Request, Response};
+use concurrent::ConcurrentGuest;
+use pool::Pool;
+
+/// How instances meet requests (`galleria.dev/isolation`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Isolation {
+    /// Every request gets a fresh instance: the default of WASI 0.2 guests.
+    Request,
+    /// Instances are kept and reused, one request at a time.
+    Instance,
+}
+
+/// Everything a pod's instances are made from.
+pub struct Blueprint {
+    pub component: Arc<Component>,
+    pub environment: Vec<(String, String)>,
+    pub arguments: Vec<String>,
+    pub mounts: Vec<Mount>,
+    /// None: WASI 0.3 guests are reused concurrently, WASI 0.2 guests get a
+    /// fresh instance per request.
+    pub isolation: Option<Isolation>,
+    /// Instances that may exist at once. Default 64: more than two cores can
+    /// use, and enough for instances that wait for other services.
+    pub instances_max: usize,
+    /// Requests that may wait for an instance. Default 256; over it: 503 UO.
+    pub queue_max: usize,
+    pub memory: Arc<PodMemory>,
+    pub limits: RequestLimits,
+    pub events: Arc<dyn GuestEvents>,
+    pub door: Arc<dyn Door>,
+    pub sql: Arc<Databases>,
+}
+
+/// A folder of the host that appears in the guest.
+#[derive(Debug, Clone)]
+pub struct Mount {
+    pub host_path: std::path::PathBuf,
+    /// Absolute, as the guest sees it.
+    pub guest_path: String,
+    pub read_only: bool,
+}
+
+/// How long a guest may take over one request.
+#[derive(Debug, Clone, Copy)]
+pub struct RequestLimits {
+    /// Until the response head is there.
+    pub response: std::time::Duration,
+    /// Between two pieces of the response body.
+    pub body_idle: std::time::Duration,
+}
+
+/// One pod's guest: answers requests until it is dropped.
+pub struct Guest {
+    serving: Serving,
+    blueprint: Arc<Blueprint>,
+}
+
+enum Serving {
+    /// One request at a time per instance.
+    Exclusive(Arc<Pool>),
+    /// Many requests at a time per instance (WASI 0.3).
+    Concurrent(ConcurrentGuest),
+}
+
+impl Guest {
+    pub fn new(blueprint: Blueprint) -> Self {
+        let blueprint = Arc::new(blueprint);
+        let generation = blueprint.component.generation();
+        let serving = match (generation, blueprint.isolation) {
+            (Generation::P3, isolation) => {
+                Serving::Concurrent(ConcurrentGuest::new(blueprint.clone(), isolation))
+            }
+            (Generation::P2, isolation) => Serving::Exclusive(Arc::new(Pool::new(
+                blueprint.clone(),
+                isolation.unwrap_or(Isolation::Request),
+            ))),
+        };
+        Self { serving, blueprint }
+    }
+
+    /// Makes one instance now, so that a component that cannot start is found
+    /// before traffic is, and the first request finds it warm.
+    ///
+    /// # Errors
+    /// The component's own start function failed, or its imports cannot be met.
+    pub async fn warm_up(&self) -> Result<(), Failure> {
+        match &self.serving {
+            Serving::Exclusive(pool) => pool.warm_up().await,
+            Serving::Concurrent(guest) => guest.warm_up().await,
+        }
+    }
+
+    /// Answers one request. The response's body streams from the guest as it
+    /// is read; dropping it abandons the guest's work.
+    ///
+    /// # Errors
+    /// The guest gave no response head; see [`Failure`].
+    pub async fn serve(
+        &self,
+        request: Request,
+        context: Arc<RequestContext>,
+    ) -> Result<Response, Failure> {
+        let served = match &self.serving {
+            Serving::Exclusive(pool) => pool::serve(pool, request, context).await,
+            Serving::Concurrent(guest) => guest.serve(request, context).await,
+        };
+        served.inspect_err(|failure| self.blueprint.events.failed(failure))
+    }
+
+    /// Like [`Guest::serve`], past the queue: a probe never waits behind traffic.
+    ///
+    /// # Errors
+    /// As [`Guest::serve`].
+    pub async fn serve_probe(
+        &self,
+        request: Request,
+        context: Arc<RequestContext>,
+    ) -> Result<Response, Failure> {
+        let served = match &self.serving {
+            Serving::Exclusive(pool) => pool::serve_probe(pool, request, context).await,
+            Serving::Concurrent(guest) => guest.serve(request, context).await,
+        };
+        served.inspect_err(|failure| self.blueprint.events.failed(failure))
+    }
+
+    /// Lets go of instances that nobody needed since the last call.
+    pub fn trim(&self) {
+        if let Serving::Exclusive(pool) = &self.serving {
+            pool.trim();
+        }
+    }
+
+    pub fn status(&self) -> PoolStatus {
+        match &self.serving {
+            Serving::Exclusive(pool) => pool.status(),
+            Serving::Concurrent(guest) => guest.status(),
+        }
+    }
+
+    pub fn memory(&self) -> &PodMemory {
+        &self.blueprint.memory
+    }
+}

@@ -1,0 +1,119 @@
+//! A response body that carries the rest of the guest's work.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use futures::FutureExt;
+use http_body::{Body, Frame, SizeHint};
+use http_body_util::BodyExt;
+use tokio::time::Sleep;
+use wasmtime_wasi_http::{Error, WasiBody};
+
+use super::output::GuestEvents;
+use super::pool::Work;
+use super::{Deadline, Failure};
+
+/// Reading it runs the guest; dropping it before the end abandons the guest.
+pub(super) struct GuestBody {
+    inner: WasiBody,
+    /// None once the guest has returned.
+    work: Option<Work>,
+    ended: bool,
+    deadline: Deadline,
+    /// How long the guest may take between two frames.
+    idle: Duration,
+    /// Runs while a frame is awaited.
+    timer: Option<Pin<Box<Sleep>>>,
+    events: Arc<dyn GuestEvents>,
+}
+
+impl GuestBody {
+    pub(super) fn boxed(
+        inner: WasiBody,
+        work: Option<Work>,
+        deadline: Deadline,
+        idle: Duration,
+        events: Arc<dyn GuestEvents>,
+    ) -> WasiBody {
+        if work.is_none() {
+            return inner;
+        }
+        deadline.set(Instant::now() + idle);
+        Self { inner, work, ended: false, deadline, idle, timer: None, events }.boxed_unsync()
+    }
+
+    fn poll_work(&mut self, context: &mut Context<'_>) {
+        let Some(work) = &mut self.work else { return };
+        if let Poll::Ready(result) = work.poll_unpin(context) {
+            self.work = None;
+            if let Err(failure) = result {
+                self.events.failed(&failure);
+            }
+        }
+    }
+
+    fn poll_timer(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        let idle = self.idle;
+        let timer = self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep(idle)));
+        timer.poll_unpin(context)
+    }
+}
+
+impl Body for GuestBody {
+    type Data = Bytes;
+    type Error = Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
+        self.poll_work(context);
+        match Pin::new(&mut self.inner).poll_frame(context) {
+            Poll::Ready(Some(Ok(frame))) => {
+                self.timer = None;
+                self.deadline.set(Instant::now() + self.idle);
+                Poll::Ready(Some(Ok(frame)))
+            }
+            Poll::Ready(other) => {
+                self.ended = other.is_none();
+                Poll::Ready(other)
+            }
+            Poll::Pending => {
+                ready!(self.poll_timer(context));
+                self.work = None;
+                self.events.failed(&Failure::Deadline);
+                Poll::Ready(Some(Err(Error::ConnectionReadTimeout)))
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.inner.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.inner.size_hint()
+    }
+}
+
+impl Drop for GuestBody {
+    /// The response is complete, the guest may still be tidying up: it gets the
+    /// idle time to do so, on a task of its own.
+    fn drop(&mut self) {
+        let complete = self.ended || self.inner.is_end_stream();
+        let (Some(work), true) = (self.work.take(), complete) else { return };
+        let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
+        let (idle, events) = (self.idle, self.events.clone());
+        runtime.spawn(async move {
+            let failure = match tokio::time::timeout(idle, work).await {
+                Ok(Ok(())) => return,
+                Ok(Err(failure)) => failure,
+                Err(_) => Failure::Deadline,
+            };
+            events.failed(&failure);
+        });
+    }
+}

@@ -1,0 +1,156 @@
+//! A component: its file, compiled and linked once, shared by all of its pods.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use wasmtime::component;
+use wasmtime_wasi_http::handler::ProxyPre;
+use wasmtime_wasi_http::{p2, p3};
+
+use super::cache::Lookup;
+use super::state::GuestState;
+use super::{Cache, Engine, linker};
+
+/// The largest component file. Interpreters come at 10 to 40 MB; a file much
+/// larger than that is a mistake.
+const FILE_MAX: u64 = 256 << 20;
+
+/// Which `wasi:http` a component exports.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Generation {
+    /// `wasi:http/incoming-handler@0.2.x`.
+    P2,
+    /// `wasi:http/handler@0.3.x`.
+    P3,
+}
+
+/// Why a file cannot be run as a service.
+#[derive(Debug, thiserror::Error)]
+pub enum ComponentError {
+    #[error("cannot read component `{}`; check the path and its permissions", path.display())]
+    Read { path: PathBuf, source: std::io::Error },
+    #[error("component `{}` has {size} bytes, more than the limit of {FILE_MAX}", path.display())]
+    TooLarge { path: PathBuf, size: u64 },
+    #[error(
+        "`{}` is a core WebAssembly module, not a component; build it for wasm32-wasip2, or wrap it with `wasm-tools component new`",
+        path.display()
+    )]
+    CoreModule { path: PathBuf },
+    #[error("`{}` is not a WebAssembly component; it may be corrupt: build it again", path.display())]
+    Invalid { path: PathBuf, source: wasmtime::Error },
+    #[error(
+        "component `{}` exports no HTTP handler; a service exports `wasi:http/incoming-handler@0.2` or `wasi:http/handler@0.3`",
+        path.display()
+    )]
+    NoHttp { path: PathBuf },
+    #[error("component `{}` imports something that this host does not offer", path.display())]
+    Imports { path: PathBuf, source: wasmtime::Error },
+}
+
+/// Compiled and linked: instances come from here.
+pub struct Component {
+    path: PathBuf,
+    pub(super) pre: ProxyPre<GuestState>,
+    engine: Engine,
+    /// How long compiling took; None when it came from the cache.
+    compiled_in: Option<Duration>,
+}
+
+impl Component {
+    /// Reads, compiles (or finds in the cache) and links the component in `path`.
+    ///
+    /// # Errors
+    /// See [`ComponentError`].
+    pub fn load(engine: &Engine, cache: &Cache, path: &Path) -> Result<Self, ComponentError> {
+        let wasm = read(path)?;
+        let (component, compiled_in) = compile(engine, cache, path, &wasm)?;
+        let generation = generation(engine, &component)
+            .ok_or_else(|| ComponentError::NoHttp { path: path.into() })?;
+        let imports = |source| ComponentError::Imports { path: path.into(), source };
+        let instance = linker::linker(engine)
+            .and_then(|linker| linker.instantiate_pre(&component))
+            .map_err(imports)?;
+        let pre = match generation {
+            Generation::P2 => p2::bindings::ProxyPre::new(instance).map(ProxyPre::P2),
+            Generation::P3 => p3::bindings::ServicePre::new(instance).map(ProxyPre::P3),
+        };
+        let pre = pre.map_err(imports)?;
+        Ok(Self { path: path.into(), pre, engine: engine.clone(), compiled_in })
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    pub fn generation(&self) -> Generation {
+        match &self.pre {
+            ProxyPre::P2(_) => Generation::P2,
+            ProxyPre::P3(_) => Generation::P3,
+        }
+    }
+
+    /// How long compiling took; None when the cache had it.
+    pub fn compiled_in(&self) -> Option<Duration> {
+        self.compiled_in
+    }
+
+    pub(super) fn engine(&self) -> &Engine {
+        &self.engine
+    }
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, ComponentError> {
+    let failed = |source| ComponentError::Read { path: path.into(), source };
+    let size = fs::metadata(path).map_err(failed)?.len();
+    if size > FILE_MAX {
+        return Err(ComponentError::TooLarge { path: path.into(), size });
+    }
+    let wasm = fs::read(path).map_err(failed)?;
+    // The fifth byte on is the binary format: version 1, layer 0 is a core module.
+    if wasm.starts_with(b"\0asm\x01\0\0\0") {
+        return Err(ComponentError::CoreModule { path: path.into() });
+    }
+    Ok(wasm)
+}
+
+fn compile(
+    engine: &Engine,
+    cache: &Cache,
+    path: &Path,
+    wasm: &[u8],
+) -> Result<(component::Component, Option<Duration>), ComponentError> {
+    match cache.load(engine, wasm) {
+        Lookup::Hit(component) => return Ok((component, None)),
+        Lookup::Miss => {}
+        Lookup::Corrupt(reason) => {
+            tracing::warn!(component = %path.display(), reason, "cached code is unusable, compiling anew");
+        }
+    }
+    let started = Instant::now();
+    let invalid = |source| ComponentError::Invalid { path: path.into(), source };
+    let code = engine.wasmtime().precompile_component(wasm).map_err(invalid)?;
+    let took = started.elapsed();
+    if let Err(error) = cache.store(engine, wasm, &code) {
+        tracing::warn!(component = %path.display(), %error, "compiled code could not be cached");
+    } else if let Lookup::Hit(component) = cache.load(engine, wasm) {
+        return Ok((component, Some(took)));
+    }
+    #[expect(unsafe_code, reason = "wasmtime's only way to load what it compiled")]
+    // SAFETY: these bytes were made by this very engine a moment ago.
+    let component = unsafe { component::Component::deserialize(engine.wasmtime(), &code) };
+    Ok((component.map_err(invalid)?, Some(took)))
+}
+
+fn generation(engine: &Engine, component: &component::Component) -> Option<Generation> {
+    let kind = component.component_type();
+    kind.exports(engine.wasmtime()).find_map(|(name, _)| {
+        if name.starts_with("wasi:http/incoming-handler@0.2.") {
+            Some(Generation::P2)
+        } else if name.starts_with("wasi:http/handler@0.3.") {
+            Some(Generation::P3)
+        } else {
+            None
+        }
+    })
+}

@@ -1,0 +1,305 @@
+//! Guests of WASI 0.3: one instance serves many requests at once.
+//!
+//! wasmtime's handler drives the instances on tasks of its own and gives no
+//! back-pressure; a semaphore before it bounds how many requests are inside.
+//! Each request is known by its component-model task, so that an outgoing call
+//! finds the request it belongs to although instances are shared.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use futures::FutureExt;
+use http_body_util::BodyExt;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::{Sleep, timeout_at};
+use wasmtime::component::{Accessor, GuestTaskId, HasData, Linker, Resource};
+use wasmtime::{AsContextMut, Store, StoreContextMut};
+use wasmtime_wasi_http::handler::{
+    ExpirationError, HandlerState, InstantiationError, ProxyHandler, ShouldAccept, TrapOrPanicError,
+    WorkerExpiration, WorkerState, WorkerStatus,
+};
+use wasmtime_wasi::TrappableError;
+use wasmtime_wasi_http::p3::bindings::http::{client, types};
+use wasmtime_wasi_http::{WasiBody, WasiHttp, WasiHttpCtxView, WasiHttpView, handler};
+
+use super::instance::{Instance, REQUESTS_MAX};
+use super::pool::PoolStatus;
+use super::state::GuestState;
+use super::{Blueprint, Failure, Isolation};
+use crate::context::RequestContext;
+use crate::{Request, Response};
+
+/// Requests inside one instance at once. More than that gains nothing on a few
+/// cores and makes one trap cost more.
+const CONCURRENT_MAX: usize = 64;
+
+/// How long an instance without requests is kept.
+const IDLE_MAX: Duration = Duration::from_secs(60);
+
+/// One pod's instances, behind wasmtime's handler.
+pub(super) struct ConcurrentGuest {
+    handler: ProxyHandler<Handler>,
+    /// Requests that may be inside or queued: over it the answer is overflow.
+    admitted: Arc<Semaphore>,
+    admitted_max: usize,
+}
+
+impl ConcurrentGuest {
+    pub(super) fn new(blueprint: Arc<Blueprint>, isolation: Option<Isolation>) -> Self {
+        let per_instance = match isolation {
+            None => CONCURRENT_MAX,
+            Some(Isolation::Instance | Isolation::Request) => 1,
+        };
+        let admitted_max = blueprint.instances_max + blueprint.queue_max;
+        let requests_max = match isolation {
+            Some(Isolation::Request) => 1,
+            None | Some(Isolation::Instance) => REQUESTS_MAX as usize,
+        };
+        let counters = Arc::new(Counters::default());
+        Self {
+            handler: ProxyHandler::new(Handler { blueprint, per_instance, requests_max, counters }),
+            admitted: Arc::new(Semaphore::new(admitted_max)),
+            admitted_max,
+        }
+    }
+
+    pub(super) async fn warm_up(&self) -> Result<(), Failure> {
+        Instance::start(&self.handler.state().blueprint).await.map(drop)
+    }
+
+    pub(super) async fn serve(
+        &self,
+        request: Request,
+        context: Arc<RequestContext>,
+    ) -> Result<Response, Failure> {
+        let limit = self.handler.state().blueprint.limits.response;
+        let deadline = Instant::now() + limit;
+        let permit = self.admitted.clone().try_acquire_owned().map_err(|_| Failure::Overflow)?;
+        match timeout_at(deadline.into(), self.handler.handle(context, request)).await {
+            Ok(Ok(response)) => Ok(response.map(|body| Admitted::boxed(body, permit))),
+            Ok(Err(error)) => Err(failure(&error)),
+            Err(_) => Err(Failure::Deadline),
+        }
+    }
+
+    pub(super) fn status(&self) -> PoolStatus {
+        let counters = &self.handler.state().counters;
+        let (started, retired) =
+            (counters.started.load(Ordering::Relaxed), counters.retired.load(Ordering::Relaxed));
+        let alive = usize::try_from(started.saturating_sub(retired)).unwrap_or(usize::MAX);
+        let requests = self.admitted_max.saturating_sub(self.admitted.available_permits());
+        let busy = counters.busy.load(Ordering::Relaxed).min(alive);
+        PoolStatus {
+            idle: alive - busy,
+            busy,
+            queued: requests.saturating_sub(busy * self.handler.state().per_instance),
+            started,
+            retired,
+        }
+    }
+}
+
+fn failure(error: &wasmtime::Error) -> Failure {
+    if let Some(start) = error.downcast_ref::<InstantiationError<Arc<RequestContext>>>() {
+        Failure::Start(format!("{:?}", start.error).into())
+    } else if error.downcast_ref::<ExpirationError>().is_some() {
+        Failure::Deadline
+    } else if error.downcast_ref::<TrapOrPanicError>().is_some() {
+        Failure::Trap("another request on the same instance trapped".into())
+    } else if let Some(code) = error.downcast_ref::<types::ErrorCode>() {
+        Failure::NoResponse(code.to_string().into())
+    } else {
+        Failure::from_call(error)
+    }
+}
+
+#[derive(Default)]
+struct Counters {
+    started: AtomicU64,
+    retired: AtomicU64,
+    busy: AtomicUsize,
+}
+
+/// What wasmtime's handler asks when it needs another instance.
+struct Handler {
+    blueprint: Arc<Blueprint>,
+    per_instance: usize,
+    requests_max: usize,
+    counters: Arc<Counters>,
+}
+
+impl HandlerState for Handler {
+    type StoreData = GuestState;
+    type WorkerExpiration = Expiration;
+    type WorkerState = Worker;
+
+    async fn instantiate(
+        &self,
+    ) -> wasmtime::Result<handler::Instance<GuestState, Expiration, Worker>> {
+        let instance = *Instance::start(&self.blueprint).await?;
+        self.counters.started.fetch_add(1, Ordering::Relaxed);
+        let response = self.blueprint.limits.response;
+        Ok(handler::Instance {
+            store: instance.store,
+            proxy: instance.proxy,
+            view: view_http,
+            expiration: Expiration { response, until: None, timer: Box::pin(tokio::time::sleep(IDLE_MAX)) },
+            state: Worker {
+                per_instance: self.per_instance,
+                requests_max: self.requests_max,
+                response,
+                counters: self.counters.clone(),
+                busy: AtomicUsize::new(0),
+            },
+        })
+    }
+}
+
+fn view_http(state: &mut GuestState) -> WasiHttpCtxView<'_> {
+    state.http()
+}
+
+/// One instance's rules.
+struct Worker {
+    per_instance: usize,
+    requests_max: usize,
+    response: Duration,
+    counters: Arc<Counters>,
+    /// 1 once it has served: counted in `counters.busy` until it is dropped.
+    busy: AtomicUsize,
+}
+
+impl WorkerState for Worker {
+    type StoreData = GuestState;
+    type RequestData = Arc<RequestContext>;
+
+    fn should_accept_request(&self, concurrent: usize, total: usize) -> ShouldAccept {
+        if total >= self.requests_max {
+            ShouldAccept::Never
+        } else if concurrent >= self.per_instance {
+            ShouldAccept::No
+        } else {
+            ShouldAccept::Yes
+        }
+    }
+
+    fn on_request_start(
+        &self,
+        mut store: StoreContextMut<'_, GuestState>,
+        context: Arc<RequestContext>,
+        task: GuestTaskId,
+    ) -> Pin<Box<dyn Future<Output = ()> + 'static + Send + Sync>> {
+        let state = store.data_mut();
+        state.hooks.tasks.insert(task, context);
+        state.deadline.set(Instant::now() + self.response);
+        if self.busy.swap(1, Ordering::Relaxed) == 0 {
+            self.counters.busy.fetch_add(1, Ordering::Relaxed);
+        }
+        Box::pin(tokio::time::sleep(self.response))
+    }
+
+    fn drop(&self, store: Store<GuestState>, result: Result<(), wasmtime::Error>) {
+        if let Err(error) = result {
+            tracing::debug!(%error, "a concurrent instance ended");
+        }
+        self.counters.busy.fetch_sub(self.busy.load(Ordering::Relaxed), Ordering::Relaxed);
+        self.counters.retired.fetch_add(1, Ordering::Relaxed);
+        drop(store);
+    }
+}
+
+/// Ends an instance whose requests are all overdue, or that has had none for long.
+struct Expiration {
+    response: Duration,
+    until: Option<Instant>,
+    timer: Pin<Box<Sleep>>,
+}
+
+impl WorkerExpiration for Expiration {
+    fn poll(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        status: WorkerStatus,
+        start: Instant,
+    ) -> Poll<()> {
+        let allowed = match status {
+            WorkerStatus::Idle => IDLE_MAX,
+            // The request's own timer answers first; this one is for guests
+            // that do not let it run.
+            WorkerStatus::Requests => self.response + Duration::from_secs(1),
+            WorkerStatus::PostReturn => self.response,
+        };
+        let until = start + allowed;
+        if self.until != Some(until) {
+            self.until = Some(until);
+            self.timer.as_mut().reset(until.into());
+        }
+        self.timer.poll_unpin(context)
+    }
+}
+
+/// A response body that keeps its request counted until it has been read.
+struct Admitted {
+    inner: WasiBody,
+    _permit: OwnedSemaphorePermit,
+}
+
+impl Admitted {
+    fn boxed(inner: WasiBody, permit: OwnedSemaphorePermit) -> WasiBody {
+        Self { inner, _permit: permit }.boxed_unsync()
+    }
+}
+
+impl http_body::Body for Admitted {
+    type Data = bytes::Bytes;
+    type Error = wasmtime_wasi_http::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<http_body::Frame<bytes::Bytes>, Self::Error>>> {
+        Pin::new(&mut self.inner).poll_frame(context)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.inner.is_end_stream()
+    }
+
+    fn size_hint(&self) -> http_body::SizeHint {
+        self.inner.size_hint()
+    }
+}
+
+/// `wasi:http/client` that first notes which request is asking.
+struct Client;
+
+impl HasData for Client {
+    type Data<'a> = WasiHttpCtxView<'a>;
+}
+
+impl client::HostWithStore<GuestState> for Client {
+    async fn send(
+        store: &Accessor<GuestState, Self>,
+        request: Resource<types::Request>,
+    ) -> Result<Resource<types::Response>, TrappableError<types::ErrorCode>> {
+        store.with(|mut access| {
+            let mut context = access.as_context_mut();
+            let serving = match context.async_call_stack() {
+                Ok(tasks) => tasks.last(),
+                Err(_) => None,
+            };
+            let hooks = &mut context.data_mut().hooks;
+            hooks.context = serving.and_then(|task| hooks.tasks.get(&task).cloned());
+        });
+        let store = store.with_getter::<WasiHttp>(view_http);
+        <WasiHttp as client::HostWithStore<GuestState>>::send(&store, request).await
+    }
+}
+
+pub(super) fn add_to_linker(linker: &mut Linker<GuestState>) -> wasmtime::Result<()> {
+    client::add_to_linker::<_, Client>(linker, view_http)?;
+    types::add_to_linker::<_, WasiHttp>(linker, view_http)
+}

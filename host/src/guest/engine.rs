@@ -1,0 +1,100 @@
+//! The one wasmtime engine: its settings, and the clock that makes guests yield.
+
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+use wasmtime::{Config, Enabled, InstanceAllocationStrategy, OptLevel, PoolingAllocationConfig};
+
+/// How often a running guest yields to others and has its deadline checked.
+/// Five milliseconds: no guest delays another for longer, and an idle host
+/// wakes only 200 times a second.
+pub(super) const EPOCH_TICK: Duration = Duration::from_millis(5);
+
+/// Instances that may live at once over all pods. Each reserves address space
+/// (not memory): 4 GiB for its linear memory and 2 MiB of stack.
+const INSTANCES_MAX: u32 = 2_000;
+
+/// Largest linear memory, whatever a pod's limit says.
+const LINEAR_MEMORY_MAX: usize = 2 << 30;
+
+#[derive(Debug, thiserror::Error)]
+#[error("cannot set up the WebAssembly runtime")]
+pub struct EngineError(#[source] wasmtime::Error);
+
+/// Compiles components and is the home of all instances.
+#[derive(Clone)]
+pub struct Engine {
+    inner: wasmtime::Engine,
+    _ticker: Arc<Ticker>,
+}
+
+/// Stops its thread when the last engine handle goes.
+struct Ticker;
+
+impl Engine {
+    /// # Errors
+    /// The machine refuses the address space that the pool reserves.
+    pub fn new() -> Result<Self, EngineError> {
+        let inner = wasmtime::Engine::new(&settings()).map_err(EngineError)?;
+        let ticker = Arc::new(Ticker);
+        let (alive, engine) = (Arc::downgrade(&ticker), inner.weak());
+        thread::Builder::new()
+            .name("epoch".into())
+            .spawn(move || {
+                while alive.strong_count() > 0 {
+                    thread::sleep(EPOCH_TICK);
+                    let Some(engine) = engine.upgrade() else { break };
+                    engine.increment_epoch();
+                }
+            })
+            .map_err(|error| EngineError(error.into()))?;
+        Ok(Self { inner, _ticker: ticker })
+    }
+
+    pub(super) fn wasmtime(&self) -> &wasmtime::Engine {
+        &self.inner
+    }
+}
+
+fn settings() -> Config {
+    let mut config = Config::new();
+    config
+        .wasm_component_model(true)
+        .wasm_component_model_async(true)
+        .epoch_interruption(true)
+        .cranelift_opt_level(OptLevel::Speed)
+        .memory_init_cow(true)
+        .parallel_compilation(true)
+        .max_wasm_stack(1 << 20)
+        .async_stack_size(2 << 20)
+        .allocation_strategy(InstanceAllocationStrategy::Pooling(pool()));
+    config
+}
+
+/// The pooling allocator: slots are made once and reused, and what a guest
+/// touched is zeroed rather than unmapped while it is small.
+fn pool() -> PoolingAllocationConfig {
+    let mut pool = PoolingAllocationConfig::new();
+    pool.total_component_instances(INSTANCES_MAX)
+        .total_core_instances(INSTANCES_MAX * 4)
+        .total_memories(INSTANCES_MAX)
+        .total_tables(INSTANCES_MAX * 4)
+        .total_stacks(INSTANCES_MAX * 2)
+        .max_memory_size(LINEAR_MEMORY_MAX)
+        // Interpreters compiled to WebAssembly (JavaScript, Python) come as
+        // several core modules with large tables.
+        .max_core_instances_per_component(64)
+        .max_memories_per_component(8)
+        .max_tables_per_component(64)
+        .max_component_instance_size(4 << 20)
+        .max_core_instance_size(4 << 20)
+        .table_elements(64 << 10)
+        .linear_memory_keep_resident(512 << 10)
+        .table_keep_resident(64 << 10)
+        .async_stack_keep_resident(64 << 10)
+        .decommit_batch_size(16)
+        .max_unused_warm_slots(64)
+        .pagemap_scan(Enabled::Auto);
+    pool
+}

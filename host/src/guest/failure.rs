@@ -1,0 +1,57 @@
+//! Why a guest gave no response.
+
+use std::sync::Arc;
+
+/// What went wrong with one request in one guest. Says who is to blame, so that
+/// the mesh can choose status, flag and whether to try elsewhere.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum Failure {
+    /// Every instance is busy and the queue is full: the request never reached the guest.
+    #[error("every instance is busy and the queue is full")]
+    Overflow,
+    /// The guest trapped; the text is wasmtime's, with the guest's backtrace.
+    #[error("the guest trapped: {0}")]
+    Trap(Arc<str>),
+    /// The pod's memory limit was reached.
+    #[error("the pod's memory limit was reached")]
+    OutOfMemory,
+    /// No response within the time allowed.
+    #[error("the guest took too long")]
+    Deadline,
+    /// The guest returned an error instead of a response, or nothing at all.
+    #[error("the guest gave no response: {0}")]
+    NoResponse(Arc<str>),
+    /// An instance could not be made: the request never reached the guest.
+    #[error("no instance could be made: {0}")]
+    Start(Arc<str>),
+}
+
+impl Failure {
+    /// Whether the guest cannot have seen any of the request.
+    pub fn before_request(&self) -> bool {
+        matches!(self, Self::Overflow | Self::Start(_))
+    }
+
+    /// A short name for metrics and pod status, as Kubernetes would call it.
+    pub fn reason(&self) -> &'static str {
+        match self {
+            Self::Overflow => "Overflow",
+            Self::Trap(_) => "Error",
+            Self::OutOfMemory => "OOMKilled",
+            Self::Deadline => "DeadlineExceeded",
+            Self::NoResponse(_) => "NoResponse",
+            Self::Start(_) => "StartError",
+        }
+    }
+
+    /// Reads what wasmtime says when a call ends badly.
+    pub(super) fn from_call(error: &wasmtime::Error) -> Self {
+        if error.downcast_ref::<super::limits::MemoryLimitReached>().is_some() {
+            Self::OutOfMemory
+        } else if error.downcast_ref::<super::deadline::DeadlinePassed>().is_some() {
+            Self::Deadline
+        } else {
+            Self::Trap(format!("{error:?}").into())
+        }
+    }
+}

@@ -1,0 +1,52 @@
+//! One live instance of a component: its store, and the clock inside it.
+
+use std::time::Instant;
+
+use wasmtime::{Store, UpdateDeadline};
+use wasmtime_wasi_http::handler::Proxy;
+
+use super::deadline::DeadlinePassed;
+use super::state::GuestState;
+use super::{Blueprint, Deadline, Failure};
+
+/// Requests after which an instance is replaced: bounds what a guest that
+/// leaks a little with every request can hold.
+pub(super) const REQUESTS_MAX: u32 = 100_000;
+
+pub(super) struct Instance {
+    pub(super) store: Store<GuestState>,
+    pub(super) proxy: Proxy,
+    pub(super) requests: u32,
+}
+
+impl Instance {
+    /// Instantiates the component, running its start function, within the time
+    /// that a request may take.
+    pub(super) async fn start(blueprint: &Blueprint) -> Result<Box<Self>, Failure> {
+        let deadline = Instant::now() + blueprint.limits.response;
+        let state = GuestState::new(blueprint, Deadline::at(deadline))?;
+        let mut store = Store::new(blueprint.component.engine().wasmtime(), state);
+        store.limiter(|state| &mut state.limiter);
+        store.epoch_deadline_callback(|store| {
+            if store.data().deadline.has_passed() {
+                return Err(DeadlinePassed.into());
+            }
+            Ok(UpdateDeadline::Yield(1))
+        });
+        store.set_epoch_deadline(1);
+        let started = blueprint.component.pre.instantiate_async(&mut store);
+        match tokio::time::timeout_at(deadline.into(), started).await {
+            Ok(Ok(proxy)) => Ok(Box::new(Self { store, proxy, requests: 0 })),
+            Ok(Err(error)) => Err(match Failure::from_call(&error) {
+                Failure::Trap(text) => Failure::Start(text),
+                other => other,
+            }),
+            Err(_) => Err(Failure::Deadline),
+        }
+    }
+
+    /// Whether it may serve another request.
+    pub(super) fn is_reusable(&self) -> bool {
+        self.requests < REQUESTS_MAX
+    }
+}

@@ -1,0 +1,159 @@
+//! What a guest says while it runs: lines on stdout and stderr, and failures.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use tokio::io::AsyncWrite;
+use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
+use wasmtime_wasi::p2::{OutputStream, Pollable, StreamResult};
+
+use super::Failure;
+
+/// The longest line; the rest of a longer one becomes the next line.
+const LINE_MAX: usize = 16 << 10;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stream {
+    Stdout,
+    Stderr,
+}
+
+/// Hears of everything that happens in one pod's guests. Must not block.
+pub trait GuestEvents: Send + Sync {
+    /// The guest printed a line.
+    fn line(&self, stream: Stream, line: &str);
+    /// A request failed in the guest, before or after its response began.
+    /// Called once for each.
+    fn failed(&self, failure: &Failure);
+}
+
+/// Collects what is written and hands on whole lines; what is left goes with
+/// the instance's end.
+#[derive(Clone)]
+pub(super) struct LineStream {
+    events: Arc<dyn GuestEvents>,
+    stream: Stream,
+    partial: Vec<u8>,
+}
+
+impl LineStream {
+    pub(super) fn new(events: Arc<dyn GuestEvents>, stream: Stream) -> Self {
+        Self { events, stream, partial: Vec::new() }
+    }
+
+    fn push(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            if *byte != b'\n' {
+                self.partial.push(*byte);
+            }
+            if *byte == b'\n' || self.partial.len() >= LINE_MAX {
+                self.emit();
+            }
+        }
+    }
+
+    fn emit(&mut self) {
+        self.events.line(self.stream, &String::from_utf8_lossy(&self.partial));
+        self.partial.clear();
+    }
+}
+
+impl Drop for LineStream {
+    fn drop(&mut self) {
+        if !self.partial.is_empty() {
+            self.emit();
+        }
+    }
+}
+
+impl IsTerminal for LineStream {
+    fn is_terminal(&self) -> bool {
+        false
+    }
+}
+
+impl StdoutStream for LineStream {
+    fn async_stream(&self) -> Box<dyn AsyncWrite + Send + Sync> {
+        Box::new(self.clone())
+    }
+
+    fn p2_stream(&self) -> Box<dyn OutputStream> {
+        Box::new(self.clone())
+    }
+}
+
+#[wasmtime_wasi::async_trait]
+impl Pollable for LineStream {
+    async fn ready(&mut self) {}
+}
+
+impl OutputStream for LineStream {
+    fn write(&mut self, bytes: Bytes) -> StreamResult<()> {
+        self.push(&bytes);
+        Ok(())
+    }
+
+    fn flush(&mut self) -> StreamResult<()> {
+        Ok(())
+    }
+
+    fn check_write(&mut self) -> StreamResult<usize> {
+        Ok(64 << 10)
+    }
+}
+
+impl AsyncWrite for LineStream {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        _context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<std::io::Result<usize>> {
+        self.push(bytes);
+        Poll::Ready(Ok(bytes.len()))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use super::*;
+
+    #[derive(Default)]
+    struct Lines(Mutex<Vec<String>>);
+
+    impl GuestEvents for Lines {
+        fn line(&self, _stream: Stream, line: &str) {
+            self.0.lock().expect("unpoisoned").push(line.into());
+        }
+
+        fn failed(&self, _failure: &Failure) {}
+    }
+
+    #[test]
+    fn writes_become_lines_whatever_their_pieces() {
+        let lines = Arc::new(Lines::default());
+        let mut stream = LineStream::new(lines.clone(), Stream::Stdout);
+        stream.push(b"one\ntw");
+        stream.push(b"o\n\nunfinished");
+        drop(stream);
+        assert_eq!(*lines.0.lock().expect("unpoisoned"), ["one", "two", "", "unfinished"]);
+    }
+
+    #[test]
+    fn an_endless_line_is_cut() {
+        let lines = Arc::new(Lines::default());
+        LineStream::new(lines.clone(), Stream::Stderr).push(&vec![b'x'; LINE_MAX + 1]);
+        assert_eq!(lines.0.lock().expect("unpoisoned").len(), 2);
+    }
+}

@@ -1,0 +1,149 @@
+//! What one instance's store holds, and the hook by which its outgoing
+//! requests enter the mesh.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::future::BoxFuture;
+use wasmtime::component::{GuestTaskId, ResourceTable};
+use wasmtime_wasi::{FsPerms, WasiCtx, WasiCtxView, WasiView};
+use wasmtime_wasi_config::WasiConfigVariables;
+use wasmtime_wasi_http::{
+    DEFAULT_FORBIDDEN_HEADERS, Error, ForbiddenHeaderFilter, RequestOptions, WasiBody, WasiHttpCtx,
+    WasiHttpCtxView, WasiHttpHooks, WasiHttpView,
+};
+
+use super::limits::{HANDLES_MAX, InstanceLimiter};
+use super::output::LineStream;
+use super::sql::SqlAccess;
+use super::{Blueprint, Deadline, Failure, Stream};
+use crate::context::RequestContext;
+use crate::{Request, Response};
+
+/// The one way out of a guest: everything it calls goes through here.
+pub trait Door: Send + Sync {
+    /// Carries a guest's request into the mesh, as the guest's workload.
+    fn call(&self, outgoing: Outgoing) -> BoxFuture<'static, Result<Response, Error>>;
+}
+
+/// A request that a guest makes.
+pub struct Outgoing {
+    pub request: Request,
+    /// The request that the guest is serving while it makes this one; None
+    /// where it calls on its own account.
+    pub context: Option<Arc<RequestContext>>,
+    /// How long the guest wants to wait for the response head.
+    pub timeout: Option<Duration>,
+}
+
+/// The data of one instance's store.
+pub(super) struct GuestState {
+    pub(super) table: ResourceTable,
+    wasi: WasiCtx,
+    http: WasiHttpCtx,
+    pub(super) hooks: Hooks,
+    pub(super) config: WasiConfigVariables,
+    pub(super) limiter: InstanceLimiter,
+    pub(super) sql: SqlAccess,
+    /// Until when the present request may run.
+    pub(super) deadline: Deadline,
+}
+
+impl GuestState {
+    pub(super) fn new(blueprint: &Blueprint, deadline: Deadline) -> Result<Self, Failure> {
+        let mut table = ResourceTable::new();
+        table.set_max_capacity(HANDLES_MAX);
+        let mut config = WasiConfigVariables::new();
+        for (name, value) in &blueprint.environment {
+            config.insert(name, value);
+        }
+        Ok(Self {
+            table,
+            wasi: wasi(blueprint)?,
+            http: WasiHttpCtx::new(),
+            hooks: Hooks::new(blueprint.door.clone()),
+            config,
+            limiter: InstanceLimiter::new(blueprint.memory.clone()),
+            sql: SqlAccess::new(blueprint.sql.clone(), &blueprint.mounts),
+            deadline,
+        })
+    }
+}
+
+/// Environment, arguments, output and mounts; no sockets, no other files.
+fn wasi(blueprint: &Blueprint) -> Result<WasiCtx, Failure> {
+    let mut builder = WasiCtx::builder();
+    builder
+        .envs(&blueprint.environment)
+        .args(&blueprint.arguments)
+        .stdout(LineStream::new(blueprint.events.clone(), Stream::Stdout))
+        .stderr(LineStream::new(blueprint.events.clone(), Stream::Stderr))
+        .allow_tcp(false)
+        .allow_udp(false)
+        .allow_ip_name_lookup(false);
+    for mount in &blueprint.mounts {
+        let permissions = if mount.read_only { FsPerms::ReadOnly } else { FsPerms::ReadWrite };
+        builder.preopened_dir(&mount.host_path, &mount.guest_path, permissions).map_err(|error| {
+            let path = mount.host_path.display();
+            Failure::Start(format!("cannot mount {path} at {}: {error}", mount.guest_path).into())
+        })?;
+    }
+    Ok(builder.build())
+}
+
+impl WasiView for GuestState {
+    fn ctx(&mut self) -> WasiCtxView<'_> {
+        WasiCtxView { ctx: &mut self.wasi, table: &mut self.table }
+    }
+}
+
+impl WasiHttpView for GuestState {
+    fn http(&mut self) -> WasiHttpCtxView<'_> {
+        WasiHttpCtxView { hooks: &mut self.hooks, table: &mut self.table, ctx: &mut self.http }
+    }
+}
+
+/// Which requests an instance is serving, and where its own requests go.
+pub(super) struct Hooks {
+    door: Arc<dyn Door>,
+    /// The request of an instance that serves one at a time.
+    pub(super) context: Option<Arc<RequestContext>>,
+    /// The requests of an instance that serves several, by the task of each.
+    pub(super) tasks: HashMap<GuestTaskId, Arc<RequestContext>>,
+}
+
+impl Hooks {
+    fn new(door: Arc<dyn Door>) -> Self {
+        Self { door, context: None, tasks: HashMap::new() }
+    }
+}
+
+impl WasiHttpHooks for Hooks {
+    /// `host` is the mesh's to set; the rest is hop-by-hop.
+    fn forbidden_header_filter(&mut self) -> ForbiddenHeaderFilter {
+        Arc::new(|name| DEFAULT_FORBIDDEN_HEADERS.contains(name))
+    }
+
+    fn default_scheme(&mut self) -> Option<http::uri::Scheme> {
+        Some(http::uri::Scheme::HTTP)
+    }
+
+    fn send_request(
+        &mut self,
+        request: http::Request<WasiBody>,
+        options: Option<RequestOptions>,
+        _response_processed: Box<dyn Future<Output = Result<(), Error>> + Send>,
+    ) -> Box<dyn Future<Output = SendResult> + Send> {
+        let context = self.context.clone();
+        let timeout = options.and_then(|options| options.first_byte_timeout);
+        let call = self.door.call(Outgoing { request, context, timeout });
+        Box::new(async move {
+            let nothing_more: RequestProcessed = Box::new(async { Ok(()) });
+            Ok((call.await?, nothing_more))
+        })
+    }
+}
+
+type RequestProcessed = Box<dyn Future<Output = Result<(), Error>> + Send>;
+type SendResult = Result<(http::Response<WasiBody>, RequestProcessed), Error>;
