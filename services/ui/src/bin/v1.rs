@@ -1,2 +1,3 @@
-//! x
-fn main() {}
+//! The storefront's stable image.
+
+shop_platform::serve!(shop_ui::router(shop_ui::Edition::V1));

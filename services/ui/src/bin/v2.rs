@@ -1,2 +1,3 @@
-//! x
-fn main() {}
+//! The storefront's canary image: another look, searching and sorting.
+
+shop_platform::serve!(shop_ui::router(shop_ui::Edition::V2));
