@@ -1,1 +1,57 @@
-//! Galleria.
+//! The mesh: from resources to an immutable snapshot, and every decision on it.
+//!
+//! [`compile`] turns Kubernetes and Istio resources, and the pods there are,
+//! into a [`Snapshot`]. [`Snapshot::route`] decides a request: either the mesh
+//! answers itself ([`LocalReply`]) or it is forwarded ([`Forward`]) to a
+//! [`Cluster`], which admits it, picks an endpoint for each try and learns how
+//! the try ended. The host does what is decided; this crate does nothing.
+//!
+//! The rules it keeps: no I/O, no sockets, no environment; time and randomness
+//! are passed in. A snapshot never changes; what has to be remembered between
+//! snapshots is in [`State`]. `explain` and `route` share one matching code.
+//!
+//! A call, in short:
+//!
+//! ```text
+//! normalise_path → Snapshot::route → Reply
+//!                                  → Forward → fault → acquire().await → apply_request
+//!                                      ┌→ hash, pick → (the host calls) → Picked::record
+//!                                      └─ retry_policy().decide ─┘  → apply_response
+//! ```
+
+mod cluster;
+mod compile;
+mod explain;
+mod fault;
+mod flags;
+mod forward;
+mod listener;
+mod outcome;
+mod path;
+mod reply;
+mod request;
+mod retry;
+mod snapshot;
+mod state;
+mod status;
+mod workload;
+
+pub use cluster::{
+    Admission, CallerKey, Cluster, Ejection, Endpoint, EndpointId, PickContext, Picked,
+    RequestPermit, RetryPermit, Target,
+};
+pub use compile::{Compiled, compile};
+pub use explain::Explanation;
+pub use fault::FaultPlan;
+pub use flags::ResponseFlags;
+pub use forward::{Decision, Forward, MirrorForward};
+pub use listener::{Listener, ListenerServer, ListenerTls};
+pub use outcome::{Failure, Outcome};
+pub use path::normalise_path;
+pub use reply::LocalReply;
+pub use request::{Caller, RequestHead};
+pub use retry::{RetryDecision, RetryPolicy};
+pub use snapshot::Snapshot;
+pub use state::State;
+pub use status::{DestinationStatus, RouteStatus, RuleStatus, ServiceStatus};
+pub use workload::{ObjectRef, Options, OutboundPolicy, Pod, Workload};

@@ -1,0 +1,116 @@
+//! Envoy's response flags: why the mesh, and not a workload, shaped a response.
+
+use std::fmt;
+use std::ops::{BitOr, BitOrAssign};
+
+/// A set of Envoy's response flags (`%RESPONSE_FLAGS%`). Displays as Envoy
+/// prints them: in Envoy's order, joined by a comma, `-` where there are none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub struct ResponseFlags(u32);
+
+macro_rules! flags {
+    ($($(#[$doc:meta])* $name:ident = $bit:literal;)*) => {
+        impl ResponseFlags {
+            $($(#[$doc])* pub const $name: Self = Self(1 << $bit);)*
+        }
+        /// Envoy's order, which is not the alphabet's.
+        const NAMES: &[(ResponseFlags, &str)] = &[$((ResponseFlags::$name, stringify!($name))),*];
+    };
+}
+
+flags! {
+    /// No healthy upstream: no endpoint is ready, or all are ejected.
+    UH = 0;
+    /// Upstream request timeout: the route's or the last try's.
+    UT = 1;
+    /// The local side reset the stream.
+    LR = 2;
+    /// The upstream reset the stream.
+    UR = 3;
+    /// The connection to the upstream failed.
+    UF = 4;
+    /// The upstream ended the connection; a guest that traps.
+    UC = 5;
+    /// Overflow: a connection pool limit was reached.
+    UO = 6;
+    /// No route matched.
+    NR = 7;
+    /// A fault's delay was injected.
+    DI = 8;
+    /// A fault's abort was injected.
+    FI = 9;
+    /// A local rate limit refused the request.
+    RL = 10;
+    /// An external authorization service refused the request.
+    UAEX = 11;
+    /// The downstream went away.
+    DC = 12;
+    /// The limit of retries was reached and the last answer would be retried.
+    URX = 13;
+    /// The stream was idle for too long.
+    SI = 14;
+    /// A request header that steers the proxy is invalid.
+    IH = 15;
+    /// The downstream broke the protocol.
+    DPE = 16;
+    /// The route's cluster does not exist.
+    NC = 17;
+}
+
+impl ResponseFlags {
+    /// No flag at all, printed as `-`.
+    pub const NONE: Self = Self(0);
+
+    pub fn contains(self, other: Self) -> bool {
+        self.0 & other.0 == other.0
+    }
+
+    pub fn is_empty(self) -> bool {
+        self.0 == 0
+    }
+}
+
+impl BitOr for ResponseFlags {
+    type Output = Self;
+
+    fn bitor(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+}
+
+impl BitOrAssign for ResponseFlags {
+    fn bitor_assign(&mut self, other: Self) {
+        self.0 |= other.0;
+    }
+}
+
+impl fmt::Display for ResponseFlags {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.is_empty() {
+            return f.write_str("-");
+        }
+        let mut separator = "";
+        for (flag, name) in NAMES {
+            if self.contains(*flag) {
+                write!(f, "{separator}{name}")?;
+                separator = ",";
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn flags_print_as_envoy_prints_them() {
+        assert_eq!(ResponseFlags::NONE.to_string(), "-");
+        assert_eq!(ResponseFlags::UH.to_string(), "UH");
+        assert_eq!(
+            (ResponseFlags::URX | ResponseFlags::UT).to_string(),
+            "UT,URX"
+        );
+    }
+}

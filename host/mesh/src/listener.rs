@@ -1,0 +1,43 @@
+//! The ports that Gateways and Ingresses declare.
+
+use galleria_manifest::Position;
+use galleria_manifest::model::{Protocol, ServerTls};
+
+use crate::ObjectRef;
+
+/// One declared port, over all Gateways and Ingresses that declare it.
+#[derive(Debug, Clone)]
+pub struct Listener {
+    /// As declared, not as bound.
+    pub port: u16,
+    pub protocol: Protocol,
+    /// `namespace/name` of every Gateway and Ingress with a server on it.
+    pub gateways: Vec<String>,
+    /// Every server of the port redirects to HTTPS.
+    pub https_redirect: bool,
+    pub servers: Vec<ListenerServer>,
+}
+
+/// One server of a Gateway, or an Ingress.
+#[derive(Debug, Clone)]
+pub struct ListenerServer {
+    pub gateway: ObjectRef,
+    /// Where the server stands in the manifest.
+    pub at: Position,
+    /// The server's name, where it has one.
+    pub name: Option<String>,
+    /// DNS names as declared, the namespace part taken off.
+    pub hosts: Vec<String>,
+    pub https_redirect: bool,
+    pub tls: Option<ListenerTls>,
+}
+
+/// The TLS side of a server.
+#[derive(Debug, Clone)]
+pub enum ListenerTls {
+    Gateway(ServerTls),
+    /// `spec.tls[]` of an Ingress: a secret in the Ingress's namespace.
+    Ingress {
+        secret_name: Option<String>,
+    },
+}

@@ -1,0 +1,323 @@
+//! Every response that the mesh makes itself. A status, a flag and a body are
+//! chosen here and nowhere else; they are Envoy's for the same case.
+
+use std::borrow::Cow;
+
+use bytes::Bytes;
+use http::header::{CONTENT_TYPE, HeaderName, HeaderValue};
+use http::{HeaderMap, StatusCode};
+
+use crate::ResponseFlags;
+
+/// A response made by the mesh, not by a workload.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LocalReply {
+    pub status: StatusCode,
+    pub flags: ResponseFlags,
+    pub body: Bytes,
+    /// Without `content-length`, which follows from the body.
+    pub headers: Vec<(HeaderName, HeaderValue)>,
+    /// `%RESPONSE_CODE_DETAILS%`: Envoy's word for the case, and for a refused
+    /// destination what would allow it. For the log, never for the caller.
+    pub details: Cow<'static, str>,
+}
+
+const RESET_BEFORE_HEADERS: &str =
+    "upstream connect error or disconnect/reset before headers. reset reason: ";
+
+impl LocalReply {
+    /// A reply with a plain text body.
+    pub fn new(
+        status: StatusCode,
+        flags: ResponseFlags,
+        body: impl Into<Bytes>,
+        details: impl Into<Cow<'static, str>>,
+    ) -> Self {
+        let body = body.into();
+        let mut headers = Vec::new();
+        if !body.is_empty() {
+            headers.push((CONTENT_TYPE, HeaderValue::from_static("text/plain")));
+        }
+        Self {
+            status,
+            flags,
+            body,
+            headers,
+            details: details.into(),
+        }
+    }
+
+    /// 404 NR: no virtual host or no rule matched.
+    pub fn no_route() -> Self {
+        Self::new(
+            StatusCode::NOT_FOUND,
+            ResponseFlags::NR,
+            "",
+            "route_not_found",
+        )
+    }
+
+    /// 503 NC: the rule's destination names a service, port or subset that does not exist.
+    pub fn no_cluster(cluster: &str) -> Self {
+        let details = format!("cluster_not_found{{{cluster}}}");
+        Self::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            ResponseFlags::NC,
+            "",
+            details,
+        )
+    }
+
+    /// 503 UH: no endpoint is ready, or all are ejected.
+    pub fn no_healthy_upstream() -> Self {
+        Self::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            ResponseFlags::UH,
+            "no healthy upstream",
+            "no_healthy_upstream",
+        )
+    }
+
+    /// 503 UO: a limit of the connection pool or of a workload's queue.
+    pub fn overflow() -> Self {
+        let mut reply = Self::reset(ResponseFlags::UO, "overflow");
+        let overloaded = HeaderName::from_static("x-envoy-overloaded");
+        reply
+            .headers
+            .push((overloaded, HeaderValue::from_static("true")));
+        reply
+    }
+
+    /// 503 UF: no connection, or the endpoint refused the request.
+    pub fn connection_failure() -> Self {
+        Self::reset(ResponseFlags::UF, "remote connection failure")
+    }
+
+    /// 503 UC: the guest trapped or ended before it answered.
+    pub fn connection_termination() -> Self {
+        Self::reset(ResponseFlags::UC, "connection termination")
+    }
+
+    /// 503 UR: the upstream reset the stream before headers.
+    pub fn remote_reset() -> Self {
+        Self::reset(ResponseFlags::UR, "remote reset")
+    }
+
+    fn reset(flags: ResponseFlags, reason: &'static str) -> Self {
+        Self::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            flags,
+            format!("{RESET_BEFORE_HEADERS}{reason}"),
+            format!(
+                "upstream_reset_before_response_started{{{}}}",
+                reason.replace(' ', "_")
+            ),
+        )
+    }
+
+    /// 504 UT: the route's timeout, over all tries.
+    pub fn upstream_timeout() -> Self {
+        Self::new(
+            StatusCode::GATEWAY_TIMEOUT,
+            ResponseFlags::UT,
+            "upstream request timeout",
+            "response_timeout",
+        )
+    }
+
+    /// 504 UT: the time of one try.
+    pub fn upstream_per_try_timeout() -> Self {
+        Self {
+            details: "upstream_per_try_timeout".into(),
+            ..Self::upstream_timeout()
+        }
+    }
+
+    /// FI: a fault's abort with an HTTP status.
+    pub fn fault_abort(status: StatusCode) -> Self {
+        Self::new(
+            status,
+            ResponseFlags::FI,
+            "fault filter abort",
+            "fault_filter_abort",
+        )
+    }
+
+    /// FI: a fault's abort with a gRPC status, answered as gRPC does.
+    pub fn fault_abort_grpc(code: u16) -> Self {
+        let mut reply = Self::new(StatusCode::OK, ResponseFlags::FI, "", "fault_filter_abort");
+        reply.set_grpc_status(code, "fault filter abort");
+        reply
+    }
+
+    /// 502: the destination is not in the mesh and nothing declares it.
+    /// `details` says what would allow it.
+    pub fn blocked(details: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(StatusCode::BAD_GATEWAY, ResponseFlags::NONE, "", details)
+    }
+
+    /// 400 DPE: the request cannot be understood.
+    pub fn bad_request(details: &'static str) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, ResponseFlags::DPE, "", details)
+    }
+
+    /// 403: an authorization policy denied the request.
+    pub fn rbac_denied(details: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(
+            StatusCode::FORBIDDEN,
+            ResponseFlags::NONE,
+            "RBAC: access denied",
+            details,
+        )
+    }
+
+    /// 429 RL: a local rate limit.
+    pub fn rate_limited() -> Self {
+        Self::new(
+            StatusCode::TOO_MANY_REQUESTS,
+            ResponseFlags::RL,
+            "local_rate_limited",
+            "local_rate_limited",
+        )
+    }
+
+    /// 408 SI: nothing moved on the stream for too long.
+    pub fn stream_idle() -> Self {
+        Self::new(
+            StatusCode::REQUEST_TIMEOUT,
+            ResponseFlags::SI,
+            "stream timeout",
+            "stream_idle_timeout",
+        )
+    }
+
+    /// 301 to `location`, which has the scheme `https`.
+    pub fn https_redirect(location: &HeaderValue) -> Self {
+        Self::redirect(StatusCode::MOVED_PERMANENTLY, location)
+    }
+
+    /// A redirect to `location`.
+    pub fn redirect(status: StatusCode, location: &HeaderValue) -> Self {
+        let mut reply = Self::new(status, ResponseFlags::NONE, "", "direct_response");
+        reply
+            .headers
+            .push((http::header::LOCATION, location.clone()));
+        reply
+    }
+
+    /// The same failure as a gRPC client understands it: status 200 with
+    /// `grpc-status` (Envoy's mapping of HTTP to gRPC codes). Replies that are
+    /// gRPC already, and those without an error, stay as they are.
+    pub fn for_grpc(mut self) -> Self {
+        let grpc = HeaderName::from_static("grpc-status");
+        let done = self.headers.iter().any(|(name, _)| *name == grpc);
+        if done || !(self.status.is_client_error() || self.status.is_server_error()) {
+            return self;
+        }
+        let code = grpc_status_of(self.status);
+        let message = String::from_utf8_lossy(&self.body).into_owned();
+        self.status = StatusCode::OK;
+        self.body = Bytes::new();
+        self.headers.retain(|(name, _)| *name != CONTENT_TYPE);
+        self.set_grpc_status(code, &message);
+        self
+    }
+
+    fn set_grpc_status(&mut self, code: u16, message: &str) {
+        self.headers
+            .push((CONTENT_TYPE, HeaderValue::from_static("application/grpc")));
+        self.headers.push((
+            HeaderName::from_static("grpc-status"),
+            HeaderValue::from(code),
+        ));
+        if let Ok(message) = HeaderValue::from_str(message)
+            && !message.is_empty()
+        {
+            self.headers
+                .push((HeaderName::from_static("grpc-message"), message));
+        }
+    }
+
+    /// The reply as a response, with its body.
+    pub fn into_response(self) -> http::Response<Bytes> {
+        let mut headers = HeaderMap::with_capacity(self.headers.len());
+        for (name, value) in self.headers {
+            headers.append(name, value);
+        }
+        let mut response = http::Response::new(self.body);
+        *response.status_mut() = self.status;
+        *response.headers_mut() = headers;
+        response
+    }
+}
+
+/// Envoy's `httpToGrpcStatus`.
+fn grpc_status_of(status: StatusCode) -> u16 {
+    match status.as_u16() {
+        400 => 13,
+        401 => 16,
+        403 => 7,
+        404 => 12,
+        429 | 502 | 503 => 14,
+        504 => 4,
+        _ => 2,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn replies_carry_envoys_status_flag_and_body() {
+        let cases = [
+            (LocalReply::no_route(), 404, "NR", ""),
+            (LocalReply::no_cluster("outbound|80||a"), 503, "NC", ""),
+            (
+                LocalReply::no_healthy_upstream(),
+                503,
+                "UH",
+                "no healthy upstream",
+            ),
+            (
+                LocalReply::overflow(),
+                503,
+                "UO",
+                "upstream connect error or disconnect/reset before headers. reset reason: overflow",
+            ),
+            (
+                LocalReply::upstream_timeout(),
+                504,
+                "UT",
+                "upstream request timeout",
+            ),
+            (
+                LocalReply::fault_abort(StatusCode::IM_A_TEAPOT),
+                418,
+                "FI",
+                "fault filter abort",
+            ),
+            (LocalReply::blocked("x"), 502, "-", ""),
+            (
+                LocalReply::rbac_denied("x"),
+                403,
+                "-",
+                "RBAC: access denied",
+            ),
+        ];
+        for (reply, status, flags, body) in cases {
+            assert_eq!(reply.status.as_u16(), status);
+            assert_eq!(reply.flags.to_string(), flags);
+            assert_eq!(reply.body, body);
+        }
+    }
+
+    #[test]
+    fn a_grpc_caller_gets_the_failure_as_a_grpc_status() {
+        let response = LocalReply::no_healthy_upstream().for_grpc().into_response();
+        assert_eq!(response.status(), 200);
+        assert_eq!(response.headers()["grpc-status"], "14");
+        assert_eq!(response.headers()["grpc-message"], "no healthy upstream");
+        assert!(response.body().is_empty());
+    }
+}
