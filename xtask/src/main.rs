@@ -1,1 +1,56 @@
-fn main(){}
+//! The project's task runner: `cargo xtask --help`.
+//!
+//! Each task is a few ordinary commands in a fixed order, printed as they run;
+//! nothing here can do what a person could not type.
+
+#![allow(clippy::print_stdout, reason = "a task runner talks to a terminal")]
+
+mod components;
+mod guests;
+mod javascript;
+mod prerequisites;
+mod process;
+mod run;
+mod steps;
+mod test;
+mod wasm_target;
+mod workspace;
+
+use clap::{Parser, Subcommand};
+
+use crate::workspace::Workspace;
+
+/// The project's task runner.
+#[derive(Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
+struct Arguments {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    /// Builds the services as WebAssembly components into target/components.
+    BuildServices,
+    /// Builds the guests of the host's tests into target/test-components.
+    BuildGuests,
+    /// Builds services and host in release and starts the shop.
+    Run {
+        /// Further arguments for `galleria run`, after `--`.
+        #[arg(last = true)]
+        arguments: Vec<String>,
+    },
+    /// Runs every check and every test of the project.
+    Test(test::Options),
+}
+
+fn main() -> anyhow::Result<()> {
+    let arguments = Arguments::parse();
+    let workspace = Workspace::find()?;
+    match arguments.task {
+        Task::BuildServices => components::build_services(&workspace),
+        Task::BuildGuests => guests::build_guests(&workspace),
+        Task::Run { arguments } => run::run(&workspace, &arguments),
+        Task::Test(options) => test::run(&workspace, &options),
+    }
+}

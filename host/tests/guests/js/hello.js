@@ -1,0 +1,25 @@
+// A guest in JavaScript: 200 and a text on any path; `/fetch?url=URL` fetches
+// another service and answers with its body, and its status in
+// `x-upstream-status`; 502 and the reason when that fails.
+//
+// It must be given a fresh instance for every request.
+
+addEventListener('fetch', (event) => event.respondWith(answer(event.request)));
+
+async function answer(request) {
+  const url = new URL(request.url);
+  if (url.pathname === '/fetch') {
+    return passOn(url.searchParams.get('url'));
+  }
+  return new Response('hello from JavaScript\n', { headers: { 'content-type': 'text/plain' } });
+}
+
+async function passOn(url) {
+  try {
+    const upstream = await fetch(url);
+    const headers = { 'x-upstream-status': String(upstream.status) };
+    return new Response(await upstream.text(), { headers });
+  } catch (problem) {
+    return new Response(`${problem}\n`, { status: 502 });
+  }
+}

@@ -1,0 +1,120 @@
+//! Programs that the tests and the benchmark need besides Rust, git and a C
+//! compiler.
+//!
+//! On Debian as root they are installed, which is how continuous integration
+//! gets them. Anywhere else the command is told and nothing is touched.
+
+use std::path::Path;
+use std::process::Command;
+
+use anyhow::{Result, bail};
+
+use crate::process::{self, cargo, is_on_path, read};
+
+/// One line each: what it is, how it is recognised, where it comes from.
+pub(crate) const NODE: Prerequisite = Prerequisite {
+    what: "Node.js",
+    programs: &["node", "npm"],
+    from: Debian(&["nodejs", "npm"]),
+};
+pub(crate) const CARGO_DENY: Prerequisite = Prerequisite {
+    what: "cargo-deny",
+    programs: &["cargo-deny"],
+    from: CratesIo("cargo-deny@0.20.2"),
+};
+
+use Source::{CratesIo, Debian};
+
+/// A program that must be there.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Prerequisite {
+    /// What people call it.
+    what: &'static str,
+    /// It is there when all of these are on the `PATH`.
+    programs: &'static [&'static str],
+    from: Source,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Source {
+    /// Debian packages of these names.
+    Debian(&'static [&'static str]),
+    /// A crate, as `NAME@VERSION`.
+    CratesIo(&'static str),
+}
+
+/// Installs what is missing, or says how to.
+pub(crate) fn ensure(wanted: &[Prerequisite]) -> Result<()> {
+    let missing = |wanted: &&Prerequisite| !wanted.is_there();
+    let missing: Vec<_> = wanted.iter().filter(missing).collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    if !may_install()? {
+        let told = missing
+            .iter()
+            .map(|missing| format!("\n  {}: {}", missing.what, missing.command()));
+        bail!(
+            "some programs are missing; install them with{}",
+            told.collect::<String>()
+        );
+    }
+    let packages: Vec<_> = missing
+        .iter()
+        .flat_map(|missing| missing.debian())
+        .copied()
+        .collect();
+    if !packages.is_empty() {
+        install_debian(&packages)?;
+    }
+    for missing in &missing {
+        if let CratesIo(package) = missing.from {
+            process::run(cargo().args(["install", "--locked", package]))?;
+        }
+    }
+    match missing.iter().find(|missing| !missing.is_there()) {
+        None => Ok(()),
+        Some(missing) => bail!(
+            "{} was installed and still is not on the PATH",
+            missing.what
+        ),
+    }
+}
+
+impl Prerequisite {
+    fn is_there(&self) -> bool {
+        self.programs.iter().all(|program| is_on_path(program))
+    }
+
+    fn debian(&self) -> &'static [&'static str] {
+        match self.from {
+            Debian(packages) => packages,
+            CratesIo(_) => &[],
+        }
+    }
+
+    fn command(&self) -> String {
+        match self.from {
+            Debian(packages) => format!(
+                "apt-get install {} (or your system's packages of the same)",
+                packages.join(" ")
+            ),
+            CratesIo(package) => format!("cargo install --locked {package}"),
+        }
+    }
+}
+
+fn may_install() -> Result<bool> {
+    let is_debian = Path::new("/etc/debian_version").exists() && is_on_path("apt-get");
+    Ok(is_debian && read(Command::new("id").arg("-u"))?.trim() == "0")
+}
+
+fn install_debian(packages: &[&str]) -> Result<()> {
+    process::run(Command::new("apt-get").args(["update", "-qq"]))?;
+    let mut install = Command::new("apt-get");
+    install.env("DEBIAN_FRONTEND", "noninteractive");
+    install
+        .args(["install", "-y", "-qq", "--no-install-recommends"])
+        .args(packages);
+    process::run(&mut install)
+}

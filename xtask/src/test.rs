@@ -1,0 +1,168 @@
+//! `cargo xtask test`: everything that must hold before a change lands.
+//!
+//! The environment of the compiler is the same in every step (warnings are
+//! denied to clippy itself, not by `RUSTFLAGS`), or each step would build all
+//! dependencies anew.
+
+use std::io::{BufRead, BufReader};
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result, bail};
+
+use crate::prerequisites::{self, CARGO_DENY, NODE};
+use crate::process::{self, cargo};
+use crate::steps::Steps;
+use crate::wasm_target::{self, TARGET};
+use crate::workspace::{Workspace, selection};
+use crate::{components, guests};
+
+/// What to test.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Options {
+    /// Only build, and run only the tests whose name contains this.
+    #[arg(long, value_name = "TEXT")]
+    filter: Option<String>,
+}
+
+/// Runs everything; stops at the first step that fails.
+pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<()> {
+    let mut steps = Steps::default();
+    steps.step("prerequisites", || {
+        wasm_target::ensure()?;
+        prerequisites::ensure(&[NODE, CARGO_DENY])
+    })?;
+    if options.filter.is_none() {
+        check(workspace, &mut steps)?;
+    }
+    steps.step("services", || components::build_services(workspace))?;
+    steps.step("test guests", || guests::build_guests(workspace))?;
+    let mut totals = Totals::default();
+    steps.step("tests", || {
+        tests(workspace, options.filter.as_deref(), &mut totals)
+    })?;
+    steps.summary();
+    println!("\n{} passed, {} failed", totals.passed, totals.failed);
+    Ok(())
+}
+
+fn check(workspace: &Workspace, steps: &mut Steps) -> Result<()> {
+    steps.step("format", || {
+        process::run(here(workspace).args(["fmt", "--all", "--check"]))
+    })?;
+    steps.step("lints", || {
+        let mut clippy = here(workspace);
+        clippy.args([
+            "clippy",
+            "--workspace",
+            "--all-targets",
+            "--",
+            "-D",
+            "warnings",
+        ]);
+        process::run(&mut clippy)
+    })?;
+    steps.step("lints of the guests", || {
+        let mut clippy = here(workspace);
+        clippy.args(["clippy", "--target", TARGET, "--lib", "--bins"]);
+        clippy
+            .args(selection(&workspace.guests()))
+            .args(["--", "-D", "warnings"]);
+        process::run(&mut clippy)
+    })?;
+    steps.step("documentation", || {
+        let mut doc = here(workspace);
+        doc.env("RUSTDOCFLAGS", "-D warnings")
+            .args(["doc", "--no-deps", "--lib"]);
+        process::run(doc.args(selection(&workspace.host())))
+    })?;
+    steps.step("dependencies", || {
+        let mut deny = here(workspace);
+        deny.args([
+            "deny",
+            "--offline",
+            "check",
+            "--hide-inclusion-graph",
+            "bans",
+            "licenses",
+            "sources",
+        ]);
+        process::run(&mut deny)
+    })
+}
+
+fn tests(workspace: &Workspace, filter: Option<&str>, totals: &mut Totals) -> Result<()> {
+    let mut test = here(workspace);
+    test.env("GALLERIA_TEST_COMPONENTS", workspace.test_components());
+    test.env("GALLERIA_SHOP_COMPONENTS", workspace.components());
+    test.args(["test", "--workspace"]).args(filter);
+    println!("$ {}", process::text(&test));
+    let mut child = test
+        .stdout(Stdio::piped())
+        .spawn()
+        .context("cannot start cargo")?;
+    let output = child.stdout.take().context("cargo has no output")?;
+    for line in BufReader::new(output).lines() {
+        let line = line?;
+        println!("{line}");
+        totals.add(&line);
+    }
+    let status = child.wait()?;
+    if !status.success() {
+        bail!(
+            "{} passed, {} failed, and more may not have run",
+            totals.passed,
+            totals.failed
+        );
+    }
+    if totals.passed == 0 {
+        bail!("no test ran");
+    }
+    Ok(())
+}
+
+/// What all test programs together said.
+#[derive(Debug, Default)]
+struct Totals {
+    passed: u32,
+    failed: u32,
+}
+
+impl Totals {
+    /// Counts a line such as `test result: ok. 12 passed; 0 failed; …`.
+    fn add(&mut self, line: &str) {
+        if !line.starts_with("test result: ") {
+            return;
+        }
+        let words: Vec<_> = line.split_whitespace().collect();
+        let before = |unit: &str| -> u32 {
+            let number = words
+                .windows(2)
+                .find(|pair| pair[1] == unit)
+                .map(|pair| pair[0].parse());
+            number.and_then(Result::ok).unwrap_or(0)
+        };
+        self.passed += before("passed;");
+        self.failed += before("failed;");
+    }
+}
+
+fn here(workspace: &Workspace) -> Command {
+    let mut command = cargo();
+    command.current_dir(&workspace.root);
+    command
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn results_of_all_test_programs_add_up() {
+        let mut totals = Totals::default();
+        totals.add("running 3 tests");
+        totals.add("test result: ok. 2 passed; 0 failed; 1 ignored; 0 measured; 0 filtered out");
+        totals
+            .add("test result: FAILED. 1 passed; 3 failed; 0 ignored; 0 measured; 0 filtered out");
+        assert_eq!((totals.passed, totals.failed), (3, 3));
+    }
+}
