@@ -38,7 +38,11 @@ pub enum CallError {
 /// When no whole answer arrived within `timeout`. An answer with an error
 /// status is an answer.
 pub async fn get_json(url: &str, timeout: Duration) -> Result<Answer, CallError> {
-    let request = OutgoingCall { method: Method::GET, uri: parse(url)?, body: None };
+    let request = OutgoingCall {
+        method: Method::GET,
+        uri: parse(url)?,
+        body: None,
+    };
     crate::backend::client::call(url, request, timeout).await
 }
 
@@ -47,7 +51,11 @@ pub async fn get_json(url: &str, timeout: Duration) -> Result<Answer, CallError>
 /// # Errors
 /// As [`get_json`].
 pub async fn post_json(url: &str, body: Vec<u8>, timeout: Duration) -> Result<Answer, CallError> {
-    let request = OutgoingCall { method: Method::POST, uri: parse(url)?, body: Some(body.into()) };
+    let request = OutgoingCall {
+        method: Method::POST,
+        uri: parse(url)?,
+        body: Some(body.into()),
+    };
     crate::backend::client::call(url, request, timeout).await
 }
 
@@ -62,7 +70,9 @@ pub(crate) struct OutgoingCall {
 fn parse(url: &str) -> Result<Uri, CallError> {
     match url.parse::<Uri>() {
         Ok(uri) if uri.scheme_str() == Some("http") && uri.host().is_some() => Ok(uri),
-        _ => Err(CallError::InvalidUrl { url: url.to_owned() }),
+        _ => Err(CallError::InvalidUrl {
+            url: url.to_owned(),
+        }),
     }
 }
 
@@ -73,8 +83,18 @@ mod tests {
     #[test]
     fn only_http_urls_with_a_host_are_called() {
         assert!(parse("http://productservice.shoppingportal/productms").is_ok());
-        for url in ["", "productservice", "/productms", "ftp://host/", "http:///path", "http://a b/"] {
-            assert!(matches!(parse(url), Err(CallError::InvalidUrl { .. })), "{url:?}");
+        for url in [
+            "",
+            "productservice",
+            "/productms",
+            "ftp://host/",
+            "http:///path",
+            "http://a b/",
+        ] {
+            assert!(
+                matches!(parse(url), Err(CallError::InvalidUrl { .. })),
+                "{url:?}"
+            );
         }
     }
 }

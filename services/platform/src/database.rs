@@ -23,7 +23,10 @@ pub enum DatabaseError {
     #[error("the answer is larger than the platform allows: {0}")]
     TooLarge(String),
     #[error("column {column} of the answer is not {expected}")]
-    UnexpectedValue { column: usize, expected: &'static str },
+    UnexpectedValue {
+        column: usize,
+        expected: &'static str,
+    },
 }
 
 impl DatabaseError {
@@ -55,7 +58,10 @@ pub struct RowReader {
 
 impl RowReader {
     pub fn new(row: Vec<Value>) -> Self {
-        Self { values: row.into_iter(), column: 0 }
+        Self {
+            values: row.into_iter(),
+            column: 0,
+        }
     }
 
     /// The next value, an integer.
@@ -86,7 +92,10 @@ impl RowReader {
     }
 
     fn unexpected(&self, expected: &'static str) -> DatabaseError {
-        DatabaseError::UnexpectedValue { column: self.column, expected }
+        DatabaseError::UnexpectedValue {
+            column: self.column,
+            expected,
+        }
     }
 }
 
@@ -108,15 +117,14 @@ const MIGRATION_ATTEMPTS_MAX: u32 = 20;
 ///
 /// # Errors
 /// When the database cannot be opened or stays locked, or a step is refused.
-pub async fn open_migrated(
-    url: &str,
-    migrations: &[Migration],
-) -> Result<Database, DatabaseError> {
+pub async fn open_migrated(url: &str, migrations: &[Migration]) -> Result<Database, DatabaseError> {
     let mut attempt = 1;
     loop {
         match try_open_migrated(url, migrations).await {
             Err(DatabaseError::Busy(reason)) if attempt < MIGRATION_ATTEMPTS_MAX => {
-                crate::log(format_args!("database is busy (attempt {attempt}): {reason}"));
+                crate::log(format_args!(
+                    "database is busy (attempt {attempt}): {reason}"
+                ));
                 crate::sleep(Duration::from_millis(25) * attempt).await;
                 attempt += 1;
             }
@@ -125,14 +133,14 @@ pub async fn open_migrated(
     }
 }
 
-async fn try_open_migrated(
-    url: &str,
-    migrations: &[Migration],
-) -> Result<Database, DatabaseError> {
+async fn try_open_migrated(url: &str, migrations: &[Migration]) -> Result<Database, DatabaseError> {
     let database = Database::open(url).await?;
     let mut transaction = database.transaction().await?;
     transaction
-        .execute("CREATE TABLE IF NOT EXISTS schema_version (version INTEGER NOT NULL)", &[])
+        .execute(
+            "CREATE TABLE IF NOT EXISTS schema_version (version INTEGER NOT NULL)",
+            &[],
+        )
         .await?;
     let rows = transaction
         .query("SELECT COALESCE(MAX(version), 0) FROM schema_version", &[])
@@ -147,9 +155,15 @@ async fn try_open_migrated(
         }
         let version = i64::try_from(step + 1).unwrap_or(i64::MAX);
         transaction
-            .execute("INSERT INTO schema_version (version) VALUES (?1)", &[version.into()])
+            .execute(
+                "INSERT INTO schema_version (version) VALUES (?1)",
+                &[version.into()],
+            )
             .await?;
     }
     transaction.commit().await?;
     Ok(database)
 }
+
+#[cfg(all(test, not(target_family = "wasm")))]
+mod tests;

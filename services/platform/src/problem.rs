@@ -30,7 +30,10 @@ struct ProblemDocument<'a> {
 
 impl Problem {
     pub fn new(status: StatusCode, detail: impl Into<String>) -> Self {
-        Self { status, detail: detail.into() }
+        Self {
+            status,
+            detail: detail.into(),
+        }
     }
 
     pub fn bad_request(detail: impl Into<String>) -> Self {
@@ -65,9 +68,10 @@ impl IntoResponse for Problem {
         let body = serde_json::to_vec(&document).unwrap_or_default();
         let mut response = Response::new(Body::from(body));
         *response.status_mut() = self.status;
-        response
-            .headers_mut()
-            .insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        response.headers_mut().insert(
+            header::CONTENT_TYPE,
+            HeaderValue::from_static("application/problem+json"),
+        );
         response
     }
 }
@@ -78,7 +82,10 @@ impl From<DatabaseError> for Problem {
         if error.is_temporary() {
             Self::unavailable("the database cannot answer right now; try again")
         } else {
-            Self::new(StatusCode::INTERNAL_SERVER_ERROR, "the service failed; its log says why")
+            Self::new(
+                StatusCode::INTERNAL_SERVER_ERROR,
+                "the service failed; its log says why",
+            )
         }
     }
 }
@@ -111,7 +118,10 @@ mod tests {
     fn a_problem_carries_its_status_and_media_type() {
         let response = Problem::bad_request("rating: 11 is not in 1..10").into_response();
         assert_eq!(response.status(), StatusCode::BAD_REQUEST);
-        assert_eq!(response.headers()[header::CONTENT_TYPE], "application/problem+json");
+        assert_eq!(
+            response.headers()[header::CONTENT_TYPE],
+            "application/problem+json"
+        );
     }
 
     #[test]
@@ -120,6 +130,9 @@ mod tests {
         assert_eq!(busy.status(), StatusCode::SERVICE_UNAVAILABLE);
         let ours = Problem::from(DatabaseError::InvalidStatement("near SELEC".into()));
         assert_eq!(ours.status(), StatusCode::INTERNAL_SERVER_ERROR);
-        assert!(!ours.detail().contains("SELEC"), "statements are not the caller's business");
+        assert!(
+            !ours.detail().contains("SELEC"),
+            "statements are not the caller's business"
+        );
     }
 }

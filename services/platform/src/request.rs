@@ -27,7 +27,9 @@ impl<S: Send + Sync> FromRequestParts<S> for PathId {
             .map_err(|_| Problem::bad_request("the path is not valid UTF-8"))?;
         match text.parse() {
             Ok(id) if id > 0 => Ok(Self(id)),
-            _ => Err(Problem::bad_request(format!("id: {text:?} is not a positive whole number"))),
+            _ => Err(Problem::bad_request(format!(
+                "id: {text:?} is not a positive whole number"
+            ))),
         }
     }
 }
@@ -79,11 +81,13 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Form<T> {
 }
 
 async fn read_body<S: Send + Sync>(request: Request, state: &S) -> Result<Bytes, Problem> {
-    Bytes::from_request(request, state).await.map_err(|rejection| match rejection.status() {
-        StatusCode::PAYLOAD_TOO_LARGE => Problem::new(
-            StatusCode::PAYLOAD_TOO_LARGE,
-            format!("the body has more than {BODY_BYTES_MAX} bytes"),
-        ),
-        _ => Problem::bad_request("the body could not be read to its end"),
-    })
+    Bytes::from_request(request, state)
+        .await
+        .map_err(|rejection| match rejection.status() {
+            StatusCode::PAYLOAD_TOO_LARGE => Problem::new(
+                StatusCode::PAYLOAD_TOO_LARGE,
+                format!("the body has more than {BODY_BYTES_MAX} bytes"),
+            ),
+            _ => Problem::bad_request("the body could not be read to its end"),
+        })
 }

@@ -17,21 +17,26 @@ pub fn json<T: Serialize>(status: StatusCode, document: &T) -> Result<Response, 
     let mut body = Vec::with_capacity(2048);
     if let Err(error) = serde_json::to_writer(&mut body, document) {
         crate::log(format_args!("cannot write an answer as JSON: {error}"));
-        return Err(Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "the answer cannot be written"));
+        return Err(Problem::new(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "the answer cannot be written",
+        ));
     }
     let mut response = Response::new(Body::from(body));
     *response.status_mut() = status;
-    response
-        .headers_mut()
-        .insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response.headers_mut().insert(
+        header::CONTENT_TYPE,
+        HeaderValue::from_static("application/json"),
+    );
     Ok(response)
 }
 
 /// A plain text, as probes and people with curl read it.
 pub fn text(text: impl Into<String>) -> Response {
     let mut response = Response::new(Body::from(text.into()));
-    response
-        .headers_mut()
-        .insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+    response.headers_mut().insert(
+        header::CONTENT_TYPE,
+        HeaderValue::from_static("text/plain; charset=utf-8"),
+    );
     response
 }

@@ -59,7 +59,10 @@ impl TryFrom<CatalogueQuery> for Selection {
         if search_chars > SEARCH_CHARS_MAX {
             return Err(InvalidSelection::SearchTooLong(search_chars));
         }
-        Ok(Self { sort, search: (!search.is_empty()).then(|| search.to_owned()) })
+        Ok(Self {
+            sort,
+            search: (!search.is_empty()).then(|| search.to_owned()),
+        })
     }
 }
 
@@ -105,7 +108,11 @@ mod tests {
     use super::*;
 
     fn select(sort: &str, search: &str) -> Result<Selection, InvalidSelection> {
-        CatalogueQuery { sort: sort.to_owned(), search: search.to_owned() }.try_into()
+        CatalogueQuery {
+            sort: sort.to_owned(),
+            search: search.to_owned(),
+        }
+        .try_into()
     }
 
     #[test]
@@ -116,7 +123,10 @@ mod tests {
     #[test]
     fn an_unknown_order_is_named() {
         let message = select("colour", "").unwrap_err().to_string();
-        assert_eq!(message, r#"sort: "colour" is not an order; use one of name, -name, price, -price"#);
+        assert_eq!(
+            message,
+            r#"sort: "colour" is not an order; use one of name, -name, price, -price"#
+        );
     }
 
     #[test]

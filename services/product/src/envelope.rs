@@ -13,6 +13,10 @@ pub(crate) struct Envelope<'a, T> {
 
 impl<'a, T> Envelope<'a, T> {
     pub(crate) fn now(version: &'a str, response: T) -> Self {
-        Self { version, responsedate: shop_platform::now_ms(), response }
+        Self {
+            version,
+            responsedate: shop_platform::now_ms(),
+            response,
+        }
     }
 }

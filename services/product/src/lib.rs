@@ -11,6 +11,8 @@ mod product;
 mod reviews;
 mod routes;
 mod store;
+#[cfg(test)]
+mod tests;
 
 pub use routes::router;
 

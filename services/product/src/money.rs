@@ -28,7 +28,9 @@ pub(crate) enum MoneyError {
 
 impl Money {
     /// The largest price the shop takes.
-    const MAX: Self = Self { minor_units: 99_999_999_999 };
+    const MAX: Self = Self {
+        minor_units: 99_999_999_999,
+    };
 
     pub(crate) fn from_minor_units(minor_units: i64) -> Self {
         Self { minor_units }
@@ -67,7 +69,10 @@ impl Money {
 /// As the portal always wrote it: at least one decimal, none that says nothing.
 impl std::fmt::Display for Money {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let (major, minor) = (self.minor_units / MINOR_PER_MAJOR, self.minor_units % MINOR_PER_MAJOR);
+        let (major, minor) = (
+            self.minor_units / MINOR_PER_MAJOR,
+            self.minor_units % MINOR_PER_MAJOR,
+        );
         if minor % 10 == 0 {
             write!(f, "{major}.{}", minor / 10)
         } else {
@@ -78,7 +83,9 @@ impl std::fmt::Display for Money {
 
 impl Serialize for Money {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        RawValue::from_string(self.to_string()).map_err(S::Error::custom)?.serialize(serializer)
+        RawValue::from_string(self.to_string())
+            .map_err(S::Error::custom)?
+            .serialize(serializer)
     }
 }
 
@@ -95,9 +102,13 @@ mod tests {
 
     #[test]
     fn amounts_are_written_as_the_portal_writes_them() {
-        for (minor_units, text) in
-            [(9_000_000, "90000.0"), (1_999, "19.99"), (1_950, "19.5"), (5, "0.05"), (0, "0.0")]
-        {
+        for (minor_units, text) in [
+            (9_000_000, "90000.0"),
+            (1_999, "19.99"),
+            (1_950, "19.5"),
+            (5, "0.05"),
+            (0, "0.0"),
+        ] {
             let money = Money::from_minor_units(minor_units);
             assert_eq!(serde_json::to_string(&money).unwrap(), text);
             assert_eq!(serde_json::from_str::<Money>(text).unwrap(), money);
@@ -107,7 +118,10 @@ mod tests {
     #[test]
     fn amounts_that_floats_cannot_hold_stay_exact() {
         for text in ["0.1", "0.29", "1.15", "90071992.99", "999999999.99"] {
-            assert_eq!(serde_json::from_str::<Money>(text).unwrap().to_string(), text);
+            assert_eq!(
+                serde_json::from_str::<Money>(text).unwrap().to_string(),
+                text
+            );
         }
         assert_eq!(Money::parse("12.500"), Ok(Money::from_minor_units(1_250)));
         assert_eq!(Money::parse("12"), Ok(Money::from_minor_units(1_200)));
@@ -116,11 +130,17 @@ mod tests {
     #[test]
     fn what_is_not_an_amount_is_refused() {
         for text in ["-1", "1e3", "\"12\"", "null", "true", "[]", "1.", ".5"] {
-            assert!(matches!(Money::parse(text), Err(MoneyError::NotPlain(_))), "{text}");
+            assert!(
+                matches!(Money::parse(text), Err(MoneyError::NotPlain(_))),
+                "{text}"
+            );
         }
         assert!(matches!(Money::parse("1.999"), Err(MoneyError::TooFine(_))));
         for text in ["1000000000", "99999999999999999999"] {
-            assert!(matches!(Money::parse(text), Err(MoneyError::TooLarge(_))), "{text}");
+            assert!(
+                matches!(Money::parse(text), Err(MoneyError::TooLarge(_))),
+                "{text}"
+            );
         }
     }
 }

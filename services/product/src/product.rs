@@ -37,7 +37,11 @@ pub(crate) enum InvalidProduct {
     #[error("{field}: must not be blank")]
     Blank { field: &'static str },
     #[error("{field}: has {actual} characters, and at most {max} are allowed")]
-    TooLong { field: &'static str, actual: usize, max: usize },
+    TooLong {
+        field: &'static str,
+        actual: usize,
+        max: usize,
+    },
 }
 
 impl NewProduct {
@@ -58,8 +62,19 @@ impl NewProduct {
     }
 
     pub(crate) fn with_id(self, product_id: i64) -> Product {
-        let Self { category, name, description, price } = self;
-        Product { product_id, category, name, description, price }
+        let Self {
+            category,
+            name,
+            description,
+            price,
+        } = self;
+        Product {
+            product_id,
+            category,
+            name,
+            description,
+            price,
+        }
     }
 }
 
@@ -88,7 +103,10 @@ mod tests {
     #[test]
     fn texts_are_trimmed() {
         let checked = new_product(" Apple\n", "").checked().unwrap();
-        assert_eq!((checked.category.as_str(), checked.name.as_str()), ("2", "Apple"));
+        assert_eq!(
+            (checked.category.as_str(), checked.name.as_str()),
+            ("2", "Apple")
+        );
     }
 
     #[test]
@@ -99,9 +117,16 @@ mod tests {
 
     #[test]
     fn length_is_counted_in_characters() {
-        assert!(new_product(&"é".repeat(NAME_CHARS_MAX), "").checked().is_ok());
+        assert!(
+            new_product(&"é".repeat(NAME_CHARS_MAX), "")
+                .checked()
+                .is_ok()
+        );
         let refused = new_product("Apple", &"x".repeat(DESCRIPTION_CHARS_MAX + 1)).checked();
         let message = refused.unwrap_err().to_string();
-        assert_eq!(message, "description: has 2001 characters, and at most 2000 are allowed");
+        assert_eq!(
+            message,
+            "description: has 2001 characters, and at most 2000 are allowed"
+        );
     }
 }

@@ -28,15 +28,19 @@ enum ReviewsError {
 #[derive(Debug, Clone)]
 pub(crate) struct Reviews {
     base_url: String,
+    timeout: Duration,
 }
 
 impl Reviews {
     pub(crate) fn from_config() -> Self {
-        Self::at(&config_or("PRODUCTREVIEW_URL", BASE_URL_DEFAULT))
+        Self::at(&config_or("PRODUCTREVIEW_URL", BASE_URL_DEFAULT), TIMEOUT)
     }
 
-    pub(crate) fn at(base_url: &str) -> Self {
-        Self { base_url: base_url.trim_end_matches('/').to_owned() }
+    pub(crate) fn at(base_url: &str, timeout: Duration) -> Self {
+        Self {
+            base_url: base_url.trim_end_matches('/').to_owned(),
+            timeout,
+        }
     }
 
     /// The reviews exactly as the review service wrote them, or nothing, with a
@@ -52,8 +56,11 @@ impl Reviews {
     }
 
     async fn fetch(&self, product_id: i64) -> Result<Box<RawValue>, ReviewsError> {
-        let url = format!("{}/productreviewms/productreview/{product_id}", self.base_url);
-        let answer = client::get_json(&url, TIMEOUT).await?;
+        let url = format!(
+            "{}/productreviewms/productreview/{product_id}",
+            self.base_url
+        );
+        let answer = client::get_json(&url, self.timeout).await?;
         if !answer.status.is_success() {
             return Err(ReviewsError::Status(answer.status.as_u16()));
         }

@@ -25,7 +25,12 @@ use crate::store::Products;
 /// `PRODUCTMS_VERSION`.
 pub fn router(edition: Edition) -> Router {
     let version = config_or("PRODUCTMS_VERSION", edition.version_default());
-    routes(Service::new(edition, version, Products::from_config(), Reviews::from_config()))
+    routes(Service::new(
+        edition,
+        version,
+        Products::from_config(),
+        Reviews::from_config(),
+    ))
 }
 
 /// What the handlers share.
@@ -46,7 +51,13 @@ impl Service {
         reviews: Reviews,
     ) -> Self {
         let version_with_reviews = format!("{version} > Product Review");
-        Self { edition, version, version_with_reviews, products, reviews }
+        Self {
+            edition,
+            version,
+            version_with_reviews,
+            products,
+            reviews,
+        }
     }
 }
 
@@ -94,9 +105,15 @@ async fn details(
         return Err(Problem::not_found(format!("there is no product {id}")));
     };
     let reviews = service.reviews.of(id).await;
-    let version =
-        if reviews.is_some() { &service.version_with_reviews } else { &service.version };
-    json(StatusCode::OK, &Envelope::now(version, ProductDetails { product, reviews }))
+    let version = if reviews.is_some() {
+        &service.version_with_reviews
+    } else {
+        &service.version
+    };
+    json(
+        StatusCode::OK,
+        &Envelope::now(version, ProductDetails { product, reviews }),
+    )
 }
 
 async fn add(
@@ -105,7 +122,10 @@ async fn add(
 ) -> Result<Response, Problem> {
     let product = service.products.add(product.checked()?).await?;
     let location = format!("/productms/product/catalogue/{}", product.product_id);
-    let mut response = json(StatusCode::CREATED, &Envelope::now(&service.version, product))?;
+    let mut response = json(
+        StatusCode::CREATED,
+        &Envelope::now(&service.version, product),
+    )?;
     if let Ok(location) = HeaderValue::try_from(location) {
         response.headers_mut().insert(header::LOCATION, location);
     }
@@ -113,7 +133,10 @@ async fn add(
 }
 
 async fn version(State(service): State<Arc<Service>>) -> Result<Response, Problem> {
-    json(StatusCode::OK, &Envelope::now(&service.version, &service.version))
+    json(
+        StatusCode::OK,
+        &Envelope::now(&service.version, &service.version),
+    )
 }
 
 async fn live(State(service): State<Arc<Service>>) -> Response {

@@ -30,12 +30,18 @@ impl Products {
     }
 
     pub(crate) fn at(url: String) -> Self {
-        Self(Arc::new(Inner { url, database: OnceLock::new() }))
+        Self(Arc::new(Inner {
+            url,
+            database: OnceLock::new(),
+        }))
     }
 
     /// Whether the database answers.
     pub(crate) async fn check(&self) -> Result<(), DatabaseError> {
-        self.database().await?.query("SELECT id FROM product LIMIT 1", &[]).await?;
+        self.database()
+            .await?
+            .query("SELECT id FROM product LIMIT 1", &[])
+            .await?;
         Ok(())
     }
 
@@ -44,14 +50,22 @@ impl Products {
         let statement = format!(
             "SELECT id, category, name, description, price_minor_units FROM product {condition} {order}"
         );
-        let found = self.database().await?.query(&statement, &parameters).await?;
+        let found = self
+            .database()
+            .await?
+            .query(&statement, &parameters)
+            .await?;
         found.rows.into_iter().map(read_product).collect()
     }
 
     pub(crate) async fn find(&self, product_id: i64) -> Result<Option<Product>, DatabaseError> {
         const STATEMENT: &str = "SELECT id, category, name, description, price_minor_units \
              FROM product WHERE id = ?1";
-        let found = self.database().await?.query(STATEMENT, &[product_id.into()]).await?;
+        let found = self
+            .database()
+            .await?
+            .query(STATEMENT, &[product_id.into()])
+            .await?;
         found.rows.into_iter().next().map(read_product).transpose()
     }
 

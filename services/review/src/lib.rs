@@ -6,6 +6,8 @@ mod migrations;
 mod review;
 mod routes;
 mod store;
+#[cfg(test)]
+mod tests;
 
 pub use routes::router;
 

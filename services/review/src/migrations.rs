@@ -27,9 +27,9 @@ pub(crate) const MIGRATIONS: &[Migration] = &[Migration {
             (5, 'Okan', 'The office is gone when I put them on.', 9, 1740555000000),
             (5, 'june', 'Great sound, a bit tight on the head at first.', 8, 1742982000000),
             (7, 'Mateo', 'Dials for everything. My old lenses love it.', 10, 1741268700000),
-            (8, 'Hana', 'Stays on the camera since the day it came.', 9, 1742724000000),
+            (8, 'Hana', 'In my coat since the day it came.', 9, 1742724000000),
             (9, 'Ravi', 'Looks like a watch, not like a telephone.', 8, 1738756800000),
             (11, 'Elif', 'The arm really stays where you put it.', 9, 1743231600000),
-            (12, 'sam', 'Holds 94 degrees to the last drop.', 9, 1741950000000)",
+            (12, 'sam', 'I fall asleep over my book again, in the best light.', 9, 1741950000000)",
     ],
 }];

@@ -38,7 +38,11 @@ pub(crate) enum InvalidReview {
     #[error("author: must not be blank")]
     BlankAuthor,
     #[error("{field}: has {actual} characters, and at most {max} are allowed")]
-    TooLong { field: &'static str, actual: usize, max: usize },
+    TooLong {
+        field: &'static str,
+        actual: usize,
+        max: usize,
+    },
     #[error("rating: must be from {RATING_MIN} to {RATING_MAX}, not {0}")]
     Rating(i64),
 }
@@ -54,7 +58,11 @@ impl NewReview {
             return Err(InvalidReview::BlankAuthor);
         }
         let desc = bounded("desc", &self.desc, DESC_CHARS_MAX)?;
-        Ok(Self { author, desc, rating: self.rating })
+        Ok(Self {
+            author,
+            desc,
+            rating: self.rating,
+        })
     }
 }
 
@@ -70,7 +78,9 @@ fn bounded(field: &'static str, text: &str, max: usize) -> Result<String, Invali
 /// `unix_ms` as RFC 3339 in UTC. A time that no calendar has is shown as the
 /// epoch.
 pub(crate) fn rfc3339(unix_ms: i64) -> String {
-    Timestamp::from_millisecond(unix_ms).unwrap_or(Timestamp::UNIX_EPOCH).to_string()
+    Timestamp::from_millisecond(unix_ms)
+        .unwrap_or(Timestamp::UNIX_EPOCH)
+        .to_string()
 }
 
 /// What a product's reviews come to.
@@ -87,8 +97,14 @@ impl Summary {
     pub(crate) fn of(product_id: i64, count: i64, rating_sum: i64) -> Self {
         // Rounded as a whole number of hundredths, so that 8.33 is 8.33.
         let hundredths = (count > 0).then(|| (rating_sum * 100 + count / 2) / count);
-        let average = hundredths.and_then(|h| i32::try_from(h).ok()).map(|h| f64::from(h) / 100.0);
-        Self { product_id, count, average }
+        let average = hundredths
+            .and_then(|h| i32::try_from(h).ok())
+            .map(|h| f64::from(h) / 100.0);
+        Self {
+            product_id,
+            count,
+            average,
+        }
     }
 }
 
@@ -97,13 +113,20 @@ mod tests {
     use super::*;
 
     fn new_review(author: &str, rating: i64) -> NewReview {
-        NewReview { author: author.to_owned(), desc: " Good. ".to_owned(), rating }
+        NewReview {
+            author: author.to_owned(),
+            desc: " Good. ".to_owned(),
+            rating,
+        }
     }
 
     #[test]
     fn texts_are_trimmed() {
         let checked = new_review(" Asha ", 9).checked().unwrap();
-        assert_eq!((checked.author.as_str(), checked.desc.as_str()), ("Asha", "Good."));
+        assert_eq!(
+            (checked.author.as_str(), checked.desc.as_str()),
+            ("Asha", "Good.")
+        );
     }
 
     #[test]
@@ -112,7 +135,10 @@ mod tests {
             assert!(new_review("Asha", rating).checked().is_ok());
         }
         for rating in [i64::MIN, -1, 0, 11, i64::MAX] {
-            assert_eq!(new_review("Asha", rating).checked(), Err(InvalidReview::Rating(rating)));
+            assert_eq!(
+                new_review("Asha", rating).checked(),
+                Err(InvalidReview::Rating(rating))
+            );
         }
         let message = new_review("Asha", 11).checked().unwrap_err().to_string();
         assert_eq!(message, "rating: must be from 1 to 10, not 11");
@@ -120,9 +146,18 @@ mod tests {
 
     #[test]
     fn an_author_has_a_name_of_bounded_length() {
-        assert_eq!(new_review("\t", 5).checked(), Err(InvalidReview::BlankAuthor));
+        assert_eq!(
+            new_review("\t", 5).checked(),
+            Err(InvalidReview::BlankAuthor)
+        );
         let refused = new_review(&"x".repeat(AUTHOR_CHARS_MAX + 1), 5).checked();
-        assert!(matches!(refused, Err(InvalidReview::TooLong { field: "author", .. })));
+        assert!(matches!(
+            refused,
+            Err(InvalidReview::TooLong {
+                field: "author",
+                ..
+            })
+        ));
     }
 
     #[test]

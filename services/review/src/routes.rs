@@ -23,7 +23,12 @@ const SLOW_ANSWER: Duration = Duration::from_secs(5);
 /// `PRODUCTREVIEW_VERSION`.
 pub fn router(edition: Edition) -> Router {
     let version = config_or("PRODUCTREVIEW_VERSION", edition.version_default());
-    routes(Service { edition, version, reviews: Reviews::from_config(), slow: SLOW_ANSWER })
+    routes(Service {
+        edition,
+        version,
+        reviews: Reviews::from_config(),
+        slow: SLOW_ANSWER,
+    })
 }
 
 /// What the handlers share.
@@ -65,7 +70,10 @@ async fn list(
     State(service): State<Arc<Service>>,
     PathId(product_id): PathId,
 ) -> Result<Response, Problem> {
-    json(StatusCode::OK, &service.reviews.list(product_id, service.order()).await?)
+    json(
+        StatusCode::OK,
+        &service.reviews.list(product_id, service.order()).await?,
+    )
 }
 
 async fn add(
@@ -83,7 +91,10 @@ async fn slow(
     PathId(product_id): PathId,
 ) -> Result<Response, Problem> {
     shop_platform::sleep(service.slow).await;
-    json(StatusCode::OK, &service.reviews.list(product_id, service.order()).await?)
+    json(
+        StatusCode::OK,
+        &service.reviews.list(product_id, service.order()).await?,
+    )
 }
 
 async fn summary(

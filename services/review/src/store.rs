@@ -39,12 +39,18 @@ impl Reviews {
     }
 
     pub(crate) fn at(url: String) -> Self {
-        Self(Arc::new(Inner { url, database: OnceLock::new() }))
+        Self(Arc::new(Inner {
+            url,
+            database: OnceLock::new(),
+        }))
     }
 
     /// Whether the database answers.
     pub(crate) async fn check(&self) -> Result<(), DatabaseError> {
-        self.database().await?.query("SELECT id FROM review LIMIT 1", &[]).await?;
+        self.database()
+            .await?
+            .query("SELECT id FROM review LIMIT 1", &[])
+            .await?;
         Ok(())
     }
 
@@ -58,8 +64,11 @@ impl Reviews {
              FROM review WHERE product_id = ?1 ORDER BY id DESC LIMIT ?2";
         let parameters = [product_id.into(), LISTED_MAX.into()];
         let found = self.database().await?.query(STATEMENT, &parameters).await?;
-        let mut reviews =
-            found.rows.into_iter().map(read_review).collect::<Result<Vec<_>, _>>()?;
+        let mut reviews = found
+            .rows
+            .into_iter()
+            .map(read_review)
+            .collect::<Result<Vec<_>, _>>()?;
         if order == Order::OldestFirst {
             reviews.reverse();
         }
@@ -69,7 +78,11 @@ impl Reviews {
     pub(crate) async fn summary(&self, product_id: i64) -> Result<Summary, DatabaseError> {
         const STATEMENT: &str =
             "SELECT COUNT(*), COALESCE(SUM(rating), 0) FROM review WHERE product_id = ?1";
-        let found = self.database().await?.query(STATEMENT, &[product_id.into()]).await?;
+        let found = self
+            .database()
+            .await?
+            .query(STATEMENT, &[product_id.into()])
+            .await?;
         let mut row = RowReader::new(found.rows.into_iter().next().unwrap_or_default());
         Ok(Summary::of(product_id, row.integer()?, row.integer()?))
     }
@@ -79,8 +92,7 @@ impl Reviews {
         product_id: i64,
         review: NewReview,
     ) -> Result<Review, DatabaseError> {
-        const STATEMENT: &str =
-            "INSERT INTO review (product_id, author, description, rating, written_at_ms) \
+        const STATEMENT: &str = "INSERT INTO review (product_id, author, description, rating, written_at_ms) \
              VALUES (?1, ?2, ?3, ?4, ?5) RETURNING id";
         let written_at_ms = shop_platform::now_ms();
         let parameters = [
@@ -93,8 +105,18 @@ impl Reviews {
         let inserted = self.database().await?.query(STATEMENT, &parameters).await?;
         let row = inserted.rows.into_iter().next().unwrap_or_default();
         let id = RowReader::new(row).integer()?;
-        let NewReview { author, desc, rating } = review;
-        Ok(Review { id, author, desc, rating, review_date: rfc3339(written_at_ms) })
+        let NewReview {
+            author,
+            desc,
+            rating,
+        } = review;
+        Ok(Review {
+            id,
+            author,
+            desc,
+            rating,
+            review_date: rfc3339(written_at_ms),
+        })
     }
 
     async fn database(&self) -> Result<&Database, DatabaseError> {

@@ -22,27 +22,40 @@ pub(crate) struct Asset {
 static V1_STYLE: Asset = Asset::new(
     "v1.css",
     "text/css; charset=utf-8",
-    concat!(include_str!("../assets/base.css"), include_str!("../assets/v1.css")),
+    concat!(
+        include_str!("../assets/base.css"),
+        include_str!("../assets/v1.css")
+    ),
 );
 static V2_STYLE: Asset = Asset::new(
     "v2.css",
     "text/css; charset=utf-8",
-    concat!(include_str!("../assets/base.css"), include_str!("../assets/v2.css")),
+    concat!(
+        include_str!("../assets/base.css"),
+        include_str!("../assets/v2.css")
+    ),
 );
-pub(crate) static MARK: Asset =
-    Asset::new("mark.svg", "image/svg+xml", include_str!("../assets/mark.svg"));
+pub(crate) static MARK: Asset = Asset::new(
+    "mark.svg",
+    "image/svg+xml",
+    include_str!("../assets/mark.svg"),
+);
 
 static ASSETS: [&Asset; 3] = [&V1_STYLE, &V2_STYLE, &MARK];
 
 /// Content that its address identifies never changes.
-const CACHED_FOREVER: HeaderValue =
-    HeaderValue::from_static("public, max-age=31536000, immutable");
+const CACHED_FOREVER: HeaderValue = HeaderValue::from_static("public, max-age=31536000, immutable");
 /// An address of another build, or none: fine for now, not for long.
 const CACHED_SHORTLY: HeaderValue = HeaderValue::from_static("public, max-age=60");
 
 impl Asset {
     const fn new(name: &'static str, media_type: &'static str, content: &'static str) -> Self {
-        Self { name, media_type, content, fingerprint: fingerprint(content.as_bytes()) }
+        Self {
+            name,
+            media_type,
+            content,
+            fingerprint: fingerprint(content.as_bytes()),
+        }
     }
 
     pub(crate) fn find(name: &str) -> Option<&'static Self> {
@@ -60,10 +73,17 @@ impl Asset {
             query.is_some_and(|query| u32::from_str_radix(query, 16) == Ok(self.fingerprint));
         let mut response = Response::new(Body::from(self.content));
         let headers = response.headers_mut();
-        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(self.media_type));
+        headers.insert(
+            header::CONTENT_TYPE,
+            HeaderValue::from_static(self.media_type),
+        );
         headers.insert(
             header::CACHE_CONTROL,
-            if is_this_build { CACHED_FOREVER } else { CACHED_SHORTLY },
+            if is_this_build {
+                CACHED_FOREVER
+            } else {
+                CACHED_SHORTLY
+            },
         );
         response
     }
@@ -104,6 +124,9 @@ mod tests {
 
     #[test]
     fn the_editions_do_not_share_a_style() {
-        assert_ne!(style(Edition::V1).fingerprint, style(Edition::V2).fingerprint);
+        assert_ne!(
+            style(Edition::V1).fingerprint,
+            style(Edition::V2).fingerprint
+        );
     }
 }

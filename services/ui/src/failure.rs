@@ -63,7 +63,11 @@ impl From<ShopError> for Failure {
         if status.is_server_error() {
             shop_platform::log(&error);
         }
-        Self { status, title, text: text.to_owned() }
+        Self {
+            status,
+            title,
+            text: text.to_owned(),
+        }
     }
 }
 
@@ -84,12 +88,18 @@ mod tests {
     #[test]
     fn who_is_away_is_503_and_who_talks_nonsense_is_502() {
         let status = |error: ShopError| Failure::from(error).status.as_u16();
-        let failed = |status| ShopError::Failed { service: "it", status };
+        let failed = |status| ShopError::Failed {
+            service: "it",
+            status,
+        };
         assert_eq!(status(failed(500)), 503);
         assert_eq!(status(failed(503)), 503);
         assert_eq!(status(failed(418)), 502);
         assert_eq!(status(ShopError::NoSuchProduct), 404);
-        let nonsense = ShopError::NotUnderstood { service: "it", reason: "no".into() };
+        let nonsense = ShopError::NotUnderstood {
+            service: "it",
+            reason: "no".into(),
+        };
         assert_eq!(status(nonsense), 502);
     }
 }

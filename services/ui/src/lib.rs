@@ -9,6 +9,8 @@ mod price;
 mod products;
 mod review_form;
 mod routes;
+#[cfg(test)]
+mod tests;
 
 pub use routes::router;
 

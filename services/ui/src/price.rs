@@ -25,8 +25,10 @@ impl Price {
     fn parse(number: &str) -> Option<Self> {
         let (major, minor) = number.split_once('.').unwrap_or((number, "0"));
         let is_digits = |part: &str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_digit());
-        (is_digits(major) && is_digits(minor))
-            .then(|| Self { major: major.to_owned(), minor: minor.to_owned() })
+        (is_digits(major) && is_digits(minor)).then(|| Self {
+            major: major.to_owned(),
+            minor: minor.to_owned(),
+        })
     }
 }
 
@@ -56,7 +58,10 @@ mod tests {
             ("1000.05", "1,000.05"),
             ("123456789.99", "123,456,789.99"),
         ] {
-            assert_eq!(serde_json::from_str::<Price>(number).unwrap().to_string(), shown);
+            assert_eq!(
+                serde_json::from_str::<Price>(number).unwrap().to_string(),
+                shown
+            );
         }
     }
 

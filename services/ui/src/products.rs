@@ -68,7 +68,10 @@ pub(crate) enum ShopError {
     #[error("{service} failed with status {status}")]
     Failed { service: &'static str, status: u16 },
     #[error("{service} answered what the storefront does not understand: {reason}")]
-    NotUnderstood { service: &'static str, reason: String },
+    NotUnderstood {
+        service: &'static str,
+        reason: String,
+    },
 }
 
 const PRODUCT_SERVICE: &str = "the product service";
@@ -108,7 +111,10 @@ impl Shop {
 
     pub(crate) fn at(products_url: &str, reviews_url: &str) -> Self {
         let base = |url: &str| url.trim_end_matches('/').to_owned();
-        Self { products_url: base(products_url), reviews_url: base(reviews_url) }
+        Self {
+            products_url: base(products_url),
+            reviews_url: base(reviews_url),
+        }
     }
 
     /// The catalogue; `query` is empty or a query string with its `?`.
@@ -116,11 +122,17 @@ impl Shop {
         let url = format!("{}/productms/product/catalogue{query}", self.products_url);
         let answer = client::get_json(&url, TIMEOUT).await?;
         let envelope = open_envelope(&answer)?;
-        Ok(Catalogue { version: envelope.version, products: understand(envelope.response.get())? })
+        Ok(Catalogue {
+            version: envelope.version,
+            products: understand(envelope.response.get())?,
+        })
     }
 
     pub(crate) async fn details(&self, product_id: i64) -> Result<Details, ShopError> {
-        let url = format!("{}/productms/product/catalogue/{product_id}", self.products_url);
+        let url = format!(
+            "{}/productms/product/catalogue/{product_id}",
+            self.products_url
+        );
         let answer = client::get_json(&url, TIMEOUT).await?;
         let envelope = open_envelope(&answer)?;
         let document = envelope.response.get();
@@ -138,7 +150,10 @@ impl Shop {
         product_id: i64,
         draft: &Draft,
     ) -> Result<(), ShopError> {
-        let url = format!("{}/productreviewms/productreview/{product_id}", self.reviews_url);
+        let url = format!(
+            "{}/productreviewms/productreview/{product_id}",
+            self.reviews_url
+        );
         let body = serde_json::to_vec(draft).map_err(|error| ShopError::NotUnderstood {
             service: REVIEW_SERVICE,
             reason: error.to_string(),
@@ -146,13 +161,18 @@ impl Shop {
         let answer = client::post_json(&url, body, TIMEOUT).await?;
         match answer.status.as_u16() {
             200..=299 => Ok(()),
-            status @ 400..=499 => {
-                Err(serde_json::from_slice::<ProblemDetail>(&answer.body).map_or(
-                    ShopError::Failed { service: REVIEW_SERVICE, status },
+            status @ 400..=499 => Err(serde_json::from_slice::<ProblemDetail>(&answer.body)
+                .map_or(
+                    ShopError::Failed {
+                        service: REVIEW_SERVICE,
+                        status,
+                    },
                     |problem| ShopError::Refused(problem.detail),
-                ))
-            }
-            status => Err(ShopError::Failed { service: REVIEW_SERVICE, status }),
+                )),
+            status => Err(ShopError::Failed {
+                service: REVIEW_SERVICE,
+                status,
+            }),
         }
     }
 }
@@ -161,7 +181,10 @@ fn open_envelope(answer: &Answer) -> Result<Envelope<'_>, ShopError> {
     match answer.status.as_u16() {
         200 => serde_json::from_slice(&answer.body).map_err(|error| not_understood(&error)),
         404 => Err(ShopError::NoSuchProduct),
-        status => Err(ShopError::Failed { service: PRODUCT_SERVICE, status }),
+        status => Err(ShopError::Failed {
+            service: PRODUCT_SERVICE,
+            status,
+        }),
     }
 }
 
@@ -170,5 +193,8 @@ fn understand<'a, T: Deserialize<'a>>(document: &'a str) -> Result<T, ShopError>
 }
 
 fn not_understood(error: &serde_json::Error) -> ShopError {
-    ShopError::NotUnderstood { service: PRODUCT_SERVICE, reason: error.to_string() }
+    ShopError::NotUnderstood {
+        service: PRODUCT_SERVICE,
+        reason: error.to_string(),
+    }
 }

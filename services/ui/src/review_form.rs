@@ -46,16 +46,21 @@ impl Mistakes {
 impl Typed {
     /// The review, or all that is wrong with it.
     pub(crate) fn check(&self) -> Result<Draft, Mistakes> {
-        let rating = self.rating.trim().parse().ok().filter(|r| (RATING_MIN..=RATING_MAX).contains(r));
+        let rating = self
+            .rating
+            .trim()
+            .parse()
+            .ok()
+            .filter(|r| (RATING_MIN..=RATING_MAX).contains(r));
         let mistakes = Mistakes {
             author: if self.author.trim().is_empty() {
                 Some("Please tell us your name.".to_owned())
             } else {
                 too_long("name", &self.author, AUTHOR_CHARS_MAX)
             },
-            rating: rating.is_none().then(|| {
-                format!("Please choose a rating from {RATING_MIN} to {RATING_MAX}.")
-            }),
+            rating: rating
+                .is_none()
+                .then(|| format!("Please choose a rating from {RATING_MIN} to {RATING_MAX}.")),
             desc: too_long("review", &self.desc, DESC_CHARS_MAX),
         };
         match rating {
@@ -80,13 +85,21 @@ mod tests {
     use super::*;
 
     fn typed(author: &str, rating: &str, desc: &str) -> Typed {
-        Typed { author: author.to_owned(), rating: rating.to_owned(), desc: desc.to_owned() }
+        Typed {
+            author: author.to_owned(),
+            rating: rating.to_owned(),
+            desc: desc.to_owned(),
+        }
     }
 
     #[test]
     fn a_complete_form_becomes_a_review() {
         let draft = typed(" Asha ", "9", " Good. ").check().unwrap();
-        let expected = Draft { author: "Asha".into(), desc: "Good.".into(), rating: 9 };
+        let expected = Draft {
+            author: "Asha".into(),
+            desc: "Good.".into(),
+            rating: 9,
+        };
         assert_eq!(draft, expected);
     }
 
@@ -104,7 +117,10 @@ mod tests {
     fn ratings_that_are_none_are_refused() {
         for rating in ["", "0", "-1", "11", "256", "9.5", "nine"] {
             let mistakes = typed("Asha", rating, "").check().unwrap_err();
-            assert!(mistakes.rating.is_some() && mistakes.author.is_none(), "{rating:?}");
+            assert!(
+                mistakes.rating.is_some() && mistakes.author.is_none(),
+                "{rating:?}"
+            );
         }
     }
 }

@@ -35,7 +35,10 @@ pub fn router(edition: Edition) -> Router {
         version: config_or("UI_VERSION", edition.version_default()),
         currency: config_or("UI_CURRENCY", "₹"),
     };
-    routes(Storefront { shell, shop: Shop::from_config() })
+    routes(Storefront {
+        shell,
+        shop: Shop::from_config(),
+    })
 }
 
 /// What the handlers share.
@@ -52,7 +55,10 @@ pub(crate) fn routes(storefront: Storefront) -> Router {
         .route("/ui", get(catalogue))
         .route("/ui/", get(catalogue))
         .route("/ui/product/{id}", get(details))
-        .route("/ui/product/{id}/review", post(post_review).get(back_to_product))
+        .route(
+            "/ui/product/{id}/review",
+            post(post_review).get(back_to_product),
+        )
         .route("/ui/static/{name}", get(asset))
         .route("/ui/check/live", get(live))
         .route("/ui/check/ready", get(ready))
@@ -93,7 +99,11 @@ async fn details(
         return fail(shell, ShopError::NoSuchProduct.into());
     };
     let posted = query.is_ok_and(|Query(query)| query.review.as_deref() == Some("posted"));
-    let section = if posted { ReviewSection::Posted } else { ReviewSection::Empty };
+    let section = if posted {
+        ReviewSection::Posted
+    } else {
+        ReviewSection::Empty
+    };
     match shop.details(id).await {
         Ok(details) => page(StatusCode::OK, details_page(shell, &details, &section)),
         Err(error) => fail(shell, error.into()),
@@ -119,19 +129,27 @@ async fn post_review(
         Err(error) => return fail(shell, error.into()),
     };
     let (status, section) = match typed.check() {
-        Err(mistakes) => {
-            (StatusCode::BAD_REQUEST, ReviewSection::Mistaken { typed, mistakes })
-        }
+        Err(mistakes) => (
+            StatusCode::BAD_REQUEST,
+            ReviewSection::Mistaken { typed, mistakes },
+        ),
         Ok(draft) => match shop.post_review(id, &draft).await {
             Ok(()) => return see_other(&format!("/ui/product/{id}?review=posted#reviews")),
-            Err(ShopError::Refused(reason)) => {
-                (StatusCode::BAD_REQUEST, ReviewSection::NotStored { typed, reason })
-            }
+            Err(ShopError::Refused(reason)) => (
+                StatusCode::BAD_REQUEST,
+                ReviewSection::NotStored { typed, reason },
+            ),
             Err(error) => {
                 let status = Failure::from(error).status;
                 let reason = "We could not store your review just now. Nothing you wrote is \
                               lost: please try again in a moment.";
-                (status, ReviewSection::NotStored { typed, reason: reason.to_owned() })
+                (
+                    status,
+                    ReviewSection::NotStored {
+                        typed,
+                        reason: reason.to_owned(),
+                    },
+                )
             }
         },
     };
@@ -139,7 +157,10 @@ async fn post_review(
 }
 
 /// Where a reload of a refused form ends up.
-async fn back_to_product(State(storefront): SharedStorefront, id: Result<PathId, Problem>) -> Response {
+async fn back_to_product(
+    State(storefront): SharedStorefront,
+    id: Result<PathId, Problem>,
+) -> Response {
     match id {
         Ok(PathId(id)) => see_other(&format!("/ui/product/{id}")),
         Err(_) => fail(&storefront.shell, Failure::no_such_page()),
@@ -179,7 +200,9 @@ fn fail(shell: &Shell, failure: Failure) -> Response {
     let status = failure.status;
     let mut response = page(status, failure_page(shell, &failure));
     if status == StatusCode::SERVICE_UNAVAILABLE {
-        response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("5"));
+        response
+            .headers_mut()
+            .insert(header::RETRY_AFTER, HeaderValue::from_static("5"));
     }
     response
 }
@@ -188,12 +211,24 @@ fn page(status: StatusCode, markup: Markup) -> Response {
     let mut response = Response::new(Body::from(markup.into_string()));
     *response.status_mut() = status;
     let headers = response.headers_mut();
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8"));
+    headers.insert(
+        header::CONTENT_TYPE,
+        HeaderValue::from_static("text/html; charset=utf-8"),
+    );
     // Which version a customer sees is decided for each request.
-    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("private, no-cache"));
+    headers.insert(
+        header::CACHE_CONTROL,
+        HeaderValue::from_static("private, no-cache"),
+    );
     headers.insert(header::CONTENT_SECURITY_POLICY, CONTENT_SECURITY_POLICY);
-    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-    headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("same-origin"));
+    headers.insert(
+        header::X_CONTENT_TYPE_OPTIONS,
+        HeaderValue::from_static("nosniff"),
+    );
+    headers.insert(
+        header::REFERRER_POLICY,
+        HeaderValue::from_static("same-origin"),
+    );
     response
 }
 

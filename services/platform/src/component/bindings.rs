@@ -1,7 +1,10 @@
 //! Bindings of what the platform adds to `wasi:http/proxy`, generated from
 //! `wit/world.wit`.
 
-#![allow(unsafe_code, reason = "generated: calls across the component's boundary")]
+#![allow(
+    unsafe_code,
+    reason = "generated: calls across the component's boundary"
+)]
 #![allow(
     clippy::all,
     clippy::allow_attributes_without_reason,

@@ -35,10 +35,15 @@ pub(crate) async fn call(
 ) -> Result<Answer, CallError> {
     let deadline = wstd::time::Duration::from(timeout);
     let Ok(result) = exchange(call, timeout).timeout(deadline).await else {
-        return Err(CallError::TimedOut { url: url.to_owned(), timeout });
+        return Err(CallError::TimedOut {
+            url: url.to_owned(),
+            timeout,
+        });
     };
     result.map_err(|reason| match reason {
-        Break::TooLarge => CallError::AnswerTooLarge { url: url.to_owned() },
+        Break::TooLarge => CallError::AnswerTooLarge {
+            url: url.to_owned(),
+        },
         Break::Refused(what) => failed(url, format!("the host refused its {what}")),
         Break::Host(code) => failed(url, code.to_string()),
         Break::Stream => failed(url, "the connection broke".to_owned()),
@@ -46,7 +51,10 @@ pub(crate) async fn call(
 }
 
 fn failed(url: &str, reason: String) -> CallError {
-    CallError::Failed { url: url.to_owned(), reason }
+    CallError::Failed {
+        url: url.to_owned(),
+        reason,
+    }
 }
 
 async fn exchange(call: OutgoingCall, timeout: Duration) -> Result<Answer, Break> {
@@ -55,7 +63,8 @@ async fn exchange(call: OutgoingCall, timeout: Duration) -> Result<Answer, Break
         Some(_) => Some(request.body().map_err(|()| Break::Refused("body"))?),
         None => None,
     };
-    let response = outgoing_handler::handle(request, Some(options(timeout))).map_err(Break::Host)?;
+    let response =
+        outgoing_handler::handle(request, Some(options(timeout))).map_err(Break::Host)?;
     if let (Some(outgoing), Some(body)) = (outgoing, &call.body) {
         let stream = outgoing.write().map_err(|()| Break::Refused("body"))?;
         write_all(&stream, body).await.map_err(|_| Break::Stream)?;
@@ -70,27 +79,41 @@ async fn exchange(call: OutgoingCall, timeout: Duration) -> Result<Answer, Break
         }
     };
     let status = StatusCode::from_u16(response.status()).map_err(|_| Break::Refused("status"))?;
-    Ok(Answer { status, body: read_body(&response).await? })
+    Ok(Answer {
+        status,
+        body: read_body(&response).await?,
+    })
 }
 
 fn request_head(call: &OutgoingCall) -> Result<OutgoingRequest, Break> {
     let mut headers = vec![("accept".to_owned(), b"application/json".to_vec())];
     if let Some(body) = &call.body {
         headers.push(("content-type".to_owned(), b"application/json".to_vec()));
-        headers.push(("content-length".to_owned(), body.len().to_string().into_bytes()));
+        headers.push((
+            "content-length".to_owned(),
+            body.len().to_string().into_bytes(),
+        ));
     }
     let headers = Fields::from_list(&headers).map_err(|_| Break::Refused("headers"))?;
     let request = OutgoingRequest::new(headers);
     // GET is what a new request has.
     if call.method == Method::POST {
-        request.set_method(&WasiMethod::Post).map_err(|()| Break::Refused("method"))?;
+        request
+            .set_method(&WasiMethod::Post)
+            .map_err(|()| Break::Refused("method"))?;
     }
-    request.set_scheme(Some(&Scheme::Http)).map_err(|()| Break::Refused("scheme"))?;
+    request
+        .set_scheme(Some(&Scheme::Http))
+        .map_err(|()| Break::Refused("scheme"))?;
     request
         .set_authority(call.uri.authority().map(http::uri::Authority::as_str))
         .map_err(|()| Break::Refused("authority"))?;
     request
-        .set_path_with_query(call.uri.path_and_query().map(http::uri::PathAndQuery::as_str))
+        .set_path_with_query(
+            call.uri
+                .path_and_query()
+                .map(http::uri::PathAndQuery::as_str),
+        )
         .map_err(|()| Break::Refused("path"))?;
     Ok(request)
 }

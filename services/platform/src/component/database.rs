@@ -26,7 +26,11 @@ impl Database {
     ///
     /// # Errors
     /// When the statement is refused or the database cannot answer.
-    pub async fn query(&self, statement: &str, parameters: &[Value]) -> Result<Rows, DatabaseError> {
+    pub async fn query(
+        &self,
+        statement: &str,
+        parameters: &[Value],
+    ) -> Result<Rows, DatabaseError> {
         Ok(self.0.query(statement, parameters)?)
     }
 
@@ -34,7 +38,11 @@ impl Database {
     ///
     /// # Errors
     /// As [`Self::query`].
-    pub async fn execute(&self, statement: &str, parameters: &[Value]) -> Result<u64, DatabaseError> {
+    pub async fn execute(
+        &self,
+        statement: &str,
+        parameters: &[Value],
+    ) -> Result<u64, DatabaseError> {
         Ok(self.0.execute(statement, parameters)?)
     }
 

@@ -15,7 +15,9 @@ use crate::client::{ANSWER_BYTES_MAX, Answer, CallError, OutgoingCall};
 static CLIENT: LazyLock<Client<HttpConnector, Full<Bytes>>> = LazyLock::new(|| {
     let mut connector = HttpConnector::new();
     connector.set_nodelay(true);
-    Client::builder(TokioExecutor::new()).pool_timer(TokioTimer::new()).build(connector)
+    Client::builder(TokioExecutor::new())
+        .pool_timer(TokioTimer::new())
+        .build(connector)
 });
 
 pub(crate) async fn call(
@@ -25,7 +27,10 @@ pub(crate) async fn call(
 ) -> Result<Answer, CallError> {
     match tokio::time::timeout(timeout, exchange(url, call)).await {
         Ok(result) => result,
-        Err(_) => Err(CallError::TimedOut { url: url.to_owned(), timeout }),
+        Err(_) => Err(CallError::TimedOut {
+            url: url.to_owned(),
+            timeout,
+        }),
     }
 }
 
@@ -38,15 +43,26 @@ async fn exchange(url: &str, call: OutgoingCall) -> Result<Answer, CallError> {
     if call.body.is_some() {
         request.headers_mut().insert(header::CONTENT_TYPE, JSON);
     }
-    let failed = |reason: String| CallError::Failed { url: url.to_owned(), reason };
-    let response = CLIENT.request(request).await.map_err(|error| failed(error.to_string()))?;
+    let failed = |reason: String| CallError::Failed {
+        url: url.to_owned(),
+        reason,
+    };
+    let response = CLIENT
+        .request(request)
+        .await
+        .map_err(|error| failed(error.to_string()))?;
     let status = response.status();
-    let body = Limited::new(response.into_body(), ANSWER_BYTES_MAX).collect().await;
+    let body = Limited::new(response.into_body(), ANSWER_BYTES_MAX)
+        .collect()
+        .await;
     match body {
-        Ok(body) => Ok(Answer { status, body: body.to_bytes() }),
-        Err(error) if error.is::<LengthLimitError>() => {
-            Err(CallError::AnswerTooLarge { url: url.to_owned() })
-        }
+        Ok(body) => Ok(Answer {
+            status,
+            body: body.to_bytes(),
+        }),
+        Err(error) if error.is::<LengthLimitError>() => Err(CallError::AnswerTooLarge {
+            url: url.to_owned(),
+        }),
         Err(error) => Err(failed(error.to_string())),
     }
 }

@@ -40,12 +40,22 @@ impl Database {
     /// # Errors
     /// When the URL is not one of SQLite, or the file cannot be opened.
     pub async fn open(url: &str) -> Result<Self, DatabaseError> {
-        let options = SqliteConnectOptions::from_str(url.trim().trim_start_matches("jdbc:"))
+        let url = url.trim().trim_start_matches("jdbc:");
+        if !url.starts_with("sqlite:") {
+            // The URL itself may hold a password, and this ends up in a log.
+            return Err(DatabaseError::InvalidUrl(
+                "it does not begin with sqlite:".to_owned(),
+            ));
+        }
+        let options = SqliteConnectOptions::from_str(url)
             .map_err(|error| DatabaseError::InvalidUrl(error.to_string()))?
             .create_if_missing(true)
             .journal_mode(SqliteJournalMode::Wal)
             .busy_timeout(Duration::from_secs(5));
-        let pool = SqlitePoolOptions::new().max_connections(8).connect_with(options).await?;
+        let pool = SqlitePoolOptions::new()
+            .max_connections(8)
+            .connect_with(options)
+            .await?;
         Ok(Self(pool))
     }
 
@@ -53,7 +63,11 @@ impl Database {
     ///
     /// # Errors
     /// When the statement is refused or the database cannot answer.
-    pub async fn query(&self, statement: &str, parameters: &[Value]) -> Result<Rows, DatabaseError> {
+    pub async fn query(
+        &self,
+        statement: &str,
+        parameters: &[Value],
+    ) -> Result<Rows, DatabaseError> {
         query_on(&self.0, statement, parameters).await
     }
 
@@ -61,8 +75,15 @@ impl Database {
     ///
     /// # Errors
     /// As [`Self::query`].
-    pub async fn execute(&self, statement: &str, parameters: &[Value]) -> Result<u64, DatabaseError> {
-        Ok(bind(statement, parameters).execute(&self.0).await?.rows_affected())
+    pub async fn execute(
+        &self,
+        statement: &str,
+        parameters: &[Value],
+    ) -> Result<u64, DatabaseError> {
+        Ok(bind(statement, parameters)
+            .execute(&self.0)
+            .await?
+            .rows_affected())
     }
 
     /// Runs several statements without parameters in one transaction.
@@ -111,7 +132,10 @@ impl Transaction {
         statement: &str,
         parameters: &[Value],
     ) -> Result<u64, DatabaseError> {
-        Ok(bind(statement, parameters).execute(&mut *self.0).await?.rows_affected())
+        Ok(bind(statement, parameters)
+            .execute(&mut *self.0)
+            .await?
+            .rows_affected())
     }
 
     /// Makes the changes durable.
@@ -126,14 +150,16 @@ impl Transaction {
 type Query<'q> = sqlx::query::Query<'q, Sqlite, SqliteArguments<'q>>;
 
 fn bind<'q>(statement: &'q str, parameters: &'q [Value]) -> Query<'q> {
-    parameters.iter().fold(sqlx::query(statement), |query, value| match value {
-        Value::Null => query.bind(None::<i64>),
-        Value::Boolean(value) => query.bind(*value),
-        Value::Integer(value) => query.bind(*value),
-        Value::Real(value) => query.bind(*value),
-        Value::Text(value) => query.bind(value.as_str()),
-        Value::Blob(value) => query.bind(value.as_slice()),
-    })
+    parameters
+        .iter()
+        .fold(sqlx::query(statement), |query, value| match value {
+            Value::Null => query.bind(None::<i64>),
+            Value::Boolean(value) => query.bind(*value),
+            Value::Integer(value) => query.bind(*value),
+            Value::Real(value) => query.bind(*value),
+            Value::Text(value) => query.bind(value.as_str()),
+            Value::Blob(value) => query.bind(value.as_slice()),
+        })
 }
 
 async fn query_on<'c>(
@@ -143,7 +169,11 @@ async fn query_on<'c>(
 ) -> Result<Rows, DatabaseError> {
     let found = bind(statement, parameters).fetch_all(executor).await?;
     let columns = match found.first() {
-        Some(row) => row.columns().iter().map(|column| column.name().to_owned()).collect(),
+        Some(row) => row
+            .columns()
+            .iter()
+            .map(|column| column.name().to_owned())
+            .collect(),
         None => Vec::new(),
     };
     let rows = found.iter().map(read_row).collect::<Result<_, _>>()?;
@@ -181,7 +211,10 @@ impl From<sqlx::Error> for DatabaseError {
                 }
                 // SQLite's primary result codes, in the low byte: BUSY, LOCKED,
                 // CANTOPEN, IOERR.
-                match inner.code().and_then(|code| code.parse::<u32>().ok()).map(|code| code & 0xff)
+                match inner
+                    .code()
+                    .and_then(|code| code.parse::<u32>().ok())
+                    .map(|code| code & 0xff)
                 {
                     Some(5 | 6) => Self::Busy(reason),
                     Some(14 | 10) => Self::Unavailable(reason),

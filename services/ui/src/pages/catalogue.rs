@@ -133,13 +133,19 @@ mod tests {
     use super::*;
 
     fn query(search: &str, sort: &str) -> CatalogueQuery {
-        CatalogueQuery { search: search.to_owned(), sort: sort.to_owned() }
+        CatalogueQuery {
+            search: search.to_owned(),
+            sort: sort.to_owned(),
+        }
     }
 
     #[test]
     fn what_is_asked_reaches_the_product_service_encoded() {
         let asked = query("a&b=ü", "-price").for_edition(Edition::V2);
-        assert_eq!(asked.for_product_service(), "?search=a%26b%3D%C3%BC&sort=-price");
+        assert_eq!(
+            asked.for_product_service(),
+            "?search=a%26b%3D%C3%BC&sort=-price"
+        );
         assert_eq!(CatalogueQuery::default().for_product_service(), "");
     }
 

@@ -84,9 +84,32 @@ fn review_card(review: &Review) -> Markup {
     }
 }
 
-/// The day of an RFC 3339 time.
-fn day(time: &str) -> &str {
-    time.split_once('T').map_or(time, |(day, _)| day)
+/// The day of an RFC 3339 time, as `9 March 2025`; anything else as it is.
+fn day(time: &str) -> String {
+    const MONTHS: [&str; 12] = [
+        "January",
+        "February",
+        "March",
+        "April",
+        "May",
+        "June",
+        "July",
+        "August",
+        "September",
+        "October",
+        "November",
+        "December",
+    ];
+    let date = time.split_once('T').map_or(time, |(date, _)| date);
+    let mut parts = date.splitn(3, '-');
+    let (year, month, day) = (parts.next(), parts.next(), parts.next());
+    let month = month
+        .and_then(|month| month.parse::<usize>().ok())
+        .and_then(|month| MONTHS.get(month.checked_sub(1)?));
+    match (year, month, day.and_then(|day| day.parse::<u8>().ok())) {
+        (Some(year), Some(month), Some(day)) => format!("{day} {month} {year}"),
+        _ => date.to_owned(),
+    }
 }
 
 fn review_form(product_id: i64, section: &ReviewSection) -> Markup {
@@ -161,7 +184,9 @@ mod tests {
 
     #[test]
     fn a_review_is_dated_by_its_day() {
-        assert_eq!(day("2025-03-09T09:00:00Z"), "2025-03-09");
-        assert_eq!(day("yesterday"), "yesterday");
+        assert_eq!(day("2025-03-09T09:00:00Z"), "9 March 2025");
+        for odd in ["yesterday", "2025-13-09", "2025-00-09", "", "2025-03-<b>"] {
+            assert_eq!(day(odd), odd);
+        }
     }
 }

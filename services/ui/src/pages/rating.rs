@@ -13,7 +13,9 @@ const TENTHS: u64 = 10;
 
 /// The mean of the ratings, in tenths, rounded; none without reviews.
 pub(super) fn average_tenths(reviews: &[Review]) -> Option<u64> {
-    let count = u64::try_from(reviews.len()).ok().filter(|count| *count > 0)?;
+    let count = u64::try_from(reviews.len())
+        .ok()
+        .filter(|count| *count > 0)?;
     let sum: u64 = reviews.iter().map(|review| u64::from(review.rating)).sum();
     Some((sum * TENTHS + count / 2) / count)
 }
@@ -33,7 +35,7 @@ pub(super) fn stars(rating_tenths: u64) -> Markup {
 fn row(class: &str) -> Markup {
     html! {
         @for index in 0..5 {
-            path class=(class) d=(STAR) transform={ "translate(" (index * 20) ")" };
+            path class=(class) d=(STAR) transform={ "translate(" (index * 20) ")" } {}
         }
     }
 }
@@ -41,7 +43,11 @@ fn row(class: &str) -> Markup {
 /// The rating in words: `8.7`, or `9` when it is whole.
 pub(super) fn words(rating_tenths: u64) -> String {
     let (whole, tenths) = (rating_tenths / TENTHS, rating_tenths % TENTHS);
-    if tenths == 0 { whole.to_string() } else { format!("{whole}.{tenths}") }
+    if tenths == 0 {
+        whole.to_string()
+    } else {
+        format!("{whole}.{tenths}")
+    }
 }
 
 #[cfg(test)]
