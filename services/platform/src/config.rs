@@ -14,7 +14,7 @@ pub fn config_or(key: &str, default: &str) -> String {
     config(key).unwrap_or_else(|| default.to_owned())
 }
 
-#[cfg(all(test, not(target_family = "wasm")))]
+#[cfg(test)]
 mod tests {
     use super::*;
 

@@ -165,5 +165,5 @@ async fn try_open_migrated(url: &str, migrations: &[Migration]) -> Result<Databa
     Ok(database)
 }
 
-#[cfg(all(test, not(target_family = "wasm")))]
+#[cfg(test)]
 mod tests;

@@ -24,7 +24,7 @@ pub(crate) struct Shell {
 impl Shell {
     /// A whole page. `served_by` names the version of the product service that
     /// answered, when one did.
-    fn page(&self, title: &str, served_by: Option<&str>, content: Markup) -> Markup {
+    fn page(&self, title: &str, served_by: Option<&str>, content: &Markup) -> Markup {
         html! {
             (DOCTYPE)
             html lang="en" {
@@ -79,7 +79,7 @@ pub(crate) fn failure_page(shell: &Shell, failure: &Failure) -> Markup {
             p.code { "Status " (failure.status.as_u16()) }
         }
     };
-    shell.page(failure.title, None, content)
+    shell.page(failure.title, None, &content)
 }
 
 /// What a category code stands for; an unknown one is its own name.

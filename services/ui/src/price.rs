@@ -36,7 +36,7 @@ impl Price {
 impl fmt::Display for Price {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (index, digit) in self.major.chars().enumerate() {
-            if index > 0 && (self.major.len() - index) % 3 == 0 {
+            if index > 0 && (self.major.len() - index).is_multiple_of(3) {
                 f.write_str(",")?;
             }
             write!(f, "{digit}")?;

@@ -75,11 +75,11 @@ async fn catalogue(
     let Storefront { shell, shop } = &*storefront;
     let query = match query {
         Ok(Query(query)) => query.for_edition(shell.edition),
-        Err(problem) => return fail(shell, problem.into()),
+        Err(problem) => return fail(shell, problem),
     };
     match shop.catalogue(&query.for_product_service()).await {
         Ok(catalogue) => page(StatusCode::OK, catalogue_page(shell, &query, &catalogue)),
-        Err(error) => fail(shell, error.into()),
+        Err(error) => fail(shell, error),
     }
 }
 
@@ -96,7 +96,7 @@ async fn details(
 ) -> Response {
     let Storefront { shell, shop } = &*storefront;
     let Ok(PathId(id)) = id else {
-        return fail(shell, ShopError::NoSuchProduct.into());
+        return fail(shell, ShopError::NoSuchProduct);
     };
     let posted = query.is_ok_and(|Query(query)| query.review.as_deref() == Some("posted"));
     let section = if posted {
@@ -106,7 +106,7 @@ async fn details(
     };
     match shop.details(id).await {
         Ok(details) => page(StatusCode::OK, details_page(shell, &details, &section)),
-        Err(error) => fail(shell, error.into()),
+        Err(error) => fail(shell, error),
     }
 }
 
@@ -117,16 +117,16 @@ async fn post_review(
 ) -> Response {
     let Storefront { shell, shop } = &*storefront;
     let Ok(PathId(id)) = id else {
-        return fail(shell, ShopError::NoSuchProduct.into());
+        return fail(shell, ShopError::NoSuchProduct);
     };
     let typed = match form {
         Ok(Form(typed)) => typed,
-        Err(problem) => return fail(shell, problem.into()),
+        Err(problem) => return fail(shell, problem),
     };
     // The review service does not know which products exist.
     let details = match shop.details(id).await {
         Ok(details) => details,
-        Err(error) => return fail(shell, error.into()),
+        Err(error) => return fail(shell, error),
     };
     let (status, section) = match typed.check() {
         Err(mistakes) => (
@@ -196,7 +196,8 @@ async fn no_such_method(State(storefront): SharedStorefront) -> Response {
     fail(&storefront.shell, Failure::no_such_method())
 }
 
-fn fail(shell: &Shell, failure: Failure) -> Response {
+fn fail(shell: &Shell, failure: impl Into<Failure>) -> Response {
+    let failure = failure.into();
     let status = failure.status;
     let mut response = page(status, failure_page(shell, &failure));
     if status == StatusCode::SERVICE_UNAVAILABLE {

@@ -87,7 +87,7 @@ pub(crate) fn catalogue_page(
             }
         }
     };
-    shell.page("Catalogue", Some(&catalogue.version), content)
+    shell.page("Catalogue", Some(&catalogue.version), &content)
 }
 
 fn card(shell: &Shell, product: &Product) -> Markup {

@@ -56,7 +56,7 @@ pub(crate) fn details_page(shell: &Shell, details: &Details, section: &ReviewSec
             }
         }
     };
-    shell.page(&product.name, Some(&details.version), content)
+    shell.page(&product.name, Some(&details.version), &content)
 }
 
 fn reviews(reviews: Option<&[Review]>) -> Markup {
