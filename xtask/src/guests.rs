@@ -38,3 +38,19 @@ pub(crate) fn build_guests(workspace: &Workspace) -> Result<()> {
     );
     Ok(())
 }
+
+/// Builds the guests in Rust and gives the names of their files.
+pub(crate) fn build_rust(workspace: &Workspace) -> Result<BTreeSet<OsString>> {
+    let guests = workspace.package("galleria-test-guests")?;
+    build(workspace, &[guests])?;
+    let mut names = BTreeSet::new();
+    for bin in &guests.bins {
+        let name = format!("{}.wasm", bin.replace('_', "-"));
+        place(
+            &built(workspace, bin),
+            &workspace.test_components().join(&name),
+        )?;
+        names.insert(OsString::from(name));
+    }
+    Ok(names)
+}

@@ -5,6 +5,7 @@
 
 #![allow(clippy::print_stdout, reason = "a task runner talks to a terminal")]
 
+mod bench;
 mod components;
 mod guests;
 mod javascript;
@@ -42,6 +43,8 @@ enum Task {
     },
     /// Runs every check and every test of the project.
     Test(test::Options),
+    /// Measures the host beside others; results go to loadtest/.
+    Bench(bench::Options),
 }
 
 fn main() -> anyhow::Result<()> {
@@ -52,5 +55,6 @@ fn main() -> anyhow::Result<()> {
         Task::BuildGuests => guests::build_guests(&workspace),
         Task::Run { arguments } => run::run(&workspace, &arguments),
         Task::Test(options) => test::run(&workspace, &options),
+        Task::Bench(options) => bench::run(&workspace, &options),
     }
 }

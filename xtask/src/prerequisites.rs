@@ -17,6 +17,16 @@ pub(crate) const NODE: Prerequisite = Prerequisite {
     programs: &["node", "npm"],
     from: Debian(&["nodejs", "npm"]),
 };
+pub(crate) const WRK: Prerequisite = Prerequisite {
+    what: "wrk",
+    programs: &["wrk"],
+    from: Debian(&["wrk"]),
+};
+pub(crate) const PYTHON: Prerequisite = Prerequisite {
+    what: "Python",
+    programs: &["python3"],
+    from: Debian(&["python3", "python3-venv"]),
+};
 pub(crate) const CARGO_DENY: Prerequisite = Prerequisite {
     what: "cargo-deny",
     programs: &["cargo-deny"],

@@ -1,0 +1,126 @@
+//! `cargo xtask bench`: the host beside what people run today.
+//!
+//! Figures from one machine at one time mean nothing alone, so the contenders
+//! of a race run in turn (A B A B) and only medians and ratios are read. Load
+//! generator and server share the machine, which is the same for all.
+
+mod contender;
+mod envoy;
+mod galleria;
+mod hello;
+mod load;
+mod product;
+mod report;
+mod server;
+mod shop;
+
+use std::fs;
+use std::path::PathBuf;
+use std::thread;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+
+use crate::prerequisites::{self, PYTHON, WRK};
+use crate::workspace::Workspace;
+use contender::{Contender, Round};
+use report::{Race, Report};
+
+/// How long and what to measure.
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct Options {
+    /// How often each contender has its turn.
+    #[arg(long, default_value_t = 3, value_name = "N")]
+    rounds: usize,
+    /// How long each measurement lasts, in seconds.
+    #[arg(long, default_value_t = 8, value_name = "SECONDS")]
+    seconds: u64,
+    /// Only these races; all of them by default.
+    #[arg(long, value_enum, value_name = "RACE")]
+    only: Vec<RaceName>,
+    /// Only contenders whose name contains this.
+    #[arg(long, value_name = "TEXT")]
+    contender: Option<String>,
+    /// Print the results and leave loadtest/results.* alone.
+    #[arg(long)]
+    dry_run: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum RaceName {
+    /// One component that says hello.
+    Hello,
+    /// A product page: one service that calls another, each with SQLite.
+    Product,
+    /// The idle shop: memory, and time from start to ready.
+    Shop,
+}
+
+/// A folder for the files of one contender, empty at its start.
+fn scratch(workspace: &Workspace, name: &str) -> Result<PathBuf> {
+    let folder = workspace.target.join("bench").join(name);
+    if folder.exists() {
+        fs::remove_dir_all(&folder).with_context(|| folder.display().to_string())?;
+    }
+    fs::create_dir_all(&folder).with_context(|| folder.display().to_string())?;
+    Ok(folder)
+}
+
+/// Runs the races and writes down what came of them.
+pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<()> {
+    prerequisites::ensure(&[WRK, PYTHON])?;
+    let wanted = |race| options.only.is_empty() || options.only.contains(&race);
+    let mut report = Report::new(options.rounds, options.seconds)?;
+    if wanted(RaceName::Hello) {
+        report.races.push(race(
+            "hello",
+            hello::contenders(workspace, &chosen(options))?,
+            options,
+        )?);
+    }
+    if wanted(RaceName::Product) {
+        let contenders = product::contenders(workspace, &chosen(options))?;
+        report
+            .races
+            .push(race("product page", contenders, options)?);
+    }
+    if wanted(RaceName::Shop) {
+        report.shop = Some(shop::measure(workspace, options.rounds)?);
+    }
+    println!("\n{}", report.markdown());
+    if !options.dry_run {
+        report.write(&workspace.root.join("loadtest"))?;
+    }
+    Ok(())
+}
+
+/// Whether a contender takes part; those that do not need not be built.
+fn chosen(options: &Options) -> impl Fn(&str) -> bool {
+    let text = options.contender.clone();
+    move |name| text.as_ref().is_none_or(|text| name.contains(text))
+}
+
+fn race(name: &'static str, contenders: Vec<Contender>, options: &Options) -> Result<Race> {
+    let mut rounds: Vec<Vec<Round>> = contenders.iter().map(|_| Vec::new()).collect();
+    for number in 1..=options.rounds {
+        for (contender, rounds) in contenders.iter().zip(&mut rounds) {
+            println!(
+                "--- {name}, round {number} of {}: {}",
+                options.rounds, contender.name
+            );
+            let round = contender
+                .round(Duration::from_secs(options.seconds))
+                .with_context(|| format!("{name}: {}", contender.name))?;
+            println!("    {round}");
+            rounds.push(round);
+            // Closed connections and dirty pages of one turn are not the next
+            // one's to pay for.
+            thread::sleep(Duration::from_secs(1));
+        }
+    }
+    let names = contenders.into_iter().map(|contender| contender.name);
+    Ok(Race {
+        name,
+        results: names.zip(rounds).collect(),
+    })
+}

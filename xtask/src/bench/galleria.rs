@@ -1,0 +1,109 @@
+//! The host under test.
+
+use std::fs;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result};
+use serde_json::Value;
+
+use super::server::{Server, free_address};
+use crate::workspace::Workspace;
+
+/// The port that the manifests' gateways declare.
+const GATEWAY_PORT: u16 = 80;
+
+/// How to start the host.
+#[derive(Debug, Clone)]
+pub(super) struct Host {
+    program: PathBuf,
+    root: PathBuf,
+    /// Manifests, from the workspace's folder.
+    pub(super) manifests: &'static str,
+    pub(super) components: PathBuf,
+    /// `json` or `off`.
+    pub(super) access_log: &'static str,
+    /// Data, cache and logs; kept between starts.
+    pub(super) folder: PathBuf,
+}
+
+/// A host that was started, perhaps not ready yet.
+#[derive(Debug)]
+pub(super) struct Started {
+    pub(super) server: Server,
+    status: SocketAddr,
+    addresses: PathBuf,
+}
+
+impl Host {
+    pub(super) fn new(
+        workspace: &Workspace,
+        manifests: &'static str,
+        components: PathBuf,
+        access_log: &'static str,
+        folder: PathBuf,
+    ) -> Self {
+        let program = workspace.target.join("release/galleria");
+        let root = workspace.root.clone();
+        Self {
+            program,
+            root,
+            manifests,
+            components,
+            access_log,
+            folder,
+        }
+    }
+
+    pub(super) fn start(&self) -> Result<Started> {
+        let status = free_address()?;
+        let offset = free_address()?.port() - GATEWAY_PORT;
+        let addresses = self.folder.join("addresses.json");
+        if addresses.exists() {
+            fs::remove_file(&addresses)?;
+        }
+        let mut host = Command::new(&self.program);
+        host.current_dir(&self.root).args(["run", self.manifests]);
+        host.arg("--components").arg(&self.components);
+        host.arg("--data").arg(self.folder.join("data"));
+        host.args(["--port-offset", &offset.to_string()]);
+        host.args([
+            "--status",
+            &status.to_string(),
+            "--admin",
+            &free_address()?.to_string(),
+        ]);
+        host.arg("--addresses-file").arg(&addresses);
+        host.args(["--access-log", self.access_log]);
+        let server = Server::start(&host, &self.folder.join("host.log"))?;
+        Ok(Started {
+            server,
+            status,
+            addresses,
+        })
+    }
+}
+
+impl Started {
+    /// Waits until every workload is ready, and gives the time of that.
+    pub(super) fn wait(&mut self) -> Result<std::time::Instant> {
+        self.server.wait_for(self.status, "/healthz/ready")
+    }
+
+    /// Where the first gateway listens.
+    pub(super) fn gateway(&mut self) -> Result<SocketAddr> {
+        let addresses = self.addresses.clone();
+        self.server
+            .wait_until(|| read_gateway(&addresses).is_ok())?;
+        read_gateway(&addresses)
+    }
+}
+
+fn read_gateway(addresses: &Path) -> Result<SocketAddr> {
+    let document: Value = serde_json::from_str(&fs::read_to_string(addresses)?)?;
+    let address = document["listeners"][0]["address"]
+        .as_str()
+        .context("no listener is bound")?;
+    Ok(address.parse()?)
+}

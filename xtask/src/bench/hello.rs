@@ -1,0 +1,128 @@
+//! The race of one small component: what a request through the host costs.
+
+use std::path::PathBuf;
+use std::process::Command;
+
+use anyhow::Result;
+
+use super::contender::{Contender, Running};
+use super::galleria::Host;
+use super::scratch;
+use super::server::{Server, free_address};
+use crate::components::place;
+use crate::process::{self, cargo};
+use crate::workspace::Workspace;
+use crate::{guests, run};
+
+/// The line of wasmtime that the host is built on.
+const WASMTIME: &str = "48.0.8";
+
+pub(super) const GALLERIA: &str = "galleria";
+pub(super) const REUSED: &str = "wasmtime serve, instances reused";
+const DEFAULT: &str = "wasmtime serve, its defaults";
+const NATIVE: &str = "native axum";
+
+/// Builds everything that takes part.
+pub(super) fn contenders(
+    workspace: &Workspace,
+    takes_part: &dyn Fn(&str) -> bool,
+) -> Result<Vec<Contender>> {
+    guests::build_rust(workspace)?;
+    let component = workspace.test_components().join("hello.wasm");
+    let mut contenders = Vec::new();
+    if takes_part(GALLERIA) {
+        run::build_host(workspace)?;
+        let folder = scratch(workspace, "hello")?;
+        let components = folder.join("components");
+        place(&component, &components.join("hello/v1.wasm"))?;
+        let host = Host::new(workspace, "loadtest/hello", components, "off", folder);
+        contenders.push(Contender::new(GALLERIA, move || through_galleria(&host)));
+    }
+    if takes_part(REUSED) || takes_part(DEFAULT) {
+        let wasmtime = install_wasmtime(workspace)?;
+        let log = scratch(workspace, "hello-wasmtime")?.join("serve.log");
+        for (name, arguments) in [
+            (
+                REUSED,
+                &["--max-instance-reuse-count", "1000000000"] as &[&str],
+            ),
+            (DEFAULT, &[]),
+        ] {
+            if !takes_part(name) {
+                continue;
+            }
+            let (wasmtime, component, log) = (wasmtime.clone(), component.clone(), log.clone());
+            let start = move || {
+                let address = free_address()?;
+                let mut serve = Command::new(&wasmtime);
+                serve
+                    .args(["serve", "-Scli", "--addr", &address.to_string()])
+                    .args(arguments);
+                let mut server = Server::start(serve.arg(&component), &log)?;
+                server.wait_for(address, "/")?;
+                Ok(Running {
+                    url: format!("http://{address}/"),
+                    servers: vec![server],
+                })
+            };
+            contenders.push(Contender::new(name, start));
+        }
+    }
+    if takes_part(NATIVE) {
+        let program = build_native(workspace)?;
+        let log = scratch(workspace, "hello-native")?.join("native.log");
+        contenders.push(Contender::new(NATIVE, move || {
+            let address = free_address()?;
+            let mut server = Server::start(Command::new(&program).arg(address.to_string()), &log)?;
+            server.wait_for(address, "/")?;
+            Ok(Running {
+                url: format!("http://{address}/"),
+                servers: vec![server],
+            })
+        }));
+    }
+    Ok(contenders)
+}
+
+fn through_galleria(host: &Host) -> Result<Running> {
+    let mut started = host.start()?;
+    started.wait()?;
+    let gateway = started.gateway()?;
+    Ok(Running {
+        url: format!("http://{gateway}/"),
+        servers: vec![started.server],
+    })
+}
+
+fn install_wasmtime(workspace: &Workspace) -> Result<PathBuf> {
+    let tools = workspace.target.join("tools");
+    let program = tools.join("bin/wasmtime");
+    if !program.exists() {
+        let mut install = cargo();
+        install.args([
+            "install",
+            "wasmtime-cli",
+            "--version",
+            WASMTIME,
+            "--locked",
+            "--root",
+        ]);
+        process::run(install.arg(tools))?;
+    }
+    Ok(program)
+}
+
+fn build_native(workspace: &Workspace) -> Result<PathBuf> {
+    let mut build = cargo();
+    build.current_dir(&workspace.root);
+    build.args([
+        "build",
+        "--release",
+        "-p",
+        "xtask",
+        "--example",
+        "native-hello",
+    ]);
+    process::run(&mut build)?;
+    Ok(workspace.target.join("release/examples/native-hello"))
+}

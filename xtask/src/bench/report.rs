@@ -1,0 +1,274 @@
+//! What came of it: `loadtest/results.md` to read, `results.json` to compare.
+
+use std::fmt::Write;
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+use std::thread;
+
+use anyhow::{Context, Result};
+use serde_json::{Value, json};
+
+use super::contender::Round;
+use super::shop::Shop;
+use super::{hello, product};
+use crate::process::read;
+
+/// Everything that was measured, and where.
+#[derive(Debug)]
+pub(super) struct Report {
+    machine: String,
+    rounds: usize,
+    seconds: u64,
+    pub(super) races: Vec<Race>,
+    pub(super) shop: Option<Shop>,
+}
+
+/// One race: every contender with its rounds.
+#[derive(Debug)]
+pub(super) struct Race {
+    pub(super) name: &'static str,
+    pub(super) results: Vec<(&'static str, Vec<Round>)>,
+}
+
+/// What was hoped for, and whether it came.
+struct Target {
+    what: &'static str,
+    wanted: String,
+    got: String,
+    met: bool,
+}
+
+impl Report {
+    pub(super) fn new(rounds: usize, seconds: u64) -> Result<Self> {
+        let cores = thread::available_parallelism()?;
+        let kernel = read(Command::new("uname").arg("-srm"))?;
+        let date = read(Command::new("date").args(["-u", "+%F"]))?;
+        let machine = format!("{}, {cores} cores, {}", date.trim(), kernel.trim());
+        Ok(Self {
+            machine,
+            rounds,
+            seconds,
+            races: Vec::new(),
+            shop: None,
+        })
+    }
+
+    /// Writes both files.
+    pub(super) fn write(&self, folder: &Path) -> Result<()> {
+        let write = |name: &str, text: String| {
+            let file = folder.join(name);
+            fs::write(&file, text).with_context(|| format!("cannot write {}", file.display()))
+        };
+        write("results.md", self.markdown())?;
+        write("results.json", format!("{:#}\n", self.json()))
+    }
+
+    pub(super) fn markdown(&self) -> String {
+        let mut text = String::from("# Side by side\n\n");
+        let _ = writeln!(
+            text,
+            "Made by `cargo xtask bench` ({}). Each contender had its turn {} times, {} s each, \
+             with load generator and server on the same machine; the figures are medians, and \
+             only the ratios between them travel to another machine.\n",
+            self.machine, self.rounds, self.seconds,
+        );
+        for race in &self.races {
+            race.table(&mut text);
+        }
+        if let Some(shop) = &self.shop {
+            let _ = writeln!(
+                text,
+                "## the shop, idle\n\n| | |\n| --- | ---: |\n| resident memory | {:.0} MiB |\n| \
+                 from start to ready, components in the cache | {:.0} ms |\n",
+                shop.resident_mebibytes(),
+                shop.ready_milliseconds,
+            );
+        }
+        text.push_str("## targets\n\n| | wanted | got | |\n| --- | ---: | ---: | --- |\n");
+        for Target {
+            what,
+            wanted,
+            got,
+            met,
+        } in self.targets()
+        {
+            let verdict = if met { "met" } else { "missed" };
+            let _ = writeln!(text, "| {what} | {wanted} | {got} | {verdict} |");
+        }
+        text
+    }
+
+    fn json(&self) -> Value {
+        let races = self
+            .races
+            .iter()
+            .map(|race| (race.name.to_owned(), race.json()));
+        json!({
+            "machine": self.machine,
+            "rounds": self.rounds,
+            "seconds": self.seconds,
+            "races": races.collect::<serde_json::Map<_, _>>(),
+            "shop": self.shop.as_ref().map(|shop| json!({
+                "resident_bytes": shop.resident_bytes,
+                "ready_milliseconds": shop.ready_milliseconds,
+            })),
+        })
+    }
+
+    fn targets(&self) -> Vec<Target> {
+        let ratio = |race: &str, what, name, other, factor: f64| {
+            let race = self.races.iter().find(|candidate| candidate.name == race)?;
+            let got = race.requests_per_second(name)? / race.requests_per_second(other)?;
+            let met = got >= factor;
+            Some(Target {
+                what,
+                wanted: format!("≥ {factor} ×"),
+                got: format!("{got:.2} ×"),
+                met,
+            })
+        };
+        let mut targets: Vec<_> = [
+            ratio(
+                "hello",
+                "hello, against `wasmtime serve` with reuse",
+                hello::GALLERIA,
+                hello::REUSED,
+                1.0,
+            ),
+            ratio(
+                "product page",
+                "product page, against Envoy",
+                product::GALLERIA,
+                product::ENVOY,
+                4.0,
+            ),
+            ratio(
+                "product page",
+                "product page, against native",
+                product::GALLERIA,
+                product::NATIVE,
+                0.5,
+            ),
+        ]
+        .into_iter()
+        .flatten()
+        .collect();
+        if let Some(shop) = &self.shop {
+            let limit = |what, unit: &str, limit: f64, got: f64| Target {
+                what,
+                wanted: format!("≤ {limit} {unit}"),
+                got: format!("{got:.0} {unit}"),
+                met: got <= limit,
+            };
+            targets.push(limit(
+                "the shop's resident memory",
+                "MiB",
+                80.0,
+                shop.resident_mebibytes(),
+            ));
+            targets.push(limit(
+                "from start to ready",
+                "ms",
+                200.0,
+                shop.ready_milliseconds,
+            ));
+        }
+        targets
+    }
+}
+
+impl Race {
+    fn requests_per_second(&self, contender: &str) -> Option<f64> {
+        let (_, rounds) = self.results.iter().find(|(name, _)| *name == contender)?;
+        Some(median_of(rounds, |round| round.requests_per_second))
+    }
+
+    fn table(&self, text: &mut String) {
+        let _ = writeln!(
+            text,
+            "## {}\n\n| | requests/s at 32 connections | ratio | p99 | p50 at 1 connection | idle \
+             memory | errors |\n| --- | ---: | ---: | ---: | ---: | ---: | ---: |",
+            self.name,
+        );
+        let first = self.results.first().map_or(1.0, |(_, rounds)| rate(rounds));
+        for (name, rounds) in &self.results {
+            let _ = writeln!(
+                text,
+                "| {name} | {:.0} | {:.2} | {:.2} ms | {:.3} ms | {:.0} MiB | {} |",
+                rate(rounds),
+                rate(rounds) / first,
+                median_of(rounds, |round| round.p99.as_secs_f64() * 1000.0),
+                median_of(rounds, |round| round.p50_alone.as_secs_f64() * 1000.0),
+                median_of(rounds, mebibytes),
+                rounds.iter().map(|round| round.errors).sum::<u64>(),
+            );
+        }
+        text.push('\n');
+    }
+
+    fn json(&self) -> Value {
+        let rounds = |rounds: &Vec<Round>| {
+            let round = |round: &Round| {
+                json!({
+                    "requests_per_second": round.requests_per_second,
+                    "p99_milliseconds": round.p99.as_secs_f64() * 1000.0,
+                    "p50_alone_milliseconds": round.p50_alone.as_secs_f64() * 1000.0,
+                    "resident_bytes": round.resident_bytes,
+                    "errors": round.errors,
+                })
+            };
+            rounds.iter().map(round).collect::<Value>()
+        };
+        let results = self
+            .results
+            .iter()
+            .map(|(name, all)| ((*name).to_owned(), rounds(all)));
+        Value::Object(results.collect())
+    }
+}
+
+impl Shop {
+    fn resident_mebibytes(&self) -> f64 {
+        self.resident_bytes / f64::from(1 << 20)
+    }
+}
+
+fn rate(rounds: &[Round]) -> f64 {
+    median_of(rounds, |round| round.requests_per_second)
+}
+
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "memory of a process is far below 2^52"
+)]
+fn mebibytes(round: &Round) -> f64 {
+    round.resident_bytes as f64 / f64::from(1 << 20)
+}
+
+fn median_of(rounds: &[Round], value: impl Fn(&Round) -> f64) -> f64 {
+    median(&rounds.iter().map(value).collect::<Vec<_>>())
+}
+
+/// The value in the middle; the mean of the two in the middle of an even
+/// number.
+pub(super) fn median(values: &[f64]) -> f64 {
+    let mut values = values.to_vec();
+    values.sort_by(f64::total_cmp);
+    match values.len() {
+        0 => f64::NAN,
+        count if count % 2 == 1 => values[count / 2],
+        count => f64::midpoint(values[count / 2 - 1], values[count / 2]),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::median;
+
+    #[test]
+    fn the_median_is_in_the_middle() {
+        assert_eq!(median(&[3.0, 1.0, 2.0]), 2.0);
+        assert_eq!(median(&[4.0, 1.0, 2.0, 3.0]), 2.5);
+    }
+}

@@ -1,0 +1,139 @@
+//! Processes that serve, and end with the benchmark.
+
+use std::fs::{self, File};
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+
+/// How long a server may take until it answers; compiling its guests included.
+const START_MAX: Duration = Duration::from_secs(120);
+/// How long one question about readiness may take.
+const ANSWER_MAX: Duration = Duration::from_secs(10);
+
+/// A process that is killed when it is dropped, and also when the benchmark
+/// itself is.
+#[derive(Debug)]
+pub(super) struct Server {
+    process: Child,
+    log: PathBuf,
+}
+
+impl Server {
+    /// Starts a server; what it prints goes to `log`.
+    pub(super) fn start(command: &Command, log: &Path) -> Result<Self> {
+        // `setpriv` lets the kernel end the server with its parent, whatever
+        // ended that.
+        let mut bound = Command::new("setpriv");
+        bound
+            .args(["--pdeathsig", "KILL", "--"])
+            .arg(command.get_program());
+        bound.args(command.get_args());
+        bound.envs(
+            command
+                .get_envs()
+                .filter_map(|(name, value)| Some((name, value?))),
+        );
+        if let Some(folder) = command.get_current_dir() {
+            bound.current_dir(folder);
+        }
+        let output = File::create(log).with_context(|| log.display().to_string())?;
+        bound
+            .stdin(Stdio::null())
+            .stderr(output.try_clone()?)
+            .stdout(output);
+        let process = bound
+            .spawn()
+            .context("cannot start setpriv (Debian package util-linux)")?;
+        Ok(Self {
+            process,
+            log: log.into(),
+        })
+    }
+
+    /// Waits until a page of this server answers 200, and gives the time of
+    /// that.
+    pub(super) fn wait_for(&mut self, address: SocketAddr, path: &str) -> Result<Instant> {
+        self.wait_until(|| status(address, path).is_ok_and(|status| status == 200))
+    }
+
+    /// Waits until something holds, as long as the process lives.
+    pub(super) fn wait_until(&mut self, holds: impl Fn() -> bool) -> Result<Instant> {
+        let start = Instant::now();
+        while !holds() {
+            if let Some(status) = self.process.try_wait()? {
+                bail!("the server ended ({status}); it said:\n{}", self.printed());
+            }
+            if start.elapsed() > START_MAX {
+                bail!("the server did not get ready; it said:\n{}", self.printed());
+            }
+            thread::sleep(Duration::from_millis(1));
+        }
+        Ok(Instant::now())
+    }
+
+    /// Asks the process to end and waits until it has.
+    pub(super) fn terminate(mut self) -> Result<()> {
+        let id = self.process.id().to_string();
+        crate::process::read(Command::new("kill").args(["-TERM", &id]))?;
+        self.process.wait()?;
+        Ok(())
+    }
+
+    fn printed(&self) -> String {
+        fs::read_to_string(&self.log).unwrap_or_default()
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // It may have ended already, which is as good.
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+/// Memory of these processes that is resident now, in bytes.
+pub(super) fn resident_bytes(servers: &[Server]) -> Result<u64> {
+    servers
+        .iter()
+        .map(|server| resident(server.process.id()))
+        .sum()
+}
+
+fn resident(process: u32) -> Result<u64> {
+    let status = fs::read_to_string(format!("/proc/{process}/status"))?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    let kibibytes =
+        line.and_then(|line| line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok());
+    Ok(kibibytes.context("the kernel tells no resident memory")? * 1024)
+}
+
+/// A loopback address that nobody listens on just now.
+pub(super) fn free_address() -> Result<SocketAddr> {
+    Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?)
+}
+
+/// The status code of one GET.
+fn status(address: SocketAddr, path: &str) -> Result<u16> {
+    let answer = get(address, path)?;
+    let code = answer.split(' ').nth(1).context("no status line")?;
+    Ok(code.parse()?)
+}
+
+/// One GET; the answer as it came, head and all.
+pub(super) fn get(address: SocketAddr, path: &str) -> Result<String> {
+    let mut connection = TcpStream::connect(address)?;
+    connection.set_read_timeout(Some(ANSWER_MAX))?;
+    write!(
+        connection,
+        "GET {path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\r\n"
+    )?;
+    let mut answer = Vec::new();
+    connection.read_to_end(&mut answer)?;
+    Ok(String::from_utf8_lossy(&answer).into_owned())
+}
