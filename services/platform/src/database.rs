@@ -135,6 +135,18 @@ pub async fn open_migrated(url: &str, migrations: &[Migration]) -> Result<Databa
 
 async fn try_open_migrated(url: &str, migrations: &[Migration]) -> Result<Database, DatabaseError> {
     let database = Database::open(url).await?;
+    // A transaction may take the write lock at once, and most instances find
+    // nothing to do: they only look.
+    match database.query(VERSION, &[]).await {
+        Ok(rows) => {
+            if version(rows)? >= migrations.len() {
+                return Ok(database);
+            }
+        }
+        // There is no such table in a new database.
+        Err(DatabaseError::InvalidStatement(_)) => {}
+        Err(error) => return Err(error),
+    }
     let mut transaction = database.transaction().await?;
     transaction
         .execute(
@@ -142,13 +154,7 @@ async fn try_open_migrated(url: &str, migrations: &[Migration]) -> Result<Databa
             &[],
         )
         .await?;
-    let rows = transaction
-        .query("SELECT COALESCE(MAX(version), 0) FROM schema_version", &[])
-        .await?;
-    let done = match rows.rows.into_iter().next() {
-        Some(row) => usize::try_from(RowReader::new(row).integer()?).unwrap_or(0),
-        None => 0,
-    };
+    let done = version(transaction.query(VERSION, &[]).await?)?;
     for (step, migration) in migrations.iter().enumerate().skip(done) {
         for statement in migration.statements {
             transaction.execute(statement, &[]).await?;
@@ -163,6 +169,14 @@ async fn try_open_migrated(url: &str, migrations: &[Migration]) -> Result<Databa
     }
     transaction.commit().await?;
     Ok(database)
+}
+
+const VERSION: &str = "SELECT COALESCE(MAX(version), 0) FROM schema_version";
+
+/// How many steps were done, as the rows of [`VERSION`] say.
+fn version(rows: Rows) -> Result<usize, DatabaseError> {
+    let row = rows.rows.into_iter().next().unwrap_or_default();
+    Ok(usize::try_from(RowReader::new(row).integer()?).unwrap_or(0))
 }
 
 #[cfg(test)]
