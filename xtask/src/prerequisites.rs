@@ -13,7 +13,7 @@ use crate::process::{self, cargo, is_on_path, read};
 
 /// One line each: what it is, how it is recognised, where it comes from.
 pub(crate) const NODE: Prerequisite = Prerequisite {
-    what: "Node.js",
+    what: "Node.js 20 or newer",
     programs: &["node", "npm"],
     from: Debian(&["nodejs", "npm"]),
 };

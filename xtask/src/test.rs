@@ -76,6 +76,8 @@ fn check(workspace: &Workspace, steps: &mut Steps) -> Result<()> {
         process::run(doc.args(selection(&workspace.host())))
     })?;
     steps.step("dependencies", || {
+        // Those of other systems too, which nothing here compiles.
+        process::run(here(workspace).args(["fetch", "--quiet"]))?;
         let mut deny = here(workspace);
         deny.args([
             "deny",
