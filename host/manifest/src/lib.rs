@@ -9,10 +9,20 @@
 //! reading the files it is given, and no decision about requests (that is
 //! `galleria-mesh`).
 
+mod decode;
 mod diagnostic;
+mod files;
+mod load;
 mod position;
+mod read;
+mod references;
+mod yaml;
 
+pub mod codes;
+pub mod limits;
 pub mod model;
 
 pub use diagnostic::{Code, Diagnostic, Severity};
+pub use load::{Loaded, load, read_str};
 pub use position::{Located, Position};
+pub use references::check_references;

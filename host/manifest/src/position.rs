@@ -16,7 +16,11 @@ pub struct Position {
 impl Position {
     /// The place `line:column` of `file`.
     pub fn new(file: impl Into<PathBuf>, line: u32, column: u32) -> Self {
-        Self { file: Arc::from(file.into()), line, column }
+        Self {
+            file: Arc::from(file.into()),
+            line,
+            column,
+        }
     }
 }
 

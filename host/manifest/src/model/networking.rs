@@ -119,7 +119,10 @@ pub enum StringMatch {
     Prefix(String),
     /// Compiled so that it matches the whole text; the pattern as written is
     /// [`StringMatch::pattern`].
-    Regex { pattern: String, regex: Regex },
+    Regex {
+        pattern: String,
+        regex: Regex,
+    },
     /// `{}`: any value, as long as there is one.
     Present,
 }
@@ -296,14 +299,22 @@ pub enum LoadBalancerPolicy {
     LeastRequest,
     Random,
     Passthrough,
-    ConsistentHash { key: HashKey, minimum_ring_size: u32, maglev: bool },
+    ConsistentHash {
+        key: HashKey,
+        minimum_ring_size: u32,
+        maglev: bool,
+    },
 }
 
 #[derive(Debug, Clone)]
 pub enum HashKey {
     Header(String),
     /// `ttl` is None where the cookie is only read, zero for a session cookie.
-    Cookie { name: String, path: Option<String>, ttl: Option<Duration> },
+    Cookie {
+        name: String,
+        path: Option<String>,
+        ttl: Option<Duration>,
+    },
     SourceIp,
     QueryParameter(String),
 }

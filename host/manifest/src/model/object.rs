@@ -1,18 +1,20 @@
 //! What every Kubernetes object has: identity, labels, and one of the kinds.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use super::{
     ConfigMap, Deployment, DestinationRule, Gateway, Ingress, Namespace, PersistentVolumeClaim,
     Secret, Service, ServiceAccount, ServiceEntry, VirtualService,
 };
+use crate::read::canonical_group;
 use crate::{Located, Position};
 
 /// Labels or annotations.
 pub type Labels = BTreeMap<String, String>;
 
-/// One object as a file (or, later, the API) gave it.
-#[derive(Debug, Clone)]
+/// One object as a file (or, later, the API) gave it. `Debug` leaves `raw` out.
+#[derive(Clone)]
 pub struct Object {
     /// As written, for example `networking.istio.io/v1alpha3`.
     pub api_version: String,
@@ -68,4 +70,60 @@ pub enum Resource {
     Ingress(Ingress),
     /// Accepted and not acted on: the cluster's business, or not known here.
     LeftToCluster,
+}
+
+/// Whose business an object is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Class {
+    Enforced,
+    LeftToCluster,
+}
+
+impl Object {
+    pub fn key(&self) -> ObjectKey {
+        ObjectKey {
+            group: canonical_group(&self.api_version, &self.kind).to_owned(),
+            kind: self.kind.clone(),
+            namespace: self.metadata.namespace.clone(),
+            name: self.metadata.name.value.clone(),
+        }
+    }
+
+    pub fn class(&self) -> Class {
+        match self.resource {
+            Resource::LeftToCluster => Class::LeftToCluster,
+            _ => Class::Enforced,
+        }
+    }
+}
+
+impl fmt::Debug for Object {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Object")
+            .field("api_version", &self.api_version)
+            .field("kind", &self.kind)
+            .field("metadata", &self.metadata)
+            .field("at", &self.at)
+            .field("resource", &self.resource)
+            .finish_non_exhaustive()
+    }
+}
+
+impl fmt::Display for ObjectKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} ", self.kind)?;
+        if !self.namespace.is_empty() {
+            write!(f, "{}/", self.namespace)?;
+        }
+        f.write_str(&self.name)
+    }
+}
+
+impl fmt::Display for Class {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Enforced => "enforced",
+            Self::LeftToCluster => "left to the cluster",
+        })
+    }
 }

@@ -40,7 +40,10 @@ pub struct Deployment {
 pub enum Strategy {
     Recreate,
     /// Counts or percentages of the replicas; 25 % each where absent.
-    RollingUpdate { max_surge: IntOrPercent, max_unavailable: IntOrPercent },
+    RollingUpdate {
+        max_surge: IntOrPercent,
+        max_unavailable: IntOrPercent,
+    },
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -128,12 +131,23 @@ pub struct EnvVar {
 pub enum EnvValue {
     /// `value`, before `$(VAR)` expansion.
     Literal(String),
-    ConfigMapKey { name: Located<String>, key: Located<String>, optional: bool },
-    SecretKey { name: Located<String>, key: Located<String>, optional: bool },
+    ConfigMapKey {
+        name: Located<String>,
+        key: Located<String>,
+        optional: bool,
+    },
+    SecretKey {
+        name: Located<String>,
+        key: Located<String>,
+        optional: bool,
+    },
     /// `fieldRef.fieldPath`, for example `metadata.name` or `metadata.labels['version']`.
     Field(Located<String>),
     /// `resourceFieldRef`.
-    ResourceField { resource: Located<String>, divisor: Option<Quantity> },
+    ResourceField {
+        resource: Located<String>,
+        divisor: Option<Quantity>,
+    },
 }
 
 #[derive(Debug, Clone)]
@@ -157,8 +171,13 @@ pub struct Volume {
 
 #[derive(Debug, Clone)]
 pub enum VolumeSource {
-    PersistentVolumeClaim { claim_name: Located<String>, read_only: bool },
-    EmptyDir { size_limit: Option<u64> },
+    PersistentVolumeClaim {
+        claim_name: Located<String>,
+        read_only: bool,
+    },
+    EmptyDir {
+        size_limit: Option<u64>,
+    },
     ConfigMap(KeyVolume),
     Secret(KeyVolume),
     HostPath(Located<String>),
@@ -307,8 +326,13 @@ impl fmt::Debug for SecretValue {
 impl LabelSelector {
     /// Whether `labels` satisfy every requirement.
     pub fn matches(&self, labels: &Labels) -> bool {
-        self.match_labels.iter().all(|(key, value)| labels.get(key) == Some(value))
-            && self.match_expressions.iter().all(|requirement| requirement.matches(labels))
+        self.match_labels
+            .iter()
+            .all(|(key, value)| labels.get(key) == Some(value))
+            && self
+                .match_expressions
+                .iter()
+                .all(|requirement| requirement.matches(labels))
     }
 }
 
@@ -316,7 +340,9 @@ impl LabelRequirement {
     fn matches(&self, labels: &Labels) -> bool {
         match self {
             Self::In(key, values) => labels.get(key).is_some_and(|value| values.contains(value)),
-            Self::NotIn(key, values) => !labels.get(key).is_some_and(|value| values.contains(value)),
+            Self::NotIn(key, values) => {
+                !labels.get(key).is_some_and(|value| values.contains(value))
+            }
             Self::Exists(key) => labels.contains_key(key),
             Self::DoesNotExist(key) => !labels.contains_key(key),
         }

@@ -1,0 +1,67 @@
+//! Every code that a diagnostic can carry, with its meaning in one line.
+//!
+//! Where Istio's analyzers have a code for a problem, it is used, so that what
+//! people find on the web about it helps here too. `GAL…` codes are our own. A
+//! code, once given, keeps its meaning; new ones are added at the end.
+
+use crate::Code;
+
+macro_rules! codes {
+    ($($name:ident = $code:literal, $meaning:literal;)*) => {
+        $(#[doc = $meaning] pub const $name: Code = $code;)*
+
+        /// The whole table: code and meaning.
+        pub const ALL: &[(Code, &str)] = &[$(($code, $meaning)),*];
+    };
+}
+
+codes! {
+    DEPRECATED = "IST0002", "a field or form that Istio has removed or deprecated; honoured as it was";
+    NOT_FOUND = "IST0101", "a resource that is referred to does not exist";
+    SCHEMA = "IST0106", "a field of an Istio resource is missing, unknown or wrong";
+    CONFLICTING_HOSTS = "IST0109", "two VirtualServices claim the same host on the same gateway";
+    PORT_SELECTOR_REQUIRED = "IST0112", "the destination has several ports and the route does not say which";
+    PORT_NAME = "IST0118", "the port's name does not say its protocol";
+    INVALID_REGEX = "IST0122", "a regular expression does not compile";
+    UNREACHABLE_RULE = "IST0130", "a rule can never match, because an earlier one matches everything it would";
+    INEFFECTIVE_MATCH = "IST0131", "a match can never decide, because an earlier one of the same kind is wider";
+    HOST_NOT_IN_GATEWAY = "IST0132", "no server of the gateway serves the VirtualService's host";
+    CONFLICTING_GATEWAYS = "IST0145", "two gateway servers claim the same port and host";
+    GATEWAY_CREDENTIAL = "IST0161", "the certificate secret of a gateway server is missing or unusable";
+    SUBSET_SELECTS_NO_PODS = "IST0173", "no workload carries the labels of a subset";
+    UNKNOWN_DESTINATION_HOST = "IST0174", "a DestinationRule's host is neither a Service nor a ServiceEntry";
+
+    FILE_UNREADABLE = "GAL0001", "a file or folder cannot be read";
+    SYNTAX = "GAL0002", "the text is not YAML";
+    LIMIT = "GAL0003", "a bound of the reader is exceeded";
+    DUPLICATE_KEY = "GAL0004", "a key stands twice in one mapping";
+    NOT_AN_OBJECT = "GAL0005", "the document is not a Kubernetes object";
+    KIND = "GAL0006", "the kind does not exist, and one that does is spelled nearly so";
+    API_VERSION = "GAL0007", "the kind is known, but not in this apiVersion";
+    LEFT_TO_CLUSTER = "GAL0008", "the host does not act on this kind; a cluster does";
+    REPLACED = "GAL0009", "a later object of the same kind, namespace and name replaces this one";
+    NAME = "GAL0010", "a name is missing or is not made as Kubernetes wants it";
+    MISSING_FIELD = "GAL0011", "a required field is missing";
+    WRONG_TYPE = "GAL0012", "a value is of another type than the field";
+    INVALID_VALUE = "GAL0013", "a value is outside of what the field allows";
+    UNKNOWN_FIELD = "GAL0014", "the API has no field of this name; it is ignored";
+    NOT_HONOURED = "GAL0015", "the API has this field, but the host does not act on it";
+    AMBIGUOUS_SCALAR = "GAL0016", "a cluster reads this plain value as another type; it needs quotes";
+    EXCLUSIVE_FIELDS = "GAL0017", "fields that exclude each other are both set";
+    WEIGHTS = "GAL0018", "the weights of a rule do not add up to something useful";
+    SELECTOR = "GAL0019", "a workload's selector does not select its own pods";
+    CONTAINERS = "GAL0020", "the host runs one container, a component, in each pod";
+    NO_SHELL = "GAL0021", "a component has no shell and no other programs to execute";
+    IMAGE_TAG = "GAL0022", "the image names no version";
+    DUPLICATE_NAME = "GAL0023", "two entries of a list have the same name";
+    VOLUME = "GAL0024", "a mount names a volume that the pod does not declare, or a volume is not served here";
+    BASE64 = "GAL0025", "a value that must be base64 is not";
+    TLS_NOT_SERVED = "GAL0026", "the TLS side of a gateway server is not served";
+    CONFIG_REFERENCE = "GAL0027", "a ConfigMap, a Secret, a claim or a key of one is missing";
+    SERVICE_SELECTS_NOTHING = "GAL0028", "no workload carries the labels that a Service selects";
+    SERVICE_PORT = "GAL0029", "a port is named or numbered that its Service or container does not have";
+    SERVICE_ACCOUNT = "GAL0030", "the service account is not declared";
+    NAMESPACE = "GAL0031", "the namespace is not declared";
+    BACKEND = "GAL0032", "an Ingress refers to a Service that does not exist";
+    NOTHING_TO_READ = "GAL0033", "there is no manifest where one was expected";
+}

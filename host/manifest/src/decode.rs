@@ -1,0 +1,271 @@
+//! The collecting decoder: from a tree to typed values, without stopping at the
+//! first problem.
+//!
+//! A reader is a function `fn(&mut Decoder, &Node) -> Option<T>`; it reports
+//! what is wrong to the decoder and answers `None`, and its caller goes on with
+//! the next field. The decoder knows the path to the value being read, so no
+//! reader has to.
+
+mod durations;
+mod fields;
+mod lists;
+mod names;
+mod numbers;
+mod quantities;
+mod regexes;
+mod scalars;
+mod suggest;
+
+use std::borrow::Cow;
+use std::fmt::Write;
+use std::path::Path;
+use std::sync::Arc;
+
+pub(crate) use durations::{duration, non_negative_seconds, positive_duration};
+pub(crate) use fields::Fields;
+pub(crate) use lists::{items, labels, map, strings};
+pub(crate) use names::{
+    dns_label, dns_name, dns_subdomain, header_name, is_dns_label, is_dns_subdomain,
+};
+pub(crate) use numbers::{
+    int_or_percent, integer, percent, percentage, port, port_name, port_reference,
+};
+pub(crate) use quantities::{bytes, cpu_millis, quantity};
+pub(crate) use regexes::{full_match, rewrite_pattern};
+pub(crate) use scalars::{
+    boolean, choice, located, located_string, located_text, non_empty, string,
+};
+pub(crate) use suggest::{did_you_mean, nearest};
+
+use crate::limits::{DIAGNOSTICS_PER_OBJECT_MAX, SHOWN_CHARACTERS_MAX};
+use crate::yaml::{Mark, Node, Resolved, Value};
+use crate::{Code, Diagnostic, Located, Position, Severity, codes};
+
+/// Collects what is wrong with one document.
+pub(crate) struct Decoder {
+    file: Arc<Path>,
+    object: Option<String>,
+    api_version: String,
+    path: Vec<Segment>,
+    /// Schema problems of Istio's kinds carry Istio's code.
+    istio: bool,
+    /// No value of this document is ever shown.
+    secret: bool,
+    diagnostics: Vec<Diagnostic>,
+    unreported: usize,
+    refused: bool,
+}
+
+#[derive(Clone)]
+enum Segment {
+    Key(Cow<'static, str>),
+    Index(usize),
+}
+
+impl Decoder {
+    pub(crate) fn new(file: &Arc<Path>) -> Self {
+        Self {
+            file: Arc::clone(file),
+            object: None,
+            api_version: String::new(),
+            path: Vec::new(),
+            istio: false,
+            secret: false,
+            diagnostics: Vec::new(),
+            unreported: 0,
+            refused: false,
+        }
+    }
+
+    /// From here on, problems are those of `kind/name`.
+    pub(crate) fn name_object(&mut self, kind: &str, name: &str) {
+        self.object = Some(format!("{kind}/{name}"));
+    }
+
+    /// The document's apiVersion, for what differs between them.
+    pub(crate) fn api_version(&self) -> &str {
+        &self.api_version
+    }
+
+    pub(crate) fn set_api_version(&mut self, api_version: &str) {
+        api_version.clone_into(&mut self.api_version);
+    }
+
+    pub(crate) fn hide_values(&mut self) {
+        self.secret = true;
+    }
+
+    pub(crate) fn use_istio_codes(&mut self) {
+        self.istio = true;
+    }
+
+    /// Whether an error was reported.
+    pub(crate) fn refused(&self) -> bool {
+        self.refused
+    }
+
+    pub(crate) fn finish(mut self) -> Vec<Diagnostic> {
+        if self.unreported > 0
+            && let Some(last) = self.diagnostics.last()
+        {
+            let message = format!(
+                "{} more problems of this object are not shown",
+                self.unreported
+            );
+            let severity = if self.refused {
+                Severity::Error
+            } else {
+                Severity::Warning
+            };
+            let diagnostic = Diagnostic {
+                message,
+                severity,
+                code: codes::LIMIT,
+                path: String::new(),
+                ..last.clone()
+            };
+            self.diagnostics.push(diagnostic);
+        }
+        self.diagnostics
+    }
+
+    pub(crate) fn error(&mut self, mark: Mark, code: Code, message: impl Into<String>) {
+        self.report(mark, Severity::Error, code, message.into());
+    }
+
+    pub(crate) fn warning(&mut self, mark: Mark, code: Code, message: impl Into<String>) {
+        self.report(mark, Severity::Warning, code, message.into());
+    }
+
+    pub(crate) fn note(&mut self, mark: Mark, code: Code, message: impl Into<String>) {
+        self.report(mark, Severity::Note, code, message.into());
+    }
+
+    fn report(&mut self, mark: Mark, severity: Severity, code: Code, message: String) {
+        self.refused |= severity == Severity::Error;
+        if self.diagnostics.len() >= DIAGNOSTICS_PER_OBJECT_MAX {
+            self.unreported += 1;
+            return;
+        }
+        let code = if self.istio && is_schema(code) {
+            codes::SCHEMA
+        } else {
+            code
+        };
+        self.diagnostics.push(Diagnostic {
+            at: self.position(mark),
+            severity,
+            object: self.object.clone(),
+            path: self.render_path(),
+            message,
+            code,
+        });
+    }
+
+    pub(crate) fn position(&self, mark: Mark) -> Position {
+        Position {
+            file: Arc::clone(&self.file),
+            line: mark.line,
+            column: mark.column,
+        }
+    }
+
+    pub(crate) fn locate<T>(&self, value: T, node: &Node) -> Located<T> {
+        Located::new(value, self.position(node.mark))
+    }
+
+    /// Runs `read` with `key` added to the path.
+    pub(crate) fn under<T>(
+        &mut self,
+        key: impl Into<Cow<'static, str>>,
+        read: impl FnOnce(&mut Self) -> T,
+    ) -> T {
+        self.path.push(Segment::Key(key.into()));
+        let result = read(self);
+        self.path.pop();
+        result
+    }
+
+    /// Runs `read` with `[index]` added to the path.
+    pub(crate) fn at_index<T>(&mut self, index: usize, read: impl FnOnce(&mut Self) -> T) -> T {
+        self.path.push(Segment::Index(index));
+        let result = read(self);
+        self.path.pop();
+        result
+    }
+
+    /// The value in backquotes, cut where it is long; never a Secret's.
+    pub(crate) fn show(&self, text: &str) -> String {
+        if self.secret {
+            return "the value".to_owned();
+        }
+        let mut shown: String = text
+            .chars()
+            .take(SHOWN_CHARACTERS_MAX)
+            .flat_map(char::escape_debug)
+            .collect();
+        if text.chars().nth(SHOWN_CHARACTERS_MAX).is_some() {
+            shown.push('…');
+        }
+        format!("`{}`", shown.replace("\\'", "'").replace("\\\"", "\""))
+    }
+
+    /// What a value of the wrong type is, for "expected a string, found …".
+    pub(crate) fn describe(&self, node: &Node) -> String {
+        let (kind, text) = match &node.value {
+            Value::Mapping(_) => return "a mapping".to_owned(),
+            Value::Sequence(_) => return "a list".to_owned(),
+            Value::Scalar(scalar) => match scalar.resolve() {
+                Resolved::Null => return "nothing".to_owned(),
+                Resolved::Bool(_) => ("the boolean", &scalar.text),
+                Resolved::Int(_) => ("the integer", &scalar.text),
+                Resolved::Float(_) => ("the number", &scalar.text),
+                Resolved::Text => ("the text", &scalar.text),
+            },
+        };
+        if self.secret {
+            return kind
+                .replacen("the", "a", 1)
+                .replace("a integer", "an integer");
+        }
+        format!("{kind} {}", self.show(text))
+    }
+
+    fn render_path(&self) -> String {
+        let mut path = String::new();
+        for segment in &self.path {
+            match segment {
+                Segment::Index(index) => {
+                    let _ = write!(path, "[{index}]");
+                }
+                Segment::Key(key) if is_plain_key(key) => {
+                    if !path.is_empty() {
+                        path.push('.');
+                    }
+                    path.push_str(key);
+                }
+                Segment::Key(key) => {
+                    let _ = write!(path, "[{:?}]", &**key);
+                }
+            }
+        }
+        path
+    }
+}
+
+fn is_plain_key(key: &str) -> bool {
+    !key.is_empty()
+        && key
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-')
+}
+
+fn is_schema(code: Code) -> bool {
+    [
+        codes::MISSING_FIELD,
+        codes::WRONG_TYPE,
+        codes::INVALID_VALUE,
+        codes::UNKNOWN_FIELD,
+    ]
+    .contains(&code)
+}

@@ -1,0 +1,205 @@
+//! A mapping being read field by field; what is left over is reported.
+
+use super::{Decoder, did_you_mean, nearest};
+use crate::Severity;
+use crate::codes;
+use crate::yaml::{Entry, Mark, Node, Value};
+
+/// The fields of a mapping. Ask for each, then call [`Fields::finish`].
+pub(crate) struct Fields<'d, 'n> {
+    pub(crate) d: &'d mut Decoder,
+    pub(crate) mark: Mark,
+    entries: &'n [Entry],
+    taken: Vec<bool>,
+    asked: Vec<&'static str>,
+}
+
+impl<'d, 'n> Fields<'d, 'n> {
+    /// The fields of `node`, or an error where it is no mapping.
+    pub(crate) fn of(d: &'d mut Decoder, node: &'n Node) -> Option<Self> {
+        let Value::Mapping(entries) = &node.value else {
+            let found = d.describe(node);
+            d.error(
+                node.mark,
+                codes::WRONG_TYPE,
+                format!("expected a mapping, found {found}"),
+            );
+            return None;
+        };
+        let taken = vec![false; entries.len()];
+        Some(Self {
+            d,
+            mark: node.mark,
+            entries,
+            taken,
+            asked: Vec::new(),
+        })
+    }
+
+    /// The value of `name`; `null` counts as absent.
+    pub(crate) fn take(&mut self, name: &'static str) -> Option<&'n Node> {
+        self.take_with_key(name).map(|entry| &entry.value)
+    }
+
+    pub(crate) fn take_with_key(&mut self, name: &'static str) -> Option<&'n Entry> {
+        self.asked.push(name);
+        let index = self.entries.iter().position(|entry| entry.key == name)?;
+        self.taken[index] = true;
+        let entry = &self.entries[index];
+        (!entry.value.is_null()).then_some(entry)
+    }
+
+    /// Whether the field is there, without reading it.
+    pub(crate) fn has(&self, name: &str) -> bool {
+        self.entries
+            .iter()
+            .any(|entry| entry.key == name && !entry.value.is_null())
+    }
+
+    /// The value of `name`, which stays to be taken.
+    pub(crate) fn get(&self, name: &str) -> Option<&'n Node> {
+        self.entries
+            .iter()
+            .find(|entry| entry.key == name)
+            .map(|entry| &entry.value)
+    }
+
+    /// Where the field's key stands, or the mapping where it is absent.
+    pub(crate) fn mark_of(&self, name: &str) -> Mark {
+        self.entries
+            .iter()
+            .find(|entry| entry.key == name)
+            .map_or(self.mark, |e| e.key_mark)
+    }
+
+    pub(crate) fn optional<T>(
+        &mut self,
+        name: &'static str,
+        read: impl FnOnce(&mut Decoder, &'n Node) -> Option<T>,
+    ) -> Option<T> {
+        let node = self.take(name)?;
+        self.d.under(name, |d| read(d, node))
+    }
+
+    pub(crate) fn required<T>(
+        &mut self,
+        name: &'static str,
+        read: impl FnOnce(&mut Decoder, &'n Node) -> Option<T>,
+    ) -> Option<T> {
+        match self.take(name) {
+            Some(node) => self.d.under(name, |d| read(d, node)),
+            None => {
+                self.missing(name);
+                None
+            }
+        }
+    }
+
+    /// Reports that `name` must be there, naming a field that looks like it.
+    pub(crate) fn missing(&mut self, name: &'static str) {
+        let unknown = self
+            .entries
+            .iter()
+            .zip(&self.taken)
+            .filter(|(_, taken)| !**taken)
+            .map(|(entry, _)| entry.key.as_str());
+        let hint = match nearest(name, unknown) {
+            Some(near) => {
+                format!("the required field `{name}` is missing; is `{near}` meant to be it?")
+            }
+            None => format!("the required field `{name}` is missing"),
+        };
+        let mark = self.mark;
+        self.d.error(mark, codes::MISSING_FIELD, hint);
+    }
+
+    /// The entries of the list `name`; absent means none.
+    pub(crate) fn list<T>(
+        &mut self,
+        name: &'static str,
+        read: impl FnMut(&mut Decoder, &'n Node) -> Option<T>,
+    ) -> Vec<T> {
+        self.optional(name, |d, node| super::items(d, node, read))
+            .unwrap_or_default()
+    }
+
+    /// As [`Fields::list`], but empty or absent is an error.
+    pub(crate) fn required_list<T>(
+        &mut self,
+        name: &'static str,
+        read: impl FnMut(&mut Decoder, &'n Node) -> Option<T>,
+    ) -> Option<Vec<T>> {
+        self.required(name, |d, node| {
+            let values = super::items(d, node, read)?;
+            if matches!(&node.value, Value::Sequence(items) if items.is_empty()) {
+                d.error(
+                    node.mark,
+                    codes::MISSING_FIELD,
+                    format!("`{name}` must not be empty"),
+                );
+                return None;
+            }
+            Some(values)
+        })
+    }
+
+    /// Reports an error at the place of the field `name`, under its path.
+    pub(crate) fn error_at(&mut self, name: &'static str, code: crate::Code, message: String) {
+        let mark = self.mark_of(name);
+        self.d.under(name, |d| d.error(mark, code, message));
+    }
+
+    pub(crate) fn warn_at(&mut self, name: &'static str, code: crate::Code, message: String) {
+        let mark = self.mark_of(name);
+        self.d.under(name, |d| d.warning(mark, code, message));
+    }
+
+    /// Reports that a removed field is set, and what has taken its place.
+    pub(crate) fn deprecated(&mut self, name: &'static str, successor: &str) {
+        let message = format!("removed from today's API and honoured as it was; use {successor}");
+        self.warn_at(name, codes::DEPRECATED, message);
+    }
+
+    /// Accepted without a word: fields that only a cluster needs and whose
+    /// absence here changes nothing that a user could see.
+    pub(crate) fn ignore(&mut self, names: &[&'static str]) {
+        for name in names {
+            self.take(name);
+        }
+    }
+
+    /// Reports what was not asked for: fields in `not_honoured` exist in the
+    /// API, all others do not.
+    pub(crate) fn finish(self, not_honoured: &[&str]) {
+        self.finish_as(Severity::Warning, not_honoured);
+    }
+
+    fn finish_as(self, severity: Severity, not_honoured: &[&str]) {
+        let Self {
+            d,
+            entries,
+            taken,
+            asked,
+            ..
+        } = self;
+        for (entry, _) in entries.iter().zip(taken).filter(|(_, taken)| !taken) {
+            let key = entry.key.as_str();
+            let (code, message) = if not_honoured.contains(&key) {
+                (
+                    codes::NOT_HONOURED,
+                    "is not honoured by this host; it has no effect here".to_owned(),
+                )
+            } else {
+                let known = asked.iter().chain(not_honoured).copied();
+                let hint = did_you_mean(key, known);
+                (
+                    codes::UNKNOWN_FIELD,
+                    format!("unknown field{hint}; it has no effect"),
+                )
+            };
+            d.under(entry.key.clone(), |d| {
+                d.report(entry.key_mark, severity, code, message)
+            });
+        }
+    }
+}

@@ -1,0 +1,110 @@
+//! Names with a grammar: DNS names and header names.
+
+use super::{Decoder, string};
+use crate::codes;
+use crate::yaml::Node;
+
+/// DNS-1123 label: lower-case letters, digits and `-`, at most 63.
+pub(crate) fn is_dns_label(text: &str) -> bool {
+    let bytes = text.as_bytes();
+    !bytes.is_empty()
+        && bytes.len() <= 63
+        && bytes
+            .iter()
+            .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || *b == b'-')
+        && bytes[0] != b'-'
+        && bytes[bytes.len() - 1] != b'-'
+}
+
+/// DNS-1123 subdomain: labels joined by dots, at most 253.
+pub(crate) fn is_dns_subdomain(text: &str) -> bool {
+    text.len() <= 253 && text.split('.').all(is_dns_label)
+}
+
+pub(crate) fn dns_label(d: &mut Decoder, node: &Node) -> Option<String> {
+    let text = string(d, node)?;
+    if is_dns_label(&text) {
+        return Some(text);
+    }
+    let shown = d.show(&text);
+    let message = format!(
+        "{shown} is not a valid name; use lower-case letters, digits and `-`, at most 63{}",
+        corrected(&text, is_dns_label)
+    );
+    d.error(node.mark, codes::NAME, message);
+    None
+}
+
+pub(crate) fn dns_subdomain(d: &mut Decoder, node: &Node) -> Option<String> {
+    let text = string(d, node)?;
+    if is_dns_subdomain(&text) {
+        return Some(text);
+    }
+    let shown = d.show(&text);
+    let message = format!(
+        "{shown} is not a valid name; use lower-case letters, digits, `-` and `.`, at most 253{}",
+        corrected(&text, is_dns_subdomain)
+    );
+    d.error(node.mark, codes::NAME, message);
+    None
+}
+
+/// A host name of Istio's: `*`, `*.example.com`, a DNS name, or a short name.
+/// A dot at the end, which says that a name is absolute, is dropped.
+pub(crate) fn dns_name(d: &mut Decoder, node: &Node) -> Option<crate::Located<String>> {
+    let mut text = string(d, node)?;
+    if text.len() > 1 && text.ends_with('.') {
+        text.pop();
+    }
+    let name = text.strip_prefix("*.").unwrap_or(&text);
+    let lower = name.to_ascii_lowercase();
+    if text == "*" || is_dns_subdomain(&lower) || text.parse::<std::net::IpAddr>().is_ok() {
+        return Some(d.locate(text, node));
+    }
+    let shown = d.show(&text);
+    let why = if text.is_empty() {
+        "a host name must not be empty".to_owned()
+    } else if text.contains("://") || text.contains('/') {
+        format!("{shown} is not a host name; leave out scheme and path")
+    } else if name.contains('*') {
+        format!("{shown}: `*` may only stand alone or as the first label, as in `*.example.com`")
+    } else if text.contains(':') {
+        format!("{shown} is not a host name; leave out the port")
+    } else {
+        format!("{shown} is not a host name")
+    };
+    d.error(node.mark, codes::INVALID_VALUE, why);
+    None
+}
+
+/// A header name in lower case. Pseudo headers (`:method`) pass where `pseudo` says so.
+pub(crate) fn header_name(
+    d: &mut Decoder,
+    name: &str,
+    node: &Node,
+    pseudo: bool,
+) -> Option<String> {
+    let bare = if pseudo {
+        name.strip_prefix(':').unwrap_or(name)
+    } else {
+        name
+    };
+    let token = |b: u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b);
+    if !bare.is_empty() && bare.bytes().all(token) {
+        return Some(name.to_ascii_lowercase());
+    }
+    let shown = d.show(name);
+    let message = format!("{shown} is not a header name; use letters, digits and `-`");
+    d.error(node.mark, codes::INVALID_VALUE, message);
+    None
+}
+
+/// A suggestion for a name that only breaks the grammar.
+fn corrected(text: &str, valid: impl Fn(&str) -> bool) -> String {
+    let candidate = text.to_ascii_lowercase().replace(['_', ' '], "-");
+    if valid(&candidate) && candidate != text {
+        format!(", for example `{candidate}`")
+    } else {
+        String::new()
+    }
+}

@@ -1,0 +1,142 @@
+//! Loading: all files, all objects, all problems.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::model::{Object, ObjectKey};
+use crate::read::Document;
+use crate::{Diagnostic, Position, Severity, codes, files, read, references, yaml};
+
+/// What a load found.
+#[derive(Debug, Clone, Default)]
+pub struct Loaded {
+    /// In the order of files and documents. Objects with an error are not
+    /// among them, nor are those that a later one replaces.
+    pub objects: Vec<Arc<Object>>,
+    /// Sorted by position.
+    pub diagnostics: Vec<Diagnostic>,
+    /// Every file that was read.
+    pub files: Vec<PathBuf>,
+}
+
+impl Loaded {
+    /// Whether the whole is refused.
+    pub fn has_errors(&self) -> bool {
+        self.diagnostics
+            .iter()
+            .any(|diagnostic| diagnostic.severity == Severity::Error)
+    }
+}
+
+/// Reads files and folders (recursively; `*.yaml`, `*.yml`, `*.json`, sorted by
+/// path, without hidden files and kustomizations), then checks that what
+/// objects refer to exists.
+///
+/// Everything that is wrong is in the answer; there is no other error.
+pub fn load(paths: &[PathBuf]) -> Loaded {
+    let found = files::find(paths);
+    let mut collected = Collected {
+        diagnostics: found.diagnostics,
+        ..Collected::default()
+    };
+    for path in &found.files {
+        let file: Arc<Path> = Arc::from(path.as_path());
+        match files::read(&file) {
+            Ok(text) => collected.read(&file, &text),
+            Err(diagnostic) => collected.diagnostics.push(diagnostic),
+        }
+    }
+    let refused = std::mem::take(&mut collected.refused);
+    let mut loaded = collected.finish();
+    loaded
+        .diagnostics
+        .extend(references::check(&loaded.objects, &refused));
+    loaded.diagnostics.sort();
+    loaded.files = found.files;
+    loaded
+}
+
+/// Reads one text as if it were the file's; references are not checked.
+pub fn read_str(file: &Path, text: &str) -> Loaded {
+    let mut collected = Collected::default();
+    collected.read(&Arc::from(file), text);
+    collected.finish()
+}
+
+#[derive(Default)]
+struct Collected {
+    documents: Vec<Arc<Object>>,
+    refused: HashSet<ObjectKey>,
+    diagnostics: Vec<Diagnostic>,
+}
+
+impl Collected {
+    fn read(&mut self, file: &Arc<Path>, text: &str) {
+        let parsed = yaml::parse(text.strip_prefix('\u{feff}').unwrap_or(text));
+        self.diagnostics
+            .extend(parsed.problems.into_iter().map(|problem| Diagnostic {
+                at: Position {
+                    file: Arc::clone(file),
+                    line: problem.mark.line,
+                    column: problem.mark.column,
+                },
+                severity: Severity::Error,
+                object: None,
+                path: String::new(),
+                message: problem.message,
+                code: problem.code,
+            }));
+        let mut documents = Vec::new();
+        for root in &parsed.documents {
+            read::documents(file, root, &mut documents);
+        }
+        for Document {
+            object,
+            key,
+            diagnostics,
+        } in documents
+        {
+            self.diagnostics.extend(diagnostics);
+            match object {
+                Some(object) => self.documents.push(Arc::new(object)),
+                None => self.refused.extend(key),
+            }
+        }
+    }
+
+    /// Lets later objects replace earlier ones, and says so.
+    fn finish(mut self) -> Loaded {
+        let mut last: HashMap<ObjectKey, usize> = HashMap::with_capacity(self.documents.len());
+        let mut replaced: BTreeMap<usize, usize> = BTreeMap::new();
+        for (index, object) in self.documents.iter().enumerate() {
+            if let Some(earlier) = last.insert(object.key(), index) {
+                replaced.insert(earlier, index);
+            }
+        }
+        for (earlier, later) in &replaced {
+            let (earlier, later) = (&self.documents[*earlier], &self.documents[*later]);
+            self.diagnostics.push(Diagnostic {
+                at: earlier.at.clone(),
+                severity: Severity::Warning,
+                object: Some(format!("{}/{}", earlier.kind, earlier.metadata.name)),
+                path: String::new(),
+                message: format!("replaced by the object of the same name at {}", later.at),
+                code: codes::REPLACED,
+            });
+        }
+        let objects = self
+            .documents
+            .into_iter()
+            .enumerate()
+            .filter(|(index, _)| !replaced.contains_key(index))
+            .map(|(_, object)| object)
+            .collect();
+        self.diagnostics.sort();
+        Loaded {
+            objects,
+            diagnostics: self.diagnostics,
+            files: Vec::new(),
+        }
+    }
+}

@@ -1,0 +1,149 @@
+//! From a document to a typed object: which kind it is, who it is, and what its
+//! fields say. One file for each kind.
+
+mod config_map;
+mod container;
+mod deployment;
+mod destination;
+mod destination_rule;
+mod env;
+mod fault;
+mod gateway;
+mod headers;
+mod http_match;
+mod http_route;
+mod ingress;
+mod kinds;
+mod load_balancer;
+mod metadata;
+mod pod;
+mod probe;
+mod redirect;
+mod resilience;
+mod secret;
+mod selector;
+mod service;
+mod service_entry;
+mod storage;
+mod traffic_policy;
+mod virtual_service;
+mod volume;
+
+use std::path::Path;
+use std::sync::Arc;
+
+pub(crate) use kinds::canonical_group;
+use kinds::{Known, known};
+
+use crate::decode::{Decoder, Fields};
+use crate::model::{Object, ObjectKey, Resource};
+use crate::yaml::{Node, Value, to_json};
+use crate::{Diagnostic, codes};
+
+/// What became of a document.
+pub(crate) struct Document {
+    /// `None` where an error refused it.
+    pub(crate) object: Option<Object>,
+    /// Who it is, where it could be read that far; what refers to a refused
+    /// object is not blamed for it.
+    pub(crate) key: Option<ObjectKey>,
+    pub(crate) diagnostics: Vec<Diagnostic>,
+}
+
+/// Reads one document, which may be a list of objects.
+pub(crate) fn documents(file: &Arc<Path>, node: &Node, into: &mut Vec<Document>) {
+    let kind = node.get("kind").and_then(Node::as_text).unwrap_or_default();
+    let is_list = kind.ends_with("List") && !node.get("metadata").is_some_and(has_name);
+    if let (true, Some(items)) = (is_list, node.get("items")) {
+        match &items.value {
+            Value::Sequence(items) => {
+                items.iter().for_each(|item| documents(file, item, into));
+                return;
+            }
+            _ if items.is_null() => return,
+            _ => {}
+        }
+    }
+    into.push(document(file, node));
+}
+
+fn has_name(metadata: &Node) -> bool {
+    metadata.get("name").is_some()
+}
+
+fn document(file: &Arc<Path>, node: &Node) -> Document {
+    let mut d = Decoder::new(file);
+    let (object, key) = object(&mut d, node);
+    let object = object.filter(|_| !d.refused());
+    Document {
+        object,
+        key,
+        diagnostics: d.finish(),
+    }
+}
+
+fn object(d: &mut Decoder, node: &Node) -> (Option<Object>, Option<ObjectKey>) {
+    if !matches!(node.value, Value::Mapping(_)) {
+        let found = d.describe(node);
+        let message = format!(
+            "expected a Kubernetes object, found {found}; a document begins with `apiVersion:` and `kind:`"
+        );
+        d.error(node.mark, codes::NOT_AN_OBJECT, message);
+        return (None, None);
+    }
+    let raw_kind = node.get("kind").and_then(Node::as_text).unwrap_or_default();
+    if raw_kind == "Secret" {
+        d.hide_values();
+    }
+    let Some(mut fields) = Fields::of(d, node) else {
+        return (None, None);
+    };
+    let api_version = fields.required("apiVersion", crate::decode::non_empty);
+    let kind = fields.required("kind", crate::decode::non_empty);
+    let (Some(api_version), Some(kind)) = (api_version, kind) else {
+        return (None, None);
+    };
+
+    let name = node
+        .get("metadata")
+        .and_then(|metadata| metadata.get("name"));
+    if let Some(name) = name.and_then(Node::as_text) {
+        fields.d.name_object(&kind, name);
+    } else {
+        fields.d.name_object(&kind, "?");
+    }
+    fields.d.set_api_version(&api_version);
+    let known = known(fields.d, node, &api_version, &kind);
+    let metadata = metadata::read(&mut fields, &known);
+    let key = metadata.as_ref().map(|metadata| ObjectKey {
+        group: canonical_group(&api_version, &kind).to_owned(),
+        kind: kind.clone(),
+        namespace: metadata.namespace.clone(),
+        name: metadata.name.value.clone(),
+    });
+    let resource = match known {
+        Known::Enforced(known) => {
+            if known.group.ends_with("istio.io") {
+                fields.d.use_istio_codes();
+            }
+            // What a cluster reports about the object is not part of what it says.
+            fields.ignore(&["status"]);
+            (known.read)(fields)
+        }
+        Known::LeftToCluster { .. } => Some(Resource::LeftToCluster),
+        Known::Refused => None,
+    };
+    let (Some(metadata), Some(resource)) = (metadata, resource) else {
+        return (None, key);
+    };
+    let at = d.position(node.mark);
+    let object = Object {
+        api_version,
+        kind,
+        metadata,
+        at,
+        raw: to_json(node),
+        resource,
+    };
+    (Some(object), key)
+}

@@ -1,0 +1,31 @@
+//! ConfigMap.
+
+use super::secret::{base64_value, config_key};
+use crate::codes;
+use crate::decode::{Fields, map, string};
+use crate::model::{ConfigMap, Resource};
+
+pub(super) fn read(mut fields: Fields<'_, '_>) -> Option<Resource> {
+    let data = fields
+        .optional("data", |d, node| {
+            map(d, node, |d, key, value| {
+                config_key(d, key, value);
+                string(d, value)
+            })
+        })
+        .unwrap_or_default();
+    let binary_data = fields
+        .optional("binaryData", |d, node| {
+            map(d, node, |d, key, value| {
+                config_key(d, key, value);
+                if data.contains_key(key) {
+                    let message = "this key is in `data` too; keep one of the two";
+                    d.error(value.mark, codes::EXCLUSIVE_FIELDS, message);
+                }
+                base64_value(d, value)
+            })
+        })
+        .unwrap_or_default();
+    fields.finish(&["immutable"]);
+    Some(Resource::ConfigMap(ConfigMap { data, binary_data }))
+}

@@ -1,0 +1,242 @@
+//! One container of a pod: the component and what it is given.
+
+use super::{env, pod, probe, service};
+use crate::Located;
+use crate::codes;
+use crate::decode::{
+    Decoder, Fields, boolean, bytes, choice, cpu_millis, dns_label, located, located_string, map,
+    non_empty, port, quantity,
+};
+use crate::model::{
+    Container, ContainerPort, HttpGet, PortReference, Probe, ProbeHandler, ResourceList,
+    ResourceRequirements, VolumeMount,
+};
+use crate::yaml::Node;
+
+const NOT_HONOURED: &[&str] = &[
+    "imagePullPolicy",
+    "resizePolicy",
+    "restartPolicy",
+    "securityContext",
+    "stdin",
+    "stdinOnce",
+    "terminationMessagePath",
+    "terminationMessagePolicy",
+    "tty",
+    "volumeDevices",
+    "workingDir",
+];
+
+pub(super) fn read(d: &mut Decoder, node: &Node) -> Option<Container> {
+    let mut fields = Fields::of(d, node)?;
+    let name = fields.required("name", located(dns_label));
+    let image = fields.required("image", image);
+    let mut arguments = fields.optional("command", pod::words).unwrap_or_default();
+    arguments.extend(fields.optional("args", pod::words).unwrap_or_default());
+    let ports = fields.list("ports", container_port);
+    let env = fields.list("env", env::variable);
+    let env_from = fields.list("envFrom", env::source);
+    let volume_mounts = fields.list("volumeMounts", volume_mount);
+    let resources = fields.optional("resources", resources).unwrap_or_default();
+    let startup_probe = fields.optional("startupProbe", probe::liveness);
+    let liveness_probe = fields.optional("livenessProbe", probe::liveness);
+    let readiness_probe = fields.optional("readinessProbe", probe::readiness);
+    let pre_stop = fields.optional("lifecycle", probe::pre_stop).flatten();
+    fields.finish(NOT_HONOURED);
+    env::check_names(d, node);
+    check_mounts(d, &volume_mounts);
+    let probes = [
+        ("startupProbe", &startup_probe),
+        ("livenessProbe", &liveness_probe),
+        ("readinessProbe", &readiness_probe),
+    ];
+    for (field, probe) in probes {
+        if let Some(probe) = probe {
+            d.under(field, |d| {
+                check_probe_port(d, node.get(field).unwrap_or(node), probe, &ports)
+            });
+        }
+    }
+    Some(Container {
+        at: d.position(node.mark),
+        name: name?,
+        image: image?,
+        arguments,
+        ports,
+        env,
+        env_from,
+        volume_mounts,
+        resources,
+        startup_probe,
+        liveness_probe,
+        readiness_probe,
+        pre_stop,
+    })
+}
+
+fn image(d: &mut Decoder, node: &Node) -> Option<Located<String>> {
+    let image = located_string(d, node)?;
+    if image.chars().any(char::is_whitespace) {
+        let shown = d.show(&image);
+        d.error(
+            node.mark,
+            codes::INVALID_VALUE,
+            format!("{shown} has a blank in it"),
+        );
+        return None;
+    }
+    let last = image.rsplit('/').next().unwrap_or_default();
+    let tag = last.split_once(':').map(|(_, tag)| tag);
+    if !last.contains('@') && matches!(tag, None | Some("latest")) {
+        let message =
+            "names no version; give it a tag, so that what runs can be told and rolled back";
+        d.note(node.mark, codes::IMAGE_TAG, message);
+    }
+    Some(image)
+}
+
+fn container_port(d: &mut Decoder, node: &Node) -> Option<ContainerPort> {
+    let mut fields = Fields::of(d, node)?;
+    let name = fields.optional("name", service::container_port_name);
+    let container_port = fields.required("containerPort", port);
+    let protocol = fields.optional("protocol", |d, node| {
+        choice(
+            d,
+            node,
+            "a protocol",
+            &[("TCP", "TCP"), ("UDP", "UDP"), ("SCTP", "SCTP")],
+        )
+    });
+    if let Some(other @ ("UDP" | "SCTP")) = protocol {
+        let message = format!("{other} is not served by this host; components speak HTTP");
+        fields.warn_at("protocol", codes::NOT_HONOURED, message);
+    }
+    fields.finish(&["hostIP", "hostPort"]);
+    Some(ContainerPort {
+        name,
+        container_port: container_port?,
+    })
+}
+
+fn volume_mount(d: &mut Decoder, node: &Node) -> Option<VolumeMount> {
+    let mut fields = Fields::of(d, node)?;
+    let name = fields.required("name", located_string);
+    let mount_path = fields.required("mountPath", |d, node| {
+        let path = located_string(d, node)?;
+        if !path.starts_with('/') || path.split('/').any(|part| part == "..") {
+            let shown = d.show(&path);
+            let message = format!("{shown} is not an absolute path without `..`");
+            d.error(node.mark, codes::INVALID_VALUE, message);
+            return None;
+        }
+        Some(path)
+    });
+    let sub_path = fields.optional("subPath", |d, node| {
+        let path = non_empty(d, node)?;
+        if path.starts_with('/') || path.split('/').any(|part| part == "..") {
+            let shown = d.show(&path);
+            let message = format!("{shown} must be a path below the volume, without `..`");
+            d.error(node.mark, codes::INVALID_VALUE, message);
+            return None;
+        }
+        Some(path)
+    });
+    let read_only = fields.optional("readOnly", boolean).unwrap_or(false);
+    fields.finish(&["mountPropagation", "recursiveReadOnly", "subPathExpr"]);
+    Some(VolumeMount {
+        name: name?,
+        mount_path: mount_path?,
+        sub_path,
+        read_only,
+    })
+}
+
+fn check_mounts(d: &mut Decoder, mounts: &[VolumeMount]) {
+    for (index, mount) in mounts.iter().enumerate() {
+        if mounts[..index]
+            .iter()
+            .any(|earlier| earlier.mount_path == mount.mount_path)
+        {
+            let message = format!("two volumes are mounted at `{}`", mount.mount_path);
+            let mark = crate::yaml::Mark {
+                line: mount.mount_path.at.line,
+                column: mount.mount_path.at.column,
+            };
+            d.under("volumeMounts", |d| {
+                d.at_index(index, |d| d.error(mark, codes::DUPLICATE_NAME, message));
+            });
+        }
+    }
+}
+
+fn resources(d: &mut Decoder, node: &Node) -> Option<ResourceRequirements> {
+    let mut fields = Fields::of(d, node)?;
+    let requests = fields
+        .optional("requests", resource_list)
+        .unwrap_or_default();
+    let limits = fields.optional("limits", resource_list).unwrap_or_default();
+    let pairs = [
+        ("cpu", requests.cpu_millis, limits.cpu_millis),
+        ("memory", requests.memory, limits.memory),
+        (
+            "ephemeral-storage",
+            requests.ephemeral_storage,
+            limits.ephemeral_storage,
+        ),
+    ];
+    for (name, request, limit) in pairs {
+        if let (Some(request), Some(limit)) = (request, limit)
+            && request > limit
+        {
+            let message = format!("the request of {name} is above its limit");
+            fields.error_at("requests", codes::INVALID_VALUE, message);
+        }
+    }
+    fields.finish(&["claims"]);
+    Some(ResourceRequirements { requests, limits })
+}
+
+fn resource_list(d: &mut Decoder, node: &Node) -> Option<ResourceList> {
+    let mut list = ResourceList::default();
+    map(d, node, |d, name, value| {
+        match name {
+            "cpu" => list.cpu_millis = cpu_millis(d, value),
+            "memory" => list.memory = bytes(d, value),
+            "ephemeral-storage" => list.ephemeral_storage = bytes(d, value),
+            other => {
+                quantity(d, value);
+                let known = ["cpu", "memory", "ephemeral-storage"];
+                let hint = crate::decode::did_you_mean(other, known.into_iter());
+                let message = format!("this resource is not honoured by this host{hint}");
+                d.warning(value.mark, codes::NOT_HONOURED, message);
+            }
+        }
+        Some(())
+    })?;
+    Some(list)
+}
+
+/// A port by name must be one of the container's.
+fn check_probe_port(d: &mut Decoder, node: &Node, probe: &Probe, ports: &[ContainerPort]) {
+    let (handler, port) = match &probe.handler {
+        ProbeHandler::HttpGet(HttpGet { port, .. }) => ("httpGet", port),
+        ProbeHandler::TcpSocket { port } => ("tcpSocket", port),
+        ProbeHandler::Grpc { .. } => return,
+    };
+    let PortReference::Name(name) = port else {
+        return;
+    };
+    let names = || ports.iter().filter_map(|port| port.name.as_deref());
+    if names().any(|known| known == name) {
+        return;
+    }
+    let at = node
+        .get(handler)
+        .and_then(|handler| handler.get("port"))
+        .unwrap_or(node);
+    let hint = crate::decode::did_you_mean(name, names());
+    let message = format!("the container has no port named `{name}`{hint}");
+    d.under(handler, |d| {
+        d.under("port", |d| d.error(at.mark, codes::SERVICE_PORT, message))
+    });
+}

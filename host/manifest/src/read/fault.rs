@@ -1,0 +1,107 @@
+//! Faults put in on purpose: delays and aborts.
+
+use crate::codes;
+use crate::decode::{Decoder, Fields, choice, integer, percent, percentage, positive_duration};
+use crate::model::{AbortStatus, Fault, FaultAbort, FaultDelay, Percent};
+use crate::yaml::{Node, Resolved, Value};
+
+pub(super) fn read(d: &mut Decoder, node: &Node) -> Option<Fault> {
+    let mut fields = Fields::of(d, node)?;
+    let delay = fields.optional("delay", delay);
+    let abort = fields.optional("abort", abort);
+    if !fields.has("delay") && !fields.has("abort") {
+        let message = "a fault needs delay or abort";
+        let mark = fields.mark;
+        fields.d.error(mark, codes::MISSING_FIELD, message);
+    }
+    fields.finish(&[]);
+    Some(Fault { delay, abort })
+}
+
+fn delay(d: &mut Decoder, node: &Node) -> Option<FaultDelay> {
+    let mut fields = Fields::of(d, node)?;
+    let fixed_delay = fields.required("fixedDelay", positive_duration);
+    let percentage = share(&mut fields);
+    fields.finish(&["exponentialDelay"]);
+    Some(FaultDelay {
+        fixed_delay: fixed_delay?,
+        percentage,
+    })
+}
+
+fn abort(d: &mut Decoder, node: &Node) -> Option<FaultAbort> {
+    let mut fields = Fields::of(d, node)?;
+    let http = fields
+        .optional("httpStatus", integer(200..=599))
+        .and_then(|status| u16::try_from(status).ok());
+    let grpc = fields.optional("grpcStatus", grpc_status);
+    let set = fields.has("httpStatus") || fields.has("grpcStatus");
+    if !set {
+        fields.missing("httpStatus");
+    }
+    if fields.has("httpStatus") && fields.has("grpcStatus") {
+        let message = "`httpStatus` and `grpcStatus` exclude each other; keep one".to_owned();
+        fields.error_at("grpcStatus", codes::EXCLUSIVE_FIELDS, message);
+    }
+    let percentage = share(&mut fields);
+    fields.finish(&["http2Error"]);
+    let status = http
+        .map(AbortStatus::Http)
+        .or(grpc.map(AbortStatus::Grpc))?;
+    Some(FaultAbort { status, percentage })
+}
+
+/// `percentage.value`, or the integer `percent` of before; without either
+/// nothing is injected, as in Envoy.
+fn share(fields: &mut Fields<'_, '_>) -> Percent {
+    let modern = fields.optional("percentage", percentage);
+    let old = fields.optional("percent", percent);
+    if fields.has("percent") {
+        fields.deprecated("percent", "percentage.value");
+    }
+    if !fields.has("percentage") && !fields.has("percent") {
+        let message = "no percentage is set, so the fault is never injected; set percentage.value";
+        let mark = fields.mark;
+        fields.d.warning(mark, codes::INEFFECTIVE_MATCH, message);
+    }
+    modern.or(old).unwrap_or(Percent(0.0))
+}
+
+fn grpc_status(d: &mut Decoder, node: &Node) -> Option<u16> {
+    const NAMES: [(&str, u16); 17] = [
+        ("OK", 0),
+        ("CANCELLED", 1),
+        ("UNKNOWN", 2),
+        ("INVALID_ARGUMENT", 3),
+        ("DEADLINE_EXCEEDED", 4),
+        ("NOT_FOUND", 5),
+        ("ALREADY_EXISTS", 6),
+        ("PERMISSION_DENIED", 7),
+        ("RESOURCE_EXHAUSTED", 8),
+        ("FAILED_PRECONDITION", 9),
+        ("ABORTED", 10),
+        ("OUT_OF_RANGE", 11),
+        ("UNIMPLEMENTED", 12),
+        ("INTERNAL", 13),
+        ("UNAVAILABLE", 14),
+        ("DATA_LOSS", 15),
+        ("UNAUTHENTICATED", 16),
+    ];
+    if let Value::Scalar(scalar) = &node.value
+        && let Some(number) = match scalar.resolve() {
+            Resolved::Int(number) => Some(number),
+            _ => scalar.text.parse().ok(),
+        }
+    {
+        if let Some(status) = u16::try_from(number).ok().filter(|status| *status <= 16) {
+            return Some(status);
+        }
+        d.error(
+            node.mark,
+            codes::INVALID_VALUE,
+            format!("{number} is not a gRPC status; must be 0 to 16"),
+        );
+        return None;
+    }
+    choice(d, node, "a gRPC status", &NAMES)
+}

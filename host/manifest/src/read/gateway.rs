@@ -1,0 +1,194 @@
+//! Istio's Gateway.
+
+use crate::Located;
+use crate::codes;
+use crate::decode::{
+    Decoder, Fields, boolean, choice, dns_name, labels, located, located_string, non_empty, port,
+    strings,
+};
+use crate::model::{Gateway, Protocol, Resource, Server, ServerTls, TlsMode};
+use crate::yaml::Node;
+
+pub(super) const PROTOCOLS: &[(&str, Protocol)] = &[
+    ("HTTP", Protocol::Http),
+    ("HTTP2", Protocol::Http2),
+    ("GRPC", Protocol::Grpc),
+    ("GRPC-WEB", Protocol::Grpc),
+    ("HTTPS", Protocol::Https),
+    ("TCP", Protocol::Tcp),
+    ("TLS", Protocol::Tls),
+    ("MONGO", Protocol::Mongo),
+];
+
+pub(super) fn read(mut fields: Fields<'_, '_>) -> Option<Resource> {
+    let gateway = fields.required("spec", |d, node| {
+        let mut spec = Fields::of(d, node)?;
+        let selector = spec.optional("selector", labels).unwrap_or_default();
+        let servers = spec.required_list("servers", server);
+        spec.finish(&[]);
+        Some(Gateway {
+            selector,
+            servers: servers?,
+        })
+    });
+    fields.finish(&[]);
+    gateway.map(Resource::Gateway)
+}
+
+fn server(d: &mut Decoder, node: &Node) -> Option<Server> {
+    let mut fields = Fields::of(d, node)?;
+    let name = fields.optional("name", non_empty);
+    let port = fields.required("port", server_port);
+    let hosts = fields.required_list("hosts", server_host);
+    let tls = fields.optional("tls", server_tls);
+    let tls_failed = fields.has("tls") && tls.is_none();
+    if let Some((_, _, protocol)) = &port
+        && !tls_failed
+    {
+        check_tls(&mut fields, *protocol, tls.as_ref());
+    }
+    fields.finish(&["bind", "defaultEndpoint"]);
+    let (port, port_name, protocol) = port?;
+    Some(Server {
+        at: d.position(node.mark),
+        name,
+        port,
+        port_name,
+        protocol,
+        hosts: hosts?,
+        tls,
+    })
+}
+
+fn server_port(d: &mut Decoder, node: &Node) -> Option<(Located<u16>, String, Protocol)> {
+    let mut fields = Fields::of(d, node)?;
+    let number = fields.required("number", located(port));
+    let name = fields.required("name", non_empty);
+    let protocol = fields.required("protocol", protocol);
+    if let Some(Protocol::Tcp | Protocol::Mongo) = protocol {
+        let message = "this server is not served: the host speaks HTTP".to_owned();
+        fields.warn_at("protocol", codes::NOT_HONOURED, message);
+    }
+    fields.finish(&["targetPort"]);
+    Some((number?, name?, protocol?))
+}
+
+/// A protocol's name, in any case, as Istio takes it.
+pub(super) fn protocol(d: &mut Decoder, node: &Node) -> Option<Protocol> {
+    if let Some(text) = node.as_text()
+        && let Some((_, protocol)) = PROTOCOLS
+            .iter()
+            .find(|(name, _)| name.eq_ignore_ascii_case(text))
+    {
+        return Some(*protocol);
+    }
+    choice(d, node, "a protocol", PROTOCOLS)
+}
+
+/// `[namespace/]dnsName`, where the namespace may be `*` or `.`.
+fn server_host(d: &mut Decoder, node: &Node) -> Option<Located<String>> {
+    let host = located_string(d, node)?;
+    let Some((namespace, name)) = host.split_once('/') else {
+        return dns_name(d, node);
+    };
+    let namespace_valid = matches!(namespace, "*" | ".") || crate::decode::is_dns_label(namespace);
+    let bare = name.strip_prefix("*.").unwrap_or(name).to_ascii_lowercase();
+    if namespace_valid && (name == "*" || crate::decode::is_dns_subdomain(&bare)) {
+        return Some(host);
+    }
+    let shown = d.show(&host);
+    let message =
+        format!("{shown} is not a server's host; write [namespace/]name, as in `*.example.com`");
+    d.error(node.mark, codes::INVALID_VALUE, message);
+    None
+}
+
+fn server_tls(d: &mut Decoder, node: &Node) -> Option<ServerTls> {
+    let mut fields = Fields::of(d, node)?;
+    let https_redirect = fields.optional("httpsRedirect", boolean).unwrap_or(false);
+    let mode = fields.optional("mode", |d, node| {
+        let modes = [
+            ("PASSTHROUGH", TlsMode::Passthrough),
+            ("SIMPLE", TlsMode::Simple),
+            ("MUTUAL", TlsMode::Mutual),
+            ("AUTO_PASSTHROUGH", TlsMode::AutoPassthrough),
+            ("ISTIO_MUTUAL", TlsMode::IstioMutual),
+            ("OPTIONAL_MUTUAL", TlsMode::OptionalMutual),
+        ];
+        choice(d, node, "a TLS mode", &modes)
+    });
+    let credential_name = fields.optional("credentialName", located_string);
+    let server_certificate = fields.optional("serverCertificate", located_string);
+    let private_key = fields.optional("privateKey", located_string);
+    for (one, value, other) in [
+        ("serverCertificate", &server_certificate, "privateKey"),
+        ("privateKey", &private_key, "serverCertificate"),
+    ] {
+        if value.is_some() && !fields.has(other) {
+            fields.error_at(
+                one,
+                codes::MISSING_FIELD,
+                format!("needs `{other}` beside it"),
+            );
+        }
+    }
+    fields.optional("subjectAltNames", strings);
+    fields.finish(&[
+        "caCertificates",
+        "caCertCredentialName",
+        "caCrl",
+        "cipherSuites",
+        "credentialNames",
+        "maxProtocolVersion",
+        "minProtocolVersion",
+        "subjectAltNames",
+        "tlsCertificates",
+        "verifyCertificateHash",
+        "verifyCertificateSpki",
+    ]);
+    Some(ServerTls {
+        at: d.position(node.mark),
+        https_redirect,
+        mode: mode.unwrap_or(TlsMode::Passthrough),
+        credential_name,
+        server_certificate,
+        private_key,
+    })
+}
+
+fn check_tls(fields: &mut Fields<'_, '_>, protocol: Protocol, tls: Option<&ServerTls>) {
+    let secure = matches!(protocol, Protocol::Https | Protocol::Tls);
+    let Some(tls) = tls else {
+        if secure {
+            fields.missing("tls");
+        }
+        return;
+    };
+    let only_redirects = tls.https_redirect && tls.mode == TlsMode::Passthrough;
+    if !secure {
+        if !only_redirects && fields.has("tls") && tls.mode != TlsMode::Passthrough {
+            let message = "a server of this protocol takes no certificate; use `protocol: HTTPS`, \
+                           or leave only httpsRedirect"
+                .to_owned();
+            fields.error_at("tls", codes::EXCLUSIVE_FIELDS, message);
+        }
+        return;
+    }
+    let terminates = matches!(
+        tls.mode,
+        TlsMode::Simple | TlsMode::Mutual | TlsMode::OptionalMutual
+    );
+    if terminates && tls.credential_name.is_none() && tls.server_certificate.is_none() {
+        let message =
+            "needs a certificate: set credentialName to a Secret of type kubernetes.io/tls";
+        fields.error_at("tls", codes::GATEWAY_CREDENTIAL, message.to_owned());
+        return;
+    }
+    let message = if terminates && tls.credential_name.is_none() {
+        "certificate files are not read, so this HTTPS server is not served; put the certificate \
+         into a Secret and name it in credentialName"
+    } else {
+        "TLS is not terminated yet, so this HTTPS server is not served"
+    };
+    fields.warn_at("tls", codes::TLS_NOT_SERVED, message.to_owned());
+}

@@ -1,0 +1,279 @@
+//! The conditions of a VirtualService's rule, and which rules leave nothing to
+//! those after them.
+
+use super::virtual_service::gateway_name;
+use crate::codes;
+use crate::decode::{
+    Decoder, Fields, boolean, dns_label, full_match, header_name, labels, map, non_empty, port,
+    string,
+};
+use crate::model::{HttpMatch, HttpRoute, StringMatch};
+use crate::yaml::{Node, Value};
+
+pub(super) fn read(d: &mut Decoder, node: &Node) -> Option<HttpMatch> {
+    let mut fields = Fields::of(d, node)?;
+    let name = fields.optional("name", non_empty);
+    let uri = fields.optional("uri", uri_match);
+    let ignore_uri_case = fields.optional("ignoreUriCase", boolean).unwrap_or(false);
+    if ignore_uri_case && matches!(uri, Some(StringMatch::Regex { .. })) {
+        let message = "has no effect on a regex; write `(?i)` at its beginning".to_owned();
+        fields.warn_at("ignoreUriCase", codes::NOT_HONOURED, message);
+    }
+    let scheme = fields.optional("scheme", string_match);
+    let method = fields.optional("method", string_match);
+    let authority = fields.optional("authority", string_match);
+    let headers = fields
+        .optional("headers", header_matches)
+        .unwrap_or_default();
+    let without_headers = fields
+        .optional("withoutHeaders", header_matches)
+        .unwrap_or_default();
+    let query_params = fields
+        .optional("queryParams", |d, node| {
+            let matches = map(d, node, |d, _, value| present_or_match(d, value))?;
+            Some(matches.into_iter().collect::<Vec<_>>())
+        })
+        .unwrap_or_default();
+    let port = fields.optional("port", port);
+    let source_labels = fields.optional("sourceLabels", labels).unwrap_or_default();
+    let source_namespace = fields.optional("sourceNamespace", dns_label);
+    let gateways = fields.list("gateways", gateway_name);
+    fields.finish(&["statPrefix"]);
+    let failed = ["uri", "scheme", "method", "authority"]
+        .iter()
+        .any(|field| {
+            node.get(field).is_some_and(|value| !value.is_null())
+                && match *field {
+                    "uri" => uri.is_none(),
+                    "scheme" => scheme.is_none(),
+                    "method" => method.is_none(),
+                    _ => authority.is_none(),
+                }
+        });
+    if failed {
+        return None;
+    }
+    Some(HttpMatch {
+        at: d.position(node.mark),
+        name,
+        uri,
+        ignore_uri_case,
+        scheme,
+        method,
+        authority,
+        headers,
+        without_headers,
+        query_params,
+        port,
+        source_labels,
+        source_namespace,
+        gateways,
+    })
+}
+
+fn uri_match(d: &mut Decoder, node: &Node) -> Option<StringMatch> {
+    let matched = string_match(d, node)?;
+    if let StringMatch::Exact(path) | StringMatch::Prefix(path) = &matched
+        && !path.starts_with('/')
+    {
+        let shown = d.show(path);
+        let message = format!("{shown} can never match: a path begins with `/`");
+        d.warning(node.mark, codes::INEFFECTIVE_MATCH, message);
+    }
+    Some(matched)
+}
+
+/// `exact`, `prefix` or `regex`, exactly one of them.
+pub(super) fn string_match(d: &mut Decoder, node: &Node) -> Option<StringMatch> {
+    if let Value::Scalar(scalar) = &node.value
+        && !node.is_null()
+    {
+        let found = d.describe(node);
+        let text = &scalar.text;
+        let message = format!(
+            "expected exact, prefix or regex, found {found}; write `exact: {text}` below it"
+        );
+        d.error(node.mark, codes::WRONG_TYPE, message);
+        return None;
+    }
+    let mut fields = Fields::of(d, node)?;
+    let mut matches = Vec::new();
+    matches.extend(fields.optional("exact", string).map(StringMatch::Exact));
+    matches.extend(fields.optional("prefix", string).map(StringMatch::Prefix));
+    matches.extend(
+        fields
+            .optional("regex", full_match)
+            .map(|(pattern, regex)| StringMatch::Regex { pattern, regex }),
+    );
+    let set = ["exact", "prefix", "regex"]
+        .iter()
+        .filter(|field| fields.has(field))
+        .count();
+    if set != 1 {
+        let message = "needs exactly one of exact, prefix, regex";
+        let mark = fields.mark;
+        fields.d.error(mark, codes::EXCLUSIVE_FIELDS, message);
+    }
+    fields.finish(&[]);
+    matches.pop()
+}
+
+/// As [`string_match`]; `{}` and `regex: "*"` mean that any value will do.
+fn present_or_match(d: &mut Decoder, node: &Node) -> Option<StringMatch> {
+    let is_empty = matches!(&node.value, Value::Mapping(entries) if entries.is_empty());
+    let is_star = node.get("regex").and_then(Node::as_text) == Some("*");
+    if is_empty || is_star || node.is_null() {
+        return Some(StringMatch::Present);
+    }
+    string_match(d, node)
+}
+
+fn header_matches(d: &mut Decoder, node: &Node) -> Option<Vec<(String, StringMatch)>> {
+    let matches = map(d, node, |d, name, value| {
+        if matches!(name, "uri" | "scheme" | "method" | "authority") {
+            let message = format!(
+                "`{name}` is not a header and is ignored here; use the field `{name}` of the match"
+            );
+            d.warning(value.mark, codes::NOT_HONOURED, message);
+            return None;
+        }
+        let claim = name.starts_with('@');
+        if claim {
+            let message =
+                "matching on JWT claims is not honoured by this host; the match never holds";
+            d.warning(value.mark, codes::NOT_HONOURED, message);
+        }
+        let lower = if claim {
+            Some(name.to_owned())
+        } else {
+            header_name(d, name, value, true)
+        };
+        let matched = present_or_match(d, value);
+        Some((lower?, matched?))
+    })?;
+    Some(matches.into_values().collect())
+}
+
+/// Rules that earlier rules leave nothing to: index of the rule, of an earlier
+/// one, and whether all of the rule's matches are covered or only some.
+///
+/// Each match of a rule is looked up among the earlier ones that consist of a
+/// path alone, and among those equal to it; the cost is linear in the rules.
+pub(super) fn shadowed(http: &[HttpRoute]) -> Vec<(usize, usize, bool)> {
+    let mut found = Vec::new();
+    let mut seen = Seen::default();
+    for (index, rule) in http.iter().enumerate() {
+        if let Some(earlier) = seen.catch_all {
+            found.push((index, earlier, true));
+            continue;
+        }
+        let covered: Vec<Option<usize>> = rule.matches.iter().map(|m| seen.covering(m)).collect();
+        let count = covered.iter().flatten().count();
+        if let (true, Some(earlier)) = (count > 0, covered.iter().flatten().next()) {
+            found.push((index, *earlier, count == covered.len()));
+        }
+        seen.add(index, rule);
+    }
+    found
+}
+
+#[derive(Default)]
+struct Seen {
+    /// A rule that matches every request.
+    catch_all: Option<usize>,
+    /// Prefixes that alone make a match, and the first rule of each.
+    prefixes: std::collections::HashMap<String, usize>,
+    /// Whole matches, by all of their conditions written out.
+    equal: std::collections::HashMap<String, usize>,
+}
+
+impl Seen {
+    fn add(&mut self, index: usize, rule: &HttpRoute) {
+        if rule.matches.is_empty() {
+            self.catch_all.get_or_insert(index);
+        }
+        for condition in &rule.matches {
+            self.equal.entry(fingerprint(condition)).or_insert(index);
+            if let (true, Some(StringMatch::Prefix(prefix))) =
+                (is_path_alone(condition), &condition.uri)
+                && !condition.ignore_uri_case
+            {
+                if prefix.is_empty() || prefix == "/" {
+                    self.catch_all.get_or_insert(index);
+                }
+                self.prefixes.entry(prefix.clone()).or_insert(index);
+            }
+        }
+    }
+
+    fn covering(&self, condition: &HttpMatch) -> Option<usize> {
+        if let Some(index) = self.equal.get(&fingerprint(condition)) {
+            return Some(*index);
+        }
+        let (Some(StringMatch::Prefix(path) | StringMatch::Exact(path)), false) =
+            (&condition.uri, condition.ignore_uri_case)
+        else {
+            return None;
+        };
+        if self.prefixes.is_empty() {
+            return None;
+        }
+        path.char_indices()
+            .map(|(at, _)| &path[..at])
+            .chain([path.as_str()])
+            .find_map(|prefix| self.prefixes.get(prefix).copied())
+    }
+}
+
+/// Whether the path is the only condition.
+fn is_path_alone(m: &HttpMatch) -> bool {
+    m.scheme.is_none()
+        && m.method.is_none()
+        && m.authority.is_none()
+        && m.headers.is_empty()
+        && m.without_headers.is_empty()
+        && m.query_params.is_empty()
+        && m.port.is_none()
+        && m.source_labels.is_empty()
+        && m.source_namespace.is_none()
+        && m.gateways.is_empty()
+}
+
+/// Everything that decides, and nothing of where it stands.
+fn fingerprint(m: &HttpMatch) -> String {
+    let text = |m: &StringMatch| match m {
+        StringMatch::Exact(text) => format!("={text}"),
+        StringMatch::Prefix(text) => format!("^{text}"),
+        StringMatch::Regex { pattern, .. } => format!("~{pattern}"),
+        StringMatch::Present => "*".to_owned(),
+    };
+    let one = |m: &Option<StringMatch>| m.as_ref().map(text);
+    let many = |list: &[(String, StringMatch)]| -> Vec<(String, String)> {
+        list.iter()
+            .map(|(name, m)| (name.clone(), text(m)))
+            .collect()
+    };
+    let gateways: Vec<&str> = m
+        .gateways
+        .iter()
+        .map(|gateway| gateway.value.as_str())
+        .collect();
+    format!(
+        "{:?}",
+        (
+            (
+                one(&m.uri),
+                m.ignore_uri_case,
+                one(&m.scheme),
+                one(&m.method),
+                one(&m.authority)
+            ),
+            (
+                many(&m.headers),
+                many(&m.without_headers),
+                many(&m.query_params)
+            ),
+            (m.port, &m.source_labels, &m.source_namespace, gateways),
+        )
+    )
+}

@@ -1,0 +1,118 @@
+//! One rule of a VirtualService's `http` list.
+
+use super::{destination, fault, headers, http_match, redirect, resilience};
+use crate::codes;
+use crate::decode::{Decoder, Fields, dns_label, dns_subdomain, duration, located, non_empty};
+use crate::model::{Delegate, HttpRoute, RouteDestination};
+use crate::yaml::Node;
+
+pub(super) fn read(d: &mut Decoder, node: &Node) -> Option<HttpRoute> {
+    let mut fields = Fields::of(d, node)?;
+    let name = fields.optional("name", non_empty);
+    let matches = fields.list("match", http_match::read);
+    let route = fields.list("route", destination::route);
+    let redirect = fields.optional("redirect", redirect::read);
+    let direct_response = fields.optional("directResponse", redirect::direct_response);
+    let delegate = fields.optional("delegate", delegate);
+    let rewrite = fields.optional("rewrite", redirect::rewrite);
+    let timeout = fields
+        .optional("timeout", duration)
+        .filter(|timeout| !timeout.is_zero());
+    let retries = fields.optional("retries", resilience::retries);
+    let fault = fields.optional("fault", fault::read);
+    let mirrors = destination::mirrors(&mut fields);
+    let cors_policy = fields.optional("corsPolicy", resilience::cors);
+    let headers = headers::operations(&mut fields, "headers");
+    check_action(&mut fields);
+    check_weights(&mut fields, node, &route);
+    fields.finish(&["statPrefix"]);
+    Some(HttpRoute {
+        at: d.position(node.mark),
+        name,
+        matches,
+        route,
+        redirect,
+        direct_response,
+        delegate,
+        rewrite,
+        timeout,
+        retries,
+        fault,
+        mirrors,
+        cors_policy,
+        headers,
+    })
+}
+
+/// A rule does exactly one thing with a request.
+fn check_action(fields: &mut Fields<'_, '_>) {
+    let actions = ["route", "redirect", "directResponse", "delegate"];
+    let set: Vec<&'static str> = actions.into_iter().filter(|a| fields.has(a)).collect();
+    match set.as_slice() {
+        [] => {
+            let message = "a rule needs one of route, redirect, directResponse, delegate";
+            let mark = fields.mark;
+            fields.d.error(mark, codes::MISSING_FIELD, message);
+        }
+        [_] => {}
+        [first, second, ..] => {
+            let message = format!("`{first}` and `{second}` exclude each other; keep one");
+            fields.error_at(second, codes::EXCLUSIVE_FIELDS, message);
+        }
+    }
+    let forwards = fields.has("route") || fields.has("delegate");
+    for only_routed in ["rewrite", "timeout", "retries", "mirror", "mirrors"] {
+        if !forwards && !set.is_empty() && fields.has(only_routed) {
+            let message = format!("has no effect beside `{}`", set[0]);
+            fields.warn_at(only_routed, codes::EXCLUSIVE_FIELDS, message);
+        }
+    }
+}
+
+fn check_weights(fields: &mut Fields<'_, '_>, node: &Node, route: &[RouteDestination]) {
+    let listed = match node.get("route").map(|list| &list.value) {
+        Some(crate::yaml::Value::Sequence(items)) => items.len(),
+        _ => 0,
+    };
+    if fields.has("route") && listed == 0 {
+        let message = "a route needs at least one destination".to_owned();
+        fields.error_at("route", codes::MISSING_FIELD, message);
+    }
+    // A destination that could not be read is reported; its weight is unknown.
+    if route.len() < 2 || route.len() != listed {
+        return;
+    }
+    let sum: u32 = route
+        .iter()
+        .map(|r| r.weight.as_ref().map_or(0, |w| w.value))
+        .sum();
+    if sum == 0 {
+        let message =
+            "the weights sum to 0, so no destination gets a request; give each a `weight`";
+        fields.error_at("route", codes::WEIGHTS, message.to_owned());
+        return;
+    }
+    if sum != 100 {
+        let shares: Vec<String> = route
+            .iter()
+            .map(|r| r.weight.as_ref().map_or(0, |w| w.value))
+            .map(|weight| format!("{weight}/{sum}"))
+            .collect();
+        let message = format!(
+            "the weights sum to {sum}, not to 100; they are taken as shares: {}",
+            shares.join(", ")
+        );
+        fields.warn_at("route", codes::WEIGHTS, message);
+    }
+}
+
+fn delegate(d: &mut Decoder, node: &Node) -> Option<Delegate> {
+    let mut fields = Fields::of(d, node)?;
+    let name = fields.required("name", located(dns_subdomain));
+    let namespace = fields.optional("namespace", dns_label);
+    fields.finish(&[]);
+    Some(Delegate {
+        name: name?,
+        namespace,
+    })
+}

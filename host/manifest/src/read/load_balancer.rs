@@ -1,0 +1,129 @@
+//! How a destination's endpoints are chosen.
+
+use crate::codes;
+use crate::decode::{Decoder, Fields, boolean, choice, duration, header_name, integer, non_empty};
+use crate::model::{HashKey, LoadBalancer, LoadBalancerPolicy};
+use crate::yaml::Node;
+
+/// Entries of a hash ring: Envoy's own maximum.
+const RING_SIZE_MAX: u32 = 8 * 1024 * 1024;
+const RING_SIZE_DEFAULT: u32 = 1024;
+
+#[derive(Clone, Copy)]
+enum Simple {
+    RoundRobin,
+    LeastRequest,
+    Random,
+    Passthrough,
+}
+
+pub(super) fn read(d: &mut Decoder, node: &Node) -> Option<LoadBalancer> {
+    let mut fields = Fields::of(d, node)?;
+    let simple = fields.optional("simple", |d, node| {
+        if node.as_text() == Some("LEAST_CONN") {
+            let message = "removed from today's API and honoured as it was; use LEAST_REQUEST";
+            d.warning(node.mark, codes::DEPRECATED, message);
+            return Some(Simple::LeastRequest);
+        }
+        let policies = [
+            ("ROUND_ROBIN", Simple::RoundRobin),
+            ("LEAST_REQUEST", Simple::LeastRequest),
+            ("RANDOM", Simple::Random),
+            ("PASSTHROUGH", Simple::Passthrough),
+            ("UNSPECIFIED", Simple::LeastRequest),
+        ];
+        choice(d, node, "a load balancing policy", &policies)
+    });
+    let hash = fields.optional("consistentHash", consistent_hash);
+    if fields.has("simple") && fields.has("consistentHash") {
+        let message = "`simple` and `consistentHash` exclude each other; keep one".to_owned();
+        fields.error_at("consistentHash", codes::EXCLUSIVE_FIELDS, message);
+    }
+    let warmup = fields.optional("warmup", |d, node| {
+        let mut fields = Fields::of(d, node)?;
+        let duration = fields.required("duration", duration);
+        fields.finish(&["minimumPercent", "aggression"]);
+        duration
+    });
+    let old_warmup = fields.optional("warmupDurationSecs", duration);
+    if fields.has("warmupDurationSecs") {
+        fields.deprecated("warmupDurationSecs", "warmup.duration");
+    }
+    fields.finish(&["localityLbSetting"]);
+    let policy = hash.unwrap_or(match simple {
+        Some(Simple::RoundRobin) => LoadBalancerPolicy::RoundRobin,
+        Some(Simple::Random) => LoadBalancerPolicy::Random,
+        Some(Simple::Passthrough) => LoadBalancerPolicy::Passthrough,
+        Some(Simple::LeastRequest) | None => LoadBalancerPolicy::LeastRequest,
+    });
+    Some(LoadBalancer {
+        policy,
+        warmup: warmup.or(old_warmup).filter(|time| !time.is_zero()),
+    })
+}
+
+fn consistent_hash(d: &mut Decoder, node: &Node) -> Option<LoadBalancerPolicy> {
+    let mut fields = Fields::of(d, node)?;
+    let mut keys = Vec::new();
+    keys.extend(fields.optional("httpHeaderName", |d, node| {
+        let name = non_empty(d, node)?;
+        header_name(d, &name, node, true).map(HashKey::Header)
+    }));
+    keys.extend(fields.optional("httpCookie", cookie));
+    keys.extend(
+        fields
+            .optional("httpQueryParameterName", non_empty)
+            .map(HashKey::QueryParameter),
+    );
+    if fields.optional("useSourceIp", boolean) == Some(true) {
+        keys.push(HashKey::SourceIp);
+    }
+    let names = [
+        "httpHeaderName",
+        "httpCookie",
+        "useSourceIp",
+        "httpQueryParameterName",
+    ];
+    if names.iter().filter(|name| fields.has(name)).count() != 1 {
+        let message = format!("needs exactly one of {}", names.join(", "));
+        let mark = fields.mark;
+        fields.d.error(mark, codes::EXCLUSIVE_FIELDS, message);
+    }
+    let old_size = fields.optional("minimumRingSize", integer(1..=RING_SIZE_MAX));
+    if fields.has("minimumRingSize") {
+        fields.deprecated("minimumRingSize", "ringHash.minimumRingSize");
+    }
+    let ring_size = fields.optional("ringHash", |d, node| {
+        let mut fields = Fields::of(d, node)?;
+        let size = fields.optional("minimumRingSize", integer(1..=RING_SIZE_MAX));
+        fields.finish(&[]);
+        Some(size)
+    });
+    let maglev = fields.optional("maglev", |d, node| {
+        let fields = Fields::of(d, node)?;
+        fields.finish(&["tableSize"]);
+        Some(())
+    });
+    fields.finish(&[]);
+    Some(LoadBalancerPolicy::ConsistentHash {
+        key: keys.pop()?,
+        minimum_ring_size: ring_size
+            .flatten()
+            .or(old_size)
+            .unwrap_or(RING_SIZE_DEFAULT),
+        maglev: maglev.is_some(),
+    })
+}
+
+fn cookie(d: &mut Decoder, node: &Node) -> Option<HashKey> {
+    let mut fields = Fields::of(d, node)?;
+    let name = fields.required("name", non_empty);
+    let path = fields.optional("path", non_empty);
+    let ttl = fields.optional("ttl", duration);
+    fields.finish(&["attributes"]);
+    Some(HashKey::Cookie {
+        name: name?,
+        path,
+        ttl,
+    })
+}

@@ -1,0 +1,102 @@
+//! `metadata`: name, namespace, labels, annotations.
+
+use std::collections::BTreeMap;
+
+use super::kinds::Known;
+use crate::decode::{
+    Decoder, Fields, dns_label, dns_subdomain, labels, located_text, map, non_empty, string,
+};
+use crate::model::{Labels, Metadata};
+use crate::yaml::Node;
+use crate::{Located, codes};
+
+/// `kubectl apply` keeps the whole manifest here, a Secret's values included.
+const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
+
+pub(super) fn read(fields: &mut Fields<'_, '_>, known: &Known) -> Option<Metadata> {
+    let is_enforced = matches!(known, Known::Enforced(_));
+    fields.required("metadata", |d, node| {
+        let mut metadata = Fields::of(d, node)?;
+        let name = name(&mut metadata, known);
+        let namespace = metadata.optional("namespace", dns_label);
+        let labels = metadata.optional("labels", labels).unwrap_or_default();
+        let annotations = metadata
+            .optional("annotations", annotations)
+            .unwrap_or_default();
+        let creation_timestamp = metadata.optional("creationTimestamp", string);
+        // Written by a cluster into what `kubectl get -o yaml` shows.
+        metadata.ignore(&[
+            "uid",
+            "resourceVersion",
+            "generation",
+            "managedFields",
+            "selfLink",
+            "generateName",
+            "ownerReferences",
+            "finalizers",
+            "deletionTimestamp",
+            "deletionGracePeriodSeconds",
+            "clusterName",
+        ]);
+        if is_enforced {
+            metadata.finish(&[]);
+        }
+        let namespace = if known.namespaced() {
+            namespace.unwrap_or_else(|| "default".to_owned())
+        } else {
+            String::new()
+        };
+        Some(Metadata {
+            name: name?,
+            namespace,
+            labels,
+            annotations,
+            creation_timestamp,
+        })
+    })
+}
+
+fn name(metadata: &mut Fields<'_, '_>, known: &Known) -> Option<Located<String>> {
+    if !metadata.has("name") && metadata.has("generateName") {
+        if let Known::LeftToCluster { .. } = known {
+            return metadata.optional("generateName", located_text);
+        }
+        let message = "generateName needs a cluster's API; give the object a `name`".to_owned();
+        metadata.error_at("generateName", codes::NAME, message);
+        return None;
+    }
+    let read: fn(&mut Decoder, &Node) -> Option<String> = match known {
+        Known::Enforced(kind) if matches!(kind.kind, "Namespace" | "Service") => dns_label,
+        Known::Enforced(_) => dns_subdomain,
+        // Some kinds allow more, as RBAC does with `system:masters`.
+        _ => non_empty,
+    };
+    metadata.required("name", |d, node| {
+        read(d, node).map(|name| d.locate(name, node))
+    })
+}
+
+/// Annotations, without the copy of the manifest that kubectl keeps in one.
+pub(super) fn annotations(
+    d: &mut Decoder,
+    node: &Node,
+) -> Option<BTreeMap<String, Located<String>>> {
+    let mut annotations = map(d, node, |d, _, value| located_text(d, value))?;
+    annotations.remove(LAST_APPLIED);
+    Some(annotations)
+}
+
+/// `metadata` of a pod template, which has no name of its own.
+pub(super) fn template(
+    d: &mut Decoder,
+    node: &Node,
+) -> Option<(Labels, BTreeMap<String, Located<String>>)> {
+    let mut metadata = Fields::of(d, node)?;
+    let labels = metadata.optional("labels", labels).unwrap_or_default();
+    let annotations = metadata
+        .optional("annotations", annotations)
+        .unwrap_or_default();
+    metadata.ignore(&["creationTimestamp", "name", "namespace"]);
+    metadata.finish(&["finalizers", "ownerReferences"]);
+    Some((labels, annotations))
+}

@@ -1,0 +1,172 @@
+//! A pod's `spec`.
+
+use std::time::Duration;
+
+use super::{container, volume};
+use crate::Located;
+use crate::codes;
+use crate::decode::{Decoder, Fields, choice, dns_subdomain, items, non_negative_seconds};
+use crate::model::{Container, PodSpec, RestartPolicy, Volume};
+use crate::yaml::{Node, Value};
+
+/// Fields of the API that place, isolate or wire a container, which a component is not.
+const NOT_HONOURED: &[&str] = &[
+    "activeDeadlineSeconds",
+    "affinity",
+    "automountServiceAccountToken",
+    "dnsConfig",
+    "dnsPolicy",
+    "enableServiceLinks",
+    "ephemeralContainers",
+    "hostAliases",
+    "hostIPC",
+    "hostNetwork",
+    "hostPID",
+    "hostUsers",
+    "hostname",
+    "imagePullSecrets",
+    "nodeName",
+    "nodeSelector",
+    "os",
+    "overhead",
+    "preemptionPolicy",
+    "priority",
+    "priorityClassName",
+    "readinessGates",
+    "resourceClaims",
+    "resources",
+    "runtimeClassName",
+    "schedulerName",
+    "schedulingGates",
+    "securityContext",
+    "setHostnameAsFQDN",
+    "shareProcessNamespace",
+    "subdomain",
+    "tolerations",
+    "topologySpreadConstraints",
+];
+
+pub(super) fn read(d: &mut Decoder, node: &Node) -> Option<PodSpec> {
+    let mut spec = Fields::of(d, node)?;
+    let containers = spec.required_list("containers", container::read);
+    check_containers(&mut spec, node);
+    let volumes = spec.list("volumes", volume::read);
+    let old_account = spec.optional("serviceAccount", dns_subdomain_located);
+    let account = spec
+        .optional("serviceAccountName", dns_subdomain_located)
+        .or(old_account);
+    let grace = spec.optional("terminationGracePeriodSeconds", non_negative_seconds);
+    let restart_policy = spec.optional("restartPolicy", |d, node| {
+        let policies = [
+            ("Always", RestartPolicy::Always),
+            ("OnFailure", RestartPolicy::OnFailure),
+            ("Never", RestartPolicy::Never),
+        ];
+        choice(d, node, "a restart policy", &policies)
+    });
+    spec.finish(NOT_HONOURED);
+    let containers = containers?;
+    check_volumes(d, node, &containers, &volumes);
+    let at = d.position(node.mark);
+    Some(PodSpec {
+        service_account_name: account
+            .unwrap_or_else(|| Located::new("default".to_owned(), at.clone())),
+        at,
+        containers,
+        volumes,
+        termination_grace_period: grace.unwrap_or(Duration::from_secs(30)),
+        restart_policy: restart_policy.unwrap_or(RestartPolicy::Always),
+    })
+}
+
+fn dns_subdomain_located(d: &mut Decoder, node: &Node) -> Option<Located<String>> {
+    dns_subdomain(d, node).map(|name| d.locate(name, node))
+}
+
+/// One container, and none that runs before it.
+fn check_containers(spec: &mut Fields<'_, '_>, node: &Node) {
+    if spec.take("initContainers").is_some() {
+        let message = "the host runs one component in each pod and nothing before it; do its work \
+                       in the component, or in a Job"
+            .to_owned();
+        spec.error_at("initContainers", codes::CONTAINERS, message);
+    }
+    let Some(Value::Sequence(containers)) = node.get("containers").map(|list| &list.value) else {
+        return;
+    };
+    for (index, extra) in containers.iter().enumerate().skip(1) {
+        let sidecar = extra.get("name").and_then(Node::as_text) == Some("istio-proxy");
+        let message = if sidecar {
+            "a sidecar is not needed here, the host is the mesh; leave it out"
+        } else {
+            "the host runs one component in each pod; give this container a Deployment of its own"
+        };
+        spec.d.under("containers", |d| {
+            d.at_index(index, |d| d.error(extra.mark, codes::CONTAINERS, message));
+        });
+    }
+}
+
+/// Mounts name volumes of the pod, and names stand once.
+fn check_volumes(d: &mut Decoder, node: &Node, containers: &[Container], volumes: &[Volume]) {
+    for (index, volume) in volumes.iter().enumerate() {
+        if volumes[..index]
+            .iter()
+            .any(|earlier| earlier.name == volume.name)
+        {
+            let message = format!("the volume `{}` is declared twice", volume.name);
+            let mark = mark(&volume.name);
+            d.under("volumes", |d| {
+                d.at_index(index, |d| d.error(mark, codes::DUPLICATE_NAME, message))
+            });
+        }
+    }
+    if !node
+        .get("volumes")
+        .is_none_or(|list| items_were_read(list, volumes.len()))
+    {
+        // A volume that could not be read is reported; mounts of it are not.
+        return;
+    }
+    for (index, container) in containers.iter().enumerate() {
+        for (mount_index, mount) in container.volume_mounts.iter().enumerate() {
+            if volumes.iter().any(|volume| volume.name == mount.name) {
+                continue;
+            }
+            let names = volumes.iter().map(|volume| volume.name.value.as_str());
+            let hint = crate::decode::did_you_mean(&mount.name, names);
+            let hint = if hint.is_empty() {
+                "; declare it under spec.volumes".to_owned()
+            } else {
+                hint
+            };
+            let message = format!("the pod has no volume `{}`{hint}", mount.name);
+            let mark = mark(&mount.name);
+            d.under("containers", |d| {
+                d.at_index(index, |d| {
+                    d.under("volumeMounts", |d| {
+                        d.at_index(mount_index, |d| {
+                            d.under("name", |d| d.error(mark, codes::VOLUME, message));
+                        });
+                    });
+                });
+            });
+        }
+    }
+}
+
+fn items_were_read(list: &Node, read: usize) -> bool {
+    matches!(&list.value, Value::Sequence(items) if items.len() == read)
+}
+
+fn mark<T>(located: &Located<T>) -> crate::yaml::Mark {
+    crate::yaml::Mark {
+        line: located.at.line,
+        column: located.at.column,
+    }
+}
+
+/// Command-line words: numbers and booleans are taken as they are written.
+pub(super) fn words(d: &mut Decoder, node: &Node) -> Option<Vec<String>> {
+    items(d, node, crate::decode::string)
+}

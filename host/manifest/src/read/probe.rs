@@ -1,0 +1,138 @@
+//! Probes, and the request before a pod stops.
+
+use std::time::Duration;
+
+use crate::codes;
+use crate::decode::{
+    Decoder, Fields, choice, header_name, integer, items, non_empty, port, port_reference, string,
+};
+use crate::model::{HttpGet, Probe, ProbeHandler};
+use crate::yaml::Node;
+
+/// A liveness or startup probe: one success is enough, and must be.
+pub(super) fn liveness(d: &mut Decoder, node: &Node) -> Option<Probe> {
+    read(d, node, true)
+}
+
+pub(super) fn readiness(d: &mut Decoder, node: &Node) -> Option<Probe> {
+    read(d, node, false)
+}
+
+fn read(d: &mut Decoder, node: &Node, one_success: bool) -> Option<Probe> {
+    let mut fields = Fields::of(d, node)?;
+    let mut handlers = Vec::new();
+    handlers.extend(
+        fields
+            .optional("httpGet", http_get)
+            .map(ProbeHandler::HttpGet),
+    );
+    handlers.extend(fields.optional("tcpSocket", |d, node| {
+        let mut fields = Fields::of(d, node)?;
+        let port = fields.required("port", port_reference);
+        fields.finish(&["host"]);
+        Some(ProbeHandler::TcpSocket { port: port? })
+    }));
+    handlers.extend(fields.optional("grpc", |d, node| {
+        let mut fields = Fields::of(d, node)?;
+        let port = fields.required("port", port);
+        let service = fields.optional("service", string);
+        fields.finish(&[]);
+        Some(ProbeHandler::Grpc {
+            port: port?,
+            service,
+        })
+    }));
+    if fields.take("exec").is_some() {
+        let message = "a WebAssembly guest has no shell and no programs to execute; use httpGet";
+        fields.error_at("exec", codes::NO_SHELL, message.to_owned());
+    }
+    let kinds = ["httpGet", "tcpSocket", "grpc", "exec"];
+    if kinds.iter().filter(|kind| fields.has(kind)).count() != 1 {
+        let message = "a probe needs exactly one of httpGet, tcpSocket, grpc";
+        let mark = fields.mark;
+        fields.d.error(mark, codes::EXCLUSIVE_FIELDS, message);
+    }
+    let initial_delay = fields.optional("initialDelaySeconds", integer(0..=86_400));
+    let period = fields.optional("periodSeconds", integer(1..=86_400));
+    let timeout = fields.optional("timeoutSeconds", integer(1..=86_400));
+    let success_threshold = fields
+        .optional("successThreshold", integer(1..=1000))
+        .unwrap_or(1);
+    let failure_threshold = fields
+        .optional("failureThreshold", integer(1..=100_000))
+        .unwrap_or(3);
+    if one_success && success_threshold != 1 {
+        let message = "must be 1 for liveness and startup probes".to_owned();
+        fields.error_at("successThreshold", codes::INVALID_VALUE, message);
+    }
+    fields.finish(&["terminationGracePeriodSeconds"]);
+    let seconds =
+        |value: Option<u32>, default: u32| Duration::from_secs(u64::from(value.unwrap_or(default)));
+    Some(Probe {
+        at: d.position(node.mark),
+        handler: handlers.pop()?,
+        initial_delay: seconds(initial_delay, 0),
+        period: seconds(period, 10),
+        timeout: seconds(timeout, 1),
+        success_threshold,
+        failure_threshold,
+    })
+}
+
+fn http_get(d: &mut Decoder, node: &Node) -> Option<HttpGet> {
+    let mut fields = Fields::of(d, node)?;
+    let path = fields.optional("path", |d, node| {
+        let path = non_empty(d, node)?;
+        Some(if path.starts_with('/') {
+            path
+        } else {
+            format!("/{path}")
+        })
+    });
+    let port = fields.required("port", port_reference);
+    let headers = fields
+        .optional("httpHeaders", |d, node| items(d, node, http_header))
+        .unwrap_or_default();
+    let https = fields.optional("scheme", |d, node| {
+        choice(d, node, "a scheme", &[("HTTP", false), ("HTTPS", true)])
+    });
+    if https == Some(true) {
+        let message = "the probe goes into the component directly, without TLS".to_owned();
+        fields.warn_at("scheme", codes::NOT_HONOURED, message);
+    }
+    fields.finish(&["host"]);
+    Some(HttpGet {
+        path: path.unwrap_or_else(|| "/".to_owned()),
+        port: port?,
+        headers,
+    })
+}
+
+fn http_header(d: &mut Decoder, node: &Node) -> Option<(String, String)> {
+    let mut fields = Fields::of(d, node)?;
+    let name = fields.required("name", |d, node| {
+        let name = non_empty(d, node)?;
+        header_name(d, &name, node, false)
+    });
+    let value = fields.required("value", string);
+    fields.finish(&[]);
+    Some((name?, value?))
+}
+
+/// `lifecycle`: of its handlers, `preStop.httpGet` is honoured.
+pub(super) fn pre_stop(d: &mut Decoder, node: &Node) -> Option<Option<HttpGet>> {
+    let mut fields = Fields::of(d, node)?;
+    let request = fields.optional("preStop", |d, node| {
+        let mut handler = Fields::of(d, node)?;
+        let request = handler.optional("httpGet", http_get);
+        if handler.take("exec").is_some() {
+            let message =
+                "a WebAssembly guest has no shell and no programs to execute; use httpGet";
+            handler.error_at("exec", codes::NO_SHELL, message.to_owned());
+        }
+        handler.finish(&["tcpSocket", "sleep"]);
+        Some(request)
+    });
+    fields.finish(&["postStart", "stopSignal"]);
+    Some(request.flatten())
+}

@@ -1,0 +1,130 @@
+//! Retries and cross-origin policies of a rule.
+
+use super::http_match::string_match;
+use crate::Located;
+use crate::codes;
+use crate::decode::{
+    Decoder, Fields, boolean, did_you_mean, duration, header_name, integer, items, non_empty,
+    positive_duration, string,
+};
+use crate::model::{CorsPolicy, Retries, StringMatch};
+use crate::yaml::Node;
+
+/// Retries of one request; Envoy allows more, and nobody means it.
+const ATTEMPTS_MAX: u32 = 100;
+
+const CONDITIONS: &[&str] = &[
+    "5xx",
+    "gateway-error",
+    "reset",
+    "reset-before-request",
+    "connect-failure",
+    "envoy-ratelimited",
+    "retriable-4xx",
+    "refused-stream",
+    "retriable-status-codes",
+    "retriable-headers",
+    "http3-post-connect-failure",
+    "cancelled",
+    "deadline-exceeded",
+    "internal",
+    "resource-exhausted",
+    "unavailable",
+];
+
+pub(super) fn retries(d: &mut Decoder, node: &Node) -> Option<Retries> {
+    let mut fields = Fields::of(d, node)?;
+    let attempts = fields.optional("attempts", integer(0..=ATTEMPTS_MAX));
+    let per_try_timeout = fields
+        .optional("perTryTimeout", duration)
+        .filter(|timeout| !timeout.is_zero());
+    let retry_on = fields
+        .optional("retryOn", conditions)
+        .filter(|list| !list.is_empty());
+    let backoff = fields.optional("backoff", positive_duration);
+    let has_attempts = fields.has("attempts");
+    fields.finish(&["retryRemoteLocalities", "retryIgnorePreviousHosts"]);
+    // Istio turns a policy without attempts off; with them absent its default is 2.
+    Some(Retries {
+        attempts: if has_attempts { attempts? } else { 2 },
+        per_try_timeout,
+        retry_on,
+        backoff,
+    })
+}
+
+fn conditions(d: &mut Decoder, node: &Node) -> Option<Vec<Located<String>>> {
+    let text = string(d, node)?;
+    let mut conditions = Vec::new();
+    for condition in text
+        .split(',')
+        .map(str::trim)
+        .filter(|condition| !condition.is_empty())
+    {
+        let is_status = condition
+            .parse::<u16>()
+            .is_ok_and(|code| (100..=599).contains(&code));
+        if !is_status && !CONDITIONS.contains(&condition) {
+            let shown = d.show(condition);
+            let hint = did_you_mean(condition, CONDITIONS.iter().copied());
+            let message = format!("{shown} is not a retry condition{hint}");
+            d.error(node.mark, codes::INVALID_VALUE, message);
+            continue;
+        }
+        conditions.push(d.locate(condition.to_owned(), node));
+    }
+    Some(conditions)
+}
+
+pub(super) fn cors(d: &mut Decoder, node: &Node) -> Option<CorsPolicy> {
+    let mut fields = Fields::of(d, node)?;
+    let mut allow_origins = fields.list("allowOrigins", string_match);
+    let old = fields.list("allowOrigin", non_empty);
+    if fields.has("allowOrigin") {
+        fields.deprecated("allowOrigin", "allowOrigins");
+    }
+    allow_origins.extend(old.into_iter().map(|origin| match origin.as_str() {
+        "*" => StringMatch::Prefix(String::new()),
+        _ => StringMatch::Exact(origin),
+    }));
+    let allow_methods = fields
+        .optional("allowMethods", |d, node| items(d, node, method))
+        .unwrap_or_default();
+    let allow_headers = fields
+        .optional("allowHeaders", header_names)
+        .unwrap_or_default();
+    let expose_headers = fields
+        .optional("exposeHeaders", header_names)
+        .unwrap_or_default();
+    let max_age = fields.optional("maxAge", duration);
+    let allow_credentials = fields
+        .optional("allowCredentials", boolean)
+        .unwrap_or(false);
+    fields.finish(&["unmatchedPreflights"]);
+    Some(CorsPolicy {
+        allow_origins,
+        allow_methods,
+        allow_headers,
+        expose_headers,
+        max_age,
+        allow_credentials,
+    })
+}
+
+fn method(d: &mut Decoder, node: &Node) -> Option<String> {
+    let method = non_empty(d, node)?;
+    if method == "*" || method.bytes().all(|b| b.is_ascii_uppercase() || b == b'-') {
+        return Some(method);
+    }
+    let shown = d.show(&method);
+    let message = format!("{shown} is not a method; write it in capitals, as `GET`");
+    d.error(node.mark, codes::INVALID_VALUE, message);
+    None
+}
+
+fn header_names(d: &mut Decoder, node: &Node) -> Option<Vec<String>> {
+    items(d, node, |d, node| {
+        let name = non_empty(d, node)?;
+        header_name(d, &name, node, false)
+    })
+}

@@ -1,0 +1,60 @@
+//! Label selectors.
+
+use crate::codes;
+use crate::decode::{Decoder, Fields, choice, labels, non_empty, strings};
+use crate::model::{LabelRequirement, LabelSelector};
+use crate::yaml::Node;
+
+#[derive(Clone, Copy, PartialEq)]
+enum Operator {
+    In,
+    NotIn,
+    Exists,
+    DoesNotExist,
+}
+
+pub(super) fn read(d: &mut Decoder, node: &Node) -> Option<LabelSelector> {
+    let mut selector = Fields::of(d, node)?;
+    let match_labels = selector.optional("matchLabels", labels).unwrap_or_default();
+    let match_expressions = selector.list("matchExpressions", requirement);
+    selector.finish(&[]);
+    Some(LabelSelector {
+        match_labels,
+        match_expressions,
+    })
+}
+
+fn requirement(d: &mut Decoder, node: &Node) -> Option<LabelRequirement> {
+    let mut fields = Fields::of(d, node)?;
+    let key = fields.required("key", non_empty);
+    let operator = fields.required("operator", |d, node| {
+        choice(
+            d,
+            node,
+            "an operator",
+            &[
+                ("In", Operator::In),
+                ("NotIn", Operator::NotIn),
+                ("Exists", Operator::Exists),
+                ("DoesNotExist", Operator::DoesNotExist),
+            ],
+        )
+    });
+    let values = fields.optional("values", strings).unwrap_or_default();
+    let needs_values = matches!(operator, Some(Operator::In | Operator::NotIn));
+    if needs_values && values.is_empty() {
+        fields.missing("values");
+    }
+    if !needs_values && !values.is_empty() {
+        let message = "`values` has no meaning with this operator; leave it out".to_owned();
+        fields.error_at("values", codes::EXCLUSIVE_FIELDS, message);
+    }
+    fields.finish(&[]);
+    let key = key?;
+    Some(match operator? {
+        Operator::In => LabelRequirement::In(key, values),
+        Operator::NotIn => LabelRequirement::NotIn(key, values),
+        Operator::Exists => LabelRequirement::Exists(key),
+        Operator::DoesNotExist => LabelRequirement::DoesNotExist(key),
+    })
+}

@@ -1,0 +1,164 @@
+//! Service.
+
+use crate::codes;
+use crate::decode::{
+    Decoder, Fields, choice, dns_name, labels, non_empty, port, port_name, port_reference, string,
+};
+use crate::model::{PortReference, Resource, Service, ServiceKind, ServicePort};
+use crate::yaml::Node;
+
+#[derive(Clone, Copy, PartialEq)]
+enum Type {
+    Cluster,
+    ExternalName,
+}
+
+pub(super) fn read(mut fields: Fields<'_, '_>) -> Option<Resource> {
+    let service = fields.required("spec", spec);
+    fields.finish(&[]);
+    Some(Resource::Service(service?))
+}
+
+fn spec(d: &mut Decoder, node: &Node) -> Option<Service> {
+    let mut spec = Fields::of(d, node)?;
+    let service_type = spec
+        .optional("type", |d, node| {
+            let types = [
+                ("ClusterIP", Type::Cluster),
+                ("NodePort", Type::Cluster),
+                ("LoadBalancer", Type::Cluster),
+                ("ExternalName", Type::ExternalName),
+            ];
+            choice(d, node, "a type of Service", &types)
+        })
+        .unwrap_or(Type::Cluster);
+    let selector = spec.optional("selector", labels).unwrap_or_default();
+    let cluster_ip = spec.optional("clusterIP", string);
+    let external_name = spec.optional("externalName", dns_name);
+    let kind = match service_type {
+        Type::ExternalName if external_name.is_none() && !spec.has("externalName") => {
+            spec.missing("externalName");
+            None
+        }
+        Type::ExternalName => external_name.map(|name| ServiceKind::ExternalName(name.value)),
+        Type::Cluster if cluster_ip.as_deref() == Some("None") => Some(ServiceKind::Headless),
+        Type::Cluster => Some(ServiceKind::ClusterIp),
+    };
+    if service_type == Type::Cluster && spec.has("externalName") {
+        let message = "only has a meaning with `type: ExternalName`".to_owned();
+        spec.warn_at("externalName", codes::NOT_HONOURED, message);
+    }
+    let ports = spec.list("ports", port_entry);
+    if kind == Some(ServiceKind::ClusterIp) && ports.is_empty() && !spec.has("ports") {
+        spec.missing("ports");
+    }
+    check_ports(&mut spec, &ports);
+    // An address of its own is a cluster's affair; `None` was looked at above.
+    spec.ignore(&["clusterIPs"]);
+    spec.finish(&[
+        "ipFamilies",
+        "ipFamilyPolicy",
+        "internalTrafficPolicy",
+        "externalTrafficPolicy",
+        "allocateLoadBalancerNodePorts",
+        "healthCheckNodePort",
+        "externalIPs",
+        "loadBalancerClass",
+        "loadBalancerIP",
+        "loadBalancerSourceRanges",
+        "publishNotReadyAddresses",
+        "sessionAffinity",
+        "sessionAffinityConfig",
+        "trafficDistribution",
+    ]);
+    Some(Service {
+        kind: kind?,
+        selector,
+        ports,
+    })
+}
+
+fn port_entry(d: &mut Decoder, node: &Node) -> Option<ServicePort> {
+    let mut fields = Fields::of(d, node)?;
+    let name = fields.optional("name", |d, node| {
+        let text = non_empty(d, node)?;
+        crate::decode::is_dns_label(&text)
+            .then_some(())
+            .or_else(|| {
+                let shown = d.show(&text);
+                let message =
+                    format!("{shown} is not a port name; use lower-case letters, digits and `-`");
+                d.error(node.mark, codes::INVALID_VALUE, message);
+                None
+            })?;
+        Some(text)
+    });
+    let number = fields.required("port", port);
+    let target_port = fields.optional("targetPort", port_reference);
+    let app_protocol = fields.optional("appProtocol", non_empty);
+    let protocol = fields.optional("protocol", |d, node| {
+        choice(
+            d,
+            node,
+            "a protocol",
+            &[("TCP", "TCP"), ("UDP", "UDP"), ("SCTP", "SCTP")],
+        )
+    });
+    if let Some(other @ ("UDP" | "SCTP")) = protocol {
+        let message = format!("{other} is not served by this host; components speak HTTP");
+        fields.warn_at("protocol", codes::NOT_HONOURED, message);
+    }
+    fields.finish(&["nodePort"]);
+    let number = number?;
+    let target_port = target_port.unwrap_or(PortReference::Number(number));
+    Some(ServicePort {
+        at: d.position(node.mark),
+        name,
+        port: number,
+        target_port,
+        app_protocol,
+    })
+}
+
+fn check_ports(spec: &mut Fields<'_, '_>, ports: &[ServicePort]) {
+    for (index, port) in ports.iter().enumerate() {
+        let mark = crate::yaml::Mark {
+            line: port.at.line,
+            column: port.at.column,
+        };
+        let report = |spec: &mut Fields<'_, '_>, code, message: String| {
+            spec.d.under("ports", |d| {
+                d.at_index(index, |d| d.error(mark, code, message))
+            });
+        };
+        if ports.len() > 1 && port.name.is_none() {
+            let message = "a Service with several ports needs a `name` for each".to_owned();
+            report(spec, codes::MISSING_FIELD, message);
+        }
+        let earlier = &ports[..index];
+        if earlier.iter().any(|other| other.port == port.port) {
+            report(
+                spec,
+                codes::DUPLICATE_NAME,
+                format!("port {} stands here twice", port.port),
+            );
+        }
+        if let Some(name) = &port.name
+            && earlier
+                .iter()
+                .any(|other| other.name.as_ref() == Some(name))
+        {
+            report(
+                spec,
+                codes::DUPLICATE_NAME,
+                format!("the port name `{name}` stands here twice"),
+            );
+        }
+    }
+}
+
+/// The `name` of a container's port.
+pub(super) fn container_port_name(d: &mut Decoder, node: &Node) -> Option<String> {
+    let text = non_empty(d, node)?;
+    port_name(d, &text, node)
+}

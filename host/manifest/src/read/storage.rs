@@ -1,0 +1,47 @@
+//! PersistentVolumeClaim.
+
+use crate::decode::{Fields, bytes, choice, items};
+use crate::model::{PersistentVolumeClaim, Resource};
+
+pub(super) fn read(mut fields: Fields<'_, '_>) -> Option<Resource> {
+    let storage = fields.required("spec", |d, node| {
+        let mut spec = Fields::of(d, node)?;
+        spec.optional("accessModes", |d, node| {
+            items(d, node, |d, node| {
+                let modes = [
+                    "ReadWriteOnce",
+                    "ReadOnlyMany",
+                    "ReadWriteMany",
+                    "ReadWriteOncePod",
+                ];
+                choice(d, node, "an access mode", &modes.map(|mode| (mode, ())))
+            })
+        });
+        let storage = spec.required("resources", |d, node| {
+            let mut resources = Fields::of(d, node)?;
+            let storage = resources.required("requests", |d, node| {
+                let mut requests = Fields::of(d, node)?;
+                let storage = requests.required("storage", bytes);
+                requests.finish(&[]);
+                storage
+            });
+            resources.finish(&["limits", "claims"]);
+            storage
+        });
+        // A claim is a folder below the data folder, whatever disk a cluster takes.
+        spec.finish(&[
+            "storageClassName",
+            "volumeMode",
+            "volumeName",
+            "selector",
+            "dataSource",
+            "dataSourceRef",
+            "volumeAttributesClassName",
+        ]);
+        Some(storage)
+    })?;
+    fields.finish(&[]);
+    Some(Resource::PersistentVolumeClaim(PersistentVolumeClaim {
+        storage,
+    }))
+}

@@ -1,0 +1,103 @@
+//! Istio's VirtualService.
+
+use super::http_route;
+use crate::Located;
+use crate::codes;
+use crate::decode::{Decoder, Fields, dns_name, is_dns_label, is_dns_subdomain, located_string};
+use crate::model::{HttpRoute, Resource, VirtualService};
+use crate::yaml::{Mark, Node};
+
+pub(super) fn read(mut fields: Fields<'_, '_>) -> Option<Resource> {
+    let service = fields.required("spec", spec);
+    fields.finish(&[]);
+    service.map(Resource::VirtualService)
+}
+
+fn spec(d: &mut Decoder, node: &Node) -> Option<VirtualService> {
+    let mut spec = Fields::of(d, node)?;
+    // No host at all is a delegate, which another VirtualService calls.
+    let hosts = spec.list("hosts", dns_name);
+    let gateways = spec.list("gateways", gateway_name);
+    let export_to = spec.list("exportTo", export);
+    let http = spec.list("http", http_route::read);
+    if !spec.has("hosts") && spec.has("gateways") {
+        spec.missing("hosts");
+    }
+    unreachable_rules(&mut spec, &http);
+    spec.finish(&["tcp", "tls"]);
+    let at = d.position(node.mark);
+    let gateways = if gateways.is_empty() {
+        vec![Located::new("mesh".to_owned(), at)]
+    } else {
+        gateways
+    };
+    Some(VirtualService {
+        hosts,
+        gateways,
+        export_to,
+        http,
+    })
+}
+
+/// `mesh`, `name` or `namespace/name`.
+pub(super) fn gateway_name(d: &mut Decoder, node: &Node) -> Option<Located<String>> {
+    let name = located_string(d, node)?;
+    let valid = match name.split_once('/') {
+        Some((namespace, name)) => {
+            (is_dns_label(namespace) || namespace == ".") && is_dns_subdomain(name)
+        }
+        None => is_dns_subdomain(&name),
+    };
+    if valid {
+        return Some(name);
+    }
+    let shown = d.show(&name);
+    let message =
+        format!("{shown} is not the name of a Gateway; write `mesh`, `name` or `namespace/name`");
+    d.error(node.mark, codes::INVALID_VALUE, message);
+    None
+}
+
+/// `.`, `*`, `~` or a namespace.
+pub(super) fn export(d: &mut Decoder, node: &Node) -> Option<Located<String>> {
+    let namespace = located_string(d, node)?;
+    if matches!(namespace.as_str(), "." | "*" | "~") || is_dns_label(&namespace) {
+        return Some(namespace);
+    }
+    let shown = d.show(&namespace);
+    let message = format!("{shown} is not a namespace; `.` means this one, `*` all");
+    d.error(node.mark, codes::INVALID_VALUE, message);
+    None
+}
+
+/// A rule that an earlier one leaves nothing to.
+fn unreachable_rules(spec: &mut Fields<'_, '_>, http: &[HttpRoute]) {
+    for (index, earlier, whole) in super::http_match::shadowed(http) {
+        let at = &http[index].at;
+        let mark = Mark {
+            line: at.line,
+            column: at.column,
+        };
+        let place = format!("rule http[{}] on line {}", earlier, http[earlier].at.line);
+        let (code, message) = if whole {
+            (
+                codes::UNREACHABLE_RULE,
+                format!(
+                    "this rule can never match: {place} matches every request that it would; \
+                         put the narrower rule first"
+                ),
+            )
+        } else {
+            (
+                codes::INEFFECTIVE_MATCH,
+                format!(
+                    "a match of this rule can never decide: {place} matches every request \
+                         that it would"
+                ),
+            )
+        };
+        spec.d.under("http", |d| {
+            d.at_index(index, |d| d.warning(mark, code, message))
+        });
+    }
+}

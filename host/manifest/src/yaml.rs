@@ -1,0 +1,79 @@
+//! YAML (and so JSON) as a tree in which every key and value knows its place.
+//!
+//! Keeps exactly what the decoder needs to explain a mistake: positions, whether
+//! a scalar was quoted, and the order of keys. It knows nothing of Kubernetes.
+
+mod build;
+mod json;
+mod keys;
+mod parse;
+mod scalar;
+mod syntax;
+
+pub(crate) use json::to_json;
+pub(crate) use parse::parse;
+pub(crate) use scalar::{Resolved, Scalar, Style};
+
+use crate::Code;
+
+/// A place in the text; lines and columns count from 1.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Mark {
+    pub(crate) line: u32,
+    pub(crate) column: u32,
+}
+
+/// A value and where it begins.
+#[derive(Debug, Clone)]
+pub(crate) struct Node {
+    pub(crate) mark: Mark,
+    pub(crate) value: Value,
+}
+
+#[derive(Debug, Clone)]
+pub(crate) enum Value {
+    Scalar(Scalar),
+    Sequence(Vec<Node>),
+    Mapping(Vec<Entry>),
+}
+
+/// One `key: value` of a mapping.
+#[derive(Debug, Clone)]
+pub(crate) struct Entry {
+    pub(crate) key: String,
+    pub(crate) key_mark: Mark,
+    pub(crate) value: Node,
+}
+
+/// Something wrong with the text itself.
+#[derive(Debug)]
+pub(crate) struct Problem {
+    pub(crate) mark: Mark,
+    pub(crate) code: Code,
+    pub(crate) message: String,
+}
+
+impl Node {
+    /// The value under `key` of a mapping.
+    pub(crate) fn get(&self, key: &str) -> Option<&Node> {
+        match &self.value {
+            Value::Mapping(entries) => entries
+                .iter()
+                .find(|entry| entry.key == key)
+                .map(|entry| &entry.value),
+            _ => None,
+        }
+    }
+
+    pub(crate) fn as_text(&self) -> Option<&str> {
+        match &self.value {
+            Value::Scalar(scalar) => Some(&scalar.text),
+            _ => None,
+        }
+    }
+
+    /// `null`, `~` or nothing at all.
+    pub(crate) fn is_null(&self) -> bool {
+        matches!(&self.value, Value::Scalar(scalar) if scalar.resolve() == Resolved::Null)
+    }
+}

@@ -1,0 +1,272 @@
+//! One document's tree, built from the parser's events within bounds.
+
+use std::collections::HashMap;
+
+use saphyr_parser::{Event, Marker, Parser, ScalarStyle, ScanError, Span, Tag};
+
+use super::keys::{merged, unique};
+use super::parse::Parsed;
+use super::syntax::explain;
+use super::{Entry, Mark, Node, Problem, Scalar, Style, Value};
+use crate::codes;
+use crate::limits::{NESTING_DEPTH_MAX, NODES_PER_FILE_MAX};
+
+/// A collection that is still open.
+struct Frame {
+    mark: Mark,
+    anchor: usize,
+    kind: Collection,
+}
+
+enum Collection {
+    Sequence(Vec<Node>),
+    Mapping {
+        entries: Vec<Entry>,
+        key: Option<(String, Mark)>,
+    },
+}
+
+/// Takes events and puts documents together.
+#[derive(Default)]
+pub(super) struct Builder {
+    stack: Vec<Frame>,
+    /// Anchored values and how many nodes each holds.
+    anchors: HashMap<usize, (Node, usize)>,
+    pub(super) nodes_left: usize,
+    first_line: u32,
+    root: Option<Node>,
+}
+
+impl Builder {
+    pub(super) fn new() -> Self {
+        Self {
+            nodes_left: NODES_PER_FILE_MAX,
+            ..Self::default()
+        }
+    }
+
+    pub(super) fn reset(&mut self) {
+        self.stack.clear();
+        self.anchors.clear();
+        self.root = None;
+    }
+
+    pub(super) fn read(
+        &mut self,
+        text: &str,
+        first_line: u32,
+        parsed: &mut Parsed,
+    ) -> Result<(), Problem> {
+        self.first_line = first_line;
+        let mut parser = Parser::new_from_str(text);
+        while let Some(next) = parser.next_event() {
+            let (event, span) = next.map_err(|error| self.syntax(&error))?;
+            match event {
+                Event::StreamEnd => break,
+                Event::DocumentEnd => {
+                    self.anchors.clear();
+                    parsed
+                        .documents
+                        .extend(self.root.take().filter(|root| !root.is_null()));
+                }
+                event => self.event(event, span, &mut parsed.problems)?,
+            }
+        }
+        Ok(())
+    }
+
+    fn event(
+        &mut self,
+        event: Event<'_>,
+        span: Span,
+        problems: &mut Vec<Problem>,
+    ) -> Result<(), Problem> {
+        let mark = self.mark(&span.start);
+        match event {
+            Event::Scalar(text, style, anchor, tag) => {
+                let style = self.style(style, tag.as_deref(), mark)?;
+                let scalar = Scalar {
+                    text: text.into_owned(),
+                    style,
+                };
+                self.value(
+                    Node {
+                        mark,
+                        value: Value::Scalar(scalar),
+                    },
+                    anchor,
+                )
+            }
+            Event::SequenceStart(anchor, _) => {
+                self.open(mark, anchor, Collection::Sequence(Vec::new()))
+            }
+            Event::MappingStart(anchor, _) => self.open(
+                mark,
+                anchor,
+                Collection::Mapping {
+                    entries: Vec::new(),
+                    key: None,
+                },
+            ),
+            Event::SequenceEnd | Event::MappingEnd => {
+                let Some(frame) = self.stack.pop() else {
+                    return Ok(());
+                };
+                let value = match frame.kind {
+                    Collection::Sequence(items) => Value::Sequence(items),
+                    Collection::Mapping { entries, .. } => {
+                        Value::Mapping(merged(unique(entries, problems), problems))
+                    }
+                };
+                self.value(
+                    Node {
+                        mark: frame.mark,
+                        value,
+                    },
+                    frame.anchor,
+                )
+            }
+            Event::Alias(anchor) => self.alias(anchor, mark),
+            _ => Ok(()),
+        }
+    }
+
+    fn open(&mut self, mark: Mark, anchor: usize, kind: Collection) -> Result<(), Problem> {
+        if self.stack.len() >= NESTING_DEPTH_MAX {
+            let message = format!("nested more than {NESTING_DEPTH_MAX} levels deep");
+            return Err(Problem {
+                mark,
+                code: codes::LIMIT,
+                message,
+            });
+        }
+        if let Some(Frame {
+            kind: Collection::Mapping { key: None, .. },
+            ..
+        }) = self.stack.last()
+        {
+            return Err(not_a_key(mark));
+        }
+        self.stack.push(Frame { mark, anchor, kind });
+        Ok(())
+    }
+
+    fn alias(&mut self, anchor: usize, mark: Mark) -> Result<(), Problem> {
+        let Some((node, size)) = self.anchors.get(&anchor) else {
+            let message = "this alias stands inside the value it refers to".to_owned();
+            return Err(Problem {
+                mark,
+                code: codes::SYNTAX,
+                message,
+            });
+        };
+        if *size > self.nodes_left {
+            return Err(self.too_many_nodes(mark));
+        }
+        self.nodes_left -= *size;
+        let node = node.clone();
+        self.value(node, 0)
+    }
+
+    fn value(&mut self, mut node: Node, anchor: usize) -> Result<(), Problem> {
+        if self.nodes_left == 0 {
+            return Err(self.too_many_nodes(node.mark));
+        }
+        self.nodes_left -= 1;
+        if anchor != 0 {
+            self.anchors.insert(anchor, (node.clone(), size(&node)));
+        }
+        match self.stack.last_mut().map(|frame| &mut frame.kind) {
+            None => self.root = Some(node),
+            Some(Collection::Sequence(items)) => items.push(node),
+            Some(Collection::Mapping { entries, key }) => match key.take() {
+                Some((name, key_mark)) => {
+                    // An absent value has no place of its own; its key has.
+                    if matches!(&node.value, Value::Scalar(scalar) if scalar.text.is_empty()) {
+                        node.mark = key_mark;
+                    }
+                    entries.push(Entry {
+                        key: name,
+                        key_mark,
+                        value: node,
+                    });
+                }
+                None => match node.value {
+                    Value::Scalar(scalar) => *key = Some((scalar.text, node.mark)),
+                    _ => return Err(not_a_key(node.mark)),
+                },
+            },
+        }
+        Ok(())
+    }
+
+    fn style(&self, style: ScalarStyle, tag: Option<&Tag>, mark: Mark) -> Result<Style, Problem> {
+        match tag {
+            None if style == ScalarStyle::Plain => Ok(Style::Plain),
+            None => Ok(Style::Text),
+            Some(tag) if tag.is_yaml_core_schema() => match tag.suffix.as_str() {
+                "int" | "float" | "bool" | "null" => Ok(Style::Plain),
+                "str" => Ok(Style::Text),
+                other => Err(Problem {
+                    mark,
+                    code: codes::SYNTAX,
+                    message: format!(
+                        "the tag `!!{other}` is not supported; write the value plainly"
+                    ),
+                }),
+            },
+            Some(tag) if tag.suffix.is_empty() => Ok(Style::Text),
+            Some(tag) => Err(Problem {
+                mark,
+                code: codes::SYNTAX,
+                message: format!("the tag `{tag}` is not supported; write the value plainly"),
+            }),
+        }
+    }
+
+    fn too_many_nodes(&mut self, mark: Mark) -> Problem {
+        self.nodes_left = 0;
+        let message = format!(
+            "more than {NODES_PER_FILE_MAX} values in one file, aliases expanded; split the file"
+        );
+        Problem {
+            mark,
+            code: codes::LIMIT,
+            message,
+        }
+    }
+
+    fn syntax(&self, error: &ScanError) -> Problem {
+        Problem {
+            mark: self.mark(error.marker()),
+            code: codes::SYNTAX,
+            message: explain(error.info()),
+        }
+    }
+
+    fn mark(&self, marker: &Marker) -> Mark {
+        Mark {
+            line: self.first_line + marker.line().max(1) as u32,
+            column: marker.col() as u32 + 1,
+        }
+    }
+}
+
+fn not_a_key(mark: Mark) -> Problem {
+    let message = "a key must be a plain name, not a list or a mapping; text in braces, as \
+                   templates use it, needs quotes"
+        .to_owned();
+    Problem {
+        mark,
+        code: codes::SYNTAX,
+        message,
+    }
+}
+
+fn size(node: &Node) -> usize {
+    1 + match &node.value {
+        Value::Scalar(_) => 0,
+        Value::Sequence(items) => items.iter().map(size).sum(),
+        Value::Mapping(entries) => entries.iter().map(|entry| size(&entry.value)).sum(),
+    }
+}
