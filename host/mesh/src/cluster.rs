@@ -1,13 +1,20 @@
 //! A destination: one port of one service, or of a subset of it, with the
 //! policy of its DestinationRule and its endpoints.
 
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::atomic::Ordering::Relaxed;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
-use galleria_manifest::model::{ClientTls, Labels, Protocol};
+use galleria_manifest::model::{ClientTls, HashKey, Labels, OutlierDetection, Protocol};
 use rand::Rng;
 
+use crate::admit::{self, Admission, Limits, RetryPermit};
+use crate::balance::{Balancer, Candidates};
+use crate::eject::{self, Ejection};
+use crate::state::{ClientState, EndpointState, State, lock};
 use crate::{LocalReply, ObjectRef, Outcome, Workload};
 
 /// Whom state is kept for: the edge, or one calling workload. Sidecars keep
@@ -72,6 +79,16 @@ pub struct Cluster {
     /// `connectionPool.http.maxRequestsPerConnection`; `None` is without limit.
     pub max_requests_per_connection: Option<u32>,
     pub(crate) endpoints: Vec<Arc<Endpoint>>,
+    pub(crate) balancer: Balancer,
+    pub(crate) limits: Limits,
+    pub(crate) outlier_detection: Option<OutlierDetection>,
+    pub(crate) state: Arc<State>,
+    /// Keys below this were given out before this snapshot.
+    pub(crate) callers_known: usize,
+    /// By caller key; most clusters have few callers, so made on first use.
+    pub(crate) clients: OnceLock<Box<[OnceLock<Arc<Client>>]>>,
+    /// Callers that came after this snapshot.
+    pub(crate) late_clients: Mutex<HashMap<CallerKey, Arc<Client>>>,
 }
 
 /// What a pick depends on.
@@ -85,36 +102,20 @@ pub struct PickContext<'a> {
     pub tried: &'a [EndpointId],
 }
 
-/// The right to have one request (with all its tries) under way at a cluster.
-/// Hold it until the response's body has ended; dropping it lets the next in.
-#[derive(Debug)]
-pub struct RequestPermit {}
-
-/// The right to have one retry under way (`connectionPool.http.maxRetries`).
-#[derive(Debug)]
-pub struct RetryPermit {}
-
-/// Waits for the permit; ready at once where no limit is reached. Dropping it
-/// leaves the queue. How long it may wait is the caller's deadline.
-#[derive(Debug)]
-pub struct Admission {}
-
 /// The endpoint of one try. Counts as an active request of that endpoint until
 /// it is dropped: keep it until the response's body has ended.
-#[derive(Debug)]
 pub struct Picked {
     pub endpoint: Arc<Endpoint>,
+    cluster: Arc<Cluster>,
+    client: Arc<Client>,
+    index: usize,
 }
 
-/// An endpoint was taken out because of its failures.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Ejection {
-    pub endpoint: String,
-    /// `consecutive_5xx` or `consecutive_gateway_failure`.
-    pub reason: &'static str,
-    pub duration: Duration,
-    /// How often it has been ejected in a row, this one included.
-    pub times: u32,
+/// What one caller remembers of the cluster, in the order of its endpoints.
+#[derive(Debug)]
+pub(crate) struct Client {
+    pub(crate) memory: Arc<ClientState>,
+    pub(crate) states: Box<[Arc<EndpointState>]>,
 }
 
 impl Endpoint {
@@ -126,25 +127,33 @@ impl Endpoint {
     }
 }
 
+impl CallerKey {
+    /// Clients outside, together.
+    pub const EDGE: Self = Self(0);
+}
+
 impl Cluster {
     pub fn endpoints(&self) -> &[Arc<Endpoint>] {
         &self.endpoints
+    }
+
+    /// `ROUND_ROBIN`, `LEAST_REQUEST`, `RANDOM`, `RING_HASH` or `MAGLEV`.
+    pub fn load_balancer(&self) -> &'static str {
+        self.balancer.name()
     }
 
     /// Asks for a place among the requests that `connectionPool` allows.
     ///
     /// # Errors
     /// 503 UO where the requests and the queue are full.
-    pub fn acquire(self: &Arc<Self>, caller: CallerKey) -> Result<Admission, LocalReply> {
-        let _ = caller;
-        Ok(Admission {})
+    pub fn acquire(&self, caller: CallerKey) -> Result<Admission, LocalReply> {
+        admit::acquire(&self.client(caller).memory, &self.limits)
     }
 
     /// Asks for one of the retries that `maxRetries` allows; `None` means the
     /// last answer is final, with flag UO.
-    pub fn acquire_retry(self: &Arc<Self>, caller: CallerKey) -> Option<RetryPermit> {
-        let _ = caller;
-        Some(RetryPermit {})
+    pub fn acquire_retry(&self, caller: CallerKey) -> Option<RetryPermit> {
+        admit::acquire_retry(&self.client(caller).memory, &self.limits)
     }
 
     /// Chooses an endpoint that is ready and not ejected; one that was tried
@@ -157,27 +166,137 @@ impl Cluster {
         context: &PickContext<'_>,
         rng: &mut impl Rng,
     ) -> Result<Picked, LocalReply> {
-        let _ = (context, rng);
-        Err(LocalReply::no_healthy_upstream())
+        let client = self.client(context.caller);
+        let candidates = self.candidates(&client, context);
+        let index = self.balancer.choose(&candidates, rng);
+        let chosen = index.and_then(|index| Some((index, self.endpoints.get(index)?)));
+        let Some((index, endpoint)) = chosen else {
+            return Err(LocalReply::no_healthy_upstream());
+        };
+        if let Some(state) = client.states.get(index) {
+            state.active.fetch_add(1, Relaxed);
+        }
+        Ok(Picked {
+            endpoint: Arc::clone(endpoint),
+            cluster: Arc::clone(self),
+            client,
+            index,
+        })
+    }
+
+    /// Requests under way and requests waiting, as far as limits make them count.
+    pub fn occupancy(&self, caller: CallerKey) -> (u32, usize) {
+        self.client(caller).memory.gate.occupancy()
+    }
+
+    /// Whether the endpoint is out at `now` because of its failures, for this caller.
+    pub fn is_ejected(&self, caller: CallerKey, endpoint: EndpointId, now: Instant) -> bool {
+        let client = self.client(caller);
+        let state = client.states.get(endpoint.0 as usize);
+        state.is_some_and(|state| state.is_ejected(self.state.nanos(now)))
+    }
+
+    /// Requests of this caller under way at the endpoint.
+    pub fn active_requests(&self, caller: CallerKey, endpoint: EndpointId) -> u32 {
+        let client = self.client(caller);
+        client
+            .states
+            .get(endpoint.0 as usize)
+            .map_or(0, |state| state.active.load(Relaxed))
+    }
+
+    pub(crate) fn hash_key(&self) -> Option<&HashKey> {
+        self.balancer.hash_key()
+    }
+
+    pub(crate) fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
+    pub(crate) fn outlier_detection(&self) -> Option<&OutlierDetection> {
+        self.outlier_detection.as_ref()
+    }
+
+    pub(crate) fn candidates<'a>(
+        &'a self,
+        client: &'a Client,
+        context: &PickContext<'a>,
+    ) -> Candidates<'a> {
+        Candidates {
+            endpoints: &self.endpoints,
+            client: &client.memory,
+            states: &client.states,
+            now: self.state.nanos(context.now),
+            min_health_percent: self
+                .outlier_detection
+                .as_ref()
+                .map_or(0, |detection| detection.min_health_percent),
+            tried: context.tried,
+            hash: context.hash,
+        }
+    }
+
+    /// What the caller remembers of this cluster. Callers that were known when
+    /// the snapshot was compiled are found without a lock.
+    pub(crate) fn client(&self, caller: CallerKey) -> Arc<Client> {
+        let slots = self.clients.get_or_init(|| {
+            (0..self.callers_known)
+                .map(|_| OnceLock::new())
+                .collect::<Vec<_>>()
+                .into_boxed_slice()
+        });
+        match slots.get(caller.0 as usize) {
+            Some(slot) => Arc::clone(slot.get_or_init(|| self.new_client(caller))),
+            None => self.late_client(caller),
+        }
+    }
+
+    fn late_client(&self, caller: CallerKey) -> Arc<Client> {
+        let mut late = lock(&self.late_clients);
+        Arc::clone(
+            late.entry(caller)
+                .or_insert_with(|| self.new_client(caller)),
+        )
+    }
+
+    fn new_client(&self, caller: CallerKey) -> Arc<Client> {
+        let memory = self.state.client(caller, &self.name);
+        let states = memory.endpoints(self.endpoints.iter().map(|endpoint| endpoint.name.as_str()));
+        Arc::new(Client { memory, states })
     }
 }
 
 impl Picked {
     /// Tells outlier detection how the try ended. Call it once, when the
-    /// response head is there or will never be.
+    /// response head is there or will never be; `Some` says that this failure
+    /// took the endpoint out.
     pub fn record(&self, outcome: &Outcome, now: Instant) -> Option<Ejection> {
-        let _ = (outcome, now);
-        None
+        let detection = self.cluster.outlier_detection.as_ref()?;
+        let ring = eject::Ring {
+            endpoints: &self.cluster.endpoints,
+            client: &self.client.memory,
+            states: &self.client.states,
+        };
+        eject::record(
+            detection,
+            &ring,
+            self.index,
+            outcome,
+            self.cluster.state.nanos(now),
+        )
     }
 }
 
-impl Future for Admission {
-    type Output = RequestPermit;
+impl Drop for Picked {
+    fn drop(&mut self) {
+        if let Some(state) = self.client.states.get(self.index) {
+            state.active.fetch_sub(1, Relaxed);
+        }
+    }
+}
 
-    fn poll(
-        self: std::pin::Pin<&mut Self>,
-        _context: &mut std::task::Context<'_>,
-    ) -> std::task::Poll<RequestPermit> {
-        std::task::Poll::Ready(RequestPermit {})
+impl fmt::Debug for Picked {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Picked({} of {})", self.endpoint.name, self.cluster.name)
     }
 }

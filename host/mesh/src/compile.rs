@@ -1,18 +1,49 @@
 //! From resources to a snapshot.
+//!
+//! In order: the resources by kind and age ([`inventory`]), the hosts there are
+//! ([`registry`]), the policies on them ([`destination_rule`]), VirtualServices
+//! with their delegates ([`delegate`]), then the rules for the edge ([`edge`],
+//! [`ingress`]) and for the mesh ([`mesh`]), whose destinations come to
+//! [`clusters`].
 
+mod clusters;
+mod delegate;
+mod destination_rule;
+mod edge;
+mod export;
+mod ingress;
+mod inventory;
+mod mesh;
+mod registry;
+mod rules;
+mod status;
+mod unreachable;
+
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use galleria_manifest::Diagnostic;
 use galleria_manifest::model::Object;
 
+use self::clusters::Clusters;
+use self::destination_rule::DestinationRules;
+use self::edge::EdgeCompiler;
+use self::inventory::Inventory;
+use self::mesh::{MeshCompiler, intern};
+use self::registry::Registry;
+use self::rules::{Rules, plain_rule};
+use crate::rewrite::Rewrite;
+use crate::rule::ClusterChoice;
+use crate::snapshot::{CallerIdentity, Callers, MeshHosts};
+use crate::virtual_host::{RouteTable, VirtualHost};
 use crate::{Options, Pod, Snapshot, State};
 
 /// A snapshot, and what the mesh itself found odd.
 #[derive(Debug)]
 pub struct Compiled {
     pub snapshot: Snapshot,
-    /// Rules that can never match, hosts that two VirtualServices claim, and
-    /// the like: what only shows across resources.
+    /// Rules that can never match, delegates that do not fit, and the like:
+    /// what only shows once resources are put together.
     pub diagnostics: Vec<Diagnostic>,
 }
 
@@ -24,9 +55,96 @@ pub fn compile(
     options: &Options,
     state: &Arc<State>,
 ) -> Compiled {
-    let _ = (objects, pods, options, state);
-    Compiled {
-        snapshot: Snapshot {},
-        diagnostics: Vec::new(),
+    let mut diagnostics = Vec::new();
+    let inventory = Inventory::new(objects);
+    let registry = Registry::new(&inventory, pods, options);
+    let destination_rules = DestinationRules::new(&inventory, options);
+    let bound = delegate::bind(&inventory, options, &mut diagnostics);
+    for virtual_service in &bound {
+        unreachable::find(virtual_service, &mut diagnostics);
     }
+    let mut namespaces = HashMap::new();
+    let by_address = known_callers(pods, state, &mut namespaces);
+    let mut clusters = Clusters::new(&registry, &destination_rules, options, state);
+    let gateway_names: Vec<String> = inventory
+        .gateways
+        .iter()
+        .map(|source| format!("{}/{}", source.namespace(), source.name()))
+        .collect();
+    let edge = EdgeCompiler {
+        inventory: &inventory,
+        gateway_names: &gateway_names,
+        bound: &bound,
+        clusters: &mut clusters,
+        options,
+        rules: Rules::default(),
+    }
+    .compile();
+    let mesh: MeshHosts = MeshCompiler {
+        bound: &bound,
+        registry: &registry,
+        clusters: &mut clusters,
+        options,
+        rules: Rules::default(),
+        tables: HashMap::new(),
+    }
+    .compile(namespaces);
+    let passthrough = passthrough(&clusters);
+    state.retain(
+        &clusters
+            .made()
+            .map(|(_, cluster)| cluster.name.as_str())
+            .collect::<HashSet<_>>(),
+    );
+    let snapshot = Snapshot {
+        listeners: edge.listeners,
+        edge: edge.hosts,
+        mesh,
+        callers: Callers {
+            by_address,
+            state: Arc::clone(state),
+        },
+        passthrough,
+        options: options.clone(),
+        services: status::services(&clusters),
+        routes: status::routes(&bound, &inventory),
+    };
+    Compiled {
+        snapshot,
+        diagnostics,
+    }
+}
+
+fn known_callers(
+    pods: &[Pod],
+    state: &State,
+    namespaces: &mut HashMap<String, u32>,
+) -> HashMap<usize, CallerIdentity> {
+    let identity = pods.iter().map(|pod| {
+        let namespace = Some(intern(namespaces, &pod.workload.namespace));
+        let key = state.caller(&pod.workload);
+        let workload = Arc::clone(&pod.workload);
+        (
+            Arc::as_ptr(&workload) as usize,
+            CallerIdentity {
+                workload,
+                key,
+                namespace,
+            },
+        )
+    });
+    identity.collect()
+}
+
+fn passthrough(clusters: &Clusters<'_>) -> Arc<VirtualHost> {
+    let cluster = ClusterChoice::One(clusters.passthrough());
+    let mut rule = plain_rule(Vec::new(), "as requested", cluster, Rewrite::default());
+    rule.name = "allow_any".into();
+    Arc::new(VirtualHost {
+        domain: "*".into(),
+        table: Arc::new(RouteTable::new(vec![Arc::new(rule)])),
+        https_redirect: false,
+        ports: None,
+        one_label: false,
+    })
 }

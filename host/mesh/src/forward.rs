@@ -3,9 +3,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::{HeaderValue, request, response};
+use http::header::{HOST, HeaderName, HeaderValue, SET_COOKIE};
+use http::uri::{Authority, PathAndQuery, Uri};
+use http::{request, response};
 use rand::Rng;
 
+use crate::fault::happens;
+use crate::hash::hash_request;
+use crate::rule::{Action, ForwardAction, Rule, WeightedDestination};
 use crate::{CallerKey, Cluster, FaultPlan, LocalReply, ObjectRef, RequestHead, RetryPolicy};
 
 /// What the mesh decided about a request.
@@ -30,9 +35,18 @@ pub struct Forward {
     /// `retries.perTryTimeout`; a workload's
     /// `x-envoy-upstream-rq-per-try-timeout-ms` takes its place.
     pub per_try_timeout: Option<Duration>,
+    pub(crate) rule: Arc<Rule>,
+    /// The match block that held.
+    pub(crate) block: Option<usize>,
+    pub(crate) destination: usize,
+    /// The port that the request came to.
+    pub(crate) port: u16,
+    /// The cookie that consistent hashing made up.
+    pub(crate) set_cookie: Option<HeaderValue>,
 }
 
-/// A copy of a request, sent besides and forgotten.
+/// A copy of a request, sent besides and forgotten. It goes by the same rewrite
+/// and header operations of the route, and keeps its host.
 #[derive(Debug, Clone)]
 pub struct MirrorForward {
     pub cluster: Arc<Cluster>,
@@ -42,57 +56,151 @@ pub struct MirrorForward {
 impl Forward {
     /// `http[].name`, or `default`.
     pub fn route_name(&self) -> &str {
-        "default"
+        &self.rule.name
     }
 
     /// The VirtualService or Ingress whose rule matched; `None` where a service
     /// is called that has neither.
     pub fn virtual_service(&self) -> Option<&ObjectRef> {
-        None
+        self.rule.object.as_deref()
     }
 
     /// The rule's place in `spec.http`.
     pub fn rule_index(&self) -> usize {
-        0
+        self.rule.index
     }
 
     /// Throws the fault's dice; once a request, before `timeout` begins.
     pub fn fault(&self, rng: &mut impl Rng) -> FaultPlan {
-        let _ = rng;
-        FaultPlan::default()
+        self.rule
+            .fault
+            .as_ref()
+            .map_or_else(FaultPlan::default, |fault| fault.plan(rng))
     }
 
-    /// The rewrite, then the header operations of the route, then of the destination.
+    /// The rewrite, then the header operations of the route, then of the
+    /// destination. Once a request, before the first try.
     pub fn apply_request(&self, parts: &mut request::Parts) {
-        let _ = parts;
+        let Some(action) = self.action() else { return };
+        let destination = self.destination();
+        if let Some(path) = action.rewrite.path(parts.uri.path(), self.matched_uri()) {
+            set_path(parts, &path);
+        }
+        self.rule.request_headers.apply(&mut parts.headers);
+        if let Some(destination) = destination {
+            destination.request_headers.apply(&mut parts.headers);
+        }
+        let authority = self
+            .rule
+            .request_headers
+            .authority
+            .as_ref()
+            .or(action.rewrite.authority.as_ref())
+            .or(destination.and_then(|destination| destination.request_headers.authority.as_ref()));
+        if let Some(authority) = authority {
+            set_authority(parts, authority);
+        }
     }
 
-    /// Header operations, CORS headers for `request_origin`, the hash's cookie.
+    /// Header operations of the route, then of the destination, CORS headers
+    /// for `request_origin`, and the cookie of consistent hashing.
     pub fn apply_response(
         &self,
         request_origin: Option<&HeaderValue>,
         parts: &mut response::Parts,
     ) {
-        let _ = (request_origin, parts);
+        if let Some(cors) = &self.rule.cors {
+            cors.apply(request_origin, &mut parts.headers);
+        }
+        self.rule.response_headers.apply(&mut parts.headers);
+        if let Some(destination) = self.destination() {
+            destination.response_headers.apply(&mut parts.headers);
+        }
+        if let Some(cookie) = &self.set_cookie {
+            parts.headers.append(SET_COOKIE, cookie.clone());
+        }
     }
 
     /// The key of consistent hashing; `None` where the destination does not
-    /// hash, or the request lacks what it hashes. Makes up the cookie's value
-    /// where one has to be set, for `apply_response`.
+    /// hash, or the request lacks what it hashes. Once a request: where a cookie
+    /// has to be set, its value is made up here and set by `apply_response`.
     pub fn hash(&mut self, request: &RequestHead<'_>, rng: &mut impl Rng) -> Option<u64> {
-        let _ = (request, rng);
-        None
+        let hashed = hash_request(self.cluster.hash_key()?, request, rng)?;
+        self.set_cookie = hashed.set_cookie;
+        Some(hashed.hash)
     }
 
     pub fn retry_policy(&self) -> &RetryPolicy {
         static NEVER: std::sync::LazyLock<RetryPolicy> =
             std::sync::LazyLock::new(RetryPolicy::never);
-        &NEVER
+        self.action().map_or(&NEVER, |action| &action.retry)
     }
 
-    /// The copies to send, thrown by percentage.
+    /// The copies to send, thrown by percentage. A mirror whose cluster does
+    /// not exist is left out.
     pub fn mirrors(&self, rng: &mut impl Rng) -> impl Iterator<Item = MirrorForward> {
-        let _ = rng;
-        std::iter::empty()
+        let mirrors = self.action().map_or(&[][..], |action| &action.mirrors);
+        mirrors.iter().filter_map(move |(choice, percent)| {
+            let cluster = choice.for_port(self.port).ok()?;
+            happens(*percent, rng).then(|| MirrorForward {
+                cluster: Arc::clone(cluster),
+                caller: self.caller,
+            })
+        })
     }
+
+    fn action(&self) -> Option<&ForwardAction> {
+        match &self.rule.action {
+            Action::Forward(action) => Some(action),
+            Action::Redirect(_) | Action::Direct { .. } => None,
+        }
+    }
+
+    fn destination(&self) -> Option<&WeightedDestination> {
+        self.action()?.destinations.get(self.destination)
+    }
+
+    fn matched_uri(&self) -> Option<&crate::condition::UriMatch> {
+        self.rule.blocks.get(self.block?)?.uri()
+    }
+}
+
+/// Keeps the query, and remembers the path as Envoy does. A path that no URI
+/// can have leaves the request as it is.
+fn set_path(parts: &mut request::Parts, path: &str) {
+    let original = parts.uri.path_and_query().cloned();
+    let text = match parts.uri.query() {
+        Some(query) => format!("{path}?{query}"),
+        None => path.to_owned(),
+    };
+    let Ok(path_and_query) = text.parse::<PathAndQuery>() else {
+        return;
+    };
+    let mut uri = std::mem::take(&mut parts.uri).into_parts();
+    uri.path_and_query = Some(path_and_query);
+    parts.uri = Uri::from_parts(uri).unwrap_or_default();
+    if let Some(value) = original.and_then(|original| HeaderValue::from_str(original.as_str()).ok())
+    {
+        parts
+            .headers
+            .insert(HeaderName::from_static("x-envoy-original-path"), value);
+    }
+}
+
+/// In the URI where it has an authority, and in `Host` where that is what
+/// carries it.
+fn set_authority(parts: &mut request::Parts, authority: &HeaderValue) {
+    if parts.uri.authority().is_some()
+        && let Ok(new) = Authority::try_from(authority.as_bytes())
+    {
+        let mut uri = parts.uri.clone().into_parts();
+        uri.authority = Some(new);
+        if let Ok(uri) = Uri::from_parts(uri) {
+            parts.uri = uri;
+        }
+        if !parts.headers.contains_key(HOST) {
+            return;
+        }
+    }
+    parts.headers.insert(HOST, authority.clone());
 }

@@ -19,29 +19,44 @@
 //!                                      └─ retry_policy().decide ─┘  → apply_response
 //! ```
 
+mod admit;
+mod balance;
 mod cluster;
 mod compile;
+mod condition;
+mod cors;
+mod eject;
 mod explain;
 mod fault;
 mod flags;
 mod forward;
+mod hash;
+mod headers;
 mod listener;
 mod outcome;
 mod path;
+mod query;
+mod redirect;
 mod reply;
 mod request;
 mod retry;
+mod rewrite;
+mod route;
+mod rule;
 mod snapshot;
 mod state;
 mod status;
+mod virtual_host;
 mod workload;
 
-pub use cluster::{
-    Admission, CallerKey, Cluster, Ejection, Endpoint, EndpointId, PickContext, Picked,
-    RequestPermit, RetryPermit, Target,
-};
+pub use admit::{Admission, RequestPermit, RetryPermit};
+pub use cluster::{CallerKey, Cluster, Endpoint, EndpointId, PickContext, Picked, Target};
 pub use compile::{Compiled, compile};
-pub use explain::Explanation;
+pub use eject::Ejection;
+pub use explain::{
+    BlockStep, ConditionStep, DestinationStep, EndpointStep, Explanation, FaultStep, LimitStep,
+    ListenerStep, MirrorStep, Place, Reference, ReplyStep, RetryStep, RuleStep,
+};
 pub use fault::FaultPlan;
 pub use flags::ResponseFlags;
 pub use forward::{Decision, Forward, MirrorForward};

@@ -1,18 +1,170 @@
 //! What outlives a snapshot: counters, limits, breakers and ejections.
+//!
+//! Everything is kept per calling workload (or the edge) and destination
+//! cluster, and within that by the stable names of endpoints, so a new snapshot
+//! finds what the old one learned. A cluster that a snapshot no longer has is
+//! forgotten; requests still under way keep their part alive until they end.
 
-use std::sync::Arc;
+use std::collections::{HashMap, HashSet};
+use std::sync::atomic::{AtomicI64, AtomicU32, AtomicU64, AtomicUsize};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
+
+use crate::admit::Gate;
+use crate::{CallerKey, Workload};
 
 /// Remembered per calling workload (or the edge) and destination cluster, by
 /// the stable names of endpoints. One for the life of the host; every
 /// [`crate::compile`] gets the same.
 #[derive(Debug)]
-pub struct State {}
+pub struct State {
+    start: Instant,
+    callers: Mutex<HashMap<String, HashMap<String, CallerKey>>>,
+    clients: Mutex<HashMap<String, HashMap<CallerKey, Arc<ClientState>>>>,
+}
+
+/// What one caller remembers of one cluster.
+#[derive(Debug, Default)]
+pub(crate) struct ClientState {
+    pub(crate) gate: Gate,
+    /// Retries under way.
+    pub(crate) retries: AtomicU32,
+    /// The next turn of round robin.
+    pub(crate) turn: AtomicUsize,
+    /// Held while an ejection, or a turn of weighted round robin, is decided.
+    pub(crate) deciding: Mutex<()>,
+    endpoints: Mutex<HashMap<String, Arc<EndpointState>>>,
+}
+
+/// What one caller remembers of one endpoint. Times are nanoseconds since
+/// [`State::new`]; 0 stands for never.
+#[derive(Debug, Default)]
+pub(crate) struct EndpointState {
+    pub(crate) active: AtomicU32,
+    pub(crate) consecutive_5xx: AtomicU32,
+    pub(crate) consecutive_gateway_errors: AtomicU32,
+    pub(crate) ejected_until: AtomicU64,
+    /// The multiplier of the next ejection's time, less one.
+    pub(crate) ejections: AtomicU32,
+    pub(crate) returned_at: AtomicU64,
+    /// When it was first seen ready in a row, for warm-up.
+    pub(crate) ready_since: AtomicU64,
+    /// The credit of smooth weighted round robin.
+    pub(crate) credit: AtomicI64,
+}
 
 impl State {
     /// `start` is the beginning of this host's time.
     pub fn new(start: Instant) -> Arc<Self> {
-        let _ = start;
-        Arc::new(Self {})
+        Arc::new(Self {
+            start,
+            callers: Mutex::default(),
+            clients: Mutex::default(),
+        })
+    }
+
+    /// The key of a workload, the same for the life of the host.
+    pub(crate) fn caller(&self, workload: &Workload) -> CallerKey {
+        let mut callers = lock(&self.callers);
+        if let Some(key) = callers
+            .get(&workload.namespace)
+            .and_then(|names| names.get(&workload.name))
+        {
+            return *key;
+        }
+        let known: usize = callers.values().map(HashMap::len).sum();
+        let key = CallerKey(
+            u32::try_from(known)
+                .unwrap_or(u32::MAX - 1)
+                .saturating_add(1),
+        );
+        let names = callers.entry(workload.namespace.clone()).or_default();
+        names.insert(workload.name.clone(), key);
+        key
+    }
+
+    /// How many keys there are, the edge's included.
+    pub(crate) fn callers_known(&self) -> usize {
+        1 + lock(&self.callers)
+            .values()
+            .map(HashMap::len)
+            .sum::<usize>()
+    }
+
+    pub(crate) fn client(&self, caller: CallerKey, cluster: &str) -> Arc<ClientState> {
+        let mut clients = lock(&self.clients);
+        if let Some(client) = clients
+            .get(cluster)
+            .and_then(|callers| callers.get(&caller))
+        {
+            return Arc::clone(client);
+        }
+        let callers = clients.entry(cluster.to_owned()).or_default();
+        Arc::clone(callers.entry(caller).or_default())
+    }
+
+    /// Forgets every cluster that is not among `clusters`.
+    pub(crate) fn retain(&self, clusters: &HashSet<&str>) {
+        lock(&self.clients).retain(|name, _| clusters.contains(name.as_str()));
+    }
+
+    /// Nanoseconds since the start, at least 1.
+    pub(crate) fn nanos(&self, now: Instant) -> u64 {
+        let elapsed = now.saturating_duration_since(self.start).as_nanos();
+        u64::try_from(elapsed).unwrap_or(u64::MAX).max(1)
+    }
+}
+
+impl ClientState {
+    /// The states of these endpoints, in their order; those of others that
+    /// nobody holds any more are dropped.
+    pub(crate) fn endpoints<'a>(
+        &self,
+        names: impl Iterator<Item = &'a str>,
+    ) -> Box<[Arc<EndpointState>]> {
+        let mut known = lock(&self.endpoints);
+        let states: Box<[_]> = names
+            .map(|name| match known.get(name) {
+                Some(state) => Arc::clone(state),
+                None => Arc::clone(known.entry(name.to_owned()).or_default()),
+            })
+            .collect();
+        known.retain(|_, state| Arc::strong_count(state) > 1);
+        states
+    }
+}
+
+/// No code of this crate panics while it holds a lock, and what the locks
+/// guard is valid at every step, so a poisoned lock is as good as any.
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn workload(namespace: &str, name: &str) -> Workload {
+        Workload::new(namespace, name, "default", Default::default())
+    }
+
+    #[test]
+    fn a_workload_keeps_its_key_and_the_edge_has_its_own() {
+        let state = State::new(Instant::now());
+        let ui = state.caller(&workload("shop", "ui"));
+        let product = state.caller(&workload("shop", "product"));
+        assert_ne!(ui, product);
+        assert_ne!(ui, CallerKey::EDGE);
+        assert_eq!(ui, state.caller(&workload("shop", "ui")));
+    }
+
+    #[test]
+    fn a_cluster_that_is_gone_is_forgotten_and_others_are_kept() {
+        let state = State::new(Instant::now());
+        let kept = state.client(CallerKey::EDGE, "kept");
+        let gone = state.client(CallerKey::EDGE, "gone");
+        state.retain(&HashSet::from(["kept"]));
+        assert!(Arc::ptr_eq(&kept, &state.client(CallerKey::EDGE, "kept")));
+        assert!(!Arc::ptr_eq(&gone, &state.client(CallerKey::EDGE, "gone")));
     }
 }

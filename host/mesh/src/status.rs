@@ -11,6 +11,10 @@ pub struct ServiceStatus {
     pub fqdn: String,
     pub name: String,
     pub namespace: String,
+    /// The Service or ServiceEntry.
+    pub object: ObjectRef,
+    /// The DNS name is served from elsewhere.
+    pub external: bool,
     pub ports: Vec<u16>,
     /// One for every port and subset.
     pub clusters: Vec<Arc<Cluster>>,

@@ -1,0 +1,271 @@
+//! Destinations come to clusters here, each made once.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, OnceLock};
+use std::time::Duration;
+
+use galleria_manifest::model::{Destination, Protocol, TrafficPolicy};
+
+use super::destination_rule::DestinationRules;
+use super::export::View;
+use super::inventory::full_name;
+use super::registry::{Registry, RegistryEndpoint, RegistryPort, requested};
+use crate::admit::Limits;
+use crate::balance::Balancer;
+use crate::rule::ClusterChoice;
+use crate::virtual_host::selects;
+use crate::{Cluster, Endpoint, EndpointId, ObjectRef, Options, State};
+
+/// Istio's `connectTimeout`.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// Envoy's idle timeout of upstream connections.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(3600);
+
+/// Makes clusters, and remembers those it made.
+pub(crate) struct Clusters<'a> {
+    pub(crate) registry: &'a Registry,
+    pub(crate) rules: &'a DestinationRules,
+    options: &'a Options,
+    state: &'a Arc<State>,
+    callers_known: usize,
+    made: HashMap<ClusterKey, Arc<Cluster>>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+struct ClusterKey {
+    service: usize,
+    port: u16,
+    subset: Option<String>,
+    rule: Option<usize>,
+    pod: Option<String>,
+}
+
+/// Whose cluster it is.
+#[derive(Clone, Copy)]
+struct Identity<'a> {
+    host: &'a str,
+    name: &'a str,
+    namespace: &'a str,
+    external: bool,
+}
+
+impl<'a> Clusters<'a> {
+    pub(crate) fn new(
+        registry: &'a Registry,
+        rules: &'a DestinationRules,
+        options: &'a Options,
+        state: &'a Arc<State>,
+    ) -> Self {
+        let callers_known = state.callers_known();
+        Self {
+            registry,
+            rules,
+            options,
+            state,
+            callers_known,
+            made: HashMap::new(),
+        }
+    }
+
+    /// What a route's destination is to a caller with `client`'s eyes.
+    pub(crate) fn destination(
+        &mut self,
+        destination: &Destination,
+        namespace: &str,
+        visible: View<'_>,
+        client: View<'_>,
+    ) -> ClusterChoice {
+        let host = full_name(&destination.host, namespace, &self.options.cluster_domain);
+        let subset = destination.subset.as_ref().map(|subset| subset.as_str());
+        let port = destination.port.as_ref().map(|port| port.value);
+        let missing = cluster_name(port, subset, &host);
+        let Some(number) = self.registry.find(&host, visible) else {
+            return ClusterChoice::Missing(missing);
+        };
+        let number = self.registry.resolve_alias(number, visible);
+        let Some(service) = self.registry.services.get(number) else {
+            return ClusterChoice::Missing(missing);
+        };
+        let only = match service.ports.as_slice() {
+            [only] => Some(only.number),
+            _ => None,
+        };
+        if let Some(port) = port.or(only) {
+            let cluster = self.cluster(number, port, subset, client);
+            return cluster.map_or(ClusterChoice::Missing(missing), ClusterChoice::One);
+        }
+        let ports: Vec<u16> = service.ports.iter().map(|port| port.number).collect();
+        let clusters = ports
+            .into_iter()
+            .filter_map(|port| Some((port, self.cluster(number, port, subset, client)?)));
+        let clusters: Vec<_> = clusters.collect();
+        ClusterChoice::ByPort(clusters, missing)
+    }
+
+    /// One port of a service, or of a subset of it; `None` where it has no such
+    /// port, or no DestinationRule has the subset.
+    pub(crate) fn cluster(
+        &mut self,
+        number: usize,
+        port: u16,
+        subset: Option<&str>,
+        client: View<'_>,
+    ) -> Option<Arc<Cluster>> {
+        let service = self.registry.services.get(number)?;
+        let rule = self.rules.find(service, client);
+        self.make(number, port, subset, rule, None)
+    }
+
+    /// One pod of a headless service.
+    pub(crate) fn pod_cluster(
+        &mut self,
+        number: usize,
+        port: u16,
+        pod: &str,
+        client: View<'_>,
+    ) -> Option<Arc<Cluster>> {
+        let service = self.registry.services.get(number)?;
+        let rule = self.rules.find(service, client);
+        self.make(number, port, None, rule, Some(pod))
+    }
+
+    fn make(
+        &mut self,
+        number: usize,
+        port: u16,
+        subset: Option<&str>,
+        rule: Option<usize>,
+        pod: Option<&str>,
+    ) -> Option<Arc<Cluster>> {
+        let key = ClusterKey {
+            service: number,
+            port,
+            subset: subset.map(str::to_owned),
+            rule,
+            pod: pod.map(str::to_owned),
+        };
+        if let Some(cluster) = self.made.get(&key) {
+            return Some(Arc::clone(cluster));
+        }
+        let service = self.registry.services.get(number)?;
+        let registry_port = service.ports.iter().find(|it| it.number == port)?;
+        let rule = rule.and_then(|rule| self.rules.rules.get(rule));
+        let subset_spec = match subset {
+            Some(name) => Some(rule?.subset(name)?),
+            None => None,
+        };
+        let policy = rule.map_or_else(TrafficPolicy::default, |rule| {
+            rule.policy_for(subset_spec, port)
+        });
+        let selected = registry_port.endpoints.iter().filter(|endpoint| {
+            subset_spec.is_none_or(|subset| selects(&subset.labels, &endpoint.labels))
+                && pod.is_none_or(|pod| endpoint.name == pod)
+        });
+        let identity = Identity {
+            host: &service.host,
+            name: &service.name,
+            namespace: &service.namespace,
+            external: service.external,
+        };
+        let mut cluster = self.new_cluster(
+            identity,
+            registry_port,
+            subset,
+            selected.cloned().collect(),
+            &policy,
+            rule.map(|rule| rule.object.clone()),
+        );
+        if let Some(pod) = pod {
+            cluster.name = format!("{}|{pod}", cluster.name);
+        }
+        let cluster = Arc::new(cluster);
+        self.made.insert(key, Arc::clone(&cluster));
+        Some(cluster)
+    }
+
+    fn new_cluster(
+        &self,
+        service: Identity<'_>,
+        port: &RegistryPort,
+        subset: Option<&str>,
+        endpoints: Vec<RegistryEndpoint>,
+        policy: &TrafficPolicy,
+        destination_rule: Option<ObjectRef>,
+    ) -> Cluster {
+        let endpoints = endpoints.into_iter().zip(0..).map(|(endpoint, number)| {
+            Arc::new(Endpoint {
+                id: EndpointId(number),
+                name: endpoint.name,
+                workload: endpoint.workload,
+                target: endpoint.target,
+                labels: endpoint.labels,
+                weight: endpoint.weight,
+                ready: endpoint.ready,
+            })
+        });
+        let endpoints: Vec<Arc<Endpoint>> = endpoints.collect();
+        let pool = policy.connection_pool.as_ref();
+        Cluster {
+            name: cluster_name(Some(port.number), subset, service.host),
+            service_fqdn: service.host.to_owned(),
+            service_name: service.name.to_owned(),
+            service_namespace: service.namespace.to_owned(),
+            subset: subset.map(str::to_owned),
+            port: port.number,
+            protocol: port.protocol,
+            external: service.external,
+            destination_rule,
+            tls: policy.tls.clone(),
+            connect_timeout: pool
+                .and_then(|pool| pool.connect_timeout)
+                .unwrap_or(CONNECT_TIMEOUT),
+            idle_timeout: pool
+                .and_then(|pool| pool.idle_timeout)
+                .unwrap_or(IDLE_TIMEOUT),
+            max_requests_per_connection: pool
+                .and_then(|pool| pool.max_requests_per_connection)
+                .filter(|requests| *requests > 0),
+            balancer: Balancer::new(policy.load_balancer.as_ref(), &endpoints),
+            limits: Limits::new(pool, port.protocol),
+            outlier_detection: policy.outlier_detection.clone(),
+            endpoints,
+            state: Arc::clone(self.state),
+            callers_known: self.callers_known,
+            clients: OnceLock::new(),
+            late_clients: Mutex::default(),
+        }
+    }
+
+    /// Where undeclared destinations go under allow-any.
+    pub(crate) fn passthrough(&self) -> Arc<Cluster> {
+        let name = "PassthroughCluster";
+        let identity = Identity {
+            host: name,
+            name,
+            namespace: "",
+            external: true,
+        };
+        let port = RegistryPort {
+            number: 0,
+            name: None,
+            protocol: Protocol::Http,
+            endpoints: Vec::new(),
+        };
+        let policy = TrafficPolicy::default();
+        let mut cluster = self.new_cluster(identity, &port, None, vec![requested()], &policy, None);
+        cluster.name = name.into();
+        Arc::new(cluster)
+    }
+
+    pub(crate) fn made(&self) -> impl Iterator<Item = (usize, &Arc<Cluster>)> {
+        self.made
+            .iter()
+            .map(|(key, cluster)| (key.service, cluster))
+    }
+}
+
+/// Envoy's name for an outbound cluster.
+fn cluster_name(port: Option<u16>, subset: Option<&str>, host: &str) -> String {
+    let port = port.map(|port| port.to_string()).unwrap_or_default();
+    format!("outbound|{port}|{}|{host}", subset.unwrap_or_default())
+}

@@ -1,0 +1,269 @@
+//! The hosts that clients outside reach: Gateways with the VirtualServices bound
+//! to them, and Ingresses.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use galleria_manifest::model::{Gateway, Protocol, Server, TlsMode};
+
+use super::clusters::Clusters;
+use super::delegate::BoundVirtualService;
+use super::export::View;
+use super::ingress::{IngressHosts, ingress_hosts};
+use super::inventory::{Inventory, Source};
+use super::rules::{Rules, Scope};
+use crate::listener::{Listener, ListenerServer, ListenerTls};
+use crate::route::{HostTable, canonical, covers};
+use crate::rule::Rule;
+use crate::virtual_host::{RouteTable, VirtualHost};
+use crate::{ObjectRef, Options};
+
+/// What a host of a port is made of, before it is compiled.
+#[derive(Debug, Default, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+struct Parts {
+    /// VirtualServices with the Gateway by which each of them is bound, both by number.
+    bound: Vec<(usize, usize)>,
+    https_redirect: bool,
+    ingress: bool,
+}
+
+pub(crate) struct EdgeCompiler<'a, 'c> {
+    pub(crate) inventory: &'a Inventory<'a>,
+    /// `namespace/name` of every Gateway, in the inventory's order.
+    pub(crate) gateway_names: &'a [String],
+    pub(crate) bound: &'a [BoundVirtualService<'a>],
+    pub(crate) clusters: &'c mut Clusters<'a>,
+    pub(crate) options: &'a Options,
+    pub(crate) rules: Rules<'a>,
+}
+
+/// The edge of a snapshot.
+pub(crate) struct Edge {
+    pub(crate) listeners: Vec<Listener>,
+    pub(crate) hosts: HashMap<u16, HostTable<Arc<VirtualHost>>>,
+}
+
+impl<'a> EdgeCompiler<'a, '_> {
+    pub(crate) fn compile(mut self) -> Edge {
+        let mut listeners: BTreeMap<u16, Listener> = BTreeMap::new();
+        let mut ports: BTreeMap<u16, BTreeMap<String, Parts>> = BTreeMap::new();
+        for (number, source) in self.inventory.gateways.iter().enumerate() {
+            for server in &source.spec.servers {
+                add_server(&mut listeners, source, server);
+                if is_routed(server) {
+                    let hosts = ports.entry(server.port.value).or_default();
+                    self.add_hosts(hosts, number, source, server);
+                }
+            }
+        }
+        let ingress = ingress_hosts(self.inventory, self.clusters, self.options);
+        for listener in &ingress.listeners {
+            merge_listener(&mut listeners, listener.clone());
+            let hosts = ports.entry(listener.port).or_default();
+            for host in ingress.hosts.keys() {
+                hosts.entry(host.clone()).or_default().ingress = true;
+            }
+        }
+        let hosts = ports
+            .into_iter()
+            .map(|(port, hosts)| (port, self.table(hosts, &ingress)));
+        let hosts = hosts.collect();
+        Edge {
+            listeners: listeners.into_values().collect(),
+            hosts,
+        }
+    }
+
+    /// The names that a server serves: each VirtualService's hosts as far as the
+    /// server's hosts reach, and with `httpsRedirect` the server's own.
+    fn add_hosts(
+        &self,
+        hosts: &mut BTreeMap<String, Parts>,
+        number: usize,
+        source: &Source<'_, Gateway>,
+        server: &Server,
+    ) {
+        let https_redirect = server.tls.as_ref().is_some_and(|tls| tls.https_redirect);
+        let Some(gateway) = self.gateway_names.get(number) else {
+            return;
+        };
+        for entry in &server.hosts {
+            let (namespace, name) = split_host(entry, source.namespace());
+            if https_redirect {
+                hosts.entry(name.clone()).or_default().https_redirect = true;
+            }
+            for (vs, bound) in self.bound.iter().enumerate() {
+                let applies = bound.gateways.contains(gateway)
+                    && namespace.is_none_or(|namespace| namespace == bound.object.namespace)
+                    && self.is_visible(bound, source.namespace());
+                if !applies {
+                    continue;
+                }
+                for host in bound
+                    .hosts
+                    .iter()
+                    .filter_map(|host| intersection(&name, host))
+                {
+                    let parts = hosts.entry(host.to_owned()).or_default();
+                    parts.https_redirect |= https_redirect;
+                    if parts.bound.iter().all(|(known, _)| *known != vs) {
+                        parts.bound.push((vs, number));
+                    }
+                }
+            }
+        }
+    }
+
+    /// Every gateway workload is this host; it sees what the Gateway's own
+    /// namespace and the root namespace see.
+    fn is_visible(&self, bound: &BoundVirtualService<'_>, namespace: &str) -> bool {
+        [namespace, &self.options.root_namespace]
+            .iter()
+            .any(|namespace| bound.export_to.reaches(View::Namespace(namespace)))
+    }
+
+    fn table(
+        &mut self,
+        hosts: BTreeMap<String, Parts>,
+        ingress: &IngressHosts,
+    ) -> HostTable<Arc<VirtualHost>> {
+        let mut shared: HashMap<Parts, Arc<RouteTable>> = HashMap::new();
+        let mut table = HostTable::default();
+        for (host, parts) in hosts {
+            let routes = match shared.get(&parts) {
+                // An Ingress's rules are its host's own.
+                Some(routes) if !parts.ingress => Arc::clone(routes),
+                _ => {
+                    let routes =
+                        Arc::new(RouteTable::new(self.route_rules(&parts, &host, ingress)));
+                    shared.insert(parts.clone(), Arc::clone(&routes));
+                    routes
+                }
+            };
+            table.entry(&host).or_insert_with(|| {
+                Arc::new(VirtualHost {
+                    table: routes,
+                    https_redirect: parts.https_redirect,
+                    ports: None,
+                    one_label: parts.ingress && parts.bound.is_empty(),
+                    domain: host,
+                })
+            });
+        }
+        table
+    }
+
+    /// The rules of all VirtualServices one after the other, those that match
+    /// everything moved to the end.
+    fn route_rules(&mut self, parts: &Parts, host: &str, ingress: &IngressHosts) -> Vec<Arc<Rule>> {
+        let mut rules: Vec<Arc<Rule>> = Vec::new();
+        for (vs, gateway) in &parts.bound {
+            let (Some(bound), Some(name)) = (self.bound.get(*vs), self.gateway_names.get(*gateway))
+            else {
+                continue;
+            };
+            let namespace = name.split_once('/').map_or("", |(namespace, _)| namespace);
+            let scope = Scope {
+                gateway: name,
+                visible: View::Namespace(namespace),
+                client: View::Others,
+            };
+            rules.extend(
+                self.rules
+                    .of(*vs, bound, scope, self.clusters)
+                    .iter()
+                    .cloned(),
+            );
+        }
+        if parts.ingress {
+            rules.extend(ingress.hosts.get(host).into_iter().flatten().cloned());
+        }
+        let (catch_alls, mut rest): (Vec<_>, Vec<_>) =
+            rules.into_iter().partition(|rule| rule.is_catch_all());
+        rest.extend(catch_alls);
+        rest
+    }
+}
+
+/// Whether requests on the server are routed as HTTP.
+fn is_routed(server: &Server) -> bool {
+    let plain = matches!(
+        server.protocol,
+        Protocol::Http | Protocol::Http2 | Protocol::Grpc
+    );
+    let terminated = server.protocol == Protocol::Https
+        && server.tls.as_ref().is_some_and(|tls| {
+            !matches!(tls.mode, TlsMode::Passthrough | TlsMode::AutoPassthrough)
+        });
+    plain || terminated
+}
+
+/// `namespace/name` taken apart; `*` is every namespace, `.` the Gateway's own.
+fn split_host<'h>(entry: &'h str, own: &'h str) -> (Option<&'h str>, String) {
+    let (namespace, name) = match entry.split_once('/') {
+        None | Some(("*", _)) => (None, entry.split_once('/').map_or(entry, |(_, name)| name)),
+        Some((".", name)) => (Some(own), name),
+        Some((namespace, name)) => (Some(namespace), name),
+    };
+    (namespace, canonical(name).into_owned())
+}
+
+/// The more specific of two hosts, where one includes the other.
+fn intersection<'h>(server: &'h str, virtual_service: &'h str) -> Option<&'h str> {
+    if covers(server, virtual_service) {
+        Some(virtual_service)
+    } else {
+        covers(virtual_service, server).then_some(server)
+    }
+}
+
+fn add_server(
+    listeners: &mut BTreeMap<u16, Listener>,
+    source: &Source<'_, Gateway>,
+    server: &Server,
+) {
+    let gateway: ObjectRef = source.reference("Gateway");
+    let https_redirect = server.tls.as_ref().is_some_and(|tls| tls.https_redirect);
+    let tls = server
+        .tls
+        .as_ref()
+        .filter(|_| matches!(server.protocol, Protocol::Https | Protocol::Tls));
+    merge_listener(
+        listeners,
+        Listener {
+            port: server.port.value,
+            protocol: server.protocol,
+            gateways: vec![gateway.qualified_name()],
+            https_redirect,
+            servers: vec![ListenerServer {
+                gateway,
+                at: server.at.clone(),
+                name: server
+                    .name
+                    .clone()
+                    .or_else(|| Some(server.port_name.clone())),
+                hosts: server
+                    .hosts
+                    .iter()
+                    .map(|host| split_host(host, source.namespace()).1)
+                    .collect(),
+                https_redirect,
+                tls: tls.cloned().map(ListenerTls::Gateway),
+            }],
+        },
+    );
+}
+
+fn merge_listener(listeners: &mut BTreeMap<u16, Listener>, listener: Listener) {
+    let Some(known) = listeners.get_mut(&listener.port) else {
+        listeners.insert(listener.port, listener);
+        return;
+    };
+    known.https_redirect &= listener.https_redirect;
+    for gateway in listener.gateways {
+        if !known.gateways.contains(&gateway) {
+            known.gateways.push(gateway);
+        }
+    }
+    known.servers.extend(listener.servers);
+}

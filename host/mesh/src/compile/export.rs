@@ -1,0 +1,74 @@
+//! `exportTo`: which namespaces see a resource.
+
+use galleria_manifest::Located;
+
+/// Who sees a resource.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum ExportTo {
+    /// `*`, or nothing said.
+    All,
+    /// `.` and named namespaces; none at all for `~`.
+    Namespaces(Vec<String>),
+}
+
+/// Whose eyes a part of the snapshot is compiled for. Most namespaces see the
+/// same; those that do not are compiled on their own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum View<'a> {
+    Namespace(&'a str),
+    /// Every namespace without a view of its own.
+    Others,
+}
+
+impl ExportTo {
+    pub(crate) fn new(entries: &[Located<String>], namespace: &str) -> Self {
+        Self::from_names(entries.iter().map(|entry| entry.as_str()), namespace)
+    }
+
+    /// The annotation `networking.istio.io/exportTo` of a Service.
+    pub(crate) fn from_annotation(text: &str, namespace: &str) -> Self {
+        Self::from_names(
+            text.split(',')
+                .map(str::trim)
+                .filter(|name| !name.is_empty()),
+            namespace,
+        )
+    }
+
+    fn from_names<'a>(names: impl Iterator<Item = &'a str>, namespace: &str) -> Self {
+        let mut seen = Vec::new();
+        let mut any = false;
+        for name in names {
+            any = true;
+            match name {
+                "*" => return Self::All,
+                "." => seen.push(namespace.to_owned()),
+                "~" => {}
+                name => seen.push(name.to_owned()),
+            }
+        }
+        if any {
+            Self::Namespaces(seen)
+        } else {
+            Self::All
+        }
+    }
+
+    pub(crate) fn reaches(&self, view: View<'_>) -> bool {
+        match (self, view) {
+            (Self::All, _) => true,
+            (Self::Namespaces(names), View::Namespace(namespace)) => {
+                names.iter().any(|name| name == namespace)
+            }
+            (Self::Namespaces(_), View::Others) => false,
+        }
+    }
+
+    /// The namespaces that see what others do not.
+    pub(crate) fn special(&self) -> &[String] {
+        match self {
+            Self::All => &[],
+            Self::Namespaces(names) => names,
+        }
+    }
+}

@@ -1,0 +1,89 @@
+//! The resources that the mesh reads, by kind and in order of age.
+
+use std::sync::Arc;
+
+use galleria_manifest::model::{
+    DestinationRule, Gateway, Ingress, Object, Resource, Service, ServiceEntry, VirtualService,
+};
+
+use crate::ObjectRef;
+
+/// A resource of one kind with the object that it is in.
+#[derive(Debug)]
+pub(crate) struct Source<'a, T> {
+    pub(crate) object: &'a Object,
+    pub(crate) spec: &'a T,
+}
+
+/// Oldest first: by creationTimestamp, then name, then namespace. Objects
+/// without a timestamp are younger than those with one, in the order given.
+#[derive(Debug, Default)]
+pub(crate) struct Inventory<'a> {
+    pub(crate) services: Vec<Source<'a, Service>>,
+    pub(crate) service_entries: Vec<Source<'a, ServiceEntry>>,
+    pub(crate) gateways: Vec<Source<'a, Gateway>>,
+    pub(crate) virtual_services: Vec<Source<'a, VirtualService>>,
+    pub(crate) destination_rules: Vec<Source<'a, DestinationRule>>,
+    pub(crate) ingresses: Vec<Source<'a, Ingress>>,
+}
+
+impl<'a> Inventory<'a> {
+    pub(crate) fn new(objects: &'a [Arc<Object>]) -> Self {
+        let mut sorted: Vec<&Object> = objects.iter().map(Arc::as_ref).collect();
+        // The sort is stable, so equal keys stay in the order given.
+        sorted.sort_by_key(|object| {
+            let metadata = &object.metadata;
+            let known = metadata.creation_timestamp.as_deref();
+            (
+                known.is_none(),
+                known.map(|at| (at, metadata.name.as_str(), &metadata.namespace)),
+            )
+        });
+        let mut inventory = Self::default();
+        for object in sorted {
+            inventory.add(object);
+        }
+        inventory
+    }
+
+    fn add(&mut self, object: &'a Object) {
+        match &object.resource {
+            Resource::Service(spec) => self.services.push(Source { object, spec }),
+            Resource::ServiceEntry(spec) => self.service_entries.push(Source { object, spec }),
+            Resource::Gateway(spec) => self.gateways.push(Source { object, spec }),
+            Resource::VirtualService(spec) => self.virtual_services.push(Source { object, spec }),
+            Resource::DestinationRule(spec) => self.destination_rules.push(Source { object, spec }),
+            Resource::Ingress(spec) => self.ingresses.push(Source { object, spec }),
+            _ => {}
+        }
+    }
+}
+
+impl<T> Source<'_, T> {
+    pub(crate) fn namespace(&self) -> &str {
+        &self.object.metadata.namespace
+    }
+
+    pub(crate) fn name(&self) -> &str {
+        &self.object.metadata.name
+    }
+
+    pub(crate) fn reference(&self, kind: &'static str) -> ObjectRef {
+        ObjectRef {
+            kind,
+            namespace: self.namespace().to_owned(),
+            name: self.name().to_owned(),
+            at: self.object.at.clone(),
+        }
+    }
+}
+
+/// A host as a resource writes it, as a full name: without a dot it is a
+/// service of the resource's own namespace.
+pub(crate) fn full_name(host: &str, namespace: &str, cluster_domain: &str) -> String {
+    let host = crate::route::canonical(host);
+    if host.contains('.') || host.starts_with('*') {
+        return host.into_owned();
+    }
+    format!("{host}.{namespace}.svc.{cluster_domain}")
+}

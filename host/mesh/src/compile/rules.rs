@@ -1,0 +1,255 @@
+//! Rules of VirtualServices, compiled for one gateway and one view.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use galleria_manifest::model::{HttpMatch, HttpRoute, RouteDestination};
+use http::StatusCode;
+
+use super::clusters::Clusters;
+use super::delegate::{BoundRoute, BoundVirtualService, gateway_name};
+use super::export::View;
+use crate::RetryPolicy;
+use crate::condition::{Condition, HeaderKey, UriMatch};
+use crate::cors::Cors;
+use crate::fault::Fault;
+use crate::headers::HeaderChanges;
+use crate::redirect::Redirect;
+use crate::rewrite::Rewrite;
+use crate::rule::{Action, Block, ClusterChoice, ForwardAction, Rule, WeightedDestination};
+
+/// For whom rules are compiled.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) struct Scope<'a> {
+    /// `mesh`, or `namespace/name` of a Gateway.
+    pub(crate) gateway: &'a str,
+    /// Whose eyes find the destinations.
+    pub(crate) visible: View<'a>,
+    /// Whose DestinationRules shape them.
+    pub(crate) client: View<'a>,
+}
+
+/// Compiled rules by VirtualService and scope, so that hosts share them.
+#[derive(Default)]
+pub(crate) struct Rules<'a> {
+    compiled: HashMap<(usize, Scope<'a>), Arc<[Arc<Rule>]>>,
+}
+
+impl<'a> Rules<'a> {
+    /// The rules up to the first that matches everything.
+    pub(crate) fn of(
+        &mut self,
+        number: usize,
+        bound: &BoundVirtualService<'_>,
+        scope: Scope<'a>,
+        clusters: &mut Clusters<'_>,
+    ) -> Arc<[Arc<Rule>]> {
+        if let Some(rules) = self.compiled.get(&(number, scope)) {
+            return Arc::clone(rules);
+        }
+        let mut rules = Vec::new();
+        for route in &bound.routes {
+            let Some(rule) = rule(route, scope, clusters) else {
+                continue;
+            };
+            let last = rule.is_catch_all();
+            rules.push(Arc::new(rule));
+            if last {
+                break;
+            }
+        }
+        let rules: Arc<[Arc<Rule>]> = rules.into();
+        self.compiled.insert((number, scope), Arc::clone(&rules));
+        rules
+    }
+}
+
+/// `None` where no block of it applies in this scope.
+fn rule(bound: &BoundRoute<'_>, scope: Scope<'_>, clusters: &mut Clusters<'_>) -> Option<Rule> {
+    let route: &HttpRoute = &bound.route;
+    let namespace = bound.object.namespace.as_str();
+    let blocks = blocks(&route.matches, namespace, scope.gateway);
+    if blocks.is_empty() && !route.matches.is_empty() {
+        return None;
+    }
+    let action = action(route, namespace, scope, clusters)?;
+    Some(Rule {
+        name: route.name.clone().unwrap_or_else(|| "default".into()),
+        object: Some(Arc::clone(&bound.object)),
+        index: bound.index,
+        at: Some(route.at.clone()),
+        blocks,
+        fault: route.fault.as_ref().map(Fault::new),
+        cors: route.cors_policy.as_ref().map(Cors::new),
+        request_headers: HeaderChanges::new(&route.headers.request),
+        response_headers: HeaderChanges::new(&route.headers.response),
+        action,
+    })
+}
+
+fn action(
+    route: &HttpRoute,
+    namespace: &str,
+    scope: Scope<'_>,
+    clusters: &mut Clusters<'_>,
+) -> Option<Action> {
+    if let Some(redirect) = &route.redirect {
+        return Some(Action::Redirect(Redirect::new(redirect)));
+    }
+    if let Some(direct) = &route.direct_response {
+        let status = StatusCode::from_u16(direct.status).ok()?;
+        return Some(Action::Direct {
+            status,
+            body: Bytes::from(direct.body.clone()),
+        });
+    }
+    let destinations = destinations(&route.route, namespace, scope, clusters);
+    if destinations.is_empty() {
+        return None;
+    }
+    let mirrors = route.mirrors.iter().map(|mirror| {
+        let cluster =
+            clusters.destination(&mirror.destination, namespace, scope.visible, scope.client);
+        (cluster, mirror.percentage)
+    });
+    Some(Action::Forward(Box::new(ForwardAction {
+        mirrors: mirrors.collect(),
+        destinations,
+        rewrite: route
+            .rewrite
+            .as_ref()
+            .map_or_else(Rewrite::default, Rewrite::new),
+        timeout: route.timeout,
+        retry: RetryPolicy::new(route.retries.as_ref()),
+    })))
+}
+
+/// Without those of weight 0, unless there is only one: that gets everything.
+fn destinations(
+    route: &[RouteDestination],
+    namespace: &str,
+    scope: Scope<'_>,
+    clusters: &mut Clusters<'_>,
+) -> Vec<WeightedDestination> {
+    let only = route.len() == 1;
+    let weight = |it: &RouteDestination| it.weight.as_ref().map_or(0, |weight| weight.value);
+    let counted = route.iter().filter(|it| only || weight(it) > 0);
+    let destinations = counted.map(|it| WeightedDestination {
+        at: Some(it.at.clone()),
+        host: it.destination.host.value.clone(),
+        subset: it
+            .destination
+            .subset
+            .as_ref()
+            .map(|subset| subset.value.clone()),
+        weight: if only { 100 } else { weight(it) },
+        cluster: clusters.destination(&it.destination, namespace, scope.visible, scope.client),
+        request_headers: HeaderChanges::new(&it.headers.request),
+        response_headers: HeaderChanges::new(&it.headers.response),
+    });
+    destinations.collect()
+}
+
+/// The blocks that apply at this gateway. One with gateways of its own applies
+/// where they say and asks for no source; one without, at the edge, applies
+/// unless it asks for a source, which clients outside do not have.
+pub(crate) fn blocks(matches: &[HttpMatch], namespace: &str, gateway: &str) -> Vec<Block> {
+    let applying = matches.iter().filter(|block| {
+        if block.gateways.is_empty() {
+            let asks_source = !block.source_labels.is_empty() || block.source_namespace.is_some();
+            return gateway == "mesh" || !asks_source;
+        }
+        block
+            .gateways
+            .iter()
+            .any(|name| gateway_name(name, namespace) == gateway)
+    });
+    applying.filter_map(block).collect()
+}
+
+/// `None` for a block that no request can satisfy here.
+fn block(spec: &HttpMatch) -> Option<Block> {
+    let mut conditions = Vec::new();
+    let uri = spec
+        .uri
+        .as_ref()
+        .and_then(|uri| UriMatch::new(uri, spec.ignore_uri_case));
+    conditions.extend(uri.map(Condition::Uri));
+    conditions.extend(spec.port.map(Condition::Port));
+    conditions.extend(spec.method.clone().map(Condition::Method));
+    conditions.extend(spec.scheme.clone().map(Condition::Scheme));
+    conditions.extend(spec.authority.clone().map(Condition::Authority));
+    for (name, value) in &spec.headers {
+        if is_ignored(name) {
+            continue;
+        }
+        conditions.push(Condition::Header(HeaderKey::new(name)?, value.clone()));
+    }
+    for (name, value) in &spec.without_headers {
+        if is_ignored(name) {
+            continue;
+        }
+        conditions.push(Condition::WithoutHeader(
+            HeaderKey::new(name)?,
+            value.clone(),
+        ));
+    }
+    for (name, value) in &spec.query_params {
+        conditions.push(Condition::QueryParameter(name.clone(), value.clone()));
+    }
+    if spec.gateways.is_empty() {
+        if !spec.source_labels.is_empty() {
+            conditions.push(Condition::SourceLabels(spec.source_labels.clone()));
+        }
+        conditions.extend(
+            spec.source_namespace
+                .clone()
+                .map(Condition::SourceNamespace),
+        );
+    }
+    Some(Block {
+        at: Some(spec.at.clone()),
+        conditions,
+    })
+}
+
+/// Names that Istio ignores among headers, since they have fields of their own.
+fn is_ignored(name: &str) -> bool {
+    matches!(name, "uri" | "scheme" | "method" | "authority")
+}
+
+/// A rule that forwards to one cluster and asks nothing else.
+pub(crate) fn plain_rule(
+    blocks: Vec<Block>,
+    host: &str,
+    cluster: ClusterChoice,
+    rewrite: Rewrite,
+) -> Rule {
+    Rule {
+        name: "default".into(),
+        object: None,
+        index: 0,
+        at: None,
+        blocks,
+        fault: None,
+        cors: None,
+        request_headers: HeaderChanges::default(),
+        response_headers: HeaderChanges::default(),
+        action: Action::Forward(Box::new(ForwardAction {
+            destinations: vec![WeightedDestination {
+                at: None,
+                host: host.to_owned(),
+                subset: None,
+                weight: 100,
+                cluster,
+                request_headers: HeaderChanges::default(),
+                response_headers: HeaderChanges::default(),
+            }],
+            rewrite,
+            timeout: None,
+            retry: RetryPolicy::new(None),
+            mirrors: Vec::new(),
+        })),
+    }
+}

@@ -1,0 +1,90 @@
+//! `http[].corsPolicy`: preflights answered here, other requests passed on and
+//! their responses given the headers that a browser asks for.
+
+use galleria_manifest::model::{CorsPolicy, StringMatch};
+use http::header::{
+    ACCESS_CONTROL_ALLOW_CREDENTIALS, ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS,
+    ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE,
+    ACCESS_CONTROL_REQUEST_METHOD, HeaderName, HeaderValue, ORIGIN,
+};
+use http::{HeaderMap, Method, StatusCode};
+
+use crate::{LocalReply, RequestHead, ResponseFlags};
+
+#[derive(Debug, Clone)]
+pub(crate) struct Cors {
+    origins: Vec<StringMatch>,
+    /// Ready to be set: those of a preflight, and those of other responses.
+    preflight: Vec<(HeaderName, HeaderValue)>,
+    actual: Vec<(HeaderName, HeaderValue)>,
+}
+
+impl Cors {
+    pub(crate) fn new(policy: &CorsPolicy) -> Self {
+        let list = |name: HeaderName, items: &[String]| {
+            let value = HeaderValue::from_str(&items.join(",")).ok()?;
+            (!items.is_empty()).then_some((name, value))
+        };
+        let credentials = policy.allow_credentials.then(|| {
+            (
+                ACCESS_CONTROL_ALLOW_CREDENTIALS,
+                HeaderValue::from_static("true"),
+            )
+        });
+        let age = policy
+            .max_age
+            .map(|age| (ACCESS_CONTROL_MAX_AGE, HeaderValue::from(age.as_secs())));
+        let preflight = [
+            credentials.clone(),
+            list(ACCESS_CONTROL_ALLOW_METHODS, &policy.allow_methods),
+            list(ACCESS_CONTROL_ALLOW_HEADERS, &policy.allow_headers),
+            age,
+        ];
+        let actual = [
+            credentials,
+            list(ACCESS_CONTROL_EXPOSE_HEADERS, &policy.expose_headers),
+        ];
+        Self {
+            origins: policy.allow_origins.clone(),
+            preflight: preflight.into_iter().flatten().collect(),
+            actual: actual.into_iter().flatten().collect(),
+        }
+    }
+
+    /// The answer to a preflight from an allowed origin. Which method it asks
+    /// for is the browser's to compare; one from elsewhere is passed on.
+    pub(crate) fn preflight(&self, request: &RequestHead<'_>) -> Option<LocalReply> {
+        let asks = request.headers.get(ACCESS_CONTROL_REQUEST_METHOD);
+        if request.method != Method::OPTIONS || asks.is_none_or(HeaderValue::is_empty) {
+            return None;
+        }
+        let origin = self.allowed(request.headers.get(ORIGIN))?;
+        let mut reply = LocalReply::new(StatusCode::OK, ResponseFlags::NONE, "", "cors_response");
+        reply
+            .headers
+            .push((ACCESS_CONTROL_ALLOW_ORIGIN, origin.clone()));
+        reply.headers.extend(self.preflight.iter().cloned());
+        Some(reply)
+    }
+
+    pub(crate) fn apply(&self, origin: Option<&HeaderValue>, headers: &mut HeaderMap) {
+        let Some(origin) = self.allowed(origin) else {
+            return;
+        };
+        headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin.clone());
+        for (name, value) in &self.actual {
+            headers.insert(name, value.clone());
+        }
+    }
+
+    /// `*` as an exact origin allows all.
+    fn allowed<'a>(&self, origin: Option<&'a HeaderValue>) -> Option<&'a HeaderValue> {
+        let origin = origin.filter(|origin| !origin.is_empty())?;
+        let text = origin.to_str().ok()?;
+        let any = |allowed: &StringMatch| matches!(allowed, StringMatch::Exact(all) if all == "*");
+        self.origins
+            .iter()
+            .any(|allowed| any(allowed) || allowed.matches(text))
+            .then_some(origin)
+    }
+}

@@ -1,0 +1,156 @@
+//! Taking out endpoints that fail, and letting them back in:
+//! `trafficPolicy.outlierDetection`, as Envoy's outlier detector does it.
+//!
+//! An endpoint is ejected on its n-th failure in a row, for the base time
+//! multiplied by how often that has happened lately, and comes back at the
+//! first tick of the interval after that. Never more than `maxEjectionPercent`
+//! of the ready endpoints are out, which for a small number may mean none.
+//! There is no background task: an ejection's end is known when it begins.
+
+use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
+use std::time::Duration;
+
+use galleria_manifest::model::OutlierDetection;
+
+use crate::Outcome;
+use crate::cluster::Endpoint;
+use crate::state::{ClientState, EndpointState, lock};
+
+/// Envoy's `max_ejection_time`; a longer base time takes its place.
+const EJECTION_TIME_MAX: Duration = Duration::from_secs(300);
+
+/// An endpoint was taken out because of its failures.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ejection {
+    pub endpoint: String,
+    /// `consecutive_5xx` or `consecutive_gateway_failure`.
+    pub reason: &'static str,
+    /// Until it may be back, counted from now.
+    pub duration: Duration,
+    /// How often it has been ejected in a row, this one included.
+    pub times: u32,
+}
+
+/// What the detector works on: the endpoints of a cluster and their states, in
+/// the same order.
+pub(crate) struct Ring<'a> {
+    pub(crate) endpoints: &'a [std::sync::Arc<Endpoint>],
+    pub(crate) client: &'a ClientState,
+    pub(crate) states: &'a [std::sync::Arc<EndpointState>],
+}
+
+impl EndpointState {
+    /// Whether it is out at `now`.
+    pub(crate) fn is_ejected(&self, now: u64) -> bool {
+        self.ejected_until.load(Acquire) > now
+    }
+
+    /// Forgets an ejection that is over, with the failures that led to it.
+    fn settle(&self, now: u64) {
+        let until = self.ejected_until.load(Acquire);
+        let over = until != 0 && until <= now;
+        if over
+            && self
+                .ejected_until
+                .compare_exchange(until, 0, AcqRel, Acquire)
+                .is_ok()
+        {
+            self.consecutive_5xx.store(0, Relaxed);
+            self.consecutive_gateway_errors.store(0, Relaxed);
+            self.returned_at.store(until, Release);
+        }
+    }
+
+    /// The multiplier for the next ejection: one more than the last, less one
+    /// for every interval that it has been back.
+    fn next_multiplier(&self, now: u64, interval: u64) -> u32 {
+        let back_for = now.saturating_sub(self.returned_at.load(Acquire));
+        let healthy_intervals = u32::try_from(back_for / interval.max(1)).unwrap_or(u32::MAX);
+        self.ejections
+            .load(Acquire)
+            .saturating_sub(healthy_intervals)
+            .saturating_add(1)
+    }
+}
+
+/// Counts how a try at the endpoint number `index` ended.
+pub(crate) fn record(
+    detection: &OutlierDetection,
+    ring: &Ring<'_>,
+    index: usize,
+    outcome: &Outcome,
+    now: u64,
+) -> Option<Ejection> {
+    let (endpoint, state) = (ring.endpoints.get(index)?, ring.states.get(index)?);
+    let status = outcome.effective_status()?;
+    state.settle(now);
+    if !(500..600).contains(&status) {
+        state.consecutive_5xx.store(0, Relaxed);
+        state.consecutive_gateway_errors.store(0, Relaxed);
+        return None;
+    }
+    let errors = state.consecutive_5xx.fetch_add(1, AcqRel) + 1;
+    let gateway_errors = if (502..=504).contains(&status) {
+        state.consecutive_gateway_errors.fetch_add(1, AcqRel) + 1
+    } else {
+        state.consecutive_gateway_errors.store(0, Relaxed);
+        0
+    };
+    let reached = |limit: Option<u32>, count: u32| limit.is_some_and(|limit| count >= limit);
+    let reason = if reached(detection.consecutive_5xx, errors) {
+        "consecutive_5xx"
+    } else if reached(detection.consecutive_gateway_errors, gateway_errors) {
+        "consecutive_gateway_failure"
+    } else {
+        return None;
+    };
+    let (duration, times) = eject(detection, ring, state, now)?;
+    Some(Ejection {
+        endpoint: endpoint.name.clone(),
+        reason,
+        duration,
+        times,
+    })
+}
+
+/// Ejects unless that would be one too many.
+fn eject(
+    detection: &OutlierDetection,
+    ring: &Ring<'_>,
+    state: &EndpointState,
+    now: u64,
+) -> Option<(Duration, u32)> {
+    let _deciding = lock(&ring.client.deciding);
+    if state.is_ejected(now) {
+        return None;
+    }
+    let ready = ring
+        .endpoints
+        .iter()
+        .zip(ring.states)
+        .filter(|(endpoint, _)| endpoint.is_ready());
+    let (total, ejected) = ready.fold((0_u64, 0_u64), |(total, ejected), (_, state)| {
+        (total + 1, ejected + u64::from(state.is_ejected(now)))
+    });
+    if (ejected + 1) * 100 > total * u64::from(detection.max_ejection_percent.min(100)) {
+        return None;
+    }
+    let interval = nanos(detection.interval).max(1);
+    let times = state.next_multiplier(now, interval);
+    let longest = EJECTION_TIME_MAX.max(detection.base_ejection_time);
+    let time = detection
+        .base_ejection_time
+        .saturating_mul(times)
+        .min(longest);
+    let until = now
+        .saturating_add(nanos(time))
+        .div_ceil(interval)
+        .saturating_mul(interval);
+    state.ejections.store(times, Release);
+    state.ejected_until.store(until, Release);
+    Some((Duration::from_nanos(until.saturating_sub(now)), times))
+}
+
+fn nanos(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,106 @@
+//! Consistent hashing: what of a request is hashed, and how.
+//!
+//! The hash is part of what hosts that share a load must agree on, so it is
+//! written down here instead of taken from the standard library, which may
+//! change it.
+
+use std::time::Duration;
+
+use galleria_manifest::model::HashKey;
+use http::HeaderValue;
+use http::header::COOKIE;
+use rand::Rng;
+
+use crate::RequestHead;
+use crate::query;
+
+/// 64-bit FNV-1a, finished as SplitMix64 does: FNV alone spreads the last
+/// bytes too little for a ring.
+pub(crate) fn hash_bytes<'a>(parts: impl IntoIterator<Item = &'a [u8]>) -> u64 {
+    let mut hash = 0xcbf2_9ce4_8422_2325_u64;
+    for part in parts {
+        for byte in part {
+            hash = (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
+        }
+    }
+    finish(hash)
+}
+
+fn finish(mut hash: u64) -> u64 {
+    hash = (hash ^ (hash >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    hash = (hash ^ (hash >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    hash ^ (hash >> 31)
+}
+
+/// The key's hash, and the cookie to set where the mesh had to make one up.
+pub(crate) struct Hashed {
+    pub(crate) hash: u64,
+    pub(crate) set_cookie: Option<HeaderValue>,
+}
+
+/// `None` where the request lacks the key: any endpoint will do.
+pub(crate) fn hash_request(
+    key: &HashKey,
+    request: &RequestHead<'_>,
+    rng: &mut impl Rng,
+) -> Option<Hashed> {
+    let found = |hash| {
+        Some(Hashed {
+            hash,
+            set_cookie: None,
+        })
+    };
+    match key {
+        HashKey::Header(name) => {
+            let mut values = request.headers.get_all(name).iter().peekable();
+            values.peek()?;
+            found(hash_bytes(values.map(HeaderValue::as_bytes)))
+        }
+        HashKey::SourceIp => {
+            let text = request.source_ip?.to_string();
+            found(hash_bytes([text.as_bytes()]))
+        }
+        HashKey::QueryParameter(name) => {
+            let value = query::value(request.query?, name)?;
+            found(hash_bytes([value.as_bytes()]))
+        }
+        HashKey::Cookie { name, path, ttl } => match cookie(request, name) {
+            Some(value) => found(hash_bytes([value.as_bytes()])),
+            None => {
+                let value = format!("{:016x}", rng.random::<u64>());
+                let header = set_cookie(name, &value, path.as_deref(), (*ttl)?);
+                Some(Hashed {
+                    hash: hash_bytes([value.as_bytes()]),
+                    set_cookie: header,
+                })
+            }
+        },
+    }
+}
+
+/// The value of a cookie of the request, without quotes.
+pub(crate) fn cookie<'a>(request: &RequestHead<'a>, name: &str) -> Option<&'a str> {
+    let lines = request
+        .headers
+        .get_all(COOKIE)
+        .iter()
+        .filter_map(|line| line.to_str().ok());
+    let mut pairs = lines
+        .flat_map(|line| line.split(';'))
+        .filter_map(|pair| pair.split_once('='));
+    let (_, value) = pairs.find(|(key, _)| key.trim() == name)?;
+    Some(value.trim().trim_matches('"'))
+}
+
+/// As Envoy writes it; a TTL of zero makes it last as long as the session.
+fn set_cookie(name: &str, value: &str, path: Option<&str>, ttl: Duration) -> Option<HeaderValue> {
+    let mut text = format!("{name}=\"{value}\"");
+    if !ttl.is_zero() {
+        text.push_str(&format!("; Max-Age={}", ttl.as_secs()));
+    }
+    if let Some(path) = path {
+        text.push_str(&format!("; Path={path}"));
+    }
+    text.push_str("; HttpOnly");
+    HeaderValue::from_str(&text).ok()
+}

@@ -1,0 +1,88 @@
+//! Header operations of a route or a destination: `headers.request` and
+//! `headers.response`.
+
+use galleria_manifest::model;
+use http::HeaderMap;
+use http::header::{HOST, HeaderName, HeaderValue};
+
+/// Remove, then set, then add: Envoy removes first.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct HeaderChanges {
+    /// `host` or `:authority` among those to set: a rewrite of the authority.
+    pub(crate) authority: Option<HeaderValue>,
+    remove: Vec<HeaderName>,
+    set: Vec<(HeaderName, HeaderValue)>,
+    add: Vec<(HeaderName, HeaderValue)>,
+}
+
+impl HeaderChanges {
+    /// Other names with a colon, which no request may change, are left out.
+    pub(crate) fn new(changes: &model::HeaderChanges) -> Self {
+        let authority = changes
+            .set
+            .iter()
+            .find(|(name, _)| name == ":authority" || name == "host");
+        Self {
+            authority: authority.and_then(|(_, value)| HeaderValue::from_str(value).ok()),
+            remove: changes
+                .remove
+                .iter()
+                .filter_map(|name| name.parse().ok())
+                .collect(),
+            set: pairs(&changes.set),
+            add: pairs(&changes.add),
+        }
+    }
+
+    pub(crate) fn apply(&self, headers: &mut HeaderMap) {
+        for name in &self.remove {
+            headers.remove(name);
+        }
+        for (name, value) in &self.set {
+            headers.insert(name, value.clone());
+        }
+        for (name, value) in &self.add {
+            headers.append(name, value.clone());
+        }
+    }
+}
+
+fn pairs(texts: &[(String, String)]) -> Vec<(HeaderName, HeaderValue)> {
+    texts
+        .iter()
+        .filter_map(|(name, value)| Some((name.parse().ok()?, HeaderValue::from_str(value).ok()?)))
+        .filter(|(name, _)| *name != HOST)
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn remove_comes_before_set_and_set_before_add() {
+        let text = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+        let changes = HeaderChanges::new(&model::HeaderChanges {
+            set: vec![text("a", "set"), text("host", "other.example")],
+            add: vec![text("a", "added"), text("b", "added")],
+            remove: vec!["b".into(), "c".into()],
+        });
+        let mut headers = HeaderMap::new();
+        for name in ["a", "b", "c"] {
+            headers.insert(
+                HeaderName::from_static(name),
+                HeaderValue::from_static("old"),
+            );
+        }
+        changes.apply(&mut headers);
+        let values = |name: &str| headers.get_all(name).iter().collect::<Vec<_>>();
+        assert_eq!(values("a"), ["set", "added"]);
+        assert_eq!(values("b"), ["added"]);
+        assert!(values("c").is_empty());
+        assert!(values("host").is_empty());
+        assert_eq!(
+            changes.authority,
+            Some(HeaderValue::from_static("other.example"))
+        );
+    }
+}

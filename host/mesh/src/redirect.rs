@@ -1,0 +1,80 @@
+//! Redirects: where the client is sent instead.
+
+use galleria_manifest::model::{self, RedirectPort};
+use http::{HeaderValue, StatusCode};
+
+use crate::RequestHead;
+use crate::request::split_port;
+
+/// `http[].redirect`.
+#[derive(Debug, Clone)]
+pub(crate) struct Redirect {
+    spec: model::Redirect,
+    pub(crate) status: StatusCode,
+}
+
+impl Redirect {
+    pub(crate) fn new(spec: &model::Redirect) -> Self {
+        let status = StatusCode::from_u16(spec.code).unwrap_or(StatusCode::MOVED_PERMANENTLY);
+        Self {
+            spec: spec.clone(),
+            status,
+        }
+    }
+
+    /// The location, as Envoy builds it: parts that the redirect does not name
+    /// are the request's; the query stays unless the new path has its own.
+    pub(crate) fn location(
+        &self,
+        request: &RequestHead<'_>,
+        listener_port: u16,
+    ) -> Option<HeaderValue> {
+        let scheme = self.spec.scheme.as_deref().unwrap_or(request.scheme);
+        let authority = self.spec.authority.as_deref().unwrap_or(request.authority);
+        let (host, port) = split_port(authority);
+        let port = match self.spec.port {
+            Some(RedirectPort::Number(number)) => Some(number),
+            Some(RedirectPort::FromRequestPort) => Some(listener_port),
+            Some(RedirectPort::FromProtocolDefault) | None => {
+                let changes = !scheme.eq_ignore_ascii_case(request.scheme);
+                port.filter(|port| !(changes && *port == default_port(request.scheme)))
+            }
+        };
+        let path = self.spec.uri.as_deref().unwrap_or(request.path);
+        let mut location = format!("{scheme}://{host}");
+        if let Some(port) = port {
+            location.push_str(&format!(":{port}"));
+        }
+        location.push_str(path);
+        if let Some(query) = request.query
+            && !path.contains('?')
+        {
+            location.push('?');
+            location.push_str(query);
+        }
+        HeaderValue::from_str(&location).ok()
+    }
+}
+
+/// `tls.httpsRedirect`: the same address with HTTPS, on its default port or
+/// the one by which clients reach it.
+pub(crate) fn to_https(request: &RequestHead<'_>, https_port: Option<u16>) -> Option<HeaderValue> {
+    let mut location = format!("https://{}", request.host());
+    if let Some(port) = https_port {
+        location.push_str(&format!(":{port}"));
+    }
+    location.push_str(request.path);
+    if let Some(query) = request.query {
+        location.push('?');
+        location.push_str(query);
+    }
+    HeaderValue::from_str(&location).ok()
+}
+
+fn default_port(scheme: &str) -> u16 {
+    if scheme.eq_ignore_ascii_case("https") {
+        443
+    } else {
+        80
+    }
+}

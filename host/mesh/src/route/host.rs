@@ -1,0 +1,117 @@
+//! Hosts and what belongs to them: exact first, then the longest wildcard.
+
+use std::borrow::Cow;
+use std::collections::HashMap;
+
+/// By host name; `*.foo.com` matches every name that ends in `.foo.com`, `*`
+/// every name. All keys are lower case.
+#[derive(Debug)]
+pub(crate) struct HostTable<T> {
+    exact: HashMap<String, T>,
+    /// By what follows the star.
+    wildcards: HashMap<String, T>,
+}
+
+/// Where a name was found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Found<'a> {
+    Exact,
+    /// The part of the name that the star stands for.
+    Wildcard(&'a str),
+}
+
+impl<T> Default for HostTable<T> {
+    fn default() -> Self {
+        Self {
+            exact: HashMap::new(),
+            wildcards: HashMap::new(),
+        }
+    }
+}
+
+impl<T> HostTable<T> {
+    pub(crate) fn entry(&mut self, host: &str) -> std::collections::hash_map::Entry<'_, String, T> {
+        let host = host.to_ascii_lowercase();
+        match host.strip_prefix('*') {
+            Some(suffix) => self.wildcards.entry(suffix.to_owned()),
+            None => self.exact.entry(host),
+        }
+    }
+
+    /// The first hit, from the most to the least specific, that `accept` takes.
+    /// `host` is in lower case.
+    pub(crate) fn find<'a, 'b, R>(
+        &'a self,
+        host: &'b str,
+        mut accept: impl FnMut(&'a T, Found<'b>) -> Option<R>,
+    ) -> Option<R> {
+        if let Some(hit) = self.exact.get(host)
+            && let Some(result) = accept(hit, Found::Exact)
+        {
+            return Some(result);
+        }
+        if self.wildcards.is_empty() {
+            return None;
+        }
+        let dots = host.match_indices('.').map(|(at, _)| at);
+        dots.chain([host.len()]).find_map(|at| {
+            let (star, suffix) = host.split_at_checked(at)?;
+            accept(self.wildcards.get(suffix)?, Found::Wildcard(star))
+        })
+    }
+
+    pub(crate) fn get(&self, host: &str) -> Option<&T> {
+        self.find(host, |hit, _| Some(hit))
+    }
+}
+
+/// A host in lower case, without the dot that ends an absolute name.
+pub(crate) fn canonical(host: &str) -> Cow<'_, str> {
+    let host = host.strip_suffix('.').unwrap_or(host);
+    if host.bytes().any(|byte| byte.is_ascii_uppercase()) {
+        return host.to_ascii_lowercase().into();
+    }
+    host.into()
+}
+
+/// Whether the names that `pattern` stands for include all those of `name`,
+/// which may have a star itself. Both in lower case.
+pub(crate) fn covers(pattern: &str, name: &str) -> bool {
+    match (pattern.strip_prefix('*'), name.strip_prefix('*')) {
+        (None, _) => pattern == name,
+        (Some(suffix), Some(name_suffix)) => name_suffix.ends_with(suffix),
+        (Some(suffix), None) => name.len() > suffix.len() && name.ends_with(suffix),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn exact_beats_the_longest_wildcard_beats_the_rest() {
+        let mut table = HostTable::default();
+        for host in ["*", "*.com", "*.foo.com", "a.foo.com"] {
+            table.entry(host).or_insert(host);
+        }
+        for (host, expected) in [
+            ("a.foo.com", "a.foo.com"),
+            ("b.foo.com", "*.foo.com"),
+            ("a.b.foo.com", "*.foo.com"),
+            ("foo.com", "*.com"),
+            ("foo", "*"),
+        ] {
+            assert_eq!(table.get(host), Some(&expected), "{host}");
+        }
+    }
+
+    #[test]
+    fn a_wildcard_does_not_match_its_own_domain() {
+        assert!(covers("*.foo.com", "a.foo.com"));
+        assert!(!covers("*.foo.com", ".foo.com"));
+        assert!(!covers("*.foo.com", "foo.com"));
+        assert!(covers("*", "foo.com"));
+        assert!(covers("*.com", "*.foo.com"));
+        assert!(!covers("*.foo.com", "*.com"));
+    }
+}

@@ -1,0 +1,150 @@
+//! A rule as requests meet it: its match blocks, and what it does.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use galleria_manifest::Position;
+use galleria_manifest::model::Percent;
+use http::StatusCode;
+use rand::Rng;
+
+use crate::condition::{Condition, MatchContext, UriMatch};
+use crate::cors::Cors;
+use crate::fault::Fault;
+use crate::headers::HeaderChanges;
+use crate::redirect::Redirect;
+use crate::rewrite::Rewrite;
+use crate::{Cluster, ObjectRef, RetryPolicy};
+
+#[derive(Debug)]
+pub(crate) struct Rule {
+    /// `http[].name`, or `default`.
+    pub(crate) name: String,
+    /// The VirtualService or Ingress; `None` for a service called as it is.
+    pub(crate) object: Option<Arc<ObjectRef>>,
+    /// Its place in `spec.http`.
+    pub(crate) index: usize,
+    pub(crate) at: Option<Position>,
+    /// Any of these; empty matches everything.
+    pub(crate) blocks: Vec<Block>,
+    pub(crate) fault: Option<Fault>,
+    pub(crate) cors: Option<Cors>,
+    pub(crate) request_headers: HeaderChanges,
+    pub(crate) response_headers: HeaderChanges,
+    pub(crate) action: Action,
+}
+
+/// Conditions that must all hold.
+#[derive(Debug, Clone)]
+pub(crate) struct Block {
+    pub(crate) at: Option<Position>,
+    pub(crate) conditions: Vec<Condition>,
+}
+
+#[derive(Debug)]
+pub(crate) enum Action {
+    Forward(Box<ForwardAction>),
+    Redirect(Redirect),
+    Direct { status: StatusCode, body: Bytes },
+}
+
+#[derive(Debug)]
+pub(crate) struct ForwardAction {
+    /// At least one.
+    pub(crate) destinations: Vec<WeightedDestination>,
+    pub(crate) rewrite: Rewrite,
+    pub(crate) timeout: Option<Duration>,
+    pub(crate) retry: RetryPolicy,
+    pub(crate) mirrors: Vec<(ClusterChoice, Percent)>,
+}
+
+#[derive(Debug)]
+pub(crate) struct WeightedDestination {
+    pub(crate) at: Option<Position>,
+    pub(crate) host: String,
+    pub(crate) subset: Option<String>,
+    pub(crate) weight: u32,
+    pub(crate) cluster: ClusterChoice,
+    pub(crate) request_headers: HeaderChanges,
+    pub(crate) response_headers: HeaderChanges,
+}
+
+/// What a destination came to when the snapshot was compiled.
+#[derive(Debug, Clone)]
+pub(crate) enum ClusterChoice {
+    One(Arc<Cluster>),
+    /// A destination without a port, of a service with several: the port that
+    /// the request came to.
+    ByPort(Vec<(u16, Arc<Cluster>)>, String),
+    /// The service, its port or the subset does not exist; Envoy's name of the
+    /// cluster that would be.
+    Missing(String),
+}
+
+impl Block {
+    pub(crate) fn holds(&self, context: &MatchContext<'_>) -> bool {
+        self.conditions
+            .iter()
+            .all(|condition| condition.holds(context))
+    }
+
+    pub(crate) fn uri(&self) -> Option<&UriMatch> {
+        self.conditions
+            .iter()
+            .find_map(|condition| match condition {
+                Condition::Uri(uri) => Some(uri),
+                _ => None,
+            })
+    }
+
+    /// Whether it holds for every request.
+    pub(crate) fn is_catch_all(&self) -> bool {
+        self.conditions.iter().all(Condition::is_vacuous)
+    }
+}
+
+impl Rule {
+    pub(crate) fn is_catch_all(&self) -> bool {
+        self.blocks.is_empty() || self.blocks.iter().any(Block::is_catch_all)
+    }
+}
+
+impl ForwardAction {
+    /// The destination of one request, by weight.
+    pub(crate) fn split(&self, rng: &mut impl Rng) -> Option<usize> {
+        if self.destinations.len() <= 1 {
+            return (!self.destinations.is_empty()).then_some(0);
+        }
+        let total: u64 = self
+            .destinations
+            .iter()
+            .map(|it| u64::from(it.weight))
+            .sum();
+        if total == 0 {
+            return Some(0);
+        }
+        let mut left = rng.random_range(0..total);
+        self.destinations.iter().position(|destination| {
+            let weight = u64::from(destination.weight);
+            let chosen = left < weight;
+            left = left.saturating_sub(weight);
+            chosen
+        })
+    }
+}
+
+impl ClusterChoice {
+    /// The cluster for a request to `port`, or Envoy's name of what is missing.
+    pub(crate) fn for_port(&self, port: u16) -> Result<&Arc<Cluster>, &str> {
+        match self {
+            Self::One(cluster) => Ok(cluster),
+            Self::ByPort(clusters, missing) => clusters
+                .iter()
+                .find(|(number, _)| *number == port)
+                .map(|(_, cluster)| cluster)
+                .ok_or(missing),
+            Self::Missing(name) => Err(name),
+        }
+    }
+}

@@ -1,0 +1,106 @@
+//! A host's rules in the order in which they are tried, and their index.
+
+use std::sync::Arc;
+
+use galleria_manifest::model::Labels;
+
+use crate::condition::MatchContext;
+use crate::route::Index;
+use crate::rule::{Block, Rule};
+
+/// What a host does with its requests.
+#[derive(Debug)]
+pub(crate) struct VirtualHost {
+    /// The host as declared: a name, or a wildcard.
+    pub(crate) domain: String,
+    pub(crate) table: Arc<RouteTable>,
+    /// `httpsRedirect` of the server: nothing is routed.
+    pub(crate) https_redirect: bool,
+    /// The ports of the service that the host is; `None` where it is none, and
+    /// any port will do.
+    pub(crate) ports: Option<Vec<u16>>,
+    /// Only Ingresses declare it: a star stands for one label.
+    pub(crate) one_label: bool,
+}
+
+/// Rules with their index. Hosts with the same rules share it.
+#[derive(Debug, Default)]
+pub(crate) struct RouteTable {
+    pub(crate) rules: Vec<Arc<Rule>>,
+    /// Every block of every rule in order: the rule's number, and the block's
+    /// within it.
+    blocks: Vec<(u32, u32)>,
+    index: Index,
+}
+
+/// The rule that a request matched, and its first block that holds.
+#[derive(Debug, Clone)]
+pub(crate) struct Matched<'a> {
+    pub(crate) number: usize,
+    pub(crate) rule: &'a Arc<Rule>,
+    /// `None` where the rule has no block.
+    pub(crate) block: Option<usize>,
+}
+
+impl RouteTable {
+    pub(crate) fn new(rules: Vec<Arc<Rule>>) -> Self {
+        let mut blocks = Vec::new();
+        for (number, rule) in rules.iter().enumerate() {
+            let count = rule.blocks.len().max(1);
+            blocks.extend((0..count).map(|block| (number as u32, block as u32)));
+        }
+        let conditions = blocks.iter().map(|(rule, block)| {
+            block_of(&rules, *rule, *block).map_or(&[][..], |block| block.conditions.as_slice())
+        });
+        let index = Index::new(conditions);
+        Self {
+            blocks,
+            index,
+            rules,
+        }
+    }
+
+    /// The first rule with a block that holds.
+    pub(crate) fn find(&self, context: &MatchContext<'_>) -> Option<Matched<'_>> {
+        let number = self
+            .index
+            .first(context.request.path, context.request.headers, |number| {
+                self.holds(number as usize, context)
+            })?;
+        let (rule, block) = *self.blocks.get(number as usize)?;
+        let found = self.rules.get(rule as usize)?;
+        let block = (!found.blocks.is_empty()).then_some(block as usize);
+        Some(Matched {
+            number: rule as usize,
+            rule: found,
+            block,
+        })
+    }
+
+    fn holds(&self, number: usize, context: &MatchContext<'_>) -> bool {
+        let Some((rule, block)) = self.blocks.get(number) else {
+            return false;
+        };
+        block_of(&self.rules, *rule, *block).is_none_or(|block| block.holds(context))
+    }
+
+    /// The same answer by trying every rule, to test the index against.
+    #[cfg(test)]
+    pub(crate) fn find_by_trying_all(&self, context: &MatchContext<'_>) -> Option<usize> {
+        self.rules.iter().position(|rule| {
+            rule.blocks.is_empty() || rule.blocks.iter().any(|block| block.holds(context))
+        })
+    }
+}
+
+/// `None` where the rule has no blocks, and so matches everything.
+fn block_of(rules: &[Arc<Rule>], rule: u32, block: u32) -> Option<&Block> {
+    rules.get(rule as usize)?.blocks.get(block as usize)
+}
+
+/// Whether `labels` contain all of `selector`.
+pub(crate) fn selects(selector: &Labels, labels: &Labels) -> bool {
+    selector
+        .iter()
+        .all(|(key, value)| labels.get(key) == Some(value))
+}

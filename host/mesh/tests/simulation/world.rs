@@ -1,0 +1,399 @@
+//! A mesh without a host: resources as YAML, pods that only have a name, a
+//! clock that stands still until it is told to go on, and a seed.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use galleria_manifest::model::{ContainerPort, Labels, Object};
+use galleria_mesh::{
+    Caller, CallerKey, Compiled, Decision, Endpoint, EndpointId, Explanation, Forward, LocalReply,
+    Options, PickContext, Picked, Pod, RequestHead, Snapshot, State, Workload, compile,
+    normalise_path,
+};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri};
+use rand::SeedableRng;
+use rand::rngs::StdRng;
+
+pub(crate) const SEED: u64 = 0x6761_6c6c_6572_6961;
+
+/// The mesh, and everything that a host would know.
+pub(crate) struct World {
+    pub(crate) state: Arc<State>,
+    pub(crate) snapshot: Snapshot,
+    pub(crate) diagnostics: Vec<String>,
+    pub(crate) options: Options,
+    pub(crate) now: Instant,
+    pub(crate) rng: StdRng,
+    objects: Vec<Arc<Object>>,
+    pods: Vec<Pod>,
+    workloads: HashMap<(String, String), Arc<Workload>>,
+}
+
+/// A request in the making.
+pub(crate) struct Call<'w> {
+    world: &'w mut World,
+    from: From,
+    method: Method,
+    uri: Uri,
+    headers: HeaderMap,
+    source_ip: Option<IpAddr>,
+}
+
+enum From {
+    Edge(u16),
+    Workload(Arc<Workload>),
+}
+
+/// What became of a request: the mesh's own answer, or an endpoint.
+#[derive(Debug)]
+pub(crate) enum Answer {
+    Reply(LocalReply),
+    Sent(Box<Sent>),
+}
+
+#[derive(Debug)]
+pub(crate) struct Sent {
+    pub(crate) forward: Forward,
+    pub(crate) picked: Picked,
+    pub(crate) hash: Option<u64>,
+    /// As the endpoint sees it.
+    pub(crate) request: http::request::Parts,
+}
+
+impl World {
+    /// A mesh with these resources and no pods yet.
+    pub(crate) fn new(yaml: &str) -> Self {
+        Self::with_options(yaml, Options::default())
+    }
+
+    pub(crate) fn with_options(yaml: &str, options: Options) -> Self {
+        let now = Instant::now();
+        let state = State::new(now);
+        let objects = read(yaml);
+        println!("seed {SEED:#x}");
+        let mut world = Self {
+            snapshot: compile(&[], &[], &options, &state).snapshot,
+            state,
+            diagnostics: Vec::new(),
+            options,
+            now,
+            rng: StdRng::seed_from_u64(SEED),
+            objects,
+            pods: Vec::new(),
+            workloads: HashMap::new(),
+        };
+        world.compile();
+        world
+    }
+
+    /// Adds ready pods `name-0`, `name-1`, … of a Deployment.
+    pub(crate) fn pods(
+        mut self,
+        namespace: &str,
+        name: &str,
+        labels: &[(&str, &str)],
+        count: usize,
+    ) -> Self {
+        self.scale(namespace, name, labels, count);
+        self
+    }
+
+    /// Makes a Deployment have `count` pods, with a new snapshot.
+    pub(crate) fn scale(
+        &mut self,
+        namespace: &str,
+        name: &str,
+        labels: &[(&str, &str)],
+        count: usize,
+    ) {
+        let labels: Labels = labels
+            .iter()
+            .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
+            .collect();
+        let key = (namespace.to_owned(), name.to_owned());
+        let workload = Workload::new(namespace, name, name, labels.clone());
+        let workload = Arc::clone(
+            self.workloads
+                .entry(key)
+                .or_insert_with(|| Arc::new(workload)),
+        );
+        self.pods
+            .retain(|pod| !Arc::ptr_eq(&pod.workload, &workload));
+        for number in 0..count {
+            self.pods.push(Pod {
+                name: format!("{name}-{number}"),
+                workload: Arc::clone(&workload),
+                labels: labels.clone(),
+                ports: vec![ContainerPort {
+                    name: Some("http".into()),
+                    container_port: 8080,
+                }],
+                ready: Arc::new(AtomicBool::new(true)),
+                target: self.pods.len(),
+            });
+        }
+        self.compile();
+    }
+
+    /// Replaces all resources, as a reload does.
+    pub(crate) fn apply(&mut self, yaml: &str) {
+        self.objects = read(yaml);
+        self.compile();
+    }
+
+    fn compile(&mut self) {
+        let Compiled {
+            snapshot,
+            diagnostics,
+        } = compile(&self.objects, &self.pods, &self.options, &self.state);
+        self.snapshot = snapshot;
+        self.diagnostics = diagnostics.iter().map(ToString::to_string).collect();
+    }
+
+    pub(crate) fn set_ready(&self, pod: &str, ready: bool) {
+        let pod = self
+            .pods
+            .iter()
+            .find(|it| it.name == pod)
+            .expect("there is such a pod");
+        pod.ready.store(ready, Ordering::Release);
+    }
+
+    pub(crate) fn advance(&mut self, time: Duration) {
+        self.now += time;
+    }
+
+    /// A request from outside, by the URL that a browser would show.
+    pub(crate) fn edge(&mut self, url: &str) -> Call<'_> {
+        let uri: Uri = url.parse().expect("a URL");
+        let port = uri
+            .port_u16()
+            .unwrap_or(if uri.scheme_str() == Some("https") {
+                443
+            } else {
+                80
+            });
+        self.call(From::Edge(port), uri)
+    }
+
+    /// A request of a workload, by the URL that its code has.
+    pub(crate) fn from(&mut self, namespace: &str, name: &str, url: &str) -> Call<'_> {
+        let key = (namespace.to_owned(), name.to_owned());
+        let stranger = || Arc::new(Workload::new(namespace, name, name, Labels::new()));
+        let workload = self.workloads.get(&key).cloned().unwrap_or_else(stranger);
+        self.call(From::Workload(workload), url.parse().expect("a URL"))
+    }
+
+    fn call(&mut self, from: From, uri: Uri) -> Call<'_> {
+        let (method, headers) = (Method::GET, HeaderMap::new());
+        Call {
+            world: self,
+            from,
+            method,
+            uri,
+            headers,
+            source_ip: None,
+        }
+    }
+}
+
+pub(crate) fn read(yaml: &str) -> Vec<Arc<Object>> {
+    let loaded = galleria_manifest::read_str(Path::new("test.yaml"), yaml);
+    assert!(!loaded.has_errors(), "{:#?}", loaded.diagnostics);
+    loaded.objects
+}
+
+impl Call<'_> {
+    pub(crate) fn method(mut self, method: Method) -> Self {
+        self.method = method;
+        self
+    }
+
+    pub(crate) fn header(mut self, name: &str, value: &str) -> Self {
+        let name: HeaderName = name.parse().expect("a header name");
+        self.headers
+            .append(name, HeaderValue::from_str(value).expect("a header value"));
+        self
+    }
+
+    pub(crate) fn source_ip(mut self, ip: &str) -> Self {
+        self.source_ip = Some(ip.parse().expect("an address"));
+        self
+    }
+
+    /// The decision alone.
+    pub(crate) fn decide(self) -> Decision {
+        let path = normalise_path(self.uri.path()).expect("a good path");
+        let head = RequestHead {
+            method: &self.method,
+            scheme: self.uri.scheme_str().unwrap_or("http"),
+            authority: self
+                .uri
+                .authority()
+                .map_or("", |authority| authority.as_str()),
+            path: &path,
+            query: self.uri.query(),
+            headers: &self.headers,
+            source_ip: self.source_ip,
+        };
+        self.world
+            .snapshot
+            .route(self.from.caller(), &head, &mut self.world.rng)
+    }
+
+    pub(crate) fn explain(self) -> Explanation {
+        let path = normalise_path(self.uri.path()).expect("a good path");
+        let head = RequestHead {
+            method: &self.method,
+            scheme: self.uri.scheme_str().unwrap_or("http"),
+            authority: self
+                .uri
+                .authority()
+                .map_or("", |authority| authority.as_str()),
+            path: &path,
+            query: self.uri.query(),
+            headers: &self.headers,
+            source_ip: self.source_ip,
+        };
+        self.world
+            .snapshot
+            .explain(self.from.caller(), &head, self.world.now)
+    }
+
+    /// Decides and picks an endpoint for the first try.
+    pub(crate) fn send(self) -> Answer {
+        self.send_again(&[])
+    }
+
+    /// The same after tries at these endpoints.
+    pub(crate) fn send_again(self, tried: &[EndpointId]) -> Answer {
+        let path = normalise_path(self.uri.path())
+            .expect("a good path")
+            .into_owned();
+        let head = RequestHead {
+            method: &self.method,
+            scheme: self.uri.scheme_str().unwrap_or("http"),
+            authority: self
+                .uri
+                .authority()
+                .map_or("", |authority| authority.as_str()),
+            path: &path,
+            query: self.uri.query(),
+            headers: &self.headers,
+            source_ip: self.source_ip,
+        };
+        let world = self.world;
+        let mut forward = match world
+            .snapshot
+            .route(self.from.caller(), &head, &mut world.rng)
+        {
+            Decision::Reply(reply) => return Answer::Reply(reply),
+            Decision::Forward(forward) => forward,
+        };
+        let hash = forward.hash(&head, &mut world.rng);
+        let context = PickContext {
+            caller: forward.caller,
+            now: world.now,
+            hash,
+            tried,
+        };
+        let picked = match forward.cluster.pick(&context, &mut world.rng) {
+            Ok(picked) => picked,
+            Err(reply) => return Answer::Reply(reply),
+        };
+        let (mut request, ()) = Request::new(()).into_parts();
+        request.method = self.method.clone();
+        request.headers = self.headers.clone();
+        let host = HeaderValue::from_str(head.authority).expect("a header value");
+        request.headers.insert(http::header::HOST, host);
+        let path_and_query = match head.query {
+            Some(query) => format!("{path}?{query}"),
+            None => path.clone(),
+        };
+        request.uri = path_and_query.parse().expect("a path");
+        forward.apply_request(&mut request);
+        Answer::Sent(Box::new(Sent {
+            forward,
+            picked,
+            hash,
+            request,
+        }))
+    }
+}
+
+impl From {
+    fn caller(&self) -> Caller<'_> {
+        match self {
+            Self::Edge(listener_port) => Caller::Edge {
+                listener_port: *listener_port,
+            },
+            Self::Workload(workload) => Caller::Workload(workload),
+        }
+    }
+}
+
+impl Answer {
+    #[track_caller]
+    pub(crate) fn sent(self) -> Sent {
+        match self {
+            Self::Sent(sent) => *sent,
+            Self::Reply(reply) => panic!("not sent: {reply:?}"),
+        }
+    }
+
+    #[track_caller]
+    pub(crate) fn reply(self) -> LocalReply {
+        match self {
+            Self::Reply(reply) => reply,
+            Self::Sent(sent) => panic!("sent to {:?}", sent.picked),
+        }
+    }
+
+    /// `outbound|80||…`, or status and flags: what an access log would show.
+    pub(crate) fn summary(&self) -> String {
+        match self {
+            Self::Reply(reply) => format!("{} {}", reply.status.as_u16(), reply.flags),
+            Self::Sent(sent) => sent.forward.cluster.name.clone(),
+        }
+    }
+}
+
+impl Sent {
+    pub(crate) fn pod(&self) -> &str {
+        &self.picked.endpoint.name
+    }
+
+    pub(crate) fn endpoint(&self) -> &Arc<Endpoint> {
+        &self.picked.endpoint
+    }
+
+    pub(crate) fn caller(&self) -> CallerKey {
+        self.forward.caller
+    }
+
+    pub(crate) fn path(&self) -> &str {
+        self.request
+            .uri
+            .path_and_query()
+            .map_or("", |it| it.as_str())
+    }
+
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
+        self.request
+            .headers
+            .get(name)
+            .and_then(|value| value.to_str().ok())
+    }
+
+    /// The response's headers after the mesh has changed them.
+    pub(crate) fn response(&self, origin: Option<&str>) -> HeaderMap {
+        let (mut parts, ()) = http::Response::new(()).into_parts();
+        let origin = origin.map(|origin| HeaderValue::from_str(origin).expect("a header value"));
+        self.forward.apply_response(origin.as_ref(), &mut parts);
+        parts.headers
+    }
+}
