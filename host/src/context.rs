@@ -11,11 +11,11 @@ use rand::Rng;
 
 /// Calls that may be nested before a chain is taken for a loop. Real call
 /// graphs are rarely deeper than ten.
-pub const HOPS_MAX: u32 = 32;
+pub(crate) const HOPS_MAX: u32 = 32;
 
 /// The context of one request at one hop.
 #[derive(Debug, Clone)]
-pub struct RequestContext {
+pub(crate) struct RequestContext {
     pub trace: TraceContext,
     /// `x-request-id`, the same at every hop.
     pub request_id: HeaderValue,
@@ -25,7 +25,7 @@ pub struct RequestContext {
 
 /// W3C Trace Context (<https://www.w3.org/TR/trace-context/>).
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct TraceContext {
+pub(crate) struct TraceContext {
     pub trace_id: u128,
     /// The span that made the request which carries this context.
     pub span_id: u64,
@@ -36,7 +36,7 @@ pub struct TraceContext {
 
 impl TraceContext {
     /// A new trace with a random id, sampled.
-    pub fn begin() -> Self {
+    pub(crate) fn begin() -> Self {
         let mut rng = rand::rng();
         Self {
             trace_id: rng.random_range(1..=u128::MAX),
@@ -47,29 +47,38 @@ impl TraceContext {
     }
 
     /// The same trace, as a new span below this one.
-    pub fn child(&self) -> Self {
-        Self { span_id: rand::rng().random_range(1..=u64::MAX), ..self.clone() }
+    pub(crate) fn child(&self) -> Self {
+        Self {
+            span_id: rand::rng().random_range(1..=u64::MAX),
+            ..self.clone()
+        }
     }
 
     /// Reads `traceparent` and `tracestate`; None where absent or malformed.
-    pub fn from_headers(headers: &HeaderMap) -> Option<Self> {
+    pub(crate) fn from_headers(headers: &HeaderMap) -> Option<Self> {
         let parent = headers.get(TRACEPARENT)?.to_str().ok()?;
         let mut parts = parent.split('-');
         let (version, trace, span, flags) =
             (parts.next()?, parts.next()?, parts.next()?, parts.next()?);
         let known_length = version != "00" || parts.next().is_none();
-        let lengths = version.len() == 2 && trace.len() == 32 && span.len() == 16 && flags.len() == 2;
+        let lengths =
+            version.len() == 2 && trace.len() == 32 && span.len() == 16 && flags.len() == 2;
         if !lengths || !known_length || version == "ff" || !is_lower_hex(parent) {
             return None;
         }
         let trace_id = u128::from_str_radix(trace, 16).ok().filter(|id| *id != 0)?;
         let span_id = u64::from_str_radix(span, 16).ok().filter(|id| *id != 0)?;
         let flags = u8::from_str_radix(flags, 16).ok()?;
-        Some(Self { trace_id, span_id, flags, state: headers.get(TRACESTATE).cloned() })
+        Some(Self {
+            trace_id,
+            span_id,
+            flags,
+            state: headers.get(TRACESTATE).cloned(),
+        })
     }
 
     /// Writes this context into `headers`, over what was there.
-    pub fn inject(&self, headers: &mut HeaderMap) {
+    pub(crate) fn inject(&self, headers: &mut HeaderMap) {
         if let Ok(value) = HeaderValue::from_str(&self.to_string()) {
             headers.insert(TRACEPARENT, value);
         }
@@ -84,13 +93,18 @@ const TRACEPARENT: &str = "traceparent";
 const TRACESTATE: &str = "tracestate";
 
 fn is_lower_hex(text: &str) -> bool {
-    text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f' | b'-'))
+    text.bytes()
+        .all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f' | b'-'))
 }
 
 impl fmt::Display for TraceContext {
     /// The value of `traceparent`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "00-{:032x}-{:016x}-{:02x}", self.trace_id, self.span_id, self.flags)
+        write!(
+            f,
+            "00-{:032x}-{:016x}-{:02x}",
+            self.trace_id, self.span_id, self.flags
+        )
     }
 }
 

@@ -25,16 +25,16 @@ mod state;
 
 use std::sync::Arc;
 
-pub use cache::Cache;
-pub use component::{Component, ComponentError, Generation};
-pub use deadline::Deadline;
-pub use engine::{Engine, EngineError};
-pub use failure::Failure;
-pub use limits::PodMemory;
-pub use output::{GuestEvents, Stream};
-pub use pool::PoolStatus;
-pub use sql::{Databases, SqlAccess};
-pub use state::{Door, Outgoing};
+pub(crate) use cache::{Cache, create_private_folder};
+pub(crate) use component::{Component, ComponentError, Generation};
+pub(crate) use deadline::Deadline;
+pub(crate) use engine::Engine;
+pub(crate) use failure::Failure;
+pub(crate) use limits::PodMemory;
+pub(crate) use output::{GuestEvents, Stream};
+pub(crate) use pool::PoolStatus;
+pub(crate) use sql::Databases;
+pub(crate) use state::{Door, Outgoing};
 
 use crate::context::RequestContext;
 use crate::{Request, Response};
@@ -43,7 +43,7 @@ use pool::Pool;
 
 /// How instances meet requests (`galleria.dev/isolation`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Isolation {
+pub(crate) enum Isolation {
     /// Every request gets a fresh instance: the default of WASI 0.2 guests.
     Request,
     /// Instances are kept and reused, one request at a time.
@@ -51,7 +51,7 @@ pub enum Isolation {
 }
 
 /// Everything a pod's instances are made from.
-pub struct Blueprint {
+pub(crate) struct Blueprint {
     pub component: Arc<Component>,
     pub environment: Vec<(String, String)>,
     pub arguments: Vec<String>,
@@ -73,7 +73,7 @@ pub struct Blueprint {
 
 /// A folder of the host that appears in the guest.
 #[derive(Debug, Clone)]
-pub struct Mount {
+pub(crate) struct Mount {
     pub host_path: std::path::PathBuf,
     /// Absolute, as the guest sees it.
     pub guest_path: String,
@@ -82,7 +82,7 @@ pub struct Mount {
 
 /// How long a guest may take over one request.
 #[derive(Debug, Clone, Copy)]
-pub struct RequestLimits {
+pub(crate) struct RequestLimits {
     /// Until the response head is there.
     pub response: std::time::Duration,
     /// Between two pieces of the response body.
@@ -90,7 +90,7 @@ pub struct RequestLimits {
 }
 
 /// One pod's guest: answers requests until it is dropped.
-pub struct Guest {
+pub(crate) struct Guest {
     serving: Serving,
     blueprint: Arc<Blueprint>,
 }
@@ -103,7 +103,7 @@ enum Serving {
 }
 
 impl Guest {
-    pub fn new(blueprint: Blueprint) -> Self {
+    pub(crate) fn new(blueprint: Blueprint) -> Self {
         let blueprint = Arc::new(blueprint);
         let generation = blueprint.component.generation();
         let serving = match (generation, blueprint.isolation) {
@@ -123,7 +123,7 @@ impl Guest {
     ///
     /// # Errors
     /// The component's own start function failed, or its imports cannot be met.
-    pub async fn warm_up(&self) -> Result<(), Failure> {
+    pub(crate) async fn warm_up(&self) -> Result<(), Failure> {
         match &self.serving {
             Serving::Exclusive(pool) => pool.warm_up().await,
             Serving::Concurrent(guest) => guest.warm_up().await,
@@ -135,7 +135,7 @@ impl Guest {
     ///
     /// # Errors
     /// The guest gave no response head; see [`Failure`].
-    pub async fn serve(
+    pub(crate) async fn serve(
         &self,
         request: Request,
         context: Arc<RequestContext>,
@@ -151,7 +151,7 @@ impl Guest {
     ///
     /// # Errors
     /// As [`Guest::serve`].
-    pub async fn serve_probe(
+    pub(crate) async fn serve_probe(
         &self,
         request: Request,
         context: Arc<RequestContext>,
@@ -164,20 +164,16 @@ impl Guest {
     }
 
     /// Lets go of instances that nobody needed since the last call.
-    pub fn trim(&self) {
+    pub(crate) fn trim(&self) {
         if let Serving::Exclusive(pool) = &self.serving {
             pool.trim();
         }
     }
 
-    pub fn status(&self) -> PoolStatus {
+    pub(crate) fn status(&self) -> PoolStatus {
         match &self.serving {
             Serving::Exclusive(pool) => pool.status(),
             Serving::Concurrent(guest) => guest.status(),
         }
-    }
-
-    pub fn memory(&self) -> &PodMemory {
-        &self.blueprint.memory
     }
 }

@@ -1,16 +1,35 @@
 //! The host of Galleria: listeners, the call path, running guests.
 //!
-//! Modules stand in the order in which a request meets them.
+//! Modules stand in the order in which things happen: the command line, the
+//! composition, then the way of a request, then what stands beside it.
+
+mod app;
+mod cli;
+mod settings;
+
+mod call;
+mod door;
+mod edge;
+mod guest;
+mod listen;
+mod live;
+mod remote;
+mod respond;
+mod workload;
 
 mod context;
-mod guest;
+mod files;
+mod length;
+mod status;
+mod store;
+mod telemetry;
 
-pub use context::{RequestContext, TraceContext};
+pub use cli::main;
 
 /// A request inside the host: the body streams, wherever it comes from.
-pub type Request = http::Request<Body>;
+type Request = http::Request<Body>;
 /// A response inside the host.
-pub type Response = http::Response<Body>;
+type Response = http::Response<Body>;
 /// The one body type: what guests take and give, so that a call between two
 /// services needs no conversion.
-pub type Body = wasmtime_wasi_http::WasiBody;
+type Body = wasmtime_wasi_http::WasiBody;

@@ -1,1 +1,5 @@
-fn main(){}
+//! The `galleria` command.
+
+fn main() -> std::process::ExitCode {
+    galleria::main()
+}

@@ -22,6 +22,9 @@ pub(super) struct GuestBody {
     /// None once the guest has returned.
     work: Option<Work>,
     ended: bool,
+    /// Bytes that are still to come, where the response says how many: its
+    /// reader stops there, and never asks for the end.
+    missing: Option<u64>,
     deadline: Deadline,
     /// How long the guest may take between two frames.
     idle: Duration,
@@ -34,6 +37,7 @@ impl GuestBody {
     pub(super) fn boxed(
         inner: WasiBody,
         work: Option<Work>,
+        expected: Option<u64>,
         deadline: Deadline,
         idle: Duration,
         events: Arc<dyn GuestEvents>,
@@ -42,7 +46,17 @@ impl GuestBody {
             return inner;
         }
         deadline.set(Instant::now() + idle);
-        Self { inner, work, ended: false, deadline, idle, timer: None, events }.boxed_unsync()
+        Self {
+            inner,
+            work,
+            ended: expected == Some(0),
+            missing: expected,
+            deadline,
+            idle,
+            timer: None,
+            events,
+        }
+        .boxed_unsync()
     }
 
     fn poll_work(&mut self, context: &mut Context<'_>) {
@@ -57,7 +71,9 @@ impl GuestBody {
 
     fn poll_timer(&mut self, context: &mut Context<'_>) -> Poll<()> {
         let idle = self.idle;
-        let timer = self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep(idle)));
+        let timer = self
+            .timer
+            .get_or_insert_with(|| Box::pin(tokio::time::sleep(idle)));
         timer.poll_unpin(context)
     }
 }
@@ -74,6 +90,11 @@ impl Body for GuestBody {
         match Pin::new(&mut self.inner).poll_frame(context) {
             Poll::Ready(Some(Ok(frame))) => {
                 self.timer = None;
+                let read = frame.data_ref().map_or(0, |data| data.len() as u64);
+                if let Some(missing) = &mut self.missing {
+                    *missing = missing.saturating_sub(read);
+                    self.ended = *missing == 0;
+                }
                 self.deadline.set(Instant::now() + self.idle);
                 Poll::Ready(Some(Ok(frame)))
             }
@@ -104,8 +125,12 @@ impl Drop for GuestBody {
     /// idle time to do so, on a task of its own.
     fn drop(&mut self) {
         let complete = self.ended || self.inner.is_end_stream();
-        let (Some(work), true) = (self.work.take(), complete) else { return };
-        let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
+        let (Some(work), true) = (self.work.take(), complete) else {
+            return;
+        };
+        let Ok(runtime) = tokio::runtime::Handle::try_current() else {
+            return;
+        };
         let (idle, events) = (self.idle, self.events.clone());
         runtime.spawn(async move {
             let failure = match tokio::time::timeout(idle, work).await {

@@ -17,7 +17,7 @@ use super::Engine;
 
 /// Compiled components below one folder.
 #[derive(Debug, Clone)]
-pub struct Cache {
+pub(crate) struct Cache {
     folder: PathBuf,
 }
 
@@ -32,7 +32,7 @@ pub(super) enum Lookup {
 impl Cache {
     /// # Errors
     /// The folder cannot be made.
-    pub fn open(folder: impl Into<PathBuf>) -> io::Result<Self> {
+    pub(crate) fn open(folder: impl Into<PathBuf>) -> io::Result<Self> {
         let folder = folder.into();
         create_private_folder(&folder)?;
         Ok(Self { folder })
@@ -79,9 +79,13 @@ impl Cache {
         let mut digest = Sha256::new();
         digest.update(wasm);
         let mut compatibility = DigestHasher(Sha256::new());
-        engine.wasmtime().precompile_compatibility_hash().hash(&mut compatibility);
+        engine
+            .wasmtime()
+            .precompile_compatibility_hash()
+            .hash(&mut compatibility);
         digest.update(compatibility.0.finalize());
-        self.folder.join(format!("{}.cwasm", hex(&digest.finalize())))
+        self.folder
+            .join(format!("{}.cwasm", hex(&digest.finalize())))
     }
 }
 
@@ -91,7 +95,10 @@ impl Cache {
 /// It, or a folder above it, cannot be made.
 pub(crate) fn create_private_folder(folder: &Path) -> io::Result<()> {
     use std::os::unix::fs::DirBuilderExt;
-    fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)
+    fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(folder)
 }
 
 fn digest_path(path: &Path) -> PathBuf {
@@ -100,10 +107,12 @@ fn digest_path(path: &Path) -> PathBuf {
 
 fn hex(bytes: &[u8]) -> String {
     use std::fmt::Write;
-    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
+    bytes
+        .iter()
+        .fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
+            let _ = write!(text, "{byte:02x}");
+            text
+        })
 }
 
 /// Feeds a `Hash` value into a digest that is the same on every run.

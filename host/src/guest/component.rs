@@ -4,6 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use sha2::{Digest, Sha256};
 use wasmtime::component;
 use wasmtime_wasi_http::handler::ProxyPre;
 use wasmtime_wasi_http::{p2, p3};
@@ -18,7 +19,7 @@ const FILE_MAX: u64 = 256 << 20;
 
 /// Which `wasi:http` a component exports.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Generation {
+pub(crate) enum Generation {
     /// `wasi:http/incoming-handler@0.2.x`.
     P2,
     /// `wasi:http/handler@0.3.x`.
@@ -27,9 +28,12 @@ pub enum Generation {
 
 /// Why a file cannot be run as a service.
 #[derive(Debug, thiserror::Error)]
-pub enum ComponentError {
+pub(crate) enum ComponentError {
     #[error("cannot read component `{}`; check the path and its permissions", path.display())]
-    Read { path: PathBuf, source: std::io::Error },
+    Read {
+        path: PathBuf,
+        source: std::io::Error,
+    },
     #[error("component `{}` has {size} bytes, more than the limit of {FILE_MAX}", path.display())]
     TooLarge { path: PathBuf, size: u64 },
     #[error(
@@ -38,21 +42,27 @@ pub enum ComponentError {
     )]
     CoreModule { path: PathBuf },
     #[error("`{}` is not a WebAssembly component; it may be corrupt: build it again", path.display())]
-    Invalid { path: PathBuf, source: wasmtime::Error },
+    Invalid {
+        path: PathBuf,
+        source: wasmtime::Error,
+    },
     #[error(
         "component `{}` exports no HTTP handler; a service exports `wasi:http/incoming-handler@0.2` or `wasi:http/handler@0.3`",
         path.display()
     )]
     NoHttp { path: PathBuf },
     #[error("component `{}` imports something that this host does not offer", path.display())]
-    Imports { path: PathBuf, source: wasmtime::Error },
+    Imports {
+        path: PathBuf,
+        source: wasmtime::Error,
+    },
 }
 
 /// Compiled and linked: instances come from here.
-pub struct Component {
-    path: PathBuf,
+pub(crate) struct Component {
     pub(super) pre: ProxyPre<GuestState>,
     engine: Engine,
+    digest: [u8; 32],
     /// How long compiling took; None when it came from the cache.
     compiled_in: Option<Duration>,
 }
@@ -62,12 +72,19 @@ impl Component {
     ///
     /// # Errors
     /// See [`ComponentError`].
-    pub fn load(engine: &Engine, cache: &Cache, path: &Path) -> Result<Self, ComponentError> {
+    pub(crate) fn load(
+        engine: &Engine,
+        cache: &Cache,
+        path: &Path,
+    ) -> Result<Self, ComponentError> {
         let wasm = read(path)?;
         let (component, compiled_in) = compile(engine, cache, path, &wasm)?;
         let generation = generation(engine, &component)
             .ok_or_else(|| ComponentError::NoHttp { path: path.into() })?;
-        let imports = |source| ComponentError::Imports { path: path.into(), source };
+        let imports = |source| ComponentError::Imports {
+            path: path.into(),
+            source,
+        };
         let instance = linker::linker(engine)
             .and_then(|linker| linker.instantiate_pre(&component))
             .map_err(imports)?;
@@ -76,22 +93,29 @@ impl Component {
             Generation::P3 => p3::bindings::ServicePre::new(instance).map(ProxyPre::P3),
         };
         let pre = pre.map_err(imports)?;
-        Ok(Self { path: path.into(), pre, engine: engine.clone(), compiled_in })
+        let digest = Sha256::digest(&wasm).into();
+        Ok(Self {
+            pre,
+            engine: engine.clone(),
+            digest,
+            compiled_in,
+        })
     }
 
-    pub fn path(&self) -> &Path {
-        &self.path
-    }
-
-    pub fn generation(&self) -> Generation {
+    pub(crate) fn generation(&self) -> Generation {
         match &self.pre {
             ProxyPre::P2(_) => Generation::P2,
             ProxyPre::P3(_) => Generation::P3,
         }
     }
 
+    /// SHA-256 of the file.
+    pub(crate) fn digest(&self) -> [u8; 32] {
+        self.digest
+    }
+
     /// How long compiling took; None when the cache had it.
-    pub fn compiled_in(&self) -> Option<Duration> {
+    pub(crate) fn compiled_in(&self) -> Option<Duration> {
         self.compiled_in
     }
 
@@ -101,10 +125,16 @@ impl Component {
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, ComponentError> {
-    let failed = |source| ComponentError::Read { path: path.into(), source };
+    let failed = |source| ComponentError::Read {
+        path: path.into(),
+        source,
+    };
     let size = fs::metadata(path).map_err(failed)?.len();
     if size > FILE_MAX {
-        return Err(ComponentError::TooLarge { path: path.into(), size });
+        return Err(ComponentError::TooLarge {
+            path: path.into(),
+            size,
+        });
     }
     let wasm = fs::read(path).map_err(failed)?;
     // The fifth byte on is the binary format: version 1, layer 0 is a core module.
@@ -128,8 +158,14 @@ fn compile(
         }
     }
     let started = Instant::now();
-    let invalid = |source| ComponentError::Invalid { path: path.into(), source };
-    let code = engine.wasmtime().precompile_component(wasm).map_err(invalid)?;
+    let invalid = |source| ComponentError::Invalid {
+        path: path.into(),
+        source,
+    };
+    let code = engine
+        .wasmtime()
+        .precompile_component(wasm)
+        .map_err(invalid)?;
     let took = started.elapsed();
     if let Err(error) = cache.store(engine, wasm, &code) {
         tracing::warn!(component = %path.display(), %error, "compiled code could not be cached");

@@ -17,11 +17,11 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Sleep, timeout_at};
 use wasmtime::component::{Accessor, GuestTaskId, HasData, Linker, Resource};
 use wasmtime::{AsContextMut, Store, StoreContextMut};
-use wasmtime_wasi_http::handler::{
-    ExpirationError, HandlerState, InstantiationError, ProxyHandler, ShouldAccept, TrapOrPanicError,
-    WorkerExpiration, WorkerState, WorkerStatus,
-};
 use wasmtime_wasi::TrappableError;
+use wasmtime_wasi_http::handler::{
+    ExpirationError, HandlerState, InstantiationError, ProxyHandler, ShouldAccept,
+    TrapOrPanicError, WorkerExpiration, WorkerState, WorkerStatus,
+};
 use wasmtime_wasi_http::p3::bindings::http::{client, types};
 use wasmtime_wasi_http::{WasiBody, WasiHttp, WasiHttpCtxView, WasiHttpView, handler};
 
@@ -60,14 +60,21 @@ impl ConcurrentGuest {
         };
         let counters = Arc::new(Counters::default());
         Self {
-            handler: ProxyHandler::new(Handler { blueprint, per_instance, requests_max, counters }),
+            handler: ProxyHandler::new(Handler {
+                blueprint,
+                per_instance,
+                requests_max,
+                counters,
+            }),
             admitted: Arc::new(Semaphore::new(admitted_max)),
             admitted_max,
         }
     }
 
     pub(super) async fn warm_up(&self) -> Result<(), Failure> {
-        Instance::start(&self.handler.state().blueprint).await.map(drop)
+        Instance::start(&self.handler.state().blueprint)
+            .await
+            .map(drop)
     }
 
     pub(super) async fn serve(
@@ -77,7 +84,11 @@ impl ConcurrentGuest {
     ) -> Result<Response, Failure> {
         let limit = self.handler.state().blueprint.limits.response;
         let deadline = Instant::now() + limit;
-        let permit = self.admitted.clone().try_acquire_owned().map_err(|_| Failure::Overflow)?;
+        let permit = self
+            .admitted
+            .clone()
+            .try_acquire_owned()
+            .map_err(|_| Failure::Overflow)?;
         match timeout_at(deadline.into(), self.handler.handle(context, request)).await {
             Ok(Ok(response)) => Ok(response.map(|body| Admitted::boxed(body, permit))),
             Ok(Err(error)) => Err(failure(&error)),
@@ -87,10 +98,14 @@ impl ConcurrentGuest {
 
     pub(super) fn status(&self) -> PoolStatus {
         let counters = &self.handler.state().counters;
-        let (started, retired) =
-            (counters.started.load(Ordering::Relaxed), counters.retired.load(Ordering::Relaxed));
+        let (started, retired) = (
+            counters.started.load(Ordering::Relaxed),
+            counters.retired.load(Ordering::Relaxed),
+        );
         let alive = usize::try_from(started.saturating_sub(retired)).unwrap_or(usize::MAX);
-        let requests = self.admitted_max.saturating_sub(self.admitted.available_permits());
+        let requests = self
+            .admitted_max
+            .saturating_sub(self.admitted.available_permits());
         let busy = counters.busy.load(Ordering::Relaxed).min(alive);
         PoolStatus {
             idle: alive - busy,
@@ -146,7 +161,11 @@ impl HandlerState for Handler {
             store: instance.store,
             proxy: instance.proxy,
             view: view_http,
-            expiration: Expiration { response, until: None, timer: Box::pin(tokio::time::sleep(IDLE_MAX)) },
+            expiration: Expiration {
+                response,
+                until: None,
+                timer: Box::pin(tokio::time::sleep(IDLE_MAX)),
+            },
             state: Worker {
                 per_instance: self.per_instance,
                 requests_max: self.requests_max,
@@ -205,7 +224,9 @@ impl WorkerState for Worker {
         if let Err(error) = result {
             tracing::debug!(%error, "a concurrent instance ended");
         }
-        self.counters.busy.fetch_sub(self.busy.load(Ordering::Relaxed), Ordering::Relaxed);
+        self.counters
+            .busy
+            .fetch_sub(self.busy.load(Ordering::Relaxed), Ordering::Relaxed);
         self.counters.retired.fetch_add(1, Ordering::Relaxed);
         drop(store);
     }
@@ -249,7 +270,11 @@ struct Admitted {
 
 impl Admitted {
     fn boxed(inner: WasiBody, permit: OwnedSemaphorePermit) -> WasiBody {
-        Self { inner, _permit: permit }.boxed_unsync()
+        Self {
+            inner,
+            _permit: permit,
+        }
+        .boxed_unsync()
     }
 }
 

@@ -2,33 +2,29 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 /// Raised inside a guest that is still running at its deadline.
 #[derive(Debug, thiserror::Error)]
 #[error("the request's deadline has passed")]
-pub struct DeadlinePassed;
+pub(crate) struct DeadlinePassed;
 
 /// A deadline that moves: the epoch callback inside the guest reads it while
 /// the response's body, outside, pushes it on with every piece that is read.
 #[derive(Debug, Clone)]
-pub struct Deadline(Arc<AtomicU64>);
+pub(crate) struct Deadline(Arc<AtomicU64>);
 
 impl Deadline {
-    pub fn at(instant: Instant) -> Self {
+    pub(crate) fn at(instant: Instant) -> Self {
         Self(Arc::new(AtomicU64::new(to_millis(instant))))
     }
 
-    pub fn set(&self, instant: Instant) {
+    pub(crate) fn set(&self, instant: Instant) {
         self.0.store(to_millis(instant), Ordering::Relaxed);
     }
 
-    pub fn has_passed(&self) -> bool {
+    pub(crate) fn has_passed(&self) -> bool {
         to_millis(Instant::now()) > self.0.load(Ordering::Relaxed)
-    }
-
-    pub fn instant(&self) -> Instant {
-        origin() + Duration::from_millis(self.0.load(Ordering::Relaxed))
     }
 }
 

@@ -20,11 +20,11 @@ const LINEAR_MEMORY_MAX: usize = 2 << 30;
 
 #[derive(Debug, thiserror::Error)]
 #[error("cannot set up the WebAssembly runtime")]
-pub struct EngineError(#[source] wasmtime::Error);
+pub(crate) struct EngineError(#[source] wasmtime::Error);
 
 /// Compiles components and is the home of all instances.
 #[derive(Clone)]
-pub struct Engine {
+pub(crate) struct Engine {
     inner: wasmtime::Engine,
     _ticker: Arc<Ticker>,
 }
@@ -35,7 +35,7 @@ struct Ticker;
 impl Engine {
     /// # Errors
     /// The machine refuses the address space that the pool reserves.
-    pub fn new() -> Result<Self, EngineError> {
+    pub(crate) fn new() -> Result<Self, EngineError> {
         let inner = wasmtime::Engine::new(&settings()).map_err(EngineError)?;
         let ticker = Arc::new(Ticker);
         let (alive, engine) = (Arc::downgrade(&ticker), inner.weak());
@@ -44,12 +44,17 @@ impl Engine {
             .spawn(move || {
                 while alive.strong_count() > 0 {
                     thread::sleep(EPOCH_TICK);
-                    let Some(engine) = engine.upgrade() else { break };
+                    let Some(engine) = engine.upgrade() else {
+                        break;
+                    };
                     engine.increment_epoch();
                 }
             })
             .map_err(|error| EngineError(error.into()))?;
-        Ok(Self { inner, _ticker: ticker })
+        Ok(Self {
+            inner,
+            _ticker: ticker,
+        })
     }
 
     pub(super) fn wasmtime(&self) -> &wasmtime::Engine {

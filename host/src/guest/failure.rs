@@ -5,7 +5,7 @@ use std::sync::Arc;
 /// What went wrong with one request in one guest. Says who is to blame, so that
 /// the mesh can choose status, flag and whether to try elsewhere.
 #[derive(Debug, Clone, thiserror::Error)]
-pub enum Failure {
+pub(crate) enum Failure {
     /// Every instance is busy and the queue is full: the request never reached the guest.
     #[error("every instance is busy and the queue is full")]
     Overflow,
@@ -27,13 +27,8 @@ pub enum Failure {
 }
 
 impl Failure {
-    /// Whether the guest cannot have seen any of the request.
-    pub fn before_request(&self) -> bool {
-        matches!(self, Self::Overflow | Self::Start(_))
-    }
-
     /// A short name for metrics and pod status, as Kubernetes would call it.
-    pub fn reason(&self) -> &'static str {
+    pub(crate) fn reason(&self) -> &'static str {
         match self {
             Self::Overflow => "Overflow",
             Self::Trap(_) => "Error",
@@ -46,9 +41,15 @@ impl Failure {
 
     /// Reads what wasmtime says when a call ends badly.
     pub(super) fn from_call(error: &wasmtime::Error) -> Self {
-        if error.downcast_ref::<super::limits::MemoryLimitReached>().is_some() {
+        if error
+            .downcast_ref::<super::limits::MemoryLimitReached>()
+            .is_some()
+        {
             Self::OutOfMemory
-        } else if error.downcast_ref::<super::deadline::DeadlinePassed>().is_some() {
+        } else if error
+            .downcast_ref::<super::deadline::DeadlinePassed>()
+            .is_some()
+        {
             Self::Deadline
         } else {
             Self::Trap(format!("{error:?}").into())

@@ -36,7 +36,11 @@ impl Instance {
         store.set_epoch_deadline(1);
         let started = blueprint.component.pre.instantiate_async(&mut store);
         match tokio::time::timeout_at(deadline.into(), started).await {
-            Ok(Ok(proxy)) => Ok(Box::new(Self { store, proxy, requests: 0 })),
+            Ok(Ok(proxy)) => Ok(Box::new(Self {
+                store,
+                proxy,
+                requests: 0,
+            })),
             Ok(Err(error)) => Err(match Failure::from_call(&error) {
                 Failure::Trap(text) => Failure::Start(text),
                 other => other,

@@ -15,28 +15,31 @@ pub(super) const HANDLES_MAX: usize = 10_000;
 /// Raised inside a guest that would push its pod over `limits.memory`.
 #[derive(Debug, thiserror::Error)]
 #[error("the pod's memory limit of {limit} bytes was reached")]
-pub struct MemoryLimitReached {
+pub(crate) struct MemoryLimitReached {
     limit: u64,
 }
 
 /// The memory of one pod's instances together (`resources.limits.memory`).
 #[derive(Debug)]
-pub struct PodMemory {
+pub(crate) struct PodMemory {
     limit: u64,
     used: AtomicU64,
 }
 
 impl PodMemory {
-    pub fn new(limit: u64) -> Arc<Self> {
-        Arc::new(Self { limit, used: AtomicU64::new(0) })
+    pub(crate) fn new(limit: u64) -> Arc<Self> {
+        Arc::new(Self {
+            limit,
+            used: AtomicU64::new(0),
+        })
     }
 
     /// Bytes of linear memory in use now.
-    pub fn used(&self) -> u64 {
+    pub(crate) fn used(&self) -> u64 {
         self.used.load(Ordering::Relaxed)
     }
 
-    pub fn limit(&self) -> u64 {
+    pub(crate) fn limit(&self) -> u64 {
         self.limit
     }
 
@@ -85,7 +88,10 @@ impl ResourceLimiter for InstanceLimiter {
             self.reserved += grown;
             return Ok(true);
         }
-        Err(MemoryLimitReached { limit: self.pod.limit }.into())
+        Err(MemoryLimitReached {
+            limit: self.pod.limit,
+        }
+        .into())
     }
 
     fn table_growing(

@@ -15,13 +15,13 @@ use super::Failure;
 const LINE_MAX: usize = 16 << 10;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Stream {
+pub(crate) enum Stream {
     Stdout,
     Stderr,
 }
 
 /// Hears of everything that happens in one pod's guests. Must not block.
-pub trait GuestEvents: Send + Sync {
+pub(crate) trait GuestEvents: Send + Sync {
     /// The guest printed a line.
     fn line(&self, stream: Stream, line: &str);
     /// A request failed in the guest, before or after its response began.
@@ -40,7 +40,11 @@ pub(super) struct LineStream {
 
 impl LineStream {
     pub(super) fn new(events: Arc<dyn GuestEvents>, stream: Stream) -> Self {
-        Self { events, stream, partial: Vec::new() }
+        Self {
+            events,
+            stream,
+            partial: Vec::new(),
+        }
     }
 
     fn push(&mut self, bytes: &[u8]) {
@@ -55,7 +59,8 @@ impl LineStream {
     }
 
     fn emit(&mut self) {
-        self.events.line(self.stream, &String::from_utf8_lossy(&self.partial));
+        self.events
+            .line(self.stream, &String::from_utf8_lossy(&self.partial));
         self.partial.clear();
     }
 }
@@ -147,7 +152,10 @@ mod tests {
         stream.push(b"one\ntw");
         stream.push(b"o\n\nunfinished");
         drop(stream);
-        assert_eq!(*lines.0.lock().expect("unpoisoned"), ["one", "two", "", "unfinished"]);
+        assert_eq!(
+            *lines.0.lock().expect("unpoisoned"),
+            ["one", "two", "", "unfinished"]
+        );
     }
 
     #[test]

@@ -21,6 +21,7 @@ use super::body::GuestBody;
 use super::instance::Instance;
 use super::{Blueprint, Failure, Isolation};
 use crate::context::RequestContext;
+use crate::length::body_length;
 use crate::{Request, Response};
 
 /// A guest's work on one request, which ends some time after its response began.
@@ -41,6 +42,10 @@ pub(super) struct Pool {
 /// is the warmest.
 #[derive(Default)]
 struct Idle {
+    #[expect(
+        clippy::vec_box,
+        reason = "an instance is large and moves into and out of futures"
+    )]
     instances: Vec<Box<Instance>>,
     /// The fewest there were since the last trim: so many were not needed.
     unneeded: usize,
@@ -54,7 +59,7 @@ struct Counters {
 
 /// A pool at one moment.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct PoolStatus {
+pub(crate) struct PoolStatus {
     pub idle: usize,
     pub busy: usize,
     pub queued: usize,
@@ -94,12 +99,17 @@ impl Pool {
             idle.unneeded = idle.instances.len();
             dropped
         };
-        self.counters.retired.fetch_add(dropped.len() as u64, Ordering::Relaxed);
+        self.counters
+            .retired
+            .fetch_add(dropped.len() as u64, Ordering::Relaxed);
     }
 
     pub(super) fn status(&self) -> PoolStatus {
         let idle = self.idle().instances.len();
-        let taken = self.blueprint.instances_max.saturating_sub(self.slots.available_permits());
+        let taken = self
+            .blueprint
+            .instances_max
+            .saturating_sub(self.slots.available_permits());
         PoolStatus {
             idle,
             busy: taken,
@@ -189,12 +199,14 @@ async fn run(
     let deadline = instance.store.data().deadline.clone();
     deadline.set(until);
     let (sender, head) = oneshot::channel();
+    let method = request.method().clone();
     let work = work(pool.clone(), slot, instance, request, context, sender);
     match timeout_at(until.into(), first_response(work, head)).await {
         Ok(Ok((response, work))) => {
             let events = pool.blueprint.events.clone();
             let idle = pool.blueprint.limits.body_idle;
-            Ok(response.map(|body| GuestBody::boxed(body, work, deadline, idle, events)))
+            let expected = body_length(&method, &response);
+            Ok(response.map(|body| GuestBody::boxed(body, work, expected, deadline, idle, events)))
         }
         Ok(Err(failure)) => Err(failure),
         Err(_) => Err(Failure::Deadline),
@@ -226,17 +238,26 @@ async fn handle(
     context: Arc<RequestContext>,
     sender: oneshot::Sender<Head>,
 ) -> wasmtime::Result<()> {
-    let Instance { store, proxy, requests } = instance;
+    let Instance {
+        store,
+        proxy,
+        requests,
+    } = instance;
     *requests += 1;
     let Proxy::P2(proxy) = proxy else {
-        return Err(wasmtime::format_err!("an exclusive pool holds WASI 0.2 instances only"));
+        return Err(wasmtime::format_err!(
+            "an exclusive pool holds WASI 0.2 instances only"
+        ));
     };
     store.data_mut().hooks.context = Some(context);
     store.set_epoch_deadline(1);
     let mut http = wasmtime_wasi_http::WasiHttpView::http(store.data_mut());
     let request = http.new_incoming_request(Scheme::Http, request)?;
     let outparam = http.new_response_outparam(sender)?;
-    proxy.wasi_http_incoming_handler().call_handle(&mut *store, request, outparam).await
+    proxy
+        .wasi_http_incoming_handler()
+        .call_handle(&mut *store, request, outparam)
+        .await
 }
 
 /// Runs the guest until its response begins. Returns the work that is left.
@@ -260,9 +281,10 @@ async fn first_response(
         (_, Some(Err(failure))) => Err(failure),
         (Ok(Err(code)), _) => Err(Failure::NoResponse(code.to_string().into())),
         (Err(_), Some(Ok(()))) => Err(Failure::NoResponse("it returned without one".into())),
-        (Err(_), None) => {
-            Err(work.await.err().unwrap_or(Failure::NoResponse("it dropped the outparam".into())))
-        }
+        (Err(_), None) => Err(work
+            .await
+            .err()
+            .unwrap_or(Failure::NoResponse("it dropped the outparam".into()))),
     }
 }
 
@@ -273,7 +295,11 @@ impl<'a> Queued<'a> {
     fn enter(count: &'a AtomicUsize, max: usize) -> Result<Self, Failure> {
         let before = count.fetch_add(1, Ordering::Relaxed);
         let queued = Self(count);
-        if before >= max { Err(Failure::Overflow) } else { Ok(queued) }
+        if before >= max {
+            Err(Failure::Overflow)
+        } else {
+            Ok(queued)
+        }
     }
 }
 

@@ -34,14 +34,19 @@ mod bindings {
 
 /// The open databases of the host: one pool each, whoever uses it.
 #[derive(Default)]
-pub struct Databases {
+pub(crate) struct Databases {
     sqlite: Mutex<HashMap<(PathBuf, bool), sqlite::Database>>,
 }
 
 impl Databases {
     async fn open(&self, grant: Grant) -> Result<sqlite::Database, Error> {
         let key = (grant.path.clone(), grant.read_only);
-        let known = self.sqlite.lock().unwrap_or_else(PoisonError::into_inner).get(&key).cloned();
+        let known = self
+            .sqlite
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(&key)
+            .cloned();
         if let Some(database) = known {
             return Ok(database);
         }
@@ -51,7 +56,7 @@ impl Databases {
     }
 
     /// Finishes what is under way and closes every database.
-    pub async fn close(&self) {
+    pub(crate) async fn close(&self) {
         let open: Vec<_> = {
             let mut open = self.sqlite.lock().unwrap_or_else(PoisonError::into_inner);
             open.drain().map(|(_, database)| database).collect()
@@ -63,21 +68,26 @@ impl Databases {
 }
 
 /// What one instance may open.
-pub struct SqlAccess {
+pub(crate) struct SqlAccess {
     databases: Arc<Databases>,
     mounts: Vec<Mount>,
 }
 
 impl SqlAccess {
     pub(super) fn new(databases: Arc<Databases>, mounts: &[Mount]) -> Self {
-        Self { databases, mounts: mounts.to_vec() }
+        Self {
+            databases,
+            mounts: mounts.to_vec(),
+        }
     }
 }
 
 /// The guest's `connection`.
+#[expect(unreachable_pub, reason = "the generated bindings re-export it")]
 pub struct Connection(sqlite::Database);
 
 /// The guest's `transaction`.
+#[expect(unreachable_pub, reason = "the generated bindings re-export it")]
 pub struct Transaction(sqlite::Transaction);
 
 pub(super) fn add_to_linker(linker: &mut Linker<GuestState>) -> wasmtime::Result<()> {

@@ -22,13 +22,13 @@ use crate::context::RequestContext;
 use crate::{Request, Response};
 
 /// The one way out of a guest: everything it calls goes through here.
-pub trait Door: Send + Sync {
+pub(crate) trait Door: Send + Sync {
     /// Carries a guest's request into the mesh, as the guest's workload.
     fn call(&self, outgoing: Outgoing) -> BoxFuture<'static, Result<Response, Error>>;
 }
 
 /// A request that a guest makes.
-pub struct Outgoing {
+pub(crate) struct Outgoing {
     pub request: Request,
     /// The request that the guest is serving while it makes this one; None
     /// where it calls on its own account.
@@ -83,24 +83,39 @@ fn wasi(blueprint: &Blueprint) -> Result<WasiCtx, Failure> {
         .allow_udp(false)
         .allow_ip_name_lookup(false);
     for mount in &blueprint.mounts {
-        let permissions = if mount.read_only { FsPerms::ReadOnly } else { FsPerms::ReadWrite };
-        builder.preopened_dir(&mount.host_path, &mount.guest_path, permissions).map_err(|error| {
-            let path = mount.host_path.display();
-            Failure::Start(format!("cannot mount {path} at {}: {error}", mount.guest_path).into())
-        })?;
+        let permissions = if mount.read_only {
+            FsPerms::ReadOnly
+        } else {
+            FsPerms::ReadWrite
+        };
+        builder
+            .preopened_dir(&mount.host_path, &mount.guest_path, permissions)
+            .map_err(|error| {
+                let path = mount.host_path.display();
+                Failure::Start(
+                    format!("cannot mount {path} at {}: {error}", mount.guest_path).into(),
+                )
+            })?;
     }
     Ok(builder.build())
 }
 
 impl WasiView for GuestState {
     fn ctx(&mut self) -> WasiCtxView<'_> {
-        WasiCtxView { ctx: &mut self.wasi, table: &mut self.table }
+        WasiCtxView {
+            ctx: &mut self.wasi,
+            table: &mut self.table,
+        }
     }
 }
 
 impl WasiHttpView for GuestState {
     fn http(&mut self) -> WasiHttpCtxView<'_> {
-        WasiHttpCtxView { hooks: &mut self.hooks, table: &mut self.table, ctx: &mut self.http }
+        WasiHttpCtxView {
+            hooks: &mut self.hooks,
+            table: &mut self.table,
+            ctx: &mut self.http,
+        }
     }
 }
 
@@ -115,7 +130,11 @@ pub(super) struct Hooks {
 
 impl Hooks {
     fn new(door: Arc<dyn Door>) -> Self {
-        Self { door, context: None, tasks: HashMap::new() }
+        Self {
+            door,
+            context: None,
+            tasks: HashMap::new(),
+        }
     }
 }
 
@@ -137,7 +156,11 @@ impl WasiHttpHooks for Hooks {
     ) -> Box<dyn Future<Output = SendResult> + Send> {
         let context = self.context.clone();
         let timeout = options.and_then(|options| options.first_byte_timeout);
-        let call = self.door.call(Outgoing { request, context, timeout });
+        let call = self.door.call(Outgoing {
+            request,
+            context,
+            timeout,
+        });
         Box::new(async move {
             let nothing_more: RequestProcessed = Box::new(async { Ok(()) });
             Ok((call.await?, nothing_more))

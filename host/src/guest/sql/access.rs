@@ -23,21 +23,27 @@ pub(super) fn grant(url: &str, mounts: &[Mount]) -> Result<Grant, Error> {
     let url = url.trim();
     let url = url.strip_prefix("jdbc:").unwrap_or(url);
     let Some((scheme, rest)) = url.split_once(':') else {
-        return Err(Error::InvalidUrl("a database URL begins with a scheme, as in `sqlite:/data/shop.db`".into()));
+        return Err(Error::InvalidUrl(
+            "a database URL begins with a scheme, as in `sqlite:/data/shop.db`".into(),
+        ));
     };
     match scheme {
         "sqlite" => sqlite(rest, mounts),
         "postgres" | "postgresql" | "mysql" | "mariadb" => Err(Error::AccessDenied(format!(
             "this host opens no `{scheme}` databases; use a SQLite file in a mounted volume"
         ))),
-        _ => Err(Error::InvalidUrl(format!("`{scheme}` is not a kind of database; use `sqlite:`"))),
+        _ => Err(Error::InvalidUrl(format!(
+            "`{scheme}` is not a kind of database; use `sqlite:`"
+        ))),
     }
 }
 
 fn sqlite(rest: &str, mounts: &[Mount]) -> Result<Grant, Error> {
     let rest = rest.split_once('?').map_or(rest, |(path, _)| path);
     let path = Path::new(rest.strip_prefix("//").unwrap_or(rest));
-    let plain = path.components().all(|part| matches!(part, Component::RootDir | Component::Normal(_)));
+    let plain = path
+        .components()
+        .all(|part| matches!(part, Component::RootDir | Component::Normal(_)));
     if !path.is_absolute() || !plain || path.file_name().is_none() {
         return Err(Error::InvalidUrl(format!(
             "`{}` is not an absolute path of a file; write it as in `sqlite:/data/shop.db`",
@@ -57,7 +63,10 @@ fn sqlite(rest: &str, mounts: &[Mount]) -> Result<Grant, Error> {
     let inner = path.strip_prefix(&mount.guest_path).unwrap_or(path);
     let host_path = mount.host_path.join(inner);
     refuse_links(&mount.host_path, inner)?;
-    Ok(Grant { path: host_path, read_only: mount.read_only })
+    Ok(Grant {
+        path: host_path,
+        read_only: mount.read_only,
+    })
 }
 
 /// A guest can make links inside its volume; none may lead the host elsewhere.
@@ -66,7 +75,9 @@ fn refuse_links(root: &Path, inner: &Path) -> Result<(), Error> {
     for part in inner.components() {
         path.push(part);
         if fs::symlink_metadata(&path).is_ok_and(|metadata| metadata.is_symlink()) {
-            return Err(Error::AccessDenied("the path leads through a symbolic link".into()));
+            return Err(Error::AccessDenied(
+                "the path leads through a symbolic link".into(),
+            ));
         }
     }
     Ok(())
@@ -82,7 +93,10 @@ mod tests {
             guest_path: guest.into(),
             read_only,
         };
-        vec![mount("/host/a", "/data", false), mount("/host/b", "/data/archive", true)]
+        vec![
+            mount("/host/a", "/data", false),
+            mount("/host/b", "/data/archive", true),
+        ]
     }
 
     #[test]
@@ -95,14 +109,26 @@ mod tests {
             "sqlite:///data/shop.db?mode=rwc",
         ] {
             let grant = grant(url, &mounts()).expect(url);
-            assert_eq!(grant, Grant { path: "/host/a/shop.db".into(), read_only: false });
+            assert_eq!(
+                grant,
+                Grant {
+                    path: "/host/a/shop.db".into(),
+                    read_only: false
+                }
+            );
         }
     }
 
     #[test]
     fn the_innermost_volume_decides() {
         let grant = grant("sqlite:/data/archive/2025.db", &mounts()).expect("granted");
-        assert_eq!(grant, Grant { path: "/host/b/2025.db".into(), read_only: true });
+        assert_eq!(
+            grant,
+            Grant {
+                path: "/host/b/2025.db".into(),
+                read_only: true
+            }
+        );
     }
 
     #[test]
@@ -136,6 +162,9 @@ mod tests {
             guest_path: "/data".into(),
             read_only: false,
         }];
-        assert!(matches!(grant("sqlite:/data/shop.db", &mounts), Err(Error::AccessDenied(_))));
+        assert!(matches!(
+            grant("sqlite:/data/shop.db", &mounts),
+            Err(Error::AccessDenied(_))
+        ));
     }
 }

@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use futures::TryStreamExt;
-use sqlx::sqlite::{
-    SqliteArguments, SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePool, SqlitePoolOptions,
-    SqliteRow, SqliteSynchronous,
-};
 use sqlx::pool::PoolConnection;
+use sqlx::sqlite::{
+    SqliteArguments, SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePool,
+    SqlitePoolOptions, SqliteRow, SqliteSynchronous,
+};
 use sqlx::{Arguments, Column, Executor, Row, Sqlite, TypeInfo, ValueRef};
 
 use super::access::Grant;
@@ -77,15 +77,22 @@ impl Database {
 
     pub(super) async fn execute_script(&self, script: &str) -> Result<(), Error> {
         let mut transaction = self.begin().await?;
-        transaction.inner.execute(script).await.map_err(|error| failure(&error))?;
+        transaction
+            .inner
+            .execute(script)
+            .await
+            .map_err(|error| failure(&error))?;
         transaction.commit().await
     }
 
     /// Takes the write lock at once: a transaction that reads first and writes
     /// later could otherwise fail half way.
     pub(super) async fn begin(&self) -> Result<Transaction, Error> {
-        let inner =
-            self.pool.begin_with("BEGIN IMMEDIATE").await.map_err(|error| failure(&error))?;
+        let inner = self
+            .pool
+            .begin_with("BEGIN IMMEDIATE")
+            .await
+            .map_err(|error| failure(&error))?;
         Ok(Transaction { inner })
     }
 
@@ -104,7 +111,7 @@ impl Transaction {
         statement: &str,
         parameters: Vec<Value>,
     ) -> Result<RowSet, Error> {
-        query(&mut *self.inner, statement, parameters).await
+        query(&mut self.inner, statement, parameters).await
     }
 
     pub(super) async fn execute(
@@ -112,7 +119,7 @@ impl Transaction {
         statement: &str,
         parameters: Vec<Value>,
     ) -> Result<u64, Error> {
-        execute(&mut *self.inner, statement, parameters).await
+        execute(&mut self.inner, statement, parameters).await
     }
 
     pub(super) async fn commit(self) -> Result<(), Error> {
@@ -129,14 +136,23 @@ async fn query(
     statement: &str,
     parameters: Vec<Value>,
 ) -> Result<RowSet, Error> {
-    let mut answer = RowSet { columns: Vec::new(), rows: Vec::new() };
+    let mut answer = RowSet {
+        columns: Vec::new(),
+        rows: Vec::new(),
+    };
     let mut bytes = 0;
     let mut rows = sqlx::query_with(statement, bind(parameters)?).fetch(connection);
     while let Some(row) = rows.try_next().await.map_err(|error| failure(&error))? {
         if answer.columns.is_empty() {
-            answer.columns = row.columns().iter().map(|column| column.name().to_owned()).collect();
+            answer.columns = row
+                .columns()
+                .iter()
+                .map(|column| column.name().to_owned())
+                .collect();
         }
-        let values = (0..row.len()).map(|index| value(&row, index)).collect::<Result<Vec<_>, _>>()?;
+        let values = (0..row.len())
+            .map(|index| value(&row, index))
+            .collect::<Result<Vec<_>, _>>()?;
         bytes += values.iter().map(size).sum::<usize>();
         if answer.rows.len() >= ROWS_MAX || bytes > BYTES_MAX {
             return Err(Error::TooLarge(format!(
@@ -209,7 +225,11 @@ fn failure(error: &sqlx::Error) -> Error {
         sqlx::Error::Database(database) => {
             let message = database.message().to_owned();
             // SQLite's extended result codes: the low byte is the primary one.
-            let code = database.code().and_then(|code| code.parse::<u32>().ok()).unwrap_or(0) & 0xff;
+            let code = database
+                .code()
+                .and_then(|code| code.parse::<u32>().ok())
+                .unwrap_or(0)
+                & 0xff;
             match code {
                 5 | 6 => Error::Busy(message),
                 19 => Error::ConstraintViolated(message),

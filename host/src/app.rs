@@ -1,0 +1,212 @@
+//! The composition: everything is made here, in order, and taken down in the
+//! opposite one. What each part does is its own business.
+
+mod announce;
+mod control;
+
+use std::path::Path;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::Context;
+use galleria_mesh as mesh;
+use tokio::net::{TcpListener, UnixListener};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+
+use crate::call::Mesh;
+use crate::cli::eprint;
+use crate::door::MeshDoors;
+use crate::files::Files;
+use crate::guest::{Cache, Databases, Engine, create_private_folder};
+use crate::listen::Listeners;
+use crate::live::{Current, Live};
+use crate::remote::RemoteClient;
+use crate::settings::RunSettings;
+use crate::status::{self, Health};
+use crate::store::{Source, Store};
+use crate::telemetry::access_log::AccessLog;
+use crate::telemetry::metrics::Metrics;
+use crate::telemetry::sink::Sink;
+use crate::workload::{Images, Platform, VolumeFolder, Workloads};
+use control::{Control, Refused};
+
+/// How long listeners and pods have to finish at the end, at most: longer than
+/// any grace period should be.
+const DRAIN_MAX: Duration = Duration::from_secs(600);
+
+/// Runs the host until it is told to stop.
+///
+/// # Errors
+/// Whatever keeps it from starting; nothing is left running then.
+pub(crate) async fn run(settings: RunSettings) -> anyhow::Result<ExitCode> {
+    let began = Instant::now();
+    let files = Files::new(settings.paths.clone());
+    let read = files.read();
+    for diagnostic in &read.diagnostics {
+        if diagnostic.severity > galleria_manifest::Severity::Note {
+            eprint(&diagnostic.to_string());
+        }
+    }
+    if read.has_errors() {
+        anyhow::bail!("the manifests have errors; nothing was started");
+    }
+    let socket = take_data_folder(&settings.data).await?;
+    let status_port = TcpListener::bind(settings.status).await.with_context(|| {
+        format!(
+            "cannot bind the status port {}; choose another with --status",
+            settings.status
+        )
+    })?;
+    let status_address = status_port.local_addr()?;
+    let host = Host::new(&settings)?;
+    let mut control = host.control(&settings, files);
+    control
+        .prepare(read.objects)
+        .await
+        .map_err(|refused| describe(&refused))?;
+    let changes = control
+        .watch()
+        .context("cannot watch the manifests for changes")?;
+
+    let stop = CancellationToken::new();
+    let store = host.store.clone();
+    tokio::spawn(async move { store.log_changes().await });
+    control.serve();
+    tokio::spawn(status::serve_port(
+        status_port,
+        host.health.clone(),
+        host.mesh.clone(),
+        stop.clone(),
+    ));
+    tokio::spawn(status::serve_socket(
+        socket,
+        host.health.clone(),
+        host.mesh.clone(),
+        stop.clone(),
+    ));
+    let mut told_to_stop = std::pin::pin!(told_to_stop()?);
+    tokio::select! {
+        () = control.until_ready() => {
+            announce::ready(&control, &settings, status_address, began.elapsed())?;
+            tokio::select! {
+                never = control.follow(&changes) => match never {},
+                () = told_to_stop.as_mut() => {}
+            }
+        }
+        () = told_to_stop.as_mut() => {}
+    }
+    tracing::info!("stopping: requests under way are finished first");
+    control.stop(DRAIN_MAX).await;
+    host.sql.close().await;
+    stop.cancel();
+    host.sink.close();
+    tracing::info!("stopped");
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The parts that live as long as the process.
+struct Host {
+    mesh: Arc<Mesh>,
+    state: Arc<mesh::State>,
+    health: Arc<Health>,
+    store: Arc<Store>,
+    sql: Arc<Databases>,
+    sink: Sink,
+    platform: Platform,
+    volumes: VolumeFolder,
+}
+
+impl Host {
+    fn new(settings: &RunSettings) -> anyhow::Result<Self> {
+        let engine = Engine::new()?;
+        let folder = settings.cache_folder();
+        let cache = Cache::open(&folder).with_context(|| {
+            format!(
+                "the cache folder `{}` cannot be made or written; choose another with --cache",
+                folder.display()
+            )
+        })?;
+        let metrics = Arc::new(Metrics::new());
+        let sink = Sink::start(std::io::stdout(), metrics.log_dropped.clone())?;
+        let state = mesh::State::new(Instant::now());
+        let options = settings.mesh_options();
+        let empty = mesh::compile(&[], &[], &options, &state);
+        let mesh = Arc::new(Mesh {
+            current: Current::new(Live::new(empty.snapshot, Vec::new())),
+            remote: RemoteClient::default(),
+            metrics: metrics.clone(),
+            access_log: AccessLog::new(sink.clone(), settings.access_log),
+        });
+        let doors = MeshDoors::default();
+        doors.open(&mesh);
+        let sql = Arc::<Databases>::default();
+        let images = Images::new(engine.clone(), cache, settings.components.clone());
+        let platform = Platform {
+            images: Arc::new(images),
+            sql: sql.clone(),
+            metrics,
+            sink: sink.clone(),
+            limits: settings.request_limits(),
+            restart_backoff_initial: settings.restart_backoff_initial,
+            doors: Arc::new(doors),
+        };
+        Ok(Self {
+            mesh,
+            state,
+            health: Arc::default(),
+            store: Arc::default(),
+            sql,
+            sink,
+            platform,
+            volumes: VolumeFolder::new(&settings.data),
+        })
+    }
+
+    fn control(&self, settings: &RunSettings, files: Files) -> Control {
+        Control {
+            files,
+            source: Source::Files,
+            store: self.store.clone(),
+            images: self.platform.images.clone(),
+            volumes: self.volumes.clone(),
+            workloads: Workloads::new(self.platform.clone()),
+            listeners: Listeners::new(settings.binding(), settings.max_request_body),
+            mesh: self.mesh.clone(),
+            state: self.state.clone(),
+            options: settings.mesh_options(),
+            health: self.health.clone(),
+        }
+    }
+}
+
+/// Makes the data folder and takes it for this host alone.
+async fn take_data_folder(folder: &Path) -> anyhow::Result<UnixListener> {
+    create_private_folder(folder).with_context(|| {
+        format!(
+            "the data folder `{}` cannot be made or written; choose another with --data",
+            folder.display()
+        )
+    })?;
+    Ok(status::bind_socket(folder).await?)
+}
+
+/// Ready when SIGTERM or SIGINT comes.
+fn told_to_stop() -> anyhow::Result<impl Future<Output = ()>> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    Ok(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    })
+}
+
+fn describe(refused: &Refused) -> anyhow::Error {
+    for problem in refused.problems() {
+        eprint(&problem);
+    }
+    anyhow::anyhow!("nothing was started")
+}

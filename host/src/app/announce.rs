@@ -1,0 +1,116 @@
+//! What a person, and a script, is told once everything is ready.
+
+use std::collections::BTreeSet;
+use std::io::Write;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use anyhow::Context;
+use galleria_manifest::model::{Resource, StringMatch};
+use serde::Serialize;
+
+use super::control::Control;
+use crate::cli::eprint;
+use crate::listen::BoundListener;
+use crate::settings::RunSettings;
+
+/// Pages that are listed for one listener.
+const PAGES_MAX: usize = 8;
+
+/// The content of `--addresses-file`.
+#[derive(Serialize)]
+struct Addresses<'a> {
+    listeners: &'a [BoundListener],
+    status: SocketAddr,
+}
+
+/// Prints the addresses and writes the addresses file.
+pub(super) fn ready(
+    control: &Control,
+    settings: &RunSettings,
+    status: SocketAddr,
+    took: Duration,
+) -> anyhow::Result<()> {
+    let listeners = control.listeners.addresses();
+    let paths = paths(control);
+    for listener in &listeners {
+        for path in paths.iter().take(PAGES_MAX) {
+            eprint(&format!("http://{}{path}", shown(listener.address)));
+        }
+    }
+    eprint(&format!("http://{status}/metrics"));
+    let pods = control.workloads.pods().len();
+    eprint(&format!(
+        "ready in {:.2} s with {pods} pods; ctrl-c drains and stops",
+        took.as_secs_f32()
+    ));
+    let Some(file) = &settings.addresses_file else {
+        return Ok(());
+    };
+    let json = serde_json::to_vec(&Addresses {
+        listeners: &listeners,
+        status,
+    })?;
+    let folder = file
+        .parent()
+        .filter(|folder| !folder.as_os_str().is_empty());
+    let written = tempfile::NamedTempFile::new_in(folder.unwrap_or_else(|| ".".as_ref())).and_then(
+        |mut temporary| {
+            temporary.write_all(&json)?;
+            temporary.persist(file).map_err(|error| error.error)
+        },
+    );
+    written.with_context(|| format!("cannot write the addresses to `{}`", file.display()))?;
+    Ok(())
+}
+
+/// Loopback is `localhost` to people.
+fn shown(address: SocketAddr) -> String {
+    if address.ip().is_loopback() || address.ip().is_unspecified() {
+        format!("localhost:{}", address.port())
+    } else {
+        address.to_string()
+    }
+}
+
+/// The paths that VirtualServices and Ingresses route, in order; `/` where a
+/// rule takes everything.
+fn paths(control: &Control) -> Vec<String> {
+    let (stored, _) = control.store.list();
+    let mut seen = BTreeSet::new();
+    let mut paths = Vec::new();
+    let mut add = |path: &str| {
+        if seen.insert(path.to_owned()) {
+            paths.push(path.to_owned());
+        }
+    };
+    for stored in &stored {
+        match &stored.object.resource {
+            Resource::VirtualService(service)
+                if service
+                    .gateways
+                    .iter()
+                    .any(|gateway| gateway.as_str() != "mesh") =>
+            {
+                for rule in &service.http {
+                    if rule.matches.is_empty() {
+                        add("/");
+                    }
+                    for condition in &rule.matches {
+                        match &condition.uri {
+                            Some(StringMatch::Exact(path) | StringMatch::Prefix(path)) => add(path),
+                            _ => add("/"),
+                        }
+                    }
+                }
+            }
+            Resource::Ingress(ingress) => {
+                for path in ingress.rules.iter().flat_map(|rule| &rule.paths) {
+                    add(path.path.trim_end_matches('*'));
+                }
+            }
+            _ => {}
+        }
+    }
+    paths
+}

@@ -1,0 +1,248 @@
+//! The loop that keeps what runs equal to what the manifests say.
+//!
+//! A change is taken whole or not at all: it is read, planned and compiled
+//! first, and only then do workloads, listeners and the snapshot follow.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+
+use galleria_manifest::Diagnostic;
+use galleria_manifest::model::{Object, ObjectKey};
+use galleria_mesh as mesh;
+use tokio::sync::watch;
+
+use crate::call::Mesh;
+use crate::files::{Changes, Files};
+use crate::listen::{ListenError, Listeners};
+use crate::live::Live;
+use crate::status::Health;
+use crate::store::{Source, Store};
+use crate::workload::{Images, Plan, PlanError, Pod, VolumeFolder, Workloads, plan};
+
+/// How often instances that nobody needs are let go.
+const TRIM: Duration = Duration::from_secs(30);
+
+pub(super) struct Control {
+    pub(super) files: Files,
+    pub(super) source: Source,
+    pub(super) store: Arc<Store>,
+    pub(super) images: Arc<Images>,
+    pub(super) volumes: VolumeFolder,
+    pub(super) workloads: Workloads,
+    pub(super) listeners: Listeners,
+    pub(super) mesh: Arc<Mesh>,
+    pub(super) state: Arc<mesh::State>,
+    pub(super) options: mesh::Options,
+    pub(super) health: Arc<Health>,
+}
+
+/// Why a change is not taken.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Refused {
+    #[error("the manifests have errors")]
+    Manifests(Vec<Diagnostic>),
+    #[error(transparent)]
+    Plan(#[from] PlanError),
+    #[error(transparent)]
+    Listen(#[from] ListenError),
+}
+
+impl Refused {
+    /// One line each.
+    pub(super) fn problems(&self) -> Vec<String> {
+        match self {
+            Self::Manifests(diagnostics) => diagnostics.iter().map(Diagnostic::to_string).collect(),
+            Self::Plan(PlanError(diagnostics)) => {
+                diagnostics.iter().map(Diagnostic::to_string).collect()
+            }
+            Self::Listen(error) => vec![format!("error: {error}")],
+        }
+    }
+}
+
+impl Control {
+    /// Takes the first configuration: everything that can fail is done before
+    /// the first pod starts.
+    pub(super) async fn prepare(&mut self, objects: Vec<Arc<Object>>) -> Result<(), Refused> {
+        self.take(objects).await
+    }
+
+    /// Opens the listeners.
+    pub(super) fn serve(&mut self) {
+        self.listeners.serve(&self.mesh);
+    }
+
+    pub(super) fn watch(&self) -> notify::Result<Changes> {
+        self.files.watch()
+    }
+
+    /// Waits until every pod is ready for the first time.
+    pub(super) async fn until_ready(&mut self) {
+        let mut readiness = self.workloads.readiness();
+        while !self.workloads.all_ready() {
+            next(&mut readiness).await;
+        }
+        self.health.set_ready(true);
+        self.report_status();
+    }
+
+    /// Follows changes of files and of pods' readiness.
+    pub(super) async fn follow(&mut self, changes: &Changes) -> Infallible {
+        let mut readiness = self.workloads.readiness();
+        let mut trim = tokio::time::interval(TRIM);
+        loop {
+            tokio::select! {
+                () = changes.next() => self.reload().await,
+                () = next(&mut readiness) => self.readiness_changed(),
+                _ = trim.tick() => self.trim(),
+            }
+        }
+    }
+
+    /// Fails readiness, finishes what is under way, stops every pod.
+    pub(super) async fn stop(&mut self, limit: Duration) {
+        self.health.set_ready(false);
+        let grace = self.workloads.grace_period().min(limit);
+        if !self.listeners.drain(grace).await {
+            tracing::warn!(
+                seconds = grace.as_secs(),
+                "some requests were not answered in time"
+            );
+        }
+        self.workloads.stop().await;
+    }
+
+    async fn reload(&mut self) {
+        let files = self.files.clone();
+        let read = tokio::task::spawn_blocking(move || files.read()).await;
+        let taken = match read {
+            Ok(read) if read.has_errors() => Err(Refused::Manifests(read.diagnostics)),
+            Ok(read) if !self.differs(&read.objects) => return,
+            Ok(read) => self.take(read.objects).await,
+            Err(error) => {
+                tracing::error!(%error, "the manifests could not be read");
+                return;
+            }
+        };
+        let result = match taken {
+            Ok(()) => {
+                self.serve();
+                self.health.set_rejected(Vec::new());
+                tracing::info!("the changed manifests are in force");
+                "accepted"
+            }
+            Err(refused) => {
+                let problems = refused.problems();
+                for problem in &problems {
+                    tracing::error!("{problem}");
+                }
+                tracing::error!("the changed manifests were refused; what ran before goes on");
+                self.health.set_rejected(problems);
+                "rejected"
+            }
+        };
+        self.mesh.metrics.reloads.with_label_values(&[result]).inc();
+    }
+
+    /// Whether `objects` say anything else than what is in force, or than what
+    /// was refused.
+    fn differs(&self, objects: &[Arc<Object>]) -> bool {
+        let (stored, _) = self.store.list();
+        let same = stored.len() == objects.len()
+            && objects.iter().all(|object| {
+                self.store
+                    .get(&object.key())
+                    .is_some_and(|stored| stored.object.raw == object.raw)
+            });
+        !same || !self.health.is_accepted()
+    }
+
+    async fn take(&mut self, objects: Vec<Arc<Object>>) -> Result<(), Refused> {
+        let plan = self.plan(objects.clone()).await?;
+        let trial = self.compile(&objects, &self.workloads.pods());
+        self.listeners.bind(&trial.snapshot).await?;
+        for diagnostic in &trial.diagnostics {
+            tracing::warn!("{diagnostic}");
+        }
+        self.store.replace_all(self.source, &objects);
+        self.workloads.apply(&plan);
+        self.publish(&objects);
+        Ok(())
+    }
+
+    async fn plan(&self, objects: Vec<Arc<Object>>) -> Result<Plan, PlanError> {
+        let (images, volumes) = (self.images.clone(), self.volumes.clone());
+        let planned = tokio::task::spawn_blocking(move || plan(&objects, &images, &volumes));
+        // A panic while planning is a defect of ours; it must not look like a plan.
+        planned
+            .await
+            .unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))
+    }
+
+    fn compile(&self, objects: &[Arc<Object>], pods: &[Arc<Pod>]) -> mesh::Compiled {
+        let endpoints: Vec<mesh::Pod> = pods.iter().map(|pod| pod.endpoint()).collect();
+        mesh::compile(objects, &endpoints, &self.options, &self.state)
+    }
+
+    /// Puts a snapshot of `objects` and the present pods in force.
+    fn publish(&self, objects: &[Arc<Object>]) {
+        let pods = self.workloads.pods();
+        let compiled = self.compile(objects, &pods);
+        self.mesh
+            .current
+            .replace(Live::new(compiled.snapshot, pods.clone()));
+        self.forget_gone(&pods);
+        self.health.set_pods(pods);
+        self.health.set_listeners(self.listeners.addresses());
+    }
+
+    /// Reports into the store what became of each Deployment.
+    fn report_status(&self) {
+        for (key, status) in self.workloads.statuses() {
+            let key = ObjectKey {
+                group: "apps".into(),
+                kind: "Deployment".into(),
+                namespace: key.namespace.clone(),
+                name: key.name.clone(),
+            };
+            self.store.set_status(&key, status);
+        }
+    }
+
+    fn forget_gone(&self, pods: &[Arc<Pod>]) {
+        let before = self.health.pods();
+        let gone = before
+            .iter()
+            .filter(|pod| !pods.iter().any(|kept| kept.name == pod.name));
+        for pod in gone {
+            let identity = &pod.plan.identity;
+            self.mesh
+                .metrics
+                .forget_pod(&identity.namespace, &identity.name, &pod.name);
+        }
+    }
+
+    fn readiness_changed(&mut self) {
+        if self.workloads.promote() {
+            let (stored, _) = self.store.list();
+            let objects: Vec<_> = stored.iter().map(|stored| stored.object.clone()).collect();
+            self.publish(&objects);
+        }
+        self.health.set_ready(self.workloads.all_ready());
+        self.report_status();
+    }
+
+    fn trim(&self) {
+        for pod in self.workloads.pods() {
+            pod.trim();
+        }
+    }
+}
+
+/// Waits for the next change; a sender that is gone changes nothing any more.
+async fn next(readiness: &mut watch::Receiver<u64>) {
+    if readiness.changed().await.is_err() {
+        std::future::pending::<()>().await;
+    }
+}

@@ -1,0 +1,320 @@
+//! The one door into the mesh.
+//!
+//! The edge and the guests call here, and nothing reaches a service by another
+//! way: decide, inject faults, admit, then try, try again, and give the answer.
+//! What is decided is `galleria-mesh`'s; this does it. Every call ends in one
+//! line of the access log and one count in the metrics, when its body has ended.
+
+mod attempt;
+mod ledger;
+mod mirror;
+mod replay;
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use galleria_mesh as mesh;
+use galleria_mesh::{Decision, Forward, LocalReply, RequestHead, ResponseFlags, RetryDecision};
+use http::{HeaderName, HeaderValue, StatusCode, header, request};
+use tokio::time::{sleep, timeout_at};
+
+use crate::context::{HOPS_MAX, RequestContext};
+use crate::live::{Current, Live};
+use crate::remote::RemoteClient;
+use crate::telemetry::access_log::{AccessLog, RequestFacts};
+use crate::telemetry::metrics::Metrics;
+use crate::{Request, Response, respond};
+use ledger::Ledger;
+use replay::Replay;
+
+/// Everything a call needs that is the same for all calls.
+pub(crate) struct Mesh {
+    pub current: Current,
+    pub remote: RemoteClient,
+    pub metrics: Arc<Metrics>,
+    pub access_log: AccessLog,
+}
+
+/// A request on its way to whatever it addresses.
+pub(crate) struct Call {
+    pub source: Source,
+    pub request: Request,
+    pub context: Arc<RequestContext>,
+    /// The client's address, at the edge.
+    pub client: Option<IpAddr>,
+    /// How long the caller itself wants to wait for the response head.
+    pub timeout: Option<Duration>,
+}
+
+/// Who calls.
+#[derive(Clone)]
+pub(crate) enum Source {
+    /// A client outside, by the declared port of the listener it came to.
+    Edge {
+        listener_port: u16,
+    },
+    Workload(Arc<mesh::Workload>),
+}
+
+impl Source {
+    fn as_caller(&self) -> mesh::Caller<'_> {
+        match self {
+            Self::Edge { listener_port } => mesh::Caller::Edge {
+                listener_port: *listener_port,
+            },
+            Self::Workload(workload) => mesh::Caller::Workload(workload),
+        }
+    }
+
+    fn workload(&self) -> Option<Arc<mesh::Workload>> {
+        match self {
+            Self::Edge { .. } => None,
+            Self::Workload(workload) => Some(workload.clone()),
+        }
+    }
+}
+
+impl Mesh {
+    /// Carries a call through. There is always an answer: where no service
+    /// gives one, the mesh does, with Envoy's status and flag for the case.
+    pub(crate) async fn call(self: &Arc<Self>, call: Call) -> Response {
+        let live = self.current.load();
+        let facts = self
+            .access_log
+            .is_on()
+            .then(|| RequestFacts::of(&call.request, call.client));
+        let mut ledger = Ledger::open(self.clone(), call.source.workload(), &call.context, facts);
+        let (parts, body) = call.request.into_parts();
+        let (body, received) = ledger::Received::count(body);
+        ledger.received = received;
+        let passage = Passage {
+            mesh: self,
+            live: &live,
+            source: &call.source,
+            context: &call.context,
+            client: call.client,
+            timeout: call.timeout,
+        };
+        let (method, is_grpc) = (parts.method.clone(), is_grpc(&parts));
+        let response = match passage.run(parts, body, &mut ledger).await {
+            Ok(response) => response,
+            Err(reply) => {
+                ledger.reply(&reply);
+                respond::local(if is_grpc { reply.for_grpc() } else { reply })
+            }
+        };
+        ledger.watch(&method, response)
+    }
+}
+
+/// One call on its way through one snapshot.
+struct Passage<'a> {
+    mesh: &'a Arc<Mesh>,
+    live: &'a Arc<Live>,
+    source: &'a Source,
+    context: &'a Arc<RequestContext>,
+    client: Option<IpAddr>,
+    timeout: Option<Duration>,
+}
+
+impl Passage<'_> {
+    async fn run(
+        &self,
+        mut parts: request::Parts,
+        body: crate::Body,
+        ledger: &mut Ledger,
+    ) -> Result<Response, LocalReply> {
+        if self.context.hops > HOPS_MAX {
+            return Err(LocalReply::new(
+                StatusCode::LOOP_DETECTED,
+                ResponseFlags::NONE,
+                "services call each other in a loop",
+                "call_depth_exceeded",
+            ));
+        }
+        normalise(&mut parts)?;
+        let decision = {
+            let head = self.head(&parts)?;
+            self.live
+                .snapshot
+                .route(self.source.as_caller(), &head, &mut rand::rng())
+        };
+        match decision {
+            Decision::Reply(reply) => Err(reply),
+            Decision::Forward(forward) => {
+                ledger.forwarded(self.live, &forward.cluster, forward.route_name());
+                self.forward(forward, parts, body, ledger).await
+            }
+        }
+    }
+
+    /// Fault, admission, and the tries, within the route's timeout.
+    async fn forward(
+        &self,
+        mut forward: Forward,
+        mut parts: request::Parts,
+        body: crate::Body,
+        ledger: &mut Ledger,
+    ) -> Result<Response, LocalReply> {
+        self.inject_fault(&forward, ledger).await?;
+        let allowed = [forward.timeout, self.timeout].into_iter().flatten().min();
+        let deadline = allowed.map(|allowed| Instant::now() + allowed);
+        let hash = {
+            let head = self.head(&parts)?;
+            forward.hash(&head, &mut rand::rng())
+        };
+        let origin = parts.headers.get(header::ORIGIN).cloned();
+        forward.apply_request(&mut parts);
+        let admission = forward.cluster.acquire(forward.caller)?;
+        let permit = within(deadline, admission).await?;
+        let body = mirror::send(self, &forward, &parts, body);
+        let tries = Box::pin(self.tries(&forward, parts, Replay::new(body), hash, ledger));
+        let answered = within(deadline, tries)
+            .await
+            .inspect_err(|_| ledger.abandoned())?;
+        ledger.admitted(permit, deadline.filter(|_| forward.timeout.is_some()));
+        let (mut parts, body) = answered?.into_parts();
+        forward.apply_response(origin.as_ref(), &mut parts);
+        Ok(Response::from_parts(parts, body))
+    }
+
+    async fn inject_fault(&self, forward: &Forward, ledger: &mut Ledger) -> Result<(), LocalReply> {
+        let plan = forward.fault(&mut rand::rng());
+        if let Some(delay) = plan.delay {
+            ledger.flags |= ResponseFlags::DI;
+            sleep(delay).await;
+        }
+        plan.abort.map_or(Ok(()), Err)
+    }
+
+    /// Tries until an answer is final.
+    async fn tries(
+        &self,
+        forward: &Forward,
+        parts: request::Parts,
+        replay: Replay,
+        hash: Option<u64>,
+        ledger: &mut Ledger,
+    ) -> Result<Response, LocalReply> {
+        let mut tried = Vec::new();
+        // Held while a retry is under way, and given up with the last one.
+        let mut _retrying;
+        loop {
+            let context = mesh::PickContext {
+                caller: forward.caller,
+                now: Instant::now(),
+                hash,
+                tried: &tried,
+            };
+            let picked = Arc::new(forward.cluster.pick(&context, &mut rand::rng())?);
+            tried.push(picked.endpoint.id);
+            ledger.attempt(picked.clone());
+            let attempt = attempt::Attempt {
+                passage: self,
+                cluster: &forward.cluster,
+                per_try_timeout: forward.per_try_timeout,
+                number: ledger.attempts,
+            };
+            let answered = attempt
+                .run(&picked, parts.clone(), replay.body(), ledger)
+                .await;
+            let outcome = attempt::outcome(&answered);
+            if let Some(ejection) = picked.record(&outcome, Instant::now()) {
+                tracing::warn!(
+                    cluster = forward.cluster.name,
+                    endpoint = ejection.endpoint,
+                    reason = ejection.reason,
+                    seconds = ejection.duration.as_secs_f32(),
+                    "ejected"
+                );
+            }
+            let policy = forward.retry_policy();
+            let decision =
+                policy.decide(ledger.attempts, &parts.method, &outcome, &mut rand::rng());
+            let pause = match decision {
+                RetryDecision::Retry(pause) if replay.can_repeat() => pause,
+                RetryDecision::Exhausted => {
+                    ledger.flags |= ResponseFlags::URX;
+                    return answered.finish(ledger);
+                }
+                RetryDecision::Retry(_) | RetryDecision::Final => {
+                    return answered.finish(ledger);
+                }
+            };
+            _retrying = match forward.cluster.acquire_retry(forward.caller) {
+                Some(permit) => Some(permit),
+                None => {
+                    ledger.flags |= ResponseFlags::UO;
+                    return answered.finish(ledger);
+                }
+            };
+            drop((answered, picked));
+            sleep(pause).await;
+        }
+    }
+
+    fn head<'p>(&self, parts: &'p request::Parts) -> Result<RequestHead<'p>, LocalReply> {
+        let authority = match parts.uri.authority() {
+            Some(authority) => authority.as_str(),
+            None => parts
+                .headers
+                .get(header::HOST)
+                .and_then(|host| host.to_str().ok())
+                .ok_or_else(|| LocalReply::bad_request("missing_host_header"))?,
+        };
+        Ok(RequestHead {
+            method: &parts.method,
+            scheme: parts.uri.scheme_str().unwrap_or("http"),
+            authority,
+            path: parts.uri.path(),
+            query: parts.uri.query(),
+            headers: &parts.headers,
+            source_ip: self.client,
+        })
+    }
+}
+
+/// Waits for `work`, at most until `deadline`.
+async fn within<T>(
+    deadline: Option<Instant>,
+    work: impl Future<Output = T>,
+) -> Result<T, LocalReply> {
+    match deadline {
+        None => Ok(work.await),
+        Some(deadline) => timeout_at(deadline.into(), work)
+            .await
+            .map_err(|_| LocalReply::upstream_timeout()),
+    }
+}
+
+/// Puts the normalised path in place of the one that came: every later match
+/// and every policy sees only that.
+fn normalise(parts: &mut request::Parts) -> Result<(), LocalReply> {
+    let path = match mesh::normalise_path(parts.uri.path())? {
+        std::borrow::Cow::Borrowed(path) if path == parts.uri.path() => return Ok(()),
+        path => path.into_owned(),
+    };
+    let path_and_query = match parts.uri.query() {
+        Some(query) => format!("{path}?{query}"),
+        None => path,
+    };
+    let mut uri = std::mem::take(&mut parts.uri).into_parts();
+    let parsed = path_and_query.parse();
+    uri.path_and_query =
+        Some(parsed.map_err(|_| LocalReply::bad_request("path_normalization_failed"))?);
+    parts.uri = http::Uri::from_parts(uri)
+        .map_err(|_| LocalReply::bad_request("path_normalization_failed"))?;
+    Ok(())
+}
+
+fn is_grpc(parts: &request::Parts) -> bool {
+    let kind = parts
+        .headers
+        .get(header::CONTENT_TYPE)
+        .map(HeaderValue::as_bytes);
+    kind.is_some_and(|kind| kind.starts_with(b"application/grpc"))
+}
+
+const ATTEMPT_COUNT: HeaderName = HeaderName::from_static("x-envoy-attempt-count");
+const UPSTREAM_TIME: HeaderName = HeaderName::from_static("x-envoy-upstream-service-time");

@@ -1,0 +1,306 @@
+//! What is known of a call, gathered on its way and written down at its end.
+
+use std::borrow::Cow;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use futures::FutureExt;
+use galleria_mesh as mesh;
+use galleria_mesh::{LocalReply, Outcome, Picked, RequestPermit, ResponseFlags, Workload};
+use http::Method;
+use http_body::{Body as _, Frame, SizeHint};
+use http_body_util::BodyExt;
+use tokio::time::Sleep;
+use wasmtime_wasi_http::Error;
+
+use super::Mesh;
+use crate::context::RequestContext;
+use crate::length::body_length;
+use crate::live::Live;
+use crate::telemetry::access_log::{self, Line, RequestFacts};
+use crate::telemetry::metrics::{CallRecord, Edge};
+use crate::workload::InFlight;
+use crate::{Body, Response};
+
+/// One call's record. Dropping it writes it down.
+pub(super) struct Ledger {
+    mesh: Arc<Mesh>,
+    started: Instant,
+    context: Arc<RequestContext>,
+    facts: Option<RequestFacts>,
+    edge: Edge,
+    cluster: Option<Arc<mesh::Cluster>>,
+    route_name: String,
+    code: u16,
+    details: Cow<'static, str>,
+    pub(super) flags: ResponseFlags,
+    pub(super) attempts: u32,
+    /// Until the last try's response head.
+    pub(super) upstream_time: Option<Duration>,
+    /// Bytes of the request's body that were read.
+    pub(super) received: Arc<AtomicU64>,
+    sent: u64,
+    /// The last try's endpoint, which counts as busy until the body has ended.
+    picked: Option<Arc<Picked>>,
+    pub(super) in_flight: Option<InFlight>,
+    permit: Option<RequestPermit>,
+    /// When the response must be complete.
+    deadline: Option<Instant>,
+}
+
+impl Ledger {
+    pub(super) fn open(
+        mesh: Arc<Mesh>,
+        source: Option<Arc<Workload>>,
+        context: &Arc<RequestContext>,
+        facts: Option<RequestFacts>,
+    ) -> Self {
+        Self {
+            mesh,
+            started: Instant::now(),
+            context: context.clone(),
+            facts,
+            edge: Edge {
+                source,
+                destination: None,
+                service: None,
+            },
+            cluster: None,
+            route_name: String::new(),
+            code: 0,
+            details: Cow::Borrowed("via_upstream"),
+            flags: ResponseFlags::NONE,
+            attempts: 0,
+            upstream_time: None,
+            received: Arc::default(),
+            sent: 0,
+            picked: None,
+            in_flight: None,
+            permit: None,
+            deadline: None,
+        }
+    }
+
+    /// The route is decided.
+    pub(super) fn forwarded(&mut self, live: &Live, cluster: &Arc<mesh::Cluster>, route: &str) {
+        self.edge.service = Some(live.service_names(cluster));
+        self.cluster = Some(cluster.clone());
+        self.route_name = route.to_owned();
+    }
+
+    /// A try begins.
+    pub(super) fn attempt(&mut self, picked: Arc<Picked>) {
+        self.attempts += 1;
+        self.edge.destination = picked.endpoint.workload.clone();
+        self.picked = Some(picked);
+    }
+
+    pub(super) fn admitted(&mut self, permit: RequestPermit, deadline: Option<Instant>) {
+        self.permit = Some(permit);
+        self.deadline = deadline;
+    }
+
+    /// The time was over in the middle of a try: its endpoint was too slow.
+    pub(super) fn abandoned(&self) {
+        if let Some(picked) = &self.picked {
+            picked.record(&Outcome::failure(mesh::Failure::Timeout), Instant::now());
+        }
+    }
+
+    /// The mesh itself answers.
+    pub(super) fn reply(&mut self, reply: &LocalReply) {
+        self.flags |= reply.flags;
+        self.details = reply.details.clone();
+    }
+
+    /// Ties the record to the response: it is written when the body has ended.
+    pub(super) fn watch(mut self, method: &Method, response: Response) -> Response {
+        self.code = response.status().as_u16();
+        if response.body().is_end_stream() {
+            return response;
+        }
+        let missing = body_length(method, &response);
+        let timer = self
+            .deadline
+            .map(|deadline| Box::pin(tokio::time::sleep_until(deadline.into())));
+        response.map(|inner| {
+            let ended = missing == Some(0);
+            Watched {
+                inner,
+                ledger: Box::new(self),
+                timer,
+                missing,
+                ended,
+            }
+            .boxed_unsync()
+        })
+    }
+}
+
+impl Drop for Ledger {
+    fn drop(&mut self) {
+        let duration = self.started.elapsed();
+        let received = self.received.load(Ordering::Relaxed);
+        if self.code == 0 {
+            // The caller went away before there was a response.
+            self.flags |= ResponseFlags::DC;
+        }
+        let record = CallRecord {
+            code: self.code,
+            flags: self.flags,
+            duration,
+            request_bytes: received,
+            response_bytes: self.sent,
+        };
+        self.mesh.metrics.record(&self.edge, &record);
+        let Some(facts) = &self.facts else { return };
+        let workload =
+            |workload: &Arc<Workload>| format!("{}/{}", workload.namespace, workload.name);
+        self.mesh.access_log.write(&Line {
+            start_time: access_log::timestamp(facts.start),
+            method: facts.method.as_str(),
+            path: &facts.path,
+            protocol: access_log::protocol(facts.protocol),
+            response_code: self.code,
+            response_flags: self.flags.to_string(),
+            response_code_details: &self.details,
+            bytes_received: received,
+            bytes_sent: self.sent,
+            duration: access_log::millis(duration),
+            upstream_service_time: self.upstream_time.map(access_log::millis),
+            x_forwarded_for: facts.forwarded_for.as_deref(),
+            user_agent: facts.user_agent.as_deref(),
+            request_id: self.context.request_id.to_str().unwrap_or_default(),
+            authority: &facts.authority,
+            upstream_host: self
+                .picked
+                .as_ref()
+                .map(|picked| picked.endpoint.name.as_str()),
+            upstream_cluster: self.cluster.as_ref().map(|cluster| cluster.name.as_str()),
+            downstream_remote_address: facts.client.map(|client| client.to_string()),
+            route_name: Some(self.route_name.as_str()).filter(|name| !name.is_empty()),
+            attempts: self.attempts,
+            source_workload: self.edge.source.as_ref().map(workload),
+            destination_workload: self.edge.destination.as_ref().map(workload),
+            trace_id: access_log::trace_id(&self.context),
+        });
+    }
+}
+
+/// A response body that keeps its call's record open until it has ended.
+struct Watched {
+    inner: Body,
+    ledger: Box<Ledger>,
+    timer: Option<Pin<Box<Sleep>>>,
+    /// Bytes that are still to come, where that is known.
+    missing: Option<u64>,
+    ended: bool,
+}
+
+impl http_body::Body for Watched {
+    type Data = Bytes;
+    type Error = Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
+        if let Poll::Ready(frame) = Pin::new(&mut self.inner).poll_frame(context) {
+            match &frame {
+                Some(Ok(frame)) => {
+                    let read = frame.data_ref().map_or(0, |data| data.len() as u64);
+                    self.ledger.sent += read;
+                    self.missing = self.missing.map(|missing| missing.saturating_sub(read));
+                    self.ended = self.missing == Some(0) || self.inner.is_end_stream();
+                }
+                Some(Err(_)) => {
+                    self.ended = true;
+                    self.ledger.flags |= ResponseFlags::UC;
+                }
+                None => self.ended = true,
+            }
+            return Poll::Ready(frame);
+        }
+        let overdue = self
+            .timer
+            .as_mut()
+            .is_some_and(|timer| timer.poll_unpin(context).is_ready());
+        if overdue {
+            self.ended = true;
+            self.ledger.flags |= ResponseFlags::UT;
+            self.ledger.abandoned();
+            return Poll::Ready(Some(Err(Error::HttpResponseTimeout)));
+        }
+        Poll::Pending
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.inner.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.inner.size_hint()
+    }
+}
+
+impl Drop for Watched {
+    fn drop(&mut self) {
+        if !self.ended && !self.inner.is_end_stream() {
+            self.ledger.flags |= ResponseFlags::DC;
+        }
+    }
+}
+
+/// A request body that counts what is read of it.
+pub(super) struct Received {
+    inner: Body,
+    bytes: Arc<AtomicU64>,
+}
+
+impl Received {
+    /// `body`, and the counter of its bytes.
+    pub(super) fn count(body: Body) -> (Body, Arc<AtomicU64>) {
+        let bytes = Arc::<AtomicU64>::default();
+        if body.is_end_stream() {
+            return (body, bytes);
+        }
+        (
+            Self {
+                inner: body,
+                bytes: bytes.clone(),
+            }
+            .boxed_unsync(),
+            bytes,
+        )
+    }
+}
+
+impl http_body::Body for Received {
+    type Data = Bytes;
+    type Error = Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
+        let frame = std::task::ready!(Pin::new(&mut self.inner).poll_frame(context));
+        if let Some(Ok(frame)) = &frame
+            && let Some(data) = frame.data_ref()
+        {
+            self.bytes.fetch_add(data.len() as u64, Ordering::Relaxed);
+        }
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.inner.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.inner.size_hint()
+    }
+}

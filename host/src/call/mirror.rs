@@ -1,0 +1,216 @@
+//! Copies of a request, sent besides and forgotten: they never slow or fail the
+//! caller, and what becomes of them only metrics and log will tell.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use galleria_mesh::{Forward, MirrorForward, PickContext};
+use http::request;
+use http_body::{Body as _, Frame, SizeHint};
+use http_body_util::BodyExt;
+use tokio::sync::mpsc;
+use tokio::time::timeout;
+use wasmtime_wasi_http::Error;
+
+use super::attempt::Attempt;
+use super::ledger::Ledger;
+use super::{Passage, replay};
+use crate::context::RequestContext;
+use crate::telemetry::access_log::RequestFacts;
+use crate::{Body, Request, respond};
+
+/// Frames by which a mirror may be behind the caller before it is given up.
+const BEHIND_MAX: usize = 64;
+
+/// The longest that a mirrored request may take.
+const TIME_MAX: Duration = Duration::from_secs(15);
+
+/// Sends the copies that the route asks for. Returns the body for the caller's
+/// own request.
+pub(super) fn send(
+    passage: &Passage<'_>,
+    forward: &Forward,
+    parts: &request::Parts,
+    mut body: Body,
+) -> Body {
+    let mirrors: Vec<_> = forward.mirrors(&mut rand::rng()).collect();
+    for mirror in mirrors {
+        let copy;
+        (body, copy) = Tee::split(body);
+        start(passage, mirror, parts.clone(), copy);
+    }
+    body
+}
+
+fn start(passage: &Passage<'_>, mirror: MirrorForward, parts: request::Parts, body: Body) {
+    let (mesh, live) = (passage.mesh.clone(), passage.live.clone());
+    let (source, client) = (passage.source.clone(), passage.client);
+    let mut context = RequestContext::clone(passage.context);
+    context.trace.flags = 0;
+    tokio::spawn(async move {
+        let context = Arc::new(context);
+        let passage = Passage {
+            mesh: &mesh,
+            live: &live,
+            source: &source,
+            context: &context,
+            client,
+            timeout: None,
+        };
+        // Over time it is dropped, which ends the copy's own call.
+        let _ = timeout(TIME_MAX, carry(&passage, &mirror, parts, body)).await;
+    });
+}
+
+async fn carry(passage: &Passage<'_>, mirror: &MirrorForward, parts: request::Parts, body: Body) {
+    let method = parts.method.clone();
+    let request = Request::from_parts(parts, body);
+    let log = &passage.mesh.access_log;
+    let facts = log
+        .is_on()
+        .then(|| RequestFacts::of(&request, passage.client));
+    let mut ledger = Ledger::open(
+        passage.mesh.clone(),
+        passage.source.workload(),
+        passage.context,
+        facts,
+    );
+    ledger.forwarded(passage.live, &mirror.cluster, "mirror");
+    let context = PickContext {
+        caller: mirror.caller,
+        now: Instant::now(),
+        hash: None,
+        tried: &[],
+    };
+    let picked = mirror.cluster.pick(&context, &mut rand::rng());
+    let answer = match picked {
+        Err(reply) => Err(reply),
+        Ok(picked) => {
+            let picked = Arc::new(picked);
+            ledger.attempt(picked.clone());
+            let attempt = Attempt {
+                passage,
+                cluster: &mirror.cluster,
+                per_try_timeout: None,
+                number: 1,
+            };
+            let (parts, body) = request.into_parts();
+            attempt
+                .run(&picked, parts, body, &mut ledger)
+                .await
+                .finish(&mut ledger)
+        }
+    };
+    let response = answer.unwrap_or_else(|reply| {
+        ledger.reply(&reply);
+        respond::local(reply)
+    });
+    let mut body = ledger.watch(&method, response).into_body();
+    while let Some(Ok(_)) = body.frame().await {}
+}
+
+/// A body whose frames are copied as they pass.
+struct Tee {
+    inner: Body,
+    copy: Option<mpsc::Sender<Frame<Bytes>>>,
+}
+
+/// The copy of a body. Where it could not keep up it ends with an error.
+struct Copy {
+    frames: mpsc::Receiver<Frame<Bytes>>,
+    ended: bool,
+}
+
+impl Tee {
+    fn split(body: Body) -> (Body, Body) {
+        if body.is_end_stream() {
+            return (body, replay::empty());
+        }
+        let (copy, frames) = mpsc::channel(BEHIND_MAX);
+        let original = Self {
+            inner: body,
+            copy: Some(copy),
+        }
+        .boxed_unsync();
+        (
+            original,
+            Copy {
+                frames,
+                ended: false,
+            }
+            .boxed_unsync(),
+        )
+    }
+
+    /// An empty frame marks the true end; a channel that ends without it was cut.
+    fn pass_on(&mut self, frame: Frame<Bytes>) {
+        if let Some(copy) = &self.copy
+            && copy.try_send(frame).is_err()
+        {
+            self.copy = None;
+        }
+    }
+}
+
+impl http_body::Body for Tee {
+    type Data = Bytes;
+    type Error = Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
+        let frame = std::task::ready!(Pin::new(&mut self.inner).poll_frame(context));
+        match &frame {
+            Some(Ok(frame)) => {
+                if let Some(data) = frame.data_ref().filter(|data| !data.is_empty()) {
+                    self.pass_on(Frame::data(data.clone()));
+                } else if let Some(trailers) = frame.trailers_ref() {
+                    self.pass_on(Frame::trailers(trailers.clone()));
+                }
+                if self.inner.is_end_stream() {
+                    self.pass_on(Frame::data(Bytes::new()));
+                }
+            }
+            Some(Err(_)) => self.copy = None,
+            None => self.pass_on(Frame::data(Bytes::new())),
+        }
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.inner.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.inner.size_hint()
+    }
+}
+
+impl http_body::Body for Copy {
+    type Data = Bytes;
+    type Error = Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
+        if self.ended {
+            return Poll::Ready(None);
+        }
+        match std::task::ready!(self.frames.poll_recv(context)) {
+            Some(frame) if frame.data_ref().is_some_and(Bytes::is_empty) => {
+                self.ended = true;
+                Poll::Ready(None)
+            }
+            Some(frame) => Poll::Ready(Some(Ok(frame))),
+            None => {
+                self.ended = true;
+                Poll::Ready(Some(Err(Error::ConnectionTerminated)))
+            }
+        }
+    }
+}

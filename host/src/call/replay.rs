@@ -1,0 +1,226 @@
+//! A request body that can be sent again.
+//!
+//! What a try reads is kept, up to a bound; the next try gets that first and
+//! then what nobody has read yet. A body larger than the bound is sent once.
+
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http::HeaderMap;
+use http_body::{Body as _, Frame, SizeHint};
+use http_body_util::{BodyExt, Empty};
+use wasmtime_wasi_http::Error;
+
+use crate::Body;
+
+/// What is kept of one request for another try.
+const KEPT_MAX: usize = 64 << 10;
+
+/// The body of all tries of one call.
+pub(super) enum Replay {
+    Empty,
+    Kept(Arc<Mutex<Kept>>),
+}
+
+pub(super) struct Kept {
+    rest: Body,
+    frames: Vec<Bytes>,
+    trailers: Option<HeaderMap>,
+    bytes: usize,
+    ended: bool,
+    /// More was read than is kept, or the body failed: it cannot be repeated.
+    spent: bool,
+}
+
+/// One try's view.
+struct Reading {
+    kept: Arc<Mutex<Kept>>,
+    next: usize,
+    trailers_given: bool,
+}
+
+impl Replay {
+    pub(super) fn new(body: Body) -> Self {
+        if body.is_end_stream() {
+            return Self::Empty;
+        }
+        Self::Kept(Arc::new(Mutex::new(Kept {
+            rest: body,
+            frames: Vec::new(),
+            trailers: None,
+            bytes: 0,
+            ended: false,
+            spent: false,
+        })))
+    }
+
+    /// The body for the next try.
+    pub(super) fn body(&self) -> Body {
+        match self {
+            Self::Empty => empty(),
+            Self::Kept(kept) => Reading {
+                kept: kept.clone(),
+                next: 0,
+                trailers_given: false,
+            }
+            .boxed_unsync(),
+        }
+    }
+
+    pub(super) fn can_repeat(&self) -> bool {
+        match self {
+            Self::Empty => true,
+            Self::Kept(kept) => !lock(kept).spent,
+        }
+    }
+}
+
+pub(super) fn empty() -> Body {
+    Empty::new()
+        .map_err(|never: std::convert::Infallible| match never {})
+        .boxed_unsync()
+}
+
+fn lock(kept: &Mutex<Kept>) -> MutexGuard<'_, Kept> {
+    kept.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Kept {
+    fn poll_rest(
+        &mut self,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
+        let frame = match std::task::ready!(Pin::new(&mut self.rest).poll_frame(context)) {
+            None => {
+                self.ended = true;
+                return Poll::Ready(None);
+            }
+            Some(Err(error)) => {
+                self.spent = true;
+                return Poll::Ready(Some(Err(error)));
+            }
+            Some(Ok(frame)) => frame,
+        };
+        if let Some(data) = frame.data_ref() {
+            self.keep(data.clone());
+        } else if let Some(trailers) = frame.trailers_ref() {
+            self.trailers = Some(trailers.clone());
+            self.ended = true;
+        }
+        Poll::Ready(Some(Ok(frame)))
+    }
+
+    fn keep(&mut self, data: Bytes) {
+        self.bytes += data.len();
+        if self.bytes > KEPT_MAX {
+            self.spent = true;
+            self.frames.clear();
+        }
+        if !self.spent {
+            self.frames.push(data);
+        }
+    }
+}
+
+impl http_body::Body for Reading {
+    type Data = Bytes;
+    type Error = Error;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
+        let this = self.get_mut();
+        let mut kept = lock(&this.kept);
+        if let Some(data) = kept.frames.get(this.next).filter(|_| !kept.spent) {
+            this.next += 1;
+            return Poll::Ready(Some(Ok(Frame::data(data.clone()))));
+        }
+        if kept.ended {
+            let trailers = kept.trailers.clone().filter(|_| !this.trailers_given);
+            this.trailers_given = true;
+            return Poll::Ready(trailers.map(|trailers| Ok(Frame::trailers(trailers))));
+        }
+        let polled = kept.poll_rest(context);
+        this.next = kept.frames.len();
+        this.trailers_given = kept.ended;
+        polled
+    }
+
+    fn is_end_stream(&self) -> bool {
+        let kept = lock(&self.kept);
+        kept.ended
+            && self.next >= kept.frames.len()
+            && (self.trailers_given || kept.trailers.is_none())
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        let kept = lock(&self.kept);
+        if kept.frames.is_empty() {
+            kept.rest.size_hint()
+        } else {
+            SizeHint::default()
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http_body_util::{Full, StreamBody};
+
+    use super::*;
+
+    fn body(text: &str) -> Body {
+        Full::new(Bytes::from(text.to_owned()))
+            .map_err(|never: std::convert::Infallible| match never {})
+            .boxed_unsync()
+    }
+
+    async fn text(body: Body) -> String {
+        let bytes = body.collect().await.expect("a body").to_bytes();
+        String::from_utf8(bytes.to_vec()).expect("text")
+    }
+
+    #[tokio::test]
+    async fn a_small_body_is_sent_as_often_as_needed() {
+        let replay = Replay::new(body("order 66"));
+        for _ in 0..3 {
+            assert!(replay.can_repeat());
+            assert_eq!(text(replay.body()).await, "order 66");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_try_that_read_half_leaves_the_whole_to_the_next() {
+        let frames = ["first ", "second"].map(|part| Ok(Frame::data(Bytes::from(part))));
+        let replay = Replay::new(StreamBody::new(futures::stream::iter(frames)).boxed_unsync());
+        let mut half = replay.body();
+        half.frame().await.expect("a frame").expect("data");
+        drop(half);
+        assert_eq!(text(replay.body()).await, "first second");
+    }
+
+    #[tokio::test]
+    async fn trailers_are_repeated_too() {
+        let mut trailers = HeaderMap::new();
+        trailers.insert("checksum", "abc".parse().expect("a value"));
+        let replay = Replay::new(
+            body("x")
+                .with_trailers(async move { Some(Ok(trailers)) })
+                .boxed_unsync(),
+        );
+        for _ in 0..2 {
+            let collected = replay.body().collect().await.expect("a body");
+            assert_eq!(collected.trailers().expect("trailers")["checksum"], "abc");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_large_body_is_sent_once() {
+        let replay = Replay::new(body(&"x".repeat(KEPT_MAX + 1)));
+        assert_eq!(text(replay.body()).await.len(), KEPT_MAX + 1);
+        assert!(!replay.can_repeat());
+    }
+}

@@ -1,0 +1,97 @@
+//! The command line.
+
+mod check;
+mod run;
+mod status;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand, ValueEnum};
+
+use crate::settings::RunSettings;
+
+/// Microservices under one roof: runs WebAssembly components behind a mesh,
+/// from the Kubernetes and Istio YAML that you already have.
+#[derive(Debug, Parser)]
+#[command(
+    name = "galleria",
+    version,
+    max_term_width = 100,
+    after_help = "Exit codes: 0 good, 1 a problem in the input or on the way, 2 wrong usage.\n\nExamples:\n  galleria run deploy/shop --components target/components\n  galleria check deploy/shop\n  galleria status"
+)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Start everything that the manifests describe; ctrl-c drains and stops
+    Run(Box<RunSettings>),
+    /// Read the manifests and say everything that is wrong with them
+    Check {
+        /// Files and folders with Kubernetes and Istio YAML
+        #[arg(required = true, value_name = "PATH")]
+        paths: Vec<PathBuf>,
+    },
+    /// Show the running host on one page: listeners, workloads, routes, what is wrong
+    Status {
+        /// The data folder of the host to ask
+        #[arg(
+            long,
+            value_name = "DIR",
+            default_value = ".galleria",
+            env = "GALLERIA_DATA"
+        )]
+        data: PathBuf,
+        /// How to print it
+        #[arg(short, long, value_enum, default_value_t = Output::Text)]
+        output: Output,
+    },
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Output {
+    Text,
+    Json,
+}
+
+/// Does what the command line says.
+pub fn main() -> ExitCode {
+    let done = match Arguments::parse().command {
+        Command::Run(settings) => run::run(*settings),
+        Command::Check { paths } => check::check(&paths),
+        Command::Status { data, output } => status::status(&data, output == Output::Json),
+    };
+    match done {
+        Ok(code) => code,
+        Err(error) => {
+            eprint(&format!("error: {}", chain(&error)));
+            ExitCode::from(1)
+        }
+    }
+}
+
+/// The error and its causes on one line, a cause that only repeats left out.
+fn chain(error: &anyhow::Error) -> String {
+    let mut text = error.to_string();
+    for cause in error.chain().skip(1) {
+        let cause = cause.to_string();
+        if !text.contains(&cause) {
+            text.push_str(": ");
+            text.push_str(&cause);
+        }
+    }
+    text
+}
+
+#[expect(clippy::print_stdout, reason = "the command line's own answer")]
+fn print(text: &str) {
+    println!("{text}");
+}
+
+#[expect(clippy::print_stderr, reason = "what the command line tells a person")]
+pub(crate) fn eprint(text: &str) {
+    eprintln!("{text}");
+}

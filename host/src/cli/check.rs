@@ -1,0 +1,47 @@
+//! `galleria check`.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use galleria_manifest::Severity;
+use galleria_manifest::model::{Class, Object};
+use galleria_mesh as mesh;
+
+use super::print;
+use crate::files::Files;
+
+pub(super) fn check(paths: &[PathBuf]) -> anyhow::Result<ExitCode> {
+    let mut read = Files::new(paths.to_vec()).read();
+    if !read.has_errors() {
+        let state = mesh::State::new(std::time::Instant::now());
+        let compiled = mesh::compile(&read.objects, &[], &mesh::Options::default(), &state);
+        read.diagnostics.extend(compiled.diagnostics);
+        read.diagnostics.sort();
+        read.diagnostics.dedup();
+    }
+    for diagnostic in &read.diagnostics {
+        print(&diagnostic.to_string());
+    }
+    let count = |severity| {
+        read.diagnostics
+            .iter()
+            .filter(|diagnostic| diagnostic.severity == severity)
+            .count()
+    };
+    let (errors, warnings) = (count(Severity::Error), count(Severity::Warning));
+    print(&summary(&read.objects, errors, warnings));
+    Ok(ExitCode::from(u8::from(errors > 0)))
+}
+
+fn summary(objects: &[Arc<Object>], errors: usize, warnings: usize) -> String {
+    let enforced = objects
+        .iter()
+        .filter(|object| object.class() == Class::Enforced)
+        .count();
+    let left = objects.len() - enforced;
+    format!(
+        "{} objects: {enforced} enforced here, {left} left to the cluster; {errors} errors, {warnings} warnings",
+        objects.len()
+    )
+}

@@ -1,0 +1,23 @@
+//! `galleria run`.
+
+use std::process::ExitCode;
+
+use crate::app;
+use crate::settings::RunSettings;
+use crate::telemetry::log;
+
+pub(super) fn run(settings: RunSettings) -> anyhow::Result<ExitCode> {
+    log::start(&settings.log).map_err(|error| {
+        anyhow::anyhow!(
+            "--log `{}` cannot be understood: {error}; write `info`, or `galleria=debug`",
+            settings.log
+        )
+    })?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()?;
+    let ended = runtime.block_on(app::run(settings));
+    // Guests that did not stop in their grace period do not keep the process.
+    runtime.shutdown_background();
+    ended
+}

@@ -1,0 +1,84 @@
+//! Where a guest's outgoing requests become calls, as the guest's workload.
+
+use std::sync::{Arc, OnceLock, Weak};
+
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use galleria_mesh as mesh;
+use http::HeaderValue;
+use wasmtime_wasi_http::Error;
+
+use crate::Response;
+use crate::call::{Call, Mesh, Source};
+use crate::context::{RequestContext, TraceContext};
+use crate::guest::{Door, Outgoing};
+use crate::workload::Doors;
+
+/// Makes doors before there is a mesh to open them to: pods are described
+/// first, and nothing calls until the mesh is there.
+#[derive(Default)]
+pub(crate) struct MeshDoors(Arc<OnceLock<Weak<Mesh>>>);
+
+impl MeshDoors {
+    /// Opens all doors, those already made too.
+    pub(crate) fn open(&self, mesh: &Arc<Mesh>) {
+        // The mesh is set once; a second call changes nothing.
+        let _ = self.0.set(Arc::downgrade(mesh));
+    }
+}
+
+impl Doors for MeshDoors {
+    fn door(&self, workload: &Arc<mesh::Workload>) -> Arc<dyn Door> {
+        Arc::new(WorkloadDoor {
+            mesh: self.0.clone(),
+            workload: workload.clone(),
+        })
+    }
+}
+
+struct WorkloadDoor {
+    mesh: Arc<OnceLock<Weak<Mesh>>>,
+    workload: Arc<mesh::Workload>,
+}
+
+impl Door for WorkloadDoor {
+    fn call(&self, outgoing: Outgoing) -> BoxFuture<'static, Result<Response, Error>> {
+        let mesh = self.mesh.get().and_then(Weak::upgrade);
+        let source = Source::Workload(self.workload.clone());
+        async move {
+            let mesh = mesh.ok_or(Error::DestinationUnavailable)?;
+            let context = context(&outgoing);
+            let mut request = outgoing.request;
+            request
+                .headers_mut()
+                .insert("x-request-id", context.request_id.clone());
+            let call = Call {
+                source,
+                request,
+                context: Arc::new(context),
+                client: None,
+                timeout: outgoing.timeout,
+            };
+            Ok(mesh.call(call).await)
+        }
+        .boxed()
+    }
+}
+
+/// The context that the outgoing request is made in. Trace headers that the
+/// guest set itself win; otherwise it is the request that the guest is serving.
+fn context(outgoing: &Outgoing) -> RequestContext {
+    let own = TraceContext::from_headers(outgoing.request.headers());
+    match &outgoing.context {
+        Some(serving) => RequestContext {
+            trace: own.unwrap_or_else(|| serving.trace.clone()),
+            request_id: serving.request_id.clone(),
+            hops: serving.hops,
+        },
+        None => RequestContext {
+            trace: own.unwrap_or_else(TraceContext::begin),
+            request_id: HeaderValue::from_static("-"),
+            hops: 0,
+        },
+    }
+}

@@ -1,0 +1,204 @@
+//! Where clients' requests become calls: headers that a client may not set are
+//! taken off, identifiers are given, sizes are limited.
+
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use http::{HeaderMap, HeaderName, HeaderValue, header};
+use http_body_util::{BodyExt, Limited};
+use hyper::body::{Body as _, Incoming};
+use rand::Rng;
+use wasmtime_wasi_http::Error;
+
+use crate::call::{Call, Mesh, Source};
+use crate::context::{RequestContext, TraceContext};
+use crate::{Body, Response, respond};
+use galleria_mesh::{LocalReply, ResponseFlags};
+
+/// One listener's way into the mesh.
+#[derive(Clone)]
+pub(crate) struct Edge {
+    pub mesh: Arc<Mesh>,
+    /// As declared in the Gateway.
+    pub listener_port: u16,
+    /// Bytes that a request's body may have (`--max-request-body`).
+    pub request_body_max: u64,
+}
+
+impl Edge {
+    /// Answers one request of `client`.
+    pub(crate) async fn serve(
+        self,
+        request: http::Request<Incoming>,
+        client: SocketAddr,
+    ) -> Result<Response, Infallible> {
+        if request.body().size_hint().lower() > self.request_body_max {
+            return Ok(respond::local(too_large()));
+        }
+        let (mut parts, body) = request.into_parts();
+        let trace = TraceContext::from_headers(&parts.headers).unwrap_or_else(TraceContext::begin);
+        remove_hop_by_hop(&mut parts.headers);
+        remove_internal(&mut parts.headers);
+        let request_id = request_id();
+        parts.headers.insert(REQUEST_ID, request_id.clone());
+        parts
+            .headers
+            .insert(FORWARDED_PROTO, HeaderValue::from_static("http"));
+        append_forwarded_for(&mut parts.headers, client);
+        let call = Call {
+            source: Source::Edge {
+                listener_port: self.listener_port,
+            },
+            request: http::Request::from_parts(parts, self.limited(body)),
+            context: Arc::new(RequestContext {
+                trace,
+                request_id,
+                hops: 0,
+            }),
+            client: Some(client.ip()),
+            timeout: None,
+        };
+        let mut response = self.mesh.call(call).await;
+        remove_hop_by_hop(response.headers_mut());
+        Ok(response)
+    }
+
+    fn limited(&self, body: Incoming) -> Body {
+        if body.is_end_stream() {
+            return body.map_err(Error::from).boxed_unsync();
+        }
+        let limit = self.request_body_max;
+        let max = usize::try_from(limit).unwrap_or(usize::MAX);
+        let failed = move |error: Box<dyn std::error::Error + Send + Sync>| match error
+            .downcast::<hyper::Error>()
+        {
+            Ok(error) => Error::from(*error),
+            Err(_) => Error::HttpRequestBodySize(Some(limit)),
+        };
+        Limited::new(body, max).map_err(failed).boxed_unsync()
+    }
+}
+
+fn too_large() -> LocalReply {
+    LocalReply::new(
+        http::StatusCode::PAYLOAD_TOO_LARGE,
+        ResponseFlags::NONE,
+        "the request's body is too large",
+        "request_payload_too_large",
+    )
+}
+
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+
+/// Headers that speak of one connection only (RFC 9110, 7.6.1), and those that
+/// `connection` names.
+fn remove_hop_by_hop(headers: &mut HeaderMap) {
+    let named: Vec<HeaderName> = headers
+        .get_all(header::CONNECTION)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .filter_map(|name| name.trim().parse().ok())
+        .collect();
+    for name in named {
+        headers.remove(name);
+    }
+    for name in [
+        header::CONNECTION,
+        header::PROXY_AUTHENTICATE,
+        header::PROXY_AUTHORIZATION,
+        header::TE,
+        header::TRANSFER_ENCODING,
+        header::UPGRADE,
+        HeaderName::from_static("keep-alive"),
+        HeaderName::from_static("proxy-connection"),
+    ] {
+        headers.remove(name);
+    }
+}
+
+/// `x-envoy-…` steers the mesh (timeouts, retries): it is not for clients outside.
+fn remove_internal(headers: &mut HeaderMap) {
+    let internal: Vec<HeaderName> = headers
+        .keys()
+        .filter(|name| name.as_str().starts_with("x-envoy-"))
+        .cloned()
+        .collect();
+    for name in internal {
+        headers.remove(name);
+    }
+}
+
+fn append_forwarded_for(headers: &mut HeaderMap, client: SocketAddr) {
+    let client = client.ip().to_string();
+    let chain = match headers
+        .get(&FORWARDED_FOR)
+        .and_then(|value| value.to_str().ok())
+    {
+        Some(before) => format!("{before},{client}"),
+        None => client,
+    };
+    if let Ok(value) = HeaderValue::from_str(&chain) {
+        headers.insert(FORWARDED_FOR, value);
+    }
+}
+
+/// A random UUID (version 4).
+fn request_id() -> HeaderValue {
+    let random: u128 = rand::rng().random();
+    let uuid = (random & !(0xf000 << 64) & !(0xc000 << 48)) | (0x4000 << 64) | (0x8000 << 48);
+    let text = format!("{uuid:032x}");
+    let groups = [(0, 8), (8, 12), (12, 16), (16, 20), (20, 32)];
+    let parts: Vec<&str> = groups
+        .iter()
+        .filter_map(|(from, to)| text.get(*from..*to))
+        .collect();
+    HeaderValue::from_str(&parts.join("-")).expect("hexadecimal digits and hyphens")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn request_ids_are_version_four_uuids() {
+        let id = request_id();
+        let text = id.to_str().expect("text");
+        assert_eq!(text.len(), 36, "{text}");
+        assert_eq!(text.as_bytes()[14], b'4', "{text}");
+        assert!(b"89ab".contains(&text.as_bytes()[19]), "{text}");
+        assert_ne!(id, request_id());
+    }
+
+    #[test]
+    fn what_a_client_may_not_set_is_taken_off() {
+        let mut headers = HeaderMap::new();
+        for (name, value) in [
+            ("connection", "close, x-secret-hop"),
+            ("x-secret-hop", "1"),
+            ("upgrade", "websocket"),
+            ("x-envoy-upstream-rq-timeout-ms", "1"),
+            ("x-kept", "1"),
+        ] {
+            headers.insert(name, value.parse().expect("a value"));
+        }
+        remove_hop_by_hop(&mut headers);
+        remove_internal(&mut headers);
+        assert_eq!(
+            headers.keys().map(HeaderName::as_str).collect::<Vec<_>>(),
+            ["x-kept"]
+        );
+    }
+
+    #[test]
+    fn the_client_is_added_to_the_chain() {
+        let mut headers = HeaderMap::new();
+        let client: SocketAddr = "192.0.2.7:1234".parse().expect("an address");
+        append_forwarded_for(&mut headers, client);
+        append_forwarded_for(&mut headers, client);
+        assert_eq!(headers[FORWARDED_FOR], "192.0.2.7,192.0.2.7");
+    }
+}

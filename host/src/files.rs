@@ -1,0 +1,103 @@
+//! Manifests from files: the store's first source, read at start and whenever
+//! something changes.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use galleria_manifest::model::Object;
+use galleria_manifest::{Diagnostic, Loaded, Severity};
+use notify::{RecommendedWatcher, RecursiveMode, Watcher};
+use tokio::sync::Notify;
+
+/// Editors write in several steps: changes are gathered this long.
+const GATHER: Duration = Duration::from_millis(100);
+
+/// The files and folders that the host was started with.
+#[derive(Debug, Clone)]
+pub(crate) struct Files {
+    paths: Vec<PathBuf>,
+}
+
+/// What was read, and what there is to say about it.
+pub(crate) struct Read {
+    pub objects: Vec<Arc<Object>>,
+    pub diagnostics: Vec<Diagnostic>,
+}
+
+impl Read {
+    pub(crate) fn has_errors(&self) -> bool {
+        self.diagnostics
+            .iter()
+            .any(|diagnostic| diagnostic.severity == Severity::Error)
+    }
+}
+
+impl Files {
+    pub(crate) fn new(paths: Vec<PathBuf>) -> Self {
+        Self { paths }
+    }
+
+    /// Reads everything. May take long for large folders: not for an asynchronous task.
+    pub(crate) fn read(&self) -> Read {
+        let Loaded {
+            objects,
+            diagnostics,
+            ..
+        } = galleria_manifest::load(&self.paths);
+        Read {
+            objects,
+            diagnostics,
+        }
+    }
+
+    /// Begins to watch for changes.
+    ///
+    /// # Errors
+    /// The system's file notification is not available.
+    pub(crate) fn watch(&self) -> notify::Result<Changes> {
+        let changed = Arc::new(Notify::new());
+        let notify = changed.clone();
+        let mut watcher =
+            notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
+                if event.is_ok_and(|event| !event.kind.is_access()) {
+                    notify.notify_one();
+                }
+            })?;
+        for path in &self.paths {
+            watcher.watch(watched(path), RecursiveMode::Recursive)?;
+        }
+        Ok(Changes {
+            changed,
+            _watcher: watcher,
+        })
+    }
+}
+
+/// A single file is watched through its folder: editors replace files.
+fn watched(path: &Path) -> &Path {
+    if path.is_dir() {
+        return path;
+    }
+    match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    }
+}
+
+/// A running watch.
+pub(crate) struct Changes {
+    changed: Arc<Notify>,
+    _watcher: RecommendedWatcher,
+}
+
+impl Changes {
+    /// Waits for the next change, and until it has settled.
+    pub(crate) async fn next(&self) {
+        self.changed.notified().await;
+        while tokio::time::timeout(GATHER, self.changed.notified())
+            .await
+            .is_ok()
+        {}
+    }
+}

@@ -1,0 +1,331 @@
+//! Listeners: which ports are bound where, connections, and their graceful end.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use galleria_manifest::model::Protocol;
+use galleria_mesh as mesh;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto;
+use serde::Serialize;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::call::Mesh;
+use crate::edge::Edge;
+
+/// Connections that one listener keeps open; more wait to be accepted.
+const CONNECTIONS_MAX: usize = 10_000;
+
+/// How long a client may take to send a request's head.
+const HEAD_TIME: Duration = Duration::from_secs(15);
+
+/// Bytes of a request's head.
+const HEAD_MAX: usize = 64 << 10;
+
+/// Requests that one HTTP/2 connection may have under way.
+const STREAMS_MAX: u32 = 256;
+
+/// Ports below this need root; they are bound on `PRIVILEGED_OFFSET` more.
+const PRIVILEGED: u16 = 1024;
+const PRIVILEGED_OFFSET: u16 = 8000;
+
+/// Where declared ports are bound.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Binding {
+    /// `--bind`.
+    pub address: IpAddr,
+    pub ports: PortRule,
+}
+
+/// From a declared port to the one that is bound.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum PortRule {
+    /// As declared; privileged ports on 8000 + P.
+    Default,
+    /// P + N for every port (`--port-offset N`).
+    Offset(u16),
+    /// Whatever is free (`--free-ports`).
+    Free,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ListenError {
+    #[error(
+        "port {declared} of gateway {gateway} would be bound on {declared} + {offset}, which is no port; choose a smaller --port-offset"
+    )]
+    NoPort {
+        declared: u16,
+        offset: u16,
+        gateway: String,
+    },
+    #[error(
+        "ports {first} and {second} would both be bound on {bound}; choose other places with --port-offset"
+    )]
+    Clash { first: u16, second: u16, bound: u16 },
+    #[error(
+        "cannot bind {address} for port {declared} of gateway {gateway}: {source}; stop what uses it, or choose other ports with --port-offset"
+    )]
+    Bind {
+        address: SocketAddr,
+        declared: u16,
+        gateway: String,
+        source: io::Error,
+    },
+}
+
+/// A listener as it was really bound.
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct BoundListener {
+    /// `namespace/name`.
+    pub gateway: String,
+    /// As declared.
+    pub port: u16,
+    pub address: SocketAddr,
+}
+
+/// The listeners of the host.
+pub(crate) struct Listeners {
+    binding: Binding,
+    request_body_max: u64,
+    open: BTreeMap<u16, Open>,
+    connections: TaskTracker,
+    draining: CancellationToken,
+}
+
+struct Open {
+    gateway: String,
+    address: SocketAddr,
+    /// None once it serves.
+    socket: Option<TcpListener>,
+    stop: CancellationToken,
+}
+
+impl PortRule {
+    fn bound(self, declared: u16, gateway: &str) -> Result<u16, ListenError> {
+        let offset = match self {
+            Self::Free => return Ok(0),
+            Self::Default if declared >= PRIVILEGED => 0,
+            Self::Default => PRIVILEGED_OFFSET,
+            Self::Offset(offset) => offset,
+        };
+        declared
+            .checked_add(offset)
+            .ok_or_else(|| ListenError::NoPort {
+                declared,
+                offset,
+                gateway: gateway.to_owned(),
+            })
+    }
+}
+
+impl Listeners {
+    pub(crate) fn new(binding: Binding, request_body_max: u64) -> Self {
+        Self {
+            binding,
+            request_body_max,
+            open: BTreeMap::new(),
+            connections: TaskTracker::new(),
+            draining: CancellationToken::new(),
+        }
+    }
+
+    /// Binds what `snapshot` declares and is not bound yet, and gives up what it
+    /// declares no more. Nothing is given up where something cannot be bound.
+    ///
+    /// # Errors
+    /// See [`ListenError`].
+    pub(crate) async fn bind(&mut self, snapshot: &mesh::Snapshot) -> Result<(), ListenError> {
+        let plain = |listener: &&mesh::Listener| {
+            matches!(
+                listener.protocol,
+                Protocol::Http | Protocol::Http2 | Protocol::Grpc
+            )
+        };
+        let declared: Vec<_> = snapshot.listeners().iter().filter(plain).collect();
+        let mut bound = BTreeMap::new();
+        let mut taken: BTreeMap<u16, u16> = BTreeMap::new();
+        for listener in &declared {
+            let gateway = listener.gateways.join(", ");
+            let port = self.binding.ports.bound(listener.port, &gateway)?;
+            if port != 0
+                && let Some(first) = taken.insert(port, listener.port)
+            {
+                return Err(ListenError::Clash {
+                    first,
+                    second: listener.port,
+                    bound: port,
+                });
+            }
+            if self.open.contains_key(&listener.port) {
+                continue;
+            }
+            let address = SocketAddr::new(self.binding.address, port);
+            let failed = |source| ListenError::Bind {
+                address,
+                declared: listener.port,
+                gateway: gateway.clone(),
+                source,
+            };
+            let socket = TcpListener::bind(address).await.map_err(failed)?;
+            let address = socket.local_addr().map_err(failed)?;
+            let stop = self.draining.child_token();
+            bound.insert(
+                listener.port,
+                Open {
+                    gateway,
+                    address,
+                    socket: Some(socket),
+                    stop,
+                },
+            );
+        }
+        self.open.retain(|port, open| {
+            let kept = declared.iter().any(|listener| listener.port == *port);
+            if !kept {
+                open.stop.cancel();
+            }
+            kept
+        });
+        self.open.extend(bound);
+        Ok(())
+    }
+
+    /// Begins to accept on everything that is bound.
+    pub(crate) fn serve(&mut self, mesh: &Arc<Mesh>) {
+        for (port, open) in &mut self.open {
+            let Some(socket) = open.socket.take() else {
+                continue;
+            };
+            let edge = Edge {
+                mesh: mesh.clone(),
+                listener_port: *port,
+                request_body_max: self.request_body_max,
+            };
+            let serving = Serving {
+                edge,
+                connections: self.connections.clone(),
+                slots: Arc::new(Semaphore::new(CONNECTIONS_MAX)),
+                stop: open.stop.clone(),
+            };
+            tokio::spawn(serving.accept(socket));
+        }
+    }
+
+    pub(crate) fn addresses(&self) -> Vec<BoundListener> {
+        self.open
+            .iter()
+            .map(|(port, open)| BoundListener {
+                gateway: open.gateway.clone(),
+                port: *port,
+                address: open.address,
+            })
+            .collect()
+    }
+
+    /// Accepts nothing more; waits until every request under way is answered,
+    /// at most `grace`. Returns whether all of them were.
+    pub(crate) async fn drain(&mut self, grace: Duration) -> bool {
+        self.draining.cancel();
+        self.connections.close();
+        tokio::time::timeout(grace, self.connections.wait())
+            .await
+            .is_ok()
+    }
+}
+
+/// One listener at work.
+struct Serving {
+    edge: Edge,
+    connections: TaskTracker,
+    slots: Arc<Semaphore>,
+    stop: CancellationToken,
+}
+
+impl Serving {
+    async fn accept(self, socket: TcpListener) {
+        loop {
+            let Ok(slot) = self.slots.clone().acquire_owned().await else {
+                return;
+            };
+            let accepted = tokio::select! {
+                biased;
+                // What the system has accepted already is served even when we stop.
+                accepted = socket.accept() => accepted,
+                () = self.stop.cancelled() => return,
+            };
+            match accepted {
+                Ok((stream, client)) => {
+                    let connection =
+                        connection(self.edge.clone(), stream, client, self.stop.clone());
+                    self.connections.spawn(async move {
+                        connection.await;
+                        drop(slot);
+                    });
+                }
+                Err(error) => {
+                    // Out of file descriptors, or a client that left already.
+                    tracing::warn!(%error, "a connection could not be accepted");
+                    tokio::time::sleep(Duration::from_millis(10)).await;
+                }
+            }
+        }
+    }
+}
+
+async fn connection(edge: Edge, stream: TcpStream, client: SocketAddr, stop: CancellationToken) {
+    // Small answers are not held back for more; a failure only costs that.
+    let _ = stream.set_nodelay(true);
+    let port = edge.listener_port.to_string();
+    let open = edge.mesh.metrics.connections.with_label_values(&[&port]);
+    open.inc();
+    let mut builder = auto::Builder::new(TokioExecutor::new());
+    builder
+        .http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_TIME)
+        .max_buf_size(HEAD_MAX)
+        .http2()
+        .timer(TokioTimer::new())
+        .max_header_list_size(HEAD_MAX as u32)
+        .max_concurrent_streams(STREAMS_MAX);
+    let service = service_fn(move |request| edge.clone().serve(request, client));
+    let mut serving = std::pin::pin!(builder.serve_connection(TokioIo::new(stream), service));
+    let result = tokio::select! {
+        result = serving.as_mut() => result,
+        () = stop.cancelled() => {
+            serving.as_mut().graceful_shutdown();
+            serving.await
+        }
+    };
+    open.dec();
+    if let Err(error) = result {
+        tracing::debug!(%client, %error, "a connection ended badly");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn privileged_ports_move_by_eight_thousand() {
+        let bound = |rule: PortRule, port| rule.bound(port, "shop/gateway").expect("a port");
+        assert_eq!(bound(PortRule::Default, 80), 8080);
+        assert_eq!(bound(PortRule::Default, 443), 8443);
+        assert_eq!(bound(PortRule::Default, 9080), 9080);
+        assert_eq!(bound(PortRule::Offset(0), 80), 80);
+        assert_eq!(bound(PortRule::Offset(10_000), 9080), 19_080);
+        assert!(
+            PortRule::Offset(60_000)
+                .bound(9080, "shop/gateway")
+                .is_err()
+        );
+    }
+}

@@ -1,0 +1,81 @@
+//! The snapshot that requests are decided on, and the pods it speaks of.
+//!
+//! It is replaced whole, behind an atomic pointer: a request keeps the one it
+//! started with, the next request sees the new one.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Instant;
+
+use arc_swap::ArcSwap;
+use galleria_mesh as mesh;
+
+use crate::telemetry::metrics::ServiceNames;
+use crate::workload::Pod;
+
+/// What is in force at one moment.
+pub(crate) struct Live {
+    pub snapshot: mesh::Snapshot,
+    pods: HashMap<usize, Arc<Pod>>,
+    /// One shared name per service, so that metrics know it by identity.
+    names: HashMap<String, Arc<ServiceNames>>,
+    pub since: Instant,
+}
+
+impl Live {
+    pub(crate) fn new(snapshot: mesh::Snapshot, pods: Vec<Arc<Pod>>) -> Self {
+        let names = snapshot
+            .services()
+            .iter()
+            .map(|service| {
+                let names = ServiceNames {
+                    fqdn: service.fqdn.clone(),
+                    name: service.name.clone(),
+                    namespace: service.namespace.clone(),
+                };
+                (service.fqdn.clone(), Arc::new(names))
+            })
+            .collect();
+        let pods = pods.into_iter().map(|pod| (pod.target, pod)).collect();
+        Self {
+            snapshot,
+            pods,
+            names,
+            since: Instant::now(),
+        }
+    }
+
+    pub(crate) fn pod(&self, target: usize) -> Option<&Arc<Pod>> {
+        self.pods.get(&target)
+    }
+
+    pub(crate) fn service_names(&self, cluster: &mesh::Cluster) -> Arc<ServiceNames> {
+        self.names
+            .get(&cluster.service_fqdn)
+            .cloned()
+            .unwrap_or_else(|| {
+                Arc::new(ServiceNames {
+                    fqdn: cluster.service_fqdn.clone(),
+                    name: cluster.service_name.clone(),
+                    namespace: cluster.service_namespace.clone(),
+                })
+            })
+    }
+}
+
+/// The pointer to what is in force.
+pub(crate) struct Current(ArcSwap<Live>);
+
+impl Current {
+    pub(crate) fn new(live: Live) -> Self {
+        Self(ArcSwap::from_pointee(live))
+    }
+
+    pub(crate) fn load(&self) -> Arc<Live> {
+        self.0.load_full()
+    }
+
+    pub(crate) fn replace(&self, live: Live) {
+        self.0.store(Arc::new(live));
+    }
+}

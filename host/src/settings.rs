@@ -1,0 +1,173 @@
+//! The host's settings, from flags and `GALLERIA_…` variables: the only file
+//! that reads the process environment. Everything is checked here, before
+//! anything is started.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, ValueEnum};
+
+use crate::guest::RequestLimits;
+use crate::listen::{Binding, PortRule};
+use crate::telemetry::access_log::Format;
+
+/// Settings of `galleria run`.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct RunSettings {
+    /// Files and folders with Kubernetes and Istio YAML; changes are picked up while running
+    #[arg(required = true, value_name = "PATH")]
+    pub paths: Vec<PathBuf>,
+
+    /// Where images resolve to components: NAME/TAG.wasm, or NAME.wasm
+    #[arg(
+        long,
+        value_name = "DIR",
+        default_value = "components",
+        env = "GALLERIA_COMPONENTS"
+    )]
+    pub components: PathBuf,
+
+    /// Where volumes, databases and compiled code are kept
+    #[arg(
+        long,
+        value_name = "DIR",
+        default_value = ".galleria",
+        env = "GALLERIA_DATA"
+    )]
+    pub data: PathBuf,
+
+    /// Where compiled code is kept [default: the folder `cache` in the data folder]
+    #[arg(long, value_name = "DIR", env = "GALLERIA_CACHE")]
+    pub cache: Option<PathBuf>,
+
+    /// Address that listeners are bound on; 0.0.0.0 opens them to the network
+    #[arg(long, value_name = "ADDRESS", default_value_t = IpAddr::V4(Ipv4Addr::LOCALHOST), env = "GALLERIA_BIND")]
+    pub bind: IpAddr,
+
+    /// Bind every declared port P on P + N [default: ports below 1024 on 8000 + P, others as declared]
+    #[arg(long, value_name = "N", env = "GALLERIA_PORT_OFFSET")]
+    pub port_offset: Option<u16>,
+
+    /// Bind every declared port on whatever port is free; see --addresses-file
+    #[arg(long, conflicts_with = "port_offset", env = "GALLERIA_FREE_PORTS")]
+    pub free_ports: bool,
+
+    /// Where health and metrics are served
+    #[arg(
+        long,
+        value_name = "ADDRESS",
+        default_value = "127.0.0.1:15020",
+        env = "GALLERIA_STATUS"
+    )]
+    pub status: SocketAddr,
+
+    /// Write the addresses really bound to FILE, as JSON, once everything is ready
+    #[arg(long, value_name = "FILE", env = "GALLERIA_ADDRESSES_FILE")]
+    pub addresses_file: Option<PathBuf>,
+
+    /// One line per call on standard output
+    #[arg(long, value_enum, default_value_t = Format::Json, env = "GALLERIA_ACCESS_LOG")]
+    pub access_log: Format,
+
+    /// What the host logs on standard error: error, warn, info, debug, or by module, as in `galleria=debug`
+    #[arg(
+        long,
+        value_name = "FILTER",
+        default_value = "info",
+        env = "GALLERIA_LOG"
+    )]
+    pub log: String,
+
+    /// Whether services may call hosts that no ServiceEntry declares
+    #[arg(long, value_enum, default_value_t = OutboundPolicy::RegistryOnly, env = "GALLERIA_OUTBOUND_POLICY")]
+    pub outbound_policy: OutboundPolicy,
+
+    /// How long a service may take until its response begins
+    #[arg(long, value_name = "DURATION", default_value = "60s", value_parser = duration, env = "GALLERIA_REQUEST_TIMEOUT")]
+    pub request_timeout: Duration,
+
+    /// How long a service may pause within a response
+    #[arg(long, value_name = "DURATION", default_value = "60s", value_parser = duration, env = "GALLERIA_IDLE_TIMEOUT")]
+    pub idle_timeout: Duration,
+
+    /// The largest request body that is let in, in bytes
+    #[arg(long, value_name = "BYTES", default_value_t = 16 << 20, env = "GALLERIA_MAX_REQUEST_BODY")]
+    pub max_request_body: u64,
+
+    /// The first pause before a crashed pod is started again; it doubles up to 5 minutes
+    #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = duration, env = "GALLERIA_RESTART_BACKOFF_INITIAL")]
+    pub restart_backoff_initial: Duration,
+}
+
+/// `outboundTrafficPolicy.mode`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum OutboundPolicy {
+    /// Only what a Service or ServiceEntry declares; anything else gives 502
+    RegistryOnly,
+    /// Anything
+    AllowAny,
+}
+
+impl RunSettings {
+    pub(crate) fn cache_folder(&self) -> PathBuf {
+        self.cache
+            .clone()
+            .unwrap_or_else(|| self.data.join("cache"))
+    }
+
+    pub(crate) fn binding(&self) -> Binding {
+        let ports = match (self.free_ports, self.port_offset) {
+            (true, _) => PortRule::Free,
+            (false, Some(offset)) => PortRule::Offset(offset),
+            (false, None) => PortRule::Default,
+        };
+        Binding {
+            address: self.bind,
+            ports,
+        }
+    }
+
+    pub(crate) fn request_limits(&self) -> RequestLimits {
+        RequestLimits {
+            response: self.request_timeout,
+            body_idle: self.idle_timeout,
+        }
+    }
+
+    pub(crate) fn mesh_options(&self) -> galleria_mesh::Options {
+        galleria_mesh::Options {
+            outbound_policy: match self.outbound_policy {
+                OutboundPolicy::RegistryOnly => galleria_mesh::OutboundPolicy::RegistryOnly,
+                OutboundPolicy::AllowAny => galleria_mesh::OutboundPolicy::AllowAny,
+            },
+            ..galleria_mesh::Options::default()
+        }
+    }
+}
+
+/// `90s`, `1m30s`, `500ms`: more than zero, at most a day.
+fn duration(text: &str) -> Result<Duration, String> {
+    let parsed: jiff::SignedDuration = text
+        .parse()
+        .map_err(|_| "write a time as in `30s`, `500ms` or `1m30s`".to_owned())?;
+    let duration = Duration::try_from(parsed).map_err(|_| "a time is not negative".to_owned())?;
+    if duration.is_zero() || duration > Duration::from_secs(86_400) {
+        return Err("a time is more than zero and at most 24h".into());
+    }
+    Ok(duration)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_are_read_as_people_write_them() {
+        assert_eq!(duration("500ms"), Ok(Duration::from_millis(500)));
+        assert_eq!(duration("1m30s"), Ok(Duration::from_secs(90)));
+        for bad in ["", "5", "-1s", "0s", "25h", "soon"] {
+            assert!(duration(bad).is_err(), "{bad}");
+        }
+    }
+}

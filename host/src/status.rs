@@ -1,0 +1,11 @@
+//! What a running host says of itself: `galleria status`, health, metrics.
+
+mod page;
+mod port;
+mod report;
+mod socket;
+
+pub(crate) use page::render;
+pub(crate) use port::serve as serve_port;
+pub(crate) use report::Health;
+pub(crate) use socket::{bind as bind_socket, fetch, serve as serve_socket};

@@ -1,0 +1,148 @@
+//! The report as a page of text.
+
+use std::fmt::Write;
+
+use super::report::{PodReport, Report, RuleReport, WorkloadReport};
+
+/// The page that `galleria status` prints.
+pub(crate) fn render(report: &Report) -> String {
+    let mut page = String::new();
+    let state = if report.ready { "ready" } else { "not ready" };
+    // Writing to a string cannot fail.
+    let _ = writeln!(page, "galleria {}: {state}", report.version);
+    section(&mut page, "LISTENERS", &listeners(report));
+    section(&mut page, "WORKLOADS", &workloads(&report.workloads));
+    section(&mut page, "ROUTES", &routes(report));
+    let problems: Vec<Vec<String>> = report
+        .problems
+        .iter()
+        .map(|problem| vec![problem.clone()])
+        .collect();
+    if problems.is_empty() {
+        let _ = writeln!(page, "\nPROBLEMS\n  none");
+    } else {
+        section(&mut page, "PROBLEMS", &problems);
+    }
+    page
+}
+
+fn listeners(report: &Report) -> Vec<Vec<String>> {
+    let row = |listener: &super::report::ListenerReport| {
+        vec![
+            format!("http://{}", listener.address),
+            format!("port {}", listener.port),
+            format!("gateway {}", listener.gateway),
+        ]
+    };
+    report.listeners.iter().map(row).collect()
+}
+
+fn workloads(workloads: &[WorkloadReport]) -> Vec<Vec<String>> {
+    let heading = [
+        "NAMESPACE",
+        "POD",
+        "IMAGE",
+        "READY",
+        "STATUS",
+        "RESTARTS",
+        "INSTANCES",
+        "MEMORY",
+        "AGE",
+    ];
+    let mut rows = vec![heading.map(String::from).to_vec()];
+    for workload in workloads {
+        rows.extend(workload.pods.iter().map(|pod| pod_row(workload, pod)));
+    }
+    rows
+}
+
+fn pod_row(workload: &WorkloadReport, pod: &PodReport) -> Vec<String> {
+    vec![
+        workload.namespace.clone(),
+        pod.name.clone(),
+        workload.image.clone(),
+        format!("{}/1", u8::from(pod.ready)),
+        pod.phase.clone(),
+        pod.restarts.to_string(),
+        format!("{} idle, {} busy", pod.instances_idle, pod.instances_busy),
+        format!(
+            "{}/{}Mi",
+            pod.memory_bytes >> 20,
+            pod.memory_limit_bytes >> 20
+        ),
+        age(pod.age_seconds),
+    ]
+}
+
+fn routes(report: &Report) -> Vec<Vec<String>> {
+    let mut rows = Vec::new();
+    for route in &report.routes {
+        rows.push(vec![format!(
+            "{}  hosts {}  gateways {}",
+            route.object,
+            route.hosts.join(","),
+            route.gateways.join(",")
+        )]);
+        rows.extend(route.rules.iter().map(rule_row));
+    }
+    rows
+}
+
+fn rule_row(rule: &RuleReport) -> Vec<String> {
+    let destinations: Vec<String> = rule
+        .destinations
+        .iter()
+        .map(|destination| {
+            let subset = destination
+                .subset
+                .as_ref()
+                .map(|subset| format!(" subset {subset}"));
+            let (host, weight) = (&destination.host, destination.weight);
+            format!("{host}{} {weight}%", subset.unwrap_or_default())
+        })
+        .collect();
+    let target = if destinations.is_empty() {
+        rule.action.clone()
+    } else {
+        destinations.join(", ")
+    };
+    vec![format!("  {}", rule.condition), format!("-> {target}")]
+}
+
+/// As kubectl writes ages.
+fn age(seconds: u64) -> String {
+    match seconds {
+        0..120 => format!("{seconds}s"),
+        120..7_200 => format!("{}m", seconds / 60),
+        7_200..172_800 => format!("{}h", seconds / 3_600),
+        _ => format!("{}d", seconds / 86_400),
+    }
+}
+
+/// Rows in aligned columns under a heading.
+fn section(page: &mut String, heading: &str, rows: &[Vec<String>]) {
+    let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
+    let width = |column: usize| {
+        let cells = rows
+            .iter()
+            .filter(|row| row.len() > 1)
+            .filter_map(|row| row.get(column));
+        cells.map(|cell| cell.chars().count()).max().unwrap_or(0)
+    };
+    let widths: Vec<usize> = (0..columns).map(width).collect();
+    let _ = writeln!(page, "\n{heading}");
+    for row in rows {
+        let cells: Vec<String> = row
+            .iter()
+            .zip(&widths)
+            .map(|(cell, width)| {
+                if row.len() > 1 {
+                    format!("{cell:width$}")
+                } else {
+                    cell.clone()
+                }
+            })
+            .collect();
+        let _ = writeln!(page, "  {}", cells.join("  ").trim_end());
+    }
+}

@@ -1,0 +1,219 @@
+//! The report: one document with everything that `galleria status` shows.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use arc_swap::ArcSwap;
+use serde::{Deserialize, Serialize};
+
+use crate::call::Mesh;
+use crate::listen::BoundListener;
+use crate::workload::Pod;
+
+/// What the parts of the host tell the status pages.
+#[derive(Default)]
+pub(crate) struct Health {
+    ready: AtomicBool,
+    pods: ArcSwap<Vec<Arc<Pod>>>,
+    listeners: ArcSwap<Vec<BoundListener>>,
+    /// Why the last change of the configuration was not taken; empty when it was.
+    rejected: Mutex<Vec<String>>,
+}
+
+/// The host at one moment.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Report {
+    pub version: String,
+    pub ready: bool,
+    pub listeners: Vec<ListenerReport>,
+    pub workloads: Vec<WorkloadReport>,
+    pub routes: Vec<RouteReport>,
+    /// What is wrong, each with what to do.
+    pub problems: Vec<String>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct ListenerReport {
+    pub gateway: String,
+    pub port: u16,
+    pub address: String,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct WorkloadReport {
+    pub namespace: String,
+    pub name: String,
+    pub image: String,
+    pub pods: Vec<PodReport>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct PodReport {
+    pub name: String,
+    pub phase: String,
+    pub ready: bool,
+    pub restarts: u32,
+    pub instances_idle: usize,
+    pub instances_busy: usize,
+    pub queued: usize,
+    pub memory_bytes: u64,
+    pub memory_limit_bytes: u64,
+    pub age_seconds: u64,
+    pub message: Option<String>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct RouteReport {
+    /// `VirtualService namespace/name`.
+    pub object: String,
+    pub hosts: Vec<String>,
+    pub gateways: Vec<String>,
+    pub rules: Vec<RuleReport>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct RuleReport {
+    pub condition: String,
+    pub action: String,
+    pub destinations: Vec<DestinationReport>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct DestinationReport {
+    pub host: String,
+    pub subset: Option<String>,
+    pub weight: u32,
+}
+
+impl Health {
+    pub(crate) fn is_ready(&self) -> bool {
+        self.ready.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn set_ready(&self, ready: bool) {
+        self.ready.store(ready, Ordering::Relaxed);
+    }
+
+    pub(crate) fn set_pods(&self, pods: Vec<Arc<Pod>>) {
+        self.pods.store(Arc::new(pods));
+    }
+
+    pub(crate) fn pods(&self) -> Arc<Vec<Arc<Pod>>> {
+        self.pods.load_full()
+    }
+
+    pub(crate) fn set_listeners(&self, listeners: Vec<BoundListener>) {
+        self.listeners.store(Arc::new(listeners));
+    }
+
+    /// Whether the last change of the configuration was taken.
+    pub(crate) fn is_accepted(&self) -> bool {
+        self.rejected
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .is_empty()
+    }
+
+    pub(crate) fn set_rejected(&self, problems: Vec<String>) {
+        *self.rejected.lock().unwrap_or_else(PoisonError::into_inner) = problems;
+    }
+}
+
+/// Gathers the report.
+pub(crate) fn report(health: &Health, mesh: &Mesh) -> Report {
+    let workloads = workloads(&health.pods());
+    let mut problems = health
+        .rejected
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner)
+        .clone();
+    for workload in &workloads {
+        for pod in workload.pods.iter().filter(|pod| !pod.ready) {
+            let reason = pod
+                .message
+                .as_deref()
+                .unwrap_or("it has not become ready yet");
+            problems.push(format!(
+                "pod {}/{} is not ready: {reason}",
+                workload.namespace, pod.name
+            ));
+        }
+    }
+    let listeners = health.listeners.load();
+    Report {
+        version: env!("CARGO_PKG_VERSION").into(),
+        ready: health.is_ready(),
+        listeners: listeners
+            .iter()
+            .map(|listener| ListenerReport {
+                gateway: listener.gateway.clone(),
+                port: listener.port,
+                address: listener.address.to_string(),
+            })
+            .collect(),
+        workloads,
+        routes: routes(mesh),
+        problems,
+    }
+}
+
+fn workloads(pods: &[Arc<Pod>]) -> Vec<WorkloadReport> {
+    let mut workloads: Vec<WorkloadReport> = Vec::new();
+    for pod in pods {
+        let identity = &pod.plan.identity;
+        let known = workloads
+            .iter_mut()
+            .find(|known| known.namespace == identity.namespace && known.name == identity.name);
+        let status = pod.status();
+        let report = PodReport {
+            name: status.name,
+            phase: status.phase.into(),
+            ready: status.ready,
+            restarts: status.restarts,
+            instances_idle: status.pool.idle,
+            instances_busy: status.pool.busy,
+            queued: status.pool.queued,
+            memory_bytes: status.memory_bytes,
+            memory_limit_bytes: status.memory_limit_bytes,
+            age_seconds: status.age.as_secs(),
+            message: status.message,
+        };
+        match known {
+            Some(workload) => workload.pods.push(report),
+            None => workloads.push(WorkloadReport {
+                namespace: identity.namespace.clone(),
+                name: identity.name.clone(),
+                image: pod.plan.container.image.value.clone(),
+                pods: vec![report],
+            }),
+        }
+    }
+    workloads
+}
+
+fn routes(mesh: &Mesh) -> Vec<RouteReport> {
+    let live = mesh.current.load();
+    let route = |route: &galleria_mesh::RouteStatus| RouteReport {
+        object: format!("{} {}", route.object.kind, route.object.qualified_name()),
+        hosts: route.hosts.clone(),
+        gateways: route.gateways.clone(),
+        rules: route
+            .rules
+            .iter()
+            .map(|rule| RuleReport {
+                condition: rule.condition.clone(),
+                action: rule.action.into(),
+                destinations: rule
+                    .destinations
+                    .iter()
+                    .map(|destination| DestinationReport {
+                        host: destination.host.clone(),
+                        subset: destination.subset.clone(),
+                        weight: destination.weight,
+                    })
+                    .collect(),
+            })
+            .collect(),
+    };
+    live.snapshot.routes().iter().map(route).collect()
+}

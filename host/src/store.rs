@@ -1,0 +1,331 @@
+//! The objects that describe a running host, as a cluster's API server has them.
+//!
+//! One store, several sources: a source writes the objects it owns, everything
+//! else lists and watches. Every write gets the next resource version; a status
+//! is reported beside an object and is a write too. Nothing here decides what
+//! an object means.
+
+use std::collections::{BTreeMap, HashSet, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use galleria_manifest::model::{Object, ObjectKey};
+use tokio::sync::watch;
+
+/// Past events kept for watchers that fall behind; one that is further behind
+/// has to list again.
+const EVENTS_MAX: usize = 1_000;
+
+/// Who an object belongs to: an object is replaced or removed by its owner only.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum Source {
+    Files,
+}
+
+/// One object as the store holds it.
+#[derive(Debug, Clone)]
+pub(crate) struct Stored {
+    pub object: Arc<Object>,
+    pub source: Source,
+    /// Version of the last write to this object, status included.
+    pub resource_version: u64,
+    /// Counts changes of the object itself, not of its status.
+    pub generation: u64,
+    /// What the host reports, as in `kubectl get -o json`'s `status`.
+    pub status: serde_json::Value,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Change {
+    Added,
+    Modified,
+    Deleted,
+}
+
+#[derive(Debug, Clone)]
+pub(crate) struct Event {
+    pub change: Change,
+    /// Only the status changed.
+    pub is_status: bool,
+    pub key: ObjectKey,
+    pub stored: Arc<Stored>,
+}
+
+/// The watcher asked for events that are no longer kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("resource version {requested} is too old; the oldest kept is {oldest}")]
+pub(crate) struct Expired {
+    pub requested: u64,
+    pub oldest: u64,
+}
+
+/// See the module's documentation.
+#[derive(Debug)]
+pub(crate) struct Store {
+    inner: Mutex<Inner>,
+    /// The version of the last write, for those who wait for the next.
+    version: watch::Sender<u64>,
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    objects: BTreeMap<ObjectKey, Arc<Stored>>,
+    version: u64,
+    events: VecDeque<Event>,
+}
+
+impl Default for Store {
+    fn default() -> Self {
+        Self {
+            inner: Mutex::default(),
+            version: watch::Sender::new(0),
+        }
+    }
+}
+
+impl Store {
+    /// Makes `objects` the whole of what `source` owns, in one step: what is
+    /// new is added, what differs is replaced, what is gone is deleted.
+    pub(crate) fn replace_all(&self, source: Source, objects: &[Arc<Object>]) {
+        let mut inner = self.lock();
+        let mut kept = HashSet::new();
+        for object in objects {
+            let key = object.key();
+            inner.put(source, key.clone(), object.clone());
+            kept.insert(key);
+        }
+        let gone: Vec<_> = inner
+            .objects
+            .iter()
+            .filter(|(key, stored)| stored.source == source && !kept.contains(*key))
+            .map(|(key, _)| key.clone())
+            .collect();
+        for key in gone {
+            inner.delete(&key);
+        }
+        self.version.send_replace(inner.version);
+    }
+
+    /// Reports `status` for an object; a status that says the same is no write.
+    pub(crate) fn set_status(&self, key: &ObjectKey, status: serde_json::Value) {
+        let mut inner = self.lock();
+        let Some(stored) = inner.objects.get(key) else {
+            return;
+        };
+        if stored.status == status {
+            return;
+        }
+        let changed = Stored {
+            status,
+            ..Stored::clone(stored)
+        };
+        inner.write(Change::Modified, key.clone(), changed);
+        self.version.send_replace(inner.version);
+    }
+
+    pub(crate) fn get(&self, key: &ObjectKey) -> Option<Arc<Stored>> {
+        self.lock().objects.get(key).cloned()
+    }
+
+    /// Everything, ordered by key, and the version at which this is the truth.
+    pub(crate) fn list(&self) -> (Vec<Arc<Stored>>, u64) {
+        let inner = self.lock();
+        (inner.objects.values().cloned().collect(), inner.version)
+    }
+
+    /// The events after `version`, oldest first.
+    ///
+    /// # Errors
+    /// [`Expired`] when some of them are no longer kept.
+    pub(crate) fn events_after(&self, version: u64) -> Result<Vec<Event>, Expired> {
+        let inner = self.lock();
+        let oldest = inner.version - inner.events.len() as u64;
+        if version < oldest {
+            return Err(Expired {
+                requested: version,
+                oldest,
+            });
+        }
+        let newer = |event: &&Event| event.stored.resource_version > version;
+        Ok(inner.events.iter().filter(newer).cloned().collect())
+    }
+
+    /// Logs every change of an object, but not of its status, from now on.
+    pub(crate) async fn log_changes(&self) {
+        let mut version = self.version.subscribe();
+        loop {
+            let seen = *version.borrow_and_update();
+            if version.changed().await.is_err() {
+                return;
+            }
+            match self.events_after(seen) {
+                Ok(events) => events.iter().for_each(Event::log),
+                Err(error) => tracing::warn!(%error, "some changes of objects were not logged"),
+            }
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Event {
+    fn log(&self) {
+        let ObjectKey {
+            kind,
+            namespace,
+            name,
+            ..
+        } = &self.key;
+        let Stored {
+            resource_version,
+            generation,
+            ..
+        } = *self.stored;
+        let what = match self.change {
+            Change::Added => "added",
+            Change::Modified if self.is_status => return,
+            Change::Modified => "modified",
+            Change::Deleted => "deleted",
+        };
+        tracing::debug!(kind, namespace, name, resource_version, generation, what);
+    }
+}
+
+impl Inner {
+    fn put(&mut self, source: Source, key: ObjectKey, object: Arc<Object>) {
+        let (change, generation, status) = match self.objects.get(&key) {
+            Some(known) if known.object.raw == object.raw => return self.move_source(&key, object),
+            Some(known) => (Change::Modified, known.generation + 1, known.status.clone()),
+            None => (Change::Added, 1, serde_json::Value::Null),
+        };
+        let stored = Stored {
+            object,
+            source,
+            resource_version: 0,
+            generation,
+            status,
+        };
+        self.write(change, key, stored);
+    }
+
+    /// The same object read again: its place in the file may have moved, which
+    /// messages need and nobody watches.
+    fn move_source(&mut self, key: &ObjectKey, object: Arc<Object>) {
+        if let Some(stored) = self.objects.get_mut(key) {
+            Arc::make_mut(stored).object = object;
+        }
+    }
+
+    fn delete(&mut self, key: &ObjectKey) {
+        if let Some(stored) = self.objects.get(key).cloned() {
+            self.write(Change::Deleted, key.clone(), Stored::clone(&stored));
+        }
+    }
+
+    fn write(&mut self, change: Change, key: ObjectKey, mut stored: Stored) {
+        let is_status = self.objects.get(&key).is_some_and(|known| {
+            known.generation == stored.generation && change == Change::Modified
+        });
+        self.version += 1;
+        stored.resource_version = self.version;
+        let stored = Arc::new(stored);
+        match change {
+            Change::Deleted => self.objects.remove(&key),
+            Change::Added | Change::Modified => self.objects.insert(key.clone(), stored.clone()),
+        };
+        if self.events.len() == EVENTS_MAX {
+            self.events.pop_front();
+        }
+        self.events.push_back(Event {
+            change,
+            is_status,
+            key,
+            stored,
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn objects(yaml: &str) -> Vec<Arc<Object>> {
+        galleria_manifest::read_str("test.yaml".as_ref(), yaml).objects
+    }
+
+    const A: &str = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a}\ndata: {k: '1'}\n";
+    const A_CHANGED: &str =
+        "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a}\ndata: {k: '2'}\n";
+    const B: &str = "---\napiVersion: v1\nkind: ConfigMap\nmetadata: {name: b}\n";
+
+    fn changes(store: &Store, after: u64) -> Vec<(Change, String)> {
+        let events = store.events_after(after).expect("kept");
+        events
+            .into_iter()
+            .map(|event| (event.change, event.key.name))
+            .collect()
+    }
+
+    #[test]
+    fn a_source_replaces_what_it_owns_in_one_step() {
+        let store = Store::default();
+        store.replace_all(Source::Files, &objects(&format!("{A}{B}")));
+        assert_eq!(
+            changes(&store, 0),
+            [(Change::Added, "a".into()), (Change::Added, "b".into())]
+        );
+        let (_, version) = store.list();
+        store.replace_all(Source::Files, &objects(A_CHANGED));
+        let expected = [
+            (Change::Modified, "a".into()),
+            (Change::Deleted, "b".into()),
+        ];
+        assert_eq!(changes(&store, version), expected);
+        let (stored, _) = store.list();
+        assert_eq!(stored.len(), 1);
+        assert_eq!(stored[0].generation, 2);
+    }
+
+    #[test]
+    fn the_same_object_again_is_no_change() {
+        let store = Store::default();
+        store.replace_all(Source::Files, &objects(A));
+        let (_, version) = store.list();
+        store.replace_all(Source::Files, &objects(&format!("# moved down\n{A}")));
+        assert_eq!(changes(&store, version), []);
+        let (stored, _) = store.list();
+        assert_eq!(stored[0].object.at.line, 2, "messages name the new place");
+    }
+
+    #[test]
+    fn a_status_is_a_write_but_no_new_generation() {
+        let store = Store::default();
+        store.replace_all(Source::Files, &objects(A));
+        let key = objects(A)[0].key();
+        store.set_status(&key, serde_json::json!({"ready": true}));
+        let stored = store.get(&key).expect("there");
+        assert_eq!((stored.resource_version, stored.generation), (2, 1));
+        store.set_status(&key, serde_json::json!({"ready": true}));
+        assert_eq!(store.list().1, 2, "the same status is no write");
+        assert!(store.events_after(1).expect("kept")[0].is_status);
+    }
+
+    #[test]
+    fn a_watcher_that_is_too_far_behind_must_list_again() {
+        let store = Store::default();
+        store.replace_all(Source::Files, &objects(A));
+        let key = objects(A)[0].key();
+        for count in 0..EVENTS_MAX {
+            store.set_status(&key, serde_json::json!({"count": count}));
+        }
+        assert_eq!(
+            store.events_after(0).expect_err("too old"),
+            Expired {
+                requested: 0,
+                oldest: 1
+            }
+        );
+        assert_eq!(store.events_after(1).expect("kept").len(), EVENTS_MAX);
+    }
+}

@@ -1,0 +1,7 @@
+//! What an operator sees: metrics, access log, the host's own log.
+
+pub(crate) mod access_log;
+pub(crate) mod log;
+pub(crate) mod metrics;
+pub(crate) mod names;
+pub(crate) mod sink;

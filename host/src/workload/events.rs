@@ -1,0 +1,100 @@
+//! What happens in a pod's guests, told to the log and the metrics.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::SystemTime;
+
+use prometheus::IntCounter;
+use serde::Serialize;
+
+use super::plan::WorkloadPlan;
+use crate::guest::{Failure, GuestEvents, Stream};
+use crate::telemetry::access_log::timestamp;
+use crate::telemetry::metrics::Metrics;
+use crate::telemetry::sink::Sink;
+
+/// One pod's ear.
+pub(super) struct PodEvents {
+    plan: Arc<WorkloadPlan>,
+    pod: String,
+    metrics: Arc<Metrics>,
+    sink: Sink,
+    failures: Mutex<HashMap<&'static str, IntCounter>>,
+}
+
+/// A line that a guest printed.
+#[derive(Serialize)]
+struct GuestLine<'a> {
+    time: String,
+    namespace: &'a str,
+    workload: &'a str,
+    pod: &'a str,
+    stream: &'static str,
+    message: &'a str,
+}
+
+impl PodEvents {
+    pub(super) fn new(
+        plan: Arc<WorkloadPlan>,
+        pod: String,
+        metrics: Arc<Metrics>,
+        sink: Sink,
+    ) -> Self {
+        Self {
+            plan,
+            pod,
+            metrics,
+            sink,
+            failures: Mutex::default(),
+        }
+    }
+}
+
+impl GuestEvents for PodEvents {
+    fn line(&self, stream: Stream, line: &str) {
+        let identity = &self.plan.identity;
+        let line = GuestLine {
+            time: timestamp(SystemTime::now()),
+            namespace: &identity.namespace,
+            workload: &identity.name,
+            pod: &self.pod,
+            stream: match stream {
+                Stream::Stdout => "stdout",
+                Stream::Stderr => "stderr",
+            },
+            message: line,
+        };
+        match serde_json::to_vec(&line) {
+            Ok(json) => self.sink.line(&json),
+            Err(error) => tracing::error!(%error, "a guest's line could not be written"),
+        }
+    }
+
+    fn failed(&self, failure: &Failure) {
+        let reason = failure.reason();
+        let identity = &self.plan.identity;
+        let mut failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
+        failures
+            .entry(reason)
+            .or_insert_with(|| {
+                self.metrics.guest_failures.with_label_values(&[
+                    &identity.namespace,
+                    &identity.name,
+                    &self.pod,
+                    reason,
+                ])
+            })
+            .inc();
+        drop(failures);
+        // Overflow is the caller's news: it is in the access log of every call.
+        if !matches!(failure, Failure::Overflow) {
+            tracing::warn!(
+                namespace = identity.namespace,
+                workload = identity.name,
+                pod = self.pod,
+                reason,
+                "{failure}"
+            );
+        }
+    }
+}

@@ -1,0 +1,296 @@
+//! What should run: every Deployment with all it refers to, resolved and checked.
+//!
+//! A plan is made before anything is started or stopped; with one error in it,
+//! nothing changes.
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+use std::sync::Arc;
+use std::time::Duration;
+
+use galleria_manifest::model::{Container, Deployment, Metadata, Object, PodTemplate, Resource};
+use galleria_manifest::{Diagnostic, Position, Severity};
+use galleria_mesh as mesh;
+use sha2::{Digest, Sha256};
+
+use super::WorkloadKey;
+use super::environment::{self, Configuration, PodFacts};
+use super::image::Images;
+use super::volumes;
+use crate::guest::{Component, Isolation};
+
+const ISOLATION: &str = "galleria.dev/isolation";
+const INSTANCES: &str = "galleria.dev/max-instances";
+const QUEUE: &str = "galleria.dev/max-queue";
+
+/// Bytes for a pod without `limits.memory`: enough for an interpreter.
+const MEMORY_DEFAULT: u64 = 512 << 20;
+const INSTANCES_DEFAULT: usize = 64;
+const QUEUE_DEFAULT: usize = 256;
+
+/// Everything that should run.
+#[derive(Default)]
+pub(crate) struct Plan {
+    pub workloads: BTreeMap<WorkloadKey, Arc<WorkloadPlan>>,
+}
+
+/// One Deployment, ready to be started.
+pub(crate) struct WorkloadPlan {
+    pub identity: Arc<mesh::Workload>,
+    pub replicas: usize,
+    /// Names what the pods are made from: the same text, the same pods.
+    pub revision: String,
+    pub component: Arc<Component>,
+    pub container: Container,
+    pub template: PodTemplate,
+    pub configuration: Arc<Configuration>,
+    pub volumes: Vec<volumes::Bound>,
+    pub isolation: Option<Isolation>,
+    pub instances_max: usize,
+    pub queue_max: usize,
+    pub memory_limit: u64,
+    pub grace_period: Duration,
+}
+
+/// Why there is no plan.
+#[derive(Debug, thiserror::Error)]
+#[error("the manifests have {} problems", .0.len())]
+pub(crate) struct PlanError(pub Vec<Diagnostic>);
+
+/// Makes the plan for `objects`. Compiles components that the cache does not
+/// have, which may take seconds: not for an asynchronous task.
+///
+/// # Errors
+/// All problems at once: images that do not resolve, components that cannot
+/// run, references to configuration that is not there, bad annotations.
+pub(crate) fn plan(
+    objects: &[Arc<Object>],
+    images: &Images,
+    volumes: &volumes::DataFolder,
+) -> Result<Plan, PlanError> {
+    let configuration = Arc::new(Configuration::of(objects));
+    let mut plan = Plan::default();
+    let mut problems = Vec::new();
+    for object in objects {
+        let Resource::Deployment(deployment) = &object.resource else {
+            continue;
+        };
+        let context = Context {
+            object,
+            images,
+            volumes,
+            configuration: &configuration,
+        };
+        match context.workload(deployment) {
+            Ok(workload) => {
+                let key = WorkloadKey {
+                    namespace: object.metadata.namespace.clone(),
+                    name: object.metadata.name.value.clone(),
+                };
+                plan.workloads.insert(key, Arc::new(workload));
+            }
+            Err(found) => problems.extend(found),
+        }
+    }
+    if problems.is_empty() {
+        Ok(plan)
+    } else {
+        Err(PlanError(problems))
+    }
+}
+
+struct Context<'a> {
+    object: &'a Object,
+    images: &'a Images,
+    volumes: &'a volumes::DataFolder,
+    configuration: &'a Arc<Configuration>,
+}
+
+impl Context<'_> {
+    fn workload(&self, deployment: &Deployment) -> Result<WorkloadPlan, Vec<Diagnostic>> {
+        let template = &deployment.template;
+        let Some(container) = template.spec.containers.first() else {
+            return Err(vec![self.problem(
+                &template.spec.at,
+                "spec.template.spec.containers",
+                "a pod needs a container",
+            )]);
+        };
+        let mut problems = Vec::new();
+        let mut note = |at: &Position, path: &str, message: String| {
+            problems.push(self.problem(at, path, &message));
+        };
+        let component = self
+            .images
+            .load(&container.image)
+            .map_err(|error| {
+                note(
+                    &container.image.at,
+                    "spec.template.spec.containers[0].image",
+                    chain(&error),
+                );
+            })
+            .ok();
+        let identity = identity(&self.object.metadata, template);
+        let facts = PodFacts::example(&identity, template, container);
+        if let Err(errors) = environment::resolve(container, self.configuration, &facts) {
+            for error in errors {
+                note(
+                    &error.at,
+                    "spec.template.spec.containers[0].env",
+                    error.message,
+                );
+            }
+        }
+        let bound = self
+            .volumes
+            .bind(&identity.namespace, &template.spec, container)
+            .map_err(|errors| {
+                for error in errors {
+                    note(&error.at, "spec.template.spec.volumes", error.message);
+                }
+            });
+        let annotations = Annotations {
+            template,
+            note: &mut note,
+        };
+        let settings = annotations.read();
+        let (Some(component), Ok(volumes), true) = (component, bound, problems.is_empty()) else {
+            return Err(problems);
+        };
+        let configuration = Arc::new(
+            self.configuration
+                .referenced_by(&identity.namespace, template),
+        );
+        Ok(WorkloadPlan {
+            revision: revision(self.object, &component, &configuration),
+            replicas: deployment.replicas.value as usize,
+            memory_limit: container.resources.limits.memory.unwrap_or(MEMORY_DEFAULT),
+            grace_period: template.spec.termination_grace_period,
+            isolation: settings.isolation,
+            instances_max: settings.instances_max,
+            queue_max: settings.queue_max,
+            container: container.clone(),
+            template: template.clone(),
+            identity: Arc::new(identity),
+            component,
+            configuration,
+            volumes,
+        })
+    }
+
+    fn problem(&self, at: &Position, path: &str, message: &str) -> Diagnostic {
+        Diagnostic {
+            at: at.clone(),
+            severity: Severity::Error,
+            object: Some(format!(
+                "{}/{}",
+                self.object.kind, self.object.metadata.name
+            )),
+            path: path.into(),
+            message: message.into(),
+            code: "GAL0200",
+        }
+    }
+}
+
+/// The pod template's annotations under `galleria.dev/`.
+struct Annotations<'a, N> {
+    template: &'a PodTemplate,
+    note: &'a mut N,
+}
+
+struct Settings {
+    isolation: Option<Isolation>,
+    instances_max: usize,
+    queue_max: usize,
+}
+
+impl<N: FnMut(&Position, &str, String)> Annotations<'_, N> {
+    fn read(mut self) -> Settings {
+        Settings {
+            isolation: self.isolation(),
+            instances_max: self.count(INSTANCES, INSTANCES_DEFAULT, 1..=1_000),
+            queue_max: self.count(QUEUE, QUEUE_DEFAULT, 0..=100_000),
+        }
+    }
+
+    fn isolation(&mut self) -> Option<Isolation> {
+        let value = self.template.annotations.get(ISOLATION)?;
+        match value.as_str() {
+            "request" => Some(Isolation::Request),
+            "instance" => Some(Isolation::Instance),
+            other => {
+                (self.note)(
+                    &value.at,
+                    "spec.template.metadata.annotations",
+                    format!("`{ISOLATION}` is `{other}`; it may be `request` or `instance`"),
+                );
+                None
+            }
+        }
+    }
+
+    fn count(
+        &mut self,
+        name: &str,
+        default: usize,
+        range: std::ops::RangeInclusive<usize>,
+    ) -> usize {
+        let Some(value) = self.template.annotations.get(name) else {
+            return default;
+        };
+        match value.parse() {
+            Ok(count) if range.contains(&count) => count,
+            _ => {
+                let (low, high) = (range.start(), range.end());
+                (self.note)(
+                    &value.at,
+                    "spec.template.metadata.annotations",
+                    format!(
+                        "`{name}` is `{}`; it is a number from {low} to {high}",
+                        value.value
+                    ),
+                );
+                default
+            }
+        }
+    }
+}
+
+fn identity(metadata: &Metadata, template: &PodTemplate) -> mesh::Workload {
+    mesh::Workload::new(
+        metadata.namespace.clone(),
+        metadata.name.value.clone(),
+        template.spec.service_account_name.value.clone(),
+        template.labels.clone(),
+    )
+}
+
+/// Ten hexadecimal digits over everything that a pod is made from: the
+/// template, the component and the values it refers to.
+fn revision(object: &Object, component: &Component, configuration: &Configuration) -> String {
+    let mut digest = Sha256::new();
+    digest.update(object.raw["spec"]["template"].to_string());
+    digest.update(component.digest());
+    configuration.digest(&mut digest);
+    digest
+        .finalize()
+        .iter()
+        .take(5)
+        .fold(String::new(), |mut text, byte| {
+            let _ = write!(text, "{byte:02x}");
+            text
+        })
+}
+
+/// An error and what caused it, on one line.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let _ = write!(text, ": {cause}");
+        source = cause.source();
+    }
+    text
+}

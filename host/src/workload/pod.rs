@@ -1,0 +1,376 @@
+//! One replica: a guest that is started, watched, restarted and ended.
+
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use arc_swap::ArcSwapOption;
+use galleria_mesh as mesh;
+use rand::Rng;
+use tokio::sync::{Notify, watch};
+use tokio_util::sync::CancellationToken;
+
+use super::backoff::Backoff;
+use super::environment::{self, PodFacts};
+use super::events::PodEvents;
+use super::plan::WorkloadPlan;
+use super::{Platform, probe};
+use crate::context::RequestContext;
+use crate::guest::{Blueprint, Failure, Guest, PodMemory, PoolStatus};
+use crate::{Request, Response};
+
+/// A pod, from its start until its last request has left.
+pub(crate) struct Pod {
+    pub name: String,
+    /// What `status.podIP` says: an address for logs, not one to connect to.
+    pub address: String,
+    pub plan: Arc<WorkloadPlan>,
+    /// The mesh's number for this pod; never used twice.
+    pub target: usize,
+    ready: Arc<AtomicBool>,
+    readiness: watch::Sender<u64>,
+    guest: ArcSwapOption<Guest>,
+    /// Made once, so that a restart cannot reset what the pod uses.
+    memory: Arc<PodMemory>,
+    restarts: AtomicU32,
+    /// Since when it is what it is now, in milliseconds after `created`.
+    created: Instant,
+    phase: Mutex<Phase>,
+    requests: AtomicUsize,
+    idle: Notify,
+    stop: CancellationToken,
+    served: AtomicU64,
+}
+
+/// What a pod is doing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Phase {
+    Starting,
+    Running,
+    /// Ended badly; waits before it starts again.
+    BackOff {
+        reason: &'static str,
+        message: String,
+    },
+    Terminating,
+}
+
+/// A pod at one moment.
+#[derive(Debug, Clone)]
+pub(crate) struct PodStatus {
+    pub name: String,
+    pub ready: bool,
+    pub restarts: u32,
+    /// As kubectl's STATUS column: `Running`, `CrashLoopBackOff`, …
+    pub phase: &'static str,
+    /// Why it last ended badly.
+    pub message: Option<String>,
+    pub age: Duration,
+    pub pool: PoolStatus,
+    pub memory_bytes: u64,
+    pub memory_limit_bytes: u64,
+}
+
+/// A request that a pod is serving; the pod is not drained while one lives.
+pub(crate) struct InFlight(Arc<Pod>);
+
+impl Pod {
+    /// Begins to start a pod. Its readiness is announced on `readiness`.
+    pub(super) fn start(
+        platform: &Platform,
+        plan: Arc<WorkloadPlan>,
+        target: usize,
+        readiness: watch::Sender<u64>,
+    ) -> Arc<Self> {
+        let pod = Arc::new(Self {
+            name: name(&plan),
+            address: format!("10.64.{}.{}", (target >> 8) & 0xff, target & 0xff),
+            target,
+            ready: Arc::new(AtomicBool::new(false)),
+            readiness,
+            guest: ArcSwapOption::empty(),
+            memory: PodMemory::new(plan.memory_limit),
+            restarts: AtomicU32::new(0),
+            created: Instant::now(),
+            phase: Mutex::new(Phase::Starting),
+            requests: AtomicUsize::new(0),
+            idle: Notify::new(),
+            stop: CancellationToken::new(),
+            served: AtomicU64::new(0),
+            plan,
+        });
+        tokio::spawn(pod.clone().supervise(platform.clone()));
+        pod
+    }
+
+    /// Serves a request of the mesh. The pod stays until `InFlight` is dropped.
+    ///
+    /// # Errors
+    /// See [`Failure`].
+    pub(crate) async fn serve(
+        &self,
+        request: Request,
+        context: Arc<RequestContext>,
+    ) -> Result<Response, Failure> {
+        let guest = self.guest.load_full().ok_or_else(not_running)?;
+        self.served.fetch_add(1, Ordering::Relaxed);
+        guest.serve(request, context).await
+    }
+
+    pub(super) async fn serve_probe(
+        &self,
+        request: Request,
+        context: Arc<RequestContext>,
+    ) -> Result<Response, Failure> {
+        let guest = self.guest.load_full().ok_or_else(not_running)?;
+        guest.serve_probe(request, context).await
+    }
+
+    /// Counts a request for as long as the answer lives.
+    pub(crate) fn enter(self: &Arc<Self>) -> InFlight {
+        self.requests.fetch_add(1, Ordering::Relaxed);
+        InFlight(self.clone())
+    }
+
+    pub(crate) fn is_ready(&self) -> bool {
+        self.ready.load(Ordering::Relaxed)
+    }
+
+    /// As the mesh wants to see it.
+    pub(crate) fn endpoint(&self) -> mesh::Pod {
+        mesh::Pod {
+            name: self.name.clone(),
+            workload: self.plan.identity.clone(),
+            labels: self.plan.template.labels.clone(),
+            ports: self.plan.container.ports.clone(),
+            ready: self.ready.clone(),
+            target: self.target,
+        }
+    }
+
+    /// Takes no new requests; those under way finish.
+    pub(super) fn terminate(&self) {
+        self.set_phase(Phase::Terminating);
+        self.set_ready(false);
+        self.stop.cancel();
+    }
+
+    /// Waits until the last request has left, at most the grace period, then
+    /// lets go of the guest.
+    pub(super) async fn drained(&self) {
+        let all_left = async {
+            loop {
+                let left = self.idle.notified();
+                if self.requests.load(Ordering::Acquire) == 0 {
+                    break;
+                }
+                left.await;
+            }
+        };
+        if tokio::time::timeout(self.plan.grace_period, all_left)
+            .await
+            .is_err()
+        {
+            let requests = self.requests.load(Ordering::Relaxed);
+            tracing::warn!(
+                pod = self.name,
+                requests,
+                "killed with requests after its grace period"
+            );
+        }
+        self.guest.store(None);
+    }
+
+    /// Lets go of instances that were not needed lately.
+    pub(crate) fn trim(&self) {
+        if let Some(guest) = self.guest.load_full() {
+            guest.trim();
+        }
+    }
+
+    pub(crate) fn status(&self) -> PodStatus {
+        let (phase, message) = match &*self.phase() {
+            Phase::Starting => ("ContainerCreating", None),
+            Phase::Running => ("Running", None),
+            Phase::BackOff { reason, message } => {
+                ("CrashLoopBackOff", Some(format!("{reason}: {message}")))
+            }
+            Phase::Terminating => ("Terminating", None),
+        };
+        PodStatus {
+            name: self.name.clone(),
+            ready: self.is_ready(),
+            restarts: self.restarts.load(Ordering::Relaxed),
+            phase,
+            message,
+            age: self.created.elapsed(),
+            pool: self
+                .guest
+                .load()
+                .as_ref()
+                .map(|guest| guest.status())
+                .unwrap_or_default(),
+            memory_bytes: self.memory.used(),
+            memory_limit_bytes: self.memory.limit(),
+        }
+    }
+
+    /// Starts the guest, watches it, and starts it again when it ends badly.
+    async fn supervise(self: Arc<Self>, platform: Platform) {
+        let mut backoff = Backoff::new(platform.restart_backoff_initial);
+        loop {
+            let started = Instant::now();
+            let ended = tokio::select! {
+                () = self.stop.cancelled() => return,
+                ended = self.run(&platform) => ended,
+            };
+            self.set_ready(false);
+            self.guest.store(None);
+            self.restarts.fetch_add(1, Ordering::Relaxed);
+            let pause = backoff.pause(started.elapsed());
+            tracing::warn!(
+                pod = self.name,
+                reason = ended.reason,
+                pause_seconds = pause.as_secs_f32(),
+                "restarting: {}",
+                ended.message
+            );
+            self.set_phase(Phase::BackOff {
+                reason: ended.reason,
+                message: ended.message,
+            });
+            tokio::select! {
+                () = self.stop.cancelled() => return,
+                () = tokio::time::sleep(pause) => {}
+            }
+        }
+    }
+
+    /// One life of the guest; returns how it ended.
+    async fn run(&self, platform: &Platform) -> Ended {
+        self.set_phase(Phase::Starting);
+        let guest = match self.make_guest(platform) {
+            Ok(guest) => Arc::new(guest),
+            Err(ended) => return ended,
+        };
+        if let Err(failure) = guest.warm_up().await {
+            return Ended {
+                reason: failure.reason(),
+                message: failure.to_string(),
+            };
+        }
+        self.guest.store(Some(guest));
+        let container = &self.plan.container;
+        let probes = probe::Probes::new(self, &platform.metrics);
+        if let Some(startup) = &container.startup_probe
+            && let Err(message) = probes.until_started(startup).await
+        {
+            return Ended {
+                reason: "ProbeFailed",
+                message,
+            };
+        }
+        self.set_phase(Phase::Running);
+        let readiness = probes.keep_ready(container.readiness_probe.as_ref());
+        let liveness = probes.until_dead(container.liveness_probe.as_ref());
+        tokio::select! {
+            never = readiness => match never {},
+            message = liveness => Ended { reason: "ProbeFailed", message },
+        }
+    }
+
+    fn make_guest(&self, platform: &Platform) -> Result<Guest, Ended> {
+        let plan = &self.plan;
+        let facts = PodFacts {
+            name: &self.name,
+            uid: &self.name,
+            address: &self.address,
+            identity: &plan.identity,
+            template: &plan.template,
+            container: &plan.container,
+        };
+        let environment = environment::resolve(&plan.container, &plan.configuration, &facts)
+            .map_err(|errors| Ended {
+                reason: "CreateContainerConfigError",
+                message: errors
+                    .into_iter()
+                    .map(|error| error.message)
+                    .collect::<Vec<_>>()
+                    .join("; "),
+            })?;
+        let events = PodEvents::new(
+            plan.clone(),
+            self.name.clone(),
+            platform.metrics.clone(),
+            platform.sink.clone(),
+        );
+        let mounts = plan
+            .volumes
+            .iter()
+            .flat_map(|volume| volume.mounts.iter().cloned())
+            .collect();
+        Ok(Guest::new(Blueprint {
+            component: plan.component.clone(),
+            environment,
+            arguments: std::iter::once(plan.container.name.value.clone())
+                .chain(plan.container.arguments.iter().cloned())
+                .collect(),
+            mounts,
+            isolation: plan.isolation,
+            instances_max: plan.instances_max,
+            queue_max: plan.queue_max,
+            memory: self.memory.clone(),
+            limits: platform.limits,
+            events: Arc::new(events),
+            door: platform.doors.door(&plan.identity),
+            sql: platform.sql.clone(),
+        }))
+    }
+
+    pub(super) fn set_ready(&self, ready: bool) {
+        let ready = ready && !self.stop.is_cancelled();
+        if self.ready.swap(ready, Ordering::Relaxed) != ready {
+            self.readiness.send_modify(|changes| *changes += 1);
+        }
+    }
+
+    fn set_phase(&self, phase: Phase) {
+        let mut current = self.phase();
+        if *current != Phase::Terminating {
+            *current = phase;
+        }
+    }
+
+    fn phase(&self) -> std::sync::MutexGuard<'_, Phase> {
+        self.phase.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        if self.0.requests.fetch_sub(1, Ordering::Release) == 1 {
+            self.0.idle.notify_waiters();
+        }
+    }
+}
+
+/// How a guest's life ended.
+struct Ended {
+    reason: &'static str,
+    message: String,
+}
+
+fn not_running() -> Failure {
+    Failure::Start("the pod is not running".into())
+}
+
+/// `deployment-revision-xxxxx`, as a ReplicaSet names its pods.
+fn name(plan: &WorkloadPlan) -> String {
+    const ALPHABET: &[u8] = b"bcdfghjklmnpqrstvwxz2456789";
+    let mut rng = rand::rng();
+    let suffix: String = (0..5)
+        .filter_map(|_| ALPHABET.get(rng.random_range(0..ALPHABET.len())))
+        .map(|byte| char::from(*byte))
+        .collect();
+    format!("{}-{}-{suffix}", plan.identity.name, plan.revision)
+}

@@ -1,0 +1,95 @@
+//! `galleria check`, `galleria status`, `galleria --help`.
+
+use std::path::Path;
+use std::process::{Command, Output};
+
+use crate::support::Galleria;
+
+fn galleria(arguments: &[&str]) -> (Option<i32>, String, String) {
+    let Output {
+        status,
+        stdout,
+        stderr,
+    } = Command::new(env!("CARGO_BIN_EXE_galleria"))
+        .args(arguments)
+        .output()
+        .expect("the binary");
+    let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
+    (status.code(), text(stdout), text(stderr))
+}
+
+#[test]
+fn help_names_every_command_and_the_exit_codes() {
+    let (code, help, _) = galleria(&["--help"]);
+    assert_eq!(code, Some(0));
+    insta::assert_snapshot!(help);
+}
+
+#[test]
+fn help_of_run_names_every_flag_with_its_variable() {
+    let (code, help, _) = galleria(&["run", "--help"]);
+    assert_eq!(code, Some(0));
+    insta::assert_snapshot!(help);
+}
+
+#[test]
+fn no_command_is_wrong_usage() {
+    let (code, _, error) = galleria(&[]);
+    assert_eq!(code, Some(2));
+    assert!(error.contains("Usage: galleria"), "{error}");
+}
+
+#[test]
+fn check_of_the_shop_finds_nothing() {
+    let shop = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/shop");
+    let (code, out, _) = galleria(&["check", shop.to_str().expect("text")]);
+    assert_eq!(code, Some(0), "{out}");
+    assert!(out.trim_end().ends_with("0 errors, 0 warnings"), "{out}");
+}
+
+#[test]
+fn check_shows_all_errors_at_once_and_ends_with_one() {
+    let folder = tempfile::tempdir().expect("a folder");
+    std::fs::write(folder.path().join("a.yaml"), "kind: Service\n").expect("a file");
+    std::fs::write(folder.path().join("b.yaml"), "a: [1, 2\n").expect("a file");
+    let (code, out, _) = galleria(&["check", folder.path().to_str().expect("text")]);
+    assert_eq!(code, Some(1));
+    assert!(
+        out.contains("a.yaml:1:") && out.contains("b.yaml:"),
+        "{out}"
+    );
+}
+
+#[test]
+fn status_without_a_host_says_so() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (code, _, error) = galleria(&["status", "--data", folder.path().to_str().expect("text")]);
+    assert_eq!(code, Some(1));
+    assert!(error.contains("no host is running"), "{error}");
+}
+
+#[test]
+fn status_is_one_page_on_the_running_host() {
+    let host = Galleria::shop().start();
+    let page = host.status_page(&[]);
+    assert_eq!(page.code, Some(0));
+    for expected in [
+        "galleria 0.1.0: ready",
+        "gateway shoppingportal/shoppingportal-gateway",
+        "galleria/ui:v2",
+        "1/1",
+        "Running",
+        "subset canary",
+        "PROBLEMS\n  none",
+    ] {
+        assert!(
+            page.stdout.contains(expected),
+            "no `{expected}` in:\n{}",
+            page.stdout
+        );
+    }
+    let json: serde_json::Value =
+        serde_json::from_str(&host.status_page(&["-o", "json"]).stdout).expect("JSON");
+    assert_eq!(json["ready"], true);
+    assert_eq!(json["workloads"].as_array().map(Vec::len), Some(6));
+}

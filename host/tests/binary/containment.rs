@@ -1,0 +1,253 @@
+//! Guests that misbehave: each is contained, and its neighbour never notices.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use crate::support::{Galleria, Host, Service, eventually, manifests};
+
+/// A misbehaving guest beside a good one.
+fn beside(guest: Service) -> Host {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("test.yaml");
+    let good = Service::new("good", "hello").annotation("galleria.dev/isolation", "instance");
+    std::fs::write(&file, manifests(&[guest, good])).expect("a file");
+    Galleria::run(file)
+        .argument("--request-timeout=2s")
+        .argument("--idle-timeout=2s")
+        .argument("--restart-backoff-initial=100ms")
+        .start()
+}
+
+/// Keeps asking the neighbour while `misbehave` runs; it never fails and never
+/// waits long.
+#[track_caller]
+fn neighbour_is_well_while(host: &Host, misbehave: impl FnOnce()) {
+    let done = AtomicBool::new(false);
+    let asked = std::thread::scope(|scope| {
+        let neighbours: Vec<_> = (0..2)
+            .map(|_| {
+                scope.spawn(|| {
+                    let mut slowest = Duration::ZERO;
+                    let mut asked = 0;
+                    while !done.load(Ordering::Relaxed) || asked == 0 {
+                        let began = Instant::now();
+                        let answer = host.get("/good/");
+                        assert_eq!((answer.status, answer.body.as_str()), (200, "hello"));
+                        slowest = slowest.max(began.elapsed());
+                        asked += 1;
+                    }
+                    (asked, slowest)
+                })
+            })
+            .collect();
+        misbehave();
+        done.store(true, Ordering::Relaxed);
+        neighbours
+            .into_iter()
+            .map(|neighbour| neighbour.join().expect("no failure"))
+            .collect::<Vec<_>>()
+    });
+    for (asked, slowest) in asked {
+        assert!(asked > 0);
+        // Generous: other tests run beside this one on two cores.
+        assert!(
+            slowest < Duration::from_secs(5),
+            "the neighbour once waited {slowest:?}"
+        );
+    }
+}
+
+#[track_caller]
+fn failures(host: &Host, reason: &str, count: f64) {
+    eventually(&format!("{count} failures for {reason}"), || {
+        let counted = host.metric(
+            "galleria_guest_failures_total",
+            &[&format!("reason=\"{reason}\"")],
+        );
+        (counted >= count).then_some(())
+    });
+}
+
+#[test]
+fn endless_loop_is_stopped_at_its_deadline() {
+    let host = beside(Service::new("bad", "loop-forever"));
+    neighbour_is_well_while(&host, || {
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| {
+                    let answer = host.get("/bad/");
+                    assert_eq!(answer.status, 504, "{}", answer.body);
+                    assert_eq!(answer.body, "upstream request timeout");
+                });
+            }
+        });
+    });
+    failures(&host, "DeadlineExceeded", 4.0);
+    let call = host.call("the loop's line", |call| call["path"] == "/bad/");
+    assert_eq!(call["response_flags"], "UT");
+    assert_eq!(host.get("/bad/ok").status, 200);
+}
+
+#[test]
+fn allocation_without_end_is_killed_at_the_pods_limit() {
+    let host = beside(Service::new("bad", "allocate").memory("32Mi"));
+    neighbour_is_well_while(&host, || {
+        for _ in 0..3 {
+            let answer = host.get("/bad/allocate");
+            assert_eq!(answer.status, 503, "{}", answer.body);
+        }
+    });
+    failures(&host, "OOMKilled", 3.0);
+    let call = host.call("the allocator's line", |call| {
+        call["path"] == "/bad/allocate"
+    });
+    assert_eq!(call["response_flags"], "UC");
+    assert_eq!(host.get("/bad/allocate?mib=8").body.trim(), "8 MiB");
+    eventually("its memory is given back", || {
+        (host.metric("galleria_memory_bytes", &["workload=\"bad\""]) < 4e6).then_some(())
+    });
+}
+
+#[test]
+fn trap_is_one_failure_one_log_line_and_no_more() {
+    let host = beside(Service::new("bad", "trap").annotation("galleria.dev/isolation", "instance"));
+    assert_eq!(host.get("/bad/ok").status, 200);
+    neighbour_is_well_while(&host, || {
+        let answer = host.get("/bad/");
+        assert_eq!(answer.status, 503);
+        assert!(
+            answer.body.contains("connection termination"),
+            "{}",
+            answer.body
+        );
+    });
+    assert_eq!(host.get("/bad/ok").status, 200);
+    failures(&host, "Error", 1.0);
+    let lines = host
+        .stderr()
+        .lines()
+        .filter(|line| line.contains("the guest trapped"))
+        .count();
+    assert_eq!(lines, 1, "{}", host.stderr());
+}
+
+#[test]
+fn trap_in_the_middle_of_a_body_ends_the_connection_and_not_the_host() {
+    let host = beside(Service::new("bad", "trap-mid-body"));
+    neighbour_is_well_while(&host, || {
+        // The status was sent; the body must not look complete.
+        assert!(host.try_get("/bad/", &[]).is_err());
+    });
+    failures(&host, "Error", 1.0);
+    let call = host.call("the line of the broken body", |call| {
+        call["path"] == "/bad/"
+    });
+    assert_eq!(
+        (call["response_code"].as_u64(), &call["response_flags"]),
+        (Some(200), &"UC".into())
+    );
+    assert_eq!(host.get("/bad/ok").status, 200);
+}
+
+#[test]
+fn half_a_body_and_then_silence_is_cut_off() {
+    let host = beside(Service::new("bad", "half-body"));
+    neighbour_is_well_while(&host, || assert!(host.try_get("/bad/", &[]).is_err()));
+    failures(&host, "DeadlineExceeded", 1.0);
+    assert_eq!(host.get("/bad/ok").status, 200);
+}
+
+#[test]
+fn service_that_calls_itself_without_end_is_stopped() {
+    let host = beside(Service::new("bad", "recurse").env("SELF_URL", "http://bad/"));
+    neighbour_is_well_while(&host, || {
+        let answer = host.get("/bad/");
+        assert_eq!(answer.status, 508, "{}", answer.body);
+    });
+    let refused = host.call("the refused call", |call| {
+        call["response_code_details"] == "call_depth_exceeded"
+    });
+    assert_eq!(refused["source_workload"], "test/bad");
+    assert_eq!(host.get("/bad/ok").status, 200);
+}
+
+#[test]
+fn recursion_without_end_is_a_trap() {
+    let host = beside(Service::new("bad", "deep-stack"));
+    neighbour_is_well_while(&host, || assert_eq!(host.get("/bad/").status, 503));
+    failures(&host, "Error", 1.0);
+    assert_eq!(host.get("/bad/ok").status, 200);
+}
+
+#[test]
+fn leaked_handles_cost_the_instance_that_leaks() {
+    let host = beside(Service::new("bad", "leak").annotation("galleria.dev/isolation", "instance"));
+    assert_eq!(host.get("/bad/?n=100").status, 200);
+    neighbour_is_well_while(&host, || assert_eq!(host.get("/bad/?n=20000").status, 503));
+    assert_eq!(host.get("/bad/?n=100").status, 200);
+}
+
+#[test]
+fn queue_that_is_full_answers_overflow_at_once() {
+    let slow = Service::new("bad", "slow")
+        .annotation("galleria.dev/max-instances", "1")
+        .annotation("galleria.dev/max-queue", "1");
+    let host = beside(slow);
+    let answers: Vec<_> = std::thread::scope(|scope| {
+        let asked: Vec<_> = (0..8)
+            .map(|_| scope.spawn(|| host.get("/bad/?ms=700")))
+            .collect();
+        asked
+            .into_iter()
+            .map(|asked| asked.join().expect("an answer"))
+            .collect()
+    });
+    let (good, refused): (Vec<_>, Vec<_>) =
+        answers.into_iter().partition(|answer| answer.status == 200);
+    assert_eq!(good.len(), 2, "one at work, one in the queue");
+    for answer in refused {
+        assert_eq!(answer.status, 503);
+        assert_eq!(answer.header("x-envoy-overloaded"), "true");
+    }
+    host.call("an overflow's line", |call| {
+        call["response_flags"]
+            .as_str()
+            .is_some_and(|flags| flags.contains("UO"))
+    });
+}
+
+#[test]
+fn review_service_that_always_traps_leaves_the_product_page_working() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let shop = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/shop");
+    for file in std::fs::read_dir(shop).expect("the shop") {
+        let file = file.expect("a file");
+        let text = std::fs::read_to_string(file.path()).expect("text");
+        let text = text
+            .replace("galleria/review:v1", "trap")
+            .replace("galleria/review:v2", "trap");
+        std::fs::write(folder.path().join(file.file_name()), text).expect("a file");
+    }
+    let components = tempfile::tempdir().expect("a folder");
+    for (from, to) in [("ui", "ui"), ("product", "product")] {
+        let target = components.path().join(to);
+        std::os::unix::fs::symlink(crate::support::shop_components().join(from), target)
+            .expect("a link");
+    }
+    std::fs::copy(
+        crate::support::test_components().join("trap.wasm"),
+        components.path().join("trap.wasm"),
+    )
+    .expect("the trapping guest");
+    let host = Galleria::run(folder.path())
+        .components(components.path())
+        .start();
+    let answer = host.get("/productms/product/catalogue/1");
+    assert_eq!(answer.status, 200);
+    let envelope = answer.json();
+    assert_eq!(envelope["version"], "Product v1");
+    assert!(envelope["response"]["reviews"].is_null(), "{}", answer.body);
+    assert_eq!(host.get("/ui/product/1").status, 200);
+    failures(&host, "Error", 1.0);
+    assert_eq!(host.get("/productms/product/version").status, 200);
+}

@@ -1,0 +1,129 @@
+//! Components from any toolchain and of both generations of WASI.
+
+use std::time::{Duration, Instant};
+
+use crate::support::{Galleria, Host, Service, manifests};
+
+fn start(services: &[Service]) -> Host {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("test.yaml");
+    std::fs::write(&file, manifests(services)).expect("a file");
+    Galleria::run(file).start()
+}
+
+#[test]
+fn component_made_from_javascript_answers_again_and_again() {
+    let host = start(&[Service::new("script", "hello-js").memory("256Mi")]);
+    for _ in 0..5 {
+        let answer = host.get("/script/");
+        assert_eq!(
+            (answer.status, answer.body.as_str()),
+            (200, "hello from JavaScript\n")
+        );
+    }
+}
+
+#[test]
+fn component_made_from_javascript_calls_another_service_in_process() {
+    let host = start(&[
+        Service::new("script", "hello-js").memory("256Mi"),
+        Service::new("good", "hello"),
+    ]);
+    let answer = host.get("/script/fetch?url=http://good/");
+    assert_eq!(
+        (answer.status, answer.body.as_str()),
+        (200, "hello"),
+        "{:?}",
+        answer.headers
+    );
+    let call = host.call("the call between them", |call| {
+        call["source_workload"] == "test/script"
+    });
+    assert_eq!(call["destination_workload"], "test/good");
+}
+
+#[test]
+fn guests_of_wasi_03_are_reused_for_requests_at_the_same_time() {
+    let host = start(&[Service::new("modern", "hello-p3")]);
+    assert_eq!(host.get("/modern/").body, "hello");
+    let began = Instant::now();
+    std::thread::scope(|scope| {
+        for _ in 0..8 {
+            scope.spawn(|| assert_eq!(host.get("/modern/sleep?ms=500").status, 200));
+        }
+    });
+    assert!(
+        began.elapsed() < Duration::from_secs(3),
+        "they waited for each other"
+    );
+    let served: u32 = host
+        .get("/modern/count")
+        .body
+        .trim()
+        .parse()
+        .expect("a number");
+    assert!(served > 4, "one instance served only {served}");
+    assert_eq!(
+        host.metric("galleria_instances_started", &["workload=\"modern\""]),
+        1.0
+    );
+}
+
+#[test]
+fn guest_of_wasi_03_calls_another_service_within_the_same_trace() {
+    let host = start(&[
+        Service::new("modern", "call-p3"),
+        Service::new("good", "hello"),
+    ]);
+    let parent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+    let answer = host.get_with("/modern/?url=http://good/", &[("traceparent", parent)]);
+    assert_eq!((answer.status, answer.body.as_str()), (200, "hello"));
+    let call = host.call("the call between them", |call| {
+        call["source_workload"] == "test/modern"
+    });
+    assert_eq!(call["trace_id"], "4bf92f3577b34da6a3ce929d0e0e4736");
+}
+
+#[test]
+fn trap_of_a_wasi_03_guest_is_contained() {
+    let host = start(&[Service::new("modern", "hello-p3")]);
+    assert_eq!(host.get("/modern/trap").status, 503);
+    assert_eq!(host.get("/modern/").status, 200);
+}
+
+#[test]
+fn isolation_decides_whether_an_instance_meets_a_second_request() {
+    let host = start(&[
+        Service::new("fresh", "status"),
+        Service::new("kept", "status").annotation("galleria.dev/isolation", "instance"),
+    ]);
+    let count = |service: &str| {
+        host.get(&format!("/{service}/counter"))
+            .body
+            .trim()
+            .to_owned()
+    };
+    assert_eq!(
+        [count("fresh"), count("fresh"), count("fresh")],
+        ["1", "1", "1"]
+    );
+    assert_eq!(
+        [count("kept"), count("kept"), count("kept")],
+        ["1", "2", "3"]
+    );
+}
+
+#[test]
+fn bodies_stream_in_both_directions_and_keep_their_size() {
+    let host = start(&[
+        Service::new("large", "large-body"),
+        Service::new("echo", "echo"),
+    ]);
+    assert_eq!(host.get("/large/?mib=40").body.len(), 40 << 20);
+    let text = "0123456789abcdef".repeat(1 << 16);
+    let answer = host.post("/echo/", &serde_json::Value::String(text.clone()));
+    assert_eq!(answer.status, 200);
+    assert_eq!(answer.body.len(), text.len() + 2);
+    // The guest has 64 MiB for all of its instances; what streams is not held.
+    assert!(host.metric("galleria_memory_bytes", &["workload=\"large\""]) < 8e6);
+}

@@ -1,0 +1,22 @@
+//! The real binary, seen from outside: started on free ports, asked over HTTP,
+//! judged by its answers, metrics, log lines and exit code.
+//!
+//! Needs the components that `cargo xtask test` builds.
+
+#![expect(
+    clippy::panic,
+    clippy::print_stderr,
+    reason = "a test that fails says why"
+)]
+#![expect(unreachable_pub, reason = "a test program has no outside")]
+
+mod support;
+
+mod command_line;
+mod containment;
+mod languages;
+mod reload;
+mod shop;
+mod shutdown;
+mod startup;
+mod telemetry;

@@ -1,0 +1,203 @@
+//! Changes of the manifests while the host runs.
+
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use crate::support::{Galleria, Host, Service, eventually, manifests};
+
+/// Two versions of one service, split by weight.
+fn split(stable: u32, canary: u32) -> String {
+    let services = [
+        Service::new("stable", "hello").annotation("galleria.dev/isolation", "instance"),
+        Service::new("canary", "status").annotation("galleria.dev/isolation", "instance"),
+    ];
+    manifests(&services).replace(
+        "  http:\n",
+        &format!(
+            "  http:
+    - match: [{{uri: {{prefix: /split}}}}]
+      route:
+        - {{destination: {{host: stable}}, weight: {stable}}}
+        - {{destination: {{host: canary}}, weight: {canary}}}
+"
+        ),
+    )
+}
+
+struct Edited {
+    host: Host,
+    _folder: tempfile::TempDir,
+    file: std::path::PathBuf,
+}
+
+fn start(manifest: &str) -> Edited {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("test.yaml");
+    std::fs::write(&file, manifest).expect("a file");
+    let host = Galleria::run(folder.path()).start();
+    Edited {
+        host,
+        _folder: folder,
+        file,
+    }
+}
+
+impl Edited {
+    fn write(&self, manifest: &str) {
+        let new = self.file.with_extension("new");
+        std::fs::write(&new, manifest).expect("a file");
+        std::fs::rename(&new, &self.file).expect("renamed");
+    }
+}
+
+fn is_stable(host: &Host) -> bool {
+    let answer = host.get("/split");
+    assert_eq!(answer.status, 200, "{}", answer.body);
+    answer.body == "hello"
+}
+
+#[test]
+fn ten_thousand_requests_split_by_weight() {
+    let shop = start(&split(80, 20));
+    let stable = AtomicUsize::new(0);
+    std::thread::scope(|scope| {
+        for _ in 0..8 {
+            scope.spawn(|| {
+                for _ in 0..1_250 {
+                    stable.fetch_add(usize::from(is_stable(&shop.host)), Ordering::Relaxed);
+                }
+            });
+        }
+    });
+    // Three standard deviations of 10,000 tries at 0.8 are 120.
+    let stable = stable.into_inner();
+    assert!(
+        (7_880..=8_120).contains(&stable),
+        "{stable} of 10,000 went to the stable version"
+    );
+}
+
+#[test]
+fn changed_weight_takes_effect_within_a_second_and_fails_no_request() {
+    let shop = start(&split(100, 0));
+    let done = AtomicBool::new(false);
+    let stable = AtomicUsize::new(0);
+    let all = AtomicUsize::new(0);
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                while !done.load(Ordering::Relaxed) {
+                    let answered = is_stable(&shop.host);
+                    stable.fetch_add(usize::from(answered), Ordering::Relaxed);
+                    all.fetch_add(1, Ordering::Relaxed);
+                }
+            });
+        }
+        eventually("some load", || {
+            (all.load(Ordering::Relaxed) > 100).then_some(())
+        });
+        assert_eq!(stable.load(Ordering::Relaxed), all.load(Ordering::Relaxed));
+
+        shop.write(&split(0, 100));
+        let changed = Instant::now();
+        eventually("the canary answers", || {
+            (!is_stable(&shop.host)).then_some(())
+        });
+        let took = changed.elapsed();
+        assert!(took < Duration::from_secs(1), "it took {took:?}");
+        for _ in 0..50 {
+            assert!(!is_stable(&shop.host));
+        }
+        done.store(true, Ordering::Relaxed);
+    });
+    eventually("the reload is counted", || {
+        (shop
+            .host
+            .metric("galleria_configuration_reloads_total", &["accepted"])
+            >= 1.0)
+            .then_some(())
+    });
+}
+
+#[test]
+fn broken_file_keeps_the_old_configuration_and_is_reported() {
+    let shop = start(&split(100, 0));
+    let line = split(100, 0)
+        .lines()
+        .position(|line| line.contains("host: canary"))
+        .expect("it")
+        + 1;
+    shop.write(&split(100, 0).replace("host: canary}, weight: 0", "host: canray}, weight: 0"));
+    eventually("the refusal is counted", || {
+        (shop
+            .host
+            .metric("galleria_configuration_reloads_total", &["rejected"])
+            >= 1.0)
+            .then_some(())
+    });
+    assert!(is_stable(&shop.host));
+    let log = shop.host.stderr();
+    assert!(
+        log.contains(&format!("test.yaml:{line}:")),
+        "no position in:\n{log}"
+    );
+    assert!(log.contains("canary"), "no suggestion in:\n{log}");
+    let page = shop.host.status_page(&[]);
+    assert!(page.stdout.contains("canray"), "{}", page.stdout);
+
+    shop.write(&split(0, 100));
+    eventually("the mended file is taken", || {
+        (!is_stable(&shop.host)).then_some(())
+    });
+    assert!(!shop.host.status_page(&[]).stdout.contains("canray"));
+}
+
+#[test]
+fn changed_deployment_rolls_without_a_failed_request() {
+    let version = |text: &str| manifests(&[Service::new("app", "env").env("VERSION", text)]);
+    let shop = start(&version("one"));
+    let read = || {
+        shop.host.get("/app/").json()["VERSION"]
+            .as_str()
+            .expect("it")
+            .to_owned()
+    };
+    assert_eq!(read(), "one");
+    let done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !done.load(Ordering::Relaxed) {
+                let answer = shop.host.get("/app/");
+                assert_eq!(answer.status, 200, "{}", answer.body);
+            }
+        });
+        shop.write(&version("two"));
+        eventually("the new version answers", || {
+            (read() == "two").then_some(())
+        });
+        done.store(true, Ordering::Relaxed);
+    });
+    eventually("the old pod is gone from the metrics", || {
+        (shop
+            .host
+            .metric("galleria_pod_ready", &["workload=\"app\""])
+            == 1.0)
+            .then_some(())
+    });
+}
+
+#[test]
+fn changed_replicas_scale_the_pods() {
+    let scaled = |replicas| manifests(&[Service::new("app", "hello").replicas(replicas)]);
+    let shop = start(&scaled(1));
+    for replicas in [3, 1] {
+        shop.write(&scaled(replicas));
+        eventually("as many pods are ready", || {
+            let ready = shop
+                .host
+                .metric("galleria_pod_ready", &["workload=\"app\""]);
+            (ready == f64::from(replicas)).then_some(())
+        });
+        assert_eq!(shop.host.get("/app/").status, 200);
+    }
+}

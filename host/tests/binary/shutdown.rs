@@ -1,0 +1,77 @@
+//! The end: what was accepted is answered, then the process goes.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use crate::support::{Galleria, Service, eventually, manifests};
+
+#[test]
+fn sigterm_under_load_loses_no_accepted_request() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("test.yaml");
+    std::fs::write(&file, manifests(&[Service::new("slow", "slow")])).expect("a file");
+    let mut host = Galleria::run(file).start();
+    let answered = AtomicUsize::new(0);
+    let url = host.url("/slow/?ms=300");
+    std::thread::scope(|scope| {
+        for _ in 0..16 {
+            scope.spawn(|| {
+                // One connection for each request: it is accepted, or refused as a whole.
+                loop {
+                    let agent = ureq::Agent::config_builder().build().new_agent();
+                    match agent.get(&url).header("connection", "close").call() {
+                        Ok(response) => {
+                            assert_eq!(response.status(), 200);
+                            answered.fetch_add(1, Ordering::Relaxed);
+                        }
+                        Err(ureq::Error::ConnectionFailed) => return,
+                        Err(ureq::Error::Io(error))
+                            if error.kind() == std::io::ErrorKind::ConnectionRefused =>
+                        {
+                            return;
+                        }
+                        Err(error) => panic!("an accepted request was lost: {error}"),
+                    }
+                }
+            });
+        }
+        eventually("some load", || {
+            (answered.load(Ordering::Relaxed) > 32).then_some(())
+        });
+        host.terminate();
+    });
+    let status = host.wait();
+    assert_eq!(status.code(), Some(0), "{}", host.stderr());
+    let calls = host.calls();
+    assert_eq!(
+        calls.len(),
+        answered.into_inner(),
+        "every answer has its line"
+    );
+    assert!(calls.iter().all(|call| call["response_code"] == 200));
+}
+
+#[test]
+fn readiness_fails_before_the_end() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("test.yaml");
+    std::fs::write(&file, manifests(&[Service::new("slow", "slow")])).expect("a file");
+    let mut host = Galleria::run(file).start();
+    assert_eq!(host.status("/healthz/ready").status, 200);
+    std::thread::scope(|scope| {
+        let last = scope.spawn(|| host.get("/slow/?ms=1500"));
+        eventually("the request is under way", || {
+            (host.metric(
+                "galleria_instances",
+                &["state=\"busy\"", "workload=\"slow\""],
+            ) == 1.0)
+                .then_some(())
+        });
+        host.terminate();
+        eventually("readiness fails", || {
+            (host.status("/healthz/ready").status == 503).then_some(())
+        });
+        assert_eq!(host.status("/healthz/live").status, 200);
+        assert_eq!(last.join().expect("an answer").status, 200);
+    });
+    assert_eq!(host.wait().code(), Some(0));
+}

@@ -1,0 +1,26 @@
+//! Starting hosts, asking them, and reading what they wrote.
+
+mod answers;
+mod host;
+mod manifests;
+
+pub use answers::Answer;
+pub use host::{Galleria, Host, Output, shop_components, test_components};
+pub use manifests::{Service, manifests};
+
+use std::time::{Duration, Instant};
+
+/// How long a test waits for something that will happen.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Asks until the answer is there; fails with `what` when it never is.
+pub fn eventually<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
+    let until = Instant::now() + PATIENCE;
+    loop {
+        if let Some(answer) = ask() {
+            return answer;
+        }
+        assert!(Instant::now() < until, "it never happened: {what}");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}

@@ -1,0 +1,366 @@
+//! A running host, stopped when it is dropped.
+
+use std::io::{BufRead, BufReader, Read};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use serde_json::Value;
+
+use super::{Answer, eventually};
+
+/// The components of the shop, built by `cargo xtask test`.
+pub fn shop_components() -> PathBuf {
+    folder("GALLERIA_SHOP_COMPONENTS", "target/components")
+}
+
+/// The guests made for tests, built by `cargo xtask test`.
+pub fn test_components() -> PathBuf {
+    folder("GALLERIA_TEST_COMPONENTS", "target/test-components")
+}
+
+fn folder(variable: &str, default: &str) -> PathBuf {
+    let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let folder = std::env::var_os(variable).map_or_else(|| workspace.join(default), PathBuf::from);
+    assert!(
+        folder.is_dir(),
+        "{} is missing: run the tests with `cargo xtask test`, which builds it",
+        folder.display()
+    );
+    folder
+}
+
+/// A host that is to be started.
+pub struct Galleria {
+    paths: Vec<PathBuf>,
+    components: PathBuf,
+    data: Option<PathBuf>,
+    arguments: Vec<String>,
+    environment: Vec<(String, String)>,
+    shared_cache: bool,
+}
+
+/// A host that runs.
+pub struct Host {
+    child: Child,
+    /// Its data folder; removed with the host where it is the host's own.
+    pub data: PathBuf,
+    _own: tempfile::TempDir,
+    addresses: Value,
+    agent: ureq::Agent,
+    stdout: Lines,
+    stderr: Lines,
+}
+
+/// What a host that ended, or never started, left behind.
+#[derive(Debug)]
+pub struct Output {
+    pub code: Option<i32>,
+    pub stdout: String,
+    pub stderr: String,
+}
+
+/// Lines of a stream, as far as they have come.
+struct Lines {
+    lines: Arc<Mutex<Vec<String>>>,
+    reader: Option<JoinHandle<()>>,
+}
+
+impl Galleria {
+    /// `galleria run PATH`, with the guests made for tests.
+    pub fn run(path: impl Into<PathBuf>) -> Self {
+        Self {
+            paths: vec![path.into()],
+            components: test_components(),
+            data: None,
+            arguments: Vec::new(),
+            environment: Vec::new(),
+            shared_cache: true,
+        }
+    }
+
+    /// The shop, as the README starts it.
+    pub fn shop() -> Self {
+        let manifests = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/shop");
+        Self::run(manifests).components(shop_components())
+    }
+
+    pub fn components(mut self, folder: impl Into<PathBuf>) -> Self {
+        self.components = folder.into();
+        self
+    }
+
+    /// Keeps its data in `folder`, which outlives it.
+    pub fn data(mut self, folder: impl Into<PathBuf>) -> Self {
+        self.data = Some(folder.into());
+        self
+    }
+
+    pub fn argument(mut self, argument: &str) -> Self {
+        self.arguments.push(argument.to_owned());
+        self
+    }
+
+    /// Compiled code is kept where this host alone finds it.
+    pub fn without_shared_cache(mut self) -> Self {
+        self.shared_cache = false;
+        self
+    }
+
+    pub fn env(mut self, name: &str, value: &str) -> Self {
+        self.environment.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// Starts it and waits until it is ready.
+    #[track_caller]
+    pub fn start(self) -> Host {
+        let own = tempfile::tempdir().expect("a folder for the host");
+        let data = self.data.clone().unwrap_or_else(|| own.path().join("data"));
+        let addresses_file = own.path().join("addresses.json");
+        let mut command = self.command(&data);
+        command.arg("--addresses-file").arg(&addresses_file);
+        let mut child = command.spawn().expect("the galleria binary");
+        let stdout = Lines::follow(child.stdout.take().expect("piped"));
+        let stderr = Lines::follow(child.stderr.take().expect("piped"));
+        let addresses = eventually("the host is ready", || {
+            if let Some(status) = child.try_wait().expect("the child") {
+                panic!(
+                    "the host ended with {status} instead of becoming ready:\n{}",
+                    stderr.text()
+                );
+            }
+            serde_json::from_slice(&std::fs::read(&addresses_file).ok()?).ok()
+        });
+        let agent = ureq::Agent::config_builder()
+            .http_status_as_error(false)
+            .max_redirects(0)
+            .timeout_global(Some(Duration::from_secs(60)))
+            .build()
+            .into();
+        Host {
+            child,
+            data,
+            _own: own,
+            addresses,
+            agent,
+            stdout,
+            stderr,
+        }
+    }
+
+    /// Runs it where it is expected to end by itself.
+    #[track_caller]
+    pub fn fail(self) -> Output {
+        let own = tempfile::tempdir().expect("a folder for the host");
+        let data = self.data.clone().unwrap_or_else(|| own.path().join("data"));
+        let mut child = self.command(&data).spawn().expect("the galleria binary");
+        let stdout = Lines::follow(child.stdout.take().expect("piped"));
+        let stderr = Lines::follow(child.stderr.take().expect("piped"));
+        let status = eventually("the host gives up", || child.try_wait().expect("the child"));
+        Output {
+            code: status.code(),
+            stdout: stdout.finish(),
+            stderr: stderr.finish(),
+        }
+    }
+
+    fn command(&self, data: &Path) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_galleria"));
+        command
+            .arg("run")
+            .args(&self.paths)
+            .arg("--components")
+            .arg(&self.components)
+            .arg("--data")
+            .arg(data)
+            .args(["--free-ports", "--status", "127.0.0.1:0"])
+            .args(&self.arguments)
+            .envs(self.environment.iter().map(|(name, value)| (name, value)))
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        if self.shared_cache {
+            command.args(["--cache", env!("CARGO_TARGET_TMPDIR")]);
+        }
+        command
+    }
+}
+
+impl Host {
+    /// The address of the only listener, or of the one for declared `port`.
+    #[track_caller]
+    pub fn listener(&self, port: u16) -> String {
+        let listeners = self.addresses["listeners"].as_array().expect("listeners");
+        let found = listeners.iter().find(|listener| listener["port"] == port);
+        let found = found.unwrap_or_else(|| panic!("no listener for port {port} in {listeners:?}"));
+        found["address"].as_str().expect("an address").to_owned()
+    }
+
+    pub fn url(&self, path: &str) -> String {
+        format!("http://{}{path}", self.listener(80))
+    }
+
+    #[track_caller]
+    pub fn get(&self, path: &str) -> Answer {
+        self.get_with(path, &[])
+    }
+
+    #[track_caller]
+    pub fn get_with(&self, path: &str, headers: &[(&str, &str)]) -> Answer {
+        self.try_get(path, headers)
+            .unwrap_or_else(|error| panic!("GET {path}: {error}"))
+    }
+
+    /// A request that may fail on the way.
+    pub fn try_get(&self, path: &str, headers: &[(&str, &str)]) -> Result<Answer, ureq::Error> {
+        let mut request = self.agent.get(self.url(path));
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        Answer::read(request.call()?)
+    }
+
+    #[track_caller]
+    pub fn post(&self, path: &str, json: &Value) -> Answer {
+        let request = self
+            .agent
+            .post(self.url(path))
+            .header("content-type", "application/json");
+        let response = request.send(json.to_string());
+        response
+            .and_then(Answer::read)
+            .unwrap_or_else(|error| panic!("POST {path}: {error}"))
+    }
+
+    /// Something of the status port.
+    #[track_caller]
+    pub fn status(&self, path: &str) -> Answer {
+        let address = self.addresses["status"].as_str().expect("a status address");
+        let response = self.agent.get(format!("http://{address}{path}")).call();
+        response
+            .and_then(Answer::read)
+            .unwrap_or_else(|error| panic!("GET {path}: {error}"))
+    }
+
+    /// The sum of the metric's samples whose labels contain all of `labels`,
+    /// each written `name="value"`.
+    pub fn metric(&self, name: &str, labels: &[&str]) -> f64 {
+        let metrics = self.status("/metrics").body;
+        let samples = metrics.lines().filter(|line| {
+            line.strip_prefix(name)
+                .is_some_and(|rest| rest.starts_with(['{', ' ']))
+                && labels.iter().all(|label| line.contains(label))
+        });
+        samples
+            .filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok())
+            .sum()
+    }
+
+    /// The access log so far, one object per call.
+    pub fn calls(&self) -> Vec<Value> {
+        let lines = self.stdout.lines.lock().expect("unpoisoned");
+        let objects = lines
+            .iter()
+            .filter_map(|line| serde_json::from_str::<Value>(line).ok());
+        objects
+            .filter(|line| line.get("response_code").is_some())
+            .collect()
+    }
+
+    /// Waits for a call that satisfies `wanted`.
+    #[track_caller]
+    pub fn call(&self, what: &str, wanted: impl Fn(&Value) -> bool) -> Value {
+        eventually(what, || self.calls().into_iter().find(&wanted))
+    }
+
+    /// Everything on standard output so far.
+    pub fn stdout(&self) -> String {
+        self.stdout.text()
+    }
+
+    /// Everything on standard error so far.
+    pub fn stderr(&self) -> String {
+        self.stderr.text()
+    }
+
+    /// Sends SIGTERM.
+    pub fn terminate(&self) {
+        let id = self.child.id().to_string();
+        let status = Command::new("kill")
+            .args(["-TERM", &id])
+            .status()
+            .expect("kill");
+        assert!(status.success());
+    }
+
+    /// Waits for the end.
+    #[track_caller]
+    pub fn wait(&mut self) -> ExitStatus {
+        eventually("the host ends", || {
+            self.child.try_wait().expect("the child")
+        })
+    }
+
+    /// As `kill -9`.
+    pub fn kill(&mut self) {
+        self.child.kill().expect("a running child");
+        self.child.wait().expect("its end");
+    }
+
+    /// `galleria status` for this host.
+    pub fn status_page(&self, arguments: &[&str]) -> Output {
+        let output = Command::new(env!("CARGO_BIN_EXE_galleria"))
+            .args(["status", "--data"])
+            .arg(&self.data)
+            .args(arguments)
+            .output()
+            .expect("the galleria binary");
+        Output {
+            code: output.status.code(),
+            stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
+            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+        }
+    }
+}
+
+impl Drop for Host {
+    fn drop(&mut self) {
+        // It may have ended already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        if std::thread::panicking() {
+            eprintln!("--- standard error of the host\n{}", self.stderr.text());
+        }
+    }
+}
+
+impl Lines {
+    fn follow(stream: impl Read + Send + 'static) -> Self {
+        let lines = Arc::<Mutex<Vec<String>>>::default();
+        let sink = lines.clone();
+        let reader = std::thread::spawn(move || {
+            for line in BufReader::new(stream).lines().map_while(Result::ok) {
+                sink.lock().expect("unpoisoned").push(line);
+            }
+        });
+        Self {
+            lines,
+            reader: Some(reader),
+        }
+    }
+
+    fn text(&self) -> String {
+        self.lines.lock().expect("unpoisoned").join("\n")
+    }
+
+    /// Everything, once the stream has ended.
+    fn finish(mut self) -> String {
+        if let Some(reader) = self.reader.take() {
+            reader.join().expect("the reader");
+        }
+        self.text()
+    }
+}

@@ -1,0 +1,136 @@
+//! Small manifests for tests: a gateway on port 80 and services behind it.
+
+use std::fmt::Write;
+
+/// One service with one Deployment, reached under `/NAME`.
+pub struct Service {
+    name: &'static str,
+    image: &'static str,
+    replicas: u32,
+    annotations: Vec<(&'static str, String)>,
+    environment: Vec<(String, String)>,
+    memory: &'static str,
+}
+
+impl Service {
+    /// A service `name` that runs the guest `image`.
+    pub fn new(name: &'static str, image: &'static str) -> Self {
+        Self {
+            name,
+            image,
+            replicas: 1,
+            annotations: Vec::new(),
+            environment: Vec::new(),
+            memory: "64Mi",
+        }
+    }
+
+    pub fn replicas(mut self, replicas: u32) -> Self {
+        self.replicas = replicas;
+        self
+    }
+
+    pub fn annotation(mut self, name: &'static str, value: &str) -> Self {
+        self.annotations.push((name, value.to_string()));
+        self
+    }
+
+    pub fn env(mut self, name: &str, value: &str) -> Self {
+        self.environment.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    pub fn memory(mut self, limit: &'static str) -> Self {
+        self.memory = limit;
+        self
+    }
+
+    fn write(&self, yaml: &mut String) {
+        let Self {
+            name,
+            image,
+            replicas,
+            memory,
+            ..
+        } = self;
+        let _ = write!(
+            yaml,
+            "---
+apiVersion: v1
+kind: Service
+metadata: {{name: {name}, namespace: test}}
+spec:
+  selector: {{app: {name}}}
+  ports: [{{name: http, port: 80, targetPort: 8080}}]
+---
+apiVersion: apps/v1
+kind: Deployment
+metadata: {{name: {name}, namespace: test}}
+spec:
+  replicas: {replicas}
+  selector: {{matchLabels: {{app: {name}}}}}
+  template:
+    metadata:
+      labels: {{app: {name}, version: v1}}
+      annotations: {{{}}}
+    spec:
+      terminationGracePeriodSeconds: 20
+      containers:
+        - name: main
+          image: {image}
+          ports: [{{containerPort: 8080}}]
+          resources: {{limits: {{memory: {memory}}}}}
+          env: [{}]
+",
+            pairs(&self.annotations, |(name, value)| format!(
+                "{name}: {value:?}"
+            )),
+            pairs(&self.environment, |(name, value)| format!(
+                "{{name: {name}, value: {value:?}}}"
+            )),
+        );
+    }
+}
+
+fn pairs<T>(items: &[T], write: impl Fn(&T) -> String) -> String {
+    items.iter().map(write).collect::<Vec<_>>().join(", ")
+}
+
+/// A gateway, and a route `/NAME` to each service with the prefix taken off.
+pub fn manifests(services: &[Service]) -> String {
+    let mut yaml = String::from(
+        "apiVersion: v1
+kind: Namespace
+metadata: {name: test}
+---
+apiVersion: networking.istio.io/v1
+kind: Gateway
+metadata: {name: gateway, namespace: test}
+spec:
+  selector: {istio: ingressgateway}
+  servers: [{port: {number: 80, name: http, protocol: HTTP}, hosts: [\"*\"]}]
+---
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: routes, namespace: test}
+spec:
+  hosts: [\"*\"]
+  gateways: [gateway]
+  http:
+",
+    );
+    for Service { name, .. } in services {
+        let _ = write!(
+            yaml,
+            "    - name: {name}
+      match: [{{uri: {{prefix: /{name}/}}}}]
+      rewrite: {{uri: /}}
+      route: [{{destination: {{host: {name}}}}}]
+"
+        );
+    }
+    for service in services {
+        service.write(&mut yaml);
+    }
+    yaml
+}

@@ -1,0 +1,260 @@
+//! What an operator sees: health, metrics, access log, traces, secrets kept.
+
+use crate::support::{Galleria, Host, Service, manifests};
+
+fn start(manifest: &str) -> Host {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("test.yaml");
+    std::fs::write(&file, manifest).expect("a file");
+    Galleria::run(file).start()
+}
+
+#[test]
+fn one_click_is_one_trace_over_every_hop() {
+    let host = Galleria::shop().start();
+    assert_eq!(host.get("/ui/product/1").status, 200);
+    let at_edge = host.call("the edge's line", |call| call["path"] == "/ui/product/1");
+    let trace = at_edge["trace_id"].as_str().expect("a trace id");
+    assert_eq!(trace.len(), 32);
+    let product = host.call("the storefront's call", |call| {
+        call["trace_id"] == trace && call["source_workload"] == "shoppingportal/ui-v1"
+    });
+    assert_eq!(
+        product["destination_workload"],
+        "shoppingportal/productms-v1"
+    );
+    let review = host.call("the product service's call", |call| {
+        call["trace_id"] == trace && call["source_workload"] == "shoppingportal/productms-v1"
+    });
+    assert!(
+        review["upstream_cluster"].as_str().is_some_and(
+            |cluster| cluster.contains("productreviewservice.shoppingportal.svc.cluster.local")
+        ),
+        "{review}"
+    );
+    assert_eq!(review["request_id"], at_edge["request_id"]);
+}
+
+#[test]
+fn trace_of_the_client_is_continued() {
+    let host = start(&manifests(&[Service::new("echo", "echo")]));
+    let parent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+    let answer = host.get_with(
+        "/echo/",
+        &[("traceparent", parent), ("tracestate", "shop=1")],
+    );
+    let seen = answer
+        .body
+        .lines()
+        .find_map(|line| line.contains("traceparent").then(|| line.to_owned()))
+        .expect("the guest sees a traceparent");
+    assert!(seen.contains("4bf92f3577b34da6a3ce929d0e0e4736"), "{seen}");
+    assert!(
+        !seen.contains("00f067aa0ba902b7"),
+        "the guest's span is its own: {seen}"
+    );
+    assert!(answer.body.contains("shop=1"));
+}
+
+#[test]
+fn requests_are_counted_with_istios_labels_by_source_and_destination() {
+    let host = Galleria::shop().start();
+    for _ in 0..3 {
+        assert_eq!(host.get("/productms/product/catalogue/1").status, 200);
+    }
+    let at_edge = [
+        "destination_workload=\"productms-v1\"",
+        "destination_service=\"productservice.shoppingportal.svc.cluster.local\"",
+        "destination_service_name=\"productservice\"",
+        "destination_version=\"v1\"",
+        "destination_principal=\"spiffe://cluster.local/ns/shoppingportal/sa/productms-sa\"",
+        "source_workload=\"unknown\"",
+        "response_code=\"200\"",
+        "response_flags=\"-\"",
+    ];
+    for reporter in ["reporter=\"source\"", "reporter=\"destination\""] {
+        let labels: Vec<&str> = at_edge.iter().copied().chain([reporter]).collect();
+        assert_eq!(
+            host.metric("istio_requests_total", &labels),
+            3.0,
+            "{reporter}"
+        );
+    }
+    let between = [
+        "reporter=\"destination\"",
+        "source_workload=\"productms-v1\"",
+        "destination_service_name=\"productreviewservice\"",
+        "connection_security_policy=\"mutual_tls\"",
+    ];
+    assert_eq!(host.metric("istio_requests_total", &between), 3.0);
+    assert_eq!(
+        host.metric("istio_request_duration_milliseconds_count", &between),
+        3.0
+    );
+    assert_eq!(
+        host.metric("galleria_instances", &["workload=\"ui-v1\""]),
+        1.0
+    );
+}
+
+#[test]
+fn probes_do_not_show_in_request_metrics() {
+    let host = Galleria::shop().start();
+    assert!(host.metric("galleria_probes_total", &["result=\"success\""]) >= 12.0);
+    assert_eq!(host.metric("istio_requests_total", &[]), 0.0);
+}
+
+#[test]
+fn health_and_metrics_are_served_and_nothing_else() {
+    let host = start(&manifests(&[Service::new("good", "hello")]));
+    assert_eq!(host.status("/healthz/live").status, 200);
+    assert_eq!(host.status("/healthz/ready").status, 200);
+    let metrics = host.status("/stats/prometheus");
+    assert!(
+        metrics
+            .header("content-type")
+            .starts_with("text/plain; version=0.0.4")
+    );
+    assert!(
+        metrics.body.contains("# TYPE galleria_instances gauge"),
+        "{}",
+        metrics.body
+    );
+    for path in ["/", "/quitquitquit", "/config_dump", "/status"] {
+        assert_eq!(host.status(path).status, 404, "{path}");
+    }
+}
+
+#[test]
+fn destination_that_nothing_declares_is_refused_with_a_hint() {
+    let host = start(&manifests(&[Service::new("caller", "call")]));
+    let answer = host.get("/caller/?url=http://api.example.com/orders");
+    assert_eq!(answer.header("x-upstream-status"), "502", "{answer:?}");
+    let call = host.call("the refused call", |call| {
+        call["authority"] == "api.example.com"
+    });
+    assert_eq!(call["response_code"], 502);
+    assert!(
+        call["response_code_details"]
+            .as_str()
+            .is_some_and(|details| details.contains("ServiceEntry")),
+        "{call}"
+    );
+}
+
+#[test]
+fn every_form_of_a_services_name_reaches_it() {
+    let host = start(&manifests(&[
+        Service::new("caller", "call"),
+        Service::new("good", "hello"),
+    ]));
+    for name in [
+        "good",
+        "good.test",
+        "good.test.svc",
+        "good.test.svc.cluster.local",
+        "GOOD",
+        "good:80",
+    ] {
+        let answer = host.get(&format!("/caller/?url=http://{name}/"));
+        assert_eq!(
+            (answer.status, answer.body.as_str()),
+            (200, "hello"),
+            "{name}"
+        );
+    }
+}
+
+#[test]
+fn request_that_no_rule_takes_is_404_nr() {
+    let host = start(&manifests(&[Service::new("good", "hello")]));
+    assert_eq!(host.get("/nowhere").status, 404);
+    let call = host.call("its line", |call| call["path"] == "/nowhere");
+    assert_eq!(call["response_flags"], "NR");
+    assert_eq!(
+        host.metric("istio_requests_total", &["response_flags=\"NR\""]),
+        1.0
+    );
+}
+
+const SECRET: &str = "hunter2-k9x7-planted";
+
+#[test]
+fn secrets_reach_the_guest_and_appear_nowhere_else() {
+    let manifest = manifests(&[Service::new("env", "env"), Service::new("bad", "trap")])
+        + &format!(
+            "---
+apiVersion: v1
+kind: Secret
+metadata: {{name: keys, namespace: test}}
+stringData: {{API_KEY: {SECRET}}}
+---
+apiVersion: v1
+kind: ConfigMap
+metadata: {{name: settings, namespace: test}}
+data: {{MODE: fast}}
+"
+        );
+    let from = "env: [{name: API_KEY, valueFrom: {secretKeyRef: {name: keys, key: API_KEY}}}, {name: POD, valueFrom: {fieldRef: {fieldPath: metadata.name}}}, {name: NONE, valueFrom: {configMapKeyRef: {name: nothing, key: x, optional: true}}}]
+          envFrom: [{configMapRef: {name: settings}, prefix: S_}]";
+    let host = start(&manifest.replace("env: []", from));
+    let environment = host.get("/env/").json();
+    assert_eq!(environment["API_KEY"], SECRET);
+    assert_eq!(environment["S_MODE"], "fast");
+    assert!(
+        environment["POD"]
+            .as_str()
+            .is_some_and(|name| name.starts_with("env-"))
+    );
+    assert!(environment.get("NONE").is_none());
+    assert_eq!(host.get("/env/?config=S_MODE").json()["value"], "fast");
+    assert_eq!(host.get("/bad/").status, 503);
+    let page = host.status_page(&[]).stdout + &host.status_page(&["-o", "json"]).stdout;
+    let metrics = host.status("/metrics").body;
+    host.call("the trap's line", |call| call["path"] == "/bad/");
+    for (place, text) in [
+        ("log", host.stderr()),
+        ("lines", host.stdout()),
+        ("status", page),
+        ("metrics", metrics),
+    ] {
+        assert!(!text.contains(SECRET), "the secret is in the {place}");
+    }
+}
+
+#[test]
+fn lines_of_a_guest_carry_its_name() {
+    let host = start(&manifests(&[
+        Service::new("talker", "stdio").env("STDIO_VALUE", "words")
+    ]));
+    assert_eq!(host.get("/talker/").status, 200);
+    let line = crate::support::eventually("the guest's line", || {
+        host.stdout()
+            .lines()
+            .find(|line| line.contains("out: STDIO_VALUE=words"))
+            .map(str::to_owned)
+    });
+    let line: serde_json::Value = serde_json::from_str(&line).expect("JSON");
+    assert_eq!(
+        (&line["namespace"], &line["workload"]),
+        (&"test".into(), &"talker".into())
+    );
+    assert_eq!(line["stream"], "stdout");
+}
+
+#[test]
+fn access_log_can_be_envoys_text_or_off() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("test.yaml");
+    std::fs::write(&file, manifests(&[Service::new("good", "hello")])).expect("a file");
+    let text = Galleria::run(&file).argument("--access-log=text").start();
+    text.get_with("/good/", &[("user-agent", "a \"quoted\" agent")]);
+    crate::support::eventually("a line", || {
+        let line = text.stdout();
+        line.contains("\"GET /good/ HTTP/1.1\" 200 - via_upstream")
+            .then_some(())
+    });
+    let off = Galleria::run(&file).argument("--access-log=off").start();
+    off.get("/good/");
+    assert_eq!(off.stdout(), "");
+}
