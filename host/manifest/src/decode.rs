@@ -56,8 +56,9 @@ pub(crate) struct Decoder {
     refused: bool,
 }
 
+/// One step of a path.
 #[derive(Clone)]
-enum Segment {
+pub(crate) enum Segment {
     Key(Cow<'static, str>),
     Index(usize),
 }
@@ -231,6 +232,15 @@ impl Decoder {
         format!("{kind} {}", self.show(text))
     }
 
+    /// Runs `read` with several steps added to the path; see [`steps!`].
+    pub(crate) fn within<T>(&mut self, path: &[Segment], read: impl FnOnce(&mut Self) -> T) -> T {
+        let length = self.path.len();
+        self.path.extend_from_slice(path);
+        let result = read(self);
+        self.path.truncate(length);
+        result
+    }
+
     fn render_path(&self) -> String {
         let mut path = String::new();
         for segment in &self.path {
@@ -250,6 +260,39 @@ impl Decoder {
             }
         }
         path
+    }
+}
+
+/// Steps below the value being read: `steps!["ports", index, "name"]`.
+macro_rules! steps {
+    ($($step:expr),+ $(,)?) => { &[$($crate::decode::Segment::from($step)),+] };
+}
+pub(crate) use steps;
+
+impl From<&'static str> for Segment {
+    fn from(key: &'static str) -> Self {
+        Self::Key(Cow::Borrowed(key))
+    }
+}
+
+impl From<String> for Segment {
+    fn from(key: String) -> Self {
+        Self::Key(Cow::Owned(key))
+    }
+}
+
+impl From<usize> for Segment {
+    fn from(index: usize) -> Self {
+        Self::Index(index)
+    }
+}
+
+impl From<&Position> for Mark {
+    fn from(at: &Position) -> Self {
+        Self {
+            line: at.line,
+            column: at.column,
+        }
     }
 }
 

@@ -1,10 +1,28 @@
 //! What objects say of each other: whether it is there, and whether it fits.
+//!
+//! One file for each kind that refers to others. A reference to something that
+//! would leave requests or pods without what they need is an error; one that
+//! merely has no effect is a warning.
+
+mod config;
+mod destination_rule;
+mod gateway;
+mod index;
+mod ingress;
+mod report;
+mod service;
+mod virtual_service;
+mod virtual_service_hosts;
+mod workload;
 
 use std::collections::HashSet;
 use std::sync::Arc;
 
+use index::Index;
+use report::Report;
+
 use crate::Diagnostic;
-use crate::model::{Object, ObjectKey};
+use crate::model::{Object, ObjectKey, Resource};
 
 /// Checks every reference between `objects`; sorted by position.
 pub fn check_references(objects: &[Arc<Object>]) -> Vec<Diagnostic> {
@@ -15,6 +33,51 @@ pub fn check_references(objects: &[Arc<Object>]) -> Vec<Diagnostic> {
 
 /// As [`check_references`]; what refers to a `refused` object is not reported,
 /// since the object is there once its own error is mended.
-pub(crate) fn check(_objects: &[Arc<Object>], _refused: &HashSet<ObjectKey>) -> Vec<Diagnostic> {
-    Vec::new()
+pub(crate) fn check(objects: &[Arc<Object>], refused: &HashSet<ObjectKey>) -> Vec<Diagnostic> {
+    let index = Index::new(objects, refused);
+    let mut report = Report::default();
+    for object in objects {
+        match &object.resource {
+            Resource::VirtualService(service) => {
+                virtual_service::check(&index, &mut report, object, service);
+            }
+            Resource::DestinationRule(rule) => {
+                destination_rule::check(&index, &mut report, object, rule);
+            }
+            Resource::Gateway(gateway) => gateway::check(&index, &mut report, object, gateway),
+            Resource::Service(service) => service::check(&index, &mut report, object, service),
+            Resource::Ingress(ingress) => ingress::check(&index, &mut report, object, ingress),
+            Resource::Deployment(deployment) => {
+                workload::check(&index, &mut report, object, deployment);
+            }
+            _ => {}
+        }
+    }
+    gateway::conflicts(&index, &mut report);
+    virtual_service_hosts::check(&index, &mut report);
+    namespaces(objects, &index, &mut report);
+    report.finish()
+}
+
+/// Namespaces that objects are in and that nothing declares: each once.
+fn namespaces(objects: &[Arc<Object>], index: &Index<'_>, report: &mut Report) {
+    let mut seen = HashSet::new();
+    for object in objects {
+        let namespace = object.metadata.namespace.as_str();
+        let built_in =
+            matches!(namespace, "" | "default" | "istio-system") || namespace.starts_with("kube-");
+        if built_in || index.has_namespace(namespace) || !seen.insert(namespace) {
+            continue;
+        }
+        let near = report.near(namespace, || index.namespaces());
+        let message = format!("the namespace `{namespace}` is not declared{near}");
+        let code = crate::codes::NAMESPACE;
+        report.note(
+            object,
+            &object.at,
+            "metadata.namespace".to_owned(),
+            code,
+            message,
+        );
+    }
 }

@@ -198,7 +198,7 @@ impl<'d, 'n> Fields<'d, 'n> {
                 )
             };
             d.under(entry.key.clone(), |d| {
-                d.report(entry.key_mark, severity, code, message)
+                d.report(entry.key_mark, severity, code, message);
             });
         }
     }

@@ -5,13 +5,13 @@ use crate::Located;
 use crate::codes;
 use crate::decode::{
     Decoder, Fields, boolean, bytes, choice, cpu_millis, dns_label, located, located_string, map,
-    non_empty, port, quantity,
+    non_empty, port, quantity, steps,
 };
 use crate::model::{
     Container, ContainerPort, HttpGet, PortReference, Probe, ProbeHandler, ResourceList,
     ResourceRequirements, VolumeMount,
 };
-use crate::yaml::Node;
+use crate::yaml::{Mark, Node};
 
 const NOT_HONOURED: &[&str] = &[
     "imagePullPolicy",
@@ -53,7 +53,7 @@ pub(super) fn read(d: &mut Decoder, node: &Node) -> Option<Container> {
     for (field, probe) in probes {
         if let Some(probe) = probe {
             d.under(field, |d| {
-                check_probe_port(d, node.get(field).unwrap_or(node), probe, &ports)
+                check_probe_port(d, node.get(field).unwrap_or(node), probe, &ports);
             });
         }
     }
@@ -158,12 +158,9 @@ fn check_mounts(d: &mut Decoder, mounts: &[VolumeMount]) {
             .any(|earlier| earlier.mount_path == mount.mount_path)
         {
             let message = format!("two volumes are mounted at `{}`", mount.mount_path);
-            let mark = crate::yaml::Mark {
-                line: mount.mount_path.at.line,
-                column: mount.mount_path.at.column,
-            };
-            d.under("volumeMounts", |d| {
-                d.at_index(index, |d| d.error(mark, codes::DUPLICATE_NAME, message));
+            let mark = Mark::from(&mount.mount_path.at);
+            d.within(steps!["volumeMounts", index, "mountPath"], |d| {
+                d.error(mark, codes::DUPLICATE_NAME, message);
             });
         }
     }
@@ -236,7 +233,7 @@ fn check_probe_port(d: &mut Decoder, node: &Node, probe: &Probe, ports: &[Contai
         .unwrap_or(node);
     let hint = crate::decode::did_you_mean(name, names());
     let message = format!("the container has no port named `{name}`{hint}");
-    d.under(handler, |d| {
-        d.under("port", |d| d.error(at.mark, codes::SERVICE_PORT, message))
+    d.within(steps![handler, "port"], |d| {
+        d.error(at.mark, codes::SERVICE_PORT, message);
     });
 }

@@ -6,7 +6,7 @@ use super::{metadata, pod, selector};
 use crate::Located;
 use crate::codes;
 use crate::decode::{
-    Decoder, Fields, boolean, choice, int_or_percent, integer, located, non_negative_seconds,
+    Decoder, Fields, boolean, choice, int_or_percent, integer, located, non_negative_seconds, steps,
 };
 use crate::model::{
     Deployment, IntOrPercent, LabelSelector, PodTemplate, Resource, RestartPolicy, Strategy,
@@ -107,10 +107,8 @@ fn template(d: &mut Decoder, node: &Node) -> Option<PodTemplate> {
             .and_then(|spec| spec.get("restartPolicy"))
             .unwrap_or(node);
         let message = "a Deployment's pods are always restarted; write `Always` or leave it out";
-        d.under("spec", |d| {
-            d.under("restartPolicy", |d| {
-                d.error(at.mark, codes::INVALID_VALUE, message)
-            });
+        d.within(steps!["spec", "restartPolicy"], |d| {
+            d.error(at.mark, codes::INVALID_VALUE, message);
         });
     }
     let (labels, annotations) = metadata.unwrap_or_default();

@@ -2,7 +2,7 @@
 
 use super::{traffic_policy, virtual_service};
 use crate::codes;
-use crate::decode::{Decoder, Fields, dns_name, labels, located_string};
+use crate::decode::{Decoder, Fields, dns_name, labels, located_string, steps};
 use crate::model::{DestinationRule, Resource, Subset};
 use crate::yaml::{Mark, Node};
 
@@ -22,16 +22,13 @@ fn spec(d: &mut Decoder, node: &Node) -> Option<DestinationRule> {
             .iter()
             .any(|earlier| earlier.name == subset.name)
         {
-            let mark = Mark {
-                line: subset.name.at.line,
-                column: subset.name.at.column,
-            };
+            let mark = Mark::from(&subset.name.at);
             let message = format!(
                 "the subset `{}` stands here twice; the first one counts",
                 subset.name
             );
-            spec.d.under("subsets", |d| {
-                d.at_index(index, |d| d.warning(mark, codes::DUPLICATE_NAME, message));
+            spec.d.within(steps!["subsets", index, "name"], |d| {
+                d.warning(mark, codes::DUPLICATE_NAME, message);
             });
         }
     }

@@ -3,7 +3,7 @@
 use crate::Located;
 use crate::codes;
 use crate::decode::{
-    Decoder, Fields, boolean, did_you_mean, located_string, non_empty, quantity, string,
+    Decoder, Fields, boolean, did_you_mean, located_string, non_empty, quantity, steps, string,
 };
 use crate::model::{EnvFrom, EnvSource, EnvValue, EnvVar};
 use crate::yaml::{Node, Value};
@@ -197,10 +197,8 @@ pub(super) fn check_names(d: &mut Decoder, container: &Node) {
         };
         if let Some(earlier) = seen.insert(name, variable.mark.line) {
             let message = format!("`{name}` is set on line {earlier} too; the last one wins");
-            d.under("env", |d| {
-                d.at_index(index, |d| {
-                    d.warning(variable.mark, codes::DUPLICATE_NAME, message)
-                });
+            d.within(steps!["env", index], |d| {
+                d.warning(variable.mark, codes::DUPLICATE_NAME, message);
             });
         }
     }

@@ -3,7 +3,8 @@
 use super::pod::words;
 use crate::codes;
 use crate::decode::{
-    Decoder, Fields, choice, dns_name, located_string, non_empty, port, port_reference, string,
+    Decoder, Fields, choice, dns_name, located_string, non_empty, port, port_reference, steps,
+    string,
 };
 use crate::model::{
     Ingress, IngressBackend, IngressPath, IngressRule, IngressTls, PathType, PortReference,
@@ -69,12 +70,8 @@ fn unhonoured_annotations(d: &mut Decoder, annotations: &Node) {
         let is_off = entry.value.as_text() == Some("false");
         if NOT_HONOURED.contains(&entry.key.as_str()) && !is_off {
             let message = "this annotation is not honoured by this host; it has no effect here";
-            d.under("metadata", |d| {
-                d.under("annotations", |d| {
-                    d.under(entry.key.clone(), |d| {
-                        d.warning(entry.key_mark, codes::NOT_HONOURED, message);
-                    });
-                });
+            d.within(steps!["metadata", "annotations", entry.key.clone()], |d| {
+                d.warning(entry.key_mark, codes::NOT_HONOURED, message);
             });
         }
     }

@@ -5,9 +5,9 @@ use std::time::Duration;
 use super::{container, volume};
 use crate::Located;
 use crate::codes;
-use crate::decode::{Decoder, Fields, choice, dns_subdomain, items, non_negative_seconds};
+use crate::decode::{Decoder, Fields, choice, dns_subdomain, items, non_negative_seconds, steps};
 use crate::model::{Container, PodSpec, RestartPolicy, Volume};
-use crate::yaml::{Node, Value};
+use crate::yaml::{Mark, Node, Value};
 
 /// Fields of the API that place, isolate or wire a container, which a component is not.
 const NOT_HONOURED: &[&str] = &[
@@ -101,8 +101,8 @@ fn check_containers(spec: &mut Fields<'_, '_>, node: &Node) {
         } else {
             "the host runs one component in each pod; give this container a Deployment of its own"
         };
-        spec.d.under("containers", |d| {
-            d.at_index(index, |d| d.error(extra.mark, codes::CONTAINERS, message));
+        spec.d.within(steps!["containers", index], |d| {
+            d.error(extra.mark, codes::CONTAINERS, message);
         });
     }
 }
@@ -115,9 +115,9 @@ fn check_volumes(d: &mut Decoder, node: &Node, containers: &[Container], volumes
             .any(|earlier| earlier.name == volume.name)
         {
             let message = format!("the volume `{}` is declared twice", volume.name);
-            let mark = mark(&volume.name);
-            d.under("volumes", |d| {
-                d.at_index(index, |d| d.error(mark, codes::DUPLICATE_NAME, message))
+            let mark = Mark::from(&volume.name.at);
+            d.within(steps!["volumes", index, "name"], |d| {
+                d.error(mark, codes::DUPLICATE_NAME, message);
             });
         }
     }
@@ -141,29 +141,15 @@ fn check_volumes(d: &mut Decoder, node: &Node, containers: &[Container], volumes
                 hint
             };
             let message = format!("the pod has no volume `{}`{hint}", mount.name);
-            let mark = mark(&mount.name);
-            d.under("containers", |d| {
-                d.at_index(index, |d| {
-                    d.under("volumeMounts", |d| {
-                        d.at_index(mount_index, |d| {
-                            d.under("name", |d| d.error(mark, codes::VOLUME, message));
-                        });
-                    });
-                });
-            });
+            let mark = Mark::from(&mount.name.at);
+            let path = steps!["containers", index, "volumeMounts", mount_index, "name"];
+            d.within(path, |d| d.error(mark, codes::VOLUME, message));
         }
     }
 }
 
 fn items_were_read(list: &Node, read: usize) -> bool {
     matches!(&list.value, Value::Sequence(items) if items.len() == read)
-}
-
-fn mark<T>(located: &Located<T>) -> crate::yaml::Mark {
-    crate::yaml::Mark {
-        line: located.at.line,
-        column: located.at.column,
-    }
 }
 
 /// Command-line words: numbers and booleans are taken as they are written.

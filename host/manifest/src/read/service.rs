@@ -2,10 +2,11 @@
 
 use crate::codes;
 use crate::decode::{
-    Decoder, Fields, choice, dns_name, labels, non_empty, port, port_name, port_reference, string,
+    Decoder, Fields, choice, dns_name, labels, non_empty, port, port_name, port_reference, steps,
+    string,
 };
 use crate::model::{PortReference, Resource, Service, ServiceKind, ServicePort};
-use crate::yaml::Node;
+use crate::yaml::{Mark, Node};
 
 #[derive(Clone, Copy, PartialEq)]
 enum Type {
@@ -122,14 +123,10 @@ fn port_entry(d: &mut Decoder, node: &Node) -> Option<ServicePort> {
 
 fn check_ports(spec: &mut Fields<'_, '_>, ports: &[ServicePort]) {
     for (index, port) in ports.iter().enumerate() {
-        let mark = crate::yaml::Mark {
-            line: port.at.line,
-            column: port.at.column,
-        };
+        let mark = Mark::from(&port.at);
         let report = |spec: &mut Fields<'_, '_>, code, message: String| {
-            spec.d.under("ports", |d| {
-                d.at_index(index, |d| d.error(mark, code, message))
-            });
+            spec.d
+                .within(steps!["ports", index], |d| d.error(mark, code, message));
         };
         if ports.len() > 1 && port.name.is_none() {
             let message = "a Service with several ports needs a `name` for each".to_owned();

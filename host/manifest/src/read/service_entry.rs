@@ -4,10 +4,10 @@ use super::{gateway, virtual_service};
 use crate::codes;
 use crate::decode::{
     Decoder, Fields, choice, did_you_mean, dns_name, integer, labels, located_string, map,
-    non_empty, port, strings,
+    non_empty, port, steps, strings,
 };
 use crate::model::{Resolution, Resource, ServiceEntry, ServiceEntryPort, WorkloadEntry};
-use crate::yaml::Node;
+use crate::yaml::{Mark, Node};
 
 pub(super) fn read(mut fields: Fields<'_, '_>) -> Option<Resource> {
     let entry = fields.required("spec", spec);
@@ -138,14 +138,9 @@ fn check_endpoint_ports(
             let message = format!(
                 "the entry has no port named `{name}`{hint} (it has {list}); port {number} is not used"
             );
-            let mark = crate::yaml::Mark {
-                line: endpoint.at.line,
-                column: endpoint.at.column,
-            };
-            spec.d.under("endpoints", |d| {
-                d.at_index(index, |d| {
-                    d.under("ports", |d| d.warning(mark, codes::SERVICE_PORT, message));
-                });
+            let mark = Mark::from(&endpoint.at);
+            spec.d.within(steps!["endpoints", index, "ports"], |d| {
+                d.warning(mark, codes::SERVICE_PORT, message);
             });
         }
     }

@@ -3,7 +3,9 @@
 use super::http_route;
 use crate::Located;
 use crate::codes;
-use crate::decode::{Decoder, Fields, dns_name, is_dns_label, is_dns_subdomain, located_string};
+use crate::decode::{
+    Decoder, Fields, dns_name, is_dns_label, is_dns_subdomain, located_string, steps,
+};
 use crate::model::{HttpRoute, Resource, VirtualService};
 use crate::yaml::{Mark, Node};
 
@@ -74,10 +76,7 @@ pub(super) fn export(d: &mut Decoder, node: &Node) -> Option<Located<String>> {
 fn unreachable_rules(spec: &mut Fields<'_, '_>, http: &[HttpRoute]) {
     for (index, earlier, whole) in super::http_match::shadowed(http) {
         let at = &http[index].at;
-        let mark = Mark {
-            line: at.line,
-            column: at.column,
-        };
+        let mark = Mark::from(at);
         let place = format!("rule http[{}] on line {}", earlier, http[earlier].at.line);
         let (code, message) = if whole {
             (
@@ -96,8 +95,7 @@ fn unreachable_rules(spec: &mut Fields<'_, '_>, http: &[HttpRoute]) {
                 ),
             )
         };
-        spec.d.under("http", |d| {
-            d.at_index(index, |d| d.warning(mark, code, message))
-        });
+        spec.d
+            .within(steps!["http", index], |d| d.warning(mark, code, message));
     }
 }

@@ -1,0 +1,298 @@
+//! The objects by what refers to them.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+use crate::model::{
+    ConfigMap, Deployment, DestinationRule, Gateway, Labels, Object, ObjectKey, Resource, Secret,
+    Service, ServiceEntry, VirtualService,
+};
+
+/// The namespace whose configuration applies everywhere (Istio's root namespace).
+const ROOT_NAMESPACE: &str = "istio-system";
+
+type Named<'a, T> = HashMap<(&'a str, &'a str), (&'a Object, &'a T)>;
+
+#[derive(Default)]
+pub(super) struct Index<'a> {
+    pub(super) services: Named<'a, Service>,
+    pub(super) gateways: Named<'a, Gateway>,
+    pub(super) virtual_services: Named<'a, VirtualService>,
+    pub(super) config_maps: Named<'a, ConfigMap>,
+    pub(super) secrets: Named<'a, Secret>,
+    claims: HashSet<(&'a str, &'a str)>,
+    accounts: HashSet<(&'a str, &'a str)>,
+    namespaces: HashSet<&'a str>,
+    /// VirtualServices and Gateways in the order in which they were loaded.
+    pub(super) virtual_services_in_order: Vec<(&'a Object, &'a VirtualService)>,
+    pub(super) gateways_in_order: Vec<(&'a Object, &'a Gateway)>,
+    entry_hosts: HashMap<&'a str, &'a ServiceEntry>,
+    entry_wildcards: Vec<(&'a str, &'a ServiceEntry)>,
+    /// DestinationRules by resolved host.
+    rules: HashMap<String, Vec<(&'a Object, &'a DestinationRule)>>,
+    deployments: Vec<(&'a Object, &'a Deployment)>,
+    /// Deployments by namespace, and by one label of their pods.
+    by_namespace: HashMap<&'a str, Vec<usize>>,
+    by_label: HashMap<(&'a str, &'a str, &'a str), Vec<usize>>,
+    /// Kind, namespace and name of objects that an error of their own refused.
+    refused: HashSet<(&'a str, &'a str, &'a str)>,
+    refused_kinds: HashSet<&'a str>,
+}
+
+/// What a host name leads to.
+#[derive(Clone, Copy)]
+pub(super) enum Target<'a> {
+    Service(&'a Object, &'a Service),
+    Entry(&'a ServiceEntry),
+    /// It is there, but an error of its own keeps its fields from being known.
+    Refused,
+    Missing,
+}
+
+impl<'a> Index<'a> {
+    pub(super) fn new(objects: &'a [Arc<Object>], refused: &'a HashSet<ObjectKey>) -> Self {
+        let mut index = Self::default();
+        for key in refused {
+            index.refused.insert((&key.kind, &key.namespace, &key.name));
+            index.refused_kinds.insert(&key.kind);
+        }
+        for object in objects {
+            index.add(object);
+        }
+        index
+    }
+
+    fn add(&mut self, object: &'a Object) {
+        let namespace = object.metadata.namespace.as_str();
+        let key = (namespace, object.metadata.name.value.as_str());
+        match &object.resource {
+            Resource::Namespace(_) => {
+                self.namespaces.insert(key.1);
+            }
+            Resource::Service(service) => {
+                self.services.insert(key, (object, service));
+            }
+            Resource::Gateway(gateway) => {
+                self.gateways.insert(key, (object, gateway));
+                self.gateways_in_order.push((object, gateway));
+            }
+            Resource::VirtualService(service) => {
+                self.virtual_services.insert(key, (object, service));
+                self.virtual_services_in_order.push((object, service));
+            }
+            Resource::ConfigMap(map) => {
+                self.config_maps.insert(key, (object, map));
+            }
+            Resource::Secret(secret) => {
+                self.secrets.insert(key, (object, secret));
+            }
+            Resource::PersistentVolumeClaim(_) => {
+                self.claims.insert(key);
+            }
+            Resource::ServiceAccount(_) => {
+                self.accounts.insert(key);
+            }
+            Resource::DestinationRule(rule) => {
+                let host = resolve(&rule.host, namespace);
+                self.rules.entry(host).or_default().push((object, rule));
+            }
+            Resource::ServiceEntry(entry) => {
+                for host in &entry.hosts {
+                    match host.strip_prefix('*') {
+                        Some(suffix) => self.entry_wildcards.push((suffix, entry)),
+                        None => {
+                            self.entry_hosts.entry(host.as_str()).or_insert(entry);
+                        }
+                    }
+                }
+            }
+            Resource::Deployment(deployment) => self.add_deployment(object, deployment),
+            Resource::Ingress(_) | Resource::LeftToCluster => {}
+        }
+    }
+
+    fn add_deployment(&mut self, object: &'a Object, deployment: &'a Deployment) {
+        let at = self.deployments.len();
+        self.deployments.push((object, deployment));
+        let namespace = object.metadata.namespace.as_str();
+        self.by_namespace.entry(namespace).or_default().push(at);
+        for (key, value) in &deployment.template.labels {
+            self.by_label
+                .entry((namespace, key, value))
+                .or_default()
+                .push(at);
+        }
+    }
+
+    /// What `host` means to an object of `namespace`.
+    pub(super) fn target(&self, host: &str, namespace: &str) -> Target<'a> {
+        let full = resolve(host, namespace);
+        if let Some((name, namespace)) = service_of(&full) {
+            if let Some((object, service)) = self.services.get(&(namespace, name)) {
+                return Target::Service(object, service);
+            }
+            if self.is_refused("Service", namespace, name) {
+                return Target::Refused;
+            }
+        }
+        if let Some(entry) = self.entry_hosts.get(full.as_str()) {
+            return Target::Entry(entry);
+        }
+        let wildcard = self
+            .entry_wildcards
+            .iter()
+            .filter(|(suffix, _)| full.ends_with(suffix) && full.len() > suffix.len())
+            .max_by_key(|(suffix, _)| suffix.len());
+        match wildcard {
+            Some((_, entry)) => Target::Entry(entry),
+            // A refused ServiceEntry may be the one that has this host.
+            None if self.any_refused("ServiceEntry") && service_of(&full).is_none() => {
+                Target::Refused
+            }
+            None => Target::Missing,
+        }
+    }
+
+    /// The rules for `host` that a caller in `namespace` can see.
+    pub(super) fn rules_for(
+        &self,
+        host: &str,
+        namespace: &str,
+    ) -> impl Iterator<Item = (&'a Object, &'a DestinationRule)> {
+        let full = resolve(host, namespace);
+        let of_service = service_of(&full).map(|(_, namespace)| namespace.to_owned());
+        let namespace = namespace.to_owned();
+        self.rules
+            .get(&full)
+            .into_iter()
+            .flatten()
+            .copied()
+            .filter(move |(object, _)| {
+                let home = object.metadata.namespace.as_str();
+                home == namespace || Some(home) == of_service.as_deref() || home == ROOT_NAMESPACE
+            })
+    }
+
+    /// Every host a route can name: Services in full, and ServiceEntries.
+    pub(super) fn host_names(&self) -> Vec<String> {
+        let services = self
+            .services
+            .keys()
+            .map(|(ns, name)| format!("{name}.{ns}.{SUFFIX}"));
+        services
+            .chain(self.entry_hosts.keys().map(|host| (*host).to_owned()))
+            .collect()
+    }
+
+    /// The Deployments of `namespace` whose pods carry all of `labels`.
+    pub(super) fn selected(
+        &self,
+        namespace: &str,
+        labels: &Labels,
+    ) -> Vec<(&'a Object, &'a Deployment)> {
+        let rarest = labels
+            .iter()
+            .map(|(key, value)| {
+                self.by_label
+                    .get(&(namespace, key.as_str(), value.as_str()))
+            })
+            .min_by_key(|found| found.map_or(0, Vec::len));
+        rarest
+            .flatten()
+            .into_iter()
+            .flatten()
+            .map(|at| self.deployments[*at])
+            .filter(|(_, deployment)| {
+                let pods = &deployment.template.labels;
+                labels
+                    .iter()
+                    .all(|(key, value)| pods.get(key) == Some(value))
+            })
+            .collect()
+    }
+
+    pub(super) fn deployments_in(
+        &self,
+        namespace: &str,
+    ) -> impl Iterator<Item = (&'a Object, &'a Deployment)> {
+        self.by_namespace
+            .get(namespace)
+            .into_iter()
+            .flatten()
+            .map(|at| self.deployments[*at])
+    }
+
+    pub(super) fn has_claim(&self, namespace: &str, name: &str) -> bool {
+        self.claims.contains(&(namespace, name))
+            || self.is_refused("PersistentVolumeClaim", namespace, name)
+    }
+
+    pub(super) fn claims_in(&self, namespace: &str) -> impl Iterator<Item = &'a str> {
+        self.claims
+            .iter()
+            .filter(move |(home, _)| *home == namespace)
+            .map(|(_, name)| *name)
+    }
+
+    pub(super) fn has_account(&self, namespace: &str, name: &str) -> bool {
+        self.accounts.contains(&(namespace, name))
+            || self.is_refused("ServiceAccount", namespace, name)
+    }
+
+    pub(super) fn accounts_in(&self, namespace: &str) -> impl Iterator<Item = &'a str> {
+        self.accounts
+            .iter()
+            .filter(move |(home, _)| *home == namespace)
+            .map(|(_, name)| *name)
+    }
+
+    pub(super) fn has_namespace(&self, name: &str) -> bool {
+        self.namespaces.contains(name) || self.is_refused("Namespace", "", name)
+    }
+
+    pub(super) fn namespaces(&self) -> impl Iterator<Item = &'a str> {
+        self.namespaces.iter().copied()
+    }
+
+    pub(super) fn is_refused(&self, kind: &str, namespace: &str, name: &str) -> bool {
+        self.refused.contains(&(kind, namespace, name))
+    }
+
+    pub(super) fn any_refused(&self, kind: &str) -> bool {
+        self.refused_kinds.contains(kind)
+    }
+}
+
+const SUFFIX: &str = "svc.cluster.local";
+
+/// A short name means a Service of the object's own namespace; a name with a
+/// dot is taken as it is.
+pub(super) fn resolve(host: &str, namespace: &str) -> String {
+    let host = host.to_ascii_lowercase();
+    if host.contains('.') || host == "*" {
+        host
+    } else {
+        format!("{host}.{namespace}.{SUFFIX}")
+    }
+}
+
+/// Name and namespace of a Service's full name.
+pub(super) fn service_of(full: &str) -> Option<(&str, &str)> {
+    let (name, namespace) = full
+        .strip_suffix(SUFFIX)?
+        .strip_suffix('.')?
+        .split_once('.')?;
+    (!name.is_empty() && !namespace.is_empty() && !namespace.contains('.'))
+        .then_some((name, namespace))
+}
+
+/// The names of `namespace` in a map of named objects.
+pub(super) fn names_in<'a, T>(
+    named: &Named<'a, T>,
+    namespace: &str,
+) -> impl Iterator<Item = &'a str> {
+    named
+        .keys()
+        .filter(move |(home, _)| *home == namespace)
+        .map(|(_, name)| *name)
+}

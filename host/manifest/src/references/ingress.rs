@@ -1,0 +1,80 @@
+//! An Ingress' backends.
+
+use super::index::{Index, names_in};
+use super::report::Report;
+use crate::codes;
+use crate::model::{Ingress, IngressBackend, Object, PortReference};
+
+pub(super) fn check(index: &Index<'_>, report: &mut Report, object: &Object, ingress: &Ingress) {
+    if let Some(default) = &ingress.default_backend {
+        backend(index, report, object, default, "spec.defaultBackend");
+    }
+    for (rule_at, rule) in ingress.rules.iter().enumerate() {
+        for (at, path) in rule.paths.iter().enumerate() {
+            let place = format!("spec.rules[{rule_at}].http.paths[{at}].backend");
+            backend(index, report, object, &path.backend, &place);
+        }
+    }
+    let namespace = object.metadata.namespace.as_str();
+    for (at, tls) in ingress.tls.iter().enumerate() {
+        let Some(secret) = &tls.secret_name else {
+            continue;
+        };
+        let name = secret.as_str();
+        if !index.secrets.contains_key(&(namespace, name))
+            && !index.is_refused("Secret", namespace, name)
+        {
+            let near = report.near(name, || names_in(&index.secrets, namespace));
+            let message = format!("there is no Secret {namespace}/{name}{near}");
+            let path = format!("spec.tls[{at}].secretName");
+            report.warning(object, &secret.at, path, codes::CONFIG_REFERENCE, message);
+        }
+    }
+}
+
+fn backend(
+    index: &Index<'_>,
+    report: &mut Report,
+    object: &Object,
+    backend: &IngressBackend,
+    path: &str,
+) {
+    let namespace = object.metadata.namespace.as_str();
+    let name = backend.service_name.as_str();
+    let at = &backend.service_name.at;
+    let Some((_, service)) = index.services.get(&(namespace, name)) else {
+        if !index.is_refused("Service", namespace, name) {
+            let names = || names_in(&index.services, namespace);
+            let near = report.near_or(name, names, "declare it, or correct the name");
+            let message = format!("there is no Service {namespace}/{name}{near}");
+            report.error(object, at, path.to_owned(), codes::BACKEND, message);
+        }
+        return;
+    };
+    let found = match &backend.service_port {
+        PortReference::Number(number) => service.ports.iter().any(|port| port.port == *number),
+        PortReference::Name(name) => service
+            .ports
+            .iter()
+            .any(|port| port.name.as_ref() == Some(name)),
+    };
+    if !found {
+        let list: Vec<String> = service
+            .ports
+            .iter()
+            .map(|port| match &port.name {
+                Some(name) => format!("{} ({name})", port.port),
+                None => port.port.to_string(),
+            })
+            .collect();
+        let wanted = match &backend.service_port {
+            PortReference::Number(number) => number.to_string(),
+            PortReference::Name(name) => format!("`{name}`"),
+        };
+        let message = format!(
+            "the Service {namespace}/{name} has no port {wanted}; it has {}",
+            list.join(", ")
+        );
+        report.error(object, at, path.to_owned(), codes::SERVICE_PORT, message);
+    }
+}

@@ -1,0 +1,122 @@
+//! The hosts of VirtualServices: whether a gateway serves them, and whether
+//! two of them claim the same one.
+
+use std::collections::HashMap;
+
+use super::index::{Index, resolve};
+use super::report::Report;
+use super::virtual_service::gateway_key;
+use crate::codes;
+use crate::model::{Object, VirtualService};
+
+pub(super) fn check(index: &Index<'_>, report: &mut Report) {
+    let mut claimed: HashMap<String, (&Object, &VirtualService)> = HashMap::new();
+    for (object, service) in &index.virtual_services_in_order {
+        let in_mesh = service
+            .gateways
+            .iter()
+            .any(|gateway| gateway.value == "mesh");
+        if !in_mesh {
+            hosts_are_served(index, report, object, service);
+            continue;
+        }
+        for (at, host) in service.hosts.iter().enumerate() {
+            let full = resolve(host, &object.metadata.namespace);
+            let Some((first, first_service)) = claimed.get(&full) else {
+                claimed.insert(full, (object, service));
+                continue;
+            };
+            let same_namespace = first.metadata.namespace == object.metadata.namespace;
+            let private = |service: &VirtualService| {
+                service.export_to.iter().all(|export| export.value == ".")
+                    && !service.export_to.is_empty()
+            };
+            if std::ptr::eq(*first, *object)
+                || !same_namespace && (private(service) || private(first_service))
+            {
+                continue;
+            }
+            let message = format!(
+                "VirtualService/{} at {} has this host in the mesh too; the older one counts, \
+                 and this one is not used for it",
+                first.metadata.name, first.at
+            );
+            let path = format!("spec.hosts[{at}]");
+            report.warning(object, &host.at, path, codes::CONFLICTING_HOSTS, message);
+        }
+    }
+}
+
+/// Each host must be one that a server of a listed gateway takes.
+fn hosts_are_served(
+    index: &Index<'_>,
+    report: &mut Report,
+    object: &Object,
+    service: &VirtualService,
+) {
+    let mut server_hosts: Vec<&str> = Vec::new();
+    for gateway in &service.gateways {
+        let key = gateway_key(gateway, object);
+        // A missing gateway is reported; what it would serve is unknown.
+        let Some((home, gateway)) = index.gateways.get(&key) else {
+            return;
+        };
+        let admitted = gateway
+            .servers
+            .iter()
+            .flat_map(|server| &server.hosts)
+            .filter_map(|host| admits(host, home, object));
+        server_hosts.extend(admitted);
+    }
+    for (at, host) in service.hosts.iter().enumerate() {
+        if server_hosts.iter().any(|served| overlap(served, host)) {
+            continue;
+        }
+        let served = if server_hosts.is_empty() {
+            "no host of this namespace".to_owned()
+        } else {
+            server_hosts.join(", ")
+        };
+        let message = format!("no listed gateway serves `{host}`; they serve {served}");
+        let path = format!("spec.hosts[{at}]");
+        report.warning(object, &host.at, path, codes::HOST_NOT_IN_GATEWAY, message);
+    }
+}
+
+/// The name of a server's host, if VirtualServices of `object`'s namespace may use it.
+fn admits<'h>(host: &'h str, gateway: &Object, object: &Object) -> Option<&'h str> {
+    let Some((namespace, name)) = host.split_once('/') else {
+        return Some(host);
+    };
+    let admitted = match namespace {
+        "*" => true,
+        "." => gateway.metadata.namespace == object.metadata.namespace,
+        namespace => namespace == object.metadata.namespace,
+    };
+    admitted.then_some(name)
+}
+
+/// Whether some host name fits both patterns.
+fn overlap(one: &str, other: &str) -> bool {
+    let (one, other) = (one.to_ascii_lowercase(), other.to_ascii_lowercase());
+    match (one.strip_prefix('*'), other.strip_prefix('*')) {
+        (None, None) => one == other,
+        (Some(suffix), None) => other.ends_with(suffix),
+        (None, Some(suffix)) => one.ends_with(suffix),
+        (Some(one), Some(other)) => one.ends_with(other) || other.ends_with(one),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::overlap;
+
+    #[test]
+    fn wildcards_overlap_by_their_endings() {
+        assert!(overlap("*", "shop.example.com"));
+        assert!(overlap("*.example.com", "shop.example.com"));
+        assert!(!overlap("*.example.com", "example.com"));
+        assert!(overlap("*.com", "*.example.com"));
+        assert!(!overlap("a.example.com", "b.example.com"));
+    }
+}
