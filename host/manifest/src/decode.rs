@@ -309,6 +309,7 @@ fn is_schema(code: Code) -> bool {
         codes::WRONG_TYPE,
         codes::INVALID_VALUE,
         codes::UNKNOWN_FIELD,
+        codes::EXCLUSIVE_FIELDS,
     ]
     .contains(&code)
 }

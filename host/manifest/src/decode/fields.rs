@@ -194,7 +194,7 @@ impl<'d, 'n> Fields<'d, 'n> {
                 let hint = did_you_mean(key, known);
                 (
                     codes::UNKNOWN_FIELD,
-                    format!("unknown field{hint}; it has no effect"),
+                    format!("unknown field, it has no effect{hint}"),
                 )
             };
             d.under(entry.key.clone(), |d| {

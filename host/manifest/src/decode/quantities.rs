@@ -1,6 +1,6 @@
 //! Kubernetes quantities: `500m`, `64Mi`, `1e3`, `0.5`.
 
-use super::{Decoder, did_you_mean};
+use super::Decoder;
 use crate::codes;
 use crate::model::Quantity;
 use crate::yaml::{Node, Value};
@@ -53,10 +53,7 @@ pub(crate) fn quantity(d: &mut Decoder, node: &Node) -> Option<Quantity> {
                 .trim_start_matches(|c: char| c.is_ascii_digit() || c == '.');
             let number = &scalar.text[..scalar.text.len() - unit.len()];
             let near = unit_for(unit).map(|unit| format!("{number}{unit}"));
-            let hint = match &near {
-                Some(near) => format!("; did you mean `{near}`?"),
-                None => did_you_mean(unit, SUFFIXES.iter().map(|(name, ..)| *name)),
-            };
+            let hint = near.map_or_else(String::new, |near| format!("; did you mean `{near}`?"));
             let message =
                 format!("{shown} is not a quantity{hint} (for example 500m, 2, 64Mi, 1.5Gi)");
             d.error(node.mark, codes::INVALID_VALUE, message);

@@ -1,8 +1,8 @@
 //! ConfigMap.
 
-use super::secret::{base64_value, config_key};
+use super::secret::{base64_value, config_key, text};
 use crate::codes;
-use crate::decode::{Fields, map, string};
+use crate::decode::{Fields, map};
 use crate::model::{ConfigMap, Resource};
 
 pub(super) fn read(mut fields: Fields<'_, '_>) -> Option<Resource> {
@@ -10,7 +10,7 @@ pub(super) fn read(mut fields: Fields<'_, '_>) -> Option<Resource> {
         .optional("data", |d, node| {
             map(d, node, |d, key, value| {
                 config_key(d, key, value);
-                string(d, value)
+                text(d, value).map(str::to_owned)
             })
         })
         .unwrap_or_default();
@@ -22,7 +22,7 @@ pub(super) fn read(mut fields: Fields<'_, '_>) -> Option<Resource> {
                     let message = "this key is in `data` too; keep one of the two";
                     d.error(value.mark, codes::EXCLUSIVE_FIELDS, message);
                 }
-                base64_value(d, value)
+                base64_value(d, value, "data")
             })
         })
         .unwrap_or_default();

@@ -146,7 +146,7 @@ pub(super) fn direct_response(d: &mut Decoder, node: &Node) -> Option<DirectResp
     let body = fields.optional("body", |d, node| {
         let mut fields = Fields::of(d, node)?;
         let text = fields.optional("string", string).map(String::into_bytes);
-        let bytes = fields.optional("bytes", base64_value);
+        let bytes = fields.optional("bytes", |d, node| base64_value(d, node, "string"));
         if fields.has("string") == fields.has("bytes") {
             let message = "a body needs exactly one of string, bytes";
             let mark = fields.mark;

@@ -13,7 +13,7 @@ pub(super) fn read(mut fields: Fields<'_, '_>) -> Option<Resource> {
         .optional("data", |d, node| {
             map(d, node, |d, key, value| {
                 config_key(d, key, value);
-                base64_value(d, value).map(SecretValue::new)
+                base64_value(d, value, "stringData").map(SecretValue::new)
             })
         })
         .unwrap_or_default();
@@ -55,12 +55,12 @@ pub(super) fn config_key(d: &mut Decoder, key: &str, value: &Node) {
     }
 }
 
-/// A string, or an error that does not say what was found.
-fn text<'n>(d: &mut Decoder, node: &'n Node) -> Option<&'n str> {
+/// A string, or an error that does not say what was found. A key without a value
+/// is an empty string, as in a cluster.
+pub(super) fn text<'n>(d: &mut Decoder, node: &'n Node) -> Option<&'n str> {
     let found = match &node.value {
         Value::Scalar(scalar) => match scalar.resolve() {
             Resolved::Text => return Some(&scalar.text),
-            // A key without a value is an empty one, as in a cluster.
             Resolved::Null => return Some(""),
             Resolved::Bool(_) => "a boolean; put it in quotes",
             Resolved::Int(_) | Resolved::Float(_) => "a number; put it in quotes",
@@ -76,14 +76,14 @@ fn text<'n>(d: &mut Decoder, node: &'n Node) -> Option<&'n str> {
     None
 }
 
-/// The bytes of a base64 text.
-pub(super) fn base64_value(d: &mut Decoder, node: &Node) -> Option<Vec<u8>> {
+/// The bytes of a base64 text; `plain` is the field that takes plain text.
+pub(super) fn base64_value(d: &mut Decoder, node: &Node, plain: &str) -> Option<Vec<u8>> {
     let encoded = text(d, node)?;
     match decode_base64(encoded) {
         Ok(bytes) => Some(bytes),
         Err(reason) => {
             let message = format!(
-                "not base64: {reason}; encode the value, or write it plainly under `stringData`"
+                "not base64: {reason}; encode the value, or write it plainly under `{plain}`"
             );
             d.error(node.mark, codes::BASE64, message);
             None

@@ -109,6 +109,9 @@ fn port_entry(d: &mut Decoder, node: &Node) -> Option<ServicePort> {
         let message = format!("{other} is not served by this host; components speak HTTP");
         fields.warn_at("protocol", codes::NOT_HONOURED, message);
     }
+    if app_protocol.is_none() {
+        check_port_name(&mut fields, name.as_deref());
+    }
     fields.finish(&["nodePort"]);
     let number = number?;
     let target_port = target_port.unwrap_or(PortReference::Number(number));
@@ -119,6 +122,24 @@ fn port_entry(d: &mut Decoder, node: &Node) -> Option<ServicePort> {
         target_port,
         app_protocol,
     })
+}
+
+/// Istio tells a port's protocol by the beginning of its name.
+fn check_port_name(fields: &mut Fields<'_, '_>, name: Option<&str>) {
+    let prefix = name.map(|name| name.split('-').next().unwrap_or(name));
+    let message = match prefix {
+        Some("http" | "http2" | "grpc") => return,
+        Some(other @ ("https" | "tls" | "tcp" | "udp" | "mongo" | "mysql" | "redis")) => {
+            format!("the name says {other}, but this host speaks HTTP to every port")
+        }
+        _ => "taken as HTTP; in a mesh begin the port's name with its protocol, as `http`, or set \
+              appProtocol"
+            .to_owned(),
+    };
+    let mark = fields.mark_of("name");
+    fields
+        .d
+        .under("name", |d| d.note(mark, codes::PORT_NAME, message));
 }
 
 fn check_ports(spec: &mut Fields<'_, '_>, ports: &[ServicePort]) {

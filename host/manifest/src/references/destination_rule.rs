@@ -21,7 +21,7 @@ pub(super) fn check(
         Target::Missing => {
             let near = near_host(index, report, &rule.host, namespace);
             let message = format!(
-                "there is no Service or ServiceEntry for `{}`{near}; the rule has no effect",
+                "there is no Service or ServiceEntry for `{}`, so the rule has no effect{near}",
                 rule.host
             );
             let code = codes::UNKNOWN_DESTINATION_HOST;

@@ -207,19 +207,17 @@ impl Builder {
             Some(tag) if tag.is_yaml_core_schema() => match tag.suffix.as_str() {
                 "int" | "float" | "bool" | "null" => Ok(Style::Plain),
                 "str" => Ok(Style::Text),
-                other => Err(Problem {
+                _ => Err(Problem {
                     mark,
                     code: codes::SYNTAX,
-                    message: format!(
-                        "the tag `!!{other}` is not supported; write the value plainly"
-                    ),
+                    message: TAG.to_owned(),
                 }),
             },
             Some(tag) if tag.suffix.is_empty() => Ok(Style::Text),
-            Some(tag) => Err(Problem {
+            Some(_) => Err(Problem {
                 mark,
                 code: codes::SYNTAX,
-                message: format!("the tag `{tag}` is not supported; write the value plainly"),
+                message: TAG.to_owned(),
             }),
         }
     }
@@ -251,6 +249,10 @@ impl Builder {
         }
     }
 }
+
+/// Does not repeat the tag: it may be the beginning of a password.
+const TAG: &str =
+    "a value that begins with `!` is a tag, and this one is not supported; put it in quotes";
 
 fn not_a_key(mark: Mark) -> Problem {
     let message = "a key must be a plain name, not a list or a mapping; text in braces, as \

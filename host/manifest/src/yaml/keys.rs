@@ -5,7 +5,8 @@ use std::collections::HashMap;
 use super::{Entry, Problem, Value};
 use crate::codes;
 
-/// Reports keys that stand twice and keeps the first of each.
+/// Reports keys that stand twice and keeps the first of each. Their names are
+/// left out: in a Secret, braces without quotes make keys of values.
 pub(super) fn unique(entries: Vec<Entry>, problems: &mut Vec<Problem>) -> Vec<Entry> {
     let mut seen = HashMap::with_capacity(entries.len());
     let mut kept = Vec::with_capacity(entries.len());
@@ -14,10 +15,7 @@ pub(super) fn unique(entries: Vec<Entry>, problems: &mut Vec<Problem>) -> Vec<En
             problems.push(Problem {
                 mark: entry.key_mark,
                 code: codes::DUPLICATE_KEY,
-                message: format!(
-                    "the key `{}` already stands on line {line}; keep one of the two",
-                    entry.key
-                ),
+                message: format!("this key is already set on line {line}; keep one of the two"),
             });
         } else {
             seen.insert(entry.key.clone(), entry.key_mark.line);

@@ -7,6 +7,7 @@ use std::borrow::Cow;
 
 use super::build::Builder;
 use super::{Mark, Node, Problem};
+use crate::codes;
 use crate::limits::SYNTAX_ERRORS_PER_FILE_MAX;
 
 /// What a text holds: its documents without the empty ones, and what was wrong.
@@ -19,6 +20,10 @@ pub(crate) struct Parsed {
 /// Reads every document of `text`.
 pub(crate) fn parse(text: &str) -> Parsed {
     let mut parsed = Parsed::default();
+    if let Some(problem) = control_character(text) {
+        parsed.problems.push(problem);
+        return parsed;
+    }
     let mut builder = Builder::new();
     let joined = joined_surrogates(text);
     let mut rest = &*joined;
@@ -57,6 +62,26 @@ fn next_document(text: &str, from: usize) -> Option<(u32, usize)> {
         offset += line.len();
     }
     None
+}
+
+/// The first character that no YAML reader of a cluster accepts.
+fn control_character(text: &str) -> Option<Problem> {
+    let found = text
+        .bytes()
+        .position(|b| b < 0x20 && !matches!(b, b'\t' | b'\n' | b'\r'))?;
+    let before = &text[..found];
+    let line_start = before.rfind('\n').map_or(0, |at| at + 1);
+    let mark = Mark {
+        line: before.matches('\n').count() as u32 + 1,
+        column: before[line_start..].chars().count() as u32 + 1,
+    };
+    let message = "a control character, which YAML does not allow; remove it, or write it as an \
+                   escape in double quotes";
+    Some(Problem {
+        mark,
+        code: codes::SYNTAX,
+        message: message.to_owned(),
+    })
 }
 
 /// JSON writes a character beyond the basic plane as two escapes, which YAML
@@ -200,7 +225,7 @@ mod tests {
     fn a_repeated_key_names_the_first_one() {
         assert_eq!(
             messages("a: 1\nb: 2\na: 3\n"),
-            ["3:1: the key `a` already stands on line 1; keep one of the two"]
+            ["3:1: this key is already set on line 1; keep one of the two"]
         );
     }
 

@@ -20,6 +20,10 @@ const ADVICE: &[(&str, &str)] = &[
         "a tab is used where YAML wants spaces; indent with spaces",
     ),
     (
+        "indentation in quoted scalar",
+        "a quoted text is not closed, or its next line is not indented",
+    ),
+    (
         "unexpected end of stream",
         "a quoted text is still open at the end of the file; close its quote",
     ),
