@@ -174,7 +174,9 @@ impl MeshHosts {
     /// What `namespace` sees under `host`, in all the forms of a service's name.
     fn find(&self, host: &str, namespace: Option<u32>) -> Option<&Arc<VirtualHost>> {
         let seen = |slot: &usize| self.slots.get(*slot)?.seen_from(namespace);
-        let short = (!host.contains('.')).then_some(namespace).flatten();
+        // `service`, and `pod.service` of a headless one.
+        let is_short = host.bytes().filter(|byte| *byte == b'.').count() <= 1;
+        let short = namespace.filter(|_| is_short);
         let short = short.and_then(|namespace| self.short.get(&namespace)?.get(host));
         short
             .and_then(seen)

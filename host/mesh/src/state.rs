@@ -108,10 +108,10 @@ impl State {
         lock(&self.clients).retain(|name, _| clusters.contains(name.as_str()));
     }
 
-    /// Nanoseconds since the start, at least 1.
+    /// Nanoseconds since the start, counted from 1, since 0 stands for never.
     pub(crate) fn nanos(&self, now: Instant) -> u64 {
         let elapsed = now.saturating_duration_since(self.start).as_nanos();
-        u64::try_from(elapsed).unwrap_or(u64::MAX).max(1)
+        u64::try_from(elapsed).unwrap_or(u64::MAX).saturating_add(1)
     }
 }
 

@@ -397,3 +397,37 @@ impl Sent {
         parts.headers
     }
 }
+
+/// Services on port 80 that select pods by `app: NAME`.
+pub(crate) fn services(names: &[(&str, &str)]) -> String {
+    let service = |(namespace, name): &(&str, &str)| {
+        format!(
+            "apiVersion: v1\nkind: Service\nmetadata: {{name: {name}, namespace: {namespace}}}\n\
+             spec: {{selector: {{app: {name}}}, ports: [{{name: http, port: 80, targetPort: 8080}}]}}\n---\n"
+        )
+    };
+    names.iter().map(service).collect()
+}
+
+/// A VirtualService with this spec (flow or block YAML, indented by two).
+pub(crate) fn virtual_service(namespace: &str, name: &str, spec: &str) -> String {
+    istio("VirtualService", namespace, name, spec)
+}
+
+pub(crate) fn destination_rule(namespace: &str, name: &str, spec: &str) -> String {
+    istio("DestinationRule", namespace, name, spec)
+}
+
+pub(crate) fn istio(kind: &str, namespace: &str, name: &str, spec: &str) -> String {
+    format!(
+        "apiVersion: networking.istio.io/v1\nkind: {kind}\n\
+         metadata: {{name: {name}, namespace: {namespace}}}\nspec:\n{spec}\n---\n"
+    )
+}
+
+/// A Gateway on port 80 for every host.
+pub(crate) fn gateway(namespace: &str, name: &str) -> String {
+    let spec = "  selector: {istio: ingressgateway}\n  servers:\n    \
+                - port: {number: 80, name: http, protocol: HTTP}\n      hosts: ['*']";
+    istio("Gateway", namespace, name, spec)
+}

@@ -1,0 +1,325 @@
+//! Gateways (SEMANTICS 1d) and Ingresses (1j).
+
+use galleria_manifest::model::Protocol;
+
+use crate::world::{World, gateway, istio, services, virtual_service};
+
+fn world(yaml: &str) -> World {
+    let base = services(&[("shop", "a"), ("shop", "b"), ("shop", "c")]);
+    World::new(&(base + yaml))
+        .pods("shop", "a", &[("app", "a")], 1)
+        .pods("shop", "b", &[("app", "b")], 1)
+        .pods("shop", "c", &[("app", "c")], 1)
+}
+
+fn servers(servers: &str) -> String {
+    istio(
+        "Gateway",
+        "shop",
+        "gw",
+        &format!("  selector: {{istio: ingressgateway}}\n  servers:\n{servers}"),
+    )
+}
+
+fn route(name: &str, hosts: &str, to: &str) -> String {
+    let spec = format!(
+        "  hosts: {hosts}\n  gateways: [shop/gw]\n  http: [{{route: [{{destination: {{host: {to}}}}}]}}]"
+    );
+    virtual_service("shop", name, &spec)
+}
+
+fn service(world: &mut World, url: &str) -> String {
+    let answer = world.edge(url).send();
+    match answer {
+        crate::world::Answer::Sent(sent) => sent.forward.cluster.service_name.clone(),
+        reply => reply.summary(),
+    }
+}
+
+#[test]
+fn each_declared_port_is_one_listener_with_all_its_servers() {
+    let yaml = servers(
+        "    - {port: {number: 80, name: http, protocol: HTTP}, hosts: [a.example]}
+    - {port: {number: 9080, name: http-2, protocol: HTTP}, hosts: ['*']}",
+    ) + &gateway("other", "second");
+    let world = world(&yaml);
+    let listeners: Vec<(u16, Protocol, Vec<String>)> = world
+        .snapshot
+        .listeners()
+        .iter()
+        .map(|listener| (listener.port, listener.protocol, listener.gateways.clone()))
+        .collect();
+    assert_eq!(
+        listeners,
+        [
+            (
+                80,
+                Protocol::Http,
+                vec!["shop/gw".into(), "other/second".into()]
+            ),
+            (9080, Protocol::Http, vec!["shop/gw".into()]),
+        ]
+    );
+}
+
+#[test]
+fn a_virtual_service_is_served_as_far_as_the_server_s_hosts_reach() {
+    let yaml = servers(
+        "    - {port: {number: 80, name: http, protocol: HTTP}, hosts: ['*.shop.example']}",
+    ) + &route("wide", "['*']", "a")
+        + &route("exact", "[b.shop.example]", "b")
+        + &route("outside", "[other.example]", "c");
+    let mut world = world(&yaml);
+    assert_eq!(service(&mut world, "http://x.shop.example/"), "a");
+    assert_eq!(service(&mut world, "http://b.shop.example/"), "b");
+    assert_eq!(service(&mut world, "http://B.SHOP.example:80/"), "b");
+    assert_eq!(service(&mut world, "http://other.example/"), "404 NR");
+}
+
+#[test]
+fn a_server_host_with_a_namespace_takes_virtual_services_of_that_namespace() {
+    for (host, expected) in [
+        ("shop/*", "a"),
+        ("./*", "a"),
+        ("*/*", "a"),
+        ("elsewhere/*", "404 NR"),
+    ] {
+        let server = format!(
+            "    - {{port: {{number: 80, name: http, protocol: HTTP}}, hosts: ['{host}']}}"
+        );
+        let mut world = world(&(servers(&server) + &route("vs", "['*']", "a")));
+        assert_eq!(service(&mut world, "http://x.example/"), expected, "{host}");
+    }
+}
+
+#[test]
+fn rules_of_several_virtual_services_stand_one_after_the_other_catch_alls_last() {
+    let first = route("first", "[x.example]", "a");
+    let second = virtual_service(
+        "shop",
+        "second",
+        "  hosts: [x.example]
+  gateways: [gw]
+  http: [{match: [{uri: {prefix: /b}}], route: [{destination: {host: b}}]}]",
+    );
+    let mut world = world(&(gateway("shop", "gw") + &first + &second));
+    assert_eq!(service(&mut world, "http://x.example/b"), "b");
+    assert_eq!(service(&mut world, "http://x.example/other"), "a");
+}
+
+#[test]
+fn https_redirect_answers_301_for_every_host_of_the_server() {
+    let yaml = servers(
+        "    - port: {number: 80, name: http, protocol: HTTP}
+      hosts: [in.shop.example, us.shop.example]
+      tls: {httpsRedirect: true}",
+    ) + &route("vs", "[in.shop.example]", "a");
+    let mut world = world(&yaml);
+    for host in ["in.shop.example", "us.shop.example"] {
+        let reply = world.edge(&format!("http://{host}/ui?a=1")).send().reply();
+        let location = &reply
+            .headers
+            .iter()
+            .find(|(name, _)| name == "location")
+            .expect("one")
+            .1;
+        assert_eq!(reply.status, 301);
+        assert_eq!(location, &format!("https://{host}/ui?a=1"));
+    }
+    assert_eq!(service(&mut world, "http://other.example/"), "404 NR");
+    assert!(world.snapshot.listeners()[0].https_redirect);
+}
+
+#[test]
+fn the_redirect_names_the_port_that_clients_use_where_it_is_not_443() {
+    let yaml = servers(
+        "    - {port: {number: 80, name: http, protocol: HTTP}, hosts: ['*'], tls: {httpsRedirect: true}}",
+    );
+    let options = galleria_mesh::Options {
+        https_redirect_port: Some(8443),
+        ..Default::default()
+    };
+    let reply = World::with_options(&yaml, options)
+        .edge("http://localhost/x")
+        .send()
+        .reply();
+    assert_eq!(reply.headers[0].1, "https://localhost:8443/x");
+}
+
+#[test]
+fn one_port_with_hosts_of_several_gateways_is_merged() {
+    let one = servers("    - {port: {number: 80, name: http, protocol: HTTP}, hosts: [a.example]}");
+    let two = istio(
+        "Gateway",
+        "shop",
+        "second",
+        "  selector: {istio: ingressgateway}
+  servers: [{port: {number: 80, name: http, protocol: HTTP}, hosts: [b.example]}]",
+    );
+    let both = virtual_service(
+        "shop",
+        "vs",
+        "  hosts: ['*']
+  gateways: [gw, second]
+  http:
+    - match: [{gateways: [second]}]
+      route: [{destination: {host: b}}]
+    - route: [{destination: {host: a}}]",
+    );
+    let mut world = world(&(one + &two + &both));
+    assert_eq!(service(&mut world, "http://a.example/"), "a");
+    assert_eq!(service(&mut world, "http://b.example/"), "b");
+}
+
+#[test]
+fn a_match_on_port_is_the_listener_s() {
+    let yaml = servers(
+        "    - {port: {number: 80, name: http, protocol: HTTP}, hosts: ['*']}
+    - {port: {number: 8080, name: http-2, protocol: HTTP}, hosts: ['*']}",
+    ) + &virtual_service(
+        "shop",
+        "vs",
+        "  hosts: ['*']
+  gateways: [gw]
+  http:
+    - match: [{port: 8080}]
+      route: [{destination: {host: b}}]
+    - route: [{destination: {host: a}}]",
+    );
+    let mut world = world(&yaml);
+    assert_eq!(service(&mut world, "http://x/"), "a");
+    assert_eq!(service(&mut world, "http://x:8080/"), "b");
+}
+
+fn ingress(api_version: &str, spec: &str) -> String {
+    format!(
+        "apiVersion: {api_version}\nkind: Ingress\nmetadata: {{name: in, namespace: shop}}\nspec:\n{spec}\n---\n"
+    )
+}
+
+const PATHS: &str = "  rules:
+    - http:
+        paths:
+          - {path: /, pathType: Prefix, backend: {service: {name: a, port: {number: 80}}}}
+          - {path: /b, pathType: Prefix, backend: {service: {name: b, port: {name: http}}}}
+          - {path: /b/exact, pathType: Exact, backend: {service: {name: c, port: {number: 80}}}}";
+
+#[test]
+fn an_ingress_path_is_exact_before_the_longest_prefix_by_element() {
+    let mut world = world(&ingress("networking.k8s.io/v1", PATHS));
+    for (path, expected) in [
+        ("/", "a"),
+        ("/bc", "a"),
+        ("/b", "b"),
+        ("/b/", "b"),
+        ("/b/x", "b"),
+        ("/b/exact", "c"),
+        ("/b/exact/", "b"),
+    ] {
+        assert_eq!(
+            service(&mut world, &format!("http://any.example{path}")),
+            expected,
+            "{path}"
+        );
+    }
+    assert_eq!(world.snapshot.listeners()[0].port, 80);
+}
+
+#[test]
+fn the_deck_s_ingress_in_its_old_version_is_a_prefix_also_with_a_star() {
+    for path in ["/ui", "/ui/", "/ui/*"] {
+        let spec = format!(
+            "  rules: [{{http: {{paths: [{{path: '{path}', backend: {{serviceName: a, servicePort: 80}}}}]}}}}]"
+        );
+        let mut world = world(&ingress("extensions/v1beta1", &spec));
+        assert_eq!(service(&mut world, "http://x/ui"), "a", "{path}");
+        assert_eq!(service(&mut world, "http://x/ui/page"), "a", "{path}");
+        assert_eq!(service(&mut world, "http://x/uix"), "404 NR", "{path}");
+    }
+}
+
+#[test]
+fn an_ingress_host_is_exact_before_a_star_for_one_label_before_none() {
+    let rule = |host: &str, service: &str| {
+        format!(
+            "    - {{{host}http: {{paths: [{{path: /, pathType: Prefix, backend: {{service: \
+             {{name: {service}, port: {{number: 80}}}}}}}}]}}}}\n"
+        )
+    };
+    let spec = format!(
+        "  rules:\n{}{}{}",
+        rule("host: x.example, ", "a"),
+        rule("host: '*.example', ", "b"),
+        rule("", "c")
+    );
+    let mut world = world(&ingress("networking.k8s.io/v1", &spec));
+    assert_eq!(service(&mut world, "http://x.example/"), "a");
+    assert_eq!(service(&mut world, "http://y.example/"), "b");
+    assert_eq!(service(&mut world, "http://y.z.example/"), "c");
+    assert_eq!(service(&mut world, "http://example/"), "c");
+}
+
+#[test]
+fn the_default_backend_takes_what_no_path_does() {
+    let spec = "  defaultBackend: {service: {name: c, port: {number: 80}}}
+  rules:
+    - host: x.example
+      http: {paths: [{path: /a, pathType: Prefix, backend: {service: {name: a, port: {number: 80}}}}]}";
+    let mut world = world(&ingress("networking.k8s.io/v1", spec));
+    assert_eq!(service(&mut world, "http://x.example/a"), "a");
+    assert_eq!(service(&mut world, "http://x.example/other"), "c");
+    assert_eq!(service(&mut world, "http://y.example/"), "c");
+}
+
+#[test]
+fn rewrite_target_replaces_the_path_with_groups_of_the_rule_s_path() {
+    let yaml = ingress(
+        "networking.k8s.io/v1",
+        "  rules:
+    - http:
+        paths:
+          - path: /api(/|$)(.*)
+            pathType: ImplementationSpecific
+            backend: {service: {name: a, port: {number: 80}}}",
+    )
+    .replace(
+        "namespace: shop}",
+        "namespace: shop, annotations: {nginx.ingress.kubernetes.io/rewrite-target: /$2}}",
+    );
+    let mut world = world(&yaml);
+    assert_eq!(
+        world.edge("http://x/api/v1/items?q=1").send().sent().path(),
+        "/v1/items?q=1"
+    );
+    assert_eq!(world.edge("http://x/api").send().sent().path(), "/");
+    assert_eq!(service(&mut world, "http://x/apis"), "404 NR");
+}
+
+#[test]
+fn an_ingress_with_tls_also_listens_on_443() {
+    let yaml = ingress(
+        "networking.k8s.io/v1",
+        &format!("  tls: [{{hosts: [x.example], secretName: s}}]\n{PATHS}"),
+    );
+    let mut world = world(&yaml);
+    let ports: Vec<u16> = world
+        .snapshot
+        .listeners()
+        .iter()
+        .map(|it| it.port)
+        .collect();
+    assert_eq!(ports, [80, 443]);
+    assert_eq!(service(&mut world, "https://x.example/b"), "b");
+}
+
+#[test]
+fn a_backend_that_does_not_exist_is_503_nc() {
+    let spec = "  rules: [{http: {paths: [{path: /, pathType: Prefix, backend: {service: {name: gone, port: {number: 80}}}}]}}]";
+    assert_eq!(
+        service(
+            &mut world(&ingress("networking.k8s.io/v1", spec)),
+            "http://x/"
+        ),
+        "503 NC"
+    );
+}

@@ -1,0 +1,400 @@
+//! Which VirtualService applies to which host, for whom (SEMANTICS 1b).
+
+use crate::world::{World, destination_rule, gateway, services, virtual_service};
+
+/// Three services in two namespaces with a pod each, and a client in `shop`.
+fn world(yaml: &str) -> World {
+    let base = services(&[("shop", "a"), ("shop", "b"), ("other", "c")]);
+    World::new(&(base + yaml))
+        .pods("shop", "a", &[("app", "a")], 1)
+        .pods("shop", "b", &[("app", "b")], 1)
+        .pods("other", "c", &[("app", "c")], 1)
+        .pods("shop", "client", &[("app", "client"), ("tier", "web")], 1)
+        .pods("other", "stranger", &[("app", "stranger")], 1)
+}
+
+fn to(destination: &str) -> String {
+    format!("  http: [{{route: [{{destination: {{host: {destination}}}}}]}}]")
+}
+
+fn cluster(world: &mut World, namespace: &str, from: &str, url: &str) -> String {
+    world.from(namespace, from, url).send().summary()
+}
+
+#[test]
+fn a_short_host_is_a_service_of_the_virtual_service_s_namespace() {
+    let mut world = world(&virtual_service(
+        "shop",
+        "vs",
+        &format!("  hosts: [a]\n{}", to("b")),
+    ));
+    let b = "outbound|80||b.shop.svc.cluster.local";
+    assert_eq!(cluster(&mut world, "shop", "client", "http://a/"), b);
+    assert_eq!(
+        cluster(&mut world, "other", "stranger", "http://a.shop/"),
+        b
+    );
+}
+
+#[test]
+fn a_destination_in_another_namespace_needs_its_full_name() {
+    let full = virtual_service(
+        "shop",
+        "vs",
+        &format!("  hosts: [a]\n{}", to("c.other.svc.cluster.local")),
+    );
+    let mut full = world(&full);
+    assert_eq!(
+        cluster(&mut full, "shop", "client", "http://a/"),
+        "outbound|80||c.other.svc.cluster.local"
+    );
+    let mut short = world(&virtual_service(
+        "shop",
+        "vs",
+        &format!("  hosts: [a]\n{}", to("c")),
+    ));
+    assert_eq!(cluster(&mut short, "shop", "client", "http://a/"), "503 NC");
+}
+
+#[test]
+fn of_two_virtual_services_for_a_host_in_the_mesh_the_older_applies() {
+    let first = virtual_service("shop", "first", &format!("  hosts: [a]\n{}", to("b")));
+    let second = virtual_service("shop", "second", &format!("  hosts: [a]\n{}", to("a")));
+    let mut world = world(&(first + &second));
+    assert!(cluster(&mut world, "shop", "client", "http://a/").contains("|b.shop"));
+}
+
+#[test]
+fn a_timestamp_makes_a_virtual_service_older_than_the_order_of_files() {
+    let first = virtual_service("shop", "first", &format!("  hosts: [a]\n{}", to("b")));
+    let second = virtual_service("shop", "second", &format!("  hosts: [a]\n{}", to("a"))).replace(
+        "name: second,",
+        "name: second, creationTimestamp: '2020-01-01T00:00:00Z',",
+    );
+    let mut world = world(&(first + &second));
+    assert!(cluster(&mut world, "shop", "client", "http://a/").contains("|a.shop"));
+}
+
+#[test]
+fn an_exact_host_beats_a_wildcard_and_a_longer_wildcard_a_shorter_one() {
+    let all = virtual_service(
+        "shop",
+        "all",
+        &format!("  hosts: ['*.cluster.local']\n{}", to("a")),
+    );
+    let shop = virtual_service(
+        "shop",
+        "shop",
+        &format!("  hosts: ['*.shop.svc.cluster.local']\n{}", to("b")),
+    );
+    let exact = virtual_service("shop", "exact", &format!("  hosts: [a]\n{}", to("a")));
+    let mut world = world(&(all + &shop + &exact));
+    assert!(cluster(&mut world, "shop", "client", "http://a/").contains("|a.shop"));
+    assert!(cluster(&mut world, "shop", "client", "http://b/").contains("|b.shop"));
+    assert!(cluster(&mut world, "other", "stranger", "http://c/").contains("|a.shop"));
+}
+
+#[test]
+fn a_virtual_service_may_have_a_host_that_no_service_has() {
+    let vs = virtual_service(
+        "shop",
+        "vs",
+        &format!("  hosts: [reviews.example.com]\n{}", to("a")),
+    );
+    let mut world = world(&vs);
+    let url = "http://reviews.example.com:8080/";
+    assert!(cluster(&mut world, "shop", "client", url).contains("|a.shop"));
+}
+
+#[test]
+fn without_mesh_among_the_gateways_calls_between_services_go_past_it() {
+    let vs = format!("  hosts: [a]\n  gateways: [gw]\n{}", to("b"));
+    let mut world = world(&(gateway("shop", "gw") + &virtual_service("shop", "vs", &vs)));
+    assert!(cluster(&mut world, "shop", "client", "http://a/").contains("|a.shop"));
+    let edge = world
+        .edge("http://a.shop.svc.cluster.local/")
+        .send()
+        .summary();
+    assert!(edge.contains("|b.shop"));
+}
+
+#[test]
+fn mesh_and_a_gateway_in_one_list_apply_to_both() {
+    let vs = format!("  hosts: [a]\n  gateways: [mesh, shop/gw]\n{}", to("b"));
+    let mut world = world(&(gateway("shop", "gw") + &virtual_service("shop", "vs", &vs)));
+    assert!(cluster(&mut world, "shop", "client", "http://a/").contains("|b.shop"));
+    let edge = world
+        .edge("http://a.shop.svc.cluster.local/")
+        .send()
+        .summary();
+    assert!(edge.contains("|b.shop"));
+}
+
+#[test]
+fn a_rule_s_own_gateways_replace_the_list_and_then_no_source_is_asked() {
+    let vs = "  hosts: [a]
+  gateways: [mesh, gw]
+  http:
+    - match: [{gateways: [gw], sourceLabels: {tier: none}}]
+      route: [{destination: {host: b}}]
+    - route: [{destination: {host: a}}]";
+    let mut world = world(&(gateway("shop", "gw") + &virtual_service("shop", "vs", vs)));
+    assert!(cluster(&mut world, "shop", "client", "http://a/").contains("|a.shop"));
+    let edge = world
+        .edge("http://a.shop.svc.cluster.local/")
+        .send()
+        .summary();
+    assert!(edge.contains("|b.shop"));
+}
+
+#[test]
+fn source_labels_and_namespace_select_the_caller_and_never_the_edge() {
+    let vs = "  hosts: [a]
+  gateways: [mesh, gw]
+  http:
+    - match: [{sourceLabels: {tier: web}}]
+      route: [{destination: {host: b}}]
+    - match: [{sourceNamespace: other}]
+      route: [{destination: {host: c.other.svc.cluster.local}}]
+    - route: [{destination: {host: a}}]";
+    let mut world = world(&(gateway("shop", "gw") + &virtual_service("shop", "vs", vs)));
+    assert!(cluster(&mut world, "shop", "client", "http://a/").contains("|b.shop"));
+    assert!(cluster(&mut world, "other", "stranger", "http://a.shop/").contains("|c.other"));
+    assert!(cluster(&mut world, "shop", "b", "http://a/").contains("|a.shop"));
+    let edge = world
+        .edge("http://a.shop.svc.cluster.local/")
+        .send()
+        .summary();
+    assert!(edge.contains("|a.shop"));
+}
+
+#[test]
+fn the_first_rule_that_matches_wins_and_blocks_are_alternatives() {
+    let vs = "  hosts: [a]
+  http:
+    - match: [{uri: {prefix: /x}, method: {exact: POST}}, {uri: {exact: /y}}]
+      route: [{destination: {host: b}}]
+    - match: [{uri: {prefix: /}}]
+      route: [{destination: {host: a}}]";
+    let mut world = world(&virtual_service("shop", "vs", vs));
+    assert!(cluster(&mut world, "shop", "client", "http://a/x").contains("|a.shop"));
+    assert!(cluster(&mut world, "shop", "client", "http://a/y").contains("|b.shop"));
+    let post = world
+        .from("shop", "client", "http://a/x")
+        .method(http::Method::POST)
+        .send();
+    assert!(post.summary().contains("|b.shop"));
+}
+
+#[test]
+fn where_no_rule_matches_it_is_404_nr_and_not_the_plain_service() {
+    let vs =
+        "  hosts: [a]\n  http: [{match: [{uri: {prefix: /x}}], route: [{destination: {host: b}}]}]";
+    let mut world = world(&virtual_service("shop", "vs", vs));
+    assert_eq!(cluster(&mut world, "shop", "client", "http://a/"), "404 NR");
+}
+
+#[test]
+fn rules_after_one_that_matches_everything_are_reported() {
+    let vs = "  hosts: [a]
+  http:
+    - route: [{destination: {host: a}}]
+    - match: [{uri: {prefix: /x}}]
+      route: [{destination: {host: b}}]";
+    let mut world = world(&virtual_service("shop", "vs", vs));
+    assert!(cluster(&mut world, "shop", "client", "http://a/x").contains("|a.shop"));
+    assert_eq!(world.diagnostics.len(), 1, "{:?}", world.diagnostics);
+    assert!(world.diagnostics[0].contains("spec.http[1]: can never match"));
+    assert!(world.diagnostics[0].contains("IST0130"));
+}
+
+#[test]
+fn a_rule_behind_a_wider_one_is_reported_and_a_narrower_condition_is_not() {
+    let vs = "  hosts: [a]
+  http:
+    - match: [{uri: {prefix: /x}}]
+      route: [{destination: {host: a}}]
+    - match: [{uri: {exact: /x/y}}]
+      route: [{destination: {host: b}}]
+    - match: [{uri: {prefix: /}, headers: {user: {exact: me}}}]
+      route: [{destination: {host: b}}]
+    - match: [{uri: {prefix: /z}, headers: {user: {exact: me}}}, {uri: {prefix: /q}}]
+      route: [{destination: {host: b}}]
+    - route: [{destination: {host: a}}]";
+    let world = world(&virtual_service("shop", "vs", vs));
+    assert_eq!(world.diagnostics.len(), 1, "{:?}", world.diagnostics);
+    assert!(world.diagnostics[0].contains("spec.http[1]"));
+}
+
+#[test]
+fn an_unknown_host_is_502_and_the_log_says_what_would_allow_it() {
+    let mut world = world("");
+    let reply = world
+        .from("shop", "client", "https://api.example.com/x")
+        .send()
+        .reply();
+    assert_eq!(
+        (reply.status.as_u16(), reply.flags.to_string().as_str()),
+        (502, "-")
+    );
+    assert!(reply.body.is_empty());
+    let hint = "hosts: [api.example.com], ports: [{number: 443, name: https, protocol: HTTPS}]";
+    assert!(reply.details.contains(hint), "{}", reply.details);
+}
+
+#[test]
+fn allow_any_forwards_an_unknown_host_as_requested() {
+    let options = galleria_mesh::Options {
+        outbound_policy: galleria_mesh::OutboundPolicy::AllowAny,
+        ..Default::default()
+    };
+    let mut world = World::with_options("", options).pods("shop", "client", &[], 1);
+    let sent = world
+        .from("shop", "client", "https://api.example.com/x")
+        .send()
+        .sent();
+    assert_eq!(sent.forward.cluster.name, "PassthroughCluster");
+    assert_eq!(
+        sent.picked.endpoint.target,
+        galleria_mesh::Target::Requested
+    );
+}
+
+#[test]
+fn export_to_its_own_namespace_hides_a_virtual_service_from_others() {
+    let vs = format!("  hosts: [a]\n  exportTo: ['.']\n{}", to("b"));
+    let mut world = world(&virtual_service("shop", "vs", &vs));
+    assert!(cluster(&mut world, "shop", "client", "http://a/").contains("|b.shop"));
+    assert!(cluster(&mut world, "other", "stranger", "http://a.shop/").contains("|a.shop"));
+}
+
+#[test]
+fn a_private_virtual_service_of_a_caller_shapes_only_its_own_calls() {
+    let vs = format!(
+        "  hosts: [a.shop.svc.cluster.local]\n  exportTo: ['.']\n{}",
+        to("c.other.svc.cluster.local")
+    );
+    let mut world = world(&virtual_service("other", "vs", &vs));
+    assert!(cluster(&mut world, "other", "stranger", "http://a.shop/").contains("|c.other"));
+    assert!(cluster(&mut world, "shop", "client", "http://a/").contains("|a.shop"));
+}
+
+#[test]
+fn export_to_nobody_hides_it_from_all() {
+    let vs = format!("  hosts: [a]\n  exportTo: ['~']\n{}", to("b"));
+    let mut world = world(&virtual_service("shop", "vs", &vs));
+    assert!(cluster(&mut world, "shop", "client", "http://a/").contains("|a.shop"));
+}
+
+#[test]
+fn a_service_can_be_hidden_by_its_annotation() {
+    let yaml = "apiVersion: v1
+kind: Service
+metadata: {name: d, namespace: other, annotations: {networking.istio.io/exportTo: '.'}}
+spec: {selector: {app: c}, ports: [{name: http, port: 80}]}
+";
+    let mut world = world(yaml);
+    assert!(cluster(&mut world, "other", "stranger", "http://d/").contains("|d.other"));
+    assert_eq!(
+        cluster(&mut world, "shop", "client", "http://d.other/"),
+        "502 -"
+    );
+}
+
+#[test]
+fn a_delegate_s_rules_stand_within_the_parent_s_match() {
+    let parent = "  hosts: [a]
+  http:
+    - match: [{uri: {prefix: /x}}]
+      name: parent
+      timeout: 3s
+      delegate: {name: child, namespace: other}
+    - route: [{destination: {host: a}}]";
+    let child = "  http:
+    - match: [{uri: {prefix: /x/b}, headers: {user: {exact: me}}}]
+      name: child
+      route: [{destination: {host: b.shop.svc.cluster.local}}]
+    - match: [{uri: {prefix: /elsewhere}}]
+      route: [{destination: {host: b.shop.svc.cluster.local}}]
+    - timeout: 1s
+      route: [{destination: {host: c}}]";
+    let yaml =
+        virtual_service("shop", "parent", parent) + &virtual_service("other", "child", child);
+    let mut world = world(&yaml);
+    let mut call = |path: &str| {
+        let url = format!("http://a{path}");
+        world
+            .from("shop", "client", &url)
+            .header("user", "me")
+            .send()
+            .sent()
+    };
+    let narrow = call("/x/b/1");
+    assert_eq!(narrow.forward.cluster.service_name, "b");
+    assert_eq!(narrow.forward.route_name(), "parent-child");
+    assert_eq!(narrow.forward.timeout.map(|it| it.as_secs()), Some(3));
+    let wide = call("/x/c");
+    assert_eq!(wide.forward.cluster.service_name, "c");
+    assert_eq!(wide.forward.timeout.map(|it| it.as_secs()), Some(1));
+    assert_eq!(
+        wide.forward.virtual_service().map(|it| it.name.as_str()),
+        Some("child")
+    );
+    assert_eq!(call("/elsewhere").forward.cluster.service_name, "a");
+    assert_eq!(world.diagnostics.len(), 1, "{:?}", world.diagnostics);
+    assert!(world.diagnostics[0].contains("lies outside"));
+}
+
+#[test]
+fn a_destination_rule_of_the_caller_s_namespace_beats_the_service_s() {
+    let rule = |namespace: &str, policy: &str| {
+        let spec = format!(
+            "  host: a.shop.svc.cluster.local\n  trafficPolicy: {{loadBalancer: {{simple: {policy}}}}}"
+        );
+        destination_rule(namespace, "dr", &spec)
+    };
+    let yaml = rule("shop", "RANDOM")
+        + &rule("other", "ROUND_ROBIN")
+        + &rule("istio-system", "LEAST_REQUEST");
+    let mut world = world(&yaml);
+    let mut policy = |namespace: &str, from: &str| {
+        let sent = world.from(namespace, from, "http://a.shop/").send().sent();
+        sent.forward.cluster.load_balancer()
+    };
+    assert_eq!(policy("other", "stranger"), "ROUND_ROBIN");
+    assert_eq!(policy("shop", "client"), "RANDOM");
+    assert_eq!(policy("third", "unknown"), "RANDOM");
+}
+
+#[test]
+fn a_service_with_several_ports_is_reached_on_the_port_that_was_called() {
+    let yaml = "apiVersion: v1
+kind: Service
+metadata: {name: d, namespace: shop}
+spec: {selector: {app: a}, ports: [{name: http, port: 80}, {name: http-admin, port: 9090}]}
+---
+"
+    .to_owned()
+        + &virtual_service("shop", "vs", &format!("  hosts: [d]\n{}", to("d")));
+    let mut world = world(&yaml);
+    assert!(cluster(&mut world, "shop", "client", "http://d/").contains("|80||d"));
+    assert!(cluster(&mut world, "shop", "client", "http://d:9090/").contains("|9090||d"));
+}
+
+#[test]
+fn pods_of_a_headless_service_are_called_by_their_names() {
+    let yaml = "apiVersion: v1
+kind: Service
+metadata: {name: db, namespace: shop}
+spec: {clusterIP: None, selector: {app: db}, ports: [{name: http, port: 80}]}
+";
+    let mut world = world(yaml).pods("shop", "db", &[("app", "db")], 3);
+    for host in ["db-1.db", "db-1.db.shop", "db-1.db.shop.svc.cluster.local"] {
+        let sent = world
+            .from("shop", "client", &format!("http://{host}/"))
+            .send()
+            .sent();
+        assert_eq!(sent.pod(), "shop/db-1", "{host}");
+    }
+    assert!(cluster(&mut world, "shop", "client", "http://db/").contains("|db.shop"));
+}
