@@ -11,13 +11,13 @@ mod fields;
 mod lists;
 mod names;
 mod numbers;
+mod path;
 mod quantities;
 mod regexes;
 mod scalars;
 mod suggest;
 
 use std::borrow::Cow;
-use std::fmt::Write;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -30,6 +30,7 @@ pub(crate) use names::{
 pub(crate) use numbers::{
     int_or_percent, integer, percent, percentage, port, port_name, port_reference,
 };
+pub(crate) use path::{Segment, steps};
 pub(crate) use quantities::{bytes, cpu_millis, quantity};
 pub(crate) use regexes::{full_match, rewrite_pattern};
 pub(crate) use scalars::{
@@ -54,13 +55,6 @@ pub(crate) struct Decoder {
     diagnostics: Vec<Diagnostic>,
     unreported: usize,
     refused: bool,
-}
-
-/// One step of a path.
-#[derive(Clone)]
-pub(crate) enum Segment {
-    Key(Cow<'static, str>),
-    Index(usize),
 }
 
 impl Decoder {
@@ -157,7 +151,7 @@ impl Decoder {
             at: self.position(mark),
             severity,
             object: self.object.clone(),
-            path: self.render_path(),
+            path: path::render(&self.path),
             message,
             code,
         });
@@ -240,51 +234,6 @@ impl Decoder {
         self.path.truncate(length);
         result
     }
-
-    fn render_path(&self) -> String {
-        let mut path = String::new();
-        for segment in &self.path {
-            match segment {
-                Segment::Index(index) => {
-                    let _ = write!(path, "[{index}]");
-                }
-                Segment::Key(key) if is_plain_key(key) => {
-                    if !path.is_empty() {
-                        path.push('.');
-                    }
-                    path.push_str(key);
-                }
-                Segment::Key(key) => {
-                    let _ = write!(path, "[{:?}]", &**key);
-                }
-            }
-        }
-        path
-    }
-}
-
-/// Steps below the value being read: `steps!["ports", index, "name"]`.
-macro_rules! steps {
-    ($($step:expr),+ $(,)?) => { &[$($crate::decode::Segment::from($step)),+] };
-}
-pub(crate) use steps;
-
-impl From<&'static str> for Segment {
-    fn from(key: &'static str) -> Self {
-        Self::Key(Cow::Borrowed(key))
-    }
-}
-
-impl From<String> for Segment {
-    fn from(key: String) -> Self {
-        Self::Key(Cow::Owned(key))
-    }
-}
-
-impl From<usize> for Segment {
-    fn from(index: usize) -> Self {
-        Self::Index(index)
-    }
 }
 
 impl From<&Position> for Mark {
@@ -294,13 +243,6 @@ impl From<&Position> for Mark {
             column: at.column,
         }
     }
-}
-
-fn is_plain_key(key: &str) -> bool {
-    !key.is_empty()
-        && key
-            .bytes()
-            .all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-')
 }
 
 fn is_schema(code: Code) -> bool {

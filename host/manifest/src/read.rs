@@ -14,6 +14,7 @@ mod http_match;
 mod http_route;
 mod ingress;
 mod kinds;
+mod known;
 mod load_balancer;
 mod metadata;
 mod pod;
@@ -24,6 +25,7 @@ mod secret;
 mod selector;
 mod service;
 mod service_entry;
+mod shadowed;
 mod storage;
 mod traffic_policy;
 mod virtual_service;
@@ -33,7 +35,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 pub(crate) use kinds::canonical_group;
-use kinds::{Known, known};
+use known::{Known, known};
 
 use crate::decode::{Decoder, Fields};
 use crate::model::{Object, ObjectKey, Resource};

@@ -7,6 +7,7 @@
 mod config;
 mod destination_rule;
 mod gateway;
+mod hosts;
 mod index;
 mod ingress;
 mod report;

@@ -22,21 +22,24 @@ pub(crate) fn rewrite_pattern(d: &mut Decoder, node: &Node) -> Option<Regex> {
 }
 
 fn compile(d: &mut Decoder, node: &Node, pattern: &str, whole: &str) -> Option<Regex> {
-    // The pattern alone decides whether it is well formed: `a)(?:b` is not,
-    // though it would be inside the group.
-    let alone = build(pattern).and_then(|_| build(whole));
-    match alone {
-        Ok(regex) => Some(regex),
-        Err(error) => {
-            let shown = d.show(pattern);
-            let message = format!(
-                "{shown} is not a regular expression: {}",
-                explain(pattern, &error)
-            );
-            d.error(node.mark, codes::INVALID_REGEX, message);
-            None
-        }
-    }
+    // A pattern that closes a group may be well formed only inside of the one
+    // around it (`a)(?:b`), so it must be so alone; others need not be built twice.
+    let alone = if pattern.contains(')') {
+        build(pattern).map(drop)
+    } else {
+        Ok(())
+    };
+    let error = match alone.and_then(|()| build(whole)) {
+        Ok(regex) => return Some(regex),
+        Err(error) => build(pattern).err().unwrap_or(error),
+    };
+    let shown = d.show(pattern);
+    let message = format!(
+        "{shown} is not a regular expression: {}",
+        explain(pattern, &error)
+    );
+    d.error(node.mark, codes::INVALID_REGEX, message);
+    None
 }
 
 fn build(pattern: &str) -> Result<Regex, regex::Error> {

@@ -1,5 +1,4 @@
-//! The conditions of a VirtualService's rule, and which rules leave nothing to
-//! those after them.
+//! The conditions of a VirtualService's rule.
 
 use super::virtual_service::gateway_name;
 use crate::codes;
@@ -7,7 +6,7 @@ use crate::decode::{
     Decoder, Fields, boolean, dns_label, full_match, header_name, labels, map, non_empty, port,
     string,
 };
-use crate::model::{HttpMatch, HttpRoute, StringMatch};
+use crate::model::{HttpMatch, StringMatch};
 use crate::yaml::{Node, Value};
 
 pub(super) fn read(d: &mut Decoder, node: &Node) -> Option<HttpMatch> {
@@ -152,128 +151,4 @@ fn header_matches(d: &mut Decoder, node: &Node) -> Option<Vec<(String, StringMat
         Some((lower?, matched?))
     })?;
     Some(matches.into_values().collect())
-}
-
-/// Rules that earlier rules leave nothing to: index of the rule, of an earlier
-/// one, and whether all of the rule's matches are covered or only some.
-///
-/// Each match of a rule is looked up among the earlier ones that consist of a
-/// path alone, and among those equal to it; the cost is linear in the rules.
-pub(super) fn shadowed(http: &[HttpRoute]) -> Vec<(usize, usize, bool)> {
-    let mut found = Vec::new();
-    let mut seen = Seen::default();
-    for (index, rule) in http.iter().enumerate() {
-        if let Some(earlier) = seen.catch_all {
-            found.push((index, earlier, true));
-            continue;
-        }
-        let covered: Vec<Option<usize>> = rule.matches.iter().map(|m| seen.covering(m)).collect();
-        let count = covered.iter().flatten().count();
-        if let (true, Some(earlier)) = (count > 0, covered.iter().flatten().next()) {
-            found.push((index, *earlier, count == covered.len()));
-        }
-        seen.add(index, rule);
-    }
-    found
-}
-
-#[derive(Default)]
-struct Seen {
-    /// A rule that matches every request.
-    catch_all: Option<usize>,
-    /// Prefixes that alone make a match, and the first rule of each.
-    prefixes: std::collections::HashMap<String, usize>,
-    /// Whole matches, by all of their conditions written out.
-    equal: std::collections::HashMap<String, usize>,
-}
-
-impl Seen {
-    fn add(&mut self, index: usize, rule: &HttpRoute) {
-        if rule.matches.is_empty() {
-            self.catch_all.get_or_insert(index);
-        }
-        for condition in &rule.matches {
-            self.equal.entry(fingerprint(condition)).or_insert(index);
-            if let (true, Some(StringMatch::Prefix(prefix))) =
-                (is_path_alone(condition), &condition.uri)
-                && !condition.ignore_uri_case
-            {
-                if prefix.is_empty() || prefix == "/" {
-                    self.catch_all.get_or_insert(index);
-                }
-                self.prefixes.entry(prefix.clone()).or_insert(index);
-            }
-        }
-    }
-
-    fn covering(&self, condition: &HttpMatch) -> Option<usize> {
-        if let Some(index) = self.equal.get(&fingerprint(condition)) {
-            return Some(*index);
-        }
-        let (Some(StringMatch::Prefix(path) | StringMatch::Exact(path)), false) =
-            (&condition.uri, condition.ignore_uri_case)
-        else {
-            return None;
-        };
-        if self.prefixes.is_empty() {
-            return None;
-        }
-        path.char_indices()
-            .map(|(at, _)| &path[..at])
-            .chain([path.as_str()])
-            .find_map(|prefix| self.prefixes.get(prefix).copied())
-    }
-}
-
-/// Whether the path is the only condition.
-fn is_path_alone(m: &HttpMatch) -> bool {
-    m.scheme.is_none()
-        && m.method.is_none()
-        && m.authority.is_none()
-        && m.headers.is_empty()
-        && m.without_headers.is_empty()
-        && m.query_params.is_empty()
-        && m.port.is_none()
-        && m.source_labels.is_empty()
-        && m.source_namespace.is_none()
-        && m.gateways.is_empty()
-}
-
-/// Everything that decides, and nothing of where it stands.
-fn fingerprint(m: &HttpMatch) -> String {
-    let text = |m: &StringMatch| match m {
-        StringMatch::Exact(text) => format!("={text}"),
-        StringMatch::Prefix(text) => format!("^{text}"),
-        StringMatch::Regex { pattern, .. } => format!("~{pattern}"),
-        StringMatch::Present => "*".to_owned(),
-    };
-    let one = |m: &Option<StringMatch>| m.as_ref().map(text);
-    let many = |list: &[(String, StringMatch)]| -> Vec<(String, String)> {
-        list.iter()
-            .map(|(name, m)| (name.clone(), text(m)))
-            .collect()
-    };
-    let gateways: Vec<&str> = m
-        .gateways
-        .iter()
-        .map(|gateway| gateway.value.as_str())
-        .collect();
-    format!(
-        "{:?}",
-        (
-            (
-                one(&m.uri),
-                m.ignore_uri_case,
-                one(&m.scheme),
-                one(&m.method),
-                one(&m.authority)
-            ),
-            (
-                many(&m.headers),
-                many(&m.without_headers),
-                many(&m.query_params)
-            ),
-            (m.port, &m.source_labels, &m.source_namespace, gateways),
-        )
-    )
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::kinds::Known;
+use super::known::Known;
 use crate::decode::{
     Decoder, Fields, dns_label, dns_subdomain, labels, located_text, map, non_empty, string,
 };

@@ -77,7 +77,7 @@ pub(super) fn export(d: &mut Decoder, node: &Node) -> Option<Located<String>> {
 
 /// A rule that an earlier one leaves nothing to.
 fn unreachable_rules(spec: &mut Fields<'_, '_>, http: &[HttpRoute]) {
-    for (index, earlier, whole) in super::http_match::shadowed(http) {
+    for (index, earlier, whole) in super::shadowed::shadowed(http) {
         let at = &http[index].at;
         let mark = Mark::from(at);
         let place = format!("rule http[{}] on line {}", earlier, http[earlier].at.line);

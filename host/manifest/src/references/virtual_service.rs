@@ -1,6 +1,7 @@
 //! A VirtualService's gateways, destinations, subsets and delegates.
 
-use super::index::{Index, Target, names_in, resolve, service_of};
+use super::hosts::{resolve, service_of};
+use super::index::{Index, Target, names_in};
 use super::report::Report;
 use crate::codes;
 use crate::model::{Destination, Object, VirtualService};

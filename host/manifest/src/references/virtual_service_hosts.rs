@@ -3,7 +3,8 @@
 
 use std::collections::HashMap;
 
-use super::index::{Index, resolve};
+use super::hosts::resolve;
+use super::index::Index;
 use super::report::Report;
 use super::virtual_service::gateway_key;
 use crate::codes;
