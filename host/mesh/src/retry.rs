@@ -230,3 +230,158 @@ impl Conditions {
         words.join(",")
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use galleria_manifest::{Located, Position};
+    use http::StatusCode;
+    use rand::SeedableRng;
+    use rand::rngs::StdRng;
+
+    use super::*;
+
+    fn policy(attempts: u32, words: &[&str]) -> RetryPolicy {
+        let at = Position::new("test.yaml", 1, 1);
+        let words = words
+            .iter()
+            .map(|word| Located::new((*word).to_owned(), at.clone()));
+        RetryPolicy::new(Some(&Retries {
+            attempts,
+            per_try_timeout: None,
+            retry_on: Some(words.collect()),
+            backoff: None,
+        }))
+    }
+
+    fn retries(policy: &RetryPolicy, method: &Method, outcome: &Outcome) -> bool {
+        let decision = policy.decide(1, method, outcome, &mut StdRng::seed_from_u64(1));
+        matches!(decision, RetryDecision::Retry(_))
+    }
+
+    fn status(code: u16) -> Outcome {
+        Outcome::response(StatusCode::from_u16(code).expect("a status"))
+    }
+
+    #[test]
+    fn by_default_only_what_never_reached_the_guest_is_repeated_for_an_unsafe_method() {
+        let policy = RetryPolicy::new(None);
+        assert_eq!((policy.max_attempts, policy.per_try_timeout), (3, None));
+        assert_eq!(
+            policy.retry_on(),
+            "connect-failure,refused-stream,cancelled,unavailable"
+        );
+        for failure in [Failure::ConnectFailure, Failure::Refused, Failure::Overflow] {
+            assert!(
+                retries(&policy, &Method::POST, &Outcome::failure(failure)),
+                "{failure:?}"
+            );
+        }
+        let unavailable = Outcome {
+            grpc_status: Some(14),
+            ..status(200)
+        };
+        assert!(retries(&policy, &Method::GET, &unavailable));
+        assert!(!retries(&policy, &Method::POST, &unavailable));
+        for outcome in [
+            status(503),
+            status(500),
+            Outcome::failure(Failure::Termination),
+        ] {
+            assert!(!retries(&policy, &Method::GET, &outcome), "{outcome:?}");
+        }
+    }
+
+    #[test]
+    fn a_rule_that_names_its_conditions_means_every_method() {
+        let policy = policy(2, &["5xx"]);
+        assert!(retries(&policy, &Method::POST, &status(500)));
+        assert!(retries(
+            &policy,
+            &Method::POST,
+            &Outcome::failure(Failure::Termination)
+        ));
+        assert!(!retries(&policy, &Method::POST, &status(404)));
+    }
+
+    #[test]
+    fn each_condition_holds_for_its_own_failures() {
+        let failure = Outcome::failure;
+        for (word, outcome, expected) in [
+            ("5xx", failure(Failure::Timeout), true),
+            ("gateway-error", status(502), true),
+            ("gateway-error", status(500), false),
+            ("gateway-error", failure(Failure::Reset), true),
+            ("reset", failure(Failure::Termination), true),
+            ("reset", status(503), false),
+            ("connect-failure", failure(Failure::ConnectFailure), true),
+            ("connect-failure", failure(Failure::Termination), false),
+            ("refused-stream", failure(Failure::Overflow), true),
+            ("reset-before-request", failure(Failure::Reset), false),
+            ("retriable-4xx", status(409), true),
+            ("retriable-4xx", status(404), false),
+            ("503", status(503), true),
+            ("503", status(502), false),
+            (
+                "envoy-ratelimited",
+                Outcome {
+                    rate_limited: true,
+                    ..status(429)
+                },
+                true,
+            ),
+            ("envoy-ratelimited", status(429), false),
+            (
+                "resource-exhausted",
+                Outcome {
+                    grpc_status: Some(8),
+                    ..status(200)
+                },
+                true,
+            ),
+        ] {
+            let policy = policy(2, &[word]);
+            assert_eq!(
+                retries(&policy, &Method::GET, &outcome),
+                expected,
+                "{word} {outcome:?}"
+            );
+        }
+        let unsent = Outcome {
+            request_sent: false,
+            ..failure(Failure::Reset)
+        };
+        assert!(retries(
+            &policy(2, &["reset-before-request"]),
+            &Method::GET,
+            &unsent
+        ));
+    }
+
+    #[test]
+    fn attempts_are_retries_after_the_first_try_and_0_turns_them_off() {
+        let mut rng = StdRng::seed_from_u64(1);
+        let mut decide = |policy: &RetryPolicy, attempt| {
+            policy.decide(attempt, &Method::GET, &status(503), &mut rng)
+        };
+        let two = policy(2, &["503"]);
+        assert!(matches!(decide(&two, 2), RetryDecision::Retry(_)));
+        assert_eq!(decide(&two, 3), RetryDecision::Exhausted);
+        assert_eq!(decide(&policy(0, &["503"]), 1), RetryDecision::Final);
+    }
+
+    #[test]
+    fn the_pause_grows_with_full_jitter_and_has_a_cap() {
+        let policy = policy(20, &["503"]);
+        let mut rng = StdRng::seed_from_u64(1);
+        for (retry, ceiling_ms) in [(1, 25), (2, 75), (3, 175), (4, 250), (15, 250)] {
+            let pauses: Vec<Duration> = (0..2000).map(|_| policy.pause(retry, &mut rng)).collect();
+            let most = pauses.iter().max().expect("some").as_millis();
+            let least = pauses.iter().min().expect("some").as_millis();
+            assert!(
+                most < ceiling_ms && most * 10 > ceiling_ms * 9,
+                "retry {retry}: {most}"
+            );
+            assert!(least * 20 < ceiling_ms, "retry {retry}: {least}");
+        }
+    }
+}

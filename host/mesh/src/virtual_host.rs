@@ -83,14 +83,6 @@ impl RouteTable {
         };
         block_of(&self.rules, *rule, *block).is_none_or(|block| block.holds(context))
     }
-
-    /// The same answer by trying every rule, to test the index against.
-    #[cfg(test)]
-    pub(crate) fn find_by_trying_all(&self, context: &MatchContext<'_>) -> Option<usize> {
-        self.rules.iter().position(|rule| {
-            rule.blocks.is_empty() || rule.blocks.iter().any(|block| block.holds(context))
-        })
-    }
 }
 
 /// `None` where the rule has no blocks, and so matches everything.

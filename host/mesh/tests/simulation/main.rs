@@ -1,9 +1,17 @@
 //! The mesh simulated: YAML in, thousands of calls against scripted endpoints,
 //! time that only moves when a test moves it, and a printed seed.
 
+#![expect(
+    clippy::panic,
+    clippy::print_stdout,
+    reason = "what a test's own support does when a call goes otherwise than the test says"
+)]
+
 mod destinations;
+mod explain;
 mod gateways;
 mod hosts;
 mod rules;
+mod run;
 mod shop;
 mod world;

@@ -225,26 +225,6 @@ impl Call<'_> {
         self
     }
 
-    /// The decision alone.
-    pub(crate) fn decide(self) -> Decision {
-        let path = normalise_path(self.uri.path()).expect("a good path");
-        let head = RequestHead {
-            method: &self.method,
-            scheme: self.uri.scheme_str().unwrap_or("http"),
-            authority: self
-                .uri
-                .authority()
-                .map_or("", |authority| authority.as_str()),
-            path: &path,
-            query: self.uri.query(),
-            headers: &self.headers,
-            source_ip: self.source_ip,
-        };
-        self.world
-            .snapshot
-            .route(self.from.caller(), &head, &mut self.world.rng)
-    }
-
     pub(crate) fn explain(self) -> Explanation {
         let path = normalise_path(self.uri.path()).expect("a good path");
         let head = RequestHead {

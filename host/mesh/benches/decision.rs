@@ -1,0 +1,248 @@
+//! What a decision costs with 10, 1,000 and 10,000 routes.
+//!
+//! `cargo bench -p galleria-mesh`. The routes are of four kinds, since each is
+//! found in another way: by exact path, by prefix, by the value of a header, and
+//! by host. Each is asked for in the middle of the list, and a path that no
+//! rule has is asked for too.
+
+use std::hint::black_box;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::Instant;
+
+use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
+use galleria_manifest::model::{ContainerPort, Labels};
+use galleria_mesh::{
+    Caller, Decision, Options, PickContext, Pod, RequestHead, Snapshot, State, Workload, compile,
+};
+use http::{HeaderMap, HeaderValue, Method};
+use rand::SeedableRng;
+use rand::rngs::SmallRng;
+
+const COUNTS: [usize; 3] = [10, 1_000, 10_000];
+const BASE: &str = "apiVersion: networking.istio.io/v1
+kind: Gateway
+metadata: {name: gw, namespace: shop}
+spec:
+  selector: {istio: ingressgateway}
+  servers: [{port: {number: 80, name: http, protocol: HTTP}, hosts: ['*']}]
+---
+apiVersion: v1
+kind: Service
+metadata: {name: a, namespace: shop}
+spec: {selector: {app: a}, ports: [{name: http, port: 80}]}
+";
+
+/// One VirtualService with a rule for every number.
+fn rules(count: usize, block: impl Fn(usize) -> String) -> String {
+    let mut yaml = BASE.to_owned()
+        + "---
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: vs, namespace: shop}
+spec:
+  hosts: ['*']
+  gateways: [gw]
+  http:
+";
+    for number in 0..count {
+        yaml += &format!(
+            "  - {{match: [{}], route: [{{destination: {{host: a}}}}]}}\n",
+            block(number)
+        );
+    }
+    yaml
+}
+
+/// A VirtualService for every number, each with its own host.
+fn hosts(count: usize) -> String {
+    let mut yaml = BASE.to_owned();
+    for number in 0..count {
+        yaml += &format!(
+            "---
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {{name: vs-{number}, namespace: shop}}
+spec: {{hosts: [h-{number}.example], gateways: [gw], http: [{{route: [{{destination: {{host: a}}}}]}}]}}
+"
+        );
+    }
+    yaml
+}
+
+fn snapshot(yaml: &str) -> Snapshot {
+    let loaded = galleria_manifest::read_str(Path::new("bench.yaml"), yaml);
+    assert!(!loaded.has_errors(), "{:?}", loaded.diagnostics.first());
+    let labels = Labels::from([("app".to_owned(), "a".to_owned())]);
+    let workload = Arc::new(Workload::new("shop", "a", "a", labels.clone()));
+    let pods: Vec<Pod> = (0..3)
+        .map(|number| Pod {
+            name: format!("a-{number}"),
+            workload: Arc::clone(&workload),
+            labels: labels.clone(),
+            ports: vec![ContainerPort {
+                name: None,
+                container_port: 80,
+            }],
+            ready: Arc::new(AtomicBool::new(true)),
+            target: number,
+        })
+        .collect();
+    compile(
+        &loaded.objects,
+        &pods,
+        &Options::default(),
+        &State::new(Instant::now()),
+    )
+    .snapshot
+}
+
+fn decide(
+    criterion: &mut Criterion,
+    kind: &str,
+    yaml: impl Fn(usize) -> String,
+    ask: impl Fn(usize) -> (String, String, HeaderMap),
+) {
+    let mut group = criterion.benchmark_group(kind);
+    for count in COUNTS {
+        let snapshot = snapshot(&yaml(count));
+        let (authority, path, headers) = ask(count);
+        let head = RequestHead {
+            method: &Method::GET,
+            scheme: "http",
+            authority: &authority,
+            path: &path,
+            query: None,
+            headers: &headers,
+            source_ip: None,
+        };
+        let mut rng = SmallRng::seed_from_u64(1);
+        let caller = Caller::Edge { listener_port: 80 };
+        group.bench_function(BenchmarkId::from_parameter(count), |bencher| {
+            bencher.iter(|| black_box(snapshot.route(caller, black_box(&head), &mut rng)));
+        });
+    }
+    group.finish();
+}
+
+fn host_and_path(path: String) -> (String, String, HeaderMap) {
+    ("shop.example".into(), path, HeaderMap::new())
+}
+
+fn decisions(criterion: &mut Criterion) {
+    let exact = |count| {
+        rules(count, |number| {
+            format!("{{uri: {{exact: /api/v1/item-{number}}}}}")
+        })
+    };
+    let prefix = |count| {
+        rules(count, |number| {
+            format!("{{uri: {{prefix: /api/v1/item-{number}/}}}}")
+        })
+    };
+    let regex = |count| {
+        rules(count, |number| {
+            format!("{{uri: {{regex: '/api/v1/item-{number}/[a-z]+'}}}}")
+        })
+    };
+    let header = |count| {
+        rules(count, |number| {
+            format!("{{headers: {{end-user: {{exact: user-{number}}}}}}}")
+        })
+    };
+    decide(criterion, "exact", exact, |count| {
+        host_and_path(format!("/api/v1/item-{}", count / 2))
+    });
+    decide(criterion, "prefix", prefix, |count| {
+        host_and_path(format!("/api/v1/item-{}/reviews", count / 2))
+    });
+    decide(criterion, "regex", regex, |count| {
+        host_and_path(format!("/api/v1/item-{}/reviews", count / 2))
+    });
+    decide(criterion, "header", header, |count| {
+        let mut headers = HeaderMap::new();
+        let user = format!("user-{}", count / 2);
+        headers.insert(
+            "end-user",
+            HeaderValue::from_str(&user).expect("a valid value"),
+        );
+        ("shop.example".into(), "/".into(), headers)
+    });
+    decide(criterion, "host", hosts, |count| {
+        (
+            format!("h-{}.example", count / 2),
+            "/".into(),
+            HeaderMap::new(),
+        )
+    });
+    decide(criterion, "no route", prefix, |_| {
+        host_and_path("/api/v1/nothing".into())
+    });
+}
+
+/// The whole of a call's decisions: route, permit, endpoint, outcome.
+fn whole_call(criterion: &mut Criterion) {
+    let snapshot = snapshot(&rules(1_000, |number| {
+        format!("{{uri: {{prefix: /item-{number}/}}}}")
+    }));
+    let (authority, path, headers) = host_and_path("/item-500/reviews".into());
+    let head = RequestHead {
+        method: &Method::GET,
+        scheme: "http",
+        authority: &authority,
+        path: &path,
+        query: None,
+        headers: &headers,
+        source_ip: None,
+    };
+    let mut rng = SmallRng::seed_from_u64(1);
+    let now = Instant::now();
+    criterion.bench_function("route, acquire, pick, record", |bencher| {
+        bencher.iter(|| {
+            let caller = Caller::Edge { listener_port: 80 };
+            let Decision::Forward(forward) = snapshot.route(caller, &head, &mut rng) else {
+                unreachable!("the rule is there")
+            };
+            let admission = forward.cluster.acquire(forward.caller);
+            let context = PickContext {
+                caller: forward.caller,
+                now,
+                hash: None,
+                tried: &[],
+            };
+            let picked = forward
+                .cluster
+                .pick(&context, &mut rng)
+                .expect("three are ready");
+            picked.record(&Default::default(), now);
+            black_box((admission.is_ok(), picked))
+        });
+    });
+}
+
+/// From resources to a snapshot, which a reload does.
+fn compilation(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("compile");
+    group.sample_size(10);
+    for count in COUNTS {
+        let yaml = rules(count, |number| {
+            format!("{{uri: {{prefix: /api/v1/item-{number}/}}}}")
+        });
+        let objects = galleria_manifest::read_str(Path::new("bench.yaml"), &yaml).objects;
+        group.bench_function(BenchmarkId::from_parameter(count), |bencher| {
+            bencher.iter(|| {
+                compile(
+                    &objects,
+                    &[],
+                    &Options::default(),
+                    &State::new(Instant::now()),
+                )
+            });
+        });
+    }
+    group.finish();
+}
+
+criterion_group!(benches, decisions, whole_call, compilation);
+criterion_main!(benches);
