@@ -1,5 +1,7 @@
 //! Where a guest's outgoing requests become calls, as the guest's workload.
 
+mod detach;
+
 use std::sync::{Arc, OnceLock, Weak};
 
 use futures::FutureExt;
@@ -59,7 +61,7 @@ impl Door for WorkloadDoor {
                 client: None,
                 timeout: outgoing.timeout,
             };
-            Ok(mesh.call(call).await)
+            Ok(mesh.call(call).await.map(detach::detach))
         }
         .boxed()
     }

@@ -1,14 +1,15 @@
 //! A response body that carries the rest of the guest's work.
 
+use std::convert::Infallible;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker, ready};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use futures::FutureExt;
 use http_body::{Body, Frame, SizeHint};
-use http_body_util::BodyExt;
+use http_body_util::{BodyExt, Empty, Full, StreamBody};
 use tokio::time::Sleep;
 use wasmtime_wasi_http::{Error, WasiBody};
 
@@ -22,6 +23,8 @@ pub(super) struct GuestBody {
     /// None once the guest has returned.
     work: Option<Work>,
     ended: bool,
+    /// The guest ended badly: what there is of the body must not look complete.
+    failed: bool,
     /// Bytes that are still to come, where the response says how many: its
     /// reader stops there, and never asks for the end.
     missing: Option<u64>,
@@ -43,13 +46,14 @@ impl GuestBody {
         events: Arc<dyn GuestEvents>,
     ) -> WasiBody {
         if work.is_none() {
-            return inner;
+            return in_memory(inner);
         }
         deadline.set(Instant::now() + idle);
         Self {
             inner,
             work,
             ended: expected == Some(0),
+            failed: false,
             missing: expected,
             deadline,
             idle,
@@ -64,6 +68,7 @@ impl GuestBody {
         if let Poll::Ready(result) = work.poll_unpin(context) {
             self.work = None;
             if let Err(failure) = result {
+                self.failed = true;
                 self.events.failed(&failure);
             }
         }
@@ -98,6 +103,7 @@ impl Body for GuestBody {
                 self.deadline.set(Instant::now() + self.idle);
                 Poll::Ready(Some(Ok(frame)))
             }
+            Poll::Ready(None) if self.failed => Poll::Ready(Some(Err(Error::ConnectionTerminated))),
             Poll::Ready(other) => {
                 self.ended = other.is_none();
                 Poll::Ready(other)
@@ -112,11 +118,46 @@ impl Body for GuestBody {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.inner.is_end_stream()
+        !self.failed && self.inner.is_end_stream()
     }
 
+    /// Unknown, whatever the guest announced: an exact size would say that
+    /// the body is in memory.
     fn size_hint(&self) -> SizeHint {
-        self.inner.size_hint()
+        SizeHint::default()
+    }
+}
+
+/// The guest has returned, so its body cannot grow: what it left is taken out
+/// at once, and has a size then. A body that it never finished is cut short.
+fn in_memory(mut body: WasiBody) -> WasiBody {
+    let mut context = Context::from_waker(Waker::noop());
+    let mut frames = Vec::new();
+    loop {
+        match Pin::new(&mut body).poll_frame(&mut context) {
+            Poll::Ready(Some(Ok(frame))) => frames.push(Ok(frame)),
+            Poll::Ready(Some(Err(error))) => {
+                frames.push(Err(error));
+                break;
+            }
+            Poll::Ready(None) => break,
+            Poll::Pending => {
+                frames.push(Err(Error::ConnectionTerminated));
+                break;
+            }
+        }
+    }
+    match frames.as_slice() {
+        [] => Empty::new()
+            .map_err(|never: Infallible| match never {})
+            .boxed_unsync(),
+        [Ok(frame)] if frame.is_data() => {
+            let data = frame.data_ref().cloned().unwrap_or_default();
+            Full::new(data)
+                .map_err(|never: Infallible| match never {})
+                .boxed_unsync()
+        }
+        _ => StreamBody::new(futures::stream::iter(frames)).boxed_unsync(),
     }
 }
 

@@ -17,7 +17,7 @@ use wasmtime_wasi_http::{
 use super::limits::{HANDLES_MAX, InstanceLimiter};
 use super::output::LineStream;
 use super::sql::SqlAccess;
-use super::{Blueprint, Deadline, Failure, Stream};
+use super::{Blueprint, Deadline, Failure, Generation, Stream};
 use crate::context::RequestContext;
 use crate::{Request, Response};
 
@@ -62,7 +62,7 @@ impl GuestState {
             table,
             wasi: wasi(blueprint)?,
             http: WasiHttpCtx::new(),
-            hooks: Hooks::new(blueprint.door.clone()),
+            hooks: Hooks::new(blueprint.door.clone(), blueprint.component.generation()),
             config,
             limiter: InstanceLimiter::new(blueprint.memory.clone()),
             sql: SqlAccess::new(blueprint.sql.clone(), &blueprint.mounts),
@@ -124,15 +124,19 @@ pub(super) struct Hooks {
     door: Arc<dyn Door>,
     /// The request of an instance that serves one at a time.
     pub(super) context: Option<Arc<RequestContext>>,
+    /// Whether wasmtime polls outgoing calls inside the instance (WASI 0.3). They
+    /// run other guests, which must not run inside this one.
+    inline: bool,
     /// The requests of an instance that serves several, by the task of each.
     pub(super) tasks: HashMap<GuestTaskId, Arc<RequestContext>>,
 }
 
 impl Hooks {
-    fn new(door: Arc<dyn Door>) -> Self {
+    fn new(door: Arc<dyn Door>, generation: Generation) -> Self {
         Self {
             door,
             context: None,
+            inline: generation == Generation::P3,
             tasks: HashMap::new(),
         }
     }
@@ -161,9 +165,15 @@ impl WasiHttpHooks for Hooks {
             context,
             timeout,
         });
+        let inline = self.inline;
         Box::new(async move {
+            let response = if inline {
+                wasmtime_wasi::runtime::spawn(call).await?
+            } else {
+                call.await?
+            };
             let nothing_more: RequestProcessed = Box::new(async { Ok(()) });
-            Ok((call.await?, nothing_more))
+            Ok((response, nothing_more))
         })
     }
 }

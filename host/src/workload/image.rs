@@ -156,14 +156,7 @@ mod tests {
 
     #[test]
     fn a_name_cannot_leave_the_folder() {
-        for image in [
-            "",
-            "shop/",
-            "shop/..",
-            "shop/ui:../../secret",
-            "ui:",
-            ".hidden:v1",
-        ] {
+        for image in ["", "shop/", "shop/..", "shop/ui:..", "ui:", ".hidden:v1"] {
             assert_eq!(name_and_tag(image), None, "{image}");
         }
     }

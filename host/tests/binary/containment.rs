@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use crate::support::{Galleria, Host, Service, eventually, manifests};
+use crate::support::{Done, Galleria, Host, Service, eventually, manifests};
 
 /// A misbehaving guest beside a good one.
 fn beside(guest: Service) -> Host {
@@ -32,7 +32,7 @@ fn neighbour_is_well_while(host: &Host, misbehave: impl FnOnce()) {
                     while !done.load(Ordering::Relaxed) || asked == 0 {
                         let began = Instant::now();
                         let answer = host.get("/good/");
-                        assert_eq!((answer.status, answer.body.as_str()), (200, "hello"));
+                        assert_eq!((answer.status, answer.body.as_str()), (200, "hello\n"));
                         slowest = slowest.max(began.elapsed());
                         asked += 1;
                     }
@@ -40,8 +40,9 @@ fn neighbour_is_well_while(host: &Host, misbehave: impl FnOnce()) {
                 })
             })
             .collect();
+        let ending = Done(&done);
         misbehave();
-        done.store(true, Ordering::Relaxed);
+        drop(ending);
         neighbours
             .into_iter()
             .map(|neighbour| neighbour.join().expect("no failure"))
@@ -250,4 +251,25 @@ fn review_service_that_always_traps_leaves_the_product_page_working() {
     assert_eq!(host.get("/ui/product/1").status, 200);
     failures(&host, "Error", 1.0);
     assert_eq!(host.get("/productms/product/version").status, 200);
+}
+
+#[test]
+fn streamed_answer_of_one_guest_is_passed_on_by_another() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("test.yaml");
+    let services = [
+        Service::new("caller", "call"),
+        Service::new("modern", "call-p3"),
+        Service::new("large", "large-body"),
+    ];
+    std::fs::write(&file, manifests(&services)).expect("a file");
+    let host = Galleria::run(file).start();
+    for caller in ["caller", "modern"] {
+        let answer = host.get(&format!("/{caller}/?url=http://large/?mib=3"));
+        assert_eq!(
+            (answer.status, answer.body.len()),
+            (200, 3 << 20),
+            "{caller}"
+        );
+    }
 }

@@ -20,3 +20,4 @@ mod shop;
 mod shutdown;
 mod startup;
 mod telemetry;
+mod traffic;

@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use crate::support::{Galleria, Host, Service, eventually, manifests};
+use crate::support::{Done, Galleria, Host, Service, eventually, manifests};
 
 /// Two versions of one service, split by weight.
 fn split(stable: u32, canary: u32) -> String {
@@ -53,7 +53,7 @@ impl Edited {
 fn is_stable(host: &Host) -> bool {
     let answer = host.get("/split");
     assert_eq!(answer.status, 200, "{}", answer.body);
-    answer.body == "hello"
+    answer.body == "hello\n"
 }
 
 #[test]
@@ -93,6 +93,7 @@ fn changed_weight_takes_effect_within_a_second_and_fails_no_request() {
                 }
             });
         }
+        let ending = Done(&done);
         eventually("some load", || {
             (all.load(Ordering::Relaxed) > 100).then_some(())
         });
@@ -108,7 +109,7 @@ fn changed_weight_takes_effect_within_a_second_and_fails_no_request() {
         for _ in 0..50 {
             assert!(!is_stable(&shop.host));
         }
-        done.store(true, Ordering::Relaxed);
+        drop(ending);
     });
     eventually("the reload is counted", || {
         (shop
@@ -171,11 +172,12 @@ fn changed_deployment_rolls_without_a_failed_request() {
                 assert_eq!(answer.status, 200, "{}", answer.body);
             }
         });
+        let ending = Done(&done);
         shop.write(&version("two"));
         eventually("the new version answers", || {
             (read() == "two").then_some(())
         });
-        done.store(true, Ordering::Relaxed);
+        drop(ending);
     });
     eventually("the old pod is gone from the metrics", || {
         (shop

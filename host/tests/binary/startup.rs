@@ -131,10 +131,18 @@ fn second_host_on_one_data_folder_is_refused() {
 fn manifest_errors_are_all_shown_and_nothing_starts() {
     let manifest = manifests(&[Service::new("good", "hello")])
         .replace("prefix: /good/", "prefx: /good/")
-        .replace("host: good", "host: god");
+        .replace("containerPort: 8080", "containerPort: eighty");
     let folder = folder_with(&manifest);
     let output = Galleria::run(folder.path()).fail();
-    refused(&output, &["test.yaml:", "`good`", "nothing was started"]);
+    refused(
+        &output,
+        &[
+            "VirtualService/routes",
+            "`prefix`",
+            "containerPort",
+            "nothing was started",
+        ],
+    );
 }
 
 #[test]

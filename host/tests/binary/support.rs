@@ -8,10 +8,20 @@ pub use answers::Answer;
 pub use host::{Galleria, Host, Output, shop_components, test_components};
 pub use manifests::{Service, manifests};
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 /// How long a test waits for something that will happen.
 pub const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Sets a flag when it goes, in a panic too: threads that watch the flag end.
+pub struct Done<'a>(pub &'a AtomicBool);
+
+impl Drop for Done<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
 
 /// Asks until the answer is there; fails with `what` when it never is.
 pub fn eventually<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {

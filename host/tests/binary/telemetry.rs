@@ -159,7 +159,7 @@ fn every_form_of_a_services_name_reaches_it() {
         let answer = host.get(&format!("/caller/?url=http://{name}/"));
         assert_eq!(
             (answer.status, answer.body.as_str()),
-            (200, "hello"),
+            (200, "hello\n"),
             "{name}"
         );
     }

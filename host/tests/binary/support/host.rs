@@ -223,6 +223,22 @@ impl Host {
         Answer::read(request.call()?)
     }
 
+    /// A request without a body, by any method.
+    #[track_caller]
+    pub fn send(&self, method: &str, path: &str, headers: &[(&str, &str)]) -> Answer {
+        let mut request = ureq::http::Request::builder()
+            .method(method)
+            .uri(self.url(path));
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let request = request.body(()).expect("a request");
+        let response = self.agent.run(request);
+        response
+            .and_then(Answer::read)
+            .unwrap_or_else(|error| panic!("{method} {path}: {error}"))
+    }
+
     #[track_caller]
     pub fn post(&self, path: &str, json: &Value) -> Answer {
         let request = self

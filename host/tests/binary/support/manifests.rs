@@ -5,6 +5,8 @@ use std::fmt::Write;
 /// One service with one Deployment, reached under `/NAME`.
 pub struct Service {
     name: &'static str,
+    /// The service in front of it, and its label `version`.
+    behind: Option<(&'static str, &'static str)>,
     image: &'static str,
     replicas: u32,
     annotations: Vec<(&'static str, String)>,
@@ -17,11 +19,20 @@ impl Service {
     pub fn new(name: &'static str, image: &'static str) -> Self {
         Self {
             name,
+            behind: None,
             image,
             replicas: 1,
             annotations: Vec::new(),
             environment: Vec::new(),
             memory: "64Mi",
+        }
+    }
+
+    /// Only a Deployment, `NAME-VERSION`, whose pods are behind the service `name`.
+    pub fn version(name: &'static str, version: &'static str, image: &'static str) -> Self {
+        Self {
+            behind: Some((name, version)),
+            ..Self::new(name, image)
         }
     }
 
@@ -53,25 +64,36 @@ impl Service {
             memory,
             ..
         } = self;
-        let _ = write!(
-            yaml,
-            "---
+        let (app, version) = self.behind.unwrap_or((name, "v1"));
+        let deployment = match self.behind {
+            Some((app, version)) => format!("{app}-{version}"),
+            None => (*name).to_owned(),
+        };
+        if self.behind.is_none() {
+            let _ = write!(
+                yaml,
+                "---
 apiVersion: v1
 kind: Service
 metadata: {{name: {name}, namespace: test}}
 spec:
   selector: {{app: {name}}}
   ports: [{{name: http, port: 80, targetPort: 8080}}]
----
+"
+            );
+        }
+        let _ = write!(
+            yaml,
+            "---
 apiVersion: apps/v1
 kind: Deployment
-metadata: {{name: {name}, namespace: test}}
+metadata: {{name: {deployment}, namespace: test}}
 spec:
   replicas: {replicas}
-  selector: {{matchLabels: {{app: {name}}}}}
+  selector: {{matchLabels: {{app: {app}, version: {version}}}}}
   template:
     metadata:
-      labels: {{app: {name}, version: v1}}
+      labels: {{app: {app}, version: {version}}}
       annotations: {{{}}}
     spec:
       terminationGracePeriodSeconds: 20
@@ -119,7 +141,8 @@ spec:
   http:
 ",
     );
-    for Service { name, .. } in services {
+    let routed = services.iter().filter(|service| service.behind.is_none());
+    for Service { name, .. } in routed {
         let _ = write!(
             yaml,
             "    - name: {name}

@@ -1,0 +1,156 @@
+//! The request that is asked about, read from the command line.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+use std::time::Instant;
+
+use galleria_mesh as mesh;
+use galleria_mesh::{Explanation, Listener, RequestHead, Snapshot, Workload};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, header};
+
+use super::Question;
+use crate::listen;
+
+/// A request, and who sends it.
+pub(super) struct Asked {
+    pub(super) uri: Uri,
+    pub(super) method: Method,
+    headers: HeaderMap,
+    authority: String,
+    path: String,
+    pub(super) from: From,
+}
+
+pub(super) enum From {
+    Edge { listener_port: u16 },
+    Workload(Arc<Workload>),
+}
+
+/// What is wrong with the question itself.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum WrongUsage {
+    #[error("--url `{0}` is no address; write it as in http://shop.example.com/ui")]
+    Url(String),
+    #[error("--method `{0}` is no method; write it as in GET")]
+    Method(String),
+    #[error("-H `{0}` is no header; write it as in \"end-user: metamagic\"")]
+    Header(String),
+    #[error("--url `{0}` is refused before any rule is asked: its path cannot be normalised")]
+    Path(String),
+    #[error("--from `{0}` names no Deployment{1}")]
+    From(String, String),
+}
+
+impl Asked {
+    pub(super) fn read(
+        question: &Question,
+        workloads: &[Arc<Workload>],
+        listeners: &[Listener],
+    ) -> Result<Self, WrongUsage> {
+        let uri = url(&question.url)?;
+        let method = Method::from_bytes(question.method.as_bytes())
+            .map_err(|_| WrongUsage::Method(question.method.clone()))?;
+        let headers = headers(&question.headers)?;
+        let path = mesh::normalise_path(uri.path())
+            .map(Cow::into_owned)
+            .map_err(|_| WrongUsage::Path(question.url.clone()))?;
+        let from = match &question.from {
+            None => From::Edge {
+                listener_port: declared_port(&uri, listeners),
+            },
+            Some(name) => From::Workload(workload(name, workloads)?),
+        };
+        let authority = headers
+            .get(header::HOST)
+            .and_then(|host| host.to_str().ok())
+            .or_else(|| uri.authority().map(http::uri::Authority::as_str))
+            .unwrap_or_default()
+            .to_owned();
+        Ok(Self {
+            method,
+            headers,
+            authority,
+            path,
+            from,
+            uri,
+        })
+    }
+
+    pub(super) fn explain(&self, snapshot: &Snapshot) -> Explanation {
+        let caller = match &self.from {
+            From::Edge { listener_port } => mesh::Caller::Edge {
+                listener_port: *listener_port,
+            },
+            From::Workload(workload) => mesh::Caller::Workload(workload),
+        };
+        let head = RequestHead {
+            method: &self.method,
+            scheme: self.uri.scheme_str().unwrap_or("http"),
+            authority: &self.authority,
+            path: &self.path,
+            query: self.uri.query(),
+            headers: &self.headers,
+            source_ip: None,
+        };
+        snapshot.explain(caller, &head, Instant::now())
+    }
+}
+
+fn url(text: &str) -> Result<Uri, WrongUsage> {
+    let wrong = || WrongUsage::Url(text.to_owned());
+    let uri: Uri = text.parse().map_err(|_| wrong())?;
+    let known = matches!(uri.scheme_str(), Some("http" | "https"));
+    if known && uri.host().is_some_and(|host| !host.is_empty()) {
+        Ok(uri)
+    } else {
+        Err(wrong())
+    }
+}
+
+fn headers(lines: &[String]) -> Result<HeaderMap, WrongUsage> {
+    let mut headers = HeaderMap::new();
+    for line in lines {
+        let pair = line.split_once(':').and_then(|(name, value)| {
+            let name: HeaderName = name.trim().parse().ok()?;
+            let value: HeaderValue = value.trim().parse().ok()?;
+            Some((name, value))
+        });
+        let (name, value) = pair.ok_or_else(|| WrongUsage::Header(line.clone()))?;
+        headers.append(name, value);
+    }
+    Ok(headers)
+}
+
+/// The port of the listener that the address leads to: the one it names, or the
+/// one that is bound there unless told otherwise.
+fn declared_port(uri: &Uri, listeners: &[Listener]) -> u16 {
+    let scheme = if uri.scheme_str() == Some("https") {
+        443
+    } else {
+        80
+    };
+    let port = uri.port_u16().unwrap_or(scheme);
+    let declared = |port| listeners.iter().any(|listener| listener.port == port);
+    if declared(port) {
+        return port;
+    }
+    let bound = listeners
+        .iter()
+        .map(|listener| listener.port)
+        .find(|declared| listen::PortRule::Default.bound(*declared) == Some(port));
+    bound.unwrap_or(port)
+}
+
+fn workload(name: &str, workloads: &[Arc<Workload>]) -> Result<Arc<Workload>, WrongUsage> {
+    let full = |workload: &Workload| format!("{}/{}", workload.namespace, workload.name);
+    if let Some(found) = workloads.iter().find(|workload| full(workload) == name) {
+        return Ok(found.clone());
+    }
+    let mut names: Vec<String> = workloads.iter().map(|workload| full(workload)).collect();
+    names.sort_by_key(|candidate| strsim::osa_distance(candidate, name));
+    let hint = match names.first() {
+        None => "; these manifests have none".to_owned(),
+        Some(near) => format!("; did you mean `{near}`?"),
+    };
+    Err(WrongUsage::From(name.to_owned(), hint))
+}

@@ -1,0 +1,130 @@
+//! Traffic management, scenario by scenario: what a person writes in
+//! VirtualServices and DestinationRules, seen in answers, metrics and log.
+
+mod balancing;
+mod edge;
+mod external;
+mod mirroring;
+mod release;
+mod resilience;
+mod rules;
+
+use std::path::PathBuf;
+
+use serde_json::Value;
+
+use crate::support::{Galleria, Host, Service, eventually, manifests};
+
+/// The annotation by which an instance serves many requests and remembers.
+const ISOLATION: &str = "galleria.dev/isolation";
+
+/// A host and the file that it watches.
+struct Shop {
+    host: Host,
+    file: PathBuf,
+    _folder: tempfile::TempDir,
+}
+
+impl Shop {
+    fn start(manifest: &str) -> Self {
+        Self::start_with(manifest, &[])
+    }
+
+    fn start_with(manifest: &str, arguments: &[&str]) -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = folder.path().join("test.yaml");
+        std::fs::write(&file, manifest).expect("a file");
+        let host = arguments.iter().fold(
+            Galleria::run(folder.path()),
+            |galleria, argument| galleria.argument(argument),
+        );
+        Self {
+            host: host.start(),
+            file,
+            _folder: folder,
+        }
+    }
+
+    /// Replaces the manifests at once, as a careful editor does.
+    fn write(&self, manifest: &str) {
+        let new = self.file.with_extension("new");
+        std::fs::write(&new, manifest).expect("a file");
+        std::fs::rename(&new, &self.file).expect("renamed");
+    }
+
+    /// The version that answers; `env` says it of itself.
+    #[track_caller]
+    fn version(&self, path: &str, headers: &[(&str, &str)]) -> String {
+        let answer = self.host.get_with(path, headers);
+        assert_eq!(answer.status, 200, "{}", answer.body);
+        answer.json()["VERSION"].as_str().expect("it").to_owned()
+    }
+
+    /// Calls of `path` in the access log, once there are `count` of them.
+    #[track_caller]
+    fn calls(&self, path: &str, count: usize) -> Vec<Value> {
+        eventually("as many lines in the access log", || {
+            let calls = self.host.calls().into_iter();
+            let calls: Vec<_> = calls.filter(|call| call["path"] == path).collect();
+            (calls.len() >= count).then_some(calls)
+        })
+    }
+
+    /// Waits until as many requests are counted under `labels` at their source.
+    #[track_caller]
+    fn counted(&self, labels: &[&str], count: f64) {
+        let labels: Vec<&str> = labels
+            .iter()
+            .copied()
+            .chain(["reporter=\"source\""])
+            .collect();
+        eventually(&format!("{count} requests counted with {labels:?}"), || {
+            (self.host.metric("istio_requests_total", &labels) == count).then_some(())
+        });
+    }
+}
+
+/// Services, with rules before those that lead to each, and documents besides.
+fn with_rules(services: &[Service], rules: &str, documents: &[String]) -> String {
+    let mut yaml = manifests(services).replacen("  http:\n", &format!("  http:\n{rules}"), 1);
+    for document in documents {
+        yaml.push_str("---\n");
+        yaml.push_str(document);
+    }
+    yaml
+}
+
+/// The service `app` in two versions that say which they are.
+fn two_versions() -> [Service; 2] {
+    [
+        Service::new("app", "env").env("VERSION", "v1"),
+        Service::version("app", "v2", "env").env("VERSION", "v2"),
+    ]
+}
+
+/// A DestinationRule for the service `host`; `spec` begins at the margin.
+fn destination_rule(host: &str, spec: &str) -> String {
+    let spec = spec.trim_end().replace('\n', "\n  ");
+    format!(
+        "apiVersion: networking.istio.io/v1
+kind: DestinationRule
+metadata: {{name: {host}, namespace: test}}
+spec:
+  host: {host}
+  {spec}
+"
+    )
+}
+
+/// The subsets `v1` and `v2` of `app`.
+fn subsets() -> String {
+    destination_rule(
+        "app",
+        "subsets:\n- {name: v1, labels: {version: v1}}\n- {name: v2, labels: {version: v2}}",
+    )
+}
+
+/// Flags of an access log line.
+fn flags(call: &Value) -> &str {
+    call["response_flags"].as_str().expect("flags")
+}

@@ -1,0 +1,142 @@
+//! Services outside: only what a ServiceEntry declares is reached.
+
+use std::io::{BufRead, BufReader, Write};
+use std::net::{SocketAddr, TcpListener};
+
+use super::{Shop, flags, with_rules};
+use crate::support::Service;
+
+/// A server that answers every request with the host that it was asked for.
+/// It ends with the test program.
+fn server() -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = listener.local_addr().expect("an address");
+    std::thread::spawn(move || {
+        for stream in listener.incoming().map_while(Result::ok) {
+            std::thread::spawn(move || {
+                let mut writer = stream.try_clone().expect("a stream");
+                let mut host = String::new();
+                for line in BufReader::new(stream).lines().map_while(Result::ok) {
+                    if let Some((_, value)) = line
+                        .split_once(": ")
+                        .filter(|(name, _)| name.eq_ignore_ascii_case("host"))
+                    {
+                        host = value.to_owned();
+                    } else if line.is_empty() {
+                        let body = format!("outside, as {host}\n");
+                        let head = format!(
+                            "HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n",
+                            body.len()
+                        );
+                        // A client that has gone wants no answer.
+                        let _ = writer.write_all((head + &body).as_bytes());
+                    }
+                }
+            });
+        }
+    });
+    address
+}
+
+fn caller(entry: &str) -> String {
+    let entries: &[String] = &[entry.to_owned()];
+    let entries = if entry.is_empty() { &[] } else { entries };
+    with_rules(&[Service::new("call", "call")], "", entries)
+}
+
+fn service_entry(address: SocketAddr, resolution: &str) -> String {
+    let host = match resolution {
+        "DNS" => "localhost".to_owned(),
+        _ => address.ip().to_string(),
+    };
+    let port = address.port();
+    format!(
+        "apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: {{name: api, namespace: test}}
+spec:
+  hosts: [api.example.com]
+  location: MESH_EXTERNAL
+  ports: [{{number: 80, name: http, protocol: HTTP}}]
+  resolution: {resolution}
+  endpoints: [{{address: {host}, ports: {{http: {port}}}}}]
+"
+    )
+}
+
+fn declared_is_reached(resolution: &str) {
+    let address = server();
+    let shop = Shop::start(&caller(&service_entry(address, resolution)));
+    for _ in 0..2 {
+        let answer = shop.host.get("/call/?url=http://api.example.com/price");
+        assert_eq!(answer.status, 200, "{}", answer.body);
+        assert_eq!(answer.body, "outside, as api.example.com\n");
+    }
+    let call = &shop.calls("/price", 2)[0];
+    assert_eq!(flags(call), "-");
+    assert_eq!(call["upstream_cluster"], "outbound|80||api.example.com");
+    assert_eq!(call["source_workload"], "test/call");
+    shop.counted(
+        &[
+            "source_workload=\"call\"",
+            "destination_service=\"api.example.com\"",
+            "response_code=\"200\"",
+        ],
+        2.0,
+    );
+}
+
+#[test]
+fn declared_address_is_reached() {
+    declared_is_reached("STATIC");
+}
+
+#[test]
+fn declared_name_is_resolved_and_reached() {
+    declared_is_reached("DNS");
+}
+
+#[test]
+fn undeclared_destination_is_refused_with_the_entry_that_would_allow_it() {
+    let address = server();
+    let shop = Shop::start(&caller(""));
+    let answer = shop.host.get(&format!("/call/?url=http://{address}/price"));
+    assert_eq!(answer.header("x-upstream-status"), "502", "{}", answer.body);
+    let call = &shop.calls("/price", 1)[0];
+    assert_eq!(call["response_code"], 502);
+    assert!(
+        call["response_code_details"]
+            .as_str()
+            .is_some_and(|details| !details.contains("via_upstream")),
+        "{call}"
+    );
+    shop.counted(&["source_workload=\"call\"", "response_code=\"502\""], 1.0);
+    crate::support::eventually("the log says what would allow it", || {
+        let log = shop.host.stderr();
+        (log.contains("ServiceEntry") && log.contains(&address.ip().to_string())).then_some(())
+    });
+}
+
+#[test]
+fn allow_any_opens_undeclared_destinations() {
+    let address = server();
+    let shop = Shop::start_with(&caller(""), &["--outbound-policy", "allow-any"]);
+    let answer = shop.host.get(&format!("/call/?url=http://{address}/price"));
+    assert_eq!(answer.body, format!("outside, as {address}\n"));
+    let call = &shop.calls("/price", 1)[0];
+    assert_eq!(call["upstream_cluster"], "PassthroughCluster");
+    assert_eq!(flags(call), "-");
+    shop.counted(&["source_workload=\"call\"", "response_code=\"200\""], 1.0);
+}
+
+#[test]
+fn declared_address_that_nobody_listens_on_gives_503() {
+    let free = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = free.local_addr().expect("an address");
+    drop(free);
+    let shop = Shop::start(&caller(&service_entry(address, "STATIC")));
+    let answer = shop.host.get("/call/?url=http://api.example.com/price");
+    assert_eq!(answer.header("x-upstream-status"), "503", "{}", answer.body);
+    let call = &shop.calls("/price", 1)[0];
+    assert!(flags(call).contains("UF"), "{call}");
+}

@@ -1,0 +1,80 @@
+//! A shadow that sees the traffic and that nobody feels.
+
+use std::time::{Duration, Instant};
+
+use super::{Shop, flags, with_rules};
+use crate::support::Service;
+
+/// `app` answers; `shadow` runs the guest `image` and gets `percent` of it too.
+fn mirrored(image: &'static str, percent: &str) -> Shop {
+    let rules = format!(
+        "    - match: [{{uri: {{prefix: /app}}}}]
+      rewrite: {{uri: /}}
+      route: [{{destination: {{host: app}}}}]
+      mirror: {{host: shadow}}
+      mirrorPercentage: {{value: {percent}}}
+"
+    );
+    let services = [
+        Service::new("app", "hello"),
+        Service::new("shadow", image),
+    ];
+    Shop::start(&with_rules(&services, &rules, &[]))
+}
+
+#[test]
+fn shadow_sees_all_traffic_and_its_failures_reach_nobody() {
+    let shop = mirrored("status", "100");
+    for _ in 0..10 {
+        let answer = shop.host.get("/app?code=500");
+        assert_eq!((answer.status, answer.body.as_str()), (200, "hello\n"));
+    }
+    shop.counted(
+        &["destination_workload=\"shadow\"", "response_code=\"500\""],
+        10.0,
+    );
+    shop.counted(
+        &["destination_workload=\"app\"", "response_code=\"200\""],
+        10.0,
+    );
+    let calls = shop.host.calls();
+    let of = |workload: &str| {
+        let of_it = calls
+            .iter()
+            .filter(|call| call["destination_workload"] == workload);
+        of_it.cloned().collect::<Vec<_>>()
+    };
+    assert_eq!(of("test/app").len(), 10);
+    assert!(of("test/app").iter().all(|call| flags(call) == "-"));
+    assert_eq!(of("test/shadow").len(), 10);
+    assert!(
+        of("test/shadow")
+            .iter()
+            .all(|call| call["route_name"] == "mirror")
+    );
+}
+
+#[test]
+fn slow_shadow_delays_nobody() {
+    let shop = mirrored("slow", "100");
+    let start = Instant::now();
+    for _ in 0..3 {
+        assert_eq!(shop.host.get("/app?ms=2000").status, 200);
+    }
+    let took = start.elapsed();
+    assert!(took < Duration::from_secs(2), "it took {took:?}");
+    shop.counted(
+        &["destination_workload=\"shadow\"", "response_code=\"200\""],
+        3.0,
+    );
+}
+
+#[test]
+fn shadow_of_no_percent_sees_nothing() {
+    let shop = mirrored("hello", "0");
+    for _ in 0..5 {
+        assert_eq!(shop.host.get("/app").status, 200);
+    }
+    shop.counted(&["destination_workload=\"app\""], 5.0);
+    shop.counted(&["destination_workload=\"shadow\""], 0.0);
+}

@@ -1,0 +1,141 @@
+//! What a rule does to a request besides sending it on.
+
+use super::{Shop, flags, with_rules};
+use crate::support::{Answer, Service};
+
+/// `app` says what it was asked.
+fn echo(rule: &str) -> Shop {
+    Shop::start(&with_rules(&[Service::new("app", "echo")], rule, &[]))
+}
+
+/// The values of a header that the guest saw.
+fn seen<'a>(answer: &'a Answer, name: &str) -> Vec<String> {
+    let lines = answer.body.lines().skip(1);
+    let headers = lines.filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
+    headers
+        .filter(|header| header["name"] == name)
+        .filter_map(|header| header["value"].as_str().map(str::to_owned))
+        .collect()
+}
+
+/// The target that the guest saw.
+fn target(answer: &Answer) -> serde_json::Value {
+    let first = answer.body.lines().next().expect("a line");
+    serde_json::from_str::<serde_json::Value>(first).expect("JSON")["target"].clone()
+}
+
+#[test]
+fn headers_are_set_added_and_removed_on_both_ways() {
+    let shop = echo(
+        "    - match: [{uri: {prefix: /app}}]
+      headers:
+        request: {set: {x-set: rule}, add: {x-add: rule}, remove: [x-gone]}
+        response: {set: {x-answer: rule}, remove: [content-type]}
+      route:
+        - destination: {host: app}
+          headers: {request: {add: {x-add: destination}}}
+",
+    );
+    let answer = shop.host.get_with(
+        "/app",
+        &[("x-set", "client"), ("x-add", "client"), ("x-gone", "client")],
+    );
+    assert_eq!(answer.status, 200);
+    assert_eq!(seen(&answer, "x-set"), ["rule"]);
+    let added = seen(&answer, "x-add").join(",");
+    assert_eq!(added, "client,rule,destination");
+    assert!(seen(&answer, "x-gone").is_empty());
+    assert_eq!(answer.header("x-answer"), "rule");
+    assert!(!answer.headers.contains_key("content-type"));
+}
+
+#[test]
+fn redirect_sends_the_client_elsewhere() {
+    let shop = echo(
+        "    - name: moved
+      match: [{uri: {exact: /old}}]
+      redirect: {uri: /new, authority: shop.example.com, redirectCode: 308}
+",
+    );
+    let answer = shop.host.get("/old?page=2");
+    assert_eq!(answer.status, 308);
+    assert_eq!(
+        answer.header("location"),
+        "http://shop.example.com/new?page=2"
+    );
+    let call = &shop.calls("/old?page=2", 1)[0];
+    assert_eq!((flags(call), &call["attempts"]), ("-", &0.into()));
+    shop.counted(&["response_code=\"308\""], 1.0);
+}
+
+#[test]
+fn direct_response_asks_nobody() {
+    let shop = echo(
+        "    - match: [{uri: {exact: /closed}}]
+      directResponse: {status: 503, body: {string: closed for the night}}
+",
+    );
+    let answer = shop.host.get("/closed");
+    assert_eq!(
+        (answer.status, answer.body.as_str()),
+        (503, "closed for the night")
+    );
+    let call = &shop.calls("/closed", 1)[0];
+    assert_eq!(call["upstream_host"], serde_json::Value::Null);
+    assert_eq!(call["response_code_details"], "direct_response");
+    shop.counted(&["response_code=\"503\""], 1.0);
+}
+
+#[test]
+fn rewrite_replaces_the_prefix_and_the_host_and_keeps_the_query() {
+    let shop = echo(
+        "    - match: [{uri: {prefix: /shop}}]
+      rewrite: {uri: /store, authority: inside.example.com}
+      route: [{destination: {host: app}}]
+    - match: [{uri: {regex: '/item/[0-9]+'}}]
+      rewrite: {uriRegexRewrite: {match: '^/item/([0-9]+)$', rewrite: '/items?id=\\1'}}
+      route: [{destination: {host: app}}]
+",
+    );
+    let answer = shop.host.get("/shop/cart?page=2");
+    assert_eq!(target(&answer), "/store/cart?page=2");
+    assert_eq!(seen(&answer, "host"), ["inside.example.com"]);
+    assert_eq!(seen(&answer, "x-envoy-original-path"), ["/shop/cart?page=2"]);
+    assert_eq!(shop.host.get("/item/7").status, 200);
+    shop.counted(&["response_code=\"200\""], 2.0);
+    let call = &shop.calls("/shop/cart?page=2", 1)[0];
+    assert_eq!(flags(call), "-");
+}
+
+#[test]
+fn cors_preflight_is_answered_by_the_mesh() {
+    let shop = echo(
+        "    - match: [{uri: {prefix: /app}}]
+      route: [{destination: {host: app}}]
+      corsPolicy:
+        allowOrigins: [{exact: 'https://shop.example.com'}]
+        allowMethods: [GET, POST]
+        allowHeaders: [x-basket]
+        maxAge: 10m
+",
+    );
+    let origin = ("origin", "https://shop.example.com");
+    let asked = ("access-control-request-method", "POST");
+    let answer = shop.host.send("OPTIONS", "/app", &[origin, asked]);
+    assert_eq!(answer.status, 200);
+    assert_eq!(answer.header("access-control-allow-origin"), origin.1);
+    assert_eq!(answer.header("access-control-allow-methods"), "GET,POST");
+    assert_eq!(answer.header("access-control-allow-headers"), "x-basket");
+    assert_eq!(answer.header("access-control-max-age"), "600");
+    assert!(answer.body.is_empty(), "no guest answered: {}", answer.body);
+
+    let answer = shop.host.get_with("/app", &[origin]);
+    assert_eq!(answer.header("access-control-allow-origin"), origin.1);
+    assert!(!answer.body.is_empty());
+    let answer = shop.host.get_with("/app", &[("origin", "https://evil.example.com")]);
+    assert!(!answer.headers.contains_key("access-control-allow-origin"));
+    let calls = shop.calls("/app", 3);
+    assert_eq!(calls[0]["attempts"], 0);
+    assert_eq!(calls[1]["attempts"], 1);
+    shop.counted(&["response_code=\"200\""], 3.0);
+}
