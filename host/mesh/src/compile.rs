@@ -10,6 +10,7 @@ mod clusters;
 mod delegate;
 mod destination_rule;
 mod edge;
+mod ejection;
 mod export;
 mod ingress;
 mod inventory;
@@ -89,6 +90,7 @@ pub fn compile(
         tables: HashMap::new(),
     }
     .compile(namespaces);
+    ejection::find_powerless(&clusters, &mut diagnostics);
     let passthrough = passthrough(&clusters);
     state.retain(
         &clusters

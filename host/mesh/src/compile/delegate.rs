@@ -64,7 +64,8 @@ pub(crate) fn bind<'a>(
     bound.collect()
 }
 
-/// `mesh` as it is, others as `namespace/name`; `[mesh]` where none is given.
+/// `mesh` as it is, others as `namespace/name` (`.` is the own namespace);
+/// `[mesh]` where none is given.
 pub(crate) fn gateway_names<'a>(
     names: impl Iterator<Item = &'a str>,
     namespace: &str,
@@ -78,10 +79,13 @@ pub(crate) fn gateway_names<'a>(
 }
 
 pub(crate) fn gateway_name(name: &str, namespace: &str) -> String {
-    if name == "mesh" || name.contains('/') {
-        return name.to_owned();
+    match name.split_once('/') {
+        None if name == "mesh" => name.to_owned(),
+        None | Some((".", _)) => {
+            format!("{namespace}/{}", name.strip_prefix("./").unwrap_or(name))
+        }
+        Some(_) => name.to_owned(),
     }
-    format!("{namespace}/{name}")
 }
 
 fn routes<'a>(

@@ -1,8 +1,8 @@
 //! Rules that can never match, because an earlier one takes all they would.
 //!
-//! Looked for where only the mesh sees it: among a VirtualService's rules with
-//! its delegates' in place. A rule is unreachable when each of its blocks is
-//! covered by one block before it.
+//! Looked for where only the mesh sees it: between a VirtualService's own rules
+//! and those of its delegates (within one resource the reader has looked). A
+//! rule is unreachable when each of its blocks is covered by one block before it.
 
 use std::collections::HashMap;
 
@@ -48,7 +48,9 @@ pub(crate) fn find(bound: &BoundVirtualService<'_>, diagnostics: &mut Vec<Diagno
         if reachable.get(number).copied().unwrap_or(false) {
             continue;
         }
-        if let (Some(route), Some(by)) = (bound.routes.get(number), bound.routes.get(by)) {
+        if let (Some(route), Some(by)) = (bound.routes.get(number), bound.routes.get(by))
+            && route.object != by.object
+        {
             diagnostics.push(diagnostic(route, by));
         }
     }

@@ -3,6 +3,9 @@
 use std::borrow::Cow;
 use std::collections::HashMap;
 
+/// Characters of a DNS name at most.
+const NAME_MAX: usize = 253;
+
 /// By host name; `*.foo.com` matches every name that ends in `.foo.com`, `*`
 /// every name. All keys are lower case.
 #[derive(Debug)]
@@ -53,7 +56,13 @@ impl<T> HostTable<T> {
         if self.wildcards.is_empty() {
             return None;
         }
-        let dots = host.match_indices('.').map(|(at, _)| at);
+        // No DNS name is longer (RFC 1035); a longer text made of dots would be
+        // looked up once for each of them.
+        let short_enough = host.len() <= NAME_MAX;
+        let dots = host
+            .match_indices('.')
+            .map(|(at, _)| at)
+            .filter(|_| short_enough);
         dots.chain([host.len()]).find_map(|at| {
             let (star, suffix) = host.split_at_checked(at)?;
             accept(self.wildcards.get(suffix)?, Found::Wildcard(star))

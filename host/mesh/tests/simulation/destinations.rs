@@ -499,6 +499,19 @@ fn ten_percent_of_four_is_none() {
 }
 
 #[test]
+fn outlier_detection_that_can_eject_nothing_is_noted() {
+    let noted = policy("{outlierDetection: {consecutive5xxErrors: 1}}").diagnostics;
+    assert_eq!(noted.len(), 1, "{noted:?}");
+    let text = "maxEjectionPercent 10 of 4 endpoints is less than one; 25 or more would let one go";
+    assert!(noted[0].contains(text), "{noted:?}");
+    assert!(
+        policy("{outlierDetection: {maxEjectionPercent: 25}}")
+            .diagnostics
+            .is_empty()
+    );
+}
+
+#[test]
 fn with_all_ejected_it_is_503_uh() {
     let mut world = policy(
         "{loadBalancer: {simple: ROUND_ROBIN}, outlierDetection: {consecutive5xxErrors: 1, maxEjectionPercent: 100}}",
