@@ -157,6 +157,7 @@ fn compile(
             tracing::warn!(component = %path.display(), reason, "cached code is unusable, compiling anew");
         }
     }
+    tracing::info!(component = %path.display(), "compiling");
     let started = Instant::now();
     let invalid = |source| ComponentError::Invalid {
         path: path.into(),

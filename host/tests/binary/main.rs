@@ -14,6 +14,7 @@ mod support;
 
 mod command_line;
 mod containment;
+mod data;
 mod languages;
 mod reload;
 mod shop;
