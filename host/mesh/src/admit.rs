@@ -385,4 +385,41 @@ mod tests {
             Some(1)
         );
     }
+
+    #[test]
+    fn under_contention_nobody_is_forgotten_and_the_limit_holds() {
+        struct Unpark(std::thread::Thread);
+        impl std::task::Wake for Unpark {
+            fn wake(self: Arc<Self>) {
+                self.0.unpark();
+            }
+        }
+        let client = Arc::new(ClientState::default());
+        let limits = Limits {
+            connections: Some(2),
+            ..Limits::NONE
+        };
+        let inside = std::sync::atomic::AtomicU32::new(0);
+        std::thread::scope(|scope| {
+            for _ in 0..8 {
+                scope.spawn(|| {
+                    let waker = Waker::from(Arc::new(Unpark(std::thread::current())));
+                    for _ in 0..2000 {
+                        let mut admission = acquire(&client, &limits).expect("may wait");
+                        let mut context = Context::from_waker(&waker);
+                        let permit = loop {
+                            match Pin::new(&mut admission).poll(&mut context) {
+                                Poll::Ready(permit) => break permit,
+                                Poll::Pending => std::thread::park(),
+                            }
+                        };
+                        assert!(inside.fetch_add(1, Ordering::SeqCst) < 2);
+                        inside.fetch_sub(1, Ordering::SeqCst);
+                        drop(permit);
+                    }
+                });
+            }
+        });
+        assert_eq!(client.gate.occupancy(), (0, 0));
+    }
 }

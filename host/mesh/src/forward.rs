@@ -45,8 +45,8 @@ pub struct Forward {
     pub(crate) set_cookie: Option<HeaderValue>,
 }
 
-/// A copy of a request, sent besides and forgotten. It goes by the same rewrite
-/// and header operations of the route, and keeps its host.
+/// A copy of a request, sent besides and forgotten: of the request as
+/// [`Forward::apply_request`] has left it, its host included.
 #[derive(Debug, Clone)]
 pub struct MirrorForward {
     pub cluster: Arc<Cluster>,
@@ -103,7 +103,9 @@ impl Forward {
     }
 
     /// Header operations of the route, then of the destination, CORS headers
-    /// for `request_origin`, and the cookie of consistent hashing.
+    /// for `request_origin`, and the cookie of consistent hashing. For whatever
+    /// the caller gets, the mesh's own replies after this decision included, as
+    /// in Envoy: without CORS headers a browser cannot read a 503.
     pub fn apply_response(
         &self,
         request_origin: Option<&HeaderValue>,

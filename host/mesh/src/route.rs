@@ -80,29 +80,44 @@ fn decide(
         Action::Forward(action) => {
             match rule.cors.as_ref().and_then(|cors| cors.preflight(request)) {
                 Some(preflight) => preflight,
-                None => return forward(matched, action, via, request, rng),
+                None => match forward(matched, action, via, request, rng) {
+                    Decision::Reply(reply) => with_headers(reply, matched, request),
+                    decided @ Decision::Forward(_) => return decided,
+                },
             }
         }
         Action::Redirect(redirect) => match redirect.location(request, via.port) {
             Some(location) => {
-                with_headers(LocalReply::redirect(redirect.status, &location), matched)
+                let reply = LocalReply::redirect(redirect.status, &location);
+                with_headers(reply, matched, request)
             }
             None => LocalReply::bad_request("invalid_redirect"),
         },
         Action::Direct { status, body } => {
             let flags = crate::ResponseFlags::NONE;
-            with_headers(
-                LocalReply::new(*status, flags, body.clone(), "direct_response"),
-                matched,
-            )
+            let reply = LocalReply::new(*status, flags, body.clone(), "direct_response");
+            with_headers(reply, matched, request)
         }
     };
-    let abort = rule.fault.as_ref().and_then(|fault| fault.plan(rng).abort);
+    let abort = rule
+        .fault
+        .as_ref()
+        .and_then(|fault| fault.plan(rng).abort)
+        .map(|abort| with_headers(abort, matched, request));
     Decision::Reply(abort.unwrap_or(reply))
 }
 
-fn with_headers(mut reply: LocalReply, matched: &Matched<'_>) -> LocalReply {
+/// What the mesh answers itself gets the rule's header operations and CORS
+/// headers too, or a browser could not read it.
+fn with_headers(
+    mut reply: LocalReply,
+    matched: &Matched<'_>,
+    request: &RequestHead<'_>,
+) -> LocalReply {
     let mut headers: HeaderMap = reply.headers.into_iter().collect();
+    if let Some(cors) = &matched.rule.cors {
+        cors.apply(request.headers.get(http::header::ORIGIN), &mut headers);
+    }
     matched.rule.response_headers.apply(&mut headers);
     let pairs = headers
         .iter()

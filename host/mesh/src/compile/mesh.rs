@@ -170,6 +170,10 @@ impl<'a> MeshCompiler<'a, '_> {
                 special.insert(&service.namespace);
             }
             special.extend(self.clusters.rules.special(service));
+            let alias = service.alias.as_deref().unwrap_or_default();
+            for target in self.registry.all_of(alias) {
+                special.extend(self.clusters.rules.special(target));
+            }
         }
     }
 

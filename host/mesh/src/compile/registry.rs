@@ -1,18 +1,19 @@
 //! The service registry: Services with their pods, and the hosts of ServiceEntries.
 
+mod entry;
+mod kubernetes;
+
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use galleria_manifest::model::{
-    Labels, PortReference, Protocol, Resolution, Service, ServiceEntry, ServiceEntryPort,
-    ServiceKind, ServicePort, WorkloadEntry,
-};
+use galleria_manifest::model::{Labels, Protocol};
 
 use super::export::{ExportTo, View};
-use super::inventory::{Inventory, Source, full_name};
-use crate::virtual_host::selects;
+use super::inventory::Inventory;
 use crate::{ObjectRef, Options, Pod, Target, Workload};
+use entry::entry_service;
+use kubernetes::kubernetes_service;
 
 /// Every host that something declares.
 #[derive(Debug, Default)]
@@ -144,198 +145,6 @@ impl Registry {
             .and_then(|host| self.find(host, view))
             .unwrap_or(number)
     }
-}
-
-fn kubernetes_service(
-    source: &Source<'_, Service>,
-    pods: &[&Pod],
-    options: &Options,
-) -> RegistryService {
-    let namespace = source.namespace();
-    let host = full_name(source.name(), namespace, &options.cluster_domain);
-    let selected: Vec<&Pod> = pods
-        .iter()
-        .copied()
-        .filter(|pod| {
-            !source.spec.selector.is_empty() && selects(&source.spec.selector, &pod.labels)
-        })
-        .collect();
-    let external_name = match &source.spec.kind {
-        ServiceKind::ExternalName(name) => Some(crate::route::canonical(name).into_owned()),
-        ServiceKind::ClusterIp | ServiceKind::Headless => None,
-    };
-    let mut ports: Vec<RegistryPort> = source
-        .spec
-        .ports
-        .iter()
-        .map(|port| RegistryPort {
-            number: port.port,
-            name: port.name.clone(),
-            protocol: service_protocol(port),
-            endpoints: match &external_name {
-                Some(name) => vec![remote(name, port.port, Labels::new(), 1)],
-                None => selected
-                    .iter()
-                    .filter_map(|pod| pod_endpoint(pod, port))
-                    .collect(),
-            },
-        })
-        .collect();
-    if let Some(name) = &external_name
-        && ports.is_empty()
-    {
-        // An ExternalName needs no ports; it is called as HTTP or HTTPS.
-        ports = [(80, Protocol::Http), (443, Protocol::Https)]
-            .into_iter()
-            .map(|(number, protocol)| RegistryPort {
-                number,
-                name: None,
-                protocol,
-                endpoints: vec![remote(name, number, Labels::new(), 1)],
-            })
-            .collect();
-    }
-    let export_to = source
-        .object
-        .metadata
-        .annotations
-        .get("networking.istio.io/exportTo");
-    RegistryService {
-        name: source.name().to_owned(),
-        namespace: namespace.to_owned(),
-        object: source.reference("Service"),
-        export_to: export_to.map_or(ExportTo::All, |text| {
-            ExportTo::from_annotation(text, namespace)
-        }),
-        ports,
-        external: external_name.is_some(),
-        alias: external_name,
-        addresses: Vec::new(),
-        headless: source.spec.kind == ServiceKind::Headless,
-        host,
-    }
-}
-
-/// A pod whose ports do not have the name that `targetPort` asks for is no
-/// endpoint, as in Kubernetes.
-fn pod_endpoint(pod: &Pod, port: &ServicePort) -> Option<RegistryEndpoint> {
-    let number = match &port.target_port {
-        PortReference::Number(number) => *number,
-        PortReference::Name(name) => {
-            pod.ports
-                .iter()
-                .find(|port| port.name.as_ref() == Some(name))?
-                .container_port
-        }
-    };
-    Some(RegistryEndpoint {
-        name: format!("{}/{}", pod.workload.namespace, pod.name),
-        workload: Some(Arc::clone(&pod.workload)),
-        target: Target::Pod {
-            target: pod.target,
-            port: number,
-        },
-        labels: pod.labels.clone(),
-        weight: 1,
-        ready: Some(Arc::clone(&pod.ready)),
-    })
-}
-
-/// `appProtocol`, or the port name's part before the first dash. Everything
-/// here is HTTP, so what is not known is HTTP too.
-fn service_protocol(port: &ServicePort) -> Protocol {
-    let name = port
-        .app_protocol
-        .as_deref()
-        .or(port.name.as_deref())
-        .unwrap_or("http");
-    let name = name.rsplit('/').next().unwrap_or(name);
-    match name.split('-').next().unwrap_or(name) {
-        "http2" | "h2c" => Protocol::Http2,
-        "grpc" => Protocol::Grpc,
-        "https" => Protocol::Https,
-        "tls" => Protocol::Tls,
-        "mongo" => Protocol::Mongo,
-        "tcp" | "mysql" | "redis" => Protocol::Tcp,
-        _ => Protocol::Http,
-    }
-}
-
-fn entry_service(
-    source: &Source<'_, ServiceEntry>,
-    host: &str,
-    options: &Options,
-) -> RegistryService {
-    let entry = source.spec;
-    let host = crate::route::canonical(host).into_owned();
-    let ports = entry.ports.iter().map(|port| RegistryPort {
-        number: port.number,
-        name: Some(port.name.clone()),
-        protocol: port.protocol,
-        endpoints: entry_endpoints(entry, &host, port),
-    });
-    // A ServiceEntry for a name of the cluster is known by the service's part of it.
-    let suffix = format!(".svc.{}", options.cluster_domain);
-    let name = host
-        .strip_suffix(&suffix)
-        .and_then(|name| name.split('.').next());
-    RegistryService {
-        name: name.unwrap_or(&host).to_owned(),
-        namespace: source.namespace().to_owned(),
-        object: source.reference("ServiceEntry"),
-        export_to: ExportTo::new(&entry.export_to, source.namespace()),
-        ports: ports.collect(),
-        external: !entry.mesh_internal,
-        alias: None,
-        addresses: entry
-            .addresses
-            .iter()
-            .filter(|address| !address.contains('/'))
-            .cloned()
-            .collect(),
-        headless: false,
-        host,
-    }
-}
-
-fn entry_endpoints(
-    entry: &ServiceEntry,
-    host: &str,
-    port: &ServiceEntryPort,
-) -> Vec<RegistryEndpoint> {
-    let number = port.target_port.unwrap_or(port.number);
-    let to_host = |host: &str| vec![remote(host, number, Labels::new(), 1)];
-    match entry.resolution {
-        Resolution::None | Resolution::DynamicDns => vec![requested()],
-        Resolution::Static | Resolution::Dns | Resolution::DnsRoundRobin
-            if !entry.endpoints.is_empty() =>
-        {
-            entry
-                .endpoints
-                .iter()
-                .map(|endpoint| entry_endpoint(endpoint, port, number))
-                .collect()
-        }
-        Resolution::Static => Vec::new(),
-        // A wildcard has no address of its own; the name that is called has.
-        Resolution::Dns | Resolution::DnsRoundRobin if host.starts_with('*') => vec![requested()],
-        Resolution::Dns | Resolution::DnsRoundRobin => to_host(host),
-    }
-}
-
-fn entry_endpoint(
-    endpoint: &WorkloadEntry,
-    port: &ServiceEntryPort,
-    number: u16,
-) -> RegistryEndpoint {
-    let named = endpoint.ports.iter().find(|(name, _)| *name == port.name);
-    let number = named.map_or(number, |(_, number)| *number);
-    remote(
-        &endpoint.address,
-        number,
-        endpoint.labels.clone(),
-        endpoint.weight,
-    )
 }
 
 fn remote(host: &str, port: u16, labels: Labels, weight: u32) -> RegistryEndpoint {

@@ -548,3 +548,22 @@ fn the_rule_s_name_and_place_are_told() {
     assert_eq!(object.qualified_name(), "shop/vs");
     assert!(object.at.line > 1);
 }
+
+#[test]
+fn a_browser_can_read_what_the_mesh_answers_itself() {
+    let mut world = world(&format!(
+        "    - {CORS}
+      headers: {{response: {{set: {{x-served: mesh}}}}}}
+      route: [{{destination: {{host: gone}}}}]"
+    ));
+    let call = world
+        .edge("http://h/")
+        .header("origin", "https://shop.example");
+    let response = call.send().reply().into_response();
+    assert_eq!(response.status(), 503);
+    assert_eq!(
+        response.headers()["access-control-allow-origin"],
+        "https://shop.example"
+    );
+    assert_eq!(response.headers()["x-served"], "mesh");
+}

@@ -1,0 +1,85 @@
+//! A ServiceEntry: each of its hosts is a service of its own.
+
+use galleria_manifest::model::{Labels, Resolution, ServiceEntry, ServiceEntryPort, WorkloadEntry};
+
+use super::{RegistryEndpoint, RegistryPort, RegistryService, remote, requested};
+use crate::Options;
+use crate::compile::export::ExportTo;
+use crate::compile::inventory::Source;
+
+pub(super) fn entry_service(
+    source: &Source<'_, ServiceEntry>,
+    host: &str,
+    options: &Options,
+) -> RegistryService {
+    let entry = source.spec;
+    let host = crate::route::canonical(host).into_owned();
+    let ports = entry.ports.iter().map(|port| RegistryPort {
+        number: port.number,
+        name: Some(port.name.clone()),
+        protocol: port.protocol,
+        endpoints: entry_endpoints(entry, &host, port),
+    });
+    // A ServiceEntry for a name of the cluster is known by the service's part of it.
+    let suffix = format!(".svc.{}", options.cluster_domain);
+    let name = host
+        .strip_suffix(&suffix)
+        .and_then(|name| name.split('.').next());
+    RegistryService {
+        name: name.unwrap_or(&host).to_owned(),
+        namespace: source.namespace().to_owned(),
+        object: source.reference("ServiceEntry"),
+        export_to: ExportTo::new(&entry.export_to, source.namespace()),
+        ports: ports.collect(),
+        external: !entry.mesh_internal,
+        alias: None,
+        addresses: entry
+            .addresses
+            .iter()
+            .filter(|address| !address.contains('/'))
+            .cloned()
+            .collect(),
+        headless: false,
+        host,
+    }
+}
+
+fn entry_endpoints(
+    entry: &ServiceEntry,
+    host: &str,
+    port: &ServiceEntryPort,
+) -> Vec<RegistryEndpoint> {
+    let number = port.target_port.unwrap_or(port.number);
+    let to_host = |host: &str| vec![remote(host, number, Labels::new(), 1)];
+    match entry.resolution {
+        Resolution::None | Resolution::DynamicDns => vec![requested()],
+        Resolution::Static | Resolution::Dns | Resolution::DnsRoundRobin
+            if !entry.endpoints.is_empty() =>
+        {
+            entry
+                .endpoints
+                .iter()
+                .map(|endpoint| entry_endpoint(endpoint, port, number))
+                .collect()
+        }
+        Resolution::Static => Vec::new(),
+        // A wildcard has no address of its own; the name that is called has.
+        Resolution::Dns | Resolution::DnsRoundRobin if host.starts_with('*') => vec![requested()],
+        Resolution::Dns | Resolution::DnsRoundRobin => to_host(host),
+    }
+}
+
+fn entry_endpoint(
+    endpoint: &WorkloadEntry,
+    port: &ServiceEntryPort,
+    number: u16,
+) -> RegistryEndpoint {
+    let named = endpoint.ports.iter().find(|(name, _)| *name == port.name);
+    let number = named.map_or(number, |(_, number)| *number);
+    remote(
+        &endpoint.address,
+        number,
+        endpoint.labels.clone(),
+        endpoint.weight,
+    )
+}

@@ -1,0 +1,188 @@
+//! The steps of a decision as data: what `galleria explain` prints and the admin
+//! API answers.
+
+use galleria_manifest::Position;
+use serde::Serialize;
+
+use crate::ObjectRef;
+
+/// Every step of a decision.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Explanation {
+    /// `edge`, or `namespace/name` of the calling workload.
+    pub caller: String,
+    pub method: String,
+    pub authority: String,
+    pub path: String,
+    /// At the edge: the listener and the server of a Gateway that took it.
+    pub listener: Option<ListenerStep>,
+    /// The host whose rules apply, as declared; `None` where nothing declares it.
+    pub host: Option<String>,
+    /// The VirtualService or Ingress of the chosen rule.
+    pub virtual_service: Option<Reference>,
+    /// Every rule of the host, in order, up to and after the chosen one.
+    pub rules: Vec<RuleStep>,
+    /// The number of the chosen one among `rules`.
+    pub chosen: Option<usize>,
+    /// `forward`, `redirect`, `direct response`, `preflight` or `refuse`.
+    pub action: String,
+    /// What the mesh answers itself.
+    pub reply: Option<ReplyStep>,
+    pub fault: Option<FaultStep>,
+    pub timeout: Option<String>,
+    pub retries: Option<RetryStep>,
+    pub destinations: Vec<DestinationStep>,
+    pub mirrors: Vec<MirrorStep>,
+}
+
+/// A place in a manifest.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Place {
+    pub file: String,
+    pub line: u32,
+    pub column: u32,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Reference {
+    pub kind: String,
+    pub namespace: String,
+    pub name: String,
+    pub at: Place,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ListenerStep {
+    pub port: u16,
+    /// The server with the most specific host; `None` where none serves it.
+    pub gateway: Option<Reference>,
+    pub server: Option<Place>,
+    pub server_name: Option<String>,
+    pub https_redirect: bool,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct RuleStep {
+    pub name: String,
+    pub object: Option<Reference>,
+    pub at: Option<Place>,
+    pub matched: bool,
+    /// Any of these; none matches everything.
+    pub blocks: Vec<BlockStep>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct BlockStep {
+    pub at: Option<Place>,
+    pub matched: bool,
+    pub conditions: Vec<ConditionStep>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct ConditionStep {
+    pub field: String,
+    pub expected: String,
+    pub actual: Option<String>,
+    pub matched: bool,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct ReplyStep {
+    pub status: u16,
+    pub flags: String,
+    pub details: String,
+    pub location: Option<String>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct FaultStep {
+    pub delay: Option<String>,
+    pub delay_percent: f64,
+    /// `503`, or `grpc 14`.
+    pub abort: Option<String>,
+    pub abort_percent: f64,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RetryStep {
+    /// Tries at most, the first included.
+    pub max_attempts: u32,
+    pub retry_on: String,
+    pub per_try_timeout: Option<String>,
+    pub backoff: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct DestinationStep {
+    pub host: String,
+    pub subset: Option<String>,
+    pub at: Option<Place>,
+    pub weight: u32,
+    /// Of all requests, 0 to 1.
+    pub share: f64,
+    /// Envoy's name; of the missing cluster where there is none.
+    pub cluster: String,
+    pub exists: bool,
+    pub destination_rule: Option<Reference>,
+    pub load_balancer: Option<String>,
+    pub limits: Option<LimitStep>,
+    pub outlier_detection: Option<String>,
+    pub endpoints: Vec<EndpointStep>,
+}
+
+/// `connectionPool`, and how much of it this caller uses now.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct LimitStep {
+    pub max_requests: Option<u32>,
+    pub max_connections: Option<u32>,
+    pub max_pending: u32,
+    pub active: u32,
+    pub pending: usize,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct EndpointStep {
+    /// `namespace/pod`, or `host:port`.
+    pub name: String,
+    pub eligible: bool,
+    /// `ready`, `not ready`, `ejected`, or `ejected, but too few are healthy to leave it out`.
+    pub reason: String,
+    pub workload: Option<String>,
+    pub target: String,
+    pub active_requests: u32,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct MirrorStep {
+    pub cluster: String,
+    pub exists: bool,
+    pub percent: f64,
+}
+
+impl From<&Position> for Place {
+    fn from(position: &Position) -> Self {
+        Self {
+            file: position.file.display().to_string(),
+            line: position.line,
+            column: position.column,
+        }
+    }
+}
+
+impl From<&ObjectRef> for Reference {
+    fn from(object: &ObjectRef) -> Self {
+        Self {
+            kind: object.kind.into(),
+            namespace: object.namespace.clone(),
+            name: object.name.clone(),
+            at: Place::from(&object.at),
+        }
+    }
+}
