@@ -9,7 +9,9 @@ use crate::support::{Done, Service, eventually};
 /// The pods that calls of `path` went to.
 fn pods(shop: &Shop, path: &str, count: usize) -> BTreeSet<String> {
     let calls = shop.calls(path, count);
-    let hosts = calls.iter().filter_map(|call| call["upstream_host"].as_str());
+    let hosts = calls
+        .iter()
+        .filter_map(|call| call["upstream_host"].as_str());
     hosts.map(str::to_owned).collect()
 }
 
@@ -51,8 +53,7 @@ fn replicas_are_found_as_they_come_and_go_and_no_request_fails() {
 
 #[test]
 fn same_header_value_is_always_answered_by_the_same_pod() {
-    let policy =
-        "trafficPolicy: {loadBalancer: {consistentHash: {httpHeaderName: x-user}}}";
+    let policy = "trafficPolicy: {loadBalancer: {consistentHash: {httpHeaderName: x-user}}}";
     let service = Service::new("app", "hello").replicas(3);
     let shop = Shop::start(&with_rules(
         &[service],
@@ -76,7 +77,8 @@ fn same_header_value_is_always_answered_by_the_same_pod() {
 
 #[test]
 fn session_cookie_is_given_and_keeps_to_its_pod() {
-    let policy = "trafficPolicy: {loadBalancer: {consistentHash: {httpCookie: {name: basket, ttl: 60s}}}}";
+    let policy =
+        "trafficPolicy: {loadBalancer: {consistentHash: {httpCookie: {name: basket, ttl: 60s}}}}";
     let service = Service::new("app", "hello").replicas(3);
     let shop = Shop::start(&with_rules(
         &[service],

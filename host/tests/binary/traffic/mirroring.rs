@@ -15,10 +15,7 @@ fn mirrored(image: &'static str, percent: &str) -> Shop {
       mirrorPercentage: {{value: {percent}}}
 "
     );
-    let services = [
-        Service::new("app", "hello"),
-        Service::new("shadow", image),
-    ];
+    let services = [Service::new("app", "hello"), Service::new("shadow", image)];
     Shop::start(&with_rules(&services, &rules, &[]))
 }
 

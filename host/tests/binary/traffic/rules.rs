@@ -9,7 +9,7 @@ fn echo(rule: &str) -> Shop {
 }
 
 /// The values of a header that the guest saw.
-fn seen<'a>(answer: &'a Answer, name: &str) -> Vec<String> {
+fn seen(answer: &Answer, name: &str) -> Vec<String> {
     let lines = answer.body.lines().skip(1);
     let headers = lines.filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
     headers
@@ -18,10 +18,10 @@ fn seen<'a>(answer: &'a Answer, name: &str) -> Vec<String> {
         .collect()
 }
 
-/// The target that the guest saw.
-fn target(answer: &Answer) -> serde_json::Value {
+/// The request's head as the guest saw it.
+fn head(answer: &Answer) -> serde_json::Value {
     let first = answer.body.lines().next().expect("a line");
-    serde_json::from_str::<serde_json::Value>(first).expect("JSON")["target"].clone()
+    serde_json::from_str(first).expect("JSON")
 }
 
 #[test]
@@ -38,7 +38,11 @@ fn headers_are_set_added_and_removed_on_both_ways() {
     );
     let answer = shop.host.get_with(
         "/app",
-        &[("x-set", "client"), ("x-add", "client"), ("x-gone", "client")],
+        &[
+            ("x-set", "client"),
+            ("x-add", "client"),
+            ("x-gone", "client"),
+        ],
     );
     assert_eq!(answer.status, 200);
     assert_eq!(seen(&answer, "x-set"), ["rule"]);
@@ -93,15 +97,19 @@ fn rewrite_replaces_the_prefix_and_the_host_and_keeps_the_query() {
       rewrite: {uri: /store, authority: inside.example.com}
       route: [{destination: {host: app}}]
     - match: [{uri: {regex: '/item/[0-9]+'}}]
-      rewrite: {uriRegexRewrite: {match: '^/item/([0-9]+)$', rewrite: '/items?id=\\1'}}
+      rewrite: {uriRegexRewrite: {match: '^/item/([0-9]+)$', rewrite: '/items/\\1'}}
       route: [{destination: {host: app}}]
 ",
     );
     let answer = shop.host.get("/shop/cart?page=2");
-    assert_eq!(target(&answer), "/store/cart?page=2");
-    assert_eq!(seen(&answer, "host"), ["inside.example.com"]);
-    assert_eq!(seen(&answer, "x-envoy-original-path"), ["/shop/cart?page=2"]);
-    assert_eq!(shop.host.get("/item/7").status, 200);
+    let asked = head(&answer);
+    assert_eq!(asked["target"], "/store/cart?page=2");
+    assert_eq!(asked["authority"], "inside.example.com");
+    assert_eq!(
+        seen(&answer, "x-envoy-original-path"),
+        ["/shop/cart?page=2"]
+    );
+    assert_eq!(head(&shop.host.get("/item/7"))["target"], "/items/7");
     shop.counted(&["response_code=\"200\""], 2.0);
     let call = &shop.calls("/shop/cart?page=2", 1)[0];
     assert_eq!(flags(call), "-");
@@ -132,7 +140,9 @@ fn cors_preflight_is_answered_by_the_mesh() {
     let answer = shop.host.get_with("/app", &[origin]);
     assert_eq!(answer.header("access-control-allow-origin"), origin.1);
     assert!(!answer.body.is_empty());
-    let answer = shop.host.get_with("/app", &[("origin", "https://evil.example.com")]);
+    let answer = shop
+        .host
+        .get_with("/app", &[("origin", "https://evil.example.com")]);
     assert!(!answer.headers.contains_key("access-control-allow-origin"));
     let calls = shop.calls("/app", 3);
     assert_eq!(calls[0]["attempts"], 0);
