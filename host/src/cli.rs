@@ -1,6 +1,7 @@
 //! The command line.
 
 mod check;
+mod explain;
 mod run;
 mod status;
 
@@ -18,7 +19,7 @@ use crate::settings::RunSettings;
     name = "galleria",
     version,
     max_term_width = 100,
-    after_help = "Exit codes: 0 good, 1 a problem in the input or on the way, 2 wrong usage.\n\nExamples:\n  galleria run deploy/shop --components target/components\n  galleria check deploy/shop\n  galleria status"
+    after_help = "Exit codes: 0 good, 1 a problem in the input or on the way, 2 wrong usage.\n\nExamples:\n  galleria run deploy/shop --components target/components\n  galleria check deploy/shop\n  galleria explain deploy/shop --url http://localhost/ui -H 'user-agent: Firefox'\n  galleria status"
 )]
 struct Arguments {
     #[command(subcommand)]
@@ -35,6 +36,8 @@ enum Command {
         #[arg(required = true, value_name = "PATH")]
         paths: Vec<PathBuf>,
     },
+    /// Show what would become of a request, step by step, with file and line
+    Explain(Box<explain::Question>),
     /// Show the running host on one page: listeners, workloads, routes, what is wrong
     Status {
         /// The data folder of the host to ask
@@ -62,6 +65,7 @@ pub fn main() -> ExitCode {
     let done = match Arguments::parse().command {
         Command::Run(settings) => run::run(*settings),
         Command::Check { paths } => check::check(&paths),
+        Command::Explain(question) => explain::explain(&question),
         Command::Status { data, output } => status::status(&data, output == Output::Json),
     };
     match done {

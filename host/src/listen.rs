@@ -108,7 +108,7 @@ struct Open {
 }
 
 impl PortRule {
-    fn bound(self, declared: u16, gateway: &str) -> Result<u16, ListenError> {
+    pub(crate) fn bound(self, declared: u16, gateway: &str) -> Result<u16, ListenError> {
         let offset = match self {
             Self::Free => return Ok(0),
             Self::Default if declared >= PRIVILEGED => 0,

@@ -3,6 +3,7 @@
 
 mod balancing;
 mod edge;
+mod explain;
 mod external;
 mod mirroring;
 mod release;
@@ -34,10 +35,11 @@ impl Shop {
         let folder = tempfile::tempdir().expect("a folder");
         let file = folder.path().join("test.yaml");
         std::fs::write(&file, manifest).expect("a file");
-        let host = arguments.iter().fold(
-            Galleria::run(folder.path()),
-            |galleria, argument| galleria.argument(argument),
-        );
+        let host = arguments
+            .iter()
+            .fold(Galleria::run(folder.path()), |galleria, argument| {
+                galleria.argument(argument)
+            });
         Self {
             host: host.start(),
             file,

@@ -9,7 +9,7 @@ use galleria_mesh::{Explanation, Listener, RequestHead, Snapshot, Workload};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, header};
 
 use super::Question;
-use crate::listen;
+use crate::listen::PortRule;
 
 /// A request, and who sends it.
 pub(super) struct Asked {
@@ -137,7 +137,7 @@ fn declared_port(uri: &Uri, listeners: &[Listener]) -> u16 {
     let bound = listeners
         .iter()
         .map(|listener| listener.port)
-        .find(|declared| listen::PortRule::Default.bound(*declared) == Some(port));
+        .find(|declared| PortRule::Default.bound(*declared, "").ok() == Some(port));
     bound.unwrap_or(port)
 }
 

@@ -1,0 +1,275 @@
+//! The explanation as a page of text.
+
+use std::fmt::Write;
+
+use galleria_mesh::{
+    BlockStep, DestinationStep, Explanation, ListenerStep, Place, Reference, ReplyStep, RuleStep,
+};
+
+use super::ask::{Asked, From};
+use super::places::Places;
+
+/// Column at which places begin, where there is room.
+const PLACE_COLUMN: usize = 76;
+
+/// The page that `galleria explain` prints.
+pub(super) fn render(asked: &Asked, explanation: &Explanation, places: &Places) -> String {
+    let mut page = Page::default();
+    page.request(asked, explanation);
+    page.rules(explanation);
+    page.treatment(explanation);
+    for destination in &explanation.destinations {
+        page.destination(destination, places);
+    }
+    for mirror in &explanation.mirrors {
+        let missing = if mirror.exists {
+            ""
+        } else {
+            ", which is not there"
+        };
+        page.line(
+            1,
+            &format!("mirror {} % to {}{missing}", mirror.percent, mirror.cluster),
+            None,
+        );
+    }
+    page.answer(explanation);
+    page.0
+}
+
+#[derive(Default)]
+struct Page(String);
+
+impl Page {
+    fn line(&mut self, depth: usize, text: &str, at: Option<&Place>) {
+        let text = format!("{}{text}", "  ".repeat(depth));
+        // Writing to a string cannot fail.
+        let _ = match at {
+            None => writeln!(self.0, "{text}"),
+            Some(Place { file, line, .. }) => {
+                writeln!(self.0, "{text:<PLACE_COLUMN$}  {file}:{line}")
+            }
+        };
+    }
+
+    fn heading(&mut self, text: &str) {
+        let _ = writeln!(self.0, "\n{text}");
+    }
+
+    fn request(&mut self, asked: &Asked, explanation: &Explanation) {
+        let from = match &asked.from {
+            From::Edge { .. } => "a client outside",
+            From::Workload(_) => explanation.caller.as_str(),
+        };
+        self.line(
+            0,
+            &format!("{} {} from {from}", asked.method, asked.uri),
+            None,
+        );
+        if explanation.path != asked.uri.path() {
+            let path = &explanation.path;
+            self.line(1, &format!("every rule sees its path as {path}"), None);
+        }
+        self.heading("WAY IN");
+        match &explanation.listener {
+            Some(listener) => self.listener(listener),
+            None => self.line(1, "from inside the mesh, by no gateway", None),
+        }
+        match &explanation.host {
+            Some(host) => self.line(1, &format!("host {host}"), None),
+            // Then no server of a gateway does.
+            None if explanation.listener.is_some() => {}
+            None => {
+                let authority = &explanation.authority;
+                self.line(1, &format!("nothing declares the host {authority}"), None);
+            }
+        }
+    }
+
+    fn listener(&mut self, listener: &ListenerStep) {
+        let port = listener.port;
+        let Some(gateway) = &listener.gateway else {
+            self.line(
+                1,
+                &format!("port {port}: no server of a gateway serves this host there"),
+                None,
+            );
+            return;
+        };
+        let server = listener.server_name.as_deref().unwrap_or("without a name");
+        self.line(
+            1,
+            &format!("{}, port {port}, server {server}", reference(gateway)),
+            listener.server.as_ref(),
+        );
+    }
+
+    fn rules(&mut self, explanation: &Explanation) {
+        if explanation.rules.is_empty() {
+            return;
+        }
+        self.heading("RULES, in order; the first that matches is taken");
+        let mut object = None;
+        for (number, rule) in explanation.rules.iter().enumerate() {
+            if rule.object.is_some() && rule.object != object {
+                object.clone_from(&rule.object);
+                if let Some(object) = &object {
+                    self.line(1, &reference(object), Some(&object.at));
+                }
+            }
+            let late = explanation.chosen.is_some_and(|chosen| number > chosen);
+            self.rule(number + 1, rule, late);
+        }
+    }
+
+    fn rule(&mut self, number: usize, rule: &RuleStep, late: bool) {
+        let name = match rule.name.as_str() {
+            "" | "default" => String::new(),
+            name => format!(" `{name}`"),
+        };
+        let verdict = match (late, rule.matched) {
+            (true, _) => "not asked: an earlier one matched",
+            (false, true) => "MATCHES",
+            (false, false) => "does not match",
+        };
+        let text = format!("rule {number}{name}: {verdict}");
+        self.line(1, &text, rule.at.as_ref());
+        if late {
+            return;
+        }
+        if rule.blocks.is_empty() {
+            self.line(2, "it has no conditions", None);
+        }
+        for block in &rule.blocks {
+            self.block(block, rule.blocks.len() > 1);
+        }
+    }
+
+    fn block(&mut self, block: &BlockStep, alternative: bool) {
+        if alternative {
+            let verdict = if block.matched {
+                "fits"
+            } else {
+                "does not fit"
+            };
+            let text = format!("either: {verdict}");
+            self.line(2, &text, block.at.as_ref());
+        }
+        for condition in &block.conditions {
+            let sign = if condition.matched { "yes" } else { "no " };
+            let actual = match &condition.actual {
+                Some(actual) => format!("is `{actual}`"),
+                None => "is absent".to_owned(),
+            };
+            let text = format!(
+                "{sign} {} wants {}, {actual}",
+                condition.field, condition.expected
+            );
+            self.line(if alternative { 3 } else { 2 }, &text, None);
+        }
+    }
+
+    /// What the rule does besides sending the request on.
+    fn treatment(&mut self, explanation: &Explanation) {
+        if explanation.action != "forward" {
+            return;
+        }
+        self.heading("TREATMENT");
+        match &explanation.fault {
+            None => self.line(1, "fault: none", None),
+            Some(fault) => {
+                if let Some(delay) = &fault.delay {
+                    let percent = fault.delay_percent;
+                    self.line(1, &format!("fault: {percent} % delayed by {delay}"), None);
+                }
+                if let Some(abort) = &fault.abort {
+                    let percent = fault.abort_percent;
+                    self.line(1, &format!("fault: {percent} % aborted with {abort}"), None);
+                }
+            }
+        }
+        let timeout = explanation.timeout.as_deref().unwrap_or("none");
+        self.line(1, &format!("timeout: {timeout}"), None);
+        match explanation.retries.as_ref() {
+            Some(retries) if retries.max_attempts > 1 => {
+                let per_try = match &retries.per_try_timeout {
+                    Some(limit) => format!(", {limit} each"),
+                    None => String::new(),
+                };
+                let text = format!(
+                    "retries: up to {} tries{per_try}, on {}, pausing from {}",
+                    retries.max_attempts, retries.retry_on, retries.backoff
+                );
+                self.line(1, &text, None);
+            }
+            _ => self.line(1, "retries: none", None),
+        }
+        self.heading("DESTINATIONS");
+    }
+
+    fn destination(&mut self, destination: &DestinationStep, places: &Places) {
+        let share = destination.share * 100.0;
+        let text = format!("{share:.0} % to {}", destination.host);
+        self.line(1, &text, destination.at.as_ref());
+        if let Some(subset) = &destination.subset {
+            self.line(2, &format!("subset {subset}"), places.subset(destination));
+        }
+        if !destination.exists {
+            let text = format!("{} is not there", destination.cluster);
+            self.line(2, &text, None);
+            return;
+        }
+        if let Some(rule) = &destination.destination_rule {
+            self.line(2, &reference(rule), Some(&rule.at));
+        }
+        let balancer = destination.load_balancer.as_deref().unwrap_or("none");
+        self.line(2, &format!("balanced by {balancer}"), None);
+        if let Some(detection) = &destination.outlier_detection {
+            self.line(2, &format!("ejected after {detection}"), None);
+        }
+        if destination.endpoints.is_empty() {
+            self.line(2, "no endpoint", None);
+        }
+        for endpoint in &destination.endpoints {
+            let sign = if endpoint.eligible { "yes" } else { "no " };
+            let text = format!(
+                "{sign} {} ({}): {}",
+                endpoint.name, endpoint.target, endpoint.reason
+            );
+            self.line(2, &text, places.endpoint(endpoint));
+        }
+    }
+
+    fn answer(&mut self, explanation: &Explanation) {
+        let Some(reply) = &explanation.reply else {
+            return;
+        };
+        let ReplyStep {
+            status,
+            flags,
+            details,
+            location,
+        } = reply;
+        self.heading("ANSWER, by the mesh itself");
+        let flags = match flags.as_str() {
+            "" | "-" => String::new(),
+            flags => format!(" {flags}"),
+        };
+        let text = format!("{status}{flags}: {}, {details}", explanation.action);
+        self.line(1, &text, None);
+        if let Some(location) = location {
+            self.line(1, &format!("location: {location}"), None);
+        }
+    }
+}
+
+/// `VirtualService shop/routes`.
+fn reference(reference: &Reference) -> String {
+    let Reference {
+        kind,
+        namespace,
+        name,
+        ..
+    } = reference;
+    format!("{kind} {namespace}/{name}")
+}

@@ -1,0 +1,205 @@
+//! `galleria explain`: the decision, its reasons, and where they stand.
+
+use std::path::Path;
+use std::process::Command;
+
+use serde_json::Value;
+
+use super::{subsets, two_versions, with_rules};
+
+struct Said {
+    code: Option<i32>,
+    out: String,
+    error: String,
+}
+
+/// `galleria explain PATH` in the repository's folder.
+fn explain(path: &str, arguments: &[&str]) -> Said {
+    let output = Command::new(env!("CARGO_BIN_EXE_galleria"))
+        .current_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join(".."))
+        .args(["explain", path])
+        .args(arguments)
+        .output()
+        .expect("the binary");
+    let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
+    Said {
+        code: output.status.code(),
+        out: text(output.stdout),
+        error: text(output.stderr),
+    }
+}
+
+/// The line of `file` at a place in the JSON.
+fn line_at(place: &Value) -> String {
+    let file = place["file"].as_str().expect("a file");
+    let line = place["line"].as_u64().expect("a line");
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let text = std::fs::read_to_string(root.join(file)).expect("the file");
+    let line = text.lines().nth(line as usize - 1).expect("the line");
+    line.trim().to_owned()
+}
+
+#[test]
+fn page_shows_every_step_with_its_line() {
+    let said = explain(
+        "deploy/shop",
+        &[
+            "--url",
+            "http://localhost:8080/ui",
+            "-H",
+            "user-agent: curl/8",
+        ],
+    );
+    assert_eq!((said.code, said.error.as_str()), (Some(0), ""));
+    insta::assert_snapshot!(said.out);
+}
+
+#[test]
+fn json_names_each_step_with_file_and_line() {
+    let said = explain(
+        "deploy/shop",
+        &[
+            "--url",
+            "http://localhost:8080/productms/product",
+            "-H",
+            "end-user: metamagic",
+            "-o",
+            "json",
+        ],
+    );
+    assert_eq!(said.code, Some(0), "{}", said.error);
+    let json: Value = serde_json::from_str(&said.out).expect("JSON");
+    assert_eq!(json["gateway"]["name"], "shoppingportal-gateway");
+    assert!(line_at(&json["gateway"]["at"]).starts_with("apiVersion"));
+    assert_eq!(json["virtualService"]["name"], "shoppingportal-vs");
+    assert!(line_at(&json["virtualService"]["at"]).starts_with("apiVersion"));
+    assert!(line_at(&json["rule"]["at"]).starts_with("- match"));
+    let destination = &json["destinations"][0];
+    assert_eq!(
+        destination["host"],
+        "productservice.shoppingportal.svc.cluster.local"
+    );
+    assert!(line_at(&destination["at"]).contains("destination:"));
+    assert_eq!(destination["subset"]["name"], "canary");
+    assert_eq!(line_at(&destination["subset"]["at"]), "- name: canary");
+    let endpoints = destination["endpoints"].as_array().expect("endpoints");
+    assert_eq!(endpoints.len(), 1);
+    assert_eq!(endpoints[0]["name"], "shoppingportal/productms-v2-example");
+    assert_eq!(endpoints[0]["eligible"], true);
+    assert_eq!(endpoints[0]["reason"], "ready");
+    assert!(line_at(&endpoints[0]["at"]).starts_with("apiVersion"));
+    let conditions = &json["rules"][2]["blocks"][0]["conditions"];
+    assert_eq!(conditions[1]["field"], "header end-user");
+    assert_eq!(conditions[1]["actual"], "metamagic");
+    assert_eq!(conditions[1]["matched"], true);
+}
+
+#[test]
+fn workload_inside_sees_the_rules_of_the_mesh() {
+    let said = explain(
+        "deploy/shop",
+        &[
+            "--url",
+            "http://productservice/productms/product?sort=price",
+            "--from",
+            "shoppingportal/ui-v1",
+        ],
+    );
+    assert_eq!(said.code, Some(0), "{}", said.error);
+    for expected in [
+        "from shoppingportal/ui-v1",
+        "VirtualService shoppingportal/productservice-vs",
+        "subset canary",
+        "productms-v2-example",
+    ] {
+        assert!(
+            said.out.contains(expected),
+            "no `{expected}` in {}",
+            said.out
+        );
+    }
+}
+
+#[test]
+fn virtual_service_of_the_deck_is_explained_although_its_services_are_missing() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let deck = Path::new(env!("CARGO_MANIFEST_DIR")).join("manifest/tests/deck");
+    for file in [
+        "gateway-shoppingportal.yaml",
+        "virtualservice-shoppingportal.yaml",
+        "destinationrule-product.yaml",
+    ] {
+        std::fs::copy(deck.join(file), folder.path().join(file)).expect("a copy");
+    }
+    let said = explain(
+        folder.path().to_str().expect("text"),
+        &["--url", "http://localhost/ui", "-H", "User-Agent: Firefox"],
+    );
+    assert_eq!(said.code, Some(1), "the host would refuse it");
+    assert!(said.error.contains("IST0101"), "{}", said.error);
+    for expected in [
+        "rule 1: MATCHES",
+        "yes header user-agent wants regex .*Firefox.*",
+        "subset canary",
+        "is not there",
+        "503",
+    ] {
+        assert!(
+            said.out.contains(expected),
+            "no `{expected}` in {}",
+            said.out
+        );
+    }
+}
+
+#[test]
+fn refusal_fault_and_path_are_shown() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let rules = "    - match: [{uri: {prefix: /admin}}]
+      directResponse: {status: 403, body: {string: forbidden}}
+    - match: [{uri: {prefix: /slow}}]
+      fault: {delay: {fixedDelay: 2s, percentage: {value: 10}}}
+      timeout: 5s
+      retries: {attempts: 0}
+      route: [{destination: {host: app, subset: v2}}]
+";
+    let manifest = with_rules(&two_versions(), rules, &[subsets()]);
+    std::fs::write(folder.path().join("test.yaml"), manifest).expect("a file");
+    let ask = |url: &str| explain(folder.path().to_str().expect("text"), &["--url", url]).out;
+    let page = ask("http://localhost/app/../admin");
+    assert!(
+        page.contains("every rule sees its path as /admin"),
+        "{page}"
+    );
+    assert!(page.contains("403: direct response"), "{page}");
+    let page = ask("http://localhost/slow");
+    for expected in [
+        "fault: 10 % delayed by 2s",
+        "timeout: 5s",
+        "retries: none",
+        "test/app-v2-example",
+    ] {
+        assert!(page.contains(expected), "no `{expected}` in {page}");
+    }
+    let page = ask("http://localhost:81/slow");
+    assert!(page.contains("404 NR"), "{page}");
+}
+
+#[test]
+fn wrong_usage_ends_with_two_and_says_how_it_is_written() {
+    for (arguments, expected) in [
+        (&["--url", "localhost"][..], "write it as in http://"),
+        (&["--url", "ftp://localhost/"], "write it as in http://"),
+        (&["--url", "http://x/", "--method", "G T"], "--method `G T`"),
+        (&["--url", "http://x/", "-H", "end-user"], "-H `end-user`"),
+        (
+            &["--url", "http://x/", "--from", "shoppingportal/ui-v3"],
+            "did you mean `shoppingportal/ui-v",
+        ),
+    ] {
+        let said = explain("deploy/shop", arguments);
+        assert_eq!(said.code, Some(2), "{arguments:?}");
+        assert!(said.error.contains(expected), "{}", said.error);
+        assert!(said.out.is_empty());
+    }
+}
