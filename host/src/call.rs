@@ -97,13 +97,8 @@ impl Mesh {
             timeout: call.timeout,
         };
         let (method, is_grpc) = (parts.method.clone(), is_grpc(&parts));
-        let response = match passage.run(parts, body, &mut ledger).await {
-            Ok(response) => response,
-            Err(reply) => {
-                ledger.reply(&reply);
-                respond::local(if is_grpc { reply.for_grpc() } else { reply })
-            }
-        };
+        let response = passage.run(parts, body, &mut ledger).await;
+        let response = response.unwrap_or_else(|reply| answer(reply, is_grpc, &mut ledger));
         ledger.watch(&method, response)
     }
 }
@@ -142,9 +137,18 @@ impl Passage<'_> {
         };
         match decision {
             Decision::Reply(reply) => Err(reply),
-            Decision::Forward(forward) => {
+            Decision::Forward(mut forward) => {
                 ledger.forwarded(self.live, &forward.cluster, forward.route_name());
-                self.forward(forward, parts, body, ledger).await
+                let origin = parts.headers.get(header::ORIGIN).cloned();
+                let is_grpc = is_grpc(&parts);
+                let response = self.forward(&mut forward, parts, body, ledger).await;
+                // The route's headers are on the mesh's own replies too: without
+                // them a browser could not read a failure.
+                let (mut parts, body) = response
+                    .unwrap_or_else(|reply| answer(reply, is_grpc, ledger))
+                    .into_parts();
+                forward.apply_response(origin.as_ref(), &mut parts);
+                Ok(Response::from_parts(parts, body))
             }
         }
     }
@@ -152,31 +156,28 @@ impl Passage<'_> {
     /// Fault, admission, and the tries, within the route's timeout.
     async fn forward(
         &self,
-        mut forward: Forward,
+        forward: &mut Forward,
         mut parts: request::Parts,
         body: crate::Body,
         ledger: &mut Ledger,
     ) -> Result<Response, LocalReply> {
-        self.inject_fault(&forward, ledger).await?;
+        self.inject_fault(forward, ledger).await?;
         let allowed = [forward.timeout, self.timeout].into_iter().flatten().min();
         let deadline = allowed.map(|allowed| Instant::now() + allowed);
         let hash = {
             let head = self.head(&parts)?;
             forward.hash(&head, &mut rand::rng())
         };
-        let origin = parts.headers.get(header::ORIGIN).cloned();
         forward.apply_request(&mut parts);
         let admission = forward.cluster.acquire(forward.caller)?;
         let permit = within(deadline, admission).await?;
-        let body = mirror::send(self, &forward, &parts, body);
-        let tries = Box::pin(self.tries(&forward, parts, Replay::new(body), hash, ledger));
+        let body = mirror::send(self, forward, &parts, body);
+        let tries = Box::pin(self.tries(forward, parts, Replay::new(body), hash, ledger));
         let answered = within(deadline, tries)
             .await
             .inspect_err(|_| ledger.abandoned())?;
         ledger.admitted(permit, deadline.filter(|_| forward.timeout.is_some()));
-        let (mut parts, body) = answered?.into_parts();
-        forward.apply_response(origin.as_ref(), &mut parts);
-        Ok(Response::from_parts(parts, body))
+        answered
     }
 
     async fn inject_fault(&self, forward: &Forward, ledger: &mut Ledger) -> Result<(), LocalReply> {
@@ -273,6 +274,12 @@ impl Passage<'_> {
             source_ip: self.client,
         })
     }
+}
+
+/// The mesh's own answer, in the caller's protocol.
+fn answer(reply: LocalReply, is_grpc: bool, ledger: &mut Ledger) -> Response {
+    ledger.reply(&reply);
+    respond::local(if is_grpc { reply.for_grpc() } else { reply })
 }
 
 /// Waits for `work`, at most until `deadline`.

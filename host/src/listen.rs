@@ -108,6 +108,11 @@ struct Open {
 }
 
 impl PortRule {
+    /// The port that `declared` is bound on, where that is known beforehand.
+    pub(crate) fn fixed(self, declared: u16) -> Option<u16> {
+        self.bound(declared, "").ok().filter(|port| *port != 0)
+    }
+
     pub(crate) fn bound(self, declared: u16, gateway: &str) -> Result<u16, ListenError> {
         let offset = match self {
             Self::Free => return Ok(0),

@@ -12,6 +12,9 @@ use crate::guest::RequestLimits;
 use crate::listen::{Binding, PortRule};
 use crate::telemetry::access_log::Format;
 
+/// Where a redirect to HTTPS leads.
+const HTTPS: u16 = 443;
+
 /// Settings of `galleria run`.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct RunSettings {
@@ -141,6 +144,7 @@ impl RunSettings {
                 OutboundPolicy::RegistryOnly => galleria_mesh::OutboundPolicy::RegistryOnly,
                 OutboundPolicy::AllowAny => galleria_mesh::OutboundPolicy::AllowAny,
             },
+            https_redirect_port: self.binding().ports.fixed(HTTPS),
             ..galleria_mesh::Options::default()
         }
     }

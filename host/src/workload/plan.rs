@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use galleria_manifest::model::{Container, Deployment, Metadata, Object, PodTemplate, Resource};
-use galleria_manifest::{Diagnostic, Position, Severity};
+use galleria_manifest::{Diagnostic, Position, Severity, codes};
 use galleria_mesh as mesh;
 use sha2::{Digest, Sha256};
 
@@ -189,7 +189,7 @@ impl Context<'_> {
             )),
             path: path.into(),
             message: message.into(),
-            code: "GAL0200",
+            code: codes::PLAN,
         }
     }
 }

@@ -155,9 +155,15 @@ impl Pod {
         self.stop.cancel();
     }
 
-    /// Waits until the last request has left, at most the grace period, then
-    /// lets go of the guest.
+    /// Runs `preStop` and waits until the last request has left, both within
+    /// the grace period, then lets go of the guest.
     pub(super) async fn drained(&self) {
+        let until = Instant::now() + self.plan.grace_period;
+        if let Some(hook) = &self.plan.container.pre_stop
+            && let Err(message) = probe::http_get(self, hook, self.plan.grace_period).await
+        {
+            tracing::warn!(pod = self.name, message, "the preStop hook failed");
+        }
         let all_left = async {
             loop {
                 let left = self.idle.notified();
@@ -167,7 +173,7 @@ impl Pod {
                 left.await;
             }
         };
-        if tokio::time::timeout(self.plan.grace_period, all_left)
+        if tokio::time::timeout_at(until.into(), all_left)
             .await
             .is_err()
         {

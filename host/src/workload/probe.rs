@@ -104,39 +104,45 @@ impl<'a> Probes<'a> {
         result
     }
 
-    /// Good is 200 to 399, within the probe's timeout.
     async fn http_get(&self, get: &HttpGet, limit: Duration) -> Result<(), String> {
-        let request = request(get, &self.pod.address)?;
-        let context = Arc::new(RequestContext {
-            trace: TraceContext {
-                flags: 0,
-                ..TraceContext::begin()
-            },
-            request_id: HeaderValue::from_static("probe"),
-            hops: 0,
-        });
-        let answered = async {
-            let response = self
-                .pod
-                .serve_probe(request, context)
-                .await
-                .map_err(|failure| failure.to_string())?;
-            let status = response.status();
-            // Read to the end: an instance whose answer is dropped is lost.
-            let _ = Limited::new(response.into_body(), ANSWER_MAX)
-                .collect()
-                .await;
-            Ok::<_, String>(status)
-        };
-        let status: StatusCode = match timeout(limit, answered).await {
-            Ok(status) => status?,
-            Err(_) => return Err(format!("no answer from {} within {limit:?}", get.path)),
-        };
-        if status.is_success() || status.is_redirection() {
-            Ok(())
-        } else {
-            Err(format!("{} answered {status}", get.path))
-        }
+        http_get(self.pod, get, limit).await
+    }
+}
+
+/// Asks the guest itself. Good is 200 to 399, within `limit`.
+///
+/// # Errors
+/// What came instead.
+pub(super) async fn http_get(pod: &Pod, get: &HttpGet, limit: Duration) -> Result<(), String> {
+    let request = request(get, &pod.address)?;
+    let context = Arc::new(RequestContext {
+        trace: TraceContext {
+            flags: 0,
+            ..TraceContext::begin()
+        },
+        request_id: HeaderValue::from_static("probe"),
+        hops: 0,
+    });
+    let answered = async {
+        let response = pod
+            .serve_probe(request, context)
+            .await
+            .map_err(|failure| failure.to_string())?;
+        let status = response.status();
+        // Read to the end: an instance whose answer is dropped is lost.
+        let _ = Limited::new(response.into_body(), ANSWER_MAX)
+            .collect()
+            .await;
+        Ok::<_, String>(status)
+    };
+    let status: StatusCode = match timeout(limit, answered).await {
+        Ok(status) => status?,
+        Err(_) => return Err(format!("no answer from {} within {limit:?}", get.path)),
+    };
+    if status.is_success() || status.is_redirection() {
+        Ok(())
+    } else {
+        Err(format!("{} answered {status}", get.path))
     }
 }
 

@@ -2,6 +2,8 @@
 
 use std::time::{Duration, Instant};
 
+use http_body_util::{BodyExt, Full};
+
 use crate::support::{Galleria, Host, Service, manifests};
 
 fn start(services: &[Service]) -> Host {
@@ -127,4 +129,39 @@ fn bodies_stream_in_both_directions_and_keep_their_size() {
     assert_eq!(answer.body.len(), text.len() + 2);
     // The guest has 64 MiB for all of its instances; what streams is not held.
     assert!(host.metric("galleria_memory_bytes", &["workload=\"large\""]) < 8e6);
+}
+
+#[test]
+fn trailers_survive_every_hop_in_both_directions() {
+    let host = start(&[Service::new("echo", "echo")]);
+    let address = host.listener(80);
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .expect("a runtime");
+    let trailers = runtime.block_on(async {
+        let stream = tokio::net::TcpStream::connect(&address)
+            .await
+            .expect("a connection");
+        let io = hyper_util::rt::TokioIo::new(stream);
+        let executor = hyper_util::rt::TokioExecutor::new();
+        let (mut sender, connection) = hyper::client::conn::http2::handshake(executor, io)
+            .await
+            .expect("HTTP/2");
+        tokio::spawn(connection);
+        let mut trailers = http::HeaderMap::new();
+        trailers.insert("x-checksum", "abc".parse().expect("a value"));
+        let body = Full::new(bytes::Bytes::from("some text"))
+            .with_trailers(std::future::ready(Some(Ok(trailers))));
+        let request = http::Request::post(format!("http://{address}/echo/"))
+            .body(body)
+            .expect("a request");
+        let response = sender.send_request(request).await.expect("a response");
+        assert_eq!(response.status(), 200);
+        let collected = response.into_body().collect().await.expect("a body");
+        let trailers = collected.trailers().cloned();
+        assert_eq!(collected.to_bytes(), "some text");
+        trailers
+    });
+    assert_eq!(trailers.expect("trailers")["x-checksum"], "abc");
 }

@@ -75,3 +75,19 @@ fn readiness_fails_before_the_end() {
     });
     assert_eq!(host.wait().code(), Some(0));
 }
+
+#[test]
+fn pre_stop_hook_is_asked_before_the_end() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("test.yaml");
+    let hook =
+        "env: []\n          lifecycle: {preStop: {httpGet: {path: /last-words, port: 8080}}}";
+    let manifest = manifests(&[Service::new("talker", "stdio")]).replace("env: []", hook);
+    std::fs::write(&file, manifest).expect("a file");
+    let mut host = Galleria::run(file).start();
+    host.terminate();
+    assert_eq!(host.wait().code(), Some(0));
+    eventually("its line", || {
+        host.stdout().contains("out: /last-words").then_some(())
+    });
+}

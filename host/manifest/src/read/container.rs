@@ -171,7 +171,7 @@ fn resources(d: &mut Decoder, node: &Node) -> Option<ResourceRequirements> {
     let requests = fields
         .optional("requests", resource_list)
         .unwrap_or_default();
-    let limits = fields.optional("limits", resource_list).unwrap_or_default();
+    let limits = fields.optional("limits", limits).unwrap_or_default();
     let pairs = [
         ("cpu", requests.cpu_millis, limits.cpu_millis),
         ("memory", requests.memory, limits.memory),
@@ -191,6 +191,19 @@ fn resources(d: &mut Decoder, node: &Node) -> Option<ResourceRequirements> {
     }
     fields.finish(&["claims"]);
     Some(ResourceRequirements { requests, limits })
+}
+
+/// Memory is limited here; the others are read for `resourceFieldRef` alone.
+fn limits(d: &mut Decoder, node: &Node) -> Option<ResourceList> {
+    for name in ["cpu", "ephemeral-storage"] {
+        if let Some(value) = node.get(name) {
+            let message = "is not honoured by this host; it limits nothing here";
+            d.under(name, |d| {
+                d.warning(value.mark, codes::NOT_HONOURED, message);
+            });
+        }
+    }
+    resource_list(d, node)
 }
 
 fn resource_list(d: &mut Decoder, node: &Node) -> Option<ResourceList> {

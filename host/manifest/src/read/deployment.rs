@@ -36,6 +36,13 @@ fn spec(d: &mut Decoder, node: &Node) -> Option<Deployment> {
         .optional("revisionHistoryLimit", integer(0..=u32::MAX))
         .unwrap_or(10);
     let paused = spec.optional("paused", boolean).unwrap_or(false);
+    spec.without_effect(&[
+        "strategy",
+        "minReadySeconds",
+        "progressDeadlineSeconds",
+        "revisionHistoryLimit",
+        "paused",
+    ]);
     spec.finish(&["rollbackTo"]);
     Some(Deployment {
         replicas: replicas.unwrap_or_else(|| Located::new(1, d.position(node.mark))),

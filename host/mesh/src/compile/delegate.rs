@@ -10,7 +10,7 @@ use std::sync::Arc;
 use galleria_manifest::model::{
     HeaderOperations, HttpMatch, HttpRoute, StringMatch, VirtualService,
 };
-use galleria_manifest::{Diagnostic, Severity};
+use galleria_manifest::{Diagnostic, Severity, codes};
 
 use super::export::{ExportTo, View};
 use super::inventory::{Inventory, Source, full_name};
@@ -161,7 +161,7 @@ fn delegated<'a>(
                      delegates; the rule is left out there",
                     root.name()
                 ),
-                code: "GAL0601",
+                code: codes::DELEGATE_UNREACHABLE,
             }),
         }
     }

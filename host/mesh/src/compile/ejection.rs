@@ -5,7 +5,7 @@
 
 use std::collections::BTreeSet;
 
-use galleria_manifest::{Diagnostic, Severity};
+use galleria_manifest::{Diagnostic, Severity, codes};
 
 use super::clusters::Clusters;
 
@@ -33,7 +33,7 @@ pub(crate) fn find_powerless(clusters: &Clusters<'_>, diagnostics: &mut Vec<Diag
                 if count == 1 { "" } else { "s" },
                 100_usize.div_ceil(count)
             ),
-            code: "GAL0602",
+            code: codes::EJECTS_NOTHING,
         });
     }
     diagnostics.extend(found);
