@@ -1,25 +1,42 @@
-//! Endpoints outside this process, over pooled HTTP/1.1.
+//! Endpoints outside this process, over kept connections: HTTP/1.1, and HTTP/2
+//! where the service's port speaks it; TLS where a DestinationRule asks for it
+//! or the request itself is for `https`.
+//!
+//! Connections are shared by what decides how they are made (see [`Manner`]),
+//! never across different TLS settings.
 
+mod connector;
+mod http2;
+mod tls;
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use galleria_manifest::model::{ClientTlsMode, Protocol};
+use galleria_mesh::Cluster;
 use http::uri::{Authority, PathAndQuery, Scheme, Uri};
-use http::{Version, header};
+use http::{HeaderValue, Version, header};
 use http_body_util::BodyExt;
 use hyper_util::client::legacy::Client;
-use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use wasmtime_wasi_http::Error;
 
+use self::connector::Connector;
+use self::http2::Shared;
+use self::tls::Trust;
 use crate::{Body, Request, Response};
 
-/// How long an unused connection is kept for the next request.
-const IDLE: Duration = Duration::from_secs(60);
-
-/// How long a connection may take to be made: Istio's default.
-const CONNECT: Duration = Duration::from_secs(10);
+/// How long an unused connection is kept at most, whatever a DestinationRule
+/// says: what is outside may forget it sooner.
+const IDLE_MAX: Duration = Duration::from_secs(60);
 
 /// Unused connections kept for one host.
 const IDLE_MAX_PER_HOST: usize = 64;
+
+/// Manners that are kept. Each is one of a manifest's clusters, or one host that
+/// a guest reaches over TLS by itself; past this all begin anew.
+const MANNERS_MAX: usize = 1_024;
 
 /// Why a remote endpoint gave no response.
 #[derive(Debug, thiserror::Error)]
@@ -28,70 +45,174 @@ pub(crate) enum RemoteError {
     Connect(#[source] Box<dyn std::error::Error + Send + Sync>),
     #[error("the connection ended without a response")]
     Request(#[source] Box<dyn std::error::Error + Send + Sync>),
+    #[error("the DestinationRule's tls settings cannot be used")]
+    Tls(#[from] tls::TlsError),
 }
 
 /// Keeps connections to remote endpoints.
-#[derive(Clone)]
+#[derive(Clone, Default)]
 pub(crate) struct RemoteClient {
-    client: Client<HttpConnector, Body>,
+    manners: Arc<Mutex<HashMap<Manner, Conversation>>>,
 }
 
-impl Default for RemoteClient {
-    fn default() -> Self {
-        let mut connector = HttpConnector::new();
-        connector.set_nodelay(true);
-        connector.set_connect_timeout(Some(CONNECT));
-        let client = Client::builder(TokioExecutor::new())
-            .pool_timer(TokioTimer::new())
-            .pool_idle_timeout(IDLE)
-            .pool_max_idle_per_host(IDLE_MAX_PER_HOST)
-            .build(connector);
-        Self { client }
-    }
+/// Everything that decides how a connection is made, besides its address.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+struct Manner {
+    /// None is plain text.
+    trust: Option<Trust>,
+    http2: bool,
+    connect_timeout: Duration,
+    idle_timeout: Duration,
+}
+
+/// The connections made in one manner.
+#[derive(Clone)]
+enum Conversation {
+    Http1(Arc<Client<Connector, Body>>),
+    Http2(Shared),
 }
 
 impl RemoteClient {
-    /// Sends `request` to `host:port`; its own authority stays in `host`.
+    /// Sends `request` to `host:port`, one of the endpoints of `cluster`; the
+    /// authority that was asked for stays in `host` or `:authority`.
     ///
     /// # Errors
     /// No connection, or none that lasted until the response head.
     pub(crate) async fn send(
         &self,
+        cluster: &Cluster,
         host: &str,
         port: u16,
-        mut request: Request,
+        request: Request,
     ) -> Result<Response, RemoteError> {
-        let unreachable = |error: http::Error| RemoteError::Connect(error.into());
-        let bracketed = if host.contains(':') {
-            format!("[{host}]")
-        } else {
-            host.to_owned()
+        let endpoint = authority(host, port)?;
+        let manner = Manner::of(cluster, &request, host);
+        let scheme = match manner.trust {
+            Some(_) => Scheme::HTTPS,
+            None => Scheme::HTTP,
         };
-        let authority = Authority::try_from(format!("{bracketed}:{port}"))
-            .map_err(|error| unreachable(error.into()))?;
-        if let Some(asked) = request
-            .uri()
-            .authority()
-            .map(|authority| authority.as_str().to_owned())
-            && let Ok(value) = asked.parse()
-        {
-            request.headers_mut().insert(header::HOST, value);
-        }
-        let path = request.uri().path_and_query().cloned();
-        *request.uri_mut() = Uri::builder()
-            .scheme(Scheme::HTTP)
-            .authority(authority)
-            .path_and_query(path.unwrap_or_else(|| PathAndQuery::from_static("/")))
-            .build()
-            .map_err(unreachable)?;
-        *request.version_mut() = Version::HTTP_11;
-        let response = self.client.request(request).await.map_err(|error| {
-            if error.is_connect() {
-                RemoteError::Connect(error.into())
-            } else {
-                RemoteError::Request(error.into())
+        match self.conversation(manner).await? {
+            Conversation::Http1(client) => {
+                let request = to_endpoint(request, scheme, endpoint)?;
+                let response = client.request(request).await.map_err(|error| {
+                    if error.is_connect() {
+                        RemoteError::Connect(error.into())
+                    } else {
+                        RemoteError::Request(error.into())
+                    }
+                })?;
+                Ok(response.map(|body| body.map_err(Error::from).boxed_unsync()))
             }
-        })?;
-        Ok(response.map(|body| body.map_err(Error::from).boxed_unsync()))
+            Conversation::Http2(shared) => {
+                let request = as_asked(request, scheme.clone(), &endpoint)?;
+                shared.send(scheme, endpoint, request).await
+            }
+        }
     }
+
+    async fn conversation(&self, manner: Manner) -> Result<Conversation, RemoteError> {
+        if let Some(kept) = self.lock().get(&manner) {
+            return Ok(kept.clone());
+        }
+        let connector = Connector::new(&manner).await?;
+        let begun = if manner.http2 {
+            Conversation::Http2(Shared::new(connector))
+        } else {
+            let client = Client::builder(TokioExecutor::new())
+                .pool_timer(TokioTimer::new())
+                .pool_idle_timeout(manner.idle_timeout)
+                .pool_max_idle_per_host(IDLE_MAX_PER_HOST)
+                .build(connector);
+            Conversation::Http1(Arc::new(client))
+        };
+        let mut manners = self.lock();
+        if manners.len() >= MANNERS_MAX {
+            manners.clear();
+        }
+        Ok(manners.entry(manner).or_insert(begun).clone())
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<Manner, Conversation>> {
+        self.manners.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Manner {
+    fn of(cluster: &Cluster, request: &Request, endpoint: &str) -> Self {
+        let own = request.uri().scheme() == Some(&Scheme::HTTPS);
+        let asked = request.uri().host().unwrap_or(endpoint);
+        let originated = cluster
+            .tls
+            .as_ref()
+            .filter(|tls| tls.mode != ClientTlsMode::Disable);
+        let trust = match originated {
+            Some(tls) => {
+                // A wildcard is no name that a certificate could be for.
+                let declared = Some(cluster.service_fqdn.as_str())
+                    .filter(|host| host.contains('.') && !host.starts_with('*'));
+                Some(Trust::originated(tls, declared.unwrap_or(asked)))
+            }
+            None => own.then(|| Trust::public(asked)),
+        };
+        Self {
+            trust,
+            http2: matches!(cluster.protocol, Protocol::Http2 | Protocol::Grpc),
+            connect_timeout: cluster.connect_timeout,
+            idle_timeout: cluster.idle_timeout.min(IDLE_MAX),
+        }
+    }
+}
+
+fn unreachable(error: impl Into<http::Error>) -> RemoteError {
+    RemoteError::Connect(error.into().into())
+}
+
+fn authority(host: &str, port: u16) -> Result<Authority, RemoteError> {
+    let text = if host.contains(':') && !host.starts_with('[') {
+        format!("[{host}]:{port}")
+    } else {
+        format!("{host}:{port}")
+    };
+    Authority::try_from(text).map_err(unreachable)
+}
+
+/// HTTP/1.1: connections are kept by the endpoint's address, and the authority
+/// that was asked for is a header.
+fn to_endpoint(
+    mut request: Request,
+    scheme: Scheme,
+    endpoint: Authority,
+) -> Result<Request, RemoteError> {
+    if let Some(asked) = request.uri().authority()
+        && let Ok(value) = HeaderValue::from_str(asked.as_str())
+    {
+        request.headers_mut().insert(header::HOST, value);
+    }
+    *request.uri_mut() = uri(&request, scheme, endpoint)?;
+    *request.version_mut() = Version::HTTP_11;
+    Ok(request)
+}
+
+/// HTTP/2: the authority that was asked for is part of the address.
+fn as_asked(
+    mut request: Request,
+    scheme: Scheme,
+    endpoint: &Authority,
+) -> Result<Request, RemoteError> {
+    let host = request.headers_mut().remove(header::HOST);
+    let asked = request.uri().authority().cloned();
+    let asked = asked.or_else(|| Authority::try_from(host?.as_bytes()).ok());
+    *request.uri_mut() = uri(&request, scheme, asked.unwrap_or_else(|| endpoint.clone()))?;
+    *request.version_mut() = Version::HTTP_2;
+    Ok(request)
+}
+
+fn uri(request: &Request, scheme: Scheme, authority: Authority) -> Result<Uri, RemoteError> {
+    let path = request.uri().path_and_query().cloned();
+    Uri::builder()
+        .scheme(scheme)
+        .authority(authority)
+        .path_and_query(path.unwrap_or_else(|| PathAndQuery::from_static("/")))
+        .build()
+        .map_err(unreachable)
 }

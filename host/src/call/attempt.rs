@@ -109,12 +109,19 @@ impl Attempt<'_, '_> {
     }
 
     async fn send_remote(&self, host: &str, port: u16, request: Request) -> Answered {
-        match self.passage.mesh.remote.send(host, port, request).await {
+        let remote = &self.passage.mesh.remote;
+        match remote.send(self.cluster, host, port, request).await {
             Ok(response) => Answered::Response(response, None),
             Err(error) => {
-                tracing::debug!(host, port, %error, "a remote endpoint failed");
+                let cluster = &self.cluster.name;
+                match &error {
+                    RemoteError::Tls(cause) => tracing::warn!(cluster, %cause, "{error}"),
+                    RemoteError::Connect(cause) | RemoteError::Request(cause) => {
+                        tracing::debug!(cluster, host, port, cause, "{error}");
+                    }
+                }
                 match error {
-                    RemoteError::Connect(_) => Answered::Failed(
+                    RemoteError::Connect(_) | RemoteError::Tls(_) => Answered::Failed(
                         mesh::Failure::ConnectFailure,
                         LocalReply::connection_failure(),
                     ),

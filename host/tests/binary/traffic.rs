@@ -5,6 +5,7 @@ mod balancing;
 mod edge;
 mod explain;
 mod external;
+mod external_tls;
 mod mirroring;
 mod release;
 mod resilience;

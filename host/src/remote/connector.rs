@@ -1,0 +1,85 @@
+//! Makes connections: TCP, and TLS upon it, within one time limit for both.
+
+use std::io;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use http::Uri;
+use hyper_rustls::{
+    FixedServerNameResolver, HttpsConnector, HttpsConnectorBuilder, MaybeHttpsStream,
+};
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::TokioIo;
+use tokio::net::TcpStream;
+use tower_service::Service;
+
+use super::{Manner, RemoteError};
+
+type BoxError = Box<dyn std::error::Error + Send + Sync>;
+pub(super) type Stream = MaybeHttpsStream<TokioIo<TcpStream>>;
+
+/// Connects to the host and port of a URI; its scheme says whether with TLS.
+#[derive(Clone)]
+pub(super) struct Connector {
+    inner: HttpsConnector<HttpConnector>,
+    /// `connectionPool.tcp.connectTimeout`.
+    timeout: Duration,
+}
+
+impl Connector {
+    /// # Errors
+    /// Certificates cannot be read, or do not fit.
+    pub(super) async fn new(manner: &Manner) -> Result<Self, RemoteError> {
+        let mut tcp = HttpConnector::new();
+        tcp.set_nodelay(true);
+        tcp.enforce_http(false);
+        let builder = HttpsConnectorBuilder::new();
+        let builder = match &manner.trust {
+            // Never used: without trust the scheme is `http`.
+            None => builder
+                .with_tls_config(super::tls::nobody()?)
+                .https_or_http(),
+            Some(trust) => builder
+                .with_tls_config(trust.config().await?)
+                .https_only()
+                .with_server_name_resolver(FixedServerNameResolver::new(trust.server_name()?)),
+        };
+        let inner = if manner.http2 {
+            builder.enable_http2().wrap_connector(tcp)
+        } else {
+            builder.enable_http1().wrap_connector(tcp)
+        };
+        Ok(Self {
+            inner,
+            timeout: manner.connect_timeout,
+        })
+    }
+}
+
+impl Service<Uri> for Connector {
+    type Response = Stream;
+    type Error = BoxError;
+    type Future = BoxFuture<'static, Result<Stream, BoxError>>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
+        self.inner.poll_ready(context)
+    }
+
+    fn call(&mut self, uri: Uri) -> Self::Future {
+        let connecting = self.inner.call(uri);
+        let limit = self.timeout;
+        async move {
+            match tokio::time::timeout(limit, connecting).await {
+                Ok(connected) => connected,
+                Err(_) => Err(io::Error::new(
+                    io::ErrorKind::TimedOut,
+                    format!("no connection within {limit:?}"),
+                )
+                .into()),
+            }
+        }
+        .boxed()
+    }
+}

@@ -1,0 +1,212 @@
+//! Whom to trust, and what to show: `trafficPolicy.tls` as settings of rustls.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use galleria_manifest::model::{ClientTls, ClientTlsMode};
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
+use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
+
+/// Why TLS settings cannot be used. Certificates are named by their files and
+/// never shown.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum TlsError {
+    #[error("{}: {source}", file.display())]
+    Read {
+        file: PathBuf,
+        source: std::io::Error,
+    },
+    #[error("{}: it is no PEM with {what}", file.display())]
+    Pem { file: PathBuf, what: &'static str },
+    #[error("mode MUTUAL needs clientCertificate and privateKey")]
+    NoClientCertificate,
+    #[error("`{0}` is no name that a certificate could be for; set sni")]
+    ServerName(String),
+    #[error("credentialName is not read by this host; name files instead")]
+    Credential,
+    #[error("mode ISTIO_MUTUAL reaches workloads of this mesh alone; use SIMPLE or MUTUAL")]
+    IstioMutual,
+    #[error("rustls refuses them")]
+    Refused(#[from] rustls::Error),
+}
+
+/// How a server proves itself, and the client to it.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) struct Trust {
+    server_name: String,
+    mode: Mode,
+    /// `caCertificates`; the public authorities where None.
+    authorities: Option<PathBuf>,
+    /// `insecureSkipVerify`.
+    anybody: bool,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+enum Mode {
+    Simple,
+    Mutual(Option<(PathBuf, PathBuf)>),
+    Istio,
+    Credential,
+}
+
+impl Trust {
+    /// What a request for `https` means by itself.
+    pub(super) fn public(host: &str) -> Self {
+        Self {
+            server_name: host.to_owned(),
+            mode: Mode::Simple,
+            authorities: None,
+            anybody: false,
+        }
+    }
+
+    /// What a DestinationRule says; `host` where it names no `sni`.
+    pub(super) fn originated(tls: &ClientTls, host: &str) -> Self {
+        let files = tls
+            .client_certificate
+            .as_ref()
+            .zip(tls.private_key.as_ref());
+        let mode = match tls.mode {
+            _ if tls.credential_name.is_some() => Mode::Credential,
+            ClientTlsMode::Mutual => {
+                Mode::Mutual(files.map(|(certificate, key)| (certificate.into(), key.into())))
+            }
+            ClientTlsMode::IstioMutual => Mode::Istio,
+            ClientTlsMode::Simple | ClientTlsMode::Disable => Mode::Simple,
+        };
+        // `system` is Istio's word for the public authorities.
+        let authorities = tls.ca_certificates.as_ref();
+        let authorities = authorities.filter(|file| !file.is_empty() && *file != "system");
+        Self {
+            server_name: tls.sni.clone().unwrap_or_else(|| host.to_owned()),
+            mode,
+            authorities: authorities.map(PathBuf::from),
+            anybody: tls.insecure_skip_verify,
+        }
+    }
+
+    pub(super) fn server_name(&self) -> Result<ServerName<'static>, TlsError> {
+        let name = self
+            .server_name
+            .trim_start_matches('[')
+            .trim_end_matches(']');
+        ServerName::try_from(name.to_owned())
+            .map_err(|_| TlsError::ServerName(self.server_name.clone()))
+    }
+
+    /// Reads the certificates.
+    pub(super) async fn config(&self) -> Result<ClientConfig, TlsError> {
+        let provider = Arc::new(ring::default_provider());
+        let builder = ClientConfig::builder_with_provider(provider.clone())
+            .with_safe_default_protocol_versions()?;
+        let builder = if self.anybody {
+            builder
+                .dangerous()
+                .with_custom_certificate_verifier(Arc::new(Anybody(provider)))
+        } else {
+            builder.with_root_certificates(self.roots().await?)
+        };
+        match &self.mode {
+            Mode::Simple => Ok(builder.with_no_client_auth()),
+            Mode::Mutual(None) => Err(TlsError::NoClientCertificate),
+            Mode::Mutual(Some((certificate, key))) => {
+                let chain = certificates(certificate).await?;
+                let pem = read(key).await?;
+                let key = PrivateKeyDer::from_pem_slice(&pem).map_err(|_| TlsError::Pem {
+                    file: key.clone(),
+                    what: "a private key",
+                })?;
+                Ok(builder.with_client_auth_cert(chain, key)?)
+            }
+            Mode::Istio => Err(TlsError::IstioMutual),
+            Mode::Credential => Err(TlsError::Credential),
+        }
+    }
+
+    async fn roots(&self) -> Result<RootCertStore, TlsError> {
+        let Some(file) = &self.authorities else {
+            return Ok(RootCertStore {
+                roots: webpki_roots::TLS_SERVER_ROOTS.to_vec(),
+            });
+        };
+        let mut roots = RootCertStore::empty();
+        for certificate in certificates(file).await? {
+            roots.add(certificate)?;
+        }
+        Ok(roots)
+    }
+}
+
+/// Settings that trust nobody.
+pub(super) fn nobody() -> Result<ClientConfig, TlsError> {
+    let builder = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()));
+    Ok(builder
+        .with_safe_default_protocol_versions()?
+        .with_root_certificates(RootCertStore::empty())
+        .with_no_client_auth())
+}
+
+async fn read(file: &PathBuf) -> Result<Vec<u8>, TlsError> {
+    tokio::fs::read(file)
+        .await
+        .map_err(|source| TlsError::Read {
+            file: file.clone(),
+            source,
+        })
+}
+
+async fn certificates(file: &PathBuf) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+    let pem = read(file).await?;
+    let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&pem).collect();
+    certificates
+        .ok()
+        .filter(|certificates| !certificates.is_empty())
+        .ok_or_else(|| TlsError::Pem {
+            file: file.clone(),
+            what: "certificates",
+        })
+}
+
+/// `insecureSkipVerify`: any certificate will do, as long as the server has its key.
+#[derive(Debug)]
+struct Anybody(Arc<CryptoProvider>);
+
+impl ServerCertVerifier for Anybody {
+    fn verify_server_cert(
+        &self,
+        _certificate: &CertificateDer<'_>,
+        _intermediates: &[CertificateDer<'_>],
+        _name: &ServerName<'_>,
+        _ocsp: &[u8],
+        _now: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        let algorithms = &self.0.signature_verification_algorithms;
+        verify_tls12_signature(message, certificate, signature, algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        let algorithms = &self.0.signature_verification_algorithms;
+        verify_tls13_signature(message, certificate, signature, algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.signature_verification_algorithms.supported_schemes()
+    }
+}
