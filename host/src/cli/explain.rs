@@ -6,6 +6,7 @@
 //! state (ejections, breakers) is the running host's to tell.
 
 mod ask;
+mod left_out;
 mod page;
 mod places;
 
@@ -65,7 +66,7 @@ pub(super) fn explain(question: &Question) -> anyhow::Result<ExitCode> {
         Err(error) => return Ok(wrong(&error)),
     };
     let explanation = asked.explain(&compiled.snapshot);
-    let places = Places::of(&read.objects);
+    let places = Places::of(&read.objects, &explanation);
     match question.output {
         Output::Json => {
             let json = places.into_json(&explanation)?;

@@ -18,8 +18,8 @@ pub(super) fn render(asked: &Asked, explanation: &Explanation, places: &Places) 
     page.request(asked, explanation);
     page.rules(explanation);
     page.treatment(explanation);
-    for destination in &explanation.destinations {
-        page.destination(destination, places);
+    for (number, destination) in explanation.destinations.iter().enumerate() {
+        page.destination(number, destination, places);
     }
     for mirror in &explanation.mirrors {
         let missing = if mirror.exists {
@@ -207,7 +207,7 @@ impl Page {
         self.heading("DESTINATIONS");
     }
 
-    fn destination(&mut self, destination: &DestinationStep, places: &Places) {
+    fn destination(&mut self, number: usize, destination: &DestinationStep, places: &Places) {
         let share = destination.share * 100.0;
         let text = format!("{share:.0} % to {}", destination.host);
         self.line(1, &text, destination.at.as_ref());
@@ -237,6 +237,10 @@ impl Page {
                 endpoint.name, endpoint.target, endpoint.reason
             );
             self.line(2, &text, places.endpoint(endpoint));
+        }
+        for pod in places.left_out(number) {
+            let text = format!("no  {}: {}", pod.name, pod.reason);
+            self.line(2, &text, Some(&pod.at));
         }
     }
 

@@ -1,5 +1,5 @@
 //! Where subsets and endpoints stand: the mesh knows them by name, the
-//! manifests say where that name was written.
+//! manifests say where that name was written, and which pods have it not.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -8,6 +8,8 @@ use galleria_manifest::Position;
 use galleria_manifest::model::{Object, Resource};
 use galleria_mesh::{DestinationStep, EndpointStep, Explanation, Place, RuleStep};
 use serde_json::{Value, json};
+
+use super::left_out::{LeftOut, left_out};
 
 /// Places by name.
 #[derive(Default)]
@@ -18,11 +20,19 @@ pub(super) struct Places {
     entries: HashMap<String, Place>,
     /// By `namespace/name` of the DestinationRule, and the subset.
     subsets: HashMap<(String, String), Place>,
+    /// By the destination's number.
+    left_out: Vec<Vec<LeftOut>>,
 }
 
 impl Places {
-    pub(super) fn of(objects: &[Arc<Object>]) -> Self {
-        let mut places = Self::default();
+    pub(super) fn of(objects: &[Arc<Object>], explanation: &Explanation) -> Self {
+        let destinations = explanation.destinations.iter();
+        let mut places = Self {
+            left_out: destinations
+                .map(|destination| left_out(objects, destination))
+                .collect(),
+            ..Self::default()
+        };
         for object in objects {
             let name = format!("{}/{}", object.metadata.namespace, object.metadata.name);
             places.read(name, object);
@@ -68,6 +78,11 @@ impl Places {
         self.subsets.get(&(name, destination.subset.clone()?))
     }
 
+    /// The pods that a subset leaves out.
+    pub(super) fn left_out(&self, destination: usize) -> &[LeftOut] {
+        self.left_out.get(destination).map_or(&[], Vec::as_slice)
+    }
+
     /// The explanation as JSON, with the gateway and the chosen rule named on
     /// top, and a place for every subset and endpoint.
     pub(super) fn into_json(self, explanation: &Explanation) -> serde_json::Result<Value> {
@@ -85,6 +100,9 @@ impl Places {
             }
             for (number, endpoint) in destination.endpoints.iter().enumerate() {
                 step["endpoints"][number]["at"] = json!(self.endpoint(endpoint));
+            }
+            if let Some(endpoints) = step["endpoints"].as_array_mut() {
+                endpoints.extend(self.left_out(number).iter().map(|pod| json!(pod)));
             }
         }
         Ok(json)

@@ -83,11 +83,17 @@ fn json_names_each_step_with_file_and_line() {
     assert_eq!(destination["subset"]["name"], "canary");
     assert_eq!(line_at(&destination["subset"]["at"]), "- name: canary");
     let endpoints = destination["endpoints"].as_array().expect("endpoints");
-    assert_eq!(endpoints.len(), 1);
+    assert_eq!(endpoints.len(), 2);
     assert_eq!(endpoints[0]["name"], "shoppingportal/productms-v2-example");
     assert_eq!(endpoints[0]["eligible"], true);
     assert_eq!(endpoints[0]["reason"], "ready");
     assert!(line_at(&endpoints[0]["at"]).starts_with("apiVersion"));
+    assert_eq!(endpoints[1]["name"], "shoppingportal/productms-v1-example");
+    assert_eq!(endpoints[1]["eligible"], false);
+    assert_eq!(
+        endpoints[1]["reason"],
+        "not in the subset: its label version is v1, not v2"
+    );
     let conditions = &json["rules"][2]["blocks"][0]["conditions"];
     assert_eq!(conditions[1]["field"], "header end-user");
     assert_eq!(conditions[1]["actual"], "metamagic");

@@ -1,0 +1,99 @@
+//! Pods of the service that its subset leaves out, and by which label.
+
+use std::sync::Arc;
+
+use galleria_manifest::Position;
+use galleria_manifest::model::{DestinationRule, Labels, Object, Resource, Service};
+use galleria_mesh::{DestinationStep, Place};
+use serde::Serialize;
+
+/// A pod that would be an endpoint, had it the subset's labels.
+#[derive(Debug, Serialize)]
+pub(super) struct LeftOut {
+    pub(super) name: String,
+    pub(super) eligible: bool,
+    pub(super) reason: String,
+    pub(super) workload: String,
+    pub(super) at: Place,
+}
+
+/// The pods that `destination` leaves out.
+pub(super) fn left_out(objects: &[Arc<Object>], destination: &DestinationStep) -> Vec<LeftOut> {
+    let selectors = subset(objects, destination).zip(service(objects, destination));
+    let Some((wanted, (namespace, service))) = selectors else {
+        return Vec::new();
+    };
+    let deployments = objects.iter().filter_map(|object| match &object.resource {
+        Resource::Deployment(deployment) if object.metadata.namespace == namespace => {
+            Some((&object.metadata.name, &object.at, deployment))
+        }
+        _ => None,
+    });
+    let found = deployments.filter_map(|(name, at, deployment)| {
+        let labels = &deployment.template.labels;
+        if missing(&service.selector, labels).is_some() || service.selector.is_empty() {
+            return None;
+        }
+        let (key, value) = missing(wanted, labels)?;
+        let own = match labels.get(key) {
+            Some(own) => format!("its label {key} is {own}"),
+            None => format!("it has no label {key}"),
+        };
+        Some(LeftOut {
+            name: format!("{namespace}/{name}-example"),
+            eligible: false,
+            reason: format!("not in the subset: {own}, not {value}"),
+            workload: format!("{namespace}/{name}"),
+            at: place(at),
+        })
+    });
+    found.collect()
+}
+
+/// The labels of the destination's subset.
+fn subset<'a>(objects: &'a [Arc<Object>], destination: &DestinationStep) -> Option<&'a Labels> {
+    let name = destination.subset.as_deref()?;
+    let rule = destination.destination_rule.as_ref()?;
+    let rule: &DestinationRule = objects.iter().find_map(|object| {
+        let named =
+            object.metadata.namespace == rule.namespace && object.metadata.name.value == rule.name;
+        match &object.resource {
+            Resource::DestinationRule(found) if named => Some(found),
+            _ => None,
+        }
+    })?;
+    let subset = rule
+        .subsets
+        .iter()
+        .find(|subset| subset.name.value == name)?;
+    Some(&subset.labels)
+}
+
+/// The destination's Service and its namespace, by the cluster's name.
+fn service<'a>(
+    objects: &'a [Arc<Object>],
+    destination: &'a DestinationStep,
+) -> Option<(&'a str, &'a Service)> {
+    let host = destination.cluster.rsplit('|').next()?;
+    let (name, rest) = host.split_once('.')?;
+    let (namespace, _) = rest.split_once(".svc.")?;
+    let service = objects.iter().find_map(|object| {
+        let named = object.metadata.namespace == namespace && object.metadata.name.value == name;
+        match &object.resource {
+            Resource::Service(found) if named => Some(found),
+            _ => None,
+        }
+    })?;
+    Some((namespace, service))
+}
+
+/// The first label of `selector` that `labels` do not have.
+fn missing<'a>(selector: &'a Labels, labels: &Labels) -> Option<(&'a String, &'a String)> {
+    selector
+        .iter()
+        .find(|(key, value)| labels.get(*key) != Some(*value))
+}
+
+fn place(position: &Position) -> Place {
+    Place::from(position)
+}
