@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::{Shop, flags, with_rules};
-use crate::support::Service;
+use crate::support::{Service, eventually};
 
 /// `app` answers; `shadow` runs the guest `image` and gets `percent` of it too.
 fn mirrored(image: &'static str, percent: &str) -> Shop {
@@ -34,21 +34,18 @@ fn shadow_sees_all_traffic_and_its_failures_reach_nobody() {
         &["destination_workload=\"app\"", "response_code=\"200\""],
         10.0,
     );
-    let calls = shop.host.calls();
     let of = |workload: &str| {
-        let of_it = calls
-            .iter()
-            .filter(|call| call["destination_workload"] == workload);
-        of_it.cloned().collect::<Vec<_>>()
+        eventually("ten lines of each in the access log", || {
+            let calls = shop.host.calls().into_iter();
+            let of_it: Vec<_> = calls
+                .filter(|call| call["destination_workload"] == workload)
+                .collect();
+            (of_it.len() == 10).then_some(of_it)
+        })
     };
-    assert_eq!(of("test/app").len(), 10);
     assert!(of("test/app").iter().all(|call| flags(call) == "-"));
-    assert_eq!(of("test/shadow").len(), 10);
-    assert!(
-        of("test/shadow")
-            .iter()
-            .all(|call| call["route_name"] == "mirror")
-    );
+    let shadow = of("test/shadow");
+    assert!(shadow.iter().all(|call| call["route_name"] == "mirror"));
 }
 
 #[test]

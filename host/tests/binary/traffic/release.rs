@@ -21,11 +21,10 @@ fn chosen(condition: &str) -> Shop {
 
 /// Each of `cases` is a header and the version that it leads to.
 fn shows(shop: &Shop, cases: &[(&[(&str, &str)], &str)]) {
-    for (headers, version) in cases {
-        assert_eq!(shop.version("/app", headers), *version, "{headers:?}");
-    }
-    let calls = shop.calls("/app", cases.len());
-    for (call, (_, version)) in calls.iter().zip(cases) {
+    for (number, (headers, version)) in cases.iter().enumerate() {
+        let path = format!("/app/{number}");
+        assert_eq!(shop.version(&path, headers), *version, "{headers:?}");
+        let call = &shop.calls(&path, 1)[0];
         assert_eq!(flags(call), "-");
         let cluster = format!("outbound|80|{version}|app.test.svc.cluster.local");
         assert_eq!(call["upstream_cluster"], cluster);
