@@ -68,12 +68,7 @@ impl Host {
         host.arg("--components").arg(&self.components);
         host.arg("--data").arg(self.folder.join("data"));
         host.args(["--port-offset", &offset.to_string()]);
-        host.args([
-            "--status",
-            &status.to_string(),
-            "--admin",
-            &free_address()?.to_string(),
-        ]);
+        host.args(["--status", &status.to_string()]);
         host.arg("--addresses-file").arg(&addresses);
         host.args(["--access-log", self.access_log]);
         let server = Server::start(&host, &self.folder.join("host.log"))?;
