@@ -61,7 +61,7 @@ pub(crate) async fn run(settings: RunSettings) -> anyhow::Result<ExitCode> {
     })?;
     let status_address = status_port.local_addr()?;
     let host = Host::new(&settings)?;
-    let mut control = host.control(&settings, files);
+    let mut control = host.control(&settings, files.but_not(&settings.data));
     control
         .prepare(read.objects)
         .await
@@ -86,24 +86,20 @@ pub(crate) async fn run(settings: RunSettings) -> anyhow::Result<ExitCode> {
         host.mesh.clone(),
         stop.clone(),
     ));
-    let mut told_to_stop = std::pin::pin!(told_to_stop()?);
-    tokio::select! {
-        () = control.until_ready() => {
-            announce::ready(&control, &settings, status_address, began.elapsed())?;
-            tokio::select! {
-                never = control.follow(&changes) => match never {},
-                () = told_to_stop.as_mut() => {}
-            }
-        }
-        () = told_to_stop.as_mut() => {}
-    }
+    let told_to_stop = told_to_stop()?;
+    let announce =
+        |control: &Control| announce::ready(control, &settings, status_address, began.elapsed());
+    let followed = tokio::select! {
+        followed = control.follow(&changes, announce) => followed.map(|never| match never {}),
+        () = told_to_stop => Ok(()),
+    };
     tracing::info!("stopping: requests under way are finished first");
     control.stop(DRAIN_MAX).await;
     host.sql.close().await;
     stop.cancel();
     host.sink.close();
     tracing::info!("stopped");
-    Ok(ExitCode::SUCCESS)
+    followed.map(|()| ExitCode::SUCCESS)
 }
 
 /// The parts that live as long as the process.

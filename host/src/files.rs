@@ -17,6 +17,8 @@ const GATHER: Duration = Duration::from_millis(100);
 #[derive(Debug, Clone)]
 pub(crate) struct Files {
     paths: Vec<PathBuf>,
+    /// The host's own data, which may lie among the manifests and is none.
+    data: Option<PathBuf>,
 }
 
 /// What was read, and what there is to say about it.
@@ -35,7 +37,16 @@ impl Read {
 
 impl Files {
     pub(crate) fn new(paths: Vec<PathBuf>) -> Self {
-        Self { paths }
+        Self { paths, data: None }
+    }
+
+    /// Takes no notice of what happens in `data`.
+    pub(crate) fn but_not(self, data: &Path) -> Self {
+        let data = data.canonicalize().unwrap_or_else(|_| data.into());
+        Self {
+            data: Some(data),
+            ..self
+        }
     }
 
     /// Reads everything. May take long for large folders: not for an asynchronous task.
@@ -58,9 +69,10 @@ impl Files {
     pub(crate) fn watch(&self) -> notify::Result<Changes> {
         let changed = Arc::new(Notify::new());
         let notify = changed.clone();
+        let data = self.data.clone();
         let mut watcher =
             notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
-                if event.is_ok_and(|event| !event.kind.is_access()) {
+                if event.is_ok_and(|event| is_change(&event, data.as_deref())) {
                     notify.notify_one();
                 }
             })?;
@@ -72,6 +84,16 @@ impl Files {
             _watcher: watcher,
         })
     }
+}
+
+/// Whether anything but reading happened, to anything but the host's own data.
+fn is_change(event: &notify::Event, data: Option<&Path>) -> bool {
+    let own = |path: &PathBuf| {
+        let real = path.canonicalize();
+        data.is_some_and(|data| real.as_ref().unwrap_or(path).starts_with(data))
+    };
+    let all_own = !event.paths.is_empty() && event.paths.iter().all(own);
+    !event.kind.is_access() && !all_own
 }
 
 /// A single file is watched through its folder: editors replace files.
@@ -99,5 +121,34 @@ impl Changes {
             .await
             .is_ok()
         {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use notify::EventKind;
+    use notify::event::{AccessKind, CreateKind};
+
+    use super::*;
+
+    #[test]
+    fn reading_and_the_hosts_own_data_are_no_changes() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let root = folder.path().canonicalize().expect("a real path");
+        let (data, manifest) = (root.join("data"), root.join("shop.yaml"));
+        std::fs::create_dir(&data).expect("a folder");
+        std::fs::write(&manifest, "").expect("a file");
+        let event = |kind, path: &Path| notify::Event::new(kind).add_path(path.into());
+        let created = EventKind::Create(CreateKind::File);
+        assert!(is_change(&event(created, &manifest), Some(&data)));
+        assert!(!is_change(
+            &event(EventKind::Access(AccessKind::Any), &manifest),
+            Some(&data)
+        ));
+        assert!(!is_change(
+            &event(created, &data.join("shop.db-wal")),
+            Some(&data)
+        ));
+        assert!(is_change(&event(created, &data.join("shop.yaml")), None));
     }
 }

@@ -77,24 +77,29 @@ impl Control {
         self.files.watch()
     }
 
-    /// Waits until every pod is ready for the first time.
-    pub(super) async fn until_ready(&mut self) {
-        let mut readiness = self.workloads.readiness();
-        while !self.workloads.all_ready() {
-            next(&mut readiness).await;
-        }
-        self.health.set_ready(true);
-        self.report_status();
-    }
-
-    /// Follows changes of files and of pods' readiness.
-    pub(super) async fn follow(&mut self, changes: &Changes) -> Infallible {
+    /// Follows changes of files and of pods' readiness. Calls `ready` when
+    /// every pod is ready for the first time.
+    ///
+    /// # Errors
+    /// What `ready` fails with; nothing else ends it.
+    pub(super) async fn follow(
+        &mut self,
+        changes: &Changes,
+        ready: impl FnOnce(&Self) -> anyhow::Result<()>,
+    ) -> anyhow::Result<Infallible> {
         let mut readiness = self.workloads.readiness();
         let mut trim = tokio::time::interval(TRIM);
+        let mut ready = Some(ready);
         loop {
+            self.readiness_changed();
+            if self.health.is_ready()
+                && let Some(ready) = ready.take()
+            {
+                ready(self)?;
+            }
             tokio::select! {
                 () = changes.next() => self.reload().await,
-                () = next(&mut readiness) => self.readiness_changed(),
+                () = next(&mut readiness) => {}
                 _ = trim.tick() => self.trim(),
             }
         }

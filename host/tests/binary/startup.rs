@@ -185,6 +185,15 @@ fn guest_that_crashes_at_its_start_backs_off_and_is_shown() {
     });
     assert!(page.contains("galleria 0.1.0: not ready"), "{page}");
     assert!(page.contains("StartError"), "{page}");
+
+    // Mending the file mends the host, although it was never ready before.
+    let mended = manifest.replace("image: crash-at-start", "image: hello");
+    std::fs::write(folder.path().join("test.yaml"), mended).expect("a file");
+    crate::support::eventually("the host is ready after all", || {
+        status(data.path())
+            .contains("galleria 0.1.0: ready")
+            .then_some(())
+    });
     host.kill().expect("running");
     host.wait().expect("its end");
 }
