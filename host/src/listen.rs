@@ -13,7 +13,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use serde::Serialize;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -25,6 +25,10 @@ const CONNECTIONS_MAX: usize = 10_000;
 
 /// How long a client may take to send a request's head.
 const HEAD_TIME: Duration = Duration::from_secs(15);
+
+/// How long a connection that has not sent a request yet may still send its
+/// first when the host stops: it was accepted, and may be on its way.
+const FIRST_REQUEST: Duration = Duration::from_secs(1);
 
 /// Bytes of a request's head.
 const HEAD_MAX: usize = 64 << 10;
@@ -219,7 +223,8 @@ impl Listeners {
                 slots: Arc::new(Semaphore::new(CONNECTIONS_MAX)),
                 stop: open.stop.clone(),
             };
-            tokio::spawn(serving.accept(socket));
+            // Tracked too: the end waits for what it takes at last.
+            self.connections.spawn(serving.accept(socket));
         }
     }
 
@@ -260,20 +265,11 @@ impl Serving {
                 return;
             };
             let accepted = tokio::select! {
-                biased;
-                // What the system has accepted already is served even when we stop.
                 accepted = socket.accept() => accepted,
-                () = self.stop.cancelled() => return,
+                () = self.stop.cancelled() => return self.accept_waiting(socket),
             };
             match accepted {
-                Ok((stream, client)) => {
-                    let connection =
-                        connection(self.edge.clone(), stream, client, self.stop.clone());
-                    self.connections.spawn(async move {
-                        connection.await;
-                        drop(slot);
-                    });
-                }
+                Ok((stream, client)) => self.serve(stream, client, Some(slot)),
                 Err(error) => {
                     // Out of file descriptors, or a client that left already.
                     tracing::warn!(%error, "a connection could not be accepted");
@@ -281,6 +277,30 @@ impl Serving {
                 }
             }
         }
+    }
+
+    /// Takes what the system has accepted already, as the last thing that is done
+    /// with a listener: closing it would reset those connections.
+    fn accept_waiting(&self, socket: TcpListener) {
+        let Ok(socket) = socket.into_std() else {
+            return;
+        };
+        while let Ok((stream, client)) = socket.accept() {
+            let stream = stream
+                .set_nonblocking(true)
+                .and_then(|()| TcpStream::from_std(stream));
+            if let Ok(stream) = stream {
+                self.serve(stream, client, None);
+            }
+        }
+    }
+
+    fn serve(&self, stream: TcpStream, client: SocketAddr, slot: Option<OwnedSemaphorePermit>) {
+        let connection = connection(self.edge.clone(), stream, client, self.stop.clone());
+        self.connections.spawn(async move {
+            connection.await;
+            drop(slot);
+        });
     }
 }
 
@@ -300,11 +320,21 @@ async fn connection(edge: Edge, stream: TcpStream, client: SocketAddr, stop: Can
         .timer(TokioTimer::new())
         .max_header_list_size(HEAD_MAX as u32)
         .max_concurrent_streams(STREAMS_MAX);
-    let service = service_fn(move |request| edge.clone().serve(request, client));
+    let seen = Arc::new(Notify::new());
+    let first = seen.clone();
+    let service = service_fn(move |request| {
+        seen.notify_one();
+        edge.clone().serve(request, client)
+    });
     let mut serving = std::pin::pin!(builder.serve_connection(TokioIo::new(stream), service));
+    let stopping = async {
+        stop.cancelled().await;
+        // Over at once where there was a request before.
+        let _ = tokio::time::timeout(FIRST_REQUEST, first.notified()).await;
+    };
     let result = tokio::select! {
         result = serving.as_mut() => result,
-        () = stop.cancelled() => {
+        () = stopping => {
             serving.as_mut().graceful_shutdown();
             serving.await
         }
