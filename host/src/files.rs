@@ -3,6 +3,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use galleria_manifest::model::Object;
@@ -67,13 +68,14 @@ impl Files {
     /// # Errors
     /// The system's file notification is not available.
     pub(crate) fn watch(&self) -> notify::Result<Changes> {
-        let changed = Arc::new(Notify::new());
+        let changed = Arc::<Changed>::default();
         let notify = changed.clone();
         let data = self.data.clone();
         let mut watcher =
             notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
                 if event.is_ok_and(|event| is_change(&event, data.as_deref())) {
-                    notify.notify_one();
+                    notify.pending.store(true, Ordering::Release);
+                    notify.notify.notify_one();
                 }
             })?;
         for path in &self.paths {
@@ -109,18 +111,30 @@ fn watched(path: &Path) -> &Path {
 
 /// A running watch.
 pub(crate) struct Changes {
-    changed: Arc<Notify>,
+    changed: Arc<Changed>,
     _watcher: RecommendedWatcher,
 }
 
+#[derive(Default)]
+struct Changed {
+    /// Something changed that nobody has been told of yet.
+    pending: AtomicBool,
+    notify: Notify,
+}
+
 impl Changes {
-    /// Waits for the next change, and until it has settled.
+    /// Waits for the next change, and until it has settled. Given up half way,
+    /// it loses nothing: the next call returns the change.
     pub(crate) async fn next(&self) {
-        self.changed.notified().await;
-        while tokio::time::timeout(GATHER, self.changed.notified())
+        let Changed { pending, notify } = &*self.changed;
+        while !pending.load(Ordering::Acquire) {
+            notify.notified().await;
+        }
+        while tokio::time::timeout(GATHER, notify.notified())
             .await
             .is_ok()
         {}
+        pending.store(false, Ordering::Release);
     }
 }
 

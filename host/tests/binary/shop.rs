@@ -1,13 +1,21 @@
 //! The shop, as a user meets it.
 
-use std::sync::LazyLock;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use serde_json::json;
 
 use crate::support::{Galleria, Host};
 
-/// One shop for the tests that only read.
-static SHOP: LazyLock<Host> = LazyLock::new(|| Galleria::shop().start());
+/// One shop for the tests that only read, as long as one of them runs.
+fn shop() -> Arc<Host> {
+    static SHOP: Mutex<Weak<Host>> = Mutex::new(Weak::new());
+    let mut shop = SHOP.lock().unwrap_or_else(PoisonError::into_inner);
+    shop.upgrade().unwrap_or_else(|| {
+        let host = Arc::new(Galleria::shop().start());
+        *shop = Arc::downgrade(&host);
+        host
+    })
+}
 
 const FIREFOX: (&str, &str) = (
     "user-agent",
@@ -17,7 +25,8 @@ const CHROME: (&str, &str) = ("user-agent", "Mozilla/5.0 (X11; Linux x86_64) Chr
 
 #[test]
 fn storefront_shows_the_catalogue() {
-    let page = SHOP.get("/ui");
+    let shop = shop();
+    let page = shop.get("/ui");
     assert_eq!(page.status, 200);
     assert!(
         page.header("content-type").starts_with("text/html"),
@@ -29,7 +38,8 @@ fn storefront_shows_the_catalogue() {
 
 #[test]
 fn catalogue_has_the_envelope_and_exact_prices() {
-    let answer = SHOP.get("/productms/product/catalogue");
+    let shop = shop();
+    let answer = shop.get("/productms/product/catalogue");
     assert_eq!(answer.status, 200);
     let envelope = answer.json();
     assert_eq!(envelope["version"], "Product v1");
@@ -46,7 +56,8 @@ fn catalogue_has_the_envelope_and_exact_prices() {
 
 #[test]
 fn product_page_gathers_reviews_from_the_review_service() {
-    let envelope = SHOP.get("/productms/product/catalogue/1").json();
+    let shop = shop();
+    let envelope = shop.get("/productms/product/catalogue/1").json();
     assert_eq!(envelope["version"], "Product v1 > Product Review");
     let reviews = envelope["response"]["reviews"].as_array().expect("reviews");
     assert!(!reviews.is_empty());
@@ -54,7 +65,7 @@ fn product_page_gathers_reviews_from_the_review_service() {
     for field in ["id", "author", "desc", "rating", "reviewDate"] {
         assert!(!review[field].is_null(), "no {field} in {review}");
     }
-    let page = SHOP.get("/ui/product/1");
+    let page = shop.get("/ui/product/1");
     assert_eq!(page.status, 200);
     assert!(
         page.body
@@ -66,23 +77,25 @@ fn product_page_gathers_reviews_from_the_review_service() {
 
 #[test]
 fn firefox_gets_the_canary_of_the_storefront_and_others_do_not() {
+    let shop = shop();
     assert!(
-        SHOP.get_with("/ui", &[FIREFOX])
+        shop.get_with("/ui", &[FIREFOX])
             .body
             .contains("Storefront v2")
     );
     assert!(
-        SHOP.get_with("/ui", &[CHROME])
+        shop.get_with("/ui", &[CHROME])
             .body
             .contains("Storefront v1")
     );
-    assert!(SHOP.get("/ui").body.contains("Storefront v1"));
+    assert!(shop.get("/ui").body.contains("Storefront v1"));
 }
 
 #[test]
 fn beta_user_gets_the_canary_of_the_product_service_and_others_do_not() {
+    let shop = shop();
     let version = |headers: &[(&str, &str)]| {
-        SHOP.get_with("/productms/product/version", headers).json()["version"].clone()
+        shop.get_with("/productms/product/version", headers).json()["version"].clone()
     };
     assert_eq!(version(&[("end-user", "metamagic")]), "Product v2");
     assert_eq!(version(&[("end-user", "somebody")]), "Product v1");
@@ -91,8 +104,9 @@ fn beta_user_gets_the_canary_of_the_product_service_and_others_do_not() {
 
 #[test]
 fn canary_sorts_and_searches_the_catalogue() {
+    let shop = shop();
     let canary = [("end-user", "metamagic")];
-    let sorted = SHOP
+    let sorted = shop
         .get_with("/productms/product/catalogue?sort=price", &canary)
         .json();
     let prices: Vec<f64> = sorted["response"]
@@ -102,19 +116,20 @@ fn canary_sorts_and_searches_the_catalogue() {
         .map(|product| product["price"].as_f64().expect("a price"))
         .collect();
     assert!(prices.is_sorted(), "{prices:?}");
-    let unknown = SHOP.get_with("/productms/product/catalogue?sort=colour", &canary);
+    let unknown = shop.get_with("/productms/product/catalogue?sort=colour", &canary);
     assert_eq!(unknown.status, 400);
     assert_eq!(unknown.header("content-type"), "application/problem+json");
 }
 
 #[test]
 fn errors_are_problem_documents() {
+    let shop = shop();
     for (path, status) in [
         ("/productms/product/catalogue/4711", 404),
         ("/productms/product/catalogue/apple", 400),
         ("/productms/no/such/page", 404),
     ] {
-        let answer = SHOP.get(path);
+        let answer = shop.get(path);
         assert_eq!(answer.status, status, "{path}: {}", answer.body);
         assert_eq!(
             answer.header("content-type"),
@@ -122,7 +137,7 @@ fn errors_are_problem_documents() {
             "{path}"
         );
     }
-    let bad = SHOP.post(
+    let bad = shop.post(
         "/productreviewms/productreview/1",
         &json!({"author": "x", "desc": "y", "rating": 11}),
     );
@@ -131,14 +146,15 @@ fn errors_are_problem_documents() {
 
 #[test]
 fn health_pages_of_the_services_answer() {
+    let shop = shop();
     for service in ["/ui", "/productms", "/productreviewms"] {
-        let live = SHOP.get(&format!("{service}/check/live"));
+        let live = shop.get(&format!("{service}/check/live"));
         assert!(
             live.body.starts_with("App is Live"),
             "{service}: {}",
             live.body
         );
-        let ready = SHOP.get(&format!("{service}/check/ready"));
+        let ready = shop.get(&format!("{service}/check/ready"));
         assert_eq!(ready.body.trim(), "App is Ready", "{service}");
     }
 }

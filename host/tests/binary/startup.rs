@@ -164,7 +164,7 @@ fn guest_that_crashes_at_its_start_backs_off_and_is_shown() {
     let manifest = manifests(&[Service::new("bad", "crash-at-start")]);
     let folder = folder_with(&manifest);
     let data = tempfile::tempdir().expect("a folder");
-    let mut host = std::process::Command::new(env!("CARGO_BIN_EXE_galleria"))
+    let host = std::process::Command::new(env!("CARGO_BIN_EXE_galleria"))
         .args([
             "run",
             "--free-ports",
@@ -176,9 +176,11 @@ fn guest_that_crashes_at_its_start_backs_off_and_is_shown() {
         .args(["--cache", env!("CARGO_TARGET_TMPDIR"), "--data"])
         .arg(data.path())
         .arg(folder.path())
+        .stdout(std::process::Stdio::null())
         .stderr(std::process::Stdio::null())
         .spawn()
         .expect("the binary");
+    let _host = Killed(host);
     let page = crate::support::eventually("the pod backs off", || {
         let page = status(data.path());
         page.contains("CrashLoopBackOff").then_some(page)
@@ -194,8 +196,17 @@ fn guest_that_crashes_at_its_start_backs_off_and_is_shown() {
             .contains("galleria 0.1.0: ready")
             .then_some(())
     });
-    host.kill().expect("running");
-    host.wait().expect("its end");
+}
+
+/// A child that ends with its test, whatever becomes of that.
+struct Killed(std::process::Child);
+
+impl Drop for Killed {
+    fn drop(&mut self) {
+        // It may have ended already.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
 }
 
 fn status(data: &Path) -> String {
