@@ -29,7 +29,7 @@ use crate::store::{Source, Store};
 use crate::telemetry::access_log::AccessLog;
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::sink::Sink;
-use crate::workload::{Images, Platform, VolumeFolder, Workloads};
+use crate::workload::{Images, Jobs, Platform, VolumeFolder, Workloads};
 use control::{Control, Refused};
 
 /// How long listeners and pods have to finish at the end, at most: longer than
@@ -168,6 +168,12 @@ impl Host {
             images: self.platform.images.clone(),
             volumes: self.volumes.clone(),
             workloads: Workloads::new(self.platform.clone()),
+            jobs: Jobs::new(
+                self.platform.clone(),
+                self.store.clone(),
+                self.health.jobs.clone(),
+                &settings.data,
+            ),
             listeners: Listeners::new(settings.binding(), settings.max_request_body),
             mesh: self.mesh.clone(),
             state: self.state.clone(),

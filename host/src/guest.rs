@@ -1,4 +1,4 @@
-//! Running guests: from a `.wasm` file to an answered request.
+//! Running guests: from a `.wasm` file to an answered request, or an exit code.
 //!
 //! A [`Component`] is compiled once (and cached on disk), a [`Guest`] is a
 //! component with the environment, mounts and limits of one pod, and an
@@ -10,6 +10,7 @@
 
 mod body;
 mod cache;
+mod command;
 mod component;
 mod concurrent;
 mod deadline;
@@ -26,7 +27,8 @@ mod state;
 use std::sync::Arc;
 
 pub(crate) use cache::{Cache, create_private_folder};
-pub(crate) use component::{Component, ComponentError, Generation};
+pub(crate) use command::run;
+pub(crate) use component::{Component, ComponentError, Entry, Generation};
 pub(crate) use deadline::Deadline;
 pub(crate) use engine::Engine;
 pub(crate) use failure::Failure;

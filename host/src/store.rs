@@ -19,6 +19,8 @@ const EVENTS_MAX: usize = 1_000;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum Source {
     Files,
+    /// The host's own controllers: what they make for an object of another source.
+    Host,
 }
 
 /// One object as the store holds it.
@@ -102,6 +104,20 @@ impl Store {
         for key in gone {
             inner.delete(&key);
         }
+        self.version.send_replace(inner.version);
+    }
+
+    /// Adds or replaces one object.
+    pub(crate) fn put(&self, source: Source, object: Arc<Object>) {
+        let mut inner = self.lock();
+        inner.put(source, object.key(), object);
+        self.version.send_replace(inner.version);
+    }
+
+    /// Deletes one object, if it is there.
+    pub(crate) fn remove(&self, key: &ObjectKey) {
+        let mut inner = self.lock();
+        inner.delete(key);
         self.version.send_replace(inner.version);
     }
 

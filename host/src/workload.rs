@@ -6,15 +6,18 @@
 //! its own: its instances, limits, probes and restarts are nobody else's.
 
 mod backoff;
+mod blueprint;
 mod environment;
 mod events;
 mod image;
+mod job;
 mod plan;
 mod pod;
 mod probe;
 mod volumes;
 
 pub(crate) use image::Images;
+pub(crate) use job::{Board, CronJobStatus, JobStatus, Jobs, PodExit};
 use plan::WorkloadPlan;
 pub(crate) use plan::{Plan, PlanError, plan};
 pub(crate) use pod::{InFlight, Pod};
@@ -132,14 +135,14 @@ impl Workloads {
             self.running.insert(key.clone(), running);
             return;
         };
-        if running.plan.revision == wanted.revision {
+        if running.plan.pods.revision == wanted.pods.revision {
             if let Some(incoming) = running.incoming.take() {
                 self.drain(incoming.pods);
             }
             running.plan = wanted.clone();
             self.scale(&mut running.pods, wanted);
         } else if let Some(incoming) = &mut running.incoming
-            && incoming.plan.revision == wanted.revision
+            && incoming.plan.pods.revision == wanted.pods.revision
         {
             incoming.plan = wanted.clone();
             self.scale(&mut incoming.pods, wanted);
@@ -147,7 +150,7 @@ impl Workloads {
             if let Some(incoming) = running.incoming.take() {
                 self.drain(incoming.pods);
             }
-            tracing::info!(workload = %wanted.identity.name, revision = %wanted.revision, "rolling out");
+            tracing::info!(workload = %wanted.pods.identity.name, revision = %wanted.pods.revision, "rolling out");
             let pods = self.start(wanted, wanted.replicas);
             running.incoming = Some(Incoming {
                 plan: wanted.clone(),
@@ -180,7 +183,7 @@ impl Workloads {
                 continue;
             }
             if let Some(incoming) = running.incoming.take() {
-                tracing::info!(workload = %incoming.plan.identity.name, revision = %incoming.plan.revision, "rolled out");
+                tracing::info!(workload = %incoming.plan.pods.identity.name, revision = %incoming.plan.pods.revision, "rolled out");
                 running.plan = incoming.plan;
                 replaced.extend(std::mem::replace(&mut running.pods, incoming.pods));
             }
@@ -235,7 +238,7 @@ impl Workloads {
         let periods = self
             .running
             .values()
-            .map(|running| running.plan.grace_period);
+            .map(|running| running.plan.pods.grace_period);
         periods.max().unwrap_or_default()
     }
 
@@ -258,7 +261,7 @@ impl Workloads {
                 self.next_target += 1;
                 Pod::start(
                     &self.platform,
-                    plan.clone(),
+                    plan.pods.clone(),
                     self.next_target,
                     self.readiness.clone(),
                 )

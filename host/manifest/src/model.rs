@@ -3,10 +3,15 @@
 //! Field names are Kubernetes' and Istio's. Defaults are already filled in;
 //! what a manifest may leave open and the mesh decides stays an `Option`.
 
+mod job;
 mod networking;
 mod object;
+mod schedule;
 mod workload;
 
+pub use job::*;
 pub use networking::*;
 pub use object::*;
+pub use schedule::Schedule;
+pub(crate) use schedule::Times;
 pub use workload::*;

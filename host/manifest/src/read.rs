@@ -3,6 +3,7 @@
 
 mod config_map;
 mod container;
+mod cron_job;
 mod deployment;
 mod destination;
 mod destination_rule;
@@ -13,6 +14,7 @@ mod headers;
 mod http_match;
 mod http_route;
 mod ingress;
+mod job;
 mod kinds;
 mod known;
 mod load_balancer;
@@ -21,6 +23,7 @@ mod pod;
 mod probe;
 mod redirect;
 mod resilience;
+mod schedule;
 mod secret;
 mod selector;
 mod service;

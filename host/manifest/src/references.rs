@@ -49,7 +49,20 @@ pub(crate) fn check(objects: &[Arc<Object>], refused: &HashSet<ObjectKey>) -> Ve
             Resource::Service(service) => service::check(&index, &mut report, object, service),
             Resource::Ingress(ingress) => ingress::check(&index, &mut report, object, ingress),
             Resource::Deployment(deployment) => {
-                workload::check(&index, &mut report, object, deployment);
+                workload::check(
+                    &index,
+                    &mut report,
+                    object,
+                    &deployment.template,
+                    "spec.template",
+                );
+            }
+            Resource::Job(job) => {
+                workload::check(&index, &mut report, object, &job.template, "spec.template");
+            }
+            Resource::CronJob(cron_job) => {
+                let place = "spec.jobTemplate.spec.template";
+                workload::check(&index, &mut report, object, &cron_job.job.template, place);
             }
             _ => {}
         }

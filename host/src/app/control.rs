@@ -18,7 +18,7 @@ use crate::listen::{ListenError, Listeners};
 use crate::live::Live;
 use crate::status::Health;
 use crate::store::{Source, Store};
-use crate::workload::{Images, Plan, PlanError, Pod, VolumeFolder, Workloads, plan};
+use crate::workload::{Images, Jobs, Plan, PlanError, Pod, VolumeFolder, Workloads, plan};
 
 /// How often instances that nobody needs are let go.
 const TRIM: Duration = Duration::from_secs(30);
@@ -30,6 +30,7 @@ pub(super) struct Control {
     pub(super) images: Arc<Images>,
     pub(super) volumes: VolumeFolder,
     pub(super) workloads: Workloads,
+    pub(super) jobs: Jobs,
     pub(super) listeners: Listeners,
     pub(super) mesh: Arc<Mesh>,
     pub(super) state: Arc<mesh::State>,
@@ -109,7 +110,13 @@ impl Control {
     pub(super) async fn stop(&mut self, limit: Duration) {
         self.health.set_ready(false);
         let grace = self.workloads.grace_period().min(limit);
-        if !self.listeners.drain(grace).await {
+        // Pods of Jobs may still call services while they finish.
+        let jobs = tokio::time::timeout(limit, self.jobs.stop());
+        let (drained, jobs_ended) = tokio::join!(self.listeners.drain(grace), jobs);
+        if jobs_ended.is_err() {
+            tracing::warn!("some jobs did not end in time");
+        }
+        if !drained {
             tracing::warn!(
                 seconds = grace.as_secs(),
                 "some requests were not answered in time"
@@ -154,7 +161,8 @@ impl Control {
     /// was refused.
     fn differs(&self, objects: &[Arc<Object>]) -> bool {
         let (stored, _) = self.store.list();
-        let same = stored.len() == objects.len()
+        let of_files = stored.iter().filter(|stored| stored.source == self.source);
+        let same = of_files.count() == objects.len()
             && objects.iter().all(|object| {
                 self.store
                     .get(&object.key())
@@ -172,6 +180,7 @@ impl Control {
         }
         self.store.replace_all(self.source, &objects);
         self.workloads.apply(&plan);
+        self.jobs.apply(&plan);
         self.publish(&objects);
         Ok(())
     }

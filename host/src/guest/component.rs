@@ -10,6 +10,7 @@ use wasmtime_wasi_http::handler::ProxyPre;
 use wasmtime_wasi_http::{p2, p3};
 
 use super::cache::Lookup;
+use super::command::CommandPre;
 use super::state::GuestState;
 use super::{Cache, Engine, linker};
 
@@ -17,16 +18,25 @@ use super::{Cache, Engine, linker};
 /// larger than that is a mistake.
 const FILE_MAX: u64 = 256 << 20;
 
-/// Which `wasi:http` a component exports.
+/// Which WASI a component is made for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Generation {
-    /// `wasi:http/incoming-handler@0.2.x`.
+    /// `wasi:http/incoming-handler@0.2.x`, `wasi:cli/run@0.2.x`.
     P2,
-    /// `wasi:http/handler@0.3.x`.
+    /// `wasi:http/handler@0.3.x`, `wasi:cli/run@0.3.x`.
     P3,
 }
 
-/// Why a file cannot be run as a service.
+/// What is called of a component.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Entry {
+    /// Its HTTP handler, request by request.
+    Http,
+    /// Its `run`, once.
+    Run,
+}
+
+/// Why a file cannot be run.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ComponentError {
     #[error("cannot read component `{}`; check the path and its permissions", path.display())]
@@ -51,6 +61,11 @@ pub(crate) enum ComponentError {
         path.display()
     )]
     NoHttp { path: PathBuf },
+    #[error(
+        "component `{}` cannot be run to an end; a Job's component exports `wasi:cli/run@0.2` or `wasi:cli/run@0.3`",
+        path.display()
+    )]
+    NoCommand { path: PathBuf },
     #[error("component `{}` imports something that this host does not offer", path.display())]
     Imports {
         path: PathBuf,
@@ -60,7 +75,11 @@ pub(crate) enum ComponentError {
 
 /// Compiled and linked: instances come from here.
 pub(crate) struct Component {
-    pub(super) pre: ProxyPre<GuestState>,
+    /// Where it came from, for messages.
+    path: PathBuf,
+    generation: Generation,
+    http: Option<ProxyPre<GuestState>>,
+    command: Option<CommandPre>,
     engine: Engine,
     digest: [u8; 32],
     /// How long compiling took; None when it came from the cache.
@@ -79,7 +98,9 @@ impl Component {
     ) -> Result<Self, ComponentError> {
         let wasm = read(path)?;
         let (component, compiled_in) = compile(engine, cache, path, &wasm)?;
-        let generation = generation(engine, &component)
+        let exports = Exports::of(engine, &component);
+        let generation = exports
+            .generation()
             .ok_or_else(|| ComponentError::NoHttp { path: path.into() })?;
         let imports = |source| ComponentError::Imports {
             path: path.into(),
@@ -88,14 +109,21 @@ impl Component {
         let instance = linker::linker(engine)
             .and_then(|linker| linker.instantiate_pre(&component))
             .map_err(imports)?;
-        let pre = match generation {
+        let command = exports
+            .run
+            .contains(&generation)
+            .then(|| CommandPre::new(generation, instance.clone()))
+            .transpose();
+        let http = exports.http.map(|generation| match generation {
             Generation::P2 => p2::bindings::ProxyPre::new(instance).map(ProxyPre::P2),
             Generation::P3 => p3::bindings::ServicePre::new(instance).map(ProxyPre::P3),
-        };
-        let pre = pre.map_err(imports)?;
+        });
         let digest = Sha256::digest(&wasm).into();
         Ok(Self {
-            pre,
+            path: path.into(),
+            generation,
+            http: http.transpose().map_err(imports)?,
+            command: command.map_err(imports)?,
             engine: engine.clone(),
             digest,
             compiled_in,
@@ -103,10 +131,40 @@ impl Component {
     }
 
     pub(crate) fn generation(&self) -> Generation {
-        match &self.pre {
-            ProxyPre::P2(_) => Generation::P2,
-            ProxyPre::P3(_) => Generation::P3,
+        self.generation
+    }
+
+    /// Whether it can be called so.
+    ///
+    /// # Errors
+    /// It does not export what is called.
+    pub(crate) fn offers(&self, entry: Entry) -> Result<(), ComponentError> {
+        match entry {
+            Entry::Http => self.http().map(drop),
+            Entry::Run => self.command().map(drop),
         }
+    }
+
+    /// Its HTTP handler.
+    ///
+    /// # Errors
+    /// It exports none.
+    pub(super) fn http(&self) -> Result<&ProxyPre<GuestState>, ComponentError> {
+        self.http.as_ref().ok_or_else(|| ComponentError::NoHttp {
+            path: self.path.clone(),
+        })
+    }
+
+    /// Its `run`.
+    ///
+    /// # Errors
+    /// It exports none, or one of another WASI than its HTTP handler.
+    pub(super) fn command(&self) -> Result<&CommandPre, ComponentError> {
+        self.command
+            .as_ref()
+            .ok_or_else(|| ComponentError::NoCommand {
+                path: self.path.clone(),
+            })
     }
 
     /// SHA-256 of the file.
@@ -179,15 +237,33 @@ fn compile(
     Ok((component.map_err(invalid)?, Some(took)))
 }
 
-fn generation(engine: &Engine, component: &component::Component) -> Option<Generation> {
-    let kind = component.component_type();
-    kind.exports(engine.wasmtime()).find_map(|(name, _)| {
-        if name.starts_with("wasi:http/incoming-handler@0.2.") {
-            Some(Generation::P2)
-        } else if name.starts_with("wasi:http/handler@0.3.") {
-            Some(Generation::P3)
-        } else {
-            None
+/// What of a component the host can call.
+#[derive(Default)]
+struct Exports {
+    http: Option<Generation>,
+    run: Vec<Generation>,
+}
+
+impl Exports {
+    fn of(engine: &Engine, component: &component::Component) -> Self {
+        let mut exports = Self::default();
+        for (name, _) in component.component_type().exports(engine.wasmtime()) {
+            if name.starts_with("wasi:http/incoming-handler@0.2.") {
+                exports.http = Some(Generation::P2);
+            } else if name.starts_with("wasi:http/handler@0.3.") {
+                exports.http = Some(Generation::P3);
+            } else if name.starts_with("wasi:cli/run@0.2.") {
+                exports.run.push(Generation::P2);
+            } else if name.starts_with("wasi:cli/run@0.3.") {
+                exports.run.insert(0, Generation::P3);
+            }
         }
-    })
+        exports
+    }
+
+    /// Toolchains give a program a `run` of 0.2 whatever else it exports, one
+    /// that does nothing: what was written by hand comes first.
+    fn generation(&self) -> Option<Generation> {
+        self.http.or(self.run.first().copied())
+    }
 }

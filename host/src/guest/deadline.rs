@@ -19,6 +19,11 @@ impl Deadline {
         Self(Arc::new(AtomicU64::new(to_millis(instant))))
     }
 
+    /// For work that may take as long as it likes.
+    pub(crate) fn never() -> Self {
+        Self(Arc::new(AtomicU64::new(u64::MAX)))
+    }
+
     pub(crate) fn set(&self, instant: Instant) {
         self.0.store(to_millis(instant), Ordering::Relaxed);
     }

@@ -7,7 +7,7 @@ use wasmtime_wasi_http::handler::Proxy;
 
 use super::deadline::DeadlinePassed;
 use super::state::GuestState;
-use super::{Blueprint, Deadline, Failure};
+use super::{Blueprint, ComponentError, Deadline, Failure};
 
 /// Requests after which an instance is replaced: bounds what a guest that
 /// leaks a little with every request can hold.
@@ -23,6 +23,8 @@ impl Instance {
     /// Instantiates the component, running its start function, within the time
     /// that a request may take.
     pub(super) async fn start(blueprint: &Blueprint) -> Result<Box<Self>, Failure> {
+        let no_http = |error: ComponentError| Failure::Start(error.to_string().into());
+        let pre = blueprint.component.http().map_err(no_http)?;
         let deadline = Instant::now() + blueprint.limits.response;
         let state = GuestState::new(blueprint, Deadline::at(deadline))?;
         let mut store = Store::new(blueprint.component.engine().wasmtime(), state);
@@ -34,7 +36,7 @@ impl Instance {
             Ok(UpdateDeadline::Yield(1))
         });
         store.set_epoch_deadline(1);
-        let started = blueprint.component.pre.instantiate_async(&mut store);
+        let started = pre.instantiate_async(&mut store);
         match tokio::time::timeout_at(deadline.into(), started).await {
             Ok(Ok(proxy)) => Ok(Box::new(Self {
                 store,

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use super::report::{PodReport, Report, RuleReport, WorkloadReport};
+use super::report::{CronJobReport, JobReport, PodReport, Report, RuleReport, WorkloadReport};
 
 /// The page that `galleria status` prints.
 pub(crate) fn render(report: &Report) -> String {
@@ -12,6 +12,12 @@ pub(crate) fn render(report: &Report) -> String {
     let _ = writeln!(page, "galleria {}: {state}", report.version);
     section(&mut page, "LISTENERS", &listeners(report));
     section(&mut page, "WORKLOADS", &workloads(&report.workloads));
+    if !report.jobs.is_empty() {
+        section(&mut page, "JOBS", &jobs(&report.jobs));
+    }
+    if !report.cron_jobs.is_empty() {
+        section(&mut page, "CRON JOBS", &cron_jobs(&report.cron_jobs));
+    }
     section(&mut page, "ROUTES", &routes(report));
     let problems: Vec<Vec<String>> = report
         .problems
@@ -72,6 +78,68 @@ fn pod_row(workload: &WorkloadReport, pod: &PodReport) -> Vec<String> {
         ),
         age(pod.age_seconds),
     ]
+}
+
+fn jobs(jobs: &[JobReport]) -> Vec<Vec<String>> {
+    let heading = [
+        "NAMESPACE",
+        "JOB",
+        "IMAGE",
+        "COMPLETIONS",
+        "STATUS",
+        "ACTIVE",
+        "FAILED",
+        "LAST EXIT",
+        "AGE",
+    ];
+    let row = |job: &JobReport| {
+        let last = job.pods.last();
+        vec![
+            job.namespace.clone(),
+            job.name.clone(),
+            job.image.clone(),
+            job.completions.clone(),
+            job.phase.clone(),
+            job.active.to_string(),
+            job.failed.to_string(),
+            last.map_or_else(
+                || "-".into(),
+                |pod| format!("{} {}", pod.exit_code, pod.reason),
+            ),
+            age(job.age_seconds),
+        ]
+    };
+    let heading = std::iter::once(heading.map(String::from).to_vec());
+    heading.chain(jobs.iter().map(row)).collect()
+}
+
+fn cron_jobs(cron_jobs: &[CronJobReport]) -> Vec<Vec<String>> {
+    let heading = [
+        "NAMESPACE",
+        "CRON JOB",
+        "SCHEDULE",
+        "TIME ZONE",
+        "SUSPEND",
+        "ACTIVE",
+        "LAST SCHEDULE",
+        "NEXT",
+    ];
+    let time = |time: &Option<String>| time.clone().unwrap_or_else(|| "-".into());
+    let row = |cron_job: &CronJobReport| {
+        let zone = cron_job.time_zone.as_deref().unwrap_or("UTC");
+        vec![
+            cron_job.namespace.clone(),
+            cron_job.name.clone(),
+            cron_job.schedule.clone(),
+            zone.to_owned(),
+            cron_job.suspended.to_string(),
+            cron_job.active.to_string(),
+            time(&cron_job.last_schedule),
+            time(&cron_job.next),
+        ]
+    };
+    let heading = std::iter::once(heading.map(String::from).to_vec());
+    heading.chain(cron_jobs.iter().map(row)).collect()
 }
 
 fn routes(report: &Report) -> Vec<Vec<String>> {

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::call::Mesh;
 use crate::listen::BoundListener;
-use crate::workload::Pod;
+use crate::workload::{Board, CronJobStatus, JobStatus, Pod, PodExit, WorkloadKey};
 
 /// What the parts of the host tell the status pages.
 #[derive(Default)]
@@ -16,6 +16,7 @@ pub(crate) struct Health {
     ready: AtomicBool,
     pods: ArcSwap<Vec<Arc<Pod>>>,
     listeners: ArcSwap<Vec<BoundListener>>,
+    pub jobs: Arc<Board>,
     /// Why the last change of the configuration was not taken; empty when it was.
     rejected: Mutex<Vec<String>>,
 }
@@ -27,6 +28,8 @@ pub(crate) struct Report {
     pub ready: bool,
     pub listeners: Vec<ListenerReport>,
     pub workloads: Vec<WorkloadReport>,
+    pub jobs: Vec<JobReport>,
+    pub cron_jobs: Vec<CronJobReport>,
     pub routes: Vec<RouteReport>,
     /// What is wrong, each with what to do.
     pub problems: Vec<String>,
@@ -60,6 +63,43 @@ pub(crate) struct PodReport {
     pub memory_limit_bytes: u64,
     pub age_seconds: u64,
     pub message: Option<String>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct JobReport {
+    pub namespace: String,
+    pub name: String,
+    pub image: String,
+    /// `2/3`.
+    pub completions: String,
+    pub phase: String,
+    pub active: usize,
+    pub failed: u32,
+    pub age_seconds: u64,
+    /// The latest runs of its pods that ended, the last one last.
+    pub pods: Vec<JobPodReport>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct JobPodReport {
+    pub name: String,
+    pub exit_code: i32,
+    pub reason: String,
+    pub message: String,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct CronJobReport {
+    pub namespace: String,
+    pub name: String,
+    pub schedule: String,
+    pub time_zone: Option<String>,
+    pub suspended: bool,
+    pub active: usize,
+    /// RFC 3339.
+    pub last_schedule: Option<String>,
+    /// RFC 3339.
+    pub next: Option<String>,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -139,6 +179,7 @@ pub(crate) fn report(health: &Health, mesh: &Mesh) -> Report {
             ));
         }
     }
+    problems.extend(failed_jobs(&health.jobs));
     let listeners = health.listeners.load();
     Report {
         version: env!("CARGO_PKG_VERSION").into(),
@@ -152,6 +193,8 @@ pub(crate) fn report(health: &Health, mesh: &Mesh) -> Report {
             })
             .collect(),
         workloads,
+        jobs: jobs(&health.jobs),
+        cron_jobs: cron_jobs(&health.jobs),
         routes: routes(mesh),
         problems,
     }
@@ -189,6 +232,50 @@ fn workloads(pods: &[Arc<Pod>]) -> Vec<WorkloadReport> {
         }
     }
     workloads
+}
+
+fn failed_jobs(board: &Board) -> Vec<String> {
+    let failed = |(key, job): (WorkloadKey, JobStatus)| {
+        let failure = job.failure()?;
+        let WorkloadKey { namespace, name } = key;
+        Some(format!("job {namespace}/{name} failed: {failure}"))
+    };
+    board.jobs().into_iter().filter_map(failed).collect()
+}
+
+fn jobs(board: &Board) -> Vec<JobReport> {
+    let pod = |exit: PodExit| JobPodReport {
+        name: exit.pod,
+        exit_code: exit.code,
+        reason: exit.reason.into(),
+        message: exit.message,
+    };
+    let report = |(key, job): (WorkloadKey, JobStatus)| JobReport {
+        completions: job.completions(),
+        phase: job.phase().into(),
+        active: job.active,
+        failed: job.failed(),
+        age_seconds: job.age().as_secs(),
+        pods: job.exits.into_iter().map(pod).collect(),
+        namespace: key.namespace,
+        name: key.name,
+        image: job.image,
+    };
+    board.jobs().into_iter().map(report).collect()
+}
+
+fn cron_jobs(board: &Board) -> Vec<CronJobReport> {
+    let report = |(key, cron_job): (WorkloadKey, CronJobStatus)| CronJobReport {
+        namespace: key.namespace,
+        name: key.name,
+        schedule: cron_job.schedule,
+        time_zone: cron_job.time_zone,
+        suspended: cron_job.suspended,
+        active: cron_job.active,
+        last_schedule: cron_job.last_schedule.map(|time| time.to_string()),
+        next: cron_job.next.map(|time| time.to_string()),
+    };
+    board.cron_jobs().into_iter().map(report).collect()
 }
 
 fn routes(mesh: &Mesh) -> Vec<RouteReport> {

@@ -63,6 +63,9 @@ pub(crate) struct Metrics {
     pub pod_restarts: IntGaugeVec,
     pub guest_failures: IntCounterVec,
     pub probes: IntCounterVec,
+    pub job_pods: IntGaugeVec,
+    pub job_pods_ended: IntCounterVec,
+    pub jobs_finished: IntCounterVec,
     pub reloads: IntCounterVec,
     pub snapshot_age: IntGauge,
     pub connections: IntGaugeVec,
@@ -165,6 +168,17 @@ impl Metrics {
                 &registry,
                 names::PROBES,
                 &["namespace", "workload", "pod", "probe", "result"],
+            ),
+            job_pods: gauges(&registry, names::JOB_PODS, &["namespace", "job_name"]),
+            job_pods_ended: counters(
+                &registry,
+                names::JOB_PODS_ENDED,
+                &["namespace", "job_name", "result"],
+            ),
+            jobs_finished: counters(
+                &registry,
+                names::JOBS_FINISHED,
+                &["namespace", "job_name", "result"],
             ),
             reloads: counters(&registry, names::RELOADS, &["result"]),
             snapshot_age: registered(

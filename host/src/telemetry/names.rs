@@ -44,6 +44,18 @@ pub(crate) const GUEST_FAILURES: (&str, &str) = (
     "galleria_guest_failures_total",
     "Requests that failed in a guest, by reason: Error (a trap), OOMKilled, DeadlineExceeded, Overflow, NoResponse, StartError.",
 );
+pub(crate) const JOB_PODS: (&str, &str) = (
+    "galleria_job_pods",
+    "Pods of a Job that run now; the Jobs of a CronJob count under its name.",
+);
+pub(crate) const JOB_PODS_ENDED: (&str, &str) = (
+    "galleria_job_pods_ended_total",
+    "Runs of a Job's pods that ended, by result: succeeded or failed.",
+);
+pub(crate) const JOBS_FINISHED: (&str, &str) = (
+    "galleria_jobs_finished_total",
+    "Jobs that finished, by result: complete or failed.",
+);
 pub(crate) const PROBES: (&str, &str) = (
     "galleria_probes_total",
     "Probes by kind and result: success or failure.",

@@ -351,7 +351,7 @@ fn field(path: &Located<String>, facts: &PodFacts<'_>) -> Result<String, Environ
             .strip_prefix("['")?
             .strip_suffix("']")
     };
-    let labels: &Labels = &facts.identity.labels;
+    let labels: &Labels = &facts.template.labels;
     if let Some(key) = keyed("metadata.labels") {
         return Ok(labels.get(key).cloned().unwrap_or_default());
     }

@@ -7,7 +7,7 @@ use std::time::SystemTime;
 use prometheus::IntCounter;
 use serde::Serialize;
 
-use super::plan::WorkloadPlan;
+use super::plan::PodPlan;
 use crate::guest::{Failure, GuestEvents, Stream};
 use crate::telemetry::access_log::timestamp;
 use crate::telemetry::metrics::Metrics;
@@ -15,7 +15,7 @@ use crate::telemetry::sink::Sink;
 
 /// One pod's ear.
 pub(super) struct PodEvents {
-    plan: Arc<WorkloadPlan>,
+    plan: Arc<PodPlan>,
     pod: String,
     metrics: Arc<Metrics>,
     sink: Sink,
@@ -34,12 +34,7 @@ struct GuestLine<'a> {
 }
 
 impl PodEvents {
-    pub(super) fn new(
-        plan: Arc<WorkloadPlan>,
-        pod: String,
-        metrics: Arc<Metrics>,
-        sink: Sink,
-    ) -> Self {
+    pub(super) fn new(plan: Arc<PodPlan>, pod: String, metrics: Arc<Metrics>, sink: Sink) -> Self {
         Self {
             plan,
             pod,

@@ -1,4 +1,5 @@
-//! What should run: every Deployment with all it refers to, resolved and checked.
+//! What should run: every Deployment, Job and CronJob with all it refers to,
+//! resolved and checked.
 //!
 //! A plan is made before anything is started or stopped; with one error in it,
 //! nothing changes.
@@ -8,7 +9,7 @@ use std::fmt::Write;
 use std::sync::Arc;
 use std::time::Duration;
 
-use galleria_manifest::model::{Container, Deployment, Metadata, Object, PodTemplate, Resource};
+use galleria_manifest::model::{Container, CronJob, Job, Metadata, Object, PodTemplate, Resource};
 use galleria_manifest::{Diagnostic, Position, Severity, codes};
 use galleria_mesh as mesh;
 use sha2::{Digest, Sha256};
@@ -17,11 +18,14 @@ use super::WorkloadKey;
 use super::environment::{self, Configuration, PodFacts};
 use super::image::Images;
 use super::volumes;
-use crate::guest::{Component, Isolation};
+use crate::guest::{Component, Entry, Isolation};
 
 const ISOLATION: &str = "galleria.dev/isolation";
 const INSTANCES: &str = "galleria.dev/max-instances";
 const QUEUE: &str = "galleria.dev/max-queue";
+
+/// Where an image stands, below the template.
+const IMAGE: &str = "spec.containers[0].image";
 
 /// Bytes for a pod without `limits.memory`: enough for an interpreter.
 const MEMORY_DEFAULT: u64 = 512 << 20;
@@ -32,12 +36,33 @@ const QUEUE_DEFAULT: usize = 256;
 #[derive(Default)]
 pub(crate) struct Plan {
     pub workloads: BTreeMap<WorkloadKey, Arc<WorkloadPlan>>,
+    pub jobs: BTreeMap<WorkloadKey, Arc<JobPlan>>,
+    pub cron_jobs: BTreeMap<WorkloadKey, Arc<CronJobPlan>>,
 }
 
 /// One Deployment, ready to be started.
 pub(crate) struct WorkloadPlan {
-    pub identity: Arc<mesh::Workload>,
     pub replicas: usize,
+    pub pods: Arc<PodPlan>,
+}
+
+/// One Job, ready to be started.
+pub(crate) struct JobPlan {
+    pub object: Arc<Object>,
+    pub job: Job,
+    pub pods: Arc<PodPlan>,
+}
+
+/// One CronJob, its Jobs ready to be started.
+pub(crate) struct CronJobPlan {
+    pub object: Arc<Object>,
+    pub cron_job: CronJob,
+    pub pods: Arc<PodPlan>,
+}
+
+/// One pod template, ready to be started any number of times.
+pub(crate) struct PodPlan {
+    pub identity: Arc<mesh::Workload>,
     /// Names what the pods are made from: the same text, the same pods.
     pub revision: String,
     pub component: Arc<Component>,
@@ -72,24 +97,18 @@ pub(crate) fn plan(
     let mut plan = Plan::default();
     let mut problems = Vec::new();
     for object in objects {
-        let Resource::Deployment(deployment) = &object.resource else {
-            continue;
-        };
         let context = Context {
             object,
             images,
             volumes,
             configuration: &configuration,
         };
-        match context.workload(deployment) {
-            Ok(workload) => {
-                let key = WorkloadKey {
-                    namespace: object.metadata.namespace.clone(),
-                    name: object.metadata.name.value.clone(),
-                };
-                plan.workloads.insert(key, Arc::new(workload));
-            }
-            Err(found) => problems.extend(found),
+        let key = WorkloadKey {
+            namespace: object.metadata.namespace.clone(),
+            name: object.metadata.name.value.clone(),
+        };
+        if let Err(found) = context.add(key, &mut plan) {
+            problems.extend(found);
         }
     }
     if problems.is_empty() {
@@ -100,46 +119,81 @@ pub(crate) fn plan(
 }
 
 struct Context<'a> {
-    object: &'a Object,
+    object: &'a Arc<Object>,
     images: &'a Images,
     volumes: &'a volumes::DataFolder,
     configuration: &'a Arc<Configuration>,
 }
 
 impl Context<'_> {
-    fn workload(&self, deployment: &Deployment) -> Result<WorkloadPlan, Vec<Diagnostic>> {
-        let template = &deployment.template;
+    /// Adds the object to the plan where it has pods.
+    fn add(&self, key: WorkloadKey, plan: &mut Plan) -> Result<(), Vec<Diagnostic>> {
+        match &self.object.resource {
+            Resource::Deployment(deployment) => {
+                let pods = self.pods(&deployment.template, "spec.template", Entry::Http)?;
+                let replicas = deployment.replicas.value as usize;
+                let planned = WorkloadPlan { replicas, pods };
+                plan.workloads.insert(key, Arc::new(planned));
+            }
+            Resource::Job(job) => {
+                let planned = JobPlan {
+                    object: self.object.clone(),
+                    job: job.clone(),
+                    pods: self.pods(&job.template, "spec.template", Entry::Run)?,
+                };
+                plan.jobs.insert(key, Arc::new(planned));
+            }
+            Resource::CronJob(cron_job) => {
+                let template = &cron_job.job.template;
+                let place = "spec.jobTemplate.spec.template";
+                let planned = CronJobPlan {
+                    object: self.object.clone(),
+                    cron_job: cron_job.clone(),
+                    pods: self.pods(template, place, Entry::Run)?,
+                };
+                plan.cron_jobs.insert(key, Arc::new(planned));
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// The plan of the pod template that stands at `place` in the object.
+    fn pods(
+        &self,
+        template: &PodTemplate,
+        place: &str,
+        entry: Entry,
+    ) -> Result<Arc<PodPlan>, Vec<Diagnostic>> {
         let Some(container) = template.spec.containers.first() else {
             return Err(vec![self.problem(
                 &template.spec.at,
-                "spec.template.spec.containers",
+                &format!("{place}.spec.containers"),
                 "a pod needs a container",
             )]);
         };
         let mut problems = Vec::new();
         let mut note = |at: &Position, path: &str, message: String| {
-            problems.push(self.problem(at, path, &message));
+            problems.push(self.problem(at, &format!("{place}.{path}"), &message));
         };
         let component = self
             .images
             .load(&container.image)
             .map_err(|error| {
-                note(
-                    &container.image.at,
-                    "spec.template.spec.containers[0].image",
-                    chain(&error),
-                );
+                note(&container.image.at, IMAGE, chain(&error));
             })
             .ok();
+        if let Some(Err(error)) = component
+            .as_deref()
+            .map(|component| component.offers(entry))
+        {
+            note(&container.image.at, IMAGE, chain(&error));
+        }
         let identity = identity(&self.object.metadata, template);
         let facts = PodFacts::example(&identity, template, container);
         if let Err(errors) = environment::resolve(container, self.configuration, &facts) {
             for error in errors {
-                note(
-                    &error.at,
-                    "spec.template.spec.containers[0].env",
-                    error.message,
-                );
+                note(&error.at, "spec.containers[0].env", error.message);
             }
         }
         let bound = self
@@ -147,7 +201,7 @@ impl Context<'_> {
             .bind(&identity.namespace, &template.spec, container)
             .map_err(|errors| {
                 for error in errors {
-                    note(&error.at, "spec.template.spec.volumes", error.message);
+                    note(&error.at, "spec.volumes", error.message);
                 }
             });
         let annotations = Annotations {
@@ -162,9 +216,8 @@ impl Context<'_> {
             self.configuration
                 .referenced_by(&identity.namespace, template),
         );
-        Ok(WorkloadPlan {
-            revision: revision(self.object, &component, &configuration),
-            replicas: deployment.replicas.value as usize,
+        Ok(Arc::new(PodPlan {
+            revision: revision(self.object, place, &component, &configuration),
             memory_limit: container.resources.limits.memory.unwrap_or(MEMORY_DEFAULT),
             grace_period: template.spec.termination_grace_period,
             isolation: settings.isolation,
@@ -176,7 +229,7 @@ impl Context<'_> {
             component,
             configuration,
             volumes,
-        })
+        }))
     }
 
     fn problem(&self, at: &Position, path: &str, message: &str) -> Diagnostic {
@@ -223,7 +276,7 @@ impl<N: FnMut(&Position, &str, String)> Annotations<'_, N> {
             other => {
                 (self.note)(
                     &value.at,
-                    "spec.template.metadata.annotations",
+                    "metadata.annotations",
                     format!("`{ISOLATION}` is `{other}`; it may be `request` or `instance`"),
                 );
                 None
@@ -246,7 +299,7 @@ impl<N: FnMut(&Position, &str, String)> Annotations<'_, N> {
                 let (low, high) = (range.start(), range.end());
                 (self.note)(
                     &value.at,
-                    "spec.template.metadata.annotations",
+                    "metadata.annotations",
                     format!(
                         "`{name}` is `{}`; it is a number from {low} to {high}",
                         value.value
@@ -269,9 +322,15 @@ fn identity(metadata: &Metadata, template: &PodTemplate) -> mesh::Workload {
 
 /// Ten hexadecimal digits over everything that a pod is made from: the
 /// template, the component and the values it refers to.
-fn revision(object: &Object, component: &Component, configuration: &Configuration) -> String {
+fn revision(
+    object: &Object,
+    place: &str,
+    component: &Component,
+    configuration: &Configuration,
+) -> String {
     let mut digest = Sha256::new();
-    digest.update(object.raw["spec"]["template"].to_string());
+    let template = place.split('.').fold(&object.raw, |value, key| &value[key]);
+    digest.update(template.to_string());
     digest.update(component.digest());
     configuration.digest(&mut digest);
     digest

@@ -11,12 +11,11 @@ use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::backoff::Backoff;
-use super::environment::{self, PodFacts};
-use super::events::PodEvents;
-use super::plan::WorkloadPlan;
+use super::blueprint::{PodIdentity, blueprint};
+use super::plan::PodPlan;
 use super::{Platform, probe};
 use crate::context::RequestContext;
-use crate::guest::{Blueprint, Failure, Guest, PodMemory, PoolStatus};
+use crate::guest::{Failure, Guest, PodMemory, PoolStatus};
 use crate::{Request, Response};
 
 /// A pod, from its start until its last request has left.
@@ -24,7 +23,7 @@ pub(crate) struct Pod {
     pub name: String,
     /// What `status.podIP` says: an address for logs, not one to connect to.
     pub address: String,
-    pub plan: Arc<WorkloadPlan>,
+    pub plan: Arc<PodPlan>,
     /// The mesh's number for this pod; never used twice.
     pub target: usize,
     ready: Arc<AtomicBool>,
@@ -78,7 +77,7 @@ impl Pod {
     /// Begins to start a pod. Its readiness is announced on `readiness`.
     pub(super) fn start(
         platform: &Platform,
-        plan: Arc<WorkloadPlan>,
+        plan: Arc<PodPlan>,
         target: usize,
         readiness: watch::Sender<u64>,
     ) -> Arc<Self> {
@@ -286,51 +285,17 @@ impl Pod {
     }
 
     fn make_guest(&self, platform: &Platform) -> Result<Guest, Ended> {
-        let plan = &self.plan;
-        let facts = PodFacts {
+        let identity = PodIdentity {
             name: &self.name,
-            uid: &self.name,
             address: &self.address,
-            identity: &plan.identity,
-            template: &plan.template,
-            container: &plan.container,
+            template: &self.plan.template,
         };
-        let environment = environment::resolve(&plan.container, &plan.configuration, &facts)
-            .map_err(|errors| Ended {
+        blueprint(&self.plan, platform, &identity, &self.memory)
+            .map(Guest::new)
+            .map_err(|message| Ended {
                 reason: "CreateContainerConfigError",
-                message: errors
-                    .into_iter()
-                    .map(|error| error.message)
-                    .collect::<Vec<_>>()
-                    .join("; "),
-            })?;
-        let events = PodEvents::new(
-            plan.clone(),
-            self.name.clone(),
-            platform.metrics.clone(),
-            platform.sink.clone(),
-        );
-        let mounts = plan
-            .volumes
-            .iter()
-            .flat_map(|volume| volume.mounts.iter().cloned())
-            .collect();
-        Ok(Guest::new(Blueprint {
-            component: plan.component.clone(),
-            environment,
-            arguments: std::iter::once(plan.container.name.value.clone())
-                .chain(plan.container.arguments.iter().cloned())
-                .collect(),
-            mounts,
-            isolation: plan.isolation,
-            instances_max: plan.instances_max,
-            queue_max: plan.queue_max,
-            memory: self.memory.clone(),
-            limits: platform.limits,
-            events: Arc::new(events),
-            door: platform.doors.door(&plan.identity),
-            sql: platform.sql.clone(),
-        }))
+                message,
+            })
     }
 
     pub(super) fn set_ready(&self, ready: bool) {
@@ -371,12 +336,16 @@ fn not_running() -> Failure {
 }
 
 /// `deployment-revision-xxxxx`, as a ReplicaSet names its pods.
-fn name(plan: &WorkloadPlan) -> String {
+fn name(plan: &PodPlan) -> String {
+    format!("{}-{}-{}", plan.identity.name, plan.revision, suffix())
+}
+
+/// Five characters that make no word, as a cluster ends the names of pods.
+pub(super) fn suffix() -> String {
     const ALPHABET: &[u8] = b"bcdfghjklmnpqrstvwxz2456789";
     let mut rng = rand::rng();
-    let suffix: String = (0..5)
+    (0..5)
         .filter_map(|_| ALPHABET.get(rng.random_range(0..ALPHABET.len())))
         .map(|byte| char::from(*byte))
-        .collect();
-    format!("{}-{}-{suffix}", plan.identity.name, plan.revision)
+        .collect()
 }

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use super::{
-    ConfigMap, Deployment, DestinationRule, Gateway, Ingress, Namespace, PersistentVolumeClaim,
-    Secret, Service, ServiceAccount, ServiceEntry, VirtualService,
+    ConfigMap, CronJob, Deployment, DestinationRule, Gateway, Ingress, Job, Namespace,
+    PersistentVolumeClaim, Secret, Service, ServiceAccount, ServiceEntry, VirtualService,
 };
 use crate::read::canonical_group;
 use crate::{Located, Position};
@@ -58,6 +58,8 @@ pub struct Metadata {
 pub enum Resource {
     Namespace(Namespace),
     Deployment(Deployment),
+    Job(Job),
+    CronJob(CronJob),
     Service(Service),
     ConfigMap(ConfigMap),
     Secret(Secret),

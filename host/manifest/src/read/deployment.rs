@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{metadata, pod, selector};
+use super::{pod, selector};
 use crate::Located;
 use crate::codes;
 use crate::decode::{
@@ -102,13 +102,8 @@ fn read_selector(
 }
 
 fn template(d: &mut Decoder, node: &Node) -> Option<PodTemplate> {
-    let mut template = Fields::of(d, node)?;
-    let metadata = template.optional("metadata", metadata::template);
-    let spec = template.required("spec", pod::read);
-    template.finish(&[]);
-    if let Some(spec) = &spec
-        && spec.restart_policy != RestartPolicy::Always
-    {
+    let template = pod::template(d, node)?;
+    if template.spec.restart_policy != RestartPolicy::Always {
         let at = node
             .get("spec")
             .and_then(|spec| spec.get("restartPolicy"))
@@ -118,12 +113,7 @@ fn template(d: &mut Decoder, node: &Node) -> Option<PodTemplate> {
             d.error(at.mark, codes::INVALID_VALUE, message);
         });
     }
-    let (labels, annotations) = metadata.unwrap_or_default();
-    Some(PodTemplate {
-        labels,
-        annotations,
-        spec: spec?,
-    })
+    Some(template)
 }
 
 fn strategy(d: &mut Decoder, node: &Node) -> Option<Strategy> {

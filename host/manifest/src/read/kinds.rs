@@ -1,8 +1,8 @@
 //! The kinds and apiVersions that are known.
 
 use super::{
-    config_map, deployment, destination_rule, gateway, ingress, secret, service, service_entry,
-    storage, virtual_service,
+    config_map, cron_job, deployment, destination_rule, gateway, ingress, job, secret, service,
+    service_entry, storage, virtual_service,
 };
 use crate::decode::Fields;
 use crate::model::{Namespace, Resource, ServiceAccount};
@@ -66,6 +66,20 @@ pub(super) static ENFORCED: &[Kind] = &[
         ],
         namespaced: true,
         read: deployment::read,
+    },
+    Kind {
+        group: "batch",
+        kind: "Job",
+        api_versions: &["batch/v1"],
+        namespaced: true,
+        read: job::read,
+    },
+    Kind {
+        group: "batch",
+        kind: "CronJob",
+        api_versions: &["batch/v1", "batch/v1beta1"],
+        namespaced: true,
+        read: cron_job::read,
     },
     Kind {
         group: "networking.k8s.io",

@@ -1,12 +1,12 @@
-//! A pod's `spec`.
+//! A pod template, and a pod's `spec`.
 
 use std::time::Duration;
 
-use super::{container, volume};
+use super::{container, metadata, volume};
 use crate::Located;
 use crate::codes;
 use crate::decode::{Decoder, Fields, choice, dns_subdomain, items, non_negative_seconds, steps};
-use crate::model::{Container, PodSpec, RestartPolicy, Volume};
+use crate::model::{Container, PodSpec, PodTemplate, RestartPolicy, Volume};
 use crate::yaml::{Mark, Node, Value};
 
 /// Fields of the API that place, isolate or wire a container, which a component is not.
@@ -45,6 +45,20 @@ const NOT_HONOURED: &[&str] = &[
     "tolerations",
     "topologySpreadConstraints",
 ];
+
+/// `metadata` and `spec`; which restart policies are allowed is its owner's matter.
+pub(super) fn template(d: &mut Decoder, node: &Node) -> Option<PodTemplate> {
+    let mut template = Fields::of(d, node)?;
+    let metadata = template.optional("metadata", metadata::template);
+    let spec = template.required("spec", read);
+    template.finish(&[]);
+    let (labels, annotations) = metadata.unwrap_or_default();
+    Some(PodTemplate {
+        labels,
+        annotations,
+        spec: spec?,
+    })
+}
 
 pub(super) fn read(d: &mut Decoder, node: &Node) -> Option<PodSpec> {
     let mut spec = Fields::of(d, node)?;

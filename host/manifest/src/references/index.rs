@@ -108,7 +108,10 @@ impl<'a> Index<'a> {
                 }
             }
             Resource::Deployment(deployment) => self.add_deployment(object, deployment),
-            Resource::Ingress(_) | Resource::LeftToCluster => {}
+            Resource::Job(_)
+            | Resource::CronJob(_)
+            | Resource::Ingress(_)
+            | Resource::LeftToCluster => {}
         }
     }
 

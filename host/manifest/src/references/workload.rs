@@ -1,30 +1,32 @@
-//! What a Deployment's pods need: configuration, claims, an account.
+//! What the pods of a template need: configuration, claims, an account.
 
 use super::config;
 use super::index::Index;
 use super::report::Report;
 use crate::codes;
-use crate::model::{Deployment, EnvSource, EnvValue, Object, VolumeSource};
+use crate::model::{EnvSource, EnvValue, Object, PodTemplate, VolumeSource};
 
+/// `place` is the template's path in its object, for example `spec.template`.
 pub(super) fn check(
     index: &Index<'_>,
     report: &mut Report,
     object: &Object,
-    deployment: &Deployment,
+    template: &PodTemplate,
+    place: &str,
 ) {
     let namespace = object.metadata.namespace.as_str();
-    let pod = &deployment.template.spec;
+    let pod = &template.spec;
     let account = &pod.service_account_name;
     if account.value != "default" && !index.has_account(namespace, account) {
         let near = report.near(account, || index.accounts_in(namespace));
         let message = format!("there is no ServiceAccount {namespace}/{account}{near}");
-        let path = "spec.template.spec.serviceAccountName".to_owned();
+        let path = format!("{place}.spec.serviceAccountName");
         report.warning(object, &account.at, path, codes::SERVICE_ACCOUNT, message);
     }
     for (at, container) in pod.containers.iter().enumerate() {
-        let place = format!("spec.template.spec.containers[{at}]");
+        let container_place = format!("{place}.spec.containers[{at}]");
         for (at, variable) in container.env.iter().enumerate() {
-            let path = format!("{place}.env[{at}].valueFrom");
+            let path = format!("{container_place}.env[{at}].valueFrom");
             match &variable.value {
                 EnvValue::ConfigMapKey {
                     name,
@@ -51,7 +53,7 @@ pub(super) fn check(
             .enumerate()
             .filter(|(_, s)| !s.optional)
         {
-            let path = format!("{place}.envFrom[{at}]");
+            let path = format!("{container_place}.envFrom[{at}]");
             match &source.source {
                 EnvSource::ConfigMap(name) => {
                     let path = format!("{path}.configMapRef");
@@ -63,12 +65,18 @@ pub(super) fn check(
             }
         }
     }
-    volumes(index, report, object, deployment);
+    volumes(index, report, object, template, place);
 }
 
-fn volumes(index: &Index<'_>, report: &mut Report, object: &Object, deployment: &Deployment) {
-    for (at, volume) in deployment.template.spec.volumes.iter().enumerate() {
-        let path = format!("spec.template.spec.volumes[{at}]");
+fn volumes(
+    index: &Index<'_>,
+    report: &mut Report,
+    object: &Object,
+    template: &PodTemplate,
+    place: &str,
+) {
+    for (at, volume) in template.spec.volumes.iter().enumerate() {
+        let path = format!("{place}.spec.volumes[{at}]");
         match &volume.source {
             VolumeSource::PersistentVolumeClaim { claim_name, .. } => {
                 let path = format!("{path}.persistentVolumeClaim.claimName");

@@ -65,6 +65,7 @@ fn proper_names() -> &'static [&'static str] {
     &[
         "Deployment",
         "Gateway",
+        "Job",
         "Service",
         "VirtualService",
         "Envoy's",

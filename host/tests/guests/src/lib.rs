@@ -74,3 +74,29 @@ macro_rules! guest_p3 {
         fn main() {}
     };
 }
+
+/// Makes the program a `wasi:cli/run@0.3` component that runs the asynchronous
+/// function named.
+#[macro_export]
+macro_rules! command_p3 {
+    ($run:ident) => {
+        #[cfg(target_family = "wasm")]
+        mod export {
+            struct Command;
+
+            impl $crate::wasip3::exports::cli::run::Guest for Command {
+                async fn run() -> Result<(), ()> {
+                    super::$run().await
+                }
+            }
+
+            use $crate::wasip3;
+            wasip3::cli::command::export!(Command);
+        }
+
+        #[cfg(not(target_family = "wasm"))]
+        const _: fn() = || drop($run());
+
+        fn main() {}
+    };
+}

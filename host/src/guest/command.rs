@@ -1,0 +1,74 @@
+//! Components that run to their end: `wasi:cli/run`, once, on an instance of
+//! its own.
+//!
+//! What holds for instances that answer requests holds here: mounts, memory,
+//! output and the way out are the same, and the guest yields as they do. It has
+//! no deadline of its own; dropping the run ends the guest, in a loop or
+//! waiting.
+
+use wasmtime::component::InstancePre;
+use wasmtime::{Store, UpdateDeadline};
+use wasmtime_wasi::I32Exit;
+use wasmtime_wasi::{p2, p3};
+
+use super::component::Generation;
+use super::deadline::Deadline;
+use super::state::GuestState;
+use super::{Blueprint, ComponentError, Failure};
+
+/// The exported `run`, found before anything is started.
+pub(super) enum CommandPre {
+    P2(p2::bindings::CommandPre<GuestState>),
+    P3(p3::bindings::CommandPre<GuestState>),
+}
+
+impl CommandPre {
+    pub(super) fn new(
+        generation: Generation,
+        instance: InstancePre<GuestState>,
+    ) -> wasmtime::Result<Self> {
+        match generation {
+            Generation::P2 => p2::bindings::CommandPre::new(instance).map(Self::P2),
+            Generation::P3 => p3::bindings::CommandPre::new(instance).map(Self::P3),
+        }
+    }
+
+    async fn run(&self, store: &mut Store<GuestState>) -> wasmtime::Result<Result<(), ()>> {
+        match self {
+            Self::P2(command) => {
+                let command = command.instantiate_async(&mut *store).await?;
+                command.wasi_cli_run().call_run(store).await
+            }
+            Self::P3(command) => {
+                let command = command.instantiate_async(&mut *store).await?;
+                let run = async |store: &_| command.wasi_cli_run().call_run(store).await;
+                store.run_concurrent(run).await?
+            }
+        }
+    }
+}
+
+/// Runs the blueprint's component to its end and returns its exit code: 0 is
+/// success.
+///
+/// # Errors
+/// The component has no `run`, cannot be started, traps or wants more memory
+/// than its pod has.
+pub(crate) async fn run(blueprint: &Blueprint) -> Result<i32, Failure> {
+    let component = &blueprint.component;
+    let no_command = |error: ComponentError| Failure::Start(error.to_string().into());
+    let command = component.command().map_err(no_command)?;
+    let state = GuestState::new(blueprint, Deadline::never())?;
+    let mut store = Store::new(component.engine().wasmtime(), state);
+    store.limiter(|state| &mut state.limiter);
+    store.epoch_deadline_callback(|_| Ok(UpdateDeadline::Yield(1)));
+    store.set_epoch_deadline(1);
+    match command.run(&mut store).await {
+        Ok(Ok(())) => Ok(0),
+        Ok(Err(())) => Ok(1),
+        Err(error) => match error.downcast_ref::<I32Exit>() {
+            Some(I32Exit(code)) => Ok(*code),
+            None => Err(Failure::from_call(&error)),
+        },
+    }
+}

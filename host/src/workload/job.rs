@@ -1,0 +1,235 @@
+//! Jobs and CronJobs: components that run to their end.
+//!
+//! Each Job and each CronJob is supervised by a task of its own, which reads
+//! what the pure rules in `progress.rs` and `due.rs` say, starts pods, and
+//! reports into the store. A Job from a file runs once for its name and
+//! template: how far it is is kept in the data folder, so a host that is started
+//! again goes on with it and does not repeat one that has finished.
+//!
+//! A component hears no signal. Where a cluster sends SIGTERM, its pods here may
+//! finish within their grace period; at a deadline they are ended at once.
+
+mod board;
+mod cron_job;
+mod due;
+mod pod;
+mod progress;
+mod record;
+mod run;
+mod status;
+
+pub(crate) use board::{Board, CronJobStatus, JobStatus, PodExit};
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU32;
+use std::time::Duration;
+
+use galleria_manifest::model::ObjectKey;
+use jiff::Timestamp;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::plan::{CronJobPlan, JobPlan, PodPlan};
+use super::{Plan, Platform, WorkloadKey};
+use crate::store::Store;
+use cron_job::CronJobRun;
+use record::Records;
+use run::JobRun;
+
+/// The Jobs and CronJobs of the manifests, by name.
+pub(crate) struct Jobs {
+    shared: Arc<Shared>,
+    jobs: BTreeMap<WorkloadKey, Supervised<JobPlan>>,
+    cron_jobs: BTreeMap<WorkloadKey, Supervised<CronJobPlan>>,
+    /// Records of Jobs that are no more are dropped with the first plan.
+    is_first_plan: bool,
+}
+
+/// What all Jobs share.
+struct Shared {
+    platform: Platform,
+    store: Arc<Store>,
+    board: Arc<Board>,
+    records: Records,
+    /// Jobs and CronJobs that have not ended.
+    tasks: TaskTracker,
+    /// Pods so far, for their addresses.
+    pods: AtomicU32,
+}
+
+/// A task that follows its plan until it is stopped.
+struct Supervised<P> {
+    plan: watch::Sender<Arc<P>>,
+    stop: CancellationToken,
+    task: JoinHandle<()>,
+}
+
+impl Jobs {
+    pub(crate) fn new(
+        platform: Platform,
+        store: Arc<Store>,
+        board: Arc<Board>,
+        data: &Path,
+    ) -> Self {
+        let shared = Shared {
+            platform,
+            store,
+            board,
+            records: Records::new(data),
+            tasks: TaskTracker::new(),
+            pods: AtomicU32::new(0),
+        };
+        Self {
+            shared: Arc::new(shared),
+            jobs: BTreeMap::new(),
+            cron_jobs: BTreeMap::new(),
+            is_first_plan: true,
+        }
+    }
+
+    /// Starts what is new, ends what is gone, tells the others what changed.
+    pub(crate) fn apply(&mut self, plan: &Plan) {
+        if std::mem::take(&mut self.is_first_plan) {
+            self.shared.records.keep(plan);
+        }
+        for key in gone(&self.jobs, &plan.jobs) {
+            self.end_job(&key);
+        }
+        for key in gone(&self.cron_jobs, &plan.cron_jobs) {
+            if let Some(gone) = self.cron_jobs.remove(&key) {
+                gone.stop.cancel();
+            }
+        }
+        for (key, wanted) in &plan.jobs {
+            self.apply_job(key, wanted);
+        }
+        for (key, wanted) in &plan.cron_jobs {
+            match self.cron_jobs.get(key) {
+                Some(known) => known.follow(wanted),
+                None => {
+                    let started = self.start_cron_job(key, wanted);
+                    self.cron_jobs.insert(key.clone(), started);
+                }
+            }
+        }
+    }
+
+    /// Ends every Job: pods that run may finish within their grace period. What
+    /// is not finished then begins anew when the host is started again.
+    pub(crate) async fn stop(&mut self) {
+        for job in self.jobs.values() {
+            job.stop.cancel();
+        }
+        for cron_job in self.cron_jobs.values() {
+            cron_job.stop.cancel();
+        }
+        self.shared.tasks.close();
+        self.shared.tasks.wait().await;
+    }
+
+    fn apply_job(&mut self, key: &WorkloadKey, wanted: &Arc<JobPlan>) {
+        let before = match self.jobs.get(key) {
+            Some(known) if known.plan.borrow().work() == wanted.work() => {
+                known.follow(wanted);
+                return;
+            }
+            Some(_) => self.end_job(key),
+            None => None,
+        };
+        let stop = CancellationToken::new();
+        let (plan, follower) = watch::channel(wanted.clone());
+        let (shared, key, stopped) = (self.shared.clone(), key.clone(), stop.clone());
+        let name = key.clone();
+        let task = self.shared.tasks.spawn(async move {
+            if let Some(before) = before {
+                // Whatever became of it: it is gone.
+                let _ = before.await;
+            }
+            JobRun::of_file(shared, key, follower, stopped).run().await;
+        });
+        self.jobs.insert(name, Supervised { plan, stop, task });
+    }
+
+    /// Ends a Job that is gone or has another template, and forgets it.
+    fn end_job(&mut self, key: &WorkloadKey) -> Option<JoinHandle<()>> {
+        let gone = self.jobs.remove(key)?;
+        gone.stop.cancel();
+        let (shared, key) = (self.shared.clone(), key.clone());
+        Some(self.shared.tasks.spawn(async move {
+            // Whatever became of it: it is gone.
+            let _ = gone.task.await;
+            shared.board.remove_job(&key);
+            shared.records.remove_job(&key);
+        }))
+    }
+
+    fn start_cron_job(
+        &self,
+        key: &WorkloadKey,
+        wanted: &Arc<CronJobPlan>,
+    ) -> Supervised<CronJobPlan> {
+        let stop = CancellationToken::new();
+        let (plan, follower) = watch::channel(wanted.clone());
+        let run = CronJobRun::new(self.shared.clone(), key.clone(), follower, stop.clone());
+        let task = self.shared.tasks.spawn(run.run());
+        Supervised { plan, stop, task }
+    }
+}
+
+impl<P> Supervised<P> {
+    fn follow(&self, wanted: &Arc<P>) {
+        self.plan.send_replace(wanted.clone());
+    }
+}
+
+impl JobPlan {
+    /// What cannot change while a Job remains the same, as in a cluster: the
+    /// template, and the completions. Kept with its record.
+    fn work(&self) -> String {
+        let spec = &self.object.raw["spec"];
+        record::digest(&[
+            &spec["template"],
+            &spec["completions"],
+            &spec["completionMode"],
+        ])
+    }
+}
+
+impl PodPlan {
+    /// As the metrics name the Job.
+    fn labels(&self) -> [&str; 2] {
+        [&self.identity.namespace, &self.identity.name]
+    }
+}
+
+fn gone<A, B>(
+    running: &BTreeMap<WorkloadKey, A>,
+    wanted: &BTreeMap<WorkloadKey, B>,
+) -> Vec<WorkloadKey> {
+    let is_gone = |key: &&WorkloadKey| !wanted.contains_key(*key);
+    running.keys().filter(is_gone).cloned().collect()
+}
+
+fn object_key(kind: &str, key: &WorkloadKey) -> ObjectKey {
+    ObjectKey {
+        group: "batch".into(),
+        kind: kind.into(),
+        namespace: key.namespace.clone(),
+        name: key.name.clone(),
+    }
+}
+
+/// Waits until `time`, and no longer than a while: the system's clock may be set.
+async fn until(time: Option<Timestamp>) {
+    const LONGEST: Duration = Duration::from_secs(10);
+    let Some(time) = time else {
+        return std::future::pending().await;
+    };
+    let left = time.duration_since(Timestamp::now());
+    let left = Duration::try_from(left).unwrap_or_default();
+    tokio::time::sleep(left.min(LONGEST)).await;
+}

@@ -1,0 +1,134 @@
+//! What `galleria status` shows of Jobs and CronJobs, written by the tasks that
+//! supervise them.
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use super::progress::Progress;
+use crate::workload::WorkloadKey;
+
+/// The latest state of each Job and CronJob.
+#[derive(Default)]
+pub(crate) struct Board {
+    jobs: Mutex<BTreeMap<WorkloadKey, JobStatus>>,
+    cron_jobs: Mutex<BTreeMap<WorkloadKey, CronJobStatus>>,
+}
+
+/// A Job at one moment.
+#[derive(Debug, Clone)]
+pub(crate) struct JobStatus {
+    pub image: String,
+    /// None: a work queue.
+    pub completions: Option<u32>,
+    pub suspended: bool,
+    pub active: usize,
+    pub progress: Progress,
+    /// The latest pods that ended, the last one last.
+    pub exits: Vec<PodExit>,
+}
+
+/// How one run of a pod ended.
+#[derive(Debug, Clone)]
+pub(crate) struct PodExit {
+    pub pod: String,
+    /// As a container's: 0 is success; 134 stands for a trap, 137 for a pod that
+    /// was ended or went over its memory, 128 for one that could not be started.
+    pub code: i32,
+    /// `Completed`, `Error`, `OOMKilled`, …
+    pub reason: &'static str,
+    pub message: String,
+}
+
+/// A CronJob at one moment.
+#[derive(Debug, Clone)]
+pub(crate) struct CronJobStatus {
+    pub schedule: String,
+    pub time_zone: Option<String>,
+    pub suspended: bool,
+    pub active: usize,
+    pub last_schedule: Option<Timestamp>,
+    pub next: Option<Timestamp>,
+}
+
+impl JobStatus {
+    /// As kubectl's STATUS column.
+    pub(crate) fn phase(&self) -> &'static str {
+        match &self.progress.end {
+            Some(end) if end.failure.is_some() => "Failed",
+            Some(_) => "Complete",
+            None if self.suspended => "Suspended",
+            None => "Running",
+        }
+    }
+
+    /// As kubectl's COMPLETIONS column.
+    pub(crate) fn completions(&self) -> String {
+        let succeeded = self.progress.succeeded;
+        match self.completions {
+            Some(completions) => format!("{succeeded}/{completions}"),
+            None => format!("{succeeded}"),
+        }
+    }
+
+    pub(crate) fn failed(&self) -> u32 {
+        self.progress.failed + self.progress.restarts
+    }
+
+    /// Since it was started; nothing while it is suspended.
+    pub(crate) fn age(&self) -> Duration {
+        let age = self
+            .progress
+            .start_time
+            .map(|start| Timestamp::now().duration_since(start));
+        age.and_then(|age| Duration::try_from(age).ok())
+            .unwrap_or_default()
+    }
+
+    /// Why it failed, with how its last pod ended; None where it did not fail.
+    pub(crate) fn failure(&self) -> Option<String> {
+        let failure = self.progress.end.as_ref()?.failure.as_ref()?;
+        let last = self.exits.last().map(|exit| {
+            let (pod, message) = (&exit.pod, &exit.message);
+            format!("; its last pod {pod} ended with {message}")
+        });
+        let (reason, message) = (&failure.reason, &failure.message);
+        Some(format!("{reason}: {message}{}", last.unwrap_or_default()))
+    }
+}
+
+impl Board {
+    pub(crate) fn jobs(&self) -> Vec<(WorkloadKey, JobStatus)> {
+        let jobs = lock(&self.jobs);
+        let copy = |(key, status): (&WorkloadKey, &JobStatus)| (key.clone(), status.clone());
+        jobs.iter().map(copy).collect()
+    }
+
+    pub(crate) fn cron_jobs(&self) -> Vec<(WorkloadKey, CronJobStatus)> {
+        let cron_jobs = lock(&self.cron_jobs);
+        let copy = |(key, status): (&WorkloadKey, &CronJobStatus)| (key.clone(), status.clone());
+        cron_jobs.iter().map(copy).collect()
+    }
+
+    pub(super) fn set_job(&self, key: &WorkloadKey, status: JobStatus) {
+        lock(&self.jobs).insert(key.clone(), status);
+    }
+
+    pub(super) fn remove_job(&self, key: &WorkloadKey) {
+        lock(&self.jobs).remove(key);
+    }
+
+    pub(super) fn set_cron_job(&self, key: &WorkloadKey, status: CronJobStatus) {
+        lock(&self.cron_jobs).insert(key.clone(), status);
+    }
+
+    pub(super) fn remove_cron_job(&self, key: &WorkloadKey) {
+        lock(&self.cron_jobs).remove(key);
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,307 @@
+//! One CronJob: makes its Jobs, and keeps a history of them.
+
+use std::sync::Arc;
+
+use galleria_manifest::Located;
+use galleria_manifest::model::{Metadata, Object, Resource};
+use jiff::{SignedDuration, Timestamp};
+use serde_json::json;
+use tokio::sync::{mpsc, watch};
+use tokio_util::sync::CancellationToken;
+
+use super::due::{Due, Start};
+use super::progress::End;
+use super::record::CronJobRecord;
+use super::run::JobRun;
+use super::{CronJobStatus, Shared, object_key, status, until};
+use crate::store::Source;
+use crate::workload::WorkloadKey;
+use crate::workload::plan::{CronJobPlan, JobPlan};
+
+const TIME_ANNOTATION: &str = "batch.kubernetes.io/cronjob-scheduled-timestamp";
+
+pub(super) struct CronJobRun {
+    shared: Arc<Shared>,
+    key: WorkloadKey,
+    plan: watch::Receiver<Arc<CronJobPlan>>,
+    stop: CancellationToken,
+    record: CronJobRecord,
+    /// In the order in which they were started.
+    jobs: Vec<MadeJob>,
+    ended: mpsc::UnboundedReceiver<Ended>,
+    teller: mpsc::UnboundedSender<Ended>,
+}
+
+/// A Job that this CronJob made and that is still known.
+struct MadeJob {
+    key: WorkloadKey,
+    stop: CancellationToken,
+    end: Option<End>,
+    /// Nobody changes it; the Job ends where this goes.
+    _plan: watch::Sender<Arc<JobPlan>>,
+}
+
+/// A Job has ended, or was stopped (None).
+type Ended = (WorkloadKey, Option<End>);
+
+impl CronJobRun {
+    pub(super) fn new(
+        shared: Arc<Shared>,
+        key: WorkloadKey,
+        plan: watch::Receiver<Arc<CronJobPlan>>,
+        stop: CancellationToken,
+    ) -> Self {
+        let (teller, ended) = mpsc::unbounded_channel();
+        let mut record = shared.records.cron_job(&key).unwrap_or_default();
+        // Times before it was first seen were never missed.
+        record.done_until.get_or_insert_with(Timestamp::now);
+        shared.records.save_cron_job(&key, &record);
+        Self {
+            shared,
+            key,
+            plan,
+            stop,
+            record,
+            jobs: Vec::new(),
+            ended,
+            teller,
+        }
+    }
+
+    pub(super) async fn run(mut self) {
+        loop {
+            let plan = self.plan.borrow_and_update().clone();
+            let now = Timestamp::now();
+            let next = self.make_what_is_due(&plan, now);
+            let expires = self.prune(&plan, now);
+            self.report(&plan, next);
+            tokio::select! {
+                () = self.stop.cancelled() => break,
+                Some((key, end)) = self.ended.recv() => self.take(&key, end),
+                changed = self.plan.changed() => if changed.is_err() {
+                    // Whoever holds the other end stops this run too.
+                    self.stop.cancelled().await;
+                },
+                () = until([next, expires].into_iter().flatten().min()) => {}
+            }
+        }
+        self.finish().await;
+    }
+
+    /// Makes the Job that is due, if any; returns the next time.
+    fn make_what_is_due(&mut self, plan: &Arc<CronJobPlan>, now: Timestamp) -> Option<Timestamp> {
+        let active = self.jobs.iter().filter(|job| job.end.is_none()).count();
+        let done_until = self.record.done_until.unwrap_or(now);
+        let due = Due::at(&plan.cron_job, done_until, active, now);
+        let (namespace, cron_job) = (&self.key.namespace, &self.key.name);
+        if due.too_many_missed && !matches!(due.start, Start::Waits) {
+            tracing::error!(
+                namespace,
+                cron_job,
+                "more than 100 starts were missed; set or decrease startingDeadlineSeconds, or check the clock"
+            );
+        }
+        match due.start {
+            Start::Nothing | Start::Waits => {}
+            Start::TooLate(time) => {
+                tracing::warn!(namespace, cron_job, %time, "a start was missed: it is too late for it");
+                self.done_until(time);
+            }
+            Start::Now(time) => self.make(plan, time),
+            Start::Instead(time) => {
+                for job in self.jobs.iter().filter(|job| job.end.is_none()) {
+                    job.stop.cancel();
+                }
+                self.make(plan, time);
+            }
+        }
+        due.next
+    }
+
+    fn make(&mut self, plan: &Arc<CronJobPlan>, time: Timestamp) {
+        let object = Arc::new(job_object(plan, time));
+        let key = WorkloadKey {
+            namespace: self.key.namespace.clone(),
+            name: object.metadata.name.value.clone(),
+        };
+        self.record.last_schedule_time = Some(time);
+        self.done_until(time);
+        if self.jobs.iter().any(|job| job.key == key) {
+            return;
+        }
+        self.shared.store.put(Source::Host, object.clone());
+        let job = JobPlan {
+            object,
+            job: plan.cron_job.job.clone(),
+            pods: plan.pods.clone(),
+        };
+        let (sender, follower) = watch::channel(Arc::new(job));
+        let stop = CancellationToken::new();
+        let run = JobRun::of_cron_job(self.shared.clone(), key.clone(), follower, stop.clone());
+        let (teller, name) = (self.teller.clone(), key.clone());
+        self.shared.tasks.spawn(async move {
+            let end = run.run().await;
+            // A CronJob that is gone does not listen any more.
+            let _ = teller.send((name, end));
+        });
+        self.jobs.push(MadeJob {
+            key,
+            stop,
+            end: None,
+            _plan: sender,
+        });
+    }
+
+    fn done_until(&mut self, time: Timestamp) {
+        self.record.done_until = Some(time);
+        self.shared.records.save_cron_job(&self.key, &self.record);
+    }
+
+    fn take(&mut self, key: &WorkloadKey, end: Option<End>) {
+        match end {
+            Some(end) => {
+                if end.failure.is_none() {
+                    self.record.last_successful_time = Some(end.at);
+                    self.shared.records.save_cron_job(&self.key, &self.record);
+                }
+                if let Some(job) = self.jobs.iter_mut().find(|job| job.key == *key) {
+                    job.end = Some(end);
+                }
+            }
+            None => self.forget(key),
+        }
+    }
+
+    /// Removes the Jobs that nobody wants to see any more; returns when the next
+    /// one will be.
+    fn prune(&mut self, plan: &CronJobPlan, now: Timestamp) -> Option<Timestamp> {
+        let ttl = plan.cron_job.job.ttl_after_finished;
+        let ttl = ttl.and_then(|ttl| SignedDuration::try_from(ttl).ok());
+        let mut left = [
+            plan.cron_job.successful_jobs_history_limit,
+            plan.cron_job.failed_jobs_history_limit,
+        ];
+        let mut gone = Vec::new();
+        let mut expires = None;
+        for job in self.jobs.iter().rev() {
+            let Some(end) = &job.end else { continue };
+            let left = &mut left[usize::from(end.failure.is_some())];
+            let expiry = ttl.and_then(|ttl| end.at.checked_add(ttl).ok());
+            if *left == 0 || expiry.is_some_and(|expiry| expiry <= now) {
+                gone.push(job.key.clone());
+            } else {
+                *left -= 1;
+                expires = [expires, expiry].into_iter().flatten().min();
+            }
+        }
+        for key in gone {
+            self.forget(&key);
+        }
+        expires
+    }
+
+    fn forget(&mut self, key: &WorkloadKey) {
+        self.jobs.retain(|job| job.key != *key);
+        self.shared.store.remove(&object_key("Job", key));
+        self.shared.board.remove_job(key);
+    }
+
+    fn report(&self, plan: &CronJobPlan, next: Option<Timestamp>) {
+        let active: Vec<&WorkloadKey> = self
+            .jobs
+            .iter()
+            .filter(|job| job.end.is_none())
+            .map(|job| &job.key)
+            .collect();
+        let cron_job = &plan.cron_job;
+        let status = CronJobStatus {
+            schedule: cron_job.schedule.text.clone(),
+            time_zone: cron_job.schedule.time_zone.clone(),
+            suspended: cron_job.suspend,
+            active: active.len(),
+            last_schedule: self.record.last_schedule_time,
+            next: next.filter(|_| !cron_job.suspend),
+        };
+        self.shared.board.set_cron_job(&self.key, status);
+        let status = status::cron_job(&self.record, &active);
+        let key = object_key("CronJob", &self.key);
+        self.shared.store.set_status(&key, status);
+    }
+
+    /// The host ends, or the CronJob is gone: so are its Jobs.
+    async fn finish(mut self) {
+        for job in &self.jobs {
+            job.stop.cancel();
+        }
+        while self.jobs.iter().any(|job| job.end.is_none())
+            && let Some((key, end)) = self.ended.recv().await
+        {
+            self.take(&key, end);
+        }
+        let keys: Vec<_> = self.jobs.iter().map(|job| job.key.clone()).collect();
+        for key in keys {
+            self.forget(&key);
+        }
+        self.shared.board.remove_cron_job(&self.key);
+        if self
+            .shared
+            .store
+            .get(&object_key("CronJob", &self.key))
+            .is_none()
+        {
+            self.shared.records.remove_cron_job(&self.key);
+        }
+    }
+}
+
+/// The Job for `time`, as a cluster's controller makes it.
+fn job_object(plan: &CronJobPlan, time: Timestamp) -> Object {
+    let owner = &plan.object;
+    let cron_job = &plan.cron_job;
+    // A cluster numbers Jobs by the minute; times that are closer need more.
+    let number = if cron_job.schedule.is_finer_than_minutes() {
+        time.as_second()
+    } else {
+        time.as_second() / 60
+    };
+    let name = format!("{}-{number}", owner.metadata.name);
+    let mut annotations = cron_job.job_annotations.clone();
+    annotations.insert(TIME_ANNOTATION.into(), time.to_string());
+    let raw = json!({
+        "apiVersion": "batch/v1",
+        "kind": "Job",
+        "metadata": {
+            "name": name,
+            "namespace": owner.metadata.namespace,
+            "labels": cron_job.job_labels,
+            "annotations": annotations,
+            "ownerReferences": [{
+                "apiVersion": "batch/v1",
+                "kind": "CronJob",
+                "name": owner.metadata.name.value,
+                "controller": true,
+                "blockOwnerDeletion": true,
+            }],
+        },
+        "spec": owner.raw["spec"]["jobTemplate"]["spec"],
+    });
+    let at = &cron_job.schedule.at;
+    let located = |text: String| Located::new(text, at.clone());
+    Object {
+        api_version: "batch/v1".into(),
+        kind: "Job".into(),
+        metadata: Metadata {
+            name: located(name),
+            namespace: owner.metadata.namespace.clone(),
+            labels: cron_job.job_labels.clone(),
+            annotations: annotations
+                .into_iter()
+                .map(|(name, text)| (name, located(text)))
+                .collect(),
+            creation_timestamp: Some(time.to_string()),
+        },
+        at: at.clone(),
+        raw,
+        resource: Resource::Job(cron_job.job.clone()),
+    }
+}

@@ -1,0 +1,206 @@
+//! One pod of a Job: a component that is run to its end, and again where its
+//! policy says so.
+
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Instant;
+
+use galleria_manifest::Located;
+use galleria_manifest::model::{PodTemplate, RestartPolicy};
+use tokio::sync::mpsc;
+use tokio::task::AbortHandle;
+
+use super::{PodExit, Shared};
+use crate::guest::{self, Failure, PodMemory};
+use crate::workload::WorkloadKey;
+use crate::workload::backoff::Backoff;
+use crate::workload::blueprint::{PodIdentity, blueprint};
+use crate::workload::plan::PodPlan;
+use crate::workload::pod::suffix;
+
+const INDEX_ANNOTATION: &str = "batch.kubernetes.io/job-completion-index";
+const INDEX_VARIABLE: &str = "JOB_COMPLETION_INDEX";
+const NAME_LABELS: [&str; 2] = ["batch.kubernetes.io/job-name", "job-name"];
+
+/// A pod that has not ended. Dropping it ends the guest.
+pub(super) struct ActivePod {
+    pub(super) name: String,
+    pub(super) index: Option<u32>,
+    /// It ended badly and waits before it is started again.
+    pub(super) waits: bool,
+    task: AbortHandle,
+}
+
+/// What a pod tells its Job.
+pub(super) struct PodEvent {
+    pub(super) pod: String,
+    pub(super) change: PodChange,
+}
+
+pub(super) enum PodChange {
+    Ended(PodExit),
+    /// It ended badly, and starts again after a pause.
+    Waits(PodExit),
+    StartsAgain,
+}
+
+struct Pod {
+    shared: Arc<Shared>,
+    plan: Arc<PodPlan>,
+    name: String,
+    /// What this pod adds to the plan's template.
+    template: PodTemplate,
+    index: Option<u32>,
+    memory: Arc<PodMemory>,
+    events: mpsc::UnboundedSender<PodEvent>,
+}
+
+/// Starts a pod of the Job `job`; how it fares comes by `events`.
+pub(super) fn start(
+    shared: &Arc<Shared>,
+    job: &WorkloadKey,
+    plan: &Arc<PodPlan>,
+    index: Option<u32>,
+    events: mpsc::UnboundedSender<PodEvent>,
+) -> ActivePod {
+    let name = match index {
+        Some(index) => format!("{}-{index}-{}", job.name, suffix()),
+        None => format!("{}-{}", job.name, suffix()),
+    };
+    let pod = Pod {
+        shared: shared.clone(),
+        plan: plan.clone(),
+        name: name.clone(),
+        template: template(job, plan, index),
+        index,
+        memory: PodMemory::new(plan.memory_limit),
+        events,
+    };
+    ActivePod {
+        name,
+        index,
+        waits: false,
+        task: tokio::spawn(pod.run()).abort_handle(),
+    }
+}
+
+impl Drop for ActivePod {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+impl Pod {
+    async fn run(self) {
+        let mut backoff = Backoff::new(self.shared.platform.restart_backoff_initial);
+        loop {
+            let started = Instant::now();
+            let exit = self.run_once().await;
+            let again = exit.code != 0
+                && self.plan.template.spec.restart_policy == RestartPolicy::OnFailure;
+            if !again {
+                self.tell(PodChange::Ended(exit));
+                return;
+            }
+            self.tell(PodChange::Waits(exit));
+            tokio::time::sleep(backoff.pause(started.elapsed())).await;
+            self.tell(PodChange::StartsAgain);
+        }
+    }
+
+    async fn run_once(&self) -> PodExit {
+        let gauge = &self.shared.platform.metrics.job_pods;
+        let _counted = Counted::up(gauge.with_label_values(&self.plan.labels()));
+        let (code, reason, message) = match self.guest().await {
+            Ok(0) => (0, "Completed", "exit code 0".to_owned()),
+            Ok(code) => (code, "Error", format!("exit code {code}")),
+            Err(failure) => {
+                let code = match failure {
+                    Failure::OutOfMemory => 137,
+                    Failure::Start(_) => 128,
+                    _ => 134,
+                };
+                (code, failure.reason(), failure.to_string())
+            }
+        };
+        let (namespace, pod) = (&self.plan.identity.namespace, &self.name);
+        if code == 0 {
+            tracing::info!(namespace, pod, exit_code = code, reason, "pod ended");
+        } else {
+            tracing::warn!(
+                namespace,
+                pod,
+                exit_code = code,
+                reason,
+                "pod ended: {message}"
+            );
+        }
+        PodExit {
+            pod: self.name.clone(),
+            code,
+            reason,
+            message,
+        }
+    }
+
+    async fn guest(&self) -> Result<i32, Failure> {
+        let number = self.shared.pods.fetch_add(1, Ordering::Relaxed);
+        let [_, _, high, low] = number.to_be_bytes();
+        let address = Ipv4Addr::new(10, 65, high, low).to_string();
+        let identity = PodIdentity {
+            name: &self.name,
+            address: &address,
+            template: &self.template,
+        };
+        let platform = &self.shared.platform;
+        let mut blueprint = blueprint(&self.plan, platform, &identity, &self.memory)
+            .map_err(|message| Failure::Start(message.into()))?;
+        if let Some(index) = self.index
+            && !blueprint
+                .environment
+                .iter()
+                .any(|(name, _)| name == INDEX_VARIABLE)
+        {
+            let variable = (INDEX_VARIABLE.to_owned(), index.to_string());
+            blueprint.environment.push(variable);
+        }
+        guest::run(&blueprint).await
+    }
+
+    /// A Job that is gone does not listen any more.
+    fn tell(&self, change: PodChange) {
+        let pod = self.name.clone();
+        let _ = self.events.send(PodEvent { pod, change });
+    }
+}
+
+/// The labels and the annotation that a cluster gives to the pods of a Job.
+fn template(job: &WorkloadKey, plan: &PodPlan, index: Option<u32>) -> PodTemplate {
+    let mut template = plan.template.clone();
+    for label in NAME_LABELS {
+        template.labels.insert(label.into(), job.name.clone());
+    }
+    if let Some(index) = index {
+        let at = template.spec.at.clone();
+        let value = Located::new(index.to_string(), at);
+        template.annotations.insert(INDEX_ANNOTATION.into(), value);
+    }
+    template
+}
+
+/// Counts in a gauge for as long as it lives.
+struct Counted(prometheus::IntGauge);
+
+impl Counted {
+    fn up(gauge: prometheus::IntGauge) -> Self {
+        gauge.inc();
+        Self(gauge)
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
+}

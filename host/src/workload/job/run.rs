@@ -1,0 +1,272 @@
+//! One Job, from its first pod to its end.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use tokio::sync::{mpsc, watch};
+use tokio_util::sync::CancellationToken;
+
+use super::pod::{self, ActivePod, PodChange, PodEvent};
+use super::progress::{End, JobFailure, Progress};
+use super::record::JobRecord;
+use super::{JobStatus, PodExit, Shared, object_key, status, until};
+use crate::workload::WorkloadKey;
+use crate::workload::plan::JobPlan;
+
+/// Ends of pods that `galleria status` shows.
+const EXITS_MAX: usize = 10;
+
+pub(super) struct JobRun {
+    shared: Arc<Shared>,
+    key: WorkloadKey,
+    plan: watch::Receiver<Arc<JobPlan>>,
+    stop: CancellationToken,
+    progress: Progress,
+    /// What of it is in the data folder; None where nothing is kept there.
+    recorded: Option<Progress>,
+    pods: Vec<ActivePod>,
+    exits: Vec<PodExit>,
+    events: mpsc::UnboundedReceiver<PodEvent>,
+    /// Given to each pod.
+    teller: mpsc::UnboundedSender<PodEvent>,
+}
+
+impl JobRun {
+    /// A Job that a file describes: it goes on from its record.
+    pub(super) fn of_file(
+        shared: Arc<Shared>,
+        key: WorkloadKey,
+        plan: watch::Receiver<Arc<JobPlan>>,
+        stop: CancellationToken,
+    ) -> Self {
+        let work = plan.borrow().work();
+        let record = shared.records.job(&key);
+        let progress = record
+            .filter(|record| record.work == work)
+            .map(|record| record.progress)
+            .unwrap_or_default();
+        Self {
+            recorded: Some(progress.clone()),
+            progress,
+            ..Self::of_cron_job(shared, key, plan, stop)
+        }
+    }
+
+    /// A Job that a CronJob made: nothing of it outlives the host.
+    pub(super) fn of_cron_job(
+        shared: Arc<Shared>,
+        key: WorkloadKey,
+        plan: watch::Receiver<Arc<JobPlan>>,
+        stop: CancellationToken,
+    ) -> Self {
+        let (teller, events) = mpsc::unbounded_channel();
+        Self {
+            shared,
+            key,
+            plan,
+            stop,
+            progress: Progress::default(),
+            recorded: None,
+            pods: Vec::new(),
+            exits: Vec::new(),
+            events,
+            teller,
+        }
+    }
+
+    /// Runs until the Job has ended or is stopped; returns how it ended, None
+    /// where it was stopped.
+    pub(super) async fn run(mut self) -> Option<End> {
+        let was_finished = self.progress.is_finished();
+        while !self.progress.is_finished() {
+            let plan = self.plan.borrow_and_update().clone();
+            let wake = self.step(&plan);
+            self.report(&plan);
+            if self.progress.is_finished() {
+                break;
+            }
+            tokio::select! {
+                () = self.stop.cancelled() => {
+                    self.drain(plan.pods.grace_period).await;
+                    self.report(&plan);
+                    return None;
+                }
+                event = self.events.recv() => self.take(event),
+                changed = self.plan.changed() => if changed.is_err() {
+                    // Whoever holds the other end stops this run too.
+                    self.stop.cancelled().await;
+                },
+                () = until(wake) => {}
+            }
+        }
+        let plan = self.plan.borrow().clone();
+        self.report(&plan);
+        if !was_finished {
+            self.log_end(&plan);
+        }
+        self.progress.end
+    }
+
+    /// Does what is to be done now; returns when to look again.
+    fn step(&mut self, plan: &Arc<JobPlan>) -> Option<Timestamp> {
+        let now = Timestamp::now();
+        if plan.job.suspend {
+            self.progress.start_time = None;
+        } else {
+            self.progress.start_time.get_or_insert(now);
+        }
+        let active: Vec<_> = self.pods.iter().map(|pod| pod.index).collect();
+        let pause = self.shared.platform.restart_backoff_initial;
+        let step = self.progress.step(&plan.job, &active, pause, now);
+        let kept = self.pods.len().saturating_sub(step.stop);
+        self.pods.truncate(kept);
+        for index in step.start {
+            let (shared, teller) = (&self.shared, self.teller.clone());
+            let pod = pod::start(shared, &self.key, &plan.pods, index, teller);
+            tracing::info!(
+                namespace = self.key.namespace,
+                job = self.key.name,
+                pod = pod.name,
+                "pod started"
+            );
+            self.pods.push(pod);
+        }
+        if let Some(failure) = step.end {
+            self.end(now, failure);
+        }
+        step.wake
+    }
+
+    fn end(&mut self, at: Timestamp, failure: Option<JobFailure>) {
+        for pod in std::mem::take(&mut self.pods) {
+            if failure.is_some() {
+                self.progress.failed += 1;
+                self.note(PodExit {
+                    pod: pod.name.clone(),
+                    code: 137,
+                    reason: "Killed",
+                    message: "the end of its Job".into(),
+                });
+            }
+        }
+        self.progress.end = Some(End { at, failure });
+    }
+
+    /// Takes notice of what became of a pod.
+    fn take(&mut self, event: Option<PodEvent>) {
+        // There is a sender in this very struct.
+        let Some(PodEvent { pod, change }) = event else {
+            return;
+        };
+        let Some(at) = self.pods.iter().position(|active| active.name == pod) else {
+            // It ended while it was being stopped.
+            return;
+        };
+        match change {
+            PodChange::Ended(exit) => {
+                let index = self.pods.swap_remove(at).index;
+                if exit.code == 0 {
+                    self.progress.pod_succeeded(index);
+                } else {
+                    self.progress.pod_failed(Timestamp::now());
+                }
+                self.note(exit);
+            }
+            PodChange::Waits(exit) => {
+                self.progress.pod_restarts();
+                self.pods[at].waits = true;
+                self.note(exit);
+            }
+            PodChange::StartsAgain => self.pods[at].waits = false,
+        }
+    }
+
+    fn note(&mut self, exit: PodExit) {
+        let plan = self.plan.borrow();
+        let [namespace, name] = plan.pods.labels();
+        let result = if exit.code == 0 {
+            "succeeded"
+        } else {
+            "failed"
+        };
+        let ended = &self.shared.platform.metrics.job_pods_ended;
+        ended.with_label_values(&[namespace, name, result]).inc();
+        drop(plan);
+        if self.exits.len() == EXITS_MAX {
+            self.exits.remove(0);
+        }
+        self.exits.push(exit);
+    }
+
+    /// Lets the pods that run finish within `grace`, and ends the others.
+    async fn drain(&mut self, grace: Duration) {
+        let end = tokio::time::Instant::now() + grace;
+        self.pods.retain(|pod| !pod.waits);
+        while !self.pods.is_empty() {
+            match tokio::time::timeout_at(end, self.events.recv()).await {
+                Ok(event) => self.take(event),
+                Err(_) => {
+                    for pod in std::mem::take(&mut self.pods) {
+                        tracing::warn!(pod = pod.name, "killed after its grace period");
+                    }
+                }
+            }
+            self.pods.retain(|pod| !pod.waits);
+        }
+        let plan = self.plan.borrow().clone();
+        let pause = self.shared.platform.restart_backoff_initial;
+        let now = Timestamp::now();
+        if let Some(None) = self.progress.step(&plan.job, &[], pause, now).end {
+            self.end(now, None);
+            self.log_end(&plan);
+        }
+    }
+
+    /// Into the store, the board and the record.
+    fn report(&mut self, plan: &JobPlan) {
+        let key = object_key("Job", &self.key);
+        let status = status::job(plan, &self.progress, self.pods.len());
+        self.shared.store.set_status(&key, status);
+        let status = JobStatus {
+            image: plan.pods.container.image.value.clone(),
+            completions: plan.job.completions,
+            suspended: plan.job.suspend,
+            active: self.pods.len(),
+            progress: self.progress.clone(),
+            exits: self.exits.clone(),
+        };
+        self.shared.board.set_job(&self.key, status);
+        if let Some(recorded) = &mut self.recorded
+            && *recorded != self.progress
+        {
+            recorded.clone_from(&self.progress);
+            let record = JobRecord {
+                work: plan.work(),
+                progress: self.progress.clone(),
+            };
+            self.shared.records.save_job(&self.key, &record);
+        }
+    }
+
+    fn log_end(&self, plan: &JobPlan) {
+        let Some(end) = &self.progress.end else {
+            return;
+        };
+        let (namespace, job) = (&self.key.namespace, &self.key.name);
+        let result = match &end.failure {
+            None => {
+                tracing::info!(namespace, job, "job complete");
+                "complete"
+            }
+            Some(failure) => {
+                let reason = &failure.reason;
+                tracing::error!(namespace, job, reason, "job failed: {}", failure.message);
+                "failed"
+            }
+        };
+        let [namespace, name] = plan.pods.labels();
+        let finished = &self.shared.platform.metrics.jobs_finished;
+        finished.with_label_values(&[namespace, name, result]).inc();
+    }
+}
