@@ -230,9 +230,9 @@ fn review_service_that_always_traps_leaves_the_product_page_working() {
         std::fs::write(folder.path().join(file.file_name()), text).expect("a file");
     }
     let components = tempfile::tempdir().expect("a folder");
-    for (from, to) in [("ui", "ui"), ("product", "product")] {
-        let target = components.path().join(to);
-        std::os::unix::fs::symlink(crate::support::shop_components().join(from), target)
+    for name in ["ui", "product", "ratings"] {
+        let target = components.path().join(name);
+        std::os::unix::fs::symlink(crate::support::shop_components().join(name), target)
             .expect("a link");
     }
     std::fs::copy(

@@ -45,3 +45,14 @@ macro_rules! serve {
         fn main() {}
     };
 }
+
+/// The program of a job: runs the future that `$work` makes to its end, and
+/// ends with 1 and a line in the log where it fails.
+#[macro_export]
+macro_rules! run {
+    ($work:expr) => {
+        fn main() -> std::process::ExitCode {
+            $crate::component::server::run_to_end($work)
+        }
+    };
+}

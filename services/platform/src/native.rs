@@ -17,3 +17,14 @@ macro_rules! serve {
         }
     };
 }
+
+/// The program of a native job: runs the future that `$work` makes to its end,
+/// and ends with 1 and a line in the log where it fails.
+#[macro_export]
+macro_rules! run {
+    ($work:expr) => {
+        fn main() -> std::process::ExitCode {
+            $crate::native::server::run_to_end($work)
+        }
+    };
+}

@@ -3,12 +3,14 @@
 //! It keeps reviews by product id and does not know the products themselves.
 
 mod migrations;
+mod ratings;
 mod review;
 mod routes;
 mod store;
 #[cfg(test)]
 mod tests;
 
+pub use ratings::compute_ratings;
 pub use routes::router;
 
 /// Which image of the service this is. Both work on the same data.

@@ -4,7 +4,9 @@
 use shop_platform::database::Migration;
 
 /// Times are milliseconds since 1970-01-01 UTC.
-pub(crate) const MIGRATIONS: &[Migration] = &[Migration {
+pub(crate) const MIGRATIONS: &[Migration] = &[REVIEWS, RATINGS];
+
+const REVIEWS: Migration = Migration {
     statements: &[
         "CREATE TABLE review (
             id INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -32,4 +34,15 @@ pub(crate) const MIGRATIONS: &[Migration] = &[Migration {
             (11, 'Elif', 'The arm really stays where you put it.', 9, 1743231600000),
             (12, 'sam', 'I fall asleep over my book again, in the best light.', 9, 1741950000000)",
     ],
-}];
+};
+
+/// What the nightly job computes: sums and counts, so that nothing is
+/// lost by rounding.
+const RATINGS: Migration = Migration {
+    statements: &["CREATE TABLE product_rating (
+            product_id INTEGER PRIMARY KEY,
+            reviews INTEGER NOT NULL,
+            rating_sum INTEGER NOT NULL,
+            computed_at_ms INTEGER NOT NULL
+        )"],
+};

@@ -13,6 +13,7 @@ use shop_platform::{
 };
 
 use crate::Edition;
+use crate::ratings;
 use crate::review::{InvalidReview, NewReview};
 use crate::store::{Order, Reviews};
 
@@ -53,6 +54,7 @@ impl Service {
 pub(crate) fn routes(service: Service) -> Router {
     let mut router = Router::new()
         .route("/productreviewms/productreview/{id}", get(list).post(add))
+        .route("/productreviewms/productreview/ratings", get(ratings))
         .route("/productreviewms/productreview/timeout/{id}", get(slow))
         .route("/productreviewms/check/live", get(live))
         .route("/productreviewms/check/ready", get(ready));
@@ -102,6 +104,12 @@ async fn summary(
     PathId(product_id): PathId,
 ) -> Result<Response, Problem> {
     json(StatusCode::OK, &service.reviews.summary(product_id).await?)
+}
+
+/// The averages of all products, as of the nightly job's last run.
+async fn ratings(State(service): State<Arc<Service>>) -> Result<Response, Problem> {
+    let database = service.reviews.database().await?;
+    json(StatusCode::OK, &ratings::list(database).await?)
 }
 
 async fn live(State(service): State<Arc<Service>>) -> Response {

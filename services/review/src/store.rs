@@ -119,7 +119,7 @@ impl Reviews {
         })
     }
 
-    async fn database(&self) -> Result<&Database, DatabaseError> {
+    pub(crate) async fn database(&self) -> Result<&Database, DatabaseError> {
         if let Some(database) = self.0.database.get() {
             return Ok(database);
         }

@@ -12,6 +12,7 @@ use tempfile::TempDir;
 use tower::ServiceExt;
 
 use crate::Edition;
+use crate::ratings;
 use crate::routes::{Service, routes};
 use crate::store::Reviews;
 
@@ -34,6 +35,13 @@ impl Shop {
     fn instance(&self) -> Router {
         let url = format!("sqlite:{}", self.folder.path().join("reviews.db").display());
         self.instance_on(url)
+    }
+
+    fn reviews(&self) -> Reviews {
+        Reviews::at(format!(
+            "sqlite:{}",
+            self.folder.path().join("reviews.db").display()
+        ))
     }
 
     fn instance_on(&self, url: String) -> Router {
@@ -229,6 +237,38 @@ async fn v2_sums_up() {
         .get("/productreview/summary/1")
         .await
         .assert_problem(404, "summary");
+}
+
+#[tokio::test]
+async fn ratings_are_those_of_the_jobs_last_run() {
+    let shop = Shop::new(Edition::V1);
+    let ratings = shop.get("/productreview/ratings").await.json();
+    assert_eq!(ratings, json!({"computedAt": null, "ratings": []}));
+
+    assert_eq!(ratings::compute(&shop.reviews()).await.unwrap(), 10);
+    let ratings = shop.get("/productreview/ratings").await.json();
+    assert!(ratings["computedAt"].is_string(), "{ratings}");
+    let of = |ratings: &Value, product: usize| ratings["ratings"][product - 1].clone();
+    assert_eq!(
+        of(&ratings, 2),
+        json!({"productId": 2, "count": 2, "average": 8.0})
+    );
+
+    let body = r#"{"author":"Zoë","rating":1}"#;
+    shop.post("/productreview/2", body).await;
+    let before = shop.get("/productreview/ratings").await.json();
+    assert_eq!(before, ratings, "the night has not come");
+    ratings::compute(&shop.reviews()).await.unwrap();
+    let after = shop.get("/productreview/ratings").await.json();
+    assert_eq!(
+        of(&after, 2),
+        json!({"productId": 2, "count": 3, "average": 5.67})
+    );
+    let newer = Shop {
+        edition: Edition::V2,
+        ..shop
+    };
+    assert_eq!(newer.get("/productreview/ratings").await.json(), after);
 }
 
 #[tokio::test]

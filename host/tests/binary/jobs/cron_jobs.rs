@@ -135,3 +135,27 @@ fn cron_job_that_is_suspended_or_gone_makes_nothing() {
             .then_some(())
     });
 }
+
+#[test]
+fn shop_adds_up_its_ratings_in_the_night_that_was_missed() {
+    const RATINGS: &str = "/productreviewms/productreview/ratings";
+    let data = tempfile::tempdir().expect("a folder");
+    let host = Galleria::shop().data(data.path()).start();
+    let none = serde_json::json!({"computedAt": null, "ratings": []});
+    assert_eq!(host.get(RATINGS).json(), none, "no night has come");
+    drop(host);
+
+    remember(data.path(), "shoppingportal", "ratings", 2 * 24 * 3600);
+    let host = Galleria::shop().data(data.path()).start();
+    let ratings = eventually("the job has run", || {
+        let ratings = host.get(RATINGS).json();
+        ratings["computedAt"].is_string().then_some(ratings)
+    });
+    let first = serde_json::json!({"productId": 1, "count": 3, "average": 9.0});
+    assert_eq!(ratings["ratings"][0], first, "{ratings}");
+    eventually("its line", || {
+        messages(&host, "ratings")
+            .contains(&"ratings of 10 products computed".into())
+            .then_some(())
+    });
+}

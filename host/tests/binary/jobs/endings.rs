@@ -1,5 +1,7 @@
 //! How pods of Jobs end, and what becomes of the Job.
 
+use std::collections::BTreeSet;
+
 use super::{CLAIM, Job, MOUNT, VOLUME, ended, host_for, job, messages, printed, report};
 use crate::support::{Galleria, Service, eventually, manifests};
 
@@ -21,11 +23,11 @@ fn exit_code_is_kept_and_the_limit_of_failures_ends_the_job() {
     let failed = ended(&host, "fails", "Failed");
     assert_eq!(last(&failed), (3, "Error".into()));
     assert_eq!(failed["failed"], 3, "one try and two more");
-    let pods: std::collections::BTreeSet<_> = printed(&host, "fails")
-        .into_iter()
-        .map(|(pod, _)| pod)
-        .collect();
-    assert_eq!(pods.len(), 3, "each try is a pod of its own: {pods:?}");
+    eventually("three lines, each of a pod of its own", || {
+        let lines = printed(&host, "fails").into_iter();
+        let pods: BTreeSet<_> = lines.map(|(pod, _)| pod).collect();
+        (pods.len() == 3).then_some(())
+    });
     let problems = report(&host)["problems"].to_string();
     assert!(
         problems.contains("job test/fails failed: BackoffLimitExceeded")

@@ -87,7 +87,9 @@ fn pods_may_finish_within_their_grace_period() {
     });
     host.terminate();
     assert_eq!(host.wait().code(), Some(0));
-    assert_eq!(messages(&host, "slow"), ["sleeping", "awake"]);
+    eventually("its last line", || {
+        (messages(&host, "slow") == ["sleeping", "awake"]).then_some(())
+    });
     assert!(
         host.stderr().contains("killed after its grace period"),
         "{}",

@@ -5,6 +5,8 @@
 //! of those is a call across the component's boundary.
 
 use std::cell::OnceCell;
+use std::fmt::Display;
+use std::process::ExitCode;
 
 use axum::Router;
 use tower_service::Service;
@@ -30,4 +32,9 @@ pub fn handle(request: IncomingRequest, response: ResponseOutparam, make_router:
             Err(error) => outgoing::refuse(response, &error),
         }
     });
+}
+
+/// Runs the work of a job to its end.
+pub fn run_to_end<E: Display>(work: impl Future<Output = Result<(), E>>) -> ExitCode {
+    crate::log::exit_code(wstd::runtime::block_on(work))
 }

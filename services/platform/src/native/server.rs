@@ -1,6 +1,8 @@
 //! Serving on a TCP port.
 
+use std::fmt::Display;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::process::ExitCode;
 
 use axum::Router;
 use tokio::net::TcpListener;
@@ -34,4 +36,15 @@ pub fn run(router: Router) -> std::io::Result<()> {
                 })
                 .await
         })
+}
+
+/// Runs the work of a job to its end.
+pub fn run_to_end<E: Display>(work: impl Future<Output = Result<(), E>>) -> ExitCode {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build();
+    match runtime {
+        Ok(runtime) => crate::log::exit_code(runtime.block_on(work)),
+        Err(error) => crate::log::exit_code(Err(error)),
+    }
 }
