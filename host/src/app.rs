@@ -138,6 +138,10 @@ impl Host {
         let doors = MeshDoors::default();
         doors.open(&mesh);
         let sql = Arc::<Databases>::default();
+        let volumes = VolumeFolder::new(&settings.data);
+        volumes
+            .remove_old_pods()
+            .context("the files of an earlier run's pods cannot be removed")?;
         let images = Images::new(engine.clone(), cache, settings.components.clone());
         let platform = Platform {
             images: Arc::new(images),
@@ -146,6 +150,7 @@ impl Host {
             sink: sink.clone(),
             limits: settings.request_limits(),
             restart_backoff_initial: settings.restart_backoff_initial,
+            volumes: volumes.clone(),
             doors: Arc::new(doors),
         };
         Ok(Self {
@@ -156,7 +161,7 @@ impl Host {
             sql,
             sink,
             platform,
-            volumes: VolumeFolder::new(&settings.data),
+            volumes,
         })
     }
 

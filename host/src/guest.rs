@@ -34,7 +34,7 @@ pub(crate) use engine::Engine;
 pub(crate) use failure::Failure;
 pub(crate) use limits::PodMemory;
 pub(crate) use output::{GuestEvents, Stream};
-pub(crate) use pool::PoolStatus;
+pub(crate) use pool::{Counters, PoolStatus};
 pub(crate) use sql::Databases;
 pub(crate) use state::{Door, Outgoing};
 
@@ -53,10 +53,13 @@ pub(crate) enum Isolation {
 }
 
 /// Everything a pod's instances are made from.
+#[derive(Clone)]
 pub(crate) struct Blueprint {
     pub component: Arc<Component>,
     pub environment: Vec<(String, String)>,
     pub arguments: Vec<String>,
+    /// Absolute.
+    pub working_dir: Option<String>,
     pub mounts: Vec<Mount>,
     /// None: WASI 0.3 guests are reused concurrently, WASI 0.2 guests get a
     /// fresh instance per request.
@@ -67,6 +70,7 @@ pub(crate) struct Blueprint {
     /// Requests that may wait for an instance. Default 256; over it: 503 UO.
     pub queue_max: usize,
     pub memory: Arc<PodMemory>,
+    pub counters: Arc<Counters>,
     pub limits: RequestLimits,
     pub events: Arc<dyn GuestEvents>,
     pub door: Arc<dyn Door>,
@@ -77,9 +81,37 @@ pub(crate) struct Blueprint {
 #[derive(Debug, Clone)]
 pub(crate) struct Mount {
     pub host_path: std::path::PathBuf,
+    /// The folder above, or the same, that guests cannot replace by a link.
+    pub volume: std::path::PathBuf,
+    /// The folder itself, where guests could have put a link on its path since.
+    pub opened: Option<Arc<std::os::fd::OwnedFd>>,
     /// Absolute, as the guest sees it.
     pub guest_path: String,
     pub read_only: bool,
+}
+
+impl Mount {
+    /// A folder that no guest can replace.
+    pub(crate) fn new(host_path: &std::path::Path, guest_path: &str, read_only: bool) -> Self {
+        Self {
+            host_path: host_path.into(),
+            volume: host_path.into(),
+            opened: None,
+            guest_path: guest_path.into(),
+            read_only,
+        }
+    }
+
+    /// A path that leads to the folder, whatever became of its name.
+    fn path(&self) -> std::path::PathBuf {
+        use std::os::fd::AsRawFd;
+        match &self.opened {
+            Some(opened) if cfg!(target_os = "linux") => {
+                format!("/proc/self/fd/{}", opened.as_raw_fd()).into()
+            }
+            _ => self.host_path.clone(),
+        }
+    }
 }
 
 /// How long a guest may take over one request.
@@ -118,6 +150,23 @@ impl Guest {
             ))),
         };
         Self { serving, blueprint }
+    }
+
+    pub(crate) fn has_environment(&self, environment: &[(String, String)]) -> bool {
+        self.blueprint.environment == environment
+    }
+
+    /// A guest like this one, whose instances get another environment.
+    pub(crate) fn with_environment(
+        &self,
+        environment: Vec<(String, String)>,
+        arguments: Vec<String>,
+    ) -> Self {
+        Self::new(Blueprint {
+            environment,
+            arguments,
+            ..Blueprint::clone(&self.blueprint)
+        })
     }
 
     /// Makes one instance now, so that a component that cannot start is found

@@ -11,6 +11,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use galleria_manifest::model::{Object, ObjectKey};
 use tokio::sync::watch;
 
+pub(crate) mod immutable;
+
 /// Past events kept for watchers that fall behind; one that is further behind
 /// has to list again.
 const EVENTS_MAX: usize = 1_000;

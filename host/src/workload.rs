@@ -7,8 +7,10 @@
 
 mod backoff;
 mod blueprint;
+mod configuration;
 mod environment;
 mod events;
+mod field;
 mod image;
 mod job;
 mod plan;
@@ -45,6 +47,7 @@ pub(crate) struct Platform {
     pub limits: RequestLimits,
     /// The first pause of a pod that keeps crashing.
     pub restart_backoff_initial: Duration,
+    pub volumes: VolumeFolder,
     /// Makes the way out for a pod's guests.
     pub doors: Arc<dyn Doors>,
 }
@@ -140,11 +143,13 @@ impl Workloads {
                 self.drain(incoming.pods);
             }
             running.plan = wanted.clone();
+            reconfigure(&running.pods, wanted);
             self.scale(&mut running.pods, wanted);
         } else if let Some(incoming) = &mut running.incoming
             && incoming.plan.pods.revision == wanted.pods.revision
         {
             incoming.plan = wanted.clone();
+            reconfigure(&incoming.pods, wanted);
             self.scale(&mut incoming.pods, wanted);
         } else {
             if let Some(incoming) = running.incoming.take() {
@@ -272,7 +277,16 @@ impl Workloads {
     fn drain(&self, pods: Vec<Arc<Pod>>) {
         for pod in pods {
             pod.terminate();
-            self.draining.spawn(async move { pod.drained().await });
+            let platform = self.platform.clone();
+            self.draining
+                .spawn(async move { pod.drained(&platform).await });
         }
+    }
+}
+
+/// Gives pods that stay the ConfigMaps and Secrets of today.
+fn reconfigure(pods: &[Arc<Pod>], plan: &WorkloadPlan) {
+    for pod in pods {
+        pod.reconfigure(&plan.pods.configuration);
     }
 }

@@ -9,6 +9,7 @@ mod destination;
 mod destination_rule;
 mod env;
 mod fault;
+mod file_volume;
 mod gateway;
 mod headers;
 mod http_match;

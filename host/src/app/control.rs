@@ -17,7 +17,7 @@ use crate::files::{Changes, Files};
 use crate::listen::{ListenError, Listeners};
 use crate::live::Live;
 use crate::status::Health;
-use crate::store::{Source, Store};
+use crate::store::{Source, Store, immutable};
 use crate::workload::{Images, Jobs, Plan, PlanError, Pod, VolumeFolder, Workloads, plan};
 
 /// How often instances that nobody needs are let go.
@@ -172,6 +172,10 @@ impl Control {
     }
 
     async fn take(&mut self, objects: Vec<Arc<Object>>) -> Result<(), Refused> {
+        let changed = immutable::changes(&self.store, &objects);
+        if !changed.is_empty() {
+            return Err(Refused::Manifests(changed));
+        }
         let plan = self.plan(objects.clone()).await?;
         let trial = self.compile(&objects, &self.workloads.pods());
         self.listeners.bind(&trial.snapshot).await?;

@@ -7,7 +7,7 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
@@ -26,7 +26,7 @@ use wasmtime_wasi_http::p3::bindings::http::{client, types};
 use wasmtime_wasi_http::{WasiBody, WasiHttp, WasiHttpCtxView, WasiHttpView, handler};
 
 use super::instance::{Instance, REQUESTS_MAX};
-use super::pool::PoolStatus;
+use super::pool::{Counters, PoolStatus};
 use super::state::GuestState;
 use super::{Blueprint, Failure, Isolation};
 use crate::context::RequestContext;
@@ -58,13 +58,14 @@ impl ConcurrentGuest {
             Some(Isolation::Request) => 1,
             None | Some(Isolation::Instance) => REQUESTS_MAX as usize,
         };
-        let counters = Arc::new(Counters::default());
+        let counters = blueprint.counters.clone();
         Self {
             handler: ProxyHandler::new(Handler {
                 blueprint,
                 per_instance,
                 requests_max,
                 counters,
+                busy: Arc::default(),
             }),
             admitted: Arc::new(Semaphore::new(admitted_max)),
             admitted_max,
@@ -106,7 +107,7 @@ impl ConcurrentGuest {
         let requests = self
             .admitted_max
             .saturating_sub(self.admitted.available_permits());
-        let busy = counters.busy.load(Ordering::Relaxed).min(alive);
+        let busy = self.handler.state().busy.load(Ordering::Relaxed).min(alive);
         PoolStatus {
             idle: alive - busy,
             busy,
@@ -131,19 +132,14 @@ fn failure(error: &wasmtime::Error) -> Failure {
     }
 }
 
-#[derive(Default)]
-struct Counters {
-    started: AtomicU64,
-    retired: AtomicU64,
-    busy: AtomicUsize,
-}
-
 /// What wasmtime's handler asks when it needs another instance.
 struct Handler {
     blueprint: Arc<Blueprint>,
     per_instance: usize,
     requests_max: usize,
     counters: Arc<Counters>,
+    /// Instances that have served.
+    busy: Arc<AtomicUsize>,
 }
 
 impl HandlerState for Handler {
@@ -171,7 +167,8 @@ impl HandlerState for Handler {
                 requests_max: self.requests_max,
                 response,
                 counters: self.counters.clone(),
-                busy: AtomicUsize::new(0),
+                busy: self.busy.clone(),
+                has_served: AtomicUsize::new(0),
             },
         })
     }
@@ -187,8 +184,9 @@ struct Worker {
     requests_max: usize,
     response: Duration,
     counters: Arc<Counters>,
-    /// 1 once it has served: counted in `counters.busy` until it is dropped.
-    busy: AtomicUsize,
+    busy: Arc<AtomicUsize>,
+    /// 1 once it has served: counted in `busy` until it is dropped.
+    has_served: AtomicUsize,
 }
 
 impl WorkerState for Worker {
@@ -214,8 +212,8 @@ impl WorkerState for Worker {
         let state = store.data_mut();
         state.hooks.tasks.insert(task, context);
         state.deadline.set(Instant::now() + self.response);
-        if self.busy.swap(1, Ordering::Relaxed) == 0 {
-            self.counters.busy.fetch_add(1, Ordering::Relaxed);
+        if self.has_served.swap(1, Ordering::Relaxed) == 0 {
+            self.busy.fetch_add(1, Ordering::Relaxed);
         }
         Box::pin(tokio::time::sleep(self.response))
     }
@@ -224,9 +222,8 @@ impl WorkerState for Worker {
         if let Err(error) = result {
             tracing::debug!(%error, "a concurrent instance ended");
         }
-        self.counters
-            .busy
-            .fetch_sub(self.busy.load(Ordering::Relaxed), Ordering::Relaxed);
+        self.busy
+            .fetch_sub(self.has_served.load(Ordering::Relaxed), Ordering::Relaxed);
         self.counters.retired.fetch_add(1, Ordering::Relaxed);
         drop(store);
     }

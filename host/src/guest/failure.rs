@@ -15,6 +15,9 @@ pub(crate) enum Failure {
     /// The pod's memory limit was reached.
     #[error("the pod's memory limit was reached")]
     OutOfMemory,
+    /// The pod wrote more than it may.
+    #[error("{0}")]
+    Evicted(Arc<str>),
     /// No response within the time allowed.
     #[error("the guest took too long")]
     Deadline,
@@ -33,6 +36,7 @@ impl Failure {
             Self::Overflow => "Overflow",
             Self::Trap(_) => "Error",
             Self::OutOfMemory => "OOMKilled",
+            Self::Evicted(_) => "Evicted",
             Self::Deadline => "DeadlineExceeded",
             Self::NoResponse(_) => "NoResponse",
             Self::Start(_) => "StartError",

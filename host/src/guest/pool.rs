@@ -35,12 +35,10 @@ pub(super) struct Pool {
     /// One permit per instance that may exist.
     slots: Arc<Semaphore>,
     queued: AtomicUsize,
-    counters: Counters,
 }
 
 /// Instances without a request, the most recently used last, since its memory
 /// is the warmest.
-#[derive(Default)]
 struct Idle {
     #[expect(
         clippy::vec_box,
@@ -49,12 +47,14 @@ struct Idle {
     instances: Vec<Box<Instance>>,
     /// The fewest there were since the last trim: so many were not needed.
     unneeded: usize,
+    retired: Arc<Counters>,
 }
 
+/// Instances made and dropped since the pod's guest began, whatever its environment.
 #[derive(Default)]
-struct Counters {
-    started: AtomicU64,
-    retired: AtomicU64,
+pub(crate) struct Counters {
+    pub(super) started: AtomicU64,
+    pub(super) retired: AtomicU64,
 }
 
 /// A pool at one moment.
@@ -68,14 +68,25 @@ pub(crate) struct PoolStatus {
     pub retired: u64,
 }
 
+/// Counts what goes with a pool whose environment is no longer that of the pod.
+impl Drop for Idle {
+    fn drop(&mut self) {
+        let left = self.instances.len() as u64;
+        self.retired.retired.fetch_add(left, Ordering::Relaxed);
+    }
+}
+
 impl Pool {
     pub(super) fn new(blueprint: Arc<Blueprint>, isolation: Isolation) -> Self {
         Self {
             isolation,
-            idle: Mutex::default(),
+            idle: Mutex::new(Idle {
+                instances: Vec::new(),
+                unneeded: 0,
+                retired: blueprint.counters.clone(),
+            }),
             slots: Arc::new(Semaphore::new(blueprint.instances_max)),
             queued: AtomicUsize::new(0),
-            counters: Counters::default(),
             blueprint,
         }
     }
@@ -85,7 +96,10 @@ impl Pool {
         if self.isolation == Isolation::Instance {
             self.idle().instances.push(instance);
         } else {
-            self.counters.retired.fetch_add(1, Ordering::Relaxed);
+            self.blueprint
+                .counters
+                .retired
+                .fetch_add(1, Ordering::Relaxed);
         }
         Ok(())
     }
@@ -99,7 +113,8 @@ impl Pool {
             idle.unneeded = idle.instances.len();
             dropped
         };
-        self.counters
+        self.blueprint
+            .counters
             .retired
             .fetch_add(dropped.len() as u64, Ordering::Relaxed);
     }
@@ -114,8 +129,8 @@ impl Pool {
             idle,
             busy: taken,
             queued: self.queued.load(Ordering::Relaxed),
-            started: self.counters.started.load(Ordering::Relaxed),
-            retired: self.counters.retired.load(Ordering::Relaxed),
+            started: self.blueprint.counters.started.load(Ordering::Relaxed),
+            retired: self.blueprint.counters.retired.load(Ordering::Relaxed),
         }
     }
 
@@ -147,7 +162,10 @@ impl Pool {
 
     async fn start(&self) -> Result<Box<Instance>, Failure> {
         let instance = Instance::start(&self.blueprint).await?;
-        self.counters.started.fetch_add(1, Ordering::Relaxed);
+        self.blueprint
+            .counters
+            .started
+            .fetch_add(1, Ordering::Relaxed);
         Ok(instance)
     }
 
@@ -155,7 +173,10 @@ impl Pool {
         if self.isolation == Isolation::Instance && result.is_ok() && instance.is_reusable() {
             self.idle().instances.push(instance);
         } else {
-            self.counters.retired.fetch_add(1, Ordering::Relaxed);
+            self.blueprint
+                .counters
+                .retired
+                .fetch_add(1, Ordering::Relaxed);
         }
     }
 

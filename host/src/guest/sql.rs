@@ -55,6 +55,18 @@ impl Databases {
         Ok(open.entry(key).or_insert(database).clone())
     }
 
+    /// Closes the databases in a folder that is about to be removed.
+    pub(crate) async fn close_below(&self, folder: &std::path::Path) {
+        let closed: Vec<_> = {
+            let mut open = self.sqlite.lock().unwrap_or_else(PoisonError::into_inner);
+            let below = open.extract_if(|(path, _), _| path.starts_with(folder));
+            below.map(|(_, database)| database).collect()
+        };
+        for database in closed {
+            database.close().await;
+        }
+    }
+
     /// Finishes what is under way and closes every database.
     pub(crate) async fn close(&self) {
         let open: Vec<_> = {

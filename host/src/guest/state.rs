@@ -82,6 +82,9 @@ fn wasi(blueprint: &Blueprint) -> Result<WasiCtx, Failure> {
         .allow_tcp(false)
         .allow_udp(false)
         .allow_ip_name_lookup(false);
+    if let Some(folder) = &blueprint.working_dir {
+        builder.initial_cwd(folder);
+    }
     for mount in &blueprint.mounts {
         let permissions = if mount.read_only {
             FsPerms::ReadOnly
@@ -89,7 +92,7 @@ fn wasi(blueprint: &Blueprint) -> Result<WasiCtx, Failure> {
             FsPerms::ReadWrite
         };
         builder
-            .preopened_dir(&mount.host_path, &mount.guest_path, permissions)
+            .preopened_dir(mount.path(), &mount.guest_path, permissions)
             .map_err(|error| {
                 let path = mount.host_path.display();
                 Failure::Start(

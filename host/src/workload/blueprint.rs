@@ -5,9 +5,12 @@ use std::sync::Arc;
 use galleria_manifest::model::PodTemplate;
 
 use super::Platform;
-use super::environment::{self, PodFacts};
+use super::configuration::Configuration;
+use super::environment;
 use super::events::PodEvents;
-use super::plan::PodPlan;
+use super::field::{Allocatable, PodFacts};
+use super::plan::{MEMORY_DEFAULT, PodPlan};
+use super::volumes::PodVolumes;
 use crate::guest::{Blueprint, PodMemory};
 
 /// One pod, as far as its guest can see it.
@@ -18,54 +21,77 @@ pub(super) struct PodIdentity<'a> {
     pub template: &'a PodTemplate,
 }
 
-/// Makes the blueprint of one pod.
+/// Makes the blueprint of one pod, and its files. Not for an asynchronous task.
 ///
 /// # Errors
-/// What of its environment cannot be resolved; never a value.
+/// What of its environment cannot be resolved, or of its volumes cannot be
+/// made; never a value.
 pub(super) fn blueprint(
     plan: &Arc<PodPlan>,
     platform: &Platform,
     pod: &PodIdentity<'_>,
+    configuration: &Configuration,
+    volumes: &PodVolumes,
     memory: &Arc<PodMemory>,
 ) -> Result<Blueprint, String> {
-    let facts = PodFacts {
-        name: pod.name,
-        uid: pod.name,
-        address: pod.address,
-        identity: &plan.identity,
-        template: pod.template,
-        container: &plan.container,
-    };
-    let environment =
-        environment::resolve(&plan.container, &plan.configuration, &facts).map_err(|errors| {
-            let messages: Vec<_> = errors.into_iter().map(|error| error.message).collect();
-            messages.join("; ")
-        })?;
+    let facts = pod.facts(plan, platform);
+    let environment = variables(plan, configuration, &facts)?;
+    let mounts = volumes.prepare(configuration, &facts, &environment)?;
     let events = PodEvents::new(
         plan.clone(),
         pod.name.to_owned(),
         platform.metrics.clone(),
         platform.sink.clone(),
     );
-    let mounts = plan
-        .volumes
-        .iter()
-        .flat_map(|volume| volume.mounts.iter().cloned())
-        .collect();
     Ok(Blueprint {
         component: plan.component.clone(),
+        arguments: environment::arguments(&plan.container, &environment),
         environment,
-        arguments: std::iter::once(plan.container.name.value.clone())
-            .chain(plan.container.arguments.iter().cloned())
-            .collect(),
+        working_dir: plan.container.working_dir.clone(),
         mounts,
         isolation: plan.isolation,
         instances_max: plan.instances_max,
         queue_max: plan.queue_max,
         memory: memory.clone(),
+        counters: Arc::default(),
         limits: platform.limits,
         events: Arc::new(events),
         door: platform.doors.door(&plan.identity),
         sql: platform.sql.clone(),
     })
+}
+
+/// The environment of the plan's container.
+///
+/// # Errors
+/// As [`blueprint`].
+pub(super) fn variables(
+    plan: &PodPlan,
+    configuration: &Configuration,
+    facts: &PodFacts<'_>,
+) -> Result<Vec<(String, String)>, String> {
+    environment::resolve(&plan.container, configuration, facts).map_err(|errors| {
+        let messages: Vec<_> = errors.into_iter().map(|error| error.message).collect();
+        messages.join("; ")
+    })
+}
+
+impl PodIdentity<'_> {
+    /// What the pod can ask about itself.
+    pub(super) fn facts<'a>(&'a self, plan: &'a PodPlan, platform: &Platform) -> PodFacts<'a> {
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        PodFacts {
+            name: self.name,
+            uid: self.name,
+            address: self.address,
+            identity: &plan.identity,
+            template: self.template,
+            container: &plan.container,
+            allocatable: Allocatable {
+                cpu_millis: cores as u64 * 1000,
+                memory: MEMORY_DEFAULT,
+                ephemeral_storage: platform.volumes.capacity(),
+            },
+        }
+    }
 }

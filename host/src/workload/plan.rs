@@ -15,7 +15,9 @@ use galleria_mesh as mesh;
 use sha2::{Digest, Sha256};
 
 use super::WorkloadKey;
-use super::environment::{self, Configuration, PodFacts};
+use super::configuration::Configuration;
+use super::environment;
+use super::field::PodFacts;
 use super::image::Images;
 use super::volumes;
 use crate::guest::{Component, Entry, Isolation};
@@ -28,7 +30,7 @@ const QUEUE: &str = "galleria.dev/max-queue";
 const IMAGE: &str = "spec.containers[0].image";
 
 /// Bytes for a pod without `limits.memory`: enough for an interpreter.
-const MEMORY_DEFAULT: u64 = 512 << 20;
+pub(super) const MEMORY_DEFAULT: u64 = 512 << 20;
 const INSTANCES_DEFAULT: usize = 64;
 const QUEUE_DEFAULT: usize = 256;
 
@@ -198,7 +200,13 @@ impl Context<'_> {
         }
         let bound = self
             .volumes
-            .bind(&identity.namespace, &template.spec, container)
+            .bind(
+                &identity.namespace,
+                &template.spec,
+                container,
+                self.configuration,
+                &facts,
+            )
             .map_err(|errors| {
                 for error in errors {
                     note(&error.at, "spec.volumes", error.message);
@@ -214,10 +222,10 @@ impl Context<'_> {
         };
         let configuration = Arc::new(
             self.configuration
-                .referenced_by(&identity.namespace, template),
+                .referenced_by(&identity.namespace, &template.spec),
         );
         Ok(Arc::new(PodPlan {
-            revision: revision(self.object, place, &component, &configuration),
+            revision: revision(self.object, place, &component),
             memory_limit: container.resources.limits.memory.unwrap_or(MEMORY_DEFAULT),
             grace_period: template.spec.termination_grace_period,
             isolation: settings.isolation,
@@ -321,18 +329,12 @@ fn identity(metadata: &Metadata, template: &PodTemplate) -> mesh::Workload {
 }
 
 /// Ten hexadecimal digits over everything that a pod is made from: the
-/// template, the component and the values it refers to.
-fn revision(
-    object: &Object,
-    place: &str,
-    component: &Component,
-    configuration: &Configuration,
-) -> String {
+/// template and the component. Not the values it refers to: pods follow those.
+fn revision(object: &Object, place: &str, component: &Component) -> String {
     let mut digest = Sha256::new();
     let template = place.split('.').fold(&object.raw, |value, key| &value[key]);
     digest.update(template.to_string());
     digest.update(component.digest());
-    configuration.digest(&mut digest);
     digest
         .finalize()
         .iter()

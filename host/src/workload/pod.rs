@@ -11,12 +11,18 @@ use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::backoff::Backoff;
-use super::blueprint::{PodIdentity, blueprint};
+use super::configuration::Configuration;
 use super::plan::PodPlan;
+use super::volumes::PodVolumes;
 use super::{Platform, probe};
 use crate::context::RequestContext;
 use crate::guest::{Failure, Guest, PodMemory, PoolStatus};
 use crate::{Request, Response};
+
+mod container;
+
+/// The reason of a pod that wrote more than it may; its emptyDirs begin anew.
+const EVICTED: &str = "Evicted";
 
 /// A pod, from its start until its last request has left.
 pub(crate) struct Pod {
@@ -29,6 +35,9 @@ pub(crate) struct Pod {
     ready: Arc<AtomicBool>,
     readiness: watch::Sender<u64>,
     guest: ArcSwapOption<Guest>,
+    /// What it refers to, as it is today.
+    configuration: watch::Sender<Arc<Configuration>>,
+    volumes: Arc<PodVolumes>,
     /// Made once, so that a restart cannot reset what the pod uses.
     memory: Arc<PodMemory>,
     restarts: AtomicU32,
@@ -81,13 +90,19 @@ impl Pod {
         target: usize,
         readiness: watch::Sender<u64>,
     ) -> Arc<Self> {
+        let name = name(&plan);
+        let volumes = platform
+            .volumes
+            .of_pod(&name, &plan.container, &plan.volumes);
         let pod = Arc::new(Self {
-            name: name(&plan),
+            name,
             address: format!("10.64.{}.{}", (target >> 8) & 0xff, target & 0xff),
             target,
             ready: Arc::new(AtomicBool::new(false)),
             readiness,
             guest: ArcSwapOption::empty(),
+            configuration: watch::Sender::new(plan.configuration.clone()),
+            volumes,
             memory: PodMemory::new(plan.memory_limit),
             restarts: AtomicU32::new(0),
             created: Instant::now(),
@@ -131,6 +146,17 @@ impl Pod {
         InFlight(self.clone())
     }
 
+    /// Lets the pod follow changed ConfigMaps and Secrets, in its own time.
+    pub(super) fn reconfigure(&self, configuration: &Arc<Configuration>) {
+        self.configuration.send_if_modified(|current| {
+            let changed = *current != *configuration;
+            if changed {
+                current.clone_from(configuration);
+            }
+            changed
+        });
+    }
+
     pub(crate) fn is_ready(&self) -> bool {
         self.ready.load(Ordering::Relaxed)
     }
@@ -156,7 +182,7 @@ impl Pod {
 
     /// Runs `preStop` and waits until the last request has left, both within
     /// the grace period, then lets go of the guest.
-    pub(super) async fn drained(&self) {
+    pub(super) async fn drained(&self, platform: &Platform) {
         let until = Instant::now() + self.plan.grace_period;
         if let Some(hook) = &self.plan.container.pre_stop
             && let Err(message) = probe::http_get(self, hook, self.plan.grace_period).await
@@ -184,6 +210,7 @@ impl Pod {
             );
         }
         self.guest.store(None);
+        self.remove_files(&platform.sql).await;
     }
 
     /// Lets go of instances that were not needed lately.
@@ -231,6 +258,9 @@ impl Pod {
             };
             self.set_ready(false);
             self.guest.store(None);
+            if ended.reason == EVICTED {
+                self.remove_files(&platform.sql).await;
+            }
             self.restarts.fetch_add(1, Ordering::Relaxed);
             let pause = backoff.pause(started.elapsed());
             tracing::warn!(
@@ -252,9 +282,9 @@ impl Pod {
     }
 
     /// One life of the guest; returns how it ended.
-    async fn run(&self, platform: &Platform) -> Ended {
+    async fn run(self: &Arc<Self>, platform: &Platform) -> Ended {
         self.set_phase(Phase::Starting);
-        let guest = match self.make_guest(platform) {
+        let guest = match self.make_guest(platform).await {
             Ok(guest) => Arc::new(guest),
             Err(ended) => return ended,
         };
@@ -265,6 +295,15 @@ impl Pod {
             };
         }
         self.guest.store(Some(guest));
+        tokio::select! {
+            ended = self.watch(platform) => ended,
+            message = self.volumes.until_over_limit() => Ended { reason: EVICTED, message },
+            never = self.follow_configuration(platform) => match never {},
+        }
+    }
+
+    /// Probes the guest until it has to be restarted.
+    async fn watch(&self, platform: &Platform) -> Ended {
         let container = &self.plan.container;
         let probes = probe::Probes::new(self, &platform.metrics);
         if let Some(startup) = &container.startup_probe
@@ -282,20 +321,6 @@ impl Pod {
             never = readiness => match never {},
             message = liveness => Ended { reason: "ProbeFailed", message },
         }
-    }
-
-    fn make_guest(&self, platform: &Platform) -> Result<Guest, Ended> {
-        let identity = PodIdentity {
-            name: &self.name,
-            address: &self.address,
-            template: &self.plan.template,
-        };
-        blueprint(&self.plan, platform, &identity, &self.memory)
-            .map(Guest::new)
-            .map_err(|message| Ended {
-                reason: "CreateContainerConfigError",
-                message,
-            })
     }
 
     pub(super) fn set_ready(&self, ready: bool) {

@@ -15,6 +15,7 @@ mod support;
 mod command_line;
 mod containment;
 mod data;
+mod files;
 mod jobs;
 mod languages;
 mod reload;

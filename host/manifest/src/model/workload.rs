@@ -101,8 +101,10 @@ pub struct Container {
     pub at: Position,
     pub name: Located<String>,
     pub image: Located<String>,
-    /// Command-line arguments: `command` followed by `args`.
+    /// Command-line arguments: `command` followed by `args`, before `$(VAR)` expansion.
     pub arguments: Vec<String>,
+    /// `workingDir`, absolute.
+    pub working_dir: Option<String>,
     pub ports: Vec<ContainerPort>,
     pub env: Vec<EnvVar>,
     pub env_from: Vec<EnvFrom>,
@@ -121,13 +123,13 @@ pub struct ContainerPort {
     pub container_port: u16,
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EnvVar {
     pub name: Located<String>,
     pub value: EnvValue,
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum EnvValue {
     /// `value`, before `$(VAR)` expansion.
     Literal(String),
@@ -150,26 +152,26 @@ pub enum EnvValue {
     },
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EnvFrom {
     pub prefix: String,
     pub source: EnvSource,
     pub optional: bool,
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum EnvSource {
     ConfigMap(Located<String>),
     Secret(Located<String>),
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Volume {
     pub name: Located<String>,
     pub source: VolumeSource,
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum VolumeSource {
     PersistentVolumeClaim {
         claim_name: Located<String>,
@@ -178,31 +180,78 @@ pub enum VolumeSource {
     EmptyDir {
         size_limit: Option<u64>,
     },
-    ConfigMap(KeyVolume),
-    Secret(KeyVolume),
-    HostPath(Located<String>),
+    /// configMap, secret, downwardAPI, projected: files that the host writes.
+    Files(FileVolume),
+    HostPath {
+        path: Located<String>,
+        /// `type: Directory`: the folder is not made.
+        must_exist: bool,
+    },
     /// A kind of volume that is not served here; its name, for the message.
     Other(String),
 }
 
-/// The keys of a ConfigMap or Secret as files.
-#[derive(Debug, Clone)]
-pub struct KeyVolume {
-    pub name: Located<String>,
-    /// Key and relative path; empty means every key under its own name.
-    pub items: Vec<(Located<String>, String)>,
-    pub optional: bool,
-    /// File mode bits, `0o644` where absent.
+/// A volume whose files come from the API.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FileVolume {
+    /// In order; a file of a later one replaces that of an earlier one.
+    pub sources: Vec<FileSource>,
+    /// Mode bits of files that name none, `0o644` where absent.
     pub default_mode: u32,
+    /// Whether it was written as `projected`, for paths in messages.
+    pub projected: bool,
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum FileSource {
+    ConfigMap(KeySource),
+    Secret(KeySource),
+    DownwardApi(Vec<DownwardFile>),
+}
+
+/// The keys of a ConfigMap or Secret as files.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeySource {
+    pub name: Located<String>,
+    /// Empty means every key under its own name.
+    pub items: Vec<KeyFile>,
+    pub optional: bool,
+}
+
+/// One key as a file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeyFile {
+    pub key: Located<String>,
+    /// Below the volume, without `..`.
+    pub path: String,
+    pub mode: Option<u32>,
+}
+
+/// A fact about the pod as a file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DownwardFile {
+    /// Below the volume, without `..`.
+    pub path: String,
+    /// `Field` or `ResourceField`.
+    pub value: EnvValue,
+    pub mode: Option<u32>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct VolumeMount {
     pub name: Located<String>,
     /// Absolute.
     pub mount_path: Located<String>,
-    pub sub_path: Option<String>,
+    pub sub_path: Option<SubPath>,
     pub read_only: bool,
+}
+
+/// The part of a volume that is mounted, without `..`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SubPath {
+    Plain(String),
+    /// `subPathExpr`: with `$(NAME)` of the container's environment.
+    Expression(Located<String>),
 }
 
 #[derive(Debug, Clone, Default)]
@@ -291,6 +340,8 @@ pub struct ServicePort {
 
 #[derive(Debug, Clone, Default)]
 pub struct ConfigMap {
+    /// Its data may not change; it can only be deleted and made anew.
+    pub immutable: bool,
     pub data: BTreeMap<String, String>,
     pub binary_data: BTreeMap<String, Vec<u8>>,
 }
@@ -298,6 +349,8 @@ pub struct ConfigMap {
 /// `data` decoded, with `stringData` laid over it.
 #[derive(Debug, Clone, Default)]
 pub struct Secret {
+    /// As of a ConfigMap.
+    pub immutable: bool,
     pub secret_type: String,
     pub data: BTreeMap<String, SecretValue>,
 }
@@ -321,6 +374,17 @@ impl fmt::Debug for SecretValue {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "<redacted, {} bytes>", self.0.len())
     }
+}
+
+/// Whether a key of a ConfigMap or Secret, with its prefix, can be an
+/// environment variable by `envFrom` (C's identifiers, with `-` and `.`).
+pub fn is_variable_name(name: &str) -> bool {
+    let part = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
+    let starts_well = name
+        .bytes()
+        .next()
+        .is_some_and(|byte| !byte.is_ascii_digit());
+    starts_well && name != "." && !name.starts_with("..") && name.bytes().all(part)
 }
 
 impl LabelSelector {

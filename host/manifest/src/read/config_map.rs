@@ -2,7 +2,7 @@
 
 use super::secret::{base64_value, config_key, text};
 use crate::codes;
-use crate::decode::{Fields, map};
+use crate::decode::{Fields, boolean, map};
 use crate::model::{ConfigMap, Resource};
 
 pub(super) fn read(mut fields: Fields<'_, '_>) -> Option<Resource> {
@@ -26,6 +26,11 @@ pub(super) fn read(mut fields: Fields<'_, '_>) -> Option<Resource> {
             })
         })
         .unwrap_or_default();
-    fields.finish(&["immutable"]);
-    Some(Resource::ConfigMap(ConfigMap { data, binary_data }))
+    let immutable = fields.optional("immutable", boolean).unwrap_or(false);
+    fields.finish(&[]);
+    Some(Resource::ConfigMap(ConfigMap {
+        immutable,
+        data,
+        binary_data,
+    }))
 }

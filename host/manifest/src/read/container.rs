@@ -1,15 +1,15 @@
 //! One container of a pod: the component and what it is given.
 
-use super::{env, pod, probe, service};
+use super::{env, file_volume, pod, probe, service};
 use crate::Located;
 use crate::codes;
 use crate::decode::{
     Decoder, Fields, boolean, bytes, choice, cpu_millis, dns_label, located, located_string, map,
-    non_empty, port, quantity, steps,
+    port, quantity, steps,
 };
 use crate::model::{
     Container, ContainerPort, HttpGet, PortReference, Probe, ProbeHandler, ResourceList,
-    ResourceRequirements, VolumeMount,
+    ResourceRequirements, SubPath, VolumeMount,
 };
 use crate::yaml::{Mark, Node};
 
@@ -24,7 +24,6 @@ const NOT_HONOURED: &[&str] = &[
     "terminationMessagePolicy",
     "tty",
     "volumeDevices",
-    "workingDir",
 ];
 
 pub(super) fn read(d: &mut Decoder, node: &Node) -> Option<Container> {
@@ -33,6 +32,9 @@ pub(super) fn read(d: &mut Decoder, node: &Node) -> Option<Container> {
     let image = fields.required("image", image);
     let mut arguments = fields.optional("command", pod::words).unwrap_or_default();
     arguments.extend(fields.optional("args", pod::words).unwrap_or_default());
+    let working_dir = fields.optional("workingDir", |d, node| {
+        absolute_path(d, node).map(|path| path.value)
+    });
     let ports = fields.list("ports", container_port);
     let env = fields.list("env", env::variable);
     let env_from = fields.list("envFrom", env::source);
@@ -62,6 +64,7 @@ pub(super) fn read(d: &mut Decoder, node: &Node) -> Option<Container> {
         name: name?,
         image: image?,
         arguments,
+        working_dir,
         ports,
         env,
         env_from,
@@ -122,33 +125,47 @@ fn volume_mount(d: &mut Decoder, node: &Node) -> Option<VolumeMount> {
     let mut fields = Fields::of(d, node)?;
     let name = fields.required("name", located_string);
     let mount_path = fields.required("mountPath", |d, node| {
-        let path = located_string(d, node)?;
-        if !path.starts_with('/') || path.split('/').any(|part| part == "..") {
-            let shown = d.show(&path);
-            let message = format!("{shown} is not an absolute path without `..`");
+        let path = absolute_path(d, node)?;
+        if path.contains(':') {
+            let message = format!("{} must not contain `:`", d.show(&path));
             d.error(node.mark, codes::INVALID_VALUE, message);
             return None;
         }
         Some(path)
     });
-    let sub_path = fields.optional("subPath", |d, node| {
-        let path = non_empty(d, node)?;
-        if path.starts_with('/') || path.split('/').any(|part| part == "..") {
-            let shown = d.show(&path);
-            let message = format!("{shown} must be a path below the volume, without `..`");
-            d.error(node.mark, codes::INVALID_VALUE, message);
-            return None;
-        }
-        Some(path)
+    let plain = fields.optional("subPath", file_volume::path_below);
+    let expression = fields.optional("subPathExpr", |d, node| {
+        let path = file_volume::path_below(d, node)?;
+        Some(d.locate(path, node))
     });
+    if fields.has("subPath") && fields.has("subPathExpr") {
+        let message = "`subPath` and `subPathExpr` exclude each other; keep one".to_owned();
+        fields.error_at("subPathExpr", codes::EXCLUSIVE_FIELDS, message);
+    }
+    let sub_path = plain
+        .map(SubPath::Plain)
+        .or(expression.map(SubPath::Expression));
     let read_only = fields.optional("readOnly", boolean).unwrap_or(false);
-    fields.finish(&["mountPropagation", "recursiveReadOnly", "subPathExpr"]);
+    fields.finish(&["mountPropagation", "recursiveReadOnly"]);
     Some(VolumeMount {
         name: name?,
         mount_path: mount_path?,
         sub_path,
         read_only,
     })
+}
+
+/// A path from the root, without `..` and without a `/` at its end.
+fn absolute_path(d: &mut Decoder, node: &Node) -> Option<Located<String>> {
+    let path = located_string(d, node)?;
+    if !path.starts_with('/') || path.split('/').any(|part| part == "..") {
+        let shown = d.show(&path);
+        let message = format!("{shown} is not an absolute path without `..`");
+        d.error(node.mark, codes::INVALID_VALUE, message);
+        return None;
+    }
+    let parts: Vec<&str> = path.split('/').filter(|part| !part.is_empty()).collect();
+    Some(Located::new(format!("/{}", parts.join("/")), path.at))
 }
 
 fn check_mounts(d: &mut Decoder, mounts: &[VolumeMount]) {
@@ -193,15 +210,14 @@ fn resources(d: &mut Decoder, node: &Node) -> Option<ResourceRequirements> {
     Some(ResourceRequirements { requests, limits })
 }
 
-/// Memory is limited here; the others are read for `resourceFieldRef` alone.
+/// Memory is limited here, and what emptyDirs hold; CPU is read for
+/// `resourceFieldRef` alone.
 fn limits(d: &mut Decoder, node: &Node) -> Option<ResourceList> {
-    for name in ["cpu", "ephemeral-storage"] {
-        if let Some(value) = node.get(name) {
-            let message = "is not honoured by this host; it limits nothing here";
-            d.under(name, |d| {
-                d.warning(value.mark, codes::NOT_HONOURED, message);
-            });
-        }
+    if let Some(value) = node.get("cpu") {
+        let message = "is not honoured by this host; it limits nothing here";
+        d.under("cpu", |d| {
+            d.warning(value.mark, codes::NOT_HONOURED, message);
+        });
     }
     resource_list(d, node)
 }

@@ -33,8 +33,11 @@ pub(super) fn variable(d: &mut Decoder, node: &Node) -> Option<EnvVar> {
     let mut fields = Fields::of(d, node)?;
     let name = fields.required("name", |d, node| {
         let name = located_string(d, node)?;
-        if name.contains(['=', '\0']) {
-            let message = "a variable's name must not contain `=`";
+        let printable = |c: char| matches!(c, ' '..='~') && c != '=';
+        if name.is_empty() || !name.chars().all(printable) {
+            let shown = d.show(&name);
+            let message =
+                format!("{shown} is no name of a variable; use printable ASCII without `=`");
             d.error(node.mark, codes::INVALID_VALUE, message);
             return None;
         }
@@ -102,6 +105,22 @@ fn key_reference(d: &mut Decoder, node: &Node) -> Option<(Located<String>, Locat
 }
 
 fn field_reference(d: &mut Decoder, node: &Node) -> Option<EnvValue> {
+    pod_field(d, node, FIELD_PATHS)
+}
+
+/// `fieldRef` of a file, which knows whole maps, and no addresses or node.
+pub(super) fn volume_field(d: &mut Decoder, node: &Node) -> Option<EnvValue> {
+    const PATHS: &[&str] = &[
+        "metadata.name",
+        "metadata.namespace",
+        "metadata.uid",
+        "metadata.labels",
+        "metadata.annotations",
+    ];
+    pod_field(d, node, PATHS)
+}
+
+fn pod_field(d: &mut Decoder, node: &Node, paths: &'static [&'static str]) -> Option<EnvValue> {
     let mut fields = Fields::of(d, node)?;
     fields.optional("apiVersion", string);
     let path = fields.required("fieldPath", |d, node| {
@@ -109,13 +128,13 @@ fn field_reference(d: &mut Decoder, node: &Node) -> Option<EnvValue> {
         let subscript = ["metadata.labels['", "metadata.annotations['"]
             .iter()
             .any(|start| path.starts_with(start) && path.ends_with("']"));
-        if !subscript && !FIELD_PATHS.contains(&path.as_str()) {
+        if !subscript && !paths.contains(&path.as_str()) {
             let shown = d.show(&path);
-            let hint = did_you_mean(&path, FIELD_PATHS.iter().copied());
+            let hint = did_you_mean(&path, paths.iter().copied());
             let message = format!(
                 "{shown} is not a field that a pod can read{hint} (one of {}, \
                  metadata.labels['KEY'], metadata.annotations['KEY'])",
-                FIELD_PATHS.join(", ")
+                paths.join(", ")
             );
             d.error(node.mark, codes::INVALID_VALUE, message);
             return None;
@@ -126,7 +145,7 @@ fn field_reference(d: &mut Decoder, node: &Node) -> Option<EnvValue> {
     path.map(EnvValue::Field)
 }
 
-fn resource_reference(d: &mut Decoder, node: &Node) -> Option<EnvValue> {
+pub(super) fn resource_reference(d: &mut Decoder, node: &Node) -> Option<EnvValue> {
     let mut fields = Fields::of(d, node)?;
     // There is one container in a pod, so its name adds nothing.
     fields.optional("containerName", non_empty);

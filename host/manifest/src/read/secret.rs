@@ -1,7 +1,7 @@
 //! Secret: values are decoded and never shown, in no message at all.
 
 use crate::codes;
-use crate::decode::{Decoder, Fields, map, non_empty};
+use crate::decode::{Decoder, Fields, boolean, map, non_empty};
 use crate::model::{Resource, Secret, SecretValue};
 use crate::yaml::{Node, Resolved, Value};
 
@@ -37,8 +37,13 @@ pub(super) fn read(mut fields: Fields<'_, '_>) -> Option<Resource> {
             }
         }
     }
-    fields.finish(&["immutable"]);
-    Some(Resource::Secret(Secret { secret_type, data }))
+    let immutable = fields.optional("immutable", boolean).unwrap_or(false);
+    fields.finish(&[]);
+    Some(Resource::Secret(Secret {
+        immutable,
+        secret_type,
+        data,
+    }))
 }
 
 /// Keys become file names: letters, digits, `-`, `_` and `.`.

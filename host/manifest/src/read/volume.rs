@@ -1,12 +1,21 @@
-//! A pod's volumes.
+//! A pod's volumes. Those whose files come from the API are read in `file_volume`.
 
-use crate::Located;
+use super::file_volume;
 use crate::codes;
-use crate::decode::{
-    Decoder, Fields, boolean, bytes, dns_label, integer, located, located_string, non_empty,
-};
-use crate::model::{KeyVolume, Volume, VolumeSource};
+use crate::decode::{Decoder, Fields, boolean, bytes, choice, dns_label, located, located_string};
+use crate::model::{Volume, VolumeSource};
 use crate::yaml::{Node, Value};
+
+/// Sources that are served.
+const SERVED: &[&str] = &[
+    "emptyDir",
+    "persistentVolumeClaim",
+    "configMap",
+    "secret",
+    "downwardAPI",
+    "projected",
+    "hostPath",
+];
 
 /// Sources of the API that need a node or a cluster.
 const OTHER: &[&str] = &[
@@ -16,7 +25,6 @@ const OTHER: &[&str] = &[
     "cephfs",
     "cinder",
     "csi",
-    "downwardAPI",
     "ephemeral",
     "fc",
     "flexVolume",
@@ -29,7 +37,6 @@ const OTHER: &[&str] = &[
     "nfs",
     "photonPersistentDisk",
     "portworxVolume",
-    "projected",
     "quobyte",
     "rbd",
     "scaleIO",
@@ -54,12 +61,12 @@ pub(super) fn read(d: &mut Decoder, node: &Node) -> Option<Volume> {
     }
     sources.extend(fields.optional("emptyDir", empty_dir));
     sources.extend(fields.optional("persistentVolumeClaim", claim));
-    sources.extend(fields.optional("configMap", |d, node| {
-        key_volume(d, node, "name").map(VolumeSource::ConfigMap)
-    }));
-    sources.extend(fields.optional("secret", |d, node| {
-        key_volume(d, node, "secretName").map(VolumeSource::Secret)
-    }));
+    let mut files = Vec::new();
+    files.extend(fields.optional("configMap", file_volume::config_map));
+    files.extend(fields.optional("secret", file_volume::secret));
+    files.extend(fields.optional("downwardAPI", file_volume::downward_api));
+    files.extend(fields.optional("projected", file_volume::projected));
+    sources.extend(files.into_iter().map(VolumeSource::Files));
     sources.extend(fields.optional("hostPath", host_path));
     if let Some(other) = other {
         fields.ignore(&[other]);
@@ -69,20 +76,13 @@ pub(super) fn read(d: &mut Decoder, node: &Node) -> Option<Volume> {
         fields.warn_at(other, codes::VOLUME, message);
         sources.push(VolumeSource::Other(other.to_owned()));
     }
-    let known = [
-        "emptyDir",
-        "persistentVolumeClaim",
-        "configMap",
-        "secret",
-        "hostPath",
-    ];
     let set = entries
         .iter()
-        .filter(|e| known.contains(&e.key.as_str()))
+        .filter(|e| SERVED.contains(&e.key.as_str()))
         .count();
     let set = set + usize::from(other.is_some());
     if set != 1 {
-        let message = format!("a volume needs exactly one source: {}", known.join(", "));
+        let message = format!("a volume needs exactly one source: {}", SERVED.join(", "));
         let mark = fields.mark;
         fields.d.error(mark, codes::EXCLUSIVE_FIELDS, message);
     }
@@ -96,7 +96,16 @@ pub(super) fn read(d: &mut Decoder, node: &Node) -> Option<Volume> {
 fn empty_dir(d: &mut Decoder, node: &Node) -> Option<VolumeSource> {
     let mut fields = Fields::of(d, node)?;
     let size_limit = fields.optional("sizeLimit", bytes);
-    fields.finish(&["medium"]);
+    let medium = fields.optional("medium", |d, node| {
+        choice(d, node, "a medium", &[("", false), ("Memory", true)])
+    });
+    if medium == Some(true) {
+        let message = "the files are kept in the data folder, not in memory, and do not count \
+                       towards limits.memory; put the data folder on a tmpfs if they must be"
+            .to_owned();
+        fields.warn_at("medium", codes::NOT_HONOURED, message);
+    }
+    fields.finish(&[]);
     Some(VolumeSource::EmptyDir { size_limit })
 }
 
@@ -113,52 +122,38 @@ fn claim(d: &mut Decoder, node: &Node) -> Option<VolumeSource> {
 
 fn host_path(d: &mut Decoder, node: &Node) -> Option<VolumeSource> {
     let mut fields = Fields::of(d, node)?;
-    let path = fields.required("path", located_string);
-    fields.finish(&["type"]);
-    path.map(VolumeSource::HostPath)
-}
-
-fn key_volume(d: &mut Decoder, node: &Node, name_field: &'static str) -> Option<KeyVolume> {
-    let mut fields = Fields::of(d, node)?;
-    let name = fields.required(name_field, located_string);
-    let items = fields.list("items", key_item);
-    let optional = fields.optional("optional", boolean).unwrap_or(false);
-    let default_mode = fields.optional("defaultMode", mode).unwrap_or(0o644);
-    fields.finish(&[]);
-    Some(KeyVolume {
-        name: name?,
-        items,
-        optional,
-        default_mode,
-    })
-}
-
-fn key_item(d: &mut Decoder, node: &Node) -> Option<(Located<String>, String)> {
-    let mut fields = Fields::of(d, node)?;
-    let key = fields.required("key", located_string);
     let path = fields.required("path", |d, node| {
-        let path = non_empty(d, node)?;
-        if path.starts_with('/') || path.split('/').any(|part| part == "..") {
+        let path = located_string(d, node)?;
+        if !path.starts_with('/') || path.split('/').any(|part| part == "..") {
             let shown = d.show(&path);
-            let message = format!("{shown} must be a path below the volume, without `..`");
+            let message = format!("{shown} is not an absolute path without `..`");
             d.error(node.mark, codes::INVALID_VALUE, message);
             return None;
         }
         Some(path)
     });
-    fields.finish(&["mode"]);
-    Some((key?, path?))
-}
-
-/// File mode bits. `0644` is octal, as a cluster reads it; JSON has only decimals (420).
-fn mode(d: &mut Decoder, node: &Node) -> Option<u32> {
-    let text = node.as_text().unwrap_or_default();
-    if text.parse::<u32>().is_ok_and(|number| number > 0o777) && !text.starts_with('0') {
-        let message = format!(
-            "{text} is above 511, the decimal form of 0777; mode bits are octal: write 0{text}"
-        );
-        d.error(node.mark, codes::INVALID_VALUE, message);
-        return None;
-    }
-    integer(0..=0o777)(d, node)
+    let kind = fields.optional("type", |d, node| {
+        let kinds = [
+            ("", Some(false)),
+            ("DirectoryOrCreate", Some(false)),
+            ("Directory", Some(true)),
+            ("File", None),
+            ("FileOrCreate", None),
+            ("Socket", None),
+            ("CharDevice", None),
+            ("BlockDevice", None),
+        ];
+        let kind = choice(d, node, "a type of hostPath", &kinds)?;
+        if kind.is_none() {
+            let message = "a component mounts folders alone; mount the folder that it is in, with \
+                           `type: Directory`";
+            d.error(node.mark, codes::VOLUME, message);
+        }
+        kind
+    });
+    fields.finish(&[]);
+    Some(VolumeSource::HostPath {
+        path: path?,
+        must_exist: kind.unwrap_or(false),
+    })
 }

@@ -4,7 +4,9 @@ use super::config;
 use super::index::Index;
 use super::report::Report;
 use crate::codes;
-use crate::model::{EnvSource, EnvValue, Object, PodTemplate, VolumeSource};
+use crate::model::{
+    EnvFrom, EnvSource, EnvValue, FileSource, Object, PodTemplate, VolumeSource, is_variable_name,
+};
 
 /// `place` is the template's path in its object, for example `spec.template`.
 pub(super) fn check(
@@ -47,13 +49,12 @@ pub(super) fn check(
                 _ => {}
             }
         }
-        for (at, source) in container
-            .env_from
-            .iter()
-            .enumerate()
-            .filter(|(_, s)| !s.optional)
-        {
+        for (at, source) in container.env_from.iter().enumerate() {
             let path = format!("{container_place}.envFrom[{at}]");
+            skipped_names(index, report, object, source, &path);
+            if source.optional {
+                continue;
+            }
             match &source.source {
                 EnvSource::ConfigMap(name) => {
                     let path = format!("{path}.configMapRef");
@@ -66,6 +67,40 @@ pub(super) fn check(
         }
     }
     volumes(index, report, object, template, place);
+}
+
+/// Keys that make no name of a variable are left out, as the kubelet does.
+fn skipped_names(
+    index: &Index<'_>,
+    report: &mut Report,
+    object: &Object,
+    from: &EnvFrom,
+    path: &str,
+) {
+    let namespace = object.metadata.namespace.as_str();
+    let (name, keys): (_, Vec<&String>) = match &from.source {
+        EnvSource::ConfigMap(name) => match index.config_maps.get(&(namespace, name)) {
+            Some((_, map)) => (name, map.data.keys().collect()),
+            None => return,
+        },
+        EnvSource::Secret(name) => match index.secrets.get(&(namespace, name)) {
+            Some((_, secret)) => (name, secret.data.keys().collect()),
+            None => return,
+        },
+    };
+    let skipped: Vec<String> = keys
+        .into_iter()
+        .map(|key| format!("{}{key}", from.prefix))
+        .filter(|name| !is_variable_name(name))
+        .collect();
+    if !skipped.is_empty() {
+        let message = format!(
+            "keys of `{name}` that are no names of variables are left out: {}",
+            skipped.join(", ")
+        );
+        let code = codes::INVALID_VALUE;
+        report.warning(object, &name.at, path.to_owned(), code, message);
+    }
 }
 
 fn volumes(
@@ -82,21 +117,43 @@ fn volumes(
                 let path = format!("{path}.persistentVolumeClaim.claimName");
                 config::claim(index, report, object, claim_name, path);
             }
-            VolumeSource::ConfigMap(source) if !source.optional => {
-                let path = format!("{path}.configMap");
-                config::config_map(index, report, object, &source.name, &path);
-                for (key, _) in &source.items {
-                    config::config_map_key(index, report, object, &source.name, key, &path);
-                }
-            }
-            VolumeSource::Secret(source) if !source.optional => {
-                let path = format!("{path}.secret");
-                config::secret(index, report, object, &source.name, &path);
-                for (key, _) in &source.items {
-                    config::secret_key(index, report, object, &source.name, key, &path);
+            VolumeSource::Files(files) => {
+                for (at, source) in files.sources.iter().enumerate() {
+                    let path = if files.projected {
+                        format!("{path}.projected.sources[{at}]")
+                    } else {
+                        path.clone()
+                    };
+                    file_source(index, report, object, source, &path);
                 }
             }
             _ => {}
         }
+    }
+}
+
+fn file_source(
+    index: &Index<'_>,
+    report: &mut Report,
+    object: &Object,
+    source: &FileSource,
+    path: &str,
+) {
+    match source {
+        FileSource::ConfigMap(keys) if !keys.optional => {
+            let path = format!("{path}.configMap");
+            config::config_map(index, report, object, &keys.name, &path);
+            for item in &keys.items {
+                config::config_map_key(index, report, object, &keys.name, &item.key, &path);
+            }
+        }
+        FileSource::Secret(keys) if !keys.optional => {
+            let path = format!("{path}.secret");
+            config::secret(index, report, object, &keys.name, &path);
+            for item in &keys.items {
+                config::secret_key(index, report, object, &keys.name, &item.key, &path);
+            }
+        }
+        _ => {}
     }
 }

@@ -62,7 +62,8 @@ fn sqlite(rest: &str, mounts: &[Mount]) -> Result<Grant, Error> {
         })?;
     let inner = path.strip_prefix(&mount.guest_path).unwrap_or(path);
     let host_path = mount.host_path.join(inner);
-    refuse_links(&mount.host_path, inner)?;
+    let below = host_path.strip_prefix(&mount.volume).unwrap_or(inner);
+    refuse_links(&mount.volume, below)?;
     Ok(Grant {
         path: host_path,
         read_only: mount.read_only,
@@ -88,11 +89,7 @@ mod tests {
     use super::*;
 
     fn mounts() -> Vec<Mount> {
-        let mount = |host: &str, guest: &str, read_only| Mount {
-            host_path: host.into(),
-            guest_path: guest.into(),
-            read_only,
-        };
+        let mount = |host: &str, guest, read_only| Mount::new(Path::new(host), guest, read_only);
         vec![
             mount("/host/a", "/data", false),
             mount("/host/b", "/data/archive", true),
@@ -157,11 +154,7 @@ mod tests {
     fn a_link_out_of_the_volume_is_refused() {
         let folder = tempfile::tempdir().expect("a folder");
         std::os::unix::fs::symlink("/etc/passwd", folder.path().join("shop.db")).expect("a link");
-        let mounts = [Mount {
-            host_path: folder.path().into(),
-            guest_path: "/data".into(),
-            read_only: false,
-        }];
+        let mounts = [Mount::new(folder.path(), "/data", false)];
         assert!(matches!(
             grant("sqlite:/data/shop.db", &mounts),
             Err(Error::AccessDenied(_))

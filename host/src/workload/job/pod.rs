@@ -12,12 +12,13 @@ use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
 
 use super::{PodExit, Shared};
-use crate::guest::{self, Failure, PodMemory};
+use crate::guest::{self, Blueprint, Failure, PodMemory};
 use crate::workload::WorkloadKey;
 use crate::workload::backoff::Backoff;
 use crate::workload::blueprint::{PodIdentity, blueprint};
 use crate::workload::plan::PodPlan;
 use crate::workload::pod::suffix;
+use crate::workload::volumes::PodVolumes;
 
 const INDEX_ANNOTATION: &str = "batch.kubernetes.io/job-completion-index";
 const INDEX_VARIABLE: &str = "JOB_COMPLETION_INDEX";
@@ -53,6 +54,7 @@ struct Pod {
     template: PodTemplate,
     index: Option<u32>,
     memory: Arc<PodMemory>,
+    volumes: Arc<PodVolumes>,
     events: mpsc::UnboundedSender<PodEvent>,
 }
 
@@ -68,7 +70,9 @@ pub(super) fn start(
         Some(index) => format!("{}-{index}-{}", job.name, suffix()),
         None => format!("{}-{}", job.name, suffix()),
     };
+    let volumes = &shared.platform.volumes;
     let pod = Pod {
+        volumes: volumes.of_pod(&name, &plan.container, &plan.volumes),
         shared: shared.clone(),
         plan: plan.clone(),
         name: name.clone(),
@@ -117,7 +121,7 @@ impl Pod {
             Ok(code) => (code, "Error", format!("exit code {code}")),
             Err(failure) => {
                 let code = match failure {
-                    Failure::OutOfMemory => 137,
+                    Failure::OutOfMemory | Failure::Evicted(_) => 137,
                     Failure::Start(_) => 128,
                     _ => 134,
                 };
@@ -148,14 +152,7 @@ impl Pod {
         let number = self.shared.pods.fetch_add(1, Ordering::Relaxed);
         let [_, _, high, low] = number.to_be_bytes();
         let address = Ipv4Addr::new(10, 65, high, low).to_string();
-        let identity = PodIdentity {
-            name: &self.name,
-            address: &address,
-            template: &self.template,
-        };
-        let platform = &self.shared.platform;
-        let mut blueprint = blueprint(&self.plan, platform, &identity, &self.memory)
-            .map_err(|message| Failure::Start(message.into()))?;
+        let mut blueprint = self.blueprint(address).await?;
         if let Some(index) = self.index
             && !blueprint
                 .environment
@@ -165,13 +162,54 @@ impl Pod {
             let variable = (INDEX_VARIABLE.to_owned(), index.to_string());
             blueprint.environment.push(variable);
         }
-        guest::run(&blueprint).await
+        tokio::select! {
+            ended = guest::run(&blueprint) => ended,
+            message = self.volumes.until_over_limit() => {
+                self.volumes.remove(&self.shared.platform.sql).await;
+                Err(Failure::Evicted(message.into()))
+            }
+        }
+    }
+
+    async fn blueprint(&self, address: String) -> Result<Blueprint, Failure> {
+        let (plan, platform) = (self.plan.clone(), self.shared.platform.clone());
+        let (name, template) = (self.name.clone(), self.template.clone());
+        let (volumes, memory) = (self.volumes.clone(), self.memory.clone());
+        let made = tokio::task::spawn_blocking(move || {
+            let identity = PodIdentity {
+                name: &name,
+                address: &address,
+                template: &template,
+            };
+            let configuration = &plan.configuration;
+            blueprint(
+                &plan,
+                &platform,
+                &identity,
+                configuration,
+                &volumes,
+                &memory,
+            )
+        });
+        let made = made.await.unwrap_or_else(|error| Err(error.to_string()));
+        made.map_err(|message| Failure::Start(message.into()))
     }
 
     /// A Job that is gone does not listen any more.
     fn tell(&self, change: PodChange) {
         let pod = self.name.clone();
         let _ = self.events.send(PodEvent { pod, change });
+    }
+}
+
+impl Drop for Pod {
+    /// Also where the pod is ended before its time.
+    fn drop(&mut self) {
+        let (volumes, sql) = (self.volumes.clone(), self.shared.platform.sql.clone());
+        // None where the whole process ends: the next one removes what is left.
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            runtime.spawn(async move { volumes.remove(&sql).await });
+        }
     }
 }
 

@@ -1,0 +1,149 @@
+//! What a pod can ask about itself: `fieldRef` and `resourceFieldRef`, in
+//! variables and in files.
+
+use std::fmt::Write;
+
+use galleria_manifest::Located;
+use galleria_manifest::model::{Container, Labels, PodTemplate, Quantity};
+use galleria_mesh as mesh;
+
+use super::environment::EnvironmentError;
+
+/// Where this host says it runs, for `spec.nodeName` and `status.hostIP`.
+const NODE_NAME: &str = "galleria";
+const HOST_ADDRESS: &str = "127.0.0.1";
+
+/// A pod, as far as it can ask.
+pub(crate) struct PodFacts<'a> {
+    pub name: &'a str,
+    pub uid: &'a str,
+    pub address: &'a str,
+    pub identity: &'a mesh::Workload,
+    pub template: &'a PodTemplate,
+    pub container: &'a Container,
+    pub allocatable: Allocatable,
+}
+
+/// What a container may use that names no limits of its own.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Allocatable {
+    pub cpu_millis: u64,
+    /// Bytes.
+    pub memory: u64,
+    /// Bytes.
+    pub ephemeral_storage: u64,
+}
+
+impl<'a> PodFacts<'a> {
+    /// A stand-in for a pod that is still to be named: enough to check references.
+    pub(crate) fn example(
+        identity: &'a mesh::Workload,
+        template: &'a PodTemplate,
+        container: &'a Container,
+    ) -> Self {
+        Self {
+            name: "",
+            uid: "",
+            address: "",
+            identity,
+            template,
+            container,
+            allocatable: Allocatable::default(),
+        }
+    }
+}
+
+/// What `fieldRef.fieldPath` says. A label or annotation that is not there is empty.
+///
+/// # Errors
+/// A path that the pod has no field for.
+pub(super) fn field(
+    path: &Located<String>,
+    facts: &PodFacts<'_>,
+) -> Result<String, EnvironmentError> {
+    let keyed = |prefix: &str| {
+        path.strip_prefix(prefix)?
+            .strip_prefix("['")?
+            .strip_suffix("']")
+    };
+    let labels: &Labels = &facts.template.labels;
+    let annotations = &facts.template.annotations;
+    if let Some(key) = keyed("metadata.labels") {
+        return Ok(labels.get(key).cloned().unwrap_or_default());
+    }
+    if let Some(key) = keyed("metadata.annotations") {
+        let annotation = annotations.get(key).map(|value| value.value.clone());
+        return Ok(annotation.unwrap_or_default());
+    }
+    let value = match path.as_str() {
+        "metadata.name" => facts.name,
+        "metadata.namespace" => &facts.identity.namespace,
+        "metadata.uid" => facts.uid,
+        "metadata.labels" => return Ok(lines(labels.iter())),
+        "metadata.annotations" => {
+            let pairs = annotations.iter().map(|(key, value)| (key, &value.value));
+            return Ok(lines(pairs));
+        }
+        "spec.nodeName" => NODE_NAME,
+        "spec.serviceAccountName" => &facts.identity.service_account,
+        "status.podIP" | "status.podIPs" => facts.address,
+        "status.hostIP" | "status.hostIPs" => HOST_ADDRESS,
+        other => {
+            return Err(EnvironmentError {
+                at: path.at.clone(),
+                message: format!("`{other}` is no field that a pod can ask for"),
+            });
+        }
+    };
+    Ok(value.to_owned())
+}
+
+/// `key="value"` with escapes, one a line, as the kubelet writes whole maps.
+fn lines<'s>(pairs: impl Iterator<Item = (&'s String, &'s String)>) -> String {
+    let mut text = String::new();
+    for (key, value) in pairs {
+        if !text.is_empty() {
+            text.push('\n');
+        }
+        let _ = write!(text, "{key}={value:?}");
+    }
+    text
+}
+
+/// What `resourceFieldRef` says, in units of `divisor` (1 where absent), rounded up.
+///
+/// # Errors
+/// A resource that containers do not have.
+pub(super) fn resource_field(
+    resource: &Located<String>,
+    divisor: Option<Quantity>,
+    facts: &PodFacts<'_>,
+) -> Result<String, EnvironmentError> {
+    let resources = &facts.container.resources;
+    let (requests, limits) = (&resources.requests, &resources.limits);
+    let allocatable = facts.allocatable;
+    let millis = |bytes: u64| i128::from(bytes) * 1000;
+    // A limit that is not set is what there is; a request that is not set is the limit, or nothing.
+    let amount = match resource.as_str() {
+        "limits.cpu" => i128::from(limits.cpu_millis.unwrap_or(allocatable.cpu_millis)),
+        "requests.cpu" => i128::from(requests.cpu_millis.or(limits.cpu_millis).unwrap_or(0)),
+        "limits.memory" => millis(limits.memory.unwrap_or(allocatable.memory)),
+        "requests.memory" => millis(requests.memory.or(limits.memory).unwrap_or(0)),
+        "limits.ephemeral-storage" => {
+            let limit = limits.ephemeral_storage;
+            millis(limit.unwrap_or(allocatable.ephemeral_storage))
+        }
+        "requests.ephemeral-storage" => {
+            let request = requests.ephemeral_storage.or(limits.ephemeral_storage);
+            millis(request.unwrap_or(0))
+        }
+        other => {
+            return Err(EnvironmentError {
+                at: resource.at.clone(),
+                message: format!("`{other}` is no resource of a container"),
+            });
+        }
+    };
+    let divisor = divisor.map_or(1000, |divisor| divisor.millis).max(1);
+    Ok(((amount + divisor - 1) / divisor).to_string())
+}

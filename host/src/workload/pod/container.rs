@@ -1,0 +1,110 @@
+//! A pod's container: its guest with environment and volumes, which follow
+//! changed ConfigMaps and Secrets while the pod stays.
+//!
+//! Files change in place, all at once. A changed environment reaches new
+//! instances: a guest with it takes the place of the one before, whose
+//! instances finish their requests and are let go.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+
+use super::{Ended, Pod};
+use crate::guest::{Databases, Guest};
+use crate::workload::Platform;
+use crate::workload::blueprint::{PodIdentity, blueprint, variables};
+use crate::workload::environment;
+
+const CONFIG_ERROR: &str = "CreateContainerConfigError";
+
+impl Pod {
+    pub(super) async fn make_guest(self: &Arc<Self>, platform: &Platform) -> Result<Guest, Ended> {
+        let configuration = self.configuration.borrow().clone();
+        let (pod, platform) = (self.clone(), platform.clone());
+        let made = tokio::task::spawn_blocking(move || {
+            let (plan, identity) = (&pod.plan, pod.identity());
+            let (volumes, memory) = (&pod.volumes, &pod.memory);
+            blueprint(plan, &platform, &identity, &configuration, volumes, memory)
+        });
+        let made = made.await.unwrap_or_else(|error| Err(error.to_string()));
+        made.map(Guest::new).map_err(|message| Ended {
+            reason: CONFIG_ERROR,
+            message,
+        })
+    }
+
+    /// Takes over each change of what the pod refers to.
+    pub(super) async fn follow_configuration(self: &Arc<Self>, platform: &Platform) -> Infallible {
+        let mut changes = self.configuration.subscribe();
+        changes.mark_changed();
+        loop {
+            if changes.changed().await.is_err() {
+                std::future::pending::<()>().await;
+            }
+            let configuration = changes.borrow_and_update().clone();
+            let (pod, platform) = (self.clone(), platform.clone());
+            let refreshed = tokio::task::spawn_blocking(move || {
+                let identity = pod.identity();
+                let facts = identity.facts(&pod.plan, &platform);
+                let changed = pod.volumes.refresh(&configuration, &facts)?;
+                Ok((changed, variables(&pod.plan, &configuration, &facts)?))
+            });
+            let refreshed = refreshed
+                .await
+                .unwrap_or_else(|error| Err(error.to_string()));
+            match refreshed {
+                Ok((volumes, environment)) => {
+                    for volume in volumes {
+                        tracing::info!(pod = self.name, volume, "the files of a volume changed");
+                    }
+                    self.take_environment(environment).await;
+                }
+                Err(message) => {
+                    tracing::warn!(pod = self.name, reason = CONFIG_ERROR, "{message}");
+                }
+            }
+        }
+    }
+
+    /// Puts a guest with `environment` in the place of the present one, once it
+    /// is known to start.
+    async fn take_environment(&self, environment: Vec<(String, String)>) {
+        let Some(guest) = self.guest.load_full() else {
+            return;
+        };
+        if guest.has_environment(&environment) {
+            return;
+        }
+        let arguments = environment::arguments(&self.plan.container, &environment);
+        let changed = guest.with_environment(environment, arguments);
+        match changed.warm_up().await {
+            Ok(()) => {
+                self.guest.store(Some(Arc::new(changed)));
+                tracing::info!(
+                    pod = self.name,
+                    "new instances have the changed environment"
+                );
+            }
+            Err(failure) => {
+                let reason = failure.reason();
+                tracing::warn!(
+                    pod = self.name,
+                    reason,
+                    "the changed environment is not taken, since no instance starts with it: {failure}"
+                );
+            }
+        }
+    }
+
+    /// Removes the pod's own files, and closes the databases among them.
+    pub(super) async fn remove_files(&self, databases: &Databases) {
+        self.volumes.remove(databases).await;
+    }
+
+    fn identity(&self) -> PodIdentity<'_> {
+        PodIdentity {
+            name: &self.name,
+            address: &self.address,
+            template: &self.plan.template,
+        }
+    }
+}

@@ -1,0 +1,294 @@
+//! What a pod finds in its environment and its files, and how both follow
+//! changed ConfigMaps and Secrets.
+
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use crate::support::{Galleria, Host, Service, eventually, manifests};
+
+/// A host with the guest `files` under `/app`.
+struct App {
+    host: Host,
+    folder: tempfile::TempDir,
+    data: PathBuf,
+}
+
+impl App {
+    /// `pod` goes into the container and the pod's spec, `objects` beside it.
+    fn start(pod: &str, objects: &str) -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        let data = folder.path().join("data");
+        std::fs::create_dir_all(folder.path().join("yaml")).expect("a folder");
+        std::fs::write(folder.path().join("yaml/app.yaml"), yaml(pod)).expect("a file");
+        write(&folder, objects);
+        let host = Galleria::run(folder.path().join("yaml"))
+            .data(&data)
+            .argument("--restart-backoff-initial=100ms")
+            .start();
+        Self { host, folder, data }
+    }
+
+    fn change(&self, objects: &str) {
+        write(&self.folder, objects);
+    }
+
+    fn ask(&self, query: &str) -> Value {
+        self.host.get(&format!("/app/{query}")).json()
+    }
+
+    fn read(&self, path: &str) -> Value {
+        self.ask(&format!("read?path={path}"))
+    }
+}
+
+fn yaml(pod: &str) -> String {
+    let service = Service::new("app", "files").annotation("galleria.dev/isolation", "instance");
+    manifests(&[service]).replace("          env: []\n", pod)
+}
+
+fn write(folder: &tempfile::TempDir, objects: &str) {
+    let new = folder.path().join("yaml/objects.new");
+    std::fs::write(&new, objects).expect("a file");
+    std::fs::rename(new, folder.path().join("yaml/objects.yaml")).expect("renamed");
+}
+
+fn text(text: &str) -> Value {
+    json!({ "text": text })
+}
+
+const SETTINGS: &str = "
+apiVersion: v1
+kind: ConfigMap
+metadata: {name: settings, namespace: test}
+data: {colour: red, size: small}
+";
+
+#[test]
+fn files_come_from_config_maps_secrets_and_the_pod_itself() {
+    let pod = "          command: [serve]
+          args: ['--colour=$(COLOUR)', '$$(COLOUR)', '$(NONE)']
+          workingDir: /work/
+          env: [{name: COLOUR, valueFrom: {configMapKeyRef: {name: settings, key: colour}}}]
+          volumeMounts:
+            - {name: settings, mountPath: /settings}
+            - {name: all, mountPath: /all}
+            - {name: settings, mountPath: /single/app.conf, subPath: size}
+            - {name: scratch, mountPath: /scratch, subPathExpr: by-$(COLOUR)}
+      volumes:
+        - {name: settings, configMap: {name: settings}}
+        - {name: scratch, emptyDir: {}}
+        - name: all
+          projected:
+            sources:
+              - configMap: {name: settings, items: [{key: size, path: shop/size}]}
+              - secret: {name: password}
+              - secret: {name: absent, optional: true}
+              - downwardAPI:
+                  items:
+                    - {path: labels, fieldRef: {fieldPath: metadata.labels}}
+                    - {path: memory, resourceFieldRef: {resource: limits.memory, divisor: 1Mi}}
+";
+    let secret = "---
+apiVersion: v1
+kind: Secret
+metadata: {name: password, namespace: test}
+stringData: {password: hunter2}
+";
+    let app = App::start(pod, &format!("{SETTINGS}{secret}"));
+    assert_eq!(app.read("/settings/colour"), text("red"));
+    assert_eq!(app.read("/all/shop/size"), text("small"));
+    assert_eq!(app.read("/all/password"), text("hunter2"));
+    assert_eq!(app.read("/all/labels"), text("app=\"app\"\nversion=\"v1\""));
+    assert_eq!(app.read("/all/memory"), text("64"));
+    assert_eq!(app.read("/single/app.conf"), text("small"));
+    assert_eq!(app.ask("list?path=/single"), json!({"names": ["app.conf"]}));
+    assert_eq!(app.ask("write?path=/scratch/note&text=kept"), json!({}));
+    assert_eq!(app.read("/scratch/note"), text("kept"));
+    assert_eq!(
+        app.ask("arguments")["arguments"],
+        json!(["main", "serve", "--colour=red", "$(COLOUR)", "$(NONE)"])
+    );
+
+    for path in [
+        "/settings/colour",
+        "/settings/new",
+        "/all/password",
+        "/single/app.conf",
+    ] {
+        let refused = app.host.get(&format!("/app/write?path={path}&text=mine"));
+        assert_eq!(refused.status, 500, "{path}: {}", refused.body);
+    }
+    assert_eq!(app.read("/settings/colour"), text("red"));
+    for path in ["/etc/passwd", "/settings/../../../../etc/passwd", "/"] {
+        let answer = app.host.get(&format!("/app/read?path={path}"));
+        assert_eq!(answer.status, 500, "{path}: {}", answer.body);
+    }
+}
+
+#[test]
+fn changed_values_reach_files_and_new_instances_while_the_pod_stays() {
+    let pod = "          env: [{name: COLOUR, valueFrom: {configMapKeyRef: {name: settings, key: colour}}}]
+          args: ['$(COLOUR)']
+          volumeMounts:
+            - {name: settings, mountPath: /settings}
+            - {name: settings, mountPath: /single/colour, subPath: colour}
+      volumes: [{name: settings, configMap: {name: settings}}]
+";
+    let app = App::start(pod, SETTINGS);
+    let pods = || {
+        let page = app.host.status_page(&["-o", "json"]).stdout;
+        let page: Value = serde_json::from_str(&page).expect("JSON");
+        let pods = page["workloads"][0]["pods"]
+            .as_array()
+            .expect("pods")
+            .clone();
+        pods.iter()
+            .map(|pod| pod["name"].clone())
+            .collect::<Vec<_>>()
+    };
+    let before = pods();
+    app.change(
+        &SETTINGS
+            .replace("red", "green")
+            .replace(", size: small", ""),
+    );
+    let changed = Instant::now();
+    eventually("the file changes", || {
+        let read = app.host.get("/app/read?path=/settings/colour");
+        // At no moment is the file missing or half of one.
+        assert_eq!(read.status, 200, "{}", read.body);
+        assert!(
+            ["red", "green"].iter().any(|it| read.json() == text(it)),
+            "{}",
+            read.body
+        );
+        (read.json() == text("green")).then_some(())
+    });
+    eventually("new instances have the value", || {
+        (app.ask("arguments")["arguments"][1] == "green").then_some(())
+    });
+    let took = changed.elapsed();
+    assert!(took < Duration::from_secs(2), "it took {took:?}");
+    assert_eq!(app.host.get("/app/read?path=/settings/size").status, 500);
+    assert_eq!(
+        app.read("/single/colour"),
+        text("red"),
+        "a subPath does not follow"
+    );
+    assert_eq!(pods(), before, "the pod stayed");
+
+    app.change(&SETTINGS.replace("colour", "color"));
+    eventually("the missing key is refused", || {
+        app.host
+            .stderr()
+            .contains("has no key `colour`")
+            .then_some(())
+    });
+    assert_eq!(app.read("/settings/colour"), text("green"));
+}
+
+#[test]
+fn an_immutable_config_map_keeps_its_data() {
+    let pod = "          volumeMounts: [{name: settings, mountPath: /settings}]
+      volumes: [{name: settings, configMap: {name: settings}}]
+";
+    let immutable = format!("{SETTINGS}immutable: true\n");
+    let app = App::start(pod, &immutable);
+    app.change(&immutable.replace("red", "green"));
+    eventually("the change is refused", || {
+        let refused = "the data of an immutable object cannot change";
+        app.host.stderr().contains(refused).then_some(())
+    });
+    assert_eq!(app.read("/settings/colour"), text("red"));
+    app.change(&immutable.replace("name: settings", "name: others"));
+    eventually("the missing object is refused", || {
+        app.host
+            .stderr()
+            .contains("no ConfigMap test/settings")
+            .then_some(())
+    });
+    assert_eq!(app.read("/settings/colour"), text("red"));
+}
+
+#[test]
+fn a_pod_over_the_size_of_its_empty_dir_is_evicted_and_begins_anew() {
+    let pod = "          volumeMounts: [{name: scratch, mountPath: /scratch}]
+      volumes: [{name: scratch, emptyDir: {sizeLimit: 2Mi}}]
+";
+    let app = App::start(pod, "");
+    assert_eq!(app.ask("fill?path=/scratch/small&mib=1"), json!({}));
+    assert_eq!(app.ask("fill?path=/scratch/large&mib=4"), json!({}));
+    eventually("the pod is evicted", || {
+        app.host
+            .stderr()
+            .contains("exceeds its sizeLimit of 2097152 bytes")
+            .then_some(())
+    });
+    eventually("an empty volume", || {
+        let list = app.host.try_get("/app/list?path=/scratch", &[]).ok()?;
+        (list.status == 200 && list.json() == json!({"names": []})).then_some(())
+    });
+    let pods = app.data.join("pods");
+    app.host.terminate();
+    eventually("nothing is left of the pod", || {
+        std::fs::read_dir(&pods)
+            .is_ok_and(|mut left| left.next().is_none())
+            .then_some(())
+    });
+}
+
+const CLAIM: &str = "apiVersion: v1
+kind: PersistentVolumeClaim
+metadata: {name: data, namespace: test}
+spec: {accessModes: [ReadWriteOnce], resources: {requests: {storage: 1Gi}}}
+";
+
+#[test]
+fn no_link_leads_out_of_a_volume() {
+    let pod = "          volumeMounts: [{name: data, mountPath: /data}]
+      volumes: [{name: data, persistentVolumeClaim: {claimName: data}}]
+";
+    let app = App::start(pod, CLAIM);
+    std::fs::write(app.data.join("secret"), "outside").expect("a file");
+    // Guests may be kept from making such links; whoever made it, it leads nowhere.
+    let link = app.data.join("volumes/test/data/up");
+    std::os::unix::fs::symlink("../../..", &link).expect("a link");
+    assert_eq!(app.host.get("/app/read?path=/data/up/secret").status, 500);
+    std::fs::write(
+        app.folder.path().join("yaml/app.yaml"),
+        yaml(&pod.replace("/data}]", "/data, subPath: up}]")),
+    )
+    .expect("a file");
+    eventually("the mount through the link is refused", || {
+        let refused = app.host.stderr();
+        refused
+            .contains("a folder without symbolic links is needed")
+            .then_some(())
+    });
+    assert_eq!(
+        app.host.get("/app/list?path=/data").status,
+        200,
+        "the old pod serves"
+    );
+}
+
+#[test]
+fn a_host_path_outside_of_the_data_folder_is_refused_with_the_cure() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let pod = "          volumeMounts: [{name: etc, mountPath: /etc}]
+      volumes: [{name: etc, hostPath: {path: /etc}}]
+";
+    let file = folder.path().join("app.yaml");
+    std::fs::write(&file, yaml(pod)).expect("a file");
+    let ended = Galleria::run(&file).fail();
+    assert_eq!(ended.code, Some(1), "{}", ended.stderr);
+    let said = "hostPath `/etc` lies outside of";
+    assert!(ended.stderr.contains(said), "{}", ended.stderr);
+    assert!(
+        ended
+            .stderr
+            .contains("use a persistentVolumeClaim, or a path below it")
+    );
+}
