@@ -13,6 +13,7 @@ mod cache;
 mod command;
 mod component;
 mod concurrent;
+mod cpu;
 mod deadline;
 mod engine;
 mod failure;
@@ -29,6 +30,7 @@ use std::sync::Arc;
 pub(crate) use cache::{Cache, create_private_folder};
 pub(crate) use command::run;
 pub(crate) use component::{Component, ComponentError, Entry, Generation};
+pub(crate) use cpu::PodCpu;
 pub(crate) use deadline::Deadline;
 pub(crate) use engine::Engine;
 pub(crate) use failure::Failure;
@@ -71,6 +73,7 @@ pub(crate) struct Blueprint {
     pub queue_max: usize,
     pub memory: Arc<PodMemory>,
     pub counters: Arc<Counters>,
+    pub cpu: Arc<PodCpu>,
     pub limits: RequestLimits,
     pub events: Arc<dyn GuestEvents>,
     pub door: Arc<dyn Door>,

@@ -12,6 +12,7 @@ use wasmtime_wasi::I32Exit;
 use wasmtime_wasi::{p2, p3};
 
 use super::component::Generation;
+use super::cpu::metered;
 use super::deadline::Deadline;
 use super::state::GuestState;
 use super::{Blueprint, ComponentError, Failure};
@@ -63,7 +64,7 @@ pub(crate) async fn run(blueprint: &Blueprint) -> Result<i32, Failure> {
     store.limiter(|state| &mut state.limiter);
     store.epoch_deadline_callback(|_| Ok(UpdateDeadline::Yield(1)));
     store.set_epoch_deadline(1);
-    match command.run(&mut store).await {
+    match metered(blueprint.cpu.clone(), command.run(&mut store)).await {
         Ok(Ok(())) => Ok(0),
         Ok(Err(())) => Ok(1),
         Err(error) => match error.downcast_ref::<I32Exit>() {

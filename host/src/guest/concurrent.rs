@@ -25,6 +25,7 @@ use wasmtime_wasi_http::handler::{
 use wasmtime_wasi_http::p3::bindings::http::{client, types};
 use wasmtime_wasi_http::{WasiBody, WasiHttp, WasiHttpCtxView, WasiHttpView, handler};
 
+use super::cpu::meter_inside;
 use super::instance::{Instance, REQUESTS_MAX};
 use super::pool::{Counters, PoolStatus};
 use super::state::GuestState;
@@ -150,7 +151,8 @@ impl HandlerState for Handler {
     async fn instantiate(
         &self,
     ) -> wasmtime::Result<handler::Instance<GuestState, Expiration, Worker>> {
-        let instance = *Instance::start(&self.blueprint).await?;
+        let mut instance = *Instance::start(&self.blueprint).await?;
+        meter_inside(&mut instance.store, self.blueprint.cpu.clone());
         self.counters.started.fetch_add(1, Ordering::Relaxed);
         let response = self.blueprint.limits.response;
         Ok(handler::Instance {

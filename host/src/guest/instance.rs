@@ -5,6 +5,7 @@ use std::time::Instant;
 use wasmtime::{Store, UpdateDeadline};
 use wasmtime_wasi_http::handler::Proxy;
 
+use super::cpu::metered;
 use super::deadline::DeadlinePassed;
 use super::state::GuestState;
 use super::{Blueprint, ComponentError, Deadline, Failure};
@@ -36,7 +37,7 @@ impl Instance {
             Ok(UpdateDeadline::Yield(1))
         });
         store.set_epoch_deadline(1);
-        let started = pre.instantiate_async(&mut store);
+        let started = metered(blueprint.cpu.clone(), pre.instantiate_async(&mut store));
         match tokio::time::timeout_at(deadline.into(), started).await {
             Ok(Ok(proxy)) => Ok(Box::new(Self {
                 store,

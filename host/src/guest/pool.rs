@@ -18,6 +18,7 @@ use wasmtime_wasi_http::handler::Proxy;
 use wasmtime_wasi_http::p2::bindings::http::types::{ErrorCode, Scheme};
 
 use super::body::GuestBody;
+use super::cpu::metered;
 use super::instance::Instance;
 use super::{Blueprint, Failure, Isolation};
 use crate::context::RequestContext;
@@ -243,14 +244,16 @@ fn work(
     context: Arc<RequestContext>,
     sender: oneshot::Sender<Head>,
 ) -> Work {
-    Box::pin(async move {
+    let cpu = pool.blueprint.cpu.clone();
+    let work = async move {
         let result = handle(&mut instance, request, context, sender)
             .await
             .map_err(|error| Failure::from_call(&error));
         pool.give_back(instance, &result);
         drop(slot);
         result
-    })
+    };
+    Box::pin(metered(cpu, work))
 }
 
 async fn handle(

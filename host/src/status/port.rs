@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::report::Health;
 use crate::call::Mesh;
+use crate::telemetry::metrics::raise;
 
 #[derive(Clone)]
 struct Context {
@@ -67,7 +68,7 @@ async fn ready(State(context): State<Context>) -> Response {
         .into_response()
 }
 
-/// Gauges are read when they are asked for; counters count as it happens.
+/// Gauges and sums are read when they are asked for; counters count as it happens.
 async fn metrics(State(context): State<Context>) -> impl IntoResponse {
     let metrics = &context.mesh.metrics;
     for pod in context.health.pods().iter() {
@@ -108,6 +109,10 @@ async fn metrics(State(context): State<Context>) -> impl IntoResponse {
             .memory_limit
             .with_label_values(labels)
             .set(bytes(status.memory_limit_bytes));
+        raise(
+            &metrics.cpu_seconds.with_label_values(labels),
+            pod.cpu_time().as_secs_f64(),
+        );
         metrics
             .pod_ready
             .with_label_values(labels)

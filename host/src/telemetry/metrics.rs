@@ -12,8 +12,8 @@ use std::time::Duration;
 use galleria_mesh::{ResponseFlags, Workload};
 use prometheus::core::Collector;
 use prometheus::{
-    Encoder, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge,
-    IntGaugeVec, Opts, Registry, TextEncoder,
+    Counter, CounterVec, Encoder, Histogram, HistogramOpts, HistogramVec, IntCounter,
+    IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
 };
 
 use super::names;
@@ -59,6 +59,7 @@ pub(crate) struct Metrics {
     pub queue_depth: IntGaugeVec,
     pub memory: IntGaugeVec,
     pub memory_limit: IntGaugeVec,
+    pub cpu_seconds: CounterVec,
     pub pod_ready: IntGaugeVec,
     pub pod_restarts: IntGaugeVec,
     pub guest_failures: IntCounterVec,
@@ -157,6 +158,7 @@ impl Metrics {
             queue_depth: gauges(&registry, names::QUEUE_DEPTH, pod),
             memory: gauges(&registry, names::MEMORY_BYTES, pod),
             memory_limit: gauges(&registry, names::MEMORY_LIMIT_BYTES, pod),
+            cpu_seconds: totals(&registry, names::CPU_SECONDS, pod),
             pod_ready: gauges(&registry, names::POD_READY, pod),
             pod_restarts: gauges(&registry, names::POD_RESTARTS, pod),
             guest_failures: counters(
@@ -221,6 +223,7 @@ impl Metrics {
             // Absent is as good as removed.
             let _ = gauge.remove_label_values(labels);
         }
+        let _ = self.cpu_seconds.remove_label_values(labels);
         for state in ["idle", "busy"] {
             let _ = self
                 .instances
@@ -301,6 +304,14 @@ impl Edges {
     }
 }
 
+/// Brings a counter up to a sum that is kept elsewhere and only grows.
+pub(crate) fn raise(counter: &Counter, sum: f64) {
+    let missing = sum - counter.get();
+    if missing > 0.0 {
+        counter.inc_by(missing);
+    }
+}
+
 fn identity<T>(shared: Option<&Arc<T>>) -> usize {
     shared.map_or(0, |shared| Arc::as_ptr(shared) as usize)
 }
@@ -363,6 +374,11 @@ fn principal(workload: &Workload) -> String {
 
 fn counters(registry: &Registry, (name, help): (&str, &str), labels: &[&str]) -> IntCounterVec {
     registered(registry, IntCounterVec::new(Opts::new(name, help), labels))
+}
+
+/// Counters of something that is summed up elsewhere; see [`raise`].
+fn totals(registry: &Registry, (name, help): (&str, &str), labels: &[&str]) -> CounterVec {
+    registered(registry, CounterVec::new(Opts::new(name, help), labels))
 }
 
 fn gauges(registry: &Registry, (name, help): (&str, &str), labels: &[&str]) -> IntGaugeVec {

@@ -34,6 +34,8 @@ pub(crate) const MEMORY_BYTES: (&str, &str) = (
 );
 pub(crate) const MEMORY_LIMIT_BYTES: (&str, &str) =
     ("galleria_memory_limit_bytes", "A pod's memory limit.");
+pub(crate) const CPU_SECONDS: (&str, &str) =
+    ("galleria_cpu_seconds_total", "CPU time of a pod's guests.");
 pub(crate) const POD_READY: (&str, &str) = (
     "galleria_pod_ready",
     "Whether a pod is an endpoint: 1 or 0.",

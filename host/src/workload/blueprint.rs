@@ -11,7 +11,7 @@ use super::events::PodEvents;
 use super::field::{Allocatable, PodFacts};
 use super::plan::{MEMORY_DEFAULT, PodPlan};
 use super::volumes::PodVolumes;
-use crate::guest::{Blueprint, PodMemory};
+use crate::guest::{Blueprint, PodCpu, PodMemory};
 
 /// One pod, as far as its guest can see it.
 pub(super) struct PodIdentity<'a> {
@@ -33,6 +33,7 @@ pub(super) fn blueprint(
     configuration: &Configuration,
     volumes: &PodVolumes,
     memory: &Arc<PodMemory>,
+    cpu: &Arc<PodCpu>,
 ) -> Result<Blueprint, String> {
     let facts = pod.facts(plan, platform);
     let environment = variables(plan, configuration, &facts)?;
@@ -54,6 +55,7 @@ pub(super) fn blueprint(
         queue_max: plan.queue_max,
         memory: memory.clone(),
         counters: Arc::default(),
+        cpu: cpu.clone(),
         limits: platform.limits,
         events: Arc::new(events),
         door: platform.doors.door(&plan.identity),

@@ -16,7 +16,7 @@ use super::plan::PodPlan;
 use super::volumes::PodVolumes;
 use super::{Platform, probe};
 use crate::context::RequestContext;
-use crate::guest::{Failure, Guest, PodMemory, PoolStatus};
+use crate::guest::{Failure, Guest, PodCpu, PodMemory, PoolStatus};
 use crate::{Request, Response};
 
 mod container;
@@ -40,6 +40,7 @@ pub(crate) struct Pod {
     volumes: Arc<PodVolumes>,
     /// Made once, so that a restart cannot reset what the pod uses.
     memory: Arc<PodMemory>,
+    cpu: Arc<PodCpu>,
     restarts: AtomicU32,
     /// Since when it is what it is now, in milliseconds after `created`.
     created: Instant,
@@ -104,6 +105,7 @@ impl Pod {
             configuration: watch::Sender::new(plan.configuration.clone()),
             volumes,
             memory: PodMemory::new(plan.memory_limit),
+            cpu: PodCpu::new(),
             restarts: AtomicU32::new(0),
             created: Instant::now(),
             phase: Mutex::new(Phase::Starting),
@@ -211,6 +213,11 @@ impl Pod {
         }
         self.guest.store(None);
         self.remove_files(&platform.sql).await;
+    }
+
+    /// CPU time of its guests since it began, over all cores. It only grows.
+    pub(crate) fn cpu_time(&self) -> Duration {
+        self.cpu.used()
     }
 
     /// Lets go of instances that were not needed lately.

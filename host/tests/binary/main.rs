@@ -14,6 +14,7 @@ mod support;
 
 mod command_line;
 mod containment;
+mod cpu;
 mod data;
 mod files;
 mod jobs;

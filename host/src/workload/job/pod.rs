@@ -12,7 +12,7 @@ use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
 
 use super::{PodExit, Shared};
-use crate::guest::{self, Blueprint, Failure, PodMemory};
+use crate::guest::{self, Blueprint, Failure, PodCpu, PodMemory};
 use crate::workload::WorkloadKey;
 use crate::workload::backoff::Backoff;
 use crate::workload::blueprint::{PodIdentity, blueprint};
@@ -55,6 +55,7 @@ struct Pod {
     index: Option<u32>,
     memory: Arc<PodMemory>,
     volumes: Arc<PodVolumes>,
+    cpu: Arc<PodCpu>,
     events: mpsc::UnboundedSender<PodEvent>,
 }
 
@@ -79,6 +80,7 @@ pub(super) fn start(
         template: template(job, plan, index),
         index,
         memory: PodMemory::new(plan.memory_limit),
+        cpu: PodCpu::new(),
         events,
     };
     ActivePod {
@@ -129,14 +131,23 @@ impl Pod {
             }
         };
         let (namespace, pod) = (&self.plan.identity.namespace, &self.name);
+        let cpu_seconds = self.cpu.used().as_secs_f64();
         if code == 0 {
-            tracing::info!(namespace, pod, exit_code = code, reason, "pod ended");
+            tracing::info!(
+                namespace,
+                pod,
+                exit_code = code,
+                reason,
+                cpu_seconds,
+                "pod ended"
+            );
         } else {
             tracing::warn!(
                 namespace,
                 pod,
                 exit_code = code,
                 reason,
+                cpu_seconds,
                 "pod ended: {message}"
             );
         }
@@ -175,6 +186,7 @@ impl Pod {
         let (plan, platform) = (self.plan.clone(), self.shared.platform.clone());
         let (name, template) = (self.name.clone(), self.template.clone());
         let (volumes, memory) = (self.volumes.clone(), self.memory.clone());
+        let cpu = self.cpu.clone();
         let made = tokio::task::spawn_blocking(move || {
             let identity = PodIdentity {
                 name: &name,
@@ -189,6 +201,7 @@ impl Pod {
                 configuration,
                 &volumes,
                 &memory,
+                &cpu,
             )
         });
         let made = made.await.unwrap_or_else(|error| Err(error.to_string()));

@@ -22,8 +22,16 @@ impl Pod {
         let (pod, platform) = (self.clone(), platform.clone());
         let made = tokio::task::spawn_blocking(move || {
             let (plan, identity) = (&pod.plan, pod.identity());
-            let (volumes, memory) = (&pod.volumes, &pod.memory);
-            blueprint(plan, &platform, &identity, &configuration, volumes, memory)
+            let (volumes, memory, cpu) = (&pod.volumes, &pod.memory, &pod.cpu);
+            blueprint(
+                plan,
+                &platform,
+                &identity,
+                &configuration,
+                volumes,
+                memory,
+                cpu,
+            )
         });
         let made = made.await.unwrap_or_else(|error| Err(error.to_string()));
         made.map(Guest::new).map_err(|message| Ended {

@@ -1,10 +1,13 @@
 //! A WASI 0.3 guest. `/` answers `hello`; `/sleep?ms=N` answers after N
-//! milliseconds without keeping the instance from other requests; `/count`
+//! milliseconds without keeping the instance from other requests, `/spin?ms=N`
+//! after computing for as long; `/count`
 //! answers with the number of requests this instance has served, itself
 //! included; `/trap` traps, and takes with it whatever else the instance was
 //! doing.
 
+use std::hint::black_box;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::{Duration, Instant};
 
 use galleria_test_guests::wasip3::clocks::monotonic_clock;
 use galleria_test_guests::wasip3::http::types::{ErrorCode, Request, Response};
@@ -21,6 +24,7 @@ async fn answer(request: Request) -> Result<Response, ErrorCode> {
     let text = match p3::path(&request).as_str() {
         "/count" => format!("{served}\n"),
         "/sleep" => sleep(&request).await,
+        "/spin" => spin(&request),
         "/trap" => std::process::abort(),
         _ => "hello\n".to_owned(),
     };
@@ -28,9 +32,23 @@ async fn answer(request: Request) -> Result<Response, ErrorCode> {
 }
 
 async fn sleep(request: &Request) -> String {
-    let milliseconds = p3::parameter(request, "ms")
-        .and_then(|ms| ms.parse().ok())
-        .unwrap_or(0_u64);
+    let milliseconds = milliseconds(request);
     monotonic_clock::wait_for(milliseconds.saturating_mul(NANOSECONDS_PER_MILLISECOND)).await;
     format!("after {milliseconds} ms\n")
+}
+
+fn spin(request: &Request) -> String {
+    let length = Duration::from_millis(milliseconds(request));
+    let (began, mut turns) = (Instant::now(), 0_u64);
+    while began.elapsed() < length {
+        for _ in 0..10_000 {
+            turns = black_box(turns.wrapping_add(1));
+        }
+    }
+    format!("{turns} turns\n")
+}
+
+fn milliseconds(request: &Request) -> u64 {
+    let parameter = p3::parameter(request, "ms");
+    parameter.and_then(|ms| ms.parse().ok()).unwrap_or(0)
 }
