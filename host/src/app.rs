@@ -84,6 +84,7 @@ pub(crate) async fn run(settings: RunSettings) -> anyhow::Result<ExitCode> {
         socket,
         host.health.clone(),
         host.mesh.clone(),
+        host.store.clone(),
         stop.clone(),
     ));
     let told_to_stop = told_to_stop()?;
@@ -148,6 +149,7 @@ impl Host {
             sql: sql.clone(),
             metrics,
             sink: sink.clone(),
+            recorder: Arc::default(),
             limits: settings.request_limits(),
             restart_backoff_initial: settings.restart_backoff_initial,
             volumes: volumes.clone(),
@@ -172,6 +174,7 @@ impl Host {
             store: self.store.clone(),
             images: self.platform.images.clone(),
             volumes: self.volumes.clone(),
+            recorder: self.platform.recorder.clone(),
             workloads: Workloads::new(self.platform.clone()),
             jobs: Jobs::new(
                 self.platform.clone(),

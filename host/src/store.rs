@@ -5,6 +5,10 @@
 //! is reported beside an object and is a write too. Nothing here decides what
 //! an object means.
 
+mod reported;
+
+pub(crate) use reported::{Reported, uid};
+
 use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -21,7 +25,8 @@ const EVENTS_MAX: usize = 1_000;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum Source {
     Files,
-    /// The host's own controllers: what they make for an object of another source.
+    /// The host itself: what its controllers make for an object of another
+    /// source, what it runs and what happens.
     Host,
 }
 
@@ -97,15 +102,25 @@ impl Store {
             inner.put(source, key.clone(), object.clone());
             kept.insert(key);
         }
-        let gone: Vec<_> = inner
-            .objects
-            .iter()
-            .filter(|(key, stored)| stored.source == source && !kept.contains(*key))
-            .map(|(key, _)| key.clone())
-            .collect();
-        for key in gone {
-            inner.delete(&key);
+        inner.delete_all(|key, stored| stored.source == source && !kept.contains(key));
+        self.version.send_replace(inner.version);
+    }
+
+    /// Makes `reported` the whole of what the host says of one kind, in one
+    /// step. What says the same as before is no write.
+    pub(crate) fn report(&self, group: &str, kind: &str, reported: Vec<Reported>) {
+        let mut inner = self.lock();
+        let mut kept = HashSet::new();
+        for Reported { object, status } in reported {
+            let key = object.key();
+            inner.put(Source::Host, key.clone(), object);
+            inner.set_status(&key, status);
+            kept.insert(key);
         }
+        inner.delete_all(|key, stored| {
+            let same_kind = key.group == group && key.kind == kind;
+            stored.source == Source::Host && same_kind && !kept.contains(key)
+        });
         self.version.send_replace(inner.version);
     }
 
@@ -119,24 +134,14 @@ impl Store {
     /// Deletes one object, if it is there.
     pub(crate) fn remove(&self, key: &ObjectKey) {
         let mut inner = self.lock();
-        inner.delete(key);
+        inner.delete_all(|known, _| known == key);
         self.version.send_replace(inner.version);
     }
 
     /// Reports `status` for an object; a status that says the same is no write.
     pub(crate) fn set_status(&self, key: &ObjectKey, status: serde_json::Value) {
         let mut inner = self.lock();
-        let Some(stored) = inner.objects.get(key) else {
-            return;
-        };
-        if stored.status == status {
-            return;
-        }
-        let changed = Stored {
-            status,
-            ..Stored::clone(stored)
-        };
-        inner.write(Change::Modified, key.clone(), changed);
+        inner.set_status(key, status);
         self.version.send_replace(inner.version);
     }
 
@@ -148,6 +153,13 @@ impl Store {
     pub(crate) fn list(&self) -> (Vec<Arc<Stored>>, u64) {
         let inner = self.lock();
         (inner.objects.values().cloned().collect(), inner.version)
+    }
+
+    /// What one source wrote, ordered by key.
+    pub(crate) fn list_from(&self, source: Source) -> Vec<Arc<Stored>> {
+        let inner = self.lock();
+        let owned = |stored: &&Arc<Stored>| stored.source == source;
+        inner.objects.values().filter(owned).cloned().collect()
     }
 
     /// The events after `version`, oldest first.
@@ -235,9 +247,29 @@ impl Inner {
         }
     }
 
-    fn delete(&mut self, key: &ObjectKey) {
-        if let Some(stored) = self.objects.get(key).cloned() {
-            self.write(Change::Deleted, key.clone(), Stored::clone(&stored));
+    fn set_status(&mut self, key: &ObjectKey, status: serde_json::Value) {
+        let Some(stored) = self.objects.get(key) else {
+            return;
+        };
+        if stored.status == status {
+            return;
+        }
+        let changed = Stored {
+            status,
+            ..Stored::clone(stored)
+        };
+        self.write(Change::Modified, key.clone(), changed);
+    }
+
+    fn delete_all(&mut self, gone: impl Fn(&ObjectKey, &Stored) -> bool) {
+        let gone: Vec<_> = self
+            .objects
+            .iter()
+            .filter(|(key, stored)| gone(key, stored))
+            .map(|(key, stored)| (key.clone(), Stored::clone(stored)))
+            .collect();
+        for (key, stored) in gone {
+            self.write(Change::Deleted, key, stored);
         }
     }
 
@@ -327,6 +359,35 @@ mod tests {
         store.set_status(&key, serde_json::json!({"ready": true}));
         assert_eq!(store.list().1, 2, "the same status is no write");
         assert!(store.events_after(1).expect("kept")[0].is_status);
+    }
+
+    #[test]
+    fn what_the_host_reports_is_its_own_and_replaced_by_kind() {
+        let store = Store::default();
+        store.replace_all(Source::Files, &objects(A));
+        let reported = |kind: &str, name: &str, ready: bool| {
+            let raw = serde_json::json!({
+                "apiVersion": "v1", "kind": kind, "metadata": {"name": name, "namespace": "n"},
+            });
+            Reported::new(raw, serde_json::json!({ "ready": ready }))
+        };
+        store.report("", "Pod", vec![reported("Pod", "p", false)]);
+        store.report("", "Event", vec![reported("Event", "e", true)]);
+        let (_, version) = store.list();
+        store.report("", "Pod", vec![reported("Pod", "p", false)]);
+        assert_eq!(changes(&store, version), [], "the same again is no write");
+        store.report("", "Pod", vec![reported("Pod", "p", true)]);
+        store.report("", "Pod", Vec::new());
+        store.replace_all(Source::Files, &[]);
+        let expected = [
+            (Change::Modified, "p".into()),
+            (Change::Deleted, "p".into()),
+            (Change::Deleted, "a".into()),
+        ];
+        assert_eq!(changes(&store, version), expected);
+        let left = store.list_from(Source::Host);
+        assert_eq!(left.len(), 1, "the event stays");
+        assert_eq!(left[0].to_json()["status"]["ready"], true);
     }
 
     #[test]

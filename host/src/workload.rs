@@ -16,6 +16,7 @@ mod job;
 mod plan;
 mod pod;
 mod probe;
+mod recorder;
 mod volumes;
 
 pub(crate) use image::Images;
@@ -23,6 +24,7 @@ pub(crate) use job::{Board, CronJobStatus, JobStatus, Jobs, PodExit};
 use plan::WorkloadPlan;
 pub(crate) use plan::{Plan, PlanError, plan};
 pub(crate) use pod::{InFlight, Pod};
+pub(crate) use recorder::Recorder;
 pub(crate) use volumes::DataFolder as VolumeFolder;
 
 use std::collections::BTreeMap;
@@ -44,6 +46,7 @@ pub(crate) struct Platform {
     pub sql: Arc<crate::guest::Databases>,
     pub metrics: Arc<Metrics>,
     pub sink: Sink,
+    pub recorder: Arc<Recorder>,
     pub limits: RequestLimits,
     /// The first pause of a pod that keeps crashing.
     pub restart_backoff_initial: Duration,
@@ -63,7 +66,7 @@ pub(crate) struct Workloads {
     running: BTreeMap<WorkloadKey, Running>,
     /// Pods that left and finish what they have.
     draining: TaskTracker,
-    /// Moves when a pod becomes ready or stops being so.
+    /// Moves when a pod's readiness or phase does.
     readiness: watch::Sender<u64>,
     next_target: usize,
 }
@@ -99,7 +102,7 @@ impl Workloads {
         }
     }
 
-    /// Changes when a pod's readiness does.
+    /// Changes when a pod's readiness or phase does.
     pub(crate) fn readiness(&self) -> watch::Receiver<u64> {
         self.readiness.subscribe()
     }

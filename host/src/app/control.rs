@@ -18,10 +18,16 @@ use crate::listen::{ListenError, Listeners};
 use crate::live::Live;
 use crate::status::Health;
 use crate::store::{Source, Store, immutable};
-use crate::workload::{Images, Jobs, Plan, PlanError, Pod, VolumeFolder, Workloads, plan};
+use crate::workload::{
+    Images, Jobs, Plan, PlanError, Pod, Recorder, VolumeFolder, Workloads, plan,
+};
 
 /// How often instances that nobody needs are let go.
 const TRIM: Duration = Duration::from_secs(30);
+
+/// How often what pods and their guests did is written to the store: often
+/// enough for who watches, and no more writes for guests that trap all the time.
+const REPORT: Duration = Duration::from_secs(1);
 
 pub(super) struct Control {
     pub(super) files: Files,
@@ -29,6 +35,7 @@ pub(super) struct Control {
     pub(super) store: Arc<Store>,
     pub(super) images: Arc<Images>,
     pub(super) volumes: VolumeFolder,
+    pub(super) recorder: Arc<Recorder>,
     pub(super) workloads: Workloads,
     pub(super) jobs: Jobs,
     pub(super) listeners: Listeners,
@@ -90,6 +97,7 @@ impl Control {
     ) -> anyhow::Result<Infallible> {
         let mut readiness = self.workloads.readiness();
         let mut trim = tokio::time::interval(TRIM);
+        let mut report = tokio::time::interval(REPORT);
         let mut ready = Some(ready);
         loop {
             self.readiness_changed();
@@ -102,6 +110,7 @@ impl Control {
                 () = changes.next() => self.reload().await,
                 () = next(&mut readiness) => {}
                 _ = trim.tick() => self.trim(),
+                _ = report.tick() => {}
             }
         }
     }
@@ -160,9 +169,8 @@ impl Control {
     /// Whether `objects` say anything else than what is in force, or than what
     /// was refused.
     fn differs(&self, objects: &[Arc<Object>]) -> bool {
-        let (stored, _) = self.store.list();
-        let of_files = stored.iter().filter(|stored| stored.source == self.source);
-        let same = of_files.count() == objects.len()
+        let stored = self.store.list_from(self.source);
+        let same = stored.len() == objects.len()
             && objects.iter().all(|object| {
                 self.store
                     .get(&object.key())
@@ -215,8 +223,13 @@ impl Control {
         self.health.set_listeners(self.listeners.addresses());
     }
 
-    /// Reports into the store what became of each Deployment.
+    /// Reports into the store what became of each Deployment, the pods and
+    /// what happened to them.
     fn report_status(&self) {
+        let pods = self.workloads.pods();
+        let pods = pods.iter().map(|pod| pod.object()).collect();
+        self.store.report("", "Pod", pods);
+        self.store.report("", "Event", self.recorder.objects());
         for (key, status) in self.workloads.statuses() {
             let key = ObjectKey {
                 group: "apps".into(),
@@ -243,7 +256,7 @@ impl Control {
 
     fn readiness_changed(&mut self) {
         if self.workloads.promote() {
-            let (stored, _) = self.store.list();
+            let stored = self.store.list_from(self.source);
             let objects: Vec<_> = stored.iter().map(|stored| stored.object.clone()).collect();
             self.publish(&objects);
         }

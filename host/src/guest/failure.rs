@@ -43,6 +43,11 @@ impl Failure {
         }
     }
 
+    /// Whether the guest ended with it: an instance is gone, or never came to be.
+    pub(crate) fn ends_instance(&self) -> bool {
+        !matches!(self, Self::Overflow | Self::NoResponse(_))
+    }
+
     /// Reads what wasmtime says when a call ends badly.
     pub(super) fn from_call(error: &wasmtime::Error) -> Self {
         if error

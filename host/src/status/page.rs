@@ -2,7 +2,13 @@
 
 use std::fmt::Write;
 
+use jiff::Timestamp;
+use serde_json::Value;
+
 use super::report::{CronJobReport, JobReport, PodReport, Report, RuleReport, WorkloadReport};
+
+/// Events on the page, the latest; all of them are in the JSON.
+const EVENTS_MAX: usize = 20;
 
 /// The page that `galleria status` prints.
 pub(crate) fn render(report: &Report) -> String {
@@ -29,6 +35,10 @@ pub(crate) fn render(report: &Report) -> String {
     } else {
         section(&mut page, "PROBLEMS", &problems);
     }
+    let events = events(&report.objects, Timestamp::now());
+    if !events.is_empty() {
+        section(&mut page, "EVENTS", &events);
+    }
     page
 }
 
@@ -51,6 +61,7 @@ fn workloads(workloads: &[WorkloadReport]) -> Vec<Vec<String>> {
         "READY",
         "STATUS",
         "RESTARTS",
+        "LAST END",
         "INSTANCES",
         "MEMORY",
         "AGE",
@@ -70,6 +81,7 @@ fn pod_row(workload: &WorkloadReport, pod: &PodReport) -> Vec<String> {
         format!("{}/1", u8::from(pod.ready)),
         pod.phase.clone(),
         pod.restarts.to_string(),
+        pod.last_termination.clone().unwrap_or_else(|| "-".into()),
         format!("{} idle, {} busy", pod.instances_idle, pod.instances_busy),
         format!(
             "{}/{}Mi",
@@ -175,6 +187,41 @@ fn rule_row(rule: &RuleReport) -> Vec<String> {
         destinations.join(", ")
     };
     vec![format!("  {}", rule.condition), format!("-> {target}")]
+}
+
+/// As `kubectl get events` lists them, the last one last.
+fn events(objects: &[Value], now: Timestamp) -> Vec<Vec<String>> {
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let mut events: Vec<&Value> = objects
+        .iter()
+        .filter(|object| object["kind"] == "Event")
+        .collect();
+    events.sort_by_key(|event| text(&event["lastTimestamp"]));
+    let skipped = events.len().saturating_sub(EVENTS_MAX);
+    let rows = events.into_iter().skip(skipped).map(|event| {
+        let last: Option<Timestamp> = text(&event["lastTimestamp"]).parse().ok();
+        let ago = last.map_or(0, |last| now.duration_since(last).as_secs().max(0));
+        let involved = &event["involvedObject"];
+        vec![
+            age(ago.unsigned_abs()),
+            text(&event["type"]),
+            text(&event["reason"]),
+            format!(
+                "{}/{}",
+                text(&involved["kind"]).to_lowercase(),
+                text(&involved["name"])
+            ),
+            format!("x{}", event["count"]),
+            // A trap's message begins with the backtrace and ends with the cause.
+            text(&event["message"])
+                .lines()
+                .next_back()
+                .unwrap_or_default()
+                .trim()
+                .to_owned(),
+        ]
+    });
+    rows.collect()
 }
 
 /// As kubectl writes ages.

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::call::Mesh;
 use crate::listen::BoundListener;
+use crate::store::{Source, Store};
 use crate::workload::{Board, CronJobStatus, JobStatus, Pod, PodExit, WorkloadKey};
 
 /// What the parts of the host tell the status pages.
@@ -33,6 +34,8 @@ pub(crate) struct Report {
     pub routes: Vec<RouteReport>,
     /// What is wrong, each with what to do.
     pub problems: Vec<String>,
+    /// What the host keeps of itself, as the Kubernetes API shows it: pods, events.
+    pub objects: Vec<serde_json::Value>,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -63,6 +66,8 @@ pub(crate) struct PodReport {
     pub memory_limit_bytes: u64,
     pub age_seconds: u64,
     pub message: Option<String>,
+    /// `OOMKilled`, `Error`, …: how it, or an instance of it, last ended.
+    pub last_termination: Option<String>,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -160,7 +165,7 @@ impl Health {
 }
 
 /// Gathers the report.
-pub(crate) fn report(health: &Health, mesh: &Mesh) -> Report {
+pub(crate) fn report(health: &Health, mesh: &Mesh, store: &Store) -> Report {
     let workloads = workloads(&health.pods());
     let mut problems = health
         .rejected
@@ -197,6 +202,11 @@ pub(crate) fn report(health: &Health, mesh: &Mesh) -> Report {
         cron_jobs: cron_jobs(&health.jobs),
         routes: routes(mesh),
         problems,
+        objects: store
+            .list_from(Source::Host)
+            .iter()
+            .map(|stored| stored.to_json())
+            .collect(),
     }
 }
 
@@ -220,6 +230,7 @@ fn workloads(pods: &[Arc<Pod>]) -> Vec<WorkloadReport> {
             memory_limit_bytes: status.memory_limit_bytes,
             age_seconds: status.age.as_secs(),
             message: status.message,
+            last_termination: status.last_termination.map(str::to_owned),
         };
         match known {
             Some(workload) => workload.pods.push(report),

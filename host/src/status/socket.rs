@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::report::{Health, Report, report};
 use crate::call::Mesh;
+use crate::store::Store;
 
 const FILE: &str = "host.sock";
 
@@ -74,12 +75,13 @@ pub(crate) async fn serve(
     socket: UnixListener,
     health: Arc<Health>,
     mesh: Arc<Mesh>,
+    store: Arc<Store>,
     stop: CancellationToken,
 ) {
     let router = Router::new().route(
         "/status",
         get(move || {
-            let report = report(&health, &mesh);
+            let report = report(&health, &mesh, &store);
             async move { Json(report) }
         }),
     );

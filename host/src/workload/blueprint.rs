@@ -10,6 +10,7 @@ use super::environment;
 use super::events::PodEvents;
 use super::field::{Allocatable, PodFacts};
 use super::plan::{MEMORY_DEFAULT, PodPlan};
+use super::pod::Life;
 use super::volumes::PodVolumes;
 use crate::guest::{Blueprint, PodCpu, PodMemory};
 
@@ -19,6 +20,7 @@ pub(super) struct PodIdentity<'a> {
     pub address: &'a str,
     /// The plan's, with what the pod's owner adds for this pod.
     pub template: &'a PodTemplate,
+    pub life: &'a Arc<Life>,
 }
 
 /// Makes the blueprint of one pod, and its files. Not for an asynchronous task.
@@ -43,6 +45,7 @@ pub(super) fn blueprint(
         pod.name.to_owned(),
         platform.metrics.clone(),
         platform.sink.clone(),
+        pod.life.clone(),
     );
     Ok(Blueprint {
         component: plan.component.clone(),
@@ -84,7 +87,7 @@ impl PodIdentity<'_> {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         PodFacts {
             name: self.name,
-            uid: self.name,
+            uid: self.life.uid(),
             address: self.address,
             identity: &plan.identity,
             template: self.template,

@@ -1,4 +1,5 @@
-//! What happens in a pod's guests, told to the log and the metrics.
+//! What happens in a pod's guests, told to the log, the metrics, the pod's
+//! status and its events.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -8,6 +9,8 @@ use prometheus::IntCounter;
 use serde::Serialize;
 
 use super::plan::PodPlan;
+use super::pod::Life;
+use super::recorder::EventType;
 use crate::guest::{Failure, GuestEvents, Stream};
 use crate::telemetry::access_log::timestamp;
 use crate::telemetry::metrics::Metrics;
@@ -19,6 +22,7 @@ pub(super) struct PodEvents {
     pod: String,
     metrics: Arc<Metrics>,
     sink: Sink,
+    life: Arc<Life>,
     failures: Mutex<HashMap<&'static str, IntCounter>>,
 }
 
@@ -34,12 +38,19 @@ struct GuestLine<'a> {
 }
 
 impl PodEvents {
-    pub(super) fn new(plan: Arc<PodPlan>, pod: String, metrics: Arc<Metrics>, sink: Sink) -> Self {
+    pub(super) fn new(
+        plan: Arc<PodPlan>,
+        pod: String,
+        metrics: Arc<Metrics>,
+        sink: Sink,
+        life: Arc<Life>,
+    ) -> Self {
         Self {
             plan,
             pod,
             metrics,
             sink,
+            life,
             failures: Mutex::default(),
         }
     }
@@ -82,14 +93,20 @@ impl GuestEvents for PodEvents {
             .inc();
         drop(failures);
         // Overflow is the caller's news: it is in the access log of every call.
-        if !matches!(failure, Failure::Overflow) {
-            tracing::warn!(
-                namespace = identity.namespace,
-                workload = identity.name,
-                pod = self.pod,
-                reason,
-                "{failure}"
-            );
+        if matches!(failure, Failure::Overflow) {
+            return;
         }
+        let text = failure.to_string();
+        if failure.ends_instance() {
+            self.life.ended(reason, &text);
+        }
+        self.life.record(EventType::Warning, reason, &text);
+        tracing::warn!(
+            namespace = identity.namespace,
+            workload = identity.name,
+            pod = self.pod,
+            reason,
+            "{text}"
+        );
     }
 }

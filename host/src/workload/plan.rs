@@ -70,6 +70,8 @@ pub(crate) struct PodPlan {
     pub component: Arc<Component>,
     pub container: Container,
     pub template: PodTemplate,
+    /// `spec.template.spec` as it was written.
+    pub spec: serde_json::Value,
     pub configuration: Arc<Configuration>,
     pub volumes: Vec<volumes::Bound>,
     pub isolation: Option<Isolation>,
@@ -77,6 +79,13 @@ pub(crate) struct PodPlan {
     pub queue_max: usize,
     pub memory_limit: u64,
     pub grace_period: Duration,
+}
+
+impl PodPlan {
+    /// The name of the ReplicaSet that a cluster would make for this revision.
+    pub(crate) fn replica_set_name(&self) -> String {
+        format!("{}-{}", self.identity.name, self.revision)
+    }
 }
 
 /// Why there is no plan.
@@ -233,6 +242,7 @@ impl Context<'_> {
             queue_max: settings.queue_max,
             container: container.clone(),
             template: template.clone(),
+            spec: at_place(self.object, place)["spec"].clone(),
             identity: Arc::new(identity),
             component,
             configuration,
@@ -332,8 +342,7 @@ fn identity(metadata: &Metadata, template: &PodTemplate) -> mesh::Workload {
 /// template and the component. Not the values it refers to: pods follow those.
 fn revision(object: &Object, place: &str, component: &Component) -> String {
     let mut digest = Sha256::new();
-    let template = place.split('.').fold(&object.raw, |value, key| &value[key]);
-    digest.update(template.to_string());
+    digest.update(at_place(object, place).to_string());
     digest.update(component.digest());
     digest
         .finalize()
@@ -343,6 +352,11 @@ fn revision(object: &Object, place: &str, component: &Component) -> String {
             let _ = write!(text, "{byte:02x}");
             text
         })
+}
+
+/// What stands at `place`, as it was written.
+fn at_place<'a>(object: &'a Object, place: &str) -> &'a serde_json::Value {
+    place.split('.').fold(&object.raw, |value, key| &value[key])
 }
 
 /// An error and what caused it, on one line.

@@ -1,11 +1,18 @@
 //! One replica: a guest that is started, watched, restarted and ended.
 
+mod container;
+mod life;
+mod object;
+
+pub(super) use life::Life;
+
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwapOption;
 use galleria_mesh as mesh;
+use jiff::Timestamp;
 use rand::Rng;
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
@@ -13,13 +20,14 @@ use tokio_util::sync::CancellationToken;
 use super::backoff::Backoff;
 use super::configuration::Configuration;
 use super::plan::PodPlan;
+use super::recorder::EventType;
 use super::volumes::PodVolumes;
 use super::{Platform, probe};
 use crate::context::RequestContext;
 use crate::guest::{Failure, Guest, PodCpu, PodMemory, PoolStatus};
 use crate::{Request, Response};
-
-mod container;
+use container::CONFIG_ERROR;
+use life::Phase;
 
 /// The reason of a pod that wrote more than it may; its emptyDirs begin anew.
 const EVICTED: &str = "Evicted";
@@ -42,26 +50,12 @@ pub(crate) struct Pod {
     memory: Arc<PodMemory>,
     cpu: Arc<PodCpu>,
     restarts: AtomicU32,
-    /// Since when it is what it is now, in milliseconds after `created`.
     created: Instant,
-    phase: Mutex<Phase>,
+    life: Arc<Life>,
     requests: AtomicUsize,
     idle: Notify,
     stop: CancellationToken,
     served: AtomicU64,
-}
-
-/// What a pod is doing.
-#[derive(Debug, Clone, PartialEq, Eq)]
-enum Phase {
-    Starting,
-    Running,
-    /// Ended badly; waits before it starts again.
-    BackOff {
-        reason: &'static str,
-        message: String,
-    },
-    Terminating,
 }
 
 /// A pod at one moment.
@@ -72,8 +66,10 @@ pub(crate) struct PodStatus {
     pub restarts: u32,
     /// As kubectl's STATUS column: `Running`, `CrashLoopBackOff`, …
     pub phase: &'static str,
-    /// Why it last ended badly.
+    /// Why it does not run.
     pub message: Option<String>,
+    /// How it, or an instance of it, last ended: a reason as in Kubernetes.
+    pub last_termination: Option<&'static str>,
     pub age: Duration,
     pub pool: PoolStatus,
     pub memory_bytes: u64,
@@ -92,10 +88,12 @@ impl Pod {
         readiness: watch::Sender<u64>,
     ) -> Arc<Self> {
         let name = name(&plan);
+        let namespace = plan.identity.namespace.clone();
         let volumes = platform
             .volumes
             .of_pod(&name, &plan.container, &plan.volumes);
         let pod = Arc::new(Self {
+            life: Life::new(platform, namespace, name.clone()),
             name,
             address: format!("10.64.{}.{}", (target >> 8) & 0xff, target & 0xff),
             target,
@@ -108,7 +106,6 @@ impl Pod {
             cpu: PodCpu::new(),
             restarts: AtomicU32::new(0),
             created: Instant::now(),
-            phase: Mutex::new(Phase::Starting),
             requests: AtomicUsize::new(0),
             idle: Notify::new(),
             stop: CancellationToken::new(),
@@ -228,20 +225,21 @@ impl Pod {
     }
 
     pub(crate) fn status(&self) -> PodStatus {
-        let (phase, message) = match &*self.phase() {
-            Phase::Starting => ("ContainerCreating", None),
-            Phase::Running => ("Running", None),
-            Phase::BackOff { reason, message } => {
-                ("CrashLoopBackOff", Some(format!("{reason}: {message}")))
+        let moment = self.life.moment();
+        let message = match (&moment.phase, &moment.last) {
+            (Phase::Waiting { .. }, Some(last)) => {
+                Some(format!("{}: {}", last.reason, last.message))
             }
-            Phase::Terminating => ("Terminating", None),
+            (Phase::Waiting { message, .. }, None) => Some(message.clone()),
+            _ => None,
         };
         PodStatus {
             name: self.name.clone(),
             ready: self.is_ready(),
-            restarts: self.restarts.load(Ordering::Relaxed),
-            phase,
+            restarts: self.restarts(),
+            phase: moment.phase.name(),
             message,
+            last_termination: moment.last.map(|last| last.reason),
             age: self.created.elapsed(),
             pool: self
                 .guest
@@ -268,24 +266,38 @@ impl Pod {
             if ended.reason == EVICTED {
                 self.remove_files(&platform.sql).await;
             }
-            self.restarts.fetch_add(1, Ordering::Relaxed);
             let pause = backoff.pause(started.elapsed());
-            tracing::warn!(
-                pod = self.name,
-                reason = ended.reason,
-                pause_seconds = pause.as_secs_f32(),
-                "restarting: {}",
-                ended.message
-            );
-            self.set_phase(Phase::BackOff {
-                reason: ended.reason,
-                message: ended.message,
-            });
+            self.back_off(ended, pause);
             tokio::select! {
                 () = self.stop.cancelled() => return,
                 () = tokio::time::sleep(pause) => {}
             }
         }
+    }
+
+    /// Tells what ended and that it starts again after `pause`.
+    fn back_off(&self, ended: Ended, pause: Duration) {
+        let Ended { reason, message } = ended;
+        tracing::warn!(
+            pod = self.name,
+            reason,
+            pause_seconds = pause.as_secs_f32(),
+            "restarting: {message}"
+        );
+        if reason == CONFIG_ERROR {
+            // Nothing ran, so nothing is started again.
+            self.life.record(EventType::Warning, "Failed", &message);
+            return self.set_phase(Phase::Waiting { reason, message });
+        }
+        self.restarts.fetch_add(1, Ordering::Relaxed);
+        self.life.ended(reason, &message);
+        let message = format!(
+            "back-off {pause:?} restarting failed container={} pod={}_{}",
+            self.plan.container.name, self.name, self.plan.identity.namespace
+        );
+        self.life.record(EventType::Warning, "BackOff", &message);
+        let reason = "CrashLoopBackOff";
+        self.set_phase(Phase::Waiting { reason, message });
     }
 
     /// One life of the guest; returns how it ended.
@@ -296,56 +308,71 @@ impl Pod {
             Err(ended) => return ended,
         };
         if let Err(failure) = guest.warm_up().await {
-            return Ended {
-                reason: failure.reason(),
-                message: failure.to_string(),
-            };
+            let (reason, message) = (failure.reason(), failure.to_string());
+            self.life.record(EventType::Warning, reason, &message);
+            return Ended { reason, message };
         }
         self.guest.store(Some(guest));
+        let since = Timestamp::now();
+        self.set_phase(Phase::Running {
+            since,
+            started: false,
+        });
+        let text = format!("Started container {}", self.plan.container.name);
+        self.life.record(EventType::Normal, "Started", &text);
         tokio::select! {
-            ended = self.watch(platform) => ended,
+            ended = self.watch(platform, since) => ended,
             message = self.volumes.until_over_limit() => Ended { reason: EVICTED, message },
             never = self.follow_configuration(platform) => match never {},
         }
     }
 
-    /// Probes the guest until it has to be restarted.
-    async fn watch(&self, platform: &Platform) -> Ended {
+    /// Probes the guest, which runs since `since`, until it has to be restarted.
+    async fn watch(&self, platform: &Platform, since: Timestamp) -> Ended {
         let container = &self.plan.container;
         let probes = probe::Probes::new(self, &platform.metrics);
         if let Some(startup) = &container.startup_probe
             && let Err(message) = probes.until_started(startup).await
         {
-            return Ended {
-                reason: "ProbeFailed",
-                message,
-            };
+            return self.killed_by_probe("startup", message);
         }
-        self.set_phase(Phase::Running);
+        self.set_phase(Phase::Running {
+            since,
+            started: true,
+        });
         let readiness = probes.keep_ready(container.readiness_probe.as_ref());
         let liveness = probes.until_dead(container.liveness_probe.as_ref());
         tokio::select! {
             never = readiness => match never {},
-            message = liveness => Ended { reason: "ProbeFailed", message },
+            message = liveness => self.killed_by_probe("liveness", message),
+        }
+    }
+
+    fn killed_by_probe(&self, kind: &str, message: String) -> Ended {
+        let container = &self.plan.container.name;
+        let text = format!("Container {container} failed {kind} probe, will be restarted");
+        self.life.record(EventType::Normal, "Killing", &text);
+        Ended {
+            reason: "ProbeFailed",
+            message,
         }
     }
 
     pub(super) fn set_ready(&self, ready: bool) {
         let ready = ready && !self.stop.is_cancelled();
         if self.ready.swap(ready, Ordering::Relaxed) != ready {
+            self.life.readiness_changed();
             self.readiness.send_modify(|changes| *changes += 1);
         }
     }
 
     fn set_phase(&self, phase: Phase) {
-        let mut current = self.phase();
-        if *current != Phase::Terminating {
-            *current = phase;
-        }
+        self.life.enter(phase);
+        self.readiness.send_modify(|changes| *changes += 1);
     }
 
-    fn phase(&self) -> std::sync::MutexGuard<'_, Phase> {
-        self.phase.lock().unwrap_or_else(PoisonError::into_inner)
+    fn restarts(&self) -> u32 {
+        self.restarts.load(Ordering::Relaxed)
     }
 }
 
@@ -369,7 +396,7 @@ fn not_running() -> Failure {
 
 /// `deployment-revision-xxxxx`, as a ReplicaSet names its pods.
 fn name(plan: &PodPlan) -> String {
-    format!("{}-{}-{}", plan.identity.name, plan.revision, suffix())
+    format!("{}-{}", plan.replica_set_name(), suffix())
 }
 
 /// Five characters that make no word, as a cluster ends the names of pods.

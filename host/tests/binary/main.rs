@@ -19,6 +19,7 @@ mod data;
 mod files;
 mod jobs;
 mod languages;
+mod pods;
 mod reload;
 mod shop;
 mod shutdown;

@@ -187,6 +187,7 @@ fn guest_that_crashes_at_its_start_backs_off_and_is_shown() {
     });
     assert!(page.contains("galleria 0.1.0: not ready"), "{page}");
     assert!(page.contains("StartError"), "{page}");
+    assert!(page.contains("BackOff"), "its event: {page}");
 
     // Mending the file mends the host, although it was never ready before.
     let mended = manifest.replace("image: crash-at-start", "image: hello");

@@ -17,7 +17,7 @@ use crate::workload::WorkloadKey;
 use crate::workload::backoff::Backoff;
 use crate::workload::blueprint::{PodIdentity, blueprint};
 use crate::workload::plan::PodPlan;
-use crate::workload::pod::suffix;
+use crate::workload::pod::{Life, suffix};
 use crate::workload::volumes::PodVolumes;
 
 const INDEX_ANNOTATION: &str = "batch.kubernetes.io/job-completion-index";
@@ -53,6 +53,7 @@ struct Pod {
     /// What this pod adds to the plan's template.
     template: PodTemplate,
     index: Option<u32>,
+    life: Arc<Life>,
     memory: Arc<PodMemory>,
     volumes: Arc<PodVolumes>,
     cpu: Arc<PodCpu>,
@@ -79,6 +80,11 @@ pub(super) fn start(
         name: name.clone(),
         template: template(job, plan, index),
         index,
+        life: Life::new(
+            &shared.platform,
+            plan.identity.namespace.clone(),
+            name.clone(),
+        ),
         memory: PodMemory::new(plan.memory_limit),
         cpu: PodCpu::new(),
         events,
@@ -186,12 +192,13 @@ impl Pod {
         let (plan, platform) = (self.plan.clone(), self.shared.platform.clone());
         let (name, template) = (self.name.clone(), self.template.clone());
         let (volumes, memory) = (self.volumes.clone(), self.memory.clone());
-        let cpu = self.cpu.clone();
+        let (cpu, life) = (self.cpu.clone(), self.life.clone());
         let made = tokio::task::spawn_blocking(move || {
             let identity = PodIdentity {
                 name: &name,
                 address: &address,
                 template: &template,
+                life: &life,
             };
             let configuration = &plan.configuration;
             blueprint(

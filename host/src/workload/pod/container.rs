@@ -14,7 +14,8 @@ use crate::workload::Platform;
 use crate::workload::blueprint::{PodIdentity, blueprint, variables};
 use crate::workload::environment;
 
-const CONFIG_ERROR: &str = "CreateContainerConfigError";
+/// The reason of a pod whose environment or files cannot be made.
+pub(super) const CONFIG_ERROR: &str = "CreateContainerConfigError";
 
 impl Pod {
     pub(super) async fn make_guest(self: &Arc<Self>, platform: &Platform) -> Result<Guest, Ended> {
@@ -113,6 +114,7 @@ impl Pod {
             name: &self.name,
             address: &self.address,
             template: &self.plan.template,
+            life: &self.life,
         }
     }
 }

@@ -1,0 +1,159 @@
+//! What a pod's one container is doing, since when, how it last ended, and the
+//! events of it.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use jiff::Timestamp;
+
+use crate::store::uid;
+use crate::workload::Platform;
+use crate::workload::recorder::{EventType, Involved, Recorder, cut};
+
+/// The longest message of a termination, as the kubelet has it.
+const MESSAGE_MAX: usize = 4_096;
+
+/// What a container is doing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Phase {
+    /// Its first instance is being made.
+    Starting,
+    Running {
+        since: Timestamp,
+        /// The startup probe has succeeded, or there is none.
+        started: bool,
+    },
+    /// Ended badly; waits before it starts again.
+    Waiting {
+        /// `CrashLoopBackOff`, or what keeps it from being made at all.
+        reason: &'static str,
+        message: String,
+    },
+    Terminating,
+}
+
+/// How a guest ended: one instance of it, or the whole of it by a probe.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Termination {
+    pub reason: &'static str,
+    /// With the guest's backtrace, where it trapped.
+    pub message: String,
+    pub started: Timestamp,
+    pub finished: Timestamp,
+}
+
+/// See the module's documentation.
+pub(in crate::workload) struct Life {
+    pub(in crate::workload) created: Timestamp,
+    recorder: Arc<Recorder>,
+    /// How events name the pod.
+    involved: Arc<Involved>,
+    /// `metadata.uid`.
+    uid: String,
+    moment: Mutex<Moment>,
+}
+
+/// A container at one moment.
+#[derive(Debug, Clone)]
+pub(in crate::workload) struct Moment {
+    pub(in crate::workload) phase: Phase,
+    /// When the present run began, or the last one.
+    pub(in crate::workload) started: Timestamp,
+    pub(in crate::workload) last: Option<Termination>,
+    /// When readiness last changed.
+    pub(in crate::workload) ready_since: Timestamp,
+}
+
+impl Life {
+    /// The life of the pod `name`, which begins now.
+    pub(in crate::workload) fn new(
+        platform: &Platform,
+        namespace: String,
+        name: String,
+    ) -> Arc<Self> {
+        let now = Timestamp::now();
+        Arc::new(Self {
+            created: now,
+            recorder: platform.recorder.clone(),
+            uid: uid("Pod", &namespace, &name),
+            involved: Arc::new(Involved {
+                api_version: "v1",
+                kind: "Pod",
+                namespace,
+                name,
+            }),
+            moment: Mutex::new(Moment {
+                phase: Phase::Starting,
+                started: now,
+                last: None,
+                ready_since: now,
+            }),
+        })
+    }
+
+    pub(in crate::workload) fn uid(&self) -> &str {
+        &self.uid
+    }
+
+    /// Notes an event of this pod.
+    pub(in crate::workload) fn record(&self, kind: EventType, reason: &'static str, message: &str) {
+        self.recorder.record(&self.involved, kind, reason, message);
+    }
+
+    /// Enters `phase`; what is terminating stays so.
+    pub(in crate::workload) fn enter(&self, phase: Phase) {
+        let mut moment = self.lock();
+        if let Phase::Running { since, .. } = phase {
+            moment.started = since;
+        }
+        if moment.phase != Phase::Terminating {
+            moment.phase = phase;
+        }
+    }
+
+    /// The guest, or an instance of it, ended badly.
+    pub(in crate::workload) fn ended(&self, reason: &'static str, message: &str) {
+        let mut moment = self.lock();
+        moment.last = Some(Termination {
+            reason,
+            message: cut(message, MESSAGE_MAX),
+            started: moment.started,
+            finished: Timestamp::now(),
+        });
+    }
+
+    pub(in crate::workload) fn readiness_changed(&self) {
+        self.lock().ready_since = Timestamp::now();
+    }
+
+    pub(in crate::workload) fn moment(&self) -> Moment {
+        self.lock().clone()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Moment> {
+        self.moment.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Phase {
+    /// As kubectl's STATUS column.
+    pub(in crate::workload) fn name(&self) -> &'static str {
+        match self {
+            Self::Starting => "ContainerCreating",
+            Self::Running { .. } => "Running",
+            Self::Waiting { reason, .. } => reason,
+            Self::Terminating => "Terminating",
+        }
+    }
+}
+
+impl Termination {
+    /// What a container runtime would report: 137 for what was killed, 134 for
+    /// a trap (an abort), 128 for what could not be started.
+    pub(crate) fn exit_code(&self) -> u8 {
+        match self.reason {
+            "OOMKilled" | "DeadlineExceeded" | "ProbeFailed" | "Evicted" => 137,
+            "StartError" => 128,
+            _ => 134,
+        }
+    }
+}

@@ -1,0 +1,125 @@
+//! A pod as a `v1 Pod`, as a cluster's API server gives it.
+//!
+//! Everything in it is known to whoever wrote the manifests: no value of a
+//! Secret, nothing of the host's own state.
+
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+use super::Pod;
+use super::life::{Moment, Phase, Termination};
+use crate::store::{Reported, uid};
+use crate::workload::recorder::seconds;
+
+impl Pod {
+    /// The object and its status, now.
+    pub(crate) fn object(&self) -> Reported {
+        Reported::new(self.manifest(), self.object_status(&self.life.moment()))
+    }
+
+    fn manifest(&self) -> Value {
+        let identity = &self.plan.identity;
+        let owner = self.plan.replica_set_name();
+        let mut labels = json!(self.plan.template.labels);
+        labels["pod-template-hash"] = self.plan.revision.clone().into();
+        let annotations: serde_json::Map<_, Value> = self
+            .plan
+            .template
+            .annotations
+            .iter()
+            .map(|(name, value)| (name.clone(), value.value.clone().into()))
+            .collect();
+        json!({
+            "apiVersion": "v1",
+            "kind": "Pod",
+            "metadata": {
+                "name": self.name,
+                "generateName": format!("{owner}-"),
+                "namespace": identity.namespace,
+                "uid": self.life.uid(),
+                "creationTimestamp": seconds(self.life.created),
+                "labels": labels,
+                "annotations": annotations,
+                "ownerReferences": [{
+                    "apiVersion": "apps/v1",
+                    "kind": "ReplicaSet",
+                    "name": owner,
+                    "uid": uid("ReplicaSet", &identity.namespace, &owner),
+                    "controller": true,
+                    "blockOwnerDeletion": true,
+                }],
+            },
+            "spec": self.plan.spec,
+        })
+    }
+
+    fn object_status(&self, moment: &Moment) -> Value {
+        let created = seconds(self.life.created);
+        let phase = match moment.phase {
+            Phase::Starting if moment.last.is_none() => "Pending",
+            _ => "Running",
+        };
+        let condition = |name: &str, holds: bool, since: &str| {
+            let status = if holds { "True" } else { "False" };
+            json!({"type": name, "status": status, "lastTransitionTime": since})
+        };
+        let ready = |name: &str| {
+            let is_ready = self.is_ready();
+            let mut condition = condition(name, is_ready, &seconds(moment.ready_since));
+            if !is_ready {
+                let container = &self.plan.container.name;
+                condition["reason"] = "ContainersNotReady".into();
+                condition["message"] =
+                    format!("containers with unready status: [{container}]").into();
+            }
+            condition
+        };
+        json!({
+            "phase": phase,
+            "conditions": [
+                condition("PodScheduled", true, &created),
+                condition("Initialized", true, &created),
+                ready("ContainersReady"),
+                ready("Ready"),
+            ],
+            "podIP": self.address,
+            "podIPs": [{"ip": self.address}],
+            "startTime": created,
+            "containerStatuses": [self.container_status(moment)],
+        })
+    }
+
+    fn container_status(&self, moment: &Moment) -> Value {
+        let last = moment.last.as_ref().map(terminated).unwrap_or(json!({}));
+        json!({
+            "name": self.plan.container.name.value,
+            "image": self.plan.container.image.value,
+            "ready": self.is_ready(),
+            "started": matches!(moment.phase, Phase::Running { started: true, .. }),
+            "restartCount": self.restarts(),
+            "state": state(&moment.phase, moment.started),
+            "lastState": last,
+        })
+    }
+}
+
+fn state(phase: &Phase, started: Timestamp) -> Value {
+    match phase {
+        Phase::Starting => json!({"waiting": {"reason": "ContainerCreating"}}),
+        Phase::Waiting { reason, message } => {
+            json!({"waiting": {"reason": reason, "message": message}})
+        }
+        Phase::Running { since, .. } => json!({"running": {"startedAt": seconds(*since)}}),
+        Phase::Terminating => json!({"running": {"startedAt": seconds(started)}}),
+    }
+}
+
+fn terminated(termination: &Termination) -> Value {
+    json!({"terminated": {
+        "reason": termination.reason,
+        "message": termination.message,
+        "exitCode": termination.exit_code(),
+        "startedAt": seconds(termination.started),
+        "finishedAt": seconds(termination.finished),
+    }})
+}
