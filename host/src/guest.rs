@@ -30,7 +30,7 @@ use std::sync::Arc;
 pub(crate) use cache::{Cache, create_private_folder};
 pub(crate) use command::run;
 pub(crate) use component::{Component, ComponentError, Entry, Generation};
-pub(crate) use cpu::PodCpu;
+pub(crate) use cpu::{PodCpu, Throttling};
 pub(crate) use deadline::Deadline;
 pub(crate) use engine::Engine;
 pub(crate) use failure::Failure;

@@ -6,6 +6,7 @@
 
 mod contender;
 mod envoy;
+mod fairness;
 mod galleria;
 mod hello;
 mod load;
@@ -54,6 +55,8 @@ enum RaceName {
     Product,
     /// The idle shop: memory, and time from start to ready.
     Shop,
+    /// A light service beside one that computes, with a CPU limit and without.
+    Fairness,
 }
 
 /// A folder for the files of one contender, empty at its start.
@@ -86,6 +89,10 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<()> {
     }
     if wanted(RaceName::Shop) {
         report.shop = Some(shop::measure(workspace, options.rounds)?);
+    }
+    if wanted(RaceName::Fairness) {
+        let length = Duration::from_secs(options.seconds);
+        report.fairness = Some(fairness::measure(workspace, options.rounds, length)?);
     }
     println!("\n{}", report.markdown());
     if !options.dry_run {

@@ -6,13 +6,13 @@
 //! no deadline of its own; dropping the run ends the guest, in a loop or
 //! waiting.
 
+use wasmtime::Store;
 use wasmtime::component::InstancePre;
-use wasmtime::{Store, UpdateDeadline};
 use wasmtime_wasi::I32Exit;
 use wasmtime_wasi::{p2, p3};
 
 use super::component::Generation;
-use super::cpu::metered;
+use super::cpu::give_way_at_ticks;
 use super::deadline::Deadline;
 use super::state::GuestState;
 use super::{Blueprint, ComponentError, Failure};
@@ -62,9 +62,9 @@ pub(crate) async fn run(blueprint: &Blueprint) -> Result<i32, Failure> {
     let state = GuestState::new(blueprint, Deadline::never())?;
     let mut store = Store::new(component.engine().wasmtime(), state);
     store.limiter(|state| &mut state.limiter);
-    store.epoch_deadline_callback(|_| Ok(UpdateDeadline::Yield(1)));
-    store.set_epoch_deadline(1);
-    match metered(blueprint.cpu.clone(), command.run(&mut store)).await {
+    give_way_at_ticks(&mut store);
+    let turn = store.data().turn.clone();
+    match turn.take(command.run(&mut store)).await {
         Ok(Ok(())) => Ok(0),
         Ok(Err(())) => Ok(1),
         Err(error) => match error.downcast_ref::<I32Exit>() {

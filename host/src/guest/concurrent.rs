@@ -25,7 +25,7 @@ use wasmtime_wasi_http::handler::{
 use wasmtime_wasi_http::p3::bindings::http::{client, types};
 use wasmtime_wasi_http::{WasiBody, WasiHttp, WasiHttpCtxView, WasiHttpView, handler};
 
-use super::cpu::meter_inside;
+use super::cpu::take_turns_inside;
 use super::instance::{Instance, REQUESTS_MAX};
 use super::pool::{Counters, PoolStatus};
 use super::state::GuestState;
@@ -152,7 +152,7 @@ impl HandlerState for Handler {
         &self,
     ) -> wasmtime::Result<handler::Instance<GuestState, Expiration, Worker>> {
         let mut instance = *Instance::start(&self.blueprint).await?;
-        meter_inside(&mut instance.store, self.blueprint.cpu.clone());
+        take_turns_inside(&mut instance.store);
         self.counters.started.fetch_add(1, Ordering::Relaxed);
         let response = self.blueprint.limits.response;
         Ok(handler::Instance {

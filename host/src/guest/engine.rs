@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
+use super::cpu::Lanes;
 use wasmtime::{Config, Enabled, InstanceAllocationStrategy, OptLevel, PoolingAllocationConfig};
 
 /// How often a running guest yields to others and has its deadline checked.
@@ -26,6 +27,7 @@ pub(crate) struct EngineError(#[source] wasmtime::Error);
 #[derive(Clone)]
 pub(crate) struct Engine {
     inner: wasmtime::Engine,
+    lanes: Lanes,
     _ticker: Arc<Ticker>,
 }
 
@@ -53,8 +55,14 @@ impl Engine {
             .map_err(|error| EngineError(error.into()))?;
         Ok(Self {
             inner,
+            lanes: Lanes::new(),
             _ticker: ticker,
         })
+    }
+
+    /// What all guests that compute share.
+    pub(super) fn lanes(&self) -> Lanes {
+        self.lanes.clone()
     }
 
     pub(super) fn wasmtime(&self) -> &wasmtime::Engine {

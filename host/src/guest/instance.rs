@@ -1,12 +1,11 @@
-//! One live instance of a component: its store, and the clock inside it.
+//! One live instance of a component: its store and how it was started.
 
 use std::time::Instant;
 
-use wasmtime::{Store, UpdateDeadline};
+use wasmtime::Store;
 use wasmtime_wasi_http::handler::Proxy;
 
-use super::cpu::metered;
-use super::deadline::DeadlinePassed;
+use super::cpu::give_way_at_ticks;
 use super::state::GuestState;
 use super::{Blueprint, ComponentError, Deadline, Failure};
 
@@ -30,14 +29,9 @@ impl Instance {
         let state = GuestState::new(blueprint, Deadline::at(deadline))?;
         let mut store = Store::new(blueprint.component.engine().wasmtime(), state);
         store.limiter(|state| &mut state.limiter);
-        store.epoch_deadline_callback(|store| {
-            if store.data().deadline.has_passed() {
-                return Err(DeadlinePassed.into());
-            }
-            Ok(UpdateDeadline::Yield(1))
-        });
-        store.set_epoch_deadline(1);
-        let started = metered(blueprint.cpu.clone(), pre.instantiate_async(&mut store));
+        give_way_at_ticks(&mut store);
+        let turn = store.data().turn.clone();
+        let started = turn.take(pre.instantiate_async(&mut store));
         match tokio::time::timeout_at(deadline.into(), started).await {
             Ok(Ok(proxy)) => Ok(Box::new(Self {
                 store,

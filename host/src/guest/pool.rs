@@ -18,7 +18,6 @@ use wasmtime_wasi_http::handler::Proxy;
 use wasmtime_wasi_http::p2::bindings::http::types::{ErrorCode, Scheme};
 
 use super::body::GuestBody;
-use super::cpu::metered;
 use super::instance::Instance;
 use super::{Blueprint, Failure, Isolation};
 use crate::context::RequestContext;
@@ -244,7 +243,7 @@ fn work(
     context: Arc<RequestContext>,
     sender: oneshot::Sender<Head>,
 ) -> Work {
-    let cpu = pool.blueprint.cpu.clone();
+    let turn = instance.store.data().turn.clone();
     let work = async move {
         let result = handle(&mut instance, request, context, sender)
             .await
@@ -253,7 +252,7 @@ fn work(
         drop(slot);
         result
     };
-    Box::pin(metered(cpu, work))
+    Box::pin(turn.take(work))
 }
 
 async fn handle(

@@ -14,6 +14,7 @@ use wasmtime_wasi_http::{
     WasiHttpCtxView, WasiHttpHooks, WasiHttpView,
 };
 
+use super::cpu::Turn;
 use super::limits::{HANDLES_MAX, InstanceLimiter};
 use super::output::LineStream;
 use super::sql::SqlAccess;
@@ -46,6 +47,7 @@ pub(super) struct GuestState {
     pub(super) config: WasiConfigVariables,
     pub(super) limiter: InstanceLimiter,
     pub(super) sql: SqlAccess,
+    pub(super) turn: Turn,
     /// Until when the present request may run.
     pub(super) deadline: Deadline,
 }
@@ -66,6 +68,7 @@ impl GuestState {
             config,
             limiter: InstanceLimiter::new(blueprint.memory.clone()),
             sql: SqlAccess::new(blueprint.sql.clone(), &blueprint.mounts),
+            turn: Turn::new(blueprint.cpu.clone(), blueprint.component.engine().lanes()),
             deadline,
         })
     }

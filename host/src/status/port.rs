@@ -109,10 +109,17 @@ async fn metrics(State(context): State<Context>) -> impl IntoResponse {
             .memory_limit
             .with_label_values(labels)
             .set(bytes(status.memory_limit_bytes));
-        raise(
-            &metrics.cpu_seconds.with_label_values(labels),
-            pod.cpu_time().as_secs_f64(),
-        );
+        let throttling = pod.throttling();
+        for (sums, sum) in [
+            (&metrics.cpu_seconds, pod.cpu_time().as_secs_f64()),
+            (&metrics.cpu_throttled_periods, throttling.periods as f64),
+            (
+                &metrics.cpu_throttled_seconds,
+                throttling.time.as_secs_f64(),
+            ),
+        ] {
+            raise(&sums.with_label_values(labels), sum);
+        }
         metrics
             .pod_ready
             .with_label_values(labels)

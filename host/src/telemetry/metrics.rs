@@ -60,6 +60,8 @@ pub(crate) struct Metrics {
     pub memory: IntGaugeVec,
     pub memory_limit: IntGaugeVec,
     pub cpu_seconds: CounterVec,
+    pub cpu_throttled_periods: CounterVec,
+    pub cpu_throttled_seconds: CounterVec,
     pub pod_ready: IntGaugeVec,
     pub pod_restarts: IntGaugeVec,
     pub guest_failures: IntCounterVec,
@@ -159,6 +161,8 @@ impl Metrics {
             memory: gauges(&registry, names::MEMORY_BYTES, pod),
             memory_limit: gauges(&registry, names::MEMORY_LIMIT_BYTES, pod),
             cpu_seconds: totals(&registry, names::CPU_SECONDS, pod),
+            cpu_throttled_periods: totals(&registry, names::CPU_THROTTLED_PERIODS, pod),
+            cpu_throttled_seconds: totals(&registry, names::CPU_THROTTLED_SECONDS, pod),
             pod_ready: gauges(&registry, names::POD_READY, pod),
             pod_restarts: gauges(&registry, names::POD_RESTARTS, pod),
             guest_failures: counters(
@@ -223,7 +227,13 @@ impl Metrics {
             // Absent is as good as removed.
             let _ = gauge.remove_label_values(labels);
         }
-        let _ = self.cpu_seconds.remove_label_values(labels);
+        for sum in [
+            &self.cpu_seconds,
+            &self.cpu_throttled_periods,
+            &self.cpu_throttled_seconds,
+        ] {
+            let _ = sum.remove_label_values(labels);
+        }
         for state in ["idle", "busy"] {
             let _ = self
                 .instances

@@ -36,6 +36,14 @@ pub(crate) const MEMORY_LIMIT_BYTES: (&str, &str) =
     ("galleria_memory_limit_bytes", "A pod's memory limit.");
 pub(crate) const CPU_SECONDS: (&str, &str) =
     ("galleria_cpu_seconds_total", "CPU time of a pod's guests.");
+pub(crate) const CPU_THROTTLED_PERIODS: (&str, &str) = (
+    "galleria_cpu_throttled_periods_total",
+    "Periods of 100 ms in which a pod was paused because it had used up its CPU limit.",
+);
+pub(crate) const CPU_THROTTLED_SECONDS: (&str, &str) = (
+    "galleria_cpu_throttled_seconds_total",
+    "Time for which a pod was paused because it had used up its CPU limit.",
+);
 pub(crate) const POD_READY: (&str, &str) = (
     "galleria_pod_ready",
     "Whether a pod is an endpoint: 1 or 0.",

@@ -78,6 +78,8 @@ pub(crate) struct PodPlan {
     pub instances_max: usize,
     pub queue_max: usize,
     pub memory_limit: u64,
+    /// `limits.cpu` in thousandths of a core; 0 in a manifest is no limit.
+    pub cpu_limit: Option<u64>,
     pub grace_period: Duration,
 }
 
@@ -236,6 +238,7 @@ impl Context<'_> {
         Ok(Arc::new(PodPlan {
             revision: revision(self.object, place, &component),
             memory_limit: container.resources.limits.memory.unwrap_or(MEMORY_DEFAULT),
+            cpu_limit: (container.resources.limits.cpu_millis).filter(|limit| *limit > 0),
             grace_period: template.spec.termination_grace_period,
             isolation: settings.isolation,
             instances_max: settings.instances_max,

@@ -24,7 +24,7 @@ use super::recorder::EventType;
 use super::volumes::PodVolumes;
 use super::{Platform, probe};
 use crate::context::RequestContext;
-use crate::guest::{Failure, Guest, PodCpu, PodMemory, PoolStatus};
+use crate::guest::{Failure, Guest, PodCpu, PodMemory, PoolStatus, Throttling};
 use crate::{Request, Response};
 use container::CONFIG_ERROR;
 use life::Phase;
@@ -103,7 +103,7 @@ impl Pod {
             configuration: watch::Sender::new(plan.configuration.clone()),
             volumes,
             memory: PodMemory::new(plan.memory_limit),
-            cpu: PodCpu::new(),
+            cpu: PodCpu::new(plan.cpu_limit),
             restarts: AtomicU32::new(0),
             created: Instant::now(),
             requests: AtomicUsize::new(0),
@@ -215,6 +215,11 @@ impl Pod {
     /// CPU time of its guests since it began, over all cores. It only grows.
     pub(crate) fn cpu_time(&self) -> Duration {
         self.cpu.used()
+    }
+
+    /// How much `limits.cpu` held it back.
+    pub(crate) fn throttling(&self) -> Throttling {
+        self.cpu.throttling()
     }
 
     /// Lets go of instances that were not needed lately.

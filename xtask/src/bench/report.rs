@@ -10,6 +10,7 @@ use anyhow::{Context, Result};
 use serde_json::{Value, json};
 
 use super::contender::Round;
+use super::fairness::{Fairness, Percentiles};
 use super::shop::Shop;
 use super::{hello, product};
 use crate::process::read;
@@ -22,6 +23,7 @@ pub(super) struct Report {
     seconds: u64,
     pub(super) races: Vec<Race>,
     pub(super) shop: Option<Shop>,
+    pub(super) fairness: Option<Fairness>,
 }
 
 /// One race: every contender with its rounds.
@@ -51,6 +53,7 @@ impl Report {
             seconds,
             races: Vec::new(),
             shop: None,
+            fairness: None,
         })
     }
 
@@ -85,6 +88,15 @@ impl Report {
                 shop.ready_milliseconds,
             );
         }
+        if let Some(fairness) = &self.fairness {
+            let _ = writeln!(
+                text,
+                "## a light service beside one that computes\n\n| the neighbour | p99 alone | p99 \
+                 beside it | factor |\n| --- | ---: | ---: | ---: |\n| `limits.cpu: 200m` | {} |\n\
+                 | no limit | {} |\n",
+                fairness.limited, fairness.unlimited,
+            );
+        }
         text.push_str("## targets\n\n| | wanted | got | |\n| --- | ---: | ---: | --- |\n");
         for Target {
             what,
@@ -109,6 +121,10 @@ impl Report {
             "rounds": self.rounds,
             "seconds": self.seconds,
             "races": races.collect::<serde_json::Map<_, _>>(),
+            "fairness": self.fairness.map(|fairness| json!({
+                "limited": fairness.limited.json(),
+                "unlimited": fairness.unlimited.json(),
+            })),
             "shop": self.shop.as_ref().map(|shop| json!({
                 "resident_bytes": shop.resident_bytes,
                 "ready_milliseconds": shop.ready_milliseconds,
@@ -174,7 +190,25 @@ impl Report {
                 shop.ready_milliseconds,
             ));
         }
+        if let Some(fairness) = &self.fairness {
+            let factor = fairness.limited.factor();
+            targets.push(Target {
+                what: "the light service's p99, beside a limited neighbour",
+                wanted: "≤ 1.5 ×".into(),
+                got: format!("{factor:.2} ×"),
+                met: factor <= 1.5,
+            });
+        }
         targets
+    }
+}
+
+impl Percentiles {
+    fn json(&self) -> Value {
+        json!({
+            "p99_alone_milliseconds": self.alone_milliseconds,
+            "p99_beside_milliseconds": self.beside_milliseconds,
+        })
     }
 }
 

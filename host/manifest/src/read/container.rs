@@ -188,7 +188,7 @@ fn resources(d: &mut Decoder, node: &Node) -> Option<ResourceRequirements> {
     let requests = fields
         .optional("requests", resource_list)
         .unwrap_or_default();
-    let limits = fields.optional("limits", limits).unwrap_or_default();
+    let limits = fields.optional("limits", resource_list).unwrap_or_default();
     let pairs = [
         ("cpu", requests.cpu_millis, limits.cpu_millis),
         ("memory", requests.memory, limits.memory),
@@ -208,18 +208,6 @@ fn resources(d: &mut Decoder, node: &Node) -> Option<ResourceRequirements> {
     }
     fields.finish(&["claims"]);
     Some(ResourceRequirements { requests, limits })
-}
-
-/// Memory is limited here, and what emptyDirs hold; CPU is read for
-/// `resourceFieldRef` alone.
-fn limits(d: &mut Decoder, node: &Node) -> Option<ResourceList> {
-    if let Some(value) = node.get("cpu") {
-        let message = "is not honoured by this host; it limits nothing here";
-        d.under("cpu", |d| {
-            d.warning(value.mark, codes::NOT_HONOURED, message);
-        });
-    }
-    resource_list(d, node)
 }
 
 fn resource_list(d: &mut Decoder, node: &Node) -> Option<ResourceList> {

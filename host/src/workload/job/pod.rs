@@ -86,7 +86,7 @@ pub(super) fn start(
             name.clone(),
         ),
         memory: PodMemory::new(plan.memory_limit),
-        cpu: PodCpu::new(),
+        cpu: PodCpu::new(plan.cpu_limit),
         events,
     };
     ActivePod {

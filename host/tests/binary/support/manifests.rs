@@ -12,6 +12,7 @@ pub struct Service {
     annotations: Vec<(&'static str, String)>,
     environment: Vec<(String, String)>,
     memory: &'static str,
+    cpu: Option<&'static str>,
 }
 
 impl Service {
@@ -25,6 +26,7 @@ impl Service {
             annotations: Vec::new(),
             environment: Vec::new(),
             memory: "64Mi",
+            cpu: None,
         }
     }
 
@@ -56,6 +58,12 @@ impl Service {
         self
     }
 
+    /// `limits.cpu`; none by default.
+    pub fn cpu(mut self, limit: &'static str) -> Self {
+        self.cpu = Some(limit);
+        self
+    }
+
     fn write(&self, yaml: &mut String) {
         let Self {
             name,
@@ -64,6 +72,8 @@ impl Service {
             memory,
             ..
         } = self;
+        let cpu = self.cpu.map(|cpu| format!(", cpu: {cpu}"));
+        let cpu = cpu.unwrap_or_default();
         let (app, version) = self.behind.unwrap_or((name, "v1"));
         let deployment = match self.behind {
             Some((app, version)) => format!("{app}-{version}"),
@@ -101,7 +111,7 @@ spec:
         - name: main
           image: {image}
           ports: [{{containerPort: 8080}}]
-          resources: {{limits: {{memory: {memory}}}}}
+          resources: {{limits: {{memory: {memory}{cpu}}}}}
           env: [{}]
 ",
             pairs(&self.annotations, |(name, value)| format!(
