@@ -64,6 +64,7 @@ codes! {
     NAMESPACE = "GAL0031", "the namespace is not declared";
     BACKEND = "GAL0032", "an Ingress refers to a Service that does not exist";
     NOTHING_TO_READ = "GAL0033", "there is no manifest where one was expected";
+    PRESET = "GAL0034", "a PodPreset and a pod that it selects contradict each other";
     PLAN = "GAL0200", "the workload cannot be run: its image, its configuration or its volumes";
     DELEGATE_UNREACHABLE = "GAL0601", "a delegate's rule can never match";
     EJECTS_NOTHING = "GAL0602", "maxEjectionPercent is too small to eject anything";

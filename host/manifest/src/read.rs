@@ -21,6 +21,7 @@ mod known;
 mod load_balancer;
 mod metadata;
 mod pod;
+mod pod_preset;
 mod probe;
 mod redirect;
 mod resilience;

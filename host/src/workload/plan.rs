@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use galleria_manifest::model::{Container, CronJob, Job, Metadata, Object, PodTemplate, Resource};
-use galleria_manifest::{Diagnostic, Position, Severity, codes};
+use galleria_manifest::{Diagnostic, Position, Presets, Severity, codes};
 use galleria_mesh as mesh;
 use sha2::{Digest, Sha256};
 
@@ -107,6 +107,7 @@ pub(crate) fn plan(
     volumes: &volumes::DataFolder,
 ) -> Result<Plan, PlanError> {
     let configuration = Arc::new(Configuration::of(objects));
+    let presets = Presets::of(objects);
     let mut plan = Plan::default();
     let mut problems = Vec::new();
     for object in objects {
@@ -115,6 +116,7 @@ pub(crate) fn plan(
             images,
             volumes,
             configuration: &configuration,
+            presets: &presets,
         };
         let key = WorkloadKey {
             namespace: object.metadata.namespace.clone(),
@@ -136,6 +138,7 @@ struct Context<'a> {
     images: &'a Images,
     volumes: &'a volumes::DataFolder,
     configuration: &'a Arc<Configuration>,
+    presets: &'a Presets<'a>,
 }
 
 impl Context<'_> {
@@ -178,6 +181,13 @@ impl Context<'_> {
         place: &str,
         entry: Entry,
     ) -> Result<Arc<PodPlan>, Vec<Diagnostic>> {
+        let namespace = &self.object.metadata.namespace;
+        let preset = self.presets.apply(namespace, template);
+        for conflict in &preset.conflicts {
+            let (object, at) = (&self.object.metadata.name, &conflict.at);
+            tracing::warn!(%namespace, %object, %at, "{}", conflict.message);
+        }
+        let template = &preset.template;
         let Some(container) = template.spec.containers.first() else {
             return Err(vec![self.problem(
                 &template.spec.at,
@@ -236,7 +246,7 @@ impl Context<'_> {
                 .referenced_by(&identity.namespace, &template.spec),
         );
         Ok(Arc::new(PodPlan {
-            revision: revision(self.object, place, &component),
+            revision: revision(self.object, place, &component, &preset.applied),
             memory_limit: container.resources.limits.memory.unwrap_or(MEMORY_DEFAULT),
             cpu_limit: (container.resources.limits.cpu_millis).filter(|limit| *limit > 0),
             grace_period: template.spec.termination_grace_period,
@@ -342,11 +352,14 @@ fn identity(metadata: &Metadata, template: &PodTemplate) -> mesh::Workload {
 }
 
 /// Ten hexadecimal digits over everything that a pod is made from: the
-/// template and the component. Not the values it refers to: pods follow those.
-fn revision(object: &Object, place: &str, component: &Component) -> String {
+/// template with its presets, and the component. Not the values it refers to: pods follow those.
+fn revision(object: &Object, place: &str, component: &Component, presets: &[&Object]) -> String {
     let mut digest = Sha256::new();
     digest.update(at_place(object, place).to_string());
     digest.update(component.digest());
+    for preset in presets {
+        digest.update(preset.raw["spec"].to_string());
+    }
     digest
         .finalize()
         .iter()

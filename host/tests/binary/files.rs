@@ -190,6 +190,77 @@ fn changed_values_reach_files_and_new_instances_while_the_pod_stays() {
 }
 
 #[test]
+fn manifests_in_a_mounted_folder_follow_its_swap() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let pod = "          volumeMounts: [{name: settings, mountPath: /settings}]
+      volumes: [{name: settings, configMap: {name: settings}}]
+";
+    // As the kubelet mounts a ConfigMap whose keys are manifests.
+    let fill = |generation: &str, settings: &str| {
+        let data = folder.path().join(generation);
+        std::fs::create_dir(&data).expect("a folder");
+        std::fs::write(data.join("app.yaml"), yaml(pod)).expect("a file");
+        std::fs::write(data.join("objects.yaml"), settings).expect("a file");
+        let next = folder.path().join("..next");
+        std::os::unix::fs::symlink(generation, &next).expect("a link");
+        std::fs::rename(next, folder.path().join("..data")).expect("swapped");
+    };
+    fill("..1", SETTINGS);
+    for name in ["app.yaml", "objects.yaml"] {
+        let link = folder.path().join(name);
+        std::os::unix::fs::symlink(format!("..data/{name}"), link).expect("a link");
+    }
+    let host = Galleria::run(folder.path()).start();
+    let read = || host.get("/app/read?path=/settings/colour").json();
+    assert_eq!(read(), text("red"));
+    fill("..2", &SETTINGS.replace("red", "green"));
+    eventually("the new manifests are in force", || {
+        (read() == text("green")).then_some(())
+    });
+}
+
+const PRESET: &str = "
+apiVersion: settings.k8s.io/v1alpha1
+kind: PodPreset
+metadata: {name: allow-database, namespace: test}
+spec:
+  selector: {matchLabels: {app: app}}
+  env: [{name: DB_PORT, value: \"6379\"}]
+  volumes: [{name: cache, emptyDir: {}}]
+  volumeMounts: [{name: cache, mountPath: /cache}]
+";
+
+#[test]
+fn a_preset_is_put_into_the_pods_that_it_selects() {
+    let pod = "          args: ['$(DB_PORT)']\n          env: []\n";
+    let app = App::start(pod, PRESET);
+    let argument = || app.ask("arguments")["arguments"][1].clone();
+    assert_eq!(argument(), "6379");
+    assert_eq!(app.ask("write?path=/cache/note&text=kept"), json!({}));
+    app.change(&PRESET.replace("6379", "6380"));
+    eventually("the changed preset", || {
+        (argument() == "6380").then_some(())
+    });
+
+    let excluded = "podpreset.admission.kubernetes.io/exclude: \"true\", galleria.dev/isolation";
+    let file = app.folder.path().join("yaml/app.yaml");
+    std::fs::write(&file, yaml(pod).replace("galleria.dev/isolation", excluded)).expect("a file");
+    eventually("the pod is left out", || {
+        (argument() == "$(DB_PORT)").then_some(())
+    });
+}
+
+#[test]
+fn a_pod_that_contradicts_a_preset_stays_as_it_is_written() {
+    let pod = "          args: ['$(DB_PORT)']\n          env: [{name: DB_PORT, value: mine}]\n";
+    let app = App::start(pod, PRESET);
+    assert_eq!(app.ask("arguments")["arguments"][1], "mine");
+    assert_eq!(app.host.get("/app/list?path=/cache").status, 500);
+    let said = "PodPreset `allow-database` has another variable `DB_PORT` than the pod";
+    assert!(app.host.stderr().contains(said), "{}", app.host.stderr());
+}
+
+#[test]
 fn an_immutable_config_map_keeps_its_data() {
     let pod = "          volumeMounts: [{name: settings, mountPath: /settings}]
       volumes: [{name: settings, configMap: {name: settings}}]

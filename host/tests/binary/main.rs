@@ -21,6 +21,7 @@ mod jobs;
 mod languages;
 mod pods;
 mod reload;
+mod secrets;
 mod shop;
 mod shutdown;
 mod startup;

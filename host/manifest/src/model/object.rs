@@ -5,7 +5,8 @@ use std::fmt;
 
 use super::{
     ConfigMap, CronJob, Deployment, DestinationRule, Gateway, Ingress, Job, Namespace,
-    PersistentVolumeClaim, Secret, Service, ServiceAccount, ServiceEntry, VirtualService,
+    PersistentVolumeClaim, PodPreset, Secret, Service, ServiceAccount, ServiceEntry,
+    VirtualService,
 };
 use crate::read::canonical_group;
 use crate::{Located, Position};
@@ -70,6 +71,7 @@ pub enum Resource {
     DestinationRule(DestinationRule),
     ServiceEntry(ServiceEntry),
     Ingress(Ingress),
+    PodPreset(PodPreset),
     /// Accepted and not acted on: the cluster's business, or not known here.
     LeftToCluster,
 }

@@ -76,6 +76,16 @@ pub struct PodTemplate {
     pub spec: PodSpec,
 }
 
+/// What is put into the pods of its namespace that it selects.
+#[derive(Debug, Clone)]
+pub struct PodPreset {
+    pub selector: LabelSelector,
+    pub env: Vec<EnvVar>,
+    pub env_from: Vec<EnvFrom>,
+    pub volumes: Vec<Volume>,
+    pub volume_mounts: Vec<VolumeMount>,
+}
+
 #[derive(Debug, Clone)]
 pub struct PodSpec {
     pub at: Position,

@@ -121,7 +121,7 @@ fn container_port(d: &mut Decoder, node: &Node) -> Option<ContainerPort> {
     })
 }
 
-fn volume_mount(d: &mut Decoder, node: &Node) -> Option<VolumeMount> {
+pub(super) fn volume_mount(d: &mut Decoder, node: &Node) -> Option<VolumeMount> {
     let mut fields = Fields::of(d, node)?;
     let name = fields.required("name", located_string);
     let mount_path = fields.required("mountPath", |d, node| {

@@ -1,8 +1,8 @@
 //! The kinds and apiVersions that are known.
 
 use super::{
-    config_map, cron_job, deployment, destination_rule, gateway, ingress, job, secret, service,
-    service_entry, storage, virtual_service,
+    config_map, cron_job, deployment, destination_rule, gateway, ingress, job, pod_preset, secret,
+    service, service_entry, storage, virtual_service,
 };
 use crate::decode::Fields;
 use crate::model::{Namespace, Resource, ServiceAccount};
@@ -80,6 +80,13 @@ pub(super) static ENFORCED: &[Kind] = &[
         api_versions: &["batch/v1", "batch/v1beta1"],
         namespaced: true,
         read: cron_job::read,
+    },
+    Kind {
+        group: "settings.k8s.io",
+        kind: "PodPreset",
+        api_versions: &["settings.k8s.io/v1alpha1"],
+        namespaced: true,
+        read: pod_preset::read,
     },
     Kind {
         group: "networking.k8s.io",

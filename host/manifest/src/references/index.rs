@@ -4,6 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use super::hosts::{SUFFIX, resolve, service_of};
+use crate::Presets;
 use crate::model::{
     ConfigMap, Deployment, DestinationRule, Gateway, Labels, Object, ObjectKey, Resource, Secret,
     Service, ServiceEntry, VirtualService,
@@ -21,6 +22,7 @@ pub(super) struct Index<'a> {
     pub(super) virtual_services: Named<'a, VirtualService>,
     pub(super) config_maps: Named<'a, ConfigMap>,
     pub(super) secrets: Named<'a, Secret>,
+    pub(super) presets: Presets<'a>,
     claims: HashSet<(&'a str, &'a str)>,
     accounts: HashSet<(&'a str, &'a str)>,
     namespaces: HashSet<&'a str>,
@@ -52,7 +54,10 @@ pub(super) enum Target<'a> {
 
 impl<'a> Index<'a> {
     pub(super) fn new(objects: &'a [Arc<Object>], refused: &'a HashSet<ObjectKey>) -> Self {
-        let mut index = Self::default();
+        let mut index = Self {
+            presets: Presets::of(objects),
+            ..Self::default()
+        };
         for key in refused {
             index.refused.insert((&key.kind, &key.namespace, &key.name));
             index.refused_kinds.insert(&key.kind);
@@ -111,6 +116,7 @@ impl<'a> Index<'a> {
             Resource::Job(_)
             | Resource::CronJob(_)
             | Resource::Ingress(_)
+            | Resource::PodPreset(_)
             | Resource::LeftToCluster => {}
         }
     }

@@ -17,6 +17,12 @@ pub(super) fn check(
     place: &str,
 ) {
     let namespace = object.metadata.namespace.as_str();
+    let preset = index.presets.apply(namespace, template);
+    for conflict in preset.conflicts {
+        let path = place.to_owned();
+        report.warning(object, &conflict.at, path, codes::PRESET, conflict.message);
+    }
+    let template = &preset.template;
     let pod = &template.spec;
     let account = &pod.service_account_name;
     if account.value != "default" && !index.has_account(namespace, account) {
