@@ -68,4 +68,6 @@ codes! {
     PLAN = "GAL0200", "the workload cannot be run: its image, its configuration or its volumes";
     DELEGATE_UNREACHABLE = "GAL0601", "a delegate's rule can never match";
     EJECTS_NOTHING = "GAL0602", "maxEjectionPercent is too small to eject anything";
+    LIMIT_RANGE = "GAL0701", "a container asks for what its namespace's LimitRange forbids";
+    RESOURCE_QUOTA = "GAL0702", "objects ask for more than their namespace's ResourceQuota has";
 }

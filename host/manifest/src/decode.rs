@@ -31,7 +31,7 @@ pub(crate) use numbers::{
     int_or_percent, integer, percent, percentage, port, port_name, port_reference,
 };
 pub(crate) use path::{Segment, steps};
-pub(crate) use quantities::{bytes, cpu_millis, quantity};
+pub(crate) use quantities::{bytes, cpu_millis, near_quantity, quantity};
 pub(crate) use regexes::{full_match, rewrite_pattern};
 pub(crate) use scalars::{
     boolean, choice, located, located_string, located_text, non_empty, string,

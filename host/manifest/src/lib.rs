@@ -9,6 +9,7 @@
 //! reading the files it is given, and no decision about requests (that is
 //! `galleria-mesh`).
 
+mod admission;
 mod decode;
 mod diagnostic;
 mod files;
@@ -23,6 +24,7 @@ pub mod codes;
 pub mod limits;
 pub mod model;
 
+pub use admission::{QuotaUse, quotas};
 pub use diagnostic::{Code, Diagnostic, Severity};
 pub use load::{Loaded, load, read_str};
 pub use position::{Located, Position};

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use crate::model::{Object, ObjectKey};
 use crate::read::Document;
-use crate::{Diagnostic, Position, Severity, codes, files, read, references, yaml};
+use crate::{Diagnostic, Position, Severity, admission, codes, files, read, references, yaml};
 
 /// What a load found.
 #[derive(Debug, Clone, Default)]
@@ -52,6 +52,9 @@ pub fn load(paths: &[PathBuf]) -> Loaded {
     loaded
         .diagnostics
         .extend(references::check(&loaded.objects, &refused));
+    loaded
+        .diagnostics
+        .extend(admission::admit(&mut loaded.objects));
     loaded.diagnostics.sort();
     loaded.files = found.files;
     loaded

@@ -6,12 +6,14 @@
 mod job;
 mod networking;
 mod object;
+mod quota;
 mod schedule;
 mod workload;
 
 pub use job::*;
 pub use networking::*;
 pub use object::*;
+pub use quota::*;
 pub use schedule::Schedule;
 pub(crate) use schedule::Times;
 pub use workload::*;

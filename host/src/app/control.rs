@@ -3,12 +3,13 @@
 //! A change is taken whole or not at all: it is read, planned and compiled
 //! first, and only then do workloads, listeners and the snapshot follow.
 
+use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
 use galleria_manifest::Diagnostic;
-use galleria_manifest::model::{Object, ObjectKey};
+use galleria_manifest::model::{Object, ObjectKey, Quantities};
 use galleria_mesh as mesh;
 use tokio::sync::watch;
 
@@ -191,6 +192,7 @@ impl Control {
             tracing::warn!("{diagnostic}");
         }
         self.store.replace_all(self.source, &objects);
+        self.report_quotas(&objects);
         self.workloads.apply(&plan);
         self.jobs.apply(&plan);
         self.publish(&objects);
@@ -241,6 +243,15 @@ impl Control {
         }
     }
 
+    /// Reports into the store what is used of each ResourceQuota.
+    fn report_quotas(&self, objects: &[Arc<Object>]) {
+        for quota in galleria_manifest::quotas(objects) {
+            let (hard, used) = (shown(&quota.hard), shown(&quota.used));
+            let status = serde_json::json!({"hard": hard, "used": used});
+            self.store.set_status(&quota.key, status);
+        }
+    }
+
     fn forget_gone(&self, pods: &[Arc<Pod>]) {
         let before = self.health.pods();
         let gone = before
@@ -269,6 +280,13 @@ impl Control {
             pod.trim();
         }
     }
+}
+
+fn shown(quantities: &Quantities) -> BTreeMap<&str, String> {
+    let quantities = quantities.iter();
+    quantities
+        .map(|(name, quantity)| (name.as_str(), quantity.show(name)))
+        .collect()
 }
 
 /// Waits for the next change; a sender that is gone changes nothing any more.

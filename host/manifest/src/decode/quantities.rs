@@ -48,11 +48,8 @@ pub(crate) fn quantity(d: &mut Decoder, node: &Node) -> Option<Quantity> {
         Some(quantity) => Some(quantity),
         None => {
             let shown = d.show(&scalar.text);
-            let unit = scalar
-                .text
-                .trim_start_matches(|c: char| c.is_ascii_digit() || c == '.');
-            let number = &scalar.text[..scalar.text.len() - unit.len()];
-            let near = unit_for(unit).map(|unit| format!("{number}{unit}"));
+            let (number, unit) = near_unit(&scalar.text);
+            let near = unit.map(|unit| format!("{number}{unit}"));
             let hint = near.map_or_else(String::new, |near| format!("; did you mean `{near}`?"));
             let message =
                 format!("{shown} is not a quantity{hint} (for example 500m, 2, 64Mi, 1.5Gi)");
@@ -60,6 +57,29 @@ pub(crate) fn quantity(d: &mut Decoder, node: &Node) -> Option<Quantity> {
             None
         }
     }
+}
+
+/// As [`quantity`], but `200Mib` is what it is nearest to, with a warning: what
+/// stands in tutorials is clear, though a cluster would refuse it.
+pub(crate) fn near_quantity(d: &mut Decoder, node: &Node) -> Option<Quantity> {
+    if let Value::Scalar(scalar) = &node.value
+        && let (number, Some(unit)) = near_unit(&scalar.text)
+        && parse_quantity(&scalar.text).is_none()
+        && let near = format!("{number}{unit}")
+        && let Some(quantity) = parse_quantity(&near)
+    {
+        let shown = d.show(&scalar.text);
+        let message = format!("{shown} is no quantity to a cluster; it is read as `{near}`");
+        d.warning(node.mark, codes::INVALID_VALUE, message);
+        return Some(quantity);
+    }
+    quantity(d, node)
+}
+
+/// The number that `text` begins with, and the unit that was meant after it.
+fn near_unit(text: &str) -> (&str, Option<&'static str>) {
+    let unit = text.trim_start_matches(|c: char| c.is_ascii_digit() || c == '.');
+    (&text[..text.len() - unit.len()], unit_for(unit))
 }
 
 /// The unit that people mean when they write `MB`, `Mib`, `gi`.

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use super::{
-    ConfigMap, CronJob, Deployment, DestinationRule, Gateway, Ingress, Job, Namespace,
-    PersistentVolumeClaim, PodPreset, Secret, Service, ServiceAccount, ServiceEntry,
+    ConfigMap, CronJob, Deployment, DestinationRule, Gateway, Ingress, Job, LimitRange, Namespace,
+    PersistentVolumeClaim, PodPreset, ResourceQuota, Secret, Service, ServiceAccount, ServiceEntry,
     VirtualService,
 };
 use crate::read::canonical_group;
@@ -66,6 +66,8 @@ pub enum Resource {
     Secret(Secret),
     ServiceAccount(ServiceAccount),
     PersistentVolumeClaim(PersistentVolumeClaim),
+    LimitRange(LimitRange),
+    ResourceQuota(ResourceQuota),
     Gateway(Gateway),
     VirtualService(VirtualService),
     DestinationRule(DestinationRule),

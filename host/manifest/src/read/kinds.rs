@@ -1,8 +1,8 @@
 //! The kinds and apiVersions that are known.
 
 use super::{
-    config_map, cron_job, deployment, destination_rule, gateway, ingress, job, pod_preset, secret,
-    service, service_entry, storage, virtual_service,
+    config_map, cron_job, deployment, destination_rule, gateway, ingress, job, limit_range,
+    pod_preset, resource_quota, secret, service, service_entry, storage, virtual_service,
 };
 use crate::decode::Fields;
 use crate::model::{Namespace, Resource, ServiceAccount};
@@ -55,6 +55,8 @@ pub(super) static ENFORCED: &[Kind] = &[
     core("Secret", secret::read),
     core("ServiceAccount", service_account),
     core("PersistentVolumeClaim", storage::read),
+    core("LimitRange", limit_range::read),
+    core("ResourceQuota", resource_quota::read),
     Kind {
         group: "apps",
         kind: "Deployment",
@@ -115,8 +117,6 @@ pub(super) static LEFT_TO_CLUSTER: &[(&str, &[&str])] = &[
             "ReplicationController",
             "Endpoints",
             "Event",
-            "LimitRange",
-            "ResourceQuota",
             "PodTemplate",
             "Node",
             "PersistentVolume",

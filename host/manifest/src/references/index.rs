@@ -117,6 +117,8 @@ impl<'a> Index<'a> {
             | Resource::CronJob(_)
             | Resource::Ingress(_)
             | Resource::PodPreset(_)
+            | Resource::LimitRange(_)
+            | Resource::ResourceQuota(_)
             | Resource::LeftToCluster => {}
         }
     }

@@ -11,6 +11,9 @@ use super::life::{Moment, Phase, Termination};
 use crate::store::{Reported, uid};
 use crate::workload::recorder::seconds;
 
+/// What containers ask for.
+const RESOURCES: [&str; 3] = ["cpu", "memory", "ephemeral-storage"];
+
 impl Pod {
     /// The object and its status, now.
     pub(crate) fn object(&self) -> Reported {
@@ -49,8 +52,27 @@ impl Pod {
                     "blockOwnerDeletion": true,
                 }],
             },
-            "spec": self.plan.spec,
+            "spec": self.spec(),
         })
+    }
+
+    /// As written, with the requests and limits that the pod was admitted with.
+    fn spec(&self) -> Value {
+        let mut spec = self.plan.spec.clone();
+        let container = &self.plan.container.resources;
+        let lists = [
+            ("requests", &container.requests),
+            ("limits", &container.limits),
+        ];
+        for (name, list) in lists {
+            for resource in RESOURCES {
+                if let Some(quantity) = list.get(resource) {
+                    let shown = quantity.show(resource);
+                    spec["containers"][0]["resources"][name][resource] = shown.into();
+                }
+            }
+        }
+        spec
     }
 
     fn object_status(&self, moment: &Moment) -> Value {
@@ -85,6 +107,7 @@ impl Pod {
             "podIP": self.address,
             "podIPs": [{"ip": self.address}],
             "startTime": created,
+            "qosClass": self.plan.container.resources.qos_class().to_string(),
             "containerStatuses": [self.container_status(moment)],
         })
     }

@@ -1,0 +1,97 @@
+//! Admission: what LimitRanges and ResourceQuotas make of the objects beside them.
+//!
+//! As in a cluster, a request that is absent is as large as its limit, then
+//! LimitRanges fill what is still absent and check their bounds, then quotas are
+//! added up, object by object in the order of the files. What was written
+//! (`Object::raw`) stays as it was.
+
+mod limit_range;
+mod quota;
+
+use std::sync::Arc;
+
+pub use quota::{QuotaUse, quotas};
+
+use crate::model::{Object, PodTemplate, Resource};
+use crate::{Code, Diagnostic, Position, Severity};
+
+/// Fills requests and limits, and says what is out of bounds.
+pub(crate) fn admit(objects: &mut [Arc<Object>]) -> Vec<Diagnostic> {
+    let ranges = limit_range::Ranges::of(objects);
+    let mut diagnostics = Vec::new();
+    for object in objects.iter_mut() {
+        if matches!(object.resource, Resource::PersistentVolumeClaim(_)) {
+            diagnostics.extend(ranges.check_claim(object));
+        }
+        if pods(object).is_none() {
+            continue;
+        }
+        let object = Arc::make_mut(object);
+        ranges.fill(object);
+        diagnostics.extend(ranges.check(object));
+    }
+    diagnostics.extend(quota::check(objects));
+    diagnostics
+}
+
+/// The pods that an object stands for.
+struct Pods<'a> {
+    template: &'a PodTemplate,
+    /// How many run at once; none for a CronJob, whose pods come and go.
+    count: u32,
+    /// Where the template stands.
+    place: &'static str,
+}
+
+const TEMPLATE: &str = "spec.template";
+const CRON_TEMPLATE: &str = "spec.jobTemplate.spec.template";
+
+fn pods(object: &Object) -> Option<Pods<'_>> {
+    match &object.resource {
+        Resource::Deployment(deployment) => Some(Pods {
+            template: &deployment.template,
+            count: deployment.replicas.value,
+            place: TEMPLATE,
+        }),
+        Resource::Job(job) => Some(Pods {
+            template: &job.template,
+            count: match job.suspend {
+                true => 0,
+                false => job.parallelism.min(job.completions.unwrap_or(u32::MAX)),
+            },
+            place: TEMPLATE,
+        }),
+        Resource::CronJob(cron_job) => Some(Pods {
+            template: &cron_job.job.template,
+            count: 0,
+            place: CRON_TEMPLATE,
+        }),
+        _ => None,
+    }
+}
+
+fn template_mut(object: &mut Object) -> Option<&mut PodTemplate> {
+    match &mut object.resource {
+        Resource::Deployment(deployment) => Some(&mut deployment.template),
+        Resource::Job(job) => Some(&mut job.template),
+        Resource::CronJob(cron_job) => Some(&mut cron_job.job.template),
+        _ => None,
+    }
+}
+
+fn refusal(
+    object: &Object,
+    at: &Position,
+    path: String,
+    code: Code,
+    message: String,
+) -> Diagnostic {
+    Diagnostic {
+        at: at.clone(),
+        severity: Severity::Error,
+        object: Some(format!("{}/{}", object.kind, object.metadata.name)),
+        path,
+        message,
+        code,
+    }
+}
