@@ -1,27 +1,33 @@
 //! Workloads: from Deployments to running pods.
 //!
-//! A plan says which pods there should be; [`Workloads`] makes it so: new pods
-//! become ready before the old ones of their Deployment leave, and a pod whose
-//! description did not change keeps its instances. A pod is a fault domain of
-//! its own: its instances, limits, probes and restarts are nobody else's.
+//! A plan says which pods there should be; [`Workloads`] makes it so, as the
+//! controllers in `controller.rs` decide: step by step, as pods become ready and
+//! time goes by. A pod whose template did not change keeps its instances. A pod
+//! is a fault domain of its own: its instances, limits, probes and restarts are
+//! nobody else's.
 
 mod backoff;
 mod blueprint;
 mod configuration;
+mod controller;
 mod environment;
 mod events;
 mod field;
 mod image;
 mod job;
+mod kubelet;
 mod plan;
 mod pod;
 mod probe;
 mod recorder;
+mod revisions;
+mod running;
+mod status;
 mod volumes;
 
 pub(crate) use image::Images;
 pub(crate) use job::{Board, CronJobStatus, JobStatus, Jobs, PodExit};
-use plan::WorkloadPlan;
+use plan::PodPlan;
 pub(crate) use plan::{Plan, PlanError, plan};
 pub(crate) use pod::{InFlight, Pod};
 pub(crate) use recorder::Recorder;
@@ -29,15 +35,17 @@ pub(crate) use volumes::DataFolder as VolumeFolder;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use galleria_mesh as mesh;
 use tokio::sync::watch;
-use tokio_util::task::TaskTracker;
 
 use crate::guest::{Door, RequestLimits};
+use crate::store::Reported;
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::sink::Sink;
+use kubelet::Kubelet;
+use running::Running;
 
 /// What pods are made with, the same for all of them.
 #[derive(Clone)]
@@ -60,15 +68,10 @@ pub(crate) trait Doors: Send + Sync {
     fn door(&self, workload: &Arc<mesh::Workload>) -> Arc<dyn Door>;
 }
 
-/// The pods that run, by workload.
+/// The workloads that run, by name.
 pub(crate) struct Workloads {
-    platform: Platform,
+    kubelet: Kubelet,
     running: BTreeMap<WorkloadKey, Running>,
-    /// Pods that left and finish what they have.
-    draining: TaskTracker,
-    /// Moves when a pod's readiness or phase does.
-    readiness: watch::Sender<u64>,
-    next_target: usize,
 }
 
 /// `namespace/name` of a Deployment.
@@ -78,38 +81,22 @@ pub(crate) struct WorkloadKey {
     pub name: String,
 }
 
-struct Running {
-    plan: Arc<WorkloadPlan>,
-    /// Serving now.
-    pods: Vec<Arc<Pod>>,
-    /// Of a newer description, on their way to replace `pods`.
-    incoming: Option<Incoming>,
-}
-
-struct Incoming {
-    plan: Arc<WorkloadPlan>,
-    pods: Vec<Arc<Pod>>,
-}
-
 impl Workloads {
     pub(crate) fn new(platform: Platform) -> Self {
         Self {
-            platform,
+            kubelet: Kubelet::new(platform),
             running: BTreeMap::new(),
-            draining: TaskTracker::new(),
-            readiness: watch::Sender::new(0),
-            next_target: 0,
         }
     }
 
-    /// Changes when a pod's readiness or phase does.
-    pub(crate) fn readiness(&self) -> watch::Receiver<u64> {
-        self.readiness.subscribe()
+    /// Changes when a pod's readiness or phase does, and when a pod is gone.
+    pub(crate) fn changes(&self) -> watch::Receiver<u64> {
+        self.kubelet.changes()
     }
 
-    /// Starts towards `plan`: what is new begins to start, what is gone begins
-    /// to drain, what changed starts beside what serves.
-    pub(crate) fn apply(&mut self, plan: &Plan) {
+    /// Takes `plan` as what there should be, and begins to make it so.
+    /// `generation` is `metadata.generation` of a Deployment.
+    pub(crate) fn apply(&mut self, plan: &Plan, generation: impl Fn(&WorkloadKey) -> u64) {
         let gone: Vec<_> = self
             .running
             .keys()
@@ -118,127 +105,68 @@ impl Workloads {
             .collect();
         for key in gone {
             if let Some(running) = self.running.remove(&key) {
-                let incoming = running
-                    .incoming
-                    .into_iter()
-                    .flat_map(|incoming| incoming.pods);
-                self.drain(running.pods.into_iter().chain(incoming).collect());
+                running.end(&self.kubelet);
             }
         }
         for (key, wanted) in &plan.workloads {
-            self.apply_one(key, wanted);
-        }
-    }
-
-    fn apply_one(&mut self, key: &WorkloadKey, wanted: &Arc<WorkloadPlan>) {
-        let Some(mut running) = self.running.remove(key) else {
-            let pods = self.start(wanted, wanted.replicas);
-            let running = Running {
-                plan: wanted.clone(),
-                pods,
-                incoming: None,
-            };
-            self.running.insert(key.clone(), running);
-            return;
-        };
-        if running.plan.pods.revision == wanted.pods.revision {
-            if let Some(incoming) = running.incoming.take() {
-                self.drain(incoming.pods);
-            }
-            running.plan = wanted.clone();
-            reconfigure(&running.pods, wanted);
-            self.scale(&mut running.pods, wanted);
-        } else if let Some(incoming) = &mut running.incoming
-            && incoming.plan.pods.revision == wanted.pods.revision
-        {
-            incoming.plan = wanted.clone();
-            reconfigure(&incoming.pods, wanted);
-            self.scale(&mut incoming.pods, wanted);
-        } else {
-            if let Some(incoming) = running.incoming.take() {
-                self.drain(incoming.pods);
-            }
-            tracing::info!(workload = %wanted.pods.identity.name, revision = %wanted.pods.revision, "rolling out");
-            let pods = self.start(wanted, wanted.replicas);
-            running.incoming = Some(Incoming {
-                plan: wanted.clone(),
-                pods,
-            });
-        }
-        self.running.insert(key.clone(), running);
-    }
-
-    fn scale(&mut self, pods: &mut Vec<Arc<Pod>>, wanted: &Arc<WorkloadPlan>) {
-        if pods.len() > wanted.replicas {
-            let surplus = pods.split_off(wanted.replicas);
-            self.drain(surplus);
-        } else {
-            let missing = wanted.replicas - pods.len();
-            pods.extend(self.start(wanted, missing));
-        }
-    }
-
-    /// Puts newer pods in the place of older ones where all of them are ready.
-    /// Returns whether anything changed.
-    pub(crate) fn promote(&mut self) -> bool {
-        let mut replaced = Vec::new();
-        for running in self.running.values_mut() {
-            let ready = running
-                .incoming
-                .as_ref()
-                .is_some_and(|incoming| incoming.pods.iter().all(|pod| pod.is_ready()));
-            if !ready {
-                continue;
-            }
-            if let Some(incoming) = running.incoming.take() {
-                tracing::info!(workload = %incoming.plan.pods.identity.name, revision = %incoming.plan.pods.revision, "rolled out");
-                running.plan = incoming.plan;
-                replaced.extend(std::mem::replace(&mut running.pods, incoming.pods));
+            let generation = generation(key);
+            match self.running.get_mut(key) {
+                Some(running) => running.follow(wanted, generation),
+                None => {
+                    let running = Running::new(wanted, generation, Instant::now());
+                    self.running.insert(key.clone(), running);
+                }
             }
         }
-        let changed = !replaced.is_empty();
-        self.drain(replaced);
-        changed
+        self.step();
     }
 
-    /// The pods that may be endpoints, newer ones included: those are not ready
-    /// until they may be.
+    /// Goes on with what is under way. Returns whether other pods are there.
+    pub(crate) fn step(&mut self) -> bool {
+        let now = Instant::now();
+        let kubelet = &mut self.kubelet;
+        self.running.values_mut().fold(false, |changed, running| {
+            running.step(kubelet, now) | changed
+        })
+    }
+
+    /// When [`Workloads::step`] has something to do although no pod changes.
+    pub(crate) fn due(&self) -> Option<Instant> {
+        let now = Instant::now();
+        self.running.values().filter_map(|it| it.due(now)).min()
+    }
+
+    /// The pods that may be endpoints: those that are not ready included, those
+    /// that leave not.
     pub(crate) fn pods(&self) -> Vec<Arc<Pod>> {
-        let incoming = |running: &Running| running.incoming.as_ref().map(|it| it.pods.clone());
         self.running
             .values()
-            .flat_map(|running| {
-                running
-                    .pods
-                    .iter()
-                    .cloned()
-                    .chain(incoming(running).into_iter().flatten())
-            })
+            .flat_map(Running::pods)
+            .cloned()
             .collect()
     }
 
-    /// Whether every workload has all of its pods ready.
+    /// Whether every workload serves as its manifest wants it to.
     pub(crate) fn all_ready(&self) -> bool {
-        self.running
-            .values()
-            .all(|running| running.pods.iter().all(|pod| pod.is_ready()))
+        self.running.values().all(Running::is_ready)
     }
 
-    /// What `status` of each Deployment says.
-    pub(crate) fn statuses(&self) -> impl Iterator<Item = (&WorkloadKey, serde_json::Value)> {
-        self.running.iter().map(|(key, running)| {
-            let ready = running.pods.iter().filter(|pod| pod.is_ready()).count();
-            let incoming = running
-                .incoming
-                .as_ref()
-                .map_or(0, |incoming| incoming.pods.len());
-            let status = serde_json::json!({
-                "replicas": running.pods.len() + incoming,
-                "readyReplicas": ready,
-                "updatedReplicas": if incoming > 0 { incoming } else { running.pods.len() },
-            });
-            (key, status)
-        })
+    /// What `status` of each Deployment says, and the number of its revision.
+    pub(crate) fn statuses(&mut self) -> Vec<(WorkloadKey, serde_json::Value)> {
+        let now = Instant::now();
+        self.running
+            .iter_mut()
+            .map(|(key, running)| (key.clone(), running.status(now)))
+            .collect()
+    }
+
+    /// The revisions of every Deployment.
+    pub(crate) fn replica_sets(&self) -> Vec<Reported> {
+        let now = Instant::now();
+        self.running
+            .values()
+            .flat_map(|running| running.replica_sets(now))
+            .collect()
     }
 
     /// The longest that a pod may take to finish.
@@ -253,43 +181,13 @@ impl Workloads {
     /// Stops every pod and waits until the last request has left.
     pub(crate) async fn stop(&mut self) {
         for (_, running) in std::mem::take(&mut self.running) {
-            let incoming = running
-                .incoming
-                .into_iter()
-                .flat_map(|incoming| incoming.pods);
-            self.drain(running.pods.into_iter().chain(incoming).collect());
+            running.end(&self.kubelet);
         }
-        self.draining.close();
-        self.draining.wait().await;
-    }
-
-    fn start(&mut self, plan: &Arc<WorkloadPlan>, count: usize) -> Vec<Arc<Pod>> {
-        (0..count)
-            .map(|_| {
-                self.next_target += 1;
-                Pod::start(
-                    &self.platform,
-                    plan.pods.clone(),
-                    self.next_target,
-                    self.readiness.clone(),
-                )
-            })
-            .collect()
-    }
-
-    fn drain(&self, pods: Vec<Arc<Pod>>) {
-        for pod in pods {
-            pod.terminate();
-            let platform = self.platform.clone();
-            self.draining
-                .spawn(async move { pod.drained(&platform).await });
-        }
+        self.kubelet.all_gone().await;
     }
 }
 
-/// Gives pods that stay the ConfigMaps and Secrets of today.
-fn reconfigure(pods: &[Arc<Pod>], plan: &WorkloadPlan) {
-    for pod in pods {
-        pod.reconfigure(&plan.pods.configuration);
-    }
+/// Gives a pod that stays the ConfigMaps and Secrets of today.
+fn reconfigure(pod: &Pod, plan: &PodPlan) {
+    pod.reconfigure(&plan.configuration);
 }

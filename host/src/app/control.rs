@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use galleria_manifest::Diagnostic;
 use galleria_manifest::model::{Object, ObjectKey, Quantities};
@@ -20,7 +20,7 @@ use crate::live::Live;
 use crate::status::Health;
 use crate::store::{Source, Store, immutable};
 use crate::workload::{
-    Images, Jobs, Plan, PlanError, Pod, Recorder, VolumeFolder, Workloads, plan,
+    Images, Jobs, Plan, PlanError, Pod, Recorder, VolumeFolder, WorkloadKey, Workloads, plan,
 };
 
 /// How often instances that nobody needs are let go.
@@ -86,8 +86,8 @@ impl Control {
         self.files.watch()
     }
 
-    /// Follows changes of files and of pods' readiness. Calls `ready` when
-    /// every pod is ready for the first time.
+    /// Follows changes of files and of pods. Calls `ready` when every pod is
+    /// ready for the first time.
     ///
     /// # Errors
     /// What `ready` fails with; nothing else ends it.
@@ -96,12 +96,12 @@ impl Control {
         changes: &Changes,
         ready: impl FnOnce(&Self) -> anyhow::Result<()>,
     ) -> anyhow::Result<Infallible> {
-        let mut readiness = self.workloads.readiness();
+        let mut pods = self.workloads.changes();
         let mut trim = tokio::time::interval(TRIM);
         let mut report = tokio::time::interval(REPORT);
         let mut ready = Some(ready);
         loop {
-            self.readiness_changed();
+            self.step();
             if self.health.is_ready()
                 && let Some(ready) = ready.take()
             {
@@ -109,7 +109,8 @@ impl Control {
             }
             tokio::select! {
                 () = changes.next() => self.reload().await,
-                () = next(&mut readiness) => {}
+                () = next(&mut pods) => {}
+                () = until(self.workloads.due()) => {}
                 _ = trim.tick() => self.trim(),
                 _ = report.tick() => {}
             }
@@ -193,7 +194,11 @@ impl Control {
         }
         self.store.replace_all(self.source, &objects);
         self.report_quotas(&objects);
-        self.workloads.apply(&plan);
+        let store = &self.store;
+        self.workloads.apply(&plan, |key| {
+            let stored = store.get(&deployment_key(key));
+            stored.map_or(0, |stored| stored.generation)
+        });
         self.jobs.apply(&plan);
         self.publish(&objects);
         Ok(())
@@ -225,21 +230,17 @@ impl Control {
         self.health.set_listeners(self.listeners.addresses());
     }
 
-    /// Reports into the store what became of each Deployment, the pods and
-    /// what happened to them.
-    fn report_status(&self) {
+    /// Reports into the store what became of each Deployment, its revisions,
+    /// the pods and what happened to them.
+    fn report_status(&mut self) {
         let pods = self.workloads.pods();
         let pods = pods.iter().map(|pod| pod.object()).collect();
         self.store.report("", "Pod", pods);
         self.store.report("", "Event", self.recorder.objects());
+        let sets = self.workloads.replica_sets();
+        self.store.report("apps", "ReplicaSet", sets);
         for (key, status) in self.workloads.statuses() {
-            let key = ObjectKey {
-                group: "apps".into(),
-                kind: "Deployment".into(),
-                namespace: key.namespace.clone(),
-                name: key.name.clone(),
-            };
-            self.store.set_status(&key, status);
+            self.store.set_status(&deployment_key(&key), status);
         }
     }
 
@@ -265,8 +266,9 @@ impl Control {
         }
     }
 
-    fn readiness_changed(&mut self) {
-        if self.workloads.promote() {
+    /// Goes on with what is under way, and reports how far it is.
+    fn step(&mut self) {
+        if self.workloads.step() {
             let stored = self.store.list_from(self.source);
             let objects: Vec<_> = stored.iter().map(|stored| stored.object.clone()).collect();
             self.publish(&objects);
@@ -289,9 +291,26 @@ fn shown(quantities: &Quantities) -> BTreeMap<&str, String> {
         .collect()
 }
 
+fn deployment_key(key: &WorkloadKey) -> ObjectKey {
+    ObjectKey {
+        group: "apps".into(),
+        kind: "Deployment".into(),
+        namespace: key.namespace.clone(),
+        name: key.name.clone(),
+    }
+}
+
+/// Waits until `time`, or for ever.
+async fn until(time: Option<Instant>) {
+    match time {
+        Some(time) => tokio::time::sleep_until(time.into()).await,
+        None => std::future::pending().await,
+    }
+}
+
 /// Waits for the next change; a sender that is gone changes nothing any more.
-async fn next(readiness: &mut watch::Receiver<u64>) {
-    if readiness.changed().await.is_err() {
+async fn next(changes: &mut watch::Receiver<u64>) {
+    if changes.changed().await.is_err() {
         std::future::pending::<()>().await;
     }
 }

@@ -34,7 +34,8 @@ pub(crate) struct Report {
     pub routes: Vec<RouteReport>,
     /// What is wrong, each with what to do.
     pub problems: Vec<String>,
-    /// What the host keeps of itself, as the Kubernetes API shows it: pods, events.
+    /// What the host says of itself, as the Kubernetes API shows it: pods, events,
+    /// revisions, and the manifests' own objects with their status.
     pub objects: Vec<serde_json::Value>,
 }
 
@@ -203,8 +204,10 @@ pub(crate) fn report(health: &Health, mesh: &Mesh, store: &Store) -> Report {
         routes: routes(mesh),
         problems,
         objects: store
-            .list_from(Source::Host)
+            .list()
+            .0
             .iter()
+            .filter(|stored| stored.source == Source::Host || !stored.status.is_null())
             .map(|stored| stored.to_json())
             .collect(),
     }

@@ -16,6 +16,7 @@ use sha2::{Digest, Sha256};
 
 use super::WorkloadKey;
 use super::configuration::Configuration;
+use super::controller::deployment::Rollout;
 use super::environment;
 use super::field::PodFacts;
 use super::image::Images;
@@ -44,7 +45,10 @@ pub(crate) struct Plan {
 
 /// One Deployment, ready to be started.
 pub(crate) struct WorkloadPlan {
-    pub replicas: usize,
+    pub object: Arc<Object>,
+    pub rollout: Rollout,
+    pub progress_deadline: Duration,
+    pub revision_history_limit: usize,
     pub pods: Arc<PodPlan>,
 }
 
@@ -147,8 +151,13 @@ impl Context<'_> {
         match &self.object.resource {
             Resource::Deployment(deployment) => {
                 let pods = self.pods(&deployment.template, "spec.template", Entry::Http)?;
-                let replicas = deployment.replicas.value as usize;
-                let planned = WorkloadPlan { replicas, pods };
+                let planned = WorkloadPlan {
+                    object: self.object.clone(),
+                    rollout: Rollout::of(deployment),
+                    progress_deadline: deployment.progress_deadline,
+                    revision_history_limit: deployment.revision_history_limit as usize,
+                    pods,
+                };
                 plan.workloads.insert(key, Arc::new(planned));
             }
             Resource::Job(job) => {

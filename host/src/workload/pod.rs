@@ -6,8 +6,8 @@ mod object;
 
 pub(super) use life::Life;
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwapOption;
@@ -41,6 +41,7 @@ pub(crate) struct Pod {
     /// The mesh's number for this pod; never used twice.
     pub target: usize,
     ready: Arc<AtomicBool>,
+    ready_since: Mutex<Option<Instant>>,
     readiness: watch::Sender<u64>,
     guest: ArcSwapOption<Guest>,
     /// What it refers to, as it is today.
@@ -98,6 +99,7 @@ impl Pod {
             address: format!("10.64.{}.{}", (target >> 8) & 0xff, target & 0xff),
             target,
             ready: Arc::new(AtomicBool::new(false)),
+            ready_since: Mutex::default(),
             readiness,
             guest: ArcSwapOption::empty(),
             configuration: watch::Sender::new(plan.configuration.clone()),
@@ -158,6 +160,15 @@ impl Pod {
 
     pub(crate) fn is_ready(&self) -> bool {
         self.ready.load(Ordering::Relaxed)
+    }
+
+    /// Since when it is ready without a break; none when it is not.
+    pub(super) fn ready_since(&self) -> Option<Instant> {
+        let since = *self
+            .ready_since
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        since.filter(|_| self.is_ready())
     }
 
     /// As the mesh wants to see it.
@@ -365,6 +376,13 @@ impl Pod {
 
     pub(super) fn set_ready(&self, ready: bool) {
         let ready = ready && !self.stop.is_cancelled();
+        {
+            let mut since = self
+                .ready_since
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner);
+            *since = ready.then(|| since.unwrap_or_else(Instant::now));
+        }
         if self.ready.swap(ready, Ordering::Relaxed) != ready {
             self.life.readiness_changed();
             self.readiness.send_modify(|changes| *changes += 1);

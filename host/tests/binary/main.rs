@@ -22,6 +22,7 @@ mod languages;
 mod pods;
 mod quotas;
 mod reload;
+mod rollout;
 mod secrets;
 mod shop;
 mod shutdown;

@@ -13,21 +13,10 @@ fn run(services: &[Service]) -> Host {
         .start()
 }
 
-/// The host's objects of `kind`.
-fn objects(host: &Host, kind: &str) -> Vec<Value> {
-    let output = host.status_page(&["--output", "json"]);
-    let report: Value = serde_json::from_str(&output.stdout).expect("JSON");
-    let objects = report["objects"].as_array().expect("objects").iter();
-    objects
-        .filter(|object| object["kind"] == kind)
-        .cloned()
-        .collect()
-}
-
 /// The event with `reason`, once it has happened `count` times.
 fn event(host: &Host, reason: &str, count: u64) -> Value {
     eventually(&format!("{count} events {reason}"), || {
-        objects(host, "Event")
+        host.objects("Event")
             .into_iter()
             .find(|event| event["reason"] == reason && event["count"].as_u64() >= Some(count))
     })
@@ -36,7 +25,7 @@ fn event(host: &Host, reason: &str, count: u64) -> Value {
 #[test]
 fn pod_is_an_object_with_the_status_that_a_cluster_gives() {
     let host = run(&[Service::new("good", "hello")]);
-    let pods = objects(&host, "Pod");
+    let pods = host.objects("Pod");
     let [pod] = pods.as_slice() else {
         panic!("one pod: {pods:?}");
     };
@@ -74,7 +63,7 @@ fn trap_is_in_the_pods_status_with_its_backtrace_and_counted_in_one_event() {
     let event = event(&host, "Error", 3);
     assert_eq!(event["type"], "Warning");
     assert_eq!(event["metadata"]["namespace"], "test");
-    let pods = objects(&host, "Pod");
+    let pods = host.objects("Pod");
     let container = &pods[0]["status"]["containerStatuses"][0];
     let last = &container["lastState"]["terminated"];
     assert_eq!(

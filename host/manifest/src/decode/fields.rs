@@ -160,16 +160,6 @@ impl<'d, 'n> Fields<'d, 'n> {
         self.warn_at(name, codes::DEPRECATED, message);
     }
 
-    /// Reports fields that are read and checked, and not acted on.
-    pub(crate) fn without_effect(&mut self, names: &[&'static str]) {
-        for name in names {
-            if self.has(name) {
-                let message = "is not honoured by this host; it has no effect here".to_owned();
-                self.warn_at(name, codes::NOT_HONOURED, message);
-            }
-        }
-    }
-
     /// Accepted without a word: fields that only a cluster needs and whose
     /// absence here changes nothing that a user could see.
     pub(crate) fn ignore(&mut self, names: &[&'static str]) {

@@ -31,29 +31,38 @@ fn spec(d: &mut Decoder, node: &Node) -> Option<Deployment> {
         .optional("strategy", strategy)
         .unwrap_or_else(default_rolling_update);
     let min_ready = spec.optional("minReadySeconds", non_negative_seconds);
-    let progress_deadline = spec.optional("progressDeadlineSeconds", non_negative_seconds);
+    let min_ready = min_ready.unwrap_or_default();
+    let progress_deadline = progress_deadline(&mut spec, min_ready);
     let revision_history_limit = spec
         .optional("revisionHistoryLimit", integer(0..=u32::MAX))
         .unwrap_or(10);
     let paused = spec.optional("paused", boolean).unwrap_or(false);
-    spec.without_effect(&[
-        "strategy",
-        "minReadySeconds",
-        "progressDeadlineSeconds",
-        "revisionHistoryLimit",
-        "paused",
-    ]);
     spec.finish(&["rollbackTo"]);
     Some(Deployment {
         replicas: replicas.unwrap_or_else(|| Located::new(1, d.position(node.mark))),
         selector: selector?,
         template: template?,
         strategy,
-        min_ready: min_ready.unwrap_or_default(),
-        progress_deadline: progress_deadline.unwrap_or(Duration::from_secs(600)),
+        min_ready,
+        progress_deadline,
         revision_history_limit,
         paused,
     })
+}
+
+/// Longer than a pod needs to be available, or every rollout would fail.
+fn progress_deadline(spec: &mut Fields<'_, '_>, min_ready: Duration) -> Duration {
+    let deadline = spec.optional("progressDeadlineSeconds", non_negative_seconds);
+    let deadline = deadline.unwrap_or(Duration::from_secs(600));
+    if deadline <= min_ready {
+        let message = format!(
+            "{} is not longer than `minReadySeconds`, {}; no new pod could be available in time",
+            deadline.as_secs(),
+            min_ready.as_secs()
+        );
+        spec.error_at("progressDeadlineSeconds", codes::INVALID_VALUE, message);
+    }
+    deadline
 }
 
 /// The selector, which must select the template's own labels. The oldest

@@ -200,6 +200,28 @@ impl Host {
         found["address"].as_str().expect("an address").to_owned()
     }
 
+    /// The objects of `kind`, as `galleria status -o json` gives them.
+    #[track_caller]
+    pub fn objects(&self, kind: &str) -> Vec<Value> {
+        let output = self.status_page(&["--output", "json"]);
+        let report: Value = serde_json::from_str(&output.stdout).expect("JSON");
+        let objects = report["objects"].as_array().expect("objects").iter();
+        objects
+            .filter(|object| object["kind"] == kind)
+            .cloned()
+            .collect()
+    }
+
+    /// The object of `kind` that is called `name`.
+    #[track_caller]
+    pub fn object(&self, kind: &str, name: &str) -> Value {
+        let objects = self.objects(kind);
+        let found = objects.iter().find(|it| it["metadata"]["name"] == name);
+        found
+            .unwrap_or_else(|| panic!("no {kind} {name} in {objects:?}"))
+            .clone()
+    }
+
     pub fn url(&self, path: &str) -> String {
         format!("http://{}{path}", self.listener(80))
     }

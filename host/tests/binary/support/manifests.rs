@@ -12,6 +12,7 @@ pub struct Service {
     annotations: Vec<(&'static str, String)>,
     environment: Vec<(String, String)>,
     memory: &'static str,
+    rollout: String,
     cpu: Option<&'static str>,
 }
 
@@ -26,6 +27,7 @@ impl Service {
             annotations: Vec::new(),
             environment: Vec::new(),
             memory: "64Mi",
+            rollout: String::new(),
             cpu: None,
         }
     }
@@ -53,6 +55,15 @@ impl Service {
         self
     }
 
+    /// Fields of the Deployment's `spec`, as `name: value; name: value`.
+    pub fn rollout(mut self, fields: &str) -> Self {
+        self.rollout = fields
+            .split("; ")
+            .map(|field| format!("  {field}\n"))
+            .collect();
+        self
+    }
+
     pub fn memory(mut self, limit: &'static str) -> Self {
         self.memory = limit;
         self
@@ -70,6 +81,7 @@ impl Service {
             image,
             replicas,
             memory,
+            rollout,
             ..
         } = self;
         let cpu = self.cpu.map(|cpu| format!(", cpu: {cpu}"));
@@ -100,7 +112,7 @@ kind: Deployment
 metadata: {{name: {deployment}, namespace: test}}
 spec:
   replicas: {replicas}
-  selector: {{matchLabels: {{app: {app}, version: {version}}}}}
+{rollout}  selector: {{matchLabels: {{app: {app}, version: {version}}}}}
   template:
     metadata:
       labels: {{app: {app}, version: {version}}}

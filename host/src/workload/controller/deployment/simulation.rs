@@ -1,0 +1,233 @@
+//! Many random lives of a Deployment, in a time of its own: whatever happens,
+//! its rollout keeps to its bounds, and in the end everything is new.
+
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
+
+use super::*;
+
+const LIVES: u64 = 2_000;
+const EVENTS: usize = 60;
+
+/// Pods of a revision that ends with this never become ready.
+const BROKEN: &str = "-broken";
+
+struct World {
+    rng: StdRng,
+    rollout: Rollout,
+    newest: String,
+    replicas_before: Option<usize>,
+    pods: Vec<PodView>,
+    leaving: Vec<PodView>,
+    next_target: usize,
+    now: Instant,
+    /// For the message of a failure.
+    history: Vec<String>,
+}
+
+impl World {
+    fn new(seed: u64) -> Self {
+        let mut rng = StdRng::seed_from_u64(seed);
+        let method = match rng.random_range(0..5) {
+            0 => Method::Recreate,
+            _ => {
+                let surge = rng.random_range(0..4);
+                let unavailable = rng.random_range(usize::from(surge == 0)..4);
+                Method::Rolling { surge, unavailable }
+            }
+        };
+        let rollout = Rollout {
+            replicas: rng.random_range(0..12),
+            method,
+            min_ready: Duration::from_secs(rng.random_range(0..20)),
+            paused: false,
+        };
+        Self {
+            rng,
+            history: vec![format!("seed {seed}: {rollout:?}")],
+            rollout,
+            newest: "0".into(),
+            replicas_before: None,
+            pods: Vec::new(),
+            leaving: Vec::new(),
+            next_target: 0,
+            now: Instant::now(),
+        }
+    }
+
+    fn happen(&mut self) {
+        match self.rng.random_range(0..12) {
+            0 => {
+                let broken = if self.rng.random_bool(0.3) {
+                    BROKEN
+                } else {
+                    ""
+                };
+                let number = self.rng.random_range(0..6);
+                self.newest = format!("{number}{broken}");
+            }
+            1 => self.rollout.replicas = self.rng.random_range(0..12),
+            2 => self.rollout.paused = self.rng.random_bool(0.3),
+            3 => self.leaving.clear(),
+            4 => {
+                for pod in &mut self.pods {
+                    if self.rng.random_bool(0.1) {
+                        pod.ready_since = None;
+                    }
+                }
+            }
+            _ => self.time_passes(0.4),
+        }
+    }
+
+    /// Some pods become ready, unless they are broken.
+    fn time_passes(&mut self, share: f64) {
+        self.now += Duration::from_secs(self.rng.random_range(0..15));
+        for pod in &mut self.pods {
+            let starts = pod.ready_since.is_none() && !pod.revision.ends_with(BROKEN);
+            if starts && self.rng.random_bool(share) {
+                pod.ready_since = Some(self.now);
+            }
+        }
+    }
+
+    fn available(&self) -> usize {
+        let is_available = |pod: &&PodView| pod.is_available(self.rollout.min_ready, self.now);
+        self.pods.iter().filter(is_available).count()
+    }
+
+    fn step(&mut self) {
+        for decisions in 0.. {
+            let told = || self.history.join("\n");
+            assert!(decisions < 16, "it does not come to rest\n{}", told());
+            let observed = Observed {
+                newest: &self.newest,
+                pods: &self.pods,
+                old_leaving: self
+                    .leaving
+                    .iter()
+                    .filter(|it| it.revision != self.newest)
+                    .count(),
+                replicas_before: self.replicas_before,
+                now: self.now,
+            };
+            let actions = self.rollout.next(&observed);
+            self.replicas_before = Some(self.rollout.replicas);
+            if actions.is_empty() {
+                break;
+            }
+            self.history.push(format!(
+                "{} of {} available, newest {}, {:?}: {actions:?}",
+                self.available(),
+                self.pods.len(),
+                self.newest,
+                self.rollout,
+            ));
+            self.act(actions);
+        }
+        let told = self.history.join("\n");
+        assert!(
+            self.pods.len() <= self.rollout.most(),
+            "too many pods\n{told}"
+        );
+    }
+
+    fn act(&mut self, actions: Vec<Action>) {
+        let before = self.available();
+        for action in actions {
+            match action {
+                Action::Start { revision } => {
+                    let target = self.next_target;
+                    self.next_target += 1;
+                    self.pods.push(PodView {
+                        target,
+                        revision,
+                        ready_since: None,
+                    });
+                    let told = self.history.join("\n");
+                    assert!(
+                        self.pods.len() <= self.rollout.most(),
+                        "too many pods\n{told}"
+                    );
+                }
+                Action::Stop { target } => {
+                    let found = self.pods.iter().position(|pod| pod.target == target);
+                    let stopped = self.pods.remove(found.expect("a pod that is there"));
+                    self.leaving.push(stopped);
+                }
+            }
+        }
+        if self.rollout.method != Method::Recreate {
+            let least = self.rollout.least_available().min(before);
+            let told = self.history.join("\n");
+            assert!(self.available() >= least, "too few are available\n{told}");
+        } else {
+            let both = self.leaving.iter().chain(&self.pods);
+            let revisions: std::collections::BTreeSet<_> = both.map(|pod| &pod.revision).collect();
+            // Only what a pause kept may stand beside the new.
+            let told = self.history.join("\n");
+            let one =
+                revisions.len() <= 1 || self.pods.iter().all(|pod| pod.revision != self.newest);
+            assert!(
+                one || told.contains("paused: true"),
+                "old and new at once\n{told}"
+            );
+        }
+    }
+
+    /// Nothing else happens, and what there is can become ready.
+    fn comes_to_its_end(&mut self) {
+        self.rollout.paused = false;
+        self.newest = "the end".into();
+        for _ in 0..200 {
+            self.leaving.clear();
+            self.time_passes(0.5);
+            self.step();
+        }
+        let told = self.history.join("\n");
+        assert_eq!(self.pods.len(), self.rollout.replicas, "{told}");
+        assert_eq!(self.available(), self.rollout.replicas, "{told}");
+        assert!(
+            self.pods.iter().all(|pod| pod.revision == "the end"),
+            "{told}"
+        );
+    }
+}
+
+#[test]
+fn every_life_keeps_to_its_bounds_and_ends_with_new_pods() {
+    for seed in 0..LIVES {
+        let mut world = World::new(seed);
+        for _ in 0..EVENTS {
+            world.happen();
+            world.step();
+        }
+        world.comes_to_its_end();
+    }
+}
+
+#[test]
+fn a_broken_revision_never_takes_the_place_of_the_old() {
+    for seed in 0..LIVES {
+        let mut world = World::new(seed);
+        if world.rollout.method == Method::Recreate {
+            continue;
+        }
+        for _ in 0..50 {
+            world.time_passes(0.5);
+            world.step();
+        }
+        let before = world.available();
+        world.newest = format!("1{BROKEN}");
+        for _ in 0..50 {
+            world.time_passes(0.5);
+            world.step();
+        }
+        let least = world.rollout.least_available();
+        assert!(
+            world.available() >= least && before >= least,
+            "{}",
+            world.history.join("\n")
+        );
+    }
+}

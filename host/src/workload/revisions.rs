@@ -1,0 +1,167 @@
+//! The revisions of a Deployment, which a cluster keeps as ReplicaSets: what
+//! `kubectl rollout history` lists and `kubectl rollout undo` goes back to.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+use super::plan::{PodPlan, WorkloadPlan};
+use crate::store::{Reported, uid};
+
+/// The label that tells the pods of one revision from those of others.
+pub(super) const TEMPLATE_HASH: &str = "pod-template-hash";
+
+const REVISION: &str = "deployment.kubernetes.io/revision";
+
+/// See the module's documentation.
+#[derive(Default)]
+pub(super) struct Revisions {
+    /// By number, the newest last.
+    known: BTreeMap<u64, Revision>,
+}
+
+struct Revision {
+    plan: Arc<PodPlan>,
+    /// The ReplicaSet's, as it was written, with the label of the revision.
+    template: Value,
+    created: Timestamp,
+}
+
+/// Pods of one revision.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Sizes {
+    pub wanted: usize,
+    pub ready: usize,
+    pub available: usize,
+}
+
+impl Revisions {
+    /// Makes the template of `plan` the newest revision. One that was there
+    /// before gets a new number, as after an undo.
+    pub(super) fn take(&mut self, plan: &WorkloadPlan) {
+        let hash = &plan.pods.revision;
+        let newest = self.known.last_key_value();
+        let number = newest.map_or(1, |(number, _)| number + 1);
+        if let Some((newest, revision)) = newest
+            && revision.plan.revision == *hash
+        {
+            let newest = *newest;
+            if let Some(revision) = self.known.get_mut(&newest) {
+                revision.plan = plan.pods.clone();
+            }
+            return;
+        }
+        let before = self
+            .known
+            .iter()
+            .find(|(_, revision)| revision.plan.revision == *hash)
+            .map(|(number, _)| *number);
+        let before = before.and_then(|number| self.known.remove(&number));
+        let mut template = plan.object.raw["spec"]["template"].clone();
+        template["metadata"]["labels"][TEMPLATE_HASH] = hash.clone().into();
+        let revision = Revision {
+            plan: plan.pods.clone(),
+            template,
+            created: before.map_or_else(Timestamp::now, |before| before.created),
+        };
+        self.known.insert(number, revision);
+    }
+
+    /// What the pods of `revision` are made from.
+    pub(super) fn plan(&self, revision: &str) -> Option<&Arc<PodPlan>> {
+        self.known
+            .values()
+            .map(|known| &known.plan)
+            .find(|plan| plan.revision == revision)
+    }
+
+    /// The number of the newest revision; 0 before the first.
+    pub(super) fn newest(&self) -> u64 {
+        self.known.last_key_value().map_or(0, |(number, _)| *number)
+    }
+
+    /// Forgets the oldest that have no pods, down to `limit` besides the newest.
+    pub(super) fn trim(&mut self, limit: usize, has_pods: impl Fn(&str) -> bool) {
+        let newest = self.newest();
+        let idle: Vec<u64> = self
+            .known
+            .iter()
+            .filter(|(number, known)| **number != newest && !has_pods(&known.plan.revision))
+            .map(|(number, _)| *number)
+            .collect();
+        for number in idle.iter().take(idle.len().saturating_sub(limit)) {
+            self.known.remove(number);
+        }
+    }
+
+    /// The ReplicaSets of the Deployment `owner`.
+    pub(super) fn objects(
+        &self,
+        owner: &WorkloadPlan,
+        generation: u64,
+        sizes: impl Fn(&str) -> Sizes,
+    ) -> Vec<Reported> {
+        let object = &owner.object;
+        let (namespace, name) = (&object.metadata.namespace, &object.metadata.name.value);
+        let spec = &object.raw["spec"];
+        self.known
+            .iter()
+            .map(|(number, revision)| {
+                let hash = &revision.plan.revision;
+                let Sizes {
+                    wanted,
+                    ready,
+                    available,
+                } = sizes(hash);
+                let mut selector = spec["selector"].clone();
+                if selector.is_null() {
+                    selector = json!({"matchLabels": spec["template"]["metadata"]["labels"]});
+                }
+                selector["matchLabels"][TEMPLATE_HASH] = hash.clone().into();
+                let set = revision.plan.replica_set_name();
+                let raw = json!({
+                    "apiVersion": "apps/v1",
+                    "kind": "ReplicaSet",
+                    "metadata": {
+                        "name": set,
+                        "namespace": namespace,
+                        "uid": uid("ReplicaSet", namespace, &set),
+                        "creationTimestamp": format!("{:.0}", revision.created),
+                        "labels": revision.template["metadata"]["labels"],
+                        "annotations": {
+                            REVISION: number.to_string(),
+                            "deployment.kubernetes.io/desired-replicas":
+                                owner.rollout.replicas.to_string(),
+                            "deployment.kubernetes.io/max-replicas":
+                                owner.rollout.most().to_string(),
+                        },
+                        "ownerReferences": [{
+                            "apiVersion": "apps/v1",
+                            "kind": "Deployment",
+                            "name": name,
+                            "uid": uid("Deployment", namespace, name),
+                            "controller": true,
+                            "blockOwnerDeletion": true,
+                        }],
+                    },
+                    "spec": {
+                        "replicas": wanted,
+                        "minReadySeconds": owner.rollout.min_ready.as_secs(),
+                        "selector": selector,
+                        "template": revision.template,
+                    },
+                });
+                let status = json!({
+                    "replicas": wanted,
+                    "fullyLabeledReplicas": wanted,
+                    "readyReplicas": ready,
+                    "availableReplicas": available,
+                    "observedGeneration": generation,
+                });
+                Reported::new(raw, status)
+            })
+            .collect()
+    }
+}
