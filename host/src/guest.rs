@@ -18,6 +18,7 @@ mod deadline;
 mod engine;
 mod failure;
 mod instance;
+mod kill;
 mod limits;
 mod linker;
 mod output;
@@ -39,6 +40,8 @@ pub(crate) use output::{GuestEvents, Stream};
 pub(crate) use pool::{Counters, PoolStatus};
 pub(crate) use sql::Databases;
 pub(crate) use state::{Door, Outgoing};
+
+use tokio_util::sync::CancellationToken;
 
 use crate::context::RequestContext;
 use crate::{Request, Response};
@@ -74,6 +77,8 @@ pub(crate) struct Blueprint {
     pub memory: Arc<PodMemory>,
     pub counters: Arc<Counters>,
     pub cpu: Arc<PodCpu>,
+    /// Ends what its instances still do.
+    pub killed: CancellationToken,
     pub limits: RequestLimits,
     pub events: Arc<dyn GuestEvents>,
     pub door: Arc<dyn Door>,
@@ -194,11 +199,13 @@ impl Guest {
         request: Request,
         context: Arc<RequestContext>,
     ) -> Result<Response, Failure> {
-        let served = match &self.serving {
-            Serving::Exclusive(pool) => pool::serve(pool, request, context).await,
-            Serving::Concurrent(guest) => guest.serve(request, context).await,
+        let served = async {
+            match &self.serving {
+                Serving::Exclusive(pool) => pool::serve(pool, request, context).await,
+                Serving::Concurrent(guest) => guest.serve(request, context).await,
+            }
         };
-        served.inspect_err(|failure| self.blueprint.events.failed(failure))
+        self.until_killed(served).await
     }
 
     /// Like [`Guest::serve`], past the queue: a probe never waits behind traffic.
@@ -210,11 +217,30 @@ impl Guest {
         request: Request,
         context: Arc<RequestContext>,
     ) -> Result<Response, Failure> {
-        let served = match &self.serving {
-            Serving::Exclusive(pool) => pool::serve_probe(pool, request, context).await,
-            Serving::Concurrent(guest) => guest.serve(request, context).await,
+        let served = async {
+            match &self.serving {
+                Serving::Exclusive(pool) => pool::serve_probe(pool, request, context).await,
+                Serving::Concurrent(guest) => guest.serve_probe(request, context).await,
+            }
+        };
+        self.until_killed(served).await
+    }
+
+    async fn until_killed(
+        &self,
+        served: impl Future<Output = Result<Response, Failure>>,
+    ) -> Result<Response, Failure> {
+        let served = tokio::select! {
+            biased;
+            served = served => served,
+            () = self.blueprint.killed.cancelled() => Err(Failure::Killed),
         };
         served.inspect_err(|failure| self.blueprint.events.failed(failure))
+    }
+
+    /// Ends every request that is under way, bodies included, with a failure.
+    pub(crate) fn kill(&self) {
+        self.blueprint.killed.cancel();
     }
 
     /// Lets go of instances that nobody needed since the last call.

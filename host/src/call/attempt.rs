@@ -175,12 +175,14 @@ fn failed(failure: &Failure) -> Answered {
         Failure::Deadline => {
             Answered::Failed(mesh::Failure::Timeout, LocalReply::upstream_timeout())
         }
-        Failure::Trap(_) | Failure::OutOfMemory | Failure::Evicted(_) | Failure::NoResponse(_) => {
-            Answered::Failed(
-                mesh::Failure::Termination,
-                LocalReply::connection_termination(),
-            )
-        }
+        Failure::Trap(_)
+        | Failure::OutOfMemory
+        | Failure::Evicted(_)
+        | Failure::NoResponse(_)
+        | Failure::Killed => Answered::Failed(
+            mesh::Failure::Termination,
+            LocalReply::connection_termination(),
+        ),
     }
 }
 

@@ -13,6 +13,7 @@ use http_body_util::{BodyExt, Empty, Full, StreamBody};
 use tokio::time::Sleep;
 use wasmtime_wasi_http::{Error, WasiBody};
 
+use super::kill::Kill;
 use super::output::GuestEvents;
 use super::pool::Work;
 use super::{Deadline, Failure};
@@ -33,6 +34,7 @@ pub(super) struct GuestBody {
     idle: Duration,
     /// Runs while a frame is awaited.
     timer: Option<Pin<Box<Sleep>>>,
+    kill: Kill,
     events: Arc<dyn GuestEvents>,
 }
 
@@ -43,6 +45,7 @@ impl GuestBody {
         expected: Option<u64>,
         deadline: Deadline,
         idle: Duration,
+        kill: Kill,
         events: Arc<dyn GuestEvents>,
     ) -> WasiBody {
         if work.is_none() {
@@ -58,6 +61,7 @@ impl GuestBody {
             deadline,
             idle,
             timer: None,
+            kill,
             events,
         }
         .boxed_unsync()
@@ -107,6 +111,11 @@ impl Body for GuestBody {
             Poll::Ready(other) => {
                 self.ended = other.is_none();
                 Poll::Ready(other)
+            }
+            Poll::Pending if self.kill.poll(context).is_ready() => {
+                self.work = None;
+                self.events.failed(&Failure::Killed);
+                Poll::Ready(Some(Err(Error::ConnectionTerminated)))
             }
             Poll::Pending => {
                 ready!(self.poll_timer(context));

@@ -8,7 +8,7 @@
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
 use futures::FutureExt;
@@ -27,6 +27,7 @@ use wasmtime_wasi_http::{WasiBody, WasiHttp, WasiHttpCtxView, WasiHttpView, hand
 
 use super::cpu::take_turns_inside;
 use super::instance::{Instance, REQUESTS_MAX};
+use super::kill::Kill;
 use super::pool::{Counters, PoolStatus};
 use super::state::GuestState;
 use super::{Blueprint, Failure, Isolation};
@@ -91,11 +92,41 @@ impl ConcurrentGuest {
             .clone()
             .try_acquire_owned()
             .map_err(|_| Failure::Overflow)?;
+        let response = self.handle(request, context, deadline).await?;
+        Ok(response.map(|body| self.admitted(body, Some(permit))))
+    }
+
+    /// Past the bound of requests that may be inside.
+    pub(super) async fn serve_probe(
+        &self,
+        request: Request,
+        context: Arc<RequestContext>,
+    ) -> Result<Response, Failure> {
+        let deadline = Instant::now() + self.handler.state().blueprint.limits.response;
+        let response = self.handle(request, context, deadline).await?;
+        Ok(response.map(|body| self.admitted(body, None)))
+    }
+
+    async fn handle(
+        &self,
+        request: Request,
+        context: Arc<RequestContext>,
+        deadline: Instant,
+    ) -> Result<Response, Failure> {
         match timeout_at(deadline.into(), self.handler.handle(context, request)).await {
-            Ok(Ok(response)) => Ok(response.map(|body| Admitted::boxed(body, permit))),
+            Ok(Ok(response)) => Ok(response),
             Ok(Err(error)) => Err(failure(&error)),
             Err(_) => Err(Failure::Deadline),
         }
+    }
+
+    fn admitted(&self, inner: WasiBody, permit: Option<OwnedSemaphorePermit>) -> WasiBody {
+        Admitted {
+            inner,
+            kill: Kill::new(self.handler.state().blueprint.killed.clone()),
+            _permit: permit,
+        }
+        .boxed_unsync()
     }
 
     pub(super) fn status(&self) -> PoolStatus {
@@ -264,17 +295,8 @@ impl WorkerExpiration for Expiration {
 /// A response body that keeps its request counted until it has been read.
 struct Admitted {
     inner: WasiBody,
-    _permit: OwnedSemaphorePermit,
-}
-
-impl Admitted {
-    fn boxed(inner: WasiBody, permit: OwnedSemaphorePermit) -> WasiBody {
-        Self {
-            inner,
-            _permit: permit,
-        }
-        .boxed_unsync()
-    }
+    kill: Kill,
+    _permit: Option<OwnedSemaphorePermit>,
 }
 
 impl http_body::Body for Admitted {
@@ -285,7 +307,13 @@ impl http_body::Body for Admitted {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<http_body::Frame<bytes::Bytes>, Self::Error>>> {
-        Pin::new(&mut self.inner).poll_frame(context)
+        match Pin::new(&mut self.inner).poll_frame(context) {
+            Poll::Pending => {
+                ready!(self.kill.poll(context));
+                Poll::Ready(Some(Err(wasmtime_wasi_http::Error::ConnectionTerminated)))
+            }
+            ready => ready,
+        }
     }
 
     fn is_end_stream(&self) -> bool {

@@ -24,6 +24,9 @@ pub(crate) enum Failure {
     /// The guest returned an error instead of a response, or nothing at all.
     #[error("the guest gave no response: {0}")]
     NoResponse(Arc<str>),
+    /// The pod's grace period was over.
+    #[error("killed after the grace period")]
+    Killed,
     /// An instance could not be made: the request never reached the guest.
     #[error("no instance could be made: {0}")]
     Start(Arc<str>),
@@ -39,13 +42,14 @@ impl Failure {
             Self::Evicted(_) => "Evicted",
             Self::Deadline => "DeadlineExceeded",
             Self::NoResponse(_) => "NoResponse",
+            Self::Killed => "Killed",
             Self::Start(_) => "StartError",
         }
     }
 
     /// Whether the guest ended with it: an instance is gone, or never came to be.
     pub(crate) fn ends_instance(&self) -> bool {
-        !matches!(self, Self::Overflow | Self::NoResponse(_))
+        !matches!(self, Self::Overflow | Self::NoResponse(_) | Self::Killed)
     }
 
     /// Reads what wasmtime says when a call ends badly.

@@ -19,6 +19,7 @@ use wasmtime_wasi_http::p2::bindings::http::types::{ErrorCode, Scheme};
 
 use super::body::GuestBody;
 use super::instance::Instance;
+use super::kill::Kill;
 use super::{Blueprint, Failure, Isolation};
 use crate::context::RequestContext;
 use crate::length::body_length;
@@ -227,7 +228,10 @@ async fn run(
             let events = pool.blueprint.events.clone();
             let idle = pool.blueprint.limits.body_idle;
             let expected = body_length(&method, &response);
-            Ok(response.map(|body| GuestBody::boxed(body, work, expected, deadline, idle, events)))
+            Ok(response.map(|body| {
+                let kill = Kill::new(pool.blueprint.killed.clone());
+                GuestBody::boxed(body, work, expected, deadline, idle, kill, events)
+            }))
         }
         Ok(Err(failure)) => Err(failure),
         Err(_) => Err(Failure::Deadline),

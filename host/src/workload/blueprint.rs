@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use galleria_manifest::model::PodTemplate;
+use tokio_util::sync::CancellationToken;
 
 use super::Platform;
 use super::configuration::Configuration;
@@ -59,6 +60,7 @@ pub(super) fn blueprint(
         memory: memory.clone(),
         counters: Arc::default(),
         cpu: cpu.clone(),
+        killed: CancellationToken::new(),
         limits: platform.limits,
         events: Arc::new(events),
         door: platform.doors.door(&plan.identity),

@@ -1,6 +1,7 @@
 //! One replica: a guest that is started, watched, restarted and ended.
 
 mod container;
+mod end;
 mod life;
 mod object;
 
@@ -11,6 +12,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwapOption;
+use galleria_manifest::model::Probe;
 use galleria_mesh as mesh;
 use jiff::Timestamp;
 use rand::Rng;
@@ -190,39 +192,6 @@ impl Pod {
         self.stop.cancel();
     }
 
-    /// Runs `preStop` and waits until the last request has left, both within
-    /// the grace period, then lets go of the guest.
-    pub(super) async fn drained(&self, platform: &Platform) {
-        let until = Instant::now() + self.plan.grace_period;
-        if let Some(hook) = &self.plan.container.pre_stop
-            && let Err(message) = probe::http_get(self, hook, self.plan.grace_period).await
-        {
-            tracing::warn!(pod = self.name, message, "the preStop hook failed");
-        }
-        let all_left = async {
-            loop {
-                let left = self.idle.notified();
-                if self.requests.load(Ordering::Acquire) == 0 {
-                    break;
-                }
-                left.await;
-            }
-        };
-        if tokio::time::timeout_at(until.into(), all_left)
-            .await
-            .is_err()
-        {
-            let requests = self.requests.load(Ordering::Relaxed);
-            tracing::warn!(
-                pod = self.name,
-                requests,
-                "killed with requests after its grace period"
-            );
-        }
-        self.guest.store(None);
-        self.remove_files(&platform.sql).await;
-    }
-
     /// CPU time of its guests since it began, over all cores. It only grows.
     pub(crate) fn cpu_time(&self) -> Duration {
         self.cpu.used()
@@ -278,7 +247,10 @@ impl Pod {
                 ended = self.run(&platform) => ended,
             };
             self.set_ready(false);
-            self.guest.store(None);
+            tokio::select! {
+                () = self.stop.cancelled() => return,
+                () = self.end_guest(ended.grace) => {}
+            }
             if ended.reason == EVICTED {
                 self.remove_files(&platform.sql).await;
             }
@@ -293,7 +265,9 @@ impl Pod {
 
     /// Tells what ended and that it starts again after `pause`.
     fn back_off(&self, ended: Ended, pause: Duration) {
-        let Ended { reason, message } = ended;
+        let Ended {
+            reason, message, ..
+        } = ended;
         tracing::warn!(
             pod = self.name,
             reason,
@@ -302,7 +276,7 @@ impl Pod {
         );
         if reason == CONFIG_ERROR {
             // Nothing ran, so nothing is started again.
-            self.life.record(EventType::Warning, "Failed", &message);
+            self.record(EventType::Warning, "Failed", &message);
             return self.set_phase(Phase::Waiting { reason, message });
         }
         self.restarts.fetch_add(1, Ordering::Relaxed);
@@ -311,7 +285,7 @@ impl Pod {
             "back-off {pause:?} restarting failed container={} pod={}_{}",
             self.plan.container.name, self.name, self.plan.identity.namespace
         );
-        self.life.record(EventType::Warning, "BackOff", &message);
+        self.record(EventType::Warning, "BackOff", &message);
         let reason = "CrashLoopBackOff";
         self.set_phase(Phase::Waiting { reason, message });
     }
@@ -325,8 +299,8 @@ impl Pod {
         };
         if let Err(failure) = guest.warm_up().await {
             let (reason, message) = (failure.reason(), failure.to_string());
-            self.life.record(EventType::Warning, reason, &message);
-            return Ended { reason, message };
+            self.record(EventType::Warning, reason, &message);
+            return Ended::at_once(reason, message);
         }
         self.guest.store(Some(guest));
         let since = Timestamp::now();
@@ -335,10 +309,10 @@ impl Pod {
             started: false,
         });
         let text = format!("Started container {}", self.plan.container.name);
-        self.life.record(EventType::Normal, "Started", &text);
+        self.record(EventType::Normal, "Started", &text);
         tokio::select! {
             ended = self.watch(platform, since) => ended,
-            message = self.volumes.until_over_limit() => Ended { reason: EVICTED, message },
+            message = self.volumes.until_over_limit() => Ended::at_once(EVICTED, message),
             never = self.follow_configuration(platform) => match never {},
         }
     }
@@ -350,27 +324,36 @@ impl Pod {
         if let Some(startup) = &container.startup_probe
             && let Err(message) = probes.until_started(startup).await
         {
-            return self.killed_by_probe("startup", message);
+            return self.killed_by_probe("startup", startup, message);
         }
         self.set_phase(Phase::Running {
             since,
             started: true,
         });
         let readiness = probes.keep_ready(container.readiness_probe.as_ref());
-        let liveness = probes.until_dead(container.liveness_probe.as_ref());
+        let liveness = async {
+            let Some(probe) = &container.liveness_probe else {
+                return std::future::pending().await;
+            };
+            let message = probes.until_dead(probe).await;
+            self.killed_by_probe("liveness", probe, message)
+        };
         tokio::select! {
             never = readiness => match never {},
-            message = liveness => self.killed_by_probe("liveness", message),
+            ended = liveness => ended,
         }
     }
 
-    fn killed_by_probe(&self, kind: &str, message: String) -> Ended {
+    fn killed_by_probe(&self, kind: &str, probe: &Probe, message: String) -> Ended {
         let container = &self.plan.container.name;
         let text = format!("Container {container} failed {kind} probe, will be restarted");
-        self.life.record(EventType::Normal, "Killing", &text);
+        self.record(EventType::Normal, "Killing", &text);
         Ended {
             reason: "ProbeFailed",
             message,
+            grace: probe
+                .termination_grace_period
+                .unwrap_or(self.plan.grace_period),
         }
     }
 
@@ -394,6 +377,11 @@ impl Pod {
         self.readiness.send_modify(|changes| *changes += 1);
     }
 
+    /// Notes an event of this pod.
+    pub(super) fn record(&self, kind: EventType, reason: &'static str, message: &str) {
+        self.life.record(kind, reason, message);
+    }
+
     fn restarts(&self) -> u32 {
         self.restarts.load(Ordering::Relaxed)
     }
@@ -411,6 +399,19 @@ impl Drop for InFlight {
 struct Ended {
     reason: &'static str,
     message: String,
+    /// How long what is under way may go on.
+    grace: Duration,
+}
+
+impl Ended {
+    fn at_once(reason: &'static str, message: String) -> Self {
+        let grace = Duration::ZERO;
+        Self {
+            reason,
+            message,
+            grace,
+        }
+    }
 }
 
 fn not_running() -> Failure {

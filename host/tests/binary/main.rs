@@ -20,6 +20,7 @@ mod files;
 mod jobs;
 mod languages;
 mod pods;
+mod probes;
 mod quotas;
 mod reload;
 mod rollout;

@@ -299,6 +299,8 @@ pub struct Probe {
     pub success_threshold: u32,
     /// 3 where absent.
     pub failure_threshold: u32,
+    /// In place of the pod's own, when this probe ends the container.
+    pub termination_grace_period: Option<Duration>,
 }
 
 #[derive(Debug, Clone)]

@@ -230,15 +230,18 @@ fn resource_list(d: &mut Decoder, node: &Node) -> Option<ResourceList> {
     Some(list)
 }
 
-/// A port by name must be one of the container's.
+/// A port by name must be one of the container's; by number it should be.
 fn check_probe_port(d: &mut Decoder, node: &Node, probe: &Probe, ports: &[ContainerPort]) {
     let (handler, port) = match &probe.handler {
         ProbeHandler::HttpGet(HttpGet { port, .. }) => ("httpGet", port),
         ProbeHandler::TcpSocket { port } => ("tcpSocket", port),
-        ProbeHandler::Grpc { .. } => return,
+        ProbeHandler::Grpc { port, .. } => ("grpc", &PortReference::Number(*port)),
     };
-    let PortReference::Name(name) = port else {
-        return;
+    let name = match port {
+        PortReference::Name(name) => name,
+        PortReference::Number(number) => {
+            return check_port_number(d, node, handler, *number, ports);
+        }
     };
     let names = || ports.iter().filter_map(|port| port.name.as_deref());
     if names().any(|known| known == name) {
@@ -252,5 +255,28 @@ fn check_probe_port(d: &mut Decoder, node: &Node, probe: &Probe, ports: &[Contai
     let message = format!("the container has no port named `{name}`{hint}");
     d.within(steps![handler, "port"], |d| {
         d.error(at.mark, codes::SERVICE_PORT, message);
+    });
+}
+
+/// A component answers on every port, which a container may not do elsewhere.
+fn check_port_number(
+    d: &mut Decoder,
+    node: &Node,
+    handler: &'static str,
+    number: u16,
+    ports: &[ContainerPort],
+) {
+    let declared = |port: &ContainerPort| port.container_port == number;
+    if ports.is_empty() || ports.iter().any(declared) {
+        return;
+    }
+    let outcome = match handler {
+        "tcpSocket" => "so this probe fails",
+        _ => "though the component answers the probe all the same",
+    };
+    let message = format!("the container declares no port {number}, {outcome}");
+    let at = node.get(handler).and_then(|handler| handler.get("port"));
+    d.within(steps![handler, "port"], |d| {
+        d.warning(at.unwrap_or(node).mark, codes::SERVICE_PORT, message);
     });
 }

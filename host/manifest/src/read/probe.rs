@@ -29,7 +29,11 @@ fn read(d: &mut Decoder, node: &Node, one_success: bool) -> Option<Probe> {
     handlers.extend(fields.optional("tcpSocket", |d, node| {
         let mut fields = Fields::of(d, node)?;
         let port = fields.required("port", port_reference);
-        fields.finish(&["host"]);
+        if fields.take("host").is_some() {
+            let message = "the probe asks the pod itself".to_owned();
+            fields.warn_at("host", codes::NOT_HONOURED, message);
+        }
+        fields.finish(&[]);
         Some(ProbeHandler::TcpSocket { port: port? })
     }));
     handlers.extend(fields.optional("grpc", |d, node| {
@@ -53,31 +57,50 @@ fn read(d: &mut Decoder, node: &Node, one_success: bool) -> Option<Probe> {
         fields.d.error(mark, codes::EXCLUSIVE_FIELDS, message);
     }
     let initial_delay = fields.optional("initialDelaySeconds", integer(0..=86_400));
-    let period = fields.optional("periodSeconds", integer(1..=86_400));
-    let timeout = fields.optional("timeoutSeconds", integer(1..=86_400));
-    let success_threshold = fields
-        .optional("successThreshold", integer(1..=1000))
-        .unwrap_or(1);
-    let failure_threshold = fields
-        .optional("failureThreshold", integer(1..=100_000))
-        .unwrap_or(3);
+    let period = number(&mut fields, "periodSeconds", 86_400, 10);
+    let timeout = number(&mut fields, "timeoutSeconds", 86_400, 1);
+    let success_threshold = number(&mut fields, "successThreshold", 1000, 1);
+    let failure_threshold = number(&mut fields, "failureThreshold", 100_000, 3);
     if one_success && success_threshold != 1 {
         let message = "must be 1 for liveness and startup probes".to_owned();
         fields.error_at("successThreshold", codes::INVALID_VALUE, message);
     }
-    fields.finish(&["terminationGracePeriodSeconds"]);
-    let seconds =
-        |value: Option<u32>, default: u32| Duration::from_secs(u64::from(value.unwrap_or(default)));
+    let grace = fields.optional("terminationGracePeriodSeconds", integer(1..=86_400));
+    if !one_success && grace.is_some() {
+        let message = "a readiness probe ends nothing; leave it out".to_owned();
+        fields.error_at(
+            "terminationGracePeriodSeconds",
+            codes::EXCLUSIVE_FIELDS,
+            message,
+        );
+    }
+    fields.finish(&[]);
+    let seconds = |value: u32| Duration::from_secs(u64::from(value));
     Some(Probe {
         at: d.position(node.mark),
         handler: handlers.pop()?,
-        initial_delay: seconds(initial_delay, 0),
-        period: seconds(period, 10),
-        timeout: seconds(timeout, 1),
+        initial_delay: seconds(initial_delay.unwrap_or(0)),
+        period: seconds(period),
+        timeout: seconds(timeout),
         success_threshold,
         failure_threshold,
+        termination_grace_period: grace.map(seconds),
     })
 }
+
+/// A cluster takes 0 as if the field were absent.
+fn number(fields: &mut Fields<'_, '_>, name: &'static str, most: u32, default: u32) -> u32 {
+    let value = fields.optional(name, integer(0..=most));
+    if value == Some(0) {
+        let message = format!("0 counts as absent, so it is {default}");
+        fields.warn_at(name, codes::INVALID_VALUE, message);
+    }
+    value.filter(|value| *value > 0).unwrap_or(default)
+}
+
+/// A probe asks the pod itself, whatever host it names.
+const HOST: &str =
+    "the probe goes into the component directly; for another Host header use httpHeaders";
 
 fn http_get(d: &mut Decoder, node: &Node) -> Option<HttpGet> {
     let mut fields = Fields::of(d, node)?;
@@ -100,7 +123,10 @@ fn http_get(d: &mut Decoder, node: &Node) -> Option<HttpGet> {
         let message = "the probe goes into the component directly, without TLS".to_owned();
         fields.warn_at("scheme", codes::NOT_HONOURED, message);
     }
-    fields.finish(&["host"]);
+    if fields.take("host").is_some() {
+        fields.warn_at("host", codes::NOT_HONOURED, HOST.to_owned());
+    }
+    fields.finish(&[]);
     Some(HttpGet {
         path: path.unwrap_or_else(|| "/".to_owned()),
         port: port?,

@@ -35,10 +35,8 @@ impl Pod {
             )
         });
         let made = made.await.unwrap_or_else(|error| Err(error.to_string()));
-        made.map(Guest::new).map_err(|message| Ended {
-            reason: CONFIG_ERROR,
-            message,
-        })
+        made.map(Guest::new)
+            .map_err(|message| Ended::at_once(CONFIG_ERROR, message))
     }
 
     /// Takes over each change of what the pod refers to.

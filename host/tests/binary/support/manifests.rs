@@ -11,6 +11,7 @@ pub struct Service {
     replicas: u32,
     annotations: Vec<(&'static str, String)>,
     environment: Vec<(String, String)>,
+    probes: Vec<(&'static str, &'static str)>,
     memory: &'static str,
     rollout: String,
     cpu: Option<&'static str>,
@@ -26,6 +27,7 @@ impl Service {
             replicas: 1,
             annotations: Vec::new(),
             environment: Vec::new(),
+            probes: Vec::new(),
             memory: "64Mi",
             rollout: String::new(),
             cpu: None,
@@ -61,6 +63,12 @@ impl Service {
             .split("; ")
             .map(|field| format!("  {field}\n"))
             .collect();
+        self
+    }
+
+    /// A probe by its field and its YAML: `livenessProbe`, `{httpGet: …}`.
+    pub fn probe(mut self, field: &'static str, probe: &'static str) -> Self {
+        self.probes.push((field, probe));
         self
     }
 
@@ -133,6 +141,9 @@ spec:
                 "{{name: {name}, value: {value:?}}}"
             )),
         );
+        for (field, probe) in &self.probes {
+            let _ = writeln!(yaml, "          {field}: {probe}");
+        }
     }
 }
 
