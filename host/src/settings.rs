@@ -151,7 +151,7 @@ impl RunSettings {
 }
 
 /// `90s`, `1m30s`, `500ms`: more than zero, at most a day.
-fn duration(text: &str) -> Result<Duration, String> {
+pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     let parsed: jiff::SignedDuration = text
         .parse()
         .map_err(|_| "write a time as in `30s`, `500ms` or `1m30s`".to_owned())?;

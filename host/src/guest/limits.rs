@@ -5,7 +5,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use wasmtime::ResourceLimiter;
 
-/// Elements of all tables of one instance. JavaScript engines need some 20,000.
+/// Elements of one table; the pool bounds the tables of an instance. JavaScript
+/// engines need some 20,000.
 const TABLE_ELEMENTS_MAX: usize = 64 << 10;
 
 /// Handles (requests, streams, files) that one instance may hold. A guest that
@@ -81,8 +82,12 @@ impl ResourceLimiter for InstanceLimiter {
         &mut self,
         current: usize,
         desired: usize,
-        _maximum: Option<usize>,
+        maximum: Option<usize>,
     ) -> wasmtime::Result<bool> {
+        // Refused for the module's own maximum, which costs the pod nothing.
+        if maximum.is_some_and(|maximum| desired > maximum) {
+            return Ok(false);
+        }
         let grown = desired.saturating_sub(current) as u64;
         if self.pod.reserve(grown) {
             self.reserved += grown;
@@ -101,5 +106,72 @@ impl ResourceLimiter for InstanceLimiter {
         _maximum: Option<usize>,
     ) -> wasmtime::Result<bool> {
         Ok(desired <= TABLE_ELEMENTS_MAX)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use wasmtime::{Engine, Instance, Module, Store};
+
+    use super::*;
+
+    /// A module with a memory and a table, and the functions `memory` and `table`
+    /// that grow them by so much and give what `*.grow` gives.
+    const GROWS: &[u8] = b"\0asm\x01\0\0\0\
+        \x01\x06\x01\x60\x01\x7f\x01\x7f\
+        \x03\x03\x02\x00\x00\
+        \x04\x04\x01\x70\x00\x01\
+        \x05\x03\x01\x00\x01\
+        \x07\x12\x02\x06memory\x00\x00\x05table\x00\x01\
+        \x0a\x12\x02\x06\x00\x20\x00\x40\x00\x0b\x09\x00\xd0\x70\x20\x00\xfc\x0f\x00\x0b";
+
+    /// An instance of [`GROWS`] and a way to call it.
+    fn instance(memory: &Arc<PodMemory>) -> impl FnMut(&str, i32) -> wasmtime::Result<i32> {
+        let engine = Engine::default();
+        let module = Module::new(&engine, GROWS).expect("a module");
+        let mut store = Store::new(&engine, InstanceLimiter::new(memory.clone()));
+        store.limiter(|limiter| limiter);
+        let instance = Instance::new(&mut store, &module, &[]).expect("an instance");
+        move |name, by| {
+            let grow = instance.get_typed_func::<i32, i32>(&mut store, name)?;
+            grow.call(&mut store, by)
+        }
+    }
+
+    const PAGE: u64 = 64 << 10;
+
+    #[test]
+    fn instances_share_one_budget_and_the_one_that_goes_over_is_killed() {
+        let pod = PodMemory::new(16 * PAGE);
+        let mut first = instance(&pod);
+        let mut second = instance(&pod);
+        assert_eq!(pod.used(), 2 * PAGE, "what they begin with counts");
+        assert_eq!(first("memory", 8).expect("grown"), 1);
+        assert_eq!(second("memory", 5).expect("grown"), 1);
+        let killed = second("memory", 2).expect_err("over the limit together");
+        assert!(killed.downcast_ref::<MemoryLimitReached>().is_some());
+        assert_eq!(first("memory", 1).expect("grown"), 9, "the other goes on");
+        drop(first);
+        assert_eq!(pod.used(), 6 * PAGE, "an instance gives back what it had");
+        assert_eq!(second("memory", 10).expect("grown"), 6);
+    }
+
+    #[test]
+    fn growth_beyond_the_modules_own_maximum_takes_nothing() {
+        let pod = PodMemory::new(16 * PAGE);
+        let mut limiter = InstanceLimiter::new(pod.clone());
+        let grown = limiter.memory_growing(0, 3 << 16, Some(2 << 16));
+        assert!(!grown.expect("no kill"));
+        assert_eq!(pod.used(), 0);
+    }
+
+    #[test]
+    fn table_that_grows_too_large_is_refused() {
+        let pod = PodMemory::new(16 * PAGE);
+        let mut guest = instance(&pod);
+        assert_eq!(guest("table", 100).expect("grown"), 1);
+        let much = i32::try_from(TABLE_ELEMENTS_MAX).expect("small");
+        assert_eq!(guest("table", much).expect("an answer"), -1, "not grown");
+        assert_eq!(guest("table", 100).expect("grown"), 101);
     }
 }

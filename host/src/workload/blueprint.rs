@@ -13,7 +13,7 @@ use super::field::{Allocatable, PodFacts};
 use super::plan::{MEMORY_DEFAULT, PodPlan};
 use super::pod::Life;
 use super::volumes::PodVolumes;
-use crate::guest::{Blueprint, PodCpu, PodMemory};
+use crate::guest::{Blueprint, PodCpu, PodMemory, RequestLimits};
 
 /// One pod, as far as its guest can see it.
 pub(super) struct PodIdentity<'a> {
@@ -61,7 +61,10 @@ pub(super) fn blueprint(
         counters: Arc::default(),
         cpu: cpu.clone(),
         killed: CancellationToken::new(),
-        limits: platform.limits,
+        limits: RequestLimits {
+            response: plan.request_timeout.unwrap_or(platform.limits.response),
+            ..platform.limits
+        },
         events: Arc::new(events),
         door: platform.doors.door(&plan.identity),
         sql: platform.sql.clone(),

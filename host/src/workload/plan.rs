@@ -22,10 +22,12 @@ use super::field::PodFacts;
 use super::image::Images;
 use super::volumes;
 use crate::guest::{Component, Entry, Isolation};
+use crate::settings;
 
 const ISOLATION: &str = "galleria.dev/isolation";
 const INSTANCES: &str = "galleria.dev/max-instances";
 const QUEUE: &str = "galleria.dev/max-queue";
+const REQUEST_TIMEOUT: &str = "galleria.dev/request-timeout";
 
 /// Where an image stands, below the template.
 const IMAGE: &str = "spec.containers[0].image";
@@ -81,6 +83,8 @@ pub(crate) struct PodPlan {
     pub isolation: Option<Isolation>,
     pub instances_max: usize,
     pub queue_max: usize,
+    /// In place of `--request-timeout`.
+    pub request_timeout: Option<Duration>,
     pub memory_limit: u64,
     /// `limits.cpu` in thousandths of a core; 0 in a manifest is no limit.
     pub cpu_limit: Option<u64>,
@@ -262,6 +266,7 @@ impl Context<'_> {
             isolation: settings.isolation,
             instances_max: settings.instances_max,
             queue_max: settings.queue_max,
+            request_timeout: settings.request_timeout,
             container: container.clone(),
             template: template.clone(),
             spec: at_place(self.object, place)["spec"].clone(),
@@ -297,6 +302,7 @@ struct Settings {
     isolation: Option<Isolation>,
     instances_max: usize,
     queue_max: usize,
+    request_timeout: Option<Duration>,
 }
 
 impl<N: FnMut(&Position, &str, String)> Annotations<'_, N> {
@@ -305,6 +311,7 @@ impl<N: FnMut(&Position, &str, String)> Annotations<'_, N> {
             isolation: self.isolation(),
             instances_max: self.count(INSTANCES, INSTANCES_DEFAULT, 1..=1_000),
             queue_max: self.count(QUEUE, QUEUE_DEFAULT, 0..=100_000),
+            request_timeout: self.request_timeout(),
         }
     }
 
@@ -319,6 +326,18 @@ impl<N: FnMut(&Position, &str, String)> Annotations<'_, N> {
                     "metadata.annotations",
                     format!("`{ISOLATION}` is `{other}`; it may be `request` or `instance`"),
                 );
+                None
+            }
+        }
+    }
+
+    fn request_timeout(&mut self) -> Option<Duration> {
+        let value = self.template.annotations.get(REQUEST_TIMEOUT)?;
+        match settings::duration(value) {
+            Ok(timeout) => Some(timeout),
+            Err(cure) => {
+                let message = format!("`{REQUEST_TIMEOUT}` is `{}`; {cure}", value.value);
+                (self.note)(&value.at, "metadata.annotations", message);
                 None
             }
         }

@@ -273,3 +273,88 @@ fn streamed_answer_of_one_guest_is_passed_on_by_another() {
         );
     }
 }
+
+#[test]
+fn storm_of_traps_is_counted_and_passes() {
+    let host = beside(Service::new("bad", "trap").replicas(2));
+    neighbour_is_well_while(&host, || {
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| {
+                    for _ in 0..50 {
+                        assert_eq!(host.get("/bad/").status, 503);
+                    }
+                });
+            }
+        });
+    });
+    failures(&host, "Error", 200.0);
+    let ready = host.metric("galleria_pod_ready", &["workload=\"bad\""]);
+    assert_eq!(ready, 2.0, "the pods go on");
+    assert_eq!(host.get("/bad/ok").status, 200);
+}
+
+#[test]
+fn output_without_end_is_stopped_at_the_deadline() {
+    let host = beside(Service::new("bad", "print-forever"));
+    neighbour_is_well_while(&host, || {
+        for path in ["/bad/", "/bad/line"] {
+            assert_eq!(host.get(path).status, 504, "{path}");
+        }
+    });
+    failures(&host, "DeadlineExceeded", 2.0);
+    assert_eq!(host.get("/bad/ok").status, 200);
+}
+
+#[test]
+fn too_many_headers_and_too_large_ones_cost_the_answer_alone() {
+    let host = beside(Service::new("bad", "headers"));
+    assert_eq!(host.get("/bad/?n=50&length=100").status, 200);
+    let many = [
+        "n=100000",
+        "n=100000&same",
+        "length=10000000",
+        "n=20&length=20000",
+    ];
+    neighbour_is_well_while(&host, || {
+        for query in many {
+            assert_eq!(host.get(&format!("/bad/?{query}")).status, 503, "{query}");
+        }
+    });
+    failures(&host, "Error", 4.0);
+    assert_eq!(host.get("/bad/").status, 200);
+}
+
+#[test]
+fn start_that_never_ends_is_given_up_and_its_neighbour_serves() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("test.yaml");
+    let good = || Service::new("good", "hello");
+    std::fs::write(&file, manifests(&[good()])).expect("a file");
+    let host = Galleria::run(folder.path())
+        .argument("--request-timeout=1s")
+        .argument("--restart-backoff-initial=100ms")
+        .start();
+    let bad = Service::new("bad", "start-forever");
+    std::fs::write(&file, manifests(&[good(), bad])).expect("a file");
+    neighbour_is_well_while(&host, || {
+        eventually("the pod waits before it starts again", || {
+            let page = host.status_page(&[]).stdout;
+            (page.contains("CrashLoopBackOff") && page.contains("DeadlineExceeded")).then_some(())
+        });
+        assert_eq!(host.get("/bad/").status, 503, "no endpoint");
+    });
+}
+
+#[test]
+fn pod_may_have_a_request_timeout_of_its_own() {
+    let host = beside(
+        Service::new("bad", "loop-forever").annotation("galleria.dev/request-timeout", "200ms"),
+    );
+    let began = Instant::now();
+    assert_eq!(host.get("/bad/").status, 504);
+    assert!(
+        began.elapsed() < Duration::from_secs(2),
+        "not the host's 2s"
+    );
+}

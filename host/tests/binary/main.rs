@@ -17,6 +17,7 @@ mod containment;
 mod cpu;
 mod data;
 mod files;
+mod guests;
 mod jobs;
 mod languages;
 mod pods;

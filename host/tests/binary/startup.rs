@@ -277,3 +277,18 @@ fn second_start_compiles_nothing_and_a_corrupt_entry_is_made_anew() {
         2
     );
 }
+
+#[test]
+fn request_timeout_that_is_no_time_is_refused_with_its_place() {
+    let service = Service::new("bad", "hello").annotation("galleria.dev/request-timeout", "soon");
+    let folder = folder_with(&manifests(&[service]));
+    let output = Galleria::run(folder.path()).fail();
+    refused(
+        &output,
+        &[
+            "spec.template.metadata.annotations",
+            "`galleria.dev/request-timeout` is `soon`",
+            "write a time as in `30s`",
+        ],
+    );
+}
