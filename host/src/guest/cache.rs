@@ -13,8 +13,6 @@ use std::path::{Path, PathBuf};
 use sha2::{Digest, Sha256};
 use wasmtime::component;
 
-use super::Engine;
-
 /// Compiled components below one folder.
 #[derive(Debug, Clone)]
 pub(crate) struct Cache {
@@ -38,7 +36,7 @@ impl Cache {
         Ok(Self { folder })
     }
 
-    pub(super) fn load(&self, engine: &Engine, wasm: &[u8]) -> Lookup {
+    pub(super) fn load(&self, engine: &wasmtime::Engine, wasm: &[u8]) -> Lookup {
         let path = self.path(engine, wasm);
         let expected = match fs::read(digest_path(&path)) {
             Ok(digest) => digest,
@@ -54,7 +52,7 @@ impl Cache {
         // SAFETY: the file is in a folder that only this user can write, its
         // digest was just checked against the one written with it, and wasmtime
         // itself refuses code of another version or configuration.
-        let loaded = unsafe { component::Component::deserialize_file(engine.wasmtime(), &path) };
+        let loaded = unsafe { component::Component::deserialize_file(engine, &path) };
         loaded.map_or_else(|error| Lookup::Corrupt(error.to_string()), Lookup::Hit)
     }
 
@@ -62,7 +60,12 @@ impl Cache {
     ///
     /// # Errors
     /// The folder cannot be written.
-    pub(super) fn store(&self, engine: &Engine, wasm: &[u8], code: &[u8]) -> io::Result<()> {
+    pub(super) fn store(
+        &self,
+        engine: &wasmtime::Engine,
+        wasm: &[u8],
+        code: &[u8],
+    ) -> io::Result<()> {
         let path = self.path(engine, wasm);
         self.replace(&path, code)?;
         self.replace(&digest_path(&path), hex(&Sha256::digest(code)).as_bytes())
@@ -75,12 +78,11 @@ impl Cache {
         Ok(())
     }
 
-    fn path(&self, engine: &Engine, wasm: &[u8]) -> PathBuf {
+    fn path(&self, engine: &wasmtime::Engine, wasm: &[u8]) -> PathBuf {
         let mut digest = Sha256::new();
         digest.update(wasm);
         let mut compatibility = DigestHasher(Sha256::new());
         engine
-            .wasmtime()
             .precompile_compatibility_hash()
             .hash(&mut compatibility);
         digest.update(compatibility.0.finalize());

@@ -60,7 +60,7 @@ pub(crate) async fn run(blueprint: &Blueprint) -> Result<i32, Failure> {
     let no_command = |error: ComponentError| Failure::Start(error.to_string().into());
     let command = component.command().map_err(no_command)?;
     let state = GuestState::new(blueprint, Deadline::never())?;
-    let mut store = Store::new(component.engine().wasmtime(), state);
+    let mut store = Store::new(component.wasmtime(), state);
     store.limiter(|state| &mut state.limiter);
     give_way_at_ticks(&mut store);
     let turn = store.data().turn.clone();

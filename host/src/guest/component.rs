@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use sha2::{Digest, Sha256};
+use wasmparser::{BinaryReaderError, Parser, Payload};
 use wasmtime::component;
 use wasmtime_wasi_http::handler::ProxyPre;
 use wasmtime_wasi_http::{p2, p3};
@@ -97,16 +98,20 @@ impl Component {
         path: &Path,
     ) -> Result<Self, ComponentError> {
         let wasm = read(path)?;
-        let (component, compiled_in) = compile(engine, cache, path, &wasm)?;
-        let exports = Exports::of(engine, &component);
+        let exports = Exports::of(&wasm).map_err(|source| ComponentError::Invalid {
+            path: path.into(),
+            source: source.into(),
+        })?;
         let generation = exports
             .generation()
             .ok_or_else(|| ComponentError::NoHttp { path: path.into() })?;
+        let compiler = engine.wasmtime(generation);
+        let (component, compiled_in) = compile(compiler, cache, path, &wasm)?;
         let imports = |source| ComponentError::Imports {
             path: path.into(),
             source,
         };
-        let instance = linker::linker(engine)
+        let instance = linker::linker(engine, generation)
             .and_then(|linker| linker.instantiate_pre(&component))
             .map_err(imports)?;
         let command = exports
@@ -180,6 +185,11 @@ impl Component {
     pub(super) fn engine(&self) -> &Engine {
         &self.engine
     }
+
+    /// The engine that it was compiled for.
+    pub(super) fn wasmtime(&self) -> &wasmtime::Engine {
+        self.engine.wasmtime(self.generation)
+    }
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, ComponentError> {
@@ -203,7 +213,7 @@ fn read(path: &Path) -> Result<Vec<u8>, ComponentError> {
 }
 
 fn compile(
-    engine: &Engine,
+    engine: &wasmtime::Engine,
     cache: &Cache,
     path: &Path,
     wasm: &[u8],
@@ -221,10 +231,7 @@ fn compile(
         path: path.into(),
         source,
     };
-    let code = engine
-        .wasmtime()
-        .precompile_component(wasm)
-        .map_err(invalid)?;
+    let code = engine.precompile_component(wasm).map_err(invalid)?;
     let took = started.elapsed();
     if let Err(error) = cache.store(engine, wasm, &code) {
         tracing::warn!(component = %path.display(), %error, "compiled code could not be cached");
@@ -233,7 +240,7 @@ fn compile(
     }
     #[expect(unsafe_code, reason = "wasmtime's only way to load what it compiled")]
     // SAFETY: these bytes were made by this very engine a moment ago.
-    let component = unsafe { component::Component::deserialize(engine.wasmtime(), &code) };
+    let component = unsafe { component::Component::deserialize(engine, &code) };
     Ok((component.map_err(invalid)?, Some(took)))
 }
 
@@ -245,20 +252,36 @@ struct Exports {
 }
 
 impl Exports {
-    fn of(engine: &Engine, component: &component::Component) -> Self {
+    /// Read from the component's outermost layer: they decide which engine
+    /// compiles it.
+    fn of(wasm: &[u8]) -> Result<Self, BinaryReaderError> {
         let mut exports = Self::default();
-        for (name, _) in component.component_type().exports(engine.wasmtime()) {
-            if name.starts_with("wasi:http/incoming-handler@0.2.") {
-                exports.http = Some(Generation::P2);
-            } else if name.starts_with("wasi:http/handler@0.3.") {
-                exports.http = Some(Generation::P3);
-            } else if name.starts_with("wasi:cli/run@0.2.") {
-                exports.run.push(Generation::P2);
-            } else if name.starts_with("wasi:cli/run@0.3.") {
-                exports.run.insert(0, Generation::P3);
+        let mut depth = 0;
+        for payload in Parser::new(0).parse_all(wasm) {
+            match payload? {
+                Payload::ModuleSection { .. } | Payload::ComponentSection { .. } => depth += 1,
+                Payload::End(_) => depth -= 1,
+                Payload::ComponentExportSection(section) if depth == 0 => {
+                    for export in section {
+                        exports.add(export?.name.name);
+                    }
+                }
+                _ => {}
             }
         }
-        exports
+        Ok(exports)
+    }
+
+    fn add(&mut self, name: &str) {
+        if name.starts_with("wasi:http/incoming-handler@0.2.") {
+            self.http = Some(Generation::P2);
+        } else if name.starts_with("wasi:http/handler@0.3.") {
+            self.http = Some(Generation::P3);
+        } else if name.starts_with("wasi:cli/run@0.2.") {
+            self.run.push(Generation::P2);
+        } else if name.starts_with("wasi:cli/run@0.3.") {
+            self.run.insert(0, Generation::P3);
+        }
     }
 
     /// Toolchains give a program a `run` of 0.2 whatever else it exports, one

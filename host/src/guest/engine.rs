@@ -1,19 +1,28 @@
-//! The one wasmtime engine: its settings, and the clock that makes guests yield.
+//! The wasmtime engines: their settings, and the clock that makes guests yield.
+//!
+//! There are two, for guests of WASI 0.2 and of 0.3. What an engine needs to run
+//! a guest's tasks concurrently costs every call across its border, and only
+//! guests of 0.3 have such tasks.
 
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
+use wasmtime::{
+    Config, Enabled, EngineWeak, InstanceAllocationStrategy, OptLevel, PoolingAllocationConfig,
+};
+
+use super::Generation;
 use super::cpu::Lanes;
-use wasmtime::{Config, Enabled, InstanceAllocationStrategy, OptLevel, PoolingAllocationConfig};
 
 /// How often a running guest yields to others and has its deadline checked.
 /// Five milliseconds: no guest delays another for longer, and an idle host
 /// wakes only 200 times a second.
 pub(super) const EPOCH_TICK: Duration = Duration::from_millis(5);
 
-/// Instances that may live at once over all pods. Each reserves address space
-/// (not memory): 4 GiB for its linear memory and 2 MiB of stack.
+/// Instances of each generation that may live at once over all pods. Each
+/// reserves address space (not memory): 4 GiB for its linear memory and 2 MiB of
+/// stack.
 const INSTANCES_MAX: u32 = 2_000;
 
 /// Largest linear memory, whatever a pod's limit says.
@@ -26,7 +35,8 @@ pub(crate) struct EngineError(#[source] wasmtime::Error);
 /// Compiles components and is the home of all instances.
 #[derive(Clone)]
 pub(crate) struct Engine {
-    inner: wasmtime::Engine,
+    sequential: wasmtime::Engine,
+    concurrent: wasmtime::Engine,
     lanes: Lanes,
     _ticker: Arc<Ticker>,
 }
@@ -36,25 +46,27 @@ struct Ticker;
 
 impl Engine {
     /// # Errors
-    /// The machine refuses the address space that the pool reserves.
+    /// The machine refuses the address space that the pools reserve.
     pub(crate) fn new() -> Result<Self, EngineError> {
-        let inner = wasmtime::Engine::new(&settings()).map_err(EngineError)?;
+        let engine = |concurrent| wasmtime::Engine::new(&settings(concurrent)).map_err(EngineError);
+        let (sequential, concurrent) = (engine(false)?, engine(true)?);
         let ticker = Arc::new(Ticker);
-        let (alive, engine) = (Arc::downgrade(&ticker), inner.weak());
+        let alive = Arc::downgrade(&ticker);
+        let engines = [sequential.weak(), concurrent.weak()];
         thread::Builder::new()
             .name("epoch".into())
             .spawn(move || {
                 while alive.strong_count() > 0 {
                     thread::sleep(EPOCH_TICK);
-                    let Some(engine) = engine.upgrade() else {
-                        break;
-                    };
-                    engine.increment_epoch();
+                    for engine in engines.iter().filter_map(EngineWeak::upgrade) {
+                        engine.increment_epoch();
+                    }
                 }
             })
             .map_err(|error| EngineError(error.into()))?;
         Ok(Self {
-            inner,
+            sequential,
+            concurrent,
             lanes: Lanes::new(),
             _ticker: ticker,
         })
@@ -65,16 +77,21 @@ impl Engine {
         self.lanes.clone()
     }
 
-    pub(super) fn wasmtime(&self) -> &wasmtime::Engine {
-        &self.inner
+    /// The engine for guests of this generation.
+    pub(super) fn wasmtime(&self, generation: Generation) -> &wasmtime::Engine {
+        match generation {
+            Generation::P2 => &self.sequential,
+            Generation::P3 => &self.concurrent,
+        }
     }
 }
 
-fn settings() -> Config {
+fn settings(concurrent: bool) -> Config {
     let mut config = Config::new();
     config
         .wasm_component_model(true)
-        .wasm_component_model_async(true)
+        .wasm_component_model_async(concurrent)
+        .concurrency_support(concurrent)
         .epoch_interruption(true)
         .cranelift_opt_level(OptLevel::Speed)
         .memory_init_cow(true)

@@ -27,7 +27,7 @@ impl Instance {
         let pre = blueprint.component.http().map_err(no_http)?;
         let deadline = Instant::now() + blueprint.limits.response;
         let state = GuestState::new(blueprint, Deadline::at(deadline))?;
-        let mut store = Store::new(blueprint.component.engine().wasmtime(), state);
+        let mut store = Store::new(blueprint.component.wasmtime(), state);
         store.limiter(|state| &mut state.limiter);
         give_way_at_ticks(&mut store);
         let turn = store.data().turn.clone();
