@@ -143,7 +143,13 @@ impl Host {
         volumes
             .remove_old_pods()
             .context("the files of an earlier run's pods cannot be removed")?;
-        let images = Images::new(engine.clone(), cache, settings.components.clone());
+        let images = Images::new(
+            engine.clone(),
+            cache,
+            settings.components.clone(),
+            settings.registries()?,
+            settings.data.join("images"),
+        );
         let platform = Platform {
             images: Arc::new(images),
             sql: sql.clone(),

@@ -30,6 +30,7 @@ use std::sync::Arc;
 
 pub(crate) use cache::{Cache, create_private_folder};
 pub(crate) use command::run;
+pub(crate) use component::FILE_MAX as COMPONENT_FILE_MAX;
 pub(crate) use component::{Component, ComponentError, Entry, Generation};
 pub(crate) use cpu::{PodCpu, Throttling};
 pub(crate) use deadline::Deadline;

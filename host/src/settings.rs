@@ -6,11 +6,13 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use anyhow::Context;
 use clap::{Args, ValueEnum};
 
 use crate::guest::RequestLimits;
 use crate::listen::{Binding, PortRule};
 use crate::telemetry::access_log::Format;
+use crate::workload::RegistrySettings;
 
 /// Where a redirect to HTTPS leads.
 const HTTPS: u16 = 443;
@@ -22,7 +24,7 @@ pub(crate) struct RunSettings {
     #[arg(required = true, value_name = "PATH")]
     pub paths: Vec<PathBuf>,
 
-    /// Where images resolve to components: NAME/TAG.wasm, or NAME.wasm
+    /// Where images resolve to components: NAME/TAG.wasm, NAME.wasm, or an OCI image layout NAME
     #[arg(
         long,
         value_name = "DIR",
@@ -30,6 +32,19 @@ pub(crate) struct RunSettings {
         env = "GALLERIA_COMPONENTS"
     )]
     pub components: PathBuf,
+
+    /// A certificate authority for registries, PEM, beside the system's
+    #[arg(long, value_name = "FILE", env = "GALLERIA_REGISTRY_CA")]
+    pub registry_ca: Option<PathBuf>,
+
+    /// A registry that is spoken to by plain HTTP, as `HOST[:PORT]`; loopback needs no permission
+    #[arg(
+        long,
+        value_name = "HOST",
+        value_delimiter = ',',
+        env = "GALLERIA_REGISTRY_INSECURE"
+    )]
+    pub registry_insecure: Vec<String>,
 
     /// Where volumes, databases and compiled code are kept
     #[arg(
@@ -117,6 +132,22 @@ impl RunSettings {
         self.cache
             .clone()
             .unwrap_or_else(|| self.data.join("cache"))
+    }
+
+    /// # Errors
+    /// `--registry-ca` names a file that cannot be read or holds no certificate.
+    pub(crate) fn registries(&self) -> anyhow::Result<RegistrySettings> {
+        let ca = match &self.registry_ca {
+            Some(file) => {
+                let failed = || format!("cannot read --registry-ca `{}`", file.display());
+                Some(std::fs::read(file).with_context(failed)?)
+            }
+            None => None,
+        };
+        Ok(RegistrySettings {
+            ca,
+            insecure: self.registry_insecure.clone(),
+        })
     }
 
     pub(crate) fn binding(&self) -> Binding {

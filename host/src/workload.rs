@@ -19,13 +19,14 @@ mod kubelet;
 mod plan;
 mod pod;
 mod probe;
+mod pull_secrets;
 mod recorder;
 mod revisions;
 mod running;
 mod status;
 mod volumes;
 
-pub(crate) use image::Images;
+pub(crate) use image::{Images, RegistrySettings};
 pub(crate) use job::{Board, CronJobStatus, JobStatus, Jobs, PodExit};
 use plan::PodPlan;
 pub(crate) use plan::{Plan, PlanError, plan};

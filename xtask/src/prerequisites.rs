@@ -27,6 +27,11 @@ pub(crate) const PYTHON: Prerequisite = Prerequisite {
     programs: &["python3"],
     from: Debian(&["python3", "python3-venv"]),
 };
+pub(crate) const REGISTRY: Prerequisite = Prerequisite {
+    what: "the distribution registry",
+    programs: &["docker-registry"],
+    from: Debian(&["docker-registry"]),
+};
 pub(crate) const CARGO_DENY: Prerequisite = Prerequisite {
     what: "cargo-deny",
     programs: &["cargo-deny"],

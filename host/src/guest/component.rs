@@ -17,7 +17,7 @@ use super::{Cache, Engine, linker};
 
 /// The largest component file. Interpreters come at 10 to 40 MB; a file much
 /// larger than that is a mistake.
-const FILE_MAX: u64 = 256 << 20;
+pub(crate) const FILE_MAX: u64 = 256 << 20;
 
 /// Which WASI a component is made for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

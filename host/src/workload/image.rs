@@ -1,19 +1,46 @@
-//! From an `image:` to a component on disk.
+//! From an `image:` to a component.
+//!
+//! `--components DIR` is asked first, by the last part of the image's name:
+//! `NAME/TAG.wasm`, `NAME.wasm`, then the OCI image layout `NAME`. What is not
+//! there is pulled if the image names a registry's host; no registry is meant
+//! where none is named. A pinned digest is held whatever the way.
+
+mod artifact;
+mod credentials;
+mod layout;
+mod pulled;
+mod reference;
+mod registry;
 
 use std::collections::HashMap;
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
 
+use galleria_manifest::model::PullPolicy;
+
 use crate::guest::{Cache, Component, ComponentError, Engine};
+use layout::{Found, Layout, LayoutError};
+use reference::{Digest, Reference};
+pub(crate) use registry::RegistrySettings;
+use registry::{PullError, Registries};
 
 /// Components by image name, loaded once and again when their file changes.
 pub(crate) struct Images {
     engine: Engine,
     cache: Cache,
     folder: PathBuf,
+    registries: Registries,
     loaded: Mutex<HashMap<PathBuf, (Fingerprint, Arc<Component>)>>,
+}
+
+/// An image, as a container wants it.
+pub(crate) struct Wanted<'a> {
+    pub image: &'a str,
+    pub policy: Option<PullPolicy>,
+    /// The `.dockerconfigjson` of each pull secret.
+    pub pull_secrets: Vec<&'a [u8]>,
 }
 
 /// What tells that a file is another one than before.
@@ -26,7 +53,7 @@ struct Fingerprint {
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ImageError {
     #[error(
-        "image `{image}` is not in the components folder: neither `{}` nor `{}` exists; build it into that folder (`--components`), or describe a service that runs elsewhere with a ServiceEntry",
+        "image `{image}` is not in the components folder: neither `{}` nor `{}` exists; build it into that folder (`--components`), name the host of a registry that has it, or describe a service that runs elsewhere with a ServiceEntry",
         tagged.display(), plain.display()
     )]
     Missing {
@@ -35,9 +62,22 @@ pub(crate) enum ImageError {
         plain: PathBuf,
     },
     #[error(
-        "image `{image}` is not a name that this host can look up; write `[repository/]name[:tag]`"
+        "image `{image}` is not a name that this host can look up; write `[host/][repository/]name[:tag][@sha256:digest]`"
     )]
     Name { image: String },
+    #[error("image `{image}` is not in its OCI layout in the components folder")]
+    Layout { image: String, source: LayoutError },
+    #[error("image `{image}` cannot be pulled")]
+    Pull { image: String, source: PullError },
+    #[error(
+        "image `{image}` is found as `{}`, whose content is {found}; correct the digest, or take the file away",
+        path.display()
+    )]
+    Digest {
+        image: String,
+        path: PathBuf,
+        found: Digest,
+    },
     #[error("image `{image}` cannot run here")]
     Component {
         image: String,
@@ -46,30 +86,52 @@ pub(crate) enum ImageError {
 }
 
 impl Images {
-    pub(crate) fn new(engine: Engine, cache: Cache, folder: PathBuf) -> Self {
+    /// `pulled` is where components from registries are kept.
+    pub(crate) fn new(
+        engine: Engine,
+        cache: Cache,
+        folder: PathBuf,
+        registries: RegistrySettings,
+        pulled: PathBuf,
+    ) -> Self {
         Self {
             engine,
             cache,
             folder,
+            registries: Registries::new(registries, pulled),
             loaded: Mutex::default(),
         }
     }
 
-    /// Finds and loads the component of `image`: `NAME/TAG.wasm`, else `NAME.wasm`,
-    /// where NAME is the last part of the image's name. Compiles when the cache
-    /// does not have it, which may take seconds: not for an asynchronous task.
+    /// Finds and loads the component of an image. Pulls it when it is a
+    /// registry's, compiles when the cache does not have it: not for an
+    /// asynchronous task, but within reach of the runtime.
     ///
     /// # Errors
     /// See [`ImageError`].
-    pub(crate) fn load(&self, image: &str) -> Result<Arc<Component>, ImageError> {
-        let path = self.find(image)?;
+    pub(crate) fn load(&self, wanted: &Wanted<'_>) -> Result<Arc<Component>, ImageError> {
+        let image = wanted.image;
+        let reference = Reference::parse(image).ok_or_else(|| ImageError::Name {
+            image: image.into(),
+        })?;
+        let Found { path, digest } = self.find(wanted, &reference)?;
+        let component = self.load_file(image, &path)?;
+        let found = Digest::from_hash(&component.digest());
+        if digest.is_some_and(|digest| digest != found) {
+            let image = image.into();
+            return Err(ImageError::Digest { image, path, found });
+        }
+        Ok(component)
+    }
+
+    fn load_file(&self, image: &str, path: &Path) -> Result<Arc<Component>, ImageError> {
         let failed = |source| ImageError::Component {
             image: image.into(),
             source,
         };
-        let metadata = fs::metadata(&path).map_err(|source| {
+        let metadata = fs::metadata(path).map_err(|source| {
             failed(ComponentError::Read {
-                path: path.clone(),
+                path: path.into(),
                 source,
             })
         })?;
@@ -81,83 +143,58 @@ impl Images {
             .loaded
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
-            .get(&path)
+            .get(path)
             .cloned();
         if let Some((loaded, component)) = known
             && loaded == fingerprint
         {
             return Ok(component);
         }
-        let component =
-            Arc::new(Component::load(&self.engine, &self.cache, &path).map_err(failed)?);
+        let component = Arc::new(Component::load(&self.engine, &self.cache, path).map_err(failed)?);
         if let Some(took) = component.compiled_in() {
             tracing::info!(image, seconds = took.as_secs_f32(), "compiled");
         }
         let mut loaded = self.loaded.lock().unwrap_or_else(PoisonError::into_inner);
-        loaded.insert(path, (fingerprint, component.clone()));
+        loaded.insert(path.into(), (fingerprint, component.clone()));
         Ok(component)
     }
 
-    fn find(&self, image: &str) -> Result<PathBuf, ImageError> {
-        let (name, tag) = name_and_tag(image).ok_or_else(|| ImageError::Name {
-            image: image.into(),
-        })?;
-        let plain = self.folder.join(format!("{name}.wasm"));
-        let tagged = self
-            .folder
-            .join(name)
-            .join(format!("{}.wasm", tag.unwrap_or("latest")));
-        if tagged.is_file() {
-            Ok(tagged)
-        } else if plain.is_file() {
-            Ok(plain)
-        } else {
-            Err(ImageError::Missing {
-                image: image.into(),
+    fn find(&self, wanted: &Wanted<'_>, reference: &Reference) -> Result<Found, ImageError> {
+        let image = || wanted.image.to_owned();
+        let folder = self.folder.join(reference.name());
+        let tagged = folder.join(format!("{}.wasm", reference.tag()));
+        let plain = self.folder.join(format!("{}.wasm", reference.name()));
+        for path in [&tagged, &plain] {
+            if path.is_file() {
+                return Ok(Found {
+                    path: path.clone(),
+                    digest: reference.digest.clone(),
+                });
+            }
+        }
+        let layout = Layout::open(folder)
+            .and_then(|layout| layout.map(|layout| layout.find(reference)).transpose());
+        match (layout, &reference.host) {
+            (Ok(Some(found)), _) => Ok(found),
+            (Err(source), _) => Err(ImageError::Layout {
+                image: image(),
+                source,
+            }),
+            (Ok(None), Some(host)) => {
+                let secrets = wanted.pull_secrets.iter().copied();
+                let logins = credentials::logins(reference, secrets);
+                self.registries
+                    .pull(reference, host, wanted.policy, &logins)
+                    .map_err(|source| ImageError::Pull {
+                        image: image(),
+                        source,
+                    })
+            }
+            (Ok(None), None) => Err(ImageError::Missing {
+                image: image(),
                 tagged,
                 plain,
-            })
-        }
-    }
-}
-
-/// The last part of the name, and the tag; a digest is cut off. None where
-/// either could lead out of the folder.
-fn name_and_tag(image: &str) -> Option<(&str, Option<&str>)> {
-    let image = image.split_once('@').map_or(image, |(name, _)| name);
-    let last = image.rsplit('/').next().unwrap_or(image);
-    let (name, tag) = match last.split_once(':') {
-        Some((name, tag)) => (name, Some(tag)),
-        None => (last, None),
-    };
-    let plain = |part: &str| {
-        !part.is_empty()
-            && !part.starts_with('.')
-            && part
-                .bytes()
-                .all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte))
-    };
-    (plain(name) && tag.is_none_or(plain)).then_some((name, tag))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_last_part_of_the_name_and_the_tag_decide() {
-        assert_eq!(name_and_tag("galleria/ui:v1"), Some(("ui", Some("v1"))));
-        assert_eq!(name_and_tag("localhost:5000/shop/ui"), Some(("ui", None)));
-        assert_eq!(
-            name_and_tag("shop/ui:v1@sha256:abc"),
-            Some(("ui", Some("v1")))
-        );
-    }
-
-    #[test]
-    fn a_name_cannot_leave_the_folder() {
-        for image in ["", "shop/", "shop/..", "shop/ui:..", "ui:", ".hidden:v1"] {
-            assert_eq!(name_and_tag(image), None, "{image}");
+            }),
         }
     }
 }

@@ -19,7 +19,8 @@ use super::configuration::Configuration;
 use super::controller::deployment::Rollout;
 use super::environment;
 use super::field::PodFacts;
-use super::image::Images;
+use super::image::{Images, Wanted};
+use super::pull_secrets;
 use super::volumes;
 use crate::guest::{Component, Entry, Isolation};
 use crate::settings;
@@ -121,6 +122,7 @@ pub(crate) fn plan(
     for object in objects {
         let context = Context {
             object,
+            objects,
             images,
             volumes,
             configuration: &configuration,
@@ -143,6 +145,7 @@ pub(crate) fn plan(
 
 struct Context<'a> {
     object: &'a Arc<Object>,
+    objects: &'a [Arc<Object>],
     images: &'a Images,
     volumes: &'a volumes::DataFolder,
     configuration: &'a Arc<Configuration>,
@@ -214,7 +217,7 @@ impl Context<'_> {
         };
         let component = self
             .images
-            .load(&container.image)
+            .load(&self.wanted(template, container))
             .map_err(|error| {
                 note(&container.image.at, IMAGE, chain(&error));
             })
@@ -275,6 +278,19 @@ impl Context<'_> {
             configuration,
             volumes,
         }))
+    }
+
+    fn wanted<'c>(&'c self, template: &PodTemplate, container: &'c Container) -> Wanted<'c> {
+        Wanted {
+            image: &container.image,
+            policy: container.image_pull_policy,
+            pull_secrets: pull_secrets::of(
+                &template.spec,
+                &self.object.metadata.namespace,
+                self.objects,
+                self.configuration,
+            ),
+        }
     }
 
     fn problem(&self, at: &Position, path: &str, message: &str) -> Diagnostic {

@@ -18,6 +18,7 @@ mod cpu;
 mod data;
 mod files;
 mod guests;
+mod images;
 mod jobs;
 mod languages;
 mod pods;

@@ -3,10 +3,12 @@
 mod answers;
 mod host;
 mod manifests;
+mod registry;
 
 pub use answers::Answer;
 pub use host::{Galleria, Host, Output, shop_components, test_components};
 pub use manifests::{Service, manifests};
+pub use registry::{PASSWORD, Registry, USER};
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};

@@ -12,7 +12,10 @@ use crate::{Located, Position};
 pub struct Namespace {}
 
 #[derive(Debug, Clone, Default)]
-pub struct ServiceAccount {}
+pub struct ServiceAccount {
+    /// Names of Secrets, for pods of this account.
+    pub image_pull_secrets: Vec<Located<String>>,
+}
 
 /// A claim on storage; on this host a folder below the data folder.
 #[derive(Debug, Clone, Default)]
@@ -94,6 +97,8 @@ pub struct PodSpec {
     /// At least one. The host runs one component per pod; more is an error.
     pub containers: Vec<Container>,
     pub volumes: Vec<Volume>,
+    /// Names of Secrets with logins for registries.
+    pub image_pull_secrets: Vec<Located<String>>,
     /// `terminationGracePeriodSeconds`, 30 s where absent.
     pub termination_grace_period: Duration,
     pub restart_policy: RestartPolicy,
@@ -111,6 +116,8 @@ pub struct Container {
     pub at: Position,
     pub name: Located<String>,
     pub image: Located<String>,
+    /// None: `Always` for the tag `latest` or none, else `IfNotPresent`.
+    pub image_pull_policy: Option<PullPolicy>,
     /// Command-line arguments: `command` followed by `args`, before `$(VAR)` expansion.
     pub arguments: Vec<String>,
     /// `workingDir`, absolute.
@@ -125,6 +132,14 @@ pub struct Container {
     pub readiness_probe: Option<Probe>,
     /// `lifecycle.preStop.httpGet`.
     pub pre_stop: Option<HttpGet>,
+}
+
+/// When a registry is asked for an image.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PullPolicy {
+    Always,
+    IfNotPresent,
+    Never,
 }
 
 #[derive(Debug, Clone)]

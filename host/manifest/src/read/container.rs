@@ -8,13 +8,12 @@ use crate::decode::{
     port, quantity, steps,
 };
 use crate::model::{
-    Container, ContainerPort, HttpGet, PortReference, Probe, ProbeHandler, ResourceList,
-    ResourceRequirements, SubPath, VolumeMount,
+    Container, ContainerPort, HttpGet, PortReference, Probe, ProbeHandler, PullPolicy,
+    ResourceList, ResourceRequirements, SubPath, VolumeMount,
 };
 use crate::yaml::{Mark, Node};
 
 const NOT_HONOURED: &[&str] = &[
-    "imagePullPolicy",
     "resizePolicy",
     "restartPolicy",
     "securityContext",
@@ -30,6 +29,7 @@ pub(super) fn read(d: &mut Decoder, node: &Node) -> Option<Container> {
     let mut fields = Fields::of(d, node)?;
     let name = fields.required("name", located(dns_label));
     let image = fields.required("image", image);
+    let image_pull_policy = fields.optional("imagePullPolicy", pull_policy);
     let mut arguments = fields.optional("command", pod::words).unwrap_or_default();
     arguments.extend(fields.optional("args", pod::words).unwrap_or_default());
     let working_dir = fields.optional("workingDir", |d, node| {
@@ -63,6 +63,7 @@ pub(super) fn read(d: &mut Decoder, node: &Node) -> Option<Container> {
         at: d.position(node.mark),
         name: name?,
         image: image?,
+        image_pull_policy,
         arguments,
         working_dir,
         ports,
@@ -96,6 +97,15 @@ fn image(d: &mut Decoder, node: &Node) -> Option<Located<String>> {
         d.note(node.mark, codes::IMAGE_TAG, message);
     }
     Some(image)
+}
+
+fn pull_policy(d: &mut Decoder, node: &Node) -> Option<PullPolicy> {
+    let policies = [
+        ("Always", PullPolicy::Always),
+        ("IfNotPresent", PullPolicy::IfNotPresent),
+        ("Never", PullPolicy::Never),
+    ];
+    choice(d, node, "a pull policy", &policies)
 }
 
 fn container_port(d: &mut Decoder, node: &Node) -> Option<ContainerPort> {

@@ -208,11 +208,10 @@ fn namespace(mut fields: Fields<'_, '_>) -> Option<Resource> {
     Some(Resource::Namespace(Namespace {}))
 }
 
-fn service_account(fields: Fields<'_, '_>) -> Option<Resource> {
-    fields.finish(&[
-        "secrets",
-        "imagePullSecrets",
-        "automountServiceAccountToken",
-    ]);
-    Some(Resource::ServiceAccount(ServiceAccount {}))
+fn service_account(mut fields: Fields<'_, '_>) -> Option<Resource> {
+    let image_pull_secrets = fields.list("imagePullSecrets", super::pod::local_reference);
+    fields.finish(&["secrets", "automountServiceAccountToken"]);
+    Some(Resource::ServiceAccount(ServiceAccount {
+        image_pull_secrets,
+    }))
 }

@@ -24,7 +24,6 @@ const NOT_HONOURED: &[&str] = &[
     "hostPID",
     "hostUsers",
     "hostname",
-    "imagePullSecrets",
     "nodeName",
     "nodeSelector",
     "os",
@@ -65,6 +64,7 @@ pub(super) fn read(d: &mut Decoder, node: &Node) -> Option<PodSpec> {
     let containers = spec.required_list("containers", container::read);
     check_containers(&mut spec, node);
     let volumes = spec.list("volumes", volume::read);
+    let image_pull_secrets = spec.list("imagePullSecrets", local_reference);
     let old_account = spec.optional("serviceAccount", dns_subdomain_located);
     let account = spec
         .optional("serviceAccountName", dns_subdomain_located)
@@ -88,9 +88,18 @@ pub(super) fn read(d: &mut Decoder, node: &Node) -> Option<PodSpec> {
         at,
         containers,
         volumes,
+        image_pull_secrets,
         termination_grace_period: grace.unwrap_or(Duration::from_secs(30)),
         restart_policy: restart_policy.unwrap_or(RestartPolicy::Always),
     })
+}
+
+/// An object of the same namespace, by name.
+pub(super) fn local_reference(d: &mut Decoder, node: &Node) -> Option<Located<String>> {
+    let mut fields = Fields::of(d, node)?;
+    let name = fields.required("name", dns_subdomain_located);
+    fields.finish(&[]);
+    name
 }
 
 fn dns_subdomain_located(d: &mut Decoder, node: &Node) -> Option<Located<String>> {

@@ -37,6 +37,9 @@ pub(super) fn read(mut fields: Fields<'_, '_>) -> Option<Resource> {
             }
         }
     }
+    if secret_type == DOCKER_CONFIG {
+        check_docker_config(&mut fields, data.get(DOCKER_CONFIG_KEY));
+    }
     let immutable = fields.optional("immutable", boolean).unwrap_or(false);
     fields.finish(&[]);
     Some(Resource::Secret(Secret {
@@ -44,6 +47,43 @@ pub(super) fn read(mut fields: Fields<'_, '_>) -> Option<Resource> {
         secret_type,
         data,
     }))
+}
+
+const DOCKER_CONFIG: &str = "kubernetes.io/dockerconfigjson";
+const DOCKER_CONFIG_KEY: &str = ".dockerconfigjson";
+
+/// Logins for registries: JSON with the field `auths`.
+fn check_docker_config(fields: &mut Fields<'_, '_>, value: Option<&SecretValue>) {
+    let (code, message) = match value.map(|value| serde_json::from_slice(value.expose())) {
+        None => (
+            codes::MISSING_FIELD,
+            format!("a secret of type {DOCKER_CONFIG} needs the key `{DOCKER_CONFIG_KEY}`"),
+        ),
+        Some(Ok(serde_json::Value::Object(config)))
+            if config
+                .get("auths")
+                .is_some_and(serde_json::Value::is_object) =>
+        {
+            return;
+        }
+        Some(Ok(_)) => (
+            codes::INVALID_VALUE,
+            format!("`{DOCKER_CONFIG_KEY}` has no `auths`, by which registries are found"),
+        ),
+        Some(Err(_)) => (
+            codes::INVALID_VALUE,
+            format!(
+                "`{DOCKER_CONFIG_KEY}` is not JSON; `kubectl create secret docker-registry` writes it"
+            ),
+        ),
+    };
+    let field = if fields.has("stringData") {
+        "stringData"
+    } else {
+        "data"
+    };
+    let mark = fields.mark_of(field);
+    fields.d.under(field, |d| d.error(mark, code, message));
 }
 
 /// Keys become file names: letters, digits, `-`, `_` and `.`.

@@ -3,6 +3,7 @@
 use super::config;
 use super::index::Index;
 use super::report::Report;
+use crate::Located;
 use crate::codes;
 use crate::model::{
     EnvFrom, EnvSource, EnvValue, FileSource, Object, PodTemplate, VolumeSource, is_variable_name,
@@ -30,6 +31,10 @@ pub(super) fn check(
         let message = format!("there is no ServiceAccount {namespace}/{account}{near}");
         let path = format!("{place}.spec.serviceAccountName");
         report.warning(object, &account.at, path, codes::SERVICE_ACCOUNT, message);
+    }
+    for (at, secret) in pod.image_pull_secrets.iter().enumerate() {
+        let path = format!("{place}.spec.imagePullSecrets[{at}].name");
+        pull_secret(index, report, object, secret, path);
     }
     for (at, container) in pod.containers.iter().enumerate() {
         let container_place = format!("{place}.spec.containers[{at}]");
@@ -73,6 +78,26 @@ pub(super) fn check(
         }
     }
     volumes(index, report, object, template, place);
+}
+
+/// A cluster pulls without a secret that is not there, and so does the host.
+fn pull_secret(
+    index: &Index<'_>,
+    report: &mut Report,
+    object: &Object,
+    name: &Located<String>,
+    path: String,
+) {
+    let namespace = object.metadata.namespace.as_str();
+    let wrong = match index.secrets.get(&(namespace, name.as_str())) {
+        Some((_, secret)) if secret.data.contains_key(".dockerconfigjson") => return,
+        None if index.is_refused("Secret", namespace, name) => return,
+        Some(_) => "has no key `.dockerconfigjson`",
+        None => "is not declared",
+    };
+    let message =
+        format!("the Secret {namespace}/{name} {wrong}; images are pulled without its logins");
+    report.warning(object, &name.at, path, codes::CONFIG_REFERENCE, message);
 }
 
 /// Keys that make no name of a variable are left out, as the kubelet does.

@@ -1,0 +1,295 @@
+//! Components from a registry.
+
+use std::io::{Read, Write};
+use std::net::TcpListener;
+use std::path::Path;
+use std::sync::Arc;
+
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::{ServerConfig, ServerConnection, StreamOwned};
+
+use super::{LAYER, Web, component, files};
+use crate::support::{PASSWORD, Registry, USER, eventually};
+
+/// A pull secret `registry` with this login.
+fn secret(registry: &Registry, password: &str) -> String {
+    let host = &registry.host;
+    format!(
+        "apiVersion: v1
+kind: Secret
+metadata: {{name: registry, namespace: test}}
+type: kubernetes.io/dockerconfigjson
+stringData:
+  .dockerconfigjson: '{{\"auths\": {{\"{host}\": {{\"username\": \"{USER}\", \"password\": \"{password}\"}}}}}}'
+"
+    )
+}
+
+fn with_login(registry: &Registry) -> Web {
+    Web::new()
+        .with(&secret(registry, PASSWORD))
+        .pod("imagePullSecrets: [{name: registry}]")
+}
+
+#[test]
+fn component_is_pulled_once_and_is_there_when_the_registry_is_not() {
+    let registry = Registry::start();
+    let old_type = "application/vnd.wasm.content.layer.v1+wasm";
+    let (digest, _) = registry.push("shop/hello:v1", component("hello"), old_type);
+    let web = with_login(&registry);
+    let image = format!("{}/shop/hello:v1", registry.host);
+
+    let mut host = web.galleria(&image).start();
+    assert_eq!(host.get("/web/").body, "hello\n");
+    let log = host.stderr();
+    assert!(log.contains("pulled") && log.contains(&digest), "{log}");
+    assert!(!log.contains(PASSWORD) && !host.stdout().contains(PASSWORD));
+    host.terminate();
+    host.wait();
+
+    drop(registry);
+    let host = web.start_written().start();
+    assert_eq!(host.get("/web/").body, "hello\n");
+    assert!(!host.stderr().contains("pulled"), "{}", host.stderr());
+}
+
+#[test]
+fn service_accounts_secrets_are_tried_after_the_pods_own() {
+    let registry = Registry::start();
+    registry.push("shop/hello:v1", component("hello"), LAYER);
+    let wrong = secret(&registry, "wrong").replace("name: registry", "name: wrong");
+    let web = with_login(&registry).with(&wrong).with(
+        "apiVersion: v1
+kind: ServiceAccount
+metadata: {name: puller, namespace: test}
+imagePullSecrets: [{name: registry}]
+",
+    );
+    let image = format!("{}/shop/hello:v1", registry.host);
+    web.write(&image, "");
+    let yaml = std::fs::read_to_string(web.file()).expect("the file");
+    let own = "imagePullSecrets: [{name: registry}]\n      containers";
+    let both =
+        "serviceAccountName: puller\n      imagePullSecrets: [{name: wrong}]\n      containers";
+    assert!(yaml.contains(own), "{yaml}");
+    std::fs::write(web.file(), yaml.replace(own, both)).expect("a file");
+    let host = web.start_written().start();
+    assert_eq!(host.get("/web/").body, "hello\n");
+}
+
+#[test]
+fn without_the_right_login_the_message_says_what_to_do() {
+    let registry = Registry::start();
+    registry.push("shop/hello:v1", component("hello"), LAYER);
+    let image = format!("{}/shop/hello:v1", registry.host);
+    let stranger = Web::new();
+    let wrong = Web::new()
+        .with(&secret(&registry, "a wrong word"))
+        .pod("imagePullSecrets: [{name: registry}]");
+    for (web, who) in [(stranger, "strangers"), (wrong, "`ann`")] {
+        let output = web.galleria(&image).fail();
+        assert_eq!(output.code, Some(1));
+        let expected = format!(
+            "image `{image}` cannot be pulled: ErrImagePull: the registry `{}` does not give it to {who}; name a Secret of type kubernetes.io/dockerconfigjson",
+            registry.host
+        );
+        assert!(output.stderr.contains(&expected), "{}", output.stderr);
+        assert!(
+            output.stderr.contains("containers[0].image"),
+            "{}",
+            output.stderr
+        );
+        assert!(!output.stderr.contains("a wrong word"), "{}", output.stderr);
+    }
+}
+
+#[test]
+fn what_is_not_there_or_is_no_component_is_said() {
+    let registry = Registry::start();
+    let tar = "application/vnd.oci.image.layer.v1.tar+gzip";
+    registry.push("shop/native:v1", b"a tar".to_vec(), tar);
+    let web = with_login(&registry);
+    for (image, said) in [
+        (
+            "shop/absent:v1",
+            "does not have it; check the name and the tag",
+        ),
+        (
+            "shop/native:v2",
+            "does not have it; check the name and the tag",
+        ),
+        (
+            "shop/native:v1",
+            "it is a container image, not a WebAssembly component",
+        ),
+    ] {
+        let output = web.galleria(&format!("{}/{image}", registry.host)).fail();
+        assert!(output.stderr.contains("ErrImagePull"), "{}", output.stderr);
+        assert!(output.stderr.contains(said), "{image}: {}", output.stderr);
+    }
+}
+
+#[test]
+fn pinned_digest_is_held_and_altered_content_is_refused() {
+    let registry = Registry::start();
+    let (digest, layer) = registry.push("shop/hello:v1", component("hello"), LAYER);
+    registry.push("shop/hello:v1", component("status"), LAYER);
+    let web = with_login(&registry);
+    let pinned = format!("{}/shop/hello:v1@{digest}", registry.host);
+    let mut host = web.galleria(&pinned).start();
+    assert_eq!(host.get("/web/").body, "hello\n", "not what the tag is now");
+    host.terminate();
+    host.wait();
+
+    std::fs::write(registry.blob(&layer), component("status")).expect("the blob");
+    let fresh = with_login(&registry);
+    let output = fresh.galleria(&pinned).fail();
+    let said = format!("what came is not {layer}; it was altered or cut short");
+    assert!(output.stderr.contains(&said), "{}", output.stderr);
+    let kept = fresh.data().join("images/blobs/sha256");
+    assert_eq!(files(&kept), 0, "nothing of it was kept");
+}
+
+#[test]
+fn pull_policy_says_when_the_registry_is_asked() {
+    let registry = Registry::start();
+    registry.push("shop/app:v1", component("hello"), LAYER);
+    let image = format!("{}/shop/app:v1", registry.host);
+    let web = with_login(&registry);
+
+    web.write(&image, "imagePullPolicy: Never");
+    let output = web.start_written().fail();
+    assert!(
+        output.stderr.contains("ErrImageNeverPull"),
+        "{}",
+        output.stderr
+    );
+
+    web.write(&image, "imagePullPolicy: IfNotPresent");
+    let host = web.start_written().start();
+    assert_eq!(host.get("/web/ok").body, "hello\n");
+    registry.push("shop/app:v1", component("trap"), LAYER);
+    web.write(&image, "workingDir: /");
+    eventually("the changed manifest is in force", || {
+        let labels = ["result=\"accepted\""];
+        (host.metric("galleria_configuration_reloads_total", &labels) >= 1.0).then_some(())
+    });
+    assert_eq!(
+        host.get("/web/ok").body,
+        "hello\n",
+        "what was there is used"
+    );
+
+    web.write(&image, "imagePullPolicy: Always");
+    eventually("the tag's new component serves", || {
+        (host.get("/web/ok").body == "ok\n").then_some(())
+    });
+    let blobs = web.data().join("images/blobs/sha256");
+    eventually("what is needed no more is gone", || {
+        (files(&blobs) == 2).then_some(())
+    });
+
+    drop(registry);
+    web.write(&image, "imagePullPolicy: Always\n          workingDir: /");
+    eventually("a registry that is gone stops nothing", || {
+        host.stderr()
+            .contains("what was pulled before is used")
+            .then_some(())
+    });
+    assert_eq!(host.get("/web/ok").body, "ok\n");
+}
+
+#[test]
+fn registry_of_a_private_authority_is_trusted_by_flag_alone() {
+    let registry = Registry::start_secure();
+    registry.push("shop/hello:v1", component("hello"), LAYER);
+    let web = with_login(&registry);
+    let image = format!("{}/shop/hello:v1", registry.host);
+    let output = web.galleria(&image).fail();
+    let said = "cannot be reached; check its name, for an authority of your own see --registry-ca";
+    assert!(output.stderr.contains(said), "{}", output.stderr);
+
+    let authority = format!("--registry-ca={}", registry.authority().display());
+    let host = web.galleria(&image).argument(&authority).start();
+    assert_eq!(host.get("/web/").body, "hello\n");
+
+    let none = Web::new();
+    let output = none
+        .galleria(&image)
+        .argument("--registry-ca=none.pem")
+        .fail();
+    assert!(
+        output
+            .stderr
+            .contains("cannot read --registry-ca `none.pem`"),
+        "{}",
+        output.stderr
+    );
+}
+
+#[test]
+fn component_in_the_folder_wins_and_no_registry_is_asked() {
+    let web = Web::new();
+    std::fs::write(web.components().join("hello.wasm"), component("hello")).expect("a file");
+    // Nothing listens on port 1.
+    let host = web.galleria("127.0.0.1:1/shop/hello:v1").start();
+    assert_eq!(host.get("/web/").body, "hello\n");
+}
+
+#[test]
+fn redirect_to_plain_http_is_not_followed() {
+    let plain = Registry::start();
+    plain.push("shop/hello:v1", component("hello"), LAYER);
+    // Only for its certificate.
+    let secure = Registry::start_secure();
+    let host = redirecting(&secure, &plain.host);
+    let web = Web::new();
+    let authority = format!("--registry-ca={}", secure.authority().display());
+    let output = web
+        .galleria(&format!("{host}/shop/hello:v1"))
+        .argument(&authority)
+        .fail();
+    assert!(
+        output.stderr.contains("cannot be reached"),
+        "{}",
+        output.stderr
+    );
+}
+
+/// A server with TLS that sends everybody to `http://target`.
+fn redirecting(identity: &Registry, target: &str) -> String {
+    let folder = identity.authority();
+    let folder = folder.parent().unwrap_or(Path::new("/"));
+    let certificate = CertificateDer::from_pem_file(folder.join("server.pem"));
+    let key = PrivateKeyDer::from_pem_file(folder.join("server.key"));
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .expect("versions")
+        .with_no_client_auth()
+        .with_single_cert(
+            vec![certificate.expect("a certificate")],
+            key.expect("a key"),
+        );
+    let config = Arc::new(config.expect("an identity"));
+    let socket = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = socket.local_addr().expect("its address").to_string();
+    let answer = format!(
+        "HTTP/1.1 307 Temporary Redirect\r\nlocation: http://{target}/v2/shop/hello/manifests/v1\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
+    );
+    std::thread::spawn(move || {
+        for stream in socket.incoming().map_while(Result::ok) {
+            let connection = ServerConnection::new(config.clone()).expect("a connection");
+            let mut stream = StreamOwned::new(connection, stream);
+            let mut head = [0; 4096];
+            // Who speaks no TLS gets no answer.
+            if stream.read(&mut head).is_ok() {
+                let _ = stream.write_all(answer.as_bytes());
+                stream.conn.send_close_notify();
+                let _ = stream.flush();
+            }
+        }
+    });
+    address
+}
