@@ -1,4 +1,4 @@
-//! Workloads: from Deployments to running pods.
+//! Workloads: from Deployments and their like to running pods.
 //!
 //! A plan says which pods there should be; [`Workloads`] makes it so, as the
 //! controllers in `controller.rs` decide: step by step, as pods become ready and
@@ -38,6 +38,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use galleria_manifest::model::ObjectKey;
 use galleria_mesh as mesh;
 use tokio::sync::watch;
 
@@ -72,10 +73,10 @@ pub(crate) trait Doors: Send + Sync {
 /// The workloads that run, by name.
 pub(crate) struct Workloads {
     kubelet: Kubelet,
-    running: BTreeMap<WorkloadKey, Running>,
+    running: BTreeMap<ObjectKey, Running>,
 }
 
-/// `namespace/name` of a Deployment.
+/// `namespace/name` of a Job or CronJob.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct WorkloadKey {
     pub namespace: String,
@@ -96,8 +97,8 @@ impl Workloads {
     }
 
     /// Takes `plan` as what there should be, and begins to make it so.
-    /// `generation` is `metadata.generation` of a Deployment.
-    pub(crate) fn apply(&mut self, plan: &Plan, generation: impl Fn(&WorkloadKey) -> u64) {
+    /// `generation` is `metadata.generation` of an object.
+    pub(crate) fn apply(&mut self, plan: &Plan, generation: impl Fn(&ObjectKey) -> u64) {
         let gone: Vec<_> = self
             .running
             .keys()
@@ -152,8 +153,8 @@ impl Workloads {
         self.running.values().all(Running::is_ready)
     }
 
-    /// What `status` of each Deployment says, and the number of its revision.
-    pub(crate) fn statuses(&mut self) -> Vec<(WorkloadKey, serde_json::Value)> {
+    /// What `status` of each workload says.
+    pub(crate) fn statuses(&mut self) -> Vec<(ObjectKey, serde_json::Value)> {
         let now = Instant::now();
         self.running
             .iter_mut()

@@ -39,20 +39,23 @@ struct Pods<'a> {
     template: &'a PodTemplate,
     /// How many run at once; none for a CronJob, whose pods come and go.
     count: u32,
-    /// Where the template stands.
+    /// Where the template's `spec` stands.
     place: &'static str,
 }
 
-const TEMPLATE: &str = "spec.template";
-const CRON_TEMPLATE: &str = "spec.jobTemplate.spec.template";
+const TEMPLATE: &str = "spec.template.spec";
+const CRON_TEMPLATE: &str = "spec.jobTemplate.spec.template.spec";
 
 fn pods(object: &Object) -> Option<Pods<'_>> {
+    if let Some((template, place)) = object.serving() {
+        let count = object.replicas().map_or(1, |replicas| replicas.value);
+        return Some(Pods {
+            template,
+            count,
+            place,
+        });
+    }
     match &object.resource {
-        Resource::Deployment(deployment) => Some(Pods {
-            template: &deployment.template,
-            count: deployment.replicas.value,
-            place: TEMPLATE,
-        }),
         Resource::Job(job) => Some(Pods {
             template: &job.template,
             count: match job.suspend {
@@ -73,6 +76,9 @@ fn pods(object: &Object) -> Option<Pods<'_>> {
 fn template_mut(object: &mut Object) -> Option<&mut PodTemplate> {
     match &mut object.resource {
         Resource::Deployment(deployment) => Some(&mut deployment.template),
+        Resource::ReplicaSet(set) => Some(&mut set.template),
+        Resource::StatefulSet(set) => Some(&mut set.template),
+        Resource::Pod(pod) => Some(&mut pod.template),
         Resource::Job(job) => Some(&mut job.template),
         Resource::CronJob(cron_job) => Some(&mut cron_job.job.template),
         _ => None,

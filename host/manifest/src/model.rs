@@ -3,6 +3,7 @@
 //! Field names are Kubernetes' and Istio's. Defaults are already filled in;
 //! what a manifest may leave open and the mesh decides stays an `Option`.
 
+mod controllers;
 mod job;
 mod networking;
 mod object;
@@ -10,6 +11,7 @@ mod quota;
 mod schedule;
 mod workload;
 
+pub use controllers::*;
 pub use job::*;
 pub use networking::*;
 pub use object::*;

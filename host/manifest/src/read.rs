@@ -1,6 +1,7 @@
 //! From a document to a typed object: which kind it is, who it is, and what its
 //! fields say. One file for each kind.
 
+mod bare_pod;
 mod config_map;
 mod container;
 mod cron_job;
@@ -25,6 +26,7 @@ mod pod;
 mod pod_preset;
 mod probe;
 mod redirect;
+mod replica_set;
 mod resilience;
 mod resource_quota;
 mod schedule;
@@ -33,6 +35,7 @@ mod selector;
 mod service;
 mod service_entry;
 mod shadowed;
+mod stateful_set;
 mod storage;
 mod traffic_policy;
 mod virtual_service;
@@ -142,9 +145,13 @@ fn object(d: &mut Decoder, node: &Node) -> (Option<Object>, Option<ObjectKey>) {
         Known::LeftToCluster { .. } => Some(Resource::LeftToCluster),
         Known::Refused => None,
     };
-    let (Some(metadata), Some(resource)) = (metadata, resource) else {
+    let (Some(metadata), Some(mut resource)) = (metadata, resource) else {
         return (None, key);
     };
+    if let Resource::Pod(pod) = &mut resource {
+        pod.template.labels.clone_from(&metadata.labels);
+        pod.template.annotations.clone_from(&metadata.annotations);
+    }
     let at = d.position(node.mark);
     let object = Object {
         api_version,

@@ -38,6 +38,9 @@ pub(crate) fn check(objects: &[Arc<Object>], refused: &HashSet<ObjectKey>) -> Ve
     let index = Index::new(objects, refused);
     let mut report = Report::default();
     for object in objects {
+        if let Some((template, place)) = object.serving() {
+            workload::check(&index, &mut report, object, template, place);
+        }
         match &object.resource {
             Resource::VirtualService(service) => {
                 virtual_service::check(&index, &mut report, object, service);
@@ -48,20 +51,17 @@ pub(crate) fn check(objects: &[Arc<Object>], refused: &HashSet<ObjectKey>) -> Ve
             Resource::Gateway(gateway) => gateway::check(&index, &mut report, object, gateway),
             Resource::Service(service) => service::check(&index, &mut report, object, service),
             Resource::Ingress(ingress) => ingress::check(&index, &mut report, object, ingress),
-            Resource::Deployment(deployment) => {
+            Resource::Job(job) => {
                 workload::check(
                     &index,
                     &mut report,
                     object,
-                    &deployment.template,
-                    "spec.template",
+                    &job.template,
+                    "spec.template.spec",
                 );
             }
-            Resource::Job(job) => {
-                workload::check(&index, &mut report, object, &job.template, "spec.template");
-            }
             Resource::CronJob(cron_job) => {
-                let place = "spec.jobTemplate.spec.template";
+                let place = "spec.jobTemplate.spec.template.spec";
                 workload::check(&index, &mut report, object, &cron_job.job.template, place);
             }
             _ => {}

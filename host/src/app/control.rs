@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use galleria_manifest::Diagnostic;
-use galleria_manifest::model::{Object, ObjectKey, Quantities};
+use galleria_manifest::model::{Object, Quantities};
 use galleria_mesh as mesh;
 use tokio::sync::watch;
 
@@ -20,7 +20,7 @@ use crate::live::Live;
 use crate::status::Health;
 use crate::store::{Source, Store, immutable};
 use crate::workload::{
-    Images, Jobs, Plan, PlanError, Pod, Recorder, VolumeFolder, WorkloadKey, Workloads, plan,
+    Images, Jobs, Plan, PlanError, Pod, Recorder, VolumeFolder, Workloads, plan,
 };
 
 /// How often instances that nobody needs are let go.
@@ -196,7 +196,7 @@ impl Control {
         self.report_quotas(&objects);
         let store = &self.store;
         self.workloads.apply(&plan, |key| {
-            let stored = store.get(&deployment_key(key));
+            let stored = store.get(key);
             stored.map_or(0, |stored| stored.generation)
         });
         self.jobs.apply(&plan);
@@ -230,17 +230,18 @@ impl Control {
         self.health.set_listeners(self.listeners.addresses());
     }
 
-    /// Reports into the store what became of each Deployment, its revisions,
-    /// the pods and what happened to them.
+    /// Reports into the store what became of each workload, the revisions, the
+    /// pods and what happened to them. A Pod of the manifests is there already.
     fn report_status(&mut self) {
         let pods = self.workloads.pods();
-        let pods = pods.iter().map(|pod| pod.object()).collect();
+        let owned = pods.iter().filter(|pod| pod.plan.owner.is_some());
+        let pods = owned.map(|pod| pod.object()).collect();
         self.store.report("", "Pod", pods);
         self.store.report("", "Event", self.recorder.objects());
         let sets = self.workloads.replica_sets();
         self.store.report("apps", "ReplicaSet", sets);
         for (key, status) in self.workloads.statuses() {
-            self.store.set_status(&deployment_key(&key), status);
+            self.store.set_status(&key, status);
         }
     }
 
@@ -289,15 +290,6 @@ fn shown(quantities: &Quantities) -> BTreeMap<&str, String> {
     quantities
         .map(|(name, quantity)| (name.as_str(), quantity.show(name)))
         .collect()
-}
-
-fn deployment_key(key: &WorkloadKey) -> ObjectKey {
-    ObjectKey {
-        group: "apps".into(),
-        kind: "Deployment".into(),
-        namespace: key.namespace.clone(),
-        name: key.name.clone(),
-    }
 }
 
 /// Waits until `time`, or for ever.

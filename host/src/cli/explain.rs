@@ -18,7 +18,7 @@ use std::time::Instant;
 
 use clap::Args;
 use galleria_manifest::Severity;
-use galleria_manifest::model::{Object, Resource};
+use galleria_manifest::model::Object;
 use galleria_mesh as mesh;
 
 use self::ask::{Asked, WrongUsage};
@@ -94,33 +94,29 @@ fn wrong(error: &WrongUsage) -> ExitCode {
     ExitCode::from(2)
 }
 
-/// One ready pod for every Deployment.
+/// One ready pod for every workload.
 fn pods(objects: &[Arc<Object>]) -> Vec<mesh::Pod> {
-    let deployments = objects.iter().filter_map(|object| match &object.resource {
-        Resource::Deployment(deployment) => Some((object, deployment)),
-        _ => None,
+    let workloads = objects
+        .iter()
+        .filter_map(|object| Some((object, object.serving()?.0)));
+    let pods = workloads.enumerate().map(|(target, (object, template))| {
+        let workload = mesh::Workload::new(
+            object.metadata.namespace.clone(),
+            object.metadata.name.value.clone(),
+            template.spec.service_account_name.value.clone(),
+            template.labels.clone(),
+        );
+        let ports = template.spec.containers.iter();
+        mesh::Pod {
+            name: format!("{}-example", object.metadata.name.value),
+            workload: Arc::new(workload),
+            labels: template.labels.clone(),
+            ports: ports
+                .flat_map(|container| container.ports.iter().cloned())
+                .collect(),
+            ready: Arc::new(AtomicBool::new(true)),
+            target,
+        }
     });
-    let pods = deployments
-        .enumerate()
-        .map(|(target, (object, deployment))| {
-            let template = &deployment.template;
-            let workload = mesh::Workload::new(
-                object.metadata.namespace.clone(),
-                object.metadata.name.value.clone(),
-                template.spec.service_account_name.value.clone(),
-                template.labels.clone(),
-            );
-            let ports = template.spec.containers.iter();
-            mesh::Pod {
-                name: format!("{}-example", object.metadata.name.value),
-                workload: Arc::new(workload),
-                labels: template.labels.clone(),
-                ports: ports
-                    .flat_map(|container| container.ports.iter().cloned())
-                    .collect(),
-                ready: Arc::new(AtomicBool::new(true)),
-                target,
-            }
-        });
     pods.collect()
 }

@@ -6,6 +6,8 @@
 
 pub(crate) mod deployment;
 pub(crate) mod progress;
+pub(crate) mod replica_set;
+pub(crate) mod stateful_set;
 
 use std::time::{Duration, Instant};
 
@@ -18,13 +20,34 @@ pub(crate) struct PodView {
     pub target: usize,
     /// `pod-template-hash`.
     pub revision: String,
+    /// Its number in a StatefulSet.
+    pub ordinal: Option<usize>,
     pub ready_since: Option<Instant>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Action {
-    Start { revision: String },
-    Stop { target: usize },
+    Start {
+        revision: String,
+        /// In a StatefulSet.
+        ordinal: Option<usize>,
+    },
+    Stop {
+        target: usize,
+    },
+}
+
+impl Action {
+    fn start(revision: &str) -> Self {
+        Self::Start {
+            revision: revision.to_owned(),
+            ordinal: None,
+        }
+    }
+
+    fn stop(pod: &PodView) -> Self {
+        Self::Stop { target: pod.target }
+    }
 }
 
 impl PodView {

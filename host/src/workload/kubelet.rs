@@ -47,10 +47,10 @@ impl Kubelet {
     }
 
     /// Begins to start a pod.
-    pub(super) fn start(&mut self, plan: Arc<PodPlan>) -> Arc<Pod> {
+    pub(super) fn start(&mut self, name: String, plan: Arc<PodPlan>) -> Arc<Pod> {
         self.next_target += 1;
         let changes = self.changes.clone();
-        Pod::start(&self.platform, plan, self.next_target, changes)
+        Pod::start(&self.platform, name, plan, self.next_target, changes)
     }
 
     /// Lets a pod leave.

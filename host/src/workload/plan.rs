@@ -1,4 +1,4 @@
-//! What should run: every Deployment, Job and CronJob with all it refers to,
+//! What should run: every workload, Job and CronJob with all it refers to,
 //! resolved and checked.
 //!
 //! A plan is made before anything is started or stopped; with one error in it,
@@ -9,7 +9,9 @@ use std::fmt::Write;
 use std::sync::Arc;
 use std::time::Duration;
 
-use galleria_manifest::model::{Container, CronJob, Job, Metadata, Object, PodTemplate, Resource};
+use galleria_manifest::model::{
+    Container, CronJob, Job, Metadata, Object, ObjectKey, PodTemplate, Resource,
+};
 use galleria_manifest::{Diagnostic, Position, Presets, Severity, codes};
 use galleria_mesh as mesh;
 use sha2::{Digest, Sha256};
@@ -17,10 +19,12 @@ use sha2::{Digest, Sha256};
 use super::WorkloadKey;
 use super::configuration::Configuration;
 use super::controller::deployment::Rollout;
+use super::controller::stateful_set::Ordinals;
 use super::environment;
 use super::field::PodFacts;
 use super::image::{Images, Wanted};
 use super::pull_secrets;
+use super::revisions::TEMPLATE_HASH;
 use super::volumes;
 use crate::guest::{Component, Entry, Isolation};
 use crate::settings;
@@ -41,18 +45,38 @@ const QUEUE_DEFAULT: usize = 256;
 /// Everything that should run.
 #[derive(Default)]
 pub(crate) struct Plan {
-    pub workloads: BTreeMap<WorkloadKey, Arc<WorkloadPlan>>,
+    pub workloads: BTreeMap<ObjectKey, Arc<WorkloadPlan>>,
     pub jobs: BTreeMap<WorkloadKey, Arc<JobPlan>>,
     pub cron_jobs: BTreeMap<WorkloadKey, Arc<CronJobPlan>>,
 }
 
-/// One Deployment, ready to be started.
+/// One object with pods that serve requests, ready to be started.
 pub(crate) struct WorkloadPlan {
     pub object: Arc<Object>,
-    pub rollout: Rollout,
-    pub progress_deadline: Duration,
-    pub revision_history_limit: usize,
+    pub controller: Controller,
     pub pods: Arc<PodPlan>,
+}
+
+/// What keeps the pods.
+pub(crate) enum Controller {
+    Deployment {
+        rollout: Rollout,
+        progress_deadline: Duration,
+        revision_history_limit: usize,
+    },
+    ReplicaSet {
+        replicas: usize,
+        min_ready: Duration,
+    },
+    StatefulSet(Ordinals),
+    Pod,
+}
+
+/// What a pod belongs to (`metadata.ownerReferences`), of `apps/v1`.
+#[derive(Clone)]
+pub(crate) struct Owner {
+    pub kind: &'static str,
+    pub name: String,
 }
 
 /// One Job, ready to be started.
@@ -70,8 +94,11 @@ pub(crate) struct CronJobPlan {
 }
 
 /// One pod template, ready to be started any number of times.
+#[derive(Clone)]
 pub(crate) struct PodPlan {
     pub identity: Arc<mesh::Workload>,
+    /// None for a Pod on its own.
+    pub owner: Option<Owner>,
     /// Names what the pods are made from: the same text, the same pods.
     pub revision: String,
     pub component: Arc<Component>,
@@ -93,6 +120,21 @@ pub(crate) struct PodPlan {
 }
 
 impl PodPlan {
+    /// The plan of a StatefulSet's pod, with the labels and the claims that
+    /// belong to its name.
+    pub(crate) fn of_ordinal(&self, pod: &str, ordinal: usize) -> Self {
+        let mut plan = self.clone();
+        let labels = &mut plan.template.labels;
+        labels.insert("statefulset.kubernetes.io/pod-name".into(), pod.into());
+        labels.insert("apps.kubernetes.io/pod-index".into(), ordinal.to_string());
+        let revision = format!("{}-{}", self.identity.name, self.revision);
+        labels.insert("controller-revision-hash".into(), revision);
+        for volume in &mut plan.volumes {
+            volume.claim_for(pod);
+        }
+        plan
+    }
+
     /// The name of the ReplicaSet that a cluster would make for this revision.
     pub(crate) fn replica_set_name(&self) -> String {
         format!("{}-{}", self.identity.name, self.revision)
@@ -155,23 +197,16 @@ struct Context<'a> {
 impl Context<'_> {
     /// Adds the object to the plan where it has pods.
     fn add(&self, key: WorkloadKey, plan: &mut Plan) -> Result<(), Vec<Diagnostic>> {
+        if let Some((template, _)) = self.object.serving() {
+            let planned = self.workload(template)?;
+            plan.workloads.insert(self.object.key(), Arc::new(planned));
+        }
         match &self.object.resource {
-            Resource::Deployment(deployment) => {
-                let pods = self.pods(&deployment.template, "spec.template", Entry::Http)?;
-                let planned = WorkloadPlan {
-                    object: self.object.clone(),
-                    rollout: Rollout::of(deployment),
-                    progress_deadline: deployment.progress_deadline,
-                    revision_history_limit: deployment.revision_history_limit as usize,
-                    pods,
-                };
-                plan.workloads.insert(key, Arc::new(planned));
-            }
             Resource::Job(job) => {
                 let planned = JobPlan {
                     object: self.object.clone(),
                     job: job.clone(),
-                    pods: self.pods(&job.template, "spec.template", Entry::Run)?,
+                    pods: Arc::new(self.pods(&job.template, "spec.template", Entry::Run)?),
                 };
                 plan.jobs.insert(key, Arc::new(planned));
             }
@@ -181,7 +216,7 @@ impl Context<'_> {
                 let planned = CronJobPlan {
                     object: self.object.clone(),
                     cron_job: cron_job.clone(),
-                    pods: self.pods(template, place, Entry::Run)?,
+                    pods: Arc::new(self.pods(template, place, Entry::Run)?),
                 };
                 plan.cron_jobs.insert(key, Arc::new(planned));
             }
@@ -190,13 +225,58 @@ impl Context<'_> {
         Ok(())
     }
 
+    fn workload(&self, template: &PodTemplate) -> Result<WorkloadPlan, Vec<Diagnostic>> {
+        let name = &self.object.metadata.name.value;
+        let place = match self.object.resource {
+            Resource::Pod(_) => "",
+            _ => "spec.template",
+        };
+        let mut pods = self.pods(template, place, Entry::Http)?;
+        let owned = |kind| {
+            let name = name.clone();
+            Some(Owner { kind, name })
+        };
+        let controller = match &self.object.resource {
+            Resource::Deployment(deployment) => {
+                let (label, hash) = (TEMPLATE_HASH.to_owned(), pods.revision.clone());
+                pods.template.labels.insert(label, hash);
+                pods.owner = Some(Owner {
+                    kind: "ReplicaSet",
+                    name: pods.replica_set_name(),
+                });
+                Controller::Deployment {
+                    rollout: Rollout::of(deployment),
+                    progress_deadline: deployment.progress_deadline,
+                    revision_history_limit: deployment.revision_history_limit as usize,
+                }
+            }
+            Resource::ReplicaSet(set) => {
+                pods.owner = owned("ReplicaSet");
+                Controller::ReplicaSet {
+                    replicas: set.replicas.value as usize,
+                    min_ready: set.min_ready,
+                }
+            }
+            Resource::StatefulSet(set) => {
+                pods.owner = owned("StatefulSet");
+                Controller::StatefulSet(Ordinals::of(set))
+            }
+            _ => Controller::Pod,
+        };
+        Ok(WorkloadPlan {
+            object: self.object.clone(),
+            controller,
+            pods: Arc::new(pods),
+        })
+    }
+
     /// The plan of the pod template that stands at `place` in the object.
     fn pods(
         &self,
         template: &PodTemplate,
         place: &str,
         entry: Entry,
-    ) -> Result<Arc<PodPlan>, Vec<Diagnostic>> {
+    ) -> Result<PodPlan, Vec<Diagnostic>> {
         let namespace = &self.object.metadata.namespace;
         let preset = self.presets.apply(namespace, template);
         for conflict in &preset.conflicts {
@@ -207,13 +287,13 @@ impl Context<'_> {
         let Some(container) = template.spec.containers.first() else {
             return Err(vec![self.problem(
                 &template.spec.at,
-                &format!("{place}.spec.containers"),
+                below(place, "spec.containers").as_str(),
                 "a pod needs a container",
             )]);
         };
         let mut problems = Vec::new();
         let mut note = |at: &Position, path: &str, message: String| {
-            problems.push(self.problem(at, &format!("{place}.{path}"), &message));
+            problems.push(self.problem(at, &below(place, path), &message));
         };
         let component = self
             .images
@@ -261,7 +341,8 @@ impl Context<'_> {
             self.configuration
                 .referenced_by(&identity.namespace, &template.spec),
         );
-        Ok(Arc::new(PodPlan {
+        Ok(PodPlan {
+            owner: None,
             revision: revision(self.object, place, &component, &preset.applied),
             memory_limit: container.resources.limits.memory.unwrap_or(MEMORY_DEFAULT),
             cpu_limit: (container.resources.limits.cpu_millis).filter(|limit| *limit > 0),
@@ -277,7 +358,7 @@ impl Context<'_> {
             component,
             configuration,
             volumes,
-        }))
+        })
     }
 
     fn wanted<'c>(&'c self, template: &PodTemplate, container: &'c Container) -> Wanted<'c> {
@@ -414,8 +495,16 @@ fn revision(object: &Object, place: &str, component: &Component, presets: &[&Obj
         })
 }
 
+/// A field's path below a template that stands at `place`: nowhere for a Pod.
+fn below(place: &str, path: &str) -> String {
+    format!("{place}.{path}").trim_start_matches('.').to_owned()
+}
+
 /// What stands at `place`, as it was written.
 fn at_place<'a>(object: &'a Object, place: &str) -> &'a serde_json::Value {
+    if place.is_empty() {
+        return &object.raw;
+    }
     place.split('.').fold(&object.raw, |value, key| &value[key])
 }
 

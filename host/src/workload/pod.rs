@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwapOption;
-use galleria_manifest::model::Probe;
+use galleria_manifest::model::{Probe, RestartPolicy};
 use galleria_mesh as mesh;
 use jiff::Timestamp;
 use rand::Rng;
@@ -86,11 +86,11 @@ impl Pod {
     /// Begins to start a pod. Its readiness is announced on `readiness`.
     pub(super) fn start(
         platform: &Platform,
+        name: String,
         plan: Arc<PodPlan>,
         target: usize,
         readiness: watch::Sender<u64>,
     ) -> Arc<Self> {
-        let name = name(&plan);
         let namespace = plan.identity.namespace.clone();
         let volumes = platform
             .volumes
@@ -212,7 +212,7 @@ impl Pod {
     pub(crate) fn status(&self) -> PodStatus {
         let moment = self.life.moment();
         let message = match (&moment.phase, &moment.last) {
-            (Phase::Waiting { .. }, Some(last)) => {
+            (Phase::Waiting { .. } | Phase::Failed, Some(last)) => {
                 Some(format!("{}: {}", last.reason, last.message))
             }
             (Phase::Waiting { message, .. }, None) => Some(message.clone()),
@@ -254,6 +254,9 @@ impl Pod {
             if ended.reason == EVICTED {
                 self.remove_files(&platform.sql).await;
             }
+            if self.is_never_restarted() && ended.reason != CONFIG_ERROR {
+                return self.fail(&ended);
+            }
             let pause = backoff.pause(started.elapsed());
             self.back_off(ended, pause);
             tokio::select! {
@@ -261,6 +264,26 @@ impl Pod {
                 () = tokio::time::sleep(pause) => {}
             }
         }
+    }
+
+    /// `restartPolicy: Never` of a Pod: what ended stays so.
+    fn fail(&self, ended: &Ended) {
+        let Ended {
+            reason, message, ..
+        } = ended;
+        tracing::error!(pod = self.name, reason, "failed: {message}");
+        self.life.ended(reason, message);
+        self.life.record(EventType::Warning, "Failed", message);
+        self.set_phase(Phase::Failed);
+    }
+
+    fn is_never_restarted(&self) -> bool {
+        self.plan.template.spec.restart_policy == RestartPolicy::Never
+    }
+
+    /// Whether it has ended and is not restarted.
+    pub(super) fn has_failed(&self) -> bool {
+        self.life.moment().phase == Phase::Failed
     }
 
     /// Tells what ended and that it starts again after `pause`.
@@ -416,11 +439,6 @@ impl Ended {
 
 fn not_running() -> Failure {
     Failure::Start("the pod is not running".into())
-}
-
-/// `deployment-revision-xxxxx`, as a ReplicaSet names its pods.
-fn name(plan: &PodPlan) -> String {
-    format!("{}-{}", plan.replica_set_name(), suffix())
 }
 
 /// Five characters that make no word, as a cluster ends the names of pods.

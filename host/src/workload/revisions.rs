@@ -1,4 +1,4 @@
-//! The revisions of a Deployment, which a cluster keeps as ReplicaSets: what
+//! The revisions of a workload. A cluster keeps a Deployment's as ReplicaSets: what
 //! `kubectl rollout history` lists and `kubectl rollout undo` goes back to.
 
 use std::collections::BTreeMap;
@@ -7,6 +7,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
+use super::controller::deployment::Rollout;
 use super::plan::{PodPlan, WorkloadPlan};
 use crate::store::{Reported, uid};
 
@@ -100,6 +101,7 @@ impl Revisions {
     pub(super) fn objects(
         &self,
         owner: &WorkloadPlan,
+        rollout: &Rollout,
         generation: u64,
         sizes: impl Fn(&str) -> Sizes,
     ) -> Vec<Reported> {
@@ -133,9 +135,9 @@ impl Revisions {
                         "annotations": {
                             REVISION: number.to_string(),
                             "deployment.kubernetes.io/desired-replicas":
-                                owner.rollout.replicas.to_string(),
+                                rollout.replicas.to_string(),
                             "deployment.kubernetes.io/max-replicas":
-                                owner.rollout.most().to_string(),
+                                rollout.most().to_string(),
                         },
                         "ownerReferences": [{
                             "apiVersion": "apps/v1",
@@ -148,7 +150,7 @@ impl Revisions {
                     },
                     "spec": {
                         "replicas": wanted,
-                        "minReadySeconds": owner.rollout.min_ready.as_secs(),
+                        "minReadySeconds": rollout.min_ready.as_secs(),
                         "selector": selector,
                         "template": revision.template,
                     },

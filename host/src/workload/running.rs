@@ -1,21 +1,29 @@
-//! A Deployment that runs: its pods, and the rollout between their revisions.
+//! A workload that runs: its pods, and the way from one revision to the next.
+
+mod rollout;
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use super::controller::deployment::Observed;
-use super::controller::progress::{Counts, Progress, Progressing};
-use super::controller::{Action, PodView};
+use serde_json::{Value, json};
+
+use super::controller::progress::Counts;
+use super::controller::replica_set::{pod as next_of_pod, replica_set as next_of_replica_set};
+use super::controller::{Action, PodView, deployment, stateful_set};
 use super::kubelet::{Kubelet, Leaving};
-use super::plan::WorkloadPlan;
+use super::plan::{Controller, WorkloadPlan};
+use super::pod::suffix;
 use super::revisions::{Revisions, Sizes};
-use super::status::DeploymentStatus;
 use super::{Pod, reconfigure};
 use crate::store::Reported;
+use rollout::RolloutState;
 
 /// Decisions that follow each other in one step; a rollout that only stops and
 /// starts what is there comes to rest after two.
 const DECISIONS_MAX: usize = 16;
+
+/// Revisions kept for pods of a StatefulSet that are not updated yet.
+const STATEFUL_SET_REVISIONS: usize = 10;
 
 /// See the module's documentation.
 pub(super) struct Running {
@@ -23,35 +31,38 @@ pub(super) struct Running {
     /// `metadata.generation` of what is planned.
     generation: u64,
     /// Those that are not leaving.
-    pods: Vec<Arc<Pod>>,
-    leaving: Vec<Leaving>,
+    pods: Vec<Member>,
+    leaving: Vec<(Leaving, Option<usize>)>,
     revisions: Revisions,
     replicas_before: Option<usize>,
-    progress: Progress,
-    progressing: Progressing,
-    /// Every pod was ready once: from then on, so many must be that the
-    /// Deployment is available.
+    rollout: RolloutState,
+    /// The revision that all pods had last.
+    current: String,
+    /// Every pod was ready once: from then on, so many must be that the workload
+    /// is available.
     was_complete: bool,
-    status: DeploymentStatus,
+}
+
+struct Member {
+    pod: Arc<Pod>,
+    /// Of the template; a pod's own plan may add to it.
+    revision: String,
+    ordinal: Option<usize>,
 }
 
 impl Running {
     pub(super) fn new(plan: &Arc<WorkloadPlan>, generation: u64, now: Instant) -> Self {
-        let counts = Counts {
-            wanted: plan.rollout.replicas,
-            ..Counts::default()
-        };
+        let revision = &plan.pods.revision;
         Self {
-            plan: plan.clone(),
             generation,
             pods: Vec::new(),
             leaving: Vec::new(),
             revisions: Revisions::default(),
             replicas_before: None,
-            progress: Progress::new(plan.pods.revision.clone(), counts, now),
-            progressing: Progressing::Underway,
+            rollout: RolloutState::new(revision, plan.replicas(), now),
+            current: revision.clone(),
             was_complete: false,
-            status: DeploymentStatus::default(),
+            plan: plan.clone(),
         }
     }
 
@@ -60,19 +71,15 @@ impl Running {
         self.generation = generation;
         self.plan = plan.clone();
         let revision = &plan.pods.revision;
-        for pod in self
-            .pods
-            .iter()
-            .filter(|pod| pod.plan.revision == *revision)
-        {
-            reconfigure(pod, &plan.pods);
+        for member in self.pods.iter().filter(|it| it.revision == *revision) {
+            reconfigure(&member.pod, &plan.pods);
         }
     }
 
     /// Does what is to be done now; returns whether other pods are there.
     pub(super) fn step(&mut self, kubelet: &mut Kubelet, now: Instant) -> bool {
-        self.leaving.retain(|leaving| !leaving.is_gone());
-        if !self.plan.rollout.paused || self.revisions.newest() == 0 {
+        self.leaving.retain(|(leaving, _)| !leaving.is_gone());
+        if !self.plan.is_paused() || self.revisions.newest() == 0 {
             self.revisions.take(&self.plan);
         }
         let mut changed = false;
@@ -86,165 +93,259 @@ impl Running {
                 self.act(action, kubelet);
             }
         }
-        let limit = self.plan.revision_history_limit;
-        let pods = &self.pods;
-        self.revisions.trim(limit, |hash| {
-            pods.iter().any(|pod| pod.plan.revision == hash)
-        });
         self.observe(now);
         changed
     }
 
     fn decide(&mut self, now: Instant) -> Vec<Action> {
-        let pods: Vec<_> = self.pods.iter().map(view).collect();
+        let pods: Vec<_> = self.pods.iter().map(Member::view).collect();
         let newest = &self.plan.pods.revision;
-        let is_old = |leaving: &&Leaving| leaving.pod.plan.revision != *newest;
-        let observed = Observed {
-            newest,
-            pods: &pods,
-            old_leaving: self.leaving.iter().filter(is_old).count(),
-            replicas_before: self.replicas_before,
-            now,
-        };
-        let actions = self.plan.rollout.next(&observed);
-        self.replicas_before = Some(self.plan.rollout.replicas);
-        actions
+        match &self.plan.controller {
+            Controller::Deployment { rollout, .. } => {
+                let is_old = |leaving: &Leaving| leaving.pod.plan.revision != *newest;
+                let observed = deployment::Observed {
+                    newest,
+                    pods: &pods,
+                    old_leaving: self.leaving.iter().filter(|(it, _)| is_old(it)).count(),
+                    replicas_before: self.replicas_before,
+                    now,
+                };
+                self.replicas_before = Some(rollout.replicas);
+                rollout.next(&observed)
+            }
+            Controller::ReplicaSet {
+                replicas,
+                min_ready,
+            } => next_of_replica_set(*replicas, *min_ready, newest, &pods, now),
+            Controller::StatefulSet(ordinals) => {
+                let leaving: Vec<_> = self.leaving.iter().filter_map(|(_, it)| *it).collect();
+                ordinals.next(&stateful_set::Observed {
+                    newest,
+                    current: &self.current,
+                    pods: &pods,
+                    leaving: &leaving,
+                    now,
+                })
+            }
+            Controller::Pod => next_of_pod(newest, &pods, self.leaving.len()),
+        }
     }
 
     fn act(&mut self, action: Action, kubelet: &mut Kubelet) {
         match action {
-            Action::Start { revision } => {
+            Action::Start { revision, ordinal } => {
                 let known = self.revisions.plan(&revision).unwrap_or(&self.plan.pods);
-                self.pods.push(kubelet.start(known.clone()));
+                let revision = known.revision.clone();
+                let name = match (&self.plan.controller, ordinal, &known.owner) {
+                    (_, Some(ordinal), _) => format!("{}-{ordinal}", known.identity.name),
+                    (Controller::Pod, ..) | (.., None) => known.identity.name.clone(),
+                    (.., Some(owner)) => format!("{}-{}", owner.name, suffix()),
+                };
+                let plan = match ordinal {
+                    Some(ordinal) => Arc::new(known.of_ordinal(&name, ordinal)),
+                    None => known.clone(),
+                };
+                self.pods.push(Member {
+                    pod: kubelet.start(name, plan),
+                    revision,
+                    ordinal,
+                });
             }
             Action::Stop { target } => {
-                let found = self.pods.iter().position(|pod| pod.target == target);
+                let found = self.pods.iter().position(|it| it.pod.target == target);
                 if let Some(found) = found {
-                    self.leaving.push(kubelet.stop(self.pods.remove(found)));
+                    let member = self.pods.remove(found);
+                    self.leaving
+                        .push((kubelet.stop(member.pod), member.ordinal));
                 }
             }
         }
     }
 
-    /// Takes notice of how far the rollout is, and tells it.
     fn observe(&mut self, now: Instant) {
         let counts = self.counts(now);
-        let plan = &self.plan;
-        let (revision, paused) = (&plan.pods.revision, plan.rollout.paused);
-        let deadline = plan.progress_deadline;
-        let before = self.progressing;
-        self.progressing = self
-            .progress
-            .observe(revision, counts, deadline, paused, now);
         self.was_complete |= counts.ready >= counts.wanted && counts.total > 0;
-        if self.progressing == before {
-            return;
+        if counts.is_complete() {
+            self.current.clone_from(&self.plan.pods.revision);
         }
-        let (namespace, deployment) = (&plan.pods.identity.namespace, &plan.pods.identity.name);
-        match self.progressing {
-            Progressing::Underway => {
-                tracing::info!(namespace, deployment, revision, "rolling out");
-            }
-            Progressing::Complete => {
-                tracing::info!(namespace, deployment, revision, "rolled out");
-            }
-            Progressing::Paused => {
-                tracing::info!(namespace, deployment, "the rollout is paused");
-            }
-            Progressing::DeadlineExceeded => tracing::error!(
-                namespace,
-                deployment,
-                revision,
-                reason = "ProgressDeadlineExceeded",
-                updated = counts.updated,
-                available = counts.available,
-                "the rollout does not get on; older pods keep serving: see why its new pods are \
-                 not ready, then change the template or go back"
-            ),
+        let mut history = STATEFUL_SET_REVISIONS;
+        if let Controller::Deployment {
+            rollout,
+            progress_deadline,
+            revision_history_limit,
+        } = &self.plan.controller
+        {
+            history = *revision_history_limit;
+            let paused = rollout.paused;
+            self.rollout
+                .observe(&self.plan.pods, counts, *progress_deadline, paused, now);
         }
+        let (pods, current) = (&self.pods, &self.current);
+        self.revisions.trim(history, |hash| {
+            hash == current || pods.iter().any(|it| it.revision == hash)
+        });
     }
 
     /// When something is to be done although no pod changes.
     pub(super) fn due(&self, now: Instant) -> Option<Instant> {
-        let min_ready = self.plan.rollout.min_ready;
+        let min_ready = self.plan.min_ready();
         let available = self
             .pods
             .iter()
-            .filter_map(|pod| Some(pod.ready_since()? + min_ready));
-        let deadline = self.progress.due(self.plan.progress_deadline);
+            .filter_map(|it| Some(it.pod.ready_since()? + min_ready));
+        let deadline = match &self.plan.controller {
+            Controller::Deployment {
+                progress_deadline, ..
+            } => self.rollout.due(*progress_deadline),
+            _ => None,
+        };
         let coming = |due: &Instant| *due > now;
         available.chain(deadline).filter(coming).min()
     }
 
-    /// Whether it serves as the manifest wants it to.
+    /// Whether it serves as the manifest wants it to. A Pod that has failed for
+    /// good is not waited for.
     pub(super) fn is_ready(&self) -> bool {
-        let ready = self.pods.iter().filter(|pod| pod.is_ready()).count();
-        let rollout = &self.plan.rollout;
+        let is_done = |it: &&Member| it.pod.is_ready() || it.pod.has_failed();
+        let ready = self.pods.iter().filter(is_done).count();
         if self.was_complete {
-            ready >= rollout.least_available()
+            ready >= self.plan.least_available()
         } else {
-            ready >= rollout.replicas || (rollout.paused && self.pods.is_empty())
+            ready >= self.plan.replicas() || (self.plan.is_paused() && self.pods.is_empty())
         }
     }
 
     pub(super) fn pods(&self) -> impl Iterator<Item = &Arc<Pod>> {
-        self.pods.iter()
+        self.pods.iter().map(|member| &member.pod)
     }
 
     /// Lets every pod leave.
     pub(super) fn end(self, kubelet: &Kubelet) {
-        for pod in self.pods {
-            kubelet.stop(pod);
+        for member in self.pods {
+            kubelet.stop(member.pod);
         }
     }
 
     /// What `status` says.
-    pub(super) fn status(&mut self, now: Instant) -> serde_json::Value {
+    pub(super) fn status(&mut self, now: Instant) -> Value {
         let counts = self.counts(now);
-        let set = self.plan.pods.replica_set_name();
-        let least = self.plan.rollout.least_available();
-        self.status
-            .json(&counts, least, self.progressing, &set, self.generation)
+        let generation = self.generation;
+        match &self.plan.controller {
+            Controller::Deployment { rollout, .. } => {
+                let set = self.plan.pods.replica_set_name();
+                let least = rollout.least_available();
+                self.rollout.json(&counts, least, &set, generation)
+            }
+            Controller::ReplicaSet { .. } => json!({
+                "observedGeneration": generation,
+                "replicas": counts.total,
+                "fullyLabeledReplicas": counts.total,
+                "readyReplicas": counts.ready,
+                "availableReplicas": counts.available,
+            }),
+            Controller::StatefulSet(_) => {
+                let name = &self.plan.pods.identity.name;
+                let of_current = self.pods.iter().filter(|it| it.revision == self.current);
+                json!({
+                    "observedGeneration": generation,
+                    "replicas": counts.total,
+                    "readyReplicas": counts.ready,
+                    "availableReplicas": counts.available,
+                    "currentReplicas": of_current.count(),
+                    "updatedReplicas": counts.updated,
+                    "currentRevision": format!("{name}-{}", self.current),
+                    "updateRevision": format!("{name}-{}", self.plan.pods.revision),
+                })
+            }
+            Controller::Pod => match self.pods.first() {
+                Some(member) => member.pod.object().status,
+                None => json!({"phase": "Pending"}),
+            },
+        }
     }
 
-    /// Its revisions.
+    /// The revisions of a Deployment.
     pub(super) fn replica_sets(&self, now: Instant) -> Vec<Reported> {
-        let min_ready = self.plan.rollout.min_ready;
+        let Controller::Deployment { rollout, .. } = &self.plan.controller else {
+            return Vec::new();
+        };
         let sizes = |revision: &str| {
             let mut sizes = Sizes::default();
-            for pod in self.pods.iter().filter(|pod| pod.plan.revision == revision) {
+            for member in self.pods.iter().filter(|it| it.revision == revision) {
+                let is_available = member.view().is_available(rollout.min_ready, now);
                 sizes.wanted += 1;
-                sizes.ready += usize::from(pod.is_ready());
-                sizes.available += usize::from(view(pod).is_available(min_ready, now));
+                sizes.ready += usize::from(member.pod.is_ready());
+                sizes.available += usize::from(is_available);
             }
             sizes
         };
-        self.revisions.objects(&self.plan, self.generation, sizes)
+        self.revisions
+            .objects(&self.plan, rollout, self.generation, sizes)
     }
 
     fn counts(&self, now: Instant) -> Counts {
-        let min_ready = self.plan.rollout.min_ready;
+        let min_ready = self.plan.min_ready();
         let mut counts = Counts {
-            wanted: self.plan.rollout.replicas,
+            wanted: self.plan.replicas(),
             total: self.pods.len(),
             ..Counts::default()
         };
-        for pod in &self.pods {
-            let is_updated = pod.plan.revision == self.plan.pods.revision;
-            let is_available = view(pod).is_available(min_ready, now);
+        for member in &self.pods {
+            let is_updated = member.revision == self.plan.pods.revision;
+            let is_available = member.view().is_available(min_ready, now);
             counts.updated += usize::from(is_updated);
             counts.updated_available += usize::from(is_updated && is_available);
-            counts.ready += usize::from(pod.is_ready());
+            counts.ready += usize::from(member.pod.is_ready());
             counts.available += usize::from(is_available);
         }
         counts
     }
 }
 
-fn view(pod: &Arc<Pod>) -> PodView {
-    PodView {
-        target: pod.target,
-        revision: pod.plan.revision.clone(),
-        ready_since: pod.ready_since(),
+impl Member {
+    fn view(&self) -> PodView {
+        PodView {
+            target: self.pod.target,
+            revision: self.revision.clone(),
+            ordinal: self.ordinal,
+            ready_since: self.pod.ready_since(),
+        }
+    }
+}
+
+impl WorkloadPlan {
+    fn replicas(&self) -> usize {
+        match &self.controller {
+            Controller::Deployment { rollout, .. } => rollout.replicas,
+            Controller::ReplicaSet { replicas, .. } => *replicas,
+            Controller::StatefulSet(ordinals) => ordinals.wanted.len(),
+            Controller::Pod => 1,
+        }
+    }
+
+    /// Pods that have to be available for the workload to be: an update of a
+    /// StatefulSet takes one at a time.
+    fn least_available(&self) -> usize {
+        match &self.controller {
+            Controller::Deployment { rollout, .. } => rollout.least_available(),
+            Controller::StatefulSet(ordinals) => ordinals.wanted.len().saturating_sub(1),
+            Controller::ReplicaSet { .. } | Controller::Pod => self.replicas(),
+        }
+    }
+
+    fn min_ready(&self) -> Duration {
+        match &self.controller {
+            Controller::Deployment { rollout, .. } => rollout.min_ready,
+            Controller::ReplicaSet { min_ready, .. } => *min_ready,
+            Controller::StatefulSet(ordinals) => ordinals.min_ready,
+            Controller::Pod => Duration::ZERO,
+        }
+    }
+
+    fn is_paused(&self) -> bool {
+        match &self.controller {
+            Controller::Deployment { rollout, .. } => rollout.paused,
+            _ => false,
+        }
     }
 }

@@ -44,6 +44,8 @@ pub(crate) struct Bound {
     place: Place,
     read_only: bool,
     mounts: Vec<VolumeMount>,
+    /// Made for each pod by name, as `volumeClaimTemplates` say.
+    is_per_pod: bool,
 }
 
 #[derive(Debug, Clone)]
@@ -74,6 +76,15 @@ pub(crate) struct PodVolumes {
     storage_limit: Option<u64>,
     /// What was written last, by volume.
     written: Mutex<BTreeMap<String, Payload>>,
+}
+
+impl Bound {
+    /// Turns what `volumeClaimTemplates` say into the claim of `pod`.
+    pub(crate) fn claim_for(&mut self, pod: &str) {
+        if let (true, Place::Shared { below, .. }) = (self.is_per_pod, &mut self.place) {
+            below.set_file_name(format!("{}-{pod}", self.name));
+        }
+    }
 }
 
 impl DataFolder {
@@ -136,6 +147,7 @@ impl DataFolder {
                     read_only = *claimed_read_only;
                     self.claim(namespace, claim_name)
                 }
+                VolumeSource::ClaimTemplate => self.claim_template(namespace, &volume.name),
                 VolumeSource::HostPath { path, must_exist } => self.host_path(path, *must_exist),
                 VolumeSource::EmptyDir { size_limit } => Ok(Place::Empty {
                     size_limit: *size_limit,
@@ -158,6 +170,7 @@ impl DataFolder {
                     place,
                     read_only,
                     mounts,
+                    is_per_pod: matches!(volume.source, VolumeSource::ClaimTemplate),
                 }),
                 Err(message) => errors.push(VolumeError {
                     at: volume.name.at.clone(),
@@ -178,6 +191,17 @@ impl DataFolder {
             .map_err(|error| format!("the folder of claim `{claim}` {error}"))?;
         Ok(Place::Shared {
             below,
+            may_make: true,
+        })
+    }
+
+    /// Where the claims of pods will be; each is made with its pod.
+    fn claim_template(&self, namespace: &str, claim: &str) -> Result<Place, String> {
+        let namespace = Path::new(namespace);
+        self.make(namespace)
+            .map_err(|error| format!("the folder of claims {error}"))?;
+        Ok(Place::Shared {
+            below: namespace.join(claim),
             may_make: true,
         })
     }

@@ -32,3 +32,4 @@ mod shutdown;
 mod startup;
 mod telemetry;
 mod traffic;
+mod workloads;

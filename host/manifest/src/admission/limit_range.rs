@@ -81,7 +81,7 @@ impl Ranges {
                         .extend(broken.map(|what| format!("{what} of the LimitRange `{name}`")));
                 }
             }
-            let path = format!("{}.spec.containers[0].resources", pods.place);
+            let path = format!("{}.containers[0].resources", pods.place);
             found.extend(messages.into_iter().map(|message| {
                 let code = codes::LIMIT_RANGE;
                 refusal(object, &container.at, path.clone(), code, message)

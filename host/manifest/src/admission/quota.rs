@@ -140,7 +140,7 @@ fn unsaid(owner: &Object, object: &Object, resource: &str) -> Option<Diagnostic>
     Some(refusal(
         object,
         &container.at,
-        format!("{}.spec.containers[0].resources.{list}", pods.place),
+        format!("{}.containers[0].resources.{list}", pods.place),
         codes::RESOURCE_QUOTA,
         format!(
             "{list}.{name} must be set, since the quota `{quota}` bounds it; set it, or give the namespace a LimitRange with a default"
@@ -162,16 +162,13 @@ fn exceeded(
         used.show(resource),
         hard.show(resource),
     );
-    let (at, path, each) = match (&object.resource, pods(object)) {
-        (Resource::Deployment(deployment), Some(pods)) if resource != "pods" => {
+    let (at, path, each) = match (object.replicas(), pods(object)) {
+        (Some(replicas), Some(pods)) if resource != "pods" => {
             let one = of_pod(&pods, resource).map(|one| one.show(resource));
             let each = one.map(|one| format!(" ({} pods with {one} each)", pods.count));
-            let at = &deployment.replicas.at;
-            (at, "spec.replicas", each.unwrap_or_default())
+            (&replicas.at, "spec.replicas", each.unwrap_or_default())
         }
-        (Resource::Deployment(deployment), _) => {
-            (&deployment.replicas.at, "spec.replicas", String::new())
-        }
+        (Some(replicas), _) => (&replicas.at, "spec.replicas", String::new()),
         _ => (&object.at, "", String::new()),
     };
     refusal(

@@ -5,8 +5,8 @@ use std::fmt;
 
 use super::{
     ConfigMap, CronJob, Deployment, DestinationRule, Gateway, Ingress, Job, LimitRange, Namespace,
-    PersistentVolumeClaim, PodPreset, ResourceQuota, Secret, Service, ServiceAccount, ServiceEntry,
-    VirtualService,
+    PersistentVolumeClaim, Pod, PodPreset, PodTemplate, ReplicaSet, ResourceQuota, Secret, Service,
+    ServiceAccount, ServiceEntry, StatefulSet, VirtualService,
 };
 use crate::read::canonical_group;
 use crate::{Located, Position};
@@ -59,6 +59,9 @@ pub struct Metadata {
 pub enum Resource {
     Namespace(Namespace),
     Deployment(Deployment),
+    Pod(Pod),
+    ReplicaSet(ReplicaSet),
+    StatefulSet(StatefulSet),
     Job(Job),
     CronJob(CronJob),
     Service(Service),
@@ -92,6 +95,27 @@ impl Object {
             kind: self.kind.clone(),
             namespace: self.metadata.namespace.clone(),
             name: self.metadata.name.value.clone(),
+        }
+    }
+
+    /// The template of the pods that may serve requests, and where it stands.
+    pub fn serving(&self) -> Option<(&PodTemplate, &'static str)> {
+        match &self.resource {
+            Resource::Deployment(it) => Some((&it.template, "spec.template.spec")),
+            Resource::ReplicaSet(it) => Some((&it.template, "spec.template.spec")),
+            Resource::StatefulSet(it) => Some((&it.template, "spec.template.spec")),
+            Resource::Pod(it) => Some((&it.template, "spec")),
+            _ => None,
+        }
+    }
+
+    /// `spec.replicas` of a kind that has it.
+    pub fn replicas(&self) -> Option<&Located<u32>> {
+        match &self.resource {
+            Resource::Deployment(it) => Some(&it.replicas),
+            Resource::ReplicaSet(it) => Some(&it.replicas),
+            Resource::StatefulSet(it) => Some(&it.replicas),
+            _ => None,
         }
     }
 

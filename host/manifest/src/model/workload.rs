@@ -212,6 +212,8 @@ pub enum VolumeSource {
         /// `type: Directory`: the folder is not made.
         must_exist: bool,
     },
+    /// The pod's own of the StatefulSet's claims, by the volume's name.
+    ClaimTemplate,
     /// A kind of volume that is not served here; its name, for the message.
     Other(String),
 }

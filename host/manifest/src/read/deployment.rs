@@ -24,9 +24,9 @@ pub(super) fn read(mut fields: Fields<'_, '_>) -> Option<Resource> {
 
 fn spec(d: &mut Decoder, node: &Node) -> Option<Deployment> {
     let mut spec = Fields::of(d, node)?;
-    let replicas = spec.optional("replicas", located(integer(0..=REPLICAS_MAX)));
+    let replicas = replicas(&mut spec);
     let template = spec.required("template", template);
-    let selector = read_selector(&mut spec, template.as_ref());
+    let selector = selector(&mut spec, template.as_ref());
     let strategy = spec
         .optional("strategy", strategy)
         .unwrap_or_else(default_rolling_update);
@@ -39,7 +39,7 @@ fn spec(d: &mut Decoder, node: &Node) -> Option<Deployment> {
     let paused = spec.optional("paused", boolean).unwrap_or(false);
     spec.finish(&["rollbackTo"]);
     Some(Deployment {
-        replicas: replicas.unwrap_or_else(|| Located::new(1, d.position(node.mark))),
+        replicas,
         selector: selector?,
         template: template?,
         strategy,
@@ -67,7 +67,7 @@ fn progress_deadline(spec: &mut Fields<'_, '_>, min_ready: Duration) -> Duration
 
 /// The selector, which must select the template's own labels. The oldest
 /// apiVersions let it be absent and take those labels.
-fn read_selector(
+pub(super) fn selector(
     spec: &mut Fields<'_, '_>,
     template: Option<&PodTemplate>,
 ) -> Option<LabelSelector> {
@@ -112,17 +112,29 @@ fn read_selector(
 
 fn template(d: &mut Decoder, node: &Node) -> Option<PodTemplate> {
     let template = pod::template(d, node)?;
+    always_restarted(d, node, &template, "Deployment");
+    Some(template)
+}
+
+/// `replicas`, 1 where absent.
+pub(super) fn replicas(spec: &mut Fields<'_, '_>) -> Located<u32> {
+    let replicas = spec.optional("replicas", located(integer(0..=REPLICAS_MAX)));
+    let mark = spec.mark;
+    replicas.unwrap_or_else(|| Located::new(1, spec.d.position(mark)))
+}
+
+pub(super) fn always_restarted(d: &mut Decoder, node: &Node, template: &PodTemplate, kind: &str) {
     if template.spec.restart_policy != RestartPolicy::Always {
         let at = node
             .get("spec")
             .and_then(|spec| spec.get("restartPolicy"))
             .unwrap_or(node);
-        let message = "a Deployment's pods are always restarted; write `Always` or leave it out";
+        let message =
+            format!("a {kind}'s pods are always restarted; write `Always` or leave it out");
         d.within(steps!["spec", "restartPolicy"], |d| {
             d.error(at.mark, codes::INVALID_VALUE, message);
         });
     }
-    Some(template)
 }
 
 fn strategy(d: &mut Decoder, node: &Node) -> Option<Strategy> {

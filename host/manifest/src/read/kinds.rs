@@ -1,8 +1,9 @@
 //! The kinds and apiVersions that are known.
 
 use super::{
-    config_map, cron_job, deployment, destination_rule, gateway, ingress, job, limit_range,
-    pod_preset, resource_quota, secret, service, service_entry, storage, virtual_service,
+    bare_pod, config_map, cron_job, deployment, destination_rule, gateway, ingress, job,
+    limit_range, pod_preset, replica_set, resource_quota, secret, service, service_entry,
+    stateful_set, storage, virtual_service,
 };
 use crate::decode::Fields;
 use crate::model::{Namespace, Resource, ServiceAccount};
@@ -90,6 +91,21 @@ pub(super) static ENFORCED: &[Kind] = &[
         namespaced: true,
         read: pod_preset::read,
     },
+    core("Pod", bare_pod::read),
+    Kind {
+        group: "apps",
+        kind: "ReplicaSet",
+        api_versions: &["apps/v1", "apps/v1beta2", "extensions/v1beta1"],
+        namespaced: true,
+        read: replica_set::read,
+    },
+    Kind {
+        group: "apps",
+        kind: "StatefulSet",
+        api_versions: &["apps/v1", "apps/v1beta2", "apps/v1beta1"],
+        namespaced: true,
+        read: stateful_set::read,
+    },
     Kind {
         group: "networking.k8s.io",
         kind: "Ingress",
@@ -113,7 +129,6 @@ pub(super) static LEFT_TO_CLUSTER: &[(&str, &[&str])] = &[
     (
         "",
         &[
-            "Pod",
             "ReplicationController",
             "Endpoints",
             "Event",
@@ -124,23 +139,10 @@ pub(super) static LEFT_TO_CLUSTER: &[(&str, &[&str])] = &[
             "ComponentStatus",
         ],
     ),
-    (
-        "apps",
-        &[
-            "ReplicaSet",
-            "StatefulSet",
-            "DaemonSet",
-            "ControllerRevision",
-        ],
-    ),
+    ("apps", &["DaemonSet", "ControllerRevision"]),
     (
         "extensions",
-        &[
-            "ReplicaSet",
-            "DaemonSet",
-            "NetworkPolicy",
-            "PodSecurityPolicy",
-        ],
+        &["DaemonSet", "NetworkPolicy", "PodSecurityPolicy"],
     ),
     (
         "networking.k8s.io",

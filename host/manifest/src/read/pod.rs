@@ -6,7 +6,7 @@ use super::{container, metadata, volume};
 use crate::Located;
 use crate::codes;
 use crate::decode::{Decoder, Fields, choice, dns_subdomain, items, non_negative_seconds, steps};
-use crate::model::{Container, PodSpec, PodTemplate, RestartPolicy, Volume};
+use crate::model::{Container, PodSpec, PodTemplate, RestartPolicy, Volume, VolumeSource};
 use crate::yaml::{Mark, Node, Value};
 
 /// Fields of the API that place, isolate or wire a container, which a component is not.
@@ -47,9 +47,18 @@ const NOT_HONOURED: &[&str] = &[
 
 /// `metadata` and `spec`; which restart policies are allowed is its owner's matter.
 pub(super) fn template(d: &mut Decoder, node: &Node) -> Option<PodTemplate> {
+    template_with_claims(d, node, &[])
+}
+
+/// A template whose pods each have a claim of their own by each of these names.
+pub(super) fn template_with_claims(
+    d: &mut Decoder,
+    node: &Node,
+    claims: &[Located<String>],
+) -> Option<PodTemplate> {
     let mut template = Fields::of(d, node)?;
     let metadata = template.optional("metadata", metadata::template);
-    let spec = template.required("spec", read);
+    let spec = template.required("spec", |d, node| read_with_claims(d, node, claims));
     template.finish(&[]);
     let (labels, annotations) = metadata.unwrap_or_default();
     Some(PodTemplate {
@@ -60,10 +69,14 @@ pub(super) fn template(d: &mut Decoder, node: &Node) -> Option<PodTemplate> {
 }
 
 pub(super) fn read(d: &mut Decoder, node: &Node) -> Option<PodSpec> {
+    read_with_claims(d, node, &[])
+}
+
+fn read_with_claims(d: &mut Decoder, node: &Node, claims: &[Located<String>]) -> Option<PodSpec> {
     let mut spec = Fields::of(d, node)?;
     let containers = spec.required_list("containers", container::read);
     check_containers(&mut spec, node);
-    let volumes = spec.list("volumes", volume::read);
+    let mut volumes = spec.list("volumes", volume::read);
     let image_pull_secrets = spec.list("imagePullSecrets", local_reference);
     let old_account = spec.optional("serviceAccount", dns_subdomain_located);
     let account = spec
@@ -80,7 +93,14 @@ pub(super) fn read(d: &mut Decoder, node: &Node) -> Option<PodSpec> {
     });
     spec.finish(NOT_HONOURED);
     let containers = containers?;
-    check_volumes(d, node, &containers, &volumes);
+    let written = volumes.len();
+    // A claim takes the place of a volume of the same name.
+    volumes.retain(|volume| !claims.contains(&volume.name));
+    volumes.extend(claims.iter().map(|name| Volume {
+        name: name.clone(),
+        source: VolumeSource::ClaimTemplate,
+    }));
+    check_volumes(d, node, &containers, &volumes, written);
     let at = d.position(node.mark);
     Some(PodSpec {
         service_account_name: account
@@ -131,7 +151,13 @@ fn check_containers(spec: &mut Fields<'_, '_>, node: &Node) {
 }
 
 /// Mounts name volumes of the pod, and names stand once.
-fn check_volumes(d: &mut Decoder, node: &Node, containers: &[Container], volumes: &[Volume]) {
+fn check_volumes(
+    d: &mut Decoder,
+    node: &Node,
+    containers: &[Container],
+    volumes: &[Volume],
+    written: usize,
+) {
     for (index, volume) in volumes.iter().enumerate() {
         if volumes[..index]
             .iter()
@@ -146,7 +172,7 @@ fn check_volumes(d: &mut Decoder, node: &Node, containers: &[Container], volumes
     }
     if !node
         .get("volumes")
-        .is_none_or(|list| items_were_read(list, volumes.len()))
+        .is_none_or(|list| items_were_read(list, written))
     {
         // A volume that could not be read is reported; mounts of it are not.
         return;

@@ -4,6 +4,13 @@ use crate::decode::{Fields, bytes, choice, items};
 use crate::model::{PersistentVolumeClaim, Resource};
 
 pub(super) fn read(mut fields: Fields<'_, '_>) -> Option<Resource> {
+    let claim = claim(&mut fields);
+    fields.finish(&[]);
+    Some(Resource::PersistentVolumeClaim(claim?))
+}
+
+/// What stands under `spec` of a claim.
+pub(super) fn claim(fields: &mut Fields<'_, '_>) -> Option<PersistentVolumeClaim> {
     let storage = fields.required("spec", |d, node| {
         let mut spec = Fields::of(d, node)?;
         spec.optional("accessModes", |d, node| {
@@ -40,8 +47,5 @@ pub(super) fn read(mut fields: Fields<'_, '_>) -> Option<Resource> {
         ]);
         Some(storage)
     })?;
-    fields.finish(&[]);
-    Some(Resource::PersistentVolumeClaim(PersistentVolumeClaim {
-        storage,
-    }))
+    Some(PersistentVolumeClaim { storage })
 }

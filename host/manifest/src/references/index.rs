@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::hosts::{SUFFIX, resolve, service_of};
 use crate::Presets;
 use crate::model::{
-    ConfigMap, Deployment, DestinationRule, Gateway, Labels, Object, ObjectKey, Resource, Secret,
+    ConfigMap, DestinationRule, Gateway, Labels, Object, ObjectKey, PodTemplate, Resource, Secret,
     Service, ServiceEntry, VirtualService,
 };
 
@@ -33,8 +33,8 @@ pub(super) struct Index<'a> {
     entry_wildcards: Vec<(&'a str, &'a ServiceEntry)>,
     /// DestinationRules by resolved host.
     rules: HashMap<String, Vec<(&'a Object, &'a DestinationRule)>>,
-    deployments: Vec<(&'a Object, &'a Deployment)>,
-    /// Deployments by namespace, and by one label of their pods.
+    workloads: Vec<(&'a Object, &'a PodTemplate)>,
+    /// Workloads by namespace, and by one label of their pods.
     by_namespace: HashMap<&'a str, Vec<usize>>,
     by_label: HashMap<(&'a str, &'a str, &'a str), Vec<usize>>,
     /// Kind, namespace and name of objects that an error of their own refused.
@@ -69,6 +69,9 @@ impl<'a> Index<'a> {
     }
 
     fn add(&mut self, object: &'a Object) {
+        if let Some((template, _)) = object.serving() {
+            self.add_workload(object, template);
+        }
         let namespace = object.metadata.namespace.as_str();
         let key = (namespace, object.metadata.name.value.as_str());
         match &object.resource {
@@ -112,8 +115,11 @@ impl<'a> Index<'a> {
                     }
                 }
             }
-            Resource::Deployment(deployment) => self.add_deployment(object, deployment),
-            Resource::Job(_)
+            Resource::Deployment(_)
+            | Resource::Pod(_)
+            | Resource::ReplicaSet(_)
+            | Resource::StatefulSet(_)
+            | Resource::Job(_)
             | Resource::CronJob(_)
             | Resource::Ingress(_)
             | Resource::PodPreset(_)
@@ -123,12 +129,12 @@ impl<'a> Index<'a> {
         }
     }
 
-    fn add_deployment(&mut self, object: &'a Object, deployment: &'a Deployment) {
-        let at = self.deployments.len();
-        self.deployments.push((object, deployment));
+    fn add_workload(&mut self, object: &'a Object, template: &'a PodTemplate) {
+        let at = self.workloads.len();
+        self.workloads.push((object, template));
         let namespace = object.metadata.namespace.as_str();
         self.by_namespace.entry(namespace).or_default().push(at);
-        for (key, value) in &deployment.template.labels {
+        for (key, value) in &template.labels {
             self.by_label
                 .entry((namespace, key, value))
                 .or_default()
@@ -196,12 +202,12 @@ impl<'a> Index<'a> {
             .collect()
     }
 
-    /// The Deployments of `namespace` whose pods carry all of `labels`.
+    /// The workloads of `namespace` whose pods carry all of `labels`.
     pub(super) fn selected(
         &self,
         namespace: &str,
         labels: &Labels,
-    ) -> Vec<(&'a Object, &'a Deployment)> {
+    ) -> Vec<(&'a Object, &'a PodTemplate)> {
         let rarest = labels
             .iter()
             .map(|(key, value)| {
@@ -213,25 +219,24 @@ impl<'a> Index<'a> {
             .flatten()
             .into_iter()
             .flatten()
-            .map(|at| self.deployments[*at])
-            .filter(|(_, deployment)| {
-                let pods = &deployment.template.labels;
+            .map(|at| self.workloads[*at])
+            .filter(|(_, template)| {
                 labels
                     .iter()
-                    .all(|(key, value)| pods.get(key) == Some(value))
+                    .all(|(key, value)| template.labels.get(key) == Some(value))
             })
             .collect()
     }
 
-    pub(super) fn deployments_in(
+    pub(super) fn workloads_in(
         &self,
         namespace: &str,
-    ) -> impl Iterator<Item = (&'a Object, &'a Deployment)> {
+    ) -> impl Iterator<Item = (&'a Object, &'a PodTemplate)> {
         self.by_namespace
             .get(namespace)
             .into_iter()
             .flatten()
-            .map(|at| self.deployments[*at])
+            .map(|at| self.workloads[*at])
     }
 
     pub(super) fn has_claim(&self, namespace: &str, name: &str) -> bool {

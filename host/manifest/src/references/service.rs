@@ -3,7 +3,7 @@
 use super::index::Index;
 use super::report::Report;
 use crate::codes;
-use crate::model::{Deployment, Object, PortReference, Service, ServiceKind};
+use crate::model::{Object, PodTemplate, PortReference, Service, ServiceKind};
 
 pub(super) fn check(index: &Index<'_>, report: &mut Report, object: &Object, service: &Service) {
     if matches!(service.kind, ServiceKind::ExternalName(_)) {
@@ -30,11 +30,12 @@ pub(super) fn check(index: &Index<'_>, report: &mut Report, object: &Object, ser
             .map(|(key, value)| format!("{key}: {value}"))
             .collect();
         let message = format!(
-            "no Deployment of the namespace {namespace} has pods with {}{hint}; requests get 503",
+            "no workload of the namespace {namespace} has pods with {}{hint}; requests get 503",
             labels.join(", ")
         );
-        // A Deployment that was refused may be the one.
-        if !index.any_refused("Deployment") {
+        // One that was refused may be the one.
+        let kinds = ["Deployment", "ReplicaSet", "StatefulSet", "Pod"];
+        if !kinds.iter().any(|kind| index.any_refused(kind)) {
             report.warning(object, &object.at, path(), code, message);
         }
         return;
@@ -42,37 +43,37 @@ pub(super) fn check(index: &Index<'_>, report: &mut Report, object: &Object, ser
     target_ports(report, object, service, &selected);
 }
 
-/// The Deployment that carries most of the labels, and where it differs.
+/// The workload that carries most of the labels, and where it differs.
 fn nearest_workload(index: &Index<'_>, namespace: &str, service: &Service) -> String {
-    let differing = |deployment: &Deployment| {
+    let differing = |template: &PodTemplate| {
         service
             .selector
             .iter()
-            .filter(|(key, value)| deployment.template.labels.get(*key) != Some(value))
+            .filter(|(key, value)| template.labels.get(*key) != Some(value))
             .map(|(key, _)| key.clone())
             .collect::<Vec<_>>()
     };
     let nearest = index
-        .deployments_in(namespace)
-        .map(|(object, deployment)| (differing(deployment), object, deployment))
-        .filter(|(keys, _, deployment)| {
-            keys.iter()
-                .all(|key| deployment.template.labels.contains_key(key))
+        .workloads_in(namespace)
+        .map(|(object, template)| (differing(template), object, template))
+        .filter(|(keys, _, template)| {
+            keys.iter().all(|key| template.labels.contains_key(key))
                 || keys.len() < service.selector.len()
         })
         .min_by_key(|(keys, ..)| keys.len());
-    let Some((keys, object, deployment)) = nearest else {
+    let Some((keys, object, template)) = nearest else {
         return String::new();
     };
     let labels: Vec<String> = keys
         .iter()
-        .map(|key| match deployment.template.labels.get(key) {
+        .map(|key| match template.labels.get(key) {
             Some(value) => format!("`{key}: {value}`"),
             None => format!("no `{key}`"),
         })
         .collect();
     format!(
-        " (those of Deployment/{} have {})",
+        " (those of {}/{} have {})",
+        object.kind,
         object.metadata.name,
         labels.join(", ")
     )
@@ -83,31 +84,26 @@ fn target_ports(
     report: &mut Report,
     object: &Object,
     service: &Service,
-    selected: &[(&Object, &Deployment)],
+    selected: &[(&Object, &PodTemplate)],
 ) {
     for (at, port) in service.ports.iter().enumerate() {
         let PortReference::Name(name) = &port.target_port else {
             continue;
         };
-        let names = |deployment: &Deployment| -> Vec<String> {
-            let ports = deployment
-                .template
-                .spec
-                .containers
-                .iter()
-                .flat_map(|c| &c.ports);
+        let names = |template: &PodTemplate| -> Vec<String> {
+            let ports = template.spec.containers.iter().flat_map(|c| &c.ports);
             ports.filter_map(|port| port.name.clone()).collect()
         };
         let lacking: Vec<&Object> = selected
             .iter()
-            .filter(|(_, deployment)| !names(deployment).contains(name))
+            .filter(|(_, template)| !names(template).contains(name))
             .map(|(object, _)| *object)
             .collect();
         let Some(first) = lacking.first() else {
             continue;
         };
         let path = format!("spec.ports[{at}].targetPort");
-        let place = format!("Deployment/{}", first.metadata.name);
+        let place = format!("{}/{}", first.kind, first.metadata.name);
         if lacking.len() == selected.len() {
             let known: Vec<String> = selected.iter().flat_map(|(_, d)| names(d)).collect();
             let near = report.near(name, || known.iter().map(String::as_str));

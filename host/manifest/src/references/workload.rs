@@ -9,7 +9,8 @@ use crate::model::{
     EnvFrom, EnvSource, EnvValue, FileSource, Object, PodTemplate, VolumeSource, is_variable_name,
 };
 
-/// `place` is the template's path in its object, for example `spec.template`.
+/// `place` is the path of the pods' spec in its object, for example
+/// `spec.template.spec`.
 pub(super) fn check(
     index: &Index<'_>,
     report: &mut Report,
@@ -29,7 +30,7 @@ pub(super) fn check(
     if account.value != "default" && !index.has_account(namespace, account) {
         let near = report.near(account, || index.accounts_in(namespace));
         let message = format!("there is no ServiceAccount {namespace}/{account}{near}");
-        let path = format!("{place}.spec.serviceAccountName");
+        let path = format!("{place}.serviceAccountName");
         report.warning(object, &account.at, path, codes::SERVICE_ACCOUNT, message);
     }
     for (at, secret) in pod.image_pull_secrets.iter().enumerate() {
@@ -37,7 +38,7 @@ pub(super) fn check(
         pull_secret(index, report, object, secret, path);
     }
     for (at, container) in pod.containers.iter().enumerate() {
-        let container_place = format!("{place}.spec.containers[{at}]");
+        let container_place = format!("{place}.containers[{at}]");
         for (at, variable) in container.env.iter().enumerate() {
             let path = format!("{container_place}.env[{at}].valueFrom");
             match &variable.value {
@@ -142,7 +143,7 @@ fn volumes(
     place: &str,
 ) {
     for (at, volume) in template.spec.volumes.iter().enumerate() {
-        let path = format!("{place}.spec.volumes[{at}]");
+        let path = format!("{place}.volumes[{at}]");
         match &volume.source {
             VolumeSource::PersistentVolumeClaim { claim_name, .. } => {
                 let path = format!("{path}.persistentVolumeClaim.claimName");

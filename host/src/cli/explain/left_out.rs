@@ -23,14 +23,12 @@ pub(super) fn left_out(objects: &[Arc<Object>], destination: &DestinationStep) -
     let Some((wanted, (namespace, service))) = selectors else {
         return Vec::new();
     };
-    let deployments = objects.iter().filter_map(|object| match &object.resource {
-        Resource::Deployment(deployment) if object.metadata.namespace == namespace => {
-            Some((&object.metadata.name, &object.at, deployment))
-        }
-        _ => None,
-    });
-    let found = deployments.filter_map(|(name, at, deployment)| {
-        let labels = &deployment.template.labels;
+    let of_namespace = objects
+        .iter()
+        .filter(|object| object.metadata.namespace == namespace);
+    let found = of_namespace.filter_map(|object| {
+        let (name, at) = (&object.metadata.name, &object.at);
+        let labels = &object.serving()?.0.labels;
         if missing(&service.selector, labels).is_some() || service.selector.is_empty() {
             return None;
         }

@@ -15,7 +15,7 @@ use super::left_out::{LeftOut, left_out};
 #[derive(Default)]
 pub(super) struct Places {
     /// By `namespace/name` of the Deployment.
-    deployments: HashMap<String, Place>,
+    workloads: HashMap<String, Place>,
     /// By `address:port` of a ServiceEntry's endpoint.
     entries: HashMap<String, Place>,
     /// By `namespace/name` of the DestinationRule, and the subset.
@@ -42,8 +42,11 @@ impl Places {
 
     fn read(&mut self, name: String, object: &Object) {
         match &object.resource {
-            Resource::Deployment(_) => {
-                self.deployments.insert(name, place(&object.at));
+            Resource::Deployment(_)
+            | Resource::Pod(_)
+            | Resource::ReplicaSet(_)
+            | Resource::StatefulSet(_) => {
+                self.workloads.insert(name, place(&object.at));
             }
             Resource::DestinationRule(rule) => {
                 for subset in &rule.subsets {
@@ -67,7 +70,7 @@ impl Places {
 
     pub(super) fn endpoint(&self, endpoint: &EndpointStep) -> Option<&Place> {
         match &endpoint.workload {
-            Some(workload) => self.deployments.get(workload),
+            Some(workload) => self.workloads.get(workload),
             None => self.entries.get(&endpoint.target),
         }
     }

@@ -217,13 +217,11 @@ impl<'a> Observed<'a> {
 }
 
 fn start(revision: &str, count: usize) -> Vec<Action> {
-    let revision = revision.to_owned();
-    vec![Action::Start { revision }; count]
+    vec![Action::start(revision); count]
 }
 
 fn stop<'a>(pods: impl Iterator<Item = &'a PodView>) -> Vec<Action> {
-    pods.map(|pod| Action::Stop { target: pod.target })
-        .collect()
+    pods.map(Action::stop).collect()
 }
 
 #[cfg(test)]
@@ -252,6 +250,7 @@ mod tests {
         let pod = |(target, letter): (usize, char)| PodView {
             target,
             revision: letter.to_lowercase().to_string(),
+            ordinal: None,
             ready_since: letter.is_uppercase().then_some(now),
         };
         letters.chars().enumerate().map(pod).collect()
@@ -270,7 +269,7 @@ mod tests {
         };
         let actions = rollout.next(&observed);
         let shown = actions.iter().map(|action| match action {
-            Action::Start { revision } => format!("+{revision}"),
+            Action::Start { revision, .. } => format!("+{revision}"),
             Action::Stop { target } => format!("-{target}"),
         });
         shown.collect::<Vec<_>>().join(" ")

@@ -28,6 +28,8 @@ pub(crate) enum Phase {
         reason: &'static str,
         message: String,
     },
+    /// Ended badly, and `restartPolicy` lets it be.
+    Failed,
     Terminating,
 }
 
@@ -141,6 +143,7 @@ impl Phase {
             Self::Starting => "ContainerCreating",
             Self::Running { .. } => "Running",
             Self::Waiting { reason, .. } => reason,
+            Self::Failed => "Error",
             Self::Terminating => "Terminating",
         }
     }

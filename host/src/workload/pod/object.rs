@@ -3,12 +3,12 @@
 //! Everything in it is known to whoever wrote the manifests: no value of a
 //! Secret, nothing of the host's own state.
 
-use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::Pod;
 use super::life::{Moment, Phase, Termination};
 use crate::store::{Reported, uid};
+use crate::workload::plan::Owner;
 use crate::workload::recorder::seconds;
 
 /// What containers ask for.
@@ -22,9 +22,7 @@ impl Pod {
 
     fn manifest(&self) -> Value {
         let identity = &self.plan.identity;
-        let owner = self.plan.replica_set_name();
-        let mut labels = json!(self.plan.template.labels);
-        labels["pod-template-hash"] = self.plan.revision.clone().into();
+        let labels = json!(self.plan.template.labels);
         let annotations: serde_json::Map<_, Value> = self
             .plan
             .template
@@ -32,28 +30,31 @@ impl Pod {
             .iter()
             .map(|(name, value)| (name.clone(), value.value.clone().into()))
             .collect();
-        json!({
+        let mut manifest = json!({
             "apiVersion": "v1",
             "kind": "Pod",
             "metadata": {
                 "name": self.name,
-                "generateName": format!("{owner}-"),
                 "namespace": identity.namespace,
                 "uid": self.life.uid(),
                 "creationTimestamp": seconds(self.life.created),
                 "labels": labels,
                 "annotations": annotations,
-                "ownerReferences": [{
-                    "apiVersion": "apps/v1",
-                    "kind": "ReplicaSet",
-                    "name": owner,
-                    "uid": uid("ReplicaSet", &identity.namespace, &owner),
-                    "controller": true,
-                    "blockOwnerDeletion": true,
-                }],
             },
             "spec": self.spec(),
-        })
+        });
+        if let Some(Owner { kind, name }) = &self.plan.owner {
+            manifest["metadata"]["generateName"] = format!("{name}-").into();
+            manifest["metadata"]["ownerReferences"] = json!([{
+                "apiVersion": "apps/v1",
+                "kind": kind,
+                "name": name,
+                "uid": uid(kind, &identity.namespace, name),
+                "controller": true,
+                "blockOwnerDeletion": true,
+            }]);
+        }
+        manifest
     }
 
     /// As written, with the requests and limits that the pod was admitted with.
@@ -79,6 +80,7 @@ impl Pod {
         let created = seconds(self.life.created);
         let phase = match moment.phase {
             Phase::Starting if moment.last.is_none() => "Pending",
+            Phase::Failed => "Failed",
             _ => "Running",
         };
         let condition = |name: &str, holds: bool, since: &str| {
@@ -120,20 +122,21 @@ impl Pod {
             "ready": self.is_ready(),
             "started": matches!(moment.phase, Phase::Running { started: true, .. }),
             "restartCount": self.restarts(),
-            "state": state(&moment.phase, moment.started),
+            "state": state(moment),
             "lastState": last,
         })
     }
 }
 
-fn state(phase: &Phase, started: Timestamp) -> Value {
-    match phase {
+fn state(moment: &Moment) -> Value {
+    match &moment.phase {
         Phase::Starting => json!({"waiting": {"reason": "ContainerCreating"}}),
         Phase::Waiting { reason, message } => {
             json!({"waiting": {"reason": reason, "message": message}})
         }
         Phase::Running { since, .. } => json!({"running": {"startedAt": seconds(*since)}}),
-        Phase::Terminating => json!({"running": {"startedAt": seconds(started)}}),
+        Phase::Failed => moment.last.as_ref().map(terminated).unwrap_or_default(),
+        Phase::Terminating => json!({"running": {"startedAt": seconds(moment.started)}}),
     }
 }
 

@@ -136,12 +136,13 @@ impl World {
         let before = self.available();
         for action in actions {
             match action {
-                Action::Start { revision } => {
+                Action::Start { revision, .. } => {
                     let target = self.next_target;
                     self.next_target += 1;
                     self.pods.push(PodView {
                         target,
                         revision,
+                        ordinal: None,
                         ready_since: None,
                     });
                     let told = self.history.join("\n");

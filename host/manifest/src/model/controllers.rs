@@ -1,0 +1,60 @@
+//! Pods, and what keeps them, besides a Deployment: ReplicaSet, StatefulSet.
+
+use std::time::Duration;
+
+use super::{LabelSelector, PersistentVolumeClaim, PodTemplate};
+use crate::Located;
+
+/// One pod by name.
+#[derive(Debug, Clone)]
+pub struct Pod {
+    /// Labels and annotations are the object's own.
+    pub template: PodTemplate,
+}
+
+#[derive(Debug, Clone)]
+pub struct ReplicaSet {
+    /// `spec.replicas`, 1 where absent.
+    pub replicas: Located<u32>,
+    pub selector: LabelSelector,
+    pub template: PodTemplate,
+    pub min_ready: Duration,
+}
+
+#[derive(Debug, Clone)]
+pub struct StatefulSet {
+    /// `spec.replicas`, 1 where absent.
+    pub replicas: Located<u32>,
+    pub selector: LabelSelector,
+    pub template: PodTemplate,
+    pub min_ready: Duration,
+    /// `spec.ordinals.start`, 0 where absent.
+    pub first_ordinal: u32,
+    pub pod_management: PodManagement,
+    pub update: StatefulSetUpdate,
+    pub claims: Vec<ClaimTemplate>,
+}
+
+/// `spec.podManagementPolicy`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PodManagement {
+    OrderedReady,
+    Parallel,
+}
+
+/// `spec.updateStrategy`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StatefulSetUpdate {
+    OnDelete,
+    /// Pods from this ordinal on are updated; 0 where absent.
+    RollingUpdate {
+        partition: u32,
+    },
+}
+
+/// One of `spec.volumeClaimTemplates`.
+#[derive(Debug, Clone)]
+pub struct ClaimTemplate {
+    pub name: Located<String>,
+    pub claim: PersistentVolumeClaim,
+}

@@ -1,0 +1,92 @@
+//! How far the rollout of a Deployment is, and what the log and its status say.
+
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use crate::workload::controller::progress::{Counts, Progress, Progressing};
+use crate::workload::plan::PodPlan;
+use crate::workload::status::DeploymentStatus;
+
+/// See the module's documentation.
+pub(super) struct RolloutState {
+    progress: Progress,
+    progressing: Progressing,
+    status: DeploymentStatus,
+}
+
+impl RolloutState {
+    pub(super) fn new(revision: &str, wanted: usize, now: Instant) -> Self {
+        let counts = Counts {
+            wanted,
+            ..Counts::default()
+        };
+        Self {
+            progress: Progress::new(revision.to_owned(), counts, now),
+            progressing: Progressing::Underway,
+            status: DeploymentStatus::default(),
+        }
+    }
+
+    /// Takes notice of how far it is, and tells it.
+    pub(super) fn observe(
+        &mut self,
+        pods: &PodPlan,
+        counts: Counts,
+        deadline: Duration,
+        paused: bool,
+        now: Instant,
+    ) {
+        let revision = &pods.revision;
+        let before = self.progressing;
+        self.progressing = self
+            .progress
+            .observe(revision, counts, deadline, paused, now);
+        if self.progressing == before {
+            return;
+        }
+        let (namespace, deployment) = (&pods.identity.namespace, &pods.identity.name);
+        match self.progressing {
+            Progressing::Underway => {
+                tracing::info!(namespace, deployment, revision, "rolling out");
+            }
+            Progressing::Complete => {
+                tracing::info!(namespace, deployment, revision, "rolled out");
+            }
+            Progressing::Paused => {
+                tracing::info!(namespace, deployment, "the rollout is paused");
+            }
+            Progressing::DeadlineExceeded => tracing::error!(
+                namespace,
+                deployment,
+                revision,
+                reason = "ProgressDeadlineExceeded",
+                updated = counts.updated,
+                available = counts.available,
+                "the rollout does not get on; older pods keep serving: see why its new pods are \
+                 not ready, then change the template or go back"
+            ),
+        }
+    }
+
+    pub(super) fn due(&self, deadline: Duration) -> Option<Instant> {
+        self.progress.due(deadline)
+    }
+
+    pub(super) fn json(
+        &mut self,
+        counts: &Counts,
+        least_available: usize,
+        replica_set: &str,
+        generation: u64,
+    ) -> Value {
+        let progressing = self.progressing;
+        self.status.json(
+            counts,
+            least_available,
+            progressing,
+            replica_set,
+            generation,
+        )
+    }
+}
