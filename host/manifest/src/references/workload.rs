@@ -34,7 +34,7 @@ pub(super) fn check(
         report.warning(object, &account.at, path, codes::SERVICE_ACCOUNT, message);
     }
     for (at, secret) in pod.image_pull_secrets.iter().enumerate() {
-        let path = format!("{place}.spec.imagePullSecrets[{at}].name");
+        let path = format!("{place}.imagePullSecrets[{at}].name");
         pull_secret(index, report, object, secret, path);
     }
     for (at, container) in pod.containers.iter().enumerate() {
