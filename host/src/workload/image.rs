@@ -7,6 +7,7 @@
 
 mod artifact;
 mod credentials;
+mod distribution;
 mod layout;
 mod pulled;
 mod reference;

@@ -1,5 +1,6 @@
 //! Where components come from: files, OCI image layouts, registries.
 
+mod hostile;
 mod layouts;
 mod registries;
 

@@ -2,27 +2,21 @@
 //!
 //! What comes in is bounded in size and time and is checked against its digest
 //! before it has a name. A registry is spoken to by HTTPS; plain HTTP is for
-//! this machine and for hosts that `--registry-insecure` names. A redirect to
-//! the other scheme is not followed. Proxies of the environment are not used.
+//! this machine and for hosts that `--registry-insecure` names. A redirect from
+//! HTTPS to HTTP is not followed. Proxies of the environment are not used.
 //!
 //! It pushes nothing and lists nothing.
 
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use futures::StreamExt;
+use bytes::Bytes;
 use galleria_manifest::model::PullPolicy;
-use oci_client::client::{Certificate, CertificateEncoding, ClientConfig, ClientProtocol};
-use oci_client::errors::{DigestError, OciDistributionError};
-use oci_client::manifest::{
-    IMAGE_MANIFEST_LIST_MEDIA_TYPE, IMAGE_MANIFEST_MEDIA_TYPE, OCI_IMAGE_INDEX_MEDIA_TYPE,
-    OCI_IMAGE_MEDIA_TYPE,
-};
-use oci_client::secrets::RegistryAuth;
-use oci_client::{Client, Reference as Remote};
+use reqwest::{Certificate, StatusCode};
 
-use super::artifact::{self, ArtifactError, Next};
+use super::artifact::{self, ArtifactError, MANIFEST_MAX, Next};
 use super::credentials::Login;
+use super::distribution::{DistributionError, Repository};
 use super::layout::Found;
 use super::pulled::{Kept, Pulled};
 use super::reference::{Digest, Reference};
@@ -34,15 +28,14 @@ const CONNECT_MAX: Duration = Duration::from_secs(10);
 /// Between two pieces of an answer.
 const READ_MAX: Duration = Duration::from_secs(30);
 
-/// Nothing can listen here: what is sent to this proxy goes nowhere.
-const NOWHERE: &str = "http://127.0.0.1:0";
+/// Registries lead to where their blobs are, which takes one or two.
+const REDIRECTS_MAX: usize = 10;
 
-const ACCEPTED: &[&str] = &[
-    OCI_IMAGE_MEDIA_TYPE,
-    OCI_IMAGE_INDEX_MEDIA_TYPE,
-    IMAGE_MANIFEST_MEDIA_TYPE,
-    IMAGE_MANIFEST_LIST_MEDIA_TYPE,
-];
+/// Manifests and indexes, of OCI and of Docker before it.
+const ACCEPTED: &str = "application/vnd.oci.image.manifest.v1+json, \
+    application/vnd.oci.image.index.v1+json, \
+    application/vnd.docker.distribution.manifest.v2+json, \
+    application/vnd.docker.distribution.manifest.list.v2+json";
 
 /// How registries are reached.
 #[derive(Debug, Clone, Default)]
@@ -79,33 +72,38 @@ pub(crate) enum PullError {
     )]
     Unreachable {
         host: String,
-        source: OciDistributionError,
+        source: DistributionError,
     },
+    #[error(
+        "ErrImagePull: the registry `{host}` leads from one place to the next without end, or from HTTPS to HTTP"
+    )]
+    Redirect { host: String },
     #[error(
         "ErrImagePull: the registry `{host}` answers that the request is bad; if it speaks HTTPS, do not name it in --registry-insecure"
     )]
     BadRequest { host: String },
-    #[error("ErrImagePull: the registry `{host}` took more than {} s", PULL_MAX.as_secs())]
+    #[error(
+        "ErrImagePull: the registry `{host}` took more than {} s, or was silent for {} s",
+        PULL_MAX.as_secs(), READ_MAX.as_secs()
+    )]
     Timeout { host: String },
     #[error("ErrImagePull: the registry `{host}` failed; try again later")]
     Failed {
         host: String,
-        source: OciDistributionError,
+        source: DistributionError,
     },
     #[error("ErrImagePull: {0}")]
     Artifact(#[from] ArtifactError),
     #[error("ErrImagePull: its indexes lead to indexes without end")]
     Depth,
-    #[error(
-        "ErrImagePull: its component has more than the {COMPONENT_FILE_MAX} bytes that are allowed"
-    )]
-    TooLarge,
+    #[error("ErrImagePull: its {what} has more than the {max} bytes that are allowed")]
+    TooLarge { what: &'static str, max: u64 },
     #[error("ErrImagePull: what came is not {digest}; it was altered or cut short on its way")]
     Digest { digest: Digest },
     #[error("ErrImagePull: it cannot be kept in the data folder")]
     Keep(#[from] std::io::Error),
     #[error("--registry-ca cannot be used")]
-    Client(#[source] OciDistributionError),
+    Client(#[source] reqwest::Error),
 }
 
 impl Registries {
@@ -155,6 +153,7 @@ impl Registries {
             (
                 Err(
                     error @ (PullError::Unreachable { .. }
+                    | PullError::Redirect { .. }
                     | PullError::Failed { .. }
                     | PullError::Timeout { .. }),
                 ),
@@ -176,13 +175,13 @@ impl Registries {
         logins: &[Login],
     ) -> Result<(), PullError> {
         if self.is_insecure(host) {
-            let plain = ClientProtocol::Http;
+            let plain = Scheme::Http;
             return self.fetch_by(plain, image, host, kept, logins).await;
         }
-        let secure = ClientProtocol::Https;
+        let secure = Scheme::Https;
         match self.fetch_by(secure, image, host, kept, logins).await {
             Err(unreachable @ PullError::Unreachable { .. }) if is_this_machine(host) => {
-                let plain = ClientProtocol::Http;
+                let plain = Scheme::Http;
                 match self.fetch_by(plain, image, host, kept, logins).await {
                     Err(PullError::Unreachable { .. } | PullError::BadRequest { .. }) => {
                         Err(unreachable)
@@ -196,7 +195,7 @@ impl Registries {
 
     async fn fetch_by(
         &self,
-        protocol: ClientProtocol,
+        scheme: Scheme,
         image: &Reference,
         host: &str,
         kept: Option<&Kept>,
@@ -204,7 +203,7 @@ impl Registries {
     ) -> Result<(), PullError> {
         let mut outcome = Err(PullError::NotFound { host: host.into() });
         for login in anyone(logins) {
-            let registry = self.registry(host, protocol.clone(), login)?;
+            let registry = self.registry(host, scheme, &image.repository, login)?;
             outcome = registry.fetch(image, kept).await;
             if !matches!(outcome, Err(PullError::Unauthorized { .. })) {
                 break;
@@ -223,43 +222,47 @@ impl Registries {
     fn registry<'a>(
         &'a self,
         host: &'a str,
-        protocol: ClientProtocol,
+        scheme: Scheme,
+        repository: &str,
         login: Option<&Login>,
     ) -> Result<Registry<'a>, PullError> {
-        let ca = self.settings.ca.iter().map(|pem| Certificate {
-            encoding: CertificateEncoding::Pem,
-            data: pem.clone(),
-        });
-        let (http_proxy, https_proxy) = match protocol {
-            ClientProtocol::Http => (None, Some(NOWHERE.to_owned())),
-            _ => (Some(NOWHERE.to_owned()), None),
+        let origin = match scheme {
+            Scheme::Https => format!("https://{host}"),
+            Scheme::Http => format!("http://{host}"),
         };
-        let client = Client::try_from(ClientConfig {
-            protocol,
-            extra_root_certificates: ca.collect(),
-            connect_timeout: Some(CONNECT_MAX),
-            read_timeout: Some(READ_MAX),
-            user_agent: concat!("galleria/", env!("CARGO_PKG_VERSION")),
-            http_proxy,
-            https_proxy,
-            ..ClientConfig::default()
-        })
-        .map_err(PullError::Client)?;
-        let (login, who) = match login {
-            Some(Login { username, password }) => (
-                RegistryAuth::Basic(username.clone(), password.clone()),
-                format!("`{username}`"),
-            ),
-            None => (RegistryAuth::Anonymous, "strangers".to_owned()),
+        let who = match login {
+            Some(login) => format!("`{}`", login.username),
+            None => "strangers".to_owned(),
         };
+        let http = self.client(scheme).map_err(PullError::Client)?;
         Ok(Registry {
             host,
-            client,
-            login,
+            repository: Repository::new(http, &origin, repository, login.cloned()),
             who,
             pulled: &self.pulled,
         })
     }
+
+    fn client(&self, scheme: Scheme) -> reqwest::Result<reqwest::Client> {
+        let mut client = reqwest::Client::builder()
+            .https_only(scheme == Scheme::Https)
+            .no_proxy()
+            .redirect(reqwest::redirect::Policy::limited(REDIRECTS_MAX))
+            .referer(false)
+            .connect_timeout(CONNECT_MAX)
+            .read_timeout(READ_MAX)
+            .user_agent(concat!("galleria/", env!("CARGO_PKG_VERSION")));
+        if let Some(pem) = &self.settings.ca {
+            client = client.tls_certs_merge(Certificate::from_pem_bundle(pem)?);
+        }
+        client.build()
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Scheme {
+    Https,
+    Http,
 }
 
 fn anyone(logins: &[Login]) -> Vec<Option<&Login>> {
@@ -279,11 +282,10 @@ fn is_this_machine(host: &str) -> bool {
     name == "localhost" || address.is_ok_and(|address| address.is_loopback())
 }
 
-/// One registry, asked as one user.
+/// One repository of a registry, asked as one user.
 struct Registry<'a> {
     host: &'a str,
-    client: Client,
-    login: RegistryAuth,
+    repository: Repository,
     /// For messages.
     who: String,
     pulled: &'a Pulled,
@@ -293,16 +295,18 @@ impl Registry<'_> {
     /// Pulls what is not kept yet.
     async fn fetch(&self, image: &Reference, kept: Option<&Kept>) -> Result<(), PullError> {
         let began = Instant::now();
-        let remote = self.remote(image);
-        let (manifest, digest, component, size) = self.manifest(remote.clone()).await?;
+        let (manifest, digest, component, size) = self.manifest(image).await?;
         if kept.is_some_and(|kept| kept.digest == digest) {
             return Ok(());
         }
         if size > COMPONENT_FILE_MAX {
-            return Err(PullError::TooLarge);
+            return Err(PullError::TooLarge {
+                what: "component",
+                max: COMPONENT_FILE_MAX,
+            });
         }
         if !self.pulled.has(&component) {
-            self.blob(&remote, &component).await?;
+            self.blob(&component, size).await?;
         }
         if !self.pulled.put(&manifest, &digest)? {
             return Err(PullError::Digest { digest });
@@ -316,110 +320,104 @@ impl Registry<'_> {
 
     /// The manifest of the component, through an index if there is one; its
     /// digest, the component's, and the component's size.
-    async fn manifest(
-        &self,
-        mut remote: Remote,
-    ) -> Result<(bytes::Bytes, Digest, Digest, u64), PullError> {
+    async fn manifest(&self, image: &Reference) -> Result<(Bytes, Digest, Digest, u64), PullError> {
+        let mut wanted = image.digest.clone();
         for _ in 0..2 {
-            let pulled = self
-                .client
-                .pull_manifest_raw(&remote, &self.login, ACCEPTED)
-                .await;
-            let (manifest, _) = pulled.map_err(|error| self.failure(error))?;
+            let reference = wanted.as_ref().map_or(image.tag(), Digest::as_str);
+            let manifest = self
+                .repository
+                .manifest(reference, ACCEPTED, MANIFEST_MAX)
+                .await
+                .map_err(|error| self.failure(error))?;
+            let digest = Digest::of(&manifest);
+            if let Some(wanted) = wanted.filter(|wanted| *wanted != digest) {
+                return Err(PullError::Digest { digest: wanted });
+            }
             match artifact::next(&manifest)? {
-                Next::Component(component, size) => {
-                    let digest = Digest::of(&manifest);
-                    return Ok((manifest, digest, component, size));
-                }
-                Next::Manifest(next) => {
-                    remote = remote.clone_with_digest(next.to_string());
-                }
+                Next::Component(component, size) => return Ok((manifest, digest, component, size)),
+                Next::Manifest(next) => wanted = Some(next),
             }
         }
         Err(PullError::Depth)
     }
 
-    async fn blob(&self, remote: &Remote, digest: &Digest) -> Result<(), PullError> {
-        let stream = self.client.pull_blob_stream(remote, digest.as_str()).await;
-        let mut stream = stream.map_err(|error| self.failure(error))?;
+    /// Pulls the blob `digest`, of `size` bytes as its manifest says.
+    async fn blob(&self, digest: &Digest, size: u64) -> Result<(), PullError> {
+        let altered = || PullError::Digest {
+            digest: digest.clone(),
+        };
+        let blob = self.repository.blob(digest).await;
+        let mut blob = blob.map_err(|error| self.failure(error))?;
         let mut incoming = self.pulled.begin()?;
-        let mut size = 0;
-        while let Some(piece) = stream.next().await {
-            let piece = piece.map_err(|source| self.broken(source, digest))?;
-            size += piece.len() as u64;
-            if size > COMPONENT_FILE_MAX {
-                return Err(PullError::TooLarge);
+        let mut received = 0;
+        while let Some(piece) = blob
+            .chunk()
+            .await
+            .map_err(|error| self.failure(error.into()))?
+        {
+            received += piece.len() as u64;
+            if received > size {
+                return Err(altered());
             }
             incoming.write(&piece)?;
         }
         if self.pulled.finish(incoming, digest)? {
             Ok(())
         } else {
-            let digest = digest.clone();
-            Err(PullError::Digest { digest })
+            Err(altered())
         }
     }
 
-    fn remote(&self, image: &Reference) -> Remote {
-        let (host, repository) = (self.host.to_owned(), image.repository.clone());
-        match &image.digest {
-            Some(digest) => Remote::with_digest(host, repository, digest.to_string()),
-            None => Remote::with_tag(host, repository, image.tag().to_owned()),
-        }
-    }
-
-    /// The library tells of a wrong digest by an error of reading.
-    fn broken(&self, error: std::io::Error, digest: &Digest) -> PullError {
-        let cause = error.get_ref();
-        if cause.is_some_and(|cause| cause.is::<DigestError>()) {
-            let digest = digest.clone();
-            return PullError::Digest { digest };
-        }
-        self.failure(error.into())
-    }
-
-    fn failure(&self, error: OciDistributionError) -> PullError {
-        use oci_client::errors::OciErrorCode as Code;
+    fn failure(&self, error: DistributionError) -> PullError {
         let host = self.host.to_owned();
-        let is_code = |wanted: &[Code]| match &error {
-            OciDistributionError::RegistryError { envelope, .. } => {
-                envelope.errors.iter().any(|it| wanted.contains(&it.code))
+        match error {
+            DistributionError::Status(StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) => {
+                PullError::Unauthorized {
+                    host,
+                    who: self.who.clone(),
+                }
             }
-            _ => false,
-        };
-        if let OciDistributionError::DigestError(DigestError::VerificationError {
-            expected, ..
-        }) = &error
-            && let Some(digest) = Digest::parse(expected)
-        {
-            return PullError::Digest { digest };
-        }
-        let status = match &error {
-            OciDistributionError::UnauthorizedError { .. }
-            | OciDistributionError::AuthenticationFailure(_) => 401,
-            OciDistributionError::ServerError { code, .. } => *code,
-            _ if is_code(&[Code::Unauthorized, Code::Denied]) => 401,
-            _ if is_code(&[Code::ManifestUnknown, Code::NameUnknown, Code::NotFound]) => 404,
-            _ => 0,
-        };
-        match (status, error) {
-            (401 | 403, _) => PullError::Unauthorized {
-                host,
-                who: self.who.clone(),
-            },
-            (404, _) => PullError::NotFound { host },
-            (400, _) => PullError::BadRequest { host },
-            (_, source @ OciDistributionError::RequestError(_)) => {
-                PullError::Unreachable { host, source }
+            DistributionError::Status(StatusCode::NOT_FOUND) => PullError::NotFound { host },
+            DistributionError::Status(StatusCode::BAD_REQUEST) => PullError::BadRequest { host },
+            DistributionError::TooLong { what, max } => PullError::TooLarge { what, max },
+            DistributionError::Request(error) if error.is_redirect() => {
+                PullError::Redirect { host }
             }
-            (_, source) => PullError::Failed { host, source },
+            DistributionError::Request(error) if error.is_timeout() && !error.is_connect() => {
+                PullError::Timeout { host }
+            }
+            source @ DistributionError::Request(_) => PullError::Unreachable { host, source },
+            source => PullError::Failed { host, source },
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::is_this_machine;
+    use super::*;
+
+    /// Time passes as soon as nothing happens.
+    #[tokio::test(start_paused = true)]
+    async fn registry_that_says_nothing_is_given_up() {
+        let socket = tokio::net::TcpListener::bind("127.0.0.1:0").await;
+        let socket = socket.expect("a port");
+        let host = socket.local_addr().expect("its address").to_string();
+        let folder = tempfile::tempdir().expect("a folder");
+        let settings = RegistrySettings {
+            ca: None,
+            insecure: vec![host.clone()],
+        };
+        let registries = Registries::new(settings, folder.path().into());
+        let image = Reference::parse(&format!("{host}/shop/hello:v1")).expect("a name");
+        let began = tokio::time::Instant::now();
+        let fetched = registries.fetch_as_anyone(&image, &host, None, &[]);
+        let (fetched, _silent) = tokio::join!(fetched, socket.accept());
+        assert!(
+            matches!(fetched, Err(PullError::Timeout { .. })),
+            "{fetched:?}"
+        );
+        assert!(began.elapsed() <= READ_MAX * 2);
+    }
 
     #[test]
     fn only_loopback_is_this_machine() {

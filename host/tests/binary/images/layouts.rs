@@ -6,15 +6,20 @@ use serde_json::json;
 
 use super::{LAYER, Web, component};
 
-/// The digest of what is written as a blob.
-fn blob(layout: &Path, bytes: &[u8]) -> String {
+pub(super) fn digest(bytes: &[u8]) -> String {
     use sha2::Digest;
     let hash = sha2::Sha256::digest(bytes);
     let hex: String = hash.iter().map(|byte| format!("{byte:02x}")).collect();
+    format!("sha256:{hex}")
+}
+
+/// The digest of what is written as a blob.
+fn blob(layout: &Path, bytes: &[u8]) -> String {
+    let digest = digest(bytes);
     let blobs = layout.join("blobs/sha256");
     std::fs::create_dir_all(&blobs).expect("a folder");
-    std::fs::write(blobs.join(&hex), bytes).expect("a blob");
-    format!("sha256:{hex}")
+    std::fs::write(blobs.join(digest.trim_start_matches("sha256:")), bytes).expect("a blob");
+    digest
 }
 
 /// A layout `shop` with a component for each tag; returns the digests of their

@@ -251,7 +251,7 @@ fn redirect_to_plain_http_is_not_followed() {
         .argument(&authority)
         .fail();
     assert!(
-        output.stderr.contains("cannot be reached"),
+        output.stderr.contains("or from HTTPS to HTTP"),
         "{}",
         output.stderr
     );

@@ -1,0 +1,179 @@
+//! Registries that mean harm, or are broken as if they did.
+
+use std::io::{BufRead, BufReader, Write};
+use std::net::{TcpListener, TcpStream};
+
+use serde_json::json;
+
+use super::layouts::digest;
+use super::{LAYER, Web, files};
+
+/// A server of plain HTTP that answers each request for a path as `answer` does.
+fn registry(
+    answer: impl Fn(&str, &str, &mut TcpStream) -> std::io::Result<()> + Send + 'static,
+) -> String {
+    let socket = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let host = socket.local_addr().expect("its address").to_string();
+    let own = host.clone();
+    std::thread::spawn(move || {
+        for mut stream in socket.incoming().map_while(Result::ok) {
+            let mut lines = BufReader::new(&stream).lines().map_while(Result::ok);
+            let request = lines.next().unwrap_or_default();
+            lines.find(String::is_empty);
+            let path = request.split(' ').nth(1).unwrap_or_default();
+            // Whoever has heard enough hangs up.
+            let _ = answer(&own, path, &mut stream);
+        }
+    });
+    host
+}
+
+fn send(stream: &mut TcpStream, status: &str, header: &str, body: &[u8]) -> std::io::Result<()> {
+    write!(
+        stream,
+        "HTTP/1.1 {status}\r\nconnection: close\r\n{header}\r\n\r\n"
+    )?;
+    stream.write_all(body)
+}
+
+/// Blanks, for as long as anybody reads them.
+fn send_without_end(stream: &mut TcpStream) -> std::io::Result<()> {
+    send(stream, "200 OK", "content-type: application/json", b"")?;
+    loop {
+        stream.write_all(&[b' '; 64 << 10])?;
+    }
+}
+
+/// Pulls `image` from `host`, which fails with `said` and leaves nothing behind.
+#[track_caller]
+fn refused(host: &str, image: &str, said: &str) {
+    let web = Web::new();
+    let output = web
+        .galleria(&format!("{host}/{image}"))
+        .argument(&format!("--registry-insecure={host}"))
+        .fail();
+    assert_eq!(output.code, Some(1));
+    assert!(output.stderr.contains("ErrImagePull"), "{}", output.stderr);
+    assert!(output.stderr.contains(said), "{}", output.stderr);
+    assert_eq!(files(&web.data().join("images/blobs/sha256")), 0);
+}
+
+#[test]
+fn manifest_without_end_is_not_read_to_its_end() {
+    let host = registry(|_, _, stream| send_without_end(stream));
+    let said = "its manifest has more than the 4194304 bytes that are allowed";
+    refused(&host, "shop/hello:v1", said);
+}
+
+#[test]
+fn token_without_end_is_not_read_to_its_end() {
+    let host = registry(|host, path, stream| {
+        if path.starts_with("/token") {
+            return send_without_end(stream);
+        }
+        let challenge = format!("www-authenticate: Bearer realm=\"http://{host}/token\"");
+        send(stream, "401 Unauthorized", &challenge, b"")
+    });
+    let said = "its token has more than the 262144 bytes that are allowed";
+    refused(&host, "shop/hello:v1", said);
+}
+
+#[test]
+fn component_that_is_longer_than_its_manifest_says_is_cut_off() {
+    let layer = digest(b"a component");
+    let manifest = json!({
+        "schemaVersion": 2,
+        "layers": [{"mediaType": LAYER, "digest": layer, "size": 11}],
+    });
+    let manifest = manifest.to_string();
+    let host = registry(move |_, path, stream| {
+        if path.contains("/blobs/") {
+            return send_without_end(stream);
+        }
+        send(
+            stream,
+            "200 OK",
+            "content-type: application/json",
+            manifest.as_bytes(),
+        )
+    });
+    let said = format!("what came is not {layer}; it was altered or cut short");
+    refused(&host, "shop/hello:v1", &said);
+}
+
+#[test]
+fn component_that_says_it_is_too_large_is_not_asked_for() {
+    let manifest = json!({
+        "schemaVersion": 2,
+        "layers": [{"mediaType": LAYER, "digest": digest(b"large"), "size": u64::MAX}],
+    });
+    let manifest = manifest.to_string();
+    let host = registry(move |_, path, stream| {
+        assert!(!path.contains("/blobs/"), "{path}");
+        send(
+            stream,
+            "200 OK",
+            "content-type: application/json",
+            manifest.as_bytes(),
+        )
+    });
+    let said = "its component has more than the 268435456 bytes that are allowed";
+    refused(&host, "shop/hello:v1", said);
+}
+
+#[test]
+fn manifest_of_another_digest_is_refused() {
+    let pinned = digest(b"the manifest that was pinned");
+    let host = registry(|_, _, stream| {
+        send(
+            stream,
+            "200 OK",
+            "content-type: application/json",
+            b"{\"layers\": []}",
+        )
+    });
+    let said = format!("what came is not {pinned}; it was altered or cut short");
+    refused(&host, &format!("shop/hello@{pinned}"), &said);
+}
+
+#[test]
+fn redirect_in_a_circle_is_left() {
+    let host = registry(|host, path, stream| {
+        let location = format!("location: http://{host}{path}");
+        send(stream, "307 Temporary Redirect", &location, b"")
+    });
+    let said = "leads from one place to the next without end";
+    refused(&host, "shop/hello:v1", said);
+}
+
+#[test]
+fn index_that_leads_to_indexes_is_followed_only_so_far() {
+    let index = |next: &str| {
+        json!({
+            "schemaVersion": 2,
+            "manifests": [{"mediaType": "application/vnd.oci.image.index.v1+json", "digest": next, "size": 1}],
+        })
+        .to_string()
+    };
+    let third = index(&digest(b"and so on"));
+    let second = index(&digest(third.as_bytes()));
+    let first = index(&digest(second.as_bytes()));
+    let all = [first, second, third];
+    let host = registry(move |_, path, stream| {
+        let named = all
+            .iter()
+            .find(|index| path.ends_with(&digest(index.as_bytes())));
+        let index = named.unwrap_or(&all[0]);
+        send(
+            stream,
+            "200 OK",
+            "content-type: application/json",
+            index.as_bytes(),
+        )
+    });
+    refused(
+        &host,
+        "shop/hello:v1",
+        "its indexes lead to indexes without end",
+    );
+}
