@@ -16,6 +16,7 @@ mod command_line;
 mod containment;
 mod cpu;
 mod data;
+mod environment;
 mod files;
 mod guests;
 mod images;
