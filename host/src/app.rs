@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use galleria_mesh as mesh;
+use rustix::process::{Resource, Rlimit, setrlimit};
 use tokio::net::{TcpListener, UnixListener};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
@@ -19,7 +20,9 @@ use crate::call::Mesh;
 use crate::cli::eprint;
 use crate::door::MeshDoors;
 use crate::files::Files;
-use crate::guest::{Cache, Databases, Engine, create_private_folder};
+use crate::guest::{
+    Cache, Databases, Engine, NodeMemory, create_private_folder, guest_memory_default,
+};
 use crate::listen::Listeners;
 use crate::live::{Current, Live};
 use crate::remote::RemoteClient;
@@ -42,6 +45,7 @@ const DRAIN_MAX: Duration = Duration::from_secs(600);
 /// Whatever keeps it from starting; nothing is left running then.
 pub(crate) async fn run(settings: RunSettings) -> anyhow::Result<ExitCode> {
     let began = Instant::now();
+    forbid_core_dumps();
     let files = Files::new(settings.paths.clone());
     let read = files.read();
     for diagnostic in &read.diagnostics {
@@ -157,6 +161,7 @@ impl Host {
             sink: sink.clone(),
             recorder: Arc::default(),
             limits: settings.request_limits(),
+            memory: NodeMemory::new(settings.guest_memory.unwrap_or_else(guest_memory_default)),
             restart_backoff_initial: settings.restart_backoff_initial,
             volumes: volumes.clone(),
             doors: Arc::new(doors),
@@ -206,6 +211,17 @@ async fn take_data_folder(folder: &Path) -> anyhow::Result<UnixListener> {
         )
     })?;
     Ok(status::bind_socket(folder).await?)
+}
+
+/// A core dump would hold every Secret.
+fn forbid_core_dumps() {
+    let none = Rlimit {
+        current: Some(0),
+        maximum: Some(0),
+    };
+    if let Err(error) = setrlimit(Resource::Core, none) {
+        tracing::warn!(%error, "core dumps of this process cannot be forbidden");
+    }
 }
 
 /// Ready when SIGTERM or SIGINT comes.

@@ -113,6 +113,10 @@ pub(crate) struct RunSettings {
     #[arg(long, value_name = "BYTES", default_value_t = 16 << 20, env = "GALLERIA_MAX_REQUEST_BODY")]
     pub max_request_body: u64,
 
+    /// What guests may have of memory together, in bytes [default: nine tenths of the machine's or control group's]
+    #[arg(long, value_name = "BYTES", env = "GALLERIA_GUEST_MEMORY")]
+    pub guest_memory: Option<u64>,
+
     /// The first pause before a crashed pod is started again; it doubles up to 5 minutes
     #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = duration, env = "GALLERIA_RESTART_BACKOFF_INITIAL")]
     pub restart_backoff_initial: Duration,

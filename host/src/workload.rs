@@ -42,7 +42,7 @@ use galleria_manifest::model::ObjectKey;
 use galleria_mesh as mesh;
 use tokio::sync::watch;
 
-use crate::guest::{Door, RequestLimits};
+use crate::guest::{Door, NodeMemory, RequestLimits};
 use crate::store::Reported;
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::sink::Sink;
@@ -58,6 +58,7 @@ pub(crate) struct Platform {
     pub sink: Sink,
     pub recorder: Arc<Recorder>,
     pub limits: RequestLimits,
+    pub memory: Arc<NodeMemory>,
     /// The first pause of a pod that keeps crashing.
     pub restart_backoff_initial: Duration,
     pub volumes: VolumeFolder,

@@ -176,7 +176,7 @@ fn failed(failure: &Failure) -> Answered {
             Answered::Failed(mesh::Failure::Timeout, LocalReply::upstream_timeout())
         }
         Failure::Trap(_)
-        | Failure::OutOfMemory
+        | Failure::OutOfMemory(_)
         | Failure::Evicted(_)
         | Failure::NoResponse(_)
         | Failure::Killed => Answered::Failed(

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use super::limits::MemoryLimitReached;
+
 /// What went wrong with one request in one guest. Says who is to blame, so that
 /// the mesh can choose status, flag and whether to try elsewhere.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -12,9 +14,9 @@ pub(crate) enum Failure {
     /// The guest trapped; the text is wasmtime's, with the guest's backtrace.
     #[error("the guest trapped: {0}")]
     Trap(Arc<str>),
-    /// The pod's memory limit was reached.
-    #[error("the pod's memory limit was reached")]
-    OutOfMemory,
+    /// The pod's memory limit was reached, or that of all pods together.
+    #[error("{0}")]
+    OutOfMemory(MemoryLimitReached),
     /// The pod wrote more than it may.
     #[error("{0}")]
     Evicted(Arc<str>),
@@ -38,7 +40,7 @@ impl Failure {
         match self {
             Self::Overflow => "Overflow",
             Self::Trap(_) => "Error",
-            Self::OutOfMemory => "OOMKilled",
+            Self::OutOfMemory(_) => "OOMKilled",
             Self::Evicted(_) => "Evicted",
             Self::Deadline => "DeadlineExceeded",
             Self::NoResponse(_) => "NoResponse",
@@ -54,11 +56,8 @@ impl Failure {
 
     /// Reads what wasmtime says when a call ends badly.
     pub(super) fn from_call(error: &wasmtime::Error) -> Self {
-        if error
-            .downcast_ref::<super::limits::MemoryLimitReached>()
-            .is_some()
-        {
-            Self::OutOfMemory
+        if let Some(reached) = error.downcast_ref::<MemoryLimitReached>() {
+            Self::OutOfMemory(*reached)
         } else if error
             .downcast_ref::<super::deadline::DeadlinePassed>()
             .is_some()

@@ -1,9 +1,13 @@
-//! Memory limits: one budget per pod, over all of its instances.
+//! Memory limits: one budget per pod, over all of its instances, within that of
+//! all pods together.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
+use tokio::sync::Notify;
 use wasmtime::ResourceLimiter;
+
+use super::node_memory::NodeMemory;
 
 /// Elements of one table; the pool bounds the tables of an instance. JavaScript
 /// engines need some 20,000.
@@ -13,26 +17,69 @@ const TABLE_ELEMENTS_MAX: usize = 64 << 10;
 /// leaks handles traps here, long before the host feels it.
 pub(super) const HANDLES_MAX: usize = 10_000;
 
-/// Raised inside a guest that would push its pod over `limits.memory`.
-#[derive(Debug, thiserror::Error)]
-#[error("the pod's memory limit of {limit} bytes was reached")]
-pub(crate) struct MemoryLimitReached {
-    limit: u64,
+/// Raised inside a guest that would take more than there is for it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum MemoryLimitReached {
+    /// `limits.memory`.
+    #[error("the pod's memory limit of {limit} bytes was reached")]
+    Pod { limit: u64 },
+    #[error(
+        "the {limit} bytes for guests are used up, and the pod has more than its request of {request} bytes"
+    )]
+    Node { limit: u64, request: u64 },
 }
 
 /// The memory of one pod's instances together (`resources.limits.memory`).
 #[derive(Debug)]
 pub(crate) struct PodMemory {
     limit: u64,
+    /// `resources.requests.memory`: what it is sure of.
+    request: u64,
     used: AtomicU64,
+    node: Arc<NodeMemory>,
+    /// Set from an eviction until the pod starts again.
+    leaving: AtomicBool,
+    evicted: Notify,
 }
 
 impl PodMemory {
-    pub(crate) fn new(limit: u64) -> Arc<Self> {
-        Arc::new(Self {
+    pub(crate) fn new(limit: u64, request: u64, node: &Arc<NodeMemory>) -> Arc<Self> {
+        let pod = Arc::new(Self {
             limit,
+            request,
             used: AtomicU64::new(0),
-        })
+            node: node.clone(),
+            leaving: AtomicBool::new(false),
+            evicted: Notify::new(),
+        });
+        node.admit(&pod);
+        pod
+    }
+
+    /// Waits until the pod, which runs now, has to leave so that others may have
+    /// what they asked for; says so as the kubelet does.
+    pub(crate) async fn until_evicted(&self) -> String {
+        let evicted = self.evicted.notified();
+        self.leaving.store(false, Ordering::Relaxed);
+        evicted.await;
+        format!(
+            "the node was low on resource: memory; the pod was using {} bytes, its request is {} bytes",
+            self.used(),
+            self.request
+        )
+    }
+
+    pub(super) fn evict(&self) {
+        self.leaving.store(true, Ordering::Relaxed);
+        self.evicted.notify_waiters();
+    }
+
+    pub(super) fn is_leaving(&self) -> bool {
+        self.leaving.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn over_request(&self) -> u64 {
+        self.used().saturating_sub(self.request)
     }
 
     /// Bytes of linear memory in use now.
@@ -44,16 +91,26 @@ impl PodMemory {
         self.limit
     }
 
-    fn reserve(&self, bytes: u64) -> bool {
-        self.used
+    pub(super) fn reserve(&self, bytes: u64) -> Result<(), MemoryLimitReached> {
+        let used = self
+            .used
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |used| {
                 used.checked_add(bytes).filter(|total| *total <= self.limit)
             })
-            .is_ok()
+            .map_err(|_| MemoryLimitReached::Pod { limit: self.limit })?;
+        if self.node.take(bytes, used + bytes <= self.request) {
+            return Ok(());
+        }
+        self.used.fetch_sub(bytes, Ordering::Relaxed);
+        Err(MemoryLimitReached::Node {
+            limit: self.node.limit(),
+            request: self.request,
+        })
     }
 
-    fn release(&self, bytes: u64) {
+    pub(super) fn release(&self, bytes: u64) {
         self.used.fetch_sub(bytes, Ordering::Relaxed);
+        self.node.give_back(bytes);
     }
 }
 
@@ -89,14 +146,9 @@ impl ResourceLimiter for InstanceLimiter {
             return Ok(false);
         }
         let grown = desired.saturating_sub(current) as u64;
-        if self.pod.reserve(grown) {
-            self.reserved += grown;
-            return Ok(true);
-        }
-        Err(MemoryLimitReached {
-            limit: self.pod.limit,
-        }
-        .into())
+        self.pod.reserve(grown)?;
+        self.reserved += grown;
+        Ok(true)
     }
 
     fn table_growing(
@@ -140,9 +192,13 @@ mod tests {
 
     const PAGE: u64 = 64 << 10;
 
+    fn pod() -> Arc<PodMemory> {
+        PodMemory::new(16 * PAGE, 0, &NodeMemory::new(u64::MAX))
+    }
+
     #[test]
     fn instances_share_one_budget_and_the_one_that_goes_over_is_killed() {
-        let pod = PodMemory::new(16 * PAGE);
+        let pod = pod();
         let mut first = instance(&pod);
         let mut second = instance(&pod);
         assert_eq!(pod.used(), 2 * PAGE, "what they begin with counts");
@@ -158,7 +214,7 @@ mod tests {
 
     #[test]
     fn growth_beyond_the_modules_own_maximum_takes_nothing() {
-        let pod = PodMemory::new(16 * PAGE);
+        let pod = pod();
         let mut limiter = InstanceLimiter::new(pod.clone());
         let grown = limiter.memory_growing(0, 3 << 16, Some(2 << 16));
         assert!(!grown.expect("no kill"));
@@ -167,7 +223,7 @@ mod tests {
 
     #[test]
     fn table_that_grows_too_large_is_refused() {
-        let pod = PodMemory::new(16 * PAGE);
+        let pod = pod();
         let mut guest = instance(&pod);
         assert_eq!(guest("table", 100).expect("grown"), 1);
         let much = i32::try_from(TABLE_ELEMENTS_MAX).expect("small");

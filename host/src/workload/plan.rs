@@ -26,7 +26,7 @@ use super::image::{Images, Wanted};
 use super::pull_secrets;
 use super::revisions::TEMPLATE_HASH;
 use super::volumes;
-use crate::guest::{Component, Entry, Isolation};
+use crate::guest::{Component, Entry, Isolation, NodeMemory, PodMemory};
 use crate::settings;
 
 const ISOLATION: &str = "galleria.dev/isolation";
@@ -114,6 +114,8 @@ pub(crate) struct PodPlan {
     /// In place of `--request-timeout`.
     pub request_timeout: Option<Duration>,
     pub memory_limit: u64,
+    /// What the pod is sure of; 0 where it asks for nothing.
+    pub memory_request: u64,
     /// `limits.cpu` in thousandths of a core; 0 in a manifest is no limit.
     pub cpu_limit: Option<u64>,
     pub grace_period: Duration,
@@ -138,6 +140,11 @@ impl PodPlan {
     /// The name of the ReplicaSet that a cluster would make for this revision.
     pub(crate) fn replica_set_name(&self) -> String {
         format!("{}-{}", self.identity.name, self.revision)
+    }
+
+    /// The memory of one of its pods, out of that of all.
+    pub(super) fn memory(&self, node: &Arc<NodeMemory>) -> Arc<PodMemory> {
+        PodMemory::new(self.memory_limit, self.memory_request, node)
     }
 }
 
@@ -345,6 +352,7 @@ impl Context<'_> {
             owner: None,
             revision: revision(self.object, place, &component, &preset.applied),
             memory_limit: container.resources.limits.memory.unwrap_or(MEMORY_DEFAULT),
+            memory_request: container.resources.memory_request(),
             cpu_limit: (container.resources.limits.cpu_millis).filter(|limit| *limit > 0),
             grace_period: template.spec.termination_grace_period,
             isolation: settings.isolation,

@@ -31,7 +31,8 @@ use crate::{Request, Response};
 use container::CONFIG_ERROR;
 use life::Phase;
 
-/// The reason of a pod that wrote more than it may; its emptyDirs begin anew.
+/// The reason of a pod that wrote more than it may, or whose memory others are
+/// entitled to; its emptyDirs begin anew.
 const EVICTED: &str = "Evicted";
 
 /// A pod, from its start until its last request has left.
@@ -106,7 +107,7 @@ impl Pod {
             guest: ArcSwapOption::empty(),
             configuration: watch::Sender::new(plan.configuration.clone()),
             volumes,
-            memory: PodMemory::new(plan.memory_limit),
+            memory: plan.memory(&platform.memory),
             cpu: PodCpu::new(plan.cpu_limit),
             restarts: AtomicU32::new(0),
             created: Instant::now(),
@@ -336,6 +337,7 @@ impl Pod {
         tokio::select! {
             ended = self.watch(platform, since) => ended,
             message = self.volumes.until_over_limit() => Ended::at_once(EVICTED, message),
+            message = self.memory.until_evicted() => Ended::at_once(EVICTED, message),
             never = self.follow_configuration(platform) => match never {},
         }
     }

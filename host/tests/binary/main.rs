@@ -23,6 +23,7 @@ mod images;
 mod jobs;
 mod languages;
 mod pods;
+mod pressure;
 mod probes;
 mod quotas;
 mod reload;

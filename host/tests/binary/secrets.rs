@@ -142,3 +142,18 @@ fn no_value_of_a_secret_leaves_its_pods() {
     files(&data, &mut kept);
     shows_nothing("the data folder", &kept);
 }
+
+#[test]
+fn no_core_dump_is_left() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("test.yaml");
+    std::fs::write(&file, manifests(&[Service::new("good", "hello")])).expect("a file");
+    let host = Galleria::run(file).start();
+    let limits = std::fs::read_to_string(format!("/proc/{}/limits", host.id()));
+    let limits = limits.expect("the limits of a running process");
+    let core = limits
+        .lines()
+        .find(|it| it.starts_with("Max core file size"));
+    let words: Vec<_> = core.expect("the limit").split_whitespace().collect();
+    assert_eq!(words[4..], ["0", "0", "bytes"]);
+}

@@ -62,6 +62,12 @@ impl ResourceRequirements {
         requests.ephemeral_storage = requests.ephemeral_storage.or(limits.ephemeral_storage);
     }
 
+    /// Bytes of memory that are asked for, that rule applied; 0 where none are.
+    pub fn memory_request(&self) -> u64 {
+        let asked = self.requests.memory.or(self.limits.memory);
+        asked.unwrap_or_default()
+    }
+
     /// The class of a pod whose only container asks for this.
     pub fn qos_class(&self) -> QosClass {
         let mut asked = self.clone();

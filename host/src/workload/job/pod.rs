@@ -85,7 +85,7 @@ pub(super) fn start(
             plan.identity.namespace.clone(),
             name.clone(),
         ),
-        memory: PodMemory::new(plan.memory_limit),
+        memory: plan.memory(&shared.platform.memory),
         cpu: PodCpu::new(plan.cpu_limit),
         events,
     };
@@ -129,7 +129,7 @@ impl Pod {
             Ok(code) => (code, "Error", format!("exit code {code}")),
             Err(failure) => {
                 let code = match failure {
-                    Failure::OutOfMemory | Failure::Evicted(_) => 137,
+                    Failure::OutOfMemory(_) | Failure::Evicted(_) => 137,
                     Failure::Start(_) => 128,
                     _ => 134,
                 };
@@ -179,13 +179,13 @@ impl Pod {
             let variable = (INDEX_VARIABLE.to_owned(), index.to_string());
             blueprint.environment.push(variable);
         }
-        tokio::select! {
-            ended = guest::run(&blueprint) => ended,
-            message = self.volumes.until_over_limit() => {
-                self.volumes.remove(&self.shared.platform.sql).await;
-                Err(Failure::Evicted(message.into()))
-            }
-        }
+        let message = tokio::select! {
+            ended = guest::run(&blueprint) => return ended,
+            message = self.volumes.until_over_limit() => message,
+            message = self.memory.until_evicted() => message,
+        };
+        self.volumes.remove(&self.shared.platform.sql).await;
+        Err(Failure::Evicted(message.into()))
     }
 
     async fn blueprint(&self, address: String) -> Result<Blueprint, Failure> {

@@ -323,9 +323,14 @@ impl Host {
         self.stderr.text()
     }
 
+    /// The id of its process.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Sends SIGTERM.
     pub fn terminate(&self) {
-        let id = self.child.id().to_string();
+        let id = self.id().to_string();
         let status = Command::new("kill")
             .args(["-TERM", &id])
             .status()
