@@ -32,6 +32,7 @@ use crate::store::{Source, Store};
 use crate::telemetry::access_log::AccessLog;
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::sink::Sink;
+use crate::topology::{Peers, Topology};
 use crate::workload::{Images, Jobs, Platform, VolumeFolder, Workloads};
 use control::{Control, Refused};
 
@@ -179,6 +180,7 @@ impl Host {
     }
 
     fn control(&self, settings: &RunSettings, files: Files) -> Control {
+        let topology = Topology::of(settings);
         Control {
             files,
             source: Source::Files,
@@ -196,7 +198,12 @@ impl Host {
             listeners: Listeners::new(settings.binding(), settings.max_request_body),
             mesh: self.mesh.clone(),
             state: self.state.clone(),
-            options: settings.mesh_options(),
+            options: mesh::Options {
+                gateway: topology.gateway,
+                ..settings.mesh_options()
+            },
+            topology,
+            peers: Peers::new(),
             health: self.health.clone(),
         }
     }

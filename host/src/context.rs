@@ -6,8 +6,10 @@
 
 use std::fmt;
 
-use http::{HeaderMap, HeaderValue};
+use http::{HeaderMap, HeaderName, HeaderValue};
 use rand::Rng;
+
+use crate::Request;
 
 /// Calls that may be nested before a chain is taken for a loop. Real call
 /// graphs are rarely deeper than ten.
@@ -22,6 +24,29 @@ pub(crate) struct RequestContext {
     /// 0 at the edge, one more with every call between services.
     pub hops: u32,
 }
+
+impl RequestContext {
+    /// `request` as it goes to another host of the mesh: with what that host
+    /// cannot know otherwise.
+    pub(crate) fn handed_over(&self, mut request: Request) -> Request {
+        request.headers_mut().insert(HOPS, self.hops.into());
+        request
+    }
+
+    /// The context in which another host of the mesh hands a request over.
+    pub(crate) fn taken_over(headers: &mut HeaderMap) -> Option<Self> {
+        let hops = headers.remove(HOPS)?.to_str().ok()?.parse().ok()?;
+        Some(Self {
+            trace: TraceContext::from_headers(headers)?,
+            request_id: headers.get(REQUEST_ID)?.clone(),
+            hops,
+        })
+    }
+}
+
+/// How deep the chain of calls is, between hosts of the mesh.
+pub(crate) const HOPS: HeaderName = HeaderName::from_static("x-galleria-hops");
+pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// W3C Trace Context (<https://www.w3.org/TR/trace-context/>).
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -110,6 +135,8 @@ impl fmt::Display for TraceContext {
 
 #[cfg(test)]
 mod tests {
+    use http_body_util::BodyExt;
+
     use super::*;
 
     fn read(value: &str) -> Option<TraceContext> {
@@ -138,6 +165,24 @@ mod tests {
         ] {
             assert_eq!(read(bad), None, "{bad}");
         }
+    }
+
+    #[test]
+    fn context_survives_the_way_to_another_host() {
+        let context = RequestContext {
+            trace: TraceContext::begin(),
+            request_id: HeaderValue::from_static("some-id"),
+            hops: 7,
+        };
+        let body = http_body_util::Empty::new().map_err(|never| match never {});
+        let mut request = context.handed_over(Request::new(body.boxed_unsync()));
+        let headers = request.headers_mut();
+        context.trace.inject(headers);
+        headers.insert(REQUEST_ID, context.request_id.clone());
+        let taken = RequestContext::taken_over(headers).expect("a context");
+        assert_eq!(taken.hops, 7);
+        assert_eq!(taken.trace, context.trace);
+        assert!(!headers.contains_key(HOPS), "no guest sees it");
     }
 
     #[test]

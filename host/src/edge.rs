@@ -12,7 +12,7 @@ use rand::Rng;
 use wasmtime_wasi_http::Error;
 
 use crate::call::{Call, Mesh, Source};
-use crate::context::{RequestContext, TraceContext};
+use crate::context::{HOPS, REQUEST_ID, RequestContext, TraceContext};
 use crate::{Body, Response, respond};
 use galleria_mesh::{LocalReply, ResponseFlags};
 
@@ -20,8 +20,10 @@ use galleria_mesh::{LocalReply, ResponseFlags};
 #[derive(Clone)]
 pub(crate) struct Edge {
     pub mesh: Arc<Mesh>,
-    /// As declared in the Gateway.
+    /// As declared in the Gateway, or the pods' own where it is inbound.
     pub listener_port: u16,
+    /// For other hosts of the mesh: identifiers, chain and context are theirs.
+    pub inbound: bool,
     /// Bytes that a request's body may have (`--max-request-body`).
     pub request_body_max: u64,
 }
@@ -37,25 +39,18 @@ impl Edge {
             return Ok(respond::local(too_large()));
         }
         let (mut parts, body) = request.into_parts();
-        let trace = TraceContext::from_headers(&parts.headers).unwrap_or_else(TraceContext::begin);
         remove_hop_by_hop(&mut parts.headers);
-        remove_internal(&mut parts.headers);
-        let request_id = request_id();
-        parts.headers.insert(REQUEST_ID, request_id.clone());
-        parts
-            .headers
-            .insert(FORWARDED_PROTO, HeaderValue::from_static("http"));
-        append_forwarded_for(&mut parts.headers, client);
+        let taken_over = self
+            .inbound
+            .then(|| RequestContext::taken_over(&mut parts.headers))
+            .flatten();
+        let context = taken_over.unwrap_or_else(|| enter(&mut parts.headers, client));
         let call = Call {
             source: Source::Edge {
                 listener_port: self.listener_port,
             },
             request: http::Request::from_parts(parts, self.limited(body)),
-            context: Arc::new(RequestContext {
-                trace,
-                request_id,
-                hops: 0,
-            }),
+            context: Arc::new(context),
             client: Some(client.ip()),
             timeout: None,
         };
@@ -80,6 +75,21 @@ impl Edge {
     }
 }
 
+/// Makes a client's request one of the mesh's.
+fn enter(headers: &mut HeaderMap, client: SocketAddr) -> RequestContext {
+    let trace = TraceContext::from_headers(headers).unwrap_or_else(TraceContext::begin);
+    remove_internal(headers);
+    let request_id = request_id();
+    headers.insert(REQUEST_ID, request_id.clone());
+    headers.insert(FORWARDED_PROTO, HeaderValue::from_static("http"));
+    append_forwarded_for(headers, client);
+    RequestContext {
+        trace,
+        request_id,
+        hops: 0,
+    }
+}
+
 fn too_large() -> LocalReply {
     LocalReply::new(
         http::StatusCode::PAYLOAD_TOO_LARGE,
@@ -89,7 +99,6 @@ fn too_large() -> LocalReply {
     )
 }
 
-const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 
@@ -122,6 +131,7 @@ fn remove_hop_by_hop(headers: &mut HeaderMap) {
 
 /// `x-envoy-…` steers the mesh (timeouts, retries): it is not for clients outside.
 fn remove_internal(headers: &mut HeaderMap) {
+    headers.remove(HOPS);
     let internal: Vec<HeaderName> = headers
         .keys()
         .filter(|name| name.as_str().starts_with("x-envoy-"))

@@ -23,6 +23,7 @@ mod length;
 mod status;
 mod store;
 mod telemetry;
+mod topology;
 
 pub use cli::main;
 

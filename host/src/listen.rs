@@ -74,6 +74,14 @@ pub(crate) enum ListenError {
     )]
     Clash { first: u16, second: u16, bound: u16 },
     #[error(
+        "port {port} is wanted by {first} and by {second}; run them in hosts of their own (--workload, --gateway)"
+    )]
+    Shared {
+        port: u16,
+        first: String,
+        second: String,
+    },
+    #[error(
         "cannot bind {address} for port {declared} of gateway {gateway}: {source}; stop what uses it, or choose other ports with --port-offset"
     )]
     Bind {
@@ -87,11 +95,13 @@ pub(crate) enum ListenError {
 /// A listener as it was really bound.
 #[derive(Debug, Clone, Serialize)]
 pub(crate) struct BoundListener {
-    /// `namespace/name`.
+    /// `namespace/name`; of the workload where it is inbound.
     pub gateway: String,
     /// As declared.
     pub port: u16,
     pub address: SocketAddr,
+    /// For other hosts of the mesh.
+    pub inbound: bool,
 }
 
 /// The listeners of the host.
@@ -105,6 +115,7 @@ pub(crate) struct Listeners {
 
 struct Open {
     gateway: String,
+    inbound: bool,
     address: SocketAddr,
     /// None once it serves.
     socket: Option<TcpListener>,
@@ -160,8 +171,16 @@ impl Listeners {
         let declared: Vec<_> = snapshot.listeners().iter().filter(plain).collect();
         let mut bound = BTreeMap::new();
         let mut taken: BTreeMap<u16, u16> = BTreeMap::new();
+        let mut owners: BTreeMap<u16, String> = BTreeMap::new();
         for listener in &declared {
             let gateway = listener.gateways.join(", ");
+            if let Some(first) = owners.insert(listener.port, gateway.clone()) {
+                return Err(ListenError::Shared {
+                    port: listener.port,
+                    first,
+                    second: gateway,
+                });
+            }
             let port = self.binding.ports.bound(listener.port, &gateway)?;
             if port != 0
                 && let Some(first) = taken.insert(port, listener.port)
@@ -189,6 +208,7 @@ impl Listeners {
                 listener.port,
                 Open {
                     gateway,
+                    inbound: listener.inbound,
                     address,
                     socket: Some(socket),
                     stop,
@@ -215,6 +235,7 @@ impl Listeners {
             let edge = Edge {
                 mesh: mesh.clone(),
                 listener_port: *port,
+                inbound: open.inbound,
                 request_body_max: self.request_body_max,
             };
             let serving = Serving {
@@ -235,6 +256,7 @@ impl Listeners {
                 gateway: open.gateway.clone(),
                 port: *port,
                 address: open.address,
+                inbound: open.inbound,
             })
             .collect()
     }

@@ -10,6 +10,7 @@ mod http2;
 mod tls;
 
 use std::collections::HashMap;
+use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -43,10 +44,21 @@ const MANNERS_MAX: usize = 1_024;
 pub(crate) enum RemoteError {
     #[error("no connection")]
     Connect(#[source] Box<dyn std::error::Error + Send + Sync>),
+    #[error("the endpoint did not take the request")]
+    Refused(#[source] Box<dyn std::error::Error + Send + Sync>),
     #[error("the connection ended without a response")]
     Request(#[source] Box<dyn std::error::Error + Send + Sync>),
     #[error("the DestinationRule's tls settings cannot be used")]
     Tls(#[from] tls::TlsError),
+}
+
+/// Where an endpoint is, and what it is.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Way<'a> {
+    /// A pod of another host of the mesh, which speaks HTTP/2.
+    Peer { host: &'a str, port: u16 },
+    /// Something that is not of the mesh.
+    Outside { host: &'a str, port: u16 },
 }
 
 /// Keeps connections to remote endpoints.
@@ -73,7 +85,7 @@ enum Conversation {
 }
 
 impl RemoteClient {
-    /// Sends `request` to `host:port`, one of the endpoints of `cluster`; the
+    /// Sends `request` on its way to one of the endpoints of `cluster`; the
     /// authority that was asked for stays in `host` or `:authority`.
     ///
     /// # Errors
@@ -81,12 +93,15 @@ impl RemoteClient {
     pub(crate) async fn send(
         &self,
         cluster: &Cluster,
-        host: &str,
-        port: u16,
+        way: Way<'_>,
         request: Request,
     ) -> Result<Response, RemoteError> {
-        let endpoint = authority(host, port)?;
-        let manner = Manner::of(cluster, &request, host);
+        let (endpoint, manner) = match way {
+            Way::Peer { host, port } => (authority(host, port)?, Manner::of_peer(cluster)),
+            Way::Outside { host, port } => {
+                (authority(host, port)?, Manner::of(cluster, &request, host))
+            }
+        };
         let scheme = match manner.trust {
             Some(_) => Scheme::HTTPS,
             None => Scheme::HTTP,
@@ -137,7 +152,25 @@ impl RemoteClient {
     }
 }
 
+impl fmt::Display for Way<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (Self::Peer { host, port } | Self::Outside { host, port }) = self;
+        write!(f, "{host}:{port}")
+    }
+}
+
 impl Manner {
+    /// Between hosts of the mesh `trafficPolicy.tls` has no part: it is about
+    /// what is outside.
+    fn of_peer(cluster: &Cluster) -> Self {
+        Self {
+            trust: None,
+            http2: true,
+            connect_timeout: cluster.connect_timeout,
+            idle_timeout: cluster.idle_timeout.min(IDLE_MAX),
+        }
+    }
+
     fn of(cluster: &Cluster, request: &Request, endpoint: &str) -> Self {
         let own = request.uri().scheme() == Some(&Scheme::HTTPS);
         let asked = request.uri().host().unwrap_or(endpoint);

@@ -12,6 +12,7 @@ use clap::{Args, ValueEnum};
 use crate::guest::RequestLimits;
 use crate::listen::{Binding, PortRule};
 use crate::telemetry::access_log::Format;
+use crate::topology::{PeerAddress, WorkloadName};
 use crate::workload::RegistrySettings;
 
 /// Where a redirect to HTTPS leads.
@@ -58,6 +59,28 @@ pub(crate) struct RunSettings {
     /// Where compiled code is kept [default: the folder `cache` in the data folder]
     #[arg(long, value_name = "DIR", env = "GALLERIA_CACHE")]
     pub cache: Option<PathBuf>,
+
+    /// Run only this workload, NAME or NAMESPACE/NAME; calls to the others go over the network (repeat for several)
+    #[arg(
+        long = "workload",
+        value_name = "NAME",
+        value_delimiter = ',',
+        env = "GALLERIA_WORKLOAD"
+    )]
+    pub workloads: Vec<WorkloadName>,
+
+    /// Open the ports of Gateways and Ingresses where not every workload runs here; alone, run nothing else
+    #[arg(long, env = "GALLERIA_GATEWAY")]
+    pub gateway: bool,
+
+    /// Where a workload that runs elsewhere is reached [default: its headless Service's name]
+    #[arg(
+        long = "peer",
+        value_name = "NAME=HOST[:PORT]",
+        value_delimiter = ',',
+        env = "GALLERIA_PEER"
+    )]
+    pub peers: Vec<PeerAddress>,
 
     /// Address that listeners are bound on; 0.0.0.0 opens them to the network
     #[arg(long, value_name = "ADDRESS", default_value_t = IpAddr::V4(Ipv4Addr::LOCALHOST), env = "GALLERIA_BIND")]

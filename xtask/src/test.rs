@@ -40,6 +40,14 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<()> {
     steps.step("tests", || {
         tests(workspace, options.filter.as_deref(), &mut totals)
     })?;
+    if options.filter.is_none() {
+        steps.step("traffic between hosts", || {
+            let mut test = test_command(workspace);
+            test.env("GALLERIA_TEST_TOPOLOGY", "apart");
+            test.args(["--package", "galleria", "--test", "binary", "traffic::"]);
+            counted(&mut test, &mut totals)
+        })?;
+    }
     steps.summary();
     println!("\n{} passed, {} failed", totals.passed, totals.failed);
     Ok(())
@@ -93,11 +101,22 @@ fn check(workspace: &Workspace, steps: &mut Steps) -> Result<()> {
 }
 
 fn tests(workspace: &Workspace, filter: Option<&str>, totals: &mut Totals) -> Result<()> {
+    let mut test = test_command(workspace);
+    test.arg("--workspace").args(filter);
+    counted(&mut test, totals)
+}
+
+fn test_command(workspace: &Workspace) -> Command {
     let mut test = here(workspace);
     test.env("GALLERIA_TEST_COMPONENTS", workspace.test_components());
     test.env("GALLERIA_SHOP_COMPONENTS", workspace.components());
-    test.args(["test", "--workspace"]).args(filter);
-    println!("$ {}", process::text(&test));
+    test.arg("test");
+    test
+}
+
+/// Runs tests, shows what they print and counts them.
+fn counted(test: &mut Command, totals: &mut Totals) -> Result<()> {
+    println!("$ {}", process::text(test));
     let mut child = test
         .stdout(Stdio::piped())
         .spawn()

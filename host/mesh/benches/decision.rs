@@ -14,7 +14,8 @@ use std::time::Instant;
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
 use galleria_manifest::model::{ContainerPort, Labels};
 use galleria_mesh::{
-    Caller, Decision, Options, PickContext, Pod, RequestHead, Snapshot, State, Workload, compile,
+    Caller, Decision, Location, Options, PickContext, Pod, RequestHead, Snapshot, State, Workload,
+    compile,
 };
 use http::{HeaderMap, HeaderValue, Method};
 use rand::SeedableRng;
@@ -86,7 +87,7 @@ fn snapshot(yaml: &str) -> Snapshot {
                 container_port: 80,
             }],
             ready: Arc::new(AtomicBool::new(true)),
-            target: number,
+            location: Location::Here(number),
         })
         .collect();
     compile(

@@ -29,8 +29,11 @@ pub struct EndpointId(pub(crate) u32);
 /// Where an endpoint is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Target {
-    /// A pod of this process: [`crate::Pod::target`], and the port it listens on.
+    /// A pod of this process: the index in [`crate::Location::Here`], and the port
+    /// that it listens on.
     Pod { target: usize, port: u16 },
+    /// A pod of another host of the mesh.
+    Peer { host: String, port: u16 },
     /// Elsewhere, at this name or address (brackets taken off IPv6).
     Remote { host: String, port: u16 },
     /// Elsewhere, at whatever host and port the request itself addresses:
@@ -67,6 +70,8 @@ pub struct Cluster {
     pub protocol: Protocol,
     /// Outside the mesh (a MESH_EXTERNAL ServiceEntry, an external name, allow-any).
     pub external: bool,
+    /// The pods behind an [`crate::InboundPort`].
+    pub inbound: bool,
     /// The DestinationRule that shapes it.
     pub destination_rule: Option<ObjectRef>,
     /// `trafficPolicy.tls`. Where it is absent, or its mode leaves it open, a

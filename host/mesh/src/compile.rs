@@ -12,6 +12,7 @@ mod destination_rule;
 mod edge;
 mod ejection;
 mod export;
+mod inbound;
 mod ingress;
 mod inventory;
 mod mesh;
@@ -92,15 +93,21 @@ pub fn compile(
     .compile(namespaces);
     ejection::find_powerless(&clusters, &mut diagnostics);
     let passthrough = passthrough(&clusters);
-    state.retain(
-        &clusters
-            .made()
-            .map(|(_, cluster)| cluster.name.as_str())
-            .collect::<HashSet<_>>(),
-    );
+    let inbound = inbound::compile(&options.inbound, pods, &clusters);
+    let made = clusters.made().map(|(_, cluster)| cluster.name.as_str());
+    let inbound_names = inbound.clusters.iter().map(String::as_str);
+    state.retain(&made.chain(inbound_names).collect::<HashSet<_>>());
+    let mut listeners = if options.gateway {
+        edge.listeners
+    } else {
+        Vec::new()
+    };
+    listeners.extend(inbound.listeners);
+    let mut edge_hosts = edge.hosts;
+    edge_hosts.extend(inbound.hosts);
     let snapshot = Snapshot {
-        listeners: edge.listeners,
-        edge: edge.hosts,
+        listeners,
+        edge: edge_hosts,
         mesh,
         callers: Callers {
             by_address,

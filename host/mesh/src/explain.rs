@@ -330,6 +330,7 @@ fn endpoint_steps(cluster: &Arc<Cluster>, caller: CallerKey, now: Instant) -> Ve
                 .map(|it| format!("{}/{}", it.namespace, it.name)),
             target: match &endpoint.target {
                 Target::Pod { port, .. } => format!("in process, port {port}"),
+                Target::Peer { host, port } => format!("another host, {host}:{port}"),
                 Target::Remote { host, port } => format!("{host}:{port}"),
                 Target::Requested => "as requested".into(),
             },

@@ -69,4 +69,4 @@ pub use retry::{RetryDecision, RetryPolicy};
 pub use snapshot::Snapshot;
 pub use state::State;
 pub use status::{DestinationStatus, RouteStatus, RuleStatus, ServiceStatus};
-pub use workload::{ObjectRef, Options, OutboundPolicy, Pod, Workload};
+pub use workload::{InboundPort, Location, ObjectRef, Options, OutboundPolicy, Pod, Workload};

@@ -1,4 +1,5 @@
-//! The ports that Gateways and Ingresses declare.
+//! The ports that Gateways and Ingresses declare, and those for other hosts of
+//! the mesh.
 
 use galleria_manifest::Position;
 use galleria_manifest::model::{Protocol, ServerTls};
@@ -11,10 +12,13 @@ pub struct Listener {
     /// As declared, not as bound.
     pub port: u16,
     pub protocol: Protocol,
-    /// `namespace/name` of every Gateway and Ingress with a server on it.
+    /// `namespace/name` of every Gateway and Ingress with a server on it; of the
+    /// workload where it is inbound.
     pub gateways: Vec<String>,
     /// Every server of the port redirects to HTTPS.
     pub https_redirect: bool,
+    /// For other hosts of the mesh: see [`crate::InboundPort`].
+    pub inbound: bool,
     pub servers: Vec<ListenerServer>,
 }
 

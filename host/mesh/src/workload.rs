@@ -35,8 +35,29 @@ pub struct Pod {
     pub ports: Vec<ContainerPort>,
     /// Whether it takes requests now; the host flips it, the mesh only reads it.
     pub ready: Arc<AtomicBool>,
-    /// The host's own index of the pod, handed back in [`crate::Target::Pod`].
-    pub target: usize,
+    pub location: Location,
+}
+
+/// Where a pod runs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Location {
+    /// In this process; the host's own index of it, handed back in
+    /// [`crate::Target::Pod`].
+    Here(usize),
+    /// In another host of the mesh, at this name or address. `port` is where
+    /// that host takes its requests, if not on the pod's own port.
+    Peer { host: String, port: Option<u16> },
+}
+
+/// A port on which other hosts call the pods of a workload of this one. They
+/// have routed already: what comes in goes to those pods and nowhere else.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct InboundPort {
+    pub namespace: String,
+    /// The workload.
+    pub name: String,
+    /// The pods' own.
+    pub port: u16,
 }
 
 /// What holds for the whole mesh.
@@ -50,6 +71,11 @@ pub struct Options {
     /// The port by which clients reach HTTPS, where it is not 443: what
     /// `httpsRedirect` names in its location.
     pub https_redirect_port: Option<u16>,
+    /// Whether this host is a gateway too: else what Gateways and Ingresses
+    /// declare has no listeners here.
+    pub gateway: bool,
+    /// Ports for the other hosts of the mesh; none where every workload runs here.
+    pub inbound: Vec<InboundPort>,
 }
 
 /// `outboundTrafficPolicy.mode`: what happens to a destination that nothing declares.
@@ -112,6 +138,8 @@ impl Default for Options {
             cluster_domain: "cluster.local".into(),
             root_namespace: "istio-system".into(),
             https_redirect_port: None,
+            gateway: true,
+            inbound: Vec::new(),
         }
     }
 }

@@ -34,6 +34,11 @@ pub(super) fn ready(
     let listeners = control.listeners.addresses();
     let paths = paths(control);
     for listener in &listeners {
+        if listener.inbound {
+            let (workload, address) = (&listener.gateway, listener.address);
+            eprint(&format!("{workload} is open to other hosts on {address}"));
+            continue;
+        }
         for path in paths.iter().take(PAGES_MAX) {
             eprint(&format!("http://{}{path}", shown(listener.address)));
         }

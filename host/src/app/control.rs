@@ -19,6 +19,7 @@ use crate::listen::{ListenError, Listeners};
 use crate::live::Live;
 use crate::status::Health;
 use crate::store::{Source, Store, immutable};
+use crate::topology::{Peers, Topology, UnknownWorkload};
 use crate::workload::{
     Images, Jobs, Plan, PlanError, Pod, Recorder, VolumeFolder, Workloads, plan,
 };
@@ -43,6 +44,8 @@ pub(super) struct Control {
     pub(super) mesh: Arc<Mesh>,
     pub(super) state: Arc<mesh::State>,
     pub(super) options: mesh::Options,
+    pub(super) topology: Topology,
+    pub(super) peers: Peers,
     pub(super) health: Arc<Health>,
 }
 
@@ -53,6 +56,8 @@ pub(super) enum Refused {
     Manifests(Vec<Diagnostic>),
     #[error(transparent)]
     Plan(#[from] PlanError),
+    #[error(transparent)]
+    Topology(#[from] UnknownWorkload),
     #[error(transparent)]
     Listen(#[from] ListenError),
 }
@@ -65,6 +70,7 @@ impl Refused {
             Self::Plan(PlanError(diagnostics)) => {
                 diagnostics.iter().map(Diagnostic::to_string).collect()
             }
+            Self::Topology(error) => vec![format!("error: {error}")],
             Self::Listen(error) => vec![format!("error: {error}")],
         }
     }
@@ -97,6 +103,7 @@ impl Control {
         ready: impl FnOnce(&Self) -> anyhow::Result<()>,
     ) -> anyhow::Result<Infallible> {
         let mut pods = self.workloads.changes();
+        let mut peers = self.peers.changes();
         let mut trim = tokio::time::interval(TRIM);
         let mut report = tokio::time::interval(REPORT);
         let mut ready = Some(ready);
@@ -110,6 +117,7 @@ impl Control {
             tokio::select! {
                 () = changes.next() => self.reload().await,
                 () = next(&mut pods) => {}
+                () = next(&mut peers) => self.publish_stored(),
                 () = until(self.workloads.due()) => {}
                 _ = trim.tick() => self.trim(),
                 _ = report.tick() => {}
@@ -186,7 +194,7 @@ impl Control {
         if !changed.is_empty() {
             return Err(Refused::Manifests(changed));
         }
-        let plan = self.plan(objects.clone()).await?;
+        let plan = self.plan(self.topology.here(&objects)?).await?;
         let trial = self.compile(&objects, &self.workloads.pods());
         self.listeners.bind(&trial.snapshot).await?;
         for diagnostic in &trial.diagnostics {
@@ -200,6 +208,8 @@ impl Control {
             stored.map_or(0, |stored| stored.generation)
         });
         self.jobs.apply(&plan);
+        let elsewhere = self.topology.elsewhere(&objects);
+        self.peers.follow(elsewhere).await;
         self.publish(&objects);
         Ok(())
     }
@@ -214,8 +224,19 @@ impl Control {
     }
 
     fn compile(&self, objects: &[Arc<Object>], pods: &[Arc<Pod>]) -> mesh::Compiled {
-        let endpoints: Vec<mesh::Pod> = pods.iter().map(|pod| pod.endpoint()).collect();
-        mesh::compile(objects, &endpoints, &self.options, &self.state)
+        let here = pods.iter().map(|pod| pod.endpoint());
+        let endpoints: Vec<mesh::Pod> = here.chain(self.peers.pods()).collect();
+        let options = mesh::Options {
+            inbound: self.topology.inbound(objects),
+            ..self.options.clone()
+        };
+        mesh::compile(objects, &endpoints, &options, &self.state)
+    }
+
+    fn publish_stored(&self) {
+        let stored = self.store.list_from(self.source);
+        let objects: Vec<_> = stored.iter().map(|stored| stored.object.clone()).collect();
+        self.publish(&objects);
     }
 
     /// Puts a snapshot of `objects` and the present pods in force.
@@ -270,9 +291,7 @@ impl Control {
     /// Goes on with what is under way, and reports how far it is.
     fn step(&mut self) {
         if self.workloads.step() {
-            let stored = self.store.list_from(self.source);
-            let objects: Vec<_> = stored.iter().map(|stored| stored.object.clone()).collect();
-            self.publish(&objects);
+            self.publish_stored();
         }
         self.health.set_ready(self.workloads.all_ready());
         self.report_status();

@@ -12,7 +12,7 @@ use super::ledger::Ledger;
 use super::{ATTEMPT_COUNT, Passage, UPSTREAM_TIME};
 use crate::context::RequestContext;
 use crate::guest::Failure;
-use crate::remote::RemoteError;
+use crate::remote::{RemoteError, Way};
 use crate::telemetry::access_log::millis;
 use crate::workload::InFlight;
 use crate::{Body, Request, Response};
@@ -99,25 +99,36 @@ impl Attempt<'_, '_> {
                     LocalReply::connection_failure(),
                 ),
             },
-            Target::Remote { host, port } => self.send_remote(host, *port, request).await,
+            Target::Peer { host, port } => {
+                let request = context.handed_over(request);
+                let way = Way::Peer { host, port: *port };
+                self.send_remote(way, request).await
+            }
+            Target::Remote { host, port } => {
+                let way = Way::Outside { host, port: *port };
+                self.send_remote(way, request).await
+            }
             Target::Requested => {
                 let host = request.uri().host().unwrap_or_default().to_owned();
                 let port = request.uri().port_u16().unwrap_or(self.cluster.port);
-                self.send_remote(&host, port, request).await
+                let way = Way::Outside { host: &host, port };
+                self.send_remote(way, request).await
             }
         }
     }
 
-    async fn send_remote(&self, host: &str, port: u16, request: Request) -> Answered {
+    async fn send_remote(&self, way: Way<'_>, request: Request) -> Answered {
         let remote = &self.passage.mesh.remote;
-        match remote.send(self.cluster, host, port, request).await {
+        match remote.send(self.cluster, way, request).await {
             Ok(response) => Answered::Response(response, None),
             Err(error) => {
                 let cluster = &self.cluster.name;
                 match &error {
                     RemoteError::Tls(cause) => tracing::warn!(cluster, %cause, "{error}"),
-                    RemoteError::Connect(cause) | RemoteError::Request(cause) => {
-                        tracing::debug!(cluster, host, port, cause, "{error}");
+                    RemoteError::Connect(cause)
+                    | RemoteError::Refused(cause)
+                    | RemoteError::Request(cause) => {
+                        tracing::debug!(cluster, %way, cause, "{error}");
                     }
                 }
                 match error {
@@ -125,6 +136,9 @@ impl Attempt<'_, '_> {
                         mesh::Failure::ConnectFailure,
                         LocalReply::connection_failure(),
                     ),
+                    RemoteError::Refused(_) => {
+                        Answered::Failed(mesh::Failure::Refused, LocalReply::connection_failure())
+                    }
                     RemoteError::Request(_) => Answered::Failed(
                         mesh::Failure::Termination,
                         LocalReply::connection_termination(),

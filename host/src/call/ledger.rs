@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use futures::FutureExt;
 use galleria_mesh as mesh;
-use galleria_mesh::{LocalReply, Outcome, Picked, RequestPermit, ResponseFlags, Workload};
+use galleria_mesh::{LocalReply, Outcome, Picked, RequestPermit, ResponseFlags, Target, Workload};
 use http::Method;
 use http_body::{Body as _, Frame, SizeHint};
 use http_body_util::BodyExt;
@@ -22,7 +22,7 @@ use crate::context::RequestContext;
 use crate::length::body_length;
 use crate::live::Live;
 use crate::telemetry::access_log::{self, Line, RequestFacts};
-use crate::telemetry::metrics::{CallRecord, Edge};
+use crate::telemetry::metrics::{CallRecord, Edge, Seen};
 use crate::workload::InFlight;
 use crate::{Body, Response};
 
@@ -68,6 +68,7 @@ impl Ledger {
                 source,
                 destination: None,
                 service: None,
+                seen: Seen::Both,
             },
             cluster: None,
             route_name: String::new(),
@@ -88,6 +89,9 @@ impl Ledger {
     /// The route is decided.
     pub(super) fn forwarded(&mut self, live: &Live, cluster: &Arc<mesh::Cluster>, route: &str) {
         self.edge.service = Some(live.service_names(cluster));
+        if cluster.inbound {
+            self.edge.seen = Seen::Destination;
+        }
         self.cluster = Some(cluster.clone());
         self.route_name = route.to_owned();
     }
@@ -96,6 +100,9 @@ impl Ledger {
     pub(super) fn attempt(&mut self, picked: Arc<Picked>) {
         self.attempts += 1;
         self.edge.destination = picked.endpoint.workload.clone();
+        if matches!(picked.endpoint.target, Target::Peer { .. }) {
+            self.edge.seen = Seen::Source;
+        }
         self.picked = Some(picked);
     }
 

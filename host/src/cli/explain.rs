@@ -115,7 +115,7 @@ fn pods(objects: &[Arc<Object>]) -> Vec<mesh::Pod> {
                 .flat_map(|container| container.ports.iter().cloned())
                 .collect(),
             ready: Arc::new(AtomicBool::new(true)),
-            target,
+            location: mesh::Location::Here(target),
         }
     });
     pods.collect()

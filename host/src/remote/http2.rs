@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use h2::Reason;
 use http::Uri;
 use http::uri::{Authority, PathAndQuery, Scheme};
 use http_body_util::BodyExt;
@@ -48,10 +49,7 @@ impl Shared {
         request: Request,
     ) -> Result<Response, RemoteError> {
         let mut sender = self.sender(scheme, endpoint).await?;
-        let response = sender
-            .send_request(request)
-            .await
-            .map_err(|error| RemoteError::Request(error.into()))?;
+        let response = sender.send_request(request).await.map_err(failed)?;
         Ok(response.map(|body| body.map_err(Error::from).boxed_unsync()))
     }
 
@@ -107,5 +105,23 @@ impl Shared {
             }
         });
         Ok(sender)
+    }
+}
+
+/// An endpoint that goes away says which requests it has not begun: those may be
+/// sent to another, whatever they do.
+fn failed(error: hyper::Error) -> RemoteError {
+    let source = std::error::Error::source(&error);
+    let reset = source.and_then(|source| source.downcast_ref::<h2::Error>());
+    let not_begun = error.is_canceled()
+        || reset.is_some_and(|reset| {
+            let reason = reset.reason();
+            reset.is_remote() && reason == Some(Reason::REFUSED_STREAM)
+                || reset.is_go_away() && reason == Some(Reason::NO_ERROR)
+        });
+    if not_begun {
+        RemoteError::Refused(error.into())
+    } else {
+        RemoteError::Request(error.into())
     }
 }

@@ -92,6 +92,17 @@ pub(crate) struct Edge {
     pub destination: Option<Arc<Workload>>,
     /// None: no service was found.
     pub service: Option<Arc<ServiceNames>>,
+    pub seen: Seen,
+}
+
+/// Which ends of a call are in this host: each host reports for its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum Seen {
+    Both,
+    /// The destination is a pod of another host.
+    Source,
+    /// The call was handed over by another host.
+    Destination,
 }
 
 /// How one call ended.
@@ -113,7 +124,7 @@ struct Edges {
     resolved: RwLock<HashMap<EdgeKey, Arc<EdgeHandles>>>,
 }
 
-type EdgeKey = (usize, usize, usize, u16, ResponseFlags);
+type EdgeKey = (usize, usize, usize, Seen, u16, ResponseFlags);
 
 struct EdgeHandles {
     reporters: Vec<ReporterHandles>,
@@ -257,6 +268,7 @@ impl Edges {
             identity(edge.source.as_ref()),
             identity(edge.destination.as_ref()),
             identity(edge.service.as_ref()),
+            edge.seen,
             call.code,
             call.flags,
         );
@@ -278,6 +290,7 @@ impl Edges {
                 source: None,
                 destination: None,
                 service: None,
+                seen: edge.seen,
             };
             return Arc::new(self.resolve(&other, call));
         }
@@ -289,10 +302,10 @@ impl Edges {
 
     /// Requests that reached no endpoint are known to their source alone.
     fn resolve(&self, edge: &Edge, call: &CallRecord) -> EdgeHandles {
-        let reporters: &[&str] = if edge.destination.is_some() {
-            &["source", "destination"]
-        } else {
-            &["source"]
+        let reporters: &[&str] = match edge.seen {
+            Seen::Both if edge.destination.is_some() => &["source", "destination"],
+            Seen::Both | Seen::Source => &["source"],
+            Seen::Destination => &["destination"],
         };
         let reporters = reporters
             .iter()

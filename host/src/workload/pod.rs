@@ -182,7 +182,7 @@ impl Pod {
             labels: self.plan.template.labels.clone(),
             ports: self.plan.container.ports.clone(),
             ready: self.ready.clone(),
-            target: self.target,
+            location: mesh::Location::Here(self.target),
         }
     }
 

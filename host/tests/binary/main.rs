@@ -33,5 +33,6 @@ mod shop;
 mod shutdown;
 mod startup;
 mod telemetry;
+mod topology;
 mod traffic;
 mod workloads;

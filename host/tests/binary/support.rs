@@ -1,6 +1,7 @@
 //! Starting hosts, asking them, and reading what they wrote.
 
 mod answers;
+pub mod apart;
 mod host;
 mod manifests;
 mod registry;

@@ -15,14 +15,18 @@ use std::path::PathBuf;
 
 use serde_json::Value;
 
-use crate::support::{Galleria, Host, Service, eventually, manifests};
+use crate::support::{Galleria, Host, Service, apart, eventually, manifests};
 
 /// The annotation by which an instance serves many requests and remembers.
 const ISOLATION: &str = "galleria.dev/isolation";
 
-/// A host and the file that it watches.
+/// A host and the file that it watches; or, with `GALLERIA_TEST_TOPOLOGY=apart`,
+/// a gateway, and a host for each pod. What a scenario shows is the same.
 struct Shop {
+    /// Where requests come in.
     host: Host,
+    /// The other hosts.
+    pods: Vec<Host>,
     file: PathBuf,
     _folder: tempfile::TempDir,
 }
@@ -33,19 +37,44 @@ impl Shop {
     }
 
     fn start_with(manifest: &str, arguments: &[&str]) -> Self {
-        let folder = tempfile::tempdir().expect("a folder");
-        let file = folder.path().join("test.yaml");
-        std::fs::write(&file, manifest).expect("a file");
-        let host = arguments
-            .iter()
-            .fold(Galleria::run(folder.path()), |galleria, argument| {
-                galleria.argument(argument)
-            });
+        match std::env::var("GALLERIA_TEST_TOPOLOGY").as_deref() {
+            Ok("apart") => Self::start_apart(manifest, arguments),
+            _ => Self::start_under_one_roof(manifest, arguments),
+        }
+    }
+
+    /// In one host, whatever the topology: for what only a host with every pod
+    /// does, as changing their number.
+    fn start_under_one_roof(manifest: &str, arguments: &[&str]) -> Self {
+        let (folder, file) = written(manifest);
+        let host = Galleria::run(folder.path()).arguments(arguments);
         Self {
             host: host.start(),
+            pods: Vec::new(),
             file,
             _folder: folder,
         }
+    }
+
+    fn start_apart(manifest: &str, arguments: &[&str]) -> Self {
+        let (folder, file) = written(manifest);
+        let pods = apart::pods(manifest);
+        let peers: Vec<String> = pods.iter().map(apart::Pod::peer).collect();
+        let host = || {
+            let host = Galleria::run(folder.path()).arguments(arguments);
+            peers.iter().fold(host, |host, peer| host.argument(peer))
+        };
+        let of_pod = |pod: &apart::Pod| host().declared_ports().arguments(&pod.arguments());
+        Self {
+            pods: pods.iter().map(|pod| of_pod(pod).start()).collect(),
+            host: host().argument("--gateway").start(),
+            file,
+            _folder: folder,
+        }
+    }
+
+    fn hosts(&self) -> impl Iterator<Item = &Host> {
+        self.pods.iter().chain([&self.host])
     }
 
     /// Replaces the manifests at once, as a careful editor does.
@@ -67,8 +96,10 @@ impl Shop {
     #[track_caller]
     fn calls(&self, path: &str, count: usize) -> Vec<Value> {
         eventually("as many lines in the access log", || {
-            let calls = self.host.calls().into_iter();
-            let calls: Vec<_> = calls.filter(|call| call["path"] == path).collect();
+            let calls = self.hosts().flat_map(Host::calls);
+            let calls: Vec<_> = calls
+                .filter(|call| call["path"] == path && !apart::is_inbound(call))
+                .collect();
             (calls.len() >= count).then_some(calls)
         })
     }
@@ -82,9 +113,19 @@ impl Shop {
             .chain(["reporter=\"source\""])
             .collect();
         eventually(&format!("{count} requests counted with {labels:?}"), || {
-            (self.host.metric("istio_requests_total", &labels) == count).then_some(())
+            let counts = self
+                .hosts()
+                .map(|it| it.metric("istio_requests_total", &labels));
+            (counts.sum::<f64>() == count).then_some(())
         });
     }
+}
+
+fn written(manifest: &str) -> (tempfile::TempDir, PathBuf) {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("test.yaml");
+    std::fs::write(&file, manifest).expect("a file");
+    (folder, file)
 }
 
 /// Services, with rules before those that lead to each, and documents besides.

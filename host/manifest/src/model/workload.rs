@@ -142,7 +142,7 @@ pub enum PullPolicy {
     Never,
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ContainerPort {
     pub name: Option<String>,
     pub container_port: u16,

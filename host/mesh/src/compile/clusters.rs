@@ -14,7 +14,7 @@ use crate::admit::Limits;
 use crate::balance::Balancer;
 use crate::rule::ClusterChoice;
 use crate::virtual_host::selects;
-use crate::{Cluster, Endpoint, EndpointId, ObjectRef, Options, State};
+use crate::{Cluster, Endpoint, EndpointId, InboundPort, ObjectRef, Options, Pod, State, Target};
 
 /// Istio's `connectTimeout`.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -214,6 +214,7 @@ impl<'a> Clusters<'a> {
             port: port.number,
             protocol: port.protocol,
             external: service.external,
+            inbound: false,
             destination_rule,
             tls: policy.tls.clone(),
             connect_timeout: pool
@@ -254,6 +255,39 @@ impl<'a> Clusters<'a> {
         let policy = TrafficPolicy::default();
         let mut cluster = self.new_cluster(identity, &port, None, vec![requested()], &policy, None);
         cluster.name = name.into();
+        Arc::new(cluster)
+    }
+
+    /// The pods of this host behind a port for other hosts.
+    pub(crate) fn inbound(&self, inbound: &InboundPort, pods: &[Pod]) -> Arc<Cluster> {
+        let own = pods.iter().filter(|pod| {
+            pod.workload.namespace == inbound.namespace && pod.workload.name == inbound.name
+        });
+        let endpoints = own.map(|pod| RegistryEndpoint::of_pod(pod, inbound.port));
+        let endpoints: Vec<_> = endpoints
+            .filter(|endpoint| matches!(endpoint.target, Target::Pod { .. }))
+            .collect();
+        // Metrics name the service that callers know the pods by.
+        let service = self.registry.services.iter().find(|service| {
+            let mut known = service.ports.iter().flat_map(|port| &port.endpoints);
+            known.any(|known| endpoints.iter().any(|own| own.target == known.target))
+        });
+        let identity = Identity {
+            host: service.map_or(&inbound.name, |service| &service.host),
+            name: service.map_or(&inbound.name, |service| &service.name),
+            namespace: &inbound.namespace,
+            external: false,
+        };
+        let port = RegistryPort {
+            number: inbound.port,
+            name: None,
+            protocol: Protocol::Http,
+            endpoints: Vec::new(),
+        };
+        let policy = TrafficPolicy::default();
+        let mut cluster = self.new_cluster(identity, &port, None, endpoints, &policy, None);
+        cluster.name = format!("inbound|{}||", inbound.port);
+        cluster.inbound = true;
         Arc::new(cluster)
     }
 

@@ -235,6 +235,7 @@ fn add_server(
             protocol: server.protocol,
             gateways: vec![gateway.qualified_name()],
             https_redirect,
+            inbound: false,
             servers: vec![ListenerServer {
                 gateway,
                 at: server.at.clone(),

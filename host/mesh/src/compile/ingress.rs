@@ -211,6 +211,7 @@ fn listener(source: &Source<'_, Ingress>, tls: Option<(&Vec<String>, Option<Stri
         protocol,
         gateways: vec![gateway.qualified_name()],
         https_redirect: false,
+        inbound: false,
         servers: vec![ListenerServer {
             at: gateway.at.clone(),
             gateway,

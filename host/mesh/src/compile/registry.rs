@@ -11,7 +11,7 @@ use galleria_manifest::model::{Labels, Protocol};
 
 use super::export::{ExportTo, View};
 use super::inventory::Inventory;
-use crate::{ObjectRef, Options, Pod, Target, Workload};
+use crate::{Location, ObjectRef, Options, Pod, Target, Workload};
 use entry::entry_service;
 use kubernetes::kubernetes_service;
 
@@ -57,6 +57,30 @@ pub(crate) struct RegistryEndpoint {
     pub(crate) labels: Labels,
     pub(crate) weight: u32,
     pub(crate) ready: Option<Arc<AtomicBool>>,
+}
+
+impl RegistryEndpoint {
+    /// `port` is the pod's own.
+    pub(crate) fn of_pod(pod: &Pod, port: u16) -> Self {
+        let target = match &pod.location {
+            Location::Here(target) => Target::Pod {
+                target: *target,
+                port,
+            },
+            Location::Peer { host, port: other } => Target::Peer {
+                host: host.clone(),
+                port: other.unwrap_or(port),
+            },
+        };
+        Self {
+            name: format!("{}/{}", pod.workload.namespace, pod.name),
+            workload: Some(Arc::clone(&pod.workload)),
+            target,
+            labels: pod.labels.clone(),
+            weight: 1,
+            ready: Some(Arc::clone(&pod.ready)),
+        }
+    }
 }
 
 impl Registry {

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use galleria_manifest::model::{ContainerPort, Labels, Object};
 use galleria_mesh::{
     Caller, CallerKey, Compiled, Decision, Endpoint, EndpointId, Explanation, Forward, LocalReply,
-    Options, PickContext, Picked, Pod, RequestHead, Snapshot, State, Workload, compile,
+    Location, Options, PickContext, Picked, Pod, RequestHead, Snapshot, State, Workload, compile,
     normalise_path,
 };
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri};
@@ -133,7 +133,7 @@ impl World {
                     container_port: 8080,
                 }],
                 ready: Arc::new(AtomicBool::new(true)),
-                target: self.pods.len(),
+                location: Location::Here(self.pods.len()),
             });
         }
         self.compile();

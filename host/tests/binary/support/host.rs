@@ -41,6 +41,7 @@ pub struct Galleria {
     arguments: Vec<String>,
     environment: Vec<(String, String)>,
     shared_cache: bool,
+    ports: &'static [&'static str],
 }
 
 /// A host that runs.
@@ -79,6 +80,7 @@ impl Galleria {
             arguments: Vec::new(),
             environment: Vec::new(),
             shared_cache: true,
+            ports: &["--free-ports"],
         }
     }
 
@@ -104,9 +106,20 @@ impl Galleria {
         self
     }
 
+    pub fn arguments<A: AsRef<str>>(self, arguments: &[A]) -> Self {
+        let arguments = arguments.iter();
+        arguments.fold(self, |host, argument| host.argument(argument.as_ref()))
+    }
+
     /// Compiled code is kept where this host alone finds it.
     pub fn without_shared_cache(mut self) -> Self {
         self.shared_cache = false;
+        self
+    }
+
+    /// Binds ports as they are declared.
+    pub fn declared_ports(mut self) -> Self {
+        self.ports = &[];
         self
     }
 
@@ -177,7 +190,8 @@ impl Galleria {
             .arg(&self.components)
             .arg("--data")
             .arg(data)
-            .args(["--free-ports", "--status", "127.0.0.1:0"])
+            .args(self.ports)
+            .args(["--status", "127.0.0.1:0"])
             .args(&self.arguments)
             .envs(self.environment.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::null())

@@ -22,7 +22,7 @@ fn replicas_are_found_as_they_come_and_go_and_no_request_fails() {
         let policy = "trafficPolicy: {loadBalancer: {simple: ROUND_ROBIN}}";
         with_rules(&[service], "", &[destination_rule("app", policy)])
     };
-    let shop = Shop::start(&replicas(1));
+    let shop = Shop::start_under_one_roof(&replicas(1), &[]);
     let done = AtomicBool::new(false);
     std::thread::scope(|scope| {
         let ending = Done(&done);

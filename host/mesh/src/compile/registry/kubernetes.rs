@@ -1,7 +1,5 @@
 //! A Service with the pods that it selects.
 
-use std::sync::Arc;
-
 use galleria_manifest::model::{
     Labels, PortReference, Protocol, Service, ServiceKind, ServicePort,
 };
@@ -10,7 +8,7 @@ use super::{RegistryEndpoint, RegistryPort, RegistryService, remote};
 use crate::compile::export::ExportTo;
 use crate::compile::inventory::{Source, full_name};
 use crate::virtual_host::selects;
-use crate::{Options, Pod, Target};
+use crate::{Options, Pod};
 
 pub(super) fn kubernetes_service(
     source: &Source<'_, Service>,
@@ -94,17 +92,7 @@ fn pod_endpoint(pod: &Pod, port: &ServicePort) -> Option<RegistryEndpoint> {
                 .container_port
         }
     };
-    Some(RegistryEndpoint {
-        name: format!("{}/{}", pod.workload.namespace, pod.name),
-        workload: Some(Arc::clone(&pod.workload)),
-        target: Target::Pod {
-            target: pod.target,
-            port: number,
-        },
-        labels: pod.labels.clone(),
-        weight: 1,
-        ready: Some(Arc::clone(&pod.ready)),
-    })
+    Some(RegistryEndpoint::of_pod(pod, number))
 }
 
 /// `appProtocol`, or the port name's part before the first dash. Everything

@@ -1,0 +1,60 @@
+//! The ports on which other hosts of the mesh call the pods of this one.
+//!
+//! The caller's host decided everything already, as a sidecar on its side would:
+//! here a request goes to the pods of that port, whatever its host and path.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use galleria_manifest::model::Protocol;
+
+use super::clusters::Clusters;
+use super::rules::plain_rule;
+use crate::listener::Listener;
+use crate::rewrite::Rewrite;
+use crate::route::HostTable;
+use crate::rule::ClusterChoice;
+use crate::virtual_host::{RouteTable, VirtualHost};
+use crate::{InboundPort, Pod};
+
+/// Listeners and hosts, to be added to those of the edge.
+pub(crate) struct Inbound {
+    pub(crate) listeners: Vec<Listener>,
+    pub(crate) hosts: HashMap<u16, HostTable<Arc<VirtualHost>>>,
+    /// Names of clusters, whose state is to be kept.
+    pub(crate) clusters: Vec<String>,
+}
+
+pub(crate) fn compile(ports: &[InboundPort], pods: &[Pod], clusters: &Clusters<'_>) -> Inbound {
+    let mut inbound = Inbound {
+        listeners: Vec::new(),
+        hosts: HashMap::new(),
+        clusters: Vec::new(),
+    };
+    for port in ports {
+        let cluster = clusters.inbound(port, pods);
+        inbound.clusters.push(cluster.name.clone());
+        inbound.listeners.push(Listener {
+            port: port.port,
+            protocol: Protocol::Http,
+            gateways: vec![format!("{}/{}", port.namespace, port.name)],
+            https_redirect: false,
+            inbound: true,
+            servers: Vec::new(),
+        });
+        let chosen = ClusterChoice::One(cluster);
+        let rule = plain_rule(Vec::new(), "*", chosen, Rewrite::default());
+        let mut table = HostTable::default();
+        table.entry("*").or_insert_with(|| {
+            Arc::new(VirtualHost {
+                domain: "*".into(),
+                table: Arc::new(RouteTable::new(vec![Arc::new(rule)])),
+                https_redirect: false,
+                ports: None,
+                one_label: false,
+            })
+        });
+        inbound.hosts.insert(port.port, table);
+    }
+    inbound
+}

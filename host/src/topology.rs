@@ -1,0 +1,342 @@
+//! Which workloads run in this host, and where the others are.
+//!
+//! By default all of them run here. With `--workload` only those named do, as one
+//! replica each: this host is then one pod of a cluster, which keeps their number.
+//! With `--gateway` alone none does. The mesh is the same in every host: the same
+//! manifests give the same routes, and the pods of workloads elsewhere are
+//! endpoints like those here.
+
+mod peers;
+
+use std::collections::BTreeSet;
+use std::str::FromStr;
+use std::sync::Arc;
+
+use galleria_manifest::model::{
+    ContainerPort, Labels, Object, PortReference, Resource, ServiceKind,
+};
+use galleria_mesh::{self as mesh, InboundPort};
+
+use crate::settings::RunSettings;
+
+pub(crate) use peers::Peers;
+
+/// See the module's documentation.
+pub(crate) struct Topology {
+    /// None where every workload runs here.
+    here: Option<Vec<WorkloadName>>,
+    /// Whether the ports of Gateways and Ingresses are open here.
+    pub gateway: bool,
+    addresses: Vec<PeerAddress>,
+    cluster_domain: String,
+}
+
+/// `NAME`, or `NAMESPACE/NAME`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct WorkloadName {
+    namespace: Option<String>,
+    name: String,
+}
+
+/// `NAME=HOST[:PORT]` of `--peer`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct PeerAddress {
+    workload: WorkloadName,
+    at: Address,
+}
+
+/// Where pods are asked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Address {
+    /// A name, each of whose addresses is a pod, or an address.
+    pub host: String,
+    /// None is the pods' own ports.
+    pub port: Option<u16>,
+}
+
+/// A workload whose pods are in other hosts.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct PeerWorkload {
+    pub workload: Arc<mesh::Workload>,
+    pub ports: Vec<ContainerPort>,
+    /// At least one.
+    pub at: Vec<Address>,
+}
+
+/// Names of `--workload` that no manifest has.
+#[derive(Debug, thiserror::Error)]
+#[error("--workload {missing}: the manifests have no such workload; they have {known}")]
+pub(crate) struct UnknownWorkload {
+    missing: String,
+    known: String,
+}
+
+impl Topology {
+    pub(crate) fn of(settings: &RunSettings) -> Self {
+        let whole = settings.workloads.is_empty() && !settings.gateway;
+        Self {
+            here: (!whole).then(|| settings.workloads.clone()),
+            gateway: whole || settings.gateway,
+            addresses: settings.peers.clone(),
+            cluster_domain: mesh::Options::default().cluster_domain,
+        }
+    }
+
+    /// What of `objects` is to be run here: workloads elsewhere are left out, and
+    /// so is what a cluster does with those that are here.
+    ///
+    /// # Errors
+    /// A name of `--workload` is nobody's.
+    pub(crate) fn here(
+        &self,
+        objects: &[Arc<Object>],
+    ) -> Result<Vec<Arc<Object>>, UnknownWorkload> {
+        let Some(names) = &self.here else {
+            return Ok(objects.to_vec());
+        };
+        let workloads: Vec<_> = objects.iter().filter(|it| is_workload(it)).collect();
+        let unknown = names
+            .iter()
+            .find(|name| !workloads.iter().any(|object| name.names(object)));
+        if let Some(missing) = unknown {
+            let known: BTreeSet<_> = workloads.iter().map(|object| qualified(object)).collect();
+            return Err(UnknownWorkload {
+                missing: missing.to_string(),
+                known: Vec::from_iter(known).join(", "),
+            });
+        }
+        let kept = objects.iter().filter_map(|object| {
+            let kept = !is_workload(object) || self.runs_here(object);
+            kept.then(|| one_replica(object))
+        });
+        Ok(kept.collect())
+    }
+
+    /// The ports on which other hosts call the pods here.
+    pub(crate) fn inbound(&self, objects: &[Arc<Object>]) -> Vec<InboundPort> {
+        if self.here.is_none() {
+            return Vec::new();
+        }
+        let mut inbound = Vec::new();
+        for object in objects.iter().filter(|object| self.runs_here(object)) {
+            let metadata = &object.metadata;
+            for port in ports(object, objects) {
+                inbound.push(InboundPort {
+                    namespace: metadata.namespace.clone(),
+                    name: metadata.name.value.clone(),
+                    port,
+                });
+            }
+        }
+        inbound
+    }
+
+    /// The workloads that run in other hosts.
+    pub(crate) fn elsewhere(&self, objects: &[Arc<Object>]) -> Vec<PeerWorkload> {
+        let elsewhere = objects.iter().filter(|object| !self.runs_here(object));
+        let workloads = elsewhere.filter_map(|object| {
+            let (template, _) = object.serving()?;
+            let containers = template.spec.containers.iter();
+            Some(PeerWorkload {
+                workload: Arc::new(mesh::Workload::new(
+                    object.metadata.namespace.clone(),
+                    object.metadata.name.value.clone(),
+                    template.spec.service_account_name.value.clone(),
+                    template.labels.clone(),
+                )),
+                ports: containers.flat_map(|it| it.ports.iter().cloned()).collect(),
+                at: self.addresses(object, objects),
+            })
+        });
+        workloads.collect()
+    }
+
+    fn runs_here(&self, object: &Object) -> bool {
+        let named = |names: &Vec<WorkloadName>| names.iter().any(|name| name.names(object));
+        self.here.as_ref().is_none_or(named)
+    }
+
+    /// What `--peer` says; or a headless Service that selects this workload and no
+    /// other; or the one of its own name, which a cluster may have.
+    fn addresses(&self, object: &Object, objects: &[Arc<Object>]) -> Vec<Address> {
+        let told = self.addresses.iter();
+        let told = told.filter(|it| it.workload.names(object));
+        let told: Vec<_> = told.map(|it| it.at.clone()).collect();
+        if !told.is_empty() {
+            return told;
+        }
+        let metadata = &object.metadata;
+        let only = headless_services(objects).find(|(service, selector)| {
+            let mut selected = objects.iter().filter(|other| {
+                other.metadata.namespace == service.metadata.namespace
+                    && is_selected(selector, other)
+            });
+            selected
+                .next()
+                .is_some_and(|first| first.key() == object.key())
+                && selected.next().is_none()
+        });
+        let service = only.map_or(&metadata.name, |(service, _)| &service.metadata.name);
+        let (namespace, domain) = (&metadata.namespace, &self.cluster_domain);
+        vec![Address {
+            host: format!("{}.{namespace}.svc.{domain}", service.value),
+            port: None,
+        }]
+    }
+}
+
+impl WorkloadName {
+    fn names(&self, object: &Object) -> bool {
+        let namespace = self.namespace.as_ref();
+        is_workload(object)
+            && object.metadata.name.value == self.name
+            && namespace.is_none_or(|namespace| object.metadata.namespace == *namespace)
+    }
+}
+
+impl std::fmt::Display for WorkloadName {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match &self.namespace {
+            Some(namespace) => write!(f, "{namespace}/{}", self.name),
+            None => f.write_str(&self.name),
+        }
+    }
+}
+
+impl FromStr for WorkloadName {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (namespace, name) = match text.split_once('/') {
+            Some((namespace, name)) => (Some(namespace), name),
+            None => (None, text),
+        };
+        let is_name = |text: &str| !text.is_empty() && !text.contains('/');
+        if !is_name(name) || !namespace.is_none_or(is_name) {
+            return Err("write NAME or NAMESPACE/NAME".into());
+        }
+        Ok(Self {
+            namespace: namespace.map(str::to_owned),
+            name: name.to_owned(),
+        })
+    }
+}
+
+impl FromStr for PeerAddress {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let cure = || "write NAME=HOST or NAME=HOST:PORT".to_owned();
+        let (workload, at) = text.split_once('=').ok_or_else(cure)?;
+        let authority: http::uri::Authority = at.parse().map_err(|_| cure())?;
+        let port = authority.port_u16();
+        // What is not the host is its port; user names are neither.
+        let after_host = at.strip_prefix(authority.host()).ok_or_else(cure)?;
+        let host = authority.host().trim_matches(['[', ']']);
+        if host.is_empty() || after_host.is_empty() != port.is_none() {
+            return Err(cure());
+        }
+        Ok(Self {
+            workload: workload.parse()?,
+            at: Address {
+                host: host.to_owned(),
+                port,
+            },
+        })
+    }
+}
+
+fn is_workload(object: &Object) -> bool {
+    object.serving().is_some() || matches!(object.resource, Resource::Job(_) | Resource::CronJob(_))
+}
+
+fn qualified(object: &Object) -> String {
+    format!("{}/{}", object.metadata.namespace, object.metadata.name)
+}
+
+/// The cluster keeps the number of replicas: each is a host of its own.
+fn one_replica(object: &Arc<Object>) -> Arc<Object> {
+    let mut object = object.clone();
+    let replicas = match &mut Arc::make_mut(&mut object).resource {
+        Resource::Deployment(it) => &mut it.replicas,
+        Resource::ReplicaSet(it) => &mut it.replicas,
+        Resource::StatefulSet(it) => &mut it.replicas,
+        _ => return object,
+    };
+    replicas.value = replicas.value.min(1);
+    object
+}
+
+/// Those that its containers declare, and those that Services aim at by number.
+fn ports(object: &Object, objects: &[Arc<Object>]) -> BTreeSet<u16> {
+    let Some((template, _)) = object.serving() else {
+        return BTreeSet::new();
+    };
+    let containers = template.spec.containers.iter();
+    let declared = containers.flat_map(|it| it.ports.iter().map(|port| port.container_port));
+    let services = objects.iter().filter_map(|other| match &other.resource {
+        Resource::Service(service)
+            if other.metadata.namespace == object.metadata.namespace
+                && is_selected(&service.selector, object) =>
+        {
+            Some(service)
+        }
+        _ => None,
+    });
+    let aimed = services.flat_map(|service| &service.ports);
+    let aimed = aimed.filter_map(|port| match port.target_port {
+        PortReference::Number(number) => Some(number),
+        PortReference::Name(_) => None,
+    });
+    declared.chain(aimed).collect()
+}
+
+fn headless_services(objects: &[Arc<Object>]) -> impl Iterator<Item = (&Object, &Labels)> {
+    objects.iter().filter_map(|object| match &object.resource {
+        Resource::Service(service) if service.kind == ServiceKind::Headless => {
+            Some((object.as_ref(), &service.selector))
+        }
+        _ => None,
+    })
+}
+
+fn is_selected(selector: &Labels, object: &Object) -> bool {
+    let Some((template, _)) = object.serving() else {
+        return false;
+    };
+    let mut wanted = selector.iter();
+    !selector.is_empty() && wanted.all(|(key, value)| template.labels.get(key) == Some(value))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_and_addresses_are_read_as_people_write_them() {
+        let name: WorkloadName = "shop/ui-v1".parse().expect("a name");
+        assert_eq!(name.to_string(), "shop/ui-v1");
+        for bad in ["", "/ui", "shop/", "a/b/c"] {
+            assert!(bad.parse::<WorkloadName>().is_err(), "{bad}");
+        }
+        let peer = |text: &str| text.parse::<PeerAddress>().map(|peer| peer.at);
+        let at = |host: &str, port| {
+            let host = host.to_owned();
+            Ok(Address { host, port })
+        };
+        assert_eq!(peer("ui=10.0.0.7"), at("10.0.0.7", None));
+        assert_eq!(peer("shop/ui=ui.local:8081"), at("ui.local", Some(8081)));
+        assert_eq!(peer("ui=[::1]:80"), at("::1", Some(80)));
+        for bad in [
+            "ui",
+            "ui=",
+            "=host",
+            "ui=:80",
+            "ui=a:99999",
+            "ui=me@host",
+            "ui=a/b",
+        ] {
+            assert!(peer(bad).is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,180 @@
+//! The pods of other hosts, as the name service tells them: each address of a
+//! workload's name is a pod.
+//!
+//! A name that cannot be resolved for a while keeps the addresses that it had:
+//! a name service that is away must not take the mesh with it.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use futures::future::join_all;
+use galleria_mesh as mesh;
+use tokio::sync::watch;
+use tokio_util::task::AbortOnDropHandle;
+
+use super::{Address, PeerWorkload};
+
+/// How often names are asked for: Envoy's rate for clusters of STRICT_DNS.
+const PERIOD: Duration = Duration::from_secs(5);
+
+/// How long one answer of the name service may take.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// Pods of one workload elsewhere that are taken as endpoints.
+const ADDRESSES_MAX: usize = 1_000;
+
+/// The pods of other hosts, kept up to date.
+pub(crate) struct Peers {
+    followed: Vec<Arc<Peer>>,
+    changes: watch::Sender<u64>,
+    /// Asks the name service for as long as it is here.
+    asking: Option<AbortOnDropHandle<()>>,
+}
+
+struct Peer {
+    workload: PeerWorkload,
+    /// One or more for each of [`PeerWorkload::at`], with the port that it has.
+    addresses: Mutex<BTreeSet<(IpAddr, Option<u16>)>>,
+    /// Always: whether they answer is outlier detection's to find out.
+    ready: Arc<AtomicBool>,
+}
+
+impl Peers {
+    pub(crate) fn new() -> Self {
+        Self {
+            followed: Vec::new(),
+            changes: watch::Sender::new(0),
+            asking: None,
+        }
+    }
+
+    /// Changes when a pod comes or goes.
+    pub(crate) fn changes(&self) -> watch::Receiver<u64> {
+        self.changes.subscribe()
+    }
+
+    /// Follows `workloads` from now on. Returns when each of their names was asked
+    /// for once.
+    pub(crate) async fn follow(&mut self, workloads: Vec<PeerWorkload>) {
+        let peers = workloads.into_iter().map(|workload| {
+            let known = self.followed.iter().find(|it| it.workload == workload);
+            known
+                .cloned()
+                .unwrap_or_else(|| Arc::new(Peer::new(workload)))
+        });
+        let peers: Vec<Arc<Peer>> = peers.collect();
+        self.followed.clone_from(&peers);
+        self.asking = None;
+        if peers.is_empty() {
+            return;
+        }
+        ask(&peers).await;
+        let changes = self.changes.clone();
+        let asking = async move {
+            loop {
+                tokio::time::sleep(PERIOD).await;
+                if ask(&peers).await {
+                    changes.send_modify(|changes| *changes += 1);
+                }
+            }
+        };
+        self.asking = Some(AbortOnDropHandle::new(tokio::spawn(asking)));
+    }
+
+    /// As the mesh wants to see them.
+    pub(crate) fn pods(&self) -> Vec<mesh::Pod> {
+        self.followed.iter().flat_map(|peer| peer.pods()).collect()
+    }
+}
+
+/// Asks for every name; returns whether any has other addresses now.
+async fn ask(peers: &[Arc<Peer>]) -> bool {
+    let asked = peers.iter().map(|peer| peer.ask());
+    join_all(asked).await.contains(&true)
+}
+
+impl Peer {
+    fn new(workload: PeerWorkload) -> Self {
+        Self {
+            workload,
+            addresses: Mutex::default(),
+            ready: Arc::new(AtomicBool::new(true)),
+        }
+    }
+
+    /// Returns whether there are other addresses now.
+    async fn ask(&self) -> bool {
+        let resolved = join_all(self.workload.at.iter().map(resolve)).await;
+        let mut found = BTreeSet::new();
+        for (at, resolved) in self.workload.at.iter().zip(resolved) {
+            match resolved {
+                Ok(addresses) => found.extend(addresses.into_iter().map(|it| (it, at.port))),
+                Err(reason) => {
+                    self.unresolved(&at.host, &reason);
+                    return false;
+                }
+            }
+        }
+        let mut known = self.addresses();
+        if *known == found {
+            return false;
+        }
+        let (workload, pods) = (&self.workload.workload.name, found.len());
+        tracing::info!(workload, pods, "found the pods of other hosts");
+        *known = found;
+        true
+    }
+
+    fn unresolved(&self, host: &str, reason: &str) {
+        let workload = &self.workload.workload.name;
+        if self.addresses().is_empty() {
+            tracing::warn!(
+                workload,
+                host,
+                reason,
+                "nothing is known of a workload elsewhere, and calls to it get 503: give it a \
+                 headless Service, or say where it is with --peer {workload}=HOST"
+            );
+        } else {
+            tracing::debug!(workload, host, reason, "the pods known so far stay");
+        }
+    }
+
+    fn pods(&self) -> Vec<mesh::Pod> {
+        let PeerWorkload {
+            workload, ports, ..
+        } = &self.workload;
+        let addresses = self.addresses();
+        let pods = addresses.iter().map(|(address, port)| mesh::Pod {
+            name: format!("{}@{address}", workload.name),
+            workload: workload.clone(),
+            labels: workload.labels.clone(),
+            ports: ports.clone(),
+            ready: self.ready.clone(),
+            location: mesh::Location::Peer {
+                host: address.to_string(),
+                port: *port,
+            },
+        });
+        pods.collect()
+    }
+
+    fn addresses(&self) -> MutexGuard<'_, BTreeSet<(IpAddr, Option<u16>)>> {
+        self.addresses
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+async fn resolve(at: &Address) -> Result<Vec<IpAddr>, String> {
+    let lookup = tokio::net::lookup_host((at.host.as_str(), 0));
+    let found = tokio::time::timeout(PATIENCE, lookup)
+        .await
+        .map_err(|_| "no answer".to_owned())?
+        .map_err(|error| error.to_string())?;
+    let found: BTreeSet<_> = found.map(|address| address.ip()).collect();
+    Ok(found.into_iter().take(ADDRESSES_MAX).collect())
+}
