@@ -3,6 +3,7 @@
 
 mod announce;
 mod control;
+mod pulls;
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -35,6 +36,7 @@ use crate::telemetry::sink::Sink;
 use crate::topology::{Peers, Topology};
 use crate::workload::{Images, Jobs, Platform, VolumeFolder, Workloads};
 use control::{Control, Refused};
+use pulls::Pulls;
 
 /// How long listeners and pods have to finish at the end, at most: longer than
 /// any grace period should be.
@@ -188,6 +190,10 @@ impl Host {
             images: self.platform.images.clone(),
             volumes: self.volumes.clone(),
             recorder: self.platform.recorder.clone(),
+            pulls: Pulls::new(
+                self.platform.recorder.clone(),
+                settings.restart_backoff_initial,
+            ),
             workloads: Workloads::new(self.platform.clone()),
             jobs: Jobs::new(
                 self.platform.clone(),

@@ -26,12 +26,13 @@ mod running;
 mod status;
 mod volumes;
 
+pub(crate) use backoff::Backoff;
 pub(crate) use image::{Images, RegistrySettings};
 pub(crate) use job::{Board, CronJobStatus, JobStatus, Jobs, PodExit};
 use plan::PodPlan;
-pub(crate) use plan::{Plan, PlanError, plan};
+pub(crate) use plan::{Plan, PlanError, Unpulled, plan};
 pub(crate) use pod::{InFlight, Pod};
-pub(crate) use recorder::Recorder;
+pub(crate) use recorder::{EventType, Involved, Recorder};
 pub(crate) use volumes::DataFolder as VolumeFolder;
 
 use std::collections::BTreeMap;

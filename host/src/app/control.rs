@@ -13,6 +13,7 @@ use galleria_manifest::model::{Object, Quantities};
 use galleria_mesh as mesh;
 use tokio::sync::watch;
 
+use super::pulls::Pulls;
 use crate::call::Mesh;
 use crate::files::{Changes, Files};
 use crate::listen::{ListenError, Listeners};
@@ -38,6 +39,7 @@ pub(super) struct Control {
     pub(super) images: Arc<Images>,
     pub(super) volumes: VolumeFolder,
     pub(super) recorder: Arc<Recorder>,
+    pub(super) pulls: Pulls,
     pub(super) workloads: Workloads,
     pub(super) jobs: Jobs,
     pub(super) listeners: Listeners,
@@ -67,8 +69,8 @@ impl Refused {
     pub(super) fn problems(&self) -> Vec<String> {
         match self {
             Self::Manifests(diagnostics) => diagnostics.iter().map(Diagnostic::to_string).collect(),
-            Self::Plan(PlanError(diagnostics)) => {
-                diagnostics.iter().map(Diagnostic::to_string).collect()
+            Self::Plan(PlanError { problems, .. }) => {
+                problems.iter().map(Diagnostic::to_string).collect()
             }
             Self::Topology(error) => vec![format!("error: {error}")],
             Self::Listen(error) => vec![format!("error: {error}")],
@@ -119,6 +121,7 @@ impl Control {
                 () = next(&mut pods) => {}
                 () = next(&mut peers) => self.publish_stored(),
                 () = until(self.workloads.due()) => {}
+                () = self.pulls.succeeded() => self.reload().await,
                 _ = trim.tick() => self.trim(),
                 _ = report.tick() => {}
             }
@@ -150,7 +153,7 @@ impl Control {
         let taken = match read {
             Ok(read) if read.has_errors() => Err(Refused::Manifests(read.diagnostics)),
             Ok(read) if !self.differs(&read.objects) => return,
-            Ok(read) => self.take(read.objects).await,
+            Ok(read) => self.take_or_wait(read.objects).await,
             Err(error) => {
                 tracing::error!(%error, "the manifests could not be read");
                 return;
@@ -187,6 +190,19 @@ impl Control {
                     .is_some_and(|stored| stored.object.raw == object.raw)
             });
         !same || !self.health.is_accepted()
+    }
+
+    /// Takes a change. Where images cannot be pulled for it, they are tried again
+    /// until they can.
+    async fn take_or_wait(&mut self, objects: Vec<Arc<Object>>) -> Result<(), Refused> {
+        self.pulls.forget();
+        let mut taken = self.take(objects.clone()).await;
+        if let Err(Refused::Plan(PlanError { unpulled, .. })) = &mut taken {
+            let (images, volumes) = (self.images.clone(), self.volumes.clone());
+            let again = move || plan(&objects, &images, &volumes).map(drop);
+            self.pulls.failed(std::mem::take(unpulled), again);
+        }
+        taken
     }
 
     async fn take(&mut self, objects: Vec<Arc<Object>>) -> Result<(), Refused> {

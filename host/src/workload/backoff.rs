@@ -1,4 +1,5 @@
-//! How long a pod that crashed waits before it is started again.
+//! How long a pod that crashed waits before it is started again, and an image
+//! that could not be pulled before it is asked for again.
 
 use std::time::Duration;
 
@@ -10,13 +11,13 @@ const HEALTHY_AFTER: Duration = Duration::from_secs(600);
 
 /// Doubles with every crash: 10 s, 20 s, … 5 min.
 #[derive(Debug)]
-pub(super) struct Backoff {
+pub(crate) struct Backoff {
     initial: Duration,
     next: Duration,
 }
 
 impl Backoff {
-    pub(super) fn new(initial: Duration) -> Self {
+    pub(crate) fn new(initial: Duration) -> Self {
         Self {
             initial,
             next: initial,
@@ -24,7 +25,7 @@ impl Backoff {
     }
 
     /// The pause after a run of length `ran`.
-    pub(super) fn pause(&mut self, ran: Duration) -> Duration {
+    pub(crate) fn pause(&mut self, ran: Duration) -> Duration {
         if ran >= HEALTHY_AFTER {
             self.next = self.initial;
         }

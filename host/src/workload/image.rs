@@ -86,6 +86,13 @@ pub(crate) enum ImageError {
     },
 }
 
+impl ImageError {
+    /// Whether it may be another time, although nothing changes here.
+    pub(super) fn may_pass(&self) -> bool {
+        matches!(self, Self::Pull { source, .. } if source.may_pass())
+    }
+}
+
 impl Images {
     /// `pulled` is where components from registries are kept.
     pub(crate) fn new(

@@ -4,6 +4,7 @@
 //! A plan is made before anything is started or stopped; with one error in it,
 //! nothing changes.
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::sync::Arc;
@@ -150,8 +151,21 @@ impl PodPlan {
 
 /// Why there is no plan.
 #[derive(Debug, thiserror::Error)]
-#[error("the manifests have {} problems", .0.len())]
-pub(crate) struct PlanError(pub Vec<Diagnostic>);
+#[error("the manifests have {} problems", .problems.len())]
+pub(crate) struct PlanError {
+    pub problems: Vec<Diagnostic>,
+    /// Of them, what may pass.
+    pub unpulled: Vec<Unpulled>,
+}
+
+/// An image that its registry does not give now.
+#[derive(Debug)]
+pub(crate) struct Unpulled {
+    /// What has pods of it.
+    pub object: Arc<Object>,
+    pub image: String,
+    pub message: String,
+}
 
 /// Makes the plan for `objects`. Compiles components that the cache does not
 /// have, which may take seconds: not for an asynchronous task.
@@ -168,8 +182,10 @@ pub(crate) fn plan(
     let presets = Presets::of(objects);
     let mut plan = Plan::default();
     let mut problems = Vec::new();
+    let unpulled = RefCell::default();
     for object in objects {
         let context = Context {
+            unpulled: &unpulled,
             object,
             objects,
             images,
@@ -188,7 +204,8 @@ pub(crate) fn plan(
     if problems.is_empty() {
         Ok(plan)
     } else {
-        Err(PlanError(problems))
+        let unpulled = unpulled.into_inner();
+        Err(PlanError { problems, unpulled })
     }
 }
 
@@ -199,6 +216,7 @@ struct Context<'a> {
     volumes: &'a volumes::DataFolder,
     configuration: &'a Arc<Configuration>,
     presets: &'a Presets<'a>,
+    unpulled: &'a RefCell<Vec<Unpulled>>,
 }
 
 impl Context<'_> {
@@ -306,7 +324,15 @@ impl Context<'_> {
             .images
             .load(&self.wanted(template, container))
             .map_err(|error| {
-                note(&container.image.at, IMAGE, chain(&error));
+                let message = chain(&error);
+                if error.may_pass() {
+                    self.unpulled.borrow_mut().push(Unpulled {
+                        object: self.object.clone(),
+                        image: container.image.value.clone(),
+                        message: message.clone(),
+                    });
+                }
+                note(&container.image.at, IMAGE, message);
             })
             .ok();
         if let Some(Err(error)) = component

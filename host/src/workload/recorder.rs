@@ -30,8 +30,8 @@ pub(crate) struct Recorder {
 /// The object that something happened to (`involvedObject`).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Involved {
-    pub api_version: &'static str,
-    pub kind: &'static str,
+    pub api_version: String,
+    pub kind: String,
     pub namespace: String,
     pub name: String,
 }
@@ -122,7 +122,7 @@ impl Recorder {
 
 impl Involved {
     fn uid(&self) -> String {
-        uid(self.kind, &self.namespace, &self.name)
+        uid(&self.kind, &self.namespace, &self.name)
     }
 }
 
@@ -195,8 +195,8 @@ mod tests {
 
     fn pod(name: &str) -> Arc<Involved> {
         Arc::new(Involved {
-            api_version: "v1",
-            kind: "Pod",
+            api_version: "v1".into(),
+            kind: "Pod".into(),
             namespace: "test".into(),
             name: name.into(),
         })

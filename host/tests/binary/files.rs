@@ -313,6 +313,33 @@ fn a_pod_over_the_size_of_its_empty_dir_is_evicted_and_begins_anew() {
     });
 }
 
+#[test]
+fn a_pod_over_its_ephemeral_storage_is_evicted_and_says_so() {
+    let pod = "          volumeMounts: [{name: one, mountPath: /one}, {name: two, mountPath: /two}]
+      volumes: [{name: one, emptyDir: {}}, {name: two, emptyDir: {}}]
+";
+    let folder = tempfile::tempdir().expect("a folder");
+    let limit = "{limits: {memory: 64Mi, ephemeral-storage: 4Mi}}";
+    let yaml = yaml(pod).replace("{limits: {memory: 64Mi}}", limit);
+    assert!(yaml.contains(limit), "{yaml}");
+    std::fs::write(folder.path().join("app.yaml"), yaml).expect("a file");
+    let host = Galleria::run(folder.path())
+        .argument("--restart-backoff-initial=100ms")
+        .start();
+    for path in ["/one/first", "/two/second"] {
+        let filled = host.get(&format!("/app/fill?path={path}&mib=3"));
+        assert_eq!(filled.status, 200, "{}", filled.body);
+    }
+    let ended = eventually("the pod is evicted", || {
+        let pods = host.objects("Pod");
+        let last = &pods[0]["status"]["containerStatuses"][0]["lastState"]["terminated"];
+        last.is_object().then(|| last.clone())
+    });
+    assert_eq!(ended["reason"], "Evicted");
+    let message = ended["message"].as_str().expect("a message");
+    assert!(message.contains("4194304"), "{message}");
+}
+
 const CLAIM: &str = "apiVersion: v1
 kind: PersistentVolumeClaim
 metadata: {name: data, namespace: test}

@@ -106,6 +106,13 @@ pub(crate) enum PullError {
     Client(#[source] reqwest::Error),
 }
 
+impl PullError {
+    /// Whether the registry may say something else another time.
+    pub(super) fn may_pass(&self) -> bool {
+        !matches!(self, Self::Never | Self::Client(_))
+    }
+}
+
 impl Registries {
     /// What is pulled is kept in `folder`.
     pub(super) fn new(settings: RegistrySettings, folder: PathBuf) -> Self {

@@ -78,8 +78,8 @@ impl Life {
             recorder: platform.recorder.clone(),
             uid: uid("Pod", &namespace, &name),
             involved: Arc::new(Involved {
-                api_version: "v1",
-                kind: "Pod",
+                api_version: "v1".into(),
+                kind: "Pod".into(),
                 namespace,
                 name,
             }),

@@ -201,6 +201,41 @@ fn pull_policy_says_when_the_registry_is_asked() {
 }
 
 #[test]
+fn change_waits_for_an_image_that_is_not_there_yet() {
+    let registry = Registry::start();
+    registry.push("shop/app:v1", component("hello"), LAYER);
+    let web = with_login(&registry);
+    let host = web
+        .galleria(&format!("{}/shop/app:v1", registry.host))
+        .argument("--restart-backoff-initial=100ms")
+        .start();
+    web.write(&format!("{}/shop/app:v2", registry.host), "");
+    let event = |reason: &str| {
+        let mut events = host.objects("Event").into_iter();
+        events.find(|it| it["reason"] == reason && it["involvedObject"]["kind"] == "Deployment")
+    };
+    let backs_off = eventually("it is tried for the third time", || {
+        event("BackOff").filter(|event| event["count"].as_u64() >= Some(3))
+    });
+    let said = backs_off["message"].as_str().expect("a message");
+    assert!(said.starts_with("ImagePullBackOff: back-off"), "{said}");
+    let failed = event("Failed").expect("the event");
+    assert_eq!(failed["involvedObject"]["name"], "web");
+    let said = failed["message"].as_str().expect("a message");
+    assert!(said.contains("ErrImagePull"), "{said}");
+    assert_eq!(host.get("/web/").body, "hello\n", "what ran before goes on");
+    assert!(host.status_page(&[]).stdout.contains("ErrImagePull"));
+
+    registry.push("shop/app:v2", component("trap"), LAYER);
+    eventually("it is taken without another change", || {
+        (host.get("/web/ok").body == "ok\n").then_some(())
+    });
+    let accepted = ["result=\"accepted\""];
+    let accepted = host.metric("galleria_configuration_reloads_total", &accepted);
+    assert!(accepted >= 1.0, "{accepted}");
+}
+
+#[test]
 fn registry_of_a_private_authority_is_trusted_by_flag_alone() {
     let registry = Registry::start_secure();
     registry.push("shop/hello:v1", component("hello"), LAYER);
