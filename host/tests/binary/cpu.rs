@@ -57,13 +57,20 @@ fn light_beside(host: &Host, hungry: &str) -> (f64, f64) {
             (cpu_seconds(host, hungry) > 0.05).then_some(())
         });
         let (before, began) = (cpu_seconds(host, hungry), Instant::now());
+        let mut waits = Vec::new();
         while began.elapsed() < Duration::from_secs(3) {
             let asked = Instant::now();
             assert_eq!(host.get("/light/").body, "hello\n");
             // Generous: other tests run beside this one on two cores.
             let waited = asked.elapsed();
             assert!(waited < Duration::from_secs(2), "it waited {waited:?}");
+            waits.push(waited);
         }
+        // Other tests do not disturb every request, loops would: a guest gives
+        // way at a tick of 5 ms.
+        waits.sort();
+        let median = waits[waits.len() / 2];
+        assert!(median < Duration::from_millis(10), "half waited {median:?}");
         let used = cpu_seconds(host, hungry) - before;
         let length = began.elapsed().as_secs_f64();
         for ended in loops {
