@@ -4,6 +4,7 @@
 //! what a manifest may leave open and the mesh decides stays an `Option`.
 
 mod controllers;
+mod gateway_api;
 mod job;
 mod networking;
 mod object;
@@ -12,6 +13,7 @@ mod schedule;
 mod workload;
 
 pub use controllers::*;
+pub use gateway_api::*;
 pub use job::*;
 pub use networking::*;
 pub use object::*;

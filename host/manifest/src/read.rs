@@ -12,6 +12,7 @@ mod env;
 mod fault;
 mod file_volume;
 mod gateway;
+mod gateway_api;
 mod headers;
 mod http_match;
 mod http_route;

@@ -7,6 +7,7 @@
 mod config;
 mod destination_rule;
 mod gateway;
+mod gateway_api;
 mod hosts;
 mod index;
 mod ingress;
@@ -49,6 +50,12 @@ pub(crate) fn check(objects: &[Arc<Object>], refused: &HashSet<ObjectKey>) -> Ve
                 destination_rule::check(&index, &mut report, object, rule);
             }
             Resource::Gateway(gateway) => gateway::check(&index, &mut report, object, gateway),
+            Resource::ListenerSet(gateway) => {
+                gateway_api::listeners(&index, &mut report, object, gateway);
+            }
+            Resource::HostedRoute(route) => {
+                gateway_api::route(&index, &mut report, object, route);
+            }
             Resource::Service(service) => service::check(&index, &mut report, object, service),
             Resource::Ingress(ingress) => ingress::check(&index, &mut report, object, ingress),
             Resource::Job(job) => {

@@ -12,6 +12,7 @@ mod destination_rule;
 mod edge;
 mod ejection;
 mod export;
+mod gateway_api;
 mod inbound;
 mod ingress;
 mod inventory;
@@ -26,6 +27,8 @@ use std::sync::Arc;
 
 use galleria_manifest::Diagnostic;
 use galleria_manifest::model::Object;
+
+pub(crate) use self::gateway_api::HTTP_ROUTE;
 
 use self::clusters::Clusters;
 use self::destination_rule::DestinationRules;
@@ -58,21 +61,24 @@ pub fn compile(
     state: &Arc<State>,
 ) -> Compiled {
     let mut diagnostics = Vec::new();
-    let inventory = Inventory::new(objects);
+    let mut inventory = Inventory::new(objects);
+    let listeners = gateway_api::listeners(&inventory.listener_sets);
     let registry = Registry::new(&inventory, pods, options);
     let destination_rules = DestinationRules::new(&inventory, options);
-    let bound = delegate::bind(&inventory, options, &mut diagnostics);
+    let mut bound = delegate::bind(&inventory, options, &mut diagnostics);
     for virtual_service in &bound {
         unreachable::find(virtual_service, &mut diagnostics);
     }
+    bound.extend(gateway_api::bind(&inventory, &listeners, options));
     let mut namespaces = HashMap::new();
     let by_address = known_callers(pods, state, &mut namespaces);
     let mut clusters = Clusters::new(&registry, &destination_rules, options, state);
-    let gateway_names: Vec<String> = inventory
-        .gateways
-        .iter()
-        .map(|source| format!("{}/{}", source.namespace(), source.name()))
-        .collect();
+    let names = inventory.gateways.iter();
+    let names = names.map(|source| format!("{}/{}", source.namespace(), source.name()));
+    let names = names.chain(listeners.iter().map(|listener| listener.name.clone()));
+    let gateway_names: Vec<String> = names.collect();
+    let sources = listeners.iter().map(gateway_api::BoundListener::source);
+    inventory.gateways.extend(sources);
     let edge = EdgeCompiler {
         inventory: &inventory,
         gateway_names: &gateway_names,

@@ -49,7 +49,7 @@ pub(crate) enum UriMatch {
         pattern: String,
         regex: Regex,
     },
-    /// An Ingress's prefix, by path element, without a slash at its end:
+    /// An Ingress's or HTTPRoute's prefix, by path element, without a slash at its end:
     /// `/ui` matches `/ui` and `/ui/a`, not `/uix`.
     Element(String),
 }
@@ -199,6 +199,7 @@ impl UriMatch {
             }
             StringMatch::Exact(text) => Self::Exact(text.clone()),
             StringMatch::Prefix(text) => Self::Prefix(text.clone()),
+            StringMatch::PathPrefix(text) => Self::Element(text.clone()),
             StringMatch::Regex { pattern, regex } => Self::Regex {
                 pattern: pattern.clone(),
                 regex: regex.clone(),
@@ -360,6 +361,7 @@ fn describe(text: &StringMatch) -> String {
     match text {
         StringMatch::Exact(text) => format!("exact {text}"),
         StringMatch::Prefix(text) => format!("prefix {text}"),
+        StringMatch::PathPrefix(text) => format!("path prefix {text}"),
         StringMatch::Regex { pattern, .. } => format!("regex {pattern}"),
         StringMatch::Present => "present".into(),
     }

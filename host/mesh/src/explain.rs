@@ -13,7 +13,7 @@ use crate::listener::{Listener, ListenerServer};
 use crate::route::{Lookup, canonical, covers, no_port, undeclared};
 use crate::rule::{Action, Block, ClusterChoice, ForwardAction, Rule};
 use crate::snapshot::Via;
-use crate::virtual_host::VirtualHost;
+use crate::virtual_host::{Matched, VirtualHost};
 use crate::{
     Caller, CallerKey, Cluster, LocalReply, OutboundPolicy, PickContext, RequestHead, Snapshot,
     Target,
@@ -102,7 +102,7 @@ impl Snapshot {
             })
             .collect();
         match matched {
-            Some(matched) => explanation.explain_rule(matched.rule, via, request, now),
+            Some(matched) => explanation.explain_rule(&matched, via, request, now),
             None => explanation.refuse(&LocalReply::no_route()),
         }
     }
@@ -174,11 +174,12 @@ impl Explanation {
 
     fn explain_rule(
         &mut self,
-        rule: &Rule,
+        matched: &Matched<'_>,
         via: &Via<'_>,
         request: &RequestHead<'_>,
         now: Instant,
     ) {
+        let rule: &Rule = matched.rule;
         self.virtual_service = rule.object.as_deref().map(Reference::from);
         self.fault = rule.fault.as_ref().map(|fault| FaultStep {
             delay: fault.delay.map(|(delay, _)| text_of(delay)),
@@ -191,7 +192,7 @@ impl Explanation {
         });
         match &rule.action {
             Action::Redirect(redirect) => {
-                if let Some(location) = redirect.location(request, via.port) {
+                if let Some(location) = redirect.location(request, via.port, matched.uri()) {
                     self.answer(
                         "redirect",
                         &LocalReply::redirect(redirect.status, &location),
@@ -204,7 +205,7 @@ impl Explanation {
                 self.answer("direct response", &reply);
             }
             Action::Forward(action) => {
-                self.explain_forward(action, via, now);
+                self.explain_forward(rule, action, via, now);
                 if let Some(reply) = rule.cors.as_ref().and_then(|cors| cors.preflight(request)) {
                     self.answer("preflight", &reply);
                 }
@@ -212,7 +213,13 @@ impl Explanation {
         }
     }
 
-    fn explain_forward(&mut self, action: &ForwardAction, via: &Via<'_>, now: Instant) {
+    fn explain_forward(
+        &mut self,
+        rule: &Rule,
+        action: &ForwardAction,
+        via: &Via<'_>,
+        now: Instant,
+    ) {
         self.action = "forward".into();
         self.timeout = action.timeout.map(text_of);
         self.retries = Some(RetryStep {
@@ -251,7 +258,7 @@ impl Explanation {
         // Where all of a rule's destinations are missing, so is the answer.
         if let [only] = self.destinations.as_slice() {
             let reply = match (only.exists, only.endpoints.iter().any(|it| it.eligible)) {
-                (false, _) => Some(LocalReply::no_cluster(&only.cluster)),
+                (false, _) => Some(rule.no_cluster(&only.cluster)),
                 (true, false) => Some(LocalReply::no_healthy_upstream()),
                 (true, true) => None,
             };

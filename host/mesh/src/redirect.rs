@@ -1,10 +1,14 @@
 //! Redirects: where the client is sent instead.
 
+use std::borrow::Cow;
+
 use galleria_manifest::model::{self, RedirectPort};
 use http::{HeaderValue, StatusCode};
 
 use crate::RequestHead;
+use crate::condition::UriMatch;
 use crate::request::split_port;
+use crate::rewrite::replace_prefix;
 
 /// `http[].redirect`.
 #[derive(Debug, Clone)]
@@ -28,6 +32,7 @@ impl Redirect {
         &self,
         request: &RequestHead<'_>,
         listener_port: u16,
+        matched: Option<&UriMatch>,
     ) -> Option<HeaderValue> {
         let scheme = self.spec.scheme.as_deref().unwrap_or(request.scheme);
         let authority = self.spec.authority.as_deref().unwrap_or(request.authority);
@@ -40,12 +45,15 @@ impl Redirect {
                 port.filter(|port| !(changes && *port == default_port(request.scheme)))
             }
         };
-        let path = self.spec.uri.as_deref().unwrap_or(request.path);
+        let path = match &self.spec.prefix {
+            Some(prefix) => Cow::Owned(replace_prefix(prefix, request.path, matched)),
+            None => Cow::Borrowed(self.spec.uri.as_deref().unwrap_or(request.path)),
+        };
         let mut location = format!("{scheme}://{host}");
         if let Some(port) = port {
             location.push_str(&format!(":{port}"));
         }
-        location.push_str(path);
+        location.push_str(&path);
         if let Some(query) = request.query
             && !path.contains('?')
         {

@@ -68,6 +68,17 @@ impl LocalReply {
         )
     }
 
+    /// 500 NC: an HTTPRoute's backend does not exist, or may not be used.
+    pub fn invalid_backend(backend: &str) -> Self {
+        let details = format!("invalid_backend{{{backend}}}");
+        Self::new(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            ResponseFlags::NC,
+            "",
+            details,
+        )
+    }
+
     /// 503 UH: no endpoint is ready, or all are ejected.
     pub fn no_healthy_upstream() -> Self {
         Self::new(

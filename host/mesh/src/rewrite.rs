@@ -56,18 +56,25 @@ impl Rewrite {
         let rewritten = match self.uri.as_ref()? {
             UriRewrite::Whole(target) => Cow::Borrowed(target.as_str()),
             UriRewrite::Regex(regex, target) => regex.replace_all(path, target.as_str()),
-            UriRewrite::Matched(target) => {
-                // Without a match on the path, Istio matches the prefix `/`.
-                let covered = matched.map_or(Some(1), UriMatch::matched_length);
-                let rest = covered.and_then(|length| path.get(length..)).unwrap_or("");
-                format!("{target}{rest}").into()
-            }
+            UriRewrite::Matched(target) => replace_prefix(target, path, matched).into(),
         };
         Some(if rewritten.starts_with('/') {
             rewritten.into_owned()
         } else {
             format!("/{rewritten}")
         })
+    }
+}
+
+/// `path` with `target` in place of what the match covers; it begins with a slash.
+pub(crate) fn replace_prefix(target: &str, path: &str, matched: Option<&UriMatch>) -> String {
+    // Without a match on the path, Istio matches the prefix `/`.
+    let covered = matched.map_or(Some(1), UriMatch::matched_length);
+    let rest = covered.and_then(|length| path.get(length..)).unwrap_or("");
+    if target.starts_with('/') || rest.starts_with('/') {
+        format!("{target}{rest}")
+    } else {
+        format!("/{target}{rest}")
     }
 }
 

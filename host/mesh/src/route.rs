@@ -86,7 +86,7 @@ fn decide(
                 },
             }
         }
-        Action::Redirect(redirect) => match redirect.location(request, via.port) {
+        Action::Redirect(redirect) => match redirect.location(request, via.port, matched.uri()) {
             Some(location) => {
                 let reply = LocalReply::redirect(redirect.status, &location);
                 with_headers(reply, matched, request)
@@ -139,7 +139,7 @@ fn forward(
     };
     let cluster = match destination.cluster.for_port(via.port) {
         Ok(cluster) => Arc::clone(cluster),
-        Err(missing) => return Decision::Reply(LocalReply::no_cluster(missing)),
+        Err(missing) => return Decision::Reply(matched.rule.no_cluster(missing)),
     };
     // Only callers inside may steer the proxy; the edge ignores these headers.
     let asked = |name| {

@@ -9,13 +9,14 @@ use galleria_manifest::model::Percent;
 use http::StatusCode;
 use rand::Rng;
 
+use crate::compile::HTTP_ROUTE;
 use crate::condition::{Condition, MatchContext, UriMatch};
 use crate::cors::Cors;
 use crate::fault::Fault;
 use crate::headers::HeaderChanges;
 use crate::redirect::Redirect;
 use crate::rewrite::Rewrite;
-use crate::{Cluster, ObjectRef, RetryPolicy};
+use crate::{Cluster, LocalReply, ObjectRef, RetryPolicy};
 
 #[derive(Debug)]
 pub(crate) struct Rule {
@@ -80,6 +81,18 @@ pub(crate) enum ClusterChoice {
     /// The service, its port or the subset does not exist; Envoy's name of the
     /// cluster that would be.
     Missing(String),
+}
+
+impl Rule {
+    /// The reply where the chosen destination does not exist. For the Gateway API
+    /// that is the server's fault, and 500.
+    pub(crate) fn no_cluster(&self, missing: &str) -> LocalReply {
+        let object = self.object.as_ref();
+        if object.is_some_and(|object| object.kind == HTTP_ROUTE) {
+            return LocalReply::invalid_backend(missing);
+        }
+        LocalReply::no_cluster(missing)
+    }
 }
 
 impl Block {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use galleria_manifest::model::Labels;
 
-use crate::condition::MatchContext;
+use crate::condition::{Condition, MatchContext, UriMatch};
 use crate::route::Index;
 use crate::rule::{Block, Rule};
 
@@ -40,6 +40,20 @@ pub(crate) struct Matched<'a> {
     pub(crate) rule: &'a Arc<Rule>,
     /// `None` where the rule has no block.
     pub(crate) block: Option<usize>,
+}
+
+impl<'a> Matched<'a> {
+    /// The condition on the path, where the block that holds has one.
+    pub(crate) fn uri(&self) -> Option<&'a UriMatch> {
+        let block = self.rule.blocks.get(self.block?)?;
+        block
+            .conditions
+            .iter()
+            .find_map(|condition| match condition {
+                Condition::Uri(uri) => Some(uri),
+                _ => None,
+            })
+    }
 }
 
 impl RouteTable {

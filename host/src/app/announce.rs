@@ -109,6 +109,15 @@ fn paths(control: &Control) -> Vec<String> {
                     }
                 }
             }
+            Resource::HostedRoute(route) => {
+                for rule in route.rules.iter().flat_map(|rule| &rule.route.matches) {
+                    match &rule.uri {
+                        Some(StringMatch::Exact(path)) => add(path),
+                        Some(StringMatch::PathPrefix(path)) if !path.is_empty() => add(path),
+                        _ => add("/"),
+                    }
+                }
+            }
             Resource::Ingress(ingress) => {
                 for path in ingress.rules.iter().flat_map(|rule| &rule.paths) {
                     add(path.path.trim_end_matches('*'));

@@ -18,6 +18,7 @@ mod cpu;
 mod data;
 mod environment;
 mod files;
+mod gateway_api;
 mod guests;
 mod images;
 mod jobs;

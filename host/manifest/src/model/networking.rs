@@ -117,6 +117,9 @@ pub struct HttpMatch {
 pub enum StringMatch {
     Exact(String),
     Prefix(String),
+    /// By whole elements, as the Gateway API has it: `/ui` takes `/ui` and `/ui/a`,
+    /// not `/uix`. Without a slash at its end; empty takes every path.
+    PathPrefix(String),
     /// Compiled so that it matches the whole text; the pattern as written is
     /// [`StringMatch::pattern`].
     Regex {
@@ -176,6 +179,8 @@ pub struct RegexRewrite {
 pub struct Redirect {
     pub at: Position,
     pub uri: Option<String>,
+    /// In place of what the match covers of the path.
+    pub prefix: Option<String>,
     pub authority: Option<String>,
     pub scheme: Option<String>,
     pub port: Option<RedirectPort>,
@@ -458,6 +463,9 @@ impl StringMatch {
         match self {
             Self::Exact(exact) => text == exact,
             Self::Prefix(prefix) => text.starts_with(prefix.as_str()),
+            Self::PathPrefix(prefix) => text
+                .strip_prefix(prefix.as_str())
+                .is_some_and(|rest| rest.is_empty() || rest.starts_with('/')),
             Self::Regex { regex, .. } => regex.is_match(text),
             Self::Present => true,
         }
@@ -466,7 +474,10 @@ impl StringMatch {
     /// The pattern as the manifest has it, for messages.
     pub fn pattern(&self) -> &str {
         match self {
-            Self::Exact(text) | Self::Prefix(text) | Self::Regex { pattern: text, .. } => text,
+            Self::Exact(text)
+            | Self::Prefix(text)
+            | Self::PathPrefix(text)
+            | Self::Regex { pattern: text, .. } => text,
             Self::Present => "*",
         }
     }

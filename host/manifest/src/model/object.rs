@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use super::{
-    ConfigMap, CronJob, Deployment, DestinationRule, Gateway, Ingress, Job, LimitRange, Namespace,
-    PersistentVolumeClaim, Pod, PodPreset, PodTemplate, ReplicaSet, ResourceQuota, Secret, Service,
-    ServiceAccount, ServiceEntry, StatefulSet, VirtualService,
+    ConfigMap, CronJob, Deployment, DestinationRule, Gateway, HostedRoute, Ingress, Job,
+    LimitRange, ListenerSet, Namespace, PersistentVolumeClaim, Pod, PodPreset, PodTemplate,
+    ReferenceGrant, ReplicaSet, ResourceQuota, Secret, Service, ServiceAccount, ServiceEntry,
+    StatefulSet, VirtualService,
 };
 use crate::read::canonical_group;
 use crate::{Located, Position};
@@ -76,6 +77,11 @@ pub enum Resource {
     DestinationRule(DestinationRule),
     ServiceEntry(ServiceEntry),
     Ingress(Ingress),
+    /// Kind Gateway of the Gateway API.
+    ListenerSet(ListenerSet),
+    /// Kind HTTPRoute.
+    HostedRoute(HostedRoute),
+    ReferenceGrant(ReferenceGrant),
     PodPreset(PodPreset),
     /// Accepted and not acted on: the cluster's business, or not known here.
     LeftToCluster,

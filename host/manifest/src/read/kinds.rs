@@ -1,8 +1,8 @@
 //! The kinds and apiVersions that are known.
 
 use super::{
-    bare_pod, config_map, cron_job, deployment, destination_rule, gateway, ingress, job,
-    limit_range, pod_preset, replica_set, resource_quota, secret, service, service_entry,
+    bare_pod, config_map, cron_job, deployment, destination_rule, gateway, gateway_api, ingress,
+    job, limit_range, pod_preset, replica_set, resource_quota, secret, service, service_entry,
     stateful_set, storage, virtual_service,
 };
 use crate::decode::Fields;
@@ -24,6 +24,11 @@ const ISTIO: &[&str] = &[
     "networking.istio.io/v1beta1",
     "networking.istio.io/v1alpha3",
 ];
+const GATEWAY_API: &[&str] = &[
+    "gateway.networking.k8s.io/v1",
+    "gateway.networking.k8s.io/v1beta1",
+    "gateway.networking.k8s.io/v1alpha2",
+];
 const CORE: &[&str] = &["v1"];
 
 const fn core(kind: &'static str, read: fn(Fields<'_, '_>) -> Option<Resource>) -> Kind {
@@ -31,6 +36,16 @@ const fn core(kind: &'static str, read: fn(Fields<'_, '_>) -> Option<Resource>) 
         group: "",
         kind,
         api_versions: CORE,
+        namespaced: true,
+        read,
+    }
+}
+
+const fn gateway_api(kind: &'static str, read: fn(Fields<'_, '_>) -> Option<Resource>) -> Kind {
+    Kind {
+        group: "gateway.networking.k8s.io",
+        kind,
+        api_versions: GATEWAY_API,
         namespaced: true,
         read,
     }
@@ -117,6 +132,9 @@ pub(super) static ENFORCED: &[Kind] = &[
         namespaced: true,
         read: ingress::read,
     },
+    gateway_api("Gateway", gateway_api::gateway),
+    gateway_api("HTTPRoute", gateway_api::http_route),
+    gateway_api("ReferenceGrant", gateway_api::reference_grant),
     istio("Gateway", gateway::read),
     istio("VirtualService", virtual_service::read),
     istio("DestinationRule", destination_rule::read),
@@ -147,6 +165,18 @@ pub(super) static LEFT_TO_CLUSTER: &[(&str, &[&str])] = &[
     (
         "networking.k8s.io",
         &["NetworkPolicy", "IngressClass", "IPAddress", "ServiceCIDR"],
+    ),
+    (
+        "gateway.networking.k8s.io",
+        &[
+            "GatewayClass",
+            "GRPCRoute",
+            "TLSRoute",
+            "TCPRoute",
+            "UDPRoute",
+            "BackendTLSPolicy",
+            "ListenerSet",
+        ],
     ),
     (
         "networking.istio.io",

@@ -69,7 +69,10 @@ fn misspelled(
     group: &str,
     kind: &str,
 ) -> Option<Known> {
-    let same_kind = ENFORCED.iter().find(|known| known.kind == kind);
+    let same_kind = ENFORCED
+        .iter()
+        .filter(|known| known.kind == kind)
+        .min_by_key(|known| strsim::osa_distance(group, known.group));
     let known_group = LEFT_TO_CLUSTER.iter().any(|(known, _)| *known == group);
     if known_group {
         if let Some(known) = same_kind {

@@ -133,6 +133,7 @@ pub(super) fn read(d: &mut Decoder, node: &Node) -> Option<Redirect> {
     Some(Redirect {
         at: d.position(node.mark),
         uri,
+        prefix: None,
         authority,
         scheme: scheme.map(str::to_owned),
         port: number.map(RedirectPort::Number).or(derived),

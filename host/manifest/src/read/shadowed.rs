@@ -98,6 +98,7 @@ fn fingerprint(m: &HttpMatch) -> String {
     let text = |m: &StringMatch| match m {
         StringMatch::Exact(text) => format!("={text}"),
         StringMatch::Prefix(text) => format!("^{text}"),
+        StringMatch::PathPrefix(text) => format!("/{text}"),
         StringMatch::Regex { pattern, .. } => format!("~{pattern}"),
         StringMatch::Present => "*".to_owned(),
     };

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use super::index::{Index, names_in};
 use super::report::Report;
+use crate::Located;
 use crate::codes;
 use crate::model::{Gateway, Labels, Object, Server};
 
@@ -21,23 +22,34 @@ pub(super) fn check(index: &Index<'_>, report: &mut Report, object: &Object, gat
             continue;
         };
         let path = format!("spec.servers[{at}].tls.credentialName");
-        let code = codes::GATEWAY_CREDENTIAL;
-        let name = credential.as_str();
-        let Some((_, secret)) = index.secrets.get(&(namespace, name)) else {
-            if !index.is_refused("Secret", namespace, name) {
-                let near = report.near(name, || names_in(&index.secrets, namespace));
-                let message = format!(
-                    "there is no Secret {namespace}/{name} with the certificate of this server{near}"
-                );
-                report.error(object, &credential.at, path, code, message);
-            }
-            continue;
-        };
-        for names in CERTIFICATE_KEYS {
-            if !names.iter().any(|name| secret.data.contains_key(*name)) {
-                let message = format!("the Secret {namespace}/{name} has no key `{}`", names[0]);
-                report.error(object, &credential.at, path.clone(), code, message);
-            }
+        certificate(index, report, object, (namespace, credential), path);
+    }
+}
+
+/// The Secret that a server's certificate is in, by namespace and name.
+pub(super) fn certificate(
+    index: &Index<'_>,
+    report: &mut Report,
+    object: &Object,
+    (namespace, credential): (&str, &Located<String>),
+    path: String,
+) {
+    let code = codes::GATEWAY_CREDENTIAL;
+    let name = credential.as_str();
+    let Some((_, secret)) = index.secrets.get(&(namespace, name)) else {
+        if !index.is_refused("Secret", namespace, name) {
+            let near = report.near(name, || names_in(&index.secrets, namespace));
+            let message = format!(
+                "there is no Secret {namespace}/{name} with the certificate of this server{near}"
+            );
+            report.error(object, &credential.at, path, code, message);
+        }
+        return;
+    };
+    for names in CERTIFICATE_KEYS {
+        if !names.iter().any(|name| secret.data.contains_key(*name)) {
+            let message = format!("the Secret {namespace}/{name} has no key `{}`", names[0]);
+            report.error(object, &credential.at, path.clone(), code, message);
         }
     }
 }

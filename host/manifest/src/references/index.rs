@@ -6,8 +6,8 @@ use std::sync::Arc;
 use super::hosts::{SUFFIX, resolve, service_of};
 use crate::Presets;
 use crate::model::{
-    ConfigMap, DestinationRule, Gateway, Labels, Object, ObjectKey, PodTemplate, Resource, Secret,
-    Service, ServiceEntry, VirtualService,
+    ConfigMap, DestinationRule, Gateway, Labels, ListenerSet, Object, ObjectKey, PodTemplate,
+    ReferenceGrant, Resource, Secret, Service, ServiceEntry, VirtualService,
 };
 
 /// The namespace whose configuration applies everywhere (Istio's root namespace).
@@ -20,6 +20,9 @@ pub(super) struct Index<'a> {
     pub(super) services: Named<'a, Service>,
     pub(super) gateways: Named<'a, Gateway>,
     pub(super) virtual_services: Named<'a, VirtualService>,
+    /// Gateways of the Gateway API.
+    pub(super) listener_sets: Named<'a, ListenerSet>,
+    pub(super) grants: Vec<(&'a Object, &'a ReferenceGrant)>,
     pub(super) config_maps: Named<'a, ConfigMap>,
     pub(super) secrets: Named<'a, Secret>,
     pub(super) presets: Presets<'a>,
@@ -89,6 +92,10 @@ impl<'a> Index<'a> {
                 self.virtual_services.insert(key, (object, service));
                 self.virtual_services_in_order.push((object, service));
             }
+            Resource::ListenerSet(gateway) => {
+                self.listener_sets.insert(key, (object, gateway));
+            }
+            Resource::ReferenceGrant(grant) => self.grants.push((object, grant)),
             Resource::ConfigMap(map) => {
                 self.config_maps.insert(key, (object, map));
             }
@@ -122,6 +129,7 @@ impl<'a> Index<'a> {
             | Resource::Job(_)
             | Resource::CronJob(_)
             | Resource::Ingress(_)
+            | Resource::HostedRoute(_)
             | Resource::PodPreset(_)
             | Resource::LimitRange(_)
             | Resource::ResourceQuota(_)

@@ -35,6 +35,8 @@ pub(crate) struct BoundRoute<'a> {
     /// Its place in `spec.http` of `object`.
     pub(crate) index: usize,
     pub(crate) route: Cow<'a, HttpRoute>,
+    /// Destinations, by number, that the route may not or cannot have.
+    pub(crate) refused: Vec<usize>,
 }
 
 /// All VirtualServices with hosts, oldest first.
@@ -102,6 +104,7 @@ fn routes<'a>(
                 object,
                 index,
                 route: Cow::Borrowed(parent),
+                refused: Vec::new(),
             });
             continue;
         };
@@ -149,6 +152,7 @@ fn delegated<'a>(
                     object,
                     index,
                     route: Cow::Owned(route),
+                    refused: Vec::new(),
                 });
             }
             None => diagnostics.push(Diagnostic {
@@ -269,9 +273,11 @@ fn contradicts(parent: &HttpMatch, child: &HttpMatch) -> bool {
 /// Whether the child matches what the parent does not. Two expressions are
 /// never compared: they contradict.
 fn outside(parent: Option<&StringMatch>, child: Option<&StringMatch>) -> bool {
-    use StringMatch::{Exact, Prefix, Present, Regex};
+    use StringMatch::{Exact, PathPrefix, Prefix, Present, Regex};
     match (parent, child) {
         (None | Some(Present), _) | (_, None | Some(Present)) => false,
+        // No VirtualService has these.
+        (Some(PathPrefix(_)), _) | (_, Some(PathPrefix(_))) => true,
         (Some(Regex { .. }), Some(_)) | (Some(_), Some(Regex { .. })) => true,
         (Some(Exact(parent)), Some(Exact(child))) => parent != child,
         (Some(Exact(_)), Some(Prefix(_))) => true,

@@ -209,7 +209,7 @@ fn split_host<'h>(entry: &'h str, own: &'h str) -> (Option<&'h str>, String) {
 }
 
 /// The more specific of two hosts, where one includes the other.
-fn intersection<'h>(server: &'h str, virtual_service: &'h str) -> Option<&'h str> {
+pub(crate) fn intersection<'h>(server: &'h str, virtual_service: &'h str) -> Option<&'h str> {
     if covers(server, virtual_service) {
         Some(virtual_service)
     } else {

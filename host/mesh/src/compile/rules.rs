@@ -73,7 +73,7 @@ fn rule(bound: &BoundRoute<'_>, scope: Scope<'_>, clusters: &mut Clusters<'_>) -
     if blocks.is_empty() && !route.matches.is_empty() {
         return None;
     }
-    let action = action(route, namespace, scope, clusters)?;
+    let action = action(bound, scope, clusters)?;
     Some(Rule {
         name: route.name.clone().unwrap_or_else(|| "default".into()),
         object: Some(Arc::clone(&bound.object)),
@@ -88,12 +88,9 @@ fn rule(bound: &BoundRoute<'_>, scope: Scope<'_>, clusters: &mut Clusters<'_>) -
     })
 }
 
-fn action(
-    route: &HttpRoute,
-    namespace: &str,
-    scope: Scope<'_>,
-    clusters: &mut Clusters<'_>,
-) -> Option<Action> {
+fn action(bound: &BoundRoute<'_>, scope: Scope<'_>, clusters: &mut Clusters<'_>) -> Option<Action> {
+    let route: &HttpRoute = &bound.route;
+    let namespace = bound.object.namespace.as_str();
     if let Some(redirect) = &route.redirect {
         return Some(Action::Redirect(Redirect::new(redirect)));
     }
@@ -104,7 +101,7 @@ fn action(
             body: Bytes::from(direct.body.clone()),
         });
     }
-    let destinations = destinations(&route.route, namespace, scope, clusters);
+    let destinations = destinations(bound, scope, clusters);
     if destinations.is_empty() {
         return None;
     }
@@ -127,15 +124,23 @@ fn action(
 
 /// Without those of weight 0, unless there is only one: that gets everything.
 fn destinations(
-    route: &[RouteDestination],
-    namespace: &str,
+    bound: &BoundRoute<'_>,
     scope: Scope<'_>,
     clusters: &mut Clusters<'_>,
 ) -> Vec<WeightedDestination> {
+    let route = &bound.route.route;
+    let namespace = bound.object.namespace.as_str();
     let only = route.len() == 1;
     let weight = |it: &RouteDestination| it.weight.as_ref().map_or(0, |weight| weight.value);
-    let counted = route.iter().filter(|it| only || weight(it) > 0);
-    let destinations = counted.map(|it| WeightedDestination {
+    let numbered = route.iter().enumerate();
+    let counted = numbered.filter(|(_, it)| only || weight(it) > 0);
+    let mut cluster = |number: usize, it: &RouteDestination| {
+        if bound.refused.contains(&number) {
+            return ClusterChoice::Missing(it.destination.host.value.clone());
+        }
+        clusters.destination(&it.destination, namespace, scope.visible, scope.client)
+    };
+    let destinations = counted.map(|(number, it)| WeightedDestination {
         at: Some(it.at.clone()),
         host: it.destination.host.value.clone(),
         subset: it
@@ -144,7 +149,7 @@ fn destinations(
             .as_ref()
             .map(|subset| subset.value.clone()),
         weight: if only { 100 } else { weight(it) },
-        cluster: clusters.destination(&it.destination, namespace, scope.visible, scope.client),
+        cluster: cluster(number, it),
         request_headers: HeaderChanges::new(&it.headers.request),
         response_headers: HeaderChanges::new(&it.headers.response),
     });

@@ -9,6 +9,7 @@
 
 mod destinations;
 mod explain;
+mod gateway_api;
 mod gateways;
 mod hosts;
 mod rules;

@@ -1,0 +1,133 @@
+//! The Gateway API: `gateway.networking.k8s.io`.
+//!
+//! A rule of an HTTPRoute says what a rule of a VirtualService can say, so it is
+//! read as one, once for each of its matches: they are ordered one by one.
+
+use super::{HttpRoute, LabelSelector, Protocol};
+use crate::{Located, Position};
+
+/// Kind Gateway of the Gateway API. Every class is this host's.
+#[derive(Debug, Clone)]
+pub struct ListenerSet {
+    pub listeners: Vec<GatewayListener>,
+}
+
+#[derive(Debug, Clone)]
+pub struct GatewayListener {
+    pub at: Position,
+    pub name: Located<String>,
+    pub port: Located<u16>,
+    pub protocol: Protocol,
+    /// None is any host.
+    pub hostname: Option<Located<String>>,
+    /// The first of `tls.certificateRefs`, where TLS ends here.
+    pub certificate: Option<CertificateReference>,
+    /// `tls.mode: Passthrough`.
+    pub passthrough: bool,
+    pub allowed: AllowedNamespaces,
+}
+
+#[derive(Debug, Clone)]
+pub struct CertificateReference {
+    pub name: Located<String>,
+    /// The Gateway's own where absent.
+    pub namespace: Option<String>,
+}
+
+/// `allowedRoutes.namespaces`.
+#[derive(Debug, Clone)]
+pub enum AllowedNamespaces {
+    Same,
+    All,
+    Selected(LabelSelector),
+}
+
+/// Kind HTTPRoute.
+#[derive(Debug, Clone)]
+pub struct HostedRoute {
+    pub parents: Vec<RouteParent>,
+    /// Empty is every host of its parents.
+    pub hostnames: Vec<Located<String>>,
+    pub rules: Vec<MatchedRule>,
+}
+
+/// What a route is attached to.
+#[derive(Debug, Clone)]
+pub struct RouteParent {
+    pub at: Position,
+    pub kind: ParentKind,
+    pub name: Located<String>,
+    /// The route's own where absent.
+    pub namespace: Option<String>,
+    /// One listener of a Gateway; None is all.
+    pub section: Option<String>,
+    pub port: Option<u16>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ParentKind {
+    Gateway,
+    /// Calls from inside the mesh to this Service.
+    Service,
+}
+
+/// One match of one rule, with what the rule does.
+#[derive(Debug, Clone)]
+pub struct MatchedRule {
+    /// Its place in `spec.rules`.
+    pub index: usize,
+    /// With exactly one match.
+    pub route: HttpRoute,
+    /// In the order of `route.route`.
+    pub backends: Vec<Backend>,
+}
+
+/// What a `backendRef` refers to.
+#[derive(Debug, Clone)]
+pub struct Backend {
+    pub at: Position,
+    pub name: String,
+    /// The route's own where absent.
+    pub namespace: Option<String>,
+    /// False for a kind that cannot be called.
+    pub is_service: bool,
+}
+
+/// Kind ReferenceGrant.
+#[derive(Debug, Clone)]
+pub struct ReferenceGrant {
+    pub from: Vec<GrantedFrom>,
+    pub to: Vec<GrantedTo>,
+}
+
+#[derive(Debug, Clone)]
+pub struct GrantedFrom {
+    pub group: String,
+    pub kind: String,
+    pub namespace: String,
+}
+
+#[derive(Debug, Clone)]
+pub struct GrantedTo {
+    pub group: String,
+    pub kind: String,
+    /// None is every object of the kind.
+    pub name: Option<String>,
+}
+
+impl ReferenceGrant {
+    /// Whether HTTPRoutes of `namespace` may send requests to the Service `name`.
+    pub fn allows_service(&self, namespace: &str, name: &str) -> bool {
+        let from = self.from.iter().any(|from| {
+            from.group == "gateway.networking.k8s.io"
+                && from.kind == "HTTPRoute"
+                && from.namespace == namespace
+        });
+        let to = self.to.iter().any(|to| {
+            to.group.is_empty()
+                && to.kind == "Service"
+                && to.name.as_deref().is_none_or(|only| only == name)
+        });
+        from && to
+    }
+}

@@ -1,0 +1,301 @@
+//! The Gateway API in the terms of Istio's: a listener is a Gateway with one
+//! server, and the rules of all HTTPRoutes for one host are one VirtualService.
+//!
+//! Rules stand in the Gateway API's order: the most specific path first, then
+//! those that ask for a method, for more headers, for more query parameters, and
+//! then the oldest route.
+
+use std::borrow::Cow;
+use std::cmp::Reverse;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use galleria_manifest::Located;
+use galleria_manifest::model::{
+    AllowedNamespaces, Gateway, HostedRoute, HttpMatch, HttpRoute, Labels, ListenerSet,
+    MatchedRule, Object, ParentKind, Protocol, RouteParent, Server, ServerTls, StringMatch,
+    TlsMode,
+};
+
+use super::delegate::{BoundRoute, BoundVirtualService};
+use super::edge::intersection;
+use super::export::ExportTo;
+use super::inventory::{Inventory, Source, full_name};
+use crate::Options;
+use crate::route::canonical;
+
+/// The kind, where replies and status name it.
+pub(crate) const HTTP_ROUTE: &str = "HTTPRoute";
+
+/// The label that every namespace has.
+const NAMESPACE_NAME: &str = "kubernetes.io/metadata.name";
+
+/// One listener of a Gateway.
+#[derive(Debug)]
+pub(crate) struct BoundListener<'a> {
+    /// `namespace/name/listener`.
+    pub(crate) name: String,
+    object: &'a Object,
+    section: &'a str,
+    port: u16,
+    /// `*` where it names none.
+    host: String,
+    allowed: &'a AllowedNamespaces,
+    gateway: Gateway,
+}
+
+impl<'a> BoundListener<'a> {
+    pub(crate) fn source(&'a self) -> Source<'a, Gateway> {
+        Source {
+            object: self.object,
+            spec: &self.gateway,
+        }
+    }
+
+    fn is_parent(&self, parent: &RouteParent, namespace: &str) -> bool {
+        let metadata = &self.object.metadata;
+        metadata.name.value == parent.name.value
+            && metadata.namespace == parent.namespace.as_deref().unwrap_or(namespace)
+            && parent
+                .section
+                .as_deref()
+                .is_none_or(|section| section == self.section)
+            && parent.port.is_none_or(|port| port == self.port)
+    }
+
+    fn allows(&self, namespace: &str, namespaces: &[&Object]) -> bool {
+        match self.allowed {
+            AllowedNamespaces::All => true,
+            AllowedNamespaces::Same => namespace == self.object.metadata.namespace,
+            AllowedNamespaces::Selected(selector) => {
+                let declared = namespaces
+                    .iter()
+                    .find(|it| it.metadata.name.value == namespace);
+                let mut labels = declared.map_or_else(Labels::new, |it| it.metadata.labels.clone());
+                labels.insert(NAMESPACE_NAME.into(), namespace.into());
+                selector.matches(&labels)
+            }
+        }
+    }
+}
+
+/// Every listener of every Gateway of the Gateway API.
+pub(crate) fn listeners<'a>(gateways: &[Source<'a, ListenerSet>]) -> Vec<BoundListener<'a>> {
+    let listeners = gateways.iter().flat_map(|source| {
+        let (object, spec) = (source.object, source.spec);
+        spec.listeners.iter().map(move |listener| {
+            let any = || Located::new("*".to_owned(), listener.at.clone());
+            let tls = matches!(listener.protocol, Protocol::Https | Protocol::Tls);
+            let server = Server {
+                at: listener.at.clone(),
+                name: Some(listener.name.value.clone()),
+                port: listener.port.clone(),
+                port_name: listener.name.value.clone(),
+                protocol: listener.protocol,
+                hosts: vec![listener.hostname.clone().unwrap_or_else(any)],
+                tls: tls.then(|| ServerTls {
+                    at: listener.at.clone(),
+                    https_redirect: false,
+                    mode: if listener.passthrough {
+                        TlsMode::Passthrough
+                    } else {
+                        TlsMode::Simple
+                    },
+                    credential_name: listener.certificate.as_ref().map(|it| it.name.clone()),
+                    server_certificate: None,
+                    private_key: None,
+                }),
+            };
+            let metadata = &object.metadata;
+            BoundListener {
+                name: format!("{}/{}/{}", metadata.namespace, metadata.name, listener.name),
+                object,
+                section: &listener.name.value,
+                port: listener.port.value,
+                host: server_host(&server),
+                allowed: &listener.allowed,
+                gateway: Gateway {
+                    selector: Labels::new(),
+                    servers: vec![server],
+                },
+            }
+        })
+    });
+    listeners.collect()
+}
+
+fn server_host(server: &Server) -> String {
+    let host = server.hosts.first().map_or("*", |host| host.as_str());
+    canonical(host).into_owned()
+}
+
+/// Where rules apply: they are ordered among those of one place.
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Place {
+    /// Calls of one Service from one namespace: a route beside the callers. It
+    /// stands before what holds for everybody.
+    Consumer { host: String, namespace: String },
+    /// Calls of one Service from everywhere: a route beside the Service.
+    Producer { host: String },
+    /// A host on a listener, by its number.
+    Listener { number: usize, host: String },
+}
+
+/// The rules of all HTTPRoutes, by where they apply.
+pub(crate) fn bind<'a>(
+    inventory: &Inventory<'a>,
+    listeners: &[BoundListener<'_>],
+    options: &Options,
+) -> Vec<BoundVirtualService<'a>> {
+    let mut places: BTreeMap<Place, Vec<BoundRoute<'a>>> = BTreeMap::new();
+    for source in &inventory.hosted_routes {
+        for parent in &source.spec.parents {
+            match parent.kind {
+                ParentKind::Service => {
+                    let place = service_place(source, parent, options);
+                    let rules = rules(source, inventory, parent.port);
+                    places.entry(place).or_default().extend(rules);
+                }
+                ParentKind::Gateway => {
+                    for place in listener_places(source, parent, listeners, inventory) {
+                        let rules = rules(source, inventory, None);
+                        places.entry(place).or_default().extend(rules);
+                    }
+                }
+            }
+        }
+    }
+    let bound = places.into_iter().filter_map(|(place, mut routes)| {
+        // Stable: what is equal stays in the order of age.
+        routes.sort_by_key(|route| precedence(&route.route));
+        let object = Arc::clone(&routes.first()?.object);
+        let (host, gateway, export_to) = match place {
+            Place::Consumer { host, namespace } => (
+                host,
+                "mesh".to_owned(),
+                ExportTo::Namespaces(vec![namespace]),
+            ),
+            Place::Producer { host } => (host, "mesh".to_owned(), ExportTo::All),
+            Place::Listener { number, host } => {
+                (host, listeners.get(number)?.name.clone(), ExportTo::All)
+            }
+        };
+        Some(BoundVirtualService {
+            object,
+            hosts: vec![host],
+            gateways: vec![gateway],
+            export_to,
+            routes,
+        })
+    });
+    bound.collect()
+}
+
+fn service_place(
+    source: &Source<'_, HostedRoute>,
+    parent: &RouteParent,
+    options: &Options,
+) -> Place {
+    let own = source.namespace();
+    let namespace = parent.namespace.as_deref().unwrap_or(own);
+    let host = full_name(&parent.name, namespace, &options.cluster_domain);
+    if namespace == own {
+        Place::Producer { host }
+    } else {
+        Place::Consumer {
+            host,
+            namespace: own.to_owned(),
+        }
+    }
+}
+
+fn listener_places(
+    source: &Source<'_, HostedRoute>,
+    parent: &RouteParent,
+    listeners: &[BoundListener<'_>],
+    inventory: &Inventory<'_>,
+) -> Vec<Place> {
+    let namespace = source.namespace();
+    let hosts: Vec<String> = if source.spec.hostnames.is_empty() {
+        vec!["*".into()]
+    } else {
+        let hosts = source.spec.hostnames.iter();
+        hosts.map(|host| canonical(host).into_owned()).collect()
+    };
+    let attached = listeners.iter().enumerate().filter(|(_, listener)| {
+        listener.is_parent(parent, namespace) && listener.allows(namespace, &inventory.namespaces)
+    });
+    let places = attached.flat_map(|(number, listener)| {
+        let shared = hosts
+            .iter()
+            .filter_map(|host| intersection(&listener.host, host));
+        shared.map(move |host| Place::Listener {
+            number,
+            host: host.to_owned(),
+        })
+    });
+    places.collect()
+}
+
+fn rules<'a>(
+    source: &Source<'a, HostedRoute>,
+    inventory: &Inventory<'_>,
+    port: Option<u16>,
+) -> Vec<BoundRoute<'a>> {
+    let object = Arc::new(source.reference(HTTP_ROUTE));
+    let rules = source.spec.rules.iter().map(|rule| BoundRoute {
+        object: Arc::clone(&object),
+        index: rule.index,
+        route: on_port(&rule.route, port),
+        refused: refused(rule, source.namespace(), inventory),
+    });
+    rules.collect()
+}
+
+/// Narrowed to calls of one port of a Service.
+fn on_port(route: &HttpRoute, port: Option<u16>) -> Cow<'_, HttpRoute> {
+    if port.is_none() {
+        return Cow::Borrowed(route);
+    }
+    let mut route = route.clone();
+    for condition in &mut route.matches {
+        condition.port = port;
+    }
+    Cow::Owned(route)
+}
+
+/// Backends of a kind that cannot be called, or in a namespace that grants it not.
+fn refused(rule: &MatchedRule, namespace: &str, inventory: &Inventory<'_>) -> Vec<usize> {
+    let refused = rule.backends.iter().enumerate().filter(|(_, backend)| {
+        let home = backend.namespace.as_deref().unwrap_or(namespace);
+        let granted = || {
+            inventory.reference_grants.iter().any(|grant| {
+                grant.namespace() == home && grant.spec.allows_service(namespace, &backend.name)
+            })
+        };
+        !backend.is_service || (home != namespace && !granted())
+    });
+    refused.map(|(number, _)| number).collect()
+}
+
+/// What comes first has the least.
+fn precedence(route: &HttpRoute) -> impl Ord + use<> {
+    let condition: Option<&HttpMatch> = route.matches.first();
+    let uri = condition.and_then(|condition| condition.uri.as_ref());
+    let (kind, length) = match uri {
+        Some(StringMatch::Exact(path)) => (0, path.len()),
+        Some(StringMatch::PathPrefix(path)) => (1, path.len()),
+        Some(other) => (2, other.pattern().len()),
+        None => (3, 0),
+    };
+    let method = condition.is_some_and(|condition| condition.method.is_some());
+    let headers = condition.map_or(0, |condition| condition.headers.len());
+    let parameters = condition.map_or(0, |condition| condition.query_params.len());
+    (
+        kind,
+        Reverse(length),
+        Reverse(method),
+        Reverse(headers),
+        Reverse(parameters),
+    )
+}

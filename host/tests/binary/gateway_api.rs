@@ -1,0 +1,186 @@
+//! The Gateway API: a portal whose manifests have nothing of Istio's.
+
+use crate::support::{Galleria, Host, eventually};
+
+/// A Deployment and its Service, which answer as the guest `image` does.
+fn service(namespace: &str, name: &str, image: &str) -> String {
+    format!(
+        "---
+apiVersion: v1
+kind: Service
+metadata: {{name: {name}, namespace: {namespace}}}
+spec: {{selector: {{app: {name}}}, ports: [{{name: http, port: 80, targetPort: 8080}}]}}
+---
+apiVersion: apps/v1
+kind: Deployment
+metadata: {{name: {name}, namespace: {namespace}}}
+spec:
+  selector: {{matchLabels: {{app: {name}}}}}
+  template:
+    metadata: {{labels: {{app: {name}}}}}
+    spec:
+      containers:
+        - name: main
+          image: {image}
+          ports: [{{containerPort: 8080}}]
+          env: [{{name: VERSION, value: {name}}}]
+"
+    )
+}
+
+const GATEWAY: &str = "apiVersion: v1
+kind: Namespace
+metadata: {name: shop}
+---
+apiVersion: v1
+kind: Namespace
+metadata: {name: reviews}
+---
+apiVersion: gateway.networking.k8s.io/v1
+kind: Gateway
+metadata: {name: gateway, namespace: shop}
+spec:
+  gatewayClassName: galleria
+  listeners: [{name: http, port: 80, protocol: HTTP, hostname: '*.shop.example'}]
+";
+
+fn route(namespace: &str, name: &str, spec: &str) -> String {
+    format!(
+        "---
+apiVersion: gateway.networking.k8s.io/v1
+kind: HTTPRoute
+metadata: {{name: {name}, namespace: {namespace}}}
+spec:
+{spec}"
+    )
+}
+
+fn started(manifests: &[String]) -> (Host, tempfile::TempDir) {
+    let folder = tempfile::tempdir().expect("a folder");
+    let yaml = GATEWAY.to_owned() + &manifests.concat();
+    std::fs::write(folder.path().join("test.yaml"), yaml).expect("a file");
+    (Galleria::run(folder.path()).start(), folder)
+}
+
+const HOST: (&str, &str) = ("host", "eu.shop.example");
+
+#[test]
+fn routes_split_rewrite_redirect_and_mirror_at_the_edge() {
+    let (host, _folder) = started(&[
+        service("shop", "stable", "env"),
+        service("shop", "canary", "env"),
+        service("shop", "echo", "echo"),
+        route(
+            "shop",
+            "portal",
+            "  parentRefs: [{name: gateway}]
+  hostnames: [eu.shop.example]
+  rules:
+    - name: split
+      matches: [{path: {value: /split}}]
+      backendRefs: [{name: stable, port: 80, weight: 1}, {name: canary, port: 80, weight: 1}]
+    - name: beta
+      matches: [{path: {value: /split}, headers: [{name: x-beta, value: 'yes'}]}]
+      backendRefs: [{name: canary, port: 80}]
+    - name: rewritten
+      matches: [{path: {value: /api}}]
+      filters:
+        - {type: URLRewrite, urlRewrite: {path: {type: ReplacePrefixMatch, replacePrefixMatch: /v1}}}
+        - {type: RequestMirror, requestMirror: {backendRef: {name: stable, port: 80}}}
+        - {type: ResponseHeaderModifier, responseHeaderModifier: {set: [{name: x-route, value: portal}]}}
+      backendRefs: [{name: echo, port: 80}]
+    - name: moved
+      matches: [{path: {type: Exact, value: /old}}]
+      filters: [{type: RequestRedirect, requestRedirect: {path: {type: ReplaceFullPath, replaceFullPath: /new}}}]
+    - name: broken
+      matches: [{path: {value: /broken}}]
+      backendRefs: [{name: nobody, port: 80}]
+",
+        ),
+    ]);
+    let version = |headers: &[(&str, &str)]| {
+        let answer = host.get_with("/split", headers);
+        assert_eq!(answer.status, 200, "{}", answer.body);
+        answer.json()["VERSION"].as_str().expect("it").to_owned()
+    };
+    let versions: Vec<_> = (0..64).map(|_| version(&[HOST])).collect();
+    for service in ["stable", "canary"] {
+        assert!(
+            versions.iter().any(|version| version == service),
+            "{service}"
+        );
+    }
+    assert_eq!(version(&[HOST, ("x-beta", "yes")]), "canary");
+    let answer = host.get_with("/api/items?page=2", &[HOST]);
+    assert!(answer.body.contains("/v1/items?page=2"), "{}", answer.body);
+    assert_eq!(answer.header("x-route"), "portal");
+    host.call("the copy", |call| {
+        call["route_name"] == "mirror" && call["destination_workload"] == "shop/stable"
+    });
+    let moved = host.get_with("/old", &[HOST]);
+    assert_eq!(moved.status, 302);
+    assert!(
+        moved.header("location").ends_with("/new"),
+        "{:?}",
+        moved.headers
+    );
+    assert_eq!(host.get_with("/broken", &[HOST]).status, 500);
+    let call = host.call("the refusal", |call| call["path"] == "/broken");
+    assert_eq!(call["response_flags"], "NC");
+    assert_eq!(
+        host.get_with("/split", &[("host", "other.example")]).status,
+        404
+    );
+    let canary = ["destination_workload=\"canary\"", "reporter=\"source\""];
+    eventually("the canary's requests are counted", || {
+        (host.metric("istio_requests_total", &canary) >= 2.0).then_some(())
+    });
+}
+
+#[test]
+fn routes_of_a_service_hold_for_calls_between_guests_and_cross_namespaces_with_a_grant() {
+    let to_reviews = route(
+        "shop",
+        "edge",
+        "  parentRefs: [{name: gateway}]
+  rules:
+    - matches: [{path: {value: /direct}}]
+      backendRefs: [{name: new, namespace: reviews, port: 80}]
+    - backendRefs: [{name: caller, port: 80}]
+",
+    );
+    let of_service = route(
+        "reviews",
+        "producer",
+        "  parentRefs: [{group: '', kind: Service, name: old}]
+  rules: [{backendRefs: [{name: new, port: 80}]}]
+",
+    );
+    let grant = "---
+apiVersion: gateway.networking.k8s.io/v1beta1
+kind: ReferenceGrant
+metadata: {name: shop, namespace: reviews}
+spec:
+  from: [{group: gateway.networking.k8s.io, kind: HTTPRoute, namespace: shop}]
+  to: [{group: '', kind: Service, name: new}]
+";
+    let services = [
+        service("shop", "caller", "call"),
+        service("reviews", "old", "env"),
+        service("reviews", "new", "env"),
+    ]
+    .concat();
+    let (host, folder) = started(&[services.clone(), to_reviews.clone(), of_service.clone()]);
+    let called = host.get_with("/?url=http://old.reviews/", &[HOST]);
+    assert_eq!(called.header("x-upstream-status"), "200");
+    assert_eq!(called.json()["VERSION"], "new");
+    assert_eq!(host.get_with("/direct", &[HOST]).status, 500);
+
+    let granted = GATEWAY.to_owned() + &services + &to_reviews + &of_service + grant;
+    let new = folder.path().join("test.new");
+    std::fs::write(&new, granted).expect("a file");
+    std::fs::rename(&new, folder.path().join("test.yaml")).expect("renamed");
+    eventually("the grant holds", || {
+        (host.get_with("/direct", &[HOST]).status == 200).then_some(())
+    });
+}
