@@ -7,6 +7,7 @@
 
 mod bench;
 mod components;
+mod fuzz;
 mod guests;
 mod javascript;
 mod prerequisites;
@@ -43,6 +44,8 @@ enum Task {
     },
     /// Runs every check and every test of the project.
     Test(test::Options),
+    /// Feeds the reader and the matchers with made-up input; part of the tests.
+    Fuzz(fuzz::Options),
     /// Measures the host beside others; results go to loadtest/.
     Bench(bench::Options),
 }
@@ -55,6 +58,7 @@ fn main() -> anyhow::Result<()> {
         Task::BuildGuests => guests::build_guests(&workspace),
         Task::Run { arguments } => run::run(&workspace, &arguments),
         Task::Test(options) => test::run(&workspace, &options),
+        Task::Fuzz(options) => fuzz::run(&workspace, &options),
         Task::Bench(options) => bench::run(&workspace, &options),
     }
 }

@@ -32,6 +32,11 @@ pub(crate) const REGISTRY: Prerequisite = Prerequisite {
     programs: &["docker-registry"],
     from: Debian(&["docker-registry"]),
 };
+pub(crate) const CXX: Prerequisite = Prerequisite {
+    what: "a C++ compiler",
+    programs: &["c++"],
+    from: Debian(&["g++"]),
+};
 pub(crate) const CARGO_DENY: Prerequisite = Prerequisite {
     what: "cargo-deny",
     programs: &["cargo-deny"],

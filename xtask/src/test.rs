@@ -14,7 +14,7 @@ use crate::process::{self, cargo};
 use crate::steps::Steps;
 use crate::wasm_target::{self, TARGET};
 use crate::workspace::{Workspace, selection};
-use crate::{components, guests};
+use crate::{components, fuzz, guests};
 
 /// What to test.
 #[derive(Debug, clap::Args)]
@@ -46,6 +46,11 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<()> {
             test.env("GALLERIA_TEST_TOPOLOGY", "apart");
             test.args(["--package", "galleria", "--test", "binary", "traffic::"]);
             counted(&mut test, &mut totals)
+        })?;
+    }
+    if options.filter.is_none() {
+        steps.step("fuzzing", || {
+            fuzz::run(workspace, &fuzz::Options::default())
         })?;
     }
     steps.summary();

@@ -1,0 +1,35 @@
+//! Any text read as manifests, and compiled: no panic, no stall, no more memory
+//! than the limits allow, and every problem at a place that is in the text.
+
+#![no_main]
+
+use std::path::Path;
+use std::time::Instant;
+
+use galleria_manifest::{Diagnostic, check_references, read_str};
+use galleria_mesh::{Options, State, compile};
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|text: &str| {
+    let mut loaded = read_str(Path::new("text.yaml"), text);
+    loaded.diagnostics.extend(check_references(&loaded.objects));
+    let options = Options::default();
+    let state = State::new(Instant::now());
+    let compiled = compile(&loaded.objects, &[], &options, &state);
+    let lines = text.replace("\r\n", "\n");
+    let lines: Vec<_> = lines.split('\n').collect();
+    for diagnostic in loaded.diagnostics.iter().chain(&compiled.diagnostics) {
+        assert_inside(&lines, diagnostic);
+    }
+});
+
+fn assert_inside(lines: &[&str], diagnostic: &Diagnostic) {
+    let (line, column) = (diagnostic.at.line as usize, diagnostic.at.column as usize);
+    let length = lines
+        .get(line.wrapping_sub(1))
+        .map(|line| line.chars().count());
+    assert!(
+        length.is_some_and(|length| (1..=length + 1).contains(&column)),
+        "{diagnostic} is outside of the text"
+    );
+}
