@@ -17,6 +17,7 @@ use tokio::net::{TcpListener, UnixListener};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
+use crate::admin;
 use crate::call::Mesh;
 use crate::cli::eprint;
 use crate::door::MeshDoors;
@@ -35,6 +36,7 @@ use crate::telemetry::metrics::Metrics;
 use crate::telemetry::sink::Sink;
 use crate::topology::{Peers, Topology};
 use crate::workload::{Images, Jobs, Platform, VolumeFolder, Workloads};
+use announce::Addresses;
 use control::{Control, Refused};
 use pulls::Pulls;
 
@@ -67,6 +69,8 @@ pub(crate) async fn run(settings: RunSettings) -> anyhow::Result<ExitCode> {
         )
     })?;
     let status_address = status_port.local_addr()?;
+    let admin = admin::Listener::bind(settings.admin, &settings.data).await?;
+    let admin_address = admin.address;
     let host = Host::new(&settings)?;
     let mut control = host.control(&settings, files.but_not(&settings.data));
     control
@@ -94,9 +98,14 @@ pub(crate) async fn run(settings: RunSettings) -> anyhow::Result<ExitCode> {
         host.store.clone(),
         stop.clone(),
     ));
+    tokio::spawn(admin.serve(host.store.clone(), stop.clone()));
     let told_to_stop = told_to_stop()?;
+    let addresses = Addresses {
+        status: status_address,
+        admin: admin_address,
+    };
     let announce =
-        |control: &Control| announce::ready(control, &settings, status_address, began.elapsed());
+        |control: &Control| announce::ready(control, &settings, addresses, began.elapsed());
     let followed = tokio::select! {
         followed = control.follow(&changes, announce) => followed.map(|never| match never {}),
         () = told_to_stop => Ok(()),
@@ -173,7 +182,7 @@ impl Host {
             mesh,
             state,
             health: Arc::default(),
-            store: Arc::default(),
+            store: Arc::new(Store::of_this_run()),
             sql,
             sink,
             platform,

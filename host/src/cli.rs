@@ -2,6 +2,7 @@
 
 mod check;
 mod explain;
+mod kubeconfig;
 mod run;
 mod status;
 
@@ -19,7 +20,7 @@ use crate::settings::RunSettings;
     name = "galleria",
     version,
     max_term_width = 100,
-    after_help = "Exit codes: 0 good, 1 a problem in the input or on the way, 2 wrong usage.\n\nExamples:\n  galleria run deploy/shop --components target/components\n  galleria check deploy/shop\n  galleria explain deploy/shop --url http://localhost/ui -H 'user-agent: Firefox'\n  galleria status"
+    after_help = "Exit codes: 0 good, 1 a problem in the input or on the way, 2 wrong usage.\n\nExamples:\n  galleria run deploy/shop --components target/components\n  galleria check deploy/shop\n  galleria explain deploy/shop --url http://localhost/ui -H 'user-agent: Firefox'\n  galleria status\n  export KUBECONFIG=$(galleria kubeconfig); kubectl get pods -A"
 )]
 struct Arguments {
     #[command(subcommand)]
@@ -52,6 +53,23 @@ enum Command {
         #[arg(short, long, value_enum, default_value_t = Output::Text)]
         output: Output,
     },
+    /// Write a kubeconfig for the running host and print its path
+    Kubeconfig {
+        /// The data folder of the host
+        #[arg(
+            long,
+            value_name = "DIR",
+            default_value = ".galleria",
+            env = "GALLERIA_DATA"
+        )]
+        data: PathBuf,
+        /// Where to write it [default: a file in the data folder]
+        #[arg(short, long, value_name = "FILE")]
+        output: Option<PathBuf>,
+        /// With the token that only looks, and not at Secrets
+        #[arg(long)]
+        read_only: bool,
+    },
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -67,6 +85,11 @@ pub fn main() -> ExitCode {
         Command::Check { paths } => check::check(&paths),
         Command::Explain(question) => explain::explain(&question),
         Command::Status { data, output } => status::status(&data, output == Output::Json),
+        Command::Kubeconfig {
+            data,
+            output,
+            read_only,
+        } => kubeconfig::kubeconfig(&data, output, read_only),
     };
     match done {
         Ok(code) => code,

@@ -17,6 +17,7 @@ mod remote;
 mod respond;
 mod workload;
 
+mod admin;
 mod context;
 mod files;
 mod length;

@@ -103,6 +103,15 @@ pub(crate) struct RunSettings {
     )]
     pub status: SocketAddr,
 
+    /// Where the Kubernetes API is served, with TLS and a token; see `galleria kubeconfig`
+    #[arg(
+        long,
+        value_name = "ADDRESS",
+        default_value = "127.0.0.1:15000",
+        env = "GALLERIA_ADMIN"
+    )]
+    pub admin: SocketAddr,
+
     /// Write the addresses really bound to FILE, as JSON, once everything is ready
     #[arg(long, value_name = "FILE", env = "GALLERIA_ADDRESSES_FILE")]
     pub addresses_file: Option<PathBuf>,

@@ -13,6 +13,7 @@ use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use galleria_manifest::model::{Object, ObjectKey};
+use jiff::Timestamp;
 use tokio::sync::watch;
 
 pub(crate) mod immutable;
@@ -39,6 +40,8 @@ pub(crate) struct Stored {
     pub resource_version: u64,
     /// Counts changes of the object itself, not of its status.
     pub generation: u64,
+    /// When it came into this store.
+    pub created: Timestamp,
     /// What the host reports, as in `kubectl get -o json`'s `status`.
     pub status: serde_json::Value,
 }
@@ -56,6 +59,8 @@ pub(crate) struct Event {
     /// Only the status changed.
     pub is_status: bool,
     pub key: ObjectKey,
+    /// What it replaced: a watcher by labels has to be told what it lost.
+    pub before: Option<Arc<Stored>>,
     pub stored: Arc<Stored>,
 }
 
@@ -84,14 +89,31 @@ struct Inner {
 
 impl Default for Store {
     fn default() -> Self {
-        Self {
-            inner: Mutex::default(),
-            version: watch::Sender::new(0),
-        }
+        Self::after(0)
     }
 }
 
 impl Store {
+    /// A store whose first write gets the version after `version`.
+    pub(crate) fn after(version: u64) -> Self {
+        let inner = Inner {
+            version,
+            ..Inner::default()
+        };
+        Self {
+            inner: Mutex::new(inner),
+            version: watch::Sender::new(version),
+        }
+    }
+
+    /// A store whose versions are above those of hosts that ran before, so that
+    /// nobody who knew an object then takes it for another one now: no host
+    /// writes more often than once a millisecond all the time.
+    pub(crate) fn of_this_run() -> Self {
+        let now = Timestamp::now().as_millisecond();
+        Self::after(u64::try_from(now).unwrap_or_default())
+    }
+
     /// Makes `objects` the whole of what `source` owns, in one step: what is
     /// new is added, what differs is replaced, what is gone is deleted.
     pub(crate) fn replace_all(&self, source: Source, objects: &[Arc<Object>]) {
@@ -179,6 +201,11 @@ impl Store {
         Ok(inner.events.iter().filter(newer).cloned().collect())
     }
 
+    /// Tells of every write by its version.
+    pub(crate) fn versions(&self) -> watch::Receiver<u64> {
+        self.version.subscribe()
+    }
+
     /// Logs every change of an object, but not of its status, from now on.
     pub(crate) async fn log_changes(&self) {
         let mut version = self.version.subscribe();
@@ -224,16 +251,26 @@ impl Event {
 
 impl Inner {
     fn put(&mut self, source: Source, key: ObjectKey, object: Arc<Object>) {
-        let (change, generation, status) = match self.objects.get(&key) {
+        let (change, generation, created, status) = match self.objects.get(&key) {
             Some(known) if known.object.raw == object.raw => return self.move_source(&key, object),
-            Some(known) => (Change::Modified, known.generation + 1, known.status.clone()),
-            None => (Change::Added, 1, serde_json::Value::Null),
+            Some(known) => {
+                let Stored {
+                    created, status, ..
+                } = &**known;
+                let generation = known.generation + 1;
+                (Change::Modified, generation, *created, status.clone())
+            }
+            None => {
+                let now = Timestamp::now();
+                (Change::Added, 1, now, serde_json::Value::Null)
+            }
         };
         let stored = Stored {
             object,
             source,
             resource_version: 0,
             generation,
+            created,
             status,
         };
         self.write(change, key, stored);
@@ -280,7 +317,7 @@ impl Inner {
         self.version += 1;
         stored.resource_version = self.version;
         let stored = Arc::new(stored);
-        match change {
+        let before = match change {
             Change::Deleted => self.objects.remove(&key),
             Change::Added | Change::Modified => self.objects.insert(key.clone(), stored.clone()),
         };
@@ -291,6 +328,7 @@ impl Inner {
             change,
             is_status,
             key,
+            before,
             stored,
         });
     }

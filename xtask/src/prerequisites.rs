@@ -37,6 +37,11 @@ pub(crate) const CXX: Prerequisite = Prerequisite {
     programs: &["c++"],
     from: Debian(&["g++"]),
 };
+pub(crate) const KUBECTL: Prerequisite = Prerequisite {
+    what: "kubectl",
+    programs: &["kubectl"],
+    from: Debian(&["kubernetes-client"]),
+};
 pub(crate) const CARGO_DENY: Prerequisite = Prerequisite {
     what: "cargo-deny",
     programs: &["cargo-deny"],

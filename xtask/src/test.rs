@@ -9,7 +9,7 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail};
 
-use crate::prerequisites::{self, CARGO_DENY, NODE, REGISTRY};
+use crate::prerequisites::{self, CARGO_DENY, KUBECTL, NODE, REGISTRY};
 use crate::process::{self, cargo};
 use crate::steps::Steps;
 use crate::wasm_target::{self, TARGET};
@@ -29,7 +29,7 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<()> {
     let mut steps = Steps::default();
     steps.step("prerequisites", || {
         wasm_target::ensure()?;
-        prerequisites::ensure(&[NODE, CARGO_DENY, REGISTRY])
+        prerequisites::ensure(&[NODE, CARGO_DENY, REGISTRY, KUBECTL])
     })?;
     if options.filter.is_none() {
         check(workspace, &mut steps)?;

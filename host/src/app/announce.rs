@@ -17,18 +17,26 @@ use crate::settings::RunSettings;
 /// Pages that are listed for one listener.
 const PAGES_MAX: usize = 8;
 
+/// Ports of the host's own.
+#[derive(Debug, Clone, Copy, Serialize)]
+pub(super) struct Addresses {
+    pub(super) status: SocketAddr,
+    pub(super) admin: SocketAddr,
+}
+
 /// The content of `--addresses-file`.
 #[derive(Serialize)]
-struct Addresses<'a> {
+struct Bound<'a> {
     listeners: &'a [BoundListener],
-    status: SocketAddr,
+    #[serde(flatten)]
+    own: Addresses,
 }
 
 /// Prints the addresses and writes the addresses file.
 pub(super) fn ready(
     control: &Control,
     settings: &RunSettings,
-    status: SocketAddr,
+    own: Addresses,
     took: Duration,
 ) -> anyhow::Result<()> {
     let listeners = control.listeners.addresses();
@@ -43,7 +51,7 @@ pub(super) fn ready(
             eprint(&format!("http://{}{path}", shown(listener.address)));
         }
     }
-    eprint(&format!("http://{status}/metrics"));
+    eprint(&format!("http://{}/metrics", own.status));
     let pods = control.workloads.pods().len();
     eprint(&format!(
         "ready in {:.2} s with {pods} pods; ctrl-c drains and stops",
@@ -52,9 +60,9 @@ pub(super) fn ready(
     let Some(file) = &settings.addresses_file else {
         return Ok(());
     };
-    let json = serde_json::to_vec(&Addresses {
+    let json = serde_json::to_vec(&Bound {
         listeners: &listeners,
-        status,
+        own,
     })?;
     let folder = file
         .parent()

@@ -22,6 +22,7 @@ mod gateway_api;
 mod guests;
 mod images;
 mod jobs;
+mod kubectl;
 mod languages;
 mod pods;
 mod pressure;

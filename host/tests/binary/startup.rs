@@ -95,7 +95,14 @@ fn port_in_use_is_named_with_its_gateway() {
         .replace("number: 80", &format!("number: {port}"));
     let folder = folder_with(&manifest);
     let output = std::process::Command::new(env!("CARGO_BIN_EXE_galleria"))
-        .args(["run", "--status", "127.0.0.1:0", "--components"])
+        .args([
+            "run",
+            "--status",
+            "127.0.0.1:0",
+            "--admin",
+            "127.0.0.1:0",
+            "--components",
+        ])
         .arg(test_components())
         .args(["--cache", env!("CARGO_TARGET_TMPDIR"), "--data"])
         .arg(folder.path().join("data"))
@@ -169,6 +176,8 @@ fn guest_that_crashes_at_its_start_backs_off_and_is_shown() {
             "run",
             "--free-ports",
             "--status",
+            "127.0.0.1:0",
+            "--admin",
             "127.0.0.1:0",
             "--components",
         ])

@@ -69,6 +69,7 @@ impl Host {
         host.arg("--data").arg(self.folder.join("data"));
         host.args(["--port-offset", &offset.to_string()]);
         host.args(["--status", &status.to_string()]);
+        host.args(["--admin", "127.0.0.1:0"]);
         host.arg("--addresses-file").arg(&addresses);
         host.args(["--access-log", self.access_log]);
         let server = Server::start(&host, &self.folder.join("host.log"))?;

@@ -191,7 +191,7 @@ impl Galleria {
             .arg("--data")
             .arg(data)
             .args(self.ports)
-            .args(["--status", "127.0.0.1:0"])
+            .args(["--status", "127.0.0.1:0", "--admin", "127.0.0.1:0"])
             .args(&self.arguments)
             .envs(self.environment.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::null())

@@ -1,0 +1,203 @@
+//! Who may ask: a bearer token, on a connection that no web page made.
+//!
+//! Tokens are compared in constant time. The right one always passes, so that
+//! nobody who guesses can keep the owner out; a wrong one costs its sender: after
+//! a few a second the answer is 429. Tokens have 256 bits.
+
+use std::net::IpAddr;
+use std::sync::{Mutex, PoisonError};
+use std::time::Instant;
+
+use http::request::Parts;
+use http::{HeaderMap, Method, header};
+use subtle::ConstantTimeEq;
+
+use super::failure::Failure;
+use super::identity::Identity;
+
+/// Wrong tokens that are answered as such at once, and how many more a second.
+const GUESSES: f64 = 20.0;
+
+/// What a token allows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Access {
+    Full,
+    /// Everything may be looked at but Secrets, as with Kubernetes' role `view`.
+    ReadOnly,
+}
+
+/// See the module's documentation.
+pub(super) struct Guard {
+    token: String,
+    read_only_token: String,
+    guesses: Mutex<Guesses>,
+}
+
+struct Guesses {
+    left: f64,
+    at: Instant,
+}
+
+impl Guard {
+    pub(super) fn new(identity: &Identity) -> Self {
+        Self {
+            token: identity.token.clone(),
+            read_only_token: identity.read_only_token.clone(),
+            guesses: Mutex::new(Guesses {
+                left: GUESSES,
+                at: Instant::now(),
+            }),
+        }
+    }
+
+    /// Who sends this request.
+    ///
+    /// # Errors
+    /// 401 without a right token, 429 after too many wrong ones, 403 where a web
+    /// page may be behind it.
+    pub(super) fn admit(&self, request: &Parts) -> Result<Access, Failure> {
+        check_host(request)?;
+        check_origin(&request.headers)?;
+        let Some(token) = bearer(&request.headers) else {
+            return Err(Failure::Unauthorized);
+        };
+        let is = |known: &str| bool::from(known.as_bytes().ct_eq(token.as_bytes()));
+        match (is(&self.token), is(&self.read_only_token)) {
+            (true, _) => Ok(Access::Full),
+            (_, true) => Ok(Access::ReadOnly),
+            _ => Err(self.guessed(Instant::now())),
+        }
+    }
+
+    fn guessed(&self, now: Instant) -> Failure {
+        let mut guesses = self.guesses.lock().unwrap_or_else(PoisonError::into_inner);
+        let passed = now.saturating_duration_since(guesses.at).as_secs_f64();
+        guesses.left = (guesses.left + passed * GUESSES).min(GUESSES);
+        guesses.at = now;
+        if guesses.left < 1.0 {
+            return Failure::TooManyGuesses;
+        }
+        guesses.left -= 1.0;
+        Failure::Unauthorized
+    }
+}
+
+impl Access {
+    /// # Errors
+    /// 403, as an API server says it.
+    pub(super) fn check(self, method: &Method, resource: &str) -> Result<(), Failure> {
+        let reads = matches!(*method, Method::GET | Method::HEAD);
+        if self == Self::Full || reads && resource != "secrets" {
+            return Ok(());
+        }
+        Err(Failure::Forbidden(format!(
+            "{resource} is forbidden: the read-only token allows to look at everything but secrets"
+        )))
+    }
+}
+
+fn bearer(headers: &HeaderMap) -> Option<&str> {
+    let value = headers.get(header::AUTHORIZATION)?.to_str().ok()?;
+    let (scheme, token) = value.split_once(' ')?;
+    let token = token.trim();
+    (scheme.eq_ignore_ascii_case("bearer") && !token.is_empty()).then_some(token)
+}
+
+/// An address or `localhost`: a name that somebody else's DNS made point here is
+/// how a web page would reach this port.
+fn check_host(request: &Parts) -> Result<(), Failure> {
+    let header = || request.headers.get(header::HOST)?.to_str().ok();
+    let authority = request.uri.authority().map(http::uri::Authority::as_str);
+    let named: Option<http::uri::Authority> =
+        authority.or_else(header).and_then(|host| host.parse().ok());
+    let is_own = named.is_some_and(|named| {
+        let host = named.host().trim_matches(['[', ']']);
+        host.eq_ignore_ascii_case("localhost") || host.parse::<IpAddr>().is_ok()
+    });
+    match is_own {
+        true => Ok(()),
+        false => Err(Failure::Forbidden(
+            "the Host of a request is an address of this host, or localhost".into(),
+        )),
+    }
+}
+
+/// Browsers send it with whatever another page asks for; kubectl never does.
+fn check_origin(headers: &HeaderMap) -> Result<(), Failure> {
+    match headers.contains_key(header::ORIGIN) {
+        false => Ok(()),
+        true => Err(Failure::Forbidden("no web page may ask this API".into())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn guard() -> Guard {
+        Guard::new(&Identity {
+            certificate: String::new(),
+            key: String::new(),
+            token: "full".into(),
+            read_only_token: "read".into(),
+        })
+    }
+
+    fn request(headers: &[(&str, &str)]) -> Parts {
+        let mut request = http::Request::get("/api");
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        request.body(()).expect("a request").into_parts().0
+    }
+
+    fn admit(guard: &Guard, token: &str) -> Result<Access, Failure> {
+        guard.admit(&request(&[
+            ("host", "127.0.0.1:1"),
+            ("authorization", token),
+        ]))
+    }
+
+    #[test]
+    fn a_token_says_what_is_allowed() {
+        let guard = guard();
+        assert_eq!(admit(&guard, "Bearer full"), Ok(Access::Full));
+        assert_eq!(admit(&guard, "bearer  read"), Ok(Access::ReadOnly));
+        for wrong in ["Bearer ful", "Bearer ", "Basic full", "full"] {
+            assert_eq!(admit(&guard, wrong), Err(Failure::Unauthorized), "{wrong}");
+        }
+        assert!(Access::Full.check(&Method::DELETE, "secrets").is_ok());
+        assert!(Access::ReadOnly.check(&Method::GET, "pods").is_ok());
+        assert!(Access::ReadOnly.check(&Method::GET, "secrets").is_err());
+        assert!(Access::ReadOnly.check(&Method::PATCH, "pods").is_err());
+    }
+
+    #[test]
+    fn guessing_is_slowed_down_and_keeps_nobody_out() {
+        let guard = guard();
+        let failures: Vec<_> = (0..100).map(|_| admit(&guard, "Bearer x")).collect();
+        assert_eq!(failures.first(), Some(&Err(Failure::Unauthorized)));
+        assert_eq!(failures.last(), Some(&Err(Failure::TooManyGuesses)));
+        assert_eq!(admit(&guard, "Bearer full"), Ok(Access::Full));
+    }
+
+    #[test]
+    fn no_web_page_gets_in() {
+        let guard = guard();
+        let token = ("authorization", "Bearer full");
+        for host in ["evil.example", "127.0.0.1.evil.example:15000", ""] {
+            let failure = guard.admit(&request(&[("host", host), token]));
+            assert!(matches!(failure, Err(Failure::Forbidden(_))), "{host}");
+        }
+        for host in ["localhost:15000", "[::1]:15000", "10.0.0.7"] {
+            let admitted = guard.admit(&request(&[("host", host), token]));
+            assert_eq!(admitted, Ok(Access::Full), "{host}");
+        }
+        let page = request(&[
+            ("host", "localhost"),
+            ("origin", "https://localhost"),
+            token,
+        ]);
+        assert!(matches!(guard.admit(&page), Err(Failure::Forbidden(_))));
+    }
+}

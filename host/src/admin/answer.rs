@@ -1,0 +1,127 @@
+//! From a request to its answer.
+
+use axum::body::Body;
+use axum::extract::Query;
+use http::request::Parts;
+use http::{HeaderMap, HeaderValue, Method, Response, header};
+use serde_json::Value;
+
+use super::Api;
+use super::access::Access;
+use super::discovery;
+use super::failure::Failure;
+use super::list::{Options, is_set};
+use super::path::{Resource, Target};
+use super::table::Form;
+
+/// The versions of aggregated discovery, the newest first.
+const DISCOVERY: [&str; 2] = ["v2", "v2beta1"];
+
+impl Api {
+    /// # Errors
+    /// See [`Failure`].
+    pub(super) fn answer(
+        &self,
+        request: &Parts,
+        access: Access,
+    ) -> Result<Response<Body>, Failure> {
+        let target = Target::of(&request.uri)?;
+        let headers = &request.headers;
+        if let Target::Objects(resource) = target {
+            access.check(&request.method, &resource.kind.resource())?;
+            reads(&request.method)?;
+            return self.read(request, resource);
+        }
+        reads(&request.method)?;
+        match target {
+            Target::Health => Ok(Response::new(Body::from("ok"))),
+            Target::Version => Ok(json(&discovery::version())),
+            Target::CoreVersions => Ok(discovered(headers, true)),
+            Target::Groups => Ok(discovered(headers, false)),
+            Target::Group(name) => discovery::group(&name).map(|group| json(&group)),
+            Target::Resources { group, version } => {
+                discovery::resources(&group, &version).map(|resources| json(&resources))
+            }
+            Target::Objects(_) => Err(Failure::NoSuchPath),
+        }
+    }
+
+    fn read(&self, request: &Parts, mut resource: Resource) -> Result<Response<Body>, Failure> {
+        let options = options(request)?;
+        let form = Form::asked(&request.headers);
+        match resource.subresource.as_deref() {
+            // A status is read together with its object.
+            None | Some("status") => {}
+            Some(_) => return Err(Failure::NoSuchPath),
+        }
+        if is_set(&options.watch) {
+            if let Some(name) = resource.name.take() {
+                let mut options = options;
+                options.field_selector = format!("metadata.name={name}");
+                return Ok(typed(self.watch(resource, &options, form)?, JSON));
+            }
+            return Ok(typed(self.watch(resource, &options, form)?, JSON));
+        }
+        let value = match resource.name.take() {
+            Some(name) => self.get(&resource, &name, &form)?,
+            None => self.list(&resource, &options, &form)?,
+        };
+        Ok(json(&value))
+    }
+}
+
+const JSON: HeaderValue = HeaderValue::from_static("application/json");
+
+fn reads(method: &Method) -> Result<(), Failure> {
+    match *method {
+        Method::GET | Method::HEAD => Ok(()),
+        _ => Err(Failure::MethodNotAllowed),
+    }
+}
+
+fn options(request: &Parts) -> Result<Options, Failure> {
+    let query = Query::<Options>::try_from_uri(&request.uri);
+    let options = query.map_err(|error| Failure::BadRequest(error.body_text()))?;
+    Ok(options.0)
+}
+
+fn discovered(headers: &HeaderMap, core: bool) -> Response<Body> {
+    let accepted = headers.get_all(header::ACCEPT).iter();
+    let accepted: Vec<_> = accepted.filter_map(|value| value.to_str().ok()).collect();
+    let accepted = accepted.join(",").replace(' ', "");
+    let wanted = DISCOVERY.iter().find(|version| {
+        accepted.split(',').any(|media| {
+            let has = |parameter: &str| media.split(';').any(|it| it == parameter);
+            has("as=APIGroupDiscoveryList") && has(&format!("v={version}"))
+        })
+    });
+    match (wanted, core) {
+        (Some(version), _) => {
+            let body = discovery::aggregated(core, version).to_string();
+            let kind = format!(
+                "application/json;g=apidiscovery.k8s.io;v={version};as=APIGroupDiscoveryList"
+            );
+            typed(
+                Body::from(body),
+                HeaderValue::try_from(kind).unwrap_or(JSON),
+            )
+        }
+        (None, true) => json(&discovery::core_versions()),
+        (None, false) => json(&discovery::groups()),
+    }
+}
+
+fn json(value: &Value) -> Response<Body> {
+    typed(Body::from(value.to_string()), JSON)
+}
+
+fn typed(body: Body, kind: HeaderValue) -> Response<Body> {
+    let mut response = Response::new(body);
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, kind);
+    headers.insert(
+        header::CACHE_CONTROL,
+        HeaderValue::from_static("no-cache, private"),
+    );
+    response
+}

@@ -1,0 +1,180 @@
+//! What is served, as clients ask for it: groups, versions and resources, in the
+//! plain form and in the aggregated one.
+
+use serde_json::{Value, json};
+
+use super::failure::Failure;
+use super::kind::{KINDS, Kind, api_version};
+
+/// What can be done with every kind.
+const VERBS: [&str; 3] = ["get", "list", "watch"];
+
+/// The Kubernetes version whose API this is modelled on.
+const MINOR: &str = "32";
+
+/// `/version`.
+pub(super) fn version() -> Value {
+    json!({
+        "major": "1",
+        "minor": MINOR,
+        "gitVersion": format!("v1.{MINOR}.0+galleria-{}", env!("CARGO_PKG_VERSION")),
+        "gitCommit": "",
+        "gitTreeState": "clean",
+        "buildDate": "1970-01-01T00:00:00Z",
+        "goVersion": "",
+        "compiler": "rustc",
+        "platform": format!("{}/{}", std::env::consts::OS, std::env::consts::ARCH),
+    })
+}
+
+/// `/api`.
+pub(super) fn core_versions() -> Value {
+    json!({"kind": "APIVersions", "versions": ["v1"], "serverAddressByClientCIDRs": []})
+}
+
+/// `/apis`.
+pub(super) fn groups() -> Value {
+    let groups: Vec<_> = group_names().into_iter().map(described).collect();
+    json!({"kind": "APIGroupList", "apiVersion": "v1", "groups": groups})
+}
+
+/// `/apis/GROUP`.
+///
+/// # Errors
+/// There is none.
+pub(super) fn group(name: &str) -> Result<Value, Failure> {
+    if !group_names().contains(&name) {
+        return Err(Failure::NoSuchPath);
+    }
+    let mut group = described(name);
+    group["kind"] = "APIGroup".into();
+    group["apiVersion"] = "v1".into();
+    Ok(group)
+}
+
+/// `/api/v1` and `/apis/GROUP/VERSION`.
+///
+/// # Errors
+/// There is none.
+pub(super) fn resources(group: &str, version: &str) -> Result<Value, Failure> {
+    let kinds = kinds(group, version);
+    if kinds.is_empty() {
+        return Err(Failure::NoSuchPath);
+    }
+    Ok(json!({
+        "kind": "APIResourceList",
+        "apiVersion": "v1",
+        "groupVersion": api_version(group, version),
+        "resources": kinds.into_iter().map(resource).collect::<Vec<_>>(),
+    }))
+}
+
+/// All of `/api` or of `/apis` in one answer, in `version` of `apidiscovery.k8s.io`.
+pub(super) fn aggregated(core: bool, version: &str) -> Value {
+    let groups = match core {
+        true => vec![""],
+        false => group_names(),
+    };
+    let items = groups.into_iter().map(|group| {
+        let versions = versions(group).iter().map(|version| {
+            let kinds = kinds(group, version);
+            json!({
+                "version": version,
+                "freshness": "Current",
+                "resources": kinds.into_iter().map(|kind| aggregated_resource(kind, version)).collect::<Vec<_>>(),
+            })
+        });
+        json!({"metadata": {"name": group}, "versions": versions.collect::<Vec<_>>()})
+    });
+    json!({
+        "kind": "APIGroupDiscoveryList",
+        "apiVersion": format!("apidiscovery.k8s.io/{version}"),
+        "metadata": {},
+        "items": items.collect::<Vec<_>>(),
+    })
+}
+
+/// In the order of the table, the core group left out.
+fn group_names() -> Vec<&'static str> {
+    let mut names = Vec::new();
+    for kind in KINDS {
+        if !kind.group.is_empty() && !names.contains(&kind.group) {
+            names.push(kind.group);
+        }
+    }
+    names
+}
+
+fn versions(group: &str) -> &'static [&'static str] {
+    let first = KINDS.iter().find(|kind| kind.group == group);
+    first.map_or(&[], |kind| kind.versions)
+}
+
+fn kinds(group: &str, version: &str) -> Vec<&'static Kind> {
+    let served = |kind: &&Kind| kind.group == group && kind.versions.contains(&version);
+    KINDS.iter().filter(served).collect()
+}
+
+fn described(group: &str) -> Value {
+    let version = |version: &&str| {
+        let group_version = api_version(group, version);
+        json!({"groupVersion": group_version, "version": version})
+    };
+    let versions: Vec<_> = versions(group).iter().map(version).collect();
+    json!({"name": group, "preferredVersion": versions.first(), "versions": versions})
+}
+
+fn categories(kind: &Kind) -> &'static [&'static str] {
+    match kind.in_all {
+        true => &["all"],
+        false => &[],
+    }
+}
+
+fn resource(kind: &Kind) -> Value {
+    json!({
+        "name": kind.plural,
+        "singularName": kind.singular,
+        "namespaced": kind.namespaced,
+        "kind": kind.kind,
+        "verbs": VERBS,
+        "shortNames": kind.short_names,
+        "categories": categories(kind),
+    })
+}
+
+fn aggregated_resource(kind: &Kind, version: &str) -> Value {
+    json!({
+        "resource": kind.plural,
+        "responseKind": {"group": kind.group, "version": version, "kind": kind.kind},
+        "scope": if kind.namespaced { "Namespaced" } else { "Cluster" },
+        "singularResource": kind.singular,
+        "verbs": VERBS,
+        "shortNames": kind.short_names,
+        "categories": categories(kind),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_kind_is_discovered_in_both_forms() {
+        for kind in KINDS {
+            for version in kind.versions {
+                let list = resources(kind.group, version).expect("served");
+                let plain = list["resources"].as_array().expect("resources").iter();
+                assert_eq!(plain.filter(|it| it["name"] == kind.plural).count(), 1);
+                let all = aggregated(kind.group.is_empty(), "v2").to_string();
+                assert!(all.contains(&format!("\"resource\":\"{}\"", kind.plural)));
+            }
+        }
+        assert_eq!(group("none"), Err(Failure::NoSuchPath));
+        assert_eq!(resources("apps", "v3"), Err(Failure::NoSuchPath));
+        assert_eq!(
+            group("apps").expect("apps")["preferredVersion"]["groupVersion"],
+            "apps/v1"
+        );
+    }
+}

@@ -1,0 +1,177 @@
+//! The columns that `kubectl get` prints, as a cluster's API server has them.
+
+use jiff::Timestamp;
+use serde_json::Value;
+
+mod batch;
+mod config;
+mod network;
+mod workload;
+
+pub(super) use batch::{CRON_JOB, JOB};
+pub(super) use config::{
+    AGE_ONLY, CONFIG_MAP, EVENT, LIMIT_RANGE, NAMESPACE, RESOURCE_QUOTA, SECRET, SERVICE_ACCOUNT,
+};
+pub(super) use network::{
+    DESTINATION_RULE, GATEWAY_API_GATEWAY, HTTP_ROUTE, INGRESS, SERVICE, SERVICE_ENTRY,
+    VIRTUAL_SERVICE,
+};
+pub(super) use workload::{DEPLOYMENT, POD, REPLICA_SET, STATEFUL_SET};
+
+/// What a cell is made from.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Cell<'a> {
+    /// The whole object, as the API gives it.
+    pub object: &'a Value,
+    pub now: Timestamp,
+}
+
+/// One column.
+#[derive(Debug)]
+pub(crate) struct Column {
+    pub name: &'static str,
+    /// OpenAPI's: `string`, `integer`, `date`.
+    pub data_type: &'static str,
+    /// Shown with `-o wide` alone.
+    pub wide: bool,
+    pub cell: fn(Cell<'_>) -> Value,
+}
+
+const fn column(name: &'static str, cell: fn(Cell<'_>) -> Value) -> Column {
+    Column {
+        name,
+        data_type: "string",
+        wide: false,
+        cell,
+    }
+}
+
+const fn wide(name: &'static str, cell: fn(Cell<'_>) -> Value) -> Column {
+    Column {
+        wide: true,
+        ..column(name, cell)
+    }
+}
+
+const fn number(name: &'static str, cell: fn(Cell<'_>) -> Value) -> Column {
+    Column {
+        data_type: "integer",
+        ..column(name, cell)
+    }
+}
+
+/// `Name`, which every kind has first.
+const NAME: Column = column("Name", |it| it.at("/metadata/name").clone());
+/// `Age`, which nearly every kind has.
+const AGE: Column = column("Age", |it| it.since("/metadata/creationTimestamp").into());
+
+impl<'a> Cell<'a> {
+    /// By JSON pointer; null where it is not there.
+    fn at(self, pointer: &str) -> &'a Value {
+        self.object.pointer(pointer).unwrap_or(&Value::Null)
+    }
+
+    fn text(self, pointer: &str) -> &'a str {
+        self.at(pointer).as_str().unwrap_or_default()
+    }
+
+    /// The text, or what kubectl shows where there is none.
+    fn text_or_none(self, pointer: &str) -> Value {
+        match self.text(pointer) {
+            "" => "<none>".into(),
+            text => text.into(),
+        }
+    }
+
+    fn count(self, pointer: &str) -> u64 {
+        self.at(pointer).as_u64().unwrap_or_default()
+    }
+
+    /// How many entries a list or map has.
+    fn len(self, pointer: &str) -> usize {
+        match self.at(pointer) {
+            Value::Array(list) => list.len(),
+            Value::Object(map) => map.len(),
+            _ => 0,
+        }
+    }
+
+    fn list(self, pointer: &str) -> impl Iterator<Item = &'a Value> {
+        self.at(pointer).as_array().into_iter().flatten()
+    }
+
+    /// `a,b`, or `<none>`.
+    fn joined(self, pointer: &str, field: &str) -> Value {
+        let text = |value: &Value| match field {
+            "" => value.as_str().unwrap_or_default().to_owned(),
+            field => value[field].as_str().unwrap_or_default().to_owned(),
+        };
+        joined(self.list(pointer).map(text))
+    }
+
+    /// How long ago the time at `pointer` was.
+    fn since(self, pointer: &str) -> String {
+        match self.text(pointer).parse::<Timestamp>() {
+            Ok(time) => duration(self.now.as_second() - time.as_second()),
+            Err(_) => "<unknown>".into(),
+        }
+    }
+
+    /// A label selector as text.
+    fn selector(self, pointer: &str) -> Value {
+        let labels = self.at(pointer).as_object().into_iter().flatten();
+        joined(labels.map(|(key, value)| format!("{key}={}", value.as_str().unwrap_or_default())))
+    }
+}
+
+fn joined(parts: impl Iterator<Item = String>) -> Value {
+    let parts: Vec<String> = parts.filter(|part| !part.is_empty()).collect();
+    match parts.is_empty() {
+        true => "<none>".into(),
+        false => parts.join(",").into(),
+    }
+}
+
+/// As kubectl shows a length of time: the two largest units while it is short.
+fn duration(seconds: i64) -> String {
+    let seconds = seconds.max(0);
+    let (minutes, hours, days) = (seconds / 60, seconds / 3_600, seconds / 86_400);
+    let two = |large: i64, unit: &str, small: i64, small_unit: &str| match small {
+        0 => format!("{large}{unit}"),
+        small => format!("{large}{unit}{small}{small_unit}"),
+    };
+    match seconds {
+        0..120 => format!("{seconds}s"),
+        120..600 => two(minutes, "m", seconds % 60, "s"),
+        600..10_800 => format!("{minutes}m"),
+        10_800..28_800 => two(hours, "h", minutes % 60, "m"),
+        28_800..172_800 => format!("{hours}h"),
+        172_800..691_200 => two(days, "d", hours % 24, "h"),
+        691_200..63_072_000 => format!("{days}d"),
+        _ => two(days / 365, "y", days % 365, "d"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ages_are_shown_as_kubectl_does() {
+        let shown = [
+            (-3, "0s"),
+            (119, "119s"),
+            (120, "2m"),
+            (125, "2m5s"),
+            (3_600, "60m"),
+            (11_000, "3h3m"),
+            (36_000, "10h"),
+            (200_000, "2d7h"),
+            (864_000, "10d"),
+            (70_000_000, "2y80d"),
+        ];
+        for (seconds, text) in shown {
+            assert_eq!(duration(seconds), text);
+        }
+    }
+}

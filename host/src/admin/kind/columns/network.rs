@@ -1,0 +1,81 @@
+//! Columns of services, ingresses and Istio's kinds.
+
+use serde_json::Value;
+
+use super::{AGE, Column, NAME, column, joined, wide};
+
+pub(in super::super) const SERVICE: &[Column] = &[
+    NAME,
+    column("Type", |it| match it.text("/spec/type") {
+        "" => "ClusterIP".into(),
+        given => given.into(),
+    }),
+    column("Cluster-IP", |it| it.text_or_none("/spec/clusterIP")),
+    column("External-IP", |it| it.text_or_none("/spec/externalName")),
+    column("Port(s)", |it| {
+        joined(it.list("/spec/ports").map(service_port))
+    }),
+    AGE,
+    wide("Selector", |it| it.selector("/spec/selector")),
+];
+
+pub(in super::super) const INGRESS: &[Column] = &[
+    NAME,
+    column("Class", |it| it.text_or_none("/spec/ingressClassName")),
+    column("Hosts", |it| match it.joined("/spec/rules", "host") {
+        Value::String(none) if none == "<none>" => "*".into(),
+        hosts => hosts,
+    }),
+    column("Address", |_| "".into()),
+    column("Ports", |it| match it.len("/spec/tls") {
+        0 => "80".into(),
+        _ => "80, 443".into(),
+    }),
+    AGE,
+];
+
+pub(in super::super) const GATEWAY_API_GATEWAY: &[Column] = &[
+    NAME,
+    column("Class", |it| it.text("/spec/gatewayClassName").into()),
+    AGE,
+];
+
+pub(in super::super) const HTTP_ROUTE: &[Column] = &[
+    NAME,
+    column("Hostnames", |it| as_json(it.at("/spec/hostnames"))),
+    AGE,
+];
+
+pub(in super::super) const VIRTUAL_SERVICE: &[Column] = &[
+    NAME,
+    column("Gateways", |it| as_json(it.at("/spec/gateways"))),
+    column("Hosts", |it| as_json(it.at("/spec/hosts"))),
+    AGE,
+];
+
+pub(in super::super) const DESTINATION_RULE: &[Column] =
+    &[NAME, column("Host", |it| it.text("/spec/host").into()), AGE];
+
+pub(in super::super) const SERVICE_ENTRY: &[Column] = &[
+    NAME,
+    column("Hosts", |it| as_json(it.at("/spec/hosts"))),
+    column("Location", |it| it.text("/spec/location").into()),
+    column("Resolution", |it| it.text("/spec/resolution").into()),
+    AGE,
+];
+
+/// A list in a column of a custom resource is shown as JSON.
+fn as_json(list: &Value) -> Value {
+    match list {
+        Value::Null => "".into(),
+        list => list.to_string().into(),
+    }
+}
+
+fn service_port(port: &Value) -> String {
+    let protocol = port["protocol"].as_str().unwrap_or("TCP");
+    match &port["nodePort"] {
+        Value::Null => format!("{}/{protocol}", port["port"]),
+        node => format!("{}:{node}/{protocol}", port["port"]),
+    }
+}

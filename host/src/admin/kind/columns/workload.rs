@@ -1,0 +1,115 @@
+//! Columns of pods and of what makes them.
+
+use serde_json::Value;
+
+use super::{AGE, Cell, Column, NAME, column, duration, number, wide};
+
+pub(in super::super) const POD: &[Column] = &[
+    NAME,
+    column("Ready", |it| {
+        let ready = it.list(STATUSES).filter(|status| status["ready"] == true);
+        let all = it.len("/spec/containers");
+        format!("{}/{all}", ready.count()).into()
+    }),
+    column("Status", |it| pod_status(it).into()),
+    column("Restarts", |it| restarts(it).into()),
+    AGE,
+    wide("IP", |it| it.text_or_none("/status/podIP")),
+    wide("Node", |it| it.text_or_none("/spec/nodeName")),
+    wide("Nominated Node", |it| {
+        it.text_or_none("/status/nominatedNodeName")
+    }),
+    wide("Readiness Gates", |_| "<none>".into()),
+];
+
+pub(in super::super) const DEPLOYMENT: &[Column] = &[
+    NAME,
+    column("Ready", |it| of_replicas(it).into()),
+    number("Up-to-date", |it| {
+        it.count("/status/updatedReplicas").into()
+    }),
+    number("Available", |it| {
+        it.count("/status/availableReplicas").into()
+    }),
+    AGE,
+    CONTAINERS,
+    IMAGES,
+    SELECTOR,
+];
+
+pub(in super::super) const REPLICA_SET: &[Column] = &[
+    NAME,
+    number("Desired", |it| wanted(it).into()),
+    number("Current", |it| it.count("/status/replicas").into()),
+    number("Ready", |it| it.count("/status/readyReplicas").into()),
+    AGE,
+    CONTAINERS,
+    IMAGES,
+    SELECTOR,
+];
+
+pub(in super::super) const STATEFUL_SET: &[Column] = &[
+    NAME,
+    column("Ready", |it| of_replicas(it).into()),
+    AGE,
+    CONTAINERS,
+    IMAGES,
+];
+
+pub(super) const CONTAINERS: Column = wide("Containers", |it| {
+    it.joined("/spec/template/spec/containers", "name")
+});
+pub(super) const IMAGES: Column = wide("Images", |it| {
+    it.joined("/spec/template/spec/containers", "image")
+});
+pub(super) const SELECTOR: Column =
+    wide("Selector", |it| it.selector("/spec/selector/matchLabels"));
+
+const STATUSES: &str = "/status/containerStatuses";
+
+fn wanted(it: Cell<'_>) -> u64 {
+    it.at("/spec/replicas").as_u64().unwrap_or(1)
+}
+
+fn of_replicas(it: Cell<'_>) -> String {
+    format!("{}/{}", it.count("/status/readyReplicas"), wanted(it))
+}
+
+/// The phase, unless something says more.
+fn pod_status(it: Cell<'_>) -> &str {
+    if !it.at("/metadata/deletionTimestamp").is_null() {
+        return "Terminating";
+    }
+    let mut shown = match it.text("/status/reason") {
+        "" => it.text("/status/phase"),
+        reason => reason,
+    };
+    for status in it.list(STATUSES) {
+        for kind in ["waiting", "terminated"] {
+            if let Some(reason) = status["state"][kind]["reason"].as_str() {
+                shown = reason;
+            }
+        }
+    }
+    match shown {
+        "" => "Unknown",
+        shown => shown,
+    }
+}
+
+/// How often, and how long ago the last time was.
+fn restarts(it: Cell<'_>) -> String {
+    let count = |status: &Value| status["restartCount"].as_u64().unwrap_or_default();
+    let count: u64 = it.list(STATUSES).map(count).sum();
+    let ended = |status: &Value| {
+        let last = status["lastState"]["terminated"]["finishedAt"].as_str()?;
+        last.parse::<jiff::Timestamp>().ok()
+    };
+    match it.list(STATUSES).filter_map(ended).max() {
+        Some(last) if count > 0 => {
+            let ago = duration(it.now.as_second() - last.as_second());
+            format!("{count} ({ago} ago)")
+        }
+        _ => count.to_string(),
+    }
+}

@@ -1,0 +1,154 @@
+//! `get` and `list`.
+//!
+//! A list in pages goes on after the last key it gave. All its pages bear the
+//! version of the first: a watch from there tells of everything that changed
+//! while the pages were read, so that nothing is missed.
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use galleria_manifest::model::ObjectKey;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use super::Api;
+use super::failure::Failure;
+use super::kind::api_version;
+use super::object::shown;
+use super::path::Resource;
+use super::selector::Selector;
+use super::table::Form;
+use crate::store::Stored;
+
+/// The parameters of a list or a watch. What is not known is ignored, as an API
+/// server does it.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub(super) struct Options {
+    pub label_selector: String,
+    pub field_selector: String,
+    pub limit: Option<usize>,
+    #[serde(rename = "continue")]
+    pub continuation: String,
+    pub resource_version: String,
+    pub watch: String,
+    pub allow_watch_bookmarks: String,
+    pub send_initial_events: String,
+    pub timeout_seconds: Option<u64>,
+}
+
+/// Where a list in pages goes on.
+#[derive(Serialize, Deserialize)]
+struct Continuation {
+    /// Of the first page.
+    version: u64,
+    namespace: String,
+    name: String,
+}
+
+/// As boolean parameters are written.
+pub(super) fn is_set(text: &str) -> bool {
+    matches!(text, "true" | "1" | "True" | "TRUE" | "t" | "T")
+}
+
+impl Resource {
+    /// Whether `key` is of what the path names, its name left aside.
+    pub(super) fn covers(&self, key: &ObjectKey) -> bool {
+        let placed = self.namespace.as_ref();
+        key.kind == self.kind.kind
+            && key.group == self.kind.group
+            && placed.is_none_or(|namespace| *namespace == key.namespace)
+    }
+
+    pub(super) fn shown(&self, stored: &Stored) -> Value {
+        shown(stored, self.kind, &self.version)
+    }
+
+    pub(super) fn selector(&self, options: &Options) -> Result<Selector, Failure> {
+        Selector::new(self.kind, &options.label_selector, &options.field_selector)
+    }
+}
+
+impl Api {
+    /// One object.
+    ///
+    /// # Errors
+    /// It is not there.
+    pub(super) fn get(
+        &self,
+        resource: &Resource,
+        name: &str,
+        form: &Form,
+    ) -> Result<Value, Failure> {
+        let key = ObjectKey {
+            group: resource.kind.group.to_owned(),
+            kind: resource.kind.kind.to_owned(),
+            namespace: resource.namespace.clone().unwrap_or_default(),
+            name: name.to_owned(),
+        };
+        let stored = self.store.get(&key).ok_or_else(|| Failure::NotFound {
+            kind: resource.kind,
+            name: name.to_owned(),
+        })?;
+        Ok(form.one(resource.kind, resource.shown(&stored)))
+    }
+
+    /// All objects that are asked for, or a page of them.
+    ///
+    /// # Errors
+    /// A bad selector or page.
+    pub(super) fn list(
+        &self,
+        resource: &Resource,
+        options: &Options,
+        form: &Form,
+    ) -> Result<Value, Failure> {
+        let selector = resource.selector(options)?;
+        let after = Continuation::read(&options.continuation)?;
+        let (stored, version) = self.store.list();
+        let is_next = |key: &ObjectKey| {
+            let after = after.as_ref();
+            after.is_none_or(|after| (&key.namespace, &key.name) > (&after.namespace, &after.name))
+        };
+        let mut objects = stored
+            .iter()
+            .map(|stored| (stored.object.key(), stored))
+            .filter(|(key, _)| resource.covers(key) && is_next(key))
+            .map(|(key, stored)| (key, resource.shown(stored)))
+            .filter(|(_, object)| selector.matches(object));
+        let version = after.as_ref().map_or(version, |after| after.version);
+        let limit = options.limit.filter(|limit| *limit > 0);
+        let page: Vec<_> = objects.by_ref().take(limit.unwrap_or(usize::MAX)).collect();
+        let mut metadata = json!({"resourceVersion": version.to_string()});
+        if let Some((last, _)) = page.last() {
+            let left = objects.count();
+            if left > 0 {
+                metadata["continue"] = Continuation::after(last, version).into();
+                metadata["remainingItemCount"] = left.into();
+            }
+        }
+        let page: Vec<_> = page.into_iter().map(|(_, object)| object).collect();
+        let api_version = api_version(resource.kind.group, &resource.version);
+        Ok(form.list(resource.kind, &api_version, &page, &metadata))
+    }
+}
+
+impl Continuation {
+    fn after(key: &ObjectKey, version: u64) -> String {
+        let ObjectKey {
+            namespace, name, ..
+        } = key;
+        let token = json!({"version": version, "namespace": namespace, "name": name});
+        URL_SAFE_NO_PAD.encode(token.to_string())
+    }
+
+    fn read(token: &str) -> Result<Option<Self>, Failure> {
+        if token.is_empty() {
+            return Ok(None);
+        }
+        let decoded = URL_SAFE_NO_PAD.decode(token).ok();
+        let read = decoded.and_then(|bytes| serde_json::from_slice(&bytes).ok());
+        let message = "continue key is not valid; begin the list again";
+        read.map(Some)
+            .ok_or_else(|| Failure::BadRequest(message.into()))
+    }
+}

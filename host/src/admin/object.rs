@@ -1,0 +1,93 @@
+//! An object as the API shows it: in the version that was asked for, with the
+//! metadata and the defaults that an API server adds.
+
+mod defaults;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use galleria_manifest::model::Resource;
+use serde_json::{Map, Value};
+
+use super::kind::{Kind, api_version};
+use crate::store::{Stored, uid};
+
+/// `stored` as `version` of its kind.
+pub(super) fn shown(stored: &Stored, kind: &Kind, version: &str) -> Value {
+    let mut json = stored.to_json();
+    json["apiVersion"] = api_version(kind.group, version).into();
+    json["kind"] = kind.kind.into();
+    let object = &stored.object;
+    let metadata = &mut json["metadata"];
+    if kind.namespaced {
+        metadata["namespace"] = object.metadata.namespace.clone().into();
+    }
+    if metadata["uid"].is_null() {
+        let (namespace, name) = (&object.metadata.namespace, &object.metadata.name.value);
+        metadata["uid"] = uid(kind.kind, namespace, name).into();
+    }
+    if metadata["creationTimestamp"].is_null() {
+        metadata["creationTimestamp"] = format!("{:.0}", stored.created).into();
+    }
+    if metadata["generation"].is_null() && !json["spec"].is_null() {
+        json["metadata"]["generation"] = stored.generation.into();
+    }
+    if let Resource::Secret(secret) = &object.resource {
+        json["type"] = secret.secret_type.clone().into();
+        let data = secret.data.iter();
+        let data = data.map(|(key, value)| (key.clone(), STANDARD.encode(value.expose()).into()));
+        json["data"] = Value::Object(data.collect::<Map<_, _>>());
+        if let Some(fields) = json.as_object_mut() {
+            fields.remove("stringData");
+        }
+    }
+    defaults::fill_in(kind.kind, &mut json);
+    if kind.kind == "Namespace" && json["status"].is_null() {
+        json["status"] = serde_json::json!({"phase": "Active"});
+    }
+    json
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::store::{Source, Store};
+
+    fn object(yaml: &str, group: &str, version: &str, plural: &str) -> Value {
+        let store = Store::after(41);
+        let read = galleria_manifest::read_str("test.yaml".as_ref(), yaml);
+        store.replace_all(Source::Files, &read.objects);
+        let (stored, _) = store.list();
+        let kind = Kind::find(group, version, plural).expect("a kind");
+        let stored: &Arc<Stored> = stored.first().expect("an object");
+        shown(stored, kind, version)
+    }
+
+    #[test]
+    fn metadata_is_complete_and_the_version_is_the_one_asked_for() {
+        let yaml = "apiVersion: networking.istio.io/v1alpha3\nkind: DestinationRule\n\
+                    metadata: {name: a}\nspec: {host: b}\n";
+        let json = object(yaml, "networking.istio.io", "v1", "destinationrules");
+        assert_eq!(json["apiVersion"], "networking.istio.io/v1");
+        let metadata = &json["metadata"];
+        assert_eq!(metadata["namespace"], "default");
+        assert_eq!(metadata["resourceVersion"], "42");
+        assert_eq!(metadata["generation"], 1);
+        assert_eq!(metadata["uid"], uid("DestinationRule", "default", "a"));
+        let created = metadata["creationTimestamp"].as_str().expect("a time");
+        assert!(created.ends_with('Z') && created.len() == 20, "{created}");
+    }
+
+    #[test]
+    fn plain_values_of_a_secret_are_encoded() {
+        let yaml = "apiVersion: v1\nkind: Secret\nmetadata: {name: a}\n\
+                    data: {a: b25l}\nstringData: {b: two}\n";
+        let json = object(yaml, "", "v1", "secrets");
+        assert_eq!(json["data"]["a"], "b25l");
+        assert_eq!(json["data"]["b"], "dHdv");
+        assert_eq!(json["type"], "Opaque");
+        assert!(json.get("stringData").is_none());
+        assert!(json["metadata"].get("generation").is_none());
+    }
+}

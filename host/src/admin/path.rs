@@ -1,0 +1,151 @@
+//! What a path of the API names. Says nothing about whether it is there.
+
+use http::Uri;
+
+use super::failure::Failure;
+use super::kind::Kind;
+
+/// See the module's documentation.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Target {
+    /// `/healthz`, `/livez`, `/readyz` and what stands below them.
+    Health,
+    /// `/version`.
+    Version,
+    /// `/api`.
+    CoreVersions,
+    /// `/apis`.
+    Groups,
+    /// `/apis/GROUP`.
+    Group(String),
+    /// `/api/v1`, `/apis/GROUP/VERSION`.
+    Resources {
+        group: String,
+        version: String,
+    },
+    Objects(Resource),
+}
+
+/// Objects of one kind, or one of them.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Resource {
+    pub kind: &'static Kind,
+    /// As in the path: what the answer's objects say of themselves.
+    pub version: String,
+    /// None for all of them, and for kinds without.
+    pub namespace: Option<String>,
+    pub name: Option<String>,
+    pub subresource: Option<String>,
+}
+
+impl Target {
+    /// # Errors
+    /// Nothing is served there.
+    pub(super) fn of(uri: &Uri) -> Result<Self, Failure> {
+        let path = uri.path().trim_matches('/');
+        let segments: Vec<&str> = path.split('/').collect();
+        match segments.as_slice() {
+            ["healthz" | "livez" | "readyz", ..] => Ok(Self::Health),
+            ["version"] => Ok(Self::Version),
+            ["api"] => Ok(Self::CoreVersions),
+            ["apis"] => Ok(Self::Groups),
+            ["apis", group] => Ok(Self::Group((*group).to_owned())),
+            ["api", version] => Ok(resources("", version)),
+            ["apis", group, version] => Ok(resources(group, version)),
+            ["api", version, rest @ ..] => objects("", version, rest),
+            ["apis", group, version, rest @ ..] => objects(group, version, rest),
+            _ => Err(Failure::NoSuchPath),
+        }
+    }
+}
+
+fn resources(group: &str, version: &str) -> Target {
+    Target::Resources {
+        group: group.to_owned(),
+        version: version.to_owned(),
+    }
+}
+
+fn objects(group: &str, version: &str, rest: &[&str]) -> Result<Target, Failure> {
+    let (namespace, plural, rest) = match rest {
+        // A namespace is an object too, and has subresources of its own.
+        ["namespaces", _, "status" | "finalize"] | ["namespaces"] | ["namespaces", _] => {
+            (None, "namespaces", rest.get(1..).unwrap_or_default())
+        }
+        ["namespaces", namespace, plural, rest @ ..] => (Some(*namespace), *plural, rest),
+        [plural, rest @ ..] => (None, *plural, rest),
+        [] => return Err(Failure::NoSuchPath),
+    };
+    let kind = Kind::find(group, version, plural).ok_or(Failure::NoSuchPath)?;
+    let (name, subresource) = match rest {
+        [] => (None, None),
+        [name] => (Some(*name), None),
+        [name, subresource] => (Some(*name), Some(*subresource)),
+        _ => return Err(Failure::NoSuchPath),
+    };
+    // A namespaced object is named within its namespace.
+    let is_placed = match namespace {
+        Some(_) => kind.namespaced,
+        None => !kind.namespaced || name.is_none(),
+    };
+    if !is_placed {
+        return Err(Failure::NoSuchPath);
+    }
+    Ok(Target::Objects(Resource {
+        kind,
+        version: version.to_owned(),
+        namespace: namespace.map(str::to_owned),
+        name: name.map(str::to_owned),
+        subresource: subresource.map(str::to_owned),
+    }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn resource(path: &str) -> (String, Option<String>, Option<String>, Option<String>) {
+        match Target::of(&path.parse().expect("a path")).expect(path) {
+            Target::Objects(it) => (it.kind.resource(), it.namespace, it.name, it.subresource),
+            other => unreachable!("{path}: {other:?}"),
+        }
+    }
+
+    fn some(text: &str) -> Option<String> {
+        Some(text.to_owned())
+    }
+
+    #[test]
+    fn paths_name_objects() {
+        assert_eq!(resource("/api/v1/pods"), ("pods".into(), None, None, None));
+        assert_eq!(
+            resource("/api/v1/namespaces/shop/pods/a/log?follow=true"),
+            ("pods".into(), some("shop"), some("a"), some("log"))
+        );
+        assert_eq!(
+            resource("/apis/apps/v1/namespaces/shop/deployments/ui"),
+            ("deployments.apps".into(), some("shop"), some("ui"), None)
+        );
+        assert_eq!(
+            resource("/api/v1/namespaces/shop"),
+            ("namespaces".into(), None, some("shop"), None)
+        );
+        assert_eq!(resource("/api/v1/namespaces/shop/status").3, some("status"));
+    }
+
+    #[test]
+    fn what_is_not_served_is_not_found() {
+        for path in [
+            "/",
+            "/api/v1/deployments",
+            "/apis/apps/v2/deployments",
+            "/api/v1/pods/a",
+            "/api/v1/namespaces/shop/pods/a/log/more",
+            "/apis/apps/v1/namespaces/shop/unicorns",
+            "/console",
+        ] {
+            let uri = path.parse().expect("a path");
+            assert_eq!(Target::of(&uri), Err(Failure::NoSuchPath), "{path}");
+        }
+    }
+}

@@ -1,0 +1,223 @@
+//! `watch`: events of the store as they happen, one JSON document a line.
+//!
+//! A watcher has no buffer of its own: it reads the store's events when its
+//! client takes more. One that is further behind than the store remembers is told
+//! so with 410 and cut off, and has held up nobody.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::Body;
+use bytes::Bytes;
+use futures::stream;
+use rand::Rng;
+use serde_json::{Value, json};
+use tokio::sync::{OwnedSemaphorePermit, watch};
+use tokio::time::{Instant, Interval, interval_at, sleep_until};
+
+use super::Api;
+use super::failure::Failure;
+use super::kind::api_version;
+use super::list::{Options, is_set};
+use super::path::Resource;
+use super::selector::Selector;
+use super::table::Form;
+use crate::store::{Change, Event, Store};
+
+/// Without `timeoutSeconds` a watch ends at a random time from here to twice it,
+/// as an API server does it.
+const LIFE: Duration = Duration::from_secs(30 * 60);
+
+/// The longest that a client may ask for.
+const LIFE_MAX: Duration = Duration::from_secs(24 * 3_600);
+
+/// How often a client that asked for them gets a bookmark.
+const BOOKMARK: Duration = Duration::from_secs(60);
+
+struct Watcher {
+    resource: Resource,
+    selector: Selector,
+    form: Form,
+    store: Arc<Store>,
+    versions: watch::Receiver<u64>,
+    /// The last that was looked at.
+    seen: u64,
+    ready: VecDeque<Value>,
+    bookmarks: Option<Interval>,
+    end: Instant,
+    ended: bool,
+    _slot: OwnedSemaphorePermit,
+}
+
+impl Api {
+    /// The body of a watch's answer.
+    ///
+    /// # Errors
+    /// A bad selector or version, or too many watches.
+    pub(super) fn watch(
+        &self,
+        resource: Resource,
+        options: &Options,
+        form: Form,
+    ) -> Result<Body, Failure> {
+        let selector = resource.selector(options)?;
+        let slot = self.watches.clone().try_acquire_owned();
+        let slot = slot.map_err(|_| Failure::TooManyRequests("too many watches"))?;
+        // Subscribed before anything is read: what comes between is seen.
+        let mut versions = self.store.versions();
+        versions.mark_changed();
+        let initial = is_set(&options.send_initial_events);
+        let mut watcher = Watcher {
+            selector,
+            form,
+            store: self.store.clone(),
+            versions,
+            seen: 0,
+            ready: VecDeque::new(),
+            bookmarks: is_set(&options.allow_watch_bookmarks)
+                .then(|| interval_at(Instant::now() + BOOKMARK, BOOKMARK)),
+            end: Instant::now() + life(options.timeout_seconds),
+            ended: false,
+            resource,
+            _slot: slot,
+        };
+        match options.resource_version.as_str() {
+            "" | "0" => watcher.begin(initial),
+            _ if initial => watcher.begin(true),
+            version => watcher.go_on(version)?,
+        }
+        let lines = stream::unfold(watcher, |mut watcher| async move {
+            let line = watcher.next().await?;
+            Some((Ok::<_, std::convert::Infallible>(line), watcher))
+        });
+        Ok(Body::from_stream(lines))
+    }
+}
+
+fn life(asked: Option<u64>) -> Duration {
+    match asked {
+        Some(seconds) if seconds > 0 => Duration::from_secs(seconds).min(LIFE_MAX),
+        _ => LIFE.mul_f64(rand::rng().random_range(1.0..2.0)),
+    }
+}
+
+impl Watcher {
+    /// Begins with everything that is there.
+    fn begin(&mut self, announce_end: bool) {
+        let (stored, version) = self.store.list();
+        for stored in &stored {
+            if self.resource.covers(&stored.object.key()) {
+                let object = self.resource.shown(stored);
+                if self.selector.matches(&object) {
+                    self.say("ADDED", object);
+                }
+            }
+        }
+        self.seen = version;
+        if announce_end {
+            let annotations = json!({"k8s.io/initial-events-end": "true"});
+            self.bookmark(Some(annotations));
+        }
+    }
+
+    fn go_on(&mut self, version: &str) -> Result<(), Failure> {
+        let bad = || Failure::BadRequest(format!("invalid resourceVersion `{version}`"));
+        self.seen = version.parse().map_err(|_| bad())?;
+        let (_, newest) = self.store.list();
+        if self.seen > newest {
+            return Err(Failure::Expired {
+                requested: self.seen,
+                oldest: newest,
+            });
+        }
+        self.read();
+        Ok(())
+    }
+
+    async fn next(&mut self) -> Option<Bytes> {
+        loop {
+            if let Some(event) = self.ready.pop_front() {
+                return Some(Bytes::from(format!("{event}\n")));
+            }
+            if self.ended {
+                return None;
+            }
+            let bookmark = async {
+                match &mut self.bookmarks {
+                    Some(bookmarks) => bookmarks.tick().await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                changed = self.versions.changed() => {
+                    self.ended = changed.is_err();
+                    self.read();
+                }
+                _ = bookmark => self.bookmark(None),
+                () = sleep_until(self.end) => return None,
+            }
+        }
+    }
+
+    /// Takes what the store has since.
+    fn read(&mut self) {
+        match self.store.events_after(self.seen) {
+            Ok(events) => {
+                for event in &events {
+                    self.seen = event.stored.resource_version;
+                    self.take(event);
+                }
+            }
+            Err(expired) => {
+                let failure = Failure::Expired {
+                    requested: expired.requested,
+                    oldest: expired.oldest,
+                };
+                let event = json!({"type": "ERROR", "object": failure.status()});
+                self.ready.push_back(event);
+                self.ended = true;
+            }
+        }
+    }
+
+    fn take(&mut self, event: &Event) {
+        if !self.resource.covers(&event.key) {
+            return;
+        }
+        let object = self.resource.shown(&event.stored);
+        let matches = self.selector.matches(&object);
+        let matched = event.before.as_ref().is_some_and(|before| {
+            let before = self.resource.shown(before);
+            self.selector.matches(&before)
+        });
+        let is_there = matches && event.change != Change::Deleted;
+        match (matched, is_there) {
+            (false, true) => self.say("ADDED", object),
+            (true, true) => self.say("MODIFIED", object),
+            (true, false) => self.say("DELETED", object),
+            (false, false) => {}
+        }
+    }
+
+    fn say(&mut self, kind: &str, object: Value) {
+        let object = self.form.one(self.resource.kind, object);
+        self.ready
+            .push_back(json!({"type": kind, "object": object}));
+    }
+
+    /// Tells how far the watch is, though nothing happened to what it watches.
+    fn bookmark(&mut self, annotations: Option<Value>) {
+        let mut object = json!({
+            "kind": self.resource.kind.kind,
+            "apiVersion": api_version(self.resource.kind.group, &self.resource.version),
+            "metadata": {"resourceVersion": self.seen.to_string(), "creationTimestamp": null},
+        });
+        if let Some(annotations) = annotations {
+            object["metadata"]["annotations"] = annotations;
+        }
+        let object = self.form.one(self.resource.kind, object);
+        self.ready
+            .push_back(json!({"type": "BOOKMARK", "object": object}));
+    }
+}

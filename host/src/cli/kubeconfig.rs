@@ -1,0 +1,17 @@
+//! `galleria kubeconfig`.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use super::print;
+use crate::admin;
+
+pub(super) fn kubeconfig(
+    data: &Path,
+    output: Option<PathBuf>,
+    read_only: bool,
+) -> anyhow::Result<ExitCode> {
+    let file = admin::kubeconfig(data, output, read_only)?;
+    print(&file.display().to_string());
+    Ok(ExitCode::SUCCESS)
+}
