@@ -25,6 +25,8 @@ pub struct GatewayListener {
     /// `tls.mode: Passthrough`.
     pub passthrough: bool,
     pub allowed: AllowedNamespaces,
+    /// False where `allowedRoutes.kinds` leaves HTTPRoute out.
+    pub takes_http: bool,
 }
 
 #[derive(Debug, Clone)]
@@ -80,6 +82,8 @@ pub struct MatchedRule {
     pub route: HttpRoute,
     /// In the order of `route.route`.
     pub backends: Vec<Backend>,
+    /// In the order of `route.mirrors`.
+    pub mirrors: Vec<Backend>,
 }
 
 /// What a `backendRef` refers to.
@@ -118,14 +122,23 @@ pub struct GrantedTo {
 impl ReferenceGrant {
     /// Whether HTTPRoutes of `namespace` may send requests to the Service `name`.
     pub fn allows_service(&self, namespace: &str, name: &str) -> bool {
+        self.allows(("HTTPRoute", namespace), ("Service", name))
+    }
+
+    /// Whether Gateways of `namespace` may use the certificate `name`.
+    pub fn allows_certificate(&self, namespace: &str, name: &str) -> bool {
+        self.allows(("Gateway", namespace), ("Secret", name))
+    }
+
+    fn allows(&self, (by, namespace): (&str, &str), (kind, name): (&str, &str)) -> bool {
         let from = self.from.iter().any(|from| {
             from.group == "gateway.networking.k8s.io"
-                && from.kind == "HTTPRoute"
+                && from.kind == by
                 && from.namespace == namespace
         });
         let to = self.to.iter().any(|to| {
             to.group.is_empty()
-                && to.kind == "Service"
+                && to.kind == kind
                 && to.name.as_deref().is_none_or(|only| only == name)
         });
         from && to

@@ -60,6 +60,7 @@ fn listener(d: &mut Decoder, node: &Node) -> Option<GatewayListener> {
     let hostname = fields.optional("hostname", dns_name);
     let tls = fields.optional("tls", tls).unwrap_or_default();
     let allowed = fields.optional("allowedRoutes", allowed_routes);
+    let (allowed, takes_http) = allowed.unwrap_or((AllowedNamespaces::Same, true));
     if protocol == Some(Protocol::Https) && tls.certificate.is_none() && !tls.passthrough {
         let message = "HTTPS needs `tls.certificateRefs`".to_owned();
         fields.error_at("protocol", codes::MISSING_FIELD, message);
@@ -73,7 +74,8 @@ fn listener(d: &mut Decoder, node: &Node) -> Option<GatewayListener> {
         hostname,
         certificate: tls.certificate,
         passthrough: tls.passthrough,
-        allowed: allowed.unwrap_or(AllowedNamespaces::Same),
+        allowed,
+        takes_http,
     })
 }
 
@@ -116,7 +118,8 @@ fn certificate(d: &mut Decoder, node: &Node) -> Option<CertificateReference> {
     })
 }
 
-fn allowed_routes(d: &mut Decoder, node: &Node) -> Option<AllowedNamespaces> {
+/// The namespaces, and whether HTTPRoutes are among the kinds.
+fn allowed_routes(d: &mut Decoder, node: &Node) -> Option<(AllowedNamespaces, bool)> {
     let mut fields = Fields::of(d, node)?;
     let namespaces = fields.optional("namespaces", |d, node| {
         let mut fields = Fields::of(d, node)?;
@@ -133,10 +136,20 @@ fn allowed_routes(d: &mut Decoder, node: &Node) -> Option<AllowedNamespaces> {
             _ => AllowedNamespaces::Same,
         })
     });
-    // Only HTTPRoutes are routed here.
-    fields.ignore(&["kinds"]);
+    let kinds = fields.list("kinds", |d, node| {
+        let mut fields = Fields::of(d, node)?;
+        let kind = fields.required("kind", non_empty);
+        fields.ignore(&["group"]);
+        fields.finish(&[]);
+        kind
+    });
+    let takes_http = kinds.is_empty() || kinds.iter().any(|kind| kind == "HTTPRoute");
+    if !takes_http {
+        let message = "none of them is routed here: HTTPRoute is".to_owned();
+        fields.warn_at("kinds", codes::NOT_HONOURED, message);
+    }
     fields.finish(&[]);
-    namespaces
+    Some((namespaces.unwrap_or(AllowedNamespaces::Same), takes_http))
 }
 
 pub(super) fn reference_grant(mut fields: Fields<'_, '_>) -> Option<Resource> {

@@ -8,7 +8,9 @@ use super::gateway::certificate;
 use super::index::{Index, Target, names_in};
 use super::report::Report;
 use crate::codes;
-use crate::model::{HostedRoute, ListenerSet, MatchedRule, Object, ParentKind, RouteParent};
+use crate::model::{
+    Backend, Destination, HostedRoute, ListenerSet, MatchedRule, Object, ParentKind, RouteParent,
+};
 
 pub(super) fn listeners(
     index: &Index<'_>,
@@ -21,6 +23,17 @@ pub(super) fn listeners(
             let own = object.metadata.namespace.as_str();
             let namespace = reference.namespace.as_deref().unwrap_or(own);
             let path = format!("spec.listeners[{at}].tls.certificateRefs[0].name");
+            let name = &reference.name;
+            let granted = index.grants.iter().any(|(grant, spec)| {
+                grant.metadata.namespace == namespace && spec.allows_certificate(own, name)
+            });
+            if namespace != own && !granted {
+                let message = format!(
+                    "no ReferenceGrant in {namespace} lets Gateways of {own} use the Secret {name}"
+                );
+                let code = codes::GATEWAY_CREDENTIAL;
+                report.error(object, &name.at, path.clone(), code, message);
+            }
             certificate(index, report, object, (namespace, &reference.name), path);
         }
     }
@@ -98,37 +111,61 @@ fn check_parent(
 }
 
 fn check_backends(index: &Index<'_>, report: &mut Report, object: &Object, rule: &MatchedRule) {
+    let of_rule = format!("spec.rules[{}]", rule.index);
+    let destinations = rule.route.route.iter().map(|route| &route.destination);
+    for (at, (destination, backend)) in destinations.zip(&rule.backends).enumerate() {
+        let path = format!("{of_rule}.backendRefs[{at}]");
+        let referred = (destination, backend, "its requests get 500");
+        check_backend(index, report, object, referred, &path);
+    }
+    let mirrors = rule.route.mirrors.iter().map(|mirror| &mirror.destination);
+    for (destination, backend) in mirrors.zip(&rule.mirrors) {
+        let path = format!("{of_rule}.filters");
+        let referred = (destination, backend, "nothing is mirrored to it");
+        check_backend(index, report, object, referred, &path);
+    }
+}
+
+/// `consequence` is what happens to requests where the backend cannot be used.
+fn check_backend(
+    index: &Index<'_>,
+    report: &mut Report,
+    object: &Object,
+    (destination, backend, consequence): (&Destination, &Backend, &str),
+    path: &str,
+) {
+    if !backend.is_service {
+        return;
+    }
     let own = object.metadata.namespace.as_str();
-    let routes = rule.route.route.iter().zip(&rule.backends).enumerate();
-    for (at, (route, backend)) in routes.filter(|(_, (_, backend))| backend.is_service) {
-        let path = format!("spec.rules[{}].backendRefs[{at}]", rule.index);
-        let namespace = backend.namespace.as_deref().unwrap_or(own);
-        let mut warn = |message: String| {
-            report.warning(object, &backend.at, path.clone(), codes::NOT_FOUND, message);
-        };
-        let (host, name) = (&route.destination.host, &backend.name);
-        match index.target(host, own) {
-            Target::Missing => warn(format!(
-                "there is no Service {namespace}/{name}; its requests get 500"
-            )),
-            Target::Service(_, service) => {
-                let port = route.destination.port.as_ref().map(|port| port.value);
-                if !service.ports.iter().any(|it| Some(it.port) == port) {
-                    warn(format!(
-                        "the Service {namespace}/{name} has no such port; its requests get 500"
-                    ));
-                }
+    let namespace = backend.namespace.as_deref().unwrap_or(own);
+    let name = &backend.name;
+    let mut warn = |message: String| {
+        let message = format!("{message}; {consequence}");
+        report.warning(
+            object,
+            &backend.at,
+            path.to_owned(),
+            codes::NOT_FOUND,
+            message,
+        );
+    };
+    match index.target(&destination.host, own) {
+        Target::Missing => warn(format!("there is no Service {namespace}/{name}")),
+        Target::Service(_, service) => {
+            let port = destination.port.as_ref().map(|port| port.value);
+            if !service.ports.iter().any(|it| Some(it.port) == port) {
+                warn(format!("the Service {namespace}/{name} has no such port"));
             }
-            Target::Entry(_) | Target::Refused => {}
         }
-        let granted = index.grants.iter().any(|(grant, spec)| {
-            grant.metadata.namespace == namespace && spec.allows_service(own, name)
-        });
-        if namespace != own && !granted {
-            warn(format!(
-                "no ReferenceGrant in {namespace} lets HTTPRoutes of {own} use the Service \
-                 {name}; its requests get 500"
-            ));
-        }
+        Target::Entry(_) | Target::Refused => {}
+    }
+    let granted = index.grants.iter().any(|(grant, spec)| {
+        grant.metadata.namespace == namespace && spec.allows_service(own, name)
+    });
+    if namespace != own && !granted {
+        warn(format!(
+            "no ReferenceGrant in {namespace} lets HTTPRoutes of {own} use the Service {name}"
+        ));
     }
 }

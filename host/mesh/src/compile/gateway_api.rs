@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use galleria_manifest::Located;
 use galleria_manifest::model::{
-    AllowedNamespaces, Gateway, HostedRoute, HttpMatch, HttpRoute, Labels, ListenerSet,
+    AllowedNamespaces, Backend, Gateway, HostedRoute, HttpMatch, HttpRoute, Labels, ListenerSet,
     MatchedRule, Object, ParentKind, Protocol, RouteParent, Server, ServerTls, StringMatch,
     TlsMode,
 };
@@ -41,6 +41,7 @@ pub(crate) struct BoundListener<'a> {
     /// `*` where it names none.
     host: String,
     allowed: &'a AllowedNamespaces,
+    takes_http: bool,
     gateway: Gateway,
 }
 
@@ -64,6 +65,9 @@ impl<'a> BoundListener<'a> {
     }
 
     fn allows(&self, namespace: &str, namespaces: &[&Object]) -> bool {
+        if !self.takes_http {
+            return false;
+        }
         match self.allowed {
             AllowedNamespaces::All => true,
             AllowedNamespaces::Same => namespace == self.object.metadata.namespace,
@@ -114,6 +118,7 @@ pub(crate) fn listeners<'a>(gateways: &[Source<'a, ListenerSet>]) -> Vec<BoundLi
                 port: listener.port.value,
                 host: server_host(&server),
                 allowed: &listener.allowed,
+                takes_http: listener.takes_http,
                 gateway: Gateway {
                     selector: Labels::new(),
                     servers: vec![server],
@@ -243,30 +248,41 @@ fn rules<'a>(
     port: Option<u16>,
 ) -> Vec<BoundRoute<'a>> {
     let object = Arc::new(source.reference(HTTP_ROUTE));
+    let namespace = source.namespace();
     let rules = source.spec.rules.iter().map(|rule| BoundRoute {
         object: Arc::clone(&object),
         index: rule.index,
-        route: on_port(&rule.route, port),
-        refused: refused(rule, source.namespace(), inventory),
+        route: narrowed(rule, port, &refused(&rule.mirrors, namespace, inventory)),
+        refused: refused(&rule.backends, namespace, inventory),
     });
     rules.collect()
 }
 
-/// Narrowed to calls of one port of a Service.
-fn on_port(route: &HttpRoute, port: Option<u16>) -> Cow<'_, HttpRoute> {
-    if port.is_none() {
-        return Cow::Borrowed(route);
+/// For calls of one port of a Service where there is one, and without copies to
+/// where none may be sent.
+fn narrowed<'a>(
+    rule: &'a MatchedRule,
+    port: Option<u16>,
+    refused_mirrors: &[usize],
+) -> Cow<'a, HttpRoute> {
+    if port.is_none() && refused_mirrors.is_empty() {
+        return Cow::Borrowed(&rule.route);
     }
-    let mut route = route.clone();
+    let mut route = rule.route.clone();
     for condition in &mut route.matches {
         condition.port = port;
     }
+    let mut number = 0;
+    route.mirrors.retain(|_| {
+        number += 1;
+        !refused_mirrors.contains(&(number - 1))
+    });
     Cow::Owned(route)
 }
 
 /// Backends of a kind that cannot be called, or in a namespace that grants it not.
-fn refused(rule: &MatchedRule, namespace: &str, inventory: &Inventory<'_>) -> Vec<usize> {
-    let refused = rule.backends.iter().enumerate().filter(|(_, backend)| {
+fn refused(backends: &[Backend], namespace: &str, inventory: &Inventory<'_>) -> Vec<usize> {
+    let refused = backends.iter().enumerate().filter(|(_, backend)| {
         let home = backend.namespace.as_deref().unwrap_or(namespace);
         let granted = || {
             inventory.reference_grants.iter().any(|grant| {
@@ -284,8 +300,9 @@ fn precedence(route: &HttpRoute) -> impl Ord + use<> {
     let uri = condition.and_then(|condition| condition.uri.as_ref());
     let (kind, length) = match uri {
         Some(StringMatch::Exact(path)) => (0, path.len()),
-        Some(StringMatch::PathPrefix(path)) => (1, path.len()),
-        Some(other) => (2, other.pattern().len()),
+        Some(StringMatch::PathPrefix(path)) => (2, path.len()),
+        // The Gateway API leaves their place open; whoever writes one means it.
+        Some(other) => (1, other.pattern().len()),
         None => (3, 0),
     };
     let method = condition.is_some_and(|condition| condition.method.is_some());

@@ -382,6 +382,18 @@ fn mirrors_and_weights_follow_the_backends() {
     let first = answers.iter().filter(|answer| *answer == "a").count();
     // Four standard deviations of 2,000 tries at 0.75 are 78.
     assert!((1_422..=1_578).contains(&first), "{first}");
+    let foreign = rules(
+        "foreign",
+        "    - backendRefs: [{name: a, port: 80}]
+      filters: [{type: RequestMirror, requestMirror: {backendRef: {name: d, namespace: other, port: 80}}}]",
+    );
+    let copies = |yaml: &str| {
+        let mut world = self::world(&(gateway(HTTP) + &foreign + yaml));
+        let sent = world.edge("http://x/").send().sent();
+        sent.forward.mirrors(&mut rand::rng()).count()
+    };
+    assert_eq!(copies(""), 0, "no grant, no copy");
+    assert_eq!(copies(&grant("shop")), 1);
     let sent = world.edge("http://x/").send().sent();
     let mut mirrored = 0;
     for _ in 0..1_000 {

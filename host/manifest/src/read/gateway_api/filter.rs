@@ -11,7 +11,7 @@ use crate::decode::{
     string,
 };
 use crate::model::{
-    CorsPolicy, HeaderChanges, HeaderOperations, Mirror, Percent, Redirect, RedirectPort,
+    Backend, CorsPolicy, HeaderChanges, HeaderOperations, Mirror, Percent, Redirect, RedirectPort,
     RegexRewrite, Rewrite, StringMatch,
 };
 use crate::yaml::Node;
@@ -22,7 +22,7 @@ pub(super) enum Filter {
     ResponseHeaders(HeaderChanges),
     Redirect(Box<Redirect>),
     Rewrite(Rewrite),
-    Mirror(Mirror),
+    Mirror(Mirror, Backend),
     Cors(CorsPolicy),
 }
 
@@ -33,6 +33,8 @@ pub(super) struct Filters {
     pub(super) redirect: Option<Redirect>,
     pub(super) rewrite: Option<Rewrite>,
     pub(super) mirrors: Vec<Mirror>,
+    /// What each of the mirrors refers to.
+    pub(super) mirrored: Vec<Backend>,
     pub(super) cors: Option<CorsPolicy>,
 }
 
@@ -45,7 +47,10 @@ impl Filters {
                 Filter::ResponseHeaders(changes) => all.headers.response = changes,
                 Filter::Redirect(redirect) => all.redirect = Some(*redirect),
                 Filter::Rewrite(rewrite) => all.rewrite = Some(rewrite),
-                Filter::Mirror(mirror) => all.mirrors.push(mirror),
+                Filter::Mirror(mirror, backend) => {
+                    all.mirrors.push(mirror);
+                    all.mirrored.push(backend);
+                }
                 Filter::Cors(cors) => all.cors = Some(cors),
             }
         }
@@ -83,7 +88,10 @@ pub(super) fn read(d: &mut Decoder, node: &Node) -> Option<Filter> {
             redirect.map(|redirect| Filter::Redirect(Box::new(redirect)))
         }
         "urlRewrite" => fields.required(field, rewrite).map(Filter::Rewrite),
-        "requestMirror" => fields.required(field, mirror).map(Filter::Mirror),
+        "requestMirror" => {
+            let mirror = fields.required(field, mirror);
+            mirror.map(|(mirror, backend)| Filter::Mirror(mirror, backend))
+        }
         "cors" => fields.required(field, cors).map(Filter::Cors),
         _ => {
             let message = "this filter is not honoured by this host".to_owned();
@@ -207,13 +215,13 @@ fn whole_path(path: &str) -> Option<RegexRewrite> {
     })
 }
 
-fn mirror(d: &mut Decoder, node: &Node) -> Option<Mirror> {
+fn mirror(d: &mut Decoder, node: &Node) -> Option<(Mirror, Backend)> {
     let mut fields = Fields::of(d, node)?;
-    let destination = fields.required("backendRef", |d, node| {
+    let reference = fields.required("backendRef", |d, node| {
         let mut fields = Fields::of(d, node)?;
-        let (destination, _) = reference(&mut fields, node)?;
+        let reference = reference(&mut fields, node);
         fields.finish(&[]);
-        Some(destination)
+        reference
     });
     let share = fields.optional("percent", percent);
     let fraction = fields.optional("fraction", |d, node| {
@@ -230,10 +238,13 @@ fn mirror(d: &mut Decoder, node: &Node) -> Option<Mirror> {
         fields.error_at("fraction", codes::EXCLUSIVE_FIELDS, message);
     }
     fields.finish(&[]);
-    Some(Mirror {
-        destination: destination?,
-        percentage: share.or(fraction).unwrap_or(Percent(100.0)),
-    })
+    let (destination, backend) = reference?;
+    let percentage = share.or(fraction).unwrap_or(Percent(100.0));
+    let mirror = Mirror {
+        destination,
+        percentage,
+    };
+    Some((mirror, backend))
 }
 
 fn cors(d: &mut Decoder, node: &Node) -> Option<CorsPolicy> {

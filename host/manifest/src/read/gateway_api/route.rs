@@ -79,6 +79,7 @@ struct Rule {
     matches: Vec<HttpMatch>,
     route: HttpRoute,
     backends: Vec<Backend>,
+    mirrors: Vec<Backend>,
 }
 
 impl Rule {
@@ -87,6 +88,7 @@ impl Rule {
             matches,
             route,
             backends,
+            mirrors,
         } = self;
         matches.into_iter().map(move |condition| MatchedRule {
             index,
@@ -95,6 +97,7 @@ impl Rule {
                 ..route.clone()
             },
             backends: backends.clone(),
+            mirrors: mirrors.clone(),
         })
     }
 }
@@ -149,6 +152,7 @@ fn rule(d: &mut Decoder, node: &Node) -> Option<Rule> {
             headers: filters.headers,
         },
         backends,
+        mirrors: filters.mirrored,
     })
 }
 
