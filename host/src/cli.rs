@@ -37,8 +37,8 @@ enum Command {
         #[arg(required = true, value_name = "PATH")]
         paths: Vec<PathBuf>,
     },
-    /// Show what would become of a request, step by step, with file and line
-    Explain(Box<explain::Question>),
+    /// Show what becomes of a request, step by step, with file and line: by manifests, or on the running host
+    Explain(Box<explain::Arguments>),
     /// Show the running host on one page: listeners, workloads, routes, what is wrong
     Status {
         /// The data folder of the host to ask
@@ -83,7 +83,7 @@ pub fn main() -> ExitCode {
     let done = match Arguments::parse().command {
         Command::Run(settings) => run::run(*settings),
         Command::Check { paths } => check::check(&paths),
-        Command::Explain(question) => explain::explain(&question),
+        Command::Explain(arguments) => explain::run(&arguments),
         Command::Status { data, output } => status::status(&data, output == Output::Json),
         Command::Kubeconfig {
             data,

@@ -19,6 +19,7 @@ mod workload;
 
 mod admin;
 mod context;
+mod explain;
 mod files;
 mod length;
 mod status;

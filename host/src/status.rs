@@ -8,4 +8,4 @@ mod socket;
 pub(crate) use page::render;
 pub(crate) use port::serve as serve_port;
 pub(crate) use report::Health;
-pub(crate) use socket::{bind as bind_socket, fetch, serve as serve_socket};
+pub(crate) use socket::{ask_to_explain, bind as bind_socket, fetch, serve as serve_socket};

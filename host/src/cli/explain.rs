@@ -1,14 +1,8 @@
-//! `galleria explain`: what the mesh would do with a request, step by step, with
-//! the places in the manifests that say so.
+//! `galleria explain`: of manifests, or of the running host.
 //!
-//! It decides by the same code as the running host, on the manifests alone:
-//! every Deployment has one pod, which is ready, and no image is needed. Live
-//! state (ejections, breakers) is the running host's to tell.
-
-mod ask;
-mod left_out;
-mod page;
-mod places;
+//! With paths, every workload has one pod, which is ready, and no image is needed.
+//! Without, the host that runs with the data folder is asked, whose pods, ejections
+//! and breakers are what they are.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -21,16 +15,17 @@ use galleria_manifest::Severity;
 use galleria_manifest::model::Object;
 use galleria_mesh as mesh;
 
-use self::ask::{Asked, WrongUsage};
-use self::places::Places;
 use super::{Output, eprint, print};
+use crate::explain::{Answer, Question, Subject, WrongUsage, explain};
 use crate::files::Files;
+use crate::listen::PortRule;
+use crate::status;
 
 /// The flags of `galleria explain`.
 #[derive(Debug, Clone, Args)]
-pub(super) struct Question {
-    /// Files and folders with Kubernetes and Istio YAML
-    #[arg(required = true, value_name = "PATH")]
+pub(super) struct Arguments {
+    /// Files and folders with Kubernetes and Istio YAML [default: ask the running host]
+    #[arg(value_name = "PATH")]
     paths: Vec<PathBuf>,
 
     /// The address that is asked for, as in http://shop.example.com/ui
@@ -49,36 +44,47 @@ pub(super) struct Question {
     #[arg(long, value_name = "NAMESPACE/WORKLOAD")]
     from: Option<String>,
 
+    /// The data folder of the host to ask, without PATH
+    #[arg(
+        long,
+        value_name = "DIR",
+        default_value = ".galleria",
+        env = "GALLERIA_DATA"
+    )]
+    data: PathBuf,
+
     /// How to print it
     #[arg(short, long, value_enum, default_value_t = Output::Text)]
     output: Output,
 }
 
-pub(super) fn explain(question: &Question) -> anyhow::Result<ExitCode> {
-    let read = Files::new(question.paths.clone()).read();
-    let pods = pods(&read.objects);
-    let state = mesh::State::new(Instant::now());
-    let options = mesh::Options::default();
-    let compiled = mesh::compile(&read.objects, &pods, &options, &state);
-    let workloads: Vec<_> = pods.iter().map(|pod| pod.workload.clone()).collect();
-    let asked = match Asked::read(question, &workloads, compiled.snapshot.listeners()) {
-        Ok(asked) => asked,
-        Err(error) => return Ok(wrong(&error)),
+pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
+    let question = Question {
+        url: arguments.url.clone(),
+        method: arguments.method.clone(),
+        headers: arguments.headers.clone(),
+        from: arguments.from.clone(),
     };
-    let explanation = asked.explain(&compiled.snapshot);
-    let places = Places::of(&read.objects, &explanation);
-    match question.output {
-        Output::Json => {
-            let json = places.into_json(&explanation)?;
-            print(&serde_json::to_string_pretty(&json)?);
+    let (answer, errors) = if arguments.paths.is_empty() {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()?;
+        let answer = runtime.block_on(status::ask_to_explain(&arguments.data, &question))?;
+        (answer, Vec::new())
+    } else {
+        of_manifests(&arguments.paths, &question)
+    };
+    let answer = match answer {
+        Ok(answer) => answer,
+        Err(error) => {
+            eprint(&format!("error: {error}"));
+            return Ok(ExitCode::from(2));
         }
-        Output::Text => print(page::render(&asked, &explanation, &places).trim_end()),
+    };
+    match arguments.output {
+        Output::Json => print(&serde_json::to_string_pretty(&answer.json)?),
+        Output::Text => print(answer.page.trim_end()),
     }
-    let errors = read
-        .diagnostics
-        .iter()
-        .filter(|diagnostic| diagnostic.severity == Severity::Error);
-    let errors: Vec<String> = errors.map(ToString::to_string).collect();
     if errors.is_empty() {
         return Ok(ExitCode::SUCCESS);
     }
@@ -89,9 +95,32 @@ pub(super) fn explain(question: &Question) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::from(1))
 }
 
-fn wrong(error: &WrongUsage) -> ExitCode {
-    eprint(&format!("error: {error}"));
-    ExitCode::from(2)
+/// The answer, and what is wrong with the manifests.
+fn of_manifests(
+    paths: &[PathBuf],
+    question: &Question,
+) -> (Result<Answer, WrongUsage>, Vec<String>) {
+    let read = Files::new(paths.to_vec()).read();
+    let pods = pods(&read.objects);
+    let state = mesh::State::new(Instant::now());
+    let compiled = mesh::compile(&read.objects, &pods, &mesh::Options::default(), &state);
+    let declared = compiled.snapshot.listeners().iter();
+    let bound = declared.filter_map(|listener| {
+        let port = PortRule::Default.fixed(listener.port)?;
+        Some((listener.port, port))
+    });
+    let subject = Subject {
+        objects: &read.objects,
+        pods: &pods,
+        snapshot: &compiled.snapshot,
+        bound: &bound.collect::<Vec<_>>(),
+    };
+    let errors = read
+        .diagnostics
+        .iter()
+        .filter(|diagnostic| diagnostic.severity == Severity::Error);
+    let errors = errors.map(ToString::to_string).collect();
+    (explain(question, &subject), errors)
 }
 
 /// One ready pod for every workload.

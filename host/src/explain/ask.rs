@@ -5,11 +5,10 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use galleria_mesh as mesh;
-use galleria_mesh::{Explanation, Listener, RequestHead, Snapshot, Workload};
+use galleria_mesh::{Explanation, RequestHead, Snapshot, Workload};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, header};
 
-use super::Question;
-use crate::listen::PortRule;
+use super::{Question, Subject};
 
 /// A request, and who sends it.
 pub(super) struct Asked {
@@ -28,7 +27,7 @@ pub(super) enum From {
 
 /// What is wrong with the question itself.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum WrongUsage {
+pub(crate) enum WrongUsage {
     #[error("--url `{0}` is no address; write it as in http://shop.example.com/ui")]
     Url(String),
     #[error("--method `{0}` is no method; write it as in GET")]
@@ -37,16 +36,17 @@ pub(super) enum WrongUsage {
     Header(String),
     #[error("--url `{0}` is refused before any rule is asked: its path cannot be normalised")]
     Path(String),
-    #[error("--from `{0}` names no Deployment{1}")]
+    #[error("--from `{0}` names no workload{1}")]
     From(String, String),
+    #[error("the explanation cannot be written")]
+    Json(#[from] serde_json::Error),
+    /// What a running host said of the question.
+    #[error("{0}")]
+    Told(String),
 }
 
 impl Asked {
-    pub(super) fn read(
-        question: &Question,
-        workloads: &[Arc<Workload>],
-        listeners: &[Listener],
-    ) -> Result<Self, WrongUsage> {
+    pub(super) fn read(question: &Question, subject: &Subject<'_>) -> Result<Self, WrongUsage> {
         let uri = url(&question.url)?;
         let method = Method::from_bytes(question.method.as_bytes())
             .map_err(|_| WrongUsage::Method(question.method.clone()))?;
@@ -56,9 +56,9 @@ impl Asked {
             .map_err(|_| WrongUsage::Path(question.url.clone()))?;
         let from = match &question.from {
             None => From::Edge {
-                listener_port: declared_port(&uri, listeners),
+                listener_port: declared_port(&uri, subject),
             },
-            Some(name) => From::Workload(workload(name, workloads)?),
+            Some(name) => From::Workload(workload(name, subject.pods)?),
         };
         let authority = headers
             .get(header::HOST)
@@ -122,31 +122,28 @@ fn headers(lines: &[String]) -> Result<HeaderMap, WrongUsage> {
 }
 
 /// The port of the listener that the address leads to: the one it names, or the
-/// one that is bound there unless told otherwise.
-fn declared_port(uri: &Uri, listeners: &[Listener]) -> u16 {
+/// one that is bound there.
+fn declared_port(uri: &Uri, subject: &Subject<'_>) -> u16 {
     let scheme = if uri.scheme_str() == Some("https") {
         443
     } else {
         80
     };
     let port = uri.port_u16().unwrap_or(scheme);
-    let declared = |port| listeners.iter().any(|listener| listener.port == port);
-    if declared(port) {
+    let listeners = subject.snapshot.listeners();
+    if listeners.iter().any(|listener| listener.port == port) {
         return port;
     }
-    let bound = listeners
-        .iter()
-        .map(|listener| listener.port)
-        .find(|declared| PortRule::Default.bound(*declared, "").ok() == Some(port));
-    bound.unwrap_or(port)
+    let bound = subject.bound.iter().find(|(_, bound)| *bound == port);
+    bound.map_or(port, |(declared, _)| *declared)
 }
 
-fn workload(name: &str, workloads: &[Arc<Workload>]) -> Result<Arc<Workload>, WrongUsage> {
-    let full = |workload: &Workload| format!("{}/{}", workload.namespace, workload.name);
-    if let Some(found) = workloads.iter().find(|workload| full(workload) == name) {
-        return Ok(found.clone());
+fn workload(name: &str, pods: &[mesh::Pod]) -> Result<Arc<Workload>, WrongUsage> {
+    let full = |pod: &mesh::Pod| format!("{}/{}", pod.workload.namespace, pod.workload.name);
+    if let Some(found) = pods.iter().find(|pod| full(pod) == name) {
+        return Ok(found.workload.clone());
     }
-    let mut names: Vec<String> = workloads.iter().map(|workload| full(workload)).collect();
+    let mut names: Vec<String> = pods.iter().map(full).collect();
     names.sort_by_key(|candidate| strsim::osa_distance(candidate, name));
     let hint = match names.first() {
         None => "; these manifests have none".to_owned(),

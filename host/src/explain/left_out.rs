@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
-use galleria_manifest::Position;
 use galleria_manifest::model::{DestinationRule, Labels, Object, Resource, Service};
 use galleria_mesh::{DestinationStep, Place};
 use serde::Serialize;
+
+use super::Subject;
 
 /// A pod that would be an endpoint, had it the subset's labels.
 #[derive(Debug, Serialize)]
@@ -18,17 +19,18 @@ pub(super) struct LeftOut {
 }
 
 /// The pods that `destination` leaves out.
-pub(super) fn left_out(objects: &[Arc<Object>], destination: &DestinationStep) -> Vec<LeftOut> {
+pub(super) fn left_out(subject: &Subject<'_>, destination: &DestinationStep) -> Vec<LeftOut> {
+    let objects = subject.objects;
     let selectors = subset(objects, destination).zip(service(objects, destination));
     let Some((wanted, (namespace, service))) = selectors else {
         return Vec::new();
     };
-    let of_namespace = objects
+    let of_namespace = subject
+        .pods
         .iter()
-        .filter(|object| object.metadata.namespace == namespace);
-    let found = of_namespace.filter_map(|object| {
-        let (name, at) = (&object.metadata.name, &object.at);
-        let labels = &object.serving()?.0.labels;
+        .filter(|pod| pod.workload.namespace == namespace);
+    let found = of_namespace.filter_map(|pod| {
+        let labels = &pod.labels;
         if missing(&service.selector, labels).is_some() || service.selector.is_empty() {
             return None;
         }
@@ -37,12 +39,18 @@ pub(super) fn left_out(objects: &[Arc<Object>], destination: &DestinationStep) -
             Some(own) => format!("its label {key} is {own}"),
             None => format!("it has no label {key}"),
         };
+        let workload = &pod.workload.name;
+        let object = objects.iter().find(|object| {
+            object.serving().is_some()
+                && object.metadata.namespace == namespace
+                && object.metadata.name.value == *workload
+        })?;
         Some(LeftOut {
-            name: format!("{namespace}/{name}-example"),
+            name: format!("{namespace}/{}", pod.name),
             eligible: false,
             reason: format!("not in the subset: {own}, not {value}"),
-            workload: format!("{namespace}/{name}"),
-            at: place(at),
+            workload: format!("{namespace}/{workload}"),
+            at: Place::from(&object.at),
         })
     });
     found.collect()
@@ -90,8 +98,4 @@ fn missing<'a>(selector: &'a Labels, labels: &Labels) -> Option<(&'a String, &'a
     selector
         .iter()
         .find(|(key, value)| labels.get(*key) != Some(*value))
-}
-
-fn place(position: &Position) -> Place {
-    Place::from(position)
 }

@@ -2,13 +2,13 @@
 //! manifests say where that name was written, and which pods have it not.
 
 use std::collections::HashMap;
-use std::sync::Arc;
 
 use galleria_manifest::Position;
 use galleria_manifest::model::{Object, Resource};
 use galleria_mesh::{DestinationStep, EndpointStep, Explanation, Place, RuleStep};
 use serde_json::{Value, json};
 
+use super::Subject;
 use super::left_out::{LeftOut, left_out};
 
 /// Places by name.
@@ -25,15 +25,15 @@ pub(super) struct Places {
 }
 
 impl Places {
-    pub(super) fn of(objects: &[Arc<Object>], explanation: &Explanation) -> Self {
+    pub(super) fn of(subject: &Subject<'_>, explanation: &Explanation) -> Self {
         let destinations = explanation.destinations.iter();
         let mut places = Self {
             left_out: destinations
-                .map(|destination| left_out(objects, destination))
+                .map(|destination| left_out(subject, destination))
                 .collect(),
             ..Self::default()
         };
-        for object in objects {
+        for object in subject.objects {
             let name = format!("{}/{}", object.metadata.namespace, object.metadata.name);
             places.read(name, object);
         }

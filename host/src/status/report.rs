@@ -148,6 +148,10 @@ impl Health {
         self.pods.load_full()
     }
 
+    pub(crate) fn listeners(&self) -> Arc<Vec<BoundListener>> {
+        self.listeners.load_full()
+    }
+
     pub(crate) fn set_listeners(&self, listeners: Vec<BoundListener>) {
         self.listeners.store(Arc::new(listeners));
     }

@@ -1,20 +1,25 @@
-//! The report over a Unix socket in the data folder: the file system says who
+//! The report, and explanations, over a Unix socket in the data folder: the file system says who
 //! may ask, so it needs no port and no token, and no web page can reach it.
 
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use axum::routing::get;
+use axum::extract::State;
+use axum::routing::{get, post};
 use axum::{Json, Router};
-use http_body_util::{BodyExt, Empty};
+use bytes::Bytes;
+use http::StatusCode;
+use http_body_util::{BodyExt, Full};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
+use serde::de::DeserializeOwned;
 use tokio::net::{UnixListener, UnixStream};
 use tokio_util::sync::CancellationToken;
 
 use super::report::{Health, Report, report};
 use crate::call::Mesh;
+use crate::explain::{Answer, Question, Subject, WrongUsage, explain};
 use crate::store::Store;
 
 const FILE: &str = "host.sock";
@@ -78,13 +83,15 @@ pub(crate) async fn serve(
     store: Arc<Store>,
     stop: CancellationToken,
 ) {
-    let router = Router::new().route(
-        "/status",
-        get(move || {
-            let report = report(&health, &mesh, &store);
-            async move { Json(report) }
-        }),
-    );
+    let asked = Arc::new(Asked {
+        health,
+        mesh,
+        store,
+    });
+    let router = Router::new()
+        .route("/status", get(status))
+        .route("/explain", post(explained))
+        .with_state(asked);
     let served = axum::serve(socket, router)
         .with_graceful_shutdown(stop.cancelled_owned())
         .await;
@@ -93,34 +100,103 @@ pub(crate) async fn serve(
     }
 }
 
+/// What the answers are made from.
+struct Asked {
+    health: Arc<Health>,
+    mesh: Arc<Mesh>,
+    store: Arc<Store>,
+}
+
+async fn status(State(asked): State<Arc<Asked>>) -> Json<Report> {
+    Json(report(&asked.health, &asked.mesh, &asked.store))
+}
+
+async fn explained(
+    State(asked): State<Arc<Asked>>,
+    Json(question): Json<Question>,
+) -> Result<Json<Answer>, (StatusCode, String)> {
+    let live = asked.mesh.current.load();
+    let (stored, _) = asked.store.list();
+    let objects: Vec<_> = stored.iter().map(|stored| stored.object.clone()).collect();
+    let pods = asked.health.pods();
+    let pods: Vec<_> = pods.iter().map(|pod| pod.endpoint()).collect();
+    let listeners = asked.health.listeners();
+    let bound = listeners.iter().map(|it| (it.port, it.address.port()));
+    let subject = Subject {
+        objects: &objects,
+        pods: &pods,
+        snapshot: &live.snapshot,
+        bound: &bound.collect::<Vec<_>>(),
+    };
+    explain(&question, &subject)
+        .map(Json)
+        .map_err(|error| (StatusCode::BAD_REQUEST, error.to_string()))
+}
+
 /// Asks the host that runs with the data folder `folder`.
 ///
 /// # Errors
 /// None runs, or it does not answer as expected.
 pub(crate) async fn fetch(folder: &Path) -> Result<Report, SocketError> {
+    let request = http::Request::get("/status").body(Full::default());
+    let (_, answer) = ask(folder, request).await?;
+    read(folder, &answer)
+}
+
+/// Asks the host that runs with the data folder `folder` what it does with a
+/// request. The inner error is the host's, about the question.
+///
+/// # Errors
+/// None runs, or it does not answer as expected.
+pub(crate) async fn ask_to_explain(
+    folder: &Path,
+    question: &Question,
+) -> Result<Result<Answer, WrongUsage>, SocketError> {
+    let body = serde_json::to_vec(question).map_err(|error| unanswered(folder, error))?;
+    let request = http::Request::post("/explain")
+        .header(http::header::CONTENT_TYPE, "application/json")
+        .body(Full::from(body));
+    let (status, answer) = ask(folder, request).await?;
+    if status == StatusCode::OK {
+        return read(folder, &answer).map(Ok);
+    }
+    let told = String::from_utf8_lossy(&answer).into_owned();
+    Ok(Err(WrongUsage::Told(told)))
+}
+
+type Request = http::Result<http::Request<Full<Bytes>>>;
+
+async fn ask(folder: &Path, request: Request) -> Result<(StatusCode, Bytes), SocketError> {
     let stream =
         UnixStream::connect(folder.join(FILE))
             .await
             .map_err(|_| SocketError::NotRunning {
                 folder: folder.into(),
             })?;
-    ask(stream).await.map_err(|source| SocketError::Answer {
-        folder: folder.into(),
-        source,
-    })
+    let asked = async {
+        let mut request = request?;
+        let host = http::HeaderValue::from_static("galleria");
+        request.headers_mut().insert(http::header::HOST, host);
+        let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
+        tokio::spawn(connection);
+        let (head, body) = sender.send_request(request).await?.into_parts();
+        Ok((head.status, body.collect().await?.to_bytes()))
+    };
+    asked
+        .await
+        .map_err(|error: Box<dyn std::error::Error + Send + Sync>| unanswered(folder, error))
 }
 
-async fn ask(stream: UnixStream) -> Result<Report, Box<dyn std::error::Error + Send + Sync>> {
-    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
-    tokio::spawn(connection);
-    let request = http::Request::get("/status")
-        .header(http::header::HOST, "galleria")
-        .body(Empty::<bytes::Bytes>::new())?;
-    let answer = sender
-        .send_request(request)
-        .await?
-        .into_body()
-        .collect()
-        .await?;
-    Ok(serde_json::from_slice(&answer.to_bytes())?)
+fn read<T: DeserializeOwned>(folder: &Path, answer: &[u8]) -> Result<T, SocketError> {
+    serde_json::from_slice(answer).map_err(|error| unanswered(folder, error))
+}
+
+fn unanswered(
+    folder: &Path,
+    source: impl Into<Box<dyn std::error::Error + Send + Sync>>,
+) -> SocketError {
+    SocketError::Answer {
+        folder: folder.into(),
+        source: source.into(),
+    }
 }

@@ -5,7 +5,8 @@ use std::process::Command;
 
 use serde_json::Value;
 
-use super::{subsets, two_versions, with_rules};
+use super::{Shop, destination_rule, subsets, two_versions, with_rules};
+use crate::support::{Service, eventually};
 
 struct Said {
     code: Option<i32>,
@@ -208,4 +209,71 @@ fn wrong_usage_ends_with_two_and_says_how_it_is_written() {
         assert!(said.error.contains(expected), "{}", said.error);
         assert!(said.out.is_empty());
     }
+}
+
+#[test]
+fn running_host_tells_which_pod_is_ejected() {
+    let ejection = destination_rule(
+        "app",
+        "trafficPolicy:
+  loadBalancer: {simple: ROUND_ROBIN}
+  outlierDetection: {consecutive5xxErrors: 2, interval: 1s, baseEjectionTime: 10m, maxEjectionPercent: 100}",
+    );
+    let services = [
+        Service::new("app", "hello"),
+        Service::version("app", "v2", "status"),
+    ];
+    let rule = "    - name: app
+      match: [{uri: {prefix: /app}}]
+      rewrite: {uri: /}
+      route: [{destination: {host: app}}]
+      retries: {attempts: 0}
+";
+    let shop = Shop::start_under_one_roof(&with_rules(&services, rule, &[ejection]), &[]);
+    let data = shop.host.data.to_str().expect("a path");
+    let url = format!("http://{}/app", shop.host.listener(80));
+    let asked = |more: &[&str]| explain("--url", &[&[url.as_str(), "--data", data], more].concat());
+    let endpoints = || {
+        let said = asked(&["-o", "json"]);
+        assert_eq!((said.code, said.error.as_str()), (Some(0), ""));
+        let json: Value = serde_json::from_str(&said.out).expect("JSON");
+        assert_eq!(json["rule"]["name"], "app");
+        let endpoints = json["destinations"][0]["endpoints"].as_array().cloned();
+        endpoints.expect("endpoints")
+    };
+    assert!(
+        endpoints()
+            .iter()
+            .all(|endpoint| endpoint["eligible"] == true)
+    );
+    eventually("the bad pod is out", || {
+        shop.host.get("/app?code=500");
+        shop.host.stderr().contains("\"ejected\"").then_some(())
+    });
+    let out = endpoints()
+        .into_iter()
+        .find(|endpoint| endpoint["eligible"] == false);
+    let out = out.expect("one that is out");
+    assert_eq!(out["workload"], "test/app-v2");
+    let reason = out["reason"].as_str().expect("a reason");
+    assert!(reason.contains("ejected"), "{reason}");
+    assert!(asked(&[]).out.contains(reason), "{}", asked(&[]).out);
+}
+
+#[test]
+fn running_host_says_what_is_wrong_with_the_question_and_a_missing_host_is_named() {
+    let shop = Shop::start_under_one_roof(&with_rules(&two_versions(), "", &[]), &[]);
+    let data = shop.host.data.to_str().expect("a path");
+    let said = explain("--url", &["http://x/", "--data", data, "--from", "test/ap"]);
+    assert_eq!(said.code, Some(2));
+    assert!(
+        said.error.contains("did you mean `test/app`?"),
+        "{}",
+        said.error
+    );
+    let empty = tempfile::tempdir().expect("a folder");
+    let nobody = empty.path().to_str().expect("a path");
+    let said = explain("--url", &["http://x/", "--data", nobody]);
+    assert_eq!(said.code, Some(1));
+    assert!(said.error.contains("no host is running"), "{}", said.error);
 }
