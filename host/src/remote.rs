@@ -12,7 +12,7 @@ mod tls;
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant, SystemTime};
 
 use galleria_manifest::model::{ClientTlsMode, Protocol};
 use galleria_mesh::Cluster;
@@ -39,6 +39,9 @@ const IDLE_MAX_PER_HOST: usize = 64;
 /// a guest reaches over TLS by itself; past this all begin anew.
 const MANNERS_MAX: usize = 1_024;
 
+/// How often the files of certificates are looked at.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
+
 /// Why a remote endpoint gave no response.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum RemoteError {
@@ -64,7 +67,16 @@ pub(crate) enum Way<'a> {
 /// Keeps connections to remote endpoints.
 #[derive(Clone, Default)]
 pub(crate) struct RemoteClient {
-    manners: Arc<Mutex<HashMap<Manner, Conversation>>>,
+    manners: Arc<Mutex<HashMap<Manner, Kept>>>,
+}
+
+/// The connections made in one manner, and the certificates that they were made
+/// with: changed files make new ones.
+#[derive(Clone)]
+struct Kept {
+    conversation: Conversation,
+    stamps: Vec<Option<SystemTime>>,
+    looked: Instant,
 }
 
 /// Everything that decides how a connection is made, besides its address.
@@ -126,9 +138,10 @@ impl RemoteClient {
     }
 
     async fn conversation(&self, manner: Manner) -> Result<Conversation, RemoteError> {
-        if let Some(kept) = self.lock().get(&manner) {
-            return Ok(kept.clone());
+        if let Some(kept) = self.kept(&manner) {
+            return Ok(kept);
         }
+        let stamps = manner.stamps();
         let connector = Connector::new(&manner).await?;
         let begun = if manner.http2 {
             Conversation::Http2(Shared::new(connector))
@@ -144,10 +157,30 @@ impl RemoteClient {
         if manners.len() >= MANNERS_MAX {
             manners.clear();
         }
-        Ok(manners.entry(manner).or_insert(begun).clone())
+        let kept = Kept {
+            conversation: begun.clone(),
+            stamps,
+            looked: Instant::now(),
+        };
+        manners.insert(manner, kept);
+        Ok(begun)
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<Manner, Conversation>> {
+    /// What is there already, as long as its certificates are those in the files.
+    fn kept(&self, manner: &Manner) -> Option<Conversation> {
+        let mut manners = self.lock();
+        let kept = manners.get_mut(manner)?;
+        if kept.looked.elapsed() >= LOOK_AGAIN {
+            kept.looked = Instant::now();
+            if kept.stamps != manner.stamps() {
+                manners.remove(manner);
+                return None;
+            }
+        }
+        Some(kept.conversation.clone())
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<Manner, Kept>> {
         self.manners.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -160,6 +193,10 @@ impl fmt::Display for Way<'_> {
 }
 
 impl Manner {
+    fn stamps(&self) -> Vec<Option<SystemTime>> {
+        self.trust.as_ref().map(Trust::stamps).unwrap_or_default()
+    }
+
     /// Between hosts of the mesh `trafficPolicy.tls` has no part: it is about
     /// what is outside.
     fn of_peer(cluster: &Cluster) -> Self {

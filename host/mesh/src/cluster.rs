@@ -81,8 +81,6 @@ pub struct Cluster {
     pub connect_timeout: Duration,
     /// `connectionPool.http.idleTimeout`, 1 h where absent.
     pub idle_timeout: Duration,
-    /// `connectionPool.http.maxRequestsPerConnection`; `None` is without limit.
-    pub max_requests_per_connection: Option<u32>,
     pub(crate) endpoints: Vec<Arc<Endpoint>>,
     pub(crate) balancer: Balancer,
     pub(crate) limits: Limits,

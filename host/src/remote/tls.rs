@@ -2,8 +2,10 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use galleria_manifest::model::{ClientTls, ClientTlsMode};
+use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::pem::PemObject;
@@ -31,6 +33,8 @@ pub(crate) enum TlsError {
     IstioMutual,
     #[error("rustls refuses them")]
     Refused(#[from] rustls::Error),
+    #[error("the authorities cannot be used")]
+    Authorities(#[from] rustls::client::VerifierBuilderError),
 }
 
 /// How a server proves itself, and the client to it.
@@ -40,6 +44,9 @@ pub(super) struct Trust {
     mode: Mode,
     /// `caCertificates`; the public authorities where None.
     authorities: Option<PathBuf>,
+    /// `subjectAltNames`: the certificate must be for one of these, where there
+    /// are any, and not for the server name.
+    names: Vec<String>,
     /// `insecureSkipVerify`.
     anybody: bool,
 }
@@ -59,6 +66,7 @@ impl Trust {
             server_name: host.to_owned(),
             mode: Mode::Simple,
             authorities: None,
+            names: Vec::new(),
             anybody: false,
         }
     }
@@ -84,17 +92,25 @@ impl Trust {
             server_name: tls.sni.clone().unwrap_or_else(|| host.to_owned()),
             mode,
             authorities: authorities.map(PathBuf::from),
+            names: tls.subject_alt_names.clone(),
             anybody: tls.insecure_skip_verify,
         }
     }
 
     pub(super) fn server_name(&self) -> Result<ServerName<'static>, TlsError> {
-        let name = self
-            .server_name
-            .trim_start_matches('[')
-            .trim_end_matches(']');
-        ServerName::try_from(name.to_owned())
-            .map_err(|_| TlsError::ServerName(self.server_name.clone()))
+        server_name(&self.server_name)
+    }
+
+    /// When each of its files was changed last; a file that is not there is None.
+    pub(super) fn stamps(&self) -> Vec<Option<SystemTime>> {
+        let identity = match &self.mode {
+            Mode::Mutual(Some((certificate, key))) => vec![certificate, key],
+            _ => Vec::new(),
+        };
+        let files = self.authorities.iter().chain(identity);
+        files
+            .map(|file| std::fs::metadata(file).ok()?.modified().ok())
+            .collect()
     }
 
     /// Reads the certificates.
@@ -107,7 +123,15 @@ impl Trust {
                 .dangerous()
                 .with_custom_certificate_verifier(Arc::new(Anybody(provider)))
         } else {
-            builder.with_root_certificates(self.roots().await?)
+            let roots = Arc::new(self.roots().await?);
+            let inner = WebPkiServerVerifier::builder_with_provider(roots, provider).build()?;
+            let names = self.names.iter();
+            let names = names
+                .map(|name| server_name(name))
+                .collect::<Result<_, _>>()?;
+            builder
+                .dangerous()
+                .with_custom_certificate_verifier(Arc::new(Named { inner, names }))
         };
         match &self.mode {
             Mode::Simple => Ok(builder.with_no_client_auth()),
@@ -168,6 +192,63 @@ async fn certificates(file: &PathBuf) -> Result<Vec<CertificateDer<'static>>, Tl
             file: file.clone(),
             what: "certificates",
         })
+}
+
+fn server_name(name: &str) -> Result<ServerName<'static>, TlsError> {
+    let bare = name.trim_start_matches('[').trim_end_matches(']');
+    ServerName::try_from(bare.to_owned()).map_err(|_| TlsError::ServerName(name.to_owned()))
+}
+
+/// The certificate must be for one of `names`; without any, for the server.
+#[derive(Debug)]
+struct Named {
+    inner: Arc<WebPkiServerVerifier>,
+    names: Vec<ServerName<'static>>,
+}
+
+impl ServerCertVerifier for Named {
+    fn verify_server_cert(
+        &self,
+        certificate: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        name: &ServerName<'_>,
+        ocsp: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        let verify = |name: &ServerName<'_>| {
+            let inner = &self.inner;
+            inner.verify_server_cert(certificate, intermediates, name, ocsp, now)
+        };
+        let Some((first, others)) = self.names.split_first() else {
+            return verify(name);
+        };
+        let verified = others.iter().map(verify).find(Result::is_ok);
+        verified.unwrap_or_else(|| verify(first))
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.inner
+            .verify_tls12_signature(message, certificate, signature)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.inner
+            .verify_tls13_signature(message, certificate, signature)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.inner.supported_verify_schemes()
+    }
 }
 
 /// `insecureSkipVerify`: any certificate will do, as long as the server has its key.

@@ -330,7 +330,6 @@ pub struct ConnectionPool {
     pub connect_timeout: Option<Duration>,
     pub http1_max_pending_requests: Option<u32>,
     pub http2_max_requests: Option<u32>,
-    pub max_requests_per_connection: Option<u32>,
     pub max_retries: Option<u32>,
     pub idle_timeout: Option<Duration>,
 }
@@ -358,6 +357,8 @@ pub struct ClientTls {
     pub sni: Option<String>,
     pub credential_name: Option<String>,
     pub ca_certificates: Option<String>,
+    /// Names, one of which the server's certificate must be for; empty is `sni`.
+    pub subject_alt_names: Vec<String>,
     pub client_certificate: Option<String>,
     pub private_key: Option<String>,
     pub insecure_skip_verify: bool,

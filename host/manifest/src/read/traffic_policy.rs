@@ -61,13 +61,12 @@ fn connection_pool(d: &mut Decoder, node: &Node) -> Option<ConnectionPool> {
         pool.http1_max_pending_requests =
             fields.optional("http1MaxPendingRequests", limit).flatten();
         pool.http2_max_requests = fields.optional("http2MaxRequests", limit).flatten();
-        pool.max_requests_per_connection =
-            fields.optional("maxRequestsPerConnection", limit).flatten();
         pool.max_retries = fields.optional("maxRetries", limit).flatten();
         pool.idle_timeout = fields.optional("idleTimeout", duration);
         fields.finish(&[
             "h2UpgradePolicy",
             "maxConcurrentStreams",
+            "maxRequestsPerConnection",
             "useClientProtocol",
         ]);
         Some(())
@@ -153,7 +152,21 @@ fn tls(d: &mut Decoder, node: &Node) -> Option<ClientTls> {
             }
         }
     }
-    fields.optional("subjectAltNames", strings);
+    let subject_alt_names = fields
+        .optional("subjectAltNames", strings)
+        .unwrap_or_default();
+    if subject_alt_names.iter().any(|name| name.contains("://")) {
+        let message = "only DNS names and addresses are compared; a certificate for a URI alone \
+                       is refused"
+            .to_owned();
+        fields.warn_at("subjectAltNames", codes::NOT_HONOURED, message);
+    }
+    if credential_name.is_some() {
+        let message = "is not read by this host, and calls get 503; name files with \
+                       caCertificates, clientCertificate and privateKey"
+            .to_owned();
+        fields.warn_at("credentialName", codes::NOT_HONOURED, message);
+    }
     fields.finish(&["caCrl"]);
     if mode_failed {
         return None;
@@ -164,6 +177,7 @@ fn tls(d: &mut Decoder, node: &Node) -> Option<ClientTls> {
         sni,
         credential_name,
         ca_certificates,
+        subject_alt_names,
         client_certificate: client_certificate.map(|path| path.value),
         private_key: private_key.map(|path| path.value),
         insecure_skip_verify,

@@ -223,9 +223,6 @@ impl<'a> Clusters<'a> {
             idle_timeout: pool
                 .and_then(|pool| pool.idle_timeout)
                 .unwrap_or(IDLE_TIMEOUT),
-            max_requests_per_connection: pool
-                .and_then(|pool| pool.max_requests_per_connection)
-                .filter(|requests| *requests > 0),
             balancer: Balancer::new(policy.load_balancer.as_ref(), &endpoints),
             limits: Limits::new(pool, port.protocol),
             outlier_detection: policy.outlier_detection.clone(),

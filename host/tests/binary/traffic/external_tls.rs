@@ -229,6 +229,37 @@ fn server_of_another_name_is_refused_unless_sni_names_it() {
 }
 
 #[test]
+fn subject_alt_names_are_what_the_certificate_must_be_for() {
+    let authority = Authority::new();
+    let server = authority.server("inside.example.net", false);
+    let trust = format!(
+        "mode: SIMPLE, caCertificates: {}",
+        authority.file().display()
+    );
+    let named = |names: &str| {
+        let tls = format!("{{{trust}, sni: api.example.com, subjectAltNames: {names}}}");
+        caller(server, "HTTP", &tls)
+    };
+    let shop = named("[other.example.net, inside.example.net]");
+    assert_eq!(ask(&shop).body, "HTTP/1.1 api.example.com unknown");
+    let shop = named("[other.example.net]");
+    refused(&shop, &ask(&shop));
+}
+
+#[test]
+fn changed_certificate_files_are_read_again() {
+    let (old, new) = (Authority::new(), Authority::new());
+    let server = new.server("api.example.com", false);
+    let tls = format!("{{mode: SIMPLE, caCertificates: {}}}", old.file().display());
+    let shop = caller(server, "HTTP", &tls);
+    refused(&shop, &ask(&shop));
+    std::fs::copy(new.file(), old.file()).expect("a copy");
+    crate::support::eventually("the new authority is trusted", || {
+        (ask(&shop).body == "HTTP/1.1 api.example.com unknown").then_some(())
+    });
+}
+
+#[test]
 fn client_shows_its_certificate_where_the_rule_has_one() {
     let authority = Authority::new();
     let server = authority.server("api.example.com", true);
