@@ -106,7 +106,10 @@ impl Topology {
             });
         }
         let kept = objects.iter().filter_map(|object| {
-            let kept = !is_workload(object) || self.runs_here(object);
+            let kept = match object.resource {
+                Resource::PodDisruptionBudget(_) => false,
+                _ => !is_workload(object) || self.runs_here(object),
+            };
             kept.then(|| one_replica(object))
         });
         Ok(kept.collect())

@@ -8,6 +8,7 @@
 
 mod backoff;
 mod blueprint;
+mod budgets;
 mod configuration;
 mod controller;
 mod environment;
@@ -47,6 +48,7 @@ use crate::guest::{Door, NodeMemory, RequestLimits};
 use crate::store::Reported;
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::sink::Sink;
+use budgets::Budgets;
 use kubelet::Kubelet;
 use running::Running;
 
@@ -76,6 +78,7 @@ pub(crate) trait Doors: Send + Sync {
 pub(crate) struct Workloads {
     kubelet: Kubelet,
     running: BTreeMap<ObjectKey, Running>,
+    budgets: Budgets,
 }
 
 /// `namespace/name` of a Job or CronJob.
@@ -90,6 +93,7 @@ impl Workloads {
         Self {
             kubelet: Kubelet::new(platform),
             running: BTreeMap::new(),
+            budgets: Budgets::default(),
         }
     }
 
@@ -122,6 +126,7 @@ impl Workloads {
                 }
             }
         }
+        self.budgets = Budgets::new(&plan.budgets, generation);
         self.step();
     }
 
@@ -129,8 +134,9 @@ impl Workloads {
     pub(crate) fn step(&mut self) -> bool {
         let now = Instant::now();
         let kubelet = &mut self.kubelet;
+        let mut disruptions = self.budgets.disruptions(&self.running.values());
         self.running.values_mut().fold(false, |changed, running| {
-            running.step(kubelet, now) | changed
+            running.step(kubelet, &mut disruptions, now) | changed
         })
     }
 
@@ -155,12 +161,14 @@ impl Workloads {
         self.running.values().all(Running::is_ready)
     }
 
-    /// What `status` of each workload says.
+    /// What `status` of each workload and of each PodDisruptionBudget says.
     pub(crate) fn statuses(&mut self) -> Vec<(ObjectKey, serde_json::Value)> {
         let now = Instant::now();
+        let budgets = self.budgets.statuses(&self.running.values());
         self.running
             .iter_mut()
             .map(|(key, running)| (key.clone(), running.status(now)))
+            .chain(budgets)
             .collect()
     }
 

@@ -65,6 +65,7 @@ codes! {
     BACKEND = "GAL0032", "an Ingress refers to a Service that does not exist";
     NOTHING_TO_READ = "GAL0033", "there is no manifest where one was expected";
     PRESET = "GAL0034", "a PodPreset and a pod that it selects contradict each other";
+    BUDGET_SELECTS_NOTHING = "GAL0035", "no workload carries the labels that a PodDisruptionBudget selects";
     PLAN = "GAL0200", "the workload cannot be run: its image, its configuration or its volumes";
     DELEGATE_UNREACHABLE = "GAL0601", "a delegate's rule can never match";
     EJECTS_NOTHING = "GAL0602", "maxEjectionPercent is too small to eject anything";

@@ -4,6 +4,7 @@
 //! what a manifest may leave open and the mesh decides stays an `Option`.
 
 mod controllers;
+mod disruption_budget;
 mod gateway_api;
 mod job;
 mod networking;
@@ -13,6 +14,7 @@ mod schedule;
 mod workload;
 
 pub use controllers::*;
+pub use disruption_budget::*;
 pub use gateway_api::*;
 pub use job::*;
 pub use networking::*;

@@ -8,6 +8,7 @@ mod cron_job;
 mod deployment;
 mod destination;
 mod destination_rule;
+mod disruption_budget;
 mod env;
 mod fault;
 mod file_volume;

@@ -6,6 +6,7 @@
 
 mod config;
 mod destination_rule;
+mod disruption_budget;
 mod gateway;
 mod gateway_api;
 mod hosts;
@@ -55,6 +56,9 @@ pub(crate) fn check(objects: &[Arc<Object>], refused: &HashSet<ObjectKey>) -> Ve
             }
             Resource::HostedRoute(route) => {
                 gateway_api::route(&index, &mut report, object, route);
+            }
+            Resource::PodDisruptionBudget(budget) => {
+                disruption_budget::check(&index, &mut report, object, budget);
             }
             Resource::Service(service) => service::check(&index, &mut report, object, service),
             Resource::Ingress(ingress) => ingress::check(&index, &mut report, object, ingress),

@@ -252,6 +252,16 @@ pub(crate) static KINDS: &[Kind] = &[
         ..core("Ingress", "ingresses", "ingress", columns::INGRESS)
     },
     Kind {
+        group: "policy",
+        short_names: &["pdb"],
+        ..core(
+            "PodDisruptionBudget",
+            "poddisruptionbudgets",
+            "poddisruptionbudget",
+            columns::POD_DISRUPTION_BUDGET,
+        )
+    },
+    Kind {
         group: "settings.k8s.io",
         versions: &["v1alpha1"],
         ..core("PodPreset", "podpresets", "podpreset", columns::AGE_ONLY)

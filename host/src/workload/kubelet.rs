@@ -8,7 +8,7 @@ use tokio::sync::watch;
 use tokio_util::task::TaskTracker;
 
 use super::plan::PodPlan;
-use super::{Platform, Pod};
+use super::{Platform, Pod, Recorder};
 
 /// See the module's documentation.
 pub(super) struct Kubelet {
@@ -44,6 +44,11 @@ impl Kubelet {
 
     pub(super) fn changes(&self) -> watch::Receiver<u64> {
         self.changes.subscribe()
+    }
+
+    /// Keeps the events of workloads too.
+    pub(super) fn recorder(&self) -> &Recorder {
+        &self.platform.recorder
     }
 
     /// Begins to start a pod.

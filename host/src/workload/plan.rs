@@ -49,6 +49,8 @@ pub(crate) struct Plan {
     pub workloads: BTreeMap<ObjectKey, Arc<WorkloadPlan>>,
     pub jobs: BTreeMap<WorkloadKey, Arc<JobPlan>>,
     pub cron_jobs: BTreeMap<WorkloadKey, Arc<CronJobPlan>>,
+    /// PodDisruptionBudgets.
+    pub budgets: Vec<Arc<Object>>,
 }
 
 /// One object with pods that serve requests, ready to be started.
@@ -245,6 +247,7 @@ impl Context<'_> {
                 };
                 plan.cron_jobs.insert(key, Arc::new(planned));
             }
+            Resource::PodDisruptionBudget(_) => plan.budgets.push(self.object.clone()),
             _ => {}
         }
         Ok(())

@@ -7,12 +7,15 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
+use super::controller::budget::{Allowed, Disruptions};
+use super::controller::deployment::Method;
 use super::controller::progress::Counts;
 use super::controller::replica_set::{pod as next_of_pod, replica_set as next_of_replica_set};
 use super::controller::{Action, PodView, deployment, stateful_set};
 use super::kubelet::{Kubelet, Leaving};
 use super::plan::{Controller, WorkloadPlan};
 use super::pod::suffix;
+use super::recorder::{EventType, Involved};
 use super::revisions::{Revisions, Sizes};
 use super::{Pod, reconfigure};
 use crate::store::Reported;
@@ -21,6 +24,9 @@ use rollout::RolloutState;
 /// Decisions that follow each other in one step; a rollout that only stops and
 /// starts what is there comes to rest after two.
 const DECISIONS_MAX: usize = 16;
+
+/// The reason of the event.
+const KEPT_BACK: &str = "DisruptionNotAllowed";
 
 /// Revisions kept for pods of a StatefulSet that are not updated yet.
 const STATEFUL_SET_REVISIONS: usize = 10;
@@ -41,6 +47,8 @@ pub(super) struct Running {
     /// Every pod was ready once: from then on, so many must be that the workload
     /// is available.
     was_complete: bool,
+    /// The PodDisruptionBudget that keeps it from stopping a pod.
+    kept_back_by: Option<String>,
 }
 
 struct Member {
@@ -62,6 +70,7 @@ impl Running {
             rollout: RolloutState::new(revision, plan.replicas(), now),
             current: revision.clone(),
             was_complete: false,
+            kept_back_by: None,
             plan: plan.clone(),
         }
     }
@@ -77,14 +86,23 @@ impl Running {
     }
 
     /// Does what is to be done now; returns whether other pods are there.
-    pub(super) fn step(&mut self, kubelet: &mut Kubelet, now: Instant) -> bool {
+    pub(super) fn step(
+        &mut self,
+        kubelet: &mut Kubelet,
+        disruptions: &mut Disruptions<'_>,
+        now: Instant,
+    ) -> bool {
         self.leaving.retain(|(leaving, _)| !leaving.is_gone());
         if !self.plan.is_paused() || self.revisions.newest() == 0 {
             self.revisions.take(&self.plan);
         }
         let mut changed = false;
+        let mut kept_back_by = None;
         for _ in 0..DECISIONS_MAX {
-            let actions = self.decide(now);
+            let decided = self.decide(now);
+            let allowed = self.allow(decided, disruptions);
+            let actions = allowed.actions;
+            kept_back_by = allowed.kept_back_by;
             if actions.is_empty() {
                 break;
             }
@@ -93,8 +111,56 @@ impl Running {
                 self.act(action, kubelet);
             }
         }
+        self.keep_back(kept_back_by, kubelet);
         self.observe(now);
         changed
+    }
+
+    /// What of `actions` the PodDisruptionBudgets allow. `Recreate` stops all old
+    /// pods or none: some that are missing would be a loss without a gain.
+    fn allow(&self, actions: Vec<Action>, disruptions: &mut Disruptions<'_>) -> Allowed {
+        let member = |target| self.pods.iter().find(|it| it.pod.target == target);
+        let is_old = |action: &Action| match action {
+            Action::Stop { target } => {
+                member(*target).is_some_and(|it| it.revision != self.plan.pods.revision)
+            }
+            Action::Start { .. } => false,
+        };
+        let together = match &self.plan.controller {
+            Controller::Deployment { rollout, .. } => {
+                rollout.method == Method::Recreate && actions.iter().any(is_old)
+            }
+            Controller::Pod => {
+                return Allowed {
+                    actions,
+                    kept_back_by: None,
+                };
+            }
+            _ => false,
+        };
+        let namespace = self.plan.pods.identity.namespace.as_str();
+        disruptions.allow(actions, together, |target| {
+            let pod = &member(target)?.pod;
+            pod.is_ready()
+                .then_some((namespace, &pod.plan.template.labels))
+        })
+    }
+
+    /// Tells, once, that a budget keeps it from stopping pods.
+    fn keep_back(&mut self, by: Option<String>, kubelet: &Kubelet) {
+        if let Some(budget) = &by
+            && by != self.kept_back_by
+        {
+            let message = format!(
+                "a pod has to stop, which the PodDisruptionBudget {budget} does not allow now"
+            );
+            tracing::info!(workload = %self.plan.object.key(), "{message}");
+            let involved = Arc::new(self.plan.involved());
+            kubelet
+                .recorder()
+                .record(&involved, EventType::Normal, KEPT_BACK, &message);
+        }
+        self.kept_back_by = by;
     }
 
     fn decide(&mut self, now: Instant) -> Vec<Action> {
@@ -234,7 +300,9 @@ impl Running {
             Controller::Deployment { rollout, .. } => {
                 let set = self.plan.pods.replica_set_name();
                 let least = rollout.least_available();
-                self.rollout.json(&counts, least, &set, generation)
+                let kept_back_by = self.kept_back_by.as_deref();
+                self.rollout
+                    .json(&counts, least, &set, kept_back_by, generation)
             }
             Controller::ReplicaSet { .. } => json!({
                 "observedGeneration": generation,
@@ -314,7 +382,18 @@ impl Member {
 }
 
 impl WorkloadPlan {
-    fn replicas(&self) -> usize {
+    /// How events name the object.
+    fn involved(&self) -> Involved {
+        let object = &self.object;
+        Involved {
+            api_version: object.api_version.clone(),
+            kind: object.kind.clone(),
+            namespace: object.metadata.namespace.clone(),
+            name: object.metadata.name.value.clone(),
+        }
+    }
+
+    pub(super) fn replicas(&self) -> usize {
         match &self.controller {
             Controller::Deployment { rollout, .. } => rollout.replicas,
             Controller::ReplicaSet { replicas, .. } => *replicas,

@@ -22,15 +22,17 @@ struct Condition {
 }
 
 impl DeploymentStatus {
+    /// `kept_back_by` is the PodDisruptionBudget that the rollout waits for.
     pub(super) fn json(
         &mut self,
         counts: &Counts,
         least_available: usize,
         progressing: Progressing,
         replica_set: &str,
+        kept_back_by: Option<&str>,
         generation: u64,
     ) -> Value {
-        let (holds, reason, message) = match progressing {
+        let (holds, reason, mut message) = match progressing {
             Progressing::Complete => (
                 "True",
                 "NewReplicaSetAvailable",
@@ -52,6 +54,10 @@ impl DeploymentStatus {
                 format!("ReplicaSet \"{replica_set}\" has timed out progressing."),
             ),
         };
+        if let Some(budget) = kept_back_by {
+            let waits = format!(" It waits for the PodDisruptionBudget \"{budget}\".");
+            message.push_str(&waits);
+        }
         let progressing = Condition::follow(&mut self.progressing, holds, reason);
         let progressing = progressing.json("Progressing", &message);
         let (holds, reason, message) = if counts.available >= least_available {

@@ -17,8 +17,14 @@ struct Shop {
 
 impl Shop {
     fn start(app: Service) -> Self {
+        Self::start_beside(app, "")
+    }
+
+    /// Beside the objects of `yaml`, which stay as they are.
+    fn start_beside(app: Service, yaml: &str) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let file = folder.path().join("test.yaml");
+        std::fs::write(folder.path().join("beside.yaml"), yaml).expect("a file");
         std::fs::write(&file, manifests(&[app])).expect("a file");
         let host = Galleria::run(folder.path())
             .argument("--restart-backoff-initial=100ms")
@@ -257,4 +263,86 @@ fn revisions_are_replica_sets_up_to_the_limit() {
         hash
     );
     assert_eq!(shop.status()["observedGeneration"], 4);
+}
+
+fn budget(bound: &str) -> String {
+    format!(
+        "apiVersion: policy/v1
+kind: PodDisruptionBudget
+metadata: {{name: app, namespace: test}}
+spec:
+  {bound}
+  selector: {{matchLabels: {{app: app}}}}
+"
+    )
+}
+
+#[test]
+fn a_rollout_and_a_scaling_down_keep_to_the_budget() {
+    let swift = |version, replicas| {
+        let rollout = "strategy: {rollingUpdate: {maxSurge: 1, maxUnavailable: 2}}";
+        app(version, replicas).rollout(rollout)
+    };
+    let shop = Shop::start_beside(swift("one", 3), &budget("minAvailable: 3"));
+    let budget = shop.host.object("PodDisruptionBudget", "app")["status"].clone();
+    assert_eq!(
+        (&budget["expectedPods"], &budget["currentHealthy"]),
+        (&3.into(), &3.into())
+    );
+    assert_eq!(budget["disruptionsAllowed"], 0, "{budget}");
+    shop.write(swift("two", 3));
+    let least = AtomicUsize::new(usize::MAX);
+    eventually("the rollout is complete", || {
+        let status = shop.status();
+        let ready = status["readyReplicas"].as_u64().expect("a number");
+        least.fetch_min(ready as usize, Ordering::Relaxed);
+        let condition = condition(&status, "Progressing");
+        (condition["reason"] == "NewReplicaSetAvailable" && shop.version() == "two").then_some(())
+    });
+    assert_eq!(least.into_inner(), 3, "though two might have been missing");
+
+    shop.write(swift("two", 1));
+    let told = eventually("the budget is named", || {
+        let events = shop.host.objects("Event");
+        let found = events.iter().find(|event| {
+            event["reason"] == "DisruptionNotAllowed" && event["involvedObject"]["name"] == "app"
+        });
+        let status = shop.status();
+        (status["observedGeneration"] == 3).then_some(found?["message"].clone())
+    });
+    assert!(
+        told.as_str()
+            .expect("text")
+            .contains("PodDisruptionBudget app"),
+        "{told}"
+    );
+    assert_eq!(shop.status()["readyReplicas"], 3, "three have to stay");
+    std::fs::write(
+        shop.file.with_file_name("beside.yaml"),
+        self::budget("minAvailable: 1"),
+    )
+    .expect("a file");
+    shop.rolled_out(1);
+}
+
+#[test]
+fn a_rollout_that_a_budget_contradicts_waits_and_says_why() {
+    let rollout = "strategy: {type: Recreate}";
+    let shop = Shop::start_beside(app("one", 2).rollout(rollout), &budget("maxUnavailable: 1"));
+    shop.write(app("two", 2).rollout(rollout));
+    let message = eventually("the budget is named", || {
+        let status = shop.status();
+        let message = condition(&status, "Progressing")["message"].clone();
+        let message = message.as_str().expect("text").to_owned();
+        message.contains("PodDisruptionBudget").then_some(message)
+    });
+    assert!(
+        message.ends_with("It waits for the PodDisruptionBudget \"app\"."),
+        "{message}"
+    );
+    assert_eq!(shop.status()["readyReplicas"], 2, "none of them is stopped");
+    assert_eq!(shop.version(), "one");
+    std::fs::write(shop.file.with_file_name("beside.yaml"), "").expect("a file");
+    shop.rolled_out(2);
+    assert_eq!(shop.version(), "two");
 }

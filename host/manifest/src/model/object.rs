@@ -5,9 +5,9 @@ use std::fmt;
 
 use super::{
     ConfigMap, CronJob, Deployment, DestinationRule, Gateway, HostedRoute, Ingress, Job,
-    LimitRange, ListenerSet, Namespace, PersistentVolumeClaim, Pod, PodPreset, PodTemplate,
-    ReferenceGrant, ReplicaSet, ResourceQuota, Secret, Service, ServiceAccount, ServiceEntry,
-    StatefulSet, VirtualService,
+    LimitRange, ListenerSet, Namespace, PersistentVolumeClaim, Pod, PodDisruptionBudget, PodPreset,
+    PodTemplate, ReferenceGrant, ReplicaSet, ResourceQuota, Secret, Service, ServiceAccount,
+    ServiceEntry, StatefulSet, VirtualService,
 };
 use crate::read::canonical_group;
 use crate::{Located, Position};
@@ -63,6 +63,7 @@ pub enum Resource {
     Pod(Pod),
     ReplicaSet(ReplicaSet),
     StatefulSet(StatefulSet),
+    PodDisruptionBudget(PodDisruptionBudget),
     Job(Job),
     CronJob(CronJob),
     Service(Service),

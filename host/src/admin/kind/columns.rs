@@ -6,6 +6,7 @@ use serde_json::Value;
 mod batch;
 mod config;
 mod network;
+mod scaling;
 mod workload;
 
 pub(super) use batch::{CRON_JOB, JOB};
@@ -16,6 +17,7 @@ pub(super) use network::{
     DESTINATION_RULE, GATEWAY_API_GATEWAY, HTTP_ROUTE, INGRESS, SERVICE, SERVICE_ENTRY,
     VIRTUAL_SERVICE,
 };
+pub(super) use scaling::POD_DISRUPTION_BUDGET;
 pub(super) use workload::{DEPLOYMENT, POD, REPLICA_SET, STATEFUL_SET};
 
 /// What a cell is made from.

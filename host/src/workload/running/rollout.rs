@@ -78,6 +78,7 @@ impl RolloutState {
         counts: &Counts,
         least_available: usize,
         replica_set: &str,
+        kept_back_by: Option<&str>,
         generation: u64,
     ) -> Value {
         let progressing = self.progressing;
@@ -86,6 +87,7 @@ impl RolloutState {
             least_available,
             progressing,
             replica_set,
+            kept_back_by,
             generation,
         )
     }

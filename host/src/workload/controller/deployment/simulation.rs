@@ -1,10 +1,14 @@
 //! Many random lives of a Deployment, in a time of its own: whatever happens,
 //! its rollout keeps to its bounds, and in the end everything is new.
 
+use galleria_manifest::model::{
+    DisruptionBound, IntOrPercent, LabelSelector, Labels, PodDisruptionBudget,
+};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
 use super::*;
+use crate::workload::controller::budget::{Budget, Disruptions};
 
 const LIVES: u64 = 2_000;
 const EVENTS: usize = 60;
@@ -15,6 +19,8 @@ const BROKEN: &str = "-broken";
 struct World {
     rng: StdRng,
     rollout: Rollout,
+    /// `maxUnavailable` of a budget over all pods.
+    budget: Option<u32>,
     newest: String,
     replicas_before: Option<usize>,
     pods: Vec<PodView>,
@@ -46,6 +52,7 @@ impl World {
             rng,
             history: vec![format!("seed {seed}: {rollout:?}")],
             rollout,
+            budget: None,
             newest: "0".into(),
             replicas_before: None,
             pods: Vec::new(),
@@ -113,6 +120,7 @@ impl World {
             };
             let actions = self.rollout.next(&observed);
             self.replicas_before = Some(self.rollout.replicas);
+            let actions = self.allowed(actions);
             if actions.is_empty() {
                 break;
             }
@@ -126,14 +134,49 @@ impl World {
             self.act(actions);
         }
         let told = self.history.join("\n");
+        // What a budget keeps back may be too many; what is started may not.
         assert!(
-            self.pods.len() <= self.rollout.most(),
+            self.pods.len() <= self.rollout.most() || self.budget.is_some(),
             "too many pods\n{told}"
         );
     }
 
+    /// What the budget leaves of `actions`.
+    fn allowed(&self, actions: Vec<Action>) -> Vec<Action> {
+        let Some(unavailable) = self.budget else {
+            return actions;
+        };
+        let selector = LabelSelector {
+            match_labels: Labels::new(),
+            match_expressions: Vec::new(),
+        };
+        let bound = DisruptionBound::MaxUnavailable(IntOrPercent::Int(unavailable));
+        let spec = PodDisruptionBudget { selector, bound };
+        let budget = Budget {
+            namespace: "test",
+            name: "budget",
+            spec: &spec,
+            expected: self.rollout.replicas,
+            healthy: self.ready(),
+        };
+        let labels = Labels::new();
+        let together = self.rollout.method == Method::Recreate;
+        let ready = |target| {
+            let pod = self.pods.iter().find(|pod| pod.target == target)?;
+            pod.ready_since.map(|_| ("test", &labels))
+        };
+        let mut disruptions = Disruptions(vec![budget]);
+        disruptions.allow(actions, together, ready).actions
+    }
+
+    fn ready(&self) -> usize {
+        let ready = self.pods.iter().filter(|pod| pod.ready_since.is_some());
+        ready.count()
+    }
+
     fn act(&mut self, actions: Vec<Action>) {
         let before = self.available();
+        let ready_before = self.ready();
         for action in actions {
             match action {
                 Action::Start { revision, .. } => {
@@ -157,6 +200,14 @@ impl World {
                     self.leaving.push(stopped);
                 }
             }
+        }
+        if let Some(unavailable) = self.budget {
+            let least = self.rollout.replicas.saturating_sub(unavailable as usize);
+            let told = self.history.join("\n");
+            assert!(
+                self.ready() >= least.min(ready_before),
+                "below the budget\n{told}"
+            );
         }
         if self.rollout.method != Method::Recreate {
             let least = self.rollout.least_available().min(before);
@@ -230,5 +281,51 @@ fn a_broken_revision_never_takes_the_place_of_the_old() {
             "{}",
             world.history.join("\n")
         );
+    }
+}
+
+#[test]
+fn a_budget_is_kept_to_and_a_rollout_that_it_leaves_room_for_ends() {
+    for seed in 0..LIVES {
+        let mut world = World::new(seed);
+        world.budget = Some(world.rng.random_range(0..4));
+        for _ in 0..EVENTS {
+            world.happen();
+            world.step();
+        }
+        let has_room = match world.rollout.method {
+            Method::Rolling { surge, .. } => surge > 0 || world.budget > Some(0),
+            Method::Recreate => false,
+        };
+        if has_room {
+            world.comes_to_its_end();
+        }
+    }
+}
+
+#[test]
+fn a_strategy_that_a_budget_contradicts_waits_with_all_its_pods() {
+    for method in [
+        Method::Recreate,
+        Method::Rolling {
+            surge: 0,
+            unavailable: 2,
+        },
+    ] {
+        let mut world = World::new(0);
+        world.rollout.method = method;
+        world.rollout.replicas = 4;
+        world.rollout.min_ready = Duration::ZERO;
+        for _ in 0..50 {
+            world.time_passes(0.5);
+            world.step();
+        }
+        world.budget = Some(0);
+        world.newest = "1".into();
+        world.step();
+        assert_eq!((world.pods.len(), world.ready()), (4, 4), "{method:?}");
+        world.budget = Some(4);
+        world.step();
+        assert!(world.ready() < 4, "{method:?}: it goes on when it may");
     }
 }

@@ -1,0 +1,32 @@
+//! A PodDisruptionBudget's selector.
+
+use super::index::Index;
+use super::report::Report;
+use crate::codes;
+use crate::model::{Object, PodDisruptionBudget};
+
+pub(super) fn check(
+    index: &Index<'_>,
+    report: &mut Report,
+    object: &Object,
+    budget: &PodDisruptionBudget,
+) {
+    let namespace = object.metadata.namespace.as_str();
+    let mut workloads = index.workloads_in(namespace);
+    // One that was refused may be the one.
+    let kinds = ["Deployment", "ReplicaSet", "StatefulSet", "Pod"];
+    if workloads.any(|(_, template)| budget.selector.matches(&template.labels))
+        || kinds.iter().any(|kind| index.any_refused(kind))
+    {
+        return;
+    }
+    let message = format!("selects no pods of the namespace {namespace}, so it keeps back nothing");
+    let path = "spec.selector".to_owned();
+    report.warning(
+        object,
+        &object.at,
+        path,
+        codes::BUDGET_SELECTS_NOTHING,
+        message,
+    );
+}
