@@ -2,6 +2,7 @@
 //! opposite one. What each part does is its own business.
 
 mod announce;
+mod autoscale;
 mod control;
 mod pulls;
 
@@ -37,6 +38,7 @@ use crate::telemetry::sink::Sink;
 use crate::topology::{Peers, Topology};
 use crate::workload::{Images, Jobs, Platform, VolumeFolder, Workloads};
 use announce::Addresses;
+use autoscale::Autoscalers;
 use control::{Control, Refused};
 use pulls::Pulls;
 
@@ -204,6 +206,8 @@ impl Host {
                 settings.restart_backoff_initial,
             ),
             workloads: Workloads::new(self.platform.clone()),
+            autoscalers: Autoscalers::default(),
+            autoscale_every: settings.horizontal_pod_autoscaler_sync_period,
             jobs: Jobs::new(
                 self.platform.clone(),
                 self.store.clone(),

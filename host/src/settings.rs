@@ -152,6 +152,10 @@ pub(crate) struct RunSettings {
     /// The first pause before a crashed pod is started again; it doubles up to 5 minutes
     #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = duration, env = "GALLERIA_RESTART_BACKOFF_INITIAL")]
     pub restart_backoff_initial: Duration,
+
+    /// How often HorizontalPodAutoscalers measure and decide
+    #[arg(long, value_name = "DURATION", default_value = "15s", value_parser = duration, env = "GALLERIA_HORIZONTAL_POD_AUTOSCALER_SYNC_PERIOD")]
+    pub horizontal_pod_autoscaler_sync_period: Duration,
 }
 
 /// `outboundTrafficPolicy.mode`.

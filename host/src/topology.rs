@@ -107,7 +107,7 @@ impl Topology {
         }
         let kept = objects.iter().filter_map(|object| {
             let kept = match object.resource {
-                Resource::PodDisruptionBudget(_) => false,
+                Resource::PodDisruptionBudget(_) | Resource::HorizontalPodAutoscaler(_) => false,
                 _ => !is_workload(object) || self.runs_here(object),
             };
             kept.then(|| one_replica(object))

@@ -28,6 +28,7 @@ mod status;
 mod volumes;
 
 pub(crate) use backoff::Backoff;
+pub(crate) use controller::autoscaler::{Autoscaler, Decision, Limited, Measured};
 pub(crate) use image::{Images, RegistrySettings};
 pub(crate) use job::{Board, CronJobStatus, JobStatus, Jobs, PodExit};
 use plan::PodPlan;
@@ -154,6 +155,12 @@ impl Workloads {
             .flat_map(Running::pods)
             .cloned()
             .collect()
+    }
+
+    /// As [`Workloads::pods`], of one workload.
+    pub(crate) fn pods_of(&self, workload: &ObjectKey) -> Vec<Arc<Pod>> {
+        let running = self.running.get(workload).into_iter();
+        running.flat_map(Running::pods).cloned().collect()
     }
 
     /// Whether every workload serves as its manifest wants it to.

@@ -3,6 +3,7 @@
 //! Field names are Kubernetes' and Istio's. Defaults are already filled in;
 //! what a manifest may leave open and the mesh decides stays an `Option`.
 
+mod autoscaler;
 mod controllers;
 mod disruption_budget;
 mod gateway_api;
@@ -13,6 +14,7 @@ mod quota;
 mod schedule;
 mod workload;
 
+pub use autoscaler::*;
 pub use controllers::*;
 pub use disruption_budget::*;
 pub use gateway_api::*;

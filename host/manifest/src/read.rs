@@ -1,6 +1,7 @@
 //! From a document to a typed object: which kind it is, who it is, and what its
 //! fields say. One file for each kind.
 
+mod autoscaler;
 mod bare_pod;
 mod config_map;
 mod container;
@@ -31,6 +32,7 @@ mod redirect;
 mod replica_set;
 mod resilience;
 mod resource_quota;
+mod scaling_metric;
 mod schedule;
 mod secret;
 mod selector;

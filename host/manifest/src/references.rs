@@ -4,6 +4,7 @@
 //! would leave requests or pods without what they need is an error; one that
 //! merely has no effect is a warning.
 
+mod autoscaler;
 mod config;
 mod destination_rule;
 mod disruption_budget;
@@ -56,6 +57,9 @@ pub(crate) fn check(objects: &[Arc<Object>], refused: &HashSet<ObjectKey>) -> Ve
             }
             Resource::HostedRoute(route) => {
                 gateway_api::route(&index, &mut report, object, route);
+            }
+            Resource::HorizontalPodAutoscaler(spec) => {
+                autoscaler::check(&index, &mut report, object, spec);
             }
             Resource::PodDisruptionBudget(budget) => {
                 disruption_budget::check(&index, &mut report, object, budget);

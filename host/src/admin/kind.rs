@@ -252,6 +252,17 @@ pub(crate) static KINDS: &[Kind] = &[
         ..core("Ingress", "ingresses", "ingress", columns::INGRESS)
     },
     Kind {
+        group: "autoscaling",
+        versions: &["v2"],
+        short_names: &["hpa"],
+        ..core(
+            "HorizontalPodAutoscaler",
+            "horizontalpodautoscalers",
+            "horizontalpodautoscaler",
+            columns::HORIZONTAL_POD_AUTOSCALER,
+        )
+    },
+    Kind {
         group: "policy",
         short_names: &["pdb"],
         ..core(

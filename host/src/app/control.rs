@@ -13,6 +13,7 @@ use galleria_manifest::model::{Object, Quantities};
 use galleria_mesh as mesh;
 use tokio::sync::watch;
 
+use super::autoscale::Autoscalers;
 use super::pulls::Pulls;
 use crate::call::Mesh;
 use crate::files::{Changes, Files};
@@ -41,6 +42,8 @@ pub(super) struct Control {
     pub(super) recorder: Arc<Recorder>,
     pub(super) pulls: Pulls,
     pub(super) workloads: Workloads,
+    pub(super) autoscalers: Autoscalers,
+    pub(super) autoscale_every: Duration,
     pub(super) jobs: Jobs,
     pub(super) listeners: Listeners,
     pub(super) mesh: Arc<Mesh>,
@@ -108,6 +111,7 @@ impl Control {
         let mut peers = self.peers.changes();
         let mut trim = tokio::time::interval(TRIM);
         let mut report = tokio::time::interval(REPORT);
+        let mut autoscale = tokio::time::interval(self.autoscale_every);
         let mut ready = Some(ready);
         loop {
             self.step();
@@ -123,6 +127,7 @@ impl Control {
                 () = until(self.workloads.due()) => {}
                 () = self.pulls.succeeded() => self.reload().await,
                 _ = trim.tick() => self.trim(),
+                _ = autoscale.tick() => self.autoscale().await,
                 _ = report.tick() => {}
             }
         }
@@ -152,7 +157,7 @@ impl Control {
         let read = tokio::task::spawn_blocking(move || files.read()).await;
         let taken = match read {
             Ok(read) if read.has_errors() => Err(Refused::Manifests(read.diagnostics)),
-            Ok(read) if !self.differs(&read.objects) => return,
+            Ok(read) if !self.differs(read.objects.clone()) => return,
             Ok(read) => self.take_or_wait(read.objects).await,
             Err(error) => {
                 tracing::error!(%error, "the manifests could not be read");
@@ -181,7 +186,8 @@ impl Control {
 
     /// Whether `objects` say anything else than what is in force, or than what
     /// was refused.
-    fn differs(&self, objects: &[Arc<Object>]) -> bool {
+    fn differs(&self, objects: Vec<Arc<Object>>) -> bool {
+        let objects = self.autoscalers.scaled(objects);
         let stored = self.store.list_from(self.source);
         let same = stored.len() == objects.len()
             && objects.iter().all(|object| {
@@ -206,6 +212,7 @@ impl Control {
     }
 
     async fn take(&mut self, objects: Vec<Arc<Object>>) -> Result<(), Refused> {
+        let objects = self.autoscalers.scaled(objects);
         let changed = immutable::changes(&self.store, &objects);
         if !changed.is_empty() {
             return Err(Refused::Manifests(changed));
@@ -249,10 +256,32 @@ impl Control {
         mesh::compile(objects, &endpoints, &options, &self.state)
     }
 
+    /// Lets HorizontalPodAutoscalers decide, and follows them.
+    async fn autoscale(&mut self) {
+        let objects = self.stored();
+        let Ok(here) = self.topology.here(&objects) else {
+            return;
+        };
+        let (store, workloads) = (&self.store, &self.workloads);
+        let recorder = &self.recorder;
+        if !self.autoscalers.sync(&here, store, workloads, recorder) {
+            return;
+        }
+        if let Err(refused) = self.take(objects).await {
+            for problem in refused.problems() {
+                tracing::error!("cannot scale: {problem}");
+            }
+        }
+    }
+
     fn publish_stored(&self) {
+        self.publish(&self.stored());
+    }
+
+    /// What is in force.
+    fn stored(&self) -> Vec<Arc<Object>> {
         let stored = self.store.list_from(self.source);
-        let objects: Vec<_> = stored.iter().map(|stored| stored.object.clone()).collect();
-        self.publish(&objects);
+        stored.iter().map(|stored| stored.object.clone()).collect()
     }
 
     /// Puts a snapshot of `objects` and the present pods in force.

@@ -4,6 +4,7 @@
 //! Pure: nothing here starts, stops, waits or reads a clock. Whoever asks does
 //! what is answered and asks again, until nothing more is answered.
 
+pub(crate) mod autoscaler;
 pub(crate) mod budget;
 pub(crate) mod deployment;
 pub(crate) mod progress;

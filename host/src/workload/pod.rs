@@ -198,6 +198,11 @@ impl Pod {
         self.cpu.used()
     }
 
+    /// Requests since it began, those of probes not among them. It only grows.
+    pub(crate) fn requests_served(&self) -> u64 {
+        self.served.load(Ordering::Relaxed)
+    }
+
     /// How much `limits.cpu` held it back.
     pub(crate) fn throttling(&self) -> Throttling {
         self.cpu.throttling()

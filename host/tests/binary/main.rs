@@ -12,6 +12,7 @@
 
 mod support;
 
+mod autoscale;
 mod command_line;
 mod containment;
 mod cpu;

@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use super::{
-    ConfigMap, CronJob, Deployment, DestinationRule, Gateway, HostedRoute, Ingress, Job,
-    LimitRange, ListenerSet, Namespace, PersistentVolumeClaim, Pod, PodDisruptionBudget, PodPreset,
-    PodTemplate, ReferenceGrant, ReplicaSet, ResourceQuota, Secret, Service, ServiceAccount,
-    ServiceEntry, StatefulSet, VirtualService,
+    ConfigMap, CronJob, Deployment, DestinationRule, Gateway, HorizontalPodAutoscaler, HostedRoute,
+    Ingress, Job, LimitRange, ListenerSet, Namespace, PersistentVolumeClaim, Pod,
+    PodDisruptionBudget, PodPreset, PodTemplate, ReferenceGrant, ReplicaSet, ResourceQuota, Secret,
+    Service, ServiceAccount, ServiceEntry, StatefulSet, VirtualService,
 };
 use crate::read::canonical_group;
 use crate::{Located, Position};
@@ -63,6 +63,7 @@ pub enum Resource {
     Pod(Pod),
     ReplicaSet(ReplicaSet),
     StatefulSet(StatefulSet),
+    HorizontalPodAutoscaler(HorizontalPodAutoscaler),
     PodDisruptionBudget(PodDisruptionBudget),
     Job(Job),
     CronJob(CronJob),
@@ -124,6 +125,20 @@ impl Object {
             Resource::StatefulSet(it) => Some(&it.replicas),
             _ => None,
         }
+    }
+
+    /// The same object with `replicas` pods; none where its kind has no such number.
+    pub fn scaled(&self, replicas: u32) -> Option<Self> {
+        let mut scaled = self.clone();
+        let count = match &mut scaled.resource {
+            Resource::Deployment(it) => &mut it.replicas,
+            Resource::ReplicaSet(it) => &mut it.replicas,
+            Resource::StatefulSet(it) => &mut it.replicas,
+            _ => return None,
+        };
+        count.value = replicas;
+        scaled.raw["spec"]["replicas"] = replicas.into();
+        Some(scaled)
     }
 
     pub fn class(&self) -> Class {

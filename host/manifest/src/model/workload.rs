@@ -303,6 +303,13 @@ pub struct Quantity {
     pub millis: i128,
 }
 
+impl Quantity {
+    /// In the unit itself, as near as 53 bits come.
+    pub fn as_f64(self) -> f64 {
+        self.millis as f64 / 1000.0
+    }
+}
+
 #[derive(Debug, Clone)]
 pub struct Probe {
     pub at: Position,

@@ -1,9 +1,9 @@
 //! The kinds and apiVersions that are known.
 
 use super::{
-    bare_pod, config_map, cron_job, deployment, destination_rule, disruption_budget, gateway,
-    gateway_api, ingress, job, limit_range, pod_preset, replica_set, resource_quota, secret,
-    service, service_entry, stateful_set, storage, virtual_service,
+    autoscaler, bare_pod, config_map, cron_job, deployment, destination_rule, disruption_budget,
+    gateway, gateway_api, ingress, job, limit_range, pod_preset, replica_set, resource_quota,
+    secret, service, service_entry, stateful_set, storage, virtual_service,
 };
 use crate::decode::Fields;
 use crate::model::{Namespace, Resource, ServiceAccount};
@@ -107,6 +107,18 @@ pub(super) static ENFORCED: &[Kind] = &[
         read: pod_preset::read,
     },
     core("Pod", bare_pod::read),
+    Kind {
+        group: "autoscaling",
+        kind: "HorizontalPodAutoscaler",
+        api_versions: &[
+            "autoscaling/v2",
+            "autoscaling/v1",
+            "autoscaling/v2beta2",
+            "autoscaling/v2beta1",
+        ],
+        namespaced: true,
+        read: autoscaler::read,
+    },
     Kind {
         group: "policy",
         kind: "PodDisruptionBudget",

@@ -126,6 +126,7 @@ impl<'a> Index<'a> {
             | Resource::Pod(_)
             | Resource::ReplicaSet(_)
             | Resource::StatefulSet(_)
+            | Resource::HorizontalPodAutoscaler(_)
             | Resource::PodDisruptionBudget(_)
             | Resource::Job(_)
             | Resource::CronJob(_)

@@ -17,7 +17,7 @@ pub(super) use network::{
     DESTINATION_RULE, GATEWAY_API_GATEWAY, HTTP_ROUTE, INGRESS, SERVICE, SERVICE_ENTRY,
     VIRTUAL_SERVICE,
 };
-pub(super) use scaling::POD_DISRUPTION_BUDGET;
+pub(super) use scaling::{HORIZONTAL_POD_AUTOSCALER, POD_DISRUPTION_BUDGET};
 pub(super) use workload::{DEPLOYMENT, POD, REPLICA_SET, STATEFUL_SET};
 
 /// What a cell is made from.

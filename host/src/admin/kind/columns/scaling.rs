@@ -2,7 +2,24 @@
 
 use serde_json::Value;
 
-use super::{AGE, Cell, Column, NAME, column, number};
+use super::{AGE, Cell, Column, NAME, column, joined, number};
+
+pub(in super::super) const HORIZONTAL_POD_AUTOSCALER: &[Column] = &[
+    NAME,
+    column("Reference", |it| {
+        let target = |field| it.text(field);
+        let (kind, name) = ("/spec/scaleTargetRef/kind", "/spec/scaleTargetRef/name");
+        format!("{}/{}", target(kind), target(name)).into()
+    }),
+    column("Targets", targets),
+    column("MinPods", |it| match it.at("/spec/minReplicas") {
+        Value::Null => "1".into(),
+        number => number.to_string().into(),
+    }),
+    number("MaxPods", |it| it.count("/spec/maxReplicas").into()),
+    number("Replicas", |it| it.count("/status/currentReplicas").into()),
+    AGE,
+];
 
 pub(in super::super) const POD_DISRUPTION_BUDGET: &[Column] = &[
     NAME,
@@ -20,5 +37,51 @@ fn bound(it: Cell<'_>, pointer: &str) -> Value {
         Value::Null => "N/A".into(),
         Value::String(percent) => percent.clone().into(),
         number => number.to_string().into(),
+    }
+}
+
+/// As in `cpu: 12%/80%`, for each metric.
+fn targets(it: Cell<'_>) -> Value {
+    let old = it.at("/spec/targetCPUUtilizationPercentage");
+    let of_v1 = serde_json::json!([{"resource": {
+        "name": "cpu",
+        "target": {"averageUtilization": old.as_u64().unwrap_or(80)},
+    }}]);
+    let metrics = match it.at("/spec/metrics") {
+        Value::Array(metrics) => metrics,
+        _ => of_v1.as_array().map_or(&[][..], |it| it),
+    };
+    let shown = metrics.iter().map(|metric| {
+        let (name, wanted) = metric_target(metric);
+        let now = it.list("/status/currentMetrics").find_map(|current| {
+            let (known, _) = metric_target(current);
+            let found = current.pointer("/resource/current");
+            let found = found.or_else(|| current.pointer("/pods/current"));
+            (known == name).then(|| amount(found?)).flatten()
+        });
+        let now = now.unwrap_or_else(|| "<unknown>".to_owned());
+        format!("{name}: {now}/{}", wanted.unwrap_or_default())
+    });
+    joined(shown)
+}
+
+/// The name of a metric of `spec` or `status`, and what it should be.
+fn metric_target(metric: &Value) -> (&str, Option<String>) {
+    let name = metric.pointer("/resource/name");
+    let name = name.or_else(|| metric.pointer("/pods/metric/name"));
+    let target = metric.pointer("/resource/target");
+    let target = target.or_else(|| metric.pointer("/pods/target"));
+    let name = name.and_then(Value::as_str).unwrap_or_default();
+    (name, target.and_then(amount))
+}
+
+fn amount(value: &Value) -> Option<String> {
+    match &value["averageUtilization"] {
+        Value::Number(percent) => Some(format!("{percent}%")),
+        _ => match &value["averageValue"] {
+            Value::String(text) => Some(text.clone()),
+            Value::Number(number) => Some(number.to_string()),
+            _ => None,
+        },
     }
 }

@@ -1,0 +1,290 @@
+//! HorizontalPodAutoscalers: measures pods, asks for the number there should be,
+//! and keeps it over what the manifests say. Whoever keeps the pods follows the
+//! object that is scaled, as in a cluster; the file stays as it is.
+
+mod status;
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use galleria_manifest::model::{
+    HorizontalPodAutoscaler, Object, ObjectKey, Resource, ResourceTarget, ScaledResource,
+    ScalingMetric,
+};
+use jiff::Timestamp;
+use serde_json::Value;
+
+use crate::store::Store;
+use crate::workload::{Autoscaler, EventType, Involved, Measured, Pod, Recorder, Workloads};
+
+/// What the host measures of pods besides their resources.
+const REQUESTS_PER_SECOND: &str = "requests_per_second";
+
+/// The reason of the event.
+const RESCALED: &str = "SuccessfulRescale";
+
+/// See the module's documentation.
+#[derive(Default)]
+pub(super) struct Autoscalers {
+    known: BTreeMap<ObjectKey, Known>,
+    /// What pods had used when they were measured last, by their number.
+    used: HashMap<usize, Used>,
+    /// `spec.replicas` of what was scaled.
+    replicas: BTreeMap<ObjectKey, u32>,
+}
+
+#[derive(Default)]
+struct Known {
+    autoscaler: Autoscaler,
+    scaled_at: Option<Timestamp>,
+}
+
+#[derive(Clone, Copy)]
+struct Used {
+    at: Instant,
+    cpu: Duration,
+    requests: u64,
+}
+
+/// What a pod uses.
+#[derive(Clone, Copy)]
+struct Usage {
+    cpu_cores: f64,
+    memory_bytes: f64,
+    requests_per_second: f64,
+}
+
+impl Autoscalers {
+    /// Measures and decides, once for every autoscaler among `objects`, and reports
+    /// their status. Returns whether another number of pods is wanted than before.
+    pub(super) fn sync(
+        &mut self,
+        objects: &[Arc<Object>],
+        store: &Store,
+        workloads: &Workloads,
+        recorder: &Recorder,
+    ) -> bool {
+        let now = Instant::now();
+        let usage = self.measure(&workloads.pods(), now);
+        let mut known = BTreeMap::new();
+        let mut changed = false;
+        for (object, spec) in autoscalers(objects) {
+            let key = object.key();
+            let mut own = self.known.remove(&key).unwrap_or_default();
+            let generation = store.get(&key).map_or(0, |stored| stored.generation);
+            let (status, scaled) = own.sync(object, spec, objects, workloads, &usage, now);
+            let status = status::with_generation(status, generation);
+            store.set_status(&key, status);
+            if let Some(replicas) = scaled {
+                let message = format!("New size: {replicas}");
+                let involved = Arc::new(involved(object));
+                recorder.record(&involved, EventType::Normal, RESCALED, &message);
+                self.replicas.insert(target(object, spec), replicas);
+                changed = true;
+            }
+            known.insert(key, own);
+        }
+        self.known = known;
+        changed
+    }
+
+    /// `objects`, each with the replicas that its autoscaler gave it last. One
+    /// whose manifest says 0 is switched off, and stays so.
+    pub(super) fn scaled(&self, mut objects: Vec<Arc<Object>>) -> Vec<Arc<Object>> {
+        let targets: Vec<_> = autoscalers(&objects)
+            .map(|(object, spec)| target(object, spec))
+            .collect();
+        for object in &mut objects {
+            let key = object.key();
+            let wanted = self.replicas.get(&key).filter(|_| targets.contains(&key));
+            let written = object.replicas().map(|replicas| replicas.value);
+            if let Some(wanted) = wanted
+                && written.is_some_and(|written| written != 0 && written != *wanted)
+                && let Some(scaled) = object.scaled(*wanted)
+            {
+                *object = Arc::new(scaled);
+            }
+        }
+        objects
+    }
+
+    /// What each pod used since the last time; new ones only begin to be measured.
+    fn measure(&mut self, pods: &[Arc<Pod>], now: Instant) -> HashMap<usize, Usage> {
+        let before = std::mem::take(&mut self.used);
+        let mut usage = HashMap::new();
+        for pod in pods.iter().filter(|pod| pod.is_ready()) {
+            let used = Used {
+                at: now,
+                cpu: pod.cpu_time(),
+                requests: pod.requests_served(),
+            };
+            self.used.insert(pod.target, used);
+            let Some(before) = before.get(&pod.target) else {
+                continue;
+            };
+            let seconds = (now - before.at).as_secs_f64();
+            if seconds > 0.0 {
+                let cpu = used.cpu.saturating_sub(before.cpu).as_secs_f64();
+                let requests = used.requests.saturating_sub(before.requests) as f64;
+                let measured = Usage {
+                    cpu_cores: cpu / seconds,
+                    memory_bytes: pod.status().memory_bytes as f64,
+                    requests_per_second: requests / seconds,
+                };
+                usage.insert(pod.target, measured);
+            }
+        }
+        usage
+    }
+}
+
+impl Known {
+    /// Returns the status, and the replicas there should be where that is another
+    /// number than now.
+    fn sync(
+        &mut self,
+        object: &Object,
+        spec: &HorizontalPodAutoscaler,
+        objects: &[Arc<Object>],
+        workloads: &Workloads,
+        usage: &HashMap<usize, Usage>,
+        now: Instant,
+    ) -> (Value, Option<u32>) {
+        let target = target(object, spec);
+        let scaled = objects.iter().find(|object| object.key() == target);
+        let current = scaled.and_then(|object| object.replicas());
+        let Some(current) = current.map(|replicas| replicas.value) else {
+            return (status::without_target(&target), None);
+        };
+        let pods = workloads.pods_of(&target);
+        let measured = spec.metrics.iter();
+        let metrics: Vec<_> = measured
+            .map(|metric| measure(metric, &pods, usage))
+            .collect();
+        let decision = self.autoscaler.decide(spec, current, &metrics, now);
+        let mut wanted = (decision.replicas != current).then_some(decision.replicas);
+        let mut refused = None;
+        if let Some(replicas) = wanted {
+            refused = over_quota(objects, &target, replicas);
+            match refused {
+                Some(_) => wanted = None,
+                None => {
+                    tracing::info!(
+                        autoscaler = %object.key(), %target, from = current, to = replicas, "scaling"
+                    );
+                    self.scaled_at = Some(Timestamp::now());
+                }
+            }
+        }
+        let report = status::Report {
+            spec,
+            current,
+            pods: pods.len(),
+            metrics: &metrics,
+            decision,
+            refused,
+            scaled_at: self.scaled_at,
+        };
+        (report.json(), wanted)
+    }
+}
+
+fn autoscalers(
+    objects: &[Arc<Object>],
+) -> impl Iterator<Item = (&Object, &HorizontalPodAutoscaler)> {
+    objects.iter().filter_map(|object| match &object.resource {
+        Resource::HorizontalPodAutoscaler(spec) => Some((&**object, spec)),
+        _ => None,
+    })
+}
+
+/// The ResourceQuota that leaves no room for `replicas`.
+fn over_quota(objects: &[Arc<Object>], target: &ObjectKey, replicas: u32) -> Option<String> {
+    let grown: Vec<_> = objects
+        .iter()
+        .map(|object| match object.scaled(replicas) {
+            Some(scaled) if object.key() == *target => Arc::new(scaled),
+            _ => object.clone(),
+        })
+        .collect();
+    let quotas = galleria_manifest::quotas(&grown).into_iter();
+    let mut exceeded = quotas.filter(|quota| {
+        let over = |(name, used): (&String, &galleria_manifest::model::Quantity)| {
+            quota
+                .hard
+                .get(name)
+                .is_some_and(|hard| used.millis > hard.millis)
+        };
+        quota.key.namespace == target.namespace && quota.used.iter().any(over)
+    });
+    exceeded.next().map(|quota| quota.key.name)
+}
+
+fn involved(object: &Object) -> Involved {
+    Involved {
+        api_version: object.api_version.clone(),
+        kind: object.kind.clone(),
+        namespace: object.metadata.namespace.clone(),
+        name: object.metadata.name.value.clone(),
+    }
+}
+
+/// The object that an autoscaler scales.
+fn target(object: &Object, spec: &HorizontalPodAutoscaler) -> ObjectKey {
+    ObjectKey {
+        group: "apps".into(),
+        kind: spec.target_kind.value.clone(),
+        namespace: object.metadata.namespace.clone(),
+        name: spec.target_name.value.clone(),
+    }
+}
+
+/// None where nothing is known: no pod was measured, or there is no request to
+/// measure it by.
+fn measure(
+    metric: &ScalingMetric,
+    pods: &[Arc<Pod>],
+    usage: &HashMap<usize, Usage>,
+) -> Option<Measured> {
+    let ratios: Vec<f64> = pods
+        .iter()
+        .filter_map(|pod| ratio(metric, pod, usage.get(&pod.target)?))
+        .collect();
+    let known = u32::try_from(ratios.len())
+        .ok()
+        .filter(|known| *known > 0)?;
+    Some(Measured {
+        ratio: ratios.iter().sum::<f64>() / f64::from(known),
+        pods: known,
+        missing: u32::try_from(pods.len()).ok()?.saturating_sub(known),
+    })
+}
+
+/// What a pod uses, in parts of what it should; none where its template has no
+/// request to measure it by.
+fn ratio(metric: &ScalingMetric, pod: &Pod, usage: &Usage) -> Option<f64> {
+    let requests = &pod.plan.container.resources.requests;
+    let (used, requested, target) = match metric {
+        ScalingMetric::Pods { name, average } => {
+            let known = name == REQUESTS_PER_SECOND;
+            return known.then(|| usage.requests_per_second / average.as_f64());
+        }
+        ScalingMetric::Resource { resource, target } => match resource {
+            ScaledResource::Cpu => {
+                let requested = requests.cpu_millis.map(|millis| millis as f64 / 1000.0);
+                (usage.cpu_cores, requested, target)
+            }
+            ScaledResource::Memory => {
+                let requested = requests.memory.map(|bytes| bytes as f64);
+                (usage.memory_bytes, requested, target)
+            }
+        },
+    };
+    match target {
+        ResourceTarget::Utilization(percent) => {
+            Some(used / requested? / (f64::from(*percent) / 100.0))
+        }
+        ResourceTarget::AverageValue(value) => Some(used / value.as_f64()),
+    }
+}

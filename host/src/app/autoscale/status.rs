@@ -1,0 +1,146 @@
+//! `status` of a HorizontalPodAutoscaler, as kubectl reads it.
+
+use galleria_manifest::model::{
+    HorizontalPodAutoscaler, ObjectKey, Quantity, ResourceTarget, ScaledResource, ScalingMetric,
+};
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+use crate::workload::{Decision, Limited, Measured};
+
+/// What became of an autoscaler.
+pub(super) struct Report<'a> {
+    pub spec: &'a HorizontalPodAutoscaler,
+    /// `spec.replicas` of what is scaled.
+    pub current: u32,
+    /// Those that are there.
+    pub pods: usize,
+    /// One for each of the specification's.
+    pub metrics: &'a [Option<Measured>],
+    pub decision: Decision,
+    /// The ResourceQuota that left no room.
+    pub refused: Option<String>,
+    pub scaled_at: Option<Timestamp>,
+}
+
+impl Report<'_> {
+    pub(super) fn json(&self) -> Value {
+        let metrics = self.spec.metrics.iter().zip(self.metrics);
+        let mut status = json!({
+            "currentReplicas": self.pods,
+            "desiredReplicas": self.decision.replicas,
+            "currentMetrics": metrics.filter_map(shown).collect::<Vec<_>>(),
+            "conditions": self.conditions(),
+        });
+        if let Some(at) = self.scaled_at {
+            status["lastScaleTime"] = format!("{at:.0}").into();
+        }
+        status
+    }
+
+    fn conditions(&self) -> [Value; 3] {
+        [self.able(), self.active(), self.limited()]
+    }
+
+    fn able(&self) -> Value {
+        if let Some(quota) = &self.refused {
+            let message = format!("the ResourceQuota {quota} leaves no room for more pods");
+            return condition("AbleToScale", false, "FailedUpdateScale", &message);
+        }
+        match self.decision.limited {
+            Limited::Stabilized => {
+                let message = "a recommendation of the stabilization window is kept";
+                condition("AbleToScale", true, "ScaleDownStabilized", message)
+            }
+            _ => condition(
+                "AbleToScale",
+                true,
+                "ReadyForNewScale",
+                "the target can be scaled",
+            ),
+        }
+    }
+
+    fn active(&self) -> Value {
+        let known = self.metrics.iter().any(Option::is_some);
+        let (reason, message) = match (self.current, known) {
+            (0, _) => ("ScalingDisabled", "the target's replicas are set to 0"),
+            (_, true) => ("ValidMetricFound", "metrics are measured"),
+            (_, false) => (
+                "FailedGetResourceMetric",
+                "no metric is known: pods are new or not ready, or their template has no request \
+                 to measure them by",
+            ),
+        };
+        condition(
+            "ScalingActive",
+            reason == "ValidMetricFound",
+            reason,
+            message,
+        )
+    }
+
+    fn limited(&self) -> Value {
+        let (reason, message) = match self.decision.limited {
+            Limited::TooFew => ("TooFewReplicas", "minReplicas holds"),
+            Limited::TooMany => ("TooManyReplicas", "maxReplicas holds"),
+            Limited::Rate => ("ScaleUpLimit", "a policy bounds the change"),
+            Limited::No | Limited::Stabilized => (
+                "DesiredWithinRange",
+                "the desired count is within the acceptable range",
+            ),
+        };
+        let holds = reason != "DesiredWithinRange";
+        condition("ScalingLimited", holds, reason, message)
+    }
+}
+
+/// There is nothing to scale.
+pub(super) fn without_target(target: &ObjectKey) -> Value {
+    let message = format!("the scale target, {target}, is not there");
+    let able = condition("AbleToScale", false, "FailedGetScale", &message);
+    json!({ "conditions": [able] })
+}
+
+pub(super) fn with_generation(mut status: Value, generation: u64) -> Value {
+    status["observedGeneration"] = generation.into();
+    status
+}
+
+/// One of `status.currentMetrics`.
+fn shown((metric, measured): (&ScalingMetric, &Option<Measured>)) -> Option<Value> {
+    let ratio = measured.as_ref()?.ratio;
+    Some(match metric {
+        ScalingMetric::Resource { resource, target } => {
+            let name = match resource {
+                ScaledResource::Cpu => "cpu",
+                ScaledResource::Memory => "memory",
+            };
+            let current = match target {
+                ResourceTarget::Utilization(percent) => {
+                    let utilization = (ratio * f64::from(*percent)).round() as u64;
+                    json!({ "averageUtilization": utilization })
+                }
+                ResourceTarget::AverageValue(value) => average(ratio, *value),
+            };
+            json!({"type": "Resource", "resource": {"name": name, "current": current}})
+        }
+        ScalingMetric::Pods {
+            name,
+            average: target,
+        } => {
+            let current = average(ratio, *target);
+            json!({"type": "Pods", "pods": {"metric": {"name": name}, "current": current}})
+        }
+    })
+}
+
+fn average(ratio: f64, target: Quantity) -> Value {
+    let millis = (ratio * target.millis as f64).round() as u64;
+    json!({ "averageValue": format!("{millis}m") })
+}
+
+fn condition(name: &str, holds: bool, reason: &str, message: &str) -> Value {
+    let status = if holds { "True" } else { "False" };
+    json!({"type": name, "status": status, "reason": reason, "message": message})
+}
