@@ -6,6 +6,7 @@ mod edge;
 mod explain;
 mod external;
 mod external_tls;
+mod matching;
 mod mirroring;
 mod release;
 mod resilience;
