@@ -1,11 +1,14 @@
 //! The command line.
 
 mod check;
+mod compile;
 mod explain;
+mod healthcheck;
 mod kubeconfig;
 mod run;
 mod status;
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -53,6 +56,34 @@ enum Command {
         #[arg(short, long, value_enum, default_value_t = Output::Text)]
         output: Output,
     },
+    /// Compile components to native code, for a first start without waiting
+    Compile {
+        /// The folder that `run` gets as --components
+        #[arg(value_name = "DIR", default_value = "components")]
+        components: PathBuf,
+        /// Where compiled code is kept; `run` on the same kind of machine finds it there
+        #[arg(
+            long,
+            value_name = "DIR",
+            default_value = ".galleria/cache",
+            env = "GALLERIA_CACHE"
+        )]
+        cache: PathBuf,
+    },
+    /// Ask a running host whether it is ready: for the health checks of containers
+    Healthcheck {
+        /// Its status port
+        #[arg(
+            long,
+            value_name = "ADDRESS",
+            default_value = "127.0.0.1:15020",
+            env = "GALLERIA_STATUS"
+        )]
+        status: SocketAddr,
+        /// Ask only whether it lives, not whether every workload is ready
+        #[arg(long)]
+        live: bool,
+    },
     /// Write a kubeconfig for the running host and print its path
     Kubeconfig {
         /// The data folder of the host
@@ -85,6 +116,8 @@ pub fn main() -> ExitCode {
         Command::Check { paths } => check::check(&paths),
         Command::Explain(arguments) => explain::run(&arguments),
         Command::Status { data, output } => status::status(&data, output == Output::Json),
+        Command::Compile { components, cache } => compile::compile(&components, &cache),
+        Command::Healthcheck { status, live } => healthcheck::healthcheck(status, live),
         Command::Kubeconfig {
             data,
             output,

@@ -1,10 +1,12 @@
 //! What a running host says of itself: `galleria status`, health, metrics.
 
+mod exchange;
 mod page;
 mod port;
 mod report;
 mod socket;
 
+pub(crate) use exchange::ask_port;
 pub(crate) use page::render;
 pub(crate) use port::serve as serve_port;
 pub(crate) use report::Health;

@@ -10,13 +10,12 @@ use axum::routing::{get, post};
 use axum::{Json, Router};
 use bytes::Bytes;
 use http::StatusCode;
-use http_body_util::{BodyExt, Full};
-use hyper::client::conn::http1;
-use hyper_util::rt::TokioIo;
+use http_body_util::Full;
 use serde::de::DeserializeOwned;
 use tokio::net::{UnixListener, UnixStream};
 use tokio_util::sync::CancellationToken;
 
+use super::exchange::{Request, exchange};
 use super::report::{Health, Report, report};
 use crate::call::Mesh;
 use crate::explain::{Answer, Question, Subject, WrongUsage, explain};
@@ -164,8 +163,6 @@ pub(crate) async fn ask_to_explain(
     Ok(Err(WrongUsage::Told(told)))
 }
 
-type Request = http::Result<http::Request<Full<Bytes>>>;
-
 async fn ask(folder: &Path, request: Request) -> Result<(StatusCode, Bytes), SocketError> {
     let stream =
         UnixStream::connect(folder.join(FILE))
@@ -173,18 +170,9 @@ async fn ask(folder: &Path, request: Request) -> Result<(StatusCode, Bytes), Soc
             .map_err(|_| SocketError::NotRunning {
                 folder: folder.into(),
             })?;
-    let asked = async {
-        let mut request = request?;
-        let host = http::HeaderValue::from_static("galleria");
-        request.headers_mut().insert(http::header::HOST, host);
-        let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
-        tokio::spawn(connection);
-        let (head, body) = sender.send_request(request).await?.into_parts();
-        Ok((head.status, body.collect().await?.to_bytes()))
-    };
-    asked
+    exchange(stream, request)
         .await
-        .map_err(|error: Box<dyn std::error::Error + Send + Sync>| unanswered(folder, error))
+        .map_err(|error| unanswered(folder, error))
 }
 
 fn read<T: DeserializeOwned>(folder: &Path, answer: &[u8]) -> Result<T, SocketError> {

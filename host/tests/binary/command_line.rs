@@ -93,3 +93,65 @@ fn status_is_one_page_on_the_running_host() {
     assert_eq!(json["ready"], true);
     assert_eq!(json["workloads"].as_array().map(Vec::len), Some(6));
 }
+
+#[test]
+fn components_are_compiled_ahead_and_found_by_the_first_start() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let components = crate::support::shop_components();
+    let (components, cache) = (
+        components.to_str().expect("text"),
+        folder.path().join("cache"),
+    );
+    let cache = cache.to_str().expect("text");
+    let (code, out, _) = galleria(&["compile", components, "--cache", cache]);
+    assert_eq!(code, Some(0), "{out}");
+    let lines = |text: &str| out.lines().filter(|line| line.contains(text)).count();
+    assert_eq!(lines(": compiled in "), out.lines().count(), "{out}");
+    assert!(lines("product/v1.wasm") == 1, "{out}");
+    let (code, again, _) = galleria(&["compile", components, "--cache", cache]);
+    assert_eq!(code, Some(0));
+    assert!(
+        again
+            .lines()
+            .all(|line| line.ends_with(": was compiled already")),
+        "{again}"
+    );
+
+    let host = Galleria::shop()
+        .without_shared_cache()
+        .env("GALLERIA_CACHE", cache)
+        .start();
+    assert!(!host.stderr().contains("compiled"), "{}", host.stderr());
+}
+
+#[test]
+fn what_cannot_be_compiled_is_named() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().to_str().expect("text");
+    let cache = folder.path().join("cache");
+    let cache = cache.to_str().expect("text");
+    let (code, _, error) = galleria(&["compile", path, "--cache", cache]);
+    assert_eq!(code, Some(1));
+    assert!(error.contains("there is no component (*.wasm)"), "{error}");
+    std::fs::write(folder.path().join("bad.wasm"), "no component").expect("a file");
+    let (code, _, error) = galleria(&["compile", path, "--cache", cache]);
+    assert_eq!(code, Some(1));
+    assert!(error.contains("bad.wasm"), "{error}");
+}
+
+#[test]
+fn healthcheck_tells_ready_and_not_there_apart() {
+    let mut host = Galleria::shop().start();
+    let address = host.status_address();
+    let (code, out, error) = galleria(&["healthcheck", "--status", &address]);
+    assert_eq!((code, out.as_str()), (Some(0), "ok\n"), "{error}");
+    let (code, ..) = galleria(&["healthcheck", "--live", "--status", &address]);
+    assert_eq!(code, Some(0));
+    host.kill();
+    let (code, _, error) = galleria(&["healthcheck", "--status", &address]);
+    assert_eq!(code, Some(1));
+    assert!(
+        error.contains("no host answers on the status port"),
+        "{error}"
+    );
+}

@@ -286,10 +286,15 @@ impl Host {
             .unwrap_or_else(|error| panic!("POST {path}: {error}"))
     }
 
+    pub fn status_address(&self) -> String {
+        let address = self.addresses["status"].as_str();
+        address.expect("a status address").to_owned()
+    }
+
     /// Something of the status port.
     #[track_caller]
     pub fn status(&self, path: &str) -> Answer {
-        let address = self.addresses["status"].as_str().expect("a status address");
+        let address = self.status_address();
         let response = self.agent.get(format!("http://{address}{path}")).call();
         response
             .and_then(Answer::read)
