@@ -7,16 +7,12 @@
 mod contender;
 mod envoy;
 mod fairness;
-mod galleria;
 mod hello;
 mod load;
 mod product;
 mod report;
-mod server;
 mod shop;
 
-use std::fs;
-use std::path::PathBuf;
 use std::thread;
 use std::time::Duration;
 
@@ -57,16 +53,6 @@ enum RaceName {
     Shop,
     /// A light service beside one that computes, with a CPU limit and without.
     Fairness,
-}
-
-/// A folder for the files of one contender, empty at its start.
-fn scratch(workspace: &Workspace, name: &str) -> Result<PathBuf> {
-    let folder = workspace.target.join("bench").join(name);
-    if folder.exists() {
-        fs::remove_dir_all(&folder).with_context(|| folder.display().to_string())?;
-    }
-    fs::create_dir_all(&folder).with_context(|| folder.display().to_string())?;
-    Ok(folder)
 }
 
 /// Runs the races and writes down what came of them.

@@ -8,7 +8,7 @@ use std::process::Command;
 use anyhow::{Context, Result};
 use serde_json::Value;
 
-use super::server::{Server, free_address};
+use crate::server::{Server, free_address};
 use crate::workspace::Workspace;
 
 /// The port that the manifests' gateways declare.
@@ -16,28 +16,31 @@ const GATEWAY_PORT: u16 = 80;
 
 /// How to start the host.
 #[derive(Debug, Clone)]
-pub(super) struct Host {
-    program: PathBuf,
+pub(crate) struct Host {
+    /// The release build, unless another is set.
+    pub(crate) program: PathBuf,
     root: PathBuf,
     /// Manifests, from the workspace's folder.
-    pub(super) manifests: &'static str,
-    pub(super) components: PathBuf,
+    pub(crate) manifests: &'static str,
+    /// More of them, whose objects stand in place of those of the same name.
+    pub(crate) overlay: Option<PathBuf>,
+    pub(crate) components: PathBuf,
     /// `json` or `off`.
-    pub(super) access_log: &'static str,
+    pub(crate) access_log: &'static str,
     /// Data, cache and logs; kept between starts.
-    pub(super) folder: PathBuf,
+    pub(crate) folder: PathBuf,
 }
 
 /// A host that was started, perhaps not ready yet.
 #[derive(Debug)]
-pub(super) struct Started {
-    pub(super) server: Server,
+pub(crate) struct Started {
+    pub(crate) server: Server,
     status: SocketAddr,
     addresses: PathBuf,
 }
 
 impl Host {
-    pub(super) fn new(
+    pub(crate) fn new(
         workspace: &Workspace,
         manifests: &'static str,
         components: PathBuf,
@@ -50,13 +53,14 @@ impl Host {
             program,
             root,
             manifests,
+            overlay: None,
             components,
             access_log,
             folder,
         }
     }
 
-    pub(super) fn start(&self) -> Result<Started> {
+    pub(crate) fn start(&self) -> Result<Started> {
         let status = free_address()?;
         let offset = free_address()?.port() - GATEWAY_PORT;
         let addresses = self.folder.join("addresses.json");
@@ -65,6 +69,7 @@ impl Host {
         }
         let mut host = Command::new(&self.program);
         host.current_dir(&self.root).args(["run", self.manifests]);
+        host.args(&self.overlay);
         host.arg("--components").arg(&self.components);
         host.arg("--data").arg(self.folder.join("data"));
         host.args(["--port-offset", &offset.to_string()]);
@@ -83,12 +88,12 @@ impl Host {
 
 impl Started {
     /// Waits until every workload is ready, and gives the time of that.
-    pub(super) fn wait(&mut self) -> Result<std::time::Instant> {
+    pub(crate) fn wait(&mut self) -> Result<std::time::Instant> {
         self.server.wait_for(self.status, "/healthz/ready")
     }
 
     /// Where the first gateway listens.
-    pub(super) fn gateway(&mut self) -> Result<SocketAddr> {
+    pub(crate) fn gateway(&mut self) -> Result<SocketAddr> {
         let addresses = self.addresses.clone();
         self.server
             .wait_until(|| read_gateway(&addresses).is_ok())?;

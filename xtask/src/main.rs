@@ -8,11 +8,15 @@
 mod bench;
 mod components;
 mod fuzz;
+mod galleria;
 mod guests;
 mod javascript;
+mod k6;
+mod loadtest;
 mod prerequisites;
 mod process;
 mod run;
+mod server;
 mod steps;
 mod test;
 mod wasm_target;
@@ -46,6 +50,8 @@ enum Task {
     Test(test::Options),
     /// Feeds the reader and the matchers with made-up input; part of the tests.
     Fuzz(fuzz::Options),
+    /// Lets k6 visit the shop: smoke, load, stress, spike, soak, canary or failure.
+    Loadtest(loadtest::Options),
     /// Measures the host beside others; results go to loadtest/.
     Bench(bench::Options),
 }
@@ -59,6 +65,7 @@ fn main() -> anyhow::Result<()> {
         Task::Run { arguments } => run::run(&workspace, &arguments),
         Task::Test(options) => test::run(&workspace, &options),
         Task::Fuzz(options) => fuzz::run(&workspace, &options),
+        Task::Loadtest(options) => loadtest::run(&workspace, &options),
         Task::Bench(options) => bench::run(&workspace, &options),
     }
 }

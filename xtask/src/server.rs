@@ -18,14 +18,14 @@ const ANSWER_MAX: Duration = Duration::from_secs(10);
 /// A process that is killed when it is dropped, and also when the benchmark
 /// itself is.
 #[derive(Debug)]
-pub(super) struct Server {
+pub(crate) struct Server {
     process: Child,
     log: PathBuf,
 }
 
 impl Server {
     /// Starts a server; what it prints goes to `log`.
-    pub(super) fn start(command: &Command, log: &Path) -> Result<Self> {
+    pub(crate) fn start(command: &Command, log: &Path) -> Result<Self> {
         // `setpriv` lets the kernel end the server with its parent, whatever
         // ended that.
         let mut bound = Command::new("setpriv");
@@ -57,12 +57,12 @@ impl Server {
 
     /// Waits until a page of this server answers 200, and gives the time of
     /// that.
-    pub(super) fn wait_for(&mut self, address: SocketAddr, path: &str) -> Result<Instant> {
+    pub(crate) fn wait_for(&mut self, address: SocketAddr, path: &str) -> Result<Instant> {
         self.wait_until(|| status(address, path).is_ok_and(|status| status == 200))
     }
 
     /// Waits until something holds, as long as the process lives.
-    pub(super) fn wait_until(&mut self, holds: impl Fn() -> bool) -> Result<Instant> {
+    pub(crate) fn wait_until(&mut self, holds: impl Fn() -> bool) -> Result<Instant> {
         let start = Instant::now();
         while !holds() {
             if let Some(status) = self.process.try_wait()? {
@@ -77,7 +77,7 @@ impl Server {
     }
 
     /// Asks the process to end and waits until it has.
-    pub(super) fn terminate(mut self) -> Result<()> {
+    pub(crate) fn terminate(mut self) -> Result<()> {
         let id = self.process.id().to_string();
         crate::process::read(Command::new("kill").args(["-TERM", &id]))?;
         self.process.wait()?;
@@ -98,7 +98,7 @@ impl Drop for Server {
 }
 
 /// Memory of these processes that is resident now, in bytes.
-pub(super) fn resident_bytes(servers: &[Server]) -> Result<u64> {
+pub(crate) fn resident_bytes(servers: &[Server]) -> Result<u64> {
     servers
         .iter()
         .map(|server| resident(server.process.id()))
@@ -114,7 +114,7 @@ fn resident(process: u32) -> Result<u64> {
 }
 
 /// A loopback address that nobody listens on just now.
-pub(super) fn free_address() -> Result<SocketAddr> {
+pub(crate) fn free_address() -> Result<SocketAddr> {
     Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?)
 }
 
@@ -126,7 +126,7 @@ fn status(address: SocketAddr, path: &str) -> Result<u16> {
 }
 
 /// One GET; the answer as it came, head and all.
-pub(super) fn get(address: SocketAddr, path: &str) -> Result<String> {
+pub(crate) fn get(address: SocketAddr, path: &str) -> Result<String> {
     let mut connection = TcpStream::connect(address)?;
     connection.set_read_timeout(Some(ANSWER_MAX))?;
     write!(

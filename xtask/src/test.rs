@@ -14,7 +14,7 @@ use crate::process::{self, cargo};
 use crate::steps::Steps;
 use crate::wasm_target::{self, TARGET};
 use crate::workspace::{Workspace, selection};
-use crate::{components, fuzz, guests};
+use crate::{components, fuzz, guests, loadtest};
 
 /// What to test.
 #[derive(Debug, clap::Args)]
@@ -49,6 +49,7 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<()> {
         })?;
     }
     if options.filter.is_none() {
+        steps.step("load tests", || loadtest::test(workspace))?;
         steps.step("fuzzing", || {
             fuzz::run(workspace, &fuzz::Options::default())
         })?;

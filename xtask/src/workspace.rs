@@ -1,6 +1,7 @@
 //! Where things are, and what the workspace builds: asked of cargo, so that
 //! `CARGO_TARGET_DIR` and new packages need no word here.
 
+use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
@@ -92,6 +93,16 @@ impl Workspace {
     /// Where the test guests go, as `NAME.wasm`.
     pub(crate) fn test_components(&self) -> PathBuf {
         self.target.join("test-components")
+    }
+
+    /// A folder below `target`, empty at its start.
+    pub(crate) fn scratch(&self, name: &str) -> Result<PathBuf> {
+        let folder = self.target.join(name);
+        if folder.exists() {
+            fs::remove_dir_all(&folder).with_context(|| folder.display().to_string())?;
+        }
+        fs::create_dir_all(&folder).with_context(|| folder.display().to_string())?;
+        Ok(folder)
     }
 
     fn is_guest(&self, package: &Package) -> bool {

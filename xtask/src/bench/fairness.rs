@@ -7,11 +7,10 @@ use std::time::Duration;
 
 use anyhow::{Result, anyhow};
 
-use super::galleria::Host;
 use super::load::{Answers, Load};
 use super::report::median;
-use super::scratch;
 use crate::components::place;
+use crate::galleria::Host;
 use crate::workspace::Workspace;
 use crate::{guests, run};
 
@@ -54,7 +53,7 @@ fn series(
     rounds: usize,
     length: Duration,
 ) -> Result<Percentiles> {
-    let folder = scratch(workspace, "fairness")?;
+    let folder = workspace.scratch("bench/fairness")?;
     let components = folder.join("components");
     for guest in ["hello", "spin"] {
         let component = workspace.test_components().join(format!("{guest}.wasm"));

@@ -6,11 +6,10 @@ use std::process::Command;
 use anyhow::Result;
 
 use super::contender::{Contender, Running};
-use super::galleria::Host;
-use super::scratch;
-use super::server::{Server, free_address};
 use crate::components::place;
+use crate::galleria::Host;
 use crate::process::{self, cargo};
+use crate::server::{Server, free_address};
 use crate::workspace::Workspace;
 use crate::{guests, run};
 
@@ -32,7 +31,7 @@ pub(super) fn contenders(
     let mut contenders = Vec::new();
     if takes_part(GALLERIA) {
         run::build_host(workspace)?;
-        let folder = scratch(workspace, "hello")?;
+        let folder = workspace.scratch("bench/hello")?;
         let components = folder.join("components");
         place(&component, &components.join("hello/v1.wasm"))?;
         let host = Host::new(workspace, "loadtest/hello", components, "off", folder);
@@ -40,7 +39,7 @@ pub(super) fn contenders(
     }
     if takes_part(REUSED) || takes_part(DEFAULT) {
         let wasmtime = install_wasmtime(workspace)?;
-        let log = scratch(workspace, "hello-wasmtime")?.join("serve.log");
+        let log = workspace.scratch("bench/hello-wasmtime")?.join("serve.log");
         for (name, arguments) in [
             (
                 REUSED,
@@ -70,7 +69,7 @@ pub(super) fn contenders(
     }
     if takes_part(NATIVE) {
         let program = build_native(workspace)?;
-        let log = scratch(workspace, "hello-native")?.join("native.log");
+        let log = workspace.scratch("bench/hello-native")?.join("native.log");
         contenders.push(Contender::new(NATIVE, move || {
             let address = free_address()?;
             let mut server = Server::start(Command::new(&program).arg(address.to_string()), &log)?;

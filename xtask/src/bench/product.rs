@@ -10,10 +10,10 @@ use anyhow::{Result, bail};
 
 use super::contender::{Contender, Running};
 use super::envoy::Envoy;
-use super::galleria::Host;
-use super::server::{Server, free_address, get};
-use super::{scratch, shop};
+use super::shop;
+use crate::galleria::Host;
 use crate::process::{self, cargo};
+use crate::server::{Server, free_address, get};
 use crate::workspace::Workspace;
 
 pub(super) const PAGE: &str = "/productms/product/catalogue/1";
@@ -29,14 +29,14 @@ pub(super) fn contenders(
 ) -> Result<Vec<Contender>> {
     let mut contenders = Vec::new();
     if takes_part(GALLERIA) {
-        let host = shop::build(workspace, scratch(workspace, "product")?)?;
+        let host = shop::build(workspace, workspace.scratch("bench/product")?)?;
         contenders.push(Contender::new(GALLERIA, move || through_galleria(&host)));
     }
     if takes_part(NATIVE) || takes_part(ENVOY) {
         build_native(workspace)?;
     }
     if takes_part(NATIVE) {
-        let native = Native::new(workspace, scratch(workspace, "product-native")?);
+        let native = Native::new(workspace, workspace.scratch("bench/product-native")?);
         contenders.push(Contender::new(NATIVE, move || {
             let review = free_address()?;
             let product = free_address()?;
@@ -45,7 +45,7 @@ pub(super) fn contenders(
         }));
     }
     if takes_part(ENVOY) {
-        let folder = scratch(workspace, "product-envoy")?;
+        let folder = workspace.scratch("bench/product-envoy")?;
         let envoy = Envoy::install(workspace, folder.clone())?;
         let native = Native::new(workspace, folder);
         contenders.push(Contender::new(ENVOY, move || {

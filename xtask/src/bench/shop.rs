@@ -7,10 +7,9 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 
-use super::galleria::Host;
 use super::report::median;
-use super::scratch;
-use super::server::resident_bytes;
+use crate::galleria::Host;
+use crate::server::resident_bytes;
 use crate::workspace::Workspace;
 use crate::{components, run};
 
@@ -40,7 +39,7 @@ pub(super) fn build(workspace: &Workspace, folder: PathBuf) -> Result<Host> {
 }
 
 pub(super) fn measure(workspace: &Workspace, rounds: usize) -> Result<Shop> {
-    let host = build(workspace, scratch(workspace, "shop")?)?;
+    let host = build(workspace, workspace.scratch("bench/shop")?)?;
     println!("--- shop: first start, which compiles");
     let mut first = host.start()?;
     first.wait()?;

@@ -1,0 +1,18 @@
+// The day as it should be: shoppers come, stay and go. Answers keep their times.
+
+import { thresholds, visit } from './shopper.js';
+
+export { handleSummary } from './summary.js';
+
+export const options = {
+  stages: [
+    { duration: '30s', target: 50 },
+    { duration: '2m', target: 50 },
+    { duration: '30s', target: 0 },
+  ],
+  thresholds: { ...thresholds, http_req_duration: ['p(95)<250', 'p(99)<500'] },
+};
+
+export default function () {
+  visit(1);
+}

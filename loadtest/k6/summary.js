@@ -1,0 +1,12 @@
+// What a script says at its end: k6's own text, and everything as JSON in the
+// file that SUMMARY names.
+
+import { textSummary } from './text.js';
+
+export function handleSummary(data) {
+  const output = { stdout: textSummary(data) };
+  if (__ENV.SUMMARY) {
+    output[__ENV.SUMMARY] = JSON.stringify(data, null, 2);
+  }
+  return output;
+}
