@@ -35,7 +35,8 @@ struct Buffer {
 }
 
 impl Sink {
-    /// Starts the writer. `dropped` counts the lines that did not fit.
+    /// Starts the writer. `dropped` counts the lines that did not fit, or that the
+    /// output did not take.
     ///
     /// # Errors
     /// The thread cannot be started.
@@ -86,6 +87,7 @@ impl Sink {
 
 impl Shared {
     fn run(&self, mut output: impl Write) {
+        let mut cut = false;
         loop {
             let buffer = self.lock();
             let buffer = self
@@ -98,8 +100,20 @@ impl Shared {
                 thread::sleep(GATHER);
             }
             let bytes = mem::take(&mut self.lock().bytes);
-            // A reader that went away is no reason to stop serving.
-            let _ = output.write_all(&bytes).and_then(|()| output.flush());
+            // A reader that went away, or a full disk, is no reason to stop serving.
+            let written = if cut {
+                // What came before may have ended within a line.
+                output
+                    .write_all(b"\n")
+                    .and_then(|()| write(&mut output, &bytes))
+            } else {
+                write(&mut output, &bytes)
+            };
+            cut = written.is_err();
+            if cut {
+                let lines = bytes.iter().filter(|byte| **byte == b'\n').count();
+                self.dropped.inc_by(lines as u64);
+            }
             let mut buffer = self.lock();
             if buffer.closed && buffer.bytes.is_empty() {
                 buffer.finished = true;
@@ -112,5 +126,60 @@ impl Shared {
 
     fn lock(&self) -> MutexGuard<'_, Buffer> {
         self.buffer.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn write(output: &mut impl Write, bytes: &[u8]) -> io::Result<()> {
+    output.write_all(bytes)?;
+    output.flush()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Takes `room` bytes, then nothing until there is `room` again.
+    #[derive(Clone, Default)]
+    struct Disk(Arc<Mutex<(usize, Vec<u8>)>>);
+
+    impl Write for Disk {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            let (room, content) = &mut *self.0.lock().expect("unpoisoned");
+            let taken = bytes.len().min(*room);
+            if taken == 0 {
+                return Err(io::ErrorKind::StorageFull.into());
+            }
+            *room -= taken;
+            content.extend_from_slice(&bytes[..taken]);
+            Ok(taken)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn what_a_full_disk_did_not_take_is_counted_and_later_lines_are_whole() {
+        let dropped = IntCounter::new("dropped", "lines").expect("a counter");
+        let disk = Disk::default();
+        disk.0.lock().expect("unpoisoned").0 = 4;
+        let sink = Sink::start(disk.clone(), dropped.clone()).expect("a thread");
+        sink.line(b"one");
+        sink.line(b"two");
+        while dropped.get() == 0 {
+            thread::yield_now();
+        }
+        disk.0.lock().expect("unpoisoned").0 = 100;
+        sink.line(b"three");
+        sink.close();
+        let (_, content) = &*disk.0.lock().expect("unpoisoned");
+        let text = String::from_utf8_lossy(content);
+        assert!(text.ends_with("\nthree\n"), "{text:?}");
+        let lost = dropped.get();
+        assert!(
+            lost == 1 || lost == 2,
+            "{lost}: together with the first, or alone"
+        );
     }
 }
