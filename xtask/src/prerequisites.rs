@@ -42,6 +42,11 @@ pub(crate) const KUBECTL: Prerequisite = Prerequisite {
     programs: &["kubectl"],
     from: Debian(&["kubernetes-client"]),
 };
+pub(crate) const PROMETHEUS: Prerequisite = Prerequisite {
+    what: "Prometheus",
+    programs: &["prometheus", "promtool"],
+    from: Debian(&["prometheus"]),
+};
 pub(crate) const CARGO_DENY: Prerequisite = Prerequisite {
     what: "cargo-deny",
     programs: &["cargo-deny"],

@@ -9,7 +9,7 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail};
 
-use crate::prerequisites::{self, CARGO_DENY, KUBECTL, NODE, REGISTRY};
+use crate::prerequisites::{self, CARGO_DENY, KUBECTL, NODE, PROMETHEUS, REGISTRY};
 use crate::process::{self, cargo};
 use crate::steps::Steps;
 use crate::wasm_target::{self, TARGET};
@@ -29,7 +29,7 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<()> {
     let mut steps = Steps::default();
     steps.step("prerequisites", || {
         wasm_target::ensure()?;
-        prerequisites::ensure(&[NODE, CARGO_DENY, REGISTRY, KUBECTL])
+        prerequisites::ensure(&[NODE, CARGO_DENY, REGISTRY, KUBECTL, PROMETHEUS])
     })?;
     if options.filter.is_none() {
         check(workspace, &mut steps)?;
@@ -50,6 +50,7 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<()> {
     }
     if options.filter.is_none() {
         steps.step("load tests", || loadtest::test(workspace))?;
+        steps.step("alert rules", || alert_rules(workspace))?;
         steps.step("fuzzing", || {
             fuzz::run(workspace, &fuzz::Options::default())
         })?;
@@ -104,6 +105,19 @@ fn check(workspace: &Workspace, steps: &mut Steps) -> Result<()> {
         ]);
         process::run(&mut deny)
     })
+}
+
+/// What the rules mean is told by stories of series.
+fn alert_rules(workspace: &Workspace) -> Result<()> {
+    for arguments in [
+        ["check", "config", "prometheus.yaml"],
+        ["test", "rules", "rules_test.yaml"],
+    ] {
+        let mut promtool = Command::new("promtool");
+        promtool.current_dir(workspace.root.join("deploy/prometheus"));
+        process::run(promtool.args(arguments))?;
+    }
+    Ok(())
 }
 
 fn tests(workspace: &Workspace, filter: Option<&str>, totals: &mut Totals) -> Result<()> {

@@ -153,6 +153,11 @@ impl Metrics {
         build
             .with_label_values(&["galleria", env!("CARGO_PKG_VERSION")])
             .set(1);
+        // Both begin at zero: the first rejected change is an increase, too.
+        let reloads = counters(&registry, names::RELOADS, &["result"]);
+        for result in ["accepted", "rejected"] {
+            reloads.with_label_values(&[result]);
+        }
         Self {
             edges: Edges {
                 requests: counters(&registry, names::REQUESTS, EDGE_LABELS),
@@ -197,7 +202,7 @@ impl Metrics {
                 names::JOBS_FINISHED,
                 &["namespace", "job_name", "result"],
             ),
-            reloads: counters(&registry, names::RELOADS, &["result"]),
+            reloads,
             snapshot_age: registered(
                 &registry,
                 IntGauge::new(names::SNAPSHOT_AGE.0, names::SNAPSHOT_AGE.1),
