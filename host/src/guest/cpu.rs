@@ -12,7 +12,7 @@
 mod budget;
 mod turn;
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -26,6 +26,8 @@ pub(super) use turn::{Lanes, Turn, give_way_at_ticks, take_turns_inside};
 #[derive(Debug)]
 pub(crate) struct PodCpu {
     used_nanos: AtomicU64,
+    /// The request that ended last, or one under way, ran into a tick.
+    computes: AtomicBool,
     /// None: it may use what there is.
     limit: Option<Limit>,
 }
@@ -44,6 +46,7 @@ impl PodCpu {
     pub(crate) fn new(limit: Option<u64>) -> Arc<Self> {
         Arc::new(Self {
             used_nanos: AtomicU64::new(0),
+            computes: AtomicBool::new(false),
             limit: limit.map(Limit::new),
         })
     }
@@ -58,6 +61,18 @@ impl PodCpu {
         self.budget()
             .map(|budget| budget.throttling())
             .unwrap_or_default()
+    }
+
+    /// Whether the next request is likely to need more than a moment.
+    fn computes(&self) -> bool {
+        self.computes.load(Ordering::Relaxed)
+    }
+
+    fn set_computes(&self, computes: bool) {
+        // Nearly always the same as before: no cache line changes hands then.
+        if self.computes() != computes {
+            self.computes.store(computes, Ordering::Relaxed);
+        }
     }
 
     /// When a guest of the pod may run; None is now.

@@ -1,7 +1,8 @@
 //! How guests that compute share the cores.
 //!
 //! A guest that runs into a tick of the epoch has had a turn on the thread that
-//! serves everybody. Its next turns it has beside: once its pod is within its
+//! serves everybody. Its next turns, and those of the requests that its pod gets
+//! until one ends without a tick, it has beside: once its pod is within its
 //! budget and a lane is free, on a thread of its own, so that the kernel
 //! divides the cores between it and what only needs a moment. There is a lane
 //! for each core of the machine, and no pod takes more of them than its limit has
@@ -58,25 +59,36 @@ impl Turn {
     /// counts its time and takes turns.
     pub(in crate::guest) async fn take<F: Future>(self, guest: F) -> F::Output {
         let mut guest = pin!(guest);
+        let mut ticked = false;
         loop {
-            self.cpu.within_budget().await;
-            let first = poll_fn(|context| {
-                let began = Instant::now();
-                let polled = guest.as_mut().poll(context);
-                self.cpu.charge_since(began);
-                Poll::Ready(polled)
-            });
-            if let Poll::Ready(output) = first.await {
+            let polled = if ticked || self.cpu.computes() {
+                self.compute(guest.as_mut()).await
+            } else {
+                self.serve(guest.as_mut()).await
+            };
+            if let Poll::Ready(output) = polled {
+                self.cpu.set_computes(ticked);
                 return output;
             }
-            while self.ticked.swap(false, Ordering::Relaxed) {
-                let next = self.compute(guest.as_mut());
-                if let Poll::Ready(output) = next.await {
-                    return output;
-                }
+            if self.ticked.swap(false, Ordering::Relaxed) {
+                ticked = true;
+                self.cpu.set_computes(true);
+            } else {
+                woken().await;
             }
-            woken().await;
         }
+    }
+
+    /// A turn on the thread that serves everybody.
+    async fn serve<F: Future>(&self, mut guest: std::pin::Pin<&mut F>) -> Poll<F::Output> {
+        self.cpu.within_budget().await;
+        poll_fn(|context| {
+            let began = Instant::now();
+            let polled = guest.as_mut().poll(context);
+            self.cpu.charge_since(began);
+            Poll::Ready(polled)
+        })
+        .await
     }
 
     /// A turn in a lane.
@@ -154,4 +166,38 @@ pub(in crate::guest) fn take_turns_inside(store: &mut Store<GuestState>) {
         }
         Ok(())
     });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A guest that runs into `ticks`; answers whether it had a lane at its begin.
+    async fn request(cpu: &Arc<PodCpu>, lanes: &Lanes, ticks: usize) -> bool {
+        let turn = Turn::new(cpu.clone(), lanes.clone());
+        let (ticked, all) = (turn.ticked.clone(), Lanes::new().0.available_permits());
+        let (mut left, mut in_lane) = (ticks, None);
+        let guest = poll_fn(|_| {
+            let taken = lanes.0.available_permits() < all;
+            let began = *in_lane.get_or_insert(taken);
+            if left == 0 {
+                return Poll::Ready(began);
+            }
+            assert_eq!(taken, began || left < ticks, "a lane after the first tick");
+            left -= 1;
+            ticked.store(true, Ordering::Relaxed);
+            Poll::Pending
+        });
+        turn.take(guest).await
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn after_a_tick_requests_begin_in_a_lane_until_one_is_short() {
+        let (cpu, lanes) = (PodCpu::new(None), Lanes::new());
+        assert!(!request(&cpu, &lanes, 0).await, "nothing is known yet");
+        assert!(!request(&cpu, &lanes, 3).await);
+        assert!(request(&cpu, &lanes, 1).await, "the one before computed");
+        assert!(request(&cpu, &lanes, 0).await);
+        assert!(!request(&cpu, &lanes, 0).await, "the one before was short");
+    }
 }
