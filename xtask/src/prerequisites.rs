@@ -15,41 +15,50 @@ use crate::process::{self, cargo, is_on_path, read};
 pub(crate) const NODE: Prerequisite = Prerequisite {
     what: "Node.js 20 or newer",
     programs: &["node", "npm"],
+    works: None,
     from: Debian(&["nodejs", "npm"]),
 };
 pub(crate) const WRK: Prerequisite = Prerequisite {
     what: "wrk",
     programs: &["wrk"],
+    works: None,
     from: Debian(&["wrk"]),
 };
 pub(crate) const PYTHON: Prerequisite = Prerequisite {
     what: "Python",
     programs: &["python3"],
+    // Debian keeps what virtual environments need in a package of its own.
+    works: Some(&["python3", "-c", "import ensurepip, venv"]),
     from: Debian(&["python3", "python3-venv"]),
 };
 pub(crate) const REGISTRY: Prerequisite = Prerequisite {
     what: "the distribution registry",
     programs: &["docker-registry"],
+    works: None,
     from: Debian(&["docker-registry"]),
 };
 pub(crate) const CXX: Prerequisite = Prerequisite {
     what: "a C++ compiler",
     programs: &["c++"],
+    works: None,
     from: Debian(&["g++"]),
 };
 pub(crate) const KUBECTL: Prerequisite = Prerequisite {
     what: "kubectl",
     programs: &["kubectl"],
+    works: None,
     from: Debian(&["kubernetes-client"]),
 };
 pub(crate) const PROMETHEUS: Prerequisite = Prerequisite {
     what: "Prometheus",
     programs: &["prometheus", "promtool"],
+    works: None,
     from: Debian(&["prometheus"]),
 };
 pub(crate) const CARGO_DENY: Prerequisite = Prerequisite {
     what: "cargo-deny",
     programs: &["cargo-deny"],
+    works: None,
     from: CratesIo("cargo-deny@0.20.2"),
 };
 
@@ -62,6 +71,8 @@ pub(crate) struct Prerequisite {
     what: &'static str,
     /// It is there when all of these are on the `PATH`.
     programs: &'static [&'static str],
+    /// And when this command succeeds, where a program alone is not enough.
+    works: Option<&'static [&'static str]>,
     from: Source,
 }
 
@@ -113,7 +124,8 @@ pub(crate) fn ensure(wanted: &[Prerequisite]) -> Result<()> {
 
 impl Prerequisite {
     fn is_there(&self) -> bool {
-        self.programs.iter().all(|program| is_on_path(program))
+        let works = |command: &[&str]| read(Command::new(command[0]).args(&command[1..])).is_ok();
+        self.programs.iter().all(|program| is_on_path(program)) && self.works.is_none_or(works)
     }
 
     fn debian(&self) -> &'static [&'static str] {
