@@ -16,7 +16,7 @@ fuzz_target!(|text: &str| {
     let options = Options::default();
     let state = State::new(Instant::now());
     let compiled = compile(&loaded.objects, &[], &options, &state);
-    let lines = text.replace("\r\n", "\n");
+    let lines = text.replace("\r\n", "\n").replace('\r', "\n");
     let lines: Vec<_> = lines.split('\n').collect();
     for diagnostic in loaded.diagnostics.iter().chain(&compiled.diagnostics) {
         assert_inside(&lines, diagnostic);

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::limits::{FILE_BYTES_MAX, FILES_MAX, FOLDER_DEPTH_MAX};
+use crate::yaml::Mark;
 use crate::{Code, Diagnostic, Position, Severity, codes};
 
 /// Files in the order in which they are read, and what was wrong on the way.
@@ -120,23 +121,15 @@ fn text(file: &Arc<Path>, bytes: Vec<u8>) -> Result<String, Diagnostic> {
         let bytes = error.as_bytes();
         let valid = &bytes[..error.utf8_error().valid_up_to()];
         let utf16 = bytes.starts_with(&[0xff, 0xfe]) || bytes.starts_with(&[0xfe, 0xff]);
-        let line = valid.iter().filter(|byte| **byte == b'\n').count() + 1;
-        let line_start = valid
-            .iter()
-            .rposition(|byte| *byte == b'\n')
-            .map_or(0, |at| at + 1);
-        let column = String::from_utf8_lossy(&valid[line_start..])
-            .chars()
-            .count()
-            + 1;
+        let Mark { line, column } = Mark::after(&String::from_utf8_lossy(valid));
         let message = if utf16 {
             "the text is UTF-16; save it as UTF-8".to_owned()
         } else {
             "the text is not UTF-8 here; save the file as UTF-8".to_owned()
         };
         let mut diagnostic = whole_file(file, Severity::Error, codes::SYNTAX, message);
-        diagnostic.at.line = line as u32;
-        diagnostic.at.column = column as u32;
+        diagnostic.at.line = line;
+        diagnostic.at.column = column;
         diagnostic
     })
 }

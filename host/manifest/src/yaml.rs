@@ -6,6 +6,7 @@
 mod build;
 mod json;
 mod keys;
+mod lines;
 mod parse;
 mod scalar;
 mod syntax;

@@ -8,7 +8,7 @@ use cronexpr::{FallbackTimezoneOption, ParseOptions};
 use crate::codes;
 use crate::decode::{Decoder, did_you_mean, non_empty};
 use crate::model::{Schedule, Times};
-use crate::yaml::{Mark, Node, Style, Value};
+use crate::yaml::{Mark, Node, Scalar, Value};
 
 const FIELDS: [&str; 5] = ["minute", "hour", "day of month", "month", "day of week"];
 
@@ -194,18 +194,20 @@ fn words(text: &str) -> Vec<(usize, &str)> {
     words
 }
 
-/// The place of a byte within a scalar; of the scalar itself where it is a block.
+/// The place of a byte within a scalar; of the scalar itself where its text does
+/// not read as it is written.
 fn place(node: &Node, offset: usize) -> Mark {
-    let Value::Scalar(scalar) = &node.value else {
+    let Value::Scalar(Scalar {
+        text,
+        lead: Some(lead),
+        ..
+    }) = &node.value
+    else {
         return node.mark;
     };
-    if scalar.text.contains('\n') {
-        return node.mark;
-    }
-    let quote = u32::from(scalar.style == Style::Text);
-    let offset = u32::try_from(offset).unwrap_or(0);
+    let before = text[..offset].chars().count() as u32;
     Mark {
-        column: node.mark.column + offset + quote,
+        column: node.mark.column + lead + before,
         ..node.mark
     }
 }

@@ -86,6 +86,7 @@ impl Builder {
             Event::Scalar(text, style, anchor, tag) => {
                 let style = self.style(style, tag.as_deref(), mark)?;
                 let scalar = Scalar {
+                    lead: lead(&text, span),
                     text: text.into_owned(),
                     style,
                 };
@@ -262,6 +263,17 @@ fn not_a_key(mark: Mark) -> Problem {
         mark,
         code: codes::SYNTAX,
         message,
+    }
+}
+
+/// See [`Scalar::lead`].
+fn lead(text: &str, span: Span) -> Option<u32> {
+    let unread = span.len().checked_sub(text.chars().count())?;
+    let one_line = span.start.line() == span.end.line();
+    match unread {
+        0 if one_line => Some(0),
+        2 if one_line => Some(1),
+        _ => None,
     }
 }
 

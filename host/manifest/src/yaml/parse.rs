@@ -6,6 +6,7 @@
 use std::borrow::Cow;
 
 use super::build::Builder;
+use super::lines::{lines, trim_break};
 use super::{Mark, Node, Problem};
 use crate::codes;
 use crate::limits::SYNTAX_ERRORS_PER_FILE_MAX;
@@ -43,11 +44,13 @@ pub(crate) fn parse(text: &str) -> Parsed {
         first_line += lines;
         rest = &rest[offset..];
     }
-    let end = End::of(text);
-    parsed
-        .problems
-        .iter_mut()
-        .for_each(|problem| problem.mark = end.clamp(problem.mark));
+    // A problem "at the end of the file" is shown on its last line.
+    let end = Mark::after(trim_break(text));
+    for problem in &mut parsed.problems {
+        if problem.mark.line > end.line {
+            problem.mark = end;
+        }
+    }
     parsed
 }
 
@@ -55,7 +58,7 @@ pub(crate) fn parse(text: &str) -> Parsed {
 /// first, that begins a document: how many lines and bytes lie before it.
 fn next_document(text: &str, from: usize) -> Option<(u32, usize)> {
     let mut offset = 0;
-    for (index, line) in text.split_inclusive('\n').enumerate() {
+    for (index, line) in lines(text).enumerate() {
         if index > 0 && index + 1 >= from && line.starts_with("---") {
             return Some((index as u32, offset));
         }
@@ -69,16 +72,10 @@ fn control_character(text: &str) -> Option<Problem> {
     let found = text
         .bytes()
         .position(|b| b < 0x20 && !matches!(b, b'\t' | b'\n' | b'\r'))?;
-    let before = &text[..found];
-    let line_start = before.rfind('\n').map_or(0, |at| at + 1);
-    let mark = Mark {
-        line: before.matches('\n').count() as u32 + 1,
-        column: before[line_start..].chars().count() as u32 + 1,
-    };
     let message = "a control character, which YAML does not allow; remove it, or write it as an \
                    escape in double quotes";
     Some(Problem {
-        mark,
+        mark: Mark::after(&text[..found]),
         code: codes::SYNTAX,
         message: message.to_owned(),
     })
@@ -117,35 +114,6 @@ fn joined_surrogates(text: &str) -> Cow<'_, str> {
         joined.push_str(&format!("\\u{first:04x}"));
     }
     Cow::Owned(joined)
-}
-
-/// Where the text ends: a problem "at the end of the file" is shown on its last line.
-struct End {
-    line: u32,
-    column: u32,
-}
-
-impl End {
-    fn of(text: &str) -> Self {
-        let line = text.lines().count().max(1) as u32;
-        let column = text
-            .lines()
-            .next_back()
-            .map_or(0, |line| line.chars().count()) as u32
-            + 1;
-        Self { line, column }
-    }
-
-    fn clamp(&self, mark: Mark) -> Mark {
-        if mark.line > self.line {
-            Mark {
-                line: self.line,
-                column: self.column,
-            }
-        } else {
-            mark
-        }
-    }
 }
 
 #[cfg(test)]
@@ -244,6 +212,11 @@ mod tests {
                 column: 17
             }
         );
+    }
+
+    #[test]
+    fn a_lone_carriage_return_ends_a_line() {
+        assert_eq!(messages("a: 1\rb: [\r---\rc: }\r")[1][..2], *"4:");
     }
 
     #[test]

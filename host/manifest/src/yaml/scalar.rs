@@ -13,6 +13,10 @@ pub(crate) enum Style {
 pub(crate) struct Scalar {
     pub(crate) text: String,
     pub(crate) style: Style,
+    /// How many characters (a quote, or none) stand between the scalar's place
+    /// and its text; `None` where the text does not read as it is written:
+    /// over several lines, or with escapes.
+    pub(crate) lead: Option<u32>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -127,6 +131,7 @@ mod tests {
         Scalar {
             text: text.to_owned(),
             style: Style::Plain,
+            lead: Some(0),
         }
         .resolve()
     }
