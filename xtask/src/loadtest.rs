@@ -6,7 +6,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
-use crate::galleria::{Host, Started};
+use crate::galleria::Host;
 use crate::workspace::Workspace;
 use crate::{components, k6, process, run};
 
@@ -30,8 +30,7 @@ pub(crate) struct Options {
 pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<()> {
     let script = script(workspace, &options.script)?;
     let k6 = k6::install(workspace)?;
-    let mut visits = Command::new(k6);
-    visits.args(["run", "--quiet", "--no-usage-report"]);
+    let mut visits = visits(&k6);
     if let Some(summary) = &options.summary {
         visits
             .arg("-e")
@@ -52,12 +51,17 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<()> {
 pub(crate) fn test(workspace: &Workspace) -> Result<()> {
     let k6 = k6::install(workspace)?;
     for name in ["smoke", "canary", "failure"] {
-        let mut visits = Command::new(&k6);
-        visits.args(["run", "--quiet", "--no-usage-report"]);
+        let mut visits = visits(&k6);
         let program = workspace.target.join("debug/galleria");
         beside(workspace, program, &script(workspace, name)?, &mut visits)?;
     }
     Ok(())
+}
+
+fn visits(k6: &Path) -> Command {
+    let mut visits = Command::new(k6);
+    visits.args(["run", "--quiet", "--no-usage-report"]);
+    visits
 }
 
 /// Runs `visits` against a shop of its own, with the manifests of the script's
@@ -74,7 +78,7 @@ fn beside(
     host.program = program;
     let overlay = script.with_extension("");
     host.overlay = overlay.is_dir().then_some(overlay);
-    let mut started: Started = host.start()?;
+    let mut started = host.start()?;
     started.wait()?;
     let address = started.gateway()?;
     visits.arg("-e").arg(format!("BASE_URL=http://{address}"));

@@ -15,6 +15,7 @@ mod k6;
 mod loadtest;
 mod prerequisites;
 mod process;
+mod python;
 mod run;
 mod server;
 mod steps;

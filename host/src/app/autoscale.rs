@@ -78,7 +78,7 @@ impl Autoscalers {
             store.set_status(&key, status);
             if let Some(replicas) = scaled {
                 let message = format!("New size: {replicas}");
-                let involved = Arc::new(involved(object));
+                let involved = Arc::new(Involved::of(object));
                 recorder.record(&involved, EventType::Normal, RESCALED, &message);
                 self.replicas.insert(target(object, spec), replicas);
                 changed = true;
@@ -203,9 +203,11 @@ fn autoscalers(
 fn over_quota(objects: &[Arc<Object>], target: &ObjectKey, replicas: u32) -> Option<String> {
     let grown: Vec<_> = objects
         .iter()
-        .map(|object| match object.scaled(replicas) {
-            Some(scaled) if object.key() == *target => Arc::new(scaled),
-            _ => object.clone(),
+        .map(|object| match object.key() == *target {
+            true => object
+                .scaled(replicas)
+                .map_or_else(|| object.clone(), Arc::new),
+            false => object.clone(),
         })
         .collect();
     let quotas = galleria_manifest::quotas(&grown).into_iter();
@@ -219,15 +221,6 @@ fn over_quota(objects: &[Arc<Object>], target: &ObjectKey, replicas: u32) -> Opt
         quota.key.namespace == target.namespace && quota.used.iter().any(over)
     });
     exceeded.next().map(|quota| quota.key.name)
-}
-
-fn involved(object: &Object) -> Involved {
-    Involved {
-        api_version: object.api_version.clone(),
-        kind: object.kind.clone(),
-        namespace: object.metadata.namespace.clone(),
-        name: object.metadata.name.value.clone(),
-    }
 }
 
 /// The object that an autoscaler scales.

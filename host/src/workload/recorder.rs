@@ -7,6 +7,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use galleria_manifest::model::Object;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
@@ -121,6 +122,15 @@ impl Recorder {
 }
 
 impl Involved {
+    pub(crate) fn of(object: &Object) -> Self {
+        Self {
+            api_version: object.api_version.clone(),
+            kind: object.kind.clone(),
+            namespace: object.metadata.namespace.clone(),
+            name: object.metadata.name.value.clone(),
+        }
+    }
+
     fn uid(&self) -> String {
         uid(&self.kind, &self.namespace, &self.name)
     }

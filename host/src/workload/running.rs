@@ -384,13 +384,7 @@ impl Member {
 impl WorkloadPlan {
     /// How events name the object.
     fn involved(&self) -> Involved {
-        let object = &self.object;
-        Involved {
-            api_version: object.api_version.clone(),
-            kind: object.kind.clone(),
-            namespace: object.metadata.namespace.clone(),
-            name: object.metadata.name.value.clone(),
-        }
+        Involved::of(&self.object)
     }
 
     pub(super) fn replicas(&self) -> usize {

