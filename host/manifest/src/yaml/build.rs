@@ -27,21 +27,26 @@ enum Collection {
 }
 
 /// Takes events and puts documents together.
-#[derive(Default)]
 pub(super) struct Builder {
     stack: Vec<Frame>,
     /// Anchored values and how many nodes each holds.
     anchors: HashMap<usize, (Node, usize)>,
     pub(super) nodes_left: usize,
     first_line: u32,
+    /// What stands "at the end of the file" is shown on its last line.
+    end: Mark,
     root: Option<Node>,
 }
 
 impl Builder {
-    pub(super) fn new() -> Self {
+    pub(super) fn new(end: Mark) -> Self {
         Self {
+            stack: Vec::new(),
+            anchors: HashMap::new(),
             nodes_left: NODES_PER_FILE_MAX,
-            ..Self::default()
+            first_line: 0,
+            end,
+            root: None,
         }
     }
 
@@ -244,8 +249,12 @@ impl Builder {
     }
 
     fn mark(&self, marker: &Marker) -> Mark {
+        let line = self.first_line + marker.line().max(1) as u32;
+        if line > self.end.line {
+            return self.end;
+        }
         Mark {
-            line: self.first_line + marker.line().max(1) as u32,
+            line,
             column: marker.col() as u32 + 1,
         }
     }

@@ -25,7 +25,7 @@ pub(crate) fn parse(text: &str) -> Parsed {
         parsed.problems.push(problem);
         return parsed;
     }
-    let mut builder = Builder::new();
+    let mut builder = Builder::new(Mark::after(trim_break(text)));
     let joined = joined_surrogates(text);
     let mut rest = &*joined;
     let mut first_line = 0;
@@ -43,13 +43,6 @@ pub(crate) fn parse(text: &str) -> Parsed {
         };
         first_line += lines;
         rest = &rest[offset..];
-    }
-    // A problem "at the end of the file" is shown on its last line.
-    let end = Mark::after(trim_break(text));
-    for problem in &mut parsed.problems {
-        if problem.mark.line > end.line {
-            problem.mark = end;
-        }
     }
     parsed
 }
@@ -217,6 +210,15 @@ mod tests {
     #[test]
     fn a_lone_carriage_return_ends_a_line() {
         assert_eq!(messages("a: 1\rb: [\r---\rc: }\r")[1][..2], *"4:");
+    }
+
+    #[test]
+    fn nothing_stands_behind_the_last_line() {
+        let root = one("a: 1\n? ");
+        let Value::Mapping(entries) = &root.value else {
+            panic!("a mapping")
+        };
+        assert_eq!(entries[1].key_mark, Mark { line: 2, column: 3 });
     }
 
     #[test]
