@@ -1,12 +1,14 @@
 //! The admin listener: the Kubernetes API of this host, for kubectl and its like.
 //!
 //! A request comes through TLS (`listener`), proves who asks (`access`), is
-//! routed by its path (`answer`, `path`), and is answered from the store alone.
+//! routed by its path (`answer`, `path`), and is answered from the store alone;
+//! what writes (`write`, `apply`) goes through the same door as the manifests.
 //! Nothing here knows what a kind means beyond its row in the table of kinds.
-//! It only reads: what writes goes through the same door as the manifests.
 
 mod access;
 mod answer;
+mod apply;
+mod body;
 mod discovery;
 mod failure;
 mod identity;
@@ -14,19 +16,23 @@ mod kind;
 mod list;
 mod listener;
 mod object;
+mod openapi;
+mod patch;
 mod path;
+mod scale;
 mod selector;
 mod table;
 mod watch;
+mod write;
 
 pub(crate) use identity::kubeconfig;
 pub(crate) use listener::Listener;
 
 use std::sync::Arc;
 
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, mpsc};
 
-use crate::store::Store;
+use crate::store::{Store, Write};
 
 /// Watches at once: each is a task and a subscription, cheap but not free.
 const WATCHES_MAX: usize = 1_000;
@@ -34,13 +40,16 @@ const WATCHES_MAX: usize = 1_000;
 /// What answers are made from.
 struct Api {
     store: Arc<Store>,
+    /// To the control loop.
+    writer: mpsc::Sender<Write>,
     watches: Arc<Semaphore>,
 }
 
 impl Api {
-    fn new(store: Arc<Store>) -> Self {
+    fn new(store: Arc<Store>, writer: mpsc::Sender<Write>) -> Self {
         Self {
             store,
+            writer,
             watches: Arc::new(Semaphore::new(WATCHES_MAX)),
         }
     }

@@ -4,6 +4,8 @@
 mod announce;
 mod autoscale;
 mod control;
+mod desired;
+mod kept;
 mod pulls;
 
 use std::path::Path;
@@ -16,6 +18,7 @@ use galleria_mesh as mesh;
 use rustix::process::{Resource, Rlimit, setrlimit};
 use tokio::net::{TcpListener, UnixListener};
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use crate::admin;
@@ -31,7 +34,7 @@ use crate::live::{Current, Live};
 use crate::remote::RemoteClient;
 use crate::settings::RunSettings;
 use crate::status::{self, Health};
-use crate::store::{Source, Store};
+use crate::store::{Store, Write};
 use crate::telemetry::access_log::AccessLog;
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::sink::Sink;
@@ -40,11 +43,16 @@ use crate::workload::{Images, Jobs, Platform, VolumeFolder, Workloads};
 use announce::Addresses;
 use autoscale::Autoscalers;
 use control::{Control, Refused};
+use desired::Desired;
+use kept::Kept;
 use pulls::Pulls;
 
 /// How long listeners and pods have to finish at the end, at most: longer than
 /// any grace period should be.
 const DRAIN_MAX: Duration = Duration::from_secs(600);
+
+/// Writes of the API that wait for their turn; more wait at their clients.
+const WRITES_WAITING: usize = 16;
 
 /// Runs the host until it is told to stop.
 ///
@@ -74,9 +82,13 @@ pub(crate) async fn run(settings: RunSettings) -> anyhow::Result<ExitCode> {
     let admin = admin::Listener::bind(settings.admin, &settings.data).await?;
     let admin_address = admin.address;
     let host = Host::new(&settings)?;
-    let mut control = host.control(&settings, files.but_not(&settings.data));
+    let mut kept = Kept::open(&settings.data).await?;
+    let written = kept.load().await?;
+    let (writer, writes) = mpsc::channel(WRITES_WAITING);
+    let files = files.but_not(&settings.data);
+    let mut control = host.control(&settings, files, kept, writes);
     control
-        .prepare(read.objects)
+        .prepare(written, read.objects)
         .await
         .map_err(|refused| describe(&refused))?;
     let changes = control
@@ -100,7 +112,7 @@ pub(crate) async fn run(settings: RunSettings) -> anyhow::Result<ExitCode> {
         host.store.clone(),
         stop.clone(),
     ));
-    tokio::spawn(admin.serve(host.store.clone(), stop.clone()));
+    tokio::spawn(admin.serve(host.store.clone(), writer, stop.clone()));
     let told_to_stop = told_to_stop()?;
     let addresses = Addresses {
         status: status_address,
@@ -192,11 +204,20 @@ impl Host {
         })
     }
 
-    fn control(&self, settings: &RunSettings, files: Files) -> Control {
+    fn control(
+        &self,
+        settings: &RunSettings,
+        files: Files,
+        kept: Kept,
+        writes: mpsc::Receiver<Write>,
+    ) -> Control {
         let topology = Topology::of(settings);
         Control {
             files,
-            source: Source::Files,
+            desired: Desired::default(),
+            in_force: Vec::new(),
+            kept,
+            writes,
             store: self.store.clone(),
             images: self.platform.images.clone(),
             volumes: self.volumes.clone(),

@@ -9,5 +9,5 @@ mod socket;
 pub(crate) use exchange::ask_port;
 pub(crate) use page::render;
 pub(crate) use port::serve as serve_port;
-pub(crate) use report::Health;
+pub(crate) use report::{Health, WrittenReport};
 pub(crate) use socket::{ask_to_explain, bind as bind_socket, fetch, serve as serve_socket};

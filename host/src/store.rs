@@ -6,14 +6,17 @@
 //! an object means.
 
 mod reported;
+mod write;
 
-pub(crate) use reported::{Reported, uid};
+pub(crate) use reported::{Reported, fresh_uid, uid, uid_of};
+pub(crate) use write::{Asked, Edit, ReadObject, Unwritten, Write, is_place, place, read_object};
 
 use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use galleria_manifest::model::{Object, ObjectKey};
 use jiff::Timestamp;
+use serde_json::Value;
 use tokio::sync::watch;
 
 pub(crate) mod immutable;
@@ -26,6 +29,10 @@ const EVENTS_MAX: usize = 1_000;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum Source {
     Files,
+    /// The admin API.
+    Api,
+    /// The admin API, about an object of a file, which says something else.
+    Drift,
     /// The host itself: what its controllers make for an object of another
     /// source, what it runs and what happens.
     Host,
@@ -43,7 +50,7 @@ pub(crate) struct Stored {
     /// When it came into this store.
     pub created: Timestamp,
     /// What the host reports, as in `kubectl get -o json`'s `status`.
-    pub status: serde_json::Value,
+    pub status: Value,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -114,17 +121,20 @@ impl Store {
         Self::after(u64::try_from(now).unwrap_or_default())
     }
 
-    /// Makes `objects` the whole of what `source` owns, in one step: what is
-    /// new is added, what differs is replaced, what is gone is deleted.
-    pub(crate) fn replace_all(&self, source: Source, objects: &[Arc<Object>]) {
+    /// Makes `objects` the whole of what is not the host's own, in one step: what
+    /// is new is added, what differs is replaced, what is gone is deleted.
+    pub(crate) fn replace_all<'a>(
+        &self,
+        objects: impl IntoIterator<Item = (Source, &'a Arc<Object>)>,
+    ) {
         let mut inner = self.lock();
         let mut kept = HashSet::new();
-        for object in objects {
+        for (source, object) in objects {
             let key = object.key();
             inner.put(source, key.clone(), object.clone());
             kept.insert(key);
         }
-        inner.delete_all(|key, stored| stored.source == source && !kept.contains(key));
+        inner.delete_all(|key, stored| stored.source != Source::Host && !kept.contains(key));
         self.version.send_replace(inner.version);
     }
 
@@ -161,7 +171,7 @@ impl Store {
     }
 
     /// Reports `status` for an object; a status that says the same is no write.
-    pub(crate) fn set_status(&self, key: &ObjectKey, status: serde_json::Value) {
+    pub(crate) fn set_status(&self, key: &ObjectKey, status: Value) {
         let mut inner = self.lock();
         inner.set_status(key, status);
         self.version.send_replace(inner.version);
@@ -175,13 +185,6 @@ impl Store {
     pub(crate) fn list(&self) -> (Vec<Arc<Stored>>, u64) {
         let inner = self.lock();
         (inner.objects.values().cloned().collect(), inner.version)
-    }
-
-    /// What one source wrote, ordered by key.
-    pub(crate) fn list_from(&self, source: Source) -> Vec<Arc<Stored>> {
-        let inner = self.lock();
-        let owned = |stored: &&Arc<Stored>| stored.source == source;
-        inner.objects.values().filter(owned).cloned().collect()
     }
 
     /// The events after `version`, oldest first.
@@ -254,17 +257,19 @@ impl Event {
 impl Inner {
     fn put(&mut self, source: Source, key: ObjectKey, object: Arc<Object>) {
         let (change, generation, created, status) = match self.objects.get(&key) {
-            Some(known) if known.object.raw == object.raw => return self.move_source(&key, object),
+            Some(known) if known.source == source && known.object.raw == object.raw => {
+                return self.move_source(&key, object);
+            }
             Some(known) => {
                 let Stored {
                     created, status, ..
                 } = &**known;
-                let generation = known.generation + 1;
+                let generation = known.generation_with(&object);
                 (Change::Modified, generation, *created, status.clone())
             }
             None => {
                 let now = Timestamp::now();
-                (Change::Added, 1, now, serde_json::Value::Null)
+                (Change::Added, 1, now, Value::Null)
             }
         };
         let stored = Stored {
@@ -275,7 +280,7 @@ impl Inner {
             created,
             status,
         };
-        self.write(change, key, stored);
+        self.write(change, false, key, stored);
     }
 
     /// The same object read again: its place in the file may have moved, which
@@ -286,7 +291,7 @@ impl Inner {
         }
     }
 
-    fn set_status(&mut self, key: &ObjectKey, status: serde_json::Value) {
+    fn set_status(&mut self, key: &ObjectKey, status: Value) {
         let Some(stored) = self.objects.get(key) else {
             return;
         };
@@ -297,7 +302,7 @@ impl Inner {
             status,
             ..Stored::clone(stored)
         };
-        self.write(Change::Modified, key.clone(), changed);
+        self.write(Change::Modified, true, key.clone(), changed);
     }
 
     fn delete_all(&mut self, gone: impl Fn(&ObjectKey, &Stored) -> bool) {
@@ -308,14 +313,11 @@ impl Inner {
             .map(|(key, stored)| (key.clone(), Stored::clone(stored)))
             .collect();
         for (key, stored) in gone {
-            self.write(Change::Deleted, key, stored);
+            self.write(Change::Deleted, false, key, stored);
         }
     }
 
-    fn write(&mut self, change: Change, key: ObjectKey, mut stored: Stored) {
-        let is_status = self.objects.get(&key).is_some_and(|known| {
-            known.generation == stored.generation && change == Change::Modified
-        });
+    fn write(&mut self, change: Change, is_status: bool, key: ObjectKey, mut stored: Stored) {
         self.version += 1;
         stored.resource_version = self.version;
         let stored = Arc::new(stored);
@@ -340,6 +342,10 @@ impl Inner {
 mod tests {
     use super::*;
 
+    fn files(objects: &[Arc<Object>]) -> impl Iterator<Item = (Source, &Arc<Object>)> {
+        objects.iter().map(|object| (Source::Files, object))
+    }
+
     fn objects(yaml: &str) -> Vec<Arc<Object>> {
         galleria_manifest::read_str("test.yaml".as_ref(), yaml).objects
     }
@@ -360,13 +366,13 @@ mod tests {
     #[test]
     fn a_source_replaces_what_it_owns_in_one_step() {
         let store = Store::default();
-        store.replace_all(Source::Files, &objects(&format!("{A}{B}")));
+        store.replace_all(files(&objects(&format!("{A}{B}"))));
         assert_eq!(
             changes(&store, 0),
             [(Change::Added, "a".into()), (Change::Added, "b".into())]
         );
         let (_, version) = store.list();
-        store.replace_all(Source::Files, &objects(A_CHANGED));
+        store.replace_all(files(&objects(A_CHANGED)));
         let expected = [
             (Change::Modified, "a".into()),
             (Change::Deleted, "b".into()),
@@ -380,9 +386,9 @@ mod tests {
     #[test]
     fn the_same_object_again_is_no_change() {
         let store = Store::default();
-        store.replace_all(Source::Files, &objects(A));
+        store.replace_all(files(&objects(A)));
         let (_, version) = store.list();
-        store.replace_all(Source::Files, &objects(&format!("# moved down\n{A}")));
+        store.replace_all(files(&objects(&format!("# moved down\n{A}"))));
         assert_eq!(changes(&store, version), []);
         let (stored, _) = store.list();
         assert_eq!(stored[0].object.at.line, 2, "messages name the new place");
@@ -391,7 +397,7 @@ mod tests {
     #[test]
     fn a_status_is_a_write_but_no_new_generation() {
         let store = Store::default();
-        store.replace_all(Source::Files, &objects(A));
+        store.replace_all(files(&objects(A)));
         let key = objects(A)[0].key();
         store.set_status(&key, serde_json::json!({"ready": true}));
         let stored = store.get(&key).expect("there");
@@ -402,9 +408,21 @@ mod tests {
     }
 
     #[test]
+    fn metadata_changes_are_writes_but_no_new_generation() {
+        let store = Store::default();
+        store.replace_all(files(&objects(A)));
+        let labelled = A.replace("{name: a}", "{name: a, labels: {b: c}}");
+        let labelled = objects(&labelled);
+        store.replace_all([(Source::Drift, &labelled[0])]);
+        let stored = store.get(&labelled[0].key()).expect("there");
+        assert_eq!((stored.generation, stored.source), (1, Source::Drift));
+        assert!(!store.events_after(1).expect("kept")[0].is_status);
+    }
+
+    #[test]
     fn what_the_host_reports_is_its_own_and_replaced_by_kind() {
         let store = Store::default();
-        store.replace_all(Source::Files, &objects(A));
+        store.replace_all(files(&objects(A)));
         let reported = |kind: &str, name: &str, ready: bool| {
             let raw = serde_json::json!({
                 "apiVersion": "v1", "kind": kind, "metadata": {"name": name, "namespace": "n"},
@@ -418,14 +436,14 @@ mod tests {
         assert_eq!(changes(&store, version), [], "the same again is no write");
         store.report("", "Pod", vec![reported("Pod", "p", true)]);
         store.report("", "Pod", Vec::new());
-        store.replace_all(Source::Files, &[]);
+        store.replace_all(files(&[]));
         let expected = [
             (Change::Modified, "p".into()),
             (Change::Deleted, "p".into()),
             (Change::Deleted, "a".into()),
         ];
         assert_eq!(changes(&store, version), expected);
-        let left = store.list_from(Source::Host);
+        let (left, _) = store.list();
         assert_eq!(left.len(), 1, "the event stays");
         assert_eq!(left[0].to_json()["status"]["ready"], true);
     }
@@ -433,7 +451,7 @@ mod tests {
     #[test]
     fn a_watcher_that_is_too_far_behind_must_list_again() {
         let store = Store::default();
-        store.replace_all(Source::Files, &objects(A));
+        store.replace_all(files(&objects(A)));
         let key = objects(A)[0].key();
         for count in 0..EVENTS_MAX {
             store.set_status(&key, serde_json::json!({"count": count}));
@@ -451,7 +469,7 @@ mod tests {
     #[test]
     fn a_watcher_that_keeps_up_misses_none_of_ten_thousand_changes() {
         let store = Store::default();
-        store.replace_all(Source::Files, &objects(A));
+        store.replace_all(files(&objects(A)));
         let key = objects(A)[0].key();
         let mut seen = vec![1];
         for count in 0..10_000 {

@@ -141,6 +141,14 @@ impl Workloads {
         })
     }
 
+    /// Lets a pod leave that is named so; whoever it belongs to makes another one.
+    /// Returns whether there was one.
+    pub(crate) fn evict(&mut self, pod: &ObjectKey) -> bool {
+        let kubelet = &mut self.kubelet;
+        let mut running = self.running.values_mut();
+        running.any(|running| running.evict(pod, kubelet))
+    }
+
     /// When [`Workloads::step`] has something to do although no pod changes.
     pub(crate) fn due(&self) -> Option<Instant> {
         let now = Instant::now();

@@ -15,8 +15,9 @@ pub use quota::{QuotaUse, quotas};
 use crate::model::{Object, PodTemplate, Resource};
 use crate::{Code, Diagnostic, Position, Severity};
 
-/// Fills requests and limits, and says what is out of bounds.
-pub(crate) fn admit(objects: &mut [Arc<Object>]) -> Vec<Diagnostic> {
+/// Fills requests and limits, and says what is out of bounds. Objects that were
+/// admitted before may be admitted again, beside others.
+pub fn admit(objects: &mut [Arc<Object>]) -> Vec<Diagnostic> {
     let ranges = limit_range::Ranges::of(objects);
     let mut diagnostics = Vec::new();
     for object in objects.iter_mut() {

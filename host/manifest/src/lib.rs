@@ -24,9 +24,10 @@ pub mod codes;
 pub mod limits;
 pub mod model;
 
-pub use admission::{QuotaUse, quotas};
+pub use admission::{QuotaUse, admit, quotas};
 pub use diagnostic::{Code, Diagnostic, Severity};
 pub use load::{Loaded, load, read_str};
 pub use position::{Located, Position};
 pub use preset::{Conflict, Preset, Presets};
 pub use references::check_references;
+pub use yaml::yaml_to_json;

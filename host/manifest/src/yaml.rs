@@ -17,6 +17,21 @@ pub(crate) use scalar::{Resolved, Scalar, Style};
 
 use crate::Code;
 
+/// Reads one document of YAML or JSON as it is, whatever it means.
+///
+/// # Errors
+/// It is not well formed, empty, or more than one: where, and what is wrong.
+pub fn yaml_to_json(text: &str) -> Result<serde_json::Value, String> {
+    let parsed = parse(text);
+    if let Some(Problem { mark, message, .. }) = parsed.problems.first() {
+        return Err(format!("{}:{}: {message}", mark.line, mark.column));
+    }
+    match parsed.documents.as_slice() {
+        [one] => Ok(to_json(one)),
+        all => Err(format!("one document is expected, not {}", all.len())),
+    }
+}
+
 /// A place in the text; lines and columns count from 1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Mark {

@@ -8,9 +8,11 @@ use serde_json::Value;
 
 use super::Api;
 use super::access::Access;
+use super::body;
 use super::discovery;
 use super::failure::Failure;
 use super::list::{Options, is_set};
+use super::openapi;
 use super::path::{Resource, Target};
 use super::table::Form;
 
@@ -20,17 +22,24 @@ const DISCOVERY: [&str; 2] = ["v2", "v2beta1"];
 impl Api {
     /// # Errors
     /// See [`Failure`].
-    pub(super) fn answer(
+    pub(super) async fn answer(
         &self,
         request: &Parts,
+        body: Body,
         access: Access,
     ) -> Result<Response<Body>, Failure> {
         let target = Target::of(&request.uri)?;
         let headers = &request.headers;
         if let Target::Objects(resource) = target {
             access.check(&request.method, &resource.kind.resource())?;
-            reads(&request.method)?;
-            return self.read(request, resource);
+            // The body of what only reads is not taken.
+            return match reads(&request.method) {
+                Ok(()) => self.read(request, resource),
+                Err(_) => {
+                    let body = body::read(body).await?;
+                    self.write(request, body, &resource).await
+                }
+            };
         }
         reads(&request.method)?;
         match target {
@@ -42,6 +51,15 @@ impl Api {
             Target::Resources { group, version } => {
                 discovery::resources(&group, &version).map(|resources| json(&resources))
             }
+            Target::OpenApiV2 if accepts(headers).contains(openapi::PROTOBUF) => Ok(typed(
+                Body::from(openapi::v2_protobuf()),
+                HeaderValue::from_static(openapi::PROTOBUF_ANSWER),
+            )),
+            Target::OpenApiV2 => Ok(json(openapi::v2())),
+            Target::OpenApiV3Index => Ok(json(&openapi::v3_index())),
+            Target::OpenApiV3 { group, version } => {
+                openapi::v3(&group, &version).map(|document| json(&document))
+            }
             Target::Objects(_) => Err(Failure::NoSuchPath),
         }
     }
@@ -52,6 +70,10 @@ impl Api {
         match resource.subresource.as_deref() {
             // A status is read together with its object.
             None | Some("status") => {}
+            Some("scale") if resource.kind.scales() => {
+                let name = resource.name.take().ok_or(Failure::NoSuchPath)?;
+                return self.read_scale(&resource, &name);
+            }
             Some(_) => return Err(Failure::NoSuchPath),
         }
         if is_set(&options.watch) {
@@ -85,10 +107,15 @@ fn options(request: &Parts) -> Result<Options, Failure> {
     Ok(options.0)
 }
 
-fn discovered(headers: &HeaderMap, core: bool) -> Response<Body> {
+/// What a client accepts, without spaces.
+fn accepts(headers: &HeaderMap) -> String {
     let accepted = headers.get_all(header::ACCEPT).iter();
     let accepted: Vec<_> = accepted.filter_map(|value| value.to_str().ok()).collect();
-    let accepted = accepted.join(",").replace(' ', "");
+    accepted.join(",").replace(' ', "")
+}
+
+fn discovered(headers: &HeaderMap, core: bool) -> Response<Body> {
+    let accepted = accepts(headers);
     let wanted = DISCOVERY.iter().find(|version| {
         accepted.split(',').any(|media| {
             let has = |parameter: &str| media.split(';').any(|it| it == parameter);
@@ -109,6 +136,12 @@ fn discovered(headers: &HeaderMap, core: bool) -> Response<Body> {
         (None, true) => json(&discovery::core_versions()),
         (None, false) => json(&discovery::groups()),
     }
+}
+
+/// # Errors
+/// None; it is what writes answer with.
+pub(super) fn json_response(value: &Value) -> Result<Response<Body>, Failure> {
+    Ok(json(value))
 }
 
 fn json(value: &Value) -> Response<Body> {

@@ -6,11 +6,30 @@ use serde_json::{Value, json};
 use super::failure::Failure;
 use super::kind::{KINDS, Kind, api_version};
 
-/// What can be done with every kind.
-const VERBS: [&str; 3] = ["get", "list", "watch"];
+/// What can be done with a kind whose objects clients write.
+const VERBS: &[&str] = &[
+    "create",
+    "delete",
+    "deletecollection",
+    "get",
+    "list",
+    "patch",
+    "update",
+    "watch",
+];
+
+/// With one whose objects the host makes.
+const VERBS_OF_HOST: &[&str] = &["get", "list", "watch"];
+
+fn verbs(kind: &Kind) -> &'static [&'static str] {
+    match kind.kind {
+        "Event" => VERBS_OF_HOST,
+        _ => VERBS,
+    }
+}
 
 /// The Kubernetes version whose API this is modelled on.
-const MINOR: &str = "32";
+const MINOR: &str = "33";
 
 /// `/version`.
 pub(super) fn version() -> Value {
@@ -65,7 +84,7 @@ pub(super) fn resources(group: &str, version: &str) -> Result<Value, Failure> {
         "kind": "APIResourceList",
         "apiVersion": "v1",
         "groupVersion": api_version(group, version),
-        "resources": kinds.into_iter().map(resource).collect::<Vec<_>>(),
+        "resources": kinds.into_iter().flat_map(with_subresources).collect::<Vec<_>>(),
     }))
 }
 
@@ -131,13 +150,40 @@ fn categories(kind: &Kind) -> &'static [&'static str] {
     }
 }
 
+fn with_subresources(kind: &Kind) -> Vec<Value> {
+    let mut all = vec![resource(kind)];
+    if kind.scales() {
+        all.push(json!({
+            "name": format!("{}/scale", kind.plural),
+            "singularName": "",
+            "namespaced": kind.namespaced,
+            "group": "autoscaling",
+            "version": "v1",
+            "kind": "Scale",
+            "verbs": ["get", "patch", "update"],
+        }));
+    }
+    all
+}
+
+fn subresources(kind: &Kind) -> Vec<Value> {
+    match kind.scales() {
+        true => vec![json!({
+            "subresource": "scale",
+            "responseKind": {"group": "autoscaling", "version": "v1", "kind": "Scale"},
+            "verbs": ["get", "patch", "update"],
+        })],
+        false => Vec::new(),
+    }
+}
+
 fn resource(kind: &Kind) -> Value {
     json!({
         "name": kind.plural,
         "singularName": kind.singular,
         "namespaced": kind.namespaced,
         "kind": kind.kind,
-        "verbs": VERBS,
+        "verbs": verbs(kind),
         "shortNames": kind.short_names,
         "categories": categories(kind),
     })
@@ -149,9 +195,10 @@ fn aggregated_resource(kind: &Kind, version: &str) -> Value {
         "responseKind": {"group": kind.group, "version": version, "kind": kind.kind},
         "scope": if kind.namespaced { "Namespaced" } else { "Cluster" },
         "singularResource": kind.singular,
-        "verbs": VERBS,
+        "verbs": verbs(kind),
         "shortNames": kind.short_names,
         "categories": categories(kind),
+        "subresources": subresources(kind),
     })
 }
 

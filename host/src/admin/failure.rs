@@ -4,10 +4,12 @@
 //! for whoever runs kubectl and never holds a value of a Secret or a token.
 
 use axum::body::Body;
+use galleria_manifest::{Diagnostic, Severity};
 use http::{HeaderValue, Response, StatusCode, header};
 use serde_json::{Value, json};
 
 use super::kind::Kind;
+use crate::store::{Unwritten, is_place};
 
 /// See the module's documentation.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -30,9 +32,116 @@ pub(crate) enum Failure {
     Expired { requested: u64, oldest: u64 },
     #[error("too many requests: {0}")]
     TooManyRequests(&'static str),
+    #[error("{} \"{name}\" already exists", kind.resource())]
+    AlreadyExists { kind: &'static Kind, name: String },
+    #[error(
+        "Operation cannot be fulfilled on {} \"{name}\": the object has been modified; please apply \
+         your changes to the latest version and try again",
+        kind.resource()
+    )]
+    Conflict { kind: &'static Kind, name: String },
+    #[error("{}", conflicts(.0))]
+    ApplyConflict(Vec<(String, String)>),
+    #[error("{}", invalid(kind, name, causes))]
+    Invalid {
+        kind: &'static Kind,
+        name: String,
+        causes: Vec<Cause>,
+    },
+    #[error("{0}")]
+    Unfit(String),
+    #[error("the request is larger than {limit} allow")]
+    TooLarge { limit: usize },
+    #[error("the media type `{0}` is not understood here")]
+    UnsupportedMediaType(String),
+    #[error("{0}")]
+    Unavailable(String),
+}
+
+/// One thing that is wrong with an object.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Cause {
+    /// A path such as `spec.replicas`; empty where it is about the whole.
+    pub field: String,
+    pub message: String,
+}
+
+fn invalid(kind: &Kind, name: &str, causes: &[Cause]) -> String {
+    let one = |Cause { field, message }: &Cause| match field.is_empty() {
+        true => message.clone(),
+        false => format!("{field}: {message}"),
+    };
+    let causes: Vec<_> = causes.iter().map(one).collect();
+    let what = match kind.group {
+        "" => kind.kind.to_owned(),
+        group => format!("{}.{group}", kind.kind),
+    };
+    match causes.as_slice() {
+        [one] => format!("{what} \"{name}\" is invalid: {one}"),
+        all => format!("{what} \"{name}\" is invalid: [{}]", all.join(", ")),
+    }
+}
+
+fn conflicts(conflicts: &[(String, String)]) -> String {
+    let one = |(manager, path): &(String, String)| format!("conflict with {manager}: {path}");
+    let all: Vec<_> = conflicts.iter().map(one).collect();
+    let count = all.len();
+    let noun = if count == 1 { "conflict" } else { "conflicts" };
+    format!("Apply failed with {count} {noun}: {}", all.join("\n"))
 }
 
 impl Failure {
+    pub(super) fn exists(kind: &'static Kind, name: &str) -> Self {
+        let name = name.to_owned();
+        Self::AlreadyExists { kind, name }
+    }
+
+    pub(super) fn conflict(kind: &'static Kind, name: &str) -> Self {
+        let name = name.to_owned();
+        Self::Conflict { kind, name }
+    }
+
+    pub(super) fn invalid(kind: &'static Kind, name: &str, problems: &[Diagnostic]) -> Self {
+        let errors = problems.iter().filter(|it| it.severity == Severity::Error);
+        let own = format!("{}/{name}", kind.kind);
+        let cause = |it: &Diagnostic| match &it.object {
+            Some(other) if *other != own => Cause {
+                field: String::new(),
+                // The place of what came by the API is not one to look at.
+                message: match is_place(&it.at.file) {
+                    true => format!("{other}: {}: {}", it.path, it.message),
+                    false => it.to_string(),
+                },
+            },
+            _ => Cause {
+                field: it.path.clone(),
+                message: it.message.clone(),
+            },
+        };
+        Self::Invalid {
+            kind,
+            name: name.to_owned(),
+            causes: errors.map(cause).collect(),
+        }
+    }
+
+    /// Why the control loop did not take a write of `name`.
+    pub(super) fn of(unwritten: Unwritten, kind: &'static Kind, name: &str) -> Self {
+        match unwritten {
+            Unwritten::Changed => Self::conflict(kind, name),
+            Unwritten::NotKept(why) => Self::Unavailable(why),
+            Unwritten::Refused(problems) => Self::invalid(kind, name, &problems),
+            Unwritten::Impossible(why) => Self::Invalid {
+                kind,
+                name: name.to_owned(),
+                causes: vec![Cause {
+                    field: String::new(),
+                    message: why,
+                }],
+            },
+        }
+    }
+
     fn code(&self) -> StatusCode {
         match self {
             Self::Unauthorized => StatusCode::UNAUTHORIZED,
@@ -41,6 +150,13 @@ impl Failure {
             Self::BadRequest(_) => StatusCode::BAD_REQUEST,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Self::Expired { .. } => StatusCode::GONE,
+            Self::AlreadyExists { .. } | Self::Conflict { .. } | Self::ApplyConflict(_) => {
+                StatusCode::CONFLICT
+            }
+            Self::Invalid { .. } | Self::Unfit(_) => StatusCode::UNPROCESSABLE_ENTITY,
+            Self::TooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::UnsupportedMediaType(_) => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            Self::Unavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
             Self::TooManyGuesses | Self::TooManyRequests(_) => StatusCode::TOO_MANY_REQUESTS,
         }
     }
@@ -54,14 +170,34 @@ impl Failure {
             Self::BadRequest(_) => "BadRequest",
             Self::MethodNotAllowed => "MethodNotAllowed",
             Self::Expired { .. } => "Expired",
+            Self::AlreadyExists { .. } => "AlreadyExists",
+            Self::Conflict { .. } | Self::ApplyConflict(_) => "Conflict",
+            Self::Invalid { .. } | Self::Unfit(_) => "Invalid",
+            Self::TooLarge { .. } => "RequestEntityTooLarge",
+            Self::UnsupportedMediaType(_) => "UnsupportedMediaType",
+            Self::Unavailable(_) => "ServiceUnavailable",
             Self::TooManyGuesses | Self::TooManyRequests(_) => "TooManyRequests",
         }
     }
 
     fn details(&self) -> Value {
         match self {
-            Self::NotFound { kind, name } => {
+            Self::NotFound { kind, name }
+            | Self::AlreadyExists { kind, name }
+            | Self::Conflict { kind, name } => {
                 json!({"name": name, "group": kind.group, "kind": kind.plural})
+            }
+            Self::Invalid { kind, name, causes } => {
+                let cause = |Cause { field, message }: &Cause| json!({"reason": "FieldValueInvalid", "field": field, "message": message});
+                let causes: Vec<_> = causes.iter().map(cause).collect();
+                json!({"name": name, "group": kind.group, "kind": kind.kind, "causes": causes})
+            }
+            Self::ApplyConflict(conflicts) => {
+                let cause = |(manager, field): &(String, String)| {
+                    let message = format!("conflict with {manager}");
+                    json!({"reason": "FieldManagerConflict", "field": field, "message": message})
+                };
+                json!({"causes": conflicts.iter().map(cause).collect::<Vec<_>>()})
             }
             Self::TooManyGuesses | Self::TooManyRequests(_) => json!({"retryAfterSeconds": 1}),
             _ => json!({}),

@@ -36,6 +36,19 @@ impl Kind {
         }
     }
 
+    /// Whether it is a custom resource in a cluster.
+    pub(crate) fn is_custom(&self) -> bool {
+        matches!(
+            self.group,
+            "networking.istio.io" | "gateway.networking.k8s.io"
+        )
+    }
+
+    /// Whether it has the subresource `scale`.
+    pub(crate) fn scales(&self) -> bool {
+        matches!(self.kind, "Deployment" | "ReplicaSet" | "StatefulSet")
+    }
+
     /// Both names are as in a path: the group is empty for the core group.
     pub(crate) fn find(group: &str, version: &str, plural: &str) -> Option<&'static Self> {
         KINDS.iter().find(|kind| {
@@ -253,7 +266,7 @@ pub(crate) static KINDS: &[Kind] = &[
     },
     Kind {
         group: "autoscaling",
-        versions: &["v2"],
+        versions: &["v2", "v1"],
         short_names: &["hpa"],
         ..core(
             "HorizontalPodAutoscaler",

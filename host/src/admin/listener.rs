@@ -18,14 +18,14 @@ use rustls::crypto::ring;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, mpsc};
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
 use super::Api;
 use super::access::Guard;
 use super::identity::{Identity, IdentityError};
-use crate::store::Store;
+use crate::store::{Store, Write};
 
 /// Connections at once; more wait. kubectl opens one, a watcher keeps one.
 const CONNECTIONS_MAX: usize = 1_000;
@@ -95,10 +95,15 @@ impl Listener {
     }
 
     /// Serves until `stop`; watches end with it.
-    pub(crate) async fn serve(self, store: Arc<Store>, stop: CancellationToken) {
+    pub(crate) async fn serve(
+        self,
+        store: Arc<Store>,
+        writer: mpsc::Sender<Write>,
+        stop: CancellationToken,
+    ) {
         let serving = Arc::new(Serving {
             guard: self.guard,
-            api: Api::new(store),
+            api: Api::new(store, writer),
         });
         let slots = Arc::new(Semaphore::new(CONNECTIONS_MAX));
         loop {
@@ -157,8 +162,8 @@ async fn connection(tls: TlsAcceptor, stream: TcpStream, serving: Arc<Serving>) 
         .max_header_list_size(HEAD_MAX as u32)
         .max_concurrent_streams(STREAMS_MAX);
     let service = service_fn(move |request| {
-        let response = serving.answer(request);
-        async move { Ok::<_, Infallible>(response) }
+        let serving = serving.clone();
+        async move { Ok::<_, Infallible>(serving.answer(request).await) }
     });
     let served = builder.serve_connection(TokioIo::new(stream), service);
     if let Err(error) = served.await {
@@ -167,11 +172,12 @@ async fn connection(tls: TlsAcceptor, stream: TcpStream, serving: Arc<Serving>) 
 }
 
 impl Serving {
-    /// Nothing that reads needs the body; it is not taken.
-    fn answer(&self, request: Request<Incoming>) -> Response<Body> {
-        let (parts, _body) = request.into_parts();
-        let admitted = self.guard.admit(&parts);
-        let answer = admitted.and_then(|access| self.api.answer(&parts, access));
+    async fn answer(&self, request: Request<Incoming>) -> Response<Body> {
+        let (parts, body) = request.into_parts();
+        let answer = match self.guard.admit(&parts) {
+            Ok(access) => self.api.answer(&parts, Body::new(body), access).await,
+            Err(failure) => Err(failure),
+        };
         answer.unwrap_or_else(|failure| failure.response())
     }
 }

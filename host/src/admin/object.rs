@@ -2,19 +2,23 @@
 //! metadata and the defaults that an API server adds.
 
 mod defaults;
+pub(super) mod versions;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use galleria_manifest::model::Resource;
+use galleria_manifest::model::{Object, Resource};
 use serde_json::{Map, Value};
 
-use super::kind::{Kind, api_version};
-use crate::store::{Stored, uid};
+use super::kind::Kind;
+use crate::store::{Source, Stored, uid};
+
+/// The annotation of a file's object that the API changed.
+pub(super) const DRIFT: &str = "galleria.dev/drift";
 
 /// `stored` as `version` of its kind.
 pub(super) fn shown(stored: &Stored, kind: &Kind, version: &str) -> Value {
     let mut json = stored.to_json();
-    json["apiVersion"] = api_version(kind.group, version).into();
+    versions::convert(&mut json, kind, version);
     json["kind"] = kind.kind.into();
     let object = &stored.object;
     let metadata = &mut json["metadata"];
@@ -31,14 +35,9 @@ pub(super) fn shown(stored: &Stored, kind: &Kind, version: &str) -> Value {
     if metadata["generation"].is_null() && !json["spec"].is_null() {
         json["metadata"]["generation"] = stored.generation.into();
     }
-    if let Resource::Secret(secret) = &object.resource {
-        json["type"] = secret.secret_type.clone().into();
-        let data = secret.data.iter();
-        let data = data.map(|(key, value)| (key.clone(), STANDARD.encode(value.expose()).into()));
-        json["data"] = Value::Object(data.collect::<Map<_, _>>());
-        if let Some(fields) = json.as_object_mut() {
-            fields.remove("stringData");
-        }
+    encode_secret(object, &mut json);
+    if stored.source == Source::Drift {
+        json["metadata"]["annotations"][DRIFT] = "the file says something else".into();
     }
     defaults::fill_in(kind.kind, &mut json);
     if kind.kind == "Namespace" && json["status"].is_null() {
@@ -47,17 +46,31 @@ pub(super) fn shown(stored: &Stored, kind: &Kind, version: &str) -> Value {
     json
 }
 
+/// A Secret's plain values as `data`.
+pub(super) fn encode_secret(object: &Object, json: &mut Value) {
+    let Resource::Secret(secret) = &object.resource else {
+        return;
+    };
+    json["type"] = secret.secret_type.clone().into();
+    let data = secret.data.iter();
+    let data = data.map(|(key, value)| (key.clone(), STANDARD.encode(value.expose()).into()));
+    json["data"] = Value::Object(data.collect::<Map<_, _>>());
+    if let Some(fields) = json.as_object_mut() {
+        fields.remove("stringData");
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::store::{Source, Store};
+    use crate::store::Store;
 
     fn object(yaml: &str, group: &str, version: &str, plural: &str) -> Value {
         let store = Store::after(41);
         let read = galleria_manifest::read_str("test.yaml".as_ref(), yaml);
-        store.replace_all(Source::Files, &read.objects);
+        store.replace_all(read.objects.iter().map(|object| (Source::Files, object)));
         let (stored, _) = store.list();
         let kind = Kind::find(group, version, plural).expect("a kind");
         let stored: &Arc<Stored> = stored.first().expect("an object");

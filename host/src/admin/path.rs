@@ -23,6 +23,15 @@ pub(super) enum Target {
         group: String,
         version: String,
     },
+    /// `/openapi/v2`.
+    OpenApiV2,
+    /// `/openapi/v3`.
+    OpenApiV3Index,
+    /// `/openapi/v3/api/v1`, `/openapi/v3/apis/GROUP/VERSION`.
+    OpenApiV3 {
+        group: String,
+        version: String,
+    },
     Objects(Resource),
 }
 
@@ -50,6 +59,10 @@ impl Target {
             ["api"] => Ok(Self::CoreVersions),
             ["apis"] => Ok(Self::Groups),
             ["apis", group] => Ok(Self::Group((*group).to_owned())),
+            ["openapi", "v2"] => Ok(Self::OpenApiV2),
+            ["openapi", "v3"] => Ok(Self::OpenApiV3Index),
+            ["openapi", "v3", "api", version] => Ok(schemas("", version)),
+            ["openapi", "v3", "apis", group, version] => Ok(schemas(group, version)),
             ["api", version] => Ok(resources("", version)),
             ["apis", group, version] => Ok(resources(group, version)),
             ["api", version, rest @ ..] => objects("", version, rest),
@@ -61,6 +74,13 @@ impl Target {
 
 fn resources(group: &str, version: &str) -> Target {
     Target::Resources {
+        group: group.to_owned(),
+        version: version.to_owned(),
+    }
+}
+
+fn schemas(group: &str, version: &str) -> Target {
+    Target::OpenApiV3 {
         group: group.to_owned(),
         version: version.to_owned(),
     }

@@ -3,27 +3,30 @@
 //! A change is taken whole or not at all: it is read, planned and compiled
 //! first, and only then do workloads, listeners and the snapshot follow.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use galleria_manifest::Diagnostic;
-use galleria_manifest::model::{Object, Quantities};
+use galleria_manifest::model::{Object, ObjectKey, Quantities};
 use galleria_mesh as mesh;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 
 use super::autoscale::Autoscalers;
+use super::desired::{Desired, Settled, Written};
+use super::kept::{Kept, KeptError};
 use super::pulls::Pulls;
 use crate::call::Mesh;
 use crate::files::{Changes, Files};
 use crate::listen::{ListenError, Listeners};
 use crate::live::Live;
-use crate::status::Health;
-use crate::store::{Source, Store, immutable};
+use crate::status::{Health, WrittenReport};
+use crate::store::{Asked, Edit, Store, Unwritten, Write, immutable};
 use crate::topology::{Peers, Topology, UnknownWorkload};
 use crate::workload::{
-    Images, Jobs, Plan, PlanError, Pod, Recorder, VolumeFolder, Workloads, plan,
+    EventType, Images, Involved, Jobs, Plan, PlanError, Pod, Recorder, VolumeFolder, Workloads,
+    plan,
 };
 
 /// How often instances that nobody needs are let go.
@@ -35,7 +38,11 @@ const REPORT: Duration = Duration::from_secs(1);
 
 pub(super) struct Control {
     pub(super) files: Files,
-    pub(super) source: Source,
+    pub(super) desired: Desired,
+    /// Of `desired`: what is kept back waits for something it refers to.
+    pub(super) in_force: Vec<Arc<Object>>,
+    pub(super) kept: Kept,
+    pub(super) writes: mpsc::Receiver<Write>,
     pub(super) store: Arc<Store>,
     pub(super) images: Arc<Images>,
     pub(super) volumes: VolumeFolder,
@@ -54,6 +61,14 @@ pub(super) struct Control {
     pub(super) health: Arc<Health>,
 }
 
+/// A change that can be put in force.
+struct Ready {
+    in_force: Vec<Arc<Object>>,
+    waiting: Vec<(Arc<Object>, Vec<Diagnostic>)>,
+    plan: Plan,
+    warnings: Vec<Diagnostic>,
+}
+
 /// Why a change is not taken.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Refused {
@@ -65,6 +80,8 @@ pub(super) enum Refused {
     Topology(#[from] UnknownWorkload),
     #[error(transparent)]
     Listen(#[from] ListenError),
+    #[error(transparent)]
+    Kept(#[from] KeptError),
 }
 
 impl Refused {
@@ -77,6 +94,7 @@ impl Refused {
             }
             Self::Topology(error) => vec![format!("error: {error}")],
             Self::Listen(error) => vec![format!("error: {error}")],
+            Self::Kept(error) => vec![format!("error: {error}")],
         }
     }
 }
@@ -84,8 +102,13 @@ impl Refused {
 impl Control {
     /// Takes the first configuration: everything that can fail is done before
     /// the first pod starts.
-    pub(super) async fn prepare(&mut self, objects: Vec<Arc<Object>>) -> Result<(), Refused> {
-        self.take(objects).await
+    pub(super) async fn prepare(
+        &mut self,
+        written: BTreeMap<ObjectKey, Written>,
+        files: Vec<Arc<Object>>,
+    ) -> Result<(), Refused> {
+        self.desired = Desired::new(written);
+        self.take(self.desired.with_files(files)).await
     }
 
     /// Opens the listeners.
@@ -122,8 +145,9 @@ impl Control {
             }
             tokio::select! {
                 () = changes.next() => self.reload().await,
+                Some(write) = self.writes.recv() => self.write(write).await,
                 () = next(&mut pods) => {}
-                () = next(&mut peers) => self.publish_stored(),
+                () = next(&mut peers) => self.publish(),
                 () = until(self.workloads.due()) => {}
                 () = self.pulls.succeeded() => self.reload().await,
                 _ = trim.tick() => self.trim(),
@@ -157,8 +181,14 @@ impl Control {
         let read = tokio::task::spawn_blocking(move || files.read()).await;
         let taken = match read {
             Ok(read) if read.has_errors() => Err(Refused::Manifests(read.diagnostics)),
-            Ok(read) if !self.differs(read.objects.clone()) => return,
-            Ok(read) => self.take_or_wait(read.objects).await,
+            // What was refused is tried again: something else may have changed.
+            Ok(read) if self.desired.has_files(&read.objects) && self.health.is_accepted() => {
+                return;
+            }
+            Ok(read) => {
+                self.take_or_wait(self.desired.with_files(read.objects))
+                    .await
+            }
             Err(error) => {
                 tracing::error!(%error, "the manifests could not be read");
                 return;
@@ -184,56 +214,124 @@ impl Control {
         self.mesh.metrics.reloads.with_label_values(&[result]).inc();
     }
 
-    /// Whether `objects` say anything else than what is in force, or than what
-    /// was refused.
-    fn differs(&self, objects: Vec<Arc<Object>>) -> bool {
-        let objects = self.autoscalers.scaled(objects);
-        let stored = self.store.list_from(self.source);
-        let same = stored.len() == objects.len()
-            && objects.iter().all(|object| {
-                self.store
-                    .get(&object.key())
-                    .is_some_and(|stored| stored.object.raw == object.raw)
-            });
-        !same || !self.health.is_accepted()
-    }
-
     /// Takes a change. Where images cannot be pulled for it, they are tried again
     /// until they can.
-    async fn take_or_wait(&mut self, objects: Vec<Arc<Object>>) -> Result<(), Refused> {
+    async fn take_or_wait(&mut self, desired: Desired) -> Result<(), Refused> {
         self.pulls.forget();
-        let mut taken = self.take(objects.clone()).await;
-        if let Err(Refused::Plan(PlanError { unpulled, .. })) = &mut taken {
+        let mut taken = self.take(desired.clone()).await;
+        if let Err(Refused::Plan(PlanError { unpulled, .. })) = &mut taken
+            && let Ok(Settled { in_force, .. }) = self.settle(&desired)
+        {
             let (images, volumes) = (self.images.clone(), self.volumes.clone());
-            let again = move || plan(&objects, &images, &volumes).map(drop);
+            let again = move || plan(&in_force, &images, &volumes).map(drop);
             self.pulls.failed(std::mem::take(unpulled), again);
         }
         taken
     }
 
-    async fn take(&mut self, objects: Vec<Arc<Object>>) -> Result<(), Refused> {
-        let objects = self.autoscalers.scaled(objects);
-        let changed = immutable::changes(&self.store, &objects);
+    async fn take(&mut self, desired: Desired) -> Result<(), Refused> {
+        let ready = self.try_out(&desired).await?;
+        self.put_in_force(desired, ready).await
+    }
+
+    /// Does everything that can fail, and changes nothing but the listeners that
+    /// are bound.
+    async fn try_out(&mut self, desired: &Desired) -> Result<Ready, Refused> {
+        let Settled { in_force, waiting } = self.settle(desired).map_err(Refused::Manifests)?;
+        let changed = immutable::changes(&self.store, &in_force);
         if !changed.is_empty() {
             return Err(Refused::Manifests(changed));
         }
-        let plan = self.plan(self.topology.here(&objects)?).await?;
-        let trial = self.compile(&objects, &self.workloads.pods());
+        let plan = self.plan(self.topology.here(&in_force)?).await?;
+        let trial = self.compile(&in_force, &self.workloads.pods());
         self.listeners.bind(&trial.snapshot).await?;
-        for diagnostic in &trial.diagnostics {
+        Ok(Ready {
+            in_force,
+            waiting,
+            plan,
+            warnings: trial.diagnostics,
+        })
+    }
+
+    async fn put_in_force(&mut self, desired: Desired, ready: Ready) -> Result<(), Refused> {
+        let (before, after) = (self.desired.written(), desired.written());
+        self.kept.save(before, after).await?;
+        for diagnostic in &ready.warnings {
             tracing::warn!("{diagnostic}");
         }
-        self.store.replace_all(self.source, &objects);
-        self.report_quotas(&objects);
+        self.report_waiting(&ready.waiting);
+        self.desired = desired;
+        let known: HashMap<_, _> = ready.in_force.iter().map(|it| (it.key(), it)).collect();
+        // As scaled, where an autoscaler decides.
+        let objects = self.desired.objects();
+        let objects = objects.map(|(source, it)| (source, *known.get(&it.key()).unwrap_or(&it)));
+        self.store.replace_all(objects);
+        self.in_force = ready.in_force;
+        self.report_quotas();
         let store = &self.store;
-        self.workloads.apply(&plan, |key| {
+        self.workloads.apply(&ready.plan, |key| {
             let stored = store.get(key);
             stored.map_or(0, |stored| stored.generation)
         });
-        self.jobs.apply(&plan);
-        let elsewhere = self.topology.elsewhere(&objects);
+        self.jobs.apply(&ready.plan);
+        let elsewhere = self.topology.elsewhere(&self.in_force);
         self.peers.follow(elsewhere).await;
-        self.publish(&objects);
+        self.publish();
+        self.health.set_written(WrittenReport {
+            drift: drift(&self.desired),
+            waiting: ready.waiting.iter().flat_map(waits).collect(),
+        });
+        Ok(())
+    }
+
+    /// What of `desired` can be in force, as autoscalers have scaled it.
+    fn settle(&self, desired: &Desired) -> Result<Settled, Vec<Diagnostic>> {
+        let in_force = self.in_force.iter().map(|object| object.key()).collect();
+        let mut settled = desired.settle(&in_force)?;
+        settled.in_force = self.autoscalers.scaled(settled.in_force);
+        Ok(settled)
+    }
+
+    /// Takes what the API asks for, or says why not.
+    async fn write(&mut self, Write { asked, answer }: Write) {
+        let result = match asked {
+            Asked::Edits { edits, dry_run } => self.edit(&edits, dry_run).await,
+            Asked::Evict(pod) => match self.workloads.evict(&pod) {
+                true => Ok(()),
+                false => Err(Unwritten::Changed),
+            },
+        };
+        // A client that is gone does not want to know.
+        let _ = answer.send(result);
+    }
+
+    async fn edit(&mut self, edits: &[Edit], dry_run: bool) -> Result<(), Unwritten> {
+        let mut desired = self.desired.clone();
+        for Edit { key, from, to } in edits {
+            let stored = self.store.get(key).map(|stored| stored.object.clone());
+            let unchanged = match (&stored, from) {
+                (Some(stored), Some(from)) => Arc::ptr_eq(stored, from),
+                (None, None) => true,
+                _ => false,
+            };
+            if !unchanged {
+                return Err(Unwritten::Changed);
+            }
+            desired = desired.with(key, to.clone());
+        }
+        let refused = |refused: Refused| match refused {
+            Refused::Kept(error) => Unwritten::NotKept(error.to_string()),
+            Refused::Manifests(problems) | Refused::Plan(PlanError { problems, .. }) => {
+                Unwritten::Refused(problems)
+            }
+            refused => Unwritten::Impossible(refused.problems().join("; ")),
+        };
+        let ready = self.try_out(&desired).await.map_err(refused)?;
+        if dry_run {
+            return Ok(());
+        }
+        self.put_in_force(desired, ready).await.map_err(refused)?;
+        self.serve();
         Ok(())
     }
 
@@ -258,8 +356,7 @@ impl Control {
 
     /// Lets HorizontalPodAutoscalers decide, and follows them.
     async fn autoscale(&mut self) {
-        let objects = self.stored();
-        let Ok(here) = self.topology.here(&objects) else {
+        let Ok(here) = self.topology.here(&self.in_force) else {
             return;
         };
         let (store, workloads) = (&self.store, &self.workloads);
@@ -267,27 +364,17 @@ impl Control {
         if !self.autoscalers.sync(&here, store, workloads, recorder) {
             return;
         }
-        if let Err(refused) = self.take(objects).await {
+        if let Err(refused) = self.take(self.desired.clone()).await {
             for problem in refused.problems() {
                 tracing::error!("cannot scale: {problem}");
             }
         }
     }
 
-    fn publish_stored(&self) {
-        self.publish(&self.stored());
-    }
-
-    /// What is in force.
-    fn stored(&self) -> Vec<Arc<Object>> {
-        let stored = self.store.list_from(self.source);
-        stored.iter().map(|stored| stored.object.clone()).collect()
-    }
-
-    /// Puts a snapshot of `objects` and the present pods in force.
-    fn publish(&self, objects: &[Arc<Object>]) {
+    /// Puts a snapshot of what is in force and the present pods in force.
+    fn publish(&self) {
         let pods = self.workloads.pods();
-        let compiled = self.compile(objects, &pods);
+        let compiled = self.compile(&self.in_force, &pods);
         self.mesh
             .current
             .replace(Live::new(compiled.snapshot, pods.clone()));
@@ -312,11 +399,30 @@ impl Control {
     }
 
     /// Reports into the store what is used of each ResourceQuota.
-    fn report_quotas(&self, objects: &[Arc<Object>]) {
-        for quota in galleria_manifest::quotas(objects) {
+    fn report_quotas(&self) {
+        for quota in galleria_manifest::quotas(&self.in_force) {
             let (hard, used) = (shown(&quota.hard), shown(&quota.used));
             let status = serde_json::json!({"hard": hard, "used": used});
             self.store.set_status(&quota.key, status);
+        }
+    }
+
+    /// Tells, once, what keeps an object back.
+    fn report_waiting(&self, waiting: &[(Arc<Object>, Vec<Diagnostic>)]) {
+        let new = waiting.iter().filter(|(object, _)| {
+            !self
+                .desired
+                .objects()
+                .any(|(_, it)| Arc::ptr_eq(it, object))
+        });
+        for (object, problems) in new {
+            let involved = Arc::new(Involved::of(object));
+            for problem in problems {
+                tracing::warn!("waits for what it refers to: {problem}");
+                let message = format!("{}: {}", problem.path, problem.message);
+                self.recorder
+                    .record(&involved, EventType::Warning, "Waiting", &message);
+            }
         }
     }
 
@@ -336,7 +442,7 @@ impl Control {
     /// Goes on with what is under way, and reports how far it is.
     fn step(&mut self) {
         if self.workloads.step() {
-            self.publish_stored();
+            self.publish();
         }
         self.health.set_ready(self.workloads.all_ready());
         self.report_status();
@@ -347,6 +453,22 @@ impl Control {
             pod.trim();
         }
     }
+}
+
+fn waits((object, problems): &(Arc<Object>, Vec<Diagnostic>)) -> impl Iterator<Item = String> {
+    let key = object.key();
+    problems
+        .iter()
+        .map(move |it| format!("{key} waits: {}: {}", it.path, it.message))
+}
+
+/// How what is in force differs from the files, a line each.
+fn drift(desired: &Desired) -> Vec<String> {
+    let line = |(key, written): (&ObjectKey, &Written)| match written.object {
+        Some(_) => format!("{key} differs from its file"),
+        None => format!("{key} of a file is deleted"),
+    };
+    desired.drifted().map(line).collect()
 }
 
 fn shown(quantities: &Quantities) -> BTreeMap<&str, String> {

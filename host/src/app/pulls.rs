@@ -78,12 +78,7 @@ fn record(recorder: &Recorder, unpulled: &Unpulled, pause: Duration) {
         image,
         message,
     } = unpulled;
-    let involved = Arc::new(Involved {
-        api_version: object.api_version.clone(),
-        kind: object.kind.clone(),
-        namespace: object.metadata.namespace.clone(),
-        name: object.metadata.name.value.clone(),
-    });
+    let involved = Arc::new(Involved::of(object));
     recorder.record(&involved, EventType::Warning, "Failed", message);
     let message = format!("ImagePullBackOff: back-off {pause:?} pulling image `{image}`");
     recorder.record(&involved, EventType::Warning, "BackOff", &message);

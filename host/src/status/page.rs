@@ -35,6 +35,10 @@ pub(crate) fn render(report: &Report) -> String {
     } else {
         section(&mut page, "PROBLEMS", &problems);
     }
+    if !report.drift.is_empty() {
+        let drift: Vec<_> = report.drift.iter().map(|it| vec![it.clone()]).collect();
+        section(&mut page, "DRIFT", &drift);
+    }
     let events = events(&report.objects, Timestamp::now());
     if !events.is_empty() {
         section(&mut page, "EVENTS", &events);

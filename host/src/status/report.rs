@@ -20,6 +20,8 @@ pub(crate) struct Health {
     pub jobs: Arc<Board>,
     /// Why the last change of the configuration was not taken; empty when it was.
     rejected: Mutex<Vec<String>>,
+    /// What came by the API: where it differs from the files, and what of it waits.
+    written: ArcSwap<WrittenReport>,
 }
 
 /// The host at one moment.
@@ -34,6 +36,8 @@ pub(crate) struct Report {
     pub routes: Vec<RouteReport>,
     /// What is wrong, each with what to do.
     pub problems: Vec<String>,
+    /// How what is in force differs from the files, since the API changed it.
+    pub drift: Vec<String>,
     /// What the host says of itself, as the Kubernetes API shows it: pods, events,
     /// revisions, and the manifests' own objects with their status.
     pub objects: Vec<serde_json::Value>,
@@ -167,6 +171,18 @@ impl Health {
     pub(crate) fn set_rejected(&self, problems: Vec<String>) {
         *self.rejected.lock().unwrap_or_else(PoisonError::into_inner) = problems;
     }
+
+    pub(crate) fn set_written(&self, written: WrittenReport) {
+        self.written.store(Arc::new(written));
+    }
+}
+
+/// What there is to say of objects that came by the API, a line each.
+#[derive(Debug, Default)]
+pub(crate) struct WrittenReport {
+    pub drift: Vec<String>,
+    /// What refers to something that is not there.
+    pub waiting: Vec<String>,
 }
 
 /// Gathers the report.
@@ -190,6 +206,8 @@ pub(crate) fn report(health: &Health, mesh: &Mesh, store: &Store) -> Report {
         }
     }
     problems.extend(failed_jobs(&health.jobs));
+    let written = health.written.load();
+    problems.extend(written.waiting.iter().cloned());
     let listeners = health.listeners.load();
     Report {
         version: env!("CARGO_PKG_VERSION").into(),
@@ -207,6 +225,7 @@ pub(crate) fn report(health: &Health, mesh: &Mesh, store: &Store) -> Report {
         cron_jobs: cron_jobs(&health.jobs),
         routes: routes(mesh),
         problems,
+        drift: written.drift.clone(),
         objects: store
             .list()
             .0

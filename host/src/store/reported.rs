@@ -6,10 +6,12 @@ use std::sync::Arc;
 
 use galleria_manifest::model::{Labels, Metadata, Object, Resource};
 use galleria_manifest::{Located, Position};
+use jiff::Timestamp;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
+use uuid::Uuid;
 
-use super::Stored;
+use super::{Source, Stored};
 
 /// An object of the host's own, and its status.
 #[derive(Debug, Clone)]
@@ -54,6 +56,24 @@ impl Reported {
 }
 
 impl Stored {
+    /// An object that is not in the store, or not in this form: that is `before`.
+    pub(crate) fn unwritten(object: Arc<Object>, before: Option<&Self>) -> Self {
+        Self {
+            source: before.map_or(Source::Api, |it| it.source),
+            resource_version: before.map_or(0, |it| it.resource_version),
+            generation: before.map_or(1, |it| it.generation_with(&object)),
+            created: before.map_or_else(Timestamp::now, |it| it.created),
+            status: before.map_or(Value::Null, |it| it.status.clone()),
+            object,
+        }
+    }
+
+    /// What `metadata.generation` is once this object has the form `object`.
+    pub(crate) fn generation_with(&self, object: &Object) -> u64 {
+        let same = wants_the_same(&self.object.raw, &object.raw);
+        self.generation + u64::from(!same)
+    }
+
     /// The whole object, as `kubectl get -o json` shows one.
     pub(crate) fn to_json(&self) -> Value {
         let mut json = self.object.raw.clone();
@@ -83,6 +103,36 @@ pub(crate) fn uid(kind: &str, namespace: &str, name: &str) -> String {
     );
     // Version 8, "made in a way of one's own", of RFC 9562's variant.
     format!("{a}-{b}-8{c}-8{d}-{e}")
+}
+
+/// The `metadata.uid` of an object that has one, and otherwise what it is shown with.
+pub(crate) fn uid_of(object: &Object) -> String {
+    match object.raw["metadata"]["uid"].as_str() {
+        Some(uid) => uid.to_owned(),
+        None => {
+            let Metadata {
+                name, namespace, ..
+            } = &object.metadata;
+            uid(&object.kind, namespace, &name.value)
+        }
+    }
+}
+
+/// A `metadata.uid` that nothing had before.
+pub(crate) fn fresh_uid() -> String {
+    Uuid::new_v4().to_string()
+}
+
+/// Whether two forms of an object differ in their metadata at most.
+fn wants_the_same(before: &Value, after: &Value) -> bool {
+    let wanted = |raw: &Value| {
+        let fields = raw.as_object().into_iter().flatten();
+        let fields = fields.filter(|(name, _)| !matches!(name.as_str(), "metadata" | "status"));
+        fields
+            .map(|(name, value)| (name.clone(), value.clone()))
+            .collect::<serde_json::Map<_, _>>()
+    };
+    wanted(before) == wanted(after)
 }
 
 #[cfg(test)]

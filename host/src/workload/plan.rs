@@ -29,6 +29,7 @@ use super::revisions::TEMPLATE_HASH;
 use super::volumes;
 use crate::guest::{Component, Entry, Isolation, NodeMemory, PodMemory};
 use crate::settings;
+use crate::store::{uid, uid_of};
 
 const ISOLATION: &str = "galleria.dev/isolation";
 const INSTANCES: &str = "galleria.dev/max-instances";
@@ -80,6 +81,8 @@ pub(crate) enum Controller {
 pub(crate) struct Owner {
     pub kind: &'static str,
     pub name: String,
+    /// `metadata.uid`.
+    pub uid: String,
 }
 
 /// One Job, ready to be started.
@@ -102,6 +105,8 @@ pub(crate) struct PodPlan {
     pub identity: Arc<mesh::Workload>,
     /// None for a Pod on its own.
     pub owner: Option<Owner>,
+    /// `metadata.uid` of a Pod that was written as such.
+    pub uid: Option<String>,
     /// Names what the pods are made from: the same text, the same pods.
     pub revision: String,
     pub component: Arc<Component>,
@@ -261,16 +266,21 @@ impl Context<'_> {
         };
         let mut pods = self.pods(template, place, Entry::Http)?;
         let owned = |kind| {
-            let name = name.clone();
-            Some(Owner { kind, name })
+            Some(Owner {
+                kind,
+                name: name.clone(),
+                uid: uid_of(self.object),
+            })
         };
         let controller = match &self.object.resource {
             Resource::Deployment(deployment) => {
                 let (label, hash) = (TEMPLATE_HASH.to_owned(), pods.revision.clone());
                 pods.template.labels.insert(label, hash);
+                let set = pods.replica_set_name();
                 pods.owner = Some(Owner {
                     kind: "ReplicaSet",
-                    name: pods.replica_set_name(),
+                    uid: uid("ReplicaSet", &self.object.metadata.namespace, &set),
+                    name: set,
                 });
                 Controller::Deployment {
                     rollout: Rollout::of(deployment),
@@ -289,7 +299,10 @@ impl Context<'_> {
                 pods.owner = owned("StatefulSet");
                 Controller::StatefulSet(Ordinals::of(set))
             }
-            _ => Controller::Pod,
+            _ => {
+                pods.uid = Some(uid_of(self.object));
+                Controller::Pod
+            }
         };
         Ok(WorkloadPlan {
             object: self.object.clone(),
@@ -379,6 +392,7 @@ impl Context<'_> {
         );
         Ok(PodPlan {
             owner: None,
+            uid: None,
             revision: revision(self.object, place, &component, &preset.applied),
             memory_limit: container.resources.limits.memory.unwrap_or(MEMORY_DEFAULT),
             memory_request: container.resources.memory_request(),

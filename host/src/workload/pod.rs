@@ -27,6 +27,7 @@ use super::volumes::PodVolumes;
 use super::{Platform, probe};
 use crate::context::RequestContext;
 use crate::guest::{Failure, Guest, PodCpu, PodMemory, PoolStatus, Throttling};
+use crate::store::fresh_uid;
 use crate::{Request, Response};
 use container::CONFIG_ERROR;
 use life::Phase;
@@ -93,11 +94,12 @@ impl Pod {
         readiness: watch::Sender<u64>,
     ) -> Arc<Self> {
         let namespace = plan.identity.namespace.clone();
+        let uid = plan.uid.clone().unwrap_or_else(fresh_uid);
         let volumes = platform
             .volumes
             .of_pod(&name, &plan.container, &plan.volumes);
         let pod = Arc::new(Self {
-            life: Life::new(platform, namespace, name.clone()),
+            life: Life::new(platform, namespace, name.clone(), uid),
             name,
             address: format!("10.64.{}.{}", (target >> 8) & 0xff, target & 0xff),
             target,

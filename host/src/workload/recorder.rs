@@ -11,7 +11,7 @@ use galleria_manifest::model::Object;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
-use crate::store::{Reported, uid};
+use crate::store::{Reported, uid, uid_of};
 
 /// Events kept at once: as many as a person can look through, and small.
 const EVENTS_MAX: usize = 1_000;
@@ -35,6 +35,7 @@ pub(crate) struct Involved {
     pub kind: String,
     pub namespace: String,
     pub name: String,
+    pub uid: String,
 }
 
 /// Whether a person should look (`type`).
@@ -77,7 +78,7 @@ impl Recorder {
     ) {
         let message = cut(message, MESSAGE_MAX);
         let mut events = self.lock();
-        let key = (involved.uid(), reason);
+        let key = (involved.uid.clone(), reason);
         if let Some(known) = events.get_mut(&key) {
             known.count += 1;
             known.last = now;
@@ -128,11 +129,8 @@ impl Involved {
             kind: object.kind.clone(),
             namespace: object.metadata.namespace.clone(),
             name: object.metadata.name.value.clone(),
+            uid: uid_of(object),
         }
-    }
-
-    fn uid(&self) -> String {
-        uid(&self.kind, &self.namespace, &self.name)
     }
 }
 
@@ -143,6 +141,7 @@ impl Recorded {
             kind,
             namespace,
             name,
+            ..
         } = &*self.involved;
         let event = format!("{name}.{}", self.reason.to_ascii_lowercase());
         json!({
@@ -209,6 +208,7 @@ mod tests {
             kind: "Pod".into(),
             namespace: "test".into(),
             name: name.into(),
+            uid: name.into(),
         })
     }
 

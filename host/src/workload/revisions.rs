@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::controller::deployment::Rollout;
 use super::plan::{PodPlan, WorkloadPlan};
-use crate::store::{Reported, uid};
+use crate::store::{Reported, uid, uid_of};
 
 /// The label that tells the pods of one revision from those of others.
 pub(super) const TEMPLATE_HASH: &str = "pod-template-hash";
@@ -143,7 +143,7 @@ impl Revisions {
                             "apiVersion": "apps/v1",
                             "kind": "Deployment",
                             "name": name,
-                            "uid": uid("Deployment", namespace, name),
+                            "uid": uid_of(object),
                             "controller": true,
                             "blockOwnerDeletion": true,
                         }],

@@ -5,6 +5,7 @@ mod rollout;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use galleria_manifest::model::ObjectKey;
 use serde_json::{Value, json};
 
 use super::controller::budget::{Allowed, Disruptions};
@@ -226,6 +227,17 @@ impl Running {
                 }
             }
         }
+    }
+
+    pub(super) fn evict(&mut self, pod: &ObjectKey, kubelet: &mut Kubelet) -> bool {
+        let named = |it: &&Member| {
+            it.pod.name == pod.name && it.pod.plan.identity.namespace == pod.namespace
+        };
+        let Some(target) = self.pods.iter().find(named).map(|it| it.pod.target) else {
+            return false;
+        };
+        self.act(Action::Stop { target }, kubelet);
+        true
     }
 
     fn observe(&mut self, now: Instant) {

@@ -1,10 +1,10 @@
 //! The admin API, asked by the real kubectl.
 
-use std::process::Command;
-
 use serde_json::Value;
 
-use crate::support::{Galleria, Host, Output, Service, eventually, manifests};
+use crate::support::{
+    Galleria, Host, Service, eventually, kubeconfig, kubectl, kubectl_with, manifests, refused,
+};
 
 const SECRET: &str = "---
 apiVersion: v1
@@ -26,53 +26,6 @@ fn shop() -> Host {
         Service::new("other", "hello"),
     ];
     run(&format!("{}{SECRET}", manifests(&services)))
-}
-
-/// `galleria kubeconfig ARGUMENTS`: the path that it prints.
-#[track_caller]
-fn kubeconfig(host: &Host, arguments: &[&str]) -> String {
-    let output = Command::new(env!("CARGO_BIN_EXE_galleria"))
-        .args(["kubeconfig", "--data"])
-        .arg(&host.data)
-        .args(arguments)
-        .output()
-        .expect("the galleria binary");
-    assert!(output.status.success(), "{output:?}");
-    let path = String::from_utf8(output.stdout).expect("text");
-    path.trim_end().to_owned()
-}
-
-/// kubectl with the kubeconfig of `arguments`, and nothing of this machine's own.
-fn kubectl_with(host: &Host, config: &str, arguments: &[&str]) -> Output {
-    let output = Command::new("kubectl")
-        .env("KUBECONFIG", config)
-        .env("HOME", &host.data)
-        .arg("--cache-dir")
-        .arg(host.data.join("kubectl-cache"))
-        .args(arguments)
-        .output()
-        .expect("kubectl; install it with `apt-get install kubernetes-client`");
-    Output {
-        code: output.status.code(),
-        stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
-        stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
-    }
-}
-
-/// What kubectl prints when it is content.
-#[track_caller]
-fn kubectl(host: &Host, arguments: &[&str]) -> String {
-    let output = kubectl_with(host, &kubeconfig(host, &[]), arguments);
-    assert_eq!(output.code, Some(0), "{arguments:?}: {output:?}");
-    output.stdout
-}
-
-/// What kubectl complains of.
-#[track_caller]
-fn refused(host: &Host, arguments: &[&str]) -> String {
-    let output = kubectl_with(host, &kubeconfig(host, &[]), arguments);
-    assert_eq!(output.code, Some(1), "{arguments:?}: {output:?}");
-    output.stderr
 }
 
 /// Lines without the header, by their first column.

@@ -3,11 +3,13 @@
 mod answers;
 pub mod apart;
 mod host;
+mod kubectl;
 mod manifests;
 mod registry;
 
 pub use answers::Answer;
 pub use host::{Galleria, Host, Output, shop_components, test_components};
+pub use kubectl::{kubeconfig, kubectl, kubectl_fed, kubectl_with, refused, refused_fed};
 pub use manifests::{Service, manifests};
 pub use registry::{PASSWORD, Registry, USER};
 

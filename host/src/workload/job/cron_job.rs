@@ -15,6 +15,7 @@ use super::record::CronJobRecord;
 use super::run::JobRun;
 use super::{CronJobStatus, Shared, object_key, status, until};
 use crate::store::Source;
+use crate::store::uid_of;
 use crate::workload::WorkloadKey;
 use crate::workload::plan::{CronJobPlan, JobPlan};
 
@@ -279,6 +280,7 @@ fn job_object(plan: &CronJobPlan, time: Timestamp) -> Object {
                 "apiVersion": "batch/v1",
                 "kind": "CronJob",
                 "name": owner.metadata.name.value,
+                "uid": uid_of(owner),
                 "controller": true,
                 "blockOwnerDeletion": true,
             }],

@@ -13,6 +13,7 @@ use tokio::task::AbortHandle;
 
 use super::{PodExit, Shared};
 use crate::guest::{self, Blueprint, Failure, PodCpu, PodMemory};
+use crate::store::fresh_uid;
 use crate::workload::WorkloadKey;
 use crate::workload::backoff::Backoff;
 use crate::workload::blueprint::{PodIdentity, blueprint};
@@ -84,6 +85,7 @@ pub(super) fn start(
             &shared.platform,
             plan.identity.namespace.clone(),
             name.clone(),
+            fresh_uid(),
         ),
         memory: plan.memory(&shared.platform.memory),
         cpu: PodCpu::new(plan.cpu_limit),

@@ -5,7 +5,6 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use jiff::Timestamp;
 
-use crate::store::uid;
 use crate::workload::Platform;
 use crate::workload::recorder::{EventType, Involved, Recorder, cut};
 
@@ -49,8 +48,6 @@ pub(in crate::workload) struct Life {
     recorder: Arc<Recorder>,
     /// How events name the pod.
     involved: Arc<Involved>,
-    /// `metadata.uid`.
-    uid: String,
     moment: Mutex<Moment>,
 }
 
@@ -71,17 +68,18 @@ impl Life {
         platform: &Platform,
         namespace: String,
         name: String,
+        uid: String,
     ) -> Arc<Self> {
         let now = Timestamp::now();
         Arc::new(Self {
             created: now,
             recorder: platform.recorder.clone(),
-            uid: uid("Pod", &namespace, &name),
             involved: Arc::new(Involved {
                 api_version: "v1".into(),
                 kind: "Pod".into(),
                 namespace,
                 name,
+                uid,
             }),
             moment: Mutex::new(Moment {
                 phase: Phase::Starting,
@@ -93,7 +91,7 @@ impl Life {
     }
 
     pub(in crate::workload) fn uid(&self) -> &str {
-        &self.uid
+        &self.involved.uid
     }
 
     /// Notes an event of this pod.

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::Pod;
 use super::life::{Moment, Phase, Termination};
-use crate::store::{Reported, uid};
+use crate::store::Reported;
 use crate::workload::plan::Owner;
 use crate::workload::recorder::seconds;
 
@@ -43,13 +43,13 @@ impl Pod {
             },
             "spec": self.spec(),
         });
-        if let Some(Owner { kind, name }) = &self.plan.owner {
+        if let Some(Owner { kind, name, uid }) = &self.plan.owner {
             manifest["metadata"]["generateName"] = format!("{name}-").into();
             manifest["metadata"]["ownerReferences"] = json!([{
                 "apiVersion": "apps/v1",
                 "kind": kind,
                 "name": name,
-                "uid": uid(kind, &identity.namespace, name),
+                "uid": uid,
                 "controller": true,
                 "blockOwnerDeletion": true,
             }]);

@@ -205,20 +205,31 @@ impl Galleria {
 }
 
 impl Host {
-    /// The address of the only listener, or of the one for declared `port`.
+    /// The address of the listener for declared `port`, be it there from the start
+    /// or since.
     #[track_caller]
     pub fn listener(&self, port: u16) -> String {
-        let listeners = self.addresses["listeners"].as_array().expect("listeners");
-        let found = listeners.iter().find(|listener| listener["port"] == port);
-        let found = found.unwrap_or_else(|| panic!("no listener for port {port} in {listeners:?}"));
-        found["address"].as_str().expect("an address").to_owned()
+        let of = |listeners: &Value| {
+            let listeners = listeners.as_array().expect("listeners");
+            let found = listeners.iter().find(|listener| listener["port"] == port);
+            found.map(|it| it["address"].as_str().expect("an address").to_owned())
+        };
+        let now = || of(&self.report()["listeners"]);
+        let found = of(&self.addresses["listeners"]).or_else(now);
+        found.unwrap_or_else(|| panic!("no listener for port {port}"))
+    }
+
+    /// `galleria status -o json`.
+    #[track_caller]
+    pub fn report(&self) -> Value {
+        let output = self.status_page(&["--output", "json"]);
+        serde_json::from_str(&output.stdout).expect("JSON")
     }
 
     /// The objects of `kind`, as `galleria status -o json` gives them.
     #[track_caller]
     pub fn objects(&self, kind: &str) -> Vec<Value> {
-        let output = self.status_page(&["--output", "json"]);
-        let report: Value = serde_json::from_str(&output.stdout).expect("JSON");
+        let report = self.report();
         let objects = report["objects"].as_array().expect("objects").iter();
         objects
             .filter(|object| object["kind"] == kind)

@@ -1,0 +1,130 @@
+//! Server-side apply: a manager says the fields that it wants, and keeps what it
+//! said until it says something else; two that want different things are told.
+
+mod fields;
+
+use jiff::Timestamp;
+use serde_json::Value;
+
+use super::Api;
+use super::failure::Failure;
+use super::kind::{Kind, api_version};
+use super::patch::strategic;
+use super::path::Resource;
+use super::write::{WriteOptions, Written, key};
+use fields::{Managed, Managers, Operation, Paths};
+
+/// How a client asks for it.
+pub(super) const MEDIA_TYPE: &str = "application/apply-patch+yaml";
+
+/// Notes what `manager` changed of an object without applying: those fields are
+/// its own from now on. `before` is the object as it was; null if it was not.
+pub(super) fn note_update(
+    object: &mut Value,
+    before: &Value,
+    manager: &str,
+    version: &str,
+    kind: &Kind,
+) {
+    let now = Paths::of(object, kind);
+    let gone = Paths::of(before, kind).without(&now);
+    let changed = now.differing(object, before);
+    let mut managers = Managers::of(before);
+    if changed.is_empty() && gone.is_empty() {
+        return managers.write(object);
+    }
+    for managed in &mut managers.0 {
+        managed.paths = managed.paths.without(&gone).without(&changed);
+    }
+    managers.give(
+        Managed {
+            manager: manager.to_owned(),
+            operation: Operation::Update,
+            api_version: api_version(kind.group, version),
+            time: now_text(),
+            paths: Paths::default(),
+        },
+        &changed,
+    );
+    managers.write(object);
+}
+
+impl Api {
+    /// # Errors
+    /// See [`Failure`]: another manager wants something else, among them.
+    pub(super) async fn apply(
+        &self,
+        options: &WriteOptions,
+        resource: &Resource,
+        name: &str,
+        wanted: Value,
+    ) -> Result<Written, Failure> {
+        let Some(manager) = options.field_manager.as_deref() else {
+            return Err(Failure::BadRequest(
+                "fieldManager is required to apply".into(),
+            ));
+        };
+        if !wanted["metadata"]["managedFields"].is_null() {
+            return Err(Failure::BadRequest(
+                "metadata.managedFields must be absent from what is applied".into(),
+            ));
+        }
+        let kind = resource.kind;
+        let version = api_version(kind.group, &resource.version);
+        let paths = Paths::of(&wanted, kind);
+        let own = || Managed {
+            manager: manager.to_owned(),
+            operation: Operation::Apply,
+            api_version: version.clone(),
+            time: now_text(),
+            paths: Paths::default(),
+        };
+        if self.store.get(&key(resource, name)).is_none() {
+            let mut object = wanted.clone();
+            let mut managers = Managers::default();
+            managers.give(own(), &paths);
+            managers.write(&mut object);
+            match self.create(options, resource, object).await {
+                // Somebody else was faster.
+                Err(Failure::AlreadyExists { .. }) => {}
+                created => return created,
+            }
+        }
+        let force = options.force.unwrap_or_default();
+        self.change(options, resource, name, |_, shown| {
+            let mut managers = Managers::of(shown);
+            let is_own = |it: &Managed| it.manager == manager && it.operation == Operation::Apply;
+            let mut conflicts = Vec::new();
+            for other in managers.0.iter_mut().filter(|it| !is_own(it)) {
+                let common = other.paths.common(&paths).differing(&wanted, shown);
+                if force {
+                    other.paths = other.paths.without(&common);
+                } else {
+                    conflicts.extend(common.shown().map(|path| (other.described(), path)));
+                }
+            }
+            if !conflicts.is_empty() {
+                return Err(Failure::ApplyConflict(conflicts));
+            }
+            let mut merged = shown.clone();
+            match kind.is_custom() {
+                true => json_patch::merge(&mut merged, &wanted),
+                false => strategic::merge(&mut merged, wanted.clone()),
+            }
+            let before = managers.take(is_own).unwrap_or_default();
+            let mut given_up = before.without(&paths);
+            for other in &managers.0 {
+                given_up = given_up.without(&other.paths);
+            }
+            given_up.remove_from(&mut merged);
+            managers.give(own(), &paths);
+            managers.write(&mut merged);
+            Ok(merged)
+        })
+        .await
+    }
+}
+
+fn now_text() -> String {
+    format!("{:.0}", Timestamp::now())
+}

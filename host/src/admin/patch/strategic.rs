@@ -1,0 +1,225 @@
+//! Kubernetes' strategic merge: lists whose entries have a key merge entry by
+//! entry, and directives (`$patch`, `$setElementOrder/…`, …) say the rest.
+//!
+//! <https://github.com/kubernetes/community/blob/main/contributors/devel/sig-api-machinery/strategic-merge-patch.md>
+
+use serde_json::{Map, Value};
+
+const PATCH: &str = "$patch";
+const RETAIN_KEYS: &str = "$retainKeys";
+const DELETE_PRIMITIVES: &str = "$deleteFromPrimitiveList/";
+const ELEMENT_ORDER: &str = "$setElementOrder/";
+
+/// Merges `patch` into `target`.
+pub(crate) fn merge(target: &mut Value, patch: Value) {
+    let Value::Object(patch) = patch else {
+        *target = patch;
+        return;
+    };
+    if !target.is_object() {
+        *target = Value::Object(Map::new());
+    }
+    if let Value::Object(target) = target {
+        fields(target, patch);
+    }
+}
+
+/// The field by which entries of the list `name` are told apart; `None` where the
+/// list is replaced as a whole.
+pub(crate) fn key_of(name: &str, entries: &[Value]) -> Option<&'static str> {
+    match name {
+        "containers"
+        | "initContainers"
+        | "ephemeralContainers"
+        | "volumes"
+        | "env"
+        | "imagePullSecrets"
+        | "secrets" => Some("name"),
+        "volumeMounts" => Some("mountPath"),
+        "volumeDevices" => Some("devicePath"),
+        "conditions" => Some("type"),
+        "hostAliases" => Some("ip"),
+        "ownerReferences" => Some("uid"),
+        "topologySpreadConstraints" => Some("topologyKey"),
+        "ports" => {
+            let of_container = |entry: &Value| entry.get("containerPort").is_some();
+            match entries.iter().any(of_container) {
+                true => Some("containerPort"),
+                false => Some("port"),
+            }
+        }
+        _ => None,
+    }
+}
+
+/// Lists of plain values that merge instead of being replaced.
+fn is_set(name: &str) -> bool {
+    name == "finalizers"
+}
+
+fn fields(target: &mut Map<String, Value>, mut patch: Map<String, Value>) {
+    match patch.remove(PATCH).as_ref().and_then(Value::as_str) {
+        Some("replace") => {
+            *target = patch;
+            return;
+        }
+        Some("delete") => {
+            target.clear();
+            return;
+        }
+        _ => {}
+    }
+    if let Some(Value::Array(kept)) = patch.remove(RETAIN_KEYS) {
+        target.retain(|name, _| kept.iter().any(|it| it == name));
+    }
+    let mut orders = Vec::new();
+    for (name, value) in patch {
+        if let Some(list) = name.strip_prefix(DELETE_PRIMITIVES) {
+            if let (Some(Value::Array(list)), Value::Array(gone)) = (target.get_mut(list), value) {
+                list.retain(|it| !gone.contains(it));
+            }
+        } else if let Some(list) = name.strip_prefix(ELEMENT_ORDER) {
+            orders.push((list.to_owned(), value));
+        } else {
+            field(target, name, value);
+        }
+    }
+    for (name, order) in orders {
+        if let (Some(Value::Array(list)), Value::Array(order)) = (target.get_mut(&name), order) {
+            put_in_order(&name, list, &order);
+        }
+    }
+}
+
+fn field(target: &mut Map<String, Value>, name: String, value: Value) {
+    match value {
+        Value::Null => {
+            target.remove(&name);
+        }
+        Value::Object(_) => merge(target.entry(name).or_insert(Value::Null), value),
+        Value::Array(entries) => {
+            let known = match target.remove(&name) {
+                Some(Value::Array(known)) => known,
+                _ => Vec::new(),
+            };
+            let all: Vec<_> = known.iter().chain(&entries).cloned().collect();
+            let merged = match key_of(&name, &all) {
+                Some(key) => keyed(known, entries, key),
+                None if is_set(&name) => {
+                    let new = entries.into_iter().filter(|it| !known.contains(it));
+                    let new: Vec<_> = new.collect();
+                    known.into_iter().chain(new).collect()
+                }
+                None => entries,
+            };
+            target.insert(name, Value::Array(merged));
+        }
+        value => {
+            target.insert(name, value);
+        }
+    }
+}
+
+fn keyed(mut known: Vec<Value>, entries: Vec<Value>, key: &str) -> Vec<Value> {
+    let replaces = |entry: &Value| entry[PATCH] == "replace" && entry.get(key).is_none();
+    if entries.iter().any(replaces) {
+        return entries
+            .into_iter()
+            .filter(|entry| !replaces(entry))
+            .collect();
+    }
+    for entry in entries {
+        let place = known.iter().position(|it| it.get(key) == entry.get(key));
+        match (place, entry[PATCH].as_str()) {
+            (Some(place), Some("delete")) => {
+                known.remove(place);
+            }
+            (None, Some("delete")) => {}
+            (Some(place), _) => merge(&mut known[place], entry),
+            (None, _) => {
+                let mut new = Value::Object(Map::new());
+                merge(&mut new, entry);
+                known.push(new);
+            }
+        }
+    }
+    known
+}
+
+/// Entries that the order names come in it; the others stay behind them.
+fn put_in_order(name: &str, list: &mut [Value], order: &[Value]) {
+    let key = key_of(name, list);
+    let place = |entry: &Value| {
+        order
+            .iter()
+            .position(|it| match key {
+                Some(key) => it.get(key) == entry.get(key),
+                None => it == entry,
+            })
+            .unwrap_or(order.len())
+    };
+    list.sort_by_key(place);
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn merged(mut target: Value, patch: Value) -> Value {
+        merge(&mut target, patch);
+        target
+    }
+
+    #[test]
+    fn entries_with_a_key_merge_and_other_lists_are_replaced() {
+        let target = json!({"containers": [
+            {"name": "a", "image": "a:1", "args": ["x", "y"]},
+            {"name": "b", "image": "b:1"},
+        ]});
+        let patch = json!({"containers": [{"name": "a", "image": "a:2", "args": ["z"]}]});
+        let expected = json!({"containers": [
+            {"name": "a", "image": "a:2", "args": ["z"]},
+            {"name": "b", "image": "b:1"},
+        ]});
+        assert_eq!(merged(target, patch), expected);
+    }
+
+    #[test]
+    fn directives_delete_replace_and_order() {
+        let target = json!({
+            "env": [{"name": "A", "value": "1"}, {"name": "B", "value": "2"}],
+            "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 1}},
+            "finalizers": ["x", "y"],
+            "labels": {"a": "1", "b": "2"},
+        });
+        let patch = json!({
+            "$setElementOrder/env": [{"name": "C"}, {"name": "A"}],
+            "env": [{"name": "B", "$patch": "delete"}, {"name": "C", "value": "3"}],
+            "strategy": {"$retainKeys": ["type"], "type": "Recreate"},
+            "$deleteFromPrimitiveList/finalizers": ["x"],
+            "labels": {"a": null},
+        });
+        let expected = json!({
+            "env": [{"name": "C", "value": "3"}, {"name": "A", "value": "1"}],
+            "strategy": {"type": "Recreate"},
+            "finalizers": ["y"],
+            "labels": {"b": "2"},
+        });
+        assert_eq!(merged(target, patch), expected);
+        let replaced = merged(
+            json!({"ports": [{"port": 1}]}),
+            json!({"ports": [{"$patch": "replace"}, {"port": 2}]}),
+        );
+        assert_eq!(replaced, json!({"ports": [{"port": 2}]}));
+    }
+
+    #[test]
+    fn odd_shapes_do_no_harm() {
+        let target = json!({"containers": "text", "spec": [1]});
+        let patch = json!({"containers": [1, {"name": "a"}], "spec": {"a": 1}, "$patch": 7});
+        let expected = json!({"containers": [1, {"name": "a"}], "spec": {"a": 1}});
+        assert_eq!(merged(target, patch), expected);
+    }
+}

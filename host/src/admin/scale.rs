@@ -1,0 +1,87 @@
+//! The subresource `scale`: how many replicas, and nothing else of an object.
+
+use axum::body::Body;
+use http::request::Parts;
+use http::{Method, Response};
+use serde_json::{Value, json};
+
+use super::Api;
+use super::body;
+use super::failure::Failure;
+use super::patch;
+use super::path::Resource;
+use super::write::{WriteOptions, Written, check_preconditions, key};
+
+impl Api {
+    /// # Errors
+    /// The object is not there.
+    pub(super) fn read_scale(
+        &self,
+        resource: &Resource,
+        name: &str,
+    ) -> Result<Response<Body>, Failure> {
+        let stored = self.stored(resource, &key(resource, name))?;
+        super::answer::json_response(&scale_of(&resource.shown(&stored)))
+    }
+
+    /// # Errors
+    /// See [`Failure`].
+    pub(super) async fn scale(
+        &self,
+        request: &Parts,
+        options: &WriteOptions,
+        resource: &Resource,
+        name: &str,
+        body: &[u8],
+    ) -> Result<Written, Failure> {
+        let media_type = body::media_type(&request.headers);
+        let change = |shown: &Value| {
+            let scale = scale_of(shown);
+            let wanted = match request.method == Method::PATCH {
+                true => patch::patched(media_type, body, resource.kind, &scale)?,
+                false => body::object(request, body)?,
+            };
+            check_preconditions(resource, shown, &wanted["metadata"])?;
+            let replicas = wanted["spec"]["replicas"].as_u64();
+            let replicas = u32::try_from(replicas.unwrap_or_default()).map_err(|_| {
+                Failure::BadRequest("spec.replicas is a number from 0 to 4294967295".into())
+            })?;
+            let mut object = shown.clone();
+            object["spec"]["replicas"] = replicas.into();
+            Ok(object)
+        };
+        let mut written = self
+            .change(options, resource, name, |_, shown| {
+                self.noted(request, options, resource, shown, change(shown)?)
+            })
+            .await?;
+        written.object = scale_of(&written.object);
+        Ok(written)
+    }
+}
+
+fn scale_of(object: &Value) -> Value {
+    let metadata = &object["metadata"];
+    let mut scale = json!({
+        "kind": "Scale",
+        "apiVersion": "autoscaling/v1",
+        "metadata": {"name": metadata["name"], "namespace": metadata["namespace"]},
+        "spec": {"replicas": object["spec"]["replicas"].as_u64().unwrap_or(1)},
+        "status": {
+            "replicas": object["status"]["replicas"].as_u64().unwrap_or_default(),
+            "selector": selector(&object["spec"]["selector"]["matchLabels"]),
+        },
+    });
+    for field in ["uid", "resourceVersion", "creationTimestamp"] {
+        scale["metadata"][field] = metadata[field].clone();
+    }
+    scale
+}
+
+fn selector(labels: &Value) -> String {
+    let labels = labels.as_object().into_iter().flatten();
+    let pairs: Vec<_> = labels
+        .map(|(name, value)| format!("{name}={}", value.as_str().unwrap_or_default()))
+        .collect();
+    pairs.join(",")
+}

@@ -1,0 +1,165 @@
+//! Delete: one object, or those that a selector covers.
+
+use axum::body::Body;
+use axum::extract::Query;
+use http::Response;
+use http::request::Parts;
+use serde::Deserialize;
+use serde_json::json;
+
+use super::{ATTEMPTS, WriteOptions, check_preconditions, key, owned_by_a_client};
+use crate::admin::Api;
+use crate::admin::answer::json_response;
+use crate::admin::body;
+use crate::admin::failure::Failure;
+use crate::admin::kind::api_version;
+use crate::admin::list::Options;
+use crate::admin::object::shown;
+use crate::admin::path::Resource;
+use crate::admin::table::Form;
+use crate::store::{Asked, Edit, Source, Stored, Unwritten};
+
+/// The body of a delete.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct DeleteOptions {
+    dry_run: Vec<String>,
+    propagation_policy: Option<String>,
+    preconditions: Preconditions,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct Preconditions {
+    uid: Option<String>,
+    resource_version: Option<String>,
+}
+
+impl Api {
+    pub(super) async fn delete(
+        &self,
+        request: &Parts,
+        options: &WriteOptions,
+        resource: &Resource,
+        name: &str,
+        body: &[u8],
+    ) -> Result<Response<Body>, Failure> {
+        let asked = delete_options(request, body)?;
+        let dry_run = options.is_dry_run() || !asked.dry_run.is_empty();
+        refuse_orphans(resource, options, &asked)?;
+        let key = key(resource, name);
+        for _ in 0..ATTEMPTS {
+            let stored = self.stored(resource, &key)?;
+            let shown = shown(&stored, resource.kind, &resource.version);
+            let Preconditions {
+                uid,
+                resource_version,
+            } = &asked.preconditions;
+            let conditions = json!({"uid": uid, "resourceVersion": resource_version});
+            check_preconditions(resource, &shown, &conditions)?;
+            let is_pod = resource.kind.kind == "Pod";
+            let taken = if is_pod && stored.source == Source::Host {
+                match dry_run {
+                    true => Ok(()),
+                    false => self.ask(Asked::Evict(key.clone())).await,
+                }
+            } else {
+                owned_by_a_client(resource, &stored)?;
+                self.submit(self.deleted_with(&stored), dry_run).await
+            };
+            match taken {
+                Ok(()) => {
+                    let details = json!({
+                        "name": name,
+                        "group": resource.kind.group,
+                        "kind": resource.kind.plural,
+                        "uid": shown["metadata"]["uid"],
+                    });
+                    return json_response(&json!({
+                        "kind": "Status",
+                        "apiVersion": "v1",
+                        "metadata": {},
+                        "status": "Success",
+                        "details": details,
+                    }));
+                }
+                Err(Unwritten::Changed) => {}
+                Err(unwritten) => return Err(Failure::of(unwritten, resource.kind, name)),
+            }
+        }
+        Err(Failure::conflict(resource.kind, name))
+    }
+
+    pub(super) async fn delete_collection(
+        &self,
+        request: &Parts,
+        options: &WriteOptions,
+        resource: &Resource,
+        body: &[u8],
+    ) -> Result<Response<Body>, Failure> {
+        let asked = delete_options(request, body)?;
+        refuse_orphans(resource, options, &asked)?;
+        let query = Query::<Options>::try_from_uri(&request.uri);
+        let query = query.map_err(|error| Failure::BadRequest(error.body_text()))?;
+        let selector = resource.selector(&query)?;
+        let dry_run = options.is_dry_run() || !asked.dry_run.is_empty();
+        let mut shown = Vec::new();
+        let mut edits = Vec::new();
+        for stored in self.store.list().0 {
+            let object = resource.shown(&stored);
+            if resource.covers(&stored.object.key()) && selector.matches(&object) {
+                owned_by_a_client(resource, &stored)?;
+                edits.extend(self.deleted_with(&stored));
+                shown.push(object);
+            }
+        }
+        let taken = self.submit(edits, dry_run).await;
+        taken.map_err(|unwritten| Failure::of(unwritten, resource.kind, "*"))?;
+        let version = api_version(resource.kind.group, &resource.version);
+        let whole = Form::Whole;
+        json_response(&whole.list(resource.kind, &version, &shown, &json!({})))
+    }
+
+    /// The deletion of an object, and of everything in it if it is a namespace.
+    fn deleted_with(&self, stored: &Stored) -> Vec<Edit> {
+        let delete = |stored: &Stored| Edit {
+            key: stored.object.key(),
+            from: Some(stored.object.clone()),
+            to: None,
+        };
+        let mut edits = vec![delete(stored)];
+        if stored.object.kind == "Namespace" {
+            let name = &stored.object.metadata.name.value;
+            let (all, _) = self.store.list();
+            let within = all
+                .iter()
+                .filter(|it| it.object.metadata.namespace == *name && it.source != Source::Host);
+            edits.extend(within.map(|it| delete(it)));
+        }
+        edits
+    }
+}
+
+fn delete_options(request: &Parts, body: &[u8]) -> Result<DeleteOptions, Failure> {
+    if body.is_empty() {
+        return Ok(DeleteOptions::default());
+    }
+    serde_json::from_value(body::object(request, body)?)
+        .map_err(|error| Failure::BadRequest(format!("the body is no DeleteOptions: {error}")))
+}
+
+/// Pods run for what they belong to; without it nobody would look after them.
+fn refuse_orphans(
+    resource: &Resource,
+    options: &WriteOptions,
+    asked: &DeleteOptions,
+) -> Result<(), Failure> {
+    let policy = asked.propagation_policy.as_deref();
+    let policy = policy.or(options.propagation_policy.as_deref());
+    if policy == Some("Orphan") && matches!(resource.kind.group, "apps" | "batch") {
+        return Err(Failure::BadRequest(
+            "pods cannot outlive what they belong to; delete with --cascade=background".into(),
+        ));
+    }
+    Ok(())
+}

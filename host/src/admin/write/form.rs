@@ -1,0 +1,184 @@
+//! The form of what is written: named as its path says, without what a cluster
+//! adds, and with nothing in it that the client only sends back.
+
+use rand::Rng;
+use rand::distr::slice::Choose;
+use serde_json::{Map, Value};
+
+use crate::admin::failure::Failure;
+use crate::admin::kind::api_version;
+use crate::admin::object::versions::convert;
+use crate::admin::object::{DRIFT, encode_secret};
+use crate::admin::path::Resource;
+use crate::store::Stored;
+
+/// The letters of generated names, as with an API server.
+const LETTERS: &[u8] = b"bcdfghjklmnpqrstvwxz2456789";
+
+/// Makes sure that an object is what its path says, and fills in what only the
+/// path says.
+pub(super) fn identify(resource: &Resource, object: &mut Value) -> Result<(), Failure> {
+    let version = api_version(resource.kind.group, &resource.version);
+    if !object.is_object() {
+        return Err(Failure::BadRequest("the body is no object".into()));
+    }
+    if !object["metadata"].is_object() {
+        object["metadata"] = Value::Object(Map::new());
+    }
+    agree(object, "apiVersion", &version)?;
+    agree(object, "kind", resource.kind.kind)?;
+    let metadata = &mut object["metadata"];
+    match &resource.namespace {
+        Some(namespace) => agree(metadata, "namespace", namespace)?,
+        None if resource.kind.namespaced => {
+            return Err(Failure::BadRequest(
+                "an object of this kind is written in its namespace".into(),
+            ));
+        }
+        None => remove(metadata, "namespace"),
+    }
+    if let Some(name) = &resource.name {
+        return agree(metadata, "name", name);
+    }
+    if metadata["name"].as_str().is_none_or(str::is_empty) {
+        let Some(prefix) = metadata["generateName"].as_str() else {
+            return Err(Failure::BadRequest(
+                "metadata.name or metadata.generateName is required".into(),
+            ));
+        };
+        let letters = Choose::new(LETTERS)
+            .into_iter()
+            .flat_map(|letters| rand::rng().sample_iter(letters).take(5).collect::<Vec<_>>());
+        let suffix: String = letters.map(|letter| char::from(*letter)).collect();
+        metadata["name"] = format!("{prefix}{suffix}").into();
+    }
+    Ok(())
+}
+
+/// A field that is absent, or says what the path says.
+fn agree(object: &mut Value, field: &str, said: &str) -> Result<(), Failure> {
+    match object[field].as_str() {
+        Some(text) if text == said => Ok(()),
+        Some(text) if !text.is_empty() => Err(Failure::BadRequest(format!(
+            "{field} of the object is `{text}`, which does not fit the request: `{said}`"
+        ))),
+        _ => {
+            object[field] = said.into();
+            Ok(())
+        }
+    }
+}
+
+/// What a cluster and the host add to an object, and clients send back.
+pub(super) fn strip(object: &mut Value) {
+    remove(object, "status");
+    let metadata = &mut object["metadata"];
+    for field in [
+        "resourceVersion",
+        "generation",
+        "selfLink",
+        "deletionTimestamp",
+    ] {
+        remove(metadata, field);
+    }
+    remove(&mut metadata["annotations"], DRIFT);
+    if metadata["annotations"]
+        .as_object()
+        .is_none_or(Map::is_empty)
+    {
+        remove(metadata, "annotations");
+    }
+}
+
+pub(super) fn remove(object: &mut Value, field: &str) {
+    if let Some(fields) = object.as_object_mut() {
+        fields.remove(field);
+    }
+}
+
+/// `wanted`, but as it was written where it is as it was shown.
+pub(super) fn keep_unsaid(wanted: Value, shown: &Value, written: &Value) -> Value {
+    match (wanted, shown, written) {
+        (wanted, shown, written) if wanted == *shown => written.clone(),
+        (Value::Object(wanted), Value::Object(shown), Value::Object(written)) => {
+            let keep = |(name, value): (String, Value)| match (shown.get(&name), written.get(&name))
+            {
+                (Some(shown), Some(written)) => {
+                    let kept = keep_unsaid(value, shown, written);
+                    Some((name, kept))
+                }
+                (Some(shown), None) if *shown == value => None,
+                _ => Some((name, value)),
+            };
+            Value::Object(wanted.into_iter().filter_map(keep).collect())
+        }
+        (Value::Array(wanted), Value::Array(shown), Value::Array(written))
+            if wanted.len() == shown.len() && shown.len() == written.len() =>
+        {
+            let both = shown.iter().zip(written);
+            let kept = wanted.into_iter().zip(both);
+            kept.map(|(value, (shown, written))| keep_unsaid(value, shown, written))
+                .collect()
+        }
+        (wanted, ..) => wanted,
+    }
+}
+
+/// The form that `keep_unsaid` goes back to, in the version of the request. A
+/// Secret's plain values are encoded, or they would stand over what a client changes.
+pub(super) fn as_written(stored: &Stored, resource: &Resource) -> Value {
+    let mut written = stored.object.raw.clone();
+    convert(&mut written, resource.kind, &resource.version);
+    if written.get("stringData").is_some() {
+        encode_secret(&stored.object, &mut written);
+    }
+    written
+}
+
+/// `object` without the times at which its managers spoke: who says again what is
+/// so already changes nothing.
+pub(super) fn timeless(object: &Value) -> Value {
+    let mut object = object.clone();
+    let managers = object["metadata"]["managedFields"].as_array_mut();
+    for manager in managers.into_iter().flatten() {
+        remove(manager, "time");
+    }
+    object
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn what_is_left_as_shown_stays_as_written() {
+        let written = json!({"spec": {"template": {"containers": [{"name": "a"}]}}});
+        let shown = json!({"spec": {
+            "replicas": 1,
+            "template": {"containers": [{"name": "a", "pullPolicy": "Always"}]},
+        }});
+        let mut wanted = shown.clone();
+        wanted["metadata"] = json!({"labels": {"a": "b"}});
+        let kept = keep_unsaid(wanted.clone(), &shown, &written);
+        let mut expected = written.clone();
+        expected["metadata"] = json!({"labels": {"a": "b"}});
+        assert_eq!(kept, expected);
+        wanted["spec"]["replicas"] = 3.into();
+        wanted["spec"]["template"]["containers"][0]["image"] = "b".into();
+        let kept = keep_unsaid(wanted, &shown, &written);
+        assert_eq!(kept["spec"]["replicas"], 3);
+        assert_eq!(
+            kept["spec"]["template"]["containers"],
+            json!([{"name": "a", "image": "b"}])
+        );
+    }
+
+    #[test]
+    fn what_a_client_takes_away_is_gone() {
+        let written = json!({"spec": {"a": 1, "b": 2}});
+        let kept = keep_unsaid(json!({"spec": {"b": 2}}), &written, &written);
+        assert_eq!(kept, json!({"spec": {"b": 2}}));
+    }
+}

@@ -1,0 +1,142 @@
+//! What came by the API, in the data folder: there again after a restart, however
+//! the host ended. It knows rows of JSON and nothing of what they mean.
+
+use std::collections::BTreeMap;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::time::Duration;
+use std::{fs, io};
+
+use galleria_manifest::model::ObjectKey;
+use serde_json::Value;
+use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqliteSynchronous};
+use sqlx::{ConnectOptions, Connection, Row};
+
+use super::desired::Written;
+use crate::store::read_object;
+
+/// In the data folder.
+const FILE: &str = "objects.db";
+
+const TABLE: &str = "create table if not exists objects (
+    api_group text not null, kind text not null, namespace text not null, name text not null,
+    object text, over text,
+    primary key (api_group, kind, namespace, name)
+) strict";
+
+/// Why what came by the API cannot be kept or read.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum KeptError {
+    #[error("`{FILE}` in the data folder cannot be made: {0}")]
+    File(#[from] io::Error),
+    #[error("`{FILE}` in the data folder cannot be used: {0}")]
+    Database(#[from] sqlx::Error),
+}
+
+/// See the module's documentation.
+pub(super) struct Kept(SqliteConnection);
+
+impl Kept {
+    /// Opens the file; nobody else may read it, it holds Secrets.
+    ///
+    /// # Errors
+    /// See [`KeptError`].
+    pub(super) async fn open(data: &Path) -> Result<Self, KeptError> {
+        let path = data.join(FILE);
+        let file = fs::File::options().create(true).append(true).open(&path)?;
+        file.set_permissions(fs::Permissions::from_mode(0o600))?;
+        let options = SqliteConnectOptions::new()
+            .filename(&path)
+            .busy_timeout(Duration::from_secs(5))
+            // What was answered survives a crash of the process and of the machine.
+            .journal_mode(SqliteJournalMode::Wal)
+            .synchronous(SqliteSynchronous::Full)
+            .disable_statement_logging();
+        let mut connection = options.connect().await?;
+        sqlx::query(TABLE).execute(&mut connection).await?;
+        Ok(Self(connection))
+    }
+
+    /// Everything. A row that this version cannot read stays where it is, is not
+    /// in force, and is told of.
+    ///
+    /// # Errors
+    /// See [`KeptError`].
+    pub(super) async fn load(&mut self) -> Result<BTreeMap<ObjectKey, Written>, KeptError> {
+        let all = "select api_group, kind, namespace, name, object, over from objects";
+        let rows = sqlx::query(all).fetch_all(&mut self.0).await?;
+        let mut written = BTreeMap::new();
+        for row in rows {
+            let key = ObjectKey {
+                group: row.try_get(0)?,
+                kind: row.try_get(1)?,
+                namespace: row.try_get(2)?,
+                name: row.try_get(3)?,
+            };
+            let json = |text: Option<String>| text.map(|text| serde_json::from_str(&text));
+            let object: Option<Value> = json(row.try_get(4)?).transpose().unwrap_or_default();
+            let over = json(row.try_get(5)?).transpose().unwrap_or_default();
+            let object = match object.map(|raw| read_object(&key, &raw)) {
+                None => None,
+                Some(Ok(read)) => Some(read.object),
+                Some(Err(problems)) => {
+                    for problem in problems {
+                        tracing::error!("{key}, which came by the API, is left out: {problem}");
+                    }
+                    continue;
+                }
+            };
+            written.insert(key, Written { object, over });
+        }
+        Ok(written)
+    }
+
+    /// Makes the rows that differ say what `after` says.
+    ///
+    /// # Errors
+    /// See [`KeptError`]; nothing is changed then.
+    pub(super) async fn save(
+        &mut self,
+        before: &BTreeMap<ObjectKey, Written>,
+        after: &BTreeMap<ObjectKey, Written>,
+    ) -> Result<(), KeptError> {
+        let same = |a: &Written, b: &Written| {
+            let raw = |it: &Written| it.object.as_ref().map(|it| it.raw.clone());
+            a.over == b.over && raw(a) == raw(b)
+        };
+        let gone = before.keys().filter(|key| !after.contains_key(key));
+        let changed: Vec<_> = after
+            .iter()
+            .filter(|(key, it)| before.get(key).is_none_or(|known| !same(known, it)))
+            .collect();
+        let mut transaction = self.0.begin().await?;
+        for key in gone {
+            let delete = "delete from objects \
+                 where api_group = ? and kind = ? and namespace = ? and name = ?";
+            keyed(sqlx::query(delete), key)
+                .execute(&mut *transaction)
+                .await?;
+        }
+        for (key, written) in changed {
+            let replace = "insert or replace into objects \
+                 (api_group, kind, namespace, name, object, over) values (?, ?, ?, ?, ?, ?)";
+            keyed(sqlx::query(replace), key)
+                .bind(written.object.as_ref().map(|object| object.raw.to_string()))
+                .bind(written.over.as_ref().map(Value::to_string))
+                .execute(&mut *transaction)
+                .await?;
+        }
+        transaction.commit().await?;
+        Ok(())
+    }
+}
+
+type Query<'q> = sqlx::query::Query<'q, sqlx::Sqlite, sqlx::sqlite::SqliteArguments<'q>>;
+
+fn keyed<'q>(query: Query<'q>, key: &'q ObjectKey) -> Query<'q> {
+    query
+        .bind(&key.group)
+        .bind(&key.kind)
+        .bind(&key.namespace)
+        .bind(&key.name)
+}
