@@ -15,13 +15,16 @@ mod identity;
 mod kind;
 mod list;
 mod listener;
+mod log;
 mod object;
 mod openapi;
 mod patch;
 mod path;
+mod review;
 mod scale;
 mod selector;
 mod table;
+mod usage;
 mod watch;
 mod write;
 
@@ -32,24 +35,39 @@ use std::sync::Arc;
 
 use tokio::sync::{Semaphore, mpsc};
 
+use crate::status::Health;
 use crate::store::{Store, Write};
+use crate::workload::Logs;
+use usage::Usage;
 
 /// Watches at once: each is a task and a subscription, cheap but not free.
 const WATCHES_MAX: usize = 1_000;
 
+/// What the API shows, and where what it is told goes.
+pub(crate) struct Sources {
+    pub store: Arc<Store>,
+    pub logs: Arc<Logs>,
+    pub health: Arc<Health>,
+    /// To the control loop.
+    pub writer: mpsc::Sender<Write>,
+}
+
 /// What answers are made from.
 struct Api {
     store: Arc<Store>,
-    /// To the control loop.
+    logs: Arc<Logs>,
+    usage: Arc<Usage>,
     writer: mpsc::Sender<Write>,
     watches: Arc<Semaphore>,
 }
 
 impl Api {
-    fn new(store: Arc<Store>, writer: mpsc::Sender<Write>) -> Self {
+    fn new(sources: Sources) -> Self {
         Self {
-            store,
-            writer,
+            store: sources.store,
+            logs: sources.logs,
+            usage: Usage::start(sources.health),
+            writer: sources.writer,
             watches: Arc::new(Semaphore::new(WATCHES_MAX)),
         }
     }

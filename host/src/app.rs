@@ -3,6 +3,8 @@
 
 mod announce;
 mod autoscale;
+mod cluster;
+mod conditions;
 mod control;
 mod desired;
 mod kept;
@@ -15,6 +17,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use galleria_mesh as mesh;
+use jiff::Timestamp;
 use rustix::process::{Resource, Rlimit, setrlimit};
 use tokio::net::{TcpListener, UnixListener};
 use tokio::signal::unix::{SignalKind, signal};
@@ -42,6 +45,7 @@ use crate::topology::{Peers, Topology};
 use crate::workload::{Images, Jobs, Platform, VolumeFolder, Workloads};
 use announce::Addresses;
 use autoscale::Autoscalers;
+use cluster::Node;
 use control::{Control, Refused};
 use desired::Desired;
 use kept::Kept;
@@ -112,7 +116,13 @@ pub(crate) async fn run(settings: RunSettings) -> anyhow::Result<ExitCode> {
         host.store.clone(),
         stop.clone(),
     ));
-    tokio::spawn(admin.serve(host.store.clone(), writer, stop.clone()));
+    let sources = admin::Sources {
+        store: host.store.clone(),
+        logs: host.platform.logs.clone(),
+        health: host.health.clone(),
+        writer,
+    };
+    tokio::spawn(admin.serve(sources, stop.clone()));
     let told_to_stop = told_to_stop()?;
     let addresses = Addresses {
         status: status_address,
@@ -186,6 +196,7 @@ impl Host {
             metrics,
             sink: sink.clone(),
             recorder: Arc::default(),
+            logs: Arc::default(),
             limits: settings.request_limits(),
             memory: NodeMemory::new(settings.guest_memory.unwrap_or_else(guest_memory_default)),
             restart_backoff_initial: settings.restart_backoff_initial,
@@ -219,6 +230,10 @@ impl Host {
             kept,
             writes,
             store: self.store.clone(),
+            node: Node {
+                since: Timestamp::now(),
+                memory: self.platform.memory.limit(),
+            },
             images: self.platform.images.clone(),
             volumes: self.volumes.clone(),
             recorder: self.platform.recorder.clone(),

@@ -8,7 +8,7 @@
 mod reported;
 mod write;
 
-pub(crate) use reported::{Reported, fresh_uid, uid, uid_of};
+pub(crate) use reported::{Reported, fresh_uid, owner_of, uid, uid_of};
 pub(crate) use write::{Asked, Edit, ReadObject, Unwritten, Write, is_place, place, read_object};
 
 use std::collections::{BTreeMap, HashSet, VecDeque};
@@ -138,9 +138,9 @@ impl Store {
         self.version.send_replace(inner.version);
     }
 
-    /// Makes `reported` the whole of what the host says of one kind, in one
-    /// step. What says the same as before is no write.
-    pub(crate) fn report(&self, group: &str, kind: &str, reported: Vec<Reported>) {
+    /// Makes `reported` the whole of the host's own objects of which `is_one`
+    /// holds, in one step. What says the same as before is no write.
+    pub(crate) fn report(&self, reported: Vec<Reported>, is_one: impl Fn(&Object) -> bool) {
         let mut inner = self.lock();
         let mut kept = HashSet::new();
         for Reported { object, status } in reported {
@@ -150,8 +150,7 @@ impl Store {
             kept.insert(key);
         }
         inner.delete_all(|key, stored| {
-            let same_kind = key.group == group && key.kind == kind;
-            stored.source == Source::Host && same_kind && !kept.contains(key)
+            stored.source == Source::Host && !kept.contains(key) && is_one(&stored.object)
         });
         self.version.send_replace(inner.version);
     }
@@ -429,13 +428,14 @@ mod tests {
             });
             Reported::new(raw, serde_json::json!({ "ready": ready }))
         };
-        store.report("", "Pod", vec![reported("Pod", "p", false)]);
-        store.report("", "Event", vec![reported("Event", "e", true)]);
+        let is = |kind: &'static str| move |object: &Object| object.kind == kind;
+        store.report(vec![reported("Pod", "p", false)], is("Pod"));
+        store.report(vec![reported("Event", "e", true)], is("Event"));
         let (_, version) = store.list();
-        store.report("", "Pod", vec![reported("Pod", "p", false)]);
+        store.report(vec![reported("Pod", "p", false)], is("Pod"));
         assert_eq!(changes(&store, version), [], "the same again is no write");
-        store.report("", "Pod", vec![reported("Pod", "p", true)]);
-        store.report("", "Pod", Vec::new());
+        store.report(vec![reported("Pod", "p", true)], is("Pod"));
+        store.report(Vec::new(), is("Pod"));
         store.replace_all(files(&[]));
         let expected = [
             (Change::Modified, "p".into()),

@@ -17,6 +17,7 @@ mod field;
 mod image;
 mod job;
 mod kubelet;
+mod log;
 mod plan;
 mod pod;
 mod probe;
@@ -29,8 +30,10 @@ mod volumes;
 
 pub(crate) use backoff::Backoff;
 pub(crate) use controller::autoscaler::{Autoscaler, Decision, Limited, Measured};
+pub(crate) use field::{HOST_ADDRESS, NODE_NAME};
 pub(crate) use image::{Images, RegistrySettings};
 pub(crate) use job::{Board, CronJobStatus, JobStatus, Jobs, PodExit};
+pub(crate) use log::{LogLine, Logs, PodLog};
 use plan::PodPlan;
 pub(crate) use plan::{Plan, PlanError, Unpulled, plan};
 pub(crate) use pod::{InFlight, Pod};
@@ -61,6 +64,7 @@ pub(crate) struct Platform {
     pub metrics: Arc<Metrics>,
     pub sink: Sink,
     pub recorder: Arc<Recorder>,
+    pub logs: Arc<Logs>,
     pub limits: RequestLimits,
     pub memory: Arc<NodeMemory>,
     /// The first pause of a pod that keeps crashing.

@@ -83,11 +83,24 @@ impl Guard {
 }
 
 impl Access {
+    /// Whether objects of `resource` may be read, or changed.
+    pub(super) fn allows(self, reads: bool, resource: &str) -> bool {
+        self == Self::Full || reads && resource != "secrets"
+    }
+
+    /// What `kubectl auth whoami` shows.
+    pub(super) fn user(self) -> &'static str {
+        match self {
+            Self::Full => "galleria:full",
+            Self::ReadOnly => "galleria:read-only",
+        }
+    }
+
     /// # Errors
     /// 403, as an API server says it.
     pub(super) fn check(self, method: &Method, resource: &str) -> Result<(), Failure> {
         let reads = matches!(*method, Method::GET | Method::HEAD);
-        if self == Self::Full || reads && resource != "secrets" {
+        if self.allows(reads, resource) {
             return Ok(());
         }
         Err(Failure::Forbidden(format!(

@@ -3,7 +3,7 @@
 use axum::body::Body;
 use axum::extract::Query;
 use http::request::Parts;
-use http::{HeaderMap, HeaderValue, Method, Response, header};
+use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, header};
 use serde_json::Value;
 
 use super::Api;
@@ -11,10 +11,13 @@ use super::access::Access;
 use super::body;
 use super::discovery;
 use super::failure::Failure;
+use super::kind::api_version;
 use super::list::{Options, is_set};
 use super::openapi;
 use super::path::{Resource, Target};
+use super::review;
 use super::table::Form;
+use super::usage::is_measured;
 
 /// The versions of aggregated discovery, the newest first.
 const DISCOVERY: [&str; 2] = ["v2", "v2beta1"];
@@ -32,14 +35,26 @@ impl Api {
         let headers = &request.headers;
         if let Target::Objects(resource) = target {
             access.check(&request.method, &resource.kind.resource())?;
+            if is_stream(&resource) {
+                return Err(Failure::BadRequest(NO_STREAM.into()));
+            }
             // The body of what only reads is not taken.
             return match reads(&request.method) {
                 Ok(()) => self.read(request, resource),
+                Err(_) if resource.kind.is_made_by_host() => Err(Failure::MethodNotAllowed),
                 Err(_) => {
                     let body = body::read(body).await?;
                     self.write(request, body, &resource).await
                 }
             };
+        }
+        if let Target::Review(review) = target {
+            if request.method != Method::POST {
+                return Err(Failure::MethodNotAllowed);
+            }
+            let body = body::read(body).await?;
+            let answer = review::answer(review, access, request, &body)?;
+            return Ok(with_status(json(&answer), StatusCode::CREATED));
         }
         reads(&request.method)?;
         match target {
@@ -60,7 +75,7 @@ impl Api {
             Target::OpenApiV3 { group, version } => {
                 openapi::v3(&group, &version).map(|document| json(&document))
             }
-            Target::Objects(_) => Err(Failure::NoSuchPath),
+            Target::Objects(_) | Target::Review(_) => Err(Failure::NoSuchPath),
         }
     }
 
@@ -70,11 +85,18 @@ impl Api {
         match resource.subresource.as_deref() {
             // A status is read together with its object.
             None | Some("status") => {}
+            Some("log") if resource.kind.kind == "Pod" => {
+                let name = resource.name.take().ok_or(Failure::NoSuchPath)?;
+                return self.log(request, &resource, &name);
+            }
             Some("scale") if resource.kind.scales() => {
                 let name = resource.name.take().ok_or(Failure::NoSuchPath)?;
                 return self.read_scale(&resource, &name);
             }
             Some(_) => return Err(Failure::NoSuchPath),
+        }
+        if is_measured(resource.kind) {
+            return self.measured(&resource, &options, &form);
         }
         if is_set(&options.watch) {
             if let Some(name) = resource.name.take() {
@@ -91,6 +113,36 @@ impl Api {
         Ok(json(&value))
     }
 }
+
+impl Api {
+    fn measured(
+        &self,
+        resource: &Resource,
+        options: &Options,
+        form: &Form,
+    ) -> Result<Response<Body>, Failure> {
+        let mut objects = self.usage.objects(resource, options)?;
+        if let Some(name) = &resource.name {
+            let found = objects.pop().ok_or_else(|| Failure::NotFound {
+                kind: resource.kind,
+                name: name.clone(),
+            })?;
+            return Ok(json(&form.one(resource.kind, found)));
+        }
+        let version = api_version(resource.kind.group, &resource.version);
+        let metadata = serde_json::json!({});
+        Ok(json(&form.list(
+            resource.kind,
+            &version,
+            &objects,
+            &metadata,
+        )))
+    }
+}
+
+/// Why nobody is let into a pod.
+const NO_STREAM: &str = "a WebAssembly guest has no shell and no sockets of its own; \
+    its requests come by the listeners of this host";
 
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 
@@ -146,6 +198,21 @@ pub(super) fn json_response(value: &Value) -> Result<Response<Body>, Failure> {
 
 fn json(value: &Value) -> Response<Body> {
     typed(Body::from(value.to_string()), JSON)
+}
+
+fn with_status(mut response: Response<Body>, status: StatusCode) -> Response<Body> {
+    *response.status_mut() = status;
+    response
+}
+
+/// The streams of a pod, asked for by GET or POST.
+fn is_stream(resource: &Resource) -> bool {
+    let subresource = resource.subresource.as_deref();
+    resource.kind.kind == "Pod"
+        && matches!(
+            subresource,
+            Some("attach" | "exec" | "portforward" | "proxy")
+        )
 }
 
 fn typed(body: Body, kind: HeaderValue) -> Response<Body> {

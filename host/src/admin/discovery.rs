@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 
 use super::failure::Failure;
 use super::kind::{KINDS, Kind, api_version};
+use super::usage::is_measured;
 
 /// What can be done with a kind whose objects clients write.
 const VERBS: &[&str] = &[
@@ -18,13 +19,17 @@ const VERBS: &[&str] = &[
     "watch",
 ];
 
+/// With one whose objects are measured when somebody asks.
+const VERBS_OF_MEASURED: &[&str] = &["get", "list"];
+
 /// With one whose objects the host makes.
 const VERBS_OF_HOST: &[&str] = &["get", "list", "watch"];
 
 fn verbs(kind: &Kind) -> &'static [&'static str] {
-    match kind.kind {
-        "Event" => VERBS_OF_HOST,
-        _ => VERBS,
+    match kind.is_made_by_host() {
+        true if is_measured(kind) => VERBS_OF_MEASURED,
+        true => VERBS_OF_HOST,
+        false => VERBS,
     }
 }
 
@@ -152,6 +157,15 @@ fn categories(kind: &Kind) -> &'static [&'static str] {
 
 fn with_subresources(kind: &Kind) -> Vec<Value> {
     let mut all = vec![resource(kind)];
+    if kind.kind == "Pod" {
+        all.push(json!({
+            "name": "pods/log",
+            "singularName": "",
+            "namespaced": true,
+            "kind": "Pod",
+            "verbs": ["get"],
+        }));
+    }
     if kind.scales() {
         all.push(json!({
             "name": format!("{}/scale", kind.plural),

@@ -44,6 +44,14 @@ impl Kind {
         )
     }
 
+    /// Whether its objects are all the host's own: nobody writes them.
+    pub(crate) fn is_made_by_host(&self) -> bool {
+        matches!(
+            self.kind,
+            "Event" | "Node" | "Endpoints" | "EndpointSlice" | "PodMetrics" | "NodeMetrics"
+        )
+    }
+
     /// Whether it has the subresource `scale`.
     pub(crate) fn scales(&self) -> bool {
         matches!(self.kind, "Deployment" | "ReplicaSet" | "StatefulSet")
@@ -130,6 +138,10 @@ pub(crate) static KINDS: &[Kind] = &[
         ..core("ConfigMap", "configmaps", "configmap", columns::CONFIG_MAP)
     },
     Kind {
+        short_names: &["ep"],
+        ..core("Endpoints", "endpoints", "endpoints", columns::ENDPOINTS)
+    },
+    Kind {
         short_names: &["ev"],
         fields: &[
             "involvedObject.kind",
@@ -160,6 +172,11 @@ pub(crate) static KINDS: &[Kind] = &[
         namespaced: false,
         fields: &["status.phase"],
         ..core("Namespace", "namespaces", "namespace", columns::NAMESPACE)
+    },
+    Kind {
+        short_names: &["no"],
+        namespaced: false,
+        ..core("Node", "nodes", "node", columns::NODE)
     },
     Kind {
         short_names: &["pvc"],
@@ -258,6 +275,26 @@ pub(crate) static KINDS: &[Kind] = &[
         in_all: true,
         fields: &["status.successful"],
         ..core("Job", "jobs", "job", columns::JOB)
+    },
+    Kind {
+        group: "discovery.k8s.io",
+        ..core(
+            "EndpointSlice",
+            "endpointslices",
+            "endpointslice",
+            columns::ENDPOINT_SLICE,
+        )
+    },
+    Kind {
+        group: "metrics.k8s.io",
+        versions: &["v1beta1"],
+        namespaced: false,
+        ..core("NodeMetrics", "nodes", "", columns::AGE_ONLY)
+    },
+    Kind {
+        group: "metrics.k8s.io",
+        versions: &["v1beta1"],
+        ..core("PodMetrics", "pods", "", columns::AGE_ONLY)
     },
     Kind {
         group: "networking.k8s.io",

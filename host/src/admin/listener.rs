@@ -18,14 +18,13 @@ use rustls::crypto::ring;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::Semaphore;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
-use super::Api;
 use super::access::Guard;
 use super::identity::{Identity, IdentityError};
-use crate::store::{Store, Write};
+use super::{Api, Sources};
 
 /// Connections at once; more wait. kubectl opens one, a watcher keeps one.
 const CONNECTIONS_MAX: usize = 1_000;
@@ -95,15 +94,10 @@ impl Listener {
     }
 
     /// Serves until `stop`; watches end with it.
-    pub(crate) async fn serve(
-        self,
-        store: Arc<Store>,
-        writer: mpsc::Sender<Write>,
-        stop: CancellationToken,
-    ) {
+    pub(crate) async fn serve(self, sources: Sources, stop: CancellationToken) {
         let serving = Arc::new(Serving {
             guard: self.guard,
-            api: Api::new(store, writer),
+            api: Api::new(sources),
         });
         let slots = Arc::new(Semaphore::new(CONNECTIONS_MAX));
         loop {

@@ -4,6 +4,7 @@ use http::Uri;
 
 use super::failure::Failure;
 use super::kind::Kind;
+use super::review;
 
 /// See the module's documentation.
 #[derive(Debug, PartialEq, Eq)]
@@ -32,6 +33,8 @@ pub(super) enum Target {
         group: String,
         version: String,
     },
+    /// A question of a client about itself, by its plural name.
+    Review(&'static str),
     Objects(Resource),
 }
 
@@ -96,6 +99,9 @@ fn objects(group: &str, version: &str, rest: &[&str]) -> Result<Target, Failure>
         [plural, rest @ ..] => (None, *plural, rest),
         [] => return Err(Failure::NoSuchPath),
     };
+    if let Some(review) = review::find(group, version, plural) {
+        return Ok(Target::Review(review));
+    }
     let kind = Kind::find(group, version, plural).ok_or(Failure::NoSuchPath)?;
     let (name, subresource) = match rest {
         [] => (None, None),

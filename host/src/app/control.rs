@@ -14,6 +14,8 @@ use galleria_mesh as mesh;
 use tokio::sync::{mpsc, watch};
 
 use super::autoscale::Autoscalers;
+use super::cluster::{self, Node};
+use super::conditions;
 use super::desired::{Desired, Settled, Written};
 use super::kept::{Kept, KeptError};
 use super::pulls::Pulls;
@@ -22,7 +24,7 @@ use crate::files::{Changes, Files};
 use crate::listen::{ListenError, Listeners};
 use crate::live::Live;
 use crate::status::{Health, WrittenReport};
-use crate::store::{Asked, Edit, Store, Unwritten, Write, immutable};
+use crate::store::{Asked, Edit, Store, Unwritten, Write, immutable, owner_of};
 use crate::topology::{Peers, Topology, UnknownWorkload};
 use crate::workload::{
     EventType, Images, Involved, Jobs, Plan, PlanError, Pod, Recorder, VolumeFolder, Workloads,
@@ -44,6 +46,7 @@ pub(super) struct Control {
     pub(super) kept: Kept,
     pub(super) writes: mpsc::Receiver<Write>,
     pub(super) store: Arc<Store>,
+    pub(super) node: Node,
     pub(super) images: Arc<Images>,
     pub(super) volumes: VolumeFolder,
     pub(super) recorder: Arc<Recorder>,
@@ -66,6 +69,8 @@ struct Ready {
     in_force: Vec<Arc<Object>>,
     waiting: Vec<(Arc<Object>, Vec<Diagnostic>)>,
     plan: Plan,
+    /// Said when the objects were read.
+    known: Vec<Diagnostic>,
     warnings: Vec<Diagnostic>,
 }
 
@@ -237,7 +242,8 @@ impl Control {
     /// Does everything that can fail, and changes nothing but the listeners that
     /// are bound.
     async fn try_out(&mut self, desired: &Desired) -> Result<Ready, Refused> {
-        let Settled { in_force, waiting } = self.settle(desired).map_err(Refused::Manifests)?;
+        let settled = self.settle(desired).map_err(Refused::Manifests)?;
+        let in_force = settled.in_force;
         let changed = immutable::changes(&self.store, &in_force);
         if !changed.is_empty() {
             return Err(Refused::Manifests(changed));
@@ -247,7 +253,8 @@ impl Control {
         self.listeners.bind(&trial.snapshot).await?;
         Ok(Ready {
             in_force,
-            waiting,
+            waiting: settled.waiting,
+            known: settled.warnings,
             plan,
             warnings: trial.diagnostics,
         })
@@ -266,6 +273,9 @@ impl Control {
         let objects = self.desired.objects();
         let objects = objects.map(|(source, it)| (source, *known.get(&it.key()).unwrap_or(&it)));
         self.store.replace_all(objects);
+        let warnings = [&ready.known[..], &ready.warnings].concat();
+        let known = conditions::known(&ready.in_force, &ready.waiting, &warnings);
+        conditions::report(&self.store, &known);
         self.in_force = ready.in_force;
         self.report_quotas();
         let store = &self.store;
@@ -386,13 +396,18 @@ impl Control {
     /// Reports into the store what became of each workload, the revisions, the
     /// pods and what happened to them. A Pod of the manifests is there already.
     fn report_status(&mut self) {
-        let pods = self.workloads.pods();
-        let owned = pods.iter().filter(|pod| pod.plan.owner.is_some());
+        let present = self.workloads.pods();
+        let owned = present.iter().filter(|pod| pod.plan.owner.is_some());
         let pods = owned.map(|pod| pod.object()).collect();
-        self.store.report("", "Pod", pods);
-        self.store.report("", "Event", self.recorder.objects());
+        // The pods of Jobs are theirs to report.
+        let of_workload = |it: &Object| it.kind == "Pod" && owner_of(it).0 != "Job";
+        self.store.report(pods, of_workload);
+        let events = self.recorder.objects();
+        self.store.report(events, |it| it.kind == "Event");
         let sets = self.workloads.replica_sets();
-        self.store.report("apps", "ReplicaSet", sets);
+        self.store.report(sets, |it| it.kind == "ReplicaSet");
+        let cluster = cluster::objects(&self.in_force, &present, self.node);
+        self.store.report(cluster, cluster::is_one);
         for (key, status) in self.workloads.statuses() {
             self.store.set_status(&key, status);
         }

@@ -36,6 +36,8 @@ pub(super) struct Settled {
     pub in_force: Vec<Arc<Object>>,
     /// With what keeps each back.
     pub waiting: Vec<(Arc<Object>, Vec<Diagnostic>)>,
+    /// What is odd about what is in force.
+    pub warnings: Vec<Diagnostic>,
 }
 
 impl Desired {
@@ -120,15 +122,17 @@ impl Desired {
             .collect();
         let mut settled = Settled {
             in_force: self.objects().map(|(_, object)| object.clone()).collect(),
-            waiting: Vec::new(),
+            ..Settled::default()
         };
         loop {
             let mut objects = settled.in_force.clone();
-            let mut errors = galleria_manifest::check_references(&objects);
-            errors.extend(galleria_manifest::admit(&mut objects));
-            errors.retain(|it| it.severity == Severity::Error);
+            let mut found = galleria_manifest::check_references(&objects);
+            found.extend(galleria_manifest::admit(&mut objects));
+            let is_error = |it: &Diagnostic| it.severity == Severity::Error;
+            let (errors, warnings): (Vec<_>, Vec<_>) = found.into_iter().partition(is_error);
             if errors.is_empty() {
                 settled.in_force = objects;
+                settled.warnings = warnings;
                 return Ok(settled);
             }
             let mut kept_back = BTreeMap::<&ObjectKey, Vec<Diagnostic>>::new();

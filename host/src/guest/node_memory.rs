@@ -32,7 +32,8 @@ impl NodeMemory {
         })
     }
 
-    pub(super) fn limit(&self) -> u64 {
+    /// In bytes, over the linear memories of all instances.
+    pub(crate) fn limit(&self) -> u64 {
         self.limit
     }
 

@@ -55,6 +55,14 @@ impl Reported {
     }
 }
 
+/// The kind and the name of what an object belongs to; empty where it belongs to
+/// nothing.
+pub(crate) fn owner_of(object: &Object) -> (&str, &str) {
+    let owner = &object.raw["metadata"]["ownerReferences"][0];
+    let text = |field: &str| owner[field].as_str().unwrap_or_default();
+    (text("kind"), text("name"))
+}
+
 impl Stored {
     /// An object that is not in the store, or not in this form: that is `before`.
     pub(crate) fn unwritten(object: Arc<Object>, before: Option<&Self>) -> Self {

@@ -58,6 +58,7 @@ impl PodEvents {
 
 impl GuestEvents for PodEvents {
     fn line(&self, stream: Stream, line: &str) {
+        self.life.log.push(line);
         let identity = &self.plan.identity;
         let line = GuestLine {
             time: timestamp(SystemTime::now()),

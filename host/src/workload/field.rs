@@ -10,8 +10,8 @@ use galleria_mesh as mesh;
 use super::environment::EnvironmentError;
 
 /// Where this host says it runs, for `spec.nodeName` and `status.hostIP`.
-const NODE_NAME: &str = "galleria";
-const HOST_ADDRESS: &str = "127.0.0.1";
+pub(crate) const NODE_NAME: &str = "galleria";
+pub(crate) const HOST_ADDRESS: &str = "127.0.0.1";
 
 /// A pod, as far as it can ask.
 pub(crate) struct PodFacts<'a> {

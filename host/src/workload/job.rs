@@ -12,6 +12,7 @@
 mod board;
 mod cron_job;
 mod due;
+mod object;
 mod pod;
 mod progress;
 mod record;
@@ -37,6 +38,7 @@ use super::plan::{CronJobPlan, JobPlan, PodPlan};
 use super::{Plan, Platform, WorkloadKey};
 use crate::store::Store;
 use cron_job::CronJobRun;
+use object::PodObjects;
 use record::Records;
 use run::JobRun;
 
@@ -163,6 +165,7 @@ impl Jobs {
             // Whatever became of it: it is gone.
             let _ = gone.task.await;
             shared.board.remove_job(&key);
+            PodObjects::forget(&shared, &key);
             shared.records.remove_job(&key);
         }))
     }

@@ -76,13 +76,23 @@ pub(crate) enum Controller {
     Pod,
 }
 
-/// What a pod belongs to (`metadata.ownerReferences`), of `apps/v1`.
+/// What a pod belongs to (`metadata.ownerReferences`).
 #[derive(Clone)]
 pub(crate) struct Owner {
     pub kind: &'static str,
     pub name: String,
     /// `metadata.uid`.
     pub uid: String,
+}
+
+impl Owner {
+    pub(crate) fn of(kind: &'static str, object: &Object) -> Self {
+        Self {
+            kind,
+            name: object.metadata.name.value.clone(),
+            uid: uid_of(object),
+        }
+    }
 }
 
 /// One Job, ready to be started.
@@ -235,10 +245,12 @@ impl Context<'_> {
         }
         match &self.object.resource {
             Resource::Job(job) => {
+                let mut pods = self.pods(&job.template, "spec.template", Entry::Run)?;
+                pods.owner = Some(Owner::of("Job", self.object));
                 let planned = JobPlan {
                     object: self.object.clone(),
                     job: job.clone(),
-                    pods: Arc::new(self.pods(&job.template, "spec.template", Entry::Run)?),
+                    pods: Arc::new(pods),
                 };
                 plan.jobs.insert(key, Arc::new(planned));
             }
@@ -259,19 +271,12 @@ impl Context<'_> {
     }
 
     fn workload(&self, template: &PodTemplate) -> Result<WorkloadPlan, Vec<Diagnostic>> {
-        let name = &self.object.metadata.name.value;
         let place = match self.object.resource {
             Resource::Pod(_) => "",
             _ => "spec.template",
         };
         let mut pods = self.pods(template, place, Entry::Http)?;
-        let owned = |kind| {
-            Some(Owner {
-                kind,
-                name: name.clone(),
-                uid: uid_of(self.object),
-            })
-        };
+        let owned = |kind| Some(Owner::of(kind, self.object));
         let controller = match &self.object.resource {
             Resource::Deployment(deployment) => {
                 let (label, hash) = (TEMPLATE_HASH.to_owned(), pods.revision.clone());

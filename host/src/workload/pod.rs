@@ -6,6 +6,7 @@ mod life;
 mod object;
 
 pub(super) use life::Life;
+pub(super) use object::manifest;
 
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -176,6 +177,18 @@ impl Pod {
         since.filter(|_| self.is_ready())
     }
 
+    /// `metadata.uid`.
+    pub(crate) fn uid(&self) -> &str {
+        self.life.uid()
+    }
+
+    /// The number of its port `name`.
+    pub(crate) fn port(&self, name: &str) -> Option<u16> {
+        let mut ports = self.plan.container.ports.iter();
+        let named = ports.find(|port| port.name.as_deref() == Some(name))?;
+        Some(named.container_port)
+    }
+
     /// As the mesh wants to see it.
     pub(crate) fn endpoint(&self) -> mesh::Pod {
         mesh::Pod {
@@ -323,6 +336,7 @@ impl Pod {
 
     /// One life of the guest; returns how it ended.
     async fn run(self: &Arc<Self>, platform: &Platform) -> Ended {
+        self.life.log.begin_run();
         self.set_phase(Phase::Starting);
         let guest = match self.make_guest(platform).await {
             Ok(guest) => Arc::new(guest),

@@ -184,3 +184,46 @@ spec:
         (host.get_with("/direct", &[HOST]).status == 200).then_some(())
     });
 }
+
+#[test]
+fn conditions_say_what_is_in_force() {
+    let (host, _folder) = started(&[
+        service("shop", "stable", "env"),
+        route(
+            "shop",
+            "attached",
+            "  parentRefs: [{name: gateway, sectionName: http}]
+  rules: [{backendRefs: [{name: stable, port: 80}]}]
+",
+        ),
+        route(
+            "shop",
+            "astray",
+            "  parentRefs: [{name: nowhere}]
+  rules: [{backendRefs: [{name: nobody, port: 80}]}]
+",
+        ),
+    ]);
+    let condition = |conditions: &serde_json::Value, name: &str| {
+        let all = conditions.as_array().expect("conditions").iter();
+        let found = all.clone().find(|it| it["type"] == name).expect(name);
+        assert!(found["lastTransitionTime"].is_string(), "{found}");
+        assert_eq!(found["observedGeneration"], 1, "{found}");
+        (found["status"] == "True", found["reason"].clone())
+    };
+    let status = host.object("Gateway", "gateway")["status"].clone();
+    assert!(condition(&status["conditions"], "Programmed").0);
+    assert_eq!(status["listeners"][0]["attachedRoutes"], 1, "{status}");
+    let parent = |name: &str| host.object("HTTPRoute", name)["status"]["parents"][0].clone();
+    let attached = parent("attached")["conditions"].clone();
+    assert!(condition(&attached, "Accepted").0 && condition(&attached, "ResolvedRefs").0);
+    let astray = parent("astray")["conditions"].clone();
+    assert_eq!(
+        condition(&astray, "Accepted"),
+        (false, "NoMatchingParent".into())
+    );
+    assert_eq!(
+        condition(&astray, "ResolvedRefs"),
+        (false, "BackendNotFound".into())
+    );
+}

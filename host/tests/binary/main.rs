@@ -24,6 +24,7 @@ mod guests;
 mod images;
 mod jobs;
 mod kubectl;
+mod kubectl_logs;
 mod kubectl_writes;
 mod languages;
 mod pods;

@@ -14,11 +14,11 @@ pub(super) use config::{
     AGE_ONLY, CONFIG_MAP, EVENT, LIMIT_RANGE, NAMESPACE, RESOURCE_QUOTA, SECRET, SERVICE_ACCOUNT,
 };
 pub(super) use network::{
-    DESTINATION_RULE, GATEWAY_API_GATEWAY, HTTP_ROUTE, INGRESS, SERVICE, SERVICE_ENTRY,
-    VIRTUAL_SERVICE,
+    DESTINATION_RULE, ENDPOINT_SLICE, ENDPOINTS, GATEWAY_API_GATEWAY, HTTP_ROUTE, INGRESS, SERVICE,
+    SERVICE_ENTRY, VIRTUAL_SERVICE,
 };
 pub(super) use scaling::{HORIZONTAL_POD_AUTOSCALER, POD_DISRUPTION_BUDGET};
-pub(super) use workload::{DEPLOYMENT, POD, REPLICA_SET, STATEFUL_SET};
+pub(super) use workload::{DEPLOYMENT, NODE, POD, REPLICA_SET, STATEFUL_SET};
 
 /// What a cell is made from.
 #[derive(Debug, Clone, Copy)]
@@ -83,6 +83,15 @@ impl<'a> Cell<'a> {
             "" => "<none>".into(),
             text => text.into(),
         }
+    }
+
+    /// `True`, `False`, or `Unknown` where nothing is said of the condition.
+    fn condition(self, name: &str) -> &'a str {
+        let mut conditions = self.list("/status/conditions");
+        let found = conditions.find(|it| it["type"] == name);
+        found
+            .and_then(|it| it["status"].as_str())
+            .unwrap_or("Unknown")
     }
 
     fn count(self, pointer: &str) -> u64 {

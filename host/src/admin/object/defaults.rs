@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 /// Fills in what `object` of `kind` leaves out.
 pub(super) fn fill_in(kind: &str, object: &mut Value) {
+    let uid = object["metadata"]["uid"].clone();
     let Some(spec) = object.get_mut("spec") else {
         return;
     };
@@ -24,7 +25,11 @@ pub(super) fn fill_in(kind: &str, object: &mut Value) {
             default(spec, "replicas", json!(1));
             template(spec, "Always");
         }
-        "Job" => job(spec),
+        "Job" => {
+            job(spec);
+            let labels = json!({"batch.kubernetes.io/controller-uid": uid});
+            default(spec, "selector", json!({ "matchLabels": labels }));
+        }
         "CronJob" => {
             default(spec, "suspend", json!(false));
             default(spec, "concurrencyPolicy", json!("Allow"));

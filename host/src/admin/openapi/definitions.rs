@@ -1,7 +1,7 @@
 //! The schema of each kind, and of all that it is made of.
 
 use k8s_openapi::api::{
-    apps, authentication, authorization, autoscaling, batch, core, networking, policy,
+    apps, authentication, authorization, autoscaling, batch, core, discovery, networking, policy,
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{DeleteOptions, ObjectMeta};
 use schemars::generate::SchemaSettings;
@@ -105,6 +105,9 @@ const SENT: &[(&str, &str, &str, Add)] = &[
 fn schema_of(kind: &Kind, version: &str) -> Option<Add> {
     Some(match (kind.group, version, kind.kind) {
         ("", _, "ConfigMap") => add::<core::v1::ConfigMap>,
+        ("", _, "Endpoints") => add::<core::v1::Endpoints>,
+        ("", _, "Node") => add::<core::v1::Node>,
+        ("discovery.k8s.io", _, "EndpointSlice") => add::<discovery::v1::EndpointSlice>,
         ("", _, "Event") => add::<core::v1::Event>,
         ("", _, "LimitRange") => add::<core::v1::LimitRange>,
         ("", _, "Namespace") => add::<core::v1::Namespace>,

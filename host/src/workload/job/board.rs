@@ -2,19 +2,21 @@
 //! supervise them.
 
 use std::collections::BTreeMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use jiff::Timestamp;
 
 use super::progress::Progress;
-use crate::workload::WorkloadKey;
+use crate::workload::{PodLog, WorkloadKey};
 
 /// The latest state of each Job and CronJob.
 #[derive(Default)]
 pub(crate) struct Board {
     jobs: Mutex<BTreeMap<WorkloadKey, JobStatus>>,
     cron_jobs: Mutex<BTreeMap<WorkloadKey, CronJobStatus>>,
+    /// What the pods of Jobs that ended printed, for as long as the Job is there.
+    logs: Mutex<BTreeMap<WorkloadKey, Vec<Arc<PodLog>>>>,
 }
 
 /// A Job at one moment.
@@ -116,8 +118,13 @@ impl Board {
         lock(&self.jobs).insert(key.clone(), status);
     }
 
+    pub(super) fn keep_logs(&self, key: &WorkloadKey, logs: Vec<Arc<PodLog>>) {
+        lock(&self.logs).insert(key.clone(), logs);
+    }
+
     pub(super) fn remove_job(&self, key: &WorkloadKey) {
         lock(&self.jobs).remove(key);
+        lock(&self.logs).remove(key);
     }
 
     pub(super) fn set_cron_job(&self, key: &WorkloadKey, status: CronJobStatus) {

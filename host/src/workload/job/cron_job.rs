@@ -10,6 +10,7 @@ use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::due::{Due, Start};
+use super::object::PodObjects;
 use super::progress::End;
 use super::record::CronJobRecord;
 use super::run::JobRun;
@@ -17,7 +18,7 @@ use super::{CronJobStatus, Shared, object_key, status, until};
 use crate::store::Source;
 use crate::store::uid_of;
 use crate::workload::WorkloadKey;
-use crate::workload::plan::{CronJobPlan, JobPlan};
+use crate::workload::plan::{CronJobPlan, JobPlan, Owner, PodPlan};
 
 const TIME_ANNOTATION: &str = "batch.kubernetes.io/cronjob-scheduled-timestamp";
 
@@ -131,10 +132,12 @@ impl CronJobRun {
             return;
         }
         self.shared.store.put(Source::Host, object.clone());
+        let mut pods = PodPlan::clone(&plan.pods);
+        pods.owner = Some(Owner::of("Job", &object));
         let job = JobPlan {
             object,
             job: plan.cron_job.job.clone(),
-            pods: plan.pods.clone(),
+            pods: Arc::new(pods),
         };
         let (sender, follower) = watch::channel(Arc::new(job));
         let stop = CancellationToken::new();
@@ -204,6 +207,7 @@ impl CronJobRun {
     fn forget(&mut self, key: &WorkloadKey) {
         self.jobs.retain(|job| job.key != *key);
         self.shared.store.remove(&object_key("Job", key));
+        PodObjects::forget(&self.shared, key);
         self.shared.board.remove_job(key);
     }
 

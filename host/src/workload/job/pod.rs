@@ -23,6 +23,7 @@ use crate::workload::volumes::PodVolumes;
 
 const INDEX_ANNOTATION: &str = "batch.kubernetes.io/job-completion-index";
 const INDEX_VARIABLE: &str = "JOB_COMPLETION_INDEX";
+const UID_LABELS: [&str; 2] = ["batch.kubernetes.io/controller-uid", "controller-uid"];
 const NAME_LABELS: [&str; 2] = ["batch.kubernetes.io/job-name", "job-name"];
 
 /// A pod that has not ended. Dropping it ends the guest.
@@ -31,6 +32,9 @@ pub(super) struct ActivePod {
     pub(super) index: Option<u32>,
     /// It ended badly and waits before it is started again.
     pub(super) waits: bool,
+    /// How it is shown.
+    pub(super) template: PodTemplate,
+    pub(super) life: Arc<Life>,
     task: AbortHandle,
 }
 
@@ -95,6 +99,8 @@ pub(super) fn start(
         name,
         index,
         waits: false,
+        template: pod.template.clone(),
+        life: pod.life.clone(),
         task: tokio::spawn(pod.run()).abort_handle(),
     }
 }
@@ -124,6 +130,7 @@ impl Pod {
     }
 
     async fn run_once(&self) -> PodExit {
+        self.life.log.begin_run();
         let gauge = &self.shared.platform.metrics.job_pods;
         let _counted = Counted::up(gauge.with_label_values(&self.plan.labels()));
         let (code, reason, message) = match self.guest().await {
@@ -240,6 +247,11 @@ fn template(job: &WorkloadKey, plan: &PodPlan, index: Option<u32>) -> PodTemplat
     let mut template = plan.template.clone();
     for label in NAME_LABELS {
         template.labels.insert(label.into(), job.name.clone());
+    }
+    if let Some(owner) = &plan.owner {
+        for label in UID_LABELS {
+            template.labels.insert(label.into(), owner.uid.clone());
+        }
     }
     if let Some(index) = index {
         let at = template.spec.at.clone();

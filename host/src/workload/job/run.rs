@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
+use super::object::{JobPodPhase, PodObject, PodObjects};
 use super::pod::{self, ActivePod, PodChange, PodEvent};
 use super::progress::{End, JobFailure, Progress};
 use super::record::JobRecord;
@@ -27,6 +28,7 @@ pub(super) struct JobRun {
     recorded: Option<Progress>,
     pods: Vec<ActivePod>,
     exits: Vec<PodExit>,
+    objects: PodObjects,
     events: mpsc::UnboundedReceiver<PodEvent>,
     /// Given to each pod.
     teller: mpsc::UnboundedSender<PodEvent>,
@@ -70,6 +72,7 @@ impl JobRun {
             recorded: None,
             pods: Vec::new(),
             exits: Vec::new(),
+            objects: PodObjects::default(),
             events,
             teller,
         }
@@ -105,6 +108,7 @@ impl JobRun {
         if !was_finished {
             self.log_end(&plan);
         }
+        self.shared.board.keep_logs(&self.key, self.objects.logs());
         self.progress.end
     }
 
@@ -130,6 +134,13 @@ impl JobRun {
                 pod = pod.name,
                 "pod started"
             );
+            self.objects.add(PodObject {
+                name: pod.name.clone(),
+                plan: plan.pods.clone(),
+                template: pod.template.clone(),
+                life: pod.life.clone(),
+                phase: JobPodPhase::Runs,
+            });
             self.pods.push(pod);
         }
         if let Some(failure) = step.end {
@@ -142,12 +153,15 @@ impl JobRun {
         for pod in std::mem::take(&mut self.pods) {
             if failure.is_some() {
                 self.progress.failed += 1;
-                self.note(PodExit {
+                let exit = PodExit {
                     pod: pod.name.clone(),
                     code: 137,
                     reason: "Killed",
                     message: "the end of its Job".into(),
-                });
+                };
+                let ended = JobPodPhase::Ended(exit.clone(), at);
+                self.objects.enter(&pod.name, ended);
+                self.note(exit);
             }
         }
         self.progress.end = Some(End { at, failure });
@@ -171,14 +185,21 @@ impl JobRun {
                 } else {
                     self.progress.pod_failed(Timestamp::now());
                 }
+                let ended = JobPodPhase::Ended(exit.clone(), Timestamp::now());
+                self.objects.enter(&pod, ended);
                 self.note(exit);
             }
             PodChange::Waits(exit) => {
                 self.progress.pod_restarts();
                 self.pods[at].waits = true;
+                let waits = JobPodPhase::Waits(exit.clone(), Timestamp::now());
+                self.objects.enter(&pod, waits);
                 self.note(exit);
             }
-            PodChange::StartsAgain => self.pods[at].waits = false,
+            PodChange::StartsAgain => {
+                self.pods[at].waits = false;
+                self.objects.enter(&pod, JobPodPhase::Runs);
+            }
         }
     }
 
@@ -228,6 +249,7 @@ impl JobRun {
         let key = object_key("Job", &self.key);
         let status = status::job(plan, &self.progress, self.pods.len());
         self.shared.store.set_status(&key, status);
+        self.objects.report(&self.shared, &self.key);
         let status = JobStatus {
             image: plan.pods.container.image.value.clone(),
             completions: plan.job.completions,

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use jiff::Timestamp;
 
 use crate::workload::Platform;
+use crate::workload::log::PodLog;
 use crate::workload::recorder::{EventType, Involved, Recorder, cut};
 
 /// The longest message of a termination, as the kubelet has it.
@@ -46,6 +47,8 @@ pub(crate) struct Termination {
 pub(in crate::workload) struct Life {
     pub(in crate::workload) created: Timestamp,
     recorder: Arc<Recorder>,
+    /// What its guests printed.
+    pub(in crate::workload) log: Arc<PodLog>,
     /// How events name the pod.
     involved: Arc<Involved>,
     moment: Mutex<Moment>,
@@ -74,6 +77,7 @@ impl Life {
         Arc::new(Self {
             created: now,
             recorder: platform.recorder.clone(),
+            log: platform.logs.begin(&namespace, &name),
             involved: Arc::new(Involved {
                 api_version: "v1".into(),
                 kind: "Pod".into(),

@@ -3,12 +3,14 @@
 //! Everything in it is known to whoever wrote the manifests: no value of a
 //! Secret, nothing of the host's own state.
 
-use serde_json::{Value, json};
+use galleria_manifest::model::PodTemplate;
+use serde_json::{Map, Value, json};
 
 use super::Pod;
-use super::life::{Moment, Phase, Termination};
+use super::life::{Life, Moment, Phase, Termination};
 use crate::store::Reported;
-use crate::workload::plan::Owner;
+use crate::workload::field::{HOST_ADDRESS, NODE_NAME};
+use crate::workload::plan::{Owner, PodPlan};
 use crate::workload::recorder::seconds;
 
 /// What containers ask for.
@@ -17,63 +19,8 @@ const RESOURCES: [&str; 3] = ["cpu", "memory", "ephemeral-storage"];
 impl Pod {
     /// The object and its status, now.
     pub(crate) fn object(&self) -> Reported {
-        Reported::new(self.manifest(), self.object_status(&self.life.moment()))
-    }
-
-    fn manifest(&self) -> Value {
-        let identity = &self.plan.identity;
-        let labels = json!(self.plan.template.labels);
-        let annotations: serde_json::Map<_, Value> = self
-            .plan
-            .template
-            .annotations
-            .iter()
-            .map(|(name, value)| (name.clone(), value.value.clone().into()))
-            .collect();
-        let mut manifest = json!({
-            "apiVersion": "v1",
-            "kind": "Pod",
-            "metadata": {
-                "name": self.name,
-                "namespace": identity.namespace,
-                "uid": self.life.uid(),
-                "creationTimestamp": seconds(self.life.created),
-                "labels": labels,
-                "annotations": annotations,
-            },
-            "spec": self.spec(),
-        });
-        if let Some(Owner { kind, name, uid }) = &self.plan.owner {
-            manifest["metadata"]["generateName"] = format!("{name}-").into();
-            manifest["metadata"]["ownerReferences"] = json!([{
-                "apiVersion": "apps/v1",
-                "kind": kind,
-                "name": name,
-                "uid": uid,
-                "controller": true,
-                "blockOwnerDeletion": true,
-            }]);
-        }
-        manifest
-    }
-
-    /// As written, with the requests and limits that the pod was admitted with.
-    fn spec(&self) -> Value {
-        let mut spec = self.plan.spec.clone();
-        let container = &self.plan.container.resources;
-        let lists = [
-            ("requests", &container.requests),
-            ("limits", &container.limits),
-        ];
-        for (name, list) in lists {
-            for resource in RESOURCES {
-                if let Some(quantity) = list.get(resource) {
-                    let shown = quantity.show(resource);
-                    spec["containers"][0]["resources"][name][resource] = shown.into();
-                }
-            }
-        }
-        spec
+        let manifest = manifest(&self.plan, &self.plan.template, &self.name, &self.life);
+        Reported::new(manifest, self.object_status(&self.life.moment()))
     }
 
     fn object_status(&self, moment: &Moment) -> Value {
@@ -106,6 +53,7 @@ impl Pod {
                 ready("ContainersReady"),
                 ready("Ready"),
             ],
+            "hostIP": HOST_ADDRESS,
             "podIP": self.address,
             "podIPs": [{"ip": self.address}],
             "startTime": created,
@@ -126,6 +74,66 @@ impl Pod {
             "lastState": last,
         })
     }
+}
+
+/// The pod `name` of `plan`, without its status; `template` is the plan's, with
+/// what the pod's owner adds for this pod.
+pub(in crate::workload) fn manifest(
+    plan: &PodPlan,
+    template: &PodTemplate,
+    name: &str,
+    life: &Life,
+) -> Value {
+    let annotations = template.annotations.iter();
+    let annotations: Map<_, Value> = annotations
+        .map(|(name, value)| (name.clone(), value.value.clone().into()))
+        .collect();
+    let mut manifest = json!({
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {
+            "name": name,
+            "namespace": plan.identity.namespace,
+            "uid": life.uid(),
+            "creationTimestamp": seconds(life.created),
+            "labels": json!(template.labels),
+            "annotations": annotations,
+        },
+        "spec": spec(plan),
+    });
+    if let Some(Owner { kind, name, uid }) = &plan.owner {
+        manifest["metadata"]["generateName"] = format!("{name}-").into();
+        manifest["metadata"]["ownerReferences"] = json!([{
+            "apiVersion": if *kind == "Job" { "batch/v1" } else { "apps/v1" },
+            "kind": kind,
+            "name": name,
+            "uid": uid,
+            "controller": true,
+            "blockOwnerDeletion": true,
+        }]);
+    }
+    manifest
+}
+
+/// As written, with where it runs and the requests and limits that the pod was
+/// admitted with.
+fn spec(plan: &PodPlan) -> Value {
+    let mut spec = plan.spec.clone();
+    spec["nodeName"] = NODE_NAME.into();
+    let container = &plan.container.resources;
+    let lists = [
+        ("requests", &container.requests),
+        ("limits", &container.limits),
+    ];
+    for (name, list) in lists {
+        for resource in RESOURCES {
+            if let Some(quantity) = list.get(resource) {
+                let shown = quantity.show(resource);
+                spec["containers"][0]["resources"][name][resource] = shown.into();
+            }
+        }
+    }
+    spec
 }
 
 fn state(moment: &Moment) -> Value {

@@ -19,6 +19,42 @@ pub(in super::super) const SERVICE: &[Column] = &[
     wide("Selector", |it| it.selector("/spec/selector")),
 ];
 
+pub(in super::super) const ENDPOINTS: &[Column] = &[
+    NAME,
+    column("Endpoints", |it| {
+        let subsets = it.list("/subsets").flat_map(|subset| {
+            let ports = items(subset, "ports");
+            ports.flat_map(move |port| {
+                let address = move |it: &Value| format!("{}:{}", bare(&it["ip"]), port["port"]);
+                items(subset, "addresses").map(address)
+            })
+        });
+        joined(subsets)
+    }),
+    AGE,
+];
+
+pub(in super::super) const ENDPOINT_SLICE: &[Column] = &[
+    NAME,
+    column("AddressType", |it| it.text("/addressType").into()),
+    column("Ports", |it| {
+        joined(it.list("/ports").map(|port| port["port"].to_string()))
+    }),
+    column("Endpoints", |it| {
+        let addresses = it.list("/endpoints").flat_map(|it| items(it, "addresses"));
+        joined(addresses.map(|address| bare(address).to_owned()))
+    }),
+    AGE,
+];
+
+fn items<'a>(value: &'a Value, field: &str) -> impl Iterator<Item = &'a Value> {
+    value[field].as_array().into_iter().flatten()
+}
+
+fn bare(value: &Value) -> &str {
+    value.as_str().unwrap_or_default()
+}
+
 pub(in super::super) const INGRESS: &[Column] = &[
     NAME,
     column("Class", |it| it.text_or_none("/spec/ingressClassName")),
@@ -37,6 +73,7 @@ pub(in super::super) const INGRESS: &[Column] = &[
 pub(in super::super) const GATEWAY_API_GATEWAY: &[Column] = &[
     NAME,
     column("Class", |it| it.text("/spec/gatewayClassName").into()),
+    column("Programmed", |it| it.condition("Programmed").into()),
     AGE,
 ];
 

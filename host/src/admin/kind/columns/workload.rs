@@ -22,6 +22,25 @@ pub(in super::super) const POD: &[Column] = &[
     wide("Readiness Gates", |_| "<none>".into()),
 ];
 
+pub(in super::super) const NODE: &[Column] = &[
+    NAME,
+    column("Status", |it| match it.condition("Ready") {
+        "True" => "Ready".into(),
+        _ => "NotReady".into(),
+    }),
+    column("Roles", |_| "<none>".into()),
+    AGE,
+    column("Version", |it| {
+        it.text("/status/nodeInfo/kubeletVersion").into()
+    }),
+    wide("Internal-IP", |it| {
+        it.text_or_none("/status/addresses/0/address")
+    }),
+    wide("Container-Runtime", |it| {
+        it.text_or_none("/status/nodeInfo/containerRuntimeVersion")
+    }),
+];
+
 pub(in super::super) const DEPLOYMENT: &[Column] = &[
     NAME,
     column("Ready", |it| of_replicas(it).into()),

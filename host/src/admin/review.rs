@@ -1,0 +1,73 @@
+//! What a client asks about itself: who it is, and what it may do.
+
+use http::request::Parts;
+use serde_json::{Value, json};
+
+use super::access::Access;
+use super::body;
+use super::failure::Failure;
+
+/// The kinds of question, by their plural name.
+const REVIEWS: [(&str, &str); 3] = [
+    ("authorization.k8s.io", "selfsubjectaccessreviews"),
+    ("authorization.k8s.io", "selfsubjectrulesreviews"),
+    ("authentication.k8s.io", "selfsubjectreviews"),
+];
+
+/// The review at `group/v1/plural`, if it is one.
+pub(super) fn find(group: &str, version: &str, plural: &str) -> Option<&'static str> {
+    let is_it = |it: &&(&str, &'static str)| version == "v1" && **it == (group, plural);
+    REVIEWS.iter().find(is_it).map(|(_, plural)| *plural)
+}
+
+/// # Errors
+/// The body is no such question.
+pub(super) fn answer(
+    review: &str,
+    access: Access,
+    request: &Parts,
+    body: &[u8],
+) -> Result<Value, Failure> {
+    let mut review_object = body::object(request, body)?;
+    if !review_object.is_object() {
+        return Err(Failure::BadRequest("the body is no object".into()));
+    }
+    review_object["status"] = match review {
+        "selfsubjectaccessreviews" => allowed(access, &review_object["spec"]),
+        "selfsubjectrulesreviews" => rules(access),
+        _ => json!({"userInfo": {
+            "username": access.user(),
+            "groups": ["system:authenticated"],
+        }}),
+    };
+    Ok(review_object)
+}
+
+fn allowed(access: Access, spec: &Value) -> Value {
+    let text = |field: &Value| field.as_str().unwrap_or_default().to_owned();
+    let (verb, resource) = match spec.get("resourceAttributes") {
+        Some(asked) => (text(&asked["verb"]), text(&asked["resource"])),
+        None => (text(&spec["nonResourceAttributes"]["verb"]), String::new()),
+    };
+    let reads = matches!(verb.as_str(), "get" | "list" | "watch" | "head");
+    match access.allows(reads, &resource) {
+        true => json!({"allowed": true}),
+        false => json!({
+            "allowed": false,
+            "reason": "the read-only token allows to look at everything but secrets",
+        }),
+    }
+}
+
+fn rules(access: Access) -> Value {
+    let verbs = match access {
+        Access::Full => json!(["*"]),
+        Access::ReadOnly => json!(["get", "list", "watch"]),
+    };
+    json!({
+        "resourceRules": [{"verbs": verbs, "apiGroups": ["*"], "resources": ["*"]}],
+        "nonResourceRules": [{"verbs": ["get"], "nonResourceURLs": ["*"]}],
+        // That secrets are left out cannot be said by these rules.
+        "incomplete": access == Access::ReadOnly,
+    })
+}

@@ -1,0 +1,230 @@
+//! What a cluster has without anybody's writing it: its node, the namespaces in
+//! use with their default ServiceAccounts, and the endpoints of Services.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use galleria_manifest::model::{Object, PortReference, Resource, Service};
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+use crate::store::Reported;
+use crate::workload::{HOST_ADDRESS, NODE_NAME, Pod};
+
+/// What `kubectl get nodes` shows as the node's version.
+const VERSION: &str = concat!("galleria-", env!("CARGO_PKG_VERSION"));
+
+/// Every pod has room for as many as a kubelet allows by default.
+const PODS_MAX: u32 = 110;
+
+/// Since when this host runs, and what it may use.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Node {
+    pub since: Timestamp,
+    /// Bytes, over all guests.
+    pub memory: u64,
+}
+
+/// Whether [`objects`] says all there is of this kind, besides what is written.
+pub(super) fn is_one(object: &Object) -> bool {
+    matches!(
+        object.kind.as_str(),
+        "Node" | "Namespace" | "ServiceAccount" | "Endpoints" | "EndpointSlice"
+    )
+}
+
+/// See the module's documentation. `written` are the objects in force.
+pub(super) fn objects(written: &[Arc<Object>], pods: &[Arc<Pod>], node: Node) -> Vec<Reported> {
+    let mut reported = vec![node.object()];
+    let named: BTreeSet<_> = written
+        .iter()
+        .map(|object| {
+            (
+                &*object.kind,
+                &*object.metadata.namespace,
+                &*object.metadata.name.value,
+            )
+        })
+        .collect();
+    let mut namespaces: BTreeSet<&str> = named
+        .iter()
+        .map(|(kind, namespace, name)| {
+            if *kind == "Namespace" {
+                *name
+            } else {
+                *namespace
+            }
+        })
+        .filter(|namespace| !namespace.is_empty())
+        .collect();
+    namespaces.insert("default");
+    for namespace in namespaces {
+        let is_written = |kind, at, name| named.contains(&(kind, at, name));
+        if !named
+            .iter()
+            .any(|(kind, _, name)| *kind == "Namespace" && *name == namespace)
+        {
+            let labels = json!({"kubernetes.io/metadata.name": namespace});
+            let object = json!({
+                "apiVersion": "v1",
+                "kind": "Namespace",
+                "metadata": {"name": namespace, "labels": labels},
+            });
+            reported.push(Reported::new(object, json!({"phase": "Active"})));
+        }
+        if !is_written("ServiceAccount", namespace, "default") {
+            let object = json!({
+                "apiVersion": "v1",
+                "kind": "ServiceAccount",
+                "metadata": {"name": "default", "namespace": namespace},
+            });
+            reported.push(Reported::new(object, Value::Null));
+        }
+    }
+    for object in written {
+        if let Resource::Service(service) = &object.resource
+            && !service.selector.is_empty()
+        {
+            reported.extend(endpoints(object, service, pods));
+        }
+    }
+    reported
+}
+
+impl Node {
+    fn object(self) -> Reported {
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let capacity = json!({
+            "cpu": cores.to_string(),
+            "memory": format!("{}Ki", self.memory >> 10),
+            "pods": PODS_MAX.to_string(),
+        });
+        let since = format!("{:.0}", self.since);
+        let condition = |name: &str, status: &str, reason: &str, message: &str| {
+            json!({
+                "type": name, "status": status, "reason": reason, "message": message,
+                "lastHeartbeatTime": since, "lastTransitionTime": since,
+            })
+        };
+        let memory = "guests have what --guest-memory gives them";
+        let object = json!({
+            "apiVersion": "v1",
+            "kind": "Node",
+            "metadata": {
+                "name": NODE_NAME,
+                "creationTimestamp": since,
+                "labels": {
+                    "kubernetes.io/hostname": NODE_NAME,
+                    "kubernetes.io/os": "wasi",
+                    "kubernetes.io/arch": "wasm32",
+                },
+            },
+            "spec": {},
+        });
+        let status = json!({
+            "capacity": capacity,
+            "allocatable": capacity,
+            "addresses": [
+                {"type": "InternalIP", "address": HOST_ADDRESS},
+                {"type": "Hostname", "address": NODE_NAME},
+            ],
+            "conditions": [
+                condition("MemoryPressure", "False", "KubeletHasSufficientMemory", memory),
+                condition("Ready", "True", "KubeletReady", "the host is running"),
+            ],
+            "nodeInfo": {
+                "kubeletVersion": VERSION,
+                "kubeProxyVersion": "",
+                "containerRuntimeVersion": "wasmtime://48",
+                "operatingSystem": std::env::consts::OS,
+                "architecture": std::env::consts::ARCH,
+                "osImage": "",
+                "kernelVersion": "",
+                "machineID": "",
+                "systemUUID": "",
+                "bootID": "",
+            },
+        });
+        Reported::new(object, status)
+    }
+}
+
+/// The endpoints of a Service, in the old form and in the new one.
+fn endpoints(object: &Object, service: &Service, pods: &[Arc<Pod>]) -> [Reported; 2] {
+    let (namespace, name) = (&object.metadata.namespace, &object.metadata.name.value);
+    let selected: Vec<_> = pods
+        .iter()
+        .filter(|pod| pod.plan.identity.namespace == *namespace)
+        .filter(|pod| {
+            let labels = &pod.plan.template.labels;
+            service
+                .selector
+                .iter()
+                .all(|it| labels.get(it.0) == Some(it.1))
+        })
+        .collect();
+    let target = |pod: &Pod| json!({"kind": "Pod", "namespace": namespace, "name": pod.name, "uid": pod.uid()});
+    let ports = |pod: Option<&Pod>| -> Vec<Value> {
+        let port = |it: &galleria_manifest::model::ServicePort| {
+            let number = match &it.target_port {
+                PortReference::Number(number) => Some(*number),
+                PortReference::Name(name) => pod.and_then(|pod| pod.port(name)),
+            };
+            json!({"name": it.name.as_deref().unwrap_or(""), "port": number, "protocol": "TCP"})
+        };
+        service.ports.iter().map(port).collect()
+    };
+    let first = selected.first().map(|pod| &***pod);
+    let slice = json!({
+        "apiVersion": "discovery.k8s.io/v1",
+        "kind": "EndpointSlice",
+        "metadata": {
+            "name": format!("{name}-galleria"),
+            "namespace": namespace,
+            "labels": {
+                "kubernetes.io/service-name": name,
+                "endpointslice.kubernetes.io/managed-by": "galleria",
+            },
+        },
+        "addressType": "IPv4",
+        "endpoints": selected.iter().map(|pod| json!({
+            "addresses": [pod.address],
+            "conditions": {
+                "ready": pod.is_ready(), "serving": pod.is_ready(), "terminating": false,
+            },
+            "nodeName": NODE_NAME,
+            "targetRef": target(pod),
+        })).collect::<Vec<_>>(),
+        "ports": ports(first),
+    });
+    // A subset has the pods whose ports are the same.
+    let mut subsets: BTreeMap<String, (Value, Vec<Value>, Vec<Value>)> = BTreeMap::new();
+    for pod in &selected {
+        let ports = Value::from(ports(Some(pod)));
+        let address = json!({
+            "ip": pod.address, "nodeName": NODE_NAME, "targetRef": target(pod),
+        });
+        let subset = subsets.entry(ports.to_string());
+        let (_, ready, not_ready) = subset.or_insert_with(|| (ports, Vec::new(), Vec::new()));
+        match pod.is_ready() {
+            true => ready.push(address),
+            false => not_ready.push(address),
+        }
+    }
+    let subset = |(ports, ready, not_ready): (Value, Vec<Value>, Vec<Value>)| {
+        let mut subset = json!({"ports": ports});
+        for (field, addresses) in [("addresses", ready), ("notReadyAddresses", not_ready)] {
+            if !addresses.is_empty() {
+                subset[field] = addresses.into();
+            }
+        }
+        subset
+    };
+    let endpoints = json!({
+        "apiVersion": "v1",
+        "kind": "Endpoints",
+        "metadata": {"name": name, "namespace": namespace},
+        "subsets": subsets.into_values().map(subset).collect::<Vec<_>>(),
+    });
+    [slice, endpoints].map(|object| Reported::new(object, Value::Null))
+}

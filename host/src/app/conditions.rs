@@ -1,0 +1,226 @@
+//! `status` of routing objects, for tools that ask whether they are in force: the
+//! Gateway API's conditions, and Istio's.
+
+use std::sync::Arc;
+
+use galleria_manifest::Diagnostic;
+use galleria_manifest::model::{HostedRoute, ListenerSet, Object, ObjectKey, ParentKind, Resource};
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+use crate::store::Store;
+
+/// Who answers for what is written below `status.parents`.
+const CONTROLLER: &str = "galleria.dev/gateway-controller";
+
+/// One condition: its type, whether it holds, and why.
+type Condition = (&'static str, Result<&'static str, (&'static str, String)>);
+
+/// What is known of an object.
+pub(super) struct Known<'a> {
+    pub object: &'a Object,
+    /// What keeps it back; empty where it is in force.
+    pub waits: &'a [Diagnostic],
+    /// What else is odd about it.
+    pub warnings: Vec<&'a Diagnostic>,
+}
+
+/// Reports the conditions of every routing object among `all` into the store.
+pub(super) fn report(store: &Store, all: &[Known<'_>]) {
+    for known in all {
+        let key = known.object.key();
+        let Some(stored) = store.get(&key) else {
+            continue;
+        };
+        let Some(mut status) = status(known, all) else {
+            continue;
+        };
+        complete(&mut status, &stored.status, stored.generation);
+        store.set_status(&key, status);
+    }
+}
+
+/// The objects in force and those that wait, with what was said of each.
+pub(super) fn known<'a>(
+    in_force: &'a [Arc<Object>],
+    waiting: &'a [(Arc<Object>, Vec<Diagnostic>)],
+    warnings: &'a [Diagnostic],
+) -> Vec<Known<'a>> {
+    let in_force = in_force.iter().map(|object| (object, [].as_slice()));
+    let waiting = waiting
+        .iter()
+        .map(|(object, problems)| (object, problems.as_slice()));
+    let known = |(object, waits): (&'a Arc<Object>, &'a [Diagnostic])| {
+        let name = format!("{}/{}", object.kind, object.metadata.name.value);
+        let of_it =
+            |it: &&Diagnostic| it.object.as_ref() == Some(&name) && it.at.file == object.at.file;
+        Known {
+            object,
+            waits,
+            warnings: warnings.iter().filter(of_it).collect(),
+        }
+    };
+    in_force.chain(waiting).map(known).collect()
+}
+
+fn status(known: &Known<'_>, all: &[Known<'_>]) -> Option<Value> {
+    match &known.object.resource {
+        Resource::ListenerSet(gateway) => Some(of_gateway(known, gateway, all)),
+        Resource::HostedRoute(route) => Some(of_route(known, route)),
+        _ if known.object.key().group == "networking.istio.io" => {
+            let reconciled = match known.waits.first() {
+                None => Ok("Reconciled"),
+                Some(problem) => Err(("Waiting", text(problem))),
+            };
+            Some(json!({"conditions": conditions(&[("Reconciled", reconciled)])}))
+        }
+        _ => None,
+    }
+}
+
+fn of_gateway(known: &Known<'_>, gateway: &ListenerSet, all: &[Known<'_>]) -> Value {
+    let wrong = |part: &str| {
+        let mut said = known.waits.iter().chain(known.warnings.iter().copied());
+        said.find(|it| it.path.contains(part)).map(text)
+    };
+    let programmed = match known.waits.first() {
+        None => Ok("Programmed"),
+        Some(problem) => Err(("Invalid", text(problem))),
+    };
+    let accepted = match known.waits.is_empty() {
+        true => Ok("Accepted"),
+        false => Err((
+            "ListenersNotValid",
+            "see the condition Programmed".to_owned(),
+        )),
+    };
+    let listeners = gateway.listeners.iter().map(|listener| {
+        let resolved = match wrong("certificateRefs") {
+            None => Ok("ResolvedRefs"),
+            Some(message) => Err(("InvalidCertificateRef", message)),
+        };
+        let kinds = match listener.takes_http {
+            true => json!([{"group": "gateway.networking.k8s.io", "kind": "HTTPRoute"}]),
+            false => json!([]),
+        };
+        json!({
+            "name": listener.name.value,
+            "attachedRoutes": attached(known, &listener.name.value, listener.port.value, all),
+            "supportedKinds": kinds,
+            "conditions": conditions(&[
+                ("Accepted", accepted.clone()),
+                ("Programmed", programmed.clone()),
+                ("ResolvedRefs", resolved),
+            ]),
+        })
+    });
+    json!({
+        "conditions": conditions(&[
+            ("Accepted", accepted.clone()),
+            ("Programmed", programmed.clone()),
+        ]),
+        "listeners": listeners.collect::<Vec<_>>(),
+    })
+}
+
+/// How many routes in force name this listener.
+fn attached(gateway: &Known<'_>, listener: &str, port: u16, all: &[Known<'_>]) -> usize {
+    let own: &ObjectKey = &gateway.object.key();
+    let names_it = |known: &&Known<'_>| {
+        let Resource::HostedRoute(route) = &known.object.resource else {
+            return false;
+        };
+        let namespace = &known.object.metadata.namespace;
+        known.waits.is_empty()
+            && route.parents.iter().any(|parent| {
+                parent.kind == ParentKind::Gateway
+                    && parent.name.value == own.name
+                    && parent.namespace.as_ref().unwrap_or(namespace) == &own.namespace
+                    && parent
+                        .section
+                        .as_deref()
+                        .is_none_or(|section| section == listener)
+                    && parent.port.is_none_or(|named| named == port)
+            })
+    };
+    all.iter().filter(names_it).count()
+}
+
+fn of_route(known: &Known<'_>, route: &HostedRoute) -> Value {
+    let wrong = |part: &str| {
+        let mut said = known.waits.iter().chain(known.warnings.iter().copied());
+        said.find(|it| it.path.contains(part)).map(text)
+    };
+    let parents = route.parents.iter().enumerate().map(|(index, parent)| {
+        let accepted = match wrong(&format!("parentRefs[{index}]")) {
+            None => Ok("Accepted"),
+            Some(message) => Err(("NoMatchingParent", message)),
+        };
+        let resolved = match wrong("backendRefs") {
+            None => Ok("ResolvedRefs"),
+            Some(message) => Err(("BackendNotFound", message)),
+        };
+        let (group, kind) = match parent.kind {
+            ParentKind::Gateway => ("gateway.networking.k8s.io", "Gateway"),
+            ParentKind::Service => ("", "Service"),
+        };
+        let mut reference = json!({"group": group, "kind": kind, "name": parent.name.value});
+        if let Some(namespace) = &parent.namespace {
+            reference["namespace"] = namespace.clone().into();
+        }
+        if let Some(section) = &parent.section {
+            reference["sectionName"] = section.clone().into();
+        }
+        if let Some(port) = parent.port {
+            reference["port"] = port.into();
+        }
+        json!({
+            "parentRef": reference,
+            "controllerName": CONTROLLER,
+            "conditions": conditions(&[("Accepted", accepted), ("ResolvedRefs", resolved)]),
+        })
+    });
+    json!({"parents": parents.collect::<Vec<_>>()})
+}
+
+fn text(problem: &Diagnostic) -> String {
+    format!("{}: {}", problem.path, problem.message)
+}
+
+fn conditions(all: &[Condition]) -> Value {
+    let condition = |(name, holds): &Condition| {
+        let (status, reason, message) = match holds {
+            Ok(reason) => ("True", *reason, ""),
+            Err((reason, message)) => ("False", *reason, message.as_str()),
+        };
+        json!({"type": name, "status": status, "reason": reason, "message": message})
+    };
+    all.iter().map(condition).collect()
+}
+
+/// Adds to every condition of `status` which generation it speaks of, and since when
+/// it is so: as `before` says, where that says the same.
+fn complete(status: &mut Value, before: &Value, generation: u64) {
+    match status {
+        Value::Object(fields) if fields.contains_key("reason") => {
+            let same = before["status"] == fields["status"];
+            let since = match &before["lastTransitionTime"] {
+                Value::String(since) if same => since.clone(),
+                _ => format!("{:.0}", Timestamp::now()),
+            };
+            fields.insert("lastTransitionTime".to_owned(), since.into());
+            fields.insert("observedGeneration".to_owned(), generation.into());
+        }
+        Value::Object(fields) => {
+            for (name, value) in fields {
+                complete(value, &before[name.as_str()], generation);
+            }
+        }
+        Value::Array(items) => {
+            for (index, item) in items.iter_mut().enumerate() {
+                complete(item, &before[index], generation);
+            }
+        }
+        _ => {}
+    }
+}
