@@ -72,15 +72,15 @@ impl Selection {
     pub(crate) fn clauses(&self) -> (&'static str, &'static str, Vec<Value>) {
         let order = match self.sort {
             Sort::Id => "ORDER BY id",
-            Sort::Name => "ORDER BY name COLLATE NOCASE, id",
-            Sort::NameDescending => "ORDER BY name COLLATE NOCASE DESC, id",
+            Sort::Name => "ORDER BY LOWER(name), id",
+            Sort::NameDescending => "ORDER BY LOWER(name) DESC, id",
             Sort::Price => "ORDER BY price_minor_units, id",
             Sort::PriceDescending => "ORDER BY price_minor_units DESC, id",
         };
         match &self.search {
             None => ("", order, Vec::new()),
             Some(text) => (
-                r"WHERE name LIKE ?1 ESCAPE '\' OR description LIKE ?1 ESCAPE '\'",
+                r"WHERE LOWER(name) LIKE LOWER($1) ESCAPE '\' OR LOWER(description) LIKE LOWER($1) ESCAPE '\'",
                 order,
                 vec![Value::Text(like_pattern(text))],
             ),

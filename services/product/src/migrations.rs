@@ -8,11 +8,11 @@ use shop_platform::database::Migration;
 pub(crate) const MIGRATIONS: &[Migration] = &[Migration {
     statements: &[
         "CREATE TABLE product (
-            id INTEGER PRIMARY KEY AUTOINCREMENT,
+            id {identity},
             category TEXT NOT NULL,
             name TEXT NOT NULL,
             description TEXT NOT NULL,
-            price_minor_units INTEGER NOT NULL CHECK (price_minor_units >= 0)
+            price_minor_units BIGINT NOT NULL CHECK (price_minor_units >= 0)
         )",
         "INSERT INTO product (category, name, description, price_minor_units) VALUES
             ('2', 'Apple', '13-inch laptop in recycled aluminium: 16 GB of memory, 512 GB of storage, and a battery for the whole flight.', 9000000),

@@ -60,7 +60,7 @@ impl Products {
 
     pub(crate) async fn find(&self, product_id: i64) -> Result<Option<Product>, DatabaseError> {
         const STATEMENT: &str = "SELECT id, category, name, description, price_minor_units \
-             FROM product WHERE id = ?1";
+             FROM product WHERE id = $1";
         let found = self
             .database()
             .await?
@@ -71,7 +71,7 @@ impl Products {
 
     pub(crate) async fn add(&self, product: NewProduct) -> Result<Product, DatabaseError> {
         const STATEMENT: &str = "INSERT INTO product (category, name, description, price_minor_units) \
-             VALUES (?1, ?2, ?3, ?4) RETURNING id";
+             VALUES ($1, $2, $3, $4) RETURNING id";
         let parameters = [
             product.category.as_str().into(),
             product.name.as_str().into(),

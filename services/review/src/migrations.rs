@@ -9,12 +9,12 @@ pub(crate) const MIGRATIONS: &[Migration] = &[REVIEWS, RATINGS];
 const REVIEWS: Migration = Migration {
     statements: &[
         "CREATE TABLE review (
-            id INTEGER PRIMARY KEY AUTOINCREMENT,
-            product_id INTEGER NOT NULL,
+            id {identity},
+            product_id BIGINT NOT NULL,
             author TEXT NOT NULL,
             description TEXT NOT NULL,
             rating INTEGER NOT NULL CHECK (rating BETWEEN 1 AND 10),
-            written_at_ms INTEGER NOT NULL
+            written_at_ms BIGINT NOT NULL
         )",
         "CREATE INDEX review_by_product ON review (product_id, id)",
         "INSERT INTO review (product_id, author, description, rating, written_at_ms) VALUES
@@ -40,9 +40,9 @@ const REVIEWS: Migration = Migration {
 /// lost by rounding.
 const RATINGS: Migration = Migration {
     statements: &["CREATE TABLE product_rating (
-            product_id INTEGER PRIMARY KEY,
-            reviews INTEGER NOT NULL,
-            rating_sum INTEGER NOT NULL,
-            computed_at_ms INTEGER NOT NULL
+            product_id BIGINT PRIMARY KEY,
+            reviews BIGINT NOT NULL,
+            rating_sum BIGINT NOT NULL,
+            computed_at_ms BIGINT NOT NULL
         )"],
 };

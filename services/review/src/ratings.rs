@@ -35,7 +35,7 @@ pub async fn compute_ratings() -> Result<(), DatabaseError> {
 
 pub(crate) async fn compute(reviews: &Reviews) -> Result<u64, DatabaseError> {
     const COMPUTE: &str = "INSERT INTO product_rating (product_id, reviews, rating_sum, computed_at_ms) \
-         SELECT product_id, COUNT(*), SUM(rating), ?1 FROM review GROUP BY product_id";
+         SELECT product_id, COUNT(*), SUM(rating), CAST($1 AS BIGINT) FROM review GROUP BY product_id";
     let mut transaction = reviews.database().await?.transaction().await?;
     transaction
         .execute("DELETE FROM product_rating", &[])
@@ -48,7 +48,7 @@ pub(crate) async fn compute(reviews: &Reviews) -> Result<u64, DatabaseError> {
 
 pub(crate) async fn list(database: &Database) -> Result<Ratings, DatabaseError> {
     const STATEMENT: &str = "SELECT computed_at_ms, product_id, reviews, rating_sum \
-         FROM product_rating ORDER BY product_id LIMIT ?1";
+         FROM product_rating ORDER BY product_id LIMIT $1";
     let found = database.query(STATEMENT, &[LISTED_MAX.into()]).await?;
     let mut ratings = Ratings {
         computed_at: None,

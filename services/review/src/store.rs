@@ -61,7 +61,7 @@ impl Reviews {
         order: Order,
     ) -> Result<Vec<Review>, DatabaseError> {
         const STATEMENT: &str = "SELECT id, author, description, rating, written_at_ms \
-             FROM review WHERE product_id = ?1 ORDER BY id DESC LIMIT ?2";
+             FROM review WHERE product_id = $1 ORDER BY id DESC LIMIT $2";
         let parameters = [product_id.into(), LISTED_MAX.into()];
         let found = self.database().await?.query(STATEMENT, &parameters).await?;
         let mut reviews = found
@@ -77,7 +77,7 @@ impl Reviews {
 
     pub(crate) async fn summary(&self, product_id: i64) -> Result<Summary, DatabaseError> {
         const STATEMENT: &str =
-            "SELECT COUNT(*), COALESCE(SUM(rating), 0) FROM review WHERE product_id = ?1";
+            "SELECT COUNT(*), COALESCE(SUM(rating), 0) FROM review WHERE product_id = $1";
         let found = self
             .database()
             .await?
@@ -93,7 +93,7 @@ impl Reviews {
         review: NewReview,
     ) -> Result<Review, DatabaseError> {
         const STATEMENT: &str = "INSERT INTO review (product_id, author, description, rating, written_at_ms) \
-             VALUES (?1, ?2, ?3, ?4, ?5) RETURNING id";
+             VALUES ($1, $2, $3, $4, $5) RETURNING id";
         let written_at_ms = shop_platform::now_ms();
         let parameters = [
             product_id.into(),

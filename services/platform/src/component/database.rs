@@ -22,7 +22,7 @@ impl Database {
         Ok(Self(client::Connection::open(url)?))
     }
 
-    /// Runs one statement and returns its rows. Parameters are `?1`, `?2`, …
+    /// Runs one statement and returns its rows. Parameters are `$1`, `$2`, …
     ///
     /// # Errors
     /// When the statement is refused or the database cannot answer.

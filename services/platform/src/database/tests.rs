@@ -7,7 +7,7 @@ use super::*;
 const MIGRATIONS: &[Migration] = &[
     Migration {
         statements: &[
-            "CREATE TABLE thing (id INTEGER PRIMARY KEY, name TEXT UNIQUE, size REAL, data BLOB)",
+            "CREATE TABLE thing (id {identity}, name TEXT UNIQUE, size REAL, data BLOB)",
             "INSERT INTO thing (name, size, data) VALUES ('one', 1.5, x'00ff')",
         ],
     },
@@ -40,7 +40,7 @@ async fn values_come_back_as_they_went_in() {
         Value::Blob(vec![0, 255]),
     ];
     let rows = database
-        .query("SELECT ?1 AS a, ?2, ?3, ?4, ?5", &values)
+        .query("SELECT $1 AS a, $2, $3, $4, $5", &values)
         .await
         .unwrap();
     assert_eq!(rows.rows, [values.to_vec()]);
@@ -86,7 +86,7 @@ async fn a_transaction_that_is_not_committed_changes_nothing() {
 
     let mut transaction = database.transaction().await.unwrap();
     let changed = transaction
-        .execute("DELETE FROM thing WHERE name = ?1", &["one".into()])
+        .execute("DELETE FROM thing WHERE name = $1", &["one".into()])
         .await
         .unwrap();
     transaction.commit().await.unwrap();

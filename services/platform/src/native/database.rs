@@ -59,7 +59,7 @@ impl Database {
         Ok(Self(pool))
     }
 
-    /// Runs one statement and returns its rows. Parameters are `?1`, `?2`, …
+    /// Runs one statement and returns its rows. Parameters are `$1`, `$2`, …
     ///
     /// # Errors
     /// When the statement is refused or the database cannot answer.
