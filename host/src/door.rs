@@ -1,6 +1,7 @@
 //! Where a guest's outgoing requests become calls, as the guest's workload.
 
 mod detach;
+mod server;
 
 use std::sync::{Arc, OnceLock, Weak};
 
@@ -13,7 +14,7 @@ use wasmtime_wasi_http::Error;
 use crate::Response;
 use crate::call::{Call, Mesh, Source};
 use crate::context::{RequestContext, TraceContext};
-use crate::guest::{Door, Outgoing};
+use crate::guest::{Door, Outgoing, Server};
 use crate::workload::Doors;
 
 /// Makes doors before there is a mesh to open them to: pods are described
@@ -64,6 +65,16 @@ impl Door for WorkloadDoor {
             Ok(mesh.call(call).await.map(detach::detach))
         }
         .boxed()
+    }
+
+    fn server(&self, host: &str, port: u16) -> Result<Server, String> {
+        let mesh = self.mesh.get().and_then(Weak::upgrade);
+        let mesh = mesh.ok_or("the host is starting")?;
+        let targets = server::targets(&mesh.current.load().snapshot, &self.workload, host, port)?;
+        Ok(Server {
+            client: format!("{}/{}", self.workload.namespace, self.workload.name),
+            targets,
+        })
     }
 }
 

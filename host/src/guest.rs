@@ -42,7 +42,7 @@ pub(crate) use node_memory::{NodeMemory, guest_memory_default};
 pub(crate) use output::{GuestEvents, Stream};
 pub(crate) use pool::{Counters, PoolStatus};
 pub(crate) use sql::Databases;
-pub(crate) use state::{Door, Outgoing};
+pub(crate) use state::{Door, Outgoing, Server};
 
 use tokio_util::sync::CancellationToken;
 

@@ -9,6 +9,8 @@ mod connector;
 mod http2;
 mod tls;
 
+pub(crate) use self::tls::{TlsError, Trust};
+
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -25,7 +27,6 @@ use wasmtime_wasi_http::Error;
 
 use self::connector::Connector;
 use self::http2::Shared;
-use self::tls::Trust;
 use crate::{Body, Request, Response};
 
 /// How long an unused connection is kept at most, whatever a DestinationRule
@@ -52,7 +53,7 @@ pub(crate) enum RemoteError {
     #[error("the connection ended without a response")]
     Request(#[source] Box<dyn std::error::Error + Send + Sync>),
     #[error("the DestinationRule's tls settings cannot be used")]
-    Tls(#[from] tls::TlsError),
+    Tls(#[from] TlsError),
 }
 
 /// Where an endpoint is, and what it is.

@@ -55,6 +55,17 @@ pub(crate) const PROMETHEUS: Prerequisite = Prerequisite {
     works: None,
     from: Debian(&["prometheus"]),
 };
+pub(crate) const POSTGRESQL: Prerequisite = Prerequisite {
+    what: "PostgreSQL",
+    programs: &["psql"],
+    // Debian keeps the server's programs off the PATH.
+    works: Some(&[
+        "sh",
+        "-c",
+        "command -v initdb || ls /usr/lib/postgresql/*/bin/initdb",
+    ]),
+    from: Debian(&["postgresql"]),
+};
 pub(crate) const CARGO_DENY: Prerequisite = Prerequisite {
     what: "cargo-deny",
     programs: &["cargo-deny"],

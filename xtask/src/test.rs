@@ -9,7 +9,7 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail};
 
-use crate::prerequisites::{self, CARGO_DENY, KUBECTL, NODE, PROMETHEUS, REGISTRY};
+use crate::prerequisites::{self, CARGO_DENY, KUBECTL, NODE, POSTGRESQL, PROMETHEUS, REGISTRY};
 use crate::process::{self, cargo};
 use crate::steps::Steps;
 use crate::wasm_target::{self, TARGET};
@@ -29,7 +29,7 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<()> {
     let mut steps = Steps::default();
     steps.step("prerequisites", || {
         wasm_target::ensure()?;
-        prerequisites::ensure(&[NODE, CARGO_DENY, REGISTRY, KUBECTL, PROMETHEUS])
+        prerequisites::ensure(&[NODE, CARGO_DENY, REGISTRY, KUBECTL, PROMETHEUS, POSTGRESQL])
     })?;
     if options.filter.is_none() {
         check(workspace, &mut steps)?;

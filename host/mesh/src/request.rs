@@ -22,7 +22,7 @@ pub enum Caller<'a> {
 #[derive(Debug, Clone, Copy)]
 pub struct RequestHead<'a> {
     pub method: &'a Method,
-    /// `http` or `https`.
+    /// `http` or `https`; `tcp` for a server that speaks something else.
     pub scheme: &'a str,
     /// `Host` or `:authority`, with its port where it has one.
     pub authority: &'a str,

@@ -197,10 +197,10 @@ pub(crate) fn no_port(host: &VirtualHost, request: &RequestHead<'_>) -> LocalRep
 /// The reply to a call of a host that nothing declares, with what would allow it.
 pub(crate) fn undeclared(request: &RequestHead<'_>) -> LocalReply {
     let (host, port) = (request.host(), request.port());
-    let protocol = if request.scheme.eq_ignore_ascii_case("https") {
-        "HTTPS"
-    } else {
-        "HTTP"
+    let protocol = match request.scheme {
+        "tcp" => "TCP",
+        scheme if scheme.eq_ignore_ascii_case("https") => "HTTPS",
+        _ => "HTTP",
     };
     let name = protocol.to_ascii_lowercase();
     LocalReply::blocked(format!(

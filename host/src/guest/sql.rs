@@ -1,20 +1,25 @@
 //! `galleria:sql` for guests: databases opened by URL, checked against what the
-//! manifest gives, pooled per database.
+//! manifest gives, pooled.
 //!
 //! A guest reaches a SQLite file only inside a volume that its container
-//! mounts. Answers are bounded in rows and bytes. Values never appear in logs.
+//! mounts, and a server only where the mesh lets its workload through. Answers
+//! are bounded in rows and bytes. Values and URLs never appear in logs.
 
 mod access;
+mod answer;
+mod database;
+mod databases;
+mod postgres;
 mod sqlite;
 
-use std::collections::HashMap;
-use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use wasmtime::component::{HasData, Linker, Resource, ResourceTable};
 
-use super::Mount;
+pub(crate) use databases::Databases;
+
 use super::state::GuestState;
+use super::{Door, Mount};
 use access::Grant;
 use bindings::galleria::sql::client;
 pub(super) use client::{Error, RowSet, Value};
@@ -32,75 +37,43 @@ mod bindings {
     });
 }
 
-/// The open databases of the host: one pool each, whoever uses it.
-#[derive(Default)]
-pub(crate) struct Databases {
-    sqlite: Mutex<HashMap<(PathBuf, bool), sqlite::Database>>,
-}
-
-impl Databases {
-    async fn open(&self, grant: Grant) -> Result<sqlite::Database, Error> {
-        let key = (grant.path.clone(), grant.read_only);
-        let known = self
-            .sqlite
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .get(&key)
-            .cloned();
-        if let Some(database) = known {
-            return Ok(database);
-        }
-        let database = sqlite::Database::open(&grant).await?;
-        let mut open = self.sqlite.lock().unwrap_or_else(PoisonError::into_inner);
-        Ok(open.entry(key).or_insert(database).clone())
-    }
-
-    /// Closes the databases in a folder that is about to be removed.
-    pub(crate) async fn close_below(&self, folder: &std::path::Path) {
-        let closed: Vec<_> = {
-            let mut open = self.sqlite.lock().unwrap_or_else(PoisonError::into_inner);
-            let below = open.extract_if(|(path, _), _| path.starts_with(folder));
-            below.map(|(_, database)| database).collect()
-        };
-        for database in closed {
-            database.close().await;
-        }
-    }
-
-    /// Finishes what is under way and closes every database.
-    pub(crate) async fn close(&self) {
-        let open: Vec<_> = {
-            let mut open = self.sqlite.lock().unwrap_or_else(PoisonError::into_inner);
-            open.drain().map(|(_, database)| database).collect()
-        };
-        for database in open {
-            database.close().await;
-        }
-    }
-}
-
 /// What one instance may open.
 pub(crate) struct SqlAccess {
     databases: Arc<Databases>,
+    door: Arc<dyn Door>,
     mounts: Vec<Mount>,
 }
 
 impl SqlAccess {
-    pub(super) fn new(databases: Arc<Databases>, mounts: &[Mount]) -> Self {
+    pub(super) fn new(databases: Arc<Databases>, door: Arc<dyn Door>, mounts: &[Mount]) -> Self {
         Self {
             databases,
+            door,
             mounts: mounts.to_vec(),
+        }
+    }
+
+    async fn open(&self, url: &str) -> Result<database::Database, Error> {
+        let url = url.trim();
+        match access::grant(url, &self.mounts)? {
+            Grant::Sqlite(file) => self.databases.sqlite(file).await,
+            Grant::Postgresql(server) => {
+                let address = server.address();
+                let found = self.door.server(&address.host, address.port);
+                let found = found.map_err(Error::AccessDenied)?;
+                self.databases.postgresql(url, *server, found).await
+            }
         }
     }
 }
 
 /// The guest's `connection`.
 #[expect(unreachable_pub, reason = "the generated bindings re-export it")]
-pub struct Connection(sqlite::Database);
+pub struct Connection(database::Database);
 
 /// The guest's `transaction`.
 #[expect(unreachable_pub, reason = "the generated bindings re-export it")]
-pub struct Transaction(sqlite::Transaction);
+pub struct Transaction(database::Transaction);
 
 pub(super) fn add_to_linker(linker: &mut Linker<GuestState>) -> wasmtime::Result<()> {
     client::add_to_linker::<_, HasSql>(linker, |state| View {
@@ -126,11 +99,7 @@ impl client::Host for View<'_> {}
 
 impl client::HostConnection for View<'_> {
     async fn open(&mut self, url: String) -> Answer<Resource<Connection>> {
-        let grant = match access::grant(&url, &self.access.mounts) {
-            Ok(grant) => grant,
-            Err(error) => return Ok(Err(error)),
-        };
-        match self.access.databases.open(grant).await {
+        match self.access.open(&url).await {
             Ok(database) => Ok(Ok(self.table.push(Connection(database))?)),
             Err(error) => Ok(Err(error)),
         }

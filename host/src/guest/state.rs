@@ -26,6 +26,21 @@ use crate::{Request, Response};
 pub(crate) trait Door: Send + Sync {
     /// Carries a guest's request into the mesh, as the guest's workload.
     fn call(&self, outgoing: Outgoing) -> BoxFuture<'static, Result<Response, Error>>;
+
+    /// Where a server is that speaks no HTTP.
+    ///
+    /// # Errors
+    /// Why the guest may not have it, and what would allow it.
+    fn server(&self, host: &str, port: u16) -> Result<Server, String>;
+}
+
+/// A server outside, as a guest reaches it.
+#[derive(Debug)]
+pub(crate) struct Server {
+    /// `namespace/name` of the workload that asks.
+    pub client: String,
+    /// Hosts and ports, to be tried in turn.
+    pub targets: Vec<(String, u16)>,
 }
 
 /// A request that a guest makes.
@@ -67,7 +82,11 @@ impl GuestState {
             hooks: Hooks::new(blueprint.door.clone(), blueprint.component.generation()),
             config,
             limiter: InstanceLimiter::new(blueprint.memory.clone()),
-            sql: SqlAccess::new(blueprint.sql.clone(), &blueprint.mounts),
+            sql: SqlAccess::new(
+                blueprint.sql.clone(),
+                blueprint.door.clone(),
+                &blueprint.mounts,
+            ),
             turn: Turn::new(blueprint.cpu.clone(), blueprint.component.engine().lanes()),
             deadline,
         })

@@ -39,7 +39,7 @@ pub(crate) enum TlsError {
 
 /// How a server proves itself, and the client to it.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(super) struct Trust {
+pub(crate) struct Trust {
     server_name: String,
     mode: Mode,
     /// `caCertificates`; the public authorities where None.
@@ -97,7 +97,17 @@ impl Trust {
         }
     }
 
-    pub(super) fn server_name(&self) -> Result<ServerName<'static>, TlsError> {
+    /// What the URL of a database says: whose certificates are believed, the
+    /// public authorities' where it names none, or anybody's.
+    pub(crate) fn database(host: &str, authorities: Option<PathBuf>, anybody: bool) -> Self {
+        Self {
+            authorities,
+            anybody,
+            ..Self::public(host)
+        }
+    }
+
+    pub(crate) fn server_name(&self) -> Result<ServerName<'static>, TlsError> {
         server_name(&self.server_name)
     }
 
@@ -114,7 +124,7 @@ impl Trust {
     }
 
     /// Reads the certificates.
-    pub(super) async fn config(&self) -> Result<ClientConfig, TlsError> {
+    pub(crate) async fn config(&self) -> Result<ClientConfig, TlsError> {
         let provider = Arc::new(ring::default_provider());
         let builder = ClientConfig::builder_with_provider(provider.clone())
             .with_safe_default_protocol_versions()?;

@@ -1,5 +1,7 @@
 //! `galleria:sql`: what a guest may open, and what becomes of its statements.
 
+mod postgresql;
+
 use serde_json::{Value, json};
 
 use crate::support::{Answer, Galleria, Host, Service, manifests};
@@ -112,7 +114,7 @@ fn nothing_outside_the_mounted_volumes_can_be_opened() {
         "sqlite:/etc/passwd",
         "sqlite:/data/../../../etc/passwd",
         "sqlite:/tmp/x.db",
-        "postgres://db/shop",
+        "postgres://ann@db/shop",
     ] {
         let answer = ask(&host, "", url, "select 1", &[]);
         assert_eq!(answer.status, 500, "{url}: {}", answer.body);

@@ -5,12 +5,14 @@ pub mod apart;
 mod host;
 mod kubectl;
 mod manifests;
+mod postgresql;
 mod registry;
 
 pub use answers::Answer;
 pub use host::{Galleria, Host, Output, shop_components, test_components};
 pub use kubectl::{kubeconfig, kubectl, kubectl_fed, kubectl_with, refused, refused_fed};
 pub use manifests::{Service, manifests};
+pub use postgresql::{HOST as POSTGRESQL_HOST, Postgresql};
 pub use registry::{PASSWORD, Registry, USER};
 
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -4,23 +4,32 @@ use std::fs;
 use std::path::{Component, Path, PathBuf};
 
 use super::Error;
+use super::postgres::Server;
 use crate::guest::Mount;
 
-/// A SQLite file that the guest may open.
+/// What the guest may open.
+#[derive(Debug)]
+pub(super) enum Grant {
+    Sqlite(File),
+    /// Not yet said where it really is.
+    Postgresql(Box<Server>),
+}
+
+/// A file that the guest may open.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Grant {
+pub(super) struct File {
     /// On the host.
     pub(super) path: PathBuf,
     pub(super) read_only: bool,
 }
 
-/// Reads `url` and finds the volume that its file lies in.
+/// Reads `url`, which has no white space around it. A SQLite file is looked for
+/// in the volumes; whether a server may be reached is the mesh's to say.
 ///
 /// # Errors
 /// `invalid-url` for what is no database URL, `access-denied` for a file that
 /// lies in no mounted volume or behind a symbolic link.
 pub(super) fn grant(url: &str, mounts: &[Mount]) -> Result<Grant, Error> {
-    let url = url.trim();
     let url = url.strip_prefix("jdbc:").unwrap_or(url);
     let Some((scheme, rest)) = url.split_once(':') else {
         return Err(Error::InvalidUrl(
@@ -28,19 +37,53 @@ pub(super) fn grant(url: &str, mounts: &[Mount]) -> Result<Grant, Error> {
         ));
     };
     match scheme {
-        "sqlite" => sqlite(rest, mounts),
-        "postgres" | "postgresql" | "mysql" | "mariadb" => Err(Error::AccessDenied(format!(
-            "this host opens no `{scheme}` databases; use a SQLite file in a mounted volume"
+        "sqlite" => sqlite(rest, mounts).map(Grant::Sqlite),
+        "postgres" | "postgresql" => {
+            let server = Server::read(url, |path| authorities(Path::new(path), mounts))?;
+            Ok(Grant::Postgresql(Box::new(server)))
+        }
+        "mysql" | "mariadb" => Err(Error::InvalidUrl(format!(
+            "this host opens no `{scheme}` databases; use `sqlite:` or `postgres:`"
         ))),
-        _ => Err(Error::InvalidUrl(format!(
-            "`{scheme}` is not a kind of database; use `sqlite:`"
-        ))),
+        // What is before a colon may be a password where the scheme is missing.
+        _ => Err(Error::InvalidUrl(
+            "this is not a kind of database; use `sqlite:` or `postgres:`".into(),
+        )),
     }
 }
 
-fn sqlite(rest: &str, mounts: &[Mount]) -> Result<Grant, Error> {
+fn sqlite(rest: &str, mounts: &[Mount]) -> Result<File, Error> {
     let rest = rest.split_once('?').map_or(rest, |(path, _)| path);
     let path = Path::new(rest.strip_prefix("//").unwrap_or(rest));
+    let (mount, host_path) = find(path, mounts)?;
+    let below = host_path.strip_prefix(&mount.volume).unwrap_or(path);
+    refuse_links(&mount.volume, below)?;
+    Ok(File {
+        path: host_path,
+        read_only: mount.read_only,
+    })
+}
+
+/// The file of `sslrootcert`, which is read again with every connection: where
+/// the guest cannot write, and not led elsewhere by a link. The files of secrets
+/// and configMaps are links within their volume.
+fn authorities(path: &Path, mounts: &[Mount]) -> Result<PathBuf, Error> {
+    let (mount, host_path) = find(path, mounts)?;
+    let real = |path: &Path| fs::canonicalize(path).ok();
+    let inside = real(&host_path)
+        .zip(real(&mount.volume))
+        .is_some_and(|(file, volume)| file.starts_with(volume));
+    if !mount.read_only || !inside {
+        return Err(Error::AccessDenied(format!(
+            "`{}` is no file of a volume that is mounted read-only; mount a configMap or a secret",
+            path.display()
+        )));
+    }
+    Ok(host_path)
+}
+
+/// The volume that a path of the guest lies in, and the path on the host.
+fn find<'a>(path: &Path, mounts: &'a [Mount]) -> Result<(&'a Mount, PathBuf), Error> {
     let plain = path
         .components()
         .all(|part| matches!(part, Component::RootDir | Component::Normal(_)));
@@ -61,13 +104,7 @@ fn sqlite(rest: &str, mounts: &[Mount]) -> Result<Grant, Error> {
             ))
         })?;
     let inner = path.strip_prefix(&mount.guest_path).unwrap_or(path);
-    let host_path = mount.host_path.join(inner);
-    let below = host_path.strip_prefix(&mount.volume).unwrap_or(inner);
-    refuse_links(&mount.volume, below)?;
-    Ok(Grant {
-        path: host_path,
-        read_only: mount.read_only,
-    })
+    Ok((mount, mount.host_path.join(inner)))
 }
 
 /// A guest can make links inside its volume; none may lead the host elsewhere.
@@ -96,19 +133,24 @@ mod tests {
         ]
     }
 
+    fn opened(url: &str) -> File {
+        match grant(url, &mounts()) {
+            Ok(Grant::Sqlite(file)) => file,
+            other => unreachable!("{url}: {other:?}"),
+        }
+    }
+
     #[test]
     fn every_spelling_of_a_file_in_a_volume_is_found() {
         for url in [
             "sqlite:/data/shop.db",
             "sqlite:///data/shop.db",
             "jdbc:sqlite:/data/shop.db",
-            " sqlite:/data/shop.db\n",
             "sqlite:///data/shop.db?mode=rwc",
         ] {
-            let grant = grant(url, &mounts()).expect(url);
             assert_eq!(
-                grant,
-                Grant {
+                opened(url),
+                File {
                     path: "/host/a/shop.db".into(),
                     read_only: false
                 }
@@ -118,10 +160,9 @@ mod tests {
 
     #[test]
     fn the_innermost_volume_decides() {
-        let grant = grant("sqlite:/data/archive/2025.db", &mounts()).expect("granted");
         assert_eq!(
-            grant,
-            Grant {
+            opened("sqlite:/data/archive/2025.db"),
+            File {
                 path: "/host/b/2025.db".into(),
                 read_only: true
             }
@@ -139,7 +180,8 @@ mod tests {
             "sqlite:/data",
             "sqlite:/",
             "sqlite:",
-            "postgres://db/shop",
+            "postgres://ann@db/shop?sslmode=verify-ca&sslrootcert=/etc/ssl/ca.pem",
+            "mysql://ann@db/shop",
             "file:/data/shop.db",
             "",
         ] {
@@ -148,6 +190,25 @@ mod tests {
                 assert!(grant(url, &mounts()).is_err(), "{url}");
             }
         }
+    }
+
+    #[test]
+    fn authorities_are_read_where_the_guest_cannot_write() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = |name: &str| folder.path().join(name);
+        fs::create_dir(path("..2025")).expect("a folder");
+        fs::write(path("..2025/ca.pem"), "").expect("a file");
+        std::os::unix::fs::symlink("..2025", path("..data")).expect("a link");
+        std::os::unix::fs::symlink("..data/ca.pem", path("ca.pem")).expect("a link");
+        std::os::unix::fs::symlink("/etc/hostname", path("other.pem")).expect("a link");
+        let found = |name: &str, read_only| {
+            let mounts = [Mount::new(folder.path(), "/certs", read_only)];
+            authorities(Path::new(name), &mounts).ok()
+        };
+        assert_eq!(found("/certs/ca.pem", true), Some(path("ca.pem")));
+        assert_eq!(found("/certs/ca.pem", false), None);
+        assert_eq!(found("/certs/other.pem", true), None);
+        assert_eq!(found("/certs/none.pem", true), None);
     }
 
     #[test]

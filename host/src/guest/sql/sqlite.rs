@@ -10,7 +10,8 @@ use sqlx::sqlite::{
 };
 use sqlx::{Arguments, Column, Executor, Row, Sqlite, TypeInfo, ValueRef};
 
-use super::access::Grant;
+use super::access::File;
+use super::answer::Answer;
 use super::{Error, RowSet, Value};
 
 /// Connections to one file: one writer at a time is SQLite's nature, readers gain
@@ -19,10 +20,6 @@ const CONNECTIONS_MAX: u32 = 8;
 
 /// How long a statement waits for another's lock before it is told `busy`.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
-
-/// Rows and bytes of one answer: what a guest can hold comfortably.
-const ROWS_MAX: usize = 10_000;
-const BYTES_MAX: usize = 8 << 20;
 
 /// One open file.
 #[derive(Clone)]
@@ -36,14 +33,14 @@ pub(super) struct Transaction {
 }
 
 impl Database {
-    pub(super) async fn open(grant: &Grant) -> Result<Self, Error> {
+    pub(super) async fn open(file: &File) -> Result<Self, Error> {
         let mut options = SqliteConnectOptions::new()
-            .filename(&grant.path)
-            .read_only(grant.read_only)
-            .create_if_missing(!grant.read_only)
+            .filename(&file.path)
+            .read_only(file.read_only)
+            .create_if_missing(!file.read_only)
             .foreign_keys(true)
             .busy_timeout(BUSY_TIMEOUT);
-        if !grant.read_only {
+        if !file.read_only {
             // What was acknowledged survives a crash of the process and of the machine.
             options = options
                 .journal_mode(SqliteJournalMode::Wal)
@@ -136,32 +133,16 @@ async fn query(
     statement: &str,
     parameters: Vec<Value>,
 ) -> Result<RowSet, Error> {
-    let mut answer = RowSet {
-        columns: Vec::new(),
-        rows: Vec::new(),
-    };
-    let mut bytes = 0;
+    let mut answer = Answer::new();
     let mut rows = sqlx::query_with(statement, bind(parameters)?).fetch(connection);
     while let Some(row) = rows.try_next().await.map_err(|error| failure(&error))? {
-        if answer.columns.is_empty() {
-            answer.columns = row
-                .columns()
-                .iter()
-                .map(|column| column.name().to_owned())
-                .collect();
-        }
+        answer.name(row.columns().iter().map(Column::name));
         let values = (0..row.len())
             .map(|index| value(&row, index))
             .collect::<Result<Vec<_>, _>>()?;
-        bytes += values.iter().map(size).sum::<usize>();
-        if answer.rows.len() >= ROWS_MAX || bytes > BYTES_MAX {
-            return Err(Error::TooLarge(format!(
-                "the answer has more than {ROWS_MAX} rows or {BYTES_MAX} bytes; select less, or page with `limit`"
-            )));
-        }
-        answer.rows.push(values);
+        answer.push(values)?;
     }
-    Ok(answer)
+    Ok(answer.finish())
 }
 
 async fn execute(
@@ -207,15 +188,6 @@ fn value(row: &SqliteRow, index: usize) -> Result<Value, Error> {
         _ => row.try_get_unchecked(index).map(Value::Text),
     };
     read.map_err(|error| failure(&error))
-}
-
-fn size(value: &Value) -> usize {
-    match value {
-        Value::Null | Value::Boolean(_) => 1,
-        Value::Integer(_) | Value::Real(_) => 8,
-        Value::Text(text) => text.len(),
-        Value::Blob(bytes) => bytes.len(),
-    }
 }
 
 /// Sorts sqlx's errors into what a guest can act on. SQLite's texts name tables

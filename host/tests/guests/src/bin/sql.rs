@@ -3,10 +3,14 @@
 //!
 //! `&p=TEXT`, any number of times, gives its parameters. `/execute` answers
 //! with `{"changed": N}` instead, and `/script` runs several statements in one
-//! transaction. An error is 500 with `{"error": VARIANT, "message": TEXT}`,
+//! transaction. `/commit` executes within a transaction and commits, even when the
+//! statement failed; `/drop` does not commit. `/kinds` has a parameter of every
+//! kind: null, true, the least integer, 0.1, `käse`, the bytes 0 and 255. An error is 500 with `{"error": VARIANT, "message": TEXT}`,
 //! the variant named as in the interface.
 
-use galleria_test_guests::platform::galleria::sql::client::{Connection, Error, RowSet, Value};
+use galleria_test_guests::platform::galleria::sql::client::{
+    Connection, Error, RowSet, Transaction, Value,
+};
 use galleria_test_guests::{Call, guest};
 use serde_json::{Value as Json, json};
 
@@ -27,9 +31,31 @@ fn run(call: &Call) -> Result<Json, Error> {
         "/execute" => connection
             .execute(&statement, &parameters)
             .map(|changed| json!({ "changed": changed })),
+        "/commit" => {
+            let transaction = connection.begin()?;
+            let _ = transaction.execute(&statement, &parameters);
+            Transaction::commit(transaction).map(|()| json!({}))
+        }
+        "/drop" => {
+            let transaction = connection.begin()?;
+            let changed = transaction.execute(&statement, &parameters)?;
+            Ok(json!({ "changed": changed }))
+        }
+        "/kinds" => connection.query(&statement, &kinds()).map(table),
         "/script" => connection.execute_script(&statement).map(|()| json!({})),
         _ => connection.query(&statement, &parameters).map(table),
     }
+}
+
+fn kinds() -> [Value; 6] {
+    [
+        Value::Null,
+        Value::Boolean(true),
+        Value::Integer(i64::MIN),
+        Value::Real(0.1),
+        Value::Text("käse".to_owned()),
+        Value::Blob(vec![0, 255]),
+    ]
 }
 
 fn table(rows: RowSet) -> Json {

@@ -1,0 +1,57 @@
+//! Servers outside that speak no HTTP: whether a workload may have one, and
+//! where it is.
+//!
+//! The rule is that of requests: a Service or a ServiceEntry declares the host
+//! and the port, or the outbound policy allows any. Weights, breakers and
+//! ejections are for requests; here the endpoints are tried in turn.
+
+use std::sync::Arc;
+
+use galleria_mesh as mesh;
+use galleria_mesh::{Caller, Decision, RequestHead, Target};
+use http::{HeaderMap, Method};
+
+/// The hosts and ports of `host`, as `workload` sees it.
+///
+/// # Errors
+/// Why there are none, and what would change that.
+pub(super) fn targets(
+    snapshot: &mesh::Snapshot,
+    workload: &Arc<mesh::Workload>,
+    host: &str,
+    port: u16,
+) -> Result<Vec<(String, u16)>, String> {
+    let authority = match host.contains(':') {
+        true => format!("[{host}]:{port}"),
+        false => format!("{host}:{port}"),
+    };
+    let head = RequestHead {
+        method: &Method::CONNECT,
+        scheme: "tcp",
+        authority: &authority,
+        path: "/",
+        query: None,
+        headers: &HeaderMap::new(),
+        source_ip: None,
+    };
+    let decision = snapshot.route(Caller::Workload(workload), &head, &mut rand::rng());
+    let cluster = match decision {
+        Decision::Forward(forward) => forward.cluster,
+        Decision::Reply(reply) => return Err(reply.details.into_owned()),
+    };
+    let targets: Vec<_> = cluster
+        .endpoints()
+        .iter()
+        .filter_map(|endpoint| match &endpoint.target {
+            Target::Remote { host, port } => Some((host.clone(), *port)),
+            Target::Requested => Some((host.to_owned(), port)),
+            Target::Pod { .. } | Target::Peer { .. } => None,
+        })
+        .collect();
+    if targets.is_empty() {
+        return Err(format!(
+            "{authority} has no endpoints outside the mesh; a ServiceEntry names them, or resolution: DNS"
+        ));
+    }
+    Ok(targets)
+}

@@ -1,0 +1,91 @@
+//! One database, whatever its kind.
+
+use super::{Error, RowSet, Value, postgres, sqlite};
+
+#[derive(Clone)]
+pub(super) enum Database {
+    Sqlite(sqlite::Database),
+    Postgresql(postgres::Database),
+}
+
+/// Rolled back when dropped.
+pub(super) enum Transaction {
+    Sqlite(sqlite::Transaction),
+    Postgresql(postgres::Transaction),
+}
+
+impl Database {
+    pub(super) async fn query(
+        &self,
+        statement: &str,
+        parameters: Vec<Value>,
+    ) -> Result<RowSet, Error> {
+        match self {
+            Self::Sqlite(database) => database.query(statement, parameters).await,
+            Self::Postgresql(database) => database.query(statement, &parameters).await,
+        }
+    }
+
+    pub(super) async fn execute(
+        &self,
+        statement: &str,
+        parameters: Vec<Value>,
+    ) -> Result<u64, Error> {
+        match self {
+            Self::Sqlite(database) => database.execute(statement, parameters).await,
+            Self::Postgresql(database) => database.execute(statement, &parameters).await,
+        }
+    }
+
+    pub(super) async fn execute_script(&self, script: &str) -> Result<(), Error> {
+        match self {
+            Self::Sqlite(database) => database.execute_script(script).await,
+            Self::Postgresql(database) => database.execute_script(script).await,
+        }
+    }
+
+    pub(super) async fn begin(&self) -> Result<Transaction, Error> {
+        Ok(match self {
+            Self::Sqlite(database) => Transaction::Sqlite(database.begin().await?),
+            Self::Postgresql(database) => Transaction::Postgresql(database.begin().await?),
+        })
+    }
+}
+
+impl Transaction {
+    pub(super) async fn query(
+        &mut self,
+        statement: &str,
+        parameters: Vec<Value>,
+    ) -> Result<RowSet, Error> {
+        match self {
+            Self::Sqlite(transaction) => transaction.query(statement, parameters).await,
+            Self::Postgresql(transaction) => transaction.query(statement, &parameters).await,
+        }
+    }
+
+    pub(super) async fn execute(
+        &mut self,
+        statement: &str,
+        parameters: Vec<Value>,
+    ) -> Result<u64, Error> {
+        match self {
+            Self::Sqlite(transaction) => transaction.execute(statement, parameters).await,
+            Self::Postgresql(transaction) => transaction.execute(statement, &parameters).await,
+        }
+    }
+
+    pub(super) async fn commit(self) -> Result<(), Error> {
+        match self {
+            Self::Sqlite(transaction) => transaction.commit().await,
+            Self::Postgresql(transaction) => transaction.commit().await,
+        }
+    }
+
+    pub(super) async fn rollback(self) -> Result<(), Error> {
+        match self {
+            Self::Sqlite(transaction) => transaction.rollback().await,
+            Self::Postgresql(transaction) => transaction.rollback().await,
+        }
+    }
+}

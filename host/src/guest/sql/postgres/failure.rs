@@ -1,0 +1,125 @@
+//! What went wrong with a statement, sorted into what a guest can act on.
+//!
+//! Of a server's error its message alone is told: the detail holds rows.
+
+use std::error::Error as _;
+use std::io;
+use std::time::Duration;
+
+use tokio_postgres::error::SqlState;
+
+use super::Error;
+use super::server::Server;
+
+/// Why work on a connection has no result.
+pub(super) enum Trouble {
+    Server(tokio_postgres::Error),
+    /// The host does not take the answer.
+    Refused(Error),
+    /// The server ended the statement no more than it answered.
+    Silence(Duration),
+}
+
+impl Trouble {
+    /// Whether the server has done with the statement.
+    pub(super) fn is_over(&self) -> bool {
+        match self {
+            Self::Server(error) => !is_lost(error),
+            Self::Refused(_) | Self::Silence(_) => false,
+        }
+    }
+
+    /// What to tell the guest.
+    pub(super) fn into_error(self, server: &Server) -> Error {
+        match self {
+            Self::Refused(error) => error,
+            Self::Silence(limit) => Error::Unavailable(format!(
+                "{} gave no answer within {limit:?}; whether the statement took effect is not known",
+                server.place()
+            )),
+            Self::Server(error) if is_lost(&error) => Error::Unavailable(format!(
+                "the connection to {} was lost; whether the statement took effect is not known",
+                server.place()
+            )),
+            Self::Server(error) => explain(&error, server),
+        }
+    }
+}
+
+impl From<tokio_postgres::Error> for Trouble {
+    fn from(error: tokio_postgres::Error) -> Self {
+        Self::Server(error)
+    }
+}
+
+impl From<Error> for Trouble {
+    fn from(error: Error) -> Self {
+        Self::Refused(error)
+    }
+}
+
+/// Why nobody could log in.
+pub(super) fn login(error: &tokio_postgres::Error, server: &Server) -> Error {
+    match error.as_db_error() {
+        Some(_) => explain(error, server),
+        None if is_lost(error) => Error::Unavailable(format!(
+            "{} closed the connection before the login was done",
+            server.place()
+        )),
+        // A server that asks for what the URL does not have.
+        None => Error::AccessDenied(format!("login to {}: {}", server.place(), chain(error))),
+    }
+}
+
+fn is_lost(error: &tokio_postgres::Error) -> bool {
+    let source = error.source();
+    error.is_closed() || source.is_some_and(|source| source.is::<io::Error>())
+}
+
+fn explain(error: &tokio_postgres::Error, server: &Server) -> Error {
+    let Some(told) = error.as_db_error() else {
+        return Error::InvalidStatement(chain(error));
+    };
+    let message = told.message().to_owned();
+    let code = told.code();
+    if *code == SqlState::QUERY_CANCELED {
+        return Error::Unavailable(format!(
+            "{message}; a statement may take {:?}, or what `statement_timeout` (milliseconds) in the URL says",
+            server.statement_timeout
+        ));
+    }
+    let busy = [
+        SqlState::T_R_SERIALIZATION_FAILURE,
+        SqlState::T_R_DEADLOCK_DETECTED,
+        SqlState::LOCK_NOT_AVAILABLE,
+    ];
+    let denied = [
+        SqlState::INSUFFICIENT_PRIVILEGE,
+        SqlState::READ_ONLY_SQL_TRANSACTION,
+    ];
+    if busy.contains(code) {
+        return Error::Busy(message);
+    }
+    if denied.contains(code) {
+        return Error::AccessDenied(message);
+    }
+    // Classes of SQLSTATE, PostgreSQL's manual, appendix A.
+    match code.code().get(..2).unwrap_or_default() {
+        "23" => Error::ConstraintViolated(message),
+        "28" => Error::AccessDenied(message),
+        // No connection, no such database, no resources, stopped, failures of
+        // the system and of the server itself.
+        "08" | "3D" | "53" | "57" | "58" | "XX" => {
+            Error::Unavailable(format!("{}: {message}", server.place()))
+        }
+        _ => Error::InvalidStatement(message),
+    }
+}
+
+/// tokio-postgres's errors name their kind; the reason is their source.
+fn chain(error: &tokio_postgres::Error) -> String {
+    match error.source() {
+        Some(source) => format!("{error}: {source}"),
+        None => error.to_string(),
+    }
+}

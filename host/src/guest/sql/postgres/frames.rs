@@ -1,0 +1,141 @@
+//! A limit for the messages of a server: the protocol allows a gigabyte for
+//! one, and a message is read as a whole.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll, ready};
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use crate::guest::sql::answer::BYTES_MAX;
+
+/// One row is one message: as large as an answer may be, and its lengths.
+const MESSAGE_MAX: usize = BYTES_MAX + (1 << 20);
+
+/// The letter of a message and its length.
+const HEADER: usize = 5;
+
+/// Counts the messages that come through, and ends with the first that is too long.
+pub(super) struct Frames<S> {
+    stream: S,
+    counter: Counter,
+    overflown: Arc<AtomicBool>,
+}
+
+#[derive(Default)]
+struct Counter {
+    header: [u8; HEADER],
+    /// Bytes of `header` that have come.
+    filled: usize,
+    /// Bytes of the message that are still to come.
+    left: usize,
+}
+
+impl<S> Frames<S> {
+    pub(super) fn new(stream: S, overflown: Arc<AtomicBool>) -> Self {
+        Self {
+            stream,
+            counter: Counter::default(),
+            overflown,
+        }
+    }
+}
+
+impl Counter {
+    /// Whether all messages in `bytes` are short enough.
+    fn pass(&mut self, mut bytes: &[u8]) -> bool {
+        while !bytes.is_empty() {
+            let body = self.left.min(bytes.len());
+            self.left -= body;
+            bytes = bytes.get(body..).unwrap_or_default();
+            let Some((byte, rest)) = bytes.split_first() else {
+                break;
+            };
+            if let Some(place) = self.header.get_mut(self.filled) {
+                *place = *byte;
+            }
+            self.filled += 1;
+            bytes = rest;
+            if self.filled < HEADER {
+                continue;
+            }
+            let [_, length @ ..] = self.header;
+            // It counts itself.
+            let length = u32::from_be_bytes(length).saturating_sub(4) as usize;
+            if length > MESSAGE_MAX {
+                return false;
+            }
+            (self.filled, self.left) = (0, length);
+        }
+        true
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Frames<S> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buffer.filled().len();
+        ready!(Pin::new(&mut self.stream).poll_read(context, buffer))?;
+        let new = buffer.filled().get(before..).unwrap_or_default();
+        if self.counter.pass(new) {
+            return Poll::Ready(Ok(()));
+        }
+        self.overflown.store(true, Ordering::Relaxed);
+        Poll::Ready(Err(io::Error::other("a message is too large")))
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Frames<S> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(context, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(context)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn message(length: usize) -> Vec<u8> {
+        let mut message = vec![b'D'];
+        let told = u32::try_from(length + 4).expect("a length");
+        message.extend(told.to_be_bytes());
+        message.resize(HEADER + length, 0xff);
+        message
+    }
+
+    #[test]
+    fn messages_pass_whatever_their_pieces() {
+        let bytes = [message(0), message(7), message(MESSAGE_MAX), message(3)].concat();
+        for piece in [1, 4, 5, 6, 1000, bytes.len()] {
+            let mut counter = Counter::default();
+            assert!(bytes.chunks(piece).all(|piece| counter.pass(piece)));
+            assert_eq!((counter.filled, counter.left), (0, 0));
+        }
+    }
+
+    #[test]
+    fn one_byte_too_many_is_seen_in_the_header() {
+        let bytes = message(MESSAGE_MAX + 1);
+        assert!(!Counter::default().pass(&bytes[..HEADER]));
+        let mut counter = Counter::default();
+        assert!(counter.pass(&bytes[..HEADER - 1]));
+        assert!(!counter.pass(&bytes[HEADER - 1..]));
+    }
+}

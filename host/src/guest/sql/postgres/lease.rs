@@ -1,0 +1,159 @@
+//! A connection in use. What it is dropped in decides what becomes of it.
+
+use std::time::Duration;
+
+use deadpool::managed::Object;
+use tokio::time::timeout;
+
+use super::failure::Trouble;
+use super::session::Session;
+use super::{Effect, Error, Pooled, RowSet, Value};
+
+/// The server ends a statement at its limit; when nothing is heard of that for so
+/// long, it is gone.
+const GRACE: Duration = Duration::from_secs(5);
+
+/// A connection that one guest has.
+pub(super) struct Lease {
+    /// None once it was dropped.
+    session: Option<Pooled>,
+    state: State,
+    /// A statement may have left something behind.
+    affected: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    /// Goes back to the pool.
+    Idle,
+    /// Closed: the server rolls back.
+    InTransaction,
+    /// Cancelled and closed: a statement was sent, and nobody saw its end.
+    Busy,
+}
+
+impl Lease {
+    pub(super) fn new(session: Pooled) -> Self {
+        Self {
+            session: Some(session),
+            state: State::Idle,
+            affected: false,
+        }
+    }
+
+    pub(super) fn affect(&mut self, effect: Effect) {
+        self.affected |= effect == Effect::Session;
+    }
+
+    pub(super) async fn query(
+        &mut self,
+        statement: &str,
+        parameters: &[Value],
+    ) -> Result<RowSet, Error> {
+        let (before, session) = self.occupy()?;
+        let limit = session.statement_timeout();
+        let mut done = within(limit, session.query(statement, parameters)).await;
+        if before == State::Idle && session.forget_stale(statement, &done) {
+            done = within(limit, session.query(statement, parameters)).await;
+        }
+        self.settle(before, done)
+    }
+
+    pub(super) async fn execute(
+        &mut self,
+        statement: &str,
+        parameters: &[Value],
+    ) -> Result<u64, Error> {
+        let (before, session) = self.occupy()?;
+        let limit = session.statement_timeout();
+        let mut done = within(limit, session.execute(statement, parameters)).await;
+        if before == State::Idle && session.forget_stale(statement, &done) {
+            done = within(limit, session.execute(statement, parameters)).await;
+        }
+        self.settle(before, done)
+    }
+
+    /// Runs a script in the transaction that was begun.
+    pub(super) async fn run(&mut self, script: &str) -> Result<(), Error> {
+        let (before, session) = self.occupy()?;
+        let done = within(session.statement_timeout(), session.run(script)).await;
+        self.settle(before, done)
+    }
+
+    pub(super) async fn begin(&mut self) -> Result<(), Error> {
+        self.switch("BEGIN", State::InTransaction).await
+    }
+
+    /// PostgreSQL answers the COMMIT of a transaction that failed with a rollback
+    /// and no error; the query before it is refused then.
+    pub(super) async fn commit(&mut self) -> Result<(), Error> {
+        self.switch("SELECT 1; COMMIT", State::Idle).await
+    }
+
+    pub(super) async fn rollback(&mut self) -> Result<(), Error> {
+        self.switch("ROLLBACK", State::Idle).await
+    }
+
+    async fn switch(&mut self, script: &str, after: State) -> Result<(), Error> {
+        let (before, session) = self.occupy()?;
+        let done = within(session.statement_timeout(), session.run(script)).await;
+        self.settle(before, done)?;
+        self.state = after;
+        Ok(())
+    }
+
+    fn occupy(&mut self) -> Result<(State, &mut Session), Error> {
+        let session = self.session.as_mut().filter(|_| self.state != State::Busy);
+        let Some(session) = session else {
+            return Err(Error::Unavailable(
+                "an earlier statement of this transaction was not seen to end; begin a new one"
+                    .into(),
+            ));
+        };
+        let before = std::mem::replace(&mut self.state, State::Busy);
+        Ok((before, session))
+    }
+
+    /// Takes the connection back after work whose end was seen; otherwise it
+    /// stays busy, and is closed.
+    fn settle<T>(&mut self, before: State, done: Result<T, Trouble>) -> Result<T, Error> {
+        let trouble = match done {
+            Ok(value) => {
+                self.state = before;
+                return Ok(value);
+            }
+            Err(trouble) => trouble,
+        };
+        if trouble.is_over() {
+            self.state = before;
+        }
+        Err(match self.session.as_deref() {
+            Some(session) => session.explain(trouble),
+            None => Error::Unavailable("the connection was closed".into()),
+        })
+    }
+}
+
+async fn within<T>(
+    limit: Duration,
+    work: impl Future<Output = Result<T, Trouble>>,
+) -> Result<T, Trouble> {
+    let limit = limit + GRACE;
+    match timeout(limit, work).await {
+        Ok(done) => done,
+        Err(_) => Err(Trouble::Silence(limit)),
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        let Some(session) = self.session.take() else {
+            return;
+        };
+        match self.state {
+            State::Idle if !self.affected => drop(session),
+            State::Idle | State::InTransaction => drop(Object::take(session)),
+            State::Busy => Object::take(session).abandon(),
+        }
+    }
+}

@@ -1,0 +1,296 @@
+//! What a `postgres://` URL says: the server, who logs in, and the limits.
+//!
+//! A message never repeats the URL, which may hold a password.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use percent_encoding::percent_decode_str;
+use tokio_postgres::Config;
+use tokio_postgres::config::{Host, SslMode};
+
+use super::Error;
+use crate::remote::Trust;
+
+/// Connections of one workload to one database. PostgreSQL itself takes 100 in
+/// all by default, from every host and tool.
+const CONNECTIONS_DEFAULT: usize = 8;
+const CONNECTIONS_MAX: u64 = 64;
+
+/// How long a connection may take until it is logged in.
+const CONNECT_DEFAULT: Duration = Duration::from_secs(5);
+const CONNECT_SECONDS_MAX: u64 = 60;
+
+/// How long one statement may take. Jobs may need more, hence the parameter.
+const STATEMENT_DEFAULT: Duration = Duration::from_secs(30);
+const STATEMENT_MILLIS_MAX: u64 = 3_600_000;
+
+const EXAMPLE: &str = "`postgres://USER:PASSWORD@HOST:PORT/DATABASE?sslmode=verify-full`, with what is special in the password percent-encoded";
+
+/// Where the server is, as the URL says it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(in crate::guest::sql) struct Address {
+    pub(in crate::guest::sql) host: String,
+    pub(in crate::guest::sql) port: u16,
+}
+
+/// One database of one server, and how it is used.
+#[derive(Debug)]
+pub(in crate::guest::sql) struct Server {
+    pub(super) address: Address,
+    /// Where it really is: hosts and ports, tried in turn.
+    pub(super) targets: Vec<(String, u16)>,
+    pub(super) config: Config,
+    pub(super) encryption: Encryption,
+    pub(super) connections_max: usize,
+    pub(super) connect_timeout: Duration,
+    pub(super) statement_timeout: Duration,
+}
+
+/// `sslmode`, with the meaning that libpq gives it.
+#[derive(Debug)]
+pub(super) enum Encryption {
+    None,
+    /// TLS where the server has it, whoever it is.
+    Offered,
+    Required(Trust),
+}
+
+impl Server {
+    /// Reads `url`. `file` finds on the host what the guest sees as a path.
+    ///
+    /// # Errors
+    /// `invalid-url`, and what `file` says.
+    pub(in crate::guest::sql) fn read(
+        url: &str,
+        file: impl Fn(&str) -> Result<PathBuf, Error>,
+    ) -> Result<Self, Error> {
+        let after_login = url.find('@').unwrap_or_default();
+        let query = url.get(after_login..).and_then(|rest| rest.find('?'));
+        let (base, query) = match query {
+            Some(query) => url.split_at(after_login + query),
+            None => (url, ""),
+        };
+        let mut config: Config = base
+            .parse()
+            .map_err(|_| invalid(format!("it cannot be understood; it is written {EXAMPLE}")))?;
+        let address = address(&config)?;
+        let mut server = Self {
+            targets: Vec::new(),
+            encryption: Encryption::None,
+            connections_max: CONNECTIONS_DEFAULT,
+            connect_timeout: CONNECT_DEFAULT,
+            statement_timeout: STATEMENT_DEFAULT,
+            config: Config::new(),
+            address,
+        };
+        let (mut mode, mut authorities) = ("prefer".to_owned(), None);
+        for pair in query
+            .trim_start_matches('?')
+            .split('&')
+            .filter(|pair| !pair.is_empty())
+        {
+            let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+            let value = percent_decode_str(value).decode_utf8_lossy().into_owned();
+            let number = |max| number(name, &value, max);
+            match name {
+                "user" => _ = config.user(value),
+                "password" => _ = config.password(value),
+                "application_name" => _ = config.application_name(value),
+                "sslmode" => mode = value,
+                "sslrootcert" => authorities = Some(value),
+                "connect_timeout" => {
+                    server.connect_timeout = Duration::from_secs(number(CONNECT_SECONDS_MAX)?);
+                }
+                "statement_timeout" => {
+                    server.statement_timeout = Duration::from_millis(number(STATEMENT_MILLIS_MAX)?);
+                }
+                "pool_max_conns" => {
+                    server.connections_max = usize::try_from(number(CONNECTIONS_MAX)?).unwrap_or(1);
+                }
+                _ => return Err(unknown(name)),
+            }
+        }
+        if config.get_user().is_none_or(str::is_empty) {
+            return Err(invalid(format!(
+                "it names no user; it is written {EXAMPLE}"
+            )));
+        }
+        if config.get_application_name().is_none() {
+            config.application_name("galleria");
+        }
+        // TLS is begun before the protocol is.
+        config.ssl_mode(SslMode::Disable);
+        let authorities = authorities.filter(|path| path != "system");
+        let authorities = authorities.map(|path| file(&path)).transpose()?;
+        server.encryption = encryption(&mode, &server.address.host, authorities)?;
+        server.config = config;
+        Ok(server)
+    }
+
+    pub(in crate::guest::sql) fn address(&self) -> &Address {
+        &self.address
+    }
+
+    /// Says where the server really is.
+    pub(in crate::guest::sql) fn at(mut self, targets: Vec<(String, u16)>) -> Self {
+        self.targets = targets;
+        self
+    }
+
+    /// The server, for messages.
+    pub(super) fn place(&self) -> String {
+        format!("{}:{}", self.address.host, self.address.port)
+    }
+}
+
+fn address(config: &Config) -> Result<Address, Error> {
+    match (config.get_hosts(), config.get_ports()) {
+        ([Host::Tcp(host)], [port]) if !host.is_empty() => Ok(Address {
+            host: host.clone(),
+            port: *port,
+        }),
+        _ => Err(invalid(format!(
+            "it must name one host, and no socket of the file system; it is written {EXAMPLE}"
+        ))),
+    }
+}
+
+fn encryption(mode: &str, host: &str, authorities: Option<PathBuf>) -> Result<Encryption, Error> {
+    let anybody = authorities.is_none();
+    match mode {
+        "disable" => Ok(Encryption::None),
+        "allow" | "prefer" => Ok(Encryption::Offered),
+        // As in libpq, an authority makes it look at the certificate.
+        "require" => Ok(Encryption::Required(Trust::database(
+            host,
+            authorities,
+            anybody,
+        ))),
+        "verify-ca" | "verify-full" => Ok(Encryption::Required(Trust::database(
+            host,
+            authorities,
+            false,
+        ))),
+        _ => Err(invalid(
+            "`sslmode` must be disable, prefer, require, verify-ca or verify-full",
+        )),
+    }
+}
+
+fn number(name: &str, value: &str, max: u64) -> Result<u64, Error> {
+    let number = value.parse().ok();
+    number
+        .filter(|number| (1..=max).contains(number))
+        .ok_or_else(|| invalid(format!("`{name}` must be a whole number from 1 to {max}")))
+}
+
+/// A name may be half a password that was not encoded: it is told only where it
+/// looks like a name.
+fn unknown(name: &str) -> Error {
+    const KNOWN: &str = "application_name, connect_timeout, password, pool_max_conns, sslmode, sslrootcert, statement_timeout, user";
+    const LIBPQ: &[&str] = &[
+        "channel_binding",
+        "client_encoding",
+        "dbname",
+        "gssencmode",
+        "host",
+        "hostaddr",
+        "keepalives",
+        "options",
+        "passfile",
+        "port",
+        "sslcert",
+        "sslkey",
+        "target_session_attrs",
+    ];
+    let told = match LIBPQ.contains(&name) {
+        true => format!("`{name}` is"),
+        false => "one of its parameters is".to_owned(),
+    };
+    invalid(format!("{told} not read here; these are: {KNOWN}"))
+}
+
+fn invalid(what: impl std::fmt::Display) -> Error {
+    Error::InvalidUrl(format!("the URL of a PostgreSQL database: {what}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(url: &str) -> Result<Server, Error> {
+        Server::read(url, |path| Ok(PathBuf::from(format!("/host{path}"))))
+    }
+
+    #[test]
+    fn a_url_says_who_where_and_how() {
+        let server = read("postgres://ann:p%40ss%2Fw%3Frd@db:5433/shop?sslmode=disable&pool_max_conns=3&connect_timeout=2&statement_timeout=1500")
+            .expect("a server");
+        assert_eq!(server.place(), "db:5433");
+        assert_eq!(server.config.get_user(), Some("ann"));
+        assert_eq!(server.config.get_password(), Some(b"p@ss/w?rd".as_slice()));
+        assert_eq!(server.config.get_dbname(), Some("shop"));
+        assert!(matches!(server.encryption, Encryption::None));
+        assert_eq!(server.connections_max, 3);
+        assert_eq!(server.connect_timeout, Duration::from_secs(2));
+        assert_eq!(server.statement_timeout, Duration::from_millis(1500));
+    }
+
+    #[test]
+    fn defaults_are_those_of_libpq_with_limits() {
+        let server = read("postgresql://db/shop?user=ann&password=a%26b").expect("a server");
+        assert_eq!(server.place(), "db:5432");
+        assert_eq!(server.config.get_password(), Some(b"a&b".as_slice()));
+        assert!(matches!(server.encryption, Encryption::Offered));
+        assert_eq!(server.connections_max, CONNECTIONS_DEFAULT);
+        for (url, says) in [
+            ("ann@db/x?sslmode=verify-full", "None"),
+            (
+                "ann@db/x?sslmode=require&sslrootcert=/c/ca.pem",
+                "/host/c/ca.pem",
+            ),
+        ] {
+            let server = read(&format!("postgres://{url}")).expect("a server");
+            let trust = format!("{:?}", server.encryption);
+            assert!(
+                trust.contains(says) && trust.contains("anybody: false"),
+                "{trust}"
+            );
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_understood_is_explained_without_the_password() {
+        for (url, says) in [
+            ("postgres://ann:sesame@/shop", "one host"),
+            ("postgres://ann:sesame@a,b/shop", "one host"),
+            ("postgres://ann:sesame@%2Frun%2Fpostgresql/shop", "one host"),
+            ("postgres://ann:sesame@db:port/shop", "cannot be understood"),
+            ("postgres://:sesame@db/shop", "no user"),
+            (
+                "postgres://ann:sesame@db/shop?sslmode=on",
+                "`sslmode` must be",
+            ),
+            (
+                "postgres://ann:sesame@db/shop?pool_max_conns=0",
+                "from 1 to 64",
+            ),
+            (
+                "postgres://ann:sesame@db/shop?connect_timeout=x",
+                "`connect_timeout` must be",
+            ),
+            (
+                "postgres://ann:sesame@db/shop?hostaddr=10.0.0.1",
+                "`hostaddr` is not read",
+            ),
+            ("postgres://ann:x@y?sesame@db/shop", ""),
+        ] {
+            let Err(Error::InvalidUrl(message)) = read(url) else {
+                unreachable!("{url} was read");
+            };
+            assert!(message.contains(says), "{url}: {message}");
+            assert!(!message.contains("sesame"), "{message}");
+        }
+    }
+}

@@ -1,0 +1,186 @@
+//! One connection that is logged in, and its prepared statements.
+
+use std::collections::HashMap;
+use std::future::poll_fn;
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use futures::TryStreamExt;
+use tokio::runtime::Handle;
+use tokio::task::AbortHandle;
+use tokio::time::timeout;
+use tokio_postgres::error::SqlState;
+use tokio_postgres::{Client, NoTls, Statement};
+
+use super::connect::{self, Stream};
+use super::failure::{Trouble, login};
+use super::frames::Frames;
+use super::server::Server;
+use super::value::{Parameter, values};
+use super::{Error, RowSet, Value, WAIT_MAX};
+use crate::guest::sql::answer::{Answer, too_large};
+
+/// Prepared statements of one connection; past this all are prepared anew.
+const STATEMENTS_MAX: usize = 128;
+
+/// A longer statement is not kept: it was composed, and does not come again.
+const STATEMENT_BYTES_MAX: usize = 16 << 10;
+
+pub(super) struct Session {
+    client: Client,
+    statements: HashMap<String, Statement>,
+    server: Arc<Server>,
+    /// A message was larger than the host takes.
+    overflown: Arc<AtomicBool>,
+    task: AbortHandle,
+    /// To cancel a statement from wherever an instance is dropped.
+    runtime: Handle,
+}
+
+impl Session {
+    /// Connects and logs in.
+    ///
+    /// # Errors
+    /// `unavailable`, or `access-denied` and `invalid-url` where the server says so.
+    pub(super) async fn open(server: Arc<Server>) -> Result<Self, Error> {
+        let limit = server.connect_timeout;
+        let opened = timeout(limit, Self::log_in(server.clone())).await;
+        opened.unwrap_or_else(|_| {
+            Err(Error::Unavailable(format!(
+                "no connection to {} within {} s",
+                server.place(),
+                limit.as_secs()
+            )))
+        })
+    }
+
+    async fn log_in(server: Arc<Server>) -> Result<Self, Error> {
+        let stream = connect::connect(&server).await?;
+        let overflown = Arc::<AtomicBool>::default();
+        let stream: Frames<Stream> = Frames::new(stream, overflown.clone());
+        let (client, mut connection) = server
+            .config
+            .connect_raw(stream, NoTls)
+            .await
+            .map_err(|error| login(&error, &server))?;
+        // Notices and notifications are for nobody here, and not for the log.
+        let messages = async move {
+            while let Some(Ok(_)) = poll_fn(|context| connection.poll_message(context)).await {}
+        };
+        let session = Self {
+            client,
+            statements: HashMap::new(),
+            server,
+            overflown,
+            task: tokio::spawn(messages).abort_handle(),
+            runtime: Handle::current(),
+        };
+        let limits = session.client.batch_execute(&limits(&session.server)).await;
+        limits.map_err(|error| login(&error, &session.server))?;
+        Ok(session)
+    }
+
+    pub(super) fn statement_timeout(&self) -> Duration {
+        self.server.statement_timeout
+    }
+
+    pub(super) fn is_closed(&self) -> bool {
+        self.client.is_closed()
+    }
+
+    pub(super) async fn query(
+        &mut self,
+        statement: &str,
+        parameters: &[Value],
+    ) -> Result<RowSet, Trouble> {
+        let statement = self.prepared(statement).await?;
+        let parameters = parameters.iter().map(Parameter);
+        let rows = self.client.query_raw(&statement, parameters).await?;
+        let mut rows = pin!(rows);
+        let mut answer = Answer::new();
+        answer.name(statement.columns().iter().map(|column| column.name()));
+        while let Some(row) = rows.try_next().await? {
+            answer.push(values(&row)?)?;
+        }
+        Ok(answer.finish())
+    }
+
+    pub(super) async fn execute(
+        &mut self,
+        statement: &str,
+        parameters: &[Value],
+    ) -> Result<u64, Trouble> {
+        let statement = self.prepared(statement).await?;
+        let parameters = parameters.iter().map(Parameter);
+        Ok(self.client.execute_raw(&statement, parameters).await?)
+    }
+
+    /// Runs statements without parameters and without a look at their rows.
+    pub(super) async fn run(&mut self, script: &str) -> Result<(), Trouble> {
+        Ok(self.client.batch_execute(script).await?)
+    }
+
+    async fn prepared(&mut self, text: &str) -> Result<Statement, Trouble> {
+        if let Some(statement) = self.statements.get(text) {
+            return Ok(statement.clone());
+        }
+        let statement = self.client.prepare(text).await?;
+        if text.len() <= STATEMENT_BYTES_MAX {
+            if self.statements.len() >= STATEMENTS_MAX {
+                self.statements.clear();
+            }
+            self.statements.insert(text.to_owned(), statement.clone());
+        }
+        Ok(statement)
+    }
+
+    /// Whether a statement failed because its tables, or the server's memory of
+    /// it, changed since it was prepared; it is prepared anew then.
+    pub(super) fn forget_stale<T>(&mut self, text: &str, done: &Result<T, Trouble>) -> bool {
+        let Err(Trouble::Server(error)) = done else {
+            return false;
+        };
+        let stale = [
+            SqlState::FEATURE_NOT_SUPPORTED,
+            SqlState::INVALID_SQL_STATEMENT_NAME,
+        ];
+        error.code().is_some_and(|code| stale.contains(code))
+            && self.statements.remove(text).is_some()
+    }
+
+    /// What to tell the guest.
+    pub(super) fn explain(&self, trouble: Trouble) -> Error {
+        if self.overflown.load(Ordering::Relaxed) {
+            return too_large();
+        }
+        trouble.into_error(&self.server)
+    }
+
+    /// Closes the connection, and ends the statement that it still runs.
+    pub(super) fn abandon(self) {
+        let runtime = self.runtime.clone();
+        runtime.spawn(async move {
+            let cancel = async {
+                let stream = connect::connect(&self.server).await.ok()?;
+                let token = self.client.cancel_token();
+                token.cancel_query_raw(stream, NoTls).await.ok()
+            };
+            // A server that cannot be reached has nothing left to cancel.
+            let _ = timeout(self.server.connect_timeout, cancel).await;
+            self.task.abort();
+        });
+    }
+}
+
+/// What the server ends by itself, should the host be gone: statements, and
+/// transactions that nobody goes on with.
+fn limits(server: &Server) -> String {
+    let statement = server.statement_timeout.as_millis();
+    let lock = WAIT_MAX.as_millis().min(statement);
+    format!(
+        "SET statement_timeout = {statement}; SET lock_timeout = {lock}; \
+         SET idle_in_transaction_session_timeout = {statement}"
+    )
+}
