@@ -128,6 +128,24 @@ fn nothing_outside_the_mounted_volumes_can_be_opened() {
 }
 
 #[test]
+fn no_statement_reaches_a_file_outside_the_volume() {
+    let host = start(false);
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("other.db");
+    for statement in ["attach '{}' as other", "vacuum into '{}'"] {
+        let statement = statement.replace("{}", &file.display().to_string());
+        for path in ["", "execute", "script", "commit"] {
+            // A transaction is committed whatever became of its statement.
+            let answer = ask(&host, path, SHOP, &statement, &[]);
+            if path != "commit" {
+                refused(&answer, "access-denied");
+            }
+            assert!(!file.exists(), "{path}: {statement}");
+        }
+    }
+}
+
+#[test]
 fn read_only_volume_cannot_be_written() {
     let host = start(true);
     let folder = host.data.join("volumes/test/data");

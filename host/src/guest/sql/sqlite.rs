@@ -10,6 +10,9 @@ use sqlx::sqlite::{
 };
 use sqlx::{Arguments, Column, Executor, Row, Sqlite, TypeInfo, ValueRef};
 
+mod confine;
+
+use self::confine::confine;
 use super::access::File;
 use super::answer::Answer;
 use super::{Error, RowSet, Value};
@@ -73,6 +76,7 @@ impl Database {
     }
 
     pub(super) async fn execute_script(&self, script: &str) -> Result<(), Error> {
+        confine(script)?;
         let mut transaction = self.begin().await?;
         transaction
             .inner
@@ -133,6 +137,7 @@ async fn query(
     statement: &str,
     parameters: Vec<Value>,
 ) -> Result<RowSet, Error> {
+    confine(statement)?;
     let mut answer = Answer::new();
     let mut rows = sqlx::query_with(statement, bind(parameters)?).fetch(connection);
     while let Some(row) = rows.try_next().await.map_err(|error| failure(&error))? {
@@ -150,6 +155,7 @@ async fn execute(
     statement: &str,
     parameters: Vec<Value>,
 ) -> Result<u64, Error> {
+    confine(statement)?;
     sqlx::query_with(statement, bind(parameters)?)
         .execute(connection)
         .await
