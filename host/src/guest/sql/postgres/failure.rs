@@ -6,7 +6,7 @@ use std::error::Error as _;
 use std::io;
 use std::time::Duration;
 
-use tokio_postgres::error::SqlState;
+use tokio_postgres::error::{Severity, SqlState};
 
 use super::Error;
 use super::server::Server;
@@ -14,17 +14,27 @@ use super::server::Server;
 /// Why work on a connection has no result.
 pub(super) enum Trouble {
     Server(tokio_postgres::Error),
+    /// Nothing was sent.
+    Mistake(Error),
     /// The host does not take the answer.
     Refused(Error),
-    /// The server ended the statement no more than it answered.
+    /// There was no answer for so long.
     Silence(Duration),
 }
 
 impl Trouble {
-    /// Whether the server has done with the statement.
+    /// Whether the server has done with the statement and takes the next one. It
+    /// has not where it began a COPY: it waits for rows, or sends them. It does not
+    /// where it closes the connection.
     pub(super) fn is_over(&self) -> bool {
         match self {
-            Self::Server(error) => !is_lost(error),
+            Self::Mistake(_) => true,
+            Self::Server(error) => error.as_db_error().is_some_and(|told| {
+                !matches!(
+                    told.parsed_severity(),
+                    Some(Severity::Fatal | Severity::Panic)
+                )
+            }),
             Self::Refused(_) | Self::Silence(_) => false,
         }
     }
@@ -32,7 +42,7 @@ impl Trouble {
     /// What to tell the guest.
     pub(super) fn into_error(self, server: &Server) -> Error {
         match self {
-            Self::Refused(error) => error,
+            Self::Mistake(error) | Self::Refused(error) => error,
             Self::Silence(limit) => Error::Unavailable(format!(
                 "{} gave no answer within {limit:?}; whether the statement took effect is not known",
                 server.place()

@@ -43,7 +43,7 @@ impl Session {
     /// Connects and logs in.
     ///
     /// # Errors
-    /// `unavailable`, or `access-denied` and `invalid-url` where the server says so.
+    /// `unavailable`, or `access-denied` where the server says so.
     pub(super) async fn open(server: Arc<Server>) -> Result<Self, Error> {
         let limit = server.connect_timeout;
         let opened = timeout(limit, Self::log_in(server.clone())).await;
@@ -95,7 +95,7 @@ impl Session {
         statement: &str,
         parameters: &[Value],
     ) -> Result<RowSet, Trouble> {
-        let statement = self.prepared(statement).await?;
+        let statement = self.prepared(statement, parameters.len()).await?;
         let parameters = parameters.iter().map(Parameter);
         let rows = self.client.query_raw(&statement, parameters).await?;
         let mut rows = pin!(rows);
@@ -112,7 +112,7 @@ impl Session {
         statement: &str,
         parameters: &[Value],
     ) -> Result<u64, Trouble> {
-        let statement = self.prepared(statement).await?;
+        let statement = self.prepared(statement, parameters.len()).await?;
         let parameters = parameters.iter().map(Parameter);
         Ok(self.client.execute_raw(&statement, parameters).await?)
     }
@@ -122,7 +122,19 @@ impl Session {
         Ok(self.client.batch_execute(script).await?)
     }
 
-    async fn prepared(&mut self, text: &str) -> Result<Statement, Trouble> {
+    /// `text`, prepared, which must have so many parameters.
+    async fn prepared(&mut self, text: &str, parameters: usize) -> Result<Statement, Trouble> {
+        let statement = self.prepare(text).await?;
+        let wanted = statement.params().len();
+        if wanted == parameters {
+            return Ok(statement);
+        }
+        Err(Trouble::Mistake(Error::InvalidStatement(format!(
+            "the statement has {wanted} parameters, and was given {parameters}"
+        ))))
+    }
+
+    async fn prepare(&mut self, text: &str) -> Result<Statement, Trouble> {
         if let Some(statement) = self.statements.get(text) {
             return Ok(statement.clone());
         }
@@ -169,8 +181,15 @@ impl Session {
             };
             // A server that cannot be reached has nothing left to cancel.
             let _ = timeout(self.server.connect_timeout, cancel).await;
-            self.task.abort();
         });
+    }
+}
+
+/// The socket is closed at once: the task would wait for answers that may never
+/// come.
+impl Drop for Session {
+    fn drop(&mut self) {
+        self.task.abort();
     }
 }
 
