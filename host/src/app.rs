@@ -35,12 +35,13 @@ use crate::guest::{
 use crate::listen::Listeners;
 use crate::live::{Current, Live};
 use crate::remote::RemoteClient;
-use crate::settings::RunSettings;
+use crate::settings::{RunSettings, TraceProtocol, Traces};
 use crate::status::{self, Health};
 use crate::store::{Store, Write};
 use crate::telemetry::access_log::AccessLog;
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::sink::Sink;
+use crate::telemetry::trace::{TraceExport, Tracer};
 use crate::topology::{Peers, Topology};
 use crate::workload::{Images, Jobs, Platform, VolumeFolder, Workloads};
 use announce::Addresses;
@@ -138,9 +139,23 @@ pub(crate) async fn run(settings: RunSettings) -> anyhow::Result<ExitCode> {
     control.stop(DRAIN_MAX).await;
     host.sql.close().await;
     stop.cancel();
+    if let Some(traces) = host.traces {
+        traces.close().await;
+    }
     host.sink.close();
     tracing::info!("stopped");
     followed.map(|()| ExitCode::SUCCESS)
+}
+
+/// Where spans go, as the settings say.
+fn tracer(traces: &Traces, metrics: &Metrics) -> anyhow::Result<(Tracer, Option<TraceExport>)> {
+    let results = &metrics.trace_spans;
+    if traces.export == TraceProtocol::Off {
+        let dropped = results.with_label_values(&["dropped"]);
+        return Ok((Tracer::off(traces.ratio, dropped), None));
+    }
+    let (tracer, export) = TraceExport::start(traces, results)?;
+    Ok((tracer, Some(export)))
 }
 
 /// The parts that live as long as the process.
@@ -151,12 +166,16 @@ struct Host {
     store: Arc<Store>,
     sql: Arc<Databases>,
     sink: Sink,
+    /// None where nothing is exported.
+    traces: Option<TraceExport>,
     platform: Platform,
     volumes: VolumeFolder,
 }
 
 impl Host {
     fn new(settings: &RunSettings) -> anyhow::Result<Self> {
+        let metrics = Arc::new(Metrics::new());
+        let (tracer, traces) = tracer(&settings.traces(), &metrics)?;
         let engine = Engine::new()?;
         let folder = settings.cache_folder();
         let cache = Cache::open(&folder).with_context(|| {
@@ -165,7 +184,6 @@ impl Host {
                 folder.display()
             )
         })?;
-        let metrics = Arc::new(Metrics::new());
         let sink = Sink::start(std::io::stdout(), metrics.log_dropped.clone())?;
         let state = mesh::State::new(Instant::now());
         let options = settings.mesh_options();
@@ -175,6 +193,7 @@ impl Host {
             remote: RemoteClient::default(),
             metrics: metrics.clone(),
             access_log: AccessLog::new(sink.clone(), settings.access_log),
+            tracer,
         });
         let doors = MeshDoors::default();
         doors.open(&mesh);
@@ -210,6 +229,7 @@ impl Host {
             store: Arc::new(Store::of_this_run()),
             sql,
             sink,
+            traces,
             platform,
             volumes,
         })

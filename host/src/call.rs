@@ -17,6 +17,7 @@ use std::time::{Duration, Instant};
 use galleria_mesh as mesh;
 use galleria_mesh::{Decision, Forward, LocalReply, RequestHead, ResponseFlags, RetryDecision};
 use http::{HeaderName, HeaderValue, StatusCode, header, request};
+use opentelemetry::trace::SpanKind;
 use tokio::time::{sleep, timeout_at};
 
 use crate::context::{HOPS_MAX, RequestContext};
@@ -24,6 +25,7 @@ use crate::live::{Current, Live};
 use crate::remote::RemoteClient;
 use crate::telemetry::access_log::{AccessLog, RequestFacts};
 use crate::telemetry::metrics::Metrics;
+use crate::telemetry::trace::{Service, Span, Tracer};
 use crate::{Request, Response, respond};
 use ledger::Ledger;
 use replay::Replay;
@@ -34,6 +36,7 @@ pub(crate) struct Mesh {
     pub remote: RemoteClient,
     pub metrics: Arc<Metrics>,
     pub access_log: AccessLog,
+    pub tracer: Tracer,
 }
 
 /// A request on its way to whatever it addresses.
@@ -67,6 +70,14 @@ impl Source {
         }
     }
 
+    /// Whose spans a call's are.
+    fn service(&self) -> Service {
+        match self {
+            Self::Edge { .. } => Service::Gateway,
+            Self::Workload(workload) => Service::Workload(workload.clone()),
+        }
+    }
+
     fn workload(&self) -> Option<Arc<mesh::Workload>> {
         match self {
             Self::Edge { .. } => None,
@@ -80,11 +91,12 @@ impl Mesh {
     /// gives one, the mesh does, with Envoy's status and flag for the case.
     pub(crate) async fn call(self: &Arc<Self>, call: Call) -> Response {
         let live = self.current.load();
-        let facts = self
-            .access_log
-            .is_on()
+        let span = self.span(&call);
+        let context = within(span.as_ref(), call.context);
+        let facts = (self.access_log.is_on() || span.is_some())
             .then(|| RequestFacts::of(&call.request, call.client));
-        let mut ledger = Ledger::open(self.clone(), call.source.workload(), &call.context, facts);
+        let workload = call.source.workload();
+        let mut ledger = Ledger::open(self.clone(), workload, &context, facts, span);
         let (parts, body) = call.request.into_parts();
         let (body, received) = ledger::Received::count(body);
         ledger.received = received;
@@ -92,7 +104,7 @@ impl Mesh {
             mesh: self,
             live: &live,
             source: &call.source,
-            context: &call.context,
+            context: &context,
             client: call.client,
             timeout: call.timeout,
         };
@@ -100,6 +112,32 @@ impl Mesh {
         let response = passage.run(parts, body, &mut ledger).await;
         let response = response.unwrap_or_else(|reply| answer(reply, is_grpc, &mut ledger));
         ledger.watch(&method, response)
+    }
+
+    /// The span of a call, from end to end. Another host that hands a request over
+    /// has one of its own.
+    fn span(&self, call: &Call) -> Option<Span> {
+        if call.context.handed_over {
+            return None;
+        }
+        let service = call.source.service();
+        let kind = match &call.source {
+            Source::Edge { .. } => SpanKind::Server,
+            Source::Workload(_) => SpanKind::Internal,
+        };
+        let name = call.request.method().to_string();
+        self.tracer.span(&call.context.trace, service, kind, name)
+    }
+}
+
+/// `context` as what happens within `span` hands it on.
+fn within(span: Option<&Span>, context: Arc<RequestContext>) -> Arc<RequestContext> {
+    match span {
+        None => context,
+        Some(span) => Arc::new(RequestContext {
+            trace: span.within(&context.trace),
+            ..RequestContext::clone(&context)
+        }),
     }
 }
 
@@ -170,20 +208,30 @@ impl Passage<'_> {
         };
         forward.apply_request(&mut parts);
         let admission = forward.cluster.acquire(forward.caller)?;
-        let permit = within(deadline, admission).await?;
+        let permit = in_time(deadline, admission).await?;
         let body = mirror::send(self, forward, &parts, body);
         let tries = Box::pin(self.tries(forward, parts, Replay::new(body), hash, ledger));
-        let answered = within(deadline, tries)
+        let answered = in_time(deadline, tries)
             .await
             .inspect_err(|_| ledger.abandoned())?;
         ledger.admitted(permit, deadline.filter(|_| forward.timeout.is_some()));
         answered
     }
 
+    /// A span within this call.
+    fn span(&self, name: &'static str) -> Option<Span> {
+        let service = self.source.service();
+        let trace = &self.context.trace;
+        self.mesh
+            .tracer
+            .span(trace, service, SpanKind::Internal, name)
+    }
+
     async fn inject_fault(&self, forward: &Forward, ledger: &mut Ledger) -> Result<(), LocalReply> {
         let plan = forward.fault(&mut rand::rng());
         if let Some(delay) = plan.delay {
             ledger.flags |= ResponseFlags::DI;
+            let _told = self.span("fault delay");
             sleep(delay).await;
         }
         plan.abort.map_or(Ok(()), Err)
@@ -283,7 +331,7 @@ fn answer(reply: LocalReply, is_grpc: bool, ledger: &mut Ledger) -> Response {
 }
 
 /// Waits for `work`, at most until `deadline`.
-async fn within<T>(
+async fn in_time<T>(
     deadline: Option<Instant>,
     work: impl Future<Output = T>,
 ) -> Result<T, LocalReply> {

@@ -4,12 +4,17 @@
 //! The host knows which request an instance is serving, so none of this depends
 //! on the guest forwarding headers.
 
+mod b3;
+
+use std::borrow::Cow;
 use std::fmt;
 
 use http::{HeaderMap, HeaderName, HeaderValue};
+use opentelemetry::trace::SpanKind;
 use rand::Rng;
 
 use crate::Request;
+use crate::telemetry::trace::{Service, Span, Tracer};
 
 /// Calls that may be nested before a chain is taken for a loop. Real call
 /// graphs are rarely deeper than ten.
@@ -21,8 +26,21 @@ pub(crate) struct RequestContext {
     pub trace: TraceContext,
     /// `x-request-id`, the same at every hop.
     pub request_id: HeaderValue,
+    /// W3C Baggage, passed on as it came.
+    pub baggage: Option<HeaderValue>,
     /// 0 at the edge, one more with every call between services.
     pub hops: u32,
+    /// It came from another host of the mesh, which has told of the call already.
+    pub handed_over: bool,
+    /// What goes on within a guest is told there; None where nobody wants to know.
+    pub recording: Option<Recording>,
+}
+
+/// Where the spans of a guest's work go, and whose they are.
+#[derive(Debug, Clone)]
+pub(crate) struct Recording {
+    pub tracer: Tracer,
+    pub service: Service,
 }
 
 impl RequestContext {
@@ -37,10 +55,19 @@ impl RequestContext {
     pub(crate) fn taken_over(headers: &mut HeaderMap) -> Option<Self> {
         let hops = headers.remove(HOPS)?.to_str().ok()?.parse().ok()?;
         Some(Self {
-            trace: TraceContext::from_headers(headers)?,
+            trace: TraceContext::from_headers(headers).unwrap_or_else(TraceContext::begin),
             request_id: headers.get(REQUEST_ID)?.clone(),
+            baggage: baggage(headers),
             hops,
+            handed_over: true,
+            recording: None,
         })
+    }
+
+    /// A span of the guest's work on this request.
+    pub(crate) fn span(&self, kind: SpanKind, name: impl Into<Cow<'static, str>>) -> Option<Span> {
+        let Recording { tracer, service } = self.recording.as_ref()?;
+        tracer.span(&self.trace, service.clone(), kind, name)
     }
 }
 
@@ -48,26 +75,56 @@ impl RequestContext {
 pub(crate) const HOPS: HeaderName = HeaderName::from_static("x-galleria-hops");
 pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
-/// W3C Trace Context (<https://www.w3.org/TR/trace-context/>).
+/// W3C Baggage (<https://www.w3.org/TR/baggage/>).
+pub(crate) const BAGGAGE: HeaderName = HeaderName::from_static("baggage");
+
+/// Bytes of it that everybody has to pass on; more is not.
+const BAGGAGE_MAX: usize = 8_192;
+
+/// The baggage in `headers`, where it is not too much.
+pub(crate) fn baggage(headers: &HeaderMap) -> Option<HeaderValue> {
+    let baggage = headers.get(BAGGAGE)?;
+    (baggage.len() <= BAGGAGE_MAX).then(|| baggage.clone())
+}
+
+/// A new `x-request-id`.
+pub(crate) fn request_id() -> HeaderValue {
+    let mut text = uuid::Uuid::encode_buffer();
+    let text = uuid::Uuid::new_v4().hyphenated().encode_lower(&mut text);
+    HeaderValue::from_str(text).expect("hexadecimal digits and hyphens")
+}
+
+/// W3C Trace Context (<https://www.w3.org/TR/trace-context/>), or B3.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct TraceContext {
     pub trace_id: u128,
     /// The span that made the request which carries this context.
     pub span_id: u64,
+    /// It began here: there is no such span.
+    pub is_root: bool,
     pub flags: u8,
     /// `tracestate`, passed on as it came.
     pub state: Option<HeaderValue>,
+    /// It came as B3 and goes on so too.
+    pub b3: Option<b3::Form>,
 }
 
 impl TraceContext {
+    /// Whether somebody wants to know of it.
+    pub(crate) fn is_sampled(&self) -> bool {
+        self.flags & 1 == 1
+    }
+
     /// A new trace with a random id, sampled.
     pub(crate) fn begin() -> Self {
         let mut rng = rand::rng();
         Self {
             trace_id: rng.random_range(1..=u128::MAX),
             span_id: rng.random_range(1..=u64::MAX),
+            is_root: true,
             flags: 1,
             state: None,
+            b3: None,
         }
     }
 
@@ -75,31 +132,22 @@ impl TraceContext {
     pub(crate) fn child(&self) -> Self {
         Self {
             span_id: rand::rng().random_range(1..=u64::MAX),
+            is_root: false,
             ..self.clone()
         }
     }
 
-    /// Reads `traceparent` and `tracestate`; None where absent or malformed.
-    pub(crate) fn from_headers(headers: &HeaderMap) -> Option<Self> {
-        let parent = headers.get(TRACEPARENT)?.to_str().ok()?;
-        let mut parts = parent.split('-');
-        let (version, trace, span, flags) =
-            (parts.next()?, parts.next()?, parts.next()?, parts.next()?);
-        let known_length = version != "00" || parts.next().is_none();
-        let lengths =
-            version.len() == 2 && trace.len() == 32 && span.len() == 16 && flags.len() == 2;
-        if !lengths || !known_length || version == "ff" || !is_lower_hex(parent) {
-            return None;
+    /// The id of the span that made the request; 0 where there is none.
+    pub(crate) fn parent(&self) -> u64 {
+        match self.is_root {
+            true => 0,
+            false => self.span_id,
         }
-        let trace_id = u128::from_str_radix(trace, 16).ok().filter(|id| *id != 0)?;
-        let span_id = u64::from_str_radix(span, 16).ok().filter(|id| *id != 0)?;
-        let flags = u8::from_str_radix(flags, 16).ok()?;
-        Some(Self {
-            trace_id,
-            span_id,
-            flags,
-            state: headers.get(TRACESTATE).cloned(),
-        })
+    }
+
+    /// Reads `traceparent` and `tracestate`, or else B3; None where absent or malformed.
+    pub(crate) fn from_headers(headers: &HeaderMap) -> Option<Self> {
+        from_w3c(headers).or_else(|| b3::read(headers))
     }
 
     /// Writes this context into `headers`, over what was there.
@@ -111,7 +159,33 @@ impl TraceContext {
             Some(state) => headers.insert(TRACESTATE, state.clone()),
             None => headers.remove(TRACESTATE),
         };
+        if let Some(form) = self.b3 {
+            b3::write(self, form, headers);
+        }
     }
+}
+
+fn from_w3c(headers: &HeaderMap) -> Option<TraceContext> {
+    let parent = headers.get(TRACEPARENT)?.to_str().ok()?;
+    let mut parts = parent.split('-');
+    let (version, trace, span, flags) =
+        (parts.next()?, parts.next()?, parts.next()?, parts.next()?);
+    let known_length = version != "00" || parts.next().is_none();
+    let lengths = version.len() == 2 && trace.len() == 32 && span.len() == 16 && flags.len() == 2;
+    if !lengths || !known_length || version == "ff" || !is_lower_hex(parent) {
+        return None;
+    }
+    let trace_id = u128::from_str_radix(trace, 16).ok().filter(|id| *id != 0)?;
+    let span_id = u64::from_str_radix(span, 16).ok().filter(|id| *id != 0)?;
+    let flags = u8::from_str_radix(flags, 16).ok()?;
+    Some(TraceContext {
+        trace_id,
+        span_id,
+        is_root: false,
+        flags,
+        state: headers.get(TRACESTATE).cloned(),
+        b3: None,
+    })
 }
 
 const TRACEPARENT: &str = "traceparent";
@@ -172,7 +246,10 @@ mod tests {
         let context = RequestContext {
             trace: TraceContext::begin(),
             request_id: HeaderValue::from_static("some-id"),
+            baggage: None,
             hops: 7,
+            handed_over: false,
+            recording: None,
         };
         let body = http_body_util::Empty::new().map_err(|never| match never {});
         let mut request = context.handed_over(Request::new(body.boxed_unsync()));
@@ -181,8 +258,27 @@ mod tests {
         headers.insert(REQUEST_ID, context.request_id.clone());
         let taken = RequestContext::taken_over(headers).expect("a context");
         assert_eq!(taken.hops, 7);
-        assert_eq!(taken.trace, context.trace);
+        assert_eq!(taken.trace.to_string(), context.trace.to_string());
+        assert!(taken.handed_over);
         assert!(!headers.contains_key(HOPS), "no guest sees it");
+    }
+
+    #[test]
+    fn a_bad_trace_does_not_make_a_loop_endless() {
+        let mut headers = HeaderMap::new();
+        headers.insert(HOPS, 31.into());
+        headers.insert(REQUEST_ID, HeaderValue::from_static("some-id"));
+        headers.insert(TRACEPARENT, HeaderValue::from_static("nonsense"));
+        let taken = RequestContext::taken_over(&mut headers).expect("a context");
+        assert_eq!(taken.hops, 31);
+    }
+
+    #[test]
+    fn request_ids_are_version_four_uuids() {
+        let id = request_id();
+        let text = id.to_str().expect("text");
+        assert_eq!((text.len(), text.as_bytes()[14]), (36, b'4'), "{text}");
+        assert_ne!(id, request_id());
     }
 
     #[test]

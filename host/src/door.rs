@@ -8,13 +8,13 @@ use std::sync::{Arc, OnceLock, Weak};
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use galleria_mesh as mesh;
-use http::HeaderValue;
 use wasmtime_wasi_http::Error;
 
 use crate::Response;
 use crate::call::{Call, Mesh, Source};
-use crate::context::{RequestContext, TraceContext};
+use crate::context::{BAGGAGE, REQUEST_ID, RequestContext, TraceContext, request_id};
 use crate::guest::{Door, Outgoing, Server};
+use crate::telemetry::trace::Tracer;
 use crate::workload::Doors;
 
 /// Makes doors before there is a mesh to open them to: pods are described
@@ -50,11 +50,13 @@ impl Door for WorkloadDoor {
         let source = Source::Workload(self.workload.clone());
         async move {
             let mesh = mesh.ok_or(Error::DestinationUnavailable)?;
-            let context = context(&outgoing);
+            let context = context(&outgoing, &mesh.tracer);
             let mut request = outgoing.request;
-            request
-                .headers_mut()
-                .insert("x-request-id", context.request_id.clone());
+            let headers = request.headers_mut();
+            headers.insert(REQUEST_ID, context.request_id.clone());
+            if let Some(baggage) = &context.baggage {
+                headers.entry(BAGGAGE).or_insert_with(|| baggage.clone());
+            }
             let call = Call {
                 source,
                 request,
@@ -80,18 +82,24 @@ impl Door for WorkloadDoor {
 
 /// The context that the outgoing request is made in. Trace headers that the
 /// guest set itself win; otherwise it is the request that the guest is serving.
-fn context(outgoing: &Outgoing) -> RequestContext {
+fn context(outgoing: &Outgoing, tracer: &Tracer) -> RequestContext {
     let own = TraceContext::from_headers(outgoing.request.headers());
     match &outgoing.context {
         Some(serving) => RequestContext {
             trace: own.unwrap_or_else(|| serving.trace.clone()),
             request_id: serving.request_id.clone(),
+            baggage: serving.baggage.clone(),
             hops: serving.hops,
+            handed_over: false,
+            recording: None,
         },
         None => RequestContext {
-            trace: own.unwrap_or_else(TraceContext::begin),
-            request_id: HeaderValue::from_static("-"),
+            trace: own.unwrap_or_else(|| tracer.begin()),
+            request_id: request_id(),
+            baggage: None,
             hops: 0,
+            handed_over: false,
+            recording: None,
         },
     }
 }

@@ -8,11 +8,11 @@ use std::sync::Arc;
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 use http_body_util::{BodyExt, Limited};
 use hyper::body::{Body as _, Incoming};
-use rand::Rng;
 use wasmtime_wasi_http::Error;
 
 use crate::call::{Call, Mesh, Source};
-use crate::context::{HOPS, REQUEST_ID, RequestContext, TraceContext};
+use crate::context::{HOPS, REQUEST_ID, RequestContext, TraceContext, baggage, request_id};
+use crate::telemetry::trace::Tracer;
 use crate::{Body, Response, respond};
 use galleria_mesh::{LocalReply, ResponseFlags};
 
@@ -44,7 +44,10 @@ impl Edge {
             .inbound
             .then(|| RequestContext::taken_over(&mut parts.headers))
             .flatten();
-        let context = taken_over.unwrap_or_else(|| enter(&mut parts.headers, client));
+        let context = taken_over.unwrap_or_else(|| {
+            let tracer = &self.mesh.tracer;
+            enter(&mut parts.headers, client, tracer)
+        });
         let call = Call {
             source: Source::Edge {
                 listener_port: self.listener_port,
@@ -76,8 +79,8 @@ impl Edge {
 }
 
 /// Makes a client's request one of the mesh's.
-fn enter(headers: &mut HeaderMap, client: SocketAddr) -> RequestContext {
-    let trace = TraceContext::from_headers(headers).unwrap_or_else(TraceContext::begin);
+fn enter(headers: &mut HeaderMap, client: SocketAddr, tracer: &Tracer) -> RequestContext {
+    let trace = TraceContext::from_headers(headers).unwrap_or_else(|| tracer.begin());
     remove_internal(headers);
     let request_id = request_id();
     headers.insert(REQUEST_ID, request_id.clone());
@@ -86,7 +89,10 @@ fn enter(headers: &mut HeaderMap, client: SocketAddr) -> RequestContext {
     RequestContext {
         trace,
         request_id,
+        baggage: baggage(headers),
         hops: 0,
+        handed_over: false,
+        recording: None,
     }
 }
 
@@ -156,32 +162,9 @@ fn append_forwarded_for(headers: &mut HeaderMap, client: SocketAddr) {
     }
 }
 
-/// A random UUID (version 4).
-fn request_id() -> HeaderValue {
-    let random: u128 = rand::rng().random();
-    let uuid = (random & !(0xf000 << 64) & !(0xc000 << 48)) | (0x4000 << 64) | (0x8000 << 48);
-    let text = format!("{uuid:032x}");
-    let groups = [(0, 8), (8, 12), (12, 16), (16, 20), (20, 32)];
-    let parts: Vec<&str> = groups
-        .iter()
-        .filter_map(|(from, to)| text.get(*from..*to))
-        .collect();
-    HeaderValue::from_str(&parts.join("-")).expect("hexadecimal digits and hyphens")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn request_ids_are_version_four_uuids() {
-        let id = request_id();
-        let text = id.to_str().expect("text");
-        assert_eq!(text.len(), 36, "{text}");
-        assert_eq!(text.as_bytes()[14], b'4', "{text}");
-        assert!(b"89ab".contains(&text.as_bytes()[19]), "{text}");
-        assert_ne!(id, request_id());
-    }
 
     #[test]
     fn what_a_client_may_not_set_is_taken_off() {

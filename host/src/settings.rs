@@ -120,6 +120,10 @@ pub(crate) struct RunSettings {
     #[arg(long, value_enum, default_value_t = Format::Json, env = "GALLERIA_ACCESS_LOG")]
     pub access_log: Format,
 
+    /// How many of the traces that begin here are sampled, from 0 to 1; a caller's own decision stands [default: what OTEL_TRACES_SAMPLER says, or 1]
+    #[arg(long, value_name = "RATIO", value_parser = ratio, env = "GALLERIA_TRACE_SAMPLE")]
+    pub trace_sample: Option<f64>,
+
     /// What the host logs on standard error: error, warn, info, debug, or by module, as in `galleria=debug`
     #[arg(
         long,
@@ -190,6 +194,12 @@ impl RunSettings {
         })
     }
 
+    pub(crate) fn traces(&self) -> Traces {
+        Traces::new(self.trace_sample, &|name| {
+            std::env::var(name).ok().filter(|value| !value.is_empty())
+        })
+    }
+
     pub(crate) fn binding(&self) -> Binding {
         let ports = match (self.free_ports, self.port_offset) {
             (true, _) => PortRule::Free,
@@ -221,6 +231,69 @@ impl RunSettings {
     }
 }
 
+/// What the flags and the standard `OTEL_*` variables say of traces. Of the
+/// exporter's own (endpoint, headers, timeout) the exporter reads the rest.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Traces {
+    /// Of those that begin here, from 0 to 1.
+    pub ratio: f64,
+    pub export: TraceProtocol,
+    /// How long spans wait for others to be sent with.
+    pub gather: Duration,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum TraceProtocol {
+    /// Nothing is exported.
+    Off,
+    Grpc,
+    Http,
+}
+
+impl Traces {
+    fn new(flag: Option<f64>, variable: &dyn Fn(&str) -> Option<String>) -> Self {
+        let argument = || ratio(&variable("OTEL_TRACES_SAMPLER_ARG")?).ok();
+        let sampler = variable("OTEL_TRACES_SAMPLER").unwrap_or_default();
+        let said = match sampler.trim_start_matches("parentbased_") {
+            "always_off" => 0.0,
+            "traceidratio" => argument().unwrap_or(1.0),
+            _ => 1.0,
+        };
+        let is_disabled = variable("OTEL_SDK_DISABLED").is_some_and(|it| it == "true");
+        let exporter = variable("OTEL_TRACES_EXPORTER");
+        let endpoint = variable("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
+            .or_else(|| variable("OTEL_EXPORTER_OTLP_ENDPOINT"));
+        let is_on = match exporter.as_deref() {
+            Some(named) => named == "otlp",
+            None => endpoint.is_some(),
+        };
+        let protocol = variable("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL")
+            .or_else(|| variable("OTEL_EXPORTER_OTLP_PROTOCOL"));
+        let gather = variable("OTEL_BSP_SCHEDULE_DELAY").and_then(|text| text.parse().ok());
+        Self {
+            gather: gather.map_or(Duration::from_secs(5), Duration::from_millis),
+            ratio: flag.unwrap_or(said),
+            export: match protocol.as_deref() {
+                _ if is_disabled || !is_on => TraceProtocol::Off,
+                Some("grpc") => TraceProtocol::Grpc,
+                Some(_) => TraceProtocol::Http,
+                // The port is each protocol's own.
+                None if endpoint.is_some_and(|it| it.ends_with(":4318")) => TraceProtocol::Http,
+                None => TraceProtocol::Grpc,
+            },
+        }
+    }
+}
+
+/// From 0 to 1.
+fn ratio(text: &str) -> Result<f64, String> {
+    let ratio: f64 = text.parse().map_err(|_| "write a share as in `0.01`")?;
+    match (0.0..=1.0).contains(&ratio) {
+        true => Ok(ratio),
+        false => Err("a share is from 0 to 1".into()),
+    }
+}
+
 /// `90s`, `1m30s`, `500ms`: more than zero, at most a day.
 pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     let parsed: jiff::SignedDuration = text
@@ -236,6 +309,29 @@ pub(crate) fn duration(text: &str) -> Result<Duration, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn traces_follow_the_standard_variables() {
+        let traces = |flag, variables: &[(&str, &str)]| {
+            Traces::new(flag, &|name| {
+                let found = variables.iter().find(|(known, _)| *known == name);
+                found.map(|(_, value)| (*value).to_owned())
+            })
+        };
+        let endpoint = ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://collector:4317");
+        let off = traces(None, &[]);
+        assert_eq!((off.ratio, off.export), (1.0, TraceProtocol::Off));
+        assert_eq!(traces(None, &[endpoint]).export, TraceProtocol::Grpc);
+        let http = ("OTEL_EXPORTER_OTLP_PROTOCOL", "http/protobuf");
+        assert_eq!(traces(None, &[endpoint, http]).export, TraceProtocol::Http);
+        let none = ("OTEL_TRACES_EXPORTER", "none");
+        assert_eq!(traces(None, &[endpoint, none]).export, TraceProtocol::Off);
+        let sampler = ("OTEL_TRACES_SAMPLER", "parentbased_traceidratio");
+        let argument = ("OTEL_TRACES_SAMPLER_ARG", "0.25");
+        assert_eq!(traces(None, &[sampler, argument]).ratio, 0.25);
+        assert_eq!(traces(Some(0.5), &[sampler, argument]).ratio, 0.5);
+        assert!(ratio("1.1").is_err() && ratio("-1").is_err() && ratio("x").is_err());
+    }
 
     #[test]
     fn durations_are_read_as_people_write_them() {

@@ -5,3 +5,4 @@ pub(crate) mod log;
 pub(crate) mod metrics;
 pub(crate) mod names;
 pub(crate) mod sink;
+pub(crate) mod trace;

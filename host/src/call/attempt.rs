@@ -6,15 +6,17 @@ use std::time::{Duration, Instant};
 use galleria_mesh as mesh;
 use galleria_mesh::{Cluster, LocalReply, Outcome, Picked, Target};
 use http::{HeaderValue, header, request};
+use opentelemetry::trace::SpanKind;
 use tokio::time::timeout;
 
 use super::ledger::Ledger;
 use super::{ATTEMPT_COUNT, Passage, UPSTREAM_TIME};
-use crate::context::RequestContext;
+use crate::context::{Recording, RequestContext};
 use crate::guest::Failure;
 use crate::remote::{RemoteError, Way};
 use crate::telemetry::access_log::millis;
-use crate::workload::InFlight;
+use crate::telemetry::trace::{Service, Span};
+use crate::workload::{InFlight, Pod};
 use crate::{Body, Request, Response};
 
 pub(super) struct Attempt<'a, 'b> {
@@ -26,10 +28,24 @@ pub(super) struct Attempt<'a, 'b> {
     pub(super) number: u32,
 }
 
+/// The spans of a try: they are told when its response's body has ended.
+#[derive(Debug, Default)]
+pub(super) struct Spans {
+    /// In the guest; told before the try itself.
+    guest: Option<Span>,
+    attempt: Option<Span>,
+}
+
 /// How a try ended.
 pub(super) enum Answered {
-    Response(Response, Option<InFlight>),
+    Response(Response, Option<InFlight>, Spans),
     /// No response; the reply is the mesh's for this failure.
+    Failed(mesh::Failure, LocalReply),
+}
+
+/// What came back, before it is the answer.
+enum Sent {
+    Response(Response, Option<InFlight>),
     Failed(mesh::Failure, LocalReply),
 }
 
@@ -41,60 +57,130 @@ impl Attempt<'_, '_> {
         body: Body,
         ledger: &mut Ledger,
     ) -> Answered {
-        let context = self.context();
-        context.trace.inject(&mut parts.headers);
+        let mut spans = Spans {
+            guest: None,
+            attempt: self.span(picked, &parts),
+        };
         parts
             .headers
             .insert(ATTEMPT_COUNT, HeaderValue::from(self.number));
         let request = Request::from_parts(parts, body);
         let started = Instant::now();
         let per_try = self.per_try_timeout;
-        let sent = self.send(picked, request, context);
-        let mut answered = match per_try {
+        let sent = self.send(picked, request, &mut spans);
+        let sent = match per_try {
             None => sent.await,
             Some(limit) => timeout(limit, sent).await.unwrap_or_else(|_| {
-                Answered::Failed(
+                Sent::Failed(
                     mesh::Failure::Timeout,
                     LocalReply::upstream_per_try_timeout(),
                 )
             }),
         };
-        if let Answered::Response(response, _) = &mut answered {
-            let took = started.elapsed();
-            ledger.upstream_time = Some(took);
-            response
-                .headers_mut()
-                .insert(UPSTREAM_TIME, HeaderValue::from(millis(took)));
+        spans.describe(&sent);
+        match sent {
+            Sent::Response(mut response, in_flight) => {
+                let took = started.elapsed();
+                ledger.upstream_time = Some(took);
+                response
+                    .headers_mut()
+                    .insert(UPSTREAM_TIME, HeaderValue::from(millis(took)));
+                Answered::Response(response, in_flight, spans)
+            }
+            Sent::Failed(failure, reply) => Answered::Failed(failure, reply),
         }
-        answered
     }
 
-    /// What the endpoint is told of the request: a span of its own, one hop further.
-    fn context(&self) -> Arc<RequestContext> {
+    /// The span of this try. For what another host hands over there is none: that
+    /// host has it.
+    fn span(&self, picked: &Picked, parts: &request::Parts) -> Option<Span> {
+        let Passage {
+            mesh,
+            context,
+            source,
+            ..
+        } = self.passage;
+        if context.handed_over {
+            return None;
+        }
+        let service = source.service();
+        let name = parts.method.to_string();
+        let mut span = mesh
+            .tracer
+            .span(&context.trace, service, SpanKind::Client, name)?;
+        span.set("http.request.method", parts.method.to_string());
+        span.set("server.address", picked.endpoint.name.clone());
+        span.set("upstream_cluster", self.cluster.name.clone());
+        if self.number > 1 {
+            span.set("http.request.resend_count", i64::from(self.number - 1));
+        }
+        Some(span)
+    }
+
+    /// What the endpoint is told of the request: within the span of this try, or a
+    /// span that nobody records, one hop further.
+    fn context(&self, spans: &Spans) -> RequestContext {
         let context = self.passage.context;
-        Arc::new(RequestContext {
-            trace: context.trace.child(),
-            request_id: context.request_id.clone(),
+        RequestContext {
+            trace: match &spans.attempt {
+                Some(span) => span.within(&context.trace),
+                None if context.handed_over => context.trace.clone(),
+                None => context.trace.child(),
+            },
             hops: context.hops + 1,
-        })
+            handed_over: false,
+            ..RequestContext::clone(context)
+        }
     }
 
-    async fn send(
+    /// `context` as the pod's guest has it: within a span of its own.
+    fn in_pod(
         &self,
-        picked: &Picked,
-        request: Request,
-        context: Arc<RequestContext>,
-    ) -> Answered {
+        pod: &Pod,
+        request: &Request,
+        spans: &mut Spans,
+        context: RequestContext,
+    ) -> RequestContext {
+        let tracer = &self.passage.mesh.tracer;
+        let service = Service::Workload(pod.plan.identity.clone());
+        let name = request.method().to_string();
+        let span = tracer.span(&context.trace, service.clone(), SpanKind::Server, name);
+        let Some(mut span) = span else {
+            return context;
+        };
+        span.set("http.request.method", request.method().to_string());
+        span.set("url.path", request.uri().path().to_owned());
+        span.set("k8s.pod.name", pod.name.clone());
+        let trace = span.within(&context.trace);
+        spans.guest = Some(span);
+        let tracer = tracer.clone();
+        RequestContext {
+            trace,
+            recording: Some(Recording { tracer, service }),
+            ..context
+        }
+    }
+
+    async fn send(&self, picked: &Picked, mut request: Request, spans: &mut Spans) -> Sent {
+        let mut context = self.context(spans);
+        let pod = match &picked.endpoint.target {
+            Target::Pod { target, .. } => self.passage.live.pod(*target),
+            _ => None,
+        };
+        if let Some(pod) = &pod {
+            context = self.in_pod(pod, &request, spans, context);
+        }
+        context.trace.inject(request.headers_mut());
         match &picked.endpoint.target {
-            Target::Pod { target, .. } => match self.passage.live.pod(*target) {
+            Target::Pod { .. } => match pod {
                 Some(pod) => {
                     let in_flight = pod.enter();
-                    match pod.serve(addressed(request), context).await {
-                        Ok(response) => Answered::Response(response, Some(in_flight)),
+                    match pod.serve(addressed(request), Arc::new(context)).await {
+                        Ok(response) => Sent::Response(response, Some(in_flight)),
                         Err(failure) => failed(&failure),
                     }
                 }
-                None => Answered::Failed(
+                None => Sent::Failed(
                     mesh::Failure::ConnectFailure,
                     LocalReply::connection_failure(),
                 ),
@@ -117,10 +203,10 @@ impl Attempt<'_, '_> {
         }
     }
 
-    async fn send_remote(&self, way: Way<'_>, request: Request) -> Answered {
+    async fn send_remote(&self, way: Way<'_>, request: Request) -> Sent {
         let remote = &self.passage.mesh.remote;
         match remote.send(self.cluster, way, request).await {
-            Ok(response) => Answered::Response(response, None),
+            Ok(response) => Sent::Response(response, None),
             Err(error) => {
                 let cluster = &self.cluster.name;
                 match &error {
@@ -132,14 +218,14 @@ impl Attempt<'_, '_> {
                     }
                 }
                 match error {
-                    RemoteError::Connect(_) | RemoteError::Tls(_) => Answered::Failed(
+                    RemoteError::Connect(_) | RemoteError::Tls(_) => Sent::Failed(
                         mesh::Failure::ConnectFailure,
                         LocalReply::connection_failure(),
                     ),
                     RemoteError::Refused(_) => {
-                        Answered::Failed(mesh::Failure::Refused, LocalReply::connection_failure())
+                        Sent::Failed(mesh::Failure::Refused, LocalReply::connection_failure())
                     }
-                    RemoteError::Request(_) => Answered::Failed(
+                    RemoteError::Request(_) => Sent::Failed(
                         mesh::Failure::Termination,
                         LocalReply::connection_termination(),
                     ),
@@ -149,12 +235,37 @@ impl Attempt<'_, '_> {
     }
 }
 
+impl Spans {
+    fn describe(&mut self, sent: &Sent) {
+        let code = match sent {
+            Sent::Response(response, _) => response.status().as_u16(),
+            Sent::Failed(_, reply) => {
+                for span in self.both() {
+                    span.fail(reply.details.clone());
+                }
+                return;
+            }
+        };
+        for span in self.both() {
+            span.set("http.response.status_code", i64::from(code));
+            if code >= 500 {
+                span.fail(code.to_string());
+            }
+        }
+    }
+
+    fn both(&mut self) -> impl Iterator<Item = &mut Span> {
+        self.guest.iter_mut().chain(&mut self.attempt)
+    }
+}
+
 impl Answered {
     /// Makes this the call's answer; the endpoint stays in use until the body ends.
     pub(super) fn finish(self, ledger: &mut Ledger) -> Result<Response, LocalReply> {
         match self {
-            Self::Response(response, in_flight) => {
+            Self::Response(response, in_flight, spans) => {
                 ledger.in_flight = in_flight;
+                ledger.spans = spans;
                 Ok(response)
             }
             Self::Failed(_, reply) => Err(reply),
@@ -166,7 +277,7 @@ impl Answered {
 pub(super) fn outcome(answered: &Answered) -> Outcome {
     match answered {
         Answered::Failed(failure, _) => Outcome::failure(*failure),
-        Answered::Response(response, _) => {
+        Answered::Response(response, ..) => {
             let headers = response.headers();
             let grpc_status = headers
                 .get("grpc-status")
@@ -180,20 +291,16 @@ pub(super) fn outcome(answered: &Answered) -> Outcome {
     }
 }
 
-fn failed(failure: &Failure) -> Answered {
+fn failed(failure: &Failure) -> Sent {
     match failure {
-        Failure::Overflow => Answered::Failed(mesh::Failure::Overflow, LocalReply::overflow()),
-        Failure::Start(_) => {
-            Answered::Failed(mesh::Failure::Refused, LocalReply::connection_failure())
-        }
-        Failure::Deadline => {
-            Answered::Failed(mesh::Failure::Timeout, LocalReply::upstream_timeout())
-        }
+        Failure::Overflow => Sent::Failed(mesh::Failure::Overflow, LocalReply::overflow()),
+        Failure::Start(_) => Sent::Failed(mesh::Failure::Refused, LocalReply::connection_failure()),
+        Failure::Deadline => Sent::Failed(mesh::Failure::Timeout, LocalReply::upstream_timeout()),
         Failure::Trap(_)
         | Failure::OutOfMemory(_)
         | Failure::Evicted(_)
         | Failure::NoResponse(_)
-        | Failure::Killed => Answered::Failed(
+        | Failure::Killed => Sent::Failed(
             mesh::Failure::Termination,
             LocalReply::connection_termination(),
         ),

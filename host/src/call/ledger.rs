@@ -18,11 +18,13 @@ use tokio::time::Sleep;
 use wasmtime_wasi_http::Error;
 
 use super::Mesh;
+use super::attempt::Spans;
 use crate::context::RequestContext;
 use crate::length::body_length;
 use crate::live::Live;
 use crate::telemetry::access_log::{self, Line, RequestFacts};
 use crate::telemetry::metrics::{CallRecord, Edge, Seen};
+use crate::telemetry::trace::Span;
 use crate::workload::InFlight;
 use crate::{Body, Response};
 
@@ -47,6 +49,9 @@ pub(super) struct Ledger {
     /// The last try's endpoint, which counts as busy until the body has ended.
     picked: Option<Arc<Picked>>,
     pub(super) in_flight: Option<InFlight>,
+    /// Of the try that is the answer; told before the call's own.
+    pub(super) spans: Spans,
+    span: Option<Span>,
     permit: Option<RequestPermit>,
     /// When the response must be complete.
     deadline: Option<Instant>,
@@ -58,6 +63,7 @@ impl Ledger {
         source: Option<Arc<Workload>>,
         context: &Arc<RequestContext>,
         facts: Option<RequestFacts>,
+        span: Option<Span>,
     ) -> Self {
         Self {
             mesh,
@@ -81,6 +87,8 @@ impl Ledger {
             sent: 0,
             picked: None,
             in_flight: None,
+            spans: Spans::default(),
+            span,
             permit: None,
             deadline: None,
         }
@@ -148,6 +156,49 @@ impl Ledger {
     }
 }
 
+impl Ledger {
+    /// Says in the span what the access log says.
+    fn describe(&mut self) {
+        let (Some(span), Some(facts)) = (&mut self.span, &self.facts) else {
+            return;
+        };
+        if !self.route_name.is_empty() {
+            span.rename(format!("{} {}", facts.method, self.route_name));
+        }
+        span.set("http.request.method", facts.method.to_string());
+        span.set("url.path", facts.path.clone());
+        span.set("server.address", facts.authority.clone());
+        if let Some(agent) = &facts.user_agent {
+            span.set("user_agent.original", agent.clone());
+        }
+        if let Some(client) = facts.client {
+            span.set("client.address", client.to_string());
+        }
+        let id = self.context.request_id.to_str().unwrap_or_default();
+        span.set("guid:x-request-id", id.to_owned());
+        if let Some(cluster) = &self.cluster {
+            span.set("upstream_cluster", cluster.name.clone());
+        }
+        if let Some(workload) = &self.edge.destination {
+            span.set("destination.workload", workload.name.clone());
+            span.set("destination.namespace", workload.namespace.clone());
+        }
+        span.set("galleria.attempts", i64::from(self.attempts));
+        let flags = self.flags.to_string();
+        if self.code != 0 {
+            span.set("http.response.status_code", i64::from(self.code));
+        }
+        if self.code >= 500 || self.code == 0 {
+            let kind = match self.code {
+                0 => flags.clone(),
+                code => code.to_string(),
+            };
+            span.fail(kind);
+        }
+        span.set("response_flags", flags);
+    }
+}
+
 impl Drop for Ledger {
     fn drop(&mut self) {
         let duration = self.started.elapsed();
@@ -164,7 +215,11 @@ impl Drop for Ledger {
             response_bytes: self.sent,
         };
         self.mesh.metrics.record(&self.edge, &record);
+        self.describe();
         let Some(facts) = &self.facts else { return };
+        if !self.mesh.access_log.is_on() {
+            return;
+        }
         let workload =
             |workload: &Arc<Workload>| format!("{}/{}", workload.namespace, workload.name);
         self.mesh.access_log.write(&Line {

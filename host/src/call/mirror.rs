@@ -17,9 +17,9 @@ use wasmtime_wasi_http::Error;
 
 use super::attempt::Attempt;
 use super::ledger::Ledger;
-use super::{Passage, replay};
-use crate::context::RequestContext;
+use super::{Passage, replay, within};
 use crate::telemetry::access_log::RequestFacts;
+use crate::telemetry::trace::Span;
 use crate::{Body, Request, respond};
 
 /// Frames by which a mirror may be behind the caller before it is given up.
@@ -48,10 +48,9 @@ pub(super) fn send(
 fn start(passage: &Passage<'_>, mirror: MirrorForward, parts: request::Parts, body: Body) {
     let (mesh, live) = (passage.mesh.clone(), passage.live.clone());
     let (source, client) = (passage.source.clone(), passage.client);
-    let mut context = RequestContext::clone(passage.context);
-    context.trace.flags = 0;
+    let span = passage.span("mirror");
+    let context = within(span.as_ref(), passage.context.clone());
     tokio::spawn(async move {
-        let context = Arc::new(context);
         let passage = Passage {
             mesh: &mesh,
             live: &live,
@@ -61,22 +60,27 @@ fn start(passage: &Passage<'_>, mirror: MirrorForward, parts: request::Parts, bo
             timeout: None,
         };
         // Over time it is dropped, which ends the copy's own call.
-        let _ = timeout(TIME_MAX, carry(&passage, &mirror, parts, body)).await;
+        let _ = timeout(TIME_MAX, carry(&passage, &mirror, parts, body, span)).await;
     });
 }
 
-async fn carry(passage: &Passage<'_>, mirror: &MirrorForward, parts: request::Parts, body: Body) {
+async fn carry(
+    passage: &Passage<'_>,
+    mirror: &MirrorForward,
+    parts: request::Parts,
+    body: Body,
+    span: Option<Span>,
+) {
     let method = parts.method.clone();
     let request = Request::from_parts(parts, body);
     let log = &passage.mesh.access_log;
-    let facts = log
-        .is_on()
-        .then(|| RequestFacts::of(&request, passage.client));
+    let facts = (log.is_on() || span.is_some()).then(|| RequestFacts::of(&request, passage.client));
     let mut ledger = Ledger::open(
         passage.mesh.clone(),
         passage.source.workload(),
         passage.context,
         facts,
+        span,
     );
     ledger.forwarded(passage.live, &mirror.cluster, "mirror");
     let context = PickContext {

@@ -92,8 +92,8 @@ impl ConcurrentGuest {
             .clone()
             .try_acquire_owned()
             .map_err(|_| Failure::Overflow)?;
-        let response = self.handle(request, context, deadline).await?;
-        Ok(response.map(|body| self.admitted(body, Some(permit))))
+        let response = self.handle(request, context.clone(), deadline).await?;
+        Ok(response.map(|body| self.admitted(body, context, Some(permit))))
     }
 
     /// Past the bound of requests that may be inside.
@@ -103,8 +103,8 @@ impl ConcurrentGuest {
         context: Arc<RequestContext>,
     ) -> Result<Response, Failure> {
         let deadline = Instant::now() + self.handler.state().blueprint.limits.response;
-        let response = self.handle(request, context, deadline).await?;
-        Ok(response.map(|body| self.admitted(body, None)))
+        let response = self.handle(request, context.clone(), deadline).await?;
+        Ok(response.map(|body| self.admitted(body, context, None)))
     }
 
     async fn handle(
@@ -120,10 +120,16 @@ impl ConcurrentGuest {
         }
     }
 
-    fn admitted(&self, inner: WasiBody, permit: Option<OwnedSemaphorePermit>) -> WasiBody {
+    fn admitted(
+        &self,
+        inner: WasiBody,
+        context: Arc<RequestContext>,
+        permit: Option<OwnedSemaphorePermit>,
+    ) -> WasiBody {
         Admitted {
             inner,
             kill: Kill::new(self.handler.state().blueprint.killed.clone()),
+            _context: context,
             _permit: permit,
         }
         .boxed_unsync()
@@ -243,7 +249,7 @@ impl WorkerState for Worker {
         task: GuestTaskId,
     ) -> Pin<Box<dyn Future<Output = ()> + 'static + Send + Sync>> {
         let state = store.data_mut();
-        state.hooks.tasks.insert(task, context);
+        state.hooks.begin(task, &context);
         state.deadline.set(Instant::now() + self.response);
         if self.has_served.swap(1, Ordering::Relaxed) == 0 {
             self.busy.fetch_add(1, Ordering::Relaxed);
@@ -296,6 +302,8 @@ impl WorkerExpiration for Expiration {
 struct Admitted {
     inner: WasiBody,
     kill: Kill,
+    /// Its guest may still call others.
+    _context: Arc<RequestContext>,
     _permit: Option<OwnedSemaphorePermit>,
 }
 
@@ -344,7 +352,7 @@ impl client::HostWithStore<GuestState> for Client {
                 Err(_) => None,
             };
             let hooks = &mut context.data_mut().hooks;
-            hooks.context = serving.and_then(|task| hooks.tasks.get(&task).cloned());
+            hooks.context = serving.and_then(|task| hooks.of_task(task));
         });
         let store = store.with_getter::<WasiHttp>(view_http);
         <WasiHttp as client::HostWithStore<GuestState>>::send(&store, request).await

@@ -12,6 +12,7 @@ use std::task::Poll;
 use std::time::Instant;
 
 use futures::FutureExt;
+use opentelemetry::trace::SpanKind;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio::time::timeout_at;
 use wasmtime_wasi_http::handler::Proxy;
@@ -136,10 +137,15 @@ impl Pool {
     }
 
     /// A permit for one instance, after waiting in the bounded queue.
-    async fn slot(&self, deadline: Instant) -> Result<OwnedSemaphorePermit, Failure> {
+    async fn slot(
+        &self,
+        context: &RequestContext,
+        deadline: Instant,
+    ) -> Result<OwnedSemaphorePermit, Failure> {
         if let Ok(slot) = self.slots.clone().try_acquire_owned() {
             return Ok(slot);
         }
+        let _told = context.span(SpanKind::Internal, "queue");
         let _queued = Queued::enter(&self.queued, self.blueprint.queue_max)?;
         match timeout_at(deadline.into(), self.slots.clone().acquire_owned()).await {
             Ok(Ok(slot)) => Ok(slot),
@@ -148,7 +154,7 @@ impl Pool {
         }
     }
 
-    async fn instance(&self) -> Result<Box<Instance>, Failure> {
+    async fn instance(&self, context: &RequestContext) -> Result<Box<Instance>, Failure> {
         let idle = {
             let mut idle = self.idle();
             let instance = idle.instances.pop();
@@ -157,7 +163,10 @@ impl Pool {
         };
         match idle {
             Some(instance) => Ok(instance),
-            None => self.start().await,
+            None => {
+                let _told = context.span(SpanKind::Internal, "instantiate");
+                self.start().await
+            }
         }
     }
 
@@ -193,7 +202,7 @@ pub(super) async fn serve(
     context: Arc<RequestContext>,
 ) -> Result<Response, Failure> {
     let deadline = Instant::now() + pool.blueprint.limits.response;
-    let slot = pool.slot(deadline).await?;
+    let slot = pool.slot(&context, deadline).await?;
     run(pool, Some(slot), request, context, deadline).await
 }
 
@@ -217,7 +226,7 @@ async fn run(
     context: Arc<RequestContext>,
     until: Instant,
 ) -> Result<Response, Failure> {
-    let instance = pool.instance().await?;
+    let instance = pool.instance(&context).await?;
     let deadline = instance.store.data().deadline.clone();
     deadline.set(until);
     let (sender, head) = oneshot::channel();

@@ -2,7 +2,7 @@
 //! requests enter the mesh.
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use futures::future::BoxFuture;
@@ -152,8 +152,9 @@ pub(super) struct Hooks {
     /// Whether wasmtime polls outgoing calls inside the instance (WASI 0.3). They
     /// run other guests, which must not run inside this one.
     inline: bool,
-    /// The requests of an instance that serves several, by the task of each.
-    pub(super) tasks: HashMap<GuestTaskId, Arc<RequestContext>>,
+    /// The requests of an instance that serves several, by the task of each, as
+    /// long as they go on.
+    tasks: HashMap<GuestTaskId, Weak<RequestContext>>,
 }
 
 impl Hooks {
@@ -164,6 +165,19 @@ impl Hooks {
             inline: generation == Generation::P3,
             tasks: HashMap::new(),
         }
+    }
+
+    /// Notes that `task` serves the request of `context`.
+    pub(super) fn begin(&mut self, task: GuestTaskId, context: &Arc<RequestContext>) {
+        if self.tasks.len() == self.tasks.capacity() {
+            self.tasks.retain(|_, context| context.strong_count() > 0);
+        }
+        self.tasks.insert(task, Arc::downgrade(context));
+    }
+
+    /// The request that `task` serves, if it still goes on.
+    pub(super) fn of_task(&self, task: GuestTaskId) -> Option<Arc<RequestContext>> {
+        self.tasks.get(&task)?.upgrade()
     }
 }
 

@@ -73,6 +73,7 @@ pub(crate) struct Metrics {
     pub snapshot_age: IntGauge,
     pub connections: IntGaugeVec,
     pub log_dropped: IntCounter,
+    pub trace_spans: IntCounterVec,
 }
 
 /// One service's names, as labels have them.
@@ -208,6 +209,7 @@ impl Metrics {
                 IntGauge::new(names::SNAPSHOT_AGE.0, names::SNAPSHOT_AGE.1),
             ),
             connections: gauges(&registry, names::CONNECTIONS, &["port"]),
+            trace_spans: counters(&registry, names::TRACE_SPANS, &["result"]),
             log_dropped: registered(
                 &registry,
                 IntCounter::new(names::LOG_DROPPED.0, names::LOG_DROPPED.1),

@@ -86,6 +86,10 @@ pub(crate) const LOG_DROPPED: (&str, &str) = (
     "galleria_log_lines_dropped_total",
     "Access log and guest lines dropped because standard output was too slow.",
 );
+pub(crate) const TRACE_SPANS: (&str, &str) = (
+    "galleria_trace_spans_total",
+    "Spans by result: exported, failed (the collector did not take them), dropped (too many waited).",
+);
 pub(crate) const BUILD: (&str, &str) = ("istio_build", "The version that runs.");
 
 /// Envoy's default buckets, for milliseconds and bytes alike, so that Istio's

@@ -157,7 +157,10 @@ fn context() -> Arc<RequestContext> {
             ..TraceContext::begin()
         },
         request_id: HeaderValue::from_static("probe"),
+        baggage: None,
         hops: 0,
+        handed_over: false,
+        recording: None,
     })
 }
 

@@ -39,5 +39,6 @@ mod shutdown;
 mod startup;
 mod telemetry;
 mod topology;
+mod traces;
 mod traffic;
 mod workloads;

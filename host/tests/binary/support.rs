@@ -2,6 +2,7 @@
 
 mod answers;
 pub mod apart;
+mod collector;
 mod host;
 mod kubectl;
 mod manifests;
@@ -9,6 +10,7 @@ mod postgresql;
 mod registry;
 
 pub use answers::Answer;
+pub use collector::{Collector, SpanRecord};
 pub use host::{Galleria, Host, Output, shop_components, test_components};
 pub use kubectl::{kubeconfig, kubectl, kubectl_fed, kubectl_with, refused, refused_fed};
 pub use manifests::{Service, manifests};

@@ -1,0 +1,243 @@
+//! Traces, as a collector gets them.
+
+use std::net::TcpListener;
+
+use crate::support::{Collector, Galleria, Host, Service, SpanRecord, eventually, manifests};
+
+const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
+const PARENT: &str = "00f067aa0ba902b7";
+
+fn exporting(host: Galleria, collector: &Collector) -> Galleria {
+    let pairs = collector.environment();
+    pairs
+        .iter()
+        .fold(host, |host, (name, value)| host.env(name, value))
+}
+
+fn run(services: &[Service], with: impl FnOnce(Galleria) -> Galleria) -> Host {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("test.yaml");
+    std::fs::write(&file, manifests(services)).expect("a file");
+    with(Galleria::run(&file)).start()
+}
+
+/// Every span but the root is below one of the others, and within its time.
+#[track_caller]
+fn check_tree(spans: &[SpanRecord], root_parent: &str) {
+    for span in spans.iter().filter(|span| span.parent != root_parent) {
+        let parent = spans.iter().find(|it| it.id == span.parent);
+        let parent = parent.unwrap_or_else(|| panic!("{span:?} has no parent in {spans:#?}"));
+        assert!(
+            span.start >= parent.start,
+            "{span:?} began before {parent:?}"
+        );
+        assert!(span.end <= parent.end, "{span:?} ended after {parent:?}");
+    }
+    let roots = spans.iter().filter(|span| span.parent == root_parent);
+    assert_eq!(roots.count(), 1, "{spans:#?}");
+}
+
+#[test]
+fn a_page_of_the_shop_is_one_tree_from_the_edge_to_the_last_guest() {
+    let collector = Collector::grpc();
+    let host = exporting(Galleria::shop(), &collector).start();
+    let traceparent = format!("00-{TRACE}-{PARENT}-01");
+    let page = host.get_with("/ui/product/1", &[("traceparent", &traceparent)]);
+    assert_eq!(page.status, 200);
+    let served = |spans: &[SpanRecord], name: &str| {
+        let mut servers = spans.iter().filter(|it| it.kind == 2);
+        servers.any(|it| it.service.starts_with(name))
+    };
+    let spans = collector.trace(TRACE, |spans| {
+        ["galleria", "ui", "productms", "productreviewms"]
+            .iter()
+            .all(|name| served(spans, name))
+    });
+    check_tree(&spans, PARENT);
+    let edge = spans
+        .iter()
+        .find(|it| it.service == "galleria" && it.kind == 2);
+    let edge = edge.expect("the edge's span");
+    assert_eq!(edge.attributes["http.response.status_code"], "200");
+    assert_eq!(edge.attributes["url.path"], "/ui/product/1");
+    assert!(edge.name.starts_with("GET "), "{}", edge.name);
+    assert!(edge.attributes["upstream_cluster"].contains("k8uiworkshopservice"));
+    // Each guest's calls are below the guest that made them.
+    let review = spans
+        .iter()
+        .find(|it| it.kind == 2 && it.service.starts_with("productreviewms"))
+        .expect("the review service");
+    let mut above = vec![review.service.as_str()];
+    let mut span = review;
+    while let Some(parent) = spans.iter().find(|it| it.id == span.parent) {
+        if above.last() != Some(&parent.service.as_str()) {
+            above.push(&parent.service);
+        }
+        span = parent;
+    }
+    assert_eq!(above.last(), Some(&"galleria"), "{above:?}");
+    assert!(above.len() >= 3, "{above:?}");
+    let exported = host.metric("galleria_trace_spans_total", &["result=\"exported\""]);
+    assert!(exported >= spans.len() as f64);
+}
+
+#[test]
+fn http_is_spoken_too_and_waiting_and_failing_are_told() {
+    let collector = Collector::http();
+    let host = run(
+        &[
+            Service::new("status", "status"),
+            Service::new("slow", "slow").annotation("galleria.dev/max-instances", "1"),
+        ],
+        |host| exporting(host, &collector),
+    );
+    assert_eq!(host.get("/status/?code=500").status, 500);
+    let spans = eventually("spans come", || {
+        let spans = collector.spans();
+        spans.iter().any(|it| it.parent.is_empty()).then_some(spans)
+    });
+    let trace = &spans
+        .iter()
+        .find(|it| it.parent.is_empty())
+        .expect("a root")
+        .trace;
+    let spans: Vec<_> = spans
+        .iter()
+        .filter(|it| it.trace == *trace)
+        .cloned()
+        .collect();
+    check_tree(&spans, "");
+    assert!(
+        spans.iter().filter(|it| it.kind != 1).all(|it| it.failed),
+        "{spans:#?}"
+    );
+    let instance = spans.iter().find(|it| it.name == "instantiate");
+    assert_eq!(instance.expect("a fresh instance").service, "status");
+    std::thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| host.get("/slow/?ms=300"));
+        }
+    });
+    eventually("one waited for the other", || {
+        collector
+            .spans()
+            .into_iter()
+            .find(|it| it.name == "queue" && it.service == "slow")
+    });
+}
+
+#[test]
+fn b3_comes_and_goes_and_baggage_is_carried() {
+    let host = run(&[Service::new("a", "echo")], |host| host);
+    let single = format!("{TRACE}-{PARENT}-1");
+    let seen = host
+        .get_with("/a/", &[("b3", &single), ("baggage", "shop=1")])
+        .body;
+    assert!(
+        seen.contains(&format!(r#""b3","value":"{TRACE}-"#)),
+        "{seen}"
+    );
+    assert!(
+        seen.contains(&format!(r#""traceparent","value":"00-{TRACE}-"#)),
+        "{seen}"
+    );
+    assert!(seen.contains(r#""baggage","value":"shop=1""#), "{seen}");
+    let several = [
+        ("x-b3-traceid", TRACE),
+        ("x-b3-spanid", PARENT),
+        ("x-b3-sampled", "0"),
+    ];
+    let seen = host.get_with("/a/", &several).body;
+    assert!(
+        seen.contains(&format!(r#""x-b3-traceid","value":"{TRACE}""#)),
+        "{seen}"
+    );
+    assert!(seen.contains(r#""x-b3-sampled","value":"0""#), "{seen}");
+    assert!(
+        !seen.contains(PARENT),
+        "the guest has a span of its own: {seen}"
+    );
+}
+
+#[test]
+fn what_is_not_sampled_is_not_told_but_carried() {
+    let collector = Collector::grpc();
+    let host = run(&[Service::new("a", "echo")], |host| {
+        exporting(host, &collector).argument("--trace-sample=0")
+    });
+    let seen = host.get("/a/").body;
+    assert!(
+        seen.contains(r#""traceparent","value":"00-"#) && seen.contains(r#"-00"}"#),
+        "{seen}"
+    );
+    // A caller's own decision stands.
+    let traceparent = format!("00-{TRACE}-{PARENT}-01");
+    host.get_with("/a/", &[("traceparent", &traceparent)]);
+    let spans = collector.trace(TRACE, |spans| spans.len() >= 3);
+    check_tree(&spans, PARENT);
+    assert!(collector.spans().iter().all(|it| it.trace == TRACE));
+}
+
+#[test]
+fn a_collector_that_hangs_or_is_not_there_harms_nobody() {
+    // It takes connections and never answers.
+    let silent = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let hangs = silent.local_addr().expect("an address");
+    let gone = {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        listener.local_addr().expect("an address")
+    };
+    for address in [hangs, gone] {
+        let host = run(&[Service::new("a", "hello")], |host| {
+            host.env("OTEL_EXPORTER_OTLP_ENDPOINT", &format!("http://{address}"))
+                .env("OTEL_BSP_SCHEDULE_DELAY", "10")
+        });
+        // More spans than may wait.
+        for _ in 0..1_000 {
+            assert_eq!(host.get("/a/").status, 200);
+        }
+        let lost = |result: &str| {
+            host.metric(
+                "galleria_trace_spans_total",
+                &[&format!("result=\"{result}\"")],
+            )
+        };
+        eventually("the loss is counted", || {
+            (lost("dropped") + lost("failed") > 0.0).then_some(())
+        });
+        assert_eq!(lost("exported"), 0.0);
+    }
+}
+
+#[test]
+fn requests_that_share_an_instance_have_their_own_traces() {
+    let collector = Collector::grpc();
+    let host = run(
+        &[
+            Service::new("call", "call-p3"),
+            Service::new("slow", "slow"),
+        ],
+        |host| exporting(host, &collector),
+    );
+    let trace = |number: u128| format!("{:032x}", 0xabc0_0000 + number);
+    std::thread::scope(|scope| {
+        for number in 0..16 {
+            let host = &host;
+            scope.spawn(move || {
+                let traceparent = format!("00-{}-{PARENT}-01", trace(number));
+                let answer = host.get_with(
+                    "/call/?url=http://slow/?ms=100",
+                    &[("traceparent", &traceparent)],
+                );
+                assert_eq!(answer.status, 200);
+            });
+        }
+    });
+    for number in 0..16 {
+        let spans = collector.trace(&trace(number), |spans| {
+            let served = |name: &str| spans.iter().any(|it| it.kind == 2 && it.service == name);
+            served("galleria") && served("call") && served("slow")
+        });
+        check_tree(&spans, PARENT);
+    }
+}
