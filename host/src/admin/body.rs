@@ -4,10 +4,11 @@ mod protobuf;
 
 use std::time::Duration;
 
-use axum::body::{Body, to_bytes};
-use bytes::Bytes;
+use axum::body::Body;
+use bytes::{Bytes, BytesMut};
 use http::request::Parts;
 use http::{HeaderMap, header};
+use http_body_util::BodyExt;
 use serde_json::Value;
 
 use super::failure::Failure;
@@ -18,18 +19,38 @@ const BODY_MAX: usize = 3 << 20;
 /// How long a body may take to come.
 const BODY_TIME: Duration = Duration::from_secs(30);
 
+/// What is read of a body that is too large, so that its sender reads the answer.
+const DISCARDED_MAX: usize = 64 << 20;
+
 /// Reads the whole body.
 ///
 /// # Errors
 /// It is too large, or does not come.
 pub(super) async fn read(body: Body) -> Result<Bytes, Failure> {
-    match tokio::time::timeout(BODY_TIME, to_bytes(body, BODY_MAX)).await {
-        Ok(Ok(bytes)) => Ok(bytes),
-        // Whether it is too long or broken off: who breaks it off does not read this.
-        Ok(Err(_)) => Err(Failure::TooLarge { limit: BODY_MAX }),
-        Err(_) => Err(Failure::BadRequest(
-            "the body of the request did not come in time".into(),
-        )),
+    let late = |_| Failure::BadRequest("the body of the request did not come in time".into());
+    tokio::time::timeout(BODY_TIME, collect(body))
+        .await
+        .map_err(late)?
+}
+
+async fn collect(mut body: Body) -> Result<Bytes, Failure> {
+    let (mut taken, mut length) = (BytesMut::new(), 0);
+    while let Some(frame) = body.frame().await {
+        let broken = |error| Failure::BadRequest(format!("the body broke off: {error}"));
+        let Ok(data) = frame.map_err(broken)?.into_data() else {
+            continue;
+        };
+        length += data.len();
+        if length > DISCARDED_MAX {
+            break;
+        }
+        if length <= BODY_MAX {
+            taken.extend_from_slice(&data);
+        }
+    }
+    match length > BODY_MAX {
+        true => Err(Failure::TooLarge { limit: BODY_MAX }),
+        false => Ok(taken.freeze()),
     }
 }
 

@@ -23,6 +23,7 @@ mod gateway_api;
 mod guests;
 mod images;
 mod jobs;
+mod kube_client;
 mod kubectl;
 mod kubectl_logs;
 mod kubectl_writes;
