@@ -11,6 +11,7 @@ mod apply;
 mod body;
 mod discovery;
 mod failure;
+mod forward;
 mod identity;
 mod kind;
 mod list;
@@ -57,6 +58,7 @@ struct Api {
     store: Arc<Store>,
     logs: Arc<Logs>,
     usage: Arc<Usage>,
+    health: Arc<Health>,
     writer: mpsc::Sender<Write>,
     watches: Arc<Semaphore>,
 }
@@ -66,7 +68,8 @@ impl Api {
         Self {
             store: sources.store,
             logs: sources.logs,
-            usage: Usage::start(sources.health),
+            usage: Usage::start(sources.health.clone()),
+            health: sources.health,
             writer: sources.writer,
             watches: Arc::new(Semaphore::new(WATCHES_MAX)),
         }

@@ -44,6 +44,21 @@ pub(crate) struct Recording {
 }
 
 impl RequestContext {
+    /// One that nobody records, of a request that comes past the mesh.
+    pub(crate) fn unrecorded(request_id: HeaderValue) -> Self {
+        Self {
+            trace: TraceContext {
+                flags: 0,
+                ..TraceContext::begin()
+            },
+            request_id,
+            baggage: None,
+            hops: 0,
+            handed_over: false,
+            recording: None,
+        }
+    }
+
     /// `request` as it goes to another host of the mesh: with what that host
     /// cannot know otherwise.
     pub(crate) fn handed_over(&self, mut request: Request) -> Request {

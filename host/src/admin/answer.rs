@@ -35,6 +35,10 @@ impl Api {
         let headers = &request.headers;
         if let Target::Objects(resource) = target {
             access.check(&request.method, &resource.kind.resource())?;
+            if is_forwarding(&resource) {
+                let name = resource.name.as_deref().ok_or(Failure::NoSuchPath)?;
+                return self.forward(request, &resource, name);
+            }
             if is_stream(&resource) {
                 return Err(Failure::BadRequest(NO_STREAM.into()));
             }
@@ -205,14 +209,14 @@ fn with_status(mut response: Response<Body>, status: StatusCode) -> Response<Bod
     response
 }
 
+fn is_forwarding(resource: &Resource) -> bool {
+    resource.kind.kind == "Pod" && resource.subresource.as_deref() == Some("portforward")
+}
+
 /// The streams of a pod, asked for by GET or POST.
 fn is_stream(resource: &Resource) -> bool {
     let subresource = resource.subresource.as_deref();
-    resource.kind.kind == "Pod"
-        && matches!(
-            subresource,
-            Some("attach" | "exec" | "portforward" | "proxy")
-        )
+    resource.kind.kind == "Pod" && matches!(subresource, Some("attach" | "exec" | "proxy"))
 }
 
 fn typed(body: Body, kind: HeaderValue) -> Response<Body> {

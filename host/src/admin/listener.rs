@@ -159,7 +159,7 @@ async fn connection(tls: TlsAcceptor, stream: TcpStream, serving: Arc<Serving>) 
         let serving = serving.clone();
         async move { Ok::<_, Infallible>(serving.answer(request).await) }
     });
-    let served = builder.serve_connection(TokioIo::new(stream), service);
+    let served = builder.serve_connection_with_upgrades(TokioIo::new(stream), service);
     if let Err(error) = served.await {
         tracing::debug!(%error, "a connection to the admin port ended badly");
     }

@@ -19,7 +19,7 @@ use tokio::time::Instant;
 
 use super::pod::Pod;
 use super::recorder::EventType;
-use crate::context::{RequestContext, TraceContext};
+use crate::context::RequestContext;
 use crate::telemetry::metrics::Metrics;
 use schedule::{Schedule, Verdict};
 
@@ -149,19 +149,10 @@ fn tcp_socket(ports: &[ContainerPort], port: &PortReference) -> Result<(), Strin
     ))
 }
 
-/// A probe begins a trace of its own that nobody records.
 fn context() -> Arc<RequestContext> {
-    Arc::new(RequestContext {
-        trace: TraceContext {
-            flags: 0,
-            ..TraceContext::begin()
-        },
-        request_id: HeaderValue::from_static("probe"),
-        baggage: None,
-        hops: 0,
-        handed_over: false,
-        recording: None,
-    })
+    Arc::new(RequestContext::unrecorded(HeaderValue::from_static(
+        "probe",
+    )))
 }
 
 #[cfg(test)]

@@ -25,6 +25,7 @@ mod images;
 mod jobs;
 mod kube_client;
 mod kubectl;
+mod kubectl_forward;
 mod kubectl_logs;
 mod kubectl_writes;
 mod languages;

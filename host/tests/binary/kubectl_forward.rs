@@ -1,0 +1,132 @@
+//! `kubectl port-forward`: a pod past the mesh, from a port of this machine.
+
+use std::io::{BufRead, BufReader, Read};
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc;
+
+use crate::support::{Galleria, Host, Service, eventually, kubeconfig, kubectl, manifests};
+
+/// kubectl, as long as it forwards.
+struct Forward {
+    child: Child,
+    /// Of this machine.
+    port: u16,
+    errors: mpsc::Receiver<String>,
+}
+
+impl Forward {
+    fn start(host: &Host, target: &str, port: u16) -> Self {
+        let mut child = Command::new("kubectl")
+            .env("KUBECONFIG", kubeconfig(host, &[]))
+            .env("HOME", &host.data)
+            .args(["port-forward", "--address=127.0.0.1", "-n", "test", target])
+            .arg(format!(":{port}"))
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("kubectl");
+        let errors = lines(child.stderr.take().expect("piped"));
+        // Read to its end, or kubectl would end with its reader.
+        let line = lines(child.stdout.take().expect("piped")).recv();
+        let line = line.unwrap_or_default();
+        // Forwarding from 127.0.0.1:PORT -> 8080
+        let local = line
+            .split_whitespace()
+            .nth(2)
+            .and_then(|it| it.rsplit(':').next());
+        let port = local.and_then(|port| port.parse().ok());
+        Self {
+            child,
+            port: port
+                .unwrap_or_else(|| panic!("{line:?} {:?}", errors.iter().collect::<Vec<_>>())),
+            errors,
+        }
+    }
+
+    fn url(&self, path: &str) -> String {
+        format!("http://127.0.0.1:{}{path}", self.port)
+    }
+}
+
+impl Drop for Forward {
+    fn drop(&mut self) {
+        // It may have ended already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn lines(stream: impl Read + Send + 'static) -> mpsc::Receiver<String> {
+    let (sender, receiver) = mpsc::channel();
+    std::thread::spawn(move || {
+        for line in BufReader::new(stream).lines().map_while(Result::ok) {
+            // Whether somebody listens or not.
+            let _ = sender.send(line);
+        }
+    });
+    receiver
+}
+
+fn start() -> Host {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("test.yaml");
+    let services = [Service::new("echo", "echo"), Service::new("slow", "slow")];
+    std::fs::write(&file, manifests(&services)).expect("a file");
+    Galleria::run(&file).start()
+}
+
+#[test]
+fn requests_reach_the_pod_past_the_mesh() {
+    let host = start();
+    let forward = Forward::start(&host, "deploy/echo", 8080);
+    let calls = host.calls().len();
+    // One connection after the other, and several at once.
+    for _ in 0..3 {
+        let mut answer = ureq::get(forward.url("/some/path?a=b"))
+            .call()
+            .expect("an answer");
+        let body = answer.body_mut().read_to_string().expect("text");
+        assert!(body.contains("/some/path?a=b"), "{body}");
+    }
+    let large = "x".repeat(300_000);
+    let url = forward.url("/");
+    std::thread::scope(|scope| {
+        for _ in 0..8 {
+            scope.spawn(|| {
+                let agent = ureq::agent();
+                let mut answer = agent.post(&url).send(&large).expect("an answer");
+                let body = answer.body_mut().read_to_string().expect("text");
+                assert_eq!(body.len(), large.len());
+            });
+        }
+    });
+    assert_eq!(host.calls().len(), calls, "the mesh has not seen them");
+    let by_service = Forward::start(&host, "service/slow", 80);
+    assert_eq!(
+        ureq::get(by_service.url("/?ms=10"))
+            .call()
+            .expect("an answer")
+            .status(),
+        200
+    );
+}
+
+#[test]
+fn a_port_that_is_not_declared_is_refused_and_a_gone_pod_too() {
+    let host = start();
+    let forward = Forward::start(&host, "deploy/echo", 9);
+    assert!(ureq::get(forward.url("/")).call().is_err());
+    let told = eventually("kubectl says why", || {
+        let line = forward.errors.try_recv().ok()?;
+        line.contains("declares no port 9").then_some(line)
+    });
+    assert!(told.contains("the container of pod echo-"), "{told}");
+    let forward = Forward::start(&host, "deploy/echo", 8080);
+    kubectl(&host, &["delete", "deploy", "echo", "-n", "test"]);
+    eventually("nobody answers any more", || {
+        let answered = ureq::get(forward.url("/")).call();
+        answered.is_err().then_some(())
+    });
+    // The host is well.
+    assert_eq!(host.get("/slow/?ms=1").status, 200);
+}
