@@ -1,7 +1,7 @@
 //! What a guest says while it runs: lines on stdout and stderr, and failures.
 
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
@@ -22,11 +22,29 @@ pub(crate) enum Stream {
 
 /// Hears of everything that happens in one pod's guests. Must not block.
 pub(crate) trait GuestEvents: Send + Sync {
-    /// The guest printed a line.
-    fn line(&self, stream: Stream, line: &str);
+    /// The guest printed a line, while it served a request of `trace`.
+    fn line(&self, stream: Stream, line: &str, trace: Option<u128>);
     /// A request failed in the guest, before or after its response began.
     /// Called once for each.
     fn failed(&self, failure: &Failure);
+}
+
+/// The trace of the request that an instance serves, where it serves one at a time.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Serving(Arc<Mutex<Option<u128>>>);
+
+impl Serving {
+    pub(super) fn begin(&self, trace: u128) {
+        *self.lock() = Some(trace);
+    }
+
+    fn trace(&self) -> Option<u128> {
+        *self.lock()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<u128>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// Collects what is written and hands on whole lines; what is left goes with
@@ -34,14 +52,16 @@ pub(crate) trait GuestEvents: Send + Sync {
 #[derive(Clone)]
 pub(super) struct LineStream {
     events: Arc<dyn GuestEvents>,
+    serving: Serving,
     stream: Stream,
     partial: Vec<u8>,
 }
 
 impl LineStream {
-    pub(super) fn new(events: Arc<dyn GuestEvents>, stream: Stream) -> Self {
+    pub(super) fn new(events: Arc<dyn GuestEvents>, serving: Serving, stream: Stream) -> Self {
         Self {
             events,
+            serving,
             stream,
             partial: Vec::new(),
         }
@@ -59,8 +79,8 @@ impl LineStream {
     }
 
     fn emit(&mut self) {
-        self.events
-            .line(self.stream, &String::from_utf8_lossy(&self.partial));
+        let line = String::from_utf8_lossy(&self.partial);
+        self.events.line(self.stream, &line, self.serving.trace());
         self.partial.clear();
     }
 }
@@ -130,15 +150,13 @@ impl AsyncWrite for LineStream {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Mutex;
-
     use super::*;
 
     #[derive(Default)]
     struct Lines(Mutex<Vec<String>>);
 
     impl GuestEvents for Lines {
-        fn line(&self, _stream: Stream, line: &str) {
+        fn line(&self, _stream: Stream, line: &str, _trace: Option<u128>) {
             self.0.lock().expect("unpoisoned").push(line.into());
         }
 
@@ -148,7 +166,7 @@ mod tests {
     #[test]
     fn writes_become_lines_whatever_their_pieces() {
         let lines = Arc::new(Lines::default());
-        let mut stream = LineStream::new(lines.clone(), Stream::Stdout);
+        let mut stream = LineStream::new(lines.clone(), Serving::default(), Stream::Stdout);
         stream.push(b"one\ntw");
         stream.push(b"o\n\nunfinished");
         drop(stream);
@@ -161,7 +179,8 @@ mod tests {
     #[test]
     fn an_endless_line_is_cut() {
         let lines = Arc::new(Lines::default());
-        LineStream::new(lines.clone(), Stream::Stderr).push(&vec![b'x'; LINE_MAX + 1]);
+        LineStream::new(lines.clone(), Serving::default(), Stream::Stderr)
+            .push(&vec![b'x'; LINE_MAX + 1]);
         assert_eq!(lines.0.lock().expect("unpoisoned").len(), 2);
     }
 }

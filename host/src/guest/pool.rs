@@ -285,7 +285,7 @@ async fn handle(
             "an exclusive pool holds WASI 0.2 instances only"
         ));
     };
-    store.data_mut().hooks.context = Some(context);
+    store.data_mut().hooks.serve(context);
     store.set_epoch_deadline(1);
     let mut http = wasmtime_wasi_http::WasiHttpView::http(store.data_mut());
     let request = http.new_incoming_request(Scheme::Http, request)?;

@@ -10,6 +10,7 @@ mod answer;
 mod database;
 mod databases;
 mod postgres;
+mod span;
 mod sqlite;
 
 use std::sync::Arc;
@@ -20,6 +21,7 @@ pub(crate) use databases::Databases;
 
 use super::state::GuestState;
 use super::{Door, Mount};
+use crate::context::RequestContext;
 use access::Grant;
 use bindings::galleria::sql::client;
 pub(super) use client::{Error, RowSet, Value};
@@ -79,6 +81,7 @@ pub(super) fn add_to_linker(linker: &mut Linker<GuestState>) -> wasmtime::Result
     client::add_to_linker::<_, HasSql>(linker, |state| View {
         access: &state.sql,
         table: &mut state.table,
+        context: state.hooks.serving(),
     })
 }
 
@@ -91,6 +94,8 @@ impl HasData for HasSql {
 pub(super) struct View<'a> {
     access: &'a SqlAccess,
     table: &'a mut ResourceTable,
+    /// The request that the guest serves; none where it serves several.
+    context: Option<&'a RequestContext>,
 }
 
 type Answer<T> = wasmtime::Result<Result<T, Error>>;
@@ -112,7 +117,10 @@ impl client::HostConnection for View<'_> {
         parameters: Vec<Value>,
     ) -> Answer<RowSet> {
         let database = &self.table.get(&connection)?.0;
-        Ok(database.query(&statement, parameters).await)
+        let span = span::begin(self.context, database.system(), &statement);
+        let result = database.query(&statement, parameters).await;
+        span::end(span, &result);
+        Ok(result)
     }
 
     async fn execute(
@@ -122,7 +130,10 @@ impl client::HostConnection for View<'_> {
         parameters: Vec<Value>,
     ) -> Answer<u64> {
         let database = &self.table.get(&connection)?.0;
-        Ok(database.execute(&statement, parameters).await)
+        let span = span::begin(self.context, database.system(), &statement);
+        let result = database.execute(&statement, parameters).await;
+        span::end(span, &result);
+        Ok(result)
     }
 
     async fn execute_script(
@@ -131,7 +142,10 @@ impl client::HostConnection for View<'_> {
         script: String,
     ) -> Answer<()> {
         let database = &self.table.get(&connection)?.0;
-        Ok(database.execute_script(&script).await)
+        let span = span::begin(self.context, database.system(), "SCRIPT");
+        let result = database.execute_script(&script).await;
+        span::end(span, &result);
+        Ok(result)
     }
 
     async fn begin(&mut self, connection: Resource<Connection>) -> Answer<Resource<Transaction>> {
@@ -156,7 +170,10 @@ impl client::HostTransaction for View<'_> {
         parameters: Vec<Value>,
     ) -> Answer<RowSet> {
         let transaction = &mut self.table.get_mut(&transaction)?.0;
-        Ok(transaction.query(&statement, parameters).await)
+        let span = span::begin(self.context, transaction.system(), &statement);
+        let result = transaction.query(&statement, parameters).await;
+        span::end(span, &result);
+        Ok(result)
     }
 
     async fn execute(
@@ -166,12 +183,18 @@ impl client::HostTransaction for View<'_> {
         parameters: Vec<Value>,
     ) -> Answer<u64> {
         let transaction = &mut self.table.get_mut(&transaction)?.0;
-        Ok(transaction.execute(&statement, parameters).await)
+        let span = span::begin(self.context, transaction.system(), &statement);
+        let result = transaction.execute(&statement, parameters).await;
+        span::end(span, &result);
+        Ok(result)
     }
 
     async fn commit(&mut self, transaction: Resource<Transaction>) -> Answer<()> {
         let transaction = self.table.delete(transaction)?.0;
-        Ok(transaction.commit().await)
+        let span = span::begin(self.context, transaction.system(), "COMMIT");
+        let result = transaction.commit().await;
+        span::end(span, &result);
+        Ok(result)
     }
 
     async fn rollback(&mut self, transaction: Resource<Transaction>) -> Answer<()> {

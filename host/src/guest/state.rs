@@ -16,7 +16,7 @@ use wasmtime_wasi_http::{
 
 use super::cpu::Turn;
 use super::limits::{HANDLES_MAX, InstanceLimiter};
-use super::output::LineStream;
+use super::output::{LineStream, Serving};
 use super::sql::SqlAccess;
 use super::{Blueprint, Deadline, Failure, Generation, Stream};
 use crate::context::RequestContext;
@@ -69,6 +69,7 @@ pub(super) struct GuestState {
 
 impl GuestState {
     pub(super) fn new(blueprint: &Blueprint, deadline: Deadline) -> Result<Self, Failure> {
+        let serving = Serving::default();
         let mut table = ResourceTable::new();
         table.set_max_capacity(HANDLES_MAX);
         let mut config = WasiConfigVariables::new();
@@ -77,9 +78,13 @@ impl GuestState {
         }
         Ok(Self {
             table,
-            wasi: wasi(blueprint)?,
+            wasi: wasi(blueprint, &serving)?,
             http: WasiHttpCtx::new(),
-            hooks: Hooks::new(blueprint.door.clone(), blueprint.component.generation()),
+            hooks: Hooks::new(
+                blueprint.door.clone(),
+                blueprint.component.generation(),
+                serving,
+            ),
             config,
             limiter: InstanceLimiter::new(blueprint.memory.clone()),
             sql: SqlAccess::new(
@@ -94,13 +99,21 @@ impl GuestState {
 }
 
 /// Environment, arguments, output and mounts; no sockets, no other files.
-fn wasi(blueprint: &Blueprint) -> Result<WasiCtx, Failure> {
+fn wasi(blueprint: &Blueprint, serving: &Serving) -> Result<WasiCtx, Failure> {
     let mut builder = WasiCtx::builder();
     builder
         .envs(&blueprint.environment)
         .args(&blueprint.arguments)
-        .stdout(LineStream::new(blueprint.events.clone(), Stream::Stdout))
-        .stderr(LineStream::new(blueprint.events.clone(), Stream::Stderr))
+        .stdout(LineStream::new(
+            blueprint.events.clone(),
+            serving.clone(),
+            Stream::Stdout,
+        ))
+        .stderr(LineStream::new(
+            blueprint.events.clone(),
+            serving.clone(),
+            Stream::Stderr,
+        ))
         .allow_tcp(false)
         .allow_udp(false)
         .allow_ip_name_lookup(false);
@@ -147,6 +160,8 @@ impl WasiHttpView for GuestState {
 /// Which requests an instance is serving, and where its own requests go.
 pub(super) struct Hooks {
     door: Arc<dyn Door>,
+    /// For what it prints.
+    printing: Serving,
     /// The request of an instance that serves one at a time.
     pub(super) context: Option<Arc<RequestContext>>,
     /// Whether wasmtime polls outgoing calls inside the instance (WASI 0.3). They
@@ -158,13 +173,25 @@ pub(super) struct Hooks {
 }
 
 impl Hooks {
-    fn new(door: Arc<dyn Door>, generation: Generation) -> Self {
+    fn new(door: Arc<dyn Door>, generation: Generation, printing: Serving) -> Self {
         Self {
             door,
+            printing,
             context: None,
             inline: generation == Generation::P3,
             tasks: HashMap::new(),
         }
+    }
+
+    /// The request that an instance is serving, where it serves one at a time.
+    pub(super) fn serving(&self) -> Option<&RequestContext> {
+        self.context.as_deref().filter(|_| !self.inline)
+    }
+
+    /// Begins to serve the request of `context`, and no other.
+    pub(super) fn serve(&mut self, context: Arc<RequestContext>) {
+        self.printing.begin(context.trace.trace_id);
+        self.context = Some(context);
     }
 
     /// Notes that `task` serves the request of `context`.

@@ -34,6 +34,9 @@ struct GuestLine<'a> {
     workload: &'a str,
     pod: &'a str,
     stream: &'static str,
+    /// Of the request that the guest serves, where it serves one at a time.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    trace_id: Option<String>,
     message: &'a str,
 }
 
@@ -57,7 +60,7 @@ impl PodEvents {
 }
 
 impl GuestEvents for PodEvents {
-    fn line(&self, stream: Stream, line: &str) {
+    fn line(&self, stream: Stream, line: &str, trace: Option<u128>) {
         self.life.log.push(line);
         let identity = &self.plan.identity;
         let line = GuestLine {
@@ -69,6 +72,7 @@ impl GuestEvents for PodEvents {
                 Stream::Stdout => "stdout",
                 Stream::Stderr => "stderr",
             },
+            trace_id: trace.map(|trace| format!("{trace:032x}")),
             message: line,
         };
         match serde_json::to_vec(&line) {

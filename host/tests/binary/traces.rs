@@ -77,6 +77,25 @@ fn a_page_of_the_shop_is_one_tree_from_the_edge_to_the_last_guest() {
     }
     assert_eq!(above.last(), Some(&"galleria"), "{above:?}");
     assert!(above.len() >= 3, "{above:?}");
+    // What was asked of the databases is below the guest that asked.
+    let asked: Vec<_> = spans
+        .iter()
+        .filter(|it| {
+            it.attributes
+                .get("db.system.name")
+                .is_some_and(|it| it == "sqlite")
+        })
+        .collect();
+    assert!(
+        asked.iter().any(|it| it.service.starts_with("productms")),
+        "{spans:#?}"
+    );
+    let select = asked.iter().find(|it| it.name.starts_with("SELECT "));
+    let select = select.expect("a SELECT");
+    assert!(
+        select.attributes.contains_key("db.collection.name"),
+        "{select:?}"
+    );
     let exported = host.metric("galleria_trace_spans_total", &["result=\"exported\""]);
     assert!(exported >= spans.len() as f64);
 }
@@ -124,6 +143,25 @@ fn http_is_spoken_too_and_waiting_and_failing_are_told() {
             .into_iter()
             .find(|it| it.name == "queue" && it.service == "slow")
     });
+}
+
+#[test]
+fn what_a_guest_prints_bears_the_trace_of_its_request() {
+    let host = run(&[Service::new("a", "stdio")], |host| host);
+    let traceparent = format!("00-{TRACE}-{PARENT}-01");
+    host.get_with("/a/one", &[("traceparent", &traceparent)]);
+    let line = eventually("the line comes", || {
+        let out = host.stdout();
+        let mut lines = out.lines();
+        lines
+            .find(|line| line.contains("out: /one"))
+            .map(str::to_owned)
+    });
+    let line: serde_json::Value = serde_json::from_str(&line).expect("JSON");
+    assert_eq!(
+        (&line["trace_id"], &line["stream"]),
+        (&TRACE.into(), &"stdout".into())
+    );
 }
 
 #[test]

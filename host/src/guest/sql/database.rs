@@ -15,6 +15,14 @@ pub(super) enum Transaction {
 }
 
 impl Database {
+    /// `db.system.name` of OpenTelemetry.
+    pub(super) fn system(&self) -> &'static str {
+        match self {
+            Self::Sqlite(_) => "sqlite",
+            Self::Postgresql(_) => "postgresql",
+        }
+    }
+
     pub(super) async fn query(
         &self,
         statement: &str,
@@ -53,6 +61,14 @@ impl Database {
 }
 
 impl Transaction {
+    /// `db.system.name` of OpenTelemetry.
+    pub(super) fn system(&self) -> &'static str {
+        match self {
+            Self::Sqlite(_) => "sqlite",
+            Self::Postgresql(_) => "postgresql",
+        }
+    }
+
     pub(super) async fn query(
         &mut self,
         statement: &str,
