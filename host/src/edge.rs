@@ -1,11 +1,11 @@
 //! Where clients' requests become calls: headers that a client may not set are
 //! taken off, identifiers are given, sizes are limited.
 
-use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use http::{HeaderMap, HeaderName, HeaderValue, header};
+use h2::Reason;
+use http::{HeaderMap, HeaderName, HeaderValue, Version, header};
 use http_body_util::{BodyExt, Limited};
 use hyper::body::{Body as _, Incoming};
 use wasmtime_wasi_http::Error;
@@ -30,14 +30,19 @@ pub(crate) struct Edge {
 
 impl Edge {
     /// Answers one request of `client`.
+    ///
+    /// # Errors
+    /// Another host asked for a pod that is not ready: it is told that nothing was
+    /// begun, so that it may ask elsewhere whatever the request does.
     pub(crate) async fn serve(
         self,
         request: http::Request<Incoming>,
         client: SocketAddr,
-    ) -> Result<Response, Infallible> {
+    ) -> Result<Response, h2::Error> {
         if request.body().size_hint().lower() > self.request_body_max {
             return Ok(respond::local(too_large()));
         }
+        let can_refuse = self.inbound && request.version() == Version::HTTP_2;
         let (mut parts, body) = request.into_parts();
         remove_hop_by_hop(&mut parts.headers);
         let taken_over = self
@@ -58,6 +63,11 @@ impl Edge {
             timeout: None,
         };
         let mut response = self.mesh.call(call).await;
+        if can_refuse && found_nobody(&response) {
+            // Read, so that nobody takes it for a client that went away.
+            let _ = response.into_body().collect().await;
+            return Err(Reason::REFUSED_STREAM.into());
+        }
         remove_hop_by_hop(response.headers_mut());
         Ok(response)
     }
@@ -94,6 +104,12 @@ fn enter(headers: &mut HeaderMap, client: SocketAddr, tracer: &Tracer) -> Reques
         handed_over: false,
         recording: None,
     }
+}
+
+/// Whether `response` is the mesh's own: no endpoint is ready.
+fn found_nobody(response: &Response) -> bool {
+    let flags = response.extensions().get::<ResponseFlags>();
+    flags.is_some_and(|flags| flags.contains(ResponseFlags::UH))
 }
 
 fn too_large() -> LocalReply {

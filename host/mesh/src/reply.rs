@@ -249,7 +249,8 @@ impl LocalReply {
         }
     }
 
-    /// The reply as a response, with its body.
+    /// The reply as a response, with its body. Its flags are among the extensions,
+    /// where the response of an endpoint has none.
     pub fn into_response(self) -> http::Response<Bytes> {
         let mut headers = HeaderMap::with_capacity(self.headers.len());
         for (name, value) in self.headers {
@@ -258,6 +259,7 @@ impl LocalReply {
         let mut response = http::Response::new(self.body);
         *response.status_mut() = self.status;
         *response.headers_mut() = headers;
+        response.extensions_mut().insert(self.flags);
         response
     }
 }

@@ -110,6 +110,43 @@ fn hosts_are_replaced_under_load_and_no_request_fails() {
 }
 
 #[test]
+fn pod_that_is_not_ready_refuses_and_the_caller_asks_another() {
+    let service = |probe| {
+        let service = Service::new("app", "hello").rollout("strategy: {type: Recreate}");
+        match probe {
+            Some(probe) => service.probe("readinessProbe", probe),
+            None => service,
+        }
+    };
+    let folder = written(&manifests(&[service(None)]));
+    let changed = written(&manifests(&[service(None)]));
+    let pods = ["app", "app"].map(Pod::of);
+    let _good = of_pod(told(Galleria::run(folder.path()), &pods), &pods[0]).start();
+    let never = of_pod(told(Galleria::run(changed.path()), &pods), &pods[1]).start();
+    let gateway = told(Galleria::run(folder.path()), &pods)
+        .argument("--gateway")
+        .start();
+    let probe = "{httpGet: {port: 8080, path: /}, initialDelaySeconds: 3600}";
+    let file = changed.path().join("test.yaml");
+    std::fs::write(file, manifests(&[service(Some(probe))])).expect("a file");
+    eventually("its pod is another, which is not ready", || {
+        (never.status("/healthz/ready").status == 503).then_some(())
+    });
+
+    let refused = || {
+        never
+            .calls()
+            .iter()
+            .any(|call| call["response_flags"] == "UH")
+    };
+    eventually("a request is refused there", || {
+        let answer = gateway.get("/app/");
+        assert_eq!(answer.status, 200, "{}", answer.body);
+        refused().then_some(())
+    });
+}
+
+#[test]
 fn what_hosts_tell_each_other_is_neither_taken_from_clients_nor_shown_to_guests() {
     let folder = written(&manifests(&[Service::new("app", "echo")]));
     let pods = ["app"].map(Pod::of);
