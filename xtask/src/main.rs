@@ -7,9 +7,11 @@
 
 mod bench;
 mod components;
+mod deployment;
 mod fuzz;
 mod galleria;
 mod guests;
+mod image;
 mod javascript;
 mod k6;
 mod loadtest;
@@ -47,8 +49,12 @@ enum Task {
         #[arg(last = true)]
         arguments: Vec<String>,
     },
+    /// Builds the container image with docker, podman or buildah.
+    Image(image::Options),
     /// Runs every check and every test of the project.
     Test(test::Options),
+    /// Tests the container image and what else is in deploy/; part of the tests.
+    TestDeploy(deployment::Options),
     /// Feeds the reader and the matchers with made-up input; part of the tests.
     Fuzz(fuzz::Options),
     /// Lets k6 visit the shop: smoke, load, stress, spike, soak, canary or failure.
@@ -64,7 +70,9 @@ fn main() -> anyhow::Result<()> {
         Task::BuildServices => components::build_services(&workspace),
         Task::BuildGuests => guests::build_guests(&workspace),
         Task::Run { arguments } => run::run(&workspace, &arguments),
+        Task::Image(options) => image::build(&workspace, &options),
         Task::Test(options) => test::run(&workspace, &options),
+        Task::TestDeploy(options) => deployment::run(&workspace, &options),
         Task::Fuzz(options) => fuzz::run(&workspace, &options),
         Task::Loadtest(options) => loadtest::run(&workspace, &options),
         Task::Bench(options) => bench::run(&workspace, &options),

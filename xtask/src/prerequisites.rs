@@ -66,6 +66,25 @@ pub(crate) const POSTGRESQL: Prerequisite = Prerequisite {
     ]),
     from: Debian(&["postgresql"]),
 };
+pub(crate) const CONTAINERS: Prerequisite = Prerequisite {
+    what: "podman, buildah and what containers need",
+    programs: &["podman", "buildah", "runc", "iptables", "debootstrap"],
+    // Podman keeps the programs that make its networks off the PATH.
+    works: Some(&[
+        "sh",
+        "-c",
+        "test -x /usr/lib/podman/netavark && test -x /usr/lib/podman/aardvark-dns",
+    ]),
+    from: Debian(&[
+        "podman",
+        "buildah",
+        "runc",
+        "netavark",
+        "aardvark-dns",
+        "iptables",
+        "debootstrap",
+    ]),
+};
 pub(crate) const CARGO_DENY: Prerequisite = Prerequisite {
     what: "cargo-deny",
     programs: &["cargo-deny"],

@@ -14,7 +14,7 @@ use crate::process::{self, cargo};
 use crate::steps::Steps;
 use crate::wasm_target::{self, TARGET};
 use crate::workspace::{Workspace, selection};
-use crate::{components, fuzz, guests, loadtest};
+use crate::{components, deployment, fuzz, guests, loadtest};
 
 /// What to test.
 #[derive(Debug, clap::Args)]
@@ -50,6 +50,9 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<()> {
     }
     if options.filter.is_none() {
         steps.step("load tests", || loadtest::test(workspace))?;
+        steps.step("deployment", || {
+            deployment::test(workspace, None, &mut totals)
+        })?;
         steps.step("alert rules", || alert_rules(workspace))?;
         steps.step("fuzzing", || {
             fuzz::run(workspace, &fuzz::Options::default())
@@ -135,7 +138,7 @@ fn test_command(workspace: &Workspace) -> Command {
 }
 
 /// Runs tests, shows what they print and counts them.
-fn counted(test: &mut Command, totals: &mut Totals) -> Result<()> {
+pub(crate) fn counted(test: &mut Command, totals: &mut Totals) -> Result<()> {
     println!("$ {}", process::text(test));
     let mut child = test
         .stdout(Stdio::piped())
@@ -163,7 +166,7 @@ fn counted(test: &mut Command, totals: &mut Totals) -> Result<()> {
 
 /// What all test programs together said.
 #[derive(Debug, Default)]
-struct Totals {
+pub(crate) struct Totals {
     passed: u32,
     failed: u32,
 }

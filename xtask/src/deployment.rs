@@ -1,0 +1,55 @@
+//! `cargo xtask test-deploy`: what is in `deploy/`, tried out.
+//!
+//! Containers run here as they do anywhere, by podman, but in a storage of their own
+//! below `target` and with settings that hold inside another container too. The tests
+//! themselves are in `xtask/tests/deploy`.
+
+mod base;
+mod podman;
+
+use std::process::Command;
+
+use anyhow::Result;
+
+use crate::prerequisites::{self, CONTAINERS};
+use crate::test::Totals;
+use crate::workspace::Workspace;
+use crate::{process, test};
+
+use podman::Podman;
+
+/// Which of the tests to run.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Options {
+    /// Only tests whose name contains this: image, for example
+    filter: Option<String>,
+}
+
+/// Builds the host without optimisation, then runs the tests.
+pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<()> {
+    let mut build = process::cargo();
+    build.current_dir(&workspace.root);
+    process::run(build.args(["build", "--package", "galleria"]))?;
+    test(workspace, options.filter.as_deref(), &mut Totals::default())
+}
+
+/// Runs the tests with the host in `target/debug`.
+pub(crate) fn test(workspace: &Workspace, filter: Option<&str>, totals: &mut Totals) -> Result<()> {
+    prerequisites::ensure(&[CONTAINERS])?;
+    let podman = Podman::of(workspace)?;
+    // What earlier runs left: stages of builds, and what had its name taken.
+    read(podman.command().args(["image", "prune", "--force"]))?;
+    base::ensure(workspace, &podman)?;
+    let mut test = process::cargo();
+    test.current_dir(&workspace.root);
+    test.args(["test", "--package", "xtask", "--test", "deploy"]);
+    test.args(filter).args(["--", "--test-threads", "2"]);
+    podman.environment(&mut test);
+    test::counted(&mut test, totals)
+}
+
+/// A command that fails with what it complained about.
+fn read(command: &mut Command) -> Result<String> {
+    println!("$ {}", process::text(command));
+    process::read(command)
+}

@@ -1,0 +1,62 @@
+//! The base image of the tests, made from Debian's packages: a registry of images is
+//! not asked.
+
+use std::fs;
+use std::process::Command;
+
+use anyhow::{Context, Result};
+
+use crate::process;
+use crate::workspace::Workspace;
+
+use super::{Podman, read};
+
+/// It stands for `debian:bookworm-slim`, which is what the Dockerfile asks for.
+const IMAGE: &str = "localhost/debian:bookworm-slim";
+
+/// What the slim image of Debian leaves out too.
+const LEFT_OUT: [&str; 6] = [
+    "var/cache/apt",
+    "var/lib/apt/lists",
+    "usr/share/doc",
+    "usr/share/info",
+    "usr/share/locale",
+    "usr/share/man",
+];
+
+/// Makes the image unless it is there.
+pub(crate) fn ensure(workspace: &Workspace, podman: &Podman) -> Result<()> {
+    let mut exists = podman.command();
+    exists.args(["image", "exists", IMAGE]);
+    if process::read(&mut exists).is_ok() {
+        return Ok(());
+    }
+    let root = workspace.scratch("containers/debian")?;
+    let mut debootstrap = Command::new("debootstrap");
+    debootstrap
+        .args(["--variant=minbase", "bookworm"])
+        .arg(&root);
+    read(&mut debootstrap).with_context(|| {
+        format!(
+            "Debian's packages could not be had; try again where a mirror of Debian answers, or \
+             import an image of Debian 12 as {IMAGE}: `docker save debian:bookworm-slim | {} load`",
+            process::text(&podman.command())
+        )
+    })?;
+    for folder in LEFT_OUT {
+        let folder = root.join(folder);
+        fs::remove_dir_all(&folder).with_context(|| folder.display().to_string())?;
+        fs::create_dir_all(&folder)?;
+    }
+    let archive = root.with_extension("tar");
+    let mut tar = Command::new("tar");
+    tar.arg("-C").arg(&root).arg("-cf").arg(&archive).arg(".");
+    read(&mut tar)?;
+    let mut import = podman.command();
+    import.args(["import", "--change", "CMD [\"bash\"]", "--change"]);
+    import.arg("ENV PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin");
+    read(import.arg(&archive).arg(IMAGE))?;
+    fs::remove_dir_all(&root)?;
+    fs::remove_file(&archive)?;
+    Ok(())
+}
