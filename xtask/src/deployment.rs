@@ -14,7 +14,7 @@ use anyhow::Result;
 use crate::prerequisites::{self, CONTAINERS};
 use crate::test::Totals;
 use crate::workspace::Workspace;
-use crate::{process, test};
+use crate::{k6, process, test};
 
 use podman::Podman;
 
@@ -45,6 +45,7 @@ pub(crate) fn test(workspace: &Workspace, filter: Option<&str>, totals: &mut Tot
     test.args(["test", "--package", "xtask", "--test", "deploy"]);
     test.args(filter).args(["--", "--test-threads", "2"]);
     podman.environment(&mut test);
+    test.env("K6", k6::install(workspace)?);
     test::counted(&mut test, totals)
 }
 

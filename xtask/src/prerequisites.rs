@@ -68,7 +68,14 @@ pub(crate) const POSTGRESQL: Prerequisite = Prerequisite {
 };
 pub(crate) const CONTAINERS: Prerequisite = Prerequisite {
     what: "podman, buildah and what containers need",
-    programs: &["podman", "buildah", "runc", "iptables", "debootstrap"],
+    programs: &[
+        "podman",
+        "buildah",
+        "runc",
+        "iptables",
+        "debootstrap",
+        "docker-compose",
+    ],
     // Podman keeps the programs that make its networks off the PATH.
     works: Some(&[
         "sh",
@@ -83,6 +90,7 @@ pub(crate) const CONTAINERS: Prerequisite = Prerequisite {
         "aardvark-dns",
         "iptables",
         "debootstrap",
+        "docker-compose",
     ]),
 };
 pub(crate) const CARGO_DENY: Prerequisite = Prerequisite {

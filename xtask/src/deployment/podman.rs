@@ -45,13 +45,14 @@ impl Podman {
 }
 
 /// runc and cgroupfs do without systemd; the limits are those that a container may
-/// set in a container.
+/// set in a container; a short name is looked for here by Docker's interface too.
 const CONTAINERS: &str = r#"[containers]
 default_ulimits = ["nofile=1024:1024", "nproc=1024:1024"]
 [engine]
 runtime = "runc"
 cgroup_manager = "cgroupfs"
 events_logger = "file"
+compat_api_enforce_docker_hub = false
 "#;
 
 /// Folders instead of overlays, which cannot be mounted over each other.

@@ -7,5 +7,6 @@
     reason = "a test that cannot go on has failed, and nobody else reads these modules"
 )]
 
+mod compose;
 mod image;
 mod support;

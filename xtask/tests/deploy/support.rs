@@ -1,13 +1,19 @@
 //! Building images, running containers, asking them.
 
+mod compose;
 mod container;
+mod http;
 mod images;
+mod k6;
 
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+pub use compose::Stack;
 pub use container::Run;
-pub use images::{build, image};
+pub use http::{Answer, get, post};
+pub use images::{build, image, postgresql};
+pub use k6::smoke;
 
 /// How long a test waits for something that will happen.
 pub const PATIENCE: Duration = Duration::from_secs(60);
@@ -20,7 +26,7 @@ pub fn eventually<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
             return answer;
         }
         assert!(Instant::now() < until, "it never happened: {what}");
-        std::thread::sleep(Duration::from_millis(10));
+        std::thread::sleep(Duration::from_millis(100));
     }
 }
 
@@ -64,4 +70,22 @@ pub fn podman<'a>(arguments: impl IntoIterator<Item = &'a str>) -> Command {
     let mut podman = Command::new("podman");
     podman.args(arguments);
     podman
+}
+
+/// A line of an access log.
+pub type Call = serde_json::Value;
+
+/// Everything that a container wrote.
+pub fn logs(container: &str) -> String {
+    let logs = done(&mut podman(["logs", container]));
+    logs.stdout + &logs.stderr
+}
+
+/// The calls among the lines that a host wrote.
+pub fn calls(logs: &str) -> Vec<Call> {
+    let lines = logs.lines().filter(|line| line.starts_with('{'));
+    let objects = lines.filter_map(|line| serde_json::from_str::<Call>(line).ok());
+    objects
+        .filter(|it| it.get("response_code").is_some())
+        .collect()
 }

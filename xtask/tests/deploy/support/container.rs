@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::process::Command;
 
-use super::{Done, done, eventually, podman, printed};
+use super::{Answer, Done, done, eventually, get, logs, podman, post, printed};
 
 /// The port of the shop's gateway in a container, and the status port.
 const GATEWAY: &str = "8080";
@@ -19,13 +19,6 @@ pub struct Run {
 /// A running container.
 pub struct Container {
     id: String,
-}
-
-/// What an HTTP server said.
-#[derive(Debug)]
-pub struct Answer {
-    pub status: u16,
-    pub body: String,
 }
 
 impl Run {
@@ -97,15 +90,13 @@ impl Container {
 
     /// Asks the shop's gateway.
     pub fn get(&self, path: &str) -> Answer {
-        let answer = get(self.port(GATEWAY), path);
+        let answer = get(self.gateway(), path);
         answer.unwrap_or_else(|| panic!("no answer to {path}:\n{}", self.logs()))
     }
 
     /// Posts JSON to the shop's gateway.
     pub fn post(&self, path: &str, body: &str) -> Answer {
-        let url = format!("http://{}{path}", self.port(GATEWAY));
-        let request = agent().post(url).header("content-type", "application/json");
-        answer(request.send(body)).expect("an answer")
+        post(self.gateway(), path, body).expect("an answer")
     }
 
     /// One line of `podman inspect`.
@@ -128,14 +119,18 @@ impl Container {
 
     /// Everything that it wrote.
     pub fn logs(&self) -> String {
-        let logs = done(&mut podman(["logs", &self.id]));
-        logs.stdout + &logs.stderr
+        logs(&self.id)
     }
 
     /// Asks it to end, waits, and gives its exit code.
     pub fn stop(&self) -> String {
         printed(&mut podman(["stop", "--time", "60", &self.id]));
         self.inspect("{{.State.ExitCode}}")
+    }
+
+    /// Where the shop's gateway is reached from here.
+    pub fn gateway(&self) -> SocketAddr {
+        self.port(GATEWAY)
     }
 
     /// Where a port of the container is reached from here.
@@ -150,25 +145,4 @@ impl Drop for Container {
         // A test that failed has said so already.
         let _ = podman(["rm", "--force", "--volumes", "--time", "0", &self.id]).output();
     }
-}
-
-/// One GET; None where nobody answers.
-pub fn get(address: SocketAddr, path: &str) -> Option<Answer> {
-    answer(agent().get(format!("http://{address}{path}")).call())
-}
-
-fn agent() -> ureq::Agent {
-    ureq::Agent::config_builder()
-        .http_status_as_error(false)
-        .timeout_global(Some(super::PATIENCE))
-        .build()
-        .into()
-}
-
-fn answer(response: Result<ureq::http::Response<ureq::Body>, ureq::Error>) -> Option<Answer> {
-    let mut response = response.ok()?;
-    Some(Answer {
-        status: response.status().as_u16(),
-        body: response.body_mut().read_to_string().ok()?,
-    })
 }
