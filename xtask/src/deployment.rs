@@ -11,7 +11,7 @@ use std::process::Command;
 
 use anyhow::Result;
 
-use crate::prerequisites::{self, CONTAINERS};
+use crate::prerequisites::{self, CONTAINERS, PROMETHEUS};
 use crate::test::Totals;
 use crate::workspace::Workspace;
 use crate::{k6, process, test};
@@ -35,7 +35,7 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<()> {
 
 /// Runs the tests with the host in `target/debug`.
 pub(crate) fn test(workspace: &Workspace, filter: Option<&str>, totals: &mut Totals) -> Result<()> {
-    prerequisites::ensure(&[CONTAINERS])?;
+    prerequisites::ensure(&[CONTAINERS, PROMETHEUS])?;
     let podman = Podman::of(workspace)?;
     // What earlier runs left: stages of builds, and what had its name taken.
     read(podman.command().args(["image", "prune", "--force"]))?;

@@ -1,6 +1,7 @@
 //! What `deploy/compose` brings up.
 
 use std::net::SocketAddr;
+use std::path::Path;
 use std::process::Command;
 
 use serde_json::{Value, json};
@@ -51,6 +52,19 @@ fn compose_files_pin_their_images_and_let_no_service_do_more_than_it_must() {
             assert!(line.contains(": /run/secrets/"), "{name}: {line}");
         }
     }
+}
+
+#[test]
+fn prometheus_of_the_compose_files_takes_its_configuration_and_the_rules() {
+    let stack = Stack::of(&["compose.yaml", "compose.observability.yaml"]);
+    let rules = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/prometheus/rules.yaml");
+    let observability = stack.folder().join("observability");
+    // Beside each other, as they are mounted.
+    printed(Command::new("cp").arg(rules).arg(&observability));
+    let mut check = Command::new("promtool");
+    check.current_dir(&observability);
+    let said = printed(check.args(["check", "config", "prometheus.yaml"]));
+    assert!(said.contains("rules found"), "{said}");
 }
 
 /// The services of what `docker-compose config` prints, by name.

@@ -10,3 +10,4 @@
 mod compose;
 mod image;
 mod support;
+mod topology;

@@ -10,7 +10,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 pub use compose::Stack;
-pub use container::Run;
+pub use container::{Container, Run};
 pub use http::{Answer, get, post};
 pub use images::{build, image, postgresql};
 pub use k6::smoke;

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::process::Command;
 
-use super::{Answer, Done, done, eventually, get, logs, podman, post, printed};
+use super::{Answer, Call, Done, calls, done, eventually, get, logs, podman, post, printed};
 
 /// The port of the shop's gateway in a container, and the status port.
 const GATEWAY: &str = "8080";
@@ -120,6 +120,11 @@ impl Container {
     /// Everything that it wrote.
     pub fn logs(&self) -> String {
         logs(&self.id)
+    }
+
+    /// The calls in its access log.
+    pub fn calls(&self) -> Vec<Call> {
+        calls(&self.logs())
     }
 
     /// Asks it to end, waits, and gives its exit code.

@@ -1,0 +1,184 @@
+//! A container for each workload, on a network where each has the name that it has in
+//! a cluster.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+use serde_json::Value;
+
+use crate::support::{Container, Run, eventually, image, podman, printed, smoke};
+
+const SHOP: [&str; 6] = [
+    "ui-v1",
+    "ui-v2",
+    "productms-v1",
+    "productms-v2",
+    "productreviewms-v1",
+    "productreviewms-v2",
+];
+
+/// The shop in containers of their own.
+struct Apart {
+    workloads: BTreeMap<&'static str, Container>,
+    gateway: Container,
+    /// Those that others took the place of; ended.
+    replaced: Vec<Container>,
+    network: Network,
+}
+
+impl Apart {
+    fn start() -> Self {
+        let network = Network::create();
+        let workloads = SHOP.map(|workload| (workload, network.workload(workload)));
+        let gateway = network.run().argument("--gateway").start();
+        let ready = |(workload, host): (_, Container)| (workload, host.ready());
+        let apart = Self {
+            workloads: workloads.into_iter().map(ready).collect(),
+            gateway: gateway.ready(),
+            replaced: Vec::new(),
+            network,
+        };
+        // The first that started asked for names that nobody had yet.
+        for workload in SHOP {
+            apart.wait_until_found(workload, 1);
+        }
+        apart
+    }
+
+    /// Waits until every host has found so many pods of `workload`, but those that are
+    /// its pods.
+    fn wait_until_found(&self, workload: &str, pods: u64) {
+        let others = self.workloads.iter().filter(|(it, _)| **it != workload);
+        for host in others.map(|(_, host)| host).chain([&self.gateway]) {
+            eventually("the pods are found", || {
+                (found(host, workload) == pods).then_some(())
+            });
+        }
+    }
+
+    /// The calls that failed, wherever, as the logs have them.
+    fn failed_calls(&self) -> String {
+        let hosts = self.workloads.values().chain(&self.replaced);
+        let calls = hosts.chain([&self.gateway]).flat_map(Container::calls);
+        let failed = calls.filter(|call| !matches!(call["response_code"].as_u64(), Some(200..500)));
+        failed.map(|call| format!("{call}\n")).collect()
+    }
+}
+
+/// How many pods of `workload` a host has found elsewhere, as it says in its log.
+fn found(host: &Container, workload: &str) -> u64 {
+    let logs = host.logs();
+    let lines = logs.lines().filter(|line| line.contains("found the pods"));
+    let said = lines.filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    let last = said.filter(|said| said["workload"] == workload).last();
+    last.and_then(|last| last["pods"].as_u64()).unwrap_or(0)
+}
+
+/// A network of containers, removed when it is dropped.
+struct Network(String);
+
+impl Network {
+    fn create() -> Self {
+        static NUMBER: AtomicUsize = AtomicUsize::new(0);
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        let name = format!("galleria{}x{number}", std::process::id());
+        printed(&mut podman(["network", "create", &name]));
+        Self(name)
+    }
+
+    fn run(&self) -> Run {
+        let run = Run::of(image()).option(format!("--network={}", self.0));
+        run.argument("run").argument("/etc/galleria/shop")
+    }
+
+    /// One pod of `workload`; not ready yet.
+    fn workload(&self, workload: &str) -> Container {
+        let name = format!("{workload}.shoppingportal.svc.cluster.local");
+        let run = self.run().option(format!("--network-alias={name}"));
+        run.argument("--workload").argument(workload).start()
+    }
+}
+
+impl Drop for Network {
+    fn drop(&mut self) {
+        // A test that failed has said so already.
+        let _ = podman(["network", "rm", "--force", &self.0]).output();
+    }
+}
+
+#[test]
+fn shop_in_a_container_for_each_workload_is_the_same_shop_and_one_trace() {
+    let apart = Apart::start();
+
+    let page = apart.gateway.get("/ui/product/1");
+    assert_eq!(page.status, 200, "{}", page.body);
+    let product = apart.gateway.get("/productms/product/catalogue/1").json();
+    assert_eq!(product["version"], "Product v1 > Product Review");
+
+    let asked = eventually("the gateway's line", || {
+        let mut calls = apart.gateway.calls().into_iter();
+        calls.find(|call| call["path"] == "/ui/product/1")
+    });
+    let trace = &asked["trace_id"];
+    assert!(trace.is_string(), "{asked}");
+    let of_trace = |workload: &str| {
+        let calls = apart.workloads[workload].calls();
+        calls.iter().any(|call| call["trace_id"] == *trace)
+    };
+    eventually("storefront, product and review service took part", || {
+        let reviews = of_trace("productreviewms-v1") || of_trace("productreviewms-v2");
+        (of_trace("ui-v1") && of_trace("productms-v1") && reviews).then_some(())
+    });
+    assert!(!of_trace("ui-v2"));
+}
+
+#[test]
+fn containers_are_replaced_under_the_load_of_k6_and_no_request_fails() {
+    let mut apart = Apart::start();
+    let shop = apart.gateway.gateway();
+    let done = AtomicBool::new(false);
+    let runs = AtomicUsize::new(0);
+    std::thread::scope(|scope| {
+        let visitors: [_; 2] = std::array::from_fn(|_| scope.spawn(|| visit(shop, &done, &runs)));
+        let ending = Ending(&done);
+        let no_fault = |apart: &Apart| {
+            let failed = visitors.iter().any(|it| it.is_finished());
+            assert!(!failed, "k6 failed:\n{}", apart.failed_calls());
+        };
+        for workload in ["ui-v1", "productms-v1", "productreviewms-v1"] {
+            let next = apart.network.workload(workload).ready();
+            apart.wait_until_found(workload, 2);
+            no_fault(&apart);
+            let before = apart.workloads.insert(workload, next).expect("a container");
+            assert_eq!(before.stop(), "0", "{}", before.logs());
+            apart.replaced.push(before);
+            apart.wait_until_found(workload, 1);
+            no_fault(&apart);
+            assert!(!apart.workloads[workload].calls().is_empty(), "it serves");
+        }
+        let before = runs.load(Ordering::Relaxed);
+        eventually("four more runs", || {
+            no_fault(&apart);
+            (runs.load(Ordering::Relaxed) >= before + 4).then_some(())
+        });
+        drop(ending);
+    });
+}
+
+/// Runs k6 until it is `done`; each run must be without fault.
+fn visit(shop: SocketAddr, done: &AtomicBool, runs: &AtomicUsize) {
+    while !done.load(Ordering::Relaxed) {
+        smoke(shop, 100);
+        runs.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+/// Ends the load also when the test fails.
+struct Ending<'a>(&'a AtomicBool);
+
+impl Drop for Ending<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
