@@ -3,6 +3,7 @@
 
 mod announce;
 mod autoscale;
+mod canary;
 mod cluster;
 mod conditions;
 mod control;
@@ -26,6 +27,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::admin;
 use crate::call::Mesh;
+use crate::canary::Canaries;
 use crate::cli::eprint;
 use crate::door::MeshDoors;
 use crate::files::Files;
@@ -115,6 +117,7 @@ pub(crate) async fn run(settings: RunSettings) -> anyhow::Result<ExitCode> {
         host.health.clone(),
         host.mesh.clone(),
         host.store.clone(),
+        writer.clone(),
         stop.clone(),
     ));
     let sources = admin::Sources {
@@ -264,6 +267,7 @@ impl Host {
             workloads: Workloads::new(self.platform.clone()),
             autoscalers: Autoscalers::default(),
             autoscale_every: settings.horizontal_pod_autoscaler_sync_period,
+            canaries: Canaries::default(),
             jobs: Jobs::new(
                 self.platform.clone(),
                 self.store.clone(),

@@ -1,5 +1,6 @@
 //! The command line.
 
+mod canary;
 mod check;
 mod compile;
 mod explain;
@@ -56,6 +57,8 @@ enum Command {
         #[arg(short, long, value_enum, default_value_t = Output::Text)]
         output: Output,
     },
+    /// Give a new version more of the requests, or less, on the running host
+    Canary(Box<canary::Arguments>),
     /// Compile components to native code, for a first start without waiting
     Compile {
         /// The folder that `run` gets as --components
@@ -115,6 +118,7 @@ pub fn main() -> ExitCode {
         Command::Run(settings) => run::run(*settings),
         Command::Check { paths } => check::check(&paths),
         Command::Explain(arguments) => explain::run(&arguments),
+        Command::Canary(arguments) => canary::run(&arguments),
         Command::Status { data, output } => status::status(&data, output == Output::Json),
         Command::Compile { components, cache } => compile::compile(&components, &cache),
         Command::Healthcheck { status, live } => healthcheck::healthcheck(status, live),

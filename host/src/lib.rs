@@ -18,6 +18,7 @@ mod respond;
 mod workload;
 
 mod admin;
+mod canary;
 mod context;
 mod explain;
 mod files;

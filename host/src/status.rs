@@ -10,4 +10,6 @@ pub(crate) use exchange::ask_port;
 pub(crate) use page::render;
 pub(crate) use port::serve as serve_port;
 pub(crate) use report::{Health, WrittenReport};
-pub(crate) use socket::{ask_to_explain, bind as bind_socket, fetch, serve as serve_socket};
+pub(crate) use socket::{
+    ask_for_canary, ask_to_explain, bind as bind_socket, fetch, order_canary, serve as serve_socket,
+};

@@ -5,4 +5,5 @@ pub(crate) mod log;
 pub(crate) mod metrics;
 pub(crate) mod names;
 pub(crate) mod sink;
+pub(crate) mod tally;
 pub(crate) mod trace;

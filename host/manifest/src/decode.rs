@@ -28,7 +28,7 @@ pub(crate) use names::{
     dns_label, dns_name, dns_subdomain, header_name, is_dns_label, is_dns_subdomain,
 };
 pub(crate) use numbers::{
-    int_or_percent, integer, percent, percentage, port, port_name, port_reference,
+    int_or_percent, integer, number, percent, percentage, port, port_name, port_reference,
 };
 pub(crate) use path::{Segment, steps};
 pub(crate) use quantities::{bytes, cpu_millis, near_quantity, quantity};

@@ -29,5 +29,5 @@ pub use diagnostic::{Code, Diagnostic, Severity};
 pub use load::{Loaded, load, read_str};
 pub use position::{Located, Position};
 pub use preset::{Conflict, Preset, Presets};
-pub use references::check_references;
+pub use references::{check_references, deployments_behind};
 pub use yaml::yaml_to_json;

@@ -4,6 +4,7 @@
 //! what a manifest may leave open and the mesh decides stays an `Option`.
 
 mod autoscaler;
+mod canary;
 mod controllers;
 mod disruption_budget;
 mod gateway_api;
@@ -15,6 +16,7 @@ mod schedule;
 mod workload;
 
 pub use autoscaler::*;
+pub use canary::*;
 pub use controllers::*;
 pub use disruption_budget::*;
 pub use gateway_api::*;

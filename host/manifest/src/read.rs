@@ -3,6 +3,7 @@
 
 mod autoscaler;
 mod bare_pod;
+mod canary;
 mod config_map;
 mod container;
 mod cron_job;

@@ -5,6 +5,7 @@
 //! merely has no effect is a warning.
 
 mod autoscaler;
+mod canary;
 mod config;
 mod destination_rule;
 mod disruption_budget;
@@ -27,6 +28,8 @@ use report::Report;
 
 use crate::Diagnostic;
 use crate::model::{Object, ObjectKey, Resource};
+
+pub use canary::deployments_behind;
 
 /// Checks every reference between `objects`; sorted by position.
 pub fn check_references(objects: &[Arc<Object>]) -> Vec<Diagnostic> {
@@ -61,6 +64,7 @@ pub(crate) fn check(objects: &[Arc<Object>], refused: &HashSet<ObjectKey>) -> Ve
             Resource::HorizontalPodAutoscaler(spec) => {
                 autoscaler::check(&index, &mut report, object, spec);
             }
+            Resource::Canary(spec) => canary::check(&index, &mut report, object, spec),
             Resource::PodDisruptionBudget(budget) => {
                 disruption_budget::check(&index, &mut report, object, budget);
             }

@@ -327,6 +327,11 @@ pub(crate) static KINDS: &[Kind] = &[
         versions: &["v1alpha1"],
         ..core("PodPreset", "podpresets", "podpreset", columns::AGE_ONLY)
     },
+    Kind {
+        group: "flagger.app",
+        versions: &["v1beta1"],
+        ..core("Canary", "canaries", "canary", columns::CANARY)
+    },
     gateway_api(
         "Gateway",
         "gateways",

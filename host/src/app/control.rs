@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::convert::Infallible;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -20,6 +21,7 @@ use super::desired::{Desired, Settled, Written};
 use super::kept::{Kept, KeptError};
 use super::pulls::Pulls;
 use crate::call::Mesh;
+use crate::canary::Canaries;
 use crate::files::{Changes, Files};
 use crate::listen::{ListenError, Listeners};
 use crate::live::Live;
@@ -54,6 +56,7 @@ pub(super) struct Control {
     pub(super) workloads: Workloads,
     pub(super) autoscalers: Autoscalers,
     pub(super) autoscale_every: Duration,
+    pub(super) canaries: Canaries,
     pub(super) jobs: Jobs,
     pub(super) listeners: Listeners,
     pub(super) mesh: Arc<Mesh>,
@@ -154,6 +157,7 @@ impl Control {
                 () = next(&mut pods) => {}
                 () = next(&mut peers) => self.publish(),
                 () = until(self.workloads.due()) => {}
+                () = until(self.canaries.due()) => self.advance_canaries().await,
                 () = self.pulls.succeeded() => self.reload().await,
                 _ = trim.tick() => self.trim(),
                 _ = autoscale.tick() => self.autoscale().await,
@@ -277,6 +281,9 @@ impl Control {
         let known = conditions::known(&ready.in_force, &ready.waiting, &warnings);
         conditions::report(&self.store, &known);
         self.in_force = ready.in_force;
+        let tallies = &self.mesh.metrics.tallies;
+        self.canaries
+            .follow(&self.in_force, tallies, Instant::now());
         self.report_quotas();
         let store = &self.store;
         self.workloads.apply(&ready.plan, |key| {
@@ -289,6 +296,7 @@ impl Control {
         self.publish();
         self.health.set_written(WrittenReport {
             drift: drift(&self.desired),
+            drifted: drifted(&self.desired),
             waiting: ready.waiting.iter().flat_map(waits).collect(),
         });
         Ok(())
@@ -306,6 +314,7 @@ impl Control {
     async fn write(&mut self, Write { asked, answer }: Write) {
         let result = match asked {
             Asked::Edits { edits, dry_run } => self.edit(&edits, dry_run).await,
+            Asked::Canary(order) => self.order(&order).await,
             Asked::Evict(pod) => match self.workloads.evict(&pod) {
                 true => Ok(()),
                 false => Err(Unwritten::Changed),
@@ -315,7 +324,7 @@ impl Control {
         let _ = answer.send(result);
     }
 
-    async fn edit(&mut self, edits: &[Edit], dry_run: bool) -> Result<(), Unwritten> {
+    pub(super) async fn edit(&mut self, edits: &[Edit], dry_run: bool) -> Result<(), Unwritten> {
         let mut desired = self.desired.clone();
         for Edit { key, from, to } in edits {
             let stored = self.store.get(key).map(|stored| stored.object.clone());
@@ -484,6 +493,13 @@ fn drift(desired: &Desired) -> Vec<String> {
         None => format!("{key} of a file is deleted"),
     };
     desired.drifted().map(line).collect()
+}
+
+/// The files of objects that the API changed.
+fn drifted(desired: &Desired) -> HashMap<ObjectKey, PathBuf> {
+    let keys = desired.drifted().map(|(key, _)| key);
+    keys.filter_map(|key| Some((key.clone(), desired.file_of(key)?.to_owned())))
+        .collect()
 }
 
 fn shown(quantities: &Quantities) -> BTreeMap<&str, String> {

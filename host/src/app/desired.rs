@@ -5,6 +5,7 @@
 //! the file says something else of it than it did then.
 
 use std::collections::{BTreeMap, HashSet};
+use std::path::Path;
 use std::sync::Arc;
 
 use galleria_manifest::model::{Object, ObjectKey};
@@ -106,6 +107,12 @@ impl Desired {
     /// The objects of files that the API changed or deleted.
     pub(super) fn drifted(&self) -> impl Iterator<Item = (&ObjectKey, &Written)> {
         self.written.iter().filter(|(_, it)| it.over.is_some())
+    }
+
+    /// The file that has an object, whatever the API said of it.
+    pub(super) fn file_of(&self, key: &ObjectKey) -> Option<&Path> {
+        let object = self.files.iter().find(|it| it.key() == *key)?;
+        Some(&object.at.file)
     }
 
     /// Keeps back what came by the API and refers to something that is not there,

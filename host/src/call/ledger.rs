@@ -215,6 +215,9 @@ impl Drop for Ledger {
             response_bytes: self.sent,
         };
         self.mesh.metrics.record(&self.edge, &record);
+        if let Some(cluster) = &self.cluster {
+            self.mesh.metrics.tallies.record(cluster, &record);
+        }
         self.describe();
         let Some(facts) = &self.facts else { return };
         if !self.mesh.access_log.is_on() {

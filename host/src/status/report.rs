@@ -1,9 +1,12 @@
 //! The report: one document with everything that `galleria status` shows.
 
+use std::collections::HashMap;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::ArcSwap;
+use galleria_manifest::model::ObjectKey;
 use serde::{Deserialize, Serialize};
 
 use crate::call::Mesh;
@@ -175,12 +178,19 @@ impl Health {
     pub(crate) fn set_written(&self, written: WrittenReport) {
         self.written.store(Arc::new(written));
     }
+
+    /// The file of an object that the API changed.
+    pub(crate) fn file_of_drifted(&self, key: &ObjectKey) -> Option<PathBuf> {
+        self.written.load().drifted.get(key).cloned()
+    }
 }
 
 /// What there is to say of objects that came by the API, a line each.
 #[derive(Debug, Default)]
 pub(crate) struct WrittenReport {
     pub drift: Vec<String>,
+    /// The objects of files that differ, and their files.
+    pub drifted: HashMap<ObjectKey, PathBuf>,
     /// What refers to something that is not there.
     pub waiting: Vec<String>,
 }

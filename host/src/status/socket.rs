@@ -1,5 +1,5 @@
-//! The report, and explanations, over a Unix socket in the data folder: the file system says who
-//! may ask, so it needs no port and no token, and no web page can reach it.
+//! The report, explanations and canaries, over a Unix socket in the data folder: the file
+//! system says who may ask, so it needs no port and no token, and no web page can reach it.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -11,15 +11,18 @@ use axum::{Json, Router};
 use bytes::Bytes;
 use http::StatusCode;
 use http_body_util::Full;
+use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use super::exchange::{Request, exchange};
 use super::report::{Health, Report, report};
 use crate::call::Mesh;
+use crate::canary::{self, CanaryReport, Order, Route};
 use crate::explain::{Answer, Question, Subject, WrongUsage, explain};
-use crate::store::Store;
+use crate::store::{Asked as AskedToWrite, Store, Unwritten, Write};
 
 const FILE: &str = "host.sock";
 
@@ -80,16 +83,20 @@ pub(crate) async fn serve(
     health: Arc<Health>,
     mesh: Arc<Mesh>,
     store: Arc<Store>,
+    writer: mpsc::Sender<Write>,
     stop: CancellationToken,
 ) {
     let asked = Arc::new(Asked {
         health,
         mesh,
         store,
+        writer,
     });
     let router = Router::new()
         .route("/status", get(status))
         .route("/explain", post(explained))
+        .route("/canary", post(canary_ordered))
+        .route("/canary/status", post(canary_status))
         .with_state(asked);
     let served = axum::serve(socket, router)
         .with_graceful_shutdown(stop.cancelled_owned())
@@ -104,6 +111,7 @@ struct Asked {
     health: Arc<Health>,
     mesh: Arc<Mesh>,
     store: Arc<Store>,
+    writer: mpsc::Sender<Write>,
 }
 
 async fn status(State(asked): State<Arc<Asked>>) -> Json<Report> {
@@ -132,6 +140,48 @@ async fn explained(
         .map_err(|error| (StatusCode::BAD_REQUEST, error.to_string()))
 }
 
+/// Carries an order out, and shows what there is then.
+async fn canary_ordered(
+    State(asked): State<Arc<Asked>>,
+    Json(order): Json<Order>,
+) -> Result<Json<CanaryReport>, (StatusCode, String)> {
+    let stopping = |_| (StatusCode::BAD_REQUEST, "the host is stopping".to_owned());
+    let route = order.route.clone();
+    let (answer, answered) = oneshot::channel();
+    let write = Write {
+        asked: AskedToWrite::Canary(order),
+        answer,
+    };
+    asked.writer.send(write).await.map_err(|_| stopping(()))?;
+    match answered.await.map_err(|_| stopping(()))? {
+        Ok(()) => canary_status(State(asked), Json(route)).await,
+        Err(error) => Err((StatusCode::BAD_REQUEST, unwritten(error))),
+    }
+}
+
+async fn canary_status(
+    State(asked): State<Arc<Asked>>,
+    Json(route): Json<Route>,
+) -> Result<Json<CanaryReport>, (StatusCode, String)> {
+    let file_of = |key: &_| asked.health.file_of_drifted(key);
+    canary::report(&route, &asked.store.list().0, file_of)
+        .map(Json)
+        .map_err(|error| (StatusCode::BAD_REQUEST, error.to_string()))
+}
+
+fn unwritten(error: Unwritten) -> String {
+    match error {
+        Unwritten::Changed => {
+            "somebody else changed the VirtualService meanwhile; try again".into()
+        }
+        Unwritten::Refused(problems) => {
+            let problems: Vec<_> = problems.iter().map(ToString::to_string).collect();
+            problems.join("\n")
+        }
+        Unwritten::Impossible(text) | Unwritten::NotKept(text) => text,
+    }
+}
+
 /// Asks the host that runs with the data folder `folder`.
 ///
 /// # Errors
@@ -151,16 +201,49 @@ pub(crate) async fn ask_to_explain(
     folder: &Path,
     question: &Question,
 ) -> Result<Result<Answer, WrongUsage>, SocketError> {
+    let answer = post_json(folder, "/explain", question).await?;
+    Ok(answer.map_err(WrongUsage::Told))
+}
+
+/// Asks the host that runs with the data folder `folder` to do something with a canary.
+/// The inner error is the host's.
+///
+/// # Errors
+/// None runs, or it does not answer as expected.
+pub(crate) async fn order_canary(
+    folder: &Path,
+    order: &Order,
+) -> Result<Result<CanaryReport, String>, SocketError> {
+    post_json(folder, "/canary", order).await
+}
+
+/// Asks the host that runs with the data folder `folder` how a canary is. The inner
+/// error is the host's.
+///
+/// # Errors
+/// None runs, or it does not answer as expected.
+pub(crate) async fn ask_for_canary(
+    folder: &Path,
+    route: &Route,
+) -> Result<Result<CanaryReport, String>, SocketError> {
+    post_json(folder, "/canary/status", route).await
+}
+
+/// The inner error is what the host says of the question.
+async fn post_json<T: DeserializeOwned>(
+    folder: &Path,
+    path: &str,
+    question: &impl Serialize,
+) -> Result<Result<T, String>, SocketError> {
     let body = serde_json::to_vec(question).map_err(|error| unanswered(folder, error))?;
-    let request = http::Request::post("/explain")
+    let request = http::Request::post(path)
         .header(http::header::CONTENT_TYPE, "application/json")
         .body(Full::from(body));
     let (status, answer) = ask(folder, request).await?;
     if status == StatusCode::OK {
         return read(folder, &answer).map(Ok);
     }
-    let told = String::from_utf8_lossy(&answer).into_owned();
-    Ok(Err(WrongUsage::Told(told)))
+    Ok(Err(String::from_utf8_lossy(&answer).into_owned()))
 }
 
 async fn ask(folder: &Path, request: Request) -> Result<(StatusCode, Bytes), SocketError> {

@@ -9,6 +9,8 @@ use galleria_manifest::{Diagnostic, Severity};
 use serde_json::Value;
 use tokio::sync::oneshot;
 
+use crate::canary::Order;
+
 /// One object's change.
 #[derive(Debug, Clone)]
 pub(crate) struct Edit {
@@ -26,6 +28,8 @@ pub(crate) enum Asked {
     Edits { edits: Vec<Edit>, dry_run: bool },
     /// That a pod leaves; its workload makes another.
     Evict(ObjectKey),
+    /// That a canary gets more or less.
+    Canary(Order),
 }
 
 /// A change, and where to answer.

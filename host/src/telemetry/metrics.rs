@@ -17,6 +17,7 @@ use prometheus::{
 };
 
 use super::names;
+use super::tally::Tallies;
 
 /// Distinct edges that get labels of their own. A mesh of a hundred services has
 /// a few hundred edges, each with a handful of codes.
@@ -53,6 +54,8 @@ const EDGE_LABELS: &[&str] = &[
 pub(crate) struct Metrics {
     registry: Registry,
     edges: Edges,
+    /// For canaries.
+    pub tallies: Tallies,
     pub instances: IntGaugeVec,
     pub instances_started: IntGaugeVec,
     pub instances_retired: IntGaugeVec,
@@ -167,6 +170,7 @@ impl Metrics {
                 response_bytes: histograms(&registry, names::RESPONSE_BYTES),
                 resolved: RwLock::default(),
             },
+            tallies: Tallies::default(),
             instances: gauges(
                 &registry,
                 names::INSTANCES,

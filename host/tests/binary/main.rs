@@ -13,6 +13,7 @@
 mod support;
 
 mod autoscale;
+mod canary;
 mod command_line;
 mod containment;
 mod cpu;

@@ -94,22 +94,31 @@ pub(crate) fn port_name(d: &mut Decoder, text: &str, node: &Node) -> Option<Stri
     None
 }
 
-/// A number from 0 to 100.
-pub(crate) fn percent(d: &mut Decoder, node: &Node) -> Option<Percent> {
+/// Any number.
+pub(crate) fn number(d: &mut Decoder, node: &Node) -> Option<f64> {
+    number_of(d, node, "a number")
+}
+
+fn number_of(d: &mut Decoder, node: &Node, what: &str) -> Option<f64> {
     let value = match &node.value {
         Value::Scalar(scalar) => match scalar.resolve() {
             Resolved::Int(value) => Some(value as f64),
-            Resolved::Float(value) => Some(value),
+            Resolved::Float(value) if value.is_finite() => Some(value),
             _ => None,
         },
         _ => None,
     };
-    let Some(value) = value else {
+    if value.is_none() {
         let found = d.describe(node);
-        let message = format!("expected a number from 0 to 100, found {found}");
+        let message = format!("expected {what}, found {found}");
         d.error(node.mark, codes::WRONG_TYPE, message);
-        return None;
-    };
+    }
+    value
+}
+
+/// A number from 0 to 100.
+pub(crate) fn percent(d: &mut Decoder, node: &Node) -> Option<Percent> {
+    let value = number_of(d, node, "a number from 0 to 100")?;
     if !(0.0..=100.0).contains(&value) {
         let message = format!("{value} is not a percentage; must be 0 to 100");
         d.error(node.mark, codes::INVALID_VALUE, message);

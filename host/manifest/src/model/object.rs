@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use super::{
-    ConfigMap, CronJob, Deployment, DestinationRule, Gateway, HorizontalPodAutoscaler, HostedRoute,
-    Ingress, Job, LimitRange, ListenerSet, Namespace, PersistentVolumeClaim, Pod,
+    Canary, ConfigMap, CronJob, Deployment, DestinationRule, Gateway, HorizontalPodAutoscaler,
+    HostedRoute, Ingress, Job, LimitRange, ListenerSet, Namespace, PersistentVolumeClaim, Pod,
     PodDisruptionBudget, PodPreset, PodTemplate, ReferenceGrant, ReplicaSet, ResourceQuota, Secret,
     Service, ServiceAccount, ServiceEntry, StatefulSet, VirtualService,
 };
@@ -64,6 +64,8 @@ pub enum Resource {
     ReplicaSet(ReplicaSet),
     StatefulSet(StatefulSet),
     HorizontalPodAutoscaler(HorizontalPodAutoscaler),
+    /// Flagger's.
+    Canary(Canary),
     PodDisruptionBudget(PodDisruptionBudget),
     Job(Job),
     CronJob(CronJob),

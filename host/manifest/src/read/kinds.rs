@@ -1,9 +1,9 @@
 //! The kinds and apiVersions that are known.
 
 use super::{
-    autoscaler, bare_pod, config_map, cron_job, deployment, destination_rule, disruption_budget,
-    gateway, gateway_api, ingress, job, limit_range, pod_preset, replica_set, resource_quota,
-    secret, service, service_entry, stateful_set, storage, virtual_service,
+    autoscaler, bare_pod, canary, config_map, cron_job, deployment, destination_rule,
+    disruption_budget, gateway, gateway_api, ingress, job, limit_range, pod_preset, replica_set,
+    resource_quota, secret, service, service_entry, stateful_set, storage, virtual_service,
 };
 use crate::decode::Fields;
 use crate::model::{Namespace, Resource, ServiceAccount};
@@ -158,6 +158,13 @@ pub(super) static ENFORCED: &[Kind] = &[
     istio("VirtualService", virtual_service::read),
     istio("DestinationRule", destination_rule::read),
     istio("ServiceEntry", service_entry::read),
+    Kind {
+        group: "flagger.app",
+        kind: "Canary",
+        api_versions: &["flagger.app/v1beta1"],
+        namespaced: true,
+        read: canary::read,
+    },
 ];
 
 /// Real kinds that are a cluster's business, of the groups above and others

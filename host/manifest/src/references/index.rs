@@ -127,6 +127,7 @@ impl<'a> Index<'a> {
             | Resource::ReplicaSet(_)
             | Resource::StatefulSet(_)
             | Resource::HorizontalPodAutoscaler(_)
+            | Resource::Canary(_)
             | Resource::PodDisruptionBudget(_)
             | Resource::Job(_)
             | Resource::CronJob(_)

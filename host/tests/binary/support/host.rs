@@ -384,10 +384,15 @@ impl Host {
 
     /// `galleria status` for this host.
     pub fn status_page(&self, arguments: &[&str]) -> Output {
+        self.galleria(&[&["status"], arguments].concat())
+    }
+
+    /// The program, about this host.
+    pub fn galleria(&self, arguments: &[&str]) -> Output {
         let output = Command::new(env!("CARGO_BIN_EXE_galleria"))
-            .args(["status", "--data"])
-            .arg(&self.data)
             .args(arguments)
+            .arg("--data")
+            .arg(&self.data)
             .output()
             .expect("the galleria binary");
         Output {

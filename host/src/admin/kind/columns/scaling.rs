@@ -31,6 +31,16 @@ pub(in super::super) const POD_DISRUPTION_BUDGET: &[Column] = &[
     AGE,
 ];
 
+pub(in super::super) const CANARY: &[Column] = &[
+    NAME,
+    column("Status", |it| it.text("/status/phase").into()),
+    number("Weight", |it| it.count("/status/canaryWeight").into()),
+    number("FailedChecks", |it| it.count("/status/failedChecks").into()),
+    column("LastTransitionTime", |it| {
+        it.text("/status/lastTransitionTime").into()
+    }),
+];
+
 /// A number, a percentage, or `N/A`.
 fn bound(it: Cell<'_>, pointer: &str) -> Value {
     match it.at(pointer) {

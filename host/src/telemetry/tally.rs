@@ -1,0 +1,102 @@
+//! Exact counts of the requests to a few destinations: those that a canary is judged
+//! by. Where nobody is watched, a request costs one load of a pointer.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use galleria_mesh::{Cluster, ResponseFlags};
+use hdrhistogram::Histogram;
+
+use super::metrics::CallRecord;
+
+/// Durations above this count as this.
+const DURATION_MAX: Duration = Duration::from_secs(3_600);
+
+/// Durations are told apart by one part in a hundred.
+const DIGITS: u8 = 2;
+
+/// What was counted of one version's requests.
+#[derive(Debug, Clone)]
+pub(crate) struct Observed {
+    pub requests: u64,
+    /// Answered by 5xx, by the service or by the mesh.
+    pub failures: u64,
+    /// In microseconds, from a request's arrival to the end of its response.
+    pub durations: Histogram<u64>,
+}
+
+/// One version's counts.
+#[derive(Debug, Default)]
+pub(crate) struct Tally(Mutex<Observed>);
+
+/// A destination whose requests count.
+#[derive(Debug, Clone)]
+pub(crate) struct Watched {
+    /// The full name of its service.
+    pub host: String,
+    pub subset: Option<String>,
+    pub tally: Arc<Tally>,
+}
+
+/// See the module's documentation.
+#[derive(Debug, Default)]
+pub(crate) struct Tallies(ArcSwap<Vec<Watched>>);
+
+impl Default for Observed {
+    fn default() -> Self {
+        let max = DURATION_MAX.as_micros() as u64;
+        Self {
+            requests: 0,
+            failures: 0,
+            // The bounds are constants that it takes; without them it would grow.
+            durations: Histogram::new_with_max(max, DIGITS)
+                .unwrap_or_else(|_| unreachable!("the bounds are those of a histogram")),
+        }
+    }
+}
+
+impl Observed {
+    pub(crate) fn record(&mut self, failed: bool, duration: Duration) {
+        self.requests += 1;
+        self.failures += u64::from(failed);
+        let micros = u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
+        self.durations.saturating_record(micros);
+    }
+}
+
+impl Tally {
+    /// Begins to count anew.
+    pub(crate) fn reset(&self) {
+        *self.lock() = Observed::default();
+    }
+
+    pub(crate) fn observed(&self) -> Observed {
+        self.lock().clone()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Observed> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Tallies {
+    /// Counts for these destinations from now on, and for no others.
+    pub(crate) fn watch(&self, watched: Vec<Watched>) {
+        self.0.store(Arc::new(watched));
+    }
+
+    /// Counts one call. A client that went away, and a fault that a rule injects, say
+    /// nothing of the version.
+    pub(crate) fn record(&self, cluster: &Cluster, call: &CallRecord) {
+        let watched = self.0.load();
+        if watched.is_empty() || call.code == 0 || call.flags.contains(ResponseFlags::FI) {
+            return;
+        }
+        for it in watched.iter() {
+            if it.host == cluster.service_fqdn && it.subset == cluster.subset && !cluster.inbound {
+                it.tally.lock().record(call.code >= 500, call.duration);
+            }
+        }
+    }
+}

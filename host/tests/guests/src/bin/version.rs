@@ -1,0 +1,25 @@
+//! Answers with the text in `VERSION`.
+//!
+//! `FAIL_EVERY=N` makes one answer of N 500, at random, `SLOW_MS=N` makes each take N
+//! milliseconds, asleep.
+
+use std::hash::{BuildHasher, RandomState};
+use std::time::Duration;
+
+use galleria_test_guests::{Call, guest};
+
+guest!(answer);
+
+fn answer(call: Call) {
+    if let Some(slow) = number("SLOW_MS") {
+        std::thread::sleep(Duration::from_millis(slow));
+    }
+    let random = RandomState::new().hash_one(call.path());
+    let fails = number("FAIL_EVERY").is_some_and(|every| random.is_multiple_of(every));
+    let version = std::env::var("VERSION").unwrap_or_default();
+    call.reply(if fails { 500 } else { 200 }, &version);
+}
+
+fn number(name: &str) -> Option<u64> {
+    std::env::var(name).ok()?.parse().ok()
+}
