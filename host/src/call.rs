@@ -247,6 +247,10 @@ impl Passage<'_> {
         ledger: &mut Ledger,
     ) -> Result<Response, LocalReply> {
         let mut tried = Vec::new();
+        let mut at = Destination {
+            live: self.live.clone(),
+            cluster: forward.cluster.clone(),
+        };
         // Held while a retry is under way, and given up with the last one.
         let mut _retrying;
         loop {
@@ -256,12 +260,19 @@ impl Passage<'_> {
                 hash,
                 tried: &tried,
             };
-            let picked = Arc::new(forward.cluster.pick(&context, &mut rand::rng())?);
+            let picked = match at.cluster.pick(&context, &mut rand::rng()) {
+                Ok(picked) => Arc::new(picked),
+                Err(reply) => {
+                    at = at.successor(&self.mesh.current).ok_or(reply)?;
+                    tried.clear();
+                    continue;
+                }
+            };
             tried.push(picked.endpoint.id);
             ledger.attempt(picked.clone());
             let attempt = attempt::Attempt {
                 passage: self,
-                cluster: &forward.cluster,
+                at: &at,
                 per_try_timeout: forward.per_try_timeout,
                 number: ledger.attempts,
             };
@@ -271,7 +282,7 @@ impl Passage<'_> {
             let outcome = attempt::outcome(&answered);
             if let Some(ejection) = picked.record(&outcome, Instant::now()) {
                 tracing::warn!(
-                    cluster = forward.cluster.name,
+                    cluster = at.cluster.name,
                     endpoint = ejection.endpoint,
                     reason = ejection.reason,
                     seconds = ejection.duration.as_secs_f32(),
@@ -291,7 +302,7 @@ impl Passage<'_> {
                     return answered.finish(ledger);
                 }
             };
-            _retrying = match forward.cluster.acquire_retry(forward.caller) {
+            _retrying = match at.cluster.acquire_retry(forward.caller) {
                 Some(permit) => Some(permit),
                 None => {
                     ledger.flags |= ResponseFlags::UO;
@@ -321,6 +332,25 @@ impl Passage<'_> {
             headers: &parts.headers,
             source_ip: self.client,
         })
+    }
+}
+
+/// Where the tries of a call go, as one snapshot has it.
+struct Destination {
+    live: Arc<Live>,
+    cluster: Arc<mesh::Cluster>,
+}
+
+impl Destination {
+    /// The same in the snapshot that is in force now. A call that waited keeps its
+    /// route, and yet finds the pods that took the place of those it would have asked.
+    fn successor(&self, current: &Current) -> Option<Self> {
+        let live = current.load();
+        if Arc::ptr_eq(&live, &self.live) {
+            return None;
+        }
+        let cluster = live.successor_of(&self.cluster)?.clone();
+        Some(Self { live, cluster })
     }
 }
 

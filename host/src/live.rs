@@ -49,6 +49,15 @@ impl Live {
         self.pods.get(&target)
     }
 
+    /// What was `cluster` of an earlier snapshot.
+    pub(crate) fn successor_of(&self, cluster: &mesh::Cluster) -> Option<&Arc<mesh::Cluster>> {
+        let services = self.snapshot.services().iter();
+        services
+            .filter(|service| service.fqdn == cluster.service_fqdn)
+            .flat_map(|service| &service.clusters)
+            .find(|candidate| candidate.name == cluster.name)
+    }
+
     pub(crate) fn service_names(&self, cluster: &mesh::Cluster) -> Arc<ServiceNames> {
         self.names
             .get(&cluster.service_fqdn)

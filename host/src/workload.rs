@@ -83,6 +83,9 @@ pub(crate) trait Doors: Send + Sync {
 pub(crate) struct Workloads {
     kubelet: Kubelet,
     running: BTreeMap<ObjectKey, Running>,
+    /// Those that are wanted no more. They serve until the next step: by then the
+    /// snapshot without them is in force.
+    unwanted: Vec<Running>,
     budgets: Budgets,
 }
 
@@ -98,6 +101,7 @@ impl Workloads {
         Self {
             kubelet: Kubelet::new(platform),
             running: BTreeMap::new(),
+            unwanted: Vec::new(),
             budgets: Budgets::default(),
         }
     }
@@ -117,9 +121,7 @@ impl Workloads {
             .cloned()
             .collect();
         for key in gone {
-            if let Some(running) = self.running.remove(&key) {
-                running.end(&self.kubelet);
-            }
+            self.unwanted.extend(self.running.remove(&key));
         }
         for (key, wanted) in &plan.workloads {
             let generation = generation(key);
@@ -132,11 +134,24 @@ impl Workloads {
             }
         }
         self.budgets = Budgets::new(&plan.budgets, generation);
-        self.step();
+        self.advance();
     }
 
-    /// Goes on with what is under way. Returns whether other pods are there.
+    /// Goes on with what is under way, by one decision for each workload. Returns
+    /// whether other pods are there: then the snapshot with them has to be in force
+    /// before the next step, which may stop a pod because another one is ready.
     pub(crate) fn step(&mut self) -> bool {
+        self.end_unwanted();
+        self.advance()
+    }
+
+    fn end_unwanted(&mut self) {
+        for running in self.unwanted.drain(..) {
+            running.end(&self.kubelet);
+        }
+    }
+
+    fn advance(&mut self) -> bool {
         let now = Instant::now();
         let kubelet = &mut self.kubelet;
         let mut disruptions = self.budgets.disruptions(&self.running.values());
@@ -211,6 +226,7 @@ impl Workloads {
 
     /// Stops every pod and waits until the last request has left.
     pub(crate) async fn stop(&mut self) {
+        self.end_unwanted();
         for (_, running) in std::mem::take(&mut self.running) {
             running.end(&self.kubelet);
         }

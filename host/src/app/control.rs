@@ -40,6 +40,10 @@ const TRIM: Duration = Duration::from_secs(30);
 /// enough for who watches, and no more writes for guests that trap all the time.
 const REPORT: Duration = Duration::from_secs(1);
 
+/// Steps that follow each other before something else is looked at; a rollout that
+/// waits for no pod comes to rest after two.
+const STEPS_MAX: usize = 16;
+
 pub(super) struct Control {
     pub(super) files: Files,
     pub(super) desired: Desired,
@@ -465,7 +469,10 @@ impl Control {
 
     /// Goes on with what is under way, and reports how far it is.
     fn step(&mut self) {
-        if self.workloads.step() {
+        for _ in 0..STEPS_MAX {
+            if !self.workloads.step() {
+                break;
+            }
             self.publish();
         }
         self.health.set_ready(self.workloads.all_ready());

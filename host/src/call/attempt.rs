@@ -4,13 +4,13 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use galleria_mesh as mesh;
-use galleria_mesh::{Cluster, LocalReply, Outcome, Picked, Target};
+use galleria_mesh::{LocalReply, Outcome, Picked, Target};
 use http::{HeaderValue, header, request};
 use opentelemetry::trace::SpanKind;
 use tokio::time::timeout;
 
 use super::ledger::Ledger;
-use super::{ATTEMPT_COUNT, Passage, UPSTREAM_TIME};
+use super::{ATTEMPT_COUNT, Destination, Passage, UPSTREAM_TIME};
 use crate::context::{Recording, RequestContext};
 use crate::guest::Failure;
 use crate::remote::{RemoteError, Way};
@@ -21,7 +21,7 @@ use crate::{Body, Request, Response};
 
 pub(super) struct Attempt<'a, 'b> {
     pub(super) passage: &'a Passage<'b>,
-    pub(super) cluster: &'a Cluster,
+    pub(super) at: &'a Destination,
     /// How long this try may take.
     pub(super) per_try_timeout: Option<Duration>,
     /// 1 for the first.
@@ -110,7 +110,7 @@ impl Attempt<'_, '_> {
             .span(&context.trace, service, SpanKind::Client, name)?;
         span.set("http.request.method", parts.method.to_string());
         span.set("server.address", picked.endpoint.name.clone());
-        span.set("upstream_cluster", self.cluster.name.clone());
+        span.set("upstream_cluster", self.at.cluster.name.clone());
         if self.number > 1 {
             span.set("http.request.resend_count", i64::from(self.number - 1));
         }
@@ -164,7 +164,7 @@ impl Attempt<'_, '_> {
     async fn send(&self, picked: &Picked, mut request: Request, spans: &mut Spans) -> Sent {
         let mut context = self.context(spans);
         let pod = match &picked.endpoint.target {
-            Target::Pod { target, .. } => self.passage.live.pod(*target),
+            Target::Pod { target, .. } => self.at.live.pod(*target),
             _ => None,
         };
         if let Some(pod) = &pod {
@@ -196,7 +196,7 @@ impl Attempt<'_, '_> {
             }
             Target::Requested => {
                 let host = request.uri().host().unwrap_or_default().to_owned();
-                let port = request.uri().port_u16().unwrap_or(self.cluster.port);
+                let port = request.uri().port_u16().unwrap_or(self.at.cluster.port);
                 let way = Way::Outside { host: &host, port };
                 self.send_remote(way, request).await
             }
@@ -205,10 +205,10 @@ impl Attempt<'_, '_> {
 
     async fn send_remote(&self, way: Way<'_>, request: Request) -> Sent {
         let remote = &self.passage.mesh.remote;
-        match remote.send(self.cluster, way, request).await {
+        match remote.send(&self.at.cluster, way, request).await {
             Ok(response) => Sent::Response(response, None),
             Err(error) => {
-                let cluster = &self.cluster.name;
+                let cluster = &self.at.cluster.name;
                 match &error {
                     RemoteError::Tls(cause) => tracing::warn!(cluster, %cause, "{error}"),
                     RemoteError::Connect(cause)

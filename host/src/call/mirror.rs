@@ -17,7 +17,7 @@ use wasmtime_wasi_http::Error;
 
 use super::attempt::Attempt;
 use super::ledger::Ledger;
-use super::{Passage, replay, within};
+use super::{Destination, Passage, replay, within};
 use crate::telemetry::access_log::RequestFacts;
 use crate::telemetry::trace::Span;
 use crate::{Body, Request, respond};
@@ -89,7 +89,11 @@ async fn carry(
         hash: None,
         tried: &[],
     };
-    let picked = mirror.cluster.pick(&context, &mut rand::rng());
+    let at = Destination {
+        live: passage.live.clone(),
+        cluster: mirror.cluster.clone(),
+    };
+    let picked = at.cluster.pick(&context, &mut rand::rng());
     let answer = match picked {
         Err(reply) => Err(reply),
         Ok(picked) => {
@@ -97,7 +101,7 @@ async fn carry(
             ledger.attempt(picked.clone());
             let attempt = Attempt {
                 passage,
-                cluster: &mirror.cluster,
+                at: &at,
                 per_try_timeout: None,
                 number: 1,
             };

@@ -22,10 +22,6 @@ use super::{Pod, reconfigure};
 use crate::store::Reported;
 use rollout::RolloutState;
 
-/// Decisions that follow each other in one step; a rollout that only stops and
-/// starts what is there comes to rest after two.
-const DECISIONS_MAX: usize = 16;
-
 /// The reason of the event.
 const KEPT_BACK: &str = "DisruptionNotAllowed";
 
@@ -86,7 +82,8 @@ impl Running {
         }
     }
 
-    /// Does what is to be done now; returns whether other pods are there.
+    /// Does what is to be done now; returns whether other pods are there. It decides
+    /// once: a pod that it starts counts when callers can find it.
     pub(super) fn step(
         &mut self,
         kubelet: &mut Kubelet,
@@ -97,20 +94,14 @@ impl Running {
         if !self.plan.is_paused() || self.revisions.newest() == 0 {
             self.revisions.take(&self.plan);
         }
-        let mut changed = false;
-        let mut kept_back_by = None;
-        for _ in 0..DECISIONS_MAX {
-            let decided = self.decide(now);
-            let allowed = self.allow(decided, disruptions);
-            let actions = allowed.actions;
-            kept_back_by = allowed.kept_back_by;
-            if actions.is_empty() {
-                break;
-            }
-            changed = true;
-            for action in actions {
-                self.act(action, kubelet);
-            }
+        let decided = self.decide(now);
+        let Allowed {
+            actions,
+            kept_back_by,
+        } = self.allow(decided, disruptions);
+        let changed = !actions.is_empty();
+        for action in actions {
+            self.act(action, kubelet);
         }
         self.keep_back(kept_back_by, kubelet);
         self.observe(now);

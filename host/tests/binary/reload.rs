@@ -164,20 +164,11 @@ fn changed_deployment_rolls_without_a_failed_request() {
             .to_owned()
     };
     assert_eq!(read(), "one");
-    let done = AtomicBool::new(false);
-    std::thread::scope(|scope| {
-        scope.spawn(|| {
-            while !done.load(Ordering::Relaxed) {
-                let answer = shop.host.get("/app/");
-                assert_eq!(answer.status, 200, "{}", answer.body);
-            }
-        });
-        let ending = Done(&done);
+    under_load(&shop.host, "/app/", || {
         shop.write(&version("two"));
         eventually("the new version answers", || {
             (read() == "two").then_some(())
         });
-        drop(ending);
     });
     eventually("the old pod is gone from the metrics", || {
         (shop
@@ -185,6 +176,72 @@ fn changed_deployment_rolls_without_a_failed_request() {
             .metric("galleria_pod_ready", &["workload=\"app\""])
             == 1.0)
             .then_some(())
+    });
+}
+
+/// Asks for `path` again and again while `change` takes place; every answer is 200.
+fn under_load(host: &Host, path: &str, change: impl FnOnce()) {
+    let done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !done.load(Ordering::Relaxed) {
+                let answer = host.get(path);
+                assert_eq!(answer.status, 200, "{}", answer.body);
+            }
+        });
+        let _ending = Done(&done);
+        change();
+    });
+}
+
+#[test]
+fn request_that_waits_while_its_pods_are_replaced_is_answered_by_new_ones() {
+    let version = |text: &str| {
+        let app = Service::new("app", "env").env("VERSION", text);
+        manifests(&[app]).replace(
+            "  http:\n",
+            "  http:
+    - match: [{uri: {prefix: /slowly}}]
+      fault: {delay: {fixedDelay: 5s, percentage: {value: 100}}}
+      retries: {attempts: 0}
+      route: [{destination: {host: app}}]
+",
+        )
+    };
+    let shop = start(&version("one"));
+    std::thread::scope(|scope| {
+        let slow = scope.spawn(|| shop.host.get("/slowly"));
+        eventually("it is under way", || {
+            (shop.host.metric("galleria_connections", &["port=\"80\""]) >= 1.0).then_some(())
+        });
+        shop.write(&version("two"));
+        eventually("the new version answers", || {
+            (shop.host.get("/app/").json()["VERSION"] == "two").then_some(())
+        });
+        let answer = slow.join().expect("it does not panic");
+        assert_eq!(answer.status, 200, "{}", answer.body);
+    });
+}
+
+#[test]
+fn service_that_is_removed_with_its_route_fails_no_request() {
+    let both = split(0, 100);
+    let only = manifests(&[
+        Service::new("stable", "hello").annotation("galleria.dev/isolation", "instance")
+    ])
+    .replace(
+        "  http:\n",
+        "  http:
+    - match: [{uri: {prefix: /split}}]
+      route: [{destination: {host: stable}}]
+",
+    );
+    let shop = start(&both);
+    under_load(&shop.host, "/split", || {
+        shop.write(&only);
+        eventually("the other service answers", || {
+            is_stable(&shop.host).then_some(())
+        });
     });
 }
 
