@@ -5,6 +5,7 @@
 //! themselves are in `xtask/tests/deploy`.
 
 mod base;
+mod kubectl;
 mod podman;
 
 use std::process::Command;
@@ -12,11 +13,15 @@ use std::process::Command;
 use anyhow::Result;
 
 use crate::prerequisites::{self, CONTAINERS, PROMETHEUS};
+use crate::python::Environment;
 use crate::test::Totals;
 use crate::workspace::Workspace;
 use crate::{k6, process, test};
 
 use podman::Podman;
+
+/// Has the schemas of Kubernetes' own kinds.
+const VALIDATE: &str = "kubernetes-validate==1.37.0";
 
 /// Which of the tests to run.
 #[derive(Debug, clap::Args)]
@@ -40,11 +45,15 @@ pub(crate) fn test(workspace: &Workspace, filter: Option<&str>, totals: &mut Tot
     // What earlier runs left: stages of builds, and what had its name taken.
     read(podman.command().args(["image", "prune", "--force"]))?;
     base::ensure(workspace, &podman)?;
+    let schemas = Environment::of(workspace, "kubernetes-validate")?;
+    schemas.install(VALIDATE)?;
     let mut test = process::cargo();
     test.current_dir(&workspace.root);
     test.args(["test", "--package", "xtask", "--test", "deploy"]);
     test.args(filter).args(["--", "--test-threads", "2"]);
     podman.environment(&mut test);
+    test.env("PATH", kubectl::path(workspace)?);
+    test.env("KUBERNETES_VALIDATE", schemas.program("python"));
     test.env("K6", k6::install(workspace)?);
     test::counted(&mut test, totals)
 }

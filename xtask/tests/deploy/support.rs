@@ -5,6 +5,7 @@ mod container;
 mod http;
 mod images;
 mod k6;
+mod network;
 
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -14,6 +15,7 @@ pub use container::{Container, Run};
 pub use http::{Answer, get, post};
 pub use images::{build, image, postgresql};
 pub use k6::smoke;
+pub use network::Network;
 
 /// How long a test waits for something that will happen.
 pub const PATIENCE: Duration = Duration::from_secs(60);

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use serde_json::Value;
 
-use crate::support::{Container, Run, eventually, image, podman, printed, smoke};
+use crate::support::{Container, Network, Run, eventually, image, smoke};
 
 const SHOP: [&str; 6] = [
     "ui-v1",
@@ -24,12 +24,12 @@ struct Apart {
     gateway: Container,
     /// Those that others took the place of; ended.
     replaced: Vec<Container>,
-    network: Network,
+    network: Hosts,
 }
 
 impl Apart {
     fn start() -> Self {
-        let network = Network::create();
+        let network = Hosts(Network::create());
         let workloads = SHOP.map(|workload| (workload, network.workload(workload)));
         let gateway = network.run().argument("--gateway").start();
         let ready = |(workload, host): (_, Container)| (workload, host.ready());
@@ -75,20 +75,12 @@ fn found(host: &Container, workload: &str) -> u64 {
     last.and_then(|last| last["pods"].as_u64()).unwrap_or(0)
 }
 
-/// A network of containers, removed when it is dropped.
-struct Network(String);
+/// The hosts' network.
+struct Hosts(Network);
 
-impl Network {
-    fn create() -> Self {
-        static NUMBER: AtomicUsize = AtomicUsize::new(0);
-        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-        let name = format!("galleria{}x{number}", std::process::id());
-        printed(&mut podman(["network", "create", &name]));
-        Self(name)
-    }
-
+impl Hosts {
     fn run(&self) -> Run {
-        let run = Run::of(image()).option(format!("--network={}", self.0));
+        let run = Run::of(image()).option(format!("--network={}", self.0.name()));
         run.argument("run").argument("/etc/galleria/shop")
     }
 
@@ -97,13 +89,6 @@ impl Network {
         let name = format!("{workload}.shoppingportal.svc.cluster.local");
         let run = self.run().option(format!("--network-alias={name}"));
         run.argument("--workload").argument(workload).start()
-    }
-}
-
-impl Drop for Network {
-    fn drop(&mut self) {
-        // A test that failed has said so already.
-        let _ = podman(["network", "rm", "--force", &self.0]).output();
     }
 }
 

@@ -1,6 +1,7 @@
 #!/bin/sh
 # An empty volume gets a cluster with the superuser's password, and what stands in
-# /docker-entrypoint-initdb.d is run on it while only the socket answers.
+# /docker-entrypoint-initdb.d is run on it while only the socket answers; what may not be
+# executed, as in a ConfigMap, is read in place.
 set -eu
 if [ ! -s "$PGDATA/PG_VERSION" ]; then
   # Word by word: these are options.
@@ -8,7 +9,7 @@ if [ ! -s "$PGDATA/PG_VERSION" ]; then
   echo 'host all all all scram-sha-256' >> "$PGDATA/pg_hba.conf"
   pg_ctl --wait --options="-c listen_addresses=" start
   for script in /docker-entrypoint-initdb.d/*.sh; do
-    "$script"
+    if [ -x "$script" ]; then "$script"; else . "$script"; fi
   done
   pg_ctl --wait --mode=fast stop
 fi

@@ -73,6 +73,11 @@ impl Run {
 }
 
 impl Container {
+    /// One that something else started.
+    pub fn named(name: &str) -> Self {
+        Self { id: name.into() }
+    }
+
     /// Waits until the host within is ready.
     pub fn ready(self) -> Self {
         eventually("the host is ready", || {
@@ -110,6 +115,11 @@ impl Container {
     pub fn proc(&self, file: &str) -> String {
         let id = self.inspect("{{.State.Pid}}");
         std::fs::read_to_string(format!("/proc/{id}/{file}")).expect("the container runs")
+    }
+
+    /// What a program in the container prints.
+    pub fn exec<'a>(&self, command: impl IntoIterator<Item = &'a str>) -> String {
+        printed(podman(["exec", &self.id]).args(command))
     }
 
     /// Runs the health check that the image declares.

@@ -1,0 +1,226 @@
+//! Pods of the manifests, played by podman where there is no cluster.
+//!
+//! What podman 4.3 reads otherwise than a kubelet does is said otherwise to it, and
+//! nothing else: it mounts Secrets undecoded, so they come as ConfigMaps; it publishes
+//! every port under its own number, so each gets a free one; what two pods call the same
+//! is one volume to it, so volumes get the pod's name; probes it makes by a curl that no
+//! image here has, so the tests ask themselves.
+
+use std::fs;
+use std::net::TcpListener;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use serde_json::{Value, json};
+
+use crate::support::{Container, Network, image, podman, postgresql, printed};
+
+use super::rendered::Checked;
+
+/// A namespace on one machine; goes with its test.
+pub struct Namespace {
+    objects: Vec<Checked>,
+    network: Network,
+    folder: tempfile::TempDir,
+    pods: Vec<String>,
+    volumes: Vec<String>,
+}
+
+impl Namespace {
+    /// With these objects, none of which is started.
+    pub fn of(objects: Vec<Checked>) -> Self {
+        image();
+        postgresql();
+        Self {
+            objects,
+            network: Network::create(),
+            folder: tempfile::tempdir().expect("a folder"),
+            pods: Vec::new(),
+            volumes: Vec::new(),
+        }
+    }
+
+    /// The names of all workloads of a kind.
+    pub fn workloads(&self, kind: &str) -> Vec<String> {
+        let of_kind = self.objects.iter().filter(|it| it.kind() == kind);
+        of_kind.map(|it| it.name().to_owned()).collect()
+    }
+
+    /// Starts the pod of a workload, which others find as `host_name`.
+    pub fn play(&mut self, kind: &str, name: &str, host_name: &str) -> Container {
+        let is_it = |it: &&Checked| it.kind() == kind && it.name() == name;
+        let workload = self.objects.iter().find(is_it).expect("the workload");
+        let workload = workload.object.clone();
+        let mut documents = Vec::new();
+        let workload = self.renamed(workload, &mut documents);
+        documents.push(workload);
+        let file = self.folder.path().join(format!("{name}.yaml"));
+        let text = documents.iter().map(|it| format!("---\n{it}\n"));
+        fs::write(&file, text.collect::<String>()).expect("the manifests are written");
+        let network = format!("--network={}:alias={host_name}", self.network.name());
+        let said = printed(podman(["kube", "play", &network]).arg(file));
+        let after = |heading| {
+            let mut lines = said.lines().skip_while(|line| *line != heading);
+            lines
+                .nth(1)
+                .unwrap_or_else(|| panic!("no {heading}\n{said}"))
+        };
+        self.pods.push(after("Pod:").into());
+        Container::named(after("Container:"))
+    }
+
+    /// The workload under a name that no other test has, as podman reads it; what its
+    /// pod mounts goes to `documents`.
+    fn renamed(&mut self, mut workload: Value, documents: &mut Vec<Value>) -> Value {
+        let name = workload["metadata"]["name"].as_str().expect("a name");
+        let name = self.own(name);
+        let template = match workload["kind"].as_str() {
+            Some("CronJob") => workload["spec"]["jobTemplate"]["spec"]["template"].take(),
+            _ => workload["spec"]["template"].take(),
+        };
+        let mut spec = template["spec"].clone();
+        let claims = workload["spec"]["volumeClaimTemplates"].as_array().cloned();
+        for claim in claims.into_iter().flatten() {
+            let volume = &claim["metadata"]["name"];
+            let own = format!("{}-{name}", volume.as_str().expect("a name"));
+            let source = json!({"claimName": own});
+            let volumes = spec["volumes"].as_array_mut().expect("volumes");
+            volumes.push(json!({"name": volume, "persistentVolumeClaim": source}));
+            documents.push(claimed(&own, &claim["spec"]));
+            self.volumes.push(own);
+        }
+        for volume in spec["volumes"].as_array_mut().into_iter().flatten() {
+            self.mount(volume, documents);
+            let own = of_pod(&name, &volume["name"]);
+            if volume["emptyDir"].is_object() {
+                self.volumes.push(own.clone());
+            }
+            volume["name"] = json!(own);
+        }
+        for container in spec["containers"].as_array_mut().into_iter().flatten() {
+            self.fit(container, documents);
+            let mounts = container["volumeMounts"].as_array_mut();
+            for mount in mounts.into_iter().flatten() {
+                mount["name"] = json!(of_pod(&name, &mount["name"]));
+            }
+        }
+        match workload["kind"].as_str() {
+            Some("Deployment") => {
+                workload["metadata"]["name"] = json!(name);
+                workload["spec"]["template"] = template;
+                workload["spec"]["template"]["spec"] = spec;
+                workload
+            }
+            _ => {
+                let metadata = json!({"name": name, "labels": template["metadata"]["labels"]});
+                json!({"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec})
+            }
+        }
+    }
+
+    /// Gives a volume the name of what it mounts here.
+    fn mount(&mut self, volume: &mut Value, documents: &mut Vec<Value>) {
+        if let Some(secret) = volume["secret"]["secretName"].as_str() {
+            *volume = json!({"name": volume["name"], "configMap": {"name": secret}});
+        }
+        if let Some(name) = volume["configMap"]["name"].as_str().map(str::to_owned) {
+            volume["configMap"] = json!({"name": self.configuration(&name, documents)});
+        }
+        let claim = &volume["persistentVolumeClaim"]["claimName"];
+        let Some(claim) = claim.as_str().map(str::to_owned) else {
+            return;
+        };
+        let is_it = |it: &&Checked| it.kind() == "PersistentVolumeClaim" && it.name() == claim;
+        let Some(found) = self.objects.iter().find(is_it) else {
+            return; // of a template: it has its own name already
+        };
+        let own = self.own(&claim);
+        if !self.volumes.contains(&own) {
+            documents.push(claimed(&own, &found.object["spec"]));
+            self.volumes.push(own.clone());
+        }
+        volume["persistentVolumeClaim"]["claimName"] = json!(own);
+    }
+
+    /// What podman reads otherwise in a container.
+    fn fit(&mut self, container: &mut Value, documents: &mut Vec<Value>) {
+        let container = container.as_object_mut().expect("a container");
+        for probe in ["startupProbe", "livenessProbe", "readinessProbe"] {
+            container.remove(probe);
+        }
+        let ports = container.get_mut("ports").and_then(Value::as_array_mut);
+        for port in ports.into_iter().flatten() {
+            port["hostIP"] = json!("127.0.0.1");
+            port["hostPort"] = json!(free_port());
+        }
+        let variables = container.get_mut("env").and_then(Value::as_array_mut);
+        for variable in variables.into_iter().flatten() {
+            let secret = &variable["valueFrom"]["secretKeyRef"];
+            let Some(name) = secret["name"].as_str().map(str::to_owned) else {
+                continue;
+            };
+            let own = self.configuration(&name, documents);
+            let key = json!({"name": own, "key": secret["key"]});
+            variable["valueFrom"] = json!({"configMapKeyRef": key});
+        }
+    }
+
+    /// Adds a ConfigMap, or a Secret as one, and gives the name that it has here.
+    fn configuration(&mut self, name: &str, documents: &mut Vec<Value>) -> String {
+        let kinds = ["ConfigMap", "Secret"];
+        let is_it = |it: &&Checked| kinds.contains(&it.kind()) && it.name() == name;
+        let found = self.objects.iter().find(is_it);
+        let found = found.unwrap_or_else(|| panic!("{name} is mounted and nowhere"));
+        let mut data = found.object["data"].clone();
+        if found.kind() == "Secret" {
+            for value in data.as_object_mut().expect("data").values_mut() {
+                *value = json!(decoded(value.as_str().expect("a text")));
+            }
+        }
+        let own = self.own(name);
+        let metadata = json!({"name": own});
+        documents.push(
+            json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": data}),
+        );
+        if !self.volumes.contains(&own) {
+            self.volumes.push(own.clone());
+        }
+        own
+    }
+
+    /// A name that no other test has.
+    fn own(&self, name: &str) -> String {
+        format!("{name}-{}", self.network.name())
+    }
+}
+
+impl Drop for Namespace {
+    fn drop(&mut self) {
+        // A test that failed has said so already.
+        let mut remove = podman(["pod", "rm", "--force", "--ignore", "--time", "0"]);
+        let _ = remove.args(&self.pods).output();
+        let mut remove = podman(["volume", "rm"]);
+        let _ = remove.args(&self.volumes).output();
+    }
+}
+
+/// The name of a pod's volume among those of all pods.
+fn of_pod(pod: &str, volume: &Value) -> String {
+    format!("{pod}-{}", volume.as_str().expect("a name"))
+}
+
+fn claimed(name: &str, spec: &Value) -> Value {
+    let metadata = json!({"name": name});
+    json!({"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": metadata, "spec": spec})
+}
+
+/// What a Secret says, of its base64.
+fn decoded(value: &str) -> String {
+    let bytes = STANDARD.decode(value).expect("base64");
+    String::from_utf8(bytes).expect("a text")
+}
+
+fn free_port() -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    listener.local_addr().expect("its address").port()
+}

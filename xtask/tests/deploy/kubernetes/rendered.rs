@@ -1,0 +1,97 @@
+//! Manifests as kustomize renders them, and what their schemas say of them.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use serde_json::Value;
+
+use crate::support::printed;
+
+/// The oldest version that has all fields in use.
+const KUBERNETES: &str = "1.31";
+
+/// An object, and null or what is wrong with it.
+pub struct Checked {
+    pub object: Value,
+    pub verdict: Value,
+}
+
+impl Checked {
+    pub fn kind(&self) -> &str {
+        self.object["kind"].as_str().unwrap_or_default()
+    }
+
+    pub fn name(&self) -> &str {
+        self.object["metadata"]["name"].as_str().unwrap_or_default()
+    }
+
+    /// The template of the pods that it makes.
+    pub fn template(&self) -> Option<&Value> {
+        let spec = &self.object["spec"];
+        match self.kind() {
+            "Deployment" | "StatefulSet" | "DaemonSet" | "Job" => Some(&spec["template"]),
+            "CronJob" => Some(&spec["jobTemplate"]["spec"]["template"]),
+            _ => None,
+        }
+    }
+}
+
+pub fn deploy() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy")
+}
+
+/// The names of the overlays.
+pub fn overlays() -> Vec<String> {
+    let folder = deploy().join("kubernetes/overlays");
+    let entries = folder.read_dir().expect("the folder of the overlays");
+    let name = |entry: std::io::Result<std::fs::DirEntry>| {
+        let name = entry.expect("an entry").file_name();
+        name.into_string().expect("a name")
+    };
+    let mut names: Vec<_> = entries.map(name).collect();
+    names.sort();
+    names
+}
+
+/// Every object of an overlay.
+pub fn overlay(name: &str) -> Vec<Checked> {
+    let folder = deploy().join("kubernetes/overlays").join(name);
+    checked(printed(
+        Command::new("kubectl").arg("kustomize").arg(folder),
+    ))
+}
+
+/// What puts a backup back.
+pub fn restoring() -> Vec<Checked> {
+    let file = deploy().join("kubernetes/restore.yaml");
+    checked(std::fs::read_to_string(file).expect("a manifest"))
+}
+
+/// What `secrets.sh` prints, made in a folder of its own.
+pub fn secrets(folder: &Path) -> Vec<Checked> {
+    for script in ["compose/secrets.sh", "kubernetes/secrets.sh"] {
+        let copy = folder.join(script);
+        std::fs::create_dir_all(copy.parent().expect("a folder")).expect("a folder");
+        std::fs::copy(deploy().join(script), copy).expect("a copy");
+    }
+    let script = folder.join("kubernetes/secrets.sh");
+    checked(printed(&mut Command::new(script)))
+}
+
+/// Every object of some YAML, held to its schema.
+pub fn checked(yaml: String) -> Vec<Checked> {
+    let python = std::env::var_os("KUBERNETES_VALIDATE");
+    let python = python.expect("run these tests by `cargo xtask test-deploy`");
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/deploy/kubernetes/validate.py");
+    let file = tempfile::NamedTempFile::new().expect("a file");
+    std::fs::write(file.path(), yaml).expect("the manifests are written");
+    let mut validate = Command::new(python);
+    validate.arg(script).arg(KUBERNETES);
+    validate.stdin(Stdio::from(file.reopen().expect("the file")));
+    let verdicts: Vec<Value> = serde_json::from_str(&printed(&mut validate)).expect("JSON");
+    let checked = verdicts.into_iter().map(|mut it| Checked {
+        object: it["object"].take(),
+        verdict: it["verdict"].take(),
+    });
+    checked.collect()
+}
