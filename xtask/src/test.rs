@@ -9,7 +9,9 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail};
 
-use crate::prerequisites::{self, CARGO_DENY, KUBECTL, NODE, POSTGRESQL, PROMETHEUS, REGISTRY};
+use crate::prerequisites::{
+    self, CARGO_DENY, KUBECTL, NODE, POSTGRESQL, PROMETHEUS, Prerequisite, REGISTRY,
+};
 use crate::process::{self, cargo};
 use crate::steps::Steps;
 use crate::wasm_target::{self, TARGET};
@@ -20,50 +22,93 @@ use crate::{components, deployment, fuzz, guests, loadtest};
 #[derive(Debug, clap::Args)]
 pub(crate) struct Options {
     /// Only build, and run only the tests whose name contains this.
-    #[arg(long, value_name = "TEXT")]
+    #[arg(long, value_name = "TEXT", conflicts_with = "only")]
     filter: Option<String>,
+    /// Only one part of everything.
+    #[arg(long, value_name = "PART")]
+    only: Option<Part>,
 }
 
-/// Runs everything; stops at the first step that fails.
+/// What can be run alone; `cargo xtask test-deploy` is the rest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Part {
+    /// Format, lints and documentation.
+    Lint,
+    /// Bans, licences and sources of the dependencies.
+    Dependencies,
+    /// What became known about the dependencies since they were chosen. It asks the
+    /// network, so that it is no part of everything.
+    Advisories,
+    /// The tests, short load tests, alert rules and made-up input.
+    Tests,
+}
+
+impl Options {
+    fn wants(&self, part: Part) -> bool {
+        match (self.only, part) {
+            (Some(only), part) => only == part,
+            (None, Part::Advisories) => false,
+            (None, Part::Tests) => true,
+            (None, _) => self.filter.is_none(),
+        }
+    }
+
+    fn is_everything(&self) -> bool {
+        self.only.is_none() && self.filter.is_none()
+    }
+
+    fn prerequisites(&self) -> Vec<Prerequisite> {
+        let mut wanted = Vec::new();
+        if self.wants(Part::Dependencies) || self.wants(Part::Advisories) {
+            wanted.push(CARGO_DENY);
+        }
+        if self.wants(Part::Tests) {
+            wanted.extend([NODE, REGISTRY, KUBECTL, PROMETHEUS, POSTGRESQL]);
+        }
+        wanted
+    }
+}
+
+/// Runs everything, or what is asked for; stops at the first step that fails.
 pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<()> {
     let mut steps = Steps::default();
+    let mut totals = Totals::default();
     steps.step("prerequisites", || {
         wasm_target::ensure()?;
-        prerequisites::ensure(&[NODE, CARGO_DENY, REGISTRY, KUBECTL, PROMETHEUS, POSTGRESQL])
+        prerequisites::ensure(&options.prerequisites())
     })?;
-    if options.filter.is_none() {
-        check(workspace, &mut steps)?;
+    if options.wants(Part::Lint) {
+        lint(workspace, &mut steps)?;
     }
-    steps.step("services", || components::build_services(workspace))?;
-    steps.step("test guests", || guests::build_guests(workspace))?;
-    let mut totals = Totals::default();
-    steps.step("tests", || {
-        tests(workspace, options.filter.as_deref(), &mut totals)
-    })?;
-    if options.filter.is_none() {
-        steps.step("traffic between hosts", || {
-            let mut test = test_command(workspace);
-            test.env("GALLERIA_TEST_TOPOLOGY", "apart");
-            test.args(["--package", "galleria", "--test", "binary", "traffic::"]);
-            counted(&mut test, &mut totals)
+    if options.wants(Part::Dependencies) {
+        steps.step("dependencies", || dependencies(workspace))?;
+    }
+    if options.wants(Part::Advisories) {
+        steps.step("advisories", || {
+            process::run(here(workspace).args(["deny", "check", "advisories"]))
         })?;
     }
-    if options.filter.is_none() {
-        steps.step("load tests", || loadtest::test(workspace))?;
+    if options.wants(Part::Tests) {
+        tests(
+            workspace,
+            options.filter.as_deref(),
+            &mut steps,
+            &mut totals,
+        )?;
+    }
+    if options.is_everything() {
         steps.step("deployment", || {
             deployment::test(workspace, None, &mut totals)
         })?;
-        steps.step("alert rules", || alert_rules(workspace))?;
-        steps.step("fuzzing", || {
-            fuzz::run(workspace, &fuzz::Options::default())
-        })?;
     }
     steps.summary();
-    println!("\n{} passed, {} failed", totals.passed, totals.failed);
+    if options.wants(Part::Tests) {
+        println!("\n{} passed, {} failed", totals.passed, totals.failed);
+    }
     Ok(())
 }
 
-fn check(workspace: &Workspace, steps: &mut Steps) -> Result<()> {
+fn lint(workspace: &Workspace, steps: &mut Steps) -> Result<()> {
     steps.step("format", || {
         process::run(here(workspace).args(["fmt", "--all", "--check"]))
     })?;
@@ -92,21 +137,52 @@ fn check(workspace: &Workspace, steps: &mut Steps) -> Result<()> {
         doc.env("RUSTDOCFLAGS", "-D warnings")
             .args(["doc", "--no-deps", "--lib"]);
         process::run(doc.args(selection(&workspace.host())))
+    })
+}
+
+fn dependencies(workspace: &Workspace) -> Result<()> {
+    // Those of other systems too, which nothing here compiles.
+    process::run(here(workspace).args(["fetch", "--quiet"]))?;
+    let mut deny = here(workspace);
+    deny.args([
+        "deny",
+        "--offline",
+        "check",
+        "--hide-inclusion-graph",
+        "bans",
+        "licenses",
+        "sources",
+    ]);
+    process::run(&mut deny)
+}
+
+/// Builds what the tests run and runs them; with a filter, nothing that has none.
+fn tests(
+    workspace: &Workspace,
+    filter: Option<&str>,
+    steps: &mut Steps,
+    totals: &mut Totals,
+) -> Result<()> {
+    steps.step("services", || components::build_services(workspace))?;
+    steps.step("test guests", || guests::build_guests(workspace))?;
+    steps.step("tests", || {
+        let mut test = test_command(workspace);
+        test.arg("--workspace").args(filter);
+        counted(&mut test, totals)
     })?;
-    steps.step("dependencies", || {
-        // Those of other systems too, which nothing here compiles.
-        process::run(here(workspace).args(["fetch", "--quiet"]))?;
-        let mut deny = here(workspace);
-        deny.args([
-            "deny",
-            "--offline",
-            "check",
-            "--hide-inclusion-graph",
-            "bans",
-            "licenses",
-            "sources",
-        ]);
-        process::run(&mut deny)
+    if filter.is_some() {
+        return Ok(());
+    }
+    steps.step("traffic between hosts", || {
+        let mut test = test_command(workspace);
+        test.env("GALLERIA_TEST_TOPOLOGY", "apart");
+        test.args(["--package", "galleria", "--test", "binary", "traffic::"]);
+        counted(&mut test, totals)
+    })?;
+    steps.step("load tests", || loadtest::test(workspace))?;
+    steps.step("alert rules", || alert_rules(workspace))?;
+    steps.step("fuzzing", || {
+        fuzz::run(workspace, &fuzz::Options::default())
     })
 }
 
@@ -121,12 +197,6 @@ fn alert_rules(workspace: &Workspace) -> Result<()> {
         process::run(promtool.args(arguments))?;
     }
     Ok(())
-}
-
-fn tests(workspace: &Workspace, filter: Option<&str>, totals: &mut Totals) -> Result<()> {
-    let mut test = test_command(workspace);
-    test.arg("--workspace").args(filter);
-    counted(&mut test, totals)
 }
 
 fn test_command(workspace: &Workspace) -> Command {
@@ -199,6 +269,29 @@ fn here(workspace: &Workspace) -> Command {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn everything_has_each_part_but_what_asks_the_network() {
+        let options = |filter: Option<&str>, only| Options {
+            filter: filter.map(str::to_owned),
+            only,
+        };
+        let parts = [
+            Part::Lint,
+            Part::Dependencies,
+            Part::Advisories,
+            Part::Tests,
+        ];
+        let wanted = |options: Options| parts.map(|part| options.wants(part));
+        assert_eq!(wanted(options(None, None)), [true, true, false, true]);
+        let filtered = options(Some("reload"), None);
+        assert_eq!(wanted(filtered), [false, false, false, true]);
+        for part in parts {
+            let alone = options(None, Some(part));
+            assert!(!alone.is_everything());
+            assert_eq!(wanted(alone), parts.map(|it| it == part));
+        }
+    }
 
     #[test]
     fn results_of_all_test_programs_add_up() {
