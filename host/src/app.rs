@@ -40,7 +40,7 @@ use crate::remote::RemoteClient;
 use crate::settings::{RunSettings, TraceProtocol, Traces};
 use crate::status::{self, Health};
 use crate::store::{Store, Write};
-use crate::telemetry::access_log::AccessLog;
+use crate::telemetry::access_log::{AccessLog, Format};
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::sink::Sink;
 use crate::telemetry::trace::{TraceExport, Tracer};
@@ -187,6 +187,7 @@ impl Host {
                 folder.display()
             )
         })?;
+        let access_log = settings.access_log_format();
         let sink = Sink::start(std::io::stdout(), metrics.log_dropped.clone())?;
         let state = mesh::State::new(Instant::now());
         let options = settings.mesh_options();
@@ -195,7 +196,7 @@ impl Host {
             current: Current::new(Live::new(empty.snapshot, Vec::new())),
             remote: RemoteClient::default(),
             metrics: metrics.clone(),
-            access_log: AccessLog::new(sink.clone(), settings.access_log),
+            access_log: AccessLog::new(sink.clone(), access_log),
             tracer,
         });
         let doors = MeshDoors::default();
@@ -217,6 +218,7 @@ impl Host {
             sql: sql.clone(),
             metrics,
             sink: sink.clone(),
+            readable: access_log == Format::Readable,
             recorder: Arc::default(),
             logs: Arc::default(),
             limits: settings.request_limits(),

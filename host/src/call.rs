@@ -16,16 +16,16 @@ use std::time::{Duration, Instant};
 
 use galleria_mesh as mesh;
 use galleria_mesh::{Decision, Forward, LocalReply, RequestHead, ResponseFlags, RetryDecision};
-use http::{HeaderName, HeaderValue, StatusCode, header, request};
+use http::{HeaderName, StatusCode, header, request};
 use opentelemetry::trace::SpanKind;
 use tokio::time::{sleep, timeout_at};
 
 use crate::context::{HOPS_MAX, RequestContext};
 use crate::live::{Current, Live};
 use crate::remote::RemoteClient;
-use crate::telemetry::access_log::{AccessLog, RequestFacts};
+use crate::telemetry::access_log::{AccessLog, RequestFacts, is_grpc};
 use crate::telemetry::metrics::Metrics;
-use crate::telemetry::trace::{Service, Span, Tracer};
+use crate::telemetry::trace::{Service, Span, Tracer, spans};
 use crate::{Request, Response, respond};
 use ledger::Ledger;
 use replay::Replay;
@@ -108,7 +108,7 @@ impl Mesh {
             client: call.client,
             timeout: call.timeout,
         };
-        let (method, is_grpc) = (parts.method.clone(), is_grpc(&parts));
+        let (method, is_grpc) = (parts.method.clone(), is_grpc(&parts.headers));
         let response = passage.run(parts, body, &mut ledger).await;
         let response = response.unwrap_or_else(|reply| answer(reply, is_grpc, &mut ledger));
         ledger.watch(&method, response)
@@ -178,7 +178,7 @@ impl Passage<'_> {
             Decision::Forward(mut forward) => {
                 ledger.forwarded(self.live, &forward.cluster, forward.route_name());
                 let origin = parts.headers.get(header::ORIGIN).cloned();
-                let is_grpc = is_grpc(&parts);
+                let is_grpc = is_grpc(&parts.headers);
                 let response = self.forward(&mut forward, parts, body, ledger).await;
                 // The route's headers are on the mesh's own replies too: without
                 // them a browser could not read a failure.
@@ -231,7 +231,7 @@ impl Passage<'_> {
         let plan = forward.fault(&mut rand::rng());
         if let Some(delay) = plan.delay {
             ledger.flags |= ResponseFlags::DI;
-            let _told = self.span("fault delay");
+            let _told = self.span(spans::FAULT_DELAY);
             sleep(delay).await;
         }
         plan.abort.map_or(Ok(()), Err)
@@ -391,14 +391,6 @@ fn normalise(parts: &mut request::Parts) -> Result<(), LocalReply> {
     parts.uri = http::Uri::from_parts(uri)
         .map_err(|_| LocalReply::bad_request("path_normalization_failed"))?;
     Ok(())
-}
-
-fn is_grpc(parts: &request::Parts) -> bool {
-    let kind = parts
-        .headers
-        .get(header::CONTENT_TYPE)
-        .map(HeaderValue::as_bytes);
-    kind.is_some_and(|kind| kind.starts_with(b"application/grpc"))
 }
 
 const ATTEMPT_COUNT: HeaderName = HeaderName::from_static("x-envoy-attempt-count");

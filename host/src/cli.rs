@@ -15,6 +15,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand, ValueEnum};
 
+use crate::causes::with_causes;
 use crate::settings::RunSettings;
 
 /// Microservices under one roof: runs WebAssembly components behind a mesh,
@@ -131,23 +132,10 @@ pub fn main() -> ExitCode {
     match done {
         Ok(code) => code,
         Err(error) => {
-            eprint(&format!("error: {}", chain(&error)));
+            eprint(&format!("error: {}", with_causes(error.as_ref())));
             ExitCode::from(1)
         }
     }
-}
-
-/// The error and its causes on one line, a cause that only repeats left out.
-fn chain(error: &anyhow::Error) -> String {
-    let mut text = error.to_string();
-    for cause in error.chain().skip(1) {
-        let cause = cause.to_string();
-        if !text.contains(&cause) {
-            text.push_str(": ");
-            text.push_str(&cause);
-        }
-    }
-    text
 }
 
 #[expect(clippy::print_stdout, reason = "the command line's own answer")]

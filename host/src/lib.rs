@@ -19,6 +19,7 @@ mod workload;
 
 mod admin;
 mod canary;
+mod causes;
 mod context;
 mod explain;
 mod files;

@@ -2,6 +2,7 @@
 //! that reads the process environment. Everything is checked here, before
 //! anything is started.
 
+use std::io::{self, IsTerminal};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -116,9 +117,9 @@ pub(crate) struct RunSettings {
     #[arg(long, value_name = "FILE", env = "GALLERIA_ADDRESSES_FILE")]
     pub addresses_file: Option<PathBuf>,
 
-    /// One line per call on standard output
-    #[arg(long, value_enum, default_value_t = Format::Json, env = "GALLERIA_ACCESS_LOG")]
-    pub access_log: Format,
+    /// One line per call on standard output [default: readable on a terminal, else json]
+    #[arg(long, value_enum, env = "GALLERIA_ACCESS_LOG")]
+    pub access_log: Option<Format>,
 
     /// How many of the traces that begin here are sampled, from 0 to 1; a caller's own decision stands [default: what OTEL_TRACES_SAMPLER says, or 1]
     #[arg(long, value_name = "RATIO", value_parser = ratio, env = "GALLERIA_TRACE_SAMPLE")]
@@ -210,6 +211,14 @@ impl RunSettings {
             address: self.bind,
             ports,
         }
+    }
+
+    /// How calls and what guests say are written.
+    pub(crate) fn access_log_format(&self) -> Format {
+        self.access_log.unwrap_or(match io::stdout().is_terminal() {
+            true => Format::Readable,
+            false => Format::Json,
+        })
     }
 
     pub(crate) fn request_limits(&self) -> RequestLimits {

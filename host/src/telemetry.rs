@@ -4,6 +4,7 @@ pub(crate) mod access_log;
 pub(crate) mod log;
 pub(crate) mod metrics;
 pub(crate) mod names;
+pub(crate) mod readable;
 pub(crate) mod sink;
 pub(crate) mod tally;
 pub(crate) mod trace;

@@ -63,6 +63,8 @@ pub(crate) struct Platform {
     pub sql: Arc<crate::guest::Databases>,
     pub metrics: Arc<Metrics>,
     pub sink: Sink,
+    /// Whether what guests say is written for people, not for programs.
+    pub readable: bool,
     pub recorder: Arc<Recorder>,
     pub logs: Arc<Logs>,
     pub limits: RequestLimits,

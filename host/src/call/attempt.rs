@@ -5,17 +5,19 @@ use std::time::{Duration, Instant};
 
 use galleria_mesh as mesh;
 use galleria_mesh::{LocalReply, Outcome, Picked, Target};
-use http::{HeaderValue, header, request};
+use http::{HeaderValue, Uri, header, request};
 use opentelemetry::trace::SpanKind;
 use tokio::time::timeout;
 
 use super::ledger::Ledger;
 use super::{ATTEMPT_COUNT, Destination, Passage, UPSTREAM_TIME};
+use crate::causes::with_causes;
 use crate::context::{Recording, RequestContext};
 use crate::guest::Failure;
 use crate::remote::{RemoteError, Way};
 use crate::telemetry::access_log::millis;
-use crate::telemetry::trace::{Service, Span};
+
+use crate::telemetry::trace::{Service, Span, attributes};
 use crate::workload::{InFlight, Pod};
 use crate::{Body, Request, Response};
 
@@ -46,7 +48,22 @@ pub(super) enum Answered {
 /// What came back, before it is the answer.
 enum Sent {
     Response(Response, Option<InFlight>),
-    Failed(mesh::Failure, LocalReply),
+    Failed {
+        failure: mesh::Failure,
+        reply: LocalReply,
+        /// Why another host could not be spoken with.
+        transport: Option<String>,
+    },
+}
+
+impl Sent {
+    fn failed(failure: mesh::Failure, reply: LocalReply) -> Self {
+        Self::Failed {
+            failure,
+            reply,
+            transport: None,
+        }
+    }
 }
 
 impl Attempt<'_, '_> {
@@ -71,7 +88,7 @@ impl Attempt<'_, '_> {
         let sent = match per_try {
             None => sent.await,
             Some(limit) => timeout(limit, sent).await.unwrap_or_else(|_| {
-                Sent::Failed(
+                Sent::failed(
                     mesh::Failure::Timeout,
                     LocalReply::upstream_per_try_timeout(),
                 )
@@ -87,7 +104,14 @@ impl Attempt<'_, '_> {
                     .insert(UPSTREAM_TIME, HeaderValue::from(millis(took)));
                 Answered::Response(response, in_flight, spans)
             }
-            Sent::Failed(failure, reply) => Answered::Failed(failure, reply),
+            Sent::Failed {
+                failure,
+                reply,
+                transport,
+            } => {
+                ledger.transport_failure = transport;
+                Answered::Failed(failure, reply)
+            }
         }
     }
 
@@ -108,11 +132,12 @@ impl Attempt<'_, '_> {
         let mut span = mesh
             .tracer
             .span(&context.trace, service, SpanKind::Client, name)?;
-        span.set("http.request.method", parts.method.to_string());
-        span.set("server.address", picked.endpoint.name.clone());
-        span.set("upstream_cluster", self.at.cluster.name.clone());
+        span.set(attributes::HTTP_METHOD, parts.method.to_string());
+        span.set(attributes::SERVER_ADDRESS, picked.endpoint.name.clone());
+        span.set(attributes::URL_FULL, asked(&picked.endpoint, &parts.uri));
+        span.set(attributes::UPSTREAM_CLUSTER, self.at.cluster.name.clone());
         if self.number > 1 {
-            span.set("http.request.resend_count", i64::from(self.number - 1));
+            span.set(attributes::HTTP_RESEND_COUNT, i64::from(self.number - 1));
         }
         Some(span)
     }
@@ -148,9 +173,21 @@ impl Attempt<'_, '_> {
         let Some(mut span) = span else {
             return context;
         };
-        span.set("http.request.method", request.method().to_string());
-        span.set("url.path", request.uri().path().to_owned());
-        span.set("k8s.pod.name", pod.name.clone());
+        span.set(attributes::HTTP_METHOD, request.method().to_string());
+        span.set(attributes::URL_PATH, request.uri().path().to_owned());
+        span.set(attributes::POD, pod.name.clone());
+        let identity = &pod.plan.identity;
+        span.set(
+            attributes::CANONICAL_SERVICE,
+            identity.canonical_service.clone(),
+        );
+        span.set(
+            attributes::CANONICAL_REVISION,
+            identity.canonical_revision.clone(),
+        );
+        span.set(attributes::ISTIO_NAMESPACE, identity.namespace.clone());
+        span.set(attributes::MESH_ID, "cluster.local");
+        span.set(attributes::CLUSTER_ID, "Kubernetes");
         let trace = span.within(&context.trace);
         spans.guest = Some(span);
         let tracer = tracer.clone();
@@ -180,7 +217,7 @@ impl Attempt<'_, '_> {
                         Err(failure) => failed(&failure),
                     }
                 }
-                None => Sent::Failed(
+                None => Sent::failed(
                     mesh::Failure::ConnectFailure,
                     LocalReply::connection_failure(),
                 ),
@@ -217,18 +254,23 @@ impl Attempt<'_, '_> {
                         tracing::debug!(cluster, %way, cause, "{error}");
                     }
                 }
-                match error {
-                    RemoteError::Connect(_) | RemoteError::Tls(_) => Sent::Failed(
+                let (failure, reply) = match error {
+                    RemoteError::Connect(_) | RemoteError::Tls(_) => (
                         mesh::Failure::ConnectFailure,
                         LocalReply::connection_failure(),
                     ),
                     RemoteError::Refused(_) => {
-                        Sent::Failed(mesh::Failure::Refused, LocalReply::connection_failure())
+                        (mesh::Failure::Refused, LocalReply::connection_failure())
                     }
-                    RemoteError::Request(_) => Sent::Failed(
+                    RemoteError::Request(_) => (
                         mesh::Failure::Termination,
                         LocalReply::connection_termination(),
                     ),
+                };
+                Sent::Failed {
+                    failure,
+                    reply,
+                    transport: Some(with_causes(&error)),
                 }
             }
         }
@@ -239,7 +281,7 @@ impl Spans {
     fn describe(&mut self, sent: &Sent) {
         let code = match sent {
             Sent::Response(response, _) => response.status().as_u16(),
-            Sent::Failed(_, reply) => {
+            Sent::Failed { reply, .. } => {
                 for span in self.both() {
                     span.fail(reply.details.clone());
                 }
@@ -247,7 +289,7 @@ impl Spans {
             }
         };
         for span in self.both() {
-            span.set("http.response.status_code", i64::from(code));
+            span.set(attributes::HTTP_STATUS, i64::from(code));
             if code >= 500 {
                 span.fail(code.to_string());
             }
@@ -293,18 +335,30 @@ pub(super) fn outcome(answered: &Answered) -> Outcome {
 
 fn failed(failure: &Failure) -> Sent {
     match failure {
-        Failure::Overflow => Sent::Failed(mesh::Failure::Overflow, LocalReply::overflow()),
-        Failure::Start(_) => Sent::Failed(mesh::Failure::Refused, LocalReply::connection_failure()),
-        Failure::Deadline => Sent::Failed(mesh::Failure::Timeout, LocalReply::upstream_timeout()),
+        Failure::Overflow => Sent::failed(mesh::Failure::Overflow, LocalReply::overflow()),
+        Failure::Start(_) => Sent::failed(mesh::Failure::Refused, LocalReply::connection_failure()),
+        Failure::Deadline => Sent::failed(mesh::Failure::Timeout, LocalReply::upstream_timeout()),
         Failure::Trap(_)
         | Failure::OutOfMemory(_)
         | Failure::Evicted(_)
         | Failure::NoResponse(_)
-        | Failure::Killed => Sent::Failed(
+        | Failure::Killed => Sent::failed(
             mesh::Failure::Termination,
             LocalReply::connection_termination(),
         ),
     }
+}
+
+/// Of a query nothing is shown: it may hold what is nobody's business.
+fn asked(endpoint: &mesh::Endpoint, uri: &Uri) -> String {
+    let scheme = uri.scheme_str().unwrap_or("http");
+    let authority = match &endpoint.target {
+        Target::Peer { host, port } | Target::Remote { host, port } => format!("{host}:{port}"),
+        Target::Pod { .. } | Target::Requested => uri
+            .authority()
+            .map_or(String::new(), |it| it.as_str().into()),
+    };
+    format!("{scheme}://{authority}{}", uri.path())
 }
 
 /// A guest sees the host that was asked for in `host`, and a path.

@@ -24,7 +24,7 @@ use crate::length::body_length;
 use crate::live::Live;
 use crate::telemetry::access_log::{self, Line, RequestFacts};
 use crate::telemetry::metrics::{CallRecord, Edge, Seen};
-use crate::telemetry::trace::Span;
+use crate::telemetry::trace::{Span, attributes};
 use crate::workload::InFlight;
 use crate::{Body, Response};
 
@@ -41,6 +41,8 @@ pub(super) struct Ledger {
     details: Cow<'static, str>,
     pub(super) flags: ResponseFlags,
     pub(super) attempts: u32,
+    /// Why the last try did not reach another host.
+    pub(super) transport_failure: Option<String>,
     /// Until the last try's response head.
     pub(super) upstream_time: Option<Duration>,
     /// Bytes of the request's body that were read.
@@ -82,6 +84,7 @@ impl Ledger {
             details: Cow::Borrowed("via_upstream"),
             flags: ResponseFlags::NONE,
             attempts: 0,
+            transport_failure: None,
             upstream_time: None,
             received: Arc::default(),
             sent: 0,
@@ -164,29 +167,50 @@ impl Ledger {
         };
         if !self.route_name.is_empty() {
             span.rename(format!("{} {}", facts.method, self.route_name));
+            span.set(attributes::HTTP_ROUTE, self.route_name.clone());
         }
-        span.set("http.request.method", facts.method.to_string());
-        span.set("url.path", facts.path.clone());
-        span.set("server.address", facts.authority.clone());
+        span.set(attributes::HTTP_METHOD, facts.method.to_string());
+        let (path, query) = match facts.path.split_once('?') {
+            Some((path, query)) => (path, Some(query)),
+            None => (facts.path.as_str(), None),
+        };
+        span.set(attributes::URL_PATH, path.to_owned());
+        if let Some(query) = query {
+            span.set(attributes::URL_QUERY, query.to_owned());
+        }
+        span.set(attributes::URL_SCHEME, facts.scheme);
+        span.set(attributes::PROTOCOL_VERSION, facts.protocol_version());
+        if let Some((service, method)) = facts.grpc_method() {
+            span.set(attributes::RPC_SYSTEM, "grpc");
+            span.set(attributes::RPC_SERVICE, service.to_owned());
+            span.set(attributes::RPC_METHOD, method.to_owned());
+        }
+        span.set(attributes::SERVER_ADDRESS, facts.authority.clone());
         if let Some(agent) = &facts.user_agent {
-            span.set("user_agent.original", agent.clone());
+            span.set(attributes::USER_AGENT, agent.clone());
         }
         if let Some(client) = facts.client {
-            span.set("client.address", client.to_string());
+            span.set(attributes::CLIENT_ADDRESS, client.to_string());
         }
         let id = self.context.request_id.to_str().unwrap_or_default();
-        span.set("guid:x-request-id", id.to_owned());
+        span.set(attributes::REQUEST_ID, id.to_owned());
         if let Some(cluster) = &self.cluster {
-            span.set("upstream_cluster", cluster.name.clone());
+            span.set(attributes::UPSTREAM_CLUSTER, cluster.name.clone());
+        }
+        if let Some(service) = &self.edge.service {
+            span.set(attributes::DESTINATION_SERVICE, service.fqdn.clone());
         }
         if let Some(workload) = &self.edge.destination {
-            span.set("destination.workload", workload.name.clone());
-            span.set("destination.namespace", workload.namespace.clone());
+            span.set(attributes::DESTINATION_WORKLOAD, workload.name.clone());
+            span.set(
+                attributes::DESTINATION_NAMESPACE,
+                workload.namespace.clone(),
+            );
         }
-        span.set("galleria.attempts", i64::from(self.attempts));
+        span.set(attributes::ATTEMPTS, i64::from(self.attempts));
         let flags = self.flags.to_string();
         if self.code != 0 {
-            span.set("http.response.status_code", i64::from(self.code));
+            span.set(attributes::HTTP_STATUS, i64::from(self.code));
         }
         if self.code >= 500 || self.code == 0 {
             let kind = match self.code {
@@ -195,7 +219,7 @@ impl Ledger {
             };
             span.fail(kind);
         }
-        span.set("response_flags", flags);
+        span.set(attributes::RESPONSE_FLAGS, flags);
     }
 }
 
@@ -233,6 +257,8 @@ impl Drop for Ledger {
             response_code: self.code,
             response_flags: self.flags.to_string(),
             response_code_details: &self.details,
+            connection_termination_details: None,
+            upstream_transport_failure_reason: self.transport_failure.as_deref(),
             bytes_received: received,
             bytes_sent: self.sent,
             duration: access_log::millis(duration),
@@ -246,6 +272,9 @@ impl Drop for Ledger {
                 .as_ref()
                 .map(|picked| picked.endpoint.name.as_str()),
             upstream_cluster: self.cluster.as_ref().map(|cluster| cluster.name.as_str()),
+            upstream_local_address: None,
+            downstream_local_address: None,
+            requested_server_name: None,
             downstream_remote_address: facts.client.map(|client| client.to_string()),
             route_name: Some(self.route_name.as_str()).filter(|name| !name.is_empty()),
             attempts: self.attempts,

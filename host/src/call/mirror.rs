@@ -19,7 +19,7 @@ use super::attempt::Attempt;
 use super::ledger::Ledger;
 use super::{Destination, Passage, replay, within};
 use crate::telemetry::access_log::RequestFacts;
-use crate::telemetry::trace::Span;
+use crate::telemetry::trace::{Span, spans};
 use crate::{Body, Request, respond};
 
 /// Frames by which a mirror may be behind the caller before it is given up.
@@ -48,7 +48,7 @@ pub(super) fn send(
 fn start(passage: &Passage<'_>, mirror: MirrorForward, parts: request::Parts, body: Body) {
     let (mesh, live) = (passage.mesh.clone(), passage.live.clone());
     let (source, client) = (passage.source.clone(), passage.client);
-    let span = passage.span("mirror");
+    let span = passage.span(spans::MIRROR);
     let context = within(span.as_ref(), passage.context.clone());
     tokio::spawn(async move {
         let passage = Passage {

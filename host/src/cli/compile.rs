@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use anyhow::{Context, bail};
 
 use super::{eprint, print};
+use crate::causes::with_causes;
 use crate::guest::{Cache, Component, Engine};
 
 /// Folders within folders that are looked into: `NAME/TAG.wasm` has two.
@@ -42,7 +43,7 @@ pub(super) fn compile(components: &Path, folder: &Path) -> anyhow::Result<ExitCo
                 None => format!("{}: was compiled already", file.display()),
             }),
             Err(error) => {
-                eprint(&format!("error: {}", super::chain(&error.into())));
+                eprint(&format!("error: {}", with_causes(&error)));
                 failed += 1;
             }
         }

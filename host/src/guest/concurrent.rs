@@ -189,7 +189,7 @@ impl HandlerState for Handler {
         &self,
     ) -> wasmtime::Result<handler::Instance<GuestState, Expiration, Worker>> {
         let mut instance = *Instance::start(&self.blueprint).await?;
-        take_turns_inside(&mut instance.store);
+        take_turns_inside(&mut instance.store, note_request);
         self.counters.started.fetch_add(1, Ordering::Relaxed);
         let response = self.blueprint.limits.response;
         Ok(handler::Instance {
@@ -347,16 +347,26 @@ impl client::HostWithStore<GuestState> for Client {
     ) -> Result<Resource<types::Response>, TrappableError<types::ErrorCode>> {
         store.with(|mut access| {
             let mut context = access.as_context_mut();
-            let serving = match context.async_call_stack() {
-                Ok(tasks) => tasks.last(),
-                Err(_) => None,
-            };
-            let hooks = &mut context.data_mut().hooks;
-            hooks.context = serving.and_then(|task| hooks.of_task(task));
+            let serving = serving(&mut context);
+            context.data_mut().hooks.context = serving;
         });
         let store = store.with_getter::<WasiHttp>(view_http);
         <WasiHttp as client::HostWithStore<GuestState>>::send(&store, request).await
     }
+}
+
+/// Notes which request the guest serves as it calls the host: what it does there is
+/// told as that request's.
+fn note_request(store: &mut StoreContextMut<'_, GuestState>) {
+    let request = serving(store);
+    store.data_mut().hooks.serve(request);
+}
+
+/// The request that the guest serves as it calls the host; none where it calls on its
+/// own account.
+fn serving(store: &mut StoreContextMut<'_, GuestState>) -> Option<Arc<RequestContext>> {
+    let task = store.async_call_stack().ok()?.last()?;
+    store.data().hooks.of_task(task)
 }
 
 pub(super) fn add_to_linker(linker: &mut Linker<GuestState>) -> wasmtime::Result<()> {

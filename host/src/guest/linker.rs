@@ -4,10 +4,10 @@ use wasmtime::component::Linker;
 use wasmtime_wasi_config::WasiConfig;
 
 use super::state::GuestState;
-use super::{Engine, Generation, concurrent, sql};
+use super::{Engine, Generation, concurrent, logging, sql};
 
-/// WASI 0.2 and its `wasi:http`, `wasi:config/store`, `galleria:sql`; for guests
-/// of WASI 0.3 (which use 0.2 as well) that too. Sockets are linked, since
+/// WASI 0.2 and its `wasi:http`, `wasi:config/store`, `wasi:logging`, `galleria:sql`;
+/// for guests of WASI 0.3 (which use 0.2 as well) that too. Sockets are linked, since
 /// language runtimes import them, and refuse.
 pub(super) fn linker(
     engine: &Engine,
@@ -23,6 +23,7 @@ pub(super) fn linker(
     wasmtime_wasi_config::add_to_linker(&mut linker, |state: &mut GuestState| {
         WasiConfig::from(&state.config)
     })?;
+    logging::add_to_linker(&mut linker)?;
     sql::add_to_linker(&mut linker)?;
     Ok(linker)
 }

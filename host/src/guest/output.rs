@@ -10,32 +10,56 @@ use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
 use wasmtime_wasi::p2::{OutputStream, Pollable, StreamResult};
 
 use super::Failure;
+use super::logging::Level;
 
 /// The longest line; the rest of a longer one becomes the next line.
-const LINE_MAX: usize = 16 << 10;
+pub(super) const LINE_MAX: usize = 16 << 10;
+
+/// A line of a guest.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct GuestLine<'a> {
+    pub origin: Origin<'a>,
+    /// Without its line feed.
+    pub text: &'a str,
+    /// Of the request that the guest serves, where that is known.
+    pub trace: Option<u128>,
+}
+
+/// How a line came to be.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Origin<'a> {
+    Stdout,
+    Stderr,
+    /// By `wasi:logging`.
+    Log {
+        level: Level,
+        /// The part of the guest that speaks.
+        context: &'a str,
+    },
+}
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Stream {
+pub(super) enum Stream {
     Stdout,
     Stderr,
 }
 
 /// Hears of everything that happens in one pod's guests. Must not block.
 pub(crate) trait GuestEvents: Send + Sync {
-    /// The guest printed a line, while it served a request of `trace`.
-    fn line(&self, stream: Stream, line: &str, trace: Option<u128>);
+    /// The guest said something.
+    fn line(&self, line: &GuestLine<'_>);
     /// A request failed in the guest, before or after its response began.
     /// Called once for each.
     fn failed(&self, failure: &Failure);
 }
 
-/// The trace of the request that an instance serves, where it serves one at a time.
+/// The trace of the request that an instance serves as it prints.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Serving(Arc<Mutex<Option<u128>>>);
 
 impl Serving {
-    pub(super) fn begin(&self, trace: u128) {
-        *self.lock() = Some(trace);
+    pub(super) fn set(&self, trace: Option<u128>) {
+        *self.lock() = trace;
     }
 
     fn trace(&self) -> Option<u128> {
@@ -79,8 +103,14 @@ impl LineStream {
     }
 
     fn emit(&mut self) {
-        let line = String::from_utf8_lossy(&self.partial);
-        self.events.line(self.stream, &line, self.serving.trace());
+        self.events.line(&GuestLine {
+            origin: match self.stream {
+                Stream::Stdout => Origin::Stdout,
+                Stream::Stderr => Origin::Stderr,
+            },
+            text: &String::from_utf8_lossy(&self.partial),
+            trace: self.serving.trace(),
+        });
         self.partial.clear();
     }
 }
@@ -100,8 +130,10 @@ impl IsTerminal for LineStream {
 }
 
 impl StdoutStream for LineStream {
+    /// Of WASI 0.3: read when the guest has gone on, perhaps with another request.
     fn async_stream(&self) -> Box<dyn AsyncWrite + Send + Sync> {
-        Box::new(self.clone())
+        let (events, serving) = (self.events.clone(), Serving::default());
+        Box::new(Self::new(events, serving, self.stream))
     }
 
     fn p2_stream(&self) -> Box<dyn OutputStream> {
@@ -156,8 +188,8 @@ mod tests {
     struct Lines(Mutex<Vec<String>>);
 
     impl GuestEvents for Lines {
-        fn line(&self, _stream: Stream, line: &str, _trace: Option<u128>) {
-            self.0.lock().expect("unpoisoned").push(line.into());
+        fn line(&self, line: &GuestLine<'_>) {
+            self.0.lock().expect("unpoisoned").push(line.text.into());
         }
 
         fn failed(&self, _failure: &Failure) {}

@@ -24,6 +24,7 @@ use super::kill::Kill;
 use super::{Blueprint, Failure, Isolation};
 use crate::context::RequestContext;
 use crate::length::body_length;
+use crate::telemetry::trace::spans;
 use crate::{Request, Response};
 
 /// A guest's work on one request, which ends some time after its response began.
@@ -145,7 +146,7 @@ impl Pool {
         if let Ok(slot) = self.slots.clone().try_acquire_owned() {
             return Ok(slot);
         }
-        let _told = context.span(SpanKind::Internal, "queue");
+        let _told = context.span(SpanKind::Internal, spans::QUEUE);
         let _queued = Queued::enter(&self.queued, self.blueprint.queue_max)?;
         match timeout_at(deadline.into(), self.slots.clone().acquire_owned()).await {
             Ok(Ok(slot)) => Ok(slot),
@@ -164,7 +165,7 @@ impl Pool {
         match idle {
             Some(instance) => Ok(instance),
             None => {
-                let _told = context.span(SpanKind::Internal, "instantiate");
+                let _told = context.span(SpanKind::Internal, spans::INSTANTIATE);
                 self.start().await
             }
         }
@@ -285,7 +286,7 @@ async fn handle(
             "an exclusive pool holds WASI 0.2 instances only"
         ));
     };
-    store.data_mut().hooks.serve(context);
+    store.data_mut().hooks.serve(Some(context));
     store.set_epoch_deadline(1);
     let mut http = wasmtime_wasi_http::WasiHttpView::http(store.data_mut());
     let request = http.new_incoming_request(Scheme::Http, request)?;

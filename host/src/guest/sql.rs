@@ -94,7 +94,7 @@ impl HasData for HasSql {
 pub(super) struct View<'a> {
     access: &'a SqlAccess,
     table: &'a mut ResourceTable,
-    /// The request that the guest serves; none where it serves several.
+    /// The request that the guest serves.
     context: Option<&'a RequestContext>,
 }
 

@@ -16,9 +16,9 @@ use wasmtime_wasi_http::{
 
 use super::cpu::Turn;
 use super::limits::{HANDLES_MAX, InstanceLimiter};
-use super::output::{LineStream, Serving};
+use super::output::{GuestEvents, LineStream, Serving, Stream};
 use super::sql::SqlAccess;
-use super::{Blueprint, Deadline, Failure, Generation, Stream};
+use super::{Blueprint, Deadline, Failure, Generation};
 use crate::context::RequestContext;
 use crate::{Request, Response};
 
@@ -62,6 +62,7 @@ pub(super) struct GuestState {
     pub(super) config: WasiConfigVariables,
     pub(super) limiter: InstanceLimiter,
     pub(super) sql: SqlAccess,
+    pub(super) events: Arc<dyn GuestEvents>,
     pub(super) turn: Turn,
     /// Until when the present request may run.
     pub(super) deadline: Deadline,
@@ -92,6 +93,7 @@ impl GuestState {
                 blueprint.door.clone(),
                 &blueprint.mounts,
             ),
+            events: blueprint.events.clone(),
             turn: Turn::new(blueprint.cpu.clone(), blueprint.component.engine().lanes()),
             deadline,
         })
@@ -162,7 +164,7 @@ pub(super) struct Hooks {
     door: Arc<dyn Door>,
     /// For what it prints.
     printing: Serving,
-    /// The request of an instance that serves one at a time.
+    /// The request that the guest serves at its present call of the host.
     pub(super) context: Option<Arc<RequestContext>>,
     /// Whether wasmtime polls outgoing calls inside the instance (WASI 0.3). They
     /// run other guests, which must not run inside this one.
@@ -183,15 +185,17 @@ impl Hooks {
         }
     }
 
-    /// The request that an instance is serving, where it serves one at a time.
+    /// The request that the guest serves at its present call of the host; none where
+    /// it calls on its own account.
     pub(super) fn serving(&self) -> Option<&RequestContext> {
-        self.context.as_deref().filter(|_| !self.inline)
+        self.context.as_deref()
     }
 
-    /// Begins to serve the request of `context`, and no other.
-    pub(super) fn serve(&mut self, context: Arc<RequestContext>) {
-        self.printing.begin(context.trace.trace_id);
-        self.context = Some(context);
+    /// What the guest does from here on is of the request of `context`.
+    pub(super) fn serve(&mut self, context: Option<Arc<RequestContext>>) {
+        let trace = context.as_ref().map(|context| context.trace.trace_id);
+        self.printing.set(trace);
+        self.context = context;
     }
 
     /// Notes that `task` serves the request of `context`.

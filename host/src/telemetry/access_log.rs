@@ -6,6 +6,7 @@ use std::time::{Duration, SystemTime};
 use http::{HeaderMap, HeaderName, Method, Version, header};
 use serde::Serialize;
 
+use super::readable;
 use super::sink::Sink;
 use crate::context::RequestContext;
 
@@ -21,6 +22,8 @@ pub(crate) enum Format {
     Json,
     /// Envoy's default text form.
     Text,
+    /// Short and in colours, for people; what guests say too.
+    Readable,
     Off,
 }
 
@@ -37,40 +40,75 @@ pub(crate) struct RequestFacts {
     pub method: Method,
     pub path: String,
     pub protocol: Version,
+    /// `http` or `https`.
+    pub scheme: &'static str,
+    pub is_grpc: bool,
     pub authority: String,
     pub user_agent: Option<String>,
     pub forwarded_for: Option<String>,
     pub client: Option<IpAddr>,
 }
 
-/// One line.
+/// One line. What is not known is null.
 #[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub(crate) struct Line<'a> {
+    /// When the request came, by RFC 3339, in milliseconds.
     pub start_time: String,
+    /// The request's method.
     pub method: &'a str,
+    /// Path and query as the caller sent them, at most 2,048 characters.
     pub path: &'a str,
+    /// `HTTP/1.0`, `HTTP/1.1` or `HTTP/2`.
     pub protocol: &'a str,
+    /// The status of the response; 0 where the caller went away before there was one.
     pub response_code: u16,
+    /// Envoy's flags, joined by commas, or `-`.
     pub response_flags: String,
+    /// `via_upstream`, or what the mesh answered itself and why.
     pub response_code_details: &'a str,
+    /// Envoy's; connections of clients are not ended by policy here.
+    pub connection_termination_details: Option<&'a str>,
+    /// Why another host could not be spoken with.
+    pub upstream_transport_failure_reason: Option<&'a str>,
+    /// Bytes of the request's body that were read.
     pub bytes_received: u64,
+    /// Bytes of the response's body.
     pub bytes_sent: u64,
-    /// Milliseconds.
+    /// Milliseconds from the request's arrival to the end of the response.
     pub duration: u64,
-    /// Milliseconds until the response head came from the endpoint.
+    /// Milliseconds until the response's head came from the endpoint.
     pub upstream_service_time: Option<u64>,
+    /// The header `x-forwarded-for`, at most 256 characters.
     pub x_forwarded_for: Option<&'a str>,
+    /// The header `user-agent`, at most 256 characters.
     pub user_agent: Option<&'a str>,
+    /// The `x-request-id`, the same at every hop.
     pub request_id: &'a str,
+    /// The host that the request addresses.
     pub authority: &'a str,
+    /// The endpoint of the last try: `namespace/pod` here, `host:port` elsewhere.
     pub upstream_host: Option<&'a str>,
+    /// The destination: `outbound|PORT|SUBSET|HOST`; `inbound|PORT||` for what another
+    /// host hands over.
     pub upstream_cluster: Option<&'a str>,
+    /// Envoy's; the pool chooses the connection.
+    pub upstream_local_address: Option<&'a str>,
+    /// Envoy's; a listener has one address.
+    pub downstream_local_address: Option<&'a str>,
+    /// Envoy's; listeners speak no TLS yet.
+    pub requested_server_name: Option<&'a str>,
+    /// The client's address.
     pub downstream_remote_address: Option<String>,
+    /// The name of the rule that took the request.
     pub route_name: Option<&'a str>,
+    /// Tries that the call took.
     pub attempts: u32,
     /// `namespace/workload` of a caller inside the mesh.
     pub source_workload: Option<String>,
+    /// `namespace/workload` that answered.
     pub destination_workload: Option<String>,
+    /// The trace that the request belongs to.
     pub trace_id: String,
 }
 
@@ -90,6 +128,7 @@ impl AccessLog {
                 Ok(json) => self.sink.line(&json),
                 Err(error) => tracing::error!(%error, "an access log line could not be written"),
             },
+            Format::Readable => self.sink.line(readable::call(line).as_bytes()),
             Format::Text => self.sink.line(line.text().as_bytes()),
         }
     }
@@ -113,6 +152,11 @@ impl RequestFacts {
                 PATH_MAX,
             ),
             protocol: request.version(),
+            scheme: match request.uri().scheme_str() {
+                Some("https") => "https",
+                _ => "http",
+            },
+            is_grpc: is_grpc(headers),
             authority: authority
                 .or_else(|| text(headers, &header::HOST))
                 .unwrap_or_default(),
@@ -123,12 +167,35 @@ impl RequestFacts {
     }
 }
 
+impl RequestFacts {
+    /// As OpenTelemetry writes it.
+    pub(crate) fn protocol_version(&self) -> &'static str {
+        match self.protocol {
+            Version::HTTP_2 => "2",
+            Version::HTTP_10 => "1.0",
+            _ => "1.1",
+        }
+    }
+
+    /// `package.Service` and `Method` of a gRPC call.
+    pub(crate) fn grpc_method(&self) -> Option<(&str, &str)> {
+        let path = self.path.strip_prefix('/').filter(|_| self.is_grpc)?;
+        path.split_once('/')
+    }
+}
+
+/// Whether it is a message of gRPC.
+pub(crate) fn is_grpc(headers: &HeaderMap) -> bool {
+    let kind = headers.get(header::CONTENT_TYPE);
+    kind.is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc"))
+}
+
 impl Line<'_> {
     /// Envoy's default format.
     fn text(&self) -> String {
         let time = self.upstream_service_time.map(|time| time.to_string());
         format!(
-            "[{}] \"{} {} {}\" {} {} {} - \"-\" {} {} {} {} \"{}\" \"{}\" \"{}\" \"{}\" \"{}\" {} - - {} - {}",
+            "[{}] \"{} {} {}\" {} {} {} - \"{}\" {} {} {} {} \"{}\" \"{}\" \"{}\" \"{}\" \"{}\" {} - - {} - {}",
             self.start_time,
             self.method,
             quoted(self.path),
@@ -136,6 +203,7 @@ impl Line<'_> {
             self.response_code,
             self.response_flags,
             self.response_code_details,
+            quoted(self.upstream_transport_failure_reason.unwrap_or("-")),
             self.bytes_received,
             self.bytes_sent,
             self.duration,

@@ -13,12 +13,32 @@ use prometheus::IntCounter;
 /// dropped and counted.
 const BUFFER_MAX: usize = 16 << 20;
 
+/// Of these, what one guest's pod may fill: a neighbour that prints without end
+/// leaves room for everybody else.
+const SHARE_MAX: usize = 1 << 20;
+
+/// Of these, what all guests together may fill: calls are logged whatever guests print.
+const SHARES_MAX: usize = BUFFER_MAX / 2;
+
 /// Lines are gathered this long before they are written together.
 const GATHER: Duration = Duration::from_millis(10);
 
 /// A handle to the writer; the lines of all handles go the same way.
 #[derive(Clone)]
 pub(crate) struct Sink(Arc<Shared>);
+
+/// The part of the buffer that one pod may fill.
+pub(crate) struct Share {
+    sink: Sink,
+    used: Mutex<Used>,
+}
+
+/// What of a batch is a share's.
+#[derive(Debug, Default)]
+struct Used {
+    batch: u64,
+    bytes: usize,
+}
 
 struct Shared {
     buffer: Mutex<Buffer>,
@@ -29,6 +49,10 @@ struct Shared {
 #[derive(Default)]
 struct Buffer {
     bytes: Vec<u8>,
+    /// Of `bytes`, those of shares.
+    shared_bytes: usize,
+    /// The number of the batch that is being gathered.
+    batch: u64,
     closed: bool,
     /// The writer has written everything and ended.
     finished: bool,
@@ -56,9 +80,20 @@ impl Sink {
         Ok(Self(shared))
     }
 
+    /// For a pod.
+    pub(crate) fn share(&self) -> Share {
+        Share {
+            sink: self.clone(),
+            used: Mutex::default(),
+        }
+    }
+
     /// Takes one line, without its line feed.
     pub(crate) fn line(&self, line: &[u8]) {
-        let mut buffer = self.0.lock();
+        self.push(self.0.lock(), line);
+    }
+
+    fn push(&self, mut buffer: MutexGuard<'_, Buffer>, line: &[u8]) {
         if buffer.closed || buffer.bytes.len() + line.len() >= BUFFER_MAX {
             self.0.dropped.inc();
             return;
@@ -85,6 +120,29 @@ impl Sink {
     }
 }
 
+impl Share {
+    /// As [`Sink::line`], within the share.
+    pub(crate) fn line(&self, line: &[u8]) {
+        let mut buffer = self.sink.0.lock();
+        let mut used = self.used.lock().unwrap_or_else(PoisonError::into_inner);
+        if used.batch != buffer.batch {
+            *used = Used {
+                batch: buffer.batch,
+                bytes: 0,
+            };
+        }
+        let is_over =
+            used.bytes + line.len() > SHARE_MAX || buffer.shared_bytes + line.len() > SHARES_MAX;
+        if is_over {
+            self.sink.0.dropped.inc();
+            return;
+        }
+        used.bytes += line.len();
+        buffer.shared_bytes += line.len();
+        self.sink.push(buffer, line);
+    }
+}
+
 impl Shared {
     fn run(&self, mut output: impl Write) {
         let mut cut = false;
@@ -99,7 +157,7 @@ impl Shared {
             if !closed {
                 thread::sleep(GATHER);
             }
-            let bytes = mem::take(&mut self.lock().bytes);
+            let bytes = self.lock().take();
             // A reader that went away, or a full disk, is no reason to stop serving.
             let written = if cut {
                 // What came before may have ended within a line.
@@ -126,6 +184,15 @@ impl Shared {
 
     fn lock(&self) -> MutexGuard<'_, Buffer> {
         self.buffer.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Buffer {
+    /// What was gathered; another batch begins.
+    fn take(&mut self) -> Vec<u8> {
+        self.batch += 1;
+        self.shared_bytes = 0;
+        mem::take(&mut self.bytes)
     }
 }
 
@@ -157,6 +224,46 @@ mod tests {
         fn flush(&mut self) -> io::Result<()> {
             Ok(())
         }
+    }
+
+    /// Takes nothing until it is opened.
+    #[derive(Clone, Default)]
+    struct Gate(Arc<(Mutex<(bool, usize)>, Condvar)>);
+
+    impl Write for Gate {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            let (state, opened) = &*self.0;
+            let mut state = opened
+                .wait_while(state.lock().expect("unpoisoned"), |(open, _)| !*open)
+                .expect("unpoisoned");
+            state.1 += bytes.len();
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_pod_that_prints_without_end_loses_its_own_lines_only() {
+        let dropped = IntCounter::new("dropped", "lines").expect("a counter");
+        let gate = Gate::default();
+        let sink = Sink::start(gate.clone(), dropped.clone()).expect("a thread");
+        let (noisy, quiet) = (sink.share(), sink.share());
+        let line = vec![b'x'; 1 << 10];
+        // At most two batches are in memory: one that is being written, and the next.
+        for _ in 0..4 * SHARE_MAX / line.len() {
+            noisy.line(&line);
+        }
+        let lost = dropped.get();
+        assert!(lost >= (2 * SHARE_MAX / line.len()) as u64, "{lost}");
+        quiet.line(&line);
+        sink.line(&line);
+        assert_eq!(dropped.get(), lost);
+        gate.0.0.lock().expect("unpoisoned").0 = true;
+        gate.0.1.notify_all();
+        sink.close();
     }
 
     #[test]

@@ -5,7 +5,9 @@
 //! here waits: what the collector cannot take is dropped and counted. A request
 //! that is not sampled has no spans and costs nothing here.
 
+pub(crate) mod attributes;
 mod export;
+pub(crate) mod spans;
 
 pub(crate) use export::TraceExport;
 
@@ -23,6 +25,7 @@ use prometheus::IntCounter;
 use tokio::sync::mpsc;
 
 use crate::context::TraceContext;
+use attributes::Attribute;
 
 /// Where spans go, and how many traces have them.
 #[derive(Debug, Clone)]
@@ -140,9 +143,11 @@ fn scope() -> InstrumentationScope {
 }
 
 impl Span {
-    pub(crate) fn set(&mut self, key: &'static str, value: impl Into<Value>) {
+    pub(crate) fn set(&mut self, attribute: Attribute, value: impl Into<Value>) {
         if let Some(told) = &mut self.told {
-            told.span.attributes.push(KeyValue::new(key, value));
+            told.span
+                .attributes
+                .push(KeyValue::new(attribute.name, value));
         }
     }
 
@@ -158,7 +163,7 @@ impl Span {
         if let Some(told) = &mut self.told {
             told.span.status = Status::error("");
         }
-        self.set("error.type", kind);
+        self.set(attributes::ERROR_TYPE, kind);
     }
 
     /// `parent` as what happens within this span hands it on.
@@ -214,7 +219,7 @@ mod tests {
         let span =
             |name: &'static str| tracer.span(&parent, Service::Gateway, SpanKind::Server, name);
         let mut outer = span("outer").expect("a span");
-        outer.set("http.request.method", "GET");
+        outer.set(attributes::HTTP_METHOD, "GET");
         let inner_parent = outer.within(&parent);
         drop(tracer.span(&inner_parent, Service::Gateway, SpanKind::Internal, "inner"));
         let inner = told.try_recv().expect("told").span;

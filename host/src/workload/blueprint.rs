@@ -45,7 +45,8 @@ pub(super) fn blueprint(
         plan.clone(),
         pod.name.to_owned(),
         platform.metrics.clone(),
-        platform.sink.clone(),
+        platform.sink.share(),
+        platform.readable,
         pod.life.clone(),
     );
     Ok(Blueprint {

@@ -3,40 +3,55 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::SystemTime;
 
+use jiff::Timestamp;
 use prometheus::IntCounter;
 use serde::Serialize;
 
 use super::plan::PodPlan;
 use super::pod::Life;
 use super::recorder::EventType;
-use crate::guest::{Failure, GuestEvents, Stream};
-use crate::telemetry::access_log::timestamp;
+use crate::guest::{Failure, GuestEvents, GuestLine, Origin};
 use crate::telemetry::metrics::Metrics;
-use crate::telemetry::sink::Sink;
+use crate::telemetry::readable;
+use crate::telemetry::sink::Share;
 
 /// One pod's ear.
 pub(super) struct PodEvents {
     plan: Arc<PodPlan>,
     pod: String,
     metrics: Arc<Metrics>,
-    sink: Sink,
+    sink: Share,
+    /// Whether lines are for people.
+    readable: bool,
     life: Arc<Life>,
     failures: Mutex<HashMap<&'static str, IntCounter>>,
 }
 
-/// A line that a guest printed.
+/// What a guest said, as standard output has it.
 #[derive(Serialize)]
-struct GuestLine<'a> {
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub(crate) struct Line<'a> {
+    /// When it said it, by RFC 3339, in milliseconds.
     time: String,
+    /// Of the workload.
     namespace: &'a str,
+    /// The workload's name.
     workload: &'a str,
+    /// The pod's name.
     pod: &'a str,
+    /// `stdout`, `stderr`, or `log` (`wasi:logging`).
     stream: &'static str,
-    /// Of the request that the guest serves, where it serves one at a time.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    /// Of `wasi:logging`: `trace`, `debug`, `info`, `warn`, `error`, `critical`.
+    level: Option<&'static str>,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    /// Of `wasi:logging`: the part of the guest that speaks, at most 256 bytes.
+    context: &'a str,
+    /// The trace of the request that the guest serves, where it serves one.
     #[serde(skip_serializing_if = "Option::is_none")]
     trace_id: Option<String>,
+    /// What it said, at most 16 KiB; invalid UTF-8 is replaced.
     message: &'a str,
 }
 
@@ -45,7 +60,8 @@ impl PodEvents {
         plan: Arc<PodPlan>,
         pod: String,
         metrics: Arc<Metrics>,
-        sink: Sink,
+        sink: Share,
+        readable: bool,
         life: Arc<Life>,
     ) -> Self {
         Self {
@@ -53,6 +69,7 @@ impl PodEvents {
             pod,
             metrics,
             sink,
+            readable,
             life,
             failures: Mutex::default(),
         }
@@ -60,20 +77,33 @@ impl PodEvents {
 }
 
 impl GuestEvents for PodEvents {
-    fn line(&self, stream: Stream, line: &str, trace: Option<u128>) {
-        self.life.log.push(line);
+    fn line(&self, line: &GuestLine<'_>) {
+        let (stream, level, context) = match line.origin {
+            Origin::Stdout => ("stdout", None, ""),
+            Origin::Stderr => ("stderr", None, ""),
+            Origin::Log { level, context } => ("log", Some(level.name()), context),
+        };
+        match level {
+            None => self.life.log.push(line.text),
+            Some(level) => self.life.log.push(&logged(level, context, line.text)),
+        }
         let identity = &self.plan.identity;
-        let line = GuestLine {
-            time: timestamp(SystemTime::now()),
+        let now = Timestamp::now();
+        if self.readable {
+            let origin = level.unwrap_or(stream);
+            let text = readable::guest(now, &identity.name, origin, line.text);
+            return self.sink.line(text.as_bytes());
+        }
+        let line = Line {
+            time: format!("{now:.3}"),
             namespace: &identity.namespace,
             workload: &identity.name,
             pod: &self.pod,
-            stream: match stream {
-                Stream::Stdout => "stdout",
-                Stream::Stderr => "stderr",
-            },
-            trace_id: trace.map(|trace| format!("{trace:032x}")),
-            message: line,
+            stream,
+            level,
+            context,
+            trace_id: line.trace.map(|trace| format!("{trace:032x}")),
+            message: line.text,
         };
         match serde_json::to_vec(&line) {
             Ok(json) => self.sink.line(&json),
@@ -113,5 +143,15 @@ impl GuestEvents for PodEvents {
             reason,
             "{text}"
         );
+    }
+}
+
+/// One line of `wasi:logging`, for `kubectl logs`.
+fn logged(level: &str, context: &str, text: &str) -> String {
+    let text = text.replace('\n', " ");
+    let level = level.to_uppercase();
+    match context {
+        "" => format!("{level} {text}"),
+        context => format!("{level} {context}: {text}"),
     }
 }

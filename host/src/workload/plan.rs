@@ -27,6 +27,7 @@ use super::image::{Images, Wanted};
 use super::pull_secrets;
 use super::revisions::TEMPLATE_HASH;
 use super::volumes;
+use crate::causes::with_causes;
 use crate::guest::{Component, Entry, Isolation, NodeMemory, PodMemory};
 use crate::settings;
 use crate::store::{uid, uid_of};
@@ -345,7 +346,7 @@ impl Context<'_> {
             .images
             .load(&self.wanted(template, container))
             .map_err(|error| {
-                let message = chain(&error);
+                let message = with_causes(&error);
                 if error.may_pass() {
                     self.unpulled.borrow_mut().push(Unpulled {
                         object: self.object.clone(),
@@ -360,7 +361,7 @@ impl Context<'_> {
             .as_deref()
             .map(|component| component.offers(entry))
         {
-            note(&container.image.at, IMAGE, chain(&error));
+            note(&container.image.at, IMAGE, with_causes(&error));
         }
         let identity = identity(&self.object.metadata, template);
         let facts = PodFacts::example(&identity, template, container);
@@ -562,15 +563,4 @@ fn at_place<'a>(object: &'a Object, place: &str) -> &'a serde_json::Value {
         return &object.raw;
     }
     place.split('.').fold(&object.raw, |value, key| &value[key])
-}
-
-/// An error and what caused it, on one line.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        let _ = write!(text, ": {cause}");
-        source = cause.source();
-    }
-    text
 }

@@ -1,5 +1,8 @@
 //! What an operator sees: health, metrics, access log, traces, secrets kept.
 
+use std::io::{Read, Write};
+use std::net::TcpStream;
+
 use crate::support::{Galleria, Host, Service, eventually, manifests};
 
 fn start(manifest: &str) -> Host {
@@ -245,6 +248,71 @@ fn lines_of_a_guest_carry_its_name() {
         (&"test".into(), &"talker".into())
     );
     assert_eq!(line["stream"], "stdout");
+}
+
+#[test]
+fn what_guests_log_has_its_level_and_context_and_is_bounded() {
+    let host = start(&manifests(&[Service::new("talker", "logger")]));
+    assert_eq!(host.get("/talker/hello").status, 200);
+    let logged = |level: &'static str, length: usize| {
+        let lines = host.stdout();
+        let found = lines.lines().find_map(|line| {
+            let line: serde_json::Value = serde_json::from_str(line).ok()?;
+            let message = line["message"].as_str()?;
+            let is_it = line["level"] == level && message.len() == length;
+            is_it.then_some(line)
+        });
+        found
+    };
+    let length = "/hello".len();
+    for level in ["trace", "debug", "info", "warn", "error", "critical"] {
+        let line = eventually(level, || logged(level, length));
+        assert_eq!(
+            (&line["stream"], &line["context"]),
+            (&"log".into(), &"test".into())
+        );
+        assert_eq!(line["workload"], "talker");
+        assert_eq!(line["trace_id"].as_str().map(str::len), Some(32));
+    }
+    let long = eventually("the long line", || logged("info", 16 << 10));
+    assert_eq!(long["context"].as_str().map(str::len), Some(256));
+}
+
+#[test]
+fn headers_that_are_no_text_harm_nobody() {
+    let host = start(&manifests(&[Service::new("good", "hello")]));
+    let mut connection = TcpStream::connect(host.listener(80)).expect("a connection");
+    let names = ["user-agent", "traceparent", "tracestate", "baggage", "b3"];
+    let mut request = b"GET /good/ HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n".to_vec();
+    for name in names {
+        request.extend_from_slice(name.as_bytes());
+        request.extend_from_slice(b": \xff\xfe\x80\r\n");
+    }
+    request.extend_from_slice(b"\r\n");
+    connection.write_all(&request).expect("sent");
+    let mut answer = Vec::new();
+    connection.read_to_end(&mut answer).expect("an answer");
+    assert!(answer.starts_with(b"HTTP/1.1 200 "), "{answer:?}");
+    let line = host.call("the line", |call| call["path"] == "/good/");
+    assert_eq!(line["user_agent"], "\u{fffd}\u{fffd}\u{fffd}");
+    assert_eq!(line["trace_id"].as_str().map(str::len), Some(32));
+}
+
+#[test]
+fn on_a_terminal_calls_and_lines_are_for_people() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("test.yaml");
+    std::fs::write(&file, manifests(&[Service::new("talker", "logger")])).expect("a file");
+    let host = Galleria::run(&file)
+        .argument("--access-log=readable")
+        .start();
+    host.get("/talker/hello");
+    let out = eventually("both", || {
+        let out = host.stdout();
+        (out.contains("client → talker") && out.contains("talker critical")).then_some(out)
+    });
+    assert!(!out.contains('{'), "{out}");
+    assert!(out.contains("200\x1b[0m"), "in colours: {out}");
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! Traces, as a collector gets them.
 
-use std::net::TcpListener;
+use std::io::Write;
+use std::net::{SocketAddr, TcpListener};
 
 use crate::support::{Collector, Galleria, Host, Service, SpanRecord, eventually, manifests};
 
@@ -165,6 +166,64 @@ fn what_a_guest_prints_bears_the_trace_of_its_request() {
 }
 
 #[test]
+fn what_a_shared_instance_logs_bears_the_trace_of_each_request() {
+    let host = run(&[Service::new("a", "logger-p3")], |host| host);
+    let other = TRACE.replace('4', "5");
+    let ask = |trace: &str, path: &str| {
+        let traceparent = format!("00-{trace}-{PARENT}-01");
+        let answer = host.get_with(path, &[("traceparent", &traceparent)]);
+        assert_eq!(answer.status, 200);
+    };
+    std::thread::scope(|scope| {
+        scope.spawn(|| ask(TRACE, "/a/slow?ms=300"));
+        eventually("the first is under way", || {
+            host.stdout().contains("begin /slow").then_some(())
+        });
+        ask(&other, "/a/fast");
+    });
+    for (text, trace) in [
+        ("begin /slow", TRACE),
+        ("begin /fast", &other),
+        ("end /fast", &other),
+        ("printed /fast", &other),
+        ("end /slow", TRACE),
+        ("printed /slow", TRACE),
+    ] {
+        let line = eventually(text, || {
+            let out = host.stdout();
+            let line = out.lines().find(|line| line.contains(text));
+            line.map(str::to_owned)
+        });
+        let line: serde_json::Value = serde_json::from_str(&line).expect("JSON");
+        assert_eq!(line["trace_id"], trace, "{text}");
+    }
+}
+
+#[test]
+fn statements_of_a_shared_instance_are_of_its_requests() {
+    let collector = Collector::grpc();
+    let volume = "env: []
+          volumeMounts: [{name: data, mountPath: /data}]
+      volumes: [{name: data, emptyDir: {}}]";
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("test.yaml");
+    let manifest = manifests(&[Service::new("a", "logger-p3")]).replace("env: []", volume);
+    std::fs::write(&file, manifest).expect("a file");
+    let host = exporting(Galleria::run(&file), &collector).start();
+    let traceparent = format!("00-{TRACE}-{PARENT}-01");
+    let path = "/a/x?db=sqlite%3A%2Fdata%2Ft.db";
+    let answer = host.get_with(path, &[("traceparent", &traceparent)]);
+    assert_eq!(answer.status, 200, "{}", answer.body);
+    let is_statement = |span: &SpanRecord| span.name == "SELECT";
+    let spans = collector.trace(TRACE, |spans| {
+        spans.iter().any(is_statement) && spans.iter().any(|it| it.parent == PARENT)
+    });
+    check_tree(&spans, PARENT);
+    let statement = spans.iter().find(|it| is_statement(it)).expect("it");
+    assert_eq!(statement.service, "a");
+}
+
+#[test]
 fn b3_comes_and_goes_and_baggage_is_carried() {
     let host = run(&[Service::new("a", "echo")], |host| host);
     let single = format!("{TRACE}-{PARENT}-1");
@@ -217,7 +276,7 @@ fn what_is_not_sampled_is_not_told_but_carried() {
 }
 
 #[test]
-fn a_collector_that_hangs_or_is_not_there_harms_nobody() {
+fn a_collector_that_hangs_is_not_there_or_talks_nonsense_harms_nobody() {
     // It takes connections and never answers.
     let silent = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let hangs = silent.local_addr().expect("an address");
@@ -225,9 +284,16 @@ fn a_collector_that_hangs_or_is_not_there_harms_nobody() {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
         listener.local_addr().expect("an address")
     };
-    for address in [hangs, gone] {
+    let nonsense = nonsense();
+    for (address, protocol) in [
+        (hangs, "grpc"),
+        (gone, "grpc"),
+        (nonsense, "grpc"),
+        (nonsense, "http/protobuf"),
+    ] {
         let host = run(&[Service::new("a", "hello")], |host| {
             host.env("OTEL_EXPORTER_OTLP_ENDPOINT", &format!("http://{address}"))
+                .env("OTEL_EXPORTER_OTLP_PROTOCOL", protocol)
                 .env("OTEL_BSP_SCHEDULE_DELAY", "10")
         });
         // More spans than may wait.
@@ -245,6 +311,20 @@ fn a_collector_that_hangs_or_is_not_there_harms_nobody() {
         });
         assert_eq!(lost("exported"), 0.0);
     }
+}
+
+/// Where every connection is answered with bytes that are no protocol's. It ends with
+/// the test program.
+fn nonsense() -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let address = listener.local_addr().expect("an address");
+    std::thread::spawn(move || {
+        for mut connection in listener.incoming().flatten() {
+            // A client that went away is as good as one that reads it.
+            let _ = connection.write_all(b"\x00\xff\xfenonsense\r\n\r\n\x80");
+        }
+    });
+    address
 }
 
 #[test]

@@ -20,7 +20,7 @@ use std::task::Poll;
 use std::time::Instant;
 
 use tokio::sync::Semaphore;
-use wasmtime::{Store, UpdateDeadline};
+use wasmtime::{CallHook, Store, StoreContextMut, UpdateDeadline};
 
 use super::PodCpu;
 use crate::guest::deadline::DeadlinePassed;
@@ -142,8 +142,11 @@ pub(in crate::guest) fn give_way_at_ticks(store: &mut Store<GuestState>) {
 
 /// The same for a store that only wasmtime polls: its guest's time is counted
 /// from every entry into its code to the next way out, and its pauses are in
-/// the ticks.
-pub(in crate::guest) fn take_turns_inside(store: &mut Store<GuestState>) {
+/// the ticks. `called` sees every call of the host by the guest first.
+pub(in crate::guest) fn take_turns_inside(
+    store: &mut Store<GuestState>,
+    called: fn(&mut StoreContextMut<'_, GuestState>),
+) {
     store.epoch_deadline_callback(|store| {
         let state = store.data();
         if state.deadline.has_passed() {
@@ -158,9 +161,12 @@ pub(in crate::guest) fn take_turns_inside(store: &mut Store<GuestState>) {
     });
     let cpu = store.data().turn.cpu.clone();
     let mut entered = Instant::now();
-    store.call_hook(move |_, hook| {
+    store.call_hook(move |mut context, hook| {
         if hook.entering_host() {
             cpu.charge_since(entered);
+            if matches!(hook, CallHook::CallingHost) {
+                called(&mut context);
+            }
         } else {
             entered = Instant::now();
         }

@@ -5,7 +5,7 @@ use opentelemetry::trace::SpanKind;
 
 use super::Error;
 use crate::context::RequestContext;
-use crate::telemetry::trace::Span;
+use crate::telemetry::trace::{Span, attributes};
 
 /// Words before the name of a table.
 const BEFORE_TABLE: [&str; 4] = ["FROM", "INTO", "UPDATE", "TABLE"];
@@ -26,11 +26,11 @@ pub(super) fn begin(
         None => operation.clone(),
     };
     let mut span = context.span(SpanKind::Client, name.clone())?;
-    span.set("db.system.name", system);
-    span.set("db.operation.name", operation);
-    span.set("db.query.summary", name);
+    span.set(attributes::DB_SYSTEM, system);
+    span.set(attributes::DB_OPERATION, operation);
+    span.set(attributes::DB_SUMMARY, name);
     if let Some(table) = table {
-        span.set("db.collection.name", table);
+        span.set(attributes::DB_COLLECTION, table);
     }
     Some(span)
 }

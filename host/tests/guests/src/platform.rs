@@ -1,5 +1,5 @@
-//! Bindings of what the platform adds to `wasi:http`: `wasi:config/store` and
-//! `galleria:sql`.
+//! Bindings of what the platform adds to `wasi:http`: `wasi:config/store`,
+//! `wasi:logging` and `galleria:sql`.
 
 #![allow(
     missing_docs,

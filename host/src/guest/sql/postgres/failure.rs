@@ -10,6 +10,7 @@ use tokio_postgres::error::{Severity, SqlState};
 
 use super::Error;
 use super::server::Server;
+use crate::causes::with_causes;
 
 /// Why work on a connection has no result.
 pub(super) enum Trouble {
@@ -77,7 +78,11 @@ pub(super) fn login(error: &tokio_postgres::Error, server: &Server) -> Error {
             server.place()
         )),
         // A server that asks for what the URL does not have.
-        None => Error::AccessDenied(format!("login to {}: {}", server.place(), chain(error))),
+        None => Error::AccessDenied(format!(
+            "login to {}: {}",
+            server.place(),
+            with_causes(error)
+        )),
     }
 }
 
@@ -88,7 +93,7 @@ fn is_lost(error: &tokio_postgres::Error) -> bool {
 
 fn explain(error: &tokio_postgres::Error, server: &Server) -> Error {
     let Some(told) = error.as_db_error() else {
-        return Error::InvalidStatement(chain(error));
+        return Error::InvalidStatement(with_causes(error));
     };
     let message = told.message().to_owned();
     let code = told.code();
@@ -123,13 +128,5 @@ fn explain(error: &tokio_postgres::Error, server: &Server) -> Error {
             Error::Unavailable(format!("{}: {message}", server.place()))
         }
         _ => Error::InvalidStatement(message),
-    }
-}
-
-/// tokio-postgres's errors name their kind; the reason is their source.
-fn chain(error: &tokio_postgres::Error) -> String {
-    match error.source() {
-        Some(source) => format!("{error}: {source}"),
-        None => error.to_string(),
     }
 }

@@ -1,0 +1,86 @@
+//! Lines for a person at a terminal: short, in colours, one glance each. What guests
+//! and clients say cannot steer the terminal.
+
+use std::fmt::{self, Write};
+
+use anstyle::{AnsiColor, Style};
+use jiff::Timestamp;
+
+use super::access_log::Line;
+
+const DIM: Style = Style::new().dimmed();
+
+/// One call: time, status and flags, who calls whom, what, and how long it took.
+pub(crate) fn call(line: &Line<'_>) -> String {
+    let colour = match line.response_code {
+        200..=299 => AnsiColor::Green,
+        100..=399 => AnsiColor::Cyan,
+        400..=499 => AnsiColor::Yellow,
+        _ => AnsiColor::Red,
+    };
+    let code = colour.on_default().bold();
+    let source = line.source_workload.as_deref().map_or("client", name);
+    let destination = line.destination_workload.as_deref().map_or("-", name);
+    let time = clock(&line.start_time);
+    format!(
+        "{DIM}{time}{DIM:#} {code}{}{code:#} {:<3} {source} → {destination}  {} {}  {} ms  {DIM}{}{DIM:#}",
+        line.response_code,
+        line.response_flags,
+        line.method,
+        Harmless(line.path),
+        line.duration,
+        line.trace_id,
+    )
+}
+
+/// One line of a guest.
+pub(crate) fn guest(time: Timestamp, workload: &str, origin: &str, text: &str) -> String {
+    let colour = match origin {
+        "error" | "critical" => AnsiColor::Red,
+        "warn" | "stderr" => AnsiColor::Yellow,
+        _ => AnsiColor::Blue,
+    };
+    let style = colour.on_default();
+    let time = format!("{time:.3}");
+    format!(
+        "{DIM}{}{DIM:#} {style}{workload} {origin}{style:#} {}",
+        clock(&time),
+        Harmless(text)
+    )
+}
+
+/// `hh:mm:ss.sss` of a timestamp by RFC 3339.
+fn clock(timestamp: &str) -> &str {
+    timestamp.get(11..23).unwrap_or(timestamp)
+}
+
+/// A workload's name without its namespace.
+fn name(workload: &str) -> &str {
+    workload.rsplit('/').next().unwrap_or(workload)
+}
+
+/// Text whose control characters are shown, not sent.
+struct Harmless<'a>(&'a str);
+
+impl fmt::Display for Harmless<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0
+            .chars()
+            .try_for_each(|character| match character.is_control() {
+                true => write!(f, "{}", character.escape_default()),
+                false => f.write_char(character),
+            })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_guest_cannot_steer_the_terminal() {
+        let line = guest(Timestamp::UNIX_EPOCH, "ui-v1", "stdout", "a\x1b[2Jb\rc é");
+        assert!(line.contains("a\\u{1b}[2Jb\\rc é"), "{line:?}");
+        assert!(line.contains("00:00:00.000"), "{line:?}");
+    }
+}
