@@ -12,6 +12,7 @@ mod load;
 mod product;
 mod report;
 mod shop;
+mod telemetry;
 
 use std::thread;
 use std::time::Duration;
@@ -33,7 +34,7 @@ pub(crate) struct Options {
     #[arg(long, default_value_t = 8, value_name = "SECONDS")]
     seconds: u64,
     /// Only these races; all of them by default.
-    #[arg(long, value_enum, value_name = "RACE")]
+    #[arg(value_enum, value_name = "RACE")]
     only: Vec<RaceName>,
     /// Only contenders whose name contains this.
     #[arg(long, value_name = "TEXT")]
@@ -53,6 +54,8 @@ enum RaceName {
     Shop,
     /// A light service beside one that computes, with a CPU limit and without.
     Fairness,
+    /// The host with all of its metrics, logs and traces, and without.
+    Telemetry,
 }
 
 /// Runs the races and writes down what came of them.
@@ -79,6 +82,16 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<()> {
     if wanted(RaceName::Fairness) {
         let length = Duration::from_secs(options.seconds);
         report.fairness = Some(fairness::measure(workspace, options.rounds, length)?);
+    }
+    if wanted(RaceName::Telemetry) {
+        let contenders = telemetry::of_hello(workspace, &chosen(options))?;
+        report
+            .races
+            .push(race(report::TELEMETRY_HELLO, contenders, options)?);
+        let contenders = telemetry::of_product(workspace, &chosen(options))?;
+        report
+            .races
+            .push(race(report::TELEMETRY_PRODUCT, contenders, options)?);
     }
     println!("\n{}", report.markdown());
     if !options.dry_run {

@@ -19,7 +19,7 @@ const GATEWAY_PORT: u16 = 80;
 pub(crate) struct Host {
     /// The release build, unless another is set.
     pub(crate) program: PathBuf,
-    root: PathBuf,
+    pub(crate) root: PathBuf,
     /// Manifests, from the workspace's folder.
     pub(crate) manifests: &'static str,
     /// More of them, whose objects stand in place of those of the same name.
@@ -27,6 +27,9 @@ pub(crate) struct Host {
     pub(crate) components: PathBuf,
     /// `json` or `off`.
     pub(crate) access_log: &'static str,
+    /// Whether standard output is a pipe that somebody reads; a file otherwise.
+    pub(crate) piped: bool,
+    pub(crate) environment: Vec<(&'static str, String)>,
     /// Data, cache and logs; kept between starts.
     pub(crate) folder: PathBuf,
 }
@@ -56,6 +59,8 @@ impl Host {
             overlay: None,
             components,
             access_log,
+            piped: false,
+            environment: Vec::new(),
             folder,
         }
     }
@@ -77,7 +82,12 @@ impl Host {
         host.args(["--admin", "127.0.0.1:0"]);
         host.arg("--addresses-file").arg(&addresses);
         host.args(["--access-log", self.access_log]);
-        let server = Server::start(&host, &self.folder.join("host.log"))?;
+        host.envs(self.environment.iter().map(|(name, value)| (name, value)));
+        let log = self.folder.join("host.log");
+        let server = match self.piped {
+            true => Server::start_piped(&host, &log)?,
+            false => Server::start(&host, &log)?,
+        };
         Ok(Started {
             server,
             status,

@@ -1,7 +1,7 @@
 //! Processes that serve, and end with the benchmark.
 
 use std::fs::{self, File};
-use std::io::{Read, Write};
+use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -26,6 +26,21 @@ pub(crate) struct Server {
 impl Server {
     /// Starts a server; what it prints goes to `log`.
     pub(crate) fn start(command: &Command, log: &Path) -> Result<Self> {
+        let output = File::create(log).with_context(|| log.display().to_string())?;
+        Self::spawn(command, output.try_clone()?.into(), output, log)
+    }
+
+    /// As [`Server::start`], but standard output is a pipe that is read to its end.
+    pub(crate) fn start_piped(command: &Command, log: &Path) -> Result<Self> {
+        let errors = File::create(log).with_context(|| log.display().to_string())?;
+        let mut server = Self::spawn(command, Stdio::piped(), errors, log)?;
+        if let Some(mut output) = server.process.stdout.take() {
+            thread::spawn(move || io::copy(&mut output, &mut io::sink()));
+        }
+        Ok(server)
+    }
+
+    fn spawn(command: &Command, output: Stdio, errors: File, log: &Path) -> Result<Self> {
         // `setpriv` lets the kernel end the server with its parent, whatever
         // ended that.
         let mut bound = Command::new("setpriv");
@@ -41,11 +56,7 @@ impl Server {
         if let Some(folder) = command.get_current_dir() {
             bound.current_dir(folder);
         }
-        let output = File::create(log).with_context(|| log.display().to_string())?;
-        bound
-            .stdin(Stdio::null())
-            .stderr(output.try_clone()?)
-            .stdout(output);
+        bound.stdin(Stdio::null()).stderr(errors).stdout(output);
         let process = bound
             .spawn()
             .context("cannot start setpriv (Debian package util-linux)")?;

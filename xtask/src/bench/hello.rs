@@ -27,14 +27,10 @@ pub(super) fn contenders(
     takes_part: &dyn Fn(&str) -> bool,
 ) -> Result<Vec<Contender>> {
     guests::build_rust(workspace)?;
-    let component = workspace.test_components().join("hello.wasm");
+    let component = component(workspace);
     let mut contenders = Vec::new();
     if takes_part(GALLERIA) {
-        run::build_host(workspace)?;
-        let folder = workspace.scratch("bench/hello")?;
-        let components = folder.join("components");
-        place(&component, &components.join("hello/v1.wasm"))?;
-        let host = Host::new(workspace, "loadtest/hello", components, "off", folder);
+        let host = build(workspace, workspace.scratch("bench/hello")?)?;
         contenders.push(Contender::new(GALLERIA, move || through_galleria(&host)));
     }
     if takes_part(REUSED) || takes_part(DEFAULT) {
@@ -83,7 +79,26 @@ pub(super) fn contenders(
     Ok(contenders)
 }
 
-fn through_galleria(host: &Host) -> Result<Running> {
+/// Builds the host and the component; the host's data go to `folder`.
+pub(super) fn build(workspace: &Workspace, folder: PathBuf) -> Result<Host> {
+    guests::build_rust(workspace)?;
+    run::build_host(workspace)?;
+    let components = folder.join("components");
+    place(&component(workspace), &components.join("hello/v1.wasm"))?;
+    Ok(Host::new(
+        workspace,
+        "loadtest/hello",
+        components,
+        "off",
+        folder,
+    ))
+}
+
+fn component(workspace: &Workspace) -> PathBuf {
+    workspace.test_components().join("hello.wasm")
+}
+
+pub(super) fn through_galleria(host: &Host) -> Result<Running> {
     let mut started = host.start()?;
     started.wait()?;
     let gateway = started.gateway()?;

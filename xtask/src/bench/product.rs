@@ -55,7 +55,7 @@ pub(super) fn contenders(
     Ok(contenders)
 }
 
-fn through_galleria(host: &Host) -> Result<Running> {
+pub(super) fn through_galleria(host: &Host) -> Result<Running> {
     let mut started = host.start()?;
     started.wait()?;
     let gateway = started.gateway()?;

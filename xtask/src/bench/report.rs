@@ -12,8 +12,11 @@ use serde_json::{Value, json};
 use super::contender::Round;
 use super::fairness::{Fairness, Percentiles};
 use super::shop::Shop;
-use super::{hello, product};
+use super::{hello, product, telemetry};
 use crate::process::read;
+
+pub(super) const TELEMETRY_HELLO: &str = "telling of hello";
+pub(super) const TELEMETRY_PRODUCT: &str = "telling of the product page";
 
 /// Everything that was measured, and where.
 #[derive(Debug)]
@@ -165,6 +168,20 @@ impl Report {
                 product::GALLERIA,
                 product::NATIVE,
                 0.5,
+            ),
+            ratio(
+                TELEMETRY_HELLO,
+                "hello, everything told against nothing",
+                telemetry::ON,
+                telemetry::OFF,
+                0.9,
+            ),
+            ratio(
+                TELEMETRY_PRODUCT,
+                "product page, everything told against nothing",
+                telemetry::ON,
+                telemetry::OFF,
+                0.9,
             ),
         ]
         .into_iter()
