@@ -96,6 +96,19 @@ struct Ticket {
 }
 
 impl Limits {
+    /// Whether requests are counted at all.
+    pub(crate) fn are_some(&self) -> bool {
+        self.requests.is_some() || self.connections.is_some()
+    }
+
+    /// Whether one more request would be refused.
+    pub(crate) fn are_reached(&self, active: u32, pending: usize) -> bool {
+        let requests = self.requests.unwrap_or(u32::MAX);
+        let connections = self.connections.unwrap_or(u32::MAX);
+        let must_wait = active >= requests.min(connections);
+        must_wait && (active >= requests || pending >= self.pending as usize)
+    }
+
     pub(crate) const NONE: Self = Self {
         requests: None,
         connections: None,
@@ -122,7 +135,7 @@ impl Limits {
 /// # Errors
 /// 503 UO where the requests, or the queue, are full.
 pub(crate) fn acquire(client: &Arc<ClientState>, limits: &Limits) -> Result<Admission, LocalReply> {
-    if limits.requests.is_none() && limits.connections.is_none() {
+    if !limits.are_some() {
         let permit = RequestPermit { client: None };
         return Ok(Admission {
             stage: Stage::Admitted(Some(permit)),
@@ -141,8 +154,8 @@ pub(crate) fn acquire(client: &Arc<ClientState>, limits: &Limits) -> Result<Admi
             stage: Stage::Admitted(Some(permit)),
         });
     }
-    let full = places.queue.len() >= limits.pending as usize;
-    if places.taken >= requests || full {
+    if limits.are_reached(places.taken, places.queue.len()) {
+        client.counts.overflows.fetch_add(1, Ordering::Relaxed);
         return Err(LocalReply::overflow());
     }
     let waiter = Arc::new(Waiter::default());
@@ -158,13 +171,18 @@ pub(crate) fn acquire(client: &Arc<ClientState>, limits: &Limits) -> Result<Admi
 /// Asks for one of the retries under way; `None` where they are used up.
 pub(crate) fn acquire_retry(client: &Arc<ClientState>, limits: &Limits) -> Option<RetryPermit> {
     let Some(limit) = limits.retries else {
+        client.counts.retries.fetch_add(1, Ordering::Relaxed);
         return Some(RetryPermit { client: None });
     };
     let more = |retries: u32| (retries < limit).then(|| retries + 1);
-    client
+    let taken = client
         .retries
-        .fetch_update(Ordering::AcqRel, Ordering::Acquire, more)
-        .ok()?;
+        .fetch_update(Ordering::AcqRel, Ordering::Acquire, more);
+    if taken.is_err() {
+        client.counts.overflows.fetch_add(1, Ordering::Relaxed);
+        return None;
+    }
+    client.counts.retries.fetch_add(1, Ordering::Relaxed);
     Some(RetryPermit {
         client: Some(Arc::clone(client)),
     })

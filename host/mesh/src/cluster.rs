@@ -13,6 +13,7 @@ use rand::Rng;
 
 use crate::admit::{self, Admission, Limits, RetryPermit};
 use crate::balance::{Balancer, Candidates};
+use crate::count::Shape;
 use crate::eject::{self, Ejection};
 use crate::state::{ClientState, EndpointState, State, lock};
 use crate::{LocalReply, ObjectRef, Outcome, Workload};
@@ -265,6 +266,10 @@ impl Cluster {
     fn new_client(&self, caller: CallerKey) -> Arc<Client> {
         let memory = self.state.client(caller, &self.name);
         let states = memory.endpoints(self.endpoints.iter().map(|endpoint| endpoint.name.as_str()));
+        *lock(&memory.shape) = Some(Shape {
+            limits: self.limits,
+            ejects: self.outlier_detection.is_some(),
+        });
         Arc::new(Client { memory, states })
     }
 }
@@ -280,13 +285,10 @@ impl Picked {
             client: &self.client.memory,
             states: &self.client.states,
         };
-        eject::record(
-            detection,
-            &ring,
-            self.index,
-            outcome,
-            self.cluster.state.nanos(now),
-        )
+        let now = self.cluster.state.nanos(now);
+        let ejection = eject::record(detection, &ring, self.index, outcome, now)?;
+        self.client.memory.counts.ejected(&ejection);
+        Some(ejection)
     }
 }
 

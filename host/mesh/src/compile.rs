@@ -30,7 +30,7 @@ use galleria_manifest::model::Object;
 
 pub(crate) use self::gateway_api::HTTP_ROUTE;
 
-use self::clusters::Clusters;
+use self::clusters::{Clusters, PASSTHROUGH};
 use self::destination_rule::DestinationRules;
 use self::edge::EdgeCompiler;
 use self::inventory::Inventory;
@@ -102,7 +102,8 @@ pub fn compile(
     let inbound = inbound::compile(&options.inbound, pods, &clusters);
     let made = clusters.made().map(|(_, cluster)| cluster.name.as_str());
     let inbound_names = inbound.clusters.iter().map(String::as_str);
-    state.retain(&made.chain(inbound_names).collect::<HashSet<_>>());
+    let kept = made.chain(inbound_names).chain([PASSTHROUGH]);
+    state.retain(&kept.collect::<HashSet<_>>());
     let mut listeners = if options.gateway {
         edge.listeners
     } else {
@@ -123,6 +124,7 @@ pub fn compile(
         options: options.clone(),
         services: status::services(&clusters),
         routes: status::routes(&bound, &inventory),
+        route_ids: status::route_ids(&bound, &inventory),
     };
     Compiled {
         snapshot,

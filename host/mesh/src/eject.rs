@@ -14,6 +14,7 @@ use galleria_manifest::model::OutlierDetection;
 
 use crate::Outcome;
 use crate::cluster::Endpoint;
+use crate::count::{CONSECUTIVE_5XX, CONSECUTIVE_GATEWAY_FAILURE};
 use crate::state::{ClientState, EndpointState, lock};
 
 /// Envoy's `max_ejection_time`; a longer base time takes its place.
@@ -98,9 +99,9 @@ pub(crate) fn record(
     };
     let reached = |limit: Option<u32>, count: u32| limit.is_some_and(|limit| count >= limit);
     let reason = if reached(detection.consecutive_5xx, errors) {
-        "consecutive_5xx"
+        CONSECUTIVE_5XX
     } else if reached(detection.consecutive_gateway_errors, gateway_errors) {
-        "consecutive_gateway_failure"
+        CONSECUTIVE_GATEWAY_FAILURE
     } else {
         return None;
     };

@@ -11,7 +11,9 @@ use rand::Rng;
 use crate::fault::happens;
 use crate::hash::hash_request;
 use crate::rule::{Action, ForwardAction, Rule, WeightedDestination};
-use crate::{CallerKey, Cluster, FaultPlan, LocalReply, ObjectRef, RequestHead, RetryPolicy};
+use crate::{
+    CallerKey, Cluster, FaultPlan, LocalReply, ObjectRef, RequestHead, RetryPolicy, RouteId,
+};
 
 /// What the mesh decided about a request.
 #[derive(Debug)]
@@ -19,6 +21,14 @@ pub enum Decision {
     /// The mesh answers itself.
     Reply(LocalReply),
     Forward(Forward),
+}
+
+/// A decision, and the rule that it comes from.
+#[derive(Debug)]
+pub struct Decided {
+    pub decision: Decision,
+    /// `None` where no rule of a resource took the request.
+    pub route: Option<Arc<RouteId>>,
 }
 
 /// Where a request goes and what happens on the way. It holds what it needs,
@@ -72,10 +82,12 @@ impl Forward {
 
     /// Throws the fault's dice; once a request, before `timeout` begins.
     pub fn fault(&self, rng: &mut impl Rng) -> FaultPlan {
-        self.rule
-            .fault
-            .as_ref()
-            .map_or_else(FaultPlan::default, |fault| fault.plan(rng))
+        let Some(fault) = &self.rule.fault else {
+            return FaultPlan::default();
+        };
+        let plan = fault.plan(rng);
+        self.cluster.count_fault(self.caller, &plan);
+        plan
     }
 
     /// The rewrite, then the header operations of the route, then of the

@@ -25,6 +25,7 @@ mod cluster;
 mod compile;
 mod condition;
 mod cors;
+mod count;
 mod eject;
 mod explain;
 mod fault;
@@ -52,6 +53,7 @@ mod workload;
 pub use admit::{Admission, RequestPermit, RetryPermit};
 pub use cluster::{CallerKey, Cluster, Endpoint, EndpointId, PickContext, Picked, Target};
 pub use compile::{Compiled, compile};
+pub use count::{Breaker, ClientReport};
 pub use eject::Ejection;
 pub use explain::{
     BlockStep, ConditionStep, DestinationStep, EndpointStep, Explanation, FaultStep, LimitStep,
@@ -59,13 +61,14 @@ pub use explain::{
 };
 pub use fault::FaultPlan;
 pub use flags::ResponseFlags;
-pub use forward::{Decision, Forward, MirrorForward};
+pub use forward::{Decided, Decision, Forward, MirrorForward};
 pub use listener::{Listener, ListenerServer, ListenerTls};
 pub use outcome::{Failure, Outcome};
 pub use path::normalise_path;
 pub use reply::LocalReply;
 pub use request::{Caller, RequestHead};
 pub use retry::{RetryDecision, RetryPolicy};
+pub use rule::RouteId;
 pub use snapshot::Snapshot;
 pub use state::State;
 pub use status::{DestinationStatus, RouteStatus, RuleStatus, ServiceStatus};

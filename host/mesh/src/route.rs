@@ -17,7 +17,8 @@ use crate::rule::{Action, ForwardAction};
 use crate::snapshot::{Snapshot, Via};
 use crate::virtual_host::{Matched, VirtualHost};
 use crate::{
-    Caller, CallerKey, Decision, Forward, LocalReply, OutboundPolicy, RequestHead, redirect,
+    Caller, CallerKey, Decided, Decision, Forward, LocalReply, OutboundPolicy, RequestHead,
+    redirect,
 };
 
 /// What the host part of a request came to.
@@ -40,23 +41,39 @@ impl Snapshot {
         request: &RequestHead<'_>,
         rng: &mut impl Rng,
     ) -> Decision {
+        self.decide(caller, request, rng).decision
+    }
+
+    /// As [`Snapshot::route`], with the rule that took the request.
+    pub fn decide(
+        &self,
+        caller: Caller<'_>,
+        request: &RequestHead<'_>,
+        rng: &mut impl Rng,
+    ) -> Decided {
+        let no_rule = |reply| Decided {
+            decision: Decision::Reply(reply),
+            route: None,
+        };
         let via = self.via(caller, request);
         let found = match self.lookup(&via, request) {
             Lookup::Host(found) => found,
-            Lookup::NotServed => return Decision::Reply(LocalReply::no_route()),
-            Lookup::NoPort(host) => return Decision::Reply(no_port(host, request)),
+            Lookup::NotServed => return no_rule(LocalReply::no_route()),
+            Lookup::NoPort(host) => return no_rule(no_port(host, request)),
             Lookup::Undeclared => match self.options().outbound_policy {
                 OutboundPolicy::AllowAny => self.passthrough(),
-                OutboundPolicy::RegistryOnly => return Decision::Reply(undeclared(request)),
+                OutboundPolicy::RegistryOnly => return no_rule(undeclared(request)),
             },
         };
         if found.https_redirect {
-            return Decision::Reply(self.to_https(request));
+            return no_rule(self.to_https(request));
         }
-        let context = via.context(request);
-        match found.table.find(&context) {
-            Some(matched) => decide(&matched, &via, request, rng),
-            None => Decision::Reply(LocalReply::no_route()),
+        match found.table.find(&via.context(request)) {
+            Some(matched) => Decided {
+                decision: decide(&matched, &via, request, rng),
+                route: matched.rule.id.clone(),
+            },
+            None => no_rule(LocalReply::no_route()),
         }
     }
 

@@ -26,6 +26,8 @@ pub(crate) struct Rule {
     pub(crate) object: Option<Arc<ObjectRef>>,
     /// Its place in `spec.http`.
     pub(crate) index: usize,
+    /// `None` where there is no object.
+    pub(crate) id: Option<Arc<RouteId>>,
     pub(crate) at: Option<Position>,
     /// Any of these; empty matches everything.
     pub(crate) blocks: Vec<Block>,
@@ -34,6 +36,15 @@ pub(crate) struct Rule {
     pub(crate) request_headers: HeaderChanges,
     pub(crate) response_headers: HeaderChanges,
     pub(crate) action: Action,
+}
+
+/// How metrics name a rule. The same rule has the same names in every snapshot.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct RouteId {
+    /// `namespace/name` of the VirtualService, HTTPRoute or Ingress.
+    pub object: String,
+    /// The rule's name, or its place in the object.
+    pub rule: String,
 }
 
 /// Conditions that must all hold.
@@ -92,6 +103,15 @@ impl Rule {
             return LocalReply::invalid_backend(missing);
         }
         LocalReply::no_cluster(missing)
+    }
+}
+
+impl RouteId {
+    pub(crate) fn new(object: &ObjectRef, name: Option<&str>, index: usize) -> Self {
+        Self {
+            object: object.qualified_name(),
+            rule: name.map_or_else(|| index.to_string(), str::to_owned),
+        }
     }
 }
 

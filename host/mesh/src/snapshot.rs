@@ -1,12 +1,13 @@
 //! The immutable result of a compilation, on which every request is decided.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use crate::route::{Found, HostTable, Lookup, canonical};
 use crate::virtual_host::VirtualHost;
 use crate::{
-    Caller, CallerKey, Listener, Options, RequestHead, RouteStatus, ServiceStatus, State, Workload,
+    Caller, CallerKey, Listener, Options, RequestHead, RouteId, RouteStatus, ServiceStatus, State,
+    Workload,
 };
 
 /// All listeners, routes and destinations, as one consistent whole.
@@ -21,6 +22,7 @@ pub struct Snapshot {
     pub(crate) options: Options,
     pub(crate) services: Vec<ServiceStatus>,
     pub(crate) routes: Vec<RouteStatus>,
+    pub(crate) route_ids: HashSet<RouteId>,
 }
 
 /// The hosts that workloads call, and what each namespace sees of them.
@@ -82,6 +84,11 @@ impl Snapshot {
     /// VirtualServices and Ingresses with their rules, for status pages.
     pub fn routes(&self) -> &[RouteStatus] {
         &self.routes
+    }
+
+    /// The rules that may take a request.
+    pub fn route_ids(&self) -> &HashSet<RouteId> {
+        &self.route_ids
     }
 
     /// The key under which state is kept for a caller.

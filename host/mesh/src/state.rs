@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use crate::admit::Gate;
+use crate::count::{Counts, Shape};
 use crate::{CallerKey, Workload};
 
 /// Remembered per calling workload (or the edge) and destination cluster, by
@@ -27,6 +28,9 @@ pub struct State {
 #[derive(Debug, Default)]
 pub(crate) struct ClientState {
     pub(crate) gate: Gate,
+    pub(crate) counts: Counts,
+    /// Of the latest snapshot that was used.
+    pub(crate) shape: Mutex<Option<Shape>>,
     /// Retries under way.
     pub(crate) retries: AtomicU32,
     /// The next turn of round robin.
@@ -103,9 +107,44 @@ impl State {
         Arc::clone(callers.entry(caller).or_default())
     }
 
+    /// Namespace and name of every caller but the edge.
+    pub(crate) fn caller_names(&self) -> HashMap<CallerKey, (String, String)> {
+        let callers = lock(&self.callers);
+        let named = callers.iter().flat_map(|(namespace, names)| {
+            let of =
+                move |(name, key): (&String, &CallerKey)| (*key, (namespace.clone(), name.clone()));
+            names.iter().map(of)
+        });
+        named.collect()
+    }
+
+    /// Everything that is remembered, by cluster and caller.
+    pub(crate) fn clients(&self) -> Vec<(String, CallerKey, Arc<ClientState>)> {
+        let clients = lock(&self.clients);
+        let remembered = clients.iter().flat_map(|(cluster, callers)| {
+            let of = move |(caller, client): (&CallerKey, &Arc<ClientState>)| {
+                (cluster.clone(), *caller, Arc::clone(client))
+            };
+            callers.iter().map(of)
+        });
+        remembered.collect()
+    }
+
     /// Forgets every cluster that is not among `clusters`.
     pub(crate) fn retain(&self, clusters: &HashSet<&str>) {
         lock(&self.clients).retain(|name, _| clusters.contains(name.as_str()));
+    }
+
+    /// Forgets what callers remember that are no longer there, the edge excepted.
+    pub fn retain_callers(&self, is_present: impl Fn(&str, &str) -> bool) {
+        let names = self.caller_names();
+        let kept = |caller: &CallerKey| {
+            let name = names.get(caller);
+            name.is_none_or(|(namespace, name)| is_present(namespace, name))
+        };
+        for callers in lock(&self.clients).values_mut() {
+            callers.retain(|caller, _| kept(caller));
+        }
     }
 
     /// Nanoseconds since the start, counted from 1, since 0 stands for never.
@@ -131,6 +170,15 @@ impl ClientState {
             .collect();
         known.retain(|_, state| Arc::strong_count(state) > 1);
         states
+    }
+}
+
+impl ClientState {
+    /// How many endpoints that there still are are out at `now`.
+    pub(crate) fn ejected(&self, now: u64) -> usize {
+        let known = lock(&self.endpoints);
+        let present = known.values().filter(|it| Arc::strong_count(it) > 1);
+        present.filter(|state| state.is_ejected(now)).count()
     }
 }
 

@@ -119,6 +119,12 @@ impl Object {
         }
     }
 
+    /// Whether it has pods, be they for serving or for a task.
+    pub fn is_workload(&self) -> bool {
+        let has_task = matches!(self.resource, Resource::Job(_) | Resource::CronJob(_));
+        has_task || self.serving().is_some()
+    }
+
     /// `spec.replicas` of a kind that has it.
     pub fn replicas(&self) -> Option<&Located<u32>> {
         match &self.resource {

@@ -21,6 +21,9 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// Envoy's idle timeout of upstream connections.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(3600);
 
+/// Envoy's name of the cluster that goes wherever the request says.
+pub(crate) const PASSTHROUGH: &str = "PassthroughCluster";
+
 /// Makes clusters, and remembers those it made.
 pub(crate) struct Clusters<'a> {
     pub(crate) registry: &'a Registry,
@@ -236,7 +239,7 @@ impl<'a> Clusters<'a> {
 
     /// Where undeclared destinations go under allow-any.
     pub(crate) fn passthrough(&self) -> Arc<Cluster> {
-        let name = "PassthroughCluster";
+        let name = PASSTHROUGH;
         let identity = Identity {
             host: name,
             name,

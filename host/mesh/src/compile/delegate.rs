@@ -14,7 +14,7 @@ use galleria_manifest::{Diagnostic, Severity, codes};
 
 use super::export::{ExportTo, View};
 use super::inventory::{Inventory, Source, full_name};
-use crate::{ObjectRef, Options};
+use crate::{ObjectRef, Options, RouteId};
 
 /// A VirtualService bound to hosts and gateways.
 #[derive(Debug)]
@@ -37,6 +37,12 @@ pub(crate) struct BoundRoute<'a> {
     pub(crate) route: Cow<'a, HttpRoute>,
     /// Destinations, by number, that the route may not or cannot have.
     pub(crate) refused: Vec<usize>,
+}
+
+impl BoundRoute<'_> {
+    pub(crate) fn id(&self) -> RouteId {
+        RouteId::new(&self.object, self.route.name.as_deref(), self.index)
+    }
 }
 
 /// All VirtualServices with hosts, oldest first.

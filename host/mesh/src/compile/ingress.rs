@@ -14,12 +14,15 @@ use super::clusters::Clusters;
 use super::export::View;
 use super::inventory::{Inventory, Source, full_name};
 use super::rules::plain_rule;
-use crate::Options;
 use crate::condition::{Condition, UriMatch};
 use crate::listener::{Listener, ListenerServer, ListenerTls};
 use crate::rewrite::Rewrite;
 use crate::route::canonical;
 use crate::rule::{Block, ClusterChoice, Rule};
+use crate::{Options, RouteId};
+
+/// The rule of `defaultBackend`.
+pub(crate) const DEFAULT_BACKEND: &str = "default-backend";
 
 /// All Ingresses together.
 #[derive(Debug, Default)]
@@ -59,8 +62,10 @@ pub(crate) fn ingress_hosts(
                 cluster,
                 Rewrite::default(),
             );
-            rule.object = Some(Arc::new(source.reference("Ingress")));
-            rule.name = "default-backend".into();
+            let object = source.reference("Ingress");
+            rule.id = Some(Arc::new(RouteId::new(&object, Some(DEFAULT_BACKEND), 0)));
+            rule.object = Some(Arc::new(object));
+            rule.name = DEFAULT_BACKEND.into();
             defaults.push(Arc::new(rule));
             ranked.entry("*".into()).or_default();
         }
@@ -123,7 +128,9 @@ fn path_rule(
         conditions: vec![Condition::Uri(uri)],
     };
     let mut rule = plain_rule(vec![block], &path.backend.service_name, cluster, rewrite);
-    rule.object = Some(Arc::new(source.reference("Ingress")));
+    let object = source.reference("Ingress");
+    rule.id = Some(Arc::new(RouteId::new(&object, None, index)));
+    rule.object = Some(Arc::new(object));
     rule.index = index;
     rule.at = Some(path.at.clone());
     (rank, rule)

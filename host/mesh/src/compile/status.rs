@@ -1,16 +1,17 @@
 //! What status pages show, gathered when the snapshot is made.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
 use galleria_manifest::model::HttpRoute;
 
 use super::clusters::Clusters;
-use super::delegate::BoundVirtualService;
+use super::delegate::{BoundRoute, BoundVirtualService};
+use super::ingress::DEFAULT_BACKEND;
 use super::inventory::Inventory;
 use super::rules::blocks;
 use crate::rule::Block;
-use crate::{Cluster, DestinationStatus, RouteStatus, RuleStatus, ServiceStatus};
+use crate::{Cluster, DestinationStatus, RouteId, RouteStatus, RuleStatus, ServiceStatus};
 
 pub(crate) fn services(clusters: &Clusters<'_>) -> Vec<ServiceStatus> {
     let mut made: BTreeMap<usize, Vec<Arc<Cluster>>> = BTreeMap::new();
@@ -85,6 +86,22 @@ pub(crate) fn routes(
         }
     });
     virtual_services.chain(ingresses).collect()
+}
+
+/// What the rules of all objects are called.
+pub(crate) fn route_ids(
+    bound: &[BoundVirtualService<'_>],
+    inventory: &Inventory<'_>,
+) -> HashSet<RouteId> {
+    let routes = bound.iter().flat_map(|bound| &bound.routes);
+    let ingresses = inventory.ingresses.iter().flat_map(|source| {
+        let object = source.reference("Ingress");
+        let paths: usize = source.spec.rules.iter().map(|it| it.paths.len()).sum();
+        let default = RouteId::new(&object, Some(DEFAULT_BACKEND), 0);
+        let paths = (0..paths).map(move |index| RouteId::new(&object, None, index));
+        paths.chain([default])
+    });
+    routes.map(BoundRoute::id).chain(ingresses).collect()
 }
 
 fn rule(route: &HttpRoute, namespace: &str) -> RuleStatus {

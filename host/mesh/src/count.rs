@@ -1,0 +1,227 @@
+//! What is counted of each caller's calls to each cluster, for metrics.
+//!
+//! Counts are kept with the other state: a new snapshot goes on with them, and
+//! they end with the cluster.
+
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Instant;
+
+use crate::admit::Limits;
+use crate::state::{ClientState, State, lock};
+use crate::{CallerKey, Cluster, Ejection, FaultPlan};
+
+/// The reasons of ejections, as Envoy calls them.
+pub(crate) const CONSECUTIVE_5XX: &str = "consecutive_5xx";
+pub(crate) const CONSECUTIVE_GATEWAY_FAILURE: &str = "consecutive_gateway_failure";
+
+/// One caller's counts for one cluster.
+#[derive(Debug, Default)]
+pub(crate) struct Counts {
+    pub(crate) retries: AtomicU64,
+    pub(crate) overflows: AtomicU64,
+    ejections_5xx: AtomicU64,
+    ejections_gateway: AtomicU64,
+    delays: AtomicU64,
+    aborts: AtomicU64,
+    mirrors_sent: AtomicU64,
+    mirrors_dropped: AtomicU64,
+}
+
+/// What of the cluster's policy makes a count mean something.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Shape {
+    pub(crate) limits: Limits,
+    pub(crate) ejects: bool,
+}
+
+/// One caller and one cluster at one moment. Counts only grow.
+#[derive(Debug, Clone)]
+pub struct ClientReport {
+    /// Namespace and name of the workload; `None` is the edge.
+    pub caller: Option<(String, String)>,
+    /// Envoy's name of the cluster.
+    pub cluster: String,
+    pub retries: u64,
+    /// Requests and retries that `connectionPool` refused.
+    pub overflows: u64,
+    /// By Envoy's reason.
+    pub ejections: [(&'static str, u64); 2],
+    pub delays: u64,
+    pub aborts: u64,
+    pub mirrors_sent: u64,
+    pub mirrors_dropped: u64,
+    /// Where `connectionPool` limits anything.
+    pub breaker: Option<Breaker>,
+    /// Endpoints that are out; `None` without `outlierDetection`.
+    pub ejected: Option<usize>,
+}
+
+/// The requests that a `connectionPool` counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Breaker {
+    pub active: u32,
+    pub pending: usize,
+    /// The next request would be refused.
+    pub is_open: bool,
+}
+
+impl Counts {
+    pub(crate) fn ejected(&self, ejection: &Ejection) {
+        let count = match ejection.reason {
+            CONSECUTIVE_5XX => &self.ejections_5xx,
+            _ => &self.ejections_gateway,
+        };
+        count.fetch_add(1, Relaxed);
+    }
+}
+
+impl Cluster {
+    pub(crate) fn count_fault(&self, caller: CallerKey, plan: &FaultPlan) {
+        if plan.delay.is_none() && plan.abort.is_none() {
+            return;
+        }
+        let counts = &self.client(caller).memory.counts;
+        counts
+            .delays
+            .fetch_add(u64::from(plan.delay.is_some()), Relaxed);
+        counts
+            .aborts
+            .fetch_add(u64::from(plan.abort.is_some()), Relaxed);
+    }
+
+    /// Counts the copy of a request that was sent here, or could not be.
+    pub fn count_mirror(&self, caller: CallerKey, sent: bool) {
+        let counts = &self.client(caller).memory.counts;
+        let count = match sent {
+            true => &counts.mirrors_sent,
+            false => &counts.mirrors_dropped,
+        };
+        count.fetch_add(1, Relaxed);
+    }
+}
+
+impl State {
+    /// Every caller that has called, and the clusters that it called.
+    pub fn report(&self, now: Instant) -> Vec<ClientReport> {
+        let now = self.nanos(now);
+        let callers = self.caller_names();
+        let clients = self.clients();
+        let report = clients.into_iter().map(|(cluster, caller, client)| {
+            let caller = callers.get(&caller).cloned();
+            client.report(caller, cluster, now)
+        });
+        report.collect()
+    }
+}
+
+impl ClientState {
+    fn report(&self, caller: Option<(String, String)>, cluster: String, now: u64) -> ClientReport {
+        let shape = *lock(&self.shape);
+        let counts = &self.counts;
+        let limits = shape.map(|shape| shape.limits);
+        let breaker = limits.filter(Limits::are_some).map(|limits| {
+            let (active, pending) = self.gate.occupancy();
+            Breaker {
+                active,
+                pending,
+                is_open: limits.are_reached(active, pending),
+            }
+        });
+        ClientReport {
+            caller,
+            cluster,
+            retries: counts.retries.load(Relaxed),
+            overflows: counts.overflows.load(Relaxed),
+            ejections: [
+                (CONSECUTIVE_5XX, counts.ejections_5xx.load(Relaxed)),
+                (
+                    CONSECUTIVE_GATEWAY_FAILURE,
+                    counts.ejections_gateway.load(Relaxed),
+                ),
+            ],
+            delays: counts.delays.load(Relaxed),
+            aborts: counts.aborts.load(Relaxed),
+            mirrors_sent: counts.mirrors_sent.load(Relaxed),
+            mirrors_dropped: counts.mirrors_dropped.load(Relaxed),
+            breaker,
+            ejected: shape
+                .filter(|shape| shape.ejects)
+                .map(|_| self.ejected(now)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Workload;
+    use crate::admit::{acquire, acquire_retry};
+
+    fn report(state: &State) -> ClientReport {
+        let mut report = state.report(Instant::now());
+        assert_eq!(report.len(), 1);
+        report.remove(0)
+    }
+
+    #[test]
+    fn a_breaker_is_open_when_it_would_refuse() {
+        let state = State::new(Instant::now());
+        let client = state.client(CallerKey::EDGE, "cluster");
+        let limits = Limits {
+            requests: Some(1),
+            ..Limits::NONE
+        };
+        *lock(&client.shape) = Some(Shape {
+            limits,
+            ejects: false,
+        });
+        let breaker = |active, is_open| {
+            Some(Breaker {
+                active,
+                pending: 0,
+                is_open,
+            })
+        };
+        assert_eq!(report(&state).breaker, breaker(0, false));
+        let admitted = acquire(&client, &limits).expect("not full");
+        assert_eq!(report(&state).breaker, breaker(1, true));
+        assert!(acquire(&client, &limits).is_err());
+        drop(admitted);
+        let after = report(&state);
+        assert_eq!((after.breaker, after.overflows), (breaker(0, false), 1));
+    }
+
+    #[test]
+    fn a_retry_is_counted_once_and_a_refused_one_as_overflow() {
+        let state = State::new(Instant::now());
+        let client = state.client(CallerKey::EDGE, "cluster");
+        let limits = Limits {
+            retries: Some(1),
+            ..Limits::NONE
+        };
+        let _first = acquire_retry(&client, &limits);
+        assert!(acquire_retry(&client, &limits).is_none());
+        let told = report(&state);
+        assert_eq!((told.retries, told.overflows), (1, 1));
+        assert_eq!((told.breaker, told.ejected), (None, None));
+    }
+
+    #[test]
+    fn callers_that_are_gone_are_forgotten_and_the_edge_is_not() {
+        let state = State::new(Instant::now());
+        let ui = state.caller(&Workload::new("shop", "ui", "default", Default::default()));
+        state.client(ui, "cluster");
+        state.client(CallerKey::EDGE, "cluster");
+        let names = |state: &State| {
+            let report = state.report(Instant::now()).into_iter();
+            let mut names: Vec<_> = report.map(|it| it.caller).collect();
+            names.sort();
+            names
+        };
+        let ui = ("shop".to_owned(), "ui".to_owned());
+        assert_eq!(names(&state), [None, Some(ui)]);
+        state.retain_callers(|_, _| false);
+        assert_eq!(names(&state), [None]);
+    }
+}
