@@ -28,6 +28,7 @@ use tokio_util::sync::CancellationToken;
 use crate::admin;
 use crate::call::Mesh;
 use crate::canary::Canaries;
+use crate::certificates::Certificates;
 use crate::cli::eprint;
 use crate::door::MeshDoors;
 use crate::files::Files;
@@ -106,12 +107,14 @@ pub(crate) async fn run(settings: RunSettings) -> anyhow::Result<ExitCode> {
     let store = host.store.clone();
     tokio::spawn(async move { store.log_changes().await });
     control.serve();
-    tokio::spawn(status::serve_port(
-        status_port,
-        host.health.clone(),
-        host.mesh.clone(),
-        stop.clone(),
-    ));
+    let metrics = status::MetricsContext {
+        health: host.health.clone(),
+        mesh: host.mesh.clone(),
+        state: host.state.clone(),
+        sql: host.sql.clone(),
+        certificates: Arc::new(Certificates::new(admin.certificate())),
+    };
+    tokio::spawn(status::serve_port(status_port, metrics, stop.clone()));
     tokio::spawn(status::serve_socket(
         socket,
         host.health.clone(),
@@ -212,6 +215,7 @@ impl Host {
             settings.components.clone(),
             settings.registries()?,
             settings.data.join("images"),
+            metrics.component_loads.clone(),
         );
         let platform = Platform {
             images: Arc::new(images),

@@ -96,8 +96,9 @@ impl Mesh {
         let facts = (self.access_log.is_on() || span.is_some())
             .then(|| RequestFacts::of(&call.request, call.client));
         let workload = call.source.workload();
-        let mut ledger = Ledger::open(self.clone(), workload, &context, facts, span);
         let (parts, body) = call.request.into_parts();
+        let mesh = self.clone();
+        let mut ledger = Ledger::open(mesh, &parts.method, workload, &context, facts, span);
         let (body, received) = ledger::Received::count(body);
         ledger.received = received;
         let passage = Passage {
@@ -167,13 +168,14 @@ impl Passage<'_> {
             ));
         }
         normalise(&mut parts)?;
-        let decision = {
+        let decided = {
             let head = self.head(&parts)?;
             self.live
                 .snapshot
-                .route(self.source.as_caller(), &head, &mut rand::rng())
+                .decide(self.source.as_caller(), &head, &mut rand::rng())
         };
-        match decision {
+        ledger.taken(decided.route);
+        match decided.decision {
             Decision::Reply(reply) => Err(reply),
             Decision::Forward(mut forward) => {
                 ledger.forwarded(self.live, &forward.cluster, forward.route_name());

@@ -69,10 +69,11 @@ impl RequestContext {
     /// The context in which another host of the mesh hands a request over.
     pub(crate) fn taken_over(headers: &mut HeaderMap) -> Option<Self> {
         let hops = headers.remove(HOPS)?.to_str().ok()?.parse().ok()?;
+        let Carried { trace, baggage, .. } = Carried::read(headers);
         Some(Self {
-            trace: TraceContext::from_headers(headers).unwrap_or_else(TraceContext::begin),
+            trace: trace.unwrap_or_else(TraceContext::begin),
             request_id: headers.get(REQUEST_ID)?.clone(),
-            baggage: baggage(headers),
+            baggage,
             hops,
             handed_over: true,
             recording: None,
@@ -96,10 +97,42 @@ pub(crate) const BAGGAGE: HeaderName = HeaderName::from_static("baggage");
 /// Bytes of it that everybody has to pass on; more is not.
 const BAGGAGE_MAX: usize = 8_192;
 
-/// The baggage in `headers`, where it is not too much.
-pub(crate) fn baggage(headers: &HeaderMap) -> Option<HeaderValue> {
-    let baggage = headers.get(BAGGAGE)?;
-    (baggage.len() <= BAGGAGE_MAX).then(|| baggage.clone())
+/// Bytes of `tracestate` that are passed on: many times the 512 that everybody has
+/// to.
+const STATE_MAX: usize = 8_192;
+
+/// What a request's headers say of its context.
+#[derive(Debug)]
+pub(crate) struct Carried {
+    pub trace: Option<TraceContext>,
+    pub baggage: Option<HeaderValue>,
+    /// Headers that were broken or too long, and are not gone by.
+    pub ignored: u64,
+}
+
+impl Carried {
+    /// Reads `traceparent` and `tracestate`, or else B3, and `baggage`.
+    pub(crate) fn read(headers: &HeaderMap) -> Self {
+        let mut ignored = 0;
+        let mut w3c = from_w3c(headers);
+        let parent = headers.contains_key(TRACEPARENT);
+        ignored += u64::from(parent && w3c.is_none());
+        let state = headers.contains_key(TRACESTATE);
+        let kept = w3c.as_ref().is_some_and(|trace| trace.state.is_some());
+        ignored += u64::from(state && !kept);
+        if w3c.is_none() {
+            w3c = b3::read(headers);
+            ignored += u64::from(w3c.is_none() && b3::is_there(headers));
+        }
+        let baggage = headers.get(BAGGAGE);
+        let fits = baggage.filter(|it| it.len() <= BAGGAGE_MAX).cloned();
+        ignored += u64::from(baggage.is_some() && fits.is_none());
+        Self {
+            trace: w3c,
+            baggage: fits,
+            ignored,
+        }
+    }
 }
 
 /// A new `x-request-id`.
@@ -160,11 +193,6 @@ impl TraceContext {
         }
     }
 
-    /// Reads `traceparent` and `tracestate`, or else B3; None where absent or malformed.
-    pub(crate) fn from_headers(headers: &HeaderMap) -> Option<Self> {
-        from_w3c(headers).or_else(|| b3::read(headers))
-    }
-
     /// Writes this context into `headers`, over what was there.
     pub(crate) fn inject(&self, headers: &mut HeaderMap) {
         if let Ok(value) = HeaderValue::from_str(&self.to_string()) {
@@ -198,7 +226,10 @@ fn from_w3c(headers: &HeaderMap) -> Option<TraceContext> {
         span_id,
         is_root: false,
         flags,
-        state: headers.get(TRACESTATE).cloned(),
+        state: headers
+            .get(TRACESTATE)
+            .filter(|state| state.len() <= STATE_MAX)
+            .cloned(),
         b3: None,
     })
 }
@@ -231,7 +262,35 @@ mod tests {
     fn read(value: &str) -> Option<TraceContext> {
         let mut headers = HeaderMap::new();
         headers.insert(TRACEPARENT, value.parse().expect("a header value"));
-        TraceContext::from_headers(&headers)
+        Carried::read(&headers).trace
+    }
+
+    #[test]
+    fn headers_that_are_thrown_away_are_counted() {
+        const GOOD: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+        let long = "x".repeat(BAGGAGE_MAX + 1);
+        for (headers, ignored) in [
+            (&[][..], 0),
+            (
+                &[(TRACEPARENT, GOOD), (TRACESTATE, "a=1"), ("baggage", "b=1")],
+                0,
+            ),
+            (&[(TRACEPARENT, "nonsense")], 1),
+            (&[(TRACEPARENT, "nonsense"), (TRACESTATE, "a=1")], 2),
+            (&[(TRACEPARENT, GOOD), (TRACESTATE, &long)], 1),
+            (&[("b3", "nonsense")], 1),
+            (&[("b3", "nonsense"), (TRACEPARENT, GOOD)], 0),
+            (&[("x-b3-traceid", "nonsense"), ("x-b3-spanid", "0")], 1),
+            (&[("baggage", &long)], 1),
+        ] {
+            let pairs = headers.iter().map(|(name, value)| {
+                let name = HeaderName::from_bytes(name.as_bytes());
+                let value = HeaderValue::from_str(value);
+                (name.expect("a name"), value.expect("a value"))
+            });
+            let read = Carried::read(&pairs.collect());
+            assert_eq!(read.ignored, ignored, "{headers:?}");
+        }
     }
 
     #[test]

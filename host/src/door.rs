@@ -12,9 +12,8 @@ use wasmtime_wasi_http::Error;
 
 use crate::Response;
 use crate::call::{Call, Mesh, Source};
-use crate::context::{BAGGAGE, REQUEST_ID, RequestContext, TraceContext, request_id};
+use crate::context::{BAGGAGE, Carried, REQUEST_ID, RequestContext, request_id};
 use crate::guest::{Door, Outgoing, Server};
-use crate::telemetry::trace::Tracer;
 use crate::workload::Doors;
 
 /// Makes doors before there is a mesh to open them to: pods are described
@@ -50,7 +49,7 @@ impl Door for WorkloadDoor {
         let source = Source::Workload(self.workload.clone());
         async move {
             let mesh = mesh.ok_or(Error::DestinationUnavailable)?;
-            let context = context(&outgoing, &mesh.tracer);
+            let context = context(&outgoing, &mesh);
             let mut request = outgoing.request;
             let headers = request.headers_mut();
             headers.insert(REQUEST_ID, context.request_id.clone());
@@ -82,8 +81,13 @@ impl Door for WorkloadDoor {
 
 /// The context that the outgoing request is made in. Trace headers that the
 /// guest set itself win; otherwise it is the request that the guest is serving.
-fn context(outgoing: &Outgoing, tracer: &Tracer) -> RequestContext {
-    let own = TraceContext::from_headers(outgoing.request.headers());
+fn context(outgoing: &Outgoing, mesh: &Mesh) -> RequestContext {
+    let Carried {
+        trace: own,
+        ignored,
+        ..
+    } = Carried::read(outgoing.request.headers());
+    mesh.metrics.trace_headers_ignored.inc_by(ignored);
     match &outgoing.context {
         Some(serving) => RequestContext {
             trace: own.unwrap_or_else(|| serving.trace.clone()),
@@ -94,7 +98,7 @@ fn context(outgoing: &Outgoing, tracer: &Tracer) -> RequestContext {
             recording: None,
         },
         None => RequestContext {
-            trace: own.unwrap_or_else(|| tracer.begin()),
+            trace: own.unwrap_or_else(|| mesh.tracer.begin()),
             request_id: request_id(),
             baggage: None,
             hops: 0,

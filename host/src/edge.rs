@@ -11,8 +11,7 @@ use hyper::body::{Body as _, Incoming};
 use wasmtime_wasi_http::Error;
 
 use crate::call::{Call, Mesh, Source};
-use crate::context::{HOPS, REQUEST_ID, RequestContext, TraceContext, baggage, request_id};
-use crate::telemetry::trace::Tracer;
+use crate::context::{Carried, HOPS, REQUEST_ID, RequestContext, request_id};
 use crate::{Body, Response, respond};
 use galleria_mesh::{LocalReply, ResponseFlags};
 
@@ -49,10 +48,7 @@ impl Edge {
             .inbound
             .then(|| RequestContext::taken_over(&mut parts.headers))
             .flatten();
-        let context = taken_over.unwrap_or_else(|| {
-            let tracer = &self.mesh.tracer;
-            enter(&mut parts.headers, client, tracer)
-        });
+        let context = taken_over.unwrap_or_else(|| enter(&mut parts.headers, client, &self.mesh));
         let call = Call {
             source: Source::Edge {
                 listener_port: self.listener_port,
@@ -89,8 +85,10 @@ impl Edge {
 }
 
 /// Makes a client's request one of the mesh's.
-fn enter(headers: &mut HeaderMap, client: SocketAddr, tracer: &Tracer) -> RequestContext {
-    let trace = TraceContext::from_headers(headers).unwrap_or_else(|| tracer.begin());
+fn enter(headers: &mut HeaderMap, client: SocketAddr, mesh: &Mesh) -> RequestContext {
+    let carried = Carried::read(headers);
+    mesh.metrics.trace_headers_ignored.inc_by(carried.ignored);
+    let trace = carried.trace.unwrap_or_else(|| mesh.tracer.begin());
     remove_internal(headers);
     let request_id = request_id();
     headers.insert(REQUEST_ID, request_id.clone());
@@ -99,7 +97,7 @@ fn enter(headers: &mut HeaderMap, client: SocketAddr, tracer: &Tracer) -> Reques
     RequestContext {
         trace,
         request_id,
-        baggage: baggage(headers),
+        baggage: carried.baggage,
         hops: 0,
         handed_over: false,
         recording: None,

@@ -41,13 +41,15 @@ pub(crate) use failure::Failure;
 pub(crate) use limits::PodMemory;
 pub(crate) use node_memory::{NodeMemory, guest_memory_default};
 pub(crate) use output::{GuestEvents, GuestLine, Origin};
-pub(crate) use pool::{Counters, PoolStatus};
+pub(crate) use pool::PoolStatus;
 pub(crate) use sql::Databases;
 pub(crate) use state::{Door, Outgoing, Server};
 
+use galleria_mesh as mesh;
 use tokio_util::sync::CancellationToken;
 
 use crate::context::RequestContext;
+use crate::telemetry::metrics::PodMeters;
 use crate::{Request, Response};
 use concurrent::ConcurrentGuest;
 use pool::Pool;
@@ -64,6 +66,8 @@ pub(crate) enum Isolation {
 /// Everything a pod's instances are made from.
 #[derive(Clone)]
 pub(crate) struct Blueprint {
+    /// Whose instances they are.
+    pub workload: Arc<mesh::Workload>,
     pub component: Arc<Component>,
     pub environment: Vec<(String, String)>,
     pub arguments: Vec<String>,
@@ -79,7 +83,7 @@ pub(crate) struct Blueprint {
     /// Requests that may wait for an instance. Default 256; over it: 503 UO.
     pub queue_max: usize,
     pub memory: Arc<PodMemory>,
-    pub counters: Arc<Counters>,
+    pub meters: Arc<PodMeters>,
     pub cpu: Arc<PodCpu>,
     /// Ends what its instances still do.
     pub killed: CancellationToken,

@@ -20,6 +20,7 @@ mod workload;
 mod admin;
 mod canary;
 mod causes;
+mod certificates;
 mod context;
 mod explain;
 mod files;

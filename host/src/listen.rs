@@ -1,5 +1,7 @@
 //! Listeners: which ports are bound where, connections, and their graceful end.
 
+mod metered;
+
 use std::collections::BTreeMap;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -19,6 +21,8 @@ use tokio_util::task::TaskTracker;
 
 use crate::call::Mesh;
 use crate::edge::Edge;
+use crate::telemetry::metrics::PortMeters;
+use metered::Metered;
 
 /// Connections that one listener keeps open; more wait to be accepted.
 const CONNECTIONS_MAX: usize = 10_000;
@@ -232,6 +236,7 @@ impl Listeners {
             let Some(socket) = open.socket.take() else {
                 continue;
             };
+            let meters = mesh.metrics.ports.of(*port);
             let edge = Edge {
                 mesh: mesh.clone(),
                 listener_port: *port,
@@ -242,6 +247,7 @@ impl Listeners {
                 edge,
                 connections: self.connections.clone(),
                 slots: Arc::new(Semaphore::new(CONNECTIONS_MAX)),
+                meters,
                 stop: open.stop.clone(),
             };
             // Tracked too: the end waits for what it takes at last.
@@ -277,6 +283,7 @@ struct Serving {
     edge: Edge,
     connections: TaskTracker,
     slots: Arc<Semaphore>,
+    meters: Arc<PortMeters>,
     stop: CancellationToken,
 }
 
@@ -318,6 +325,9 @@ impl Serving {
     }
 
     fn serve(&self, stream: TcpStream, client: SocketAddr, slot: Option<OwnedSemaphorePermit>) {
+        // Small answers are not held back for more; a failure only costs that.
+        let _ = stream.set_nodelay(true);
+        let stream = Metered::new(stream, self.meters.clone());
         let connection = connection(self.edge.clone(), stream, client, self.stop.clone());
         self.connections.spawn(async move {
             connection.await;
@@ -326,12 +336,7 @@ impl Serving {
     }
 }
 
-async fn connection(edge: Edge, stream: TcpStream, client: SocketAddr, stop: CancellationToken) {
-    // Small answers are not held back for more; a failure only costs that.
-    let _ = stream.set_nodelay(true);
-    let port = edge.listener_port.to_string();
-    let open = edge.mesh.metrics.connections.with_label_values(&[&port]);
-    open.inc();
+async fn connection(edge: Edge, stream: Metered, client: SocketAddr, stop: CancellationToken) {
     let mut builder = auto::Builder::new(TokioExecutor::new());
     builder
         .http1()
@@ -361,7 +366,6 @@ async fn connection(edge: Edge, stream: TcpStream, client: SocketAddr, stop: Can
             serving.await
         }
     };
-    open.dec();
     if let Err(error) = result {
         tracing::debug!(%client, %error, "a connection ended badly");
     }

@@ -1,12 +1,14 @@
 //! What a running host says of itself: `galleria status`, health, metrics.
 
 mod exchange;
+mod metrics;
 mod page;
 mod port;
 mod report;
 mod socket;
 
 pub(crate) use exchange::ask_port;
+pub(crate) use metrics::Context as MetricsContext;
 pub(crate) use page::render;
 pub(crate) use port::serve as serve_port;
 pub(crate) use report::{Health, WrittenReport};

@@ -66,6 +66,7 @@ pub(crate) struct Listener {
     pub(crate) address: SocketAddr,
     tls: TlsAcceptor,
     guard: Guard,
+    certificate: String,
 }
 
 struct Serving {
@@ -90,7 +91,13 @@ impl Listener {
             address,
             tls,
             guard: Guard::new(&identity),
+            certificate: identity.certificate,
         })
+    }
+
+    /// The certificate that it shows, as PEM.
+    pub(crate) fn certificate(&self) -> &str {
+        &self.certificate
     }
 
     /// Serves until `stop`; watches end with it.

@@ -27,6 +27,7 @@ use crate::listen::{ListenError, Listeners};
 use crate::live::Live;
 use crate::status::{Health, WrittenReport};
 use crate::store::{Asked, Edit, Store, Unwritten, Write, immutable, owner_of};
+use crate::telemetry::metrics::Present;
 use crate::topology::{Peers, Topology, UnknownWorkload};
 use crate::workload::{
     EventType, Images, Involved, Jobs, Plan, PlanError, Pod, Recorder, VolumeFolder, Workloads,
@@ -398,10 +399,10 @@ impl Control {
     fn publish(&self) {
         let pods = self.workloads.pods();
         let compiled = self.compile(&self.in_force, &pods);
+        self.follow_present(&compiled.snapshot, &pods);
         self.mesh
             .current
             .replace(Live::new(compiled.snapshot, pods.clone()));
-        self.forget_gone(&pods);
         self.health.set_pods(pods);
         self.health.set_listeners(self.listeners.addresses());
     }
@@ -454,17 +455,20 @@ impl Control {
         }
     }
 
-    fn forget_gone(&self, pods: &[Arc<Pod>]) {
-        let before = self.health.pods();
-        let gone = before
-            .iter()
-            .filter(|pod| !pods.iter().any(|kept| kept.name == pod.name));
-        for pod in gone {
-            let identity = &pod.plan.identity;
-            self.mesh
-                .metrics
-                .forget_pod(&identity.namespace, &identity.name, &pod.name);
-        }
+    /// Lets go of what is counted of workloads, services and rules that are gone.
+    fn follow_present(&self, snapshot: &mesh::Snapshot, pods: &[Arc<Pod>]) {
+        let declared = self.in_force.iter().filter(|it| it.is_workload());
+        let declared = declared.map(|it| {
+            let metadata = &it.metadata;
+            (metadata.namespace.as_str(), metadata.name.as_str())
+        });
+        let here = pods.iter().map(|pod| &*pod.plan.identity);
+        let peers = self.peers.pods();
+        let elsewhere = peers.iter().map(|pod| &*pod.workload);
+        let present = Present::new(declared, here.chain(elsewhere), snapshot);
+        self.mesh.metrics.follow(&present);
+        self.state
+            .retain_callers(|namespace, name| present.has_workload(namespace, name));
     }
 
     /// Goes on with what is under way, and reports how far it is.

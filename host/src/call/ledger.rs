@@ -10,7 +10,9 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use futures::FutureExt;
 use galleria_mesh as mesh;
-use galleria_mesh::{LocalReply, Outcome, Picked, RequestPermit, ResponseFlags, Target, Workload};
+use galleria_mesh::{
+    LocalReply, Outcome, Picked, RequestPermit, ResponseFlags, RouteId, Target, Workload,
+};
 use http::Method;
 use http_body::{Body as _, Frame, SizeHint};
 use http_body_util::BodyExt;
@@ -23,7 +25,7 @@ use crate::context::RequestContext;
 use crate::length::body_length;
 use crate::live::Live;
 use crate::telemetry::access_log::{self, Line, RequestFacts};
-use crate::telemetry::metrics::{CallRecord, Edge, Seen};
+use crate::telemetry::metrics::{CallRecord, Edge, MethodClass, Seen};
 use crate::telemetry::trace::{Span, attributes};
 use crate::workload::InFlight;
 use crate::{Body, Response};
@@ -37,6 +39,9 @@ pub(super) struct Ledger {
     edge: Edge,
     cluster: Option<Arc<mesh::Cluster>>,
     route_name: String,
+    /// The rule that took the call.
+    route: Option<Arc<RouteId>>,
+    method: MethodClass,
     code: u16,
     details: Cow<'static, str>,
     pub(super) flags: ResponseFlags,
@@ -62,6 +67,7 @@ pub(super) struct Ledger {
 impl Ledger {
     pub(super) fn open(
         mesh: Arc<Mesh>,
+        method: &Method,
         source: Option<Arc<Workload>>,
         context: &Arc<RequestContext>,
         facts: Option<RequestFacts>,
@@ -80,6 +86,8 @@ impl Ledger {
             },
             cluster: None,
             route_name: String::new(),
+            route: None,
+            method: MethodClass::of(method),
             code: 0,
             details: Cow::Borrowed("via_upstream"),
             flags: ResponseFlags::NONE,
@@ -95,6 +103,11 @@ impl Ledger {
             permit: None,
             deadline: None,
         }
+    }
+
+    /// A rule took the call.
+    pub(super) fn taken(&mut self, route: Option<Arc<RouteId>>) {
+        self.route = route;
     }
 
     /// The route is decided.
@@ -237,8 +250,15 @@ impl Drop for Ledger {
             duration,
             request_bytes: received,
             response_bytes: self.sent,
+            trace_id: Some(&self.context.trace)
+                .filter(|trace| trace.is_sampled())
+                .map(|trace| trace.trace_id),
         };
         self.mesh.metrics.record(&self.edge, &record);
+        if let Some(route) = &self.route {
+            let routes = &self.mesh.metrics.routes;
+            routes.record(route, self.method, self.code);
+        }
         if let Some(cluster) = &self.cluster {
             self.mesh.metrics.tallies.record(cluster, &record);
         }

@@ -3,6 +3,7 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
@@ -39,13 +40,21 @@ pub(super) fn send(
     let mirrors: Vec<_> = forward.mirrors(&mut rand::rng()).collect();
     for mirror in mirrors {
         let copy;
-        (body, copy) = Tee::split(body);
-        start(passage, mirror, parts.clone(), copy);
+        let cut = Arc::<AtomicBool>::default();
+        (body, copy) = Tee::split(body, &cut);
+        start(passage, mirror, parts.clone(), copy, cut);
     }
     body
 }
 
-fn start(passage: &Passage<'_>, mirror: MirrorForward, parts: request::Parts, body: Body) {
+/// `cut` says that the copy of the body is not whole.
+fn start(
+    passage: &Passage<'_>,
+    mirror: MirrorForward,
+    parts: request::Parts,
+    body: Body,
+    cut: Arc<AtomicBool>,
+) {
     let (mesh, live) = (passage.mesh.clone(), passage.live.clone());
     let (source, client) = (passage.source.clone(), passage.client);
     let span = passage.span(spans::MIRROR);
@@ -60,23 +69,27 @@ fn start(passage: &Passage<'_>, mirror: MirrorForward, parts: request::Parts, bo
             timeout: None,
         };
         // Over time it is dropped, which ends the copy's own call.
-        let _ = timeout(TIME_MAX, carry(&passage, &mirror, parts, body, span)).await;
+        let carried = timeout(TIME_MAX, carry(&passage, &mirror, parts, body, span)).await;
+        let sent = carried.unwrap_or(false) && !cut.load(Ordering::Relaxed);
+        mirror.cluster.count_mirror(mirror.caller, sent);
     });
 }
 
+/// Whether an endpoint answered.
 async fn carry(
     passage: &Passage<'_>,
     mirror: &MirrorForward,
     parts: request::Parts,
     body: Body,
     span: Option<Span>,
-) {
+) -> bool {
     let method = parts.method.clone();
     let request = Request::from_parts(parts, body);
     let log = &passage.mesh.access_log;
     let facts = (log.is_on() || span.is_some()).then(|| RequestFacts::of(&request, passage.client));
     let mut ledger = Ledger::open(
         passage.mesh.clone(),
+        &method,
         passage.source.workload(),
         passage.context,
         facts,
@@ -112,12 +125,14 @@ async fn carry(
                 .finish(&mut ledger)
         }
     };
+    let answered = answer.is_ok();
     let response = answer.unwrap_or_else(|reply| {
         ledger.reply(&reply);
         respond::local(reply)
     });
     let mut body = ledger.watch(&method, response).into_body();
     while let Some(Ok(_)) = body.frame().await {}
+    answered
 }
 
 /// A body whose frames are copied as they pass.
@@ -130,10 +145,11 @@ struct Tee {
 struct Copy {
     frames: mpsc::Receiver<Frame<Bytes>>,
     ended: bool,
+    cut: Arc<AtomicBool>,
 }
 
 impl Tee {
-    fn split(body: Body) -> (Body, Body) {
+    fn split(body: Body, cut: &Arc<AtomicBool>) -> (Body, Body) {
         if body.is_end_stream() {
             return (body, replay::empty());
         }
@@ -148,6 +164,7 @@ impl Tee {
             Copy {
                 frames,
                 ended: false,
+                cut: cut.clone(),
             }
             .boxed_unsync(),
         )
@@ -217,6 +234,7 @@ impl http_body::Body for Copy {
             Some(frame) => Poll::Ready(Some(Ok(frame))),
             None => {
                 self.ended = true;
+                self.cut.store(true, Ordering::Relaxed);
                 Poll::Ready(Some(Err(Error::ConnectionTerminated)))
             }
         }

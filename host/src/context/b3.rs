@@ -21,6 +21,13 @@ const PARENT_ID: HeaderName = HeaderName::from_static("x-b3-parentspanid");
 const SAMPLED: HeaderName = HeaderName::from_static("x-b3-sampled");
 const FLAGS: HeaderName = HeaderName::from_static("x-b3-flags");
 
+/// Whether anybody sent an identity; a decision about sampling alone is none.
+pub(super) fn is_there(headers: &HeaderMap) -> bool {
+    let single = headers.get(SINGLE);
+    let single = single.is_some_and(|it| !matches!(it.as_bytes(), b"0" | b"1" | b"d"));
+    single || headers.contains_key(TRACE_ID) || headers.contains_key(SPAN_ID)
+}
+
 /// None where absent or malformed.
 pub(super) fn read(headers: &HeaderMap) -> Option<TraceContext> {
     let text = |name: &HeaderName| headers.get(name)?.to_str().ok();

@@ -15,6 +15,7 @@ use futures::FutureExt;
 use http_body_util::BodyExt;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Sleep, timeout_at};
+use tokio_util::sync::CancellationToken;
 use wasmtime::component::{Accessor, GuestTaskId, HasData, Linker, Resource};
 use wasmtime::{AsContextMut, Store, StoreContextMut};
 use wasmtime_wasi::TrappableError;
@@ -28,10 +29,11 @@ use wasmtime_wasi_http::{WasiBody, WasiHttp, WasiHttpCtxView, WasiHttpView, hand
 use super::cpu::take_turns_inside;
 use super::instance::{Instance, REQUESTS_MAX};
 use super::kill::Kill;
-use super::pool::{Counters, PoolStatus};
+use super::pool::PoolStatus;
 use super::state::GuestState;
 use super::{Blueprint, Failure, Isolation};
 use crate::context::RequestContext;
+use crate::telemetry::metrics::{PodMeters, Retired};
 use crate::{Request, Response};
 
 /// Requests inside one instance at once. More than that gains nothing on a few
@@ -60,13 +62,12 @@ impl ConcurrentGuest {
             Some(Isolation::Request) => 1,
             None | Some(Isolation::Instance) => REQUESTS_MAX as usize,
         };
-        let counters = blueprint.counters.clone();
         Self {
             handler: ProxyHandler::new(Handler {
                 blueprint,
                 per_instance,
                 requests_max,
-                counters,
+                alive: Arc::default(),
                 busy: Arc::default(),
             }),
             admitted: Arc::new(Semaphore::new(admitted_max)),
@@ -75,9 +76,10 @@ impl ConcurrentGuest {
     }
 
     pub(super) async fn warm_up(&self) -> Result<(), Failure> {
-        Instance::start(&self.handler.state().blueprint)
-            .await
-            .map(drop)
+        self.handler.state().start().await?;
+        let meters = &self.handler.state().blueprint.meters;
+        meters.retired(Retired::WarmUp, 1);
+        Ok(())
     }
 
     pub(super) async fn serve(
@@ -113,7 +115,11 @@ impl ConcurrentGuest {
         context: Arc<RequestContext>,
         deadline: Instant,
     ) -> Result<Response, Failure> {
-        match timeout_at(deadline.into(), self.handler.handle(context, request)).await {
+        let arrival = Arrival {
+            context,
+            at: Instant::now(),
+        };
+        match timeout_at(deadline.into(), self.handler.handle(arrival, request)).await {
             Ok(Ok(response)) => Ok(response),
             Ok(Err(error)) => Err(failure(&error)),
             Err(_) => Err(Failure::Deadline),
@@ -136,12 +142,7 @@ impl ConcurrentGuest {
     }
 
     pub(super) fn status(&self) -> PoolStatus {
-        let counters = &self.handler.state().counters;
-        let (started, retired) = (
-            counters.started.load(Ordering::Relaxed),
-            counters.retired.load(Ordering::Relaxed),
-        );
-        let alive = usize::try_from(started.saturating_sub(retired)).unwrap_or(usize::MAX);
+        let alive = self.handler.state().alive.load(Ordering::Relaxed);
         let requests = self
             .admitted_max
             .saturating_sub(self.admitted.available_permits());
@@ -150,14 +151,12 @@ impl ConcurrentGuest {
             idle: alive - busy,
             busy,
             queued: requests.saturating_sub(busy * self.handler.state().per_instance),
-            started,
-            retired,
         }
     }
 }
 
 fn failure(error: &wasmtime::Error) -> Failure {
-    if let Some(start) = error.downcast_ref::<InstantiationError<Arc<RequestContext>>>() {
+    if let Some(start) = error.downcast_ref::<InstantiationError<Arrival>>() {
         Failure::Start(format!("{:?}", start.error).into())
     } else if error.downcast_ref::<ExpirationError>().is_some() {
         Failure::Deadline
@@ -175,9 +174,24 @@ struct Handler {
     blueprint: Arc<Blueprint>,
     per_instance: usize,
     requests_max: usize,
-    counters: Arc<Counters>,
+    alive: Arc<AtomicUsize>,
     /// Instances that have served.
     busy: Arc<AtomicUsize>,
+}
+
+/// A request that waits for an instance.
+struct Arrival {
+    context: Arc<RequestContext>,
+    at: Instant,
+}
+
+impl Handler {
+    async fn start(&self) -> Result<Box<Instance>, Failure> {
+        let since = Instant::now();
+        let instance = Instance::start(&self.blueprint).await?;
+        self.blueprint.meters.started(since.elapsed());
+        Ok(instance)
+    }
 }
 
 impl HandlerState for Handler {
@@ -188,9 +202,9 @@ impl HandlerState for Handler {
     async fn instantiate(
         &self,
     ) -> wasmtime::Result<handler::Instance<GuestState, Expiration, Worker>> {
-        let mut instance = *Instance::start(&self.blueprint).await?;
+        let mut instance = *self.start().await?;
         take_turns_inside(&mut instance.store, note_request);
-        self.counters.started.fetch_add(1, Ordering::Relaxed);
+        self.alive.fetch_add(1, Ordering::Relaxed);
         let response = self.blueprint.limits.response;
         Ok(handler::Instance {
             store: instance.store,
@@ -205,9 +219,11 @@ impl HandlerState for Handler {
                 per_instance: self.per_instance,
                 requests_max: self.requests_max,
                 response,
-                counters: self.counters.clone(),
+                meters: self.blueprint.meters.clone(),
+                killed: self.blueprint.killed.clone(),
+                alive: self.alive.clone(),
                 busy: self.busy.clone(),
-                has_served: AtomicUsize::new(0),
+                served: AtomicUsize::new(0),
             },
         })
     }
@@ -222,15 +238,17 @@ struct Worker {
     per_instance: usize,
     requests_max: usize,
     response: Duration,
-    counters: Arc<Counters>,
+    meters: Arc<PodMeters>,
+    killed: CancellationToken,
+    alive: Arc<AtomicUsize>,
     busy: Arc<AtomicUsize>,
-    /// 1 once it has served: counted in `busy` until it is dropped.
-    has_served: AtomicUsize,
+    /// Requests; from the first one on it is counted in `busy`.
+    served: AtomicUsize,
 }
 
 impl WorkerState for Worker {
     type StoreData = GuestState;
-    type RequestData = Arc<RequestContext>;
+    type RequestData = Arrival;
 
     fn should_accept_request(&self, concurrent: usize, total: usize) -> ShouldAccept {
         if total >= self.requests_max {
@@ -245,26 +263,43 @@ impl WorkerState for Worker {
     fn on_request_start(
         &self,
         mut store: StoreContextMut<'_, GuestState>,
-        context: Arc<RequestContext>,
+        arrival: Arrival,
         task: GuestTaskId,
     ) -> Pin<Box<dyn Future<Output = ()> + 'static + Send + Sync>> {
         let state = store.data_mut();
-        state.hooks.begin(task, &context);
-        state.deadline.set(Instant::now() + self.response);
-        if self.has_served.swap(1, Ordering::Relaxed) == 0 {
+        let now = Instant::now();
+        self.meters
+            .waited(now.saturating_duration_since(arrival.at));
+        state.hooks.begin(task, &arrival.context);
+        state.deadline.set(now + self.response);
+        if self.served.fetch_add(1, Ordering::Relaxed) == 0 {
             self.busy.fetch_add(1, Ordering::Relaxed);
         }
         Box::pin(tokio::time::sleep(self.response))
     }
 
     fn drop(&self, store: Store<GuestState>, result: Result<(), wasmtime::Error>) {
+        let served = self.served.load(Ordering::Relaxed);
+        self.meters.retired(self.why(served, result.is_ok()), 1);
         if let Err(error) = result {
             tracing::debug!(%error, "a concurrent instance ended");
         }
-        self.busy
-            .fetch_sub(self.has_served.load(Ordering::Relaxed), Ordering::Relaxed);
-        self.counters.retired.fetch_add(1, Ordering::Relaxed);
+        self.busy.fetch_sub(served.min(1), Ordering::Relaxed);
+        self.alive.fetch_sub(1, Ordering::Relaxed);
         drop(store);
+    }
+}
+
+impl Worker {
+    /// Why it is dropped after so many requests.
+    fn why(&self, served: usize, well: bool) -> Retired {
+        match well {
+            _ if self.killed.is_cancelled() => Retired::Ended,
+            false => Retired::Failed,
+            true if served < self.requests_max => Retired::Idle,
+            true if self.requests_max == 1 => Retired::Request,
+            true => Retired::Spent,
+        }
     }
 }
 

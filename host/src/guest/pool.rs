@@ -6,10 +6,10 @@
 
 use std::future::poll_fn;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Poll;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use futures::FutureExt;
 use opentelemetry::trace::SpanKind;
@@ -24,6 +24,7 @@ use super::kill::Kill;
 use super::{Blueprint, Failure, Isolation};
 use crate::context::RequestContext;
 use crate::length::body_length;
+use crate::telemetry::metrics::{PodMeters, Retired};
 use crate::telemetry::trace::spans;
 use crate::{Request, Response};
 
@@ -50,14 +51,7 @@ struct Idle {
     instances: Vec<Box<Instance>>,
     /// The fewest there were since the last trim: so many were not needed.
     unneeded: usize,
-    retired: Arc<Counters>,
-}
-
-/// Instances made and dropped since the pod's guest began, whatever its environment.
-#[derive(Default)]
-pub(crate) struct Counters {
-    pub(super) started: AtomicU64,
-    pub(super) retired: AtomicU64,
+    meters: Arc<PodMeters>,
 }
 
 /// A pool at one moment.
@@ -66,16 +60,12 @@ pub(crate) struct PoolStatus {
     pub idle: usize,
     pub busy: usize,
     pub queued: usize,
-    /// Instances made and dropped since the pod began.
-    pub started: u64,
-    pub retired: u64,
 }
 
 /// Counts what goes with a pool whose environment is no longer that of the pod.
 impl Drop for Idle {
     fn drop(&mut self) {
-        let left = self.instances.len() as u64;
-        self.retired.retired.fetch_add(left, Ordering::Relaxed);
+        self.meters.retired(Retired::Ended, self.instances.len());
     }
 }
 
@@ -86,7 +76,7 @@ impl Pool {
             idle: Mutex::new(Idle {
                 instances: Vec::new(),
                 unneeded: 0,
-                retired: blueprint.counters.clone(),
+                meters: blueprint.meters.clone(),
             }),
             slots: Arc::new(Semaphore::new(blueprint.instances_max)),
             queued: AtomicUsize::new(0),
@@ -99,10 +89,7 @@ impl Pool {
         if self.isolation == Isolation::Instance {
             self.idle().instances.push(instance);
         } else {
-            self.blueprint
-                .counters
-                .retired
-                .fetch_add(1, Ordering::Relaxed);
+            self.blueprint.meters.retired(Retired::WarmUp, 1);
         }
         Ok(())
     }
@@ -116,10 +103,7 @@ impl Pool {
             idle.unneeded = idle.instances.len();
             dropped
         };
-        self.blueprint
-            .counters
-            .retired
-            .fetch_add(dropped.len() as u64, Ordering::Relaxed);
+        self.blueprint.meters.retired(Retired::Idle, dropped.len());
     }
 
     pub(super) fn status(&self) -> PoolStatus {
@@ -132,8 +116,6 @@ impl Pool {
             idle,
             busy: taken,
             queued: self.queued.load(Ordering::Relaxed),
-            started: self.blueprint.counters.started.load(Ordering::Relaxed),
-            retired: self.blueprint.counters.retired.load(Ordering::Relaxed),
         }
     }
 
@@ -143,13 +125,19 @@ impl Pool {
         context: &RequestContext,
         deadline: Instant,
     ) -> Result<OwnedSemaphorePermit, Failure> {
+        let meters = &self.blueprint.meters;
         if let Ok(slot) = self.slots.clone().try_acquire_owned() {
+            meters.waited(Duration::ZERO);
             return Ok(slot);
         }
         let _told = context.span(SpanKind::Internal, spans::QUEUE);
         let _queued = Queued::enter(&self.queued, self.blueprint.queue_max)?;
+        let since = Instant::now();
         match timeout_at(deadline.into(), self.slots.clone().acquire_owned()).await {
-            Ok(Ok(slot)) => Ok(slot),
+            Ok(Ok(slot)) => {
+                meters.waited(since.elapsed());
+                Ok(slot)
+            }
             Ok(Err(_)) => Err(Failure::Overflow),
             Err(_) => Err(Failure::Deadline),
         }
@@ -172,23 +160,20 @@ impl Pool {
     }
 
     async fn start(&self) -> Result<Box<Instance>, Failure> {
+        let since = Instant::now();
         let instance = Instance::start(&self.blueprint).await?;
-        self.blueprint
-            .counters
-            .started
-            .fetch_add(1, Ordering::Relaxed);
+        self.blueprint.meters.started(since.elapsed());
         Ok(instance)
     }
 
     fn give_back(&self, instance: Box<Instance>, result: &Result<(), Failure>) {
-        if self.isolation == Isolation::Instance && result.is_ok() && instance.is_reusable() {
-            self.idle().instances.push(instance);
-        } else {
-            self.blueprint
-                .counters
-                .retired
-                .fetch_add(1, Ordering::Relaxed);
-        }
+        let why = match self.isolation {
+            _ if result.is_err() => Retired::Failed,
+            Isolation::Request => Retired::Request,
+            Isolation::Instance if !instance.is_reusable() => Retired::Spent,
+            Isolation::Instance => return self.idle().instances.push(instance),
+        };
+        self.blueprint.meters.retired(why, 1);
     }
 
     fn idle(&self) -> MutexGuard<'_, Idle> {
@@ -258,10 +243,13 @@ fn work(
     sender: oneshot::Sender<Head>,
 ) -> Work {
     let turn = instance.store.data().turn.clone();
+    let abandoned = Abandoned(Some(pool.blueprint.meters.clone()));
     let work = async move {
+        let mut abandoned = abandoned;
         let result = handle(&mut instance, request, context, sender)
             .await
             .map_err(|error| Failure::from_call(&error));
+        abandoned.0 = None;
         pool.give_back(instance, &result);
         drop(slot);
         result
@@ -322,6 +310,17 @@ async fn first_response(
             .await
             .err()
             .unwrap_or(Failure::NoResponse("it dropped the outparam".into()))),
+    }
+}
+
+/// Counts an instance whose work nobody waits for any more.
+struct Abandoned(Option<Arc<PodMeters>>);
+
+impl Drop for Abandoned {
+    fn drop(&mut self) {
+        if let Some(meters) = &self.0 {
+            meters.retired(Retired::Abandoned, 1);
+        }
     }
 }
 

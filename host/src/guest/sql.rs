@@ -14,14 +14,17 @@ mod span;
 mod sqlite;
 
 use std::sync::Arc;
+use std::time::Instant;
 
+use galleria_mesh as mesh;
 use wasmtime::component::{HasData, Linker, Resource, ResourceTable};
 
 pub(crate) use databases::Databases;
 
 use super::state::GuestState;
-use super::{Door, Mount};
+use super::{Blueprint, Door, Mount};
 use crate::context::RequestContext;
+use crate::telemetry::metrics::StatementMeters;
 use access::Grant;
 use bindings::galleria::sql::client;
 pub(super) use client::{Error, RowSet, Value};
@@ -42,40 +45,55 @@ mod bindings {
 /// What one instance may open.
 pub(crate) struct SqlAccess {
     databases: Arc<Databases>,
+    workload: Arc<mesh::Workload>,
     door: Arc<dyn Door>,
     mounts: Vec<Mount>,
 }
 
 impl SqlAccess {
-    pub(super) fn new(databases: Arc<Databases>, door: Arc<dyn Door>, mounts: &[Mount]) -> Self {
+    pub(super) fn new(blueprint: &Blueprint) -> Self {
         Self {
-            databases,
-            door,
-            mounts: mounts.to_vec(),
+            databases: blueprint.sql.clone(),
+            workload: blueprint.workload.clone(),
+            door: blueprint.door.clone(),
+            mounts: blueprint.mounts.clone(),
         }
     }
 
-    async fn open(&self, url: &str) -> Result<database::Database, Error> {
+    async fn open(&self, url: &str) -> Result<Connection, Error> {
         let url = url.trim();
-        match access::grant(url, &self.mounts)? {
-            Grant::Sqlite(file) => self.databases.sqlite(file).await,
+        let (database, label) = match access::grant(url, &self.mounts)? {
+            Grant::Sqlite(file) => {
+                let label = file.mounted_at.clone();
+                (self.databases.sqlite(file, &self.workload).await?, label)
+            }
             Grant::Postgresql(server) => {
                 let address = server.address();
                 let found = self.door.server(&address.host, address.port);
                 let found = found.map_err(Error::AccessDenied)?;
-                self.databases.postgresql(url, *server, found).await
+                let label = server.label();
+                let database = self.databases.postgresql(url, *server, found).await?;
+                (database, label)
             }
-        }
+        };
+        let meters = self.databases.statements.of(&self.workload, &label);
+        Ok(Connection { database, meters })
     }
 }
 
 /// The guest's `connection`.
 #[expect(unreachable_pub, reason = "the generated bindings re-export it")]
-pub struct Connection(database::Database);
+pub struct Connection {
+    database: database::Database,
+    meters: Arc<StatementMeters>,
+}
 
 /// The guest's `transaction`.
 #[expect(unreachable_pub, reason = "the generated bindings re-export it")]
-pub struct Transaction(database::Transaction);
+pub struct Transaction {
+    transaction: database::Transaction,
+    meters: Arc<StatementMeters>,
+}
 
 pub(super) fn add_to_linker(linker: &mut Linker<GuestState>) -> wasmtime::Result<()> {
     client::add_to_linker::<_, HasSql>(linker, |state| View {
@@ -105,7 +123,7 @@ impl client::Host for View<'_> {}
 impl client::HostConnection for View<'_> {
     async fn open(&mut self, url: String) -> Answer<Resource<Connection>> {
         match self.access.open(&url).await {
-            Ok(database) => Ok(Ok(self.table.push(Connection(database))?)),
+            Ok(connection) => Ok(Ok(self.table.push(connection)?)),
             Err(error) => Ok(Err(error)),
         }
     }
@@ -116,9 +134,9 @@ impl client::HostConnection for View<'_> {
         statement: String,
         parameters: Vec<Value>,
     ) -> Answer<RowSet> {
-        let database = &self.table.get(&connection)?.0;
+        let Connection { database, meters } = self.table.get(&connection)?;
         let span = span::begin(self.context, database.system(), &statement);
-        let result = database.query(&statement, parameters).await;
+        let result = timed(meters, database.query(&statement, parameters)).await;
         span::end(span, &result);
         Ok(result)
     }
@@ -129,9 +147,9 @@ impl client::HostConnection for View<'_> {
         statement: String,
         parameters: Vec<Value>,
     ) -> Answer<u64> {
-        let database = &self.table.get(&connection)?.0;
+        let Connection { database, meters } = self.table.get(&connection)?;
         let span = span::begin(self.context, database.system(), &statement);
-        let result = database.execute(&statement, parameters).await;
+        let result = timed(meters, database.execute(&statement, parameters)).await;
         span::end(span, &result);
         Ok(result)
     }
@@ -141,17 +159,25 @@ impl client::HostConnection for View<'_> {
         connection: Resource<Connection>,
         script: String,
     ) -> Answer<()> {
-        let database = &self.table.get(&connection)?.0;
+        let Connection { database, meters } = self.table.get(&connection)?;
         let span = span::begin(self.context, database.system(), "SCRIPT");
-        let result = database.execute_script(&script).await;
+        let result = timed(meters, database.execute_script(&script)).await;
         span::end(span, &result);
         Ok(result)
     }
 
     async fn begin(&mut self, connection: Resource<Connection>) -> Answer<Resource<Transaction>> {
-        let begun = self.table.get(&connection)?.0.begin().await;
+        let Connection { database, meters } = self.table.get(&connection)?;
+        let begun = timed(meters, database.begin()).await;
+        let meters = meters.clone();
         match begun {
-            Ok(transaction) => Ok(Ok(self.table.push(Transaction(transaction))?)),
+            Ok(transaction) => {
+                let transaction = Transaction {
+                    transaction,
+                    meters,
+                };
+                Ok(Ok(self.table.push(transaction)?))
+            }
             Err(error) => Ok(Err(error)),
         }
     }
@@ -169,9 +195,12 @@ impl client::HostTransaction for View<'_> {
         statement: String,
         parameters: Vec<Value>,
     ) -> Answer<RowSet> {
-        let transaction = &mut self.table.get_mut(&transaction)?.0;
+        let Transaction {
+            transaction,
+            meters,
+        } = self.table.get_mut(&transaction)?;
         let span = span::begin(self.context, transaction.system(), &statement);
-        let result = transaction.query(&statement, parameters).await;
+        let result = timed(meters, transaction.query(&statement, parameters)).await;
         span::end(span, &result);
         Ok(result)
     }
@@ -182,28 +211,48 @@ impl client::HostTransaction for View<'_> {
         statement: String,
         parameters: Vec<Value>,
     ) -> Answer<u64> {
-        let transaction = &mut self.table.get_mut(&transaction)?.0;
+        let Transaction {
+            transaction,
+            meters,
+        } = self.table.get_mut(&transaction)?;
         let span = span::begin(self.context, transaction.system(), &statement);
-        let result = transaction.execute(&statement, parameters).await;
+        let result = timed(meters, transaction.execute(&statement, parameters)).await;
         span::end(span, &result);
         Ok(result)
     }
 
     async fn commit(&mut self, transaction: Resource<Transaction>) -> Answer<()> {
-        let transaction = self.table.delete(transaction)?.0;
+        let Transaction {
+            transaction,
+            meters,
+        } = self.table.delete(transaction)?;
         let span = span::begin(self.context, transaction.system(), "COMMIT");
-        let result = transaction.commit().await;
+        let result = timed(&meters, transaction.commit()).await;
         span::end(span, &result);
         Ok(result)
     }
 
     async fn rollback(&mut self, transaction: Resource<Transaction>) -> Answer<()> {
-        let transaction = self.table.delete(transaction)?.0;
-        Ok(transaction.rollback().await)
+        let Transaction {
+            transaction,
+            meters,
+        } = self.table.delete(transaction)?;
+        Ok(timed(&meters, transaction.rollback()).await)
     }
 
     async fn drop(&mut self, transaction: Resource<Transaction>) -> wasmtime::Result<()> {
         self.table.delete(transaction)?;
         Ok(())
     }
+}
+
+/// Counts how long a statement took. One that its guest gives up is not counted.
+async fn timed<T>(
+    meters: &StatementMeters,
+    statement: impl Future<Output = Result<T, Error>>,
+) -> Result<T, Error> {
+    let since = Instant::now();
+    let result = statement.await;
+    meters.took(since.elapsed(), result.is_ok());
+    result
 }

@@ -88,11 +88,7 @@ impl GuestState {
             ),
             config,
             limiter: InstanceLimiter::new(blueprint.memory.clone()),
-            sql: SqlAccess::new(
-                blueprint.sql.clone(),
-                blueprint.door.clone(),
-                &blueprint.mounts,
-            ),
+            sql: SqlAccess::new(blueprint),
             events: blueprint.events.clone(),
             turn: Turn::new(blueprint.cpu.clone(), blueprint.component.engine().lanes()),
             deadline,

@@ -1,100 +1,500 @@
-//! Every metric name and its help text. No other file holds one.
+//! The catalogue of metrics: every name, with its meaning, unit and labels. No
+//! other file holds a name.
 
-pub(crate) const REQUESTS: (&str, &str) = (
-    "istio_requests_total",
-    "Requests by source, destination, response code and flags.",
-);
-pub(crate) const REQUEST_DURATION: (&str, &str) = (
-    "istio_request_duration_milliseconds",
-    "Time from a request's arrival to the end of its response.",
-);
-pub(crate) const REQUEST_BYTES: (&str, &str) = ("istio_request_bytes", "Size of request bodies.");
-pub(crate) const RESPONSE_BYTES: (&str, &str) =
-    ("istio_response_bytes", "Size of response bodies.");
+/// One metric, as it is registered and documented.
+#[derive(Debug)]
+pub(crate) struct Metric {
+    pub name: &'static str,
+    pub help: &'static str,
+    pub kind: Kind,
+    /// The end of the name without `_total`; empty for numbers of things.
+    pub unit: &'static str,
+    pub labels: &'static [&'static str],
+}
 
-pub(crate) const INSTANCES: (&str, &str) = (
-    "galleria_instances",
-    "Instances of a pod's component, by state: idle or busy.",
-);
-pub(crate) const INSTANCES_STARTED: (&str, &str) = (
-    "galleria_instances_started",
-    "Instances made since the pod began.",
-);
-pub(crate) const INSTANCES_RETIRED: (&str, &str) = (
-    "galleria_instances_retired",
-    "Instances dropped since the pod began.",
-);
-pub(crate) const QUEUE_DEPTH: (&str, &str) = (
-    "galleria_queue_depth",
-    "Requests that wait for an instance of a pod.",
-);
-pub(crate) const MEMORY_BYTES: (&str, &str) = (
-    "galleria_memory_bytes",
-    "Linear memory of a pod's instances.",
-);
-pub(crate) const MEMORY_LIMIT_BYTES: (&str, &str) =
-    ("galleria_memory_limit_bytes", "A pod's memory limit.");
-pub(crate) const CPU_SECONDS: (&str, &str) =
-    ("galleria_cpu_seconds_total", "CPU time of a pod's guests.");
-pub(crate) const CPU_THROTTLED_PERIODS: (&str, &str) = (
-    "galleria_cpu_throttled_periods_total",
-    "Periods of 100 ms in which a pod was paused because it had used up its CPU limit.",
-);
-pub(crate) const CPU_THROTTLED_SECONDS: (&str, &str) = (
-    "galleria_cpu_throttled_seconds_total",
-    "Time for which a pod was paused because it had used up its CPU limit.",
-);
-pub(crate) const POD_READY: (&str, &str) = (
-    "galleria_pod_ready",
-    "Whether a pod is an endpoint: 1 or 0.",
-);
-pub(crate) const POD_RESTARTS: (&str, &str) =
-    ("galleria_pod_restarts", "How often a pod was restarted.");
-pub(crate) const GUEST_FAILURES: (&str, &str) = (
-    "galleria_guest_failures_total",
-    "Requests that failed in a guest, by reason: Error (a trap), OOMKilled, DeadlineExceeded, Overflow, NoResponse, StartError.",
-);
-pub(crate) const JOB_PODS: (&str, &str) = (
-    "galleria_job_pods",
-    "Pods of a Job that run now; the Jobs of a CronJob count under its name.",
-);
-pub(crate) const JOB_PODS_ENDED: (&str, &str) = (
-    "galleria_job_pods_ended_total",
-    "Runs of a Job's pods that ended, by result: succeeded or failed.",
-);
-pub(crate) const JOBS_FINISHED: (&str, &str) = (
-    "galleria_jobs_finished_total",
-    "Jobs that finished, by result: complete or failed.",
-);
-pub(crate) const PROBES: (&str, &str) = (
-    "galleria_probes_total",
-    "Probes by kind and result: success or failure.",
-);
-pub(crate) const RELOADS: (&str, &str) = (
-    "galleria_configuration_reloads_total",
-    "Changes of the configuration, by result: accepted or rejected.",
-);
-pub(crate) const SNAPSHOT_AGE: (&str, &str) = (
-    "galleria_snapshot_age_seconds",
-    "Time since the present snapshot was put in place.",
-);
-pub(crate) const CONNECTIONS: (&str, &str) = (
-    "galleria_connections",
-    "Open connections of clients, by listener port.",
-);
-pub(crate) const LOG_DROPPED: (&str, &str) = (
-    "galleria_log_lines_dropped_total",
-    "Access log and guest lines dropped because standard output was too slow.",
-);
-pub(crate) const TRACE_SPANS: (&str, &str) = (
-    "galleria_trace_spans_total",
-    "Spans by result: exported, failed (the collector did not take them), dropped (too many waited).",
-);
-pub(crate) const BUILD: (&str, &str) = ("istio_build", "The version that runs.");
+/// How the values of a metric are to be read.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Kind {
+    /// Only grows.
+    Counter,
+    Gauge,
+    /// With these upper bounds.
+    Histogram(&'static [f64]),
+}
+
+pub(crate) static REQUESTS: Metric = Metric {
+    name: "istio_requests_total",
+    help: "Calls by source, destination, response code and flags.",
+    kind: Kind::Counter,
+    unit: "",
+    labels: EDGE_LABELS,
+};
+
+pub(crate) static REQUEST_DURATION: Metric = Metric {
+    name: "istio_request_duration_milliseconds",
+    help: "Time from a request's arrival to the end of its response.",
+    kind: Kind::Histogram(ENVOY_BUCKETS),
+    unit: "milliseconds",
+    labels: EDGE_LABELS,
+};
+
+pub(crate) static REQUEST_BYTES: Metric = Metric {
+    name: "istio_request_bytes",
+    help: "Size of request bodies.",
+    kind: Kind::Histogram(ENVOY_BUCKETS),
+    unit: "bytes",
+    labels: EDGE_LABELS,
+};
+
+pub(crate) static RESPONSE_BYTES: Metric = Metric {
+    name: "istio_response_bytes",
+    help: "Size of response bodies.",
+    kind: Kind::Histogram(ENVOY_BUCKETS),
+    unit: "bytes",
+    labels: EDGE_LABELS,
+};
+
+pub(crate) static BUILD: Metric = Metric {
+    name: "istio_build",
+    help: "The version that runs.",
+    kind: Kind::Gauge,
+    unit: "",
+    labels: &["component", "tag"],
+};
+
+pub(crate) static ROUTE_REQUESTS: Metric = Metric {
+    name: "galleria_route_requests_total",
+    help: "Calls that a rule of a VirtualService, HTTPRoute or Ingress took, by the rule's name, or its place where it has none.",
+    kind: Kind::Counter,
+    unit: "",
+    labels: &["virtual_service", "route", "method", "response_code"],
+};
+
+pub(crate) static RETRIES: Metric = Metric {
+    name: "galleria_retries_total",
+    help: "Tries after the first one.",
+    kind: Kind::Counter,
+    unit: "",
+    labels: CLIENT,
+};
+
+pub(crate) static BREAKER_ACTIVE: Metric = Metric {
+    name: "galleria_breaker_active_requests",
+    help: "Requests under way where connectionPool limits them.",
+    kind: Kind::Gauge,
+    unit: "",
+    labels: CLIENT,
+};
+
+pub(crate) static BREAKER_PENDING: Metric = Metric {
+    name: "galleria_breaker_pending_requests",
+    help: "Requests that wait for a place where connectionPool limits them.",
+    kind: Kind::Gauge,
+    unit: "",
+    labels: CLIENT,
+};
+
+pub(crate) static BREAKER_OPEN: Metric = Metric {
+    name: "galleria_breaker_open",
+    help: "Whether connectionPool would refuse the next request: 1 or 0.",
+    kind: Kind::Gauge,
+    unit: "",
+    labels: CLIENT,
+};
+
+pub(crate) static BREAKER_OVERFLOWS: Metric = Metric {
+    name: "galleria_breaker_overflows_total",
+    help: "Requests and retries that connectionPool refused.",
+    kind: Kind::Counter,
+    unit: "",
+    labels: CLIENT,
+};
+
+pub(crate) static EJECTED_ENDPOINTS: Metric = Metric {
+    name: "galleria_ejected_endpoints",
+    help: "Endpoints that outlierDetection keeps out now.",
+    kind: Kind::Gauge,
+    unit: "",
+    labels: CLIENT,
+};
+
+pub(crate) static EJECTIONS: Metric = Metric {
+    name: "galleria_ejections_total",
+    help: "Ejections of endpoints by reason: consecutive_5xx or consecutive_gateway_failure.",
+    kind: Kind::Counter,
+    unit: "",
+    labels: &[
+        "source_workload",
+        "source_workload_namespace",
+        "cluster",
+        "reason",
+    ],
+};
+
+pub(crate) static FAULTS: Metric = Metric {
+    name: "galleria_faults_injected_total",
+    help: "Faults that a rule injected, by kind: delay or abort.",
+    kind: Kind::Counter,
+    unit: "",
+    labels: &[
+        "source_workload",
+        "source_workload_namespace",
+        "cluster",
+        "fault",
+    ],
+};
+
+pub(crate) static MIRRORED: Metric = Metric {
+    name: "galleria_mirrored_requests_total",
+    help: "Copies of requests by the cluster of the mirror and result: sent, or dropped (no endpoint, too slow, or too far behind).",
+    kind: Kind::Counter,
+    unit: "",
+    labels: &[
+        "source_workload",
+        "source_workload_namespace",
+        "cluster",
+        "result",
+    ],
+};
+
+pub(crate) static INSTANCES: Metric = Metric {
+    name: "galleria_instances",
+    help: "Instances of a pod's component, by state: idle or busy.",
+    kind: Kind::Gauge,
+    unit: "",
+    labels: &["namespace", "workload", "pod", "state"],
+};
+
+pub(crate) static INSTANCES_STARTED: Metric = Metric {
+    name: "galleria_instances_started_total",
+    help: "Instances that a pod made.",
+    kind: Kind::Counter,
+    unit: "",
+    labels: POD,
+};
+
+pub(crate) static INSTANCES_RETIRED: Metric = Metric {
+    name: "galleria_instances_retired_total",
+    help: "Instances that a pod dropped, by reason: request (made for one request), warm_up (made to see that it starts), idle (not needed), spent (served its share), failed (trapped or gave no answer), abandoned (its caller left or its time was over), ended (the pod ended, or its environment changed).",
+    kind: Kind::Counter,
+    unit: "",
+    labels: &["namespace", "workload", "pod", "reason"],
+};
+
+pub(crate) static INSTANCE_START: Metric = Metric {
+    name: "galleria_instance_start_seconds",
+    help: "Time to make an instance, its start function included.",
+    kind: Kind::Histogram(START_BUCKETS),
+    unit: "seconds",
+    labels: POD,
+};
+
+pub(crate) static QUEUE_DEPTH: Metric = Metric {
+    name: "galleria_queue_depth",
+    help: "Requests that wait for an instance of a pod.",
+    kind: Kind::Gauge,
+    unit: "",
+    labels: POD,
+};
+
+pub(crate) static QUEUE_WAIT: Metric = Metric {
+    name: "galleria_queue_wait_seconds",
+    help: "Time that requests waited for an instance; for WASI 0.3, until an instance took them.",
+    kind: Kind::Histogram(WAIT_BUCKETS),
+    unit: "seconds",
+    labels: POD,
+};
+
+pub(crate) static MEMORY_BYTES: Metric = Metric {
+    name: "galleria_memory_bytes",
+    help: "Linear memory of a pod's instances.",
+    kind: Kind::Gauge,
+    unit: "bytes",
+    labels: POD,
+};
+
+pub(crate) static MEMORY_LIMIT_BYTES: Metric = Metric {
+    name: "galleria_memory_limit_bytes",
+    help: "A pod's memory limit.",
+    kind: Kind::Gauge,
+    unit: "bytes",
+    labels: POD,
+};
+
+pub(crate) static CPU_SECONDS: Metric = Metric {
+    name: "galleria_cpu_seconds_total",
+    help: "CPU time of a pod's guests.",
+    kind: Kind::Counter,
+    unit: "seconds",
+    labels: POD,
+};
+
+pub(crate) static CPU_THROTTLED_PERIODS: Metric = Metric {
+    name: "galleria_cpu_throttled_periods_total",
+    help: "Periods of 100 ms in which a pod was paused because it had used up its CPU limit.",
+    kind: Kind::Counter,
+    unit: "",
+    labels: POD,
+};
+
+pub(crate) static CPU_THROTTLED_SECONDS: Metric = Metric {
+    name: "galleria_cpu_throttled_seconds_total",
+    help: "Time for which a pod was paused because it had used up its CPU limit.",
+    kind: Kind::Counter,
+    unit: "seconds",
+    labels: POD,
+};
+
+pub(crate) static POD_READY: Metric = Metric {
+    name: "galleria_pod_ready",
+    help: "Whether a pod is an endpoint: 1 or 0.",
+    kind: Kind::Gauge,
+    unit: "",
+    labels: POD,
+};
+
+pub(crate) static POD_RESTARTS: Metric = Metric {
+    name: "galleria_pod_restarts_total",
+    help: "How often a pod was restarted.",
+    kind: Kind::Counter,
+    unit: "",
+    labels: POD,
+};
+
+pub(crate) static GUEST_FAILURES: Metric = Metric {
+    name: "galleria_guest_failures_total",
+    help: "Requests that failed in a guest, by reason: Error (a trap), OOMKilled, Evicted, DeadlineExceeded, Overflow (the queue was full), NoResponse, Killed, StartError.",
+    kind: Kind::Counter,
+    unit: "",
+    labels: &["namespace", "workload", "pod", "reason"],
+};
+
+pub(crate) static PROBES: Metric = Metric {
+    name: "galleria_probes_total",
+    help: "Probes by kind and result: success or failure.",
+    kind: Kind::Counter,
+    unit: "",
+    labels: &["namespace", "workload", "pod", "probe", "result"],
+};
+
+pub(crate) static JOB_PODS: Metric = Metric {
+    name: "galleria_job_pods",
+    help: "Pods of a Job that run now; the Jobs of a CronJob count under its name.",
+    kind: Kind::Gauge,
+    unit: "",
+    labels: JOB,
+};
+
+pub(crate) static JOB_PODS_ENDED: Metric = Metric {
+    name: "galleria_job_pods_ended_total",
+    help: "Runs of a Job's pods that ended, by result: succeeded or failed.",
+    kind: Kind::Counter,
+    unit: "",
+    labels: &["namespace", "job_name", "result"],
+};
+
+pub(crate) static JOBS_FINISHED: Metric = Metric {
+    name: "galleria_jobs_finished_total",
+    help: "Jobs that finished, by result: complete or failed.",
+    kind: Kind::Counter,
+    unit: "",
+    labels: &["namespace", "job_name", "result"],
+};
+
+pub(crate) static SQL_CONNECTIONS: Metric = Metric {
+    name: "galleria_sql_connections",
+    help: "Connections of a workload's pools, by state: idle or busy. A file that several workloads share counts for the first.",
+    kind: Kind::Gauge,
+    unit: "",
+    labels: &["namespace", "workload", "database", "state"],
+};
+
+pub(crate) static SQL_STATEMENT: Metric = Metric {
+    name: "galleria_sql_statement_seconds",
+    help: "Time of a guest's SQL statements, by result: ok or error. The database is host:port/name, or where the file's volume is mounted.",
+    kind: Kind::Histogram(SQL_BUCKETS),
+    unit: "seconds",
+    labels: &["namespace", "workload", "database", "result"],
+};
+
+pub(crate) static CONNECTIONS: Metric = Metric {
+    name: "galleria_connections",
+    help: "Open connections of clients, by listener port.",
+    kind: Kind::Gauge,
+    unit: "",
+    labels: &["port"],
+};
+
+pub(crate) static CONNECTIONS_ACCEPTED: Metric = Metric {
+    name: "galleria_connections_total",
+    help: "Connections of clients that were accepted, by listener port.",
+    kind: Kind::Counter,
+    unit: "",
+    labels: &["port"],
+};
+
+pub(crate) static RECEIVED_BYTES: Metric = Metric {
+    name: "galleria_received_bytes_total",
+    help: "Bytes read from connections of clients, by listener port.",
+    kind: Kind::Counter,
+    unit: "bytes",
+    labels: &["port"],
+};
+
+pub(crate) static SENT_BYTES: Metric = Metric {
+    name: "galleria_sent_bytes_total",
+    help: "Bytes written to connections of clients, by listener port.",
+    kind: Kind::Counter,
+    unit: "bytes",
+    labels: &["port"],
+};
+
+pub(crate) static RELOADS: Metric = Metric {
+    name: "galleria_configuration_reloads_total",
+    help: "Changes of the configuration, by result: accepted or rejected.",
+    kind: Kind::Counter,
+    unit: "",
+    labels: &["result"],
+};
+
+pub(crate) static SNAPSHOT_AGE: Metric = Metric {
+    name: "galleria_snapshot_age_seconds",
+    help: "Time since the present snapshot was put in place.",
+    kind: Kind::Gauge,
+    unit: "seconds",
+    labels: &[],
+};
+
+pub(crate) static COMPONENT_LOADS: Metric = Metric {
+    name: "galleria_component_loads_total",
+    help: "Components that were loaded, by result: cached (the compiled code was there) or compiled.",
+    kind: Kind::Counter,
+    unit: "",
+    labels: &["result"],
+};
+
+pub(crate) static CERTIFICATE_EXPIRY: Metric = Metric {
+    name: "galleria_certificate_expiry_timestamp_seconds",
+    help: "When a certificate ends, in seconds since 1970: that of the admin port, and the files of DestinationRules. Of several in a file the first that ends.",
+    kind: Kind::Gauge,
+    unit: "seconds",
+    labels: &["certificate"],
+};
+
+pub(crate) static LOG_DROPPED: Metric = Metric {
+    name: "galleria_log_lines_dropped_total",
+    help: "Access log and guest lines dropped because standard output was too slow.",
+    kind: Kind::Counter,
+    unit: "",
+    labels: &[],
+};
+
+pub(crate) static TRACE_SPANS: Metric = Metric {
+    name: "galleria_trace_spans_total",
+    help: "Spans by result: exported, failed (the collector did not take them), dropped (too many waited).",
+    kind: Kind::Counter,
+    unit: "",
+    labels: &["result"],
+};
+
+pub(crate) static TRACE_HEADERS_IGNORED: Metric = Metric {
+    name: "galleria_trace_headers_ignored_total",
+    help: "Headers traceparent, tracestate, b3, x-b3-… and baggage that were broken or too long, and thrown away.",
+    kind: Kind::Counter,
+    unit: "",
+    labels: &[],
+};
+
+/// Every metric there is.
+pub(crate) static ALL: &[&Metric] = &[
+    &REQUESTS,
+    &REQUEST_DURATION,
+    &REQUEST_BYTES,
+    &RESPONSE_BYTES,
+    &BUILD,
+    &ROUTE_REQUESTS,
+    &RETRIES,
+    &BREAKER_ACTIVE,
+    &BREAKER_PENDING,
+    &BREAKER_OPEN,
+    &BREAKER_OVERFLOWS,
+    &EJECTED_ENDPOINTS,
+    &EJECTIONS,
+    &FAULTS,
+    &MIRRORED,
+    &INSTANCES,
+    &INSTANCES_STARTED,
+    &INSTANCES_RETIRED,
+    &INSTANCE_START,
+    &QUEUE_DEPTH,
+    &QUEUE_WAIT,
+    &MEMORY_BYTES,
+    &MEMORY_LIMIT_BYTES,
+    &CPU_SECONDS,
+    &CPU_THROTTLED_PERIODS,
+    &CPU_THROTTLED_SECONDS,
+    &POD_READY,
+    &POD_RESTARTS,
+    &GUEST_FAILURES,
+    &PROBES,
+    &JOB_PODS,
+    &JOB_PODS_ENDED,
+    &JOBS_FINISHED,
+    &SQL_CONNECTIONS,
+    &SQL_STATEMENT,
+    &CONNECTIONS,
+    &CONNECTIONS_ACCEPTED,
+    &RECEIVED_BYTES,
+    &SENT_BYTES,
+    &RELOADS,
+    &SNAPSHOT_AGE,
+    &COMPONENT_LOADS,
+    &CERTIFICATE_EXPIRY,
+    &LOG_DROPPED,
+    &TRACE_SPANS,
+    &TRACE_HEADERS_IGNORED,
+];
+
+/// Labels of what is one pod's.
+const POD: &[&str] = &["namespace", "workload", "pod"];
+
+/// Labels of one caller's calls to one cluster (Envoy's name of it). For the edge
+/// the workload is `unknown`.
+const CLIENT: &[&str] = &["source_workload", "source_workload_namespace", "cluster"];
+
+const JOB: &[&str] = &["namespace", "job_name"];
+
+/// Istio's standard labels, in the order of its documentation.
+pub(crate) const EDGE_LABELS: &[&str] = &[
+    "reporter",
+    "source_workload",
+    "source_workload_namespace",
+    "source_principal",
+    "source_app",
+    "source_version",
+    "source_canonical_service",
+    "source_canonical_revision",
+    "source_cluster",
+    "destination_workload",
+    "destination_workload_namespace",
+    "destination_principal",
+    "destination_app",
+    "destination_version",
+    "destination_service",
+    "destination_service_name",
+    "destination_service_namespace",
+    "destination_canonical_service",
+    "destination_canonical_revision",
+    "destination_cluster",
+    "request_protocol",
+    "response_code",
+    "response_flags",
+    "connection_security_policy",
+];
 
 /// Envoy's default buckets, for milliseconds and bytes alike, so that Istio's
 /// dashboards fit.
-pub(crate) const BUCKETS: &[f64] = &[
+pub(crate) const ENVOY_BUCKETS: &[f64] = &[
     0.5,
     1.0,
     5.0,
@@ -115,3 +515,53 @@ pub(crate) const BUCKETS: &[f64] = &[
     1_800_000.0,
     3_600_000.0,
 ];
+
+/// From an instance of a few microseconds to an interpreter that reads its library.
+const START_BUCKETS: &[f64] = &[
+    0.000_02, 0.000_05, 0.000_1, 0.000_2, 0.000_5, 0.001, 0.002, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0,
+];
+
+/// The first is for requests that need not wait.
+const WAIT_BUCKETS: &[f64] = &[
+    0.000_01, 0.000_1, 0.000_5, 0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 30.0,
+];
+
+/// From a row of a file in memory to a statement's time limit.
+const SQL_BUCKETS: &[f64] = &[
+    0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1.0, 5.0, 30.0,
+];
+
+/// The metric that is called `name`.
+pub(crate) fn find(name: &str) -> Option<&'static Metric> {
+    ALL.iter().find(|metric| metric.name == name).copied()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn names_are_unique_and_say_kind_and_unit() {
+        let names: BTreeSet<_> = ALL.iter().map(|metric| metric.name).collect();
+        assert_eq!(names.len(), ALL.len());
+        for metric in ALL {
+            let name = metric.name;
+            let is_counter = matches!(metric.kind, Kind::Counter);
+            assert_eq!(is_counter, name.ends_with("_total"), "{name}");
+            let base = name.strip_suffix("_total").unwrap_or(name);
+            assert!(base.ends_with(metric.unit), "{name}");
+            assert!(metric.help.ends_with('.'), "{name}");
+        }
+    }
+
+    #[test]
+    fn bounds_of_buckets_grow() {
+        for metric in ALL {
+            if let Kind::Histogram(bounds) = metric.kind {
+                assert!(bounds.is_sorted(), "{}", metric.name);
+            }
+        }
+    }
+}

@@ -14,6 +14,7 @@ use super::plan::{MEMORY_DEFAULT, PodPlan};
 use super::pod::Life;
 use super::volumes::PodVolumes;
 use crate::guest::{Blueprint, PodCpu, PodMemory, RequestLimits};
+use crate::telemetry::metrics::PodMeters;
 
 /// One pod, as far as its guest can see it.
 pub(super) struct PodIdentity<'a> {
@@ -22,6 +23,15 @@ pub(super) struct PodIdentity<'a> {
     /// The plan's, with what the pod's owner adds for this pod.
     pub template: &'a PodTemplate,
     pub life: &'a Arc<Life>,
+}
+
+/// What a pod uses, and what is counted of it. Made once, so that a restart cannot
+/// reset it.
+#[derive(Clone)]
+pub(super) struct PodAccount {
+    pub memory: Arc<PodMemory>,
+    pub cpu: Arc<PodCpu>,
+    pub meters: Arc<PodMeters>,
 }
 
 /// Makes the blueprint of one pod, and its files. Not for an asynchronous task.
@@ -35,8 +45,7 @@ pub(super) fn blueprint(
     pod: &PodIdentity<'_>,
     configuration: &Configuration,
     volumes: &PodVolumes,
-    memory: &Arc<PodMemory>,
-    cpu: &Arc<PodCpu>,
+    account: &PodAccount,
 ) -> Result<Blueprint, String> {
     let facts = pod.facts(plan, platform);
     let environment = variables(plan, configuration, &facts)?;
@@ -44,12 +53,13 @@ pub(super) fn blueprint(
     let events = PodEvents::new(
         plan.clone(),
         pod.name.to_owned(),
-        platform.metrics.clone(),
+        account.meters.clone(),
         platform.sink.share(),
         platform.readable,
         pod.life.clone(),
     );
     Ok(Blueprint {
+        workload: plan.identity.clone(),
         component: plan.component.clone(),
         arguments: environment::arguments(&plan.container, &environment),
         environment,
@@ -58,9 +68,9 @@ pub(super) fn blueprint(
         isolation: plan.isolation,
         instances_max: plan.instances_max,
         queue_max: plan.queue_max,
-        memory: memory.clone(),
-        counters: Arc::default(),
-        cpu: cpu.clone(),
+        memory: account.memory.clone(),
+        meters: account.meters.clone(),
+        cpu: account.cpu.clone(),
         killed: CancellationToken::new(),
         limits: RequestLimits {
             response: plan.request_timeout.unwrap_or(platform.limits.response),
@@ -85,6 +95,16 @@ pub(super) fn variables(
         let messages: Vec<_> = errors.into_iter().map(|error| error.message).collect();
         messages.join("; ")
     })
+}
+
+impl PodAccount {
+    pub(super) fn new(plan: &PodPlan, platform: &Platform) -> Self {
+        Self {
+            memory: plan.memory(&platform.memory),
+            cpu: PodCpu::new(plan.cpu_limit),
+            meters: Arc::default(),
+        }
+    }
 }
 
 impl PodIdentity<'_> {

@@ -1,18 +1,16 @@
 //! What happens in a pod's guests, told to the log, the metrics, the pod's
 //! status and its events.
 
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use jiff::Timestamp;
-use prometheus::IntCounter;
 use serde::Serialize;
 
 use super::plan::PodPlan;
 use super::pod::Life;
 use super::recorder::EventType;
 use crate::guest::{Failure, GuestEvents, GuestLine, Origin};
-use crate::telemetry::metrics::Metrics;
+use crate::telemetry::metrics::PodMeters;
 use crate::telemetry::readable;
 use crate::telemetry::sink::Share;
 
@@ -20,12 +18,11 @@ use crate::telemetry::sink::Share;
 pub(super) struct PodEvents {
     plan: Arc<PodPlan>,
     pod: String,
-    metrics: Arc<Metrics>,
+    meters: Arc<PodMeters>,
     sink: Share,
     /// Whether lines are for people.
     readable: bool,
     life: Arc<Life>,
-    failures: Mutex<HashMap<&'static str, IntCounter>>,
 }
 
 /// What a guest said, as standard output has it.
@@ -59,7 +56,7 @@ impl PodEvents {
     pub(super) fn new(
         plan: Arc<PodPlan>,
         pod: String,
-        metrics: Arc<Metrics>,
+        meters: Arc<PodMeters>,
         sink: Share,
         readable: bool,
         life: Arc<Life>,
@@ -67,11 +64,10 @@ impl PodEvents {
         Self {
             plan,
             pod,
-            metrics,
+            meters,
             sink,
             readable,
             life,
-            failures: Mutex::default(),
         }
     }
 }
@@ -114,19 +110,7 @@ impl GuestEvents for PodEvents {
     fn failed(&self, failure: &Failure) {
         let reason = failure.reason();
         let identity = &self.plan.identity;
-        let mut failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
-        failures
-            .entry(reason)
-            .or_insert_with(|| {
-                self.metrics.guest_failures.with_label_values(&[
-                    &identity.namespace,
-                    &identity.name,
-                    &self.pod,
-                    reason,
-                ])
-            })
-            .inc();
-        drop(failures);
+        self.meters.failed(reason);
         // Overflow is the caller's news: it is in the access log of every call.
         if matches!(failure, Failure::Overflow) {
             return;

@@ -22,6 +22,7 @@ use std::time::SystemTime;
 use galleria_manifest::model::PullPolicy;
 
 use crate::guest::{Cache, Component, ComponentError, Engine};
+use crate::telemetry::metrics::ComponentLoads;
 use layout::{Found, Layout, LayoutError};
 use reference::{Digest, Reference};
 pub(crate) use registry::RegistrySettings;
@@ -34,6 +35,7 @@ pub(crate) struct Images {
     folder: PathBuf,
     registries: Registries,
     loaded: Mutex<HashMap<PathBuf, (Fingerprint, Arc<Component>)>>,
+    loads: ComponentLoads,
 }
 
 /// An image, as a container wants it.
@@ -101,6 +103,7 @@ impl Images {
         folder: PathBuf,
         registries: RegistrySettings,
         pulled: PathBuf,
+        loads: ComponentLoads,
     ) -> Self {
         Self {
             engine,
@@ -108,6 +111,7 @@ impl Images {
             folder,
             registries: Registries::new(registries, pulled),
             loaded: Mutex::default(),
+            loads,
         }
     }
 
@@ -159,8 +163,12 @@ impl Images {
             return Ok(component);
         }
         let component = Arc::new(Component::load(&self.engine, &self.cache, path).map_err(failed)?);
-        if let Some(took) = component.compiled_in() {
-            tracing::info!(image, seconds = took.as_secs_f32(), "compiled");
+        match component.compiled_in() {
+            Some(took) => {
+                self.loads.compiled.inc();
+                tracing::info!(image, seconds = took.as_secs_f32(), "compiled");
+            }
+            None => self.loads.cached.inc(),
         }
         let mut loaded = self.loaded.lock().unwrap_or_else(PoisonError::into_inner);
         loaded.insert(path.into(), (fingerprint, component.clone()));

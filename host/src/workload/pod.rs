@@ -21,14 +21,16 @@ use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::backoff::Backoff;
+use super::blueprint::PodAccount;
 use super::configuration::Configuration;
 use super::plan::PodPlan;
 use super::recorder::EventType;
 use super::volumes::PodVolumes;
 use super::{Platform, probe};
 use crate::context::RequestContext;
-use crate::guest::{Failure, Guest, PodCpu, PodMemory, PoolStatus, Throttling};
+use crate::guest::{Failure, Guest, PoolStatus, Throttling};
 use crate::store::fresh_uid;
+use crate::telemetry::metrics::PodMeters;
 use crate::{Request, Response};
 use container::CONFIG_ERROR;
 use life::Phase;
@@ -52,9 +54,7 @@ pub(crate) struct Pod {
     /// What it refers to, as it is today.
     configuration: watch::Sender<Arc<Configuration>>,
     volumes: Arc<PodVolumes>,
-    /// Made once, so that a restart cannot reset what the pod uses.
-    memory: Arc<PodMemory>,
-    cpu: Arc<PodCpu>,
+    account: PodAccount,
     restarts: AtomicU32,
     created: Instant,
     life: Arc<Life>,
@@ -110,8 +110,7 @@ impl Pod {
             guest: ArcSwapOption::empty(),
             configuration: watch::Sender::new(plan.configuration.clone()),
             volumes,
-            memory: plan.memory(&platform.memory),
-            cpu: PodCpu::new(plan.cpu_limit),
+            account: PodAccount::new(&plan, platform),
             restarts: AtomicU32::new(0),
             created: Instant::now(),
             requests: AtomicUsize::new(0),
@@ -208,9 +207,14 @@ impl Pod {
         self.stop.cancel();
     }
 
+    /// What is counted of it.
+    pub(crate) fn meters(&self) -> &PodMeters {
+        &self.account.meters
+    }
+
     /// CPU time of its guests since it began, over all cores. It only grows.
     pub(crate) fn cpu_time(&self) -> Duration {
-        self.cpu.used()
+        self.account.cpu.used()
     }
 
     /// Requests since it began, those of probes not among them. It only grows.
@@ -220,7 +224,7 @@ impl Pod {
 
     /// How much `limits.cpu` held it back.
     pub(crate) fn throttling(&self) -> Throttling {
-        self.cpu.throttling()
+        self.account.cpu.throttling()
     }
 
     /// Lets go of instances that were not needed lately.
@@ -253,8 +257,8 @@ impl Pod {
                 .as_ref()
                 .map(|guest| guest.status())
                 .unwrap_or_default(),
-            memory_bytes: self.memory.used(),
-            memory_limit_bytes: self.memory.limit(),
+            memory_bytes: self.account.memory.used(),
+            memory_limit_bytes: self.account.memory.limit(),
         }
     }
 
@@ -356,17 +360,17 @@ impl Pod {
         let text = format!("Started container {}", self.plan.container.name);
         self.record(EventType::Normal, "Started", &text);
         tokio::select! {
-            ended = self.watch(platform, since) => ended,
+            ended = self.watch(since) => ended,
             message = self.volumes.until_over_limit() => Ended::at_once(EVICTED, message),
-            message = self.memory.until_evicted() => Ended::at_once(EVICTED, message),
+            message = self.account.memory.until_evicted() => Ended::at_once(EVICTED, message),
             never = self.follow_configuration(platform) => match never {},
         }
     }
 
     /// Probes the guest, which runs since `since`, until it has to be restarted.
-    async fn watch(&self, platform: &Platform, since: Timestamp) -> Ended {
+    async fn watch(&self, since: Timestamp) -> Ended {
         let container = &self.plan.container;
-        let probes = probe::Probes::new(self, &platform.metrics);
+        let probes = probe::Probes::new(self);
         if let Some(startup) = &container.startup_probe
             && let Err(message) = probes.until_started(startup).await
         {

@@ -20,7 +20,6 @@ use tokio::time::Instant;
 use super::pod::Pod;
 use super::recorder::EventType;
 use crate::context::RequestContext;
-use crate::telemetry::metrics::Metrics;
 use schedule::{Schedule, Verdict};
 
 /// What a probe reads of an answer; the rest does not matter.
@@ -32,16 +31,14 @@ const USER_AGENT: HeaderValue = HeaderValue::from_static("kube-probe/1.34");
 /// The probes of one pod.
 pub(super) struct Probes<'a> {
     pod: &'a Pod,
-    metrics: &'a Metrics,
     /// When the container started: initial delays count from here.
     started: Instant,
 }
 
 impl<'a> Probes<'a> {
-    pub(super) fn new(pod: &'a Pod, metrics: &'a Metrics) -> Self {
+    pub(super) fn new(pod: &'a Pod) -> Self {
         Self {
             pod,
-            metrics,
             started: Instant::now(),
         }
     }
@@ -53,7 +50,7 @@ impl<'a> Probes<'a> {
     pub(super) async fn until_started(&self, probe: &Probe) -> Result<(), String> {
         let mut schedule = Schedule::new(probe, self.started);
         loop {
-            match self.next("Startup", &mut schedule).await {
+            match self.next("startup", &mut schedule).await {
                 Verdict::Good => return Ok(()),
                 Verdict::Bad(message) => {
                     return Err(format!("the startup probe failed: {message}"));
@@ -71,7 +68,7 @@ impl<'a> Probes<'a> {
         };
         let mut schedule = Schedule::new(probe, self.started);
         loop {
-            match self.next("Readiness", &mut schedule).await {
+            match self.next("readiness", &mut schedule).await {
                 Verdict::Good => self.pod.set_ready(true),
                 Verdict::Bad(message) => {
                     if self.pod.is_ready() {
@@ -88,29 +85,21 @@ impl<'a> Probes<'a> {
     pub(super) async fn until_dead(&self, probe: &Probe) -> String {
         let mut schedule = Schedule::new(probe, self.started);
         loop {
-            if let Verdict::Bad(message) = self.next("Liveness", &mut schedule).await {
+            if let Verdict::Bad(message) = self.next("liveness", &mut schedule).await {
                 return format!("the liveness probe failed: {message}");
             }
         }
     }
 
     /// Asks once more when it is time; counts and tells the result.
-    async fn next(&self, kind: &str, schedule: &mut Schedule<'_>) -> Verdict {
+    async fn next(&self, kind: &'static str, schedule: &mut Schedule<'_>) -> Verdict {
         let handler = &schedule.probe.handler;
         // A request into a guest is a large future.
         let result = schedule.next(Box::pin(self.ask(handler))).await;
-        let identity = &self.pod.plan.identity;
         let outcome = if result.is_ok() { "success" } else { "failure" };
-        let labels = &[
-            identity.namespace.as_str(),
-            &identity.name,
-            &self.pod.name,
-            &kind.to_ascii_lowercase(),
-            outcome,
-        ];
-        self.metrics.probes.with_label_values(labels).inc();
+        self.pod.meters().probed(kind, outcome);
         if let Err(message) = &result {
-            let message = format!("{kind} probe failed: {message}");
+            let message = format!("{} probe failed: {message}", capitalised(kind));
             self.pod.record(EventType::Warning, "Unhealthy", &message);
         }
         schedule.count(result)
@@ -147,6 +136,13 @@ fn tcp_socket(ports: &[ContainerPort], port: &PortReference) -> Result<(), Strin
     Err(format!(
         "connection refused: the container declares no port {shown}"
     ))
+}
+
+/// As events write it.
+fn capitalised(kind: &str) -> String {
+    let mut letters = kind.chars();
+    let first = letters.next().map(|it| it.to_ascii_uppercase());
+    first.into_iter().chain(letters).collect()
 }
 
 fn context() -> Arc<RequestContext> {

@@ -101,7 +101,7 @@ fn pod_over_its_cpu_limit_is_paused_and_its_neighbour_is_not() {
     assert!(seconds >= 1.0, "{seconds} throttled seconds");
     assert_eq!(throttled(&host, "light"), (0.0, 0.0));
     assert_eq!(host.get("/hungry/ok").status, 200, "paused, not killed");
-    assert_eq!(host.metric("galleria_pod_restarts", &[]), 0.0);
+    assert_eq!(host.metric("galleria_pod_restarts_total", &[]), 0.0);
 }
 
 #[test]

@@ -104,7 +104,7 @@ fn liveness_probe_restarts_the_pod_and_kills_what_outlives_its_grace() {
     event(&host, "Killing", "failed liveness probe, will be restarted");
     event(&host, "BackOff", "restarting failed container=main");
     eventually("the pod runs again", || {
-        let restarts = host.metric("galleria_pod_restarts", &["workload=\"bad\""]);
+        let restarts = host.metric("galleria_pod_restarts_total", &["workload=\"bad\""]);
         let ready = host.metric("galleria_pod_ready", &["workload=\"bad\""]);
         (restarts >= 1.0 && ready == 1.0).then_some(())
     });

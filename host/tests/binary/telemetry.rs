@@ -1,5 +1,8 @@
 //! What an operator sees: health, metrics, access log, traces, secrets kept.
 
+mod counts;
+mod exposition;
+
 use std::io::{Read, Write};
 use std::net::TcpStream;
 

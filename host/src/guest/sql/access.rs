@@ -21,6 +21,8 @@ pub(super) struct File {
     /// On the host.
     pub(super) path: PathBuf,
     pub(super) read_only: bool,
+    /// Where the guest sees the volume that it lies in.
+    pub(super) mounted_at: String,
 }
 
 /// Reads `url`, which has no white space around it. A SQLite file is looked for
@@ -61,6 +63,7 @@ fn sqlite(rest: &str, mounts: &[Mount]) -> Result<File, Error> {
     Ok(File {
         path: host_path,
         read_only: mount.read_only,
+        mounted_at: mount.guest_path.clone(),
     })
 }
 
@@ -152,7 +155,8 @@ mod tests {
                 opened(url),
                 File {
                     path: "/host/a/shop.db".into(),
-                    read_only: false
+                    read_only: false,
+                    mounted_at: "/data".into(),
                 }
             );
         }
@@ -164,7 +168,8 @@ mod tests {
             opened("sqlite:/data/archive/2025.db"),
             File {
                 path: "/host/b/2025.db".into(),
-                read_only: true
+                read_only: true,
+                mounted_at: "/data/archive".into(),
             }
         );
     }

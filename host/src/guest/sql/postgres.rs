@@ -66,6 +66,20 @@ impl Database {
         self.lease().await.map(drop)
     }
 
+    /// Its connections: those that nobody uses, and the others.
+    pub(super) fn connections(&self) -> [usize; 2] {
+        let status = self.pool.status();
+        [
+            status.available,
+            status.size.saturating_sub(status.available),
+        ]
+    }
+
+    /// [`Server::label`].
+    pub(super) fn label(&self) -> String {
+        self.pool.manager().0.label()
+    }
+
     /// Whether it has connections.
     pub(super) fn is_in_use(&self) -> bool {
         self.pool.status().size > 0

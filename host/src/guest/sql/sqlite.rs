@@ -59,6 +59,12 @@ impl Database {
         Ok(Self { pool })
     }
 
+    /// Its connections: those that nobody uses, and the others.
+    pub(super) fn connections(&self) -> [usize; 2] {
+        let (all, idle) = (self.pool.size() as usize, self.pool.num_idle());
+        [idle.min(all), all.saturating_sub(idle)]
+    }
+
     pub(super) async fn query(
         &self,
         statement: &str,

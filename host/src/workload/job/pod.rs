@@ -12,11 +12,11 @@ use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
 
 use super::{PodExit, Shared};
-use crate::guest::{self, Blueprint, Failure, PodCpu, PodMemory};
+use crate::guest::{self, Blueprint, Failure};
 use crate::store::fresh_uid;
 use crate::workload::WorkloadKey;
 use crate::workload::backoff::Backoff;
-use crate::workload::blueprint::{PodIdentity, blueprint};
+use crate::workload::blueprint::{PodAccount, PodIdentity, blueprint};
 use crate::workload::plan::PodPlan;
 use crate::workload::pod::{Life, suffix};
 use crate::workload::volumes::PodVolumes;
@@ -59,9 +59,8 @@ struct Pod {
     template: PodTemplate,
     index: Option<u32>,
     life: Arc<Life>,
-    memory: Arc<PodMemory>,
+    account: PodAccount,
     volumes: Arc<PodVolumes>,
-    cpu: Arc<PodCpu>,
     events: mpsc::UnboundedSender<PodEvent>,
 }
 
@@ -91,8 +90,7 @@ pub(super) fn start(
             name.clone(),
             fresh_uid(),
         ),
-        memory: plan.memory(&shared.platform.memory),
-        cpu: PodCpu::new(plan.cpu_limit),
+        account: PodAccount::new(plan, &shared.platform),
         events,
     };
     ActivePod {
@@ -146,7 +144,7 @@ impl Pod {
             }
         };
         let (namespace, pod) = (&self.plan.identity.namespace, &self.name);
-        let cpu_seconds = self.cpu.used().as_secs_f64();
+        let cpu_seconds = self.account.cpu.used().as_secs_f64();
         if code == 0 {
             tracing::info!(
                 namespace,
@@ -191,7 +189,7 @@ impl Pod {
         let message = tokio::select! {
             ended = guest::run(&blueprint) => return ended,
             message = self.volumes.until_over_limit() => message,
-            message = self.memory.until_evicted() => message,
+            message = self.account.memory.until_evicted() => message,
         };
         self.volumes.remove(&self.shared.platform.sql).await;
         Err(Failure::Evicted(message.into()))
@@ -200,8 +198,8 @@ impl Pod {
     async fn blueprint(&self, address: String) -> Result<Blueprint, Failure> {
         let (plan, platform) = (self.plan.clone(), self.shared.platform.clone());
         let (name, template) = (self.name.clone(), self.template.clone());
-        let (volumes, memory) = (self.volumes.clone(), self.memory.clone());
-        let (cpu, life) = (self.cpu.clone(), self.life.clone());
+        let (volumes, account) = (self.volumes.clone(), self.account.clone());
+        let life = self.life.clone();
         let made = tokio::task::spawn_blocking(move || {
             let identity = PodIdentity {
                 name: &name,
@@ -216,8 +214,7 @@ impl Pod {
                 &identity,
                 configuration,
                 &volumes,
-                &memory,
-                &cpu,
+                &account,
             )
         });
         let made = made.await.unwrap_or_else(|error| Err(error.to_string()));

@@ -23,16 +23,8 @@ impl Pod {
         let (pod, platform) = (self.clone(), platform.clone());
         let made = tokio::task::spawn_blocking(move || {
             let (plan, identity) = (&pod.plan, pod.identity());
-            let (volumes, memory, cpu) = (&pod.volumes, &pod.memory, &pod.cpu);
-            blueprint(
-                plan,
-                &platform,
-                &identity,
-                &configuration,
-                volumes,
-                memory,
-                cpu,
-            )
+            let (volumes, account) = (&pod.volumes, &pod.account);
+            blueprint(plan, &platform, &identity, &configuration, volumes, account)
         });
         let made = made.await.unwrap_or_else(|error| Err(error.to_string()));
         made.map(Guest::new)

@@ -151,6 +151,7 @@ impl Galleria {
         let agent = ureq::Agent::config_builder()
             .http_status_as_error(false)
             .max_redirects(0)
+            .allow_non_standard_methods(true)
             .timeout_global(Some(Duration::from_secs(60)))
             .build()
             .into();
@@ -310,6 +311,14 @@ impl Host {
         response
             .and_then(Answer::read)
             .unwrap_or_else(|error| panic!("GET {path}: {error}"))
+    }
+
+    /// The metrics, for a scraper that sends `accept`.
+    #[track_caller]
+    pub fn metrics_as(&self, accept: &str) -> Answer {
+        let url = format!("http://{}/metrics", self.status_address());
+        let request = self.agent.get(url).header("accept", accept);
+        request.call().and_then(Answer::read).expect("metrics")
     }
 
     /// The sum of the metric's samples whose labels contain all of `labels`,

@@ -132,6 +132,14 @@ impl Server {
         &self.address
     }
 
+    /// The database, for metrics: never who logs in.
+    pub(in crate::guest::sql) fn label(&self) -> String {
+        match self.config.get_dbname() {
+            Some(name) => format!("{}/{name}", self.place()),
+            None => self.place(),
+        }
+    }
+
     /// Says where the server really is.
     pub(in crate::guest::sql) fn at(mut self, targets: Vec<(String, u16)>) -> Self {
         self.targets = targets;
@@ -241,6 +249,7 @@ mod tests {
     fn defaults_are_those_of_libpq_with_limits() {
         let server = read("postgresql://db/shop?user=ann&password=a%26b").expect("a server");
         assert_eq!(server.place(), "db:5432");
+        assert_eq!(server.label(), "db:5432/shop");
         assert_eq!(server.config.get_password(), Some(b"a&b".as_slice()));
         assert!(matches!(server.encryption, Encryption::Offered));
         assert_eq!(server.connections_max, CONNECTIONS_DEFAULT);

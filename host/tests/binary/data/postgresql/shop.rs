@@ -146,7 +146,10 @@ fn shop_on_postgresql_loses_nothing_when_the_server_is_killed() {
             "a log shows the password"
         );
         assert_eq!(
-            host.metric("galleria_pod_restarts", &["workload=\"productms-v1\""]),
+            host.metric(
+                "galleria_pod_restarts_total",
+                &["workload=\"productms-v1\""]
+            ),
             0.0
         );
     }

@@ -1,0 +1,376 @@
+//! Calls by who called whom and how it ended: Istio's standard metrics.
+//!
+//! The handles of one edge (source, destination, code, flags) are resolved once
+//! and then found by identity. Past [`EDGES_MAX`] edges everything else is counted
+//! together.
+
+use std::collections::HashMap;
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
+
+use galleria_mesh::{ResponseFlags, Workload};
+use prometheus::{Histogram, HistogramVec, IntCounter, IntCounterVec};
+
+use super::Present;
+use super::exemplar::{Exemplar, Exemplars};
+use super::register::Register;
+use crate::telemetry::names::{self, EDGE_LABELS, ENVOY_BUCKETS};
+
+/// Distinct edges that get labels of their own. A mesh of a hundred services has
+/// a few hundred edges, each with a handful of codes.
+const EDGES_MAX: usize = 10_000;
+
+/// Who called whom. Compared by identity: the same `Arc`s are the same edge.
+#[derive(Clone)]
+pub(crate) struct Edge {
+    /// None: a client outside the mesh.
+    pub source: Option<Arc<Workload>>,
+    /// None: no endpoint was reached.
+    pub destination: Option<Arc<Workload>>,
+    /// None: no service was found.
+    pub service: Option<Arc<ServiceNames>>,
+    pub seen: Seen,
+}
+
+/// One service's names, as labels have them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct ServiceNames {
+    pub fqdn: String,
+    pub name: String,
+    pub namespace: String,
+}
+
+/// Which ends of a call are in this host: each host reports for its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum Seen {
+    Both,
+    /// The destination is a pod of another host.
+    Source,
+    /// The call was handed over by another host.
+    Destination,
+}
+
+/// How one call ended.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct CallRecord {
+    /// 0 where the client went away before a response.
+    pub code: u16,
+    pub flags: ResponseFlags,
+    pub duration: Duration,
+    pub request_bytes: u64,
+    pub response_bytes: u64,
+    /// Of a call whose trace is sampled.
+    pub trace_id: Option<u128>,
+}
+
+pub(super) struct Edges {
+    requests: IntCounterVec,
+    duration: HistogramVec,
+    request_bytes: HistogramVec,
+    response_bytes: HistogramVec,
+    known: RwLock<Known>,
+}
+
+#[derive(Default)]
+struct Known {
+    /// By identity, which holds as long as the edge is kept here.
+    resolved: HashMap<EdgeKey, (Edge, Arc<Series>)>,
+    /// By the values of their labels.
+    series: HashMap<(Seen, Vec<String>), Arc<Series>>,
+}
+
+type EdgeKey = (usize, usize, usize, Seen, u16, ResponseFlags);
+
+/// What one edge counts in.
+struct Series {
+    edge: Edge,
+    reporters: Vec<Reporter>,
+    durations: Exemplars,
+}
+
+struct Reporter {
+    labels: Vec<String>,
+    requests: IntCounter,
+    duration: Histogram,
+    request_bytes: Histogram,
+    response_bytes: Histogram,
+}
+
+impl Edge {
+    /// An edge for what has none of its own.
+    fn other(seen: Seen) -> Self {
+        Self {
+            source: None,
+            destination: None,
+            service: None,
+            seen,
+        }
+    }
+
+    /// Whether the decision was made in this host.
+    pub(super) fn source_decides(&self) -> bool {
+        self.seen != Seen::Destination
+    }
+}
+
+impl Edges {
+    pub(super) fn new(register: &mut Register) -> Self {
+        Self {
+            requests: register.counters(&names::REQUESTS),
+            duration: register.histograms(&names::REQUEST_DURATION),
+            request_bytes: register.histograms(&names::REQUEST_BYTES),
+            response_bytes: register.histograms(&names::RESPONSE_BYTES),
+            known: RwLock::default(),
+        }
+    }
+
+    pub(super) fn record(&self, edge: &Edge, call: &CallRecord) {
+        let series = self.series(edge, call);
+        let duration = call.duration.as_secs_f64() * 1000.0;
+        for reporter in &series.reporters {
+            reporter.requests.inc();
+            reporter.duration.observe(duration);
+            reporter.request_bytes.observe(call.request_bytes as f64);
+            reporter.response_bytes.observe(call.response_bytes as f64);
+        }
+        if let Some(trace_id) = call.trace_id {
+            series.durations.tell(ENVOY_BUCKETS, trace_id, duration);
+        }
+    }
+
+    /// Identities of an earlier snapshot are resolved anew when they come again.
+    pub(super) fn follow(&self, present: &Present<'_>) {
+        let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
+        known.resolved.clear();
+        known.series.retain(|_, series| {
+            let kept = present.has_edge(&series.edge);
+            if !kept {
+                self.remove(series);
+            }
+            kept
+        });
+    }
+
+    /// The exemplars of durations, by [`exemplar_key`].
+    pub(super) fn exemplars(&self) -> HashMap<String, Box<[Option<Exemplar>]>> {
+        let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
+        let told = known.series.values().flat_map(|series| {
+            let told = series.durations.told();
+            let reporters = series.reporters.iter().filter(|_| !told.is_empty());
+            let keys = reporters.map(|it| exemplar_key(&it.labels));
+            keys.map(|key| (key, told.clone())).collect::<Vec<_>>()
+        });
+        told.collect()
+    }
+
+    fn series(&self, edge: &Edge, call: &CallRecord) -> Arc<Series> {
+        let key = (
+            identity(edge.source.as_ref()),
+            identity(edge.destination.as_ref()),
+            identity(edge.service.as_ref()),
+            edge.seen,
+            call.code,
+            call.flags,
+        );
+        let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, series)) = known.resolved.get(&key) {
+            return series.clone();
+        }
+        drop(known);
+        let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
+        let series = self.resolve(&mut known, edge, call);
+        if known.resolved.len() < 2 * EDGES_MAX {
+            known.resolved.insert(key, (edge.clone(), series.clone()));
+        }
+        series
+    }
+
+    fn resolve(&self, known: &mut Known, edge: &Edge, call: &CallRecord) -> Arc<Series> {
+        let value = (edge.seen, labels("", edge, call));
+        if let Some(series) = known.series.get(&value) {
+            return series.clone();
+        }
+        if known.series.len() < EDGES_MAX {
+            let series = Arc::new(self.begin(edge, call));
+            known.series.insert(value, series.clone());
+            return series;
+        }
+        let other = Edge::other(edge.seen);
+        let value = (edge.seen, labels("", &other, call));
+        let series = known.series.entry(value);
+        series
+            .or_insert_with(|| Arc::new(self.begin(&other, call)))
+            .clone()
+    }
+
+    /// Requests that reached no endpoint are known to their source alone.
+    fn begin(&self, edge: &Edge, call: &CallRecord) -> Series {
+        let reporters: &[&str] = match edge.seen {
+            Seen::Both if edge.destination.is_some() => &["source", "destination"],
+            Seen::Both | Seen::Source => &["source"],
+            Seen::Destination => &["destination"],
+        };
+        let reporters = reporters.iter().map(|reporter| {
+            let labels = labels(reporter, edge, call);
+            Reporter {
+                requests: self.requests.with_label_values(&labels),
+                duration: self.duration.with_label_values(&labels),
+                request_bytes: self.request_bytes.with_label_values(&labels),
+                response_bytes: self.response_bytes.with_label_values(&labels),
+                labels,
+            }
+        });
+        Series {
+            edge: edge.clone(),
+            reporters: reporters.collect(),
+            durations: Exemplars::default(),
+        }
+    }
+
+    fn remove(&self, series: &Series) {
+        for Reporter { labels, .. } in &series.reporters {
+            // Absent is as good as removed.
+            let _ = self.requests.remove_label_values(labels);
+            for histograms in [&self.duration, &self.request_bytes, &self.response_bytes] {
+                let _ = histograms.remove_label_values(labels);
+            }
+        }
+    }
+}
+
+fn identity<T>(shared: Option<&Arc<T>>) -> usize {
+    shared.map_or(0, |shared| Arc::as_ptr(shared) as usize)
+}
+
+/// The values of labels as [`super::open_metrics`] finds them: by the names of the
+/// labels, in the order of those.
+fn exemplar_key(values: &[String]) -> String {
+    let mut pairs: Vec<_> = EDGE_LABELS.iter().zip(values).collect();
+    pairs.sort();
+    let values = pairs.into_iter().map(|(_, value)| value.as_str());
+    values.collect::<Vec<_>>().join("\0")
+}
+
+/// The values of [`EDGE_LABELS`], in order.
+fn labels(reporter: &str, edge: &Edge, call: &CallRecord) -> Vec<String> {
+    let unknown = || "unknown".to_owned();
+    let workload = |workload: Option<&Arc<Workload>>| match workload {
+        Some(workload) => [
+            workload.name.clone(),
+            workload.namespace.clone(),
+            principal(workload),
+            workload.app.clone(),
+            workload.version.clone(),
+            workload.canonical_service.clone(),
+            workload.canonical_revision.clone(),
+            "Kubernetes".to_owned(),
+        ],
+        None => std::array::from_fn(|_| unknown()),
+    };
+    let [ref service, ref name, ref namespace] = match &edge.service {
+        Some(service) => [
+            service.fqdn.clone(),
+            service.name.clone(),
+            service.namespace.clone(),
+        ],
+        None => std::array::from_fn(|_| unknown()),
+    };
+    let mut values = vec![reporter.to_owned()];
+    values.extend(workload(edge.source.as_ref()));
+    let [
+        workload_name,
+        workload_namespace,
+        principal,
+        app,
+        version,
+        canonical,
+        revision,
+        cluster,
+    ] = workload(edge.destination.as_ref());
+    values.extend([workload_name, workload_namespace, principal, app, version]);
+    values.extend([service.clone(), name.clone(), namespace.clone()]);
+    values.extend([canonical, revision, cluster]);
+    values.push("http".to_owned());
+    values.push(call.code.to_string());
+    values.push(call.flags.to_string());
+    values.push(match (reporter, &edge.source) {
+        ("source", _) => unknown(),
+        (_, Some(_)) => "mutual_tls".to_owned(),
+        (_, None) => "none".to_owned(),
+    });
+    values
+}
+
+/// The SPIFFE identity, as Istio's metrics have it.
+fn principal(workload: &Workload) -> String {
+    let (namespace, account) = (&workload.namespace, &workload.service_account);
+    format!("spiffe://cluster.local/ns/{namespace}/sa/{account}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn call(code: u16) -> CallRecord {
+        CallRecord {
+            code,
+            flags: ResponseFlags::NONE,
+            duration: Duration::from_millis(3),
+            request_bytes: 0,
+            response_bytes: 10,
+            trace_id: Some(7),
+        }
+    }
+
+    fn workload(name: &str) -> Arc<Workload> {
+        Arc::new(Workload::new("shop", name, "default", Default::default()))
+    }
+
+    fn called(destination: &Arc<Workload>) -> Edge {
+        Edge {
+            destination: Some(destination.clone()),
+            ..Edge::other(Seen::Both)
+        }
+    }
+
+    #[test]
+    fn equal_names_count_together_whatever_the_identity() {
+        let edges = Edges::new(&mut Register::default());
+        for _ in 0..3 {
+            edges.record(&called(&workload("ui")), &call(200));
+        }
+        let known = edges.known.read().expect("unpoisoned");
+        let [series] = known.series.values().collect::<Vec<_>>()[..] else {
+            unreachable!("one edge");
+        };
+        assert_eq!(series.reporters.len(), 2);
+        assert_eq!(series.reporters[0].requests.get(), 3);
+    }
+
+    #[test]
+    fn past_the_limit_edges_count_together() {
+        let edges = Edges::new(&mut Register::default());
+        for number in 0..EDGES_MAX + 100 {
+            edges.record(&called(&workload(&format!("w{number}"))), &call(200));
+        }
+        let known = edges.known.read().expect("unpoisoned");
+        assert_eq!(known.series.len(), EDGES_MAX + 1);
+        let other = known
+            .series
+            .values()
+            .find(|it| it.edge.destination.is_none());
+        assert_eq!(other.expect("the rest").reporters[0].requests.get(), 100);
+    }
+
+    #[test]
+    fn a_sampled_call_is_an_exemplar_of_both_reporters() {
+        let edges = Edges::new(&mut Register::default());
+        edges.record(&called(&workload("ui")), &call(200));
+        let exemplars = edges.exemplars();
+        assert_eq!(exemplars.len(), 2);
+        for told in exemplars.values() {
+            let told: Vec<_> = told.iter().flatten().map(|it| it.trace_id).collect();
+            assert_eq!(told, [7]);
+        }
+    }
+}

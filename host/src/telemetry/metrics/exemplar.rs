@@ -1,0 +1,62 @@
+//! Exemplars: for each bucket of a histogram the last call whose trace is sampled.
+
+use std::sync::{Mutex, PoisonError};
+use std::time::SystemTime;
+
+/// One call.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Exemplar {
+    pub(super) trace_id: u128,
+    pub(super) value: f64,
+    pub(super) at: SystemTime,
+}
+
+/// One for each bucket, the last without a bound. Nothing is kept until the first
+/// sampled call.
+#[derive(Debug, Default)]
+pub(super) struct Exemplars(Mutex<Box<[Option<Exemplar>]>>);
+
+impl Exemplars {
+    /// Where another call is told at the same moment, this one is not.
+    pub(super) fn tell(&self, bounds: &[f64], trace_id: u128, value: f64) {
+        let Ok(mut buckets) = self.0.try_lock() else {
+            return;
+        };
+        if buckets.is_empty() {
+            *buckets = vec![None; bounds.len() + 1].into();
+        }
+        let bucket = bounds.partition_point(|bound| *bound < value);
+        if let Some(exemplar) = buckets.get_mut(bucket) {
+            *exemplar = Some(Exemplar {
+                trace_id,
+                value,
+                at: SystemTime::now(),
+            });
+        }
+    }
+
+    /// Empty where there are none.
+    pub(super) fn told(&self) -> Box<[Option<Exemplar>]> {
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_bucket_keeps_its_last_call() {
+        let exemplars = Exemplars::default();
+        assert!(exemplars.told().is_empty());
+        for (trace, value) in [(1, 0.5), (2, 1.0), (3, 0.1), (4, 7.0)] {
+            exemplars.tell(&[1.0, 5.0], trace, value);
+        }
+        let told = exemplars.told();
+        let ids: Vec<_> = told.iter().map(|it| it.map(|it| it.trace_id)).collect();
+        assert_eq!(ids, [Some(3), None, Some(4)]);
+    }
+}

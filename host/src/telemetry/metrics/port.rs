@@ -1,0 +1,71 @@
+//! Connections of clients and their bytes, by the port of the listener.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::{AtomicI64, AtomicU64};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+
+use super::Samples;
+use crate::telemetry::names;
+
+/// Counts of one port, for as long as it is open or has connections.
+#[derive(Debug, Default)]
+pub(crate) struct PortMeters {
+    pub open: AtomicI64,
+    pub accepted: AtomicU64,
+    pub received: AtomicU64,
+    pub sent: AtomicU64,
+}
+
+/// The ports that there are.
+#[derive(Debug, Default)]
+pub(crate) struct Ports(Mutex<BTreeMap<u16, Weak<PortMeters>>>);
+
+impl Ports {
+    /// Those of `port`, which another may have already.
+    pub(crate) fn of(&self, port: u16) -> Arc<PortMeters> {
+        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = known.entry(port).or_default();
+        known.upgrade().unwrap_or_else(|| {
+            let begun = Arc::<PortMeters>::default();
+            *known = Arc::downgrade(&begun);
+            begun
+        })
+    }
+
+    pub(crate) fn sample(&self, samples: &mut Samples) {
+        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        known.retain(|_, meters| meters.strong_count() > 0);
+        for (port, meters) in known.iter() {
+            let Some(meters) = meters.upgrade() else {
+                continue;
+            };
+            let port = port.to_string();
+            let labels = [port.as_str()];
+            let open = meters.open.load(Relaxed) as f64;
+            samples.set(&names::CONNECTIONS, &labels, open);
+            for (metric, count) in [
+                (&names::CONNECTIONS_ACCEPTED, &meters.accepted),
+                (&names::RECEIVED_BYTES, &meters.received),
+                (&names::SENT_BYTES, &meters.sent),
+            ] {
+                samples.count(metric, &labels, count.load(Relaxed));
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_port_counts_on_while_anybody_has_it_and_then_is_gone() {
+        let ports = Ports::default();
+        let first = ports.of(80);
+        first.accepted.fetch_add(1, Relaxed);
+        assert_eq!(ports.of(80).accepted.load(Relaxed), 1);
+        drop(first);
+        assert_eq!(ports.of(80).accepted.load(Relaxed), 0);
+    }
+}

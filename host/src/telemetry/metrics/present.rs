@@ -1,0 +1,84 @@
+//! What there is now: series of anything else end.
+
+use std::collections::HashSet;
+
+use galleria_mesh::{RouteId, Snapshot, Workload};
+
+use super::Edge;
+
+/// See the module's documentation.
+pub(crate) struct Present<'a> {
+    /// Namespace and name of every workload in the manifests, with pods or without.
+    workloads: HashSet<(&'a str, &'a str)>,
+    with_pods: HashSet<(&'a str, &'a str)>,
+    /// The names that pods have in metrics.
+    pods: HashSet<[&'a str; 7]>,
+    services: HashSet<&'a str>,
+    routes: &'a HashSet<RouteId>,
+}
+
+impl<'a> Present<'a> {
+    /// `workloads` are those of the manifests, `pods` those of all pods that there
+    /// are, in this host and elsewhere.
+    pub(crate) fn new(
+        workloads: impl Iterator<Item = (&'a str, &'a str)>,
+        pods: impl Iterator<Item = &'a Workload> + Clone,
+        snapshot: &'a Snapshot,
+    ) -> Self {
+        let services = snapshot.services().iter();
+        Self {
+            workloads: workloads.collect(),
+            with_pods: pods
+                .clone()
+                .map(|it| (it.namespace.as_str(), it.name.as_str()))
+                .collect(),
+            pods: pods.map(names).collect(),
+            services: services.map(|it| it.fqdn.as_str()).collect(),
+            routes: snapshot.route_ids(),
+        }
+    }
+
+    pub(crate) fn has_workload(&self, namespace: &str, name: &str) -> bool {
+        let key = (namespace, name);
+        self.workloads.contains(&key) || self.with_pods.contains(&key)
+    }
+
+    pub(super) fn has_route(&self, route: &RouteId) -> bool {
+        self.routes.contains(route)
+    }
+
+    /// Whether both ends and the service are still there.
+    pub(super) fn has_edge(&self, edge: &Edge) -> bool {
+        let ends = [&edge.source, &edge.destination];
+        let ends = ends.into_iter().flatten().all(|it| self.has(it));
+        // Where calls go as they ask there is no service, and for what another host
+        // hands over it is that host's to know.
+        let service = edge.service.as_ref().is_none_or(|service| {
+            !edge.source_decides()
+                || service.namespace.is_empty()
+                || self.services.contains(service.fqdn.as_str())
+        });
+        ends && service
+    }
+
+    /// A version that no pod has any more is gone; a workload without pods is not.
+    fn has(&self, workload: &Workload) -> bool {
+        let key = (workload.namespace.as_str(), workload.name.as_str());
+        if self.with_pods.contains(&key) {
+            return self.pods.contains(&names(workload));
+        }
+        self.workloads.contains(&key)
+    }
+}
+
+fn names(workload: &Workload) -> [&str; 7] {
+    [
+        &workload.namespace,
+        &workload.name,
+        &workload.service_account,
+        &workload.app,
+        &workload.version,
+        &workload.canonical_service,
+        &workload.canonical_revision,
+    ]
+}
