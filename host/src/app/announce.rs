@@ -87,7 +87,7 @@ fn shown(address: SocketAddr) -> String {
 }
 
 /// The paths that VirtualServices and Ingresses route, in order; `/` where a
-/// rule takes everything.
+/// rule takes everything. A pattern is no page that one could open.
 fn paths(control: &Control) -> Vec<String> {
     let (stored, _) = control.store.list();
     let mut seen = BTreeSet::new();
@@ -112,6 +112,7 @@ fn paths(control: &Control) -> Vec<String> {
                     for condition in &rule.matches {
                         match &condition.uri {
                             Some(StringMatch::Exact(path) | StringMatch::Prefix(path)) => add(path),
+                            Some(StringMatch::Regex { .. }) => {}
                             _ => add("/"),
                         }
                     }

@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use serde_json::json;
 
-use crate::support::{Galleria, Host};
+use crate::support::{Galleria, Host, eventually};
 
 /// One shop for the tests that only read, as long as one of them runs.
 fn shop() -> Arc<Host> {
@@ -22,6 +22,19 @@ const FIREFOX: (&str, &str) = (
     "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0",
 );
 const CHROME: (&str, &str) = ("user-agent", "Mozilla/5.0 (X11; Linux x86_64) Chrome/140.0");
+
+#[test]
+fn start_lists_a_page_for_each_service_and_nothing_else() {
+    let shop = shop();
+    let log = eventually("it says that it is ready", || {
+        Some(shop.stderr()).filter(|log| log.contains("\nready in "))
+    });
+    let urls = log.lines().filter_map(|line| line.strip_prefix("http://"));
+    let paths: Vec<_> = urls
+        .filter_map(|url| Some(url.split_once('/')?.1))
+        .collect();
+    assert_eq!(paths, ["ui", "productms", "productreviewms", "metrics"]);
+}
 
 #[test]
 fn storefront_shows_the_catalogue() {

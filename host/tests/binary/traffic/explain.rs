@@ -74,7 +74,7 @@ fn json_names_each_step_with_file_and_line() {
     assert!(line_at(&json["gateway"]["at"]).starts_with("apiVersion"));
     assert_eq!(json["virtualService"]["name"], "shoppingportal-vs");
     assert!(line_at(&json["virtualService"]["at"]).starts_with("apiVersion"));
-    assert!(line_at(&json["rule"]["at"]).starts_with("- match"));
+    assert!(line_at(&json["rule"]["at"]).starts_with("- name: products-canary"));
     let destination = &json["destinations"][0];
     assert_eq!(
         destination["host"],
@@ -95,7 +95,7 @@ fn json_names_each_step_with_file_and_line() {
         endpoints[1]["reason"],
         "not in the subset: its label version is v1, not v2"
     );
-    let conditions = &json["rules"][2]["blocks"][0]["conditions"];
+    let conditions = &json["rules"][4]["blocks"][0]["conditions"];
     assert_eq!(conditions[1]["field"], "header end-user");
     assert_eq!(conditions[1]["actual"], "metamagic");
     assert_eq!(conditions[1]["matched"], true);
