@@ -17,6 +17,7 @@ mod canary;
 mod command_line;
 mod containment;
 mod cpu;
+mod dashboards;
 mod data;
 mod environment;
 mod files;

@@ -7,6 +7,7 @@ mod host;
 mod kubectl;
 mod manifests;
 mod postgresql;
+mod prometheus;
 mod registry;
 
 pub use answers::Answer;
@@ -15,6 +16,7 @@ pub use host::{Galleria, Host, Output, shop_components, test_components};
 pub use kubectl::{kubeconfig, kubectl, kubectl_fed, kubectl_with, refused, refused_fed};
 pub use manifests::{Service, manifests};
 pub use postgresql::{HOST as POSTGRESQL_HOST, Postgresql};
+pub use prometheus::Prometheus;
 pub use registry::{PASSWORD, Registry, USER};
 
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -298,6 +298,15 @@ impl Host {
             .unwrap_or_else(|error| panic!("POST {path}: {error}"))
     }
 
+    /// A form that a browser sends.
+    #[track_caller]
+    pub fn post_form(&self, path: &str, fields: &[(&str, &str)]) -> Answer {
+        let response = self.agent.post(self.url(path)).send_form(fields.to_vec());
+        response
+            .and_then(Answer::read)
+            .unwrap_or_else(|error| panic!("POST {path}: {error}"))
+    }
+
     pub fn status_address(&self) -> String {
         let address = self.addresses["status"].as_str();
         address.expect("a status address").to_owned()
