@@ -38,7 +38,7 @@ use crate::guest::{
 use crate::listen::Listeners;
 use crate::live::{Current, Live};
 use crate::remote::RemoteClient;
-use crate::settings::{RunSettings, TraceProtocol, Traces};
+use crate::settings::{RunSettings, Switch, TraceProtocol, Traces};
 use crate::status::{self, Health};
 use crate::store::{Store, Write};
 use crate::telemetry::access_log::{AccessLog, Format};
@@ -199,6 +199,7 @@ impl Host {
             current: Current::new(Live::new(empty.snapshot, Vec::new())),
             remote: RemoteClient::default(),
             metrics: metrics.clone(),
+            counts_calls: settings.metrics == Switch::On,
             access_log: AccessLog::new(sink.clone(), access_log),
             tracer,
         });

@@ -35,6 +35,8 @@ pub(crate) struct Mesh {
     pub current: Current,
     pub remote: RemoteClient,
     pub metrics: Arc<Metrics>,
+    /// Whether they count every call.
+    pub counts_calls: bool,
     pub access_log: AccessLog,
     pub tracer: Tracer,
 }

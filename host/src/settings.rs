@@ -121,6 +121,10 @@ pub(crate) struct RunSettings {
     #[arg(long, value_enum, env = "GALLERIA_ACCESS_LOG")]
     pub access_log: Option<Format>,
 
+    /// Whether metrics count every call; those of pods and of the host are always there
+    #[arg(long, value_enum, default_value_t = Switch::On, value_name = "on|off", env = "GALLERIA_METRICS")]
+    pub metrics: Switch,
+
     /// How many of the traces that begin here are sampled, from 0 to 1; a caller's own decision stands [default: what OTEL_TRACES_SAMPLER says, or 1]
     #[arg(long, value_name = "RATIO", value_parser = ratio, env = "GALLERIA_TRACE_SAMPLE")]
     pub trace_sample: Option<f64>,
@@ -238,6 +242,12 @@ impl RunSettings {
             ..galleria_mesh::Options::default()
         }
     }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Switch {
+    On,
+    Off,
 }
 
 /// What the flags and the standard `OTEL_*` variables say of traces. Of the

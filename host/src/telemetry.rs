@@ -1,6 +1,8 @@
 //! What an operator sees: metrics, access log, the host's own log.
 
 pub(crate) mod access_log;
+#[cfg(test)]
+mod document;
 pub(crate) mod log;
 pub(crate) mod metrics;
 pub(crate) mod names;

@@ -254,10 +254,12 @@ impl Drop for Ledger {
                 .filter(|trace| trace.is_sampled())
                 .map(|trace| trace.trace_id),
         };
-        self.mesh.metrics.record(&self.edge, &record);
-        if let Some(route) = &self.route {
-            let routes = &self.mesh.metrics.routes;
-            routes.record(route, self.method, self.code);
+        if self.mesh.counts_calls {
+            self.mesh.metrics.record(&self.edge, &record);
+            if let Some(route) = &self.route {
+                let routes = &self.mesh.metrics.routes;
+                routes.record(route, self.method, self.code);
+            }
         }
         if let Some(cluster) = &self.cluster {
             self.mesh.metrics.tallies.record(cluster, &record);

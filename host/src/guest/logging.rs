@@ -53,6 +53,7 @@ pub(super) fn add_to_linker(linker: &mut Linker<GuestState>) -> wasmtime::Result
     Ok(())
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "how the linker calls it")]
 fn log(
     store: StoreContextMut<'_, GuestState>,
     (level, context, message): (Level, String, String),

@@ -259,13 +259,12 @@ fn what_guests_log_has_its_level_and_context_and_is_bounded() {
     assert_eq!(host.get("/talker/hello").status, 200);
     let logged = |level: &'static str, length: usize| {
         let lines = host.stdout();
-        let found = lines.lines().find_map(|line| {
+        lines.lines().find_map(|line| {
             let line: serde_json::Value = serde_json::from_str(line).ok()?;
             let message = line["message"].as_str()?;
             let is_it = line["level"] == level && message.len() == length;
             is_it.then_some(line)
-        });
-        found
+        })
     };
     let length = "/hello".len();
     for level in ["trace", "debug", "info", "warn", "error", "critical"] {

@@ -64,7 +64,7 @@ pub(super) fn contenders(
         }
     }
     if takes_part(NATIVE) {
-        let program = build_native(workspace)?;
+        let program = build_example(workspace, "native-hello")?;
         let log = workspace.scratch("bench/hello-native")?.join("native.log");
         contenders.push(Contender::new(NATIVE, move || {
             let address = free_address()?;
@@ -126,17 +126,11 @@ fn install_wasmtime(workspace: &Workspace) -> Result<PathBuf> {
     Ok(program)
 }
 
-fn build_native(workspace: &Workspace) -> Result<PathBuf> {
+/// Builds a program that takes part in races, and gives its path.
+pub(super) fn build_example(workspace: &Workspace, name: &str) -> Result<PathBuf> {
     let mut build = cargo();
     build.current_dir(&workspace.root);
-    build.args([
-        "build",
-        "--release",
-        "-p",
-        "xtask",
-        "--example",
-        "native-hello",
-    ]);
+    build.args(["build", "--release", "-p", "xtask", "--example", name]);
     process::run(&mut build)?;
-    Ok(workspace.target.join("release/examples/native-hello"))
+    Ok(workspace.target.join("release/examples").join(name))
 }

@@ -2,7 +2,7 @@
 //! (metrics, access log to a pipe, 1 % of the traces to a collector), and with
 //! nothing of it.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 
 use anyhow::Result;
@@ -10,7 +10,6 @@ use anyhow::Result;
 use super::contender::{Contender, Running};
 use super::{hello, product, shop};
 use crate::galleria::Host;
-use crate::process::{self, cargo};
 use crate::server::{Server, free_address};
 use crate::workspace::Workspace;
 
@@ -55,7 +54,7 @@ fn contenders(
         contenders.push(Contender::new(OFF, move || start(&silent)));
     }
     if takes_part(ON) {
-        let collector = build_collector(workspace)?;
+        let collector = hello::build_example(workspace, "collector")?;
         let host = Host {
             access_log: "json",
             piped: true,
@@ -87,19 +86,4 @@ fn told(
     let mut running = start(&telling)?;
     running.servers.push(server);
     Ok(running)
-}
-
-fn build_collector(workspace: &Workspace) -> Result<PathBuf> {
-    let mut build = cargo();
-    build.current_dir(&workspace.root);
-    build.args([
-        "build",
-        "--release",
-        "-p",
-        "xtask",
-        "--example",
-        "collector",
-    ]);
-    process::run(&mut build)?;
-    Ok(workspace.target.join("release/examples/collector"))
 }

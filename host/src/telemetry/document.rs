@@ -1,0 +1,135 @@
+//! `docs/TELEMETRY.md`, made from what the code has: the catalogues of metrics,
+//! spans and attributes, and the lines as they are written. The test fails when the
+//! document is not what the code says; with `UPDATE_DOCS=1` it writes it.
+
+use std::fmt::Write;
+use std::path::Path;
+
+use schemars::JsonSchema;
+use serde_json::Value;
+
+use super::access_log;
+use super::names::{self, Kind};
+use super::trace::{attributes, spans};
+use crate::workload::GuestLogLine;
+
+const OPENING: &str = "\
+# Telemetry
+
+What a host tells of itself and of every call, without code in the services. This
+page is made from the code (`UPDATE_DOCS=1 cargo test -p galleria document`); how to
+set things up and what to look at first is in [OPERATIONS.md](OPERATIONS.md), the
+dashboards are in [grafana/](../grafana).
+";
+
+#[test]
+fn document_says_what_the_code_has() {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/TELEMETRY.md");
+    let made = document();
+    if std::env::var_os("UPDATE_DOCS").is_some() {
+        std::fs::write(&file, &made).expect("the document can be written");
+    }
+    let there = std::fs::read_to_string(&file).unwrap_or_default();
+    assert!(
+        there == made,
+        "docs/TELEMETRY.md is not what the code says: run \
+         `UPDATE_DOCS=1 cargo test -p galleria document`"
+    );
+}
+
+fn document() -> String {
+    let mut text = OPENING.to_owned();
+    metrics(&mut text);
+    traces(&mut text);
+    logs(&mut text);
+    text
+}
+
+fn metrics(text: &mut String) {
+    text.push_str(
+        "\n## Metrics\n\nThe status port has them at `/metrics`, and under Istio's name \
+         `/stats/prometheus`: as Prometheus' text, or as OpenMetrics with exemplars for who asks \
+         for it. A label whose value is not known is `unknown`.\n\n\
+         | metric | kind | unit | labels | meaning |\n| --- | --- | --- | --- | --- |\n",
+    );
+    for metric in names::ALL {
+        let kind = match metric.kind {
+            Kind::Counter => "counter",
+            Kind::Gauge => "gauge",
+            Kind::Histogram(_) => "histogram",
+        };
+        let labels = match metric.labels {
+            labels if labels == names::EDGE_LABELS => "Istio's".to_owned(),
+            labels => labels
+                .iter()
+                .map(|label| format!("`{label}`"))
+                .collect::<Vec<_>>()
+                .join(", "),
+        };
+        let (name, unit, help) = (metric.name, metric.unit, metric.help);
+        row(text, &[&format!("`{name}`"), kind, unit, &labels, help]);
+    }
+    let _ = write!(
+        text,
+        "\nIstio's labels are `{}`.\n",
+        names::EDGE_LABELS.join("`, `")
+    );
+}
+
+fn traces(text: &mut String) {
+    text.push_str(
+        "\n## Spans\n\nThey go to a collector by OTLP, as the `OTEL_*` variables say.\n\n\
+         | span | kind | `service.name` | meaning |\n| --- | --- | --- | --- |\n",
+    );
+    for span in spans::ALL {
+        let name = format!("`{}`", span.name);
+        row(text, &[&name, span.kind, span.service, span.meaning]);
+    }
+    text.push_str("\n| attribute | meaning |\n| --- | --- |\n");
+    for attribute in attributes::ALL {
+        row(text, &[&format!("`{}`", attribute.name), attribute.meaning]);
+    }
+}
+
+fn logs(text: &mut String) {
+    text.push_str(
+        "\n## Logs\n\nStandard output has one JSON object a line: of each call, at the end of its \
+         response, and of each line of a guest.\n\n### Calls\n\n",
+    );
+    fields::<access_log::Line<'static>>(text);
+    text.push_str("\n### Lines of guests\n\n");
+    fields::<GuestLogLine<'static>>(text);
+    text.push_str(
+        "\nThe host's own log is on standard error: `timestamp`, `level`, `message`, and what else \
+         an event has. `--log` chooses levels, by module too.\n",
+    );
+}
+
+/// A row for each field of `T`; each has to say what it is.
+fn fields<T: JsonSchema>(text: &mut String) {
+    text.push_str("| field | type | meaning |\n| --- | --- | --- |\n");
+    let schema = schemars::schema_for!(T);
+    let properties = schema.get("properties").and_then(Value::as_object);
+    for (name, field) in properties.expect("an object has properties") {
+        let kind = match &field["type"] {
+            Value::String(kind) => kind.clone(),
+            Value::Array(kinds) => {
+                let kinds: Vec<_> = kinds.iter().filter_map(Value::as_str).collect();
+                kinds.join(" or ")
+            }
+            other => panic!("{name} has the type {other}"),
+        };
+        let meaning = field["description"].as_str();
+        let meaning = meaning.unwrap_or_else(|| panic!("{name} says not what it is"));
+        let meaning = meaning.replace('\n', " ");
+        row(text, &[&format!("`{name}`"), &kind, &meaning]);
+    }
+}
+
+fn row(text: &mut String, cells: &[&str]) {
+    for cell in cells {
+        assert!(!cell.contains('\n'), "{cell:?} is more than a line");
+        let _ = write!(text, "| {} ", cell.replace('|', "\\|"));
+    }
+    text.push_str("|\n");
+}
