@@ -176,7 +176,7 @@ fn tests(
     steps.step("traffic between hosts", || {
         let mut test = test_command(workspace);
         test.env("GALLERIA_TEST_TOPOLOGY", "apart");
-        test.args(["--package", "galleria", "--test", "binary", "traffic::"]);
+        test.args(["--workspace", "--test", "binary", "traffic::"]);
         counted(&mut test, totals)
     })?;
     steps.step("load tests", || loadtest::test(workspace))?;
