@@ -15,6 +15,9 @@ const HEADER_MAX: usize = 256;
 /// Characters of a path that a line shows.
 const PATH_MAX: usize = 2_048;
 
+/// Bytes of a usual line: it is made without being moved.
+const LINE_USUAL: usize = 1_024;
+
 /// How lines are written (`--access-log`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum Format {
@@ -124,10 +127,13 @@ impl AccessLog {
     pub(crate) fn write(&self, line: &Line<'_>) {
         match self.format {
             Format::Off => {}
-            Format::Json => match serde_json::to_vec(line) {
-                Ok(json) => self.sink.line(&json),
-                Err(error) => tracing::error!(%error, "an access log line could not be written"),
-            },
+            Format::Json => {
+                let mut json = Vec::with_capacity(LINE_USUAL);
+                match serde_json::to_writer(&mut json, line) {
+                    Ok(()) => self.sink.line(&json),
+                    Err(error) => tracing::error!(%error, "a call's line could not be written"),
+                }
+            }
             Format::Readable => self.sink.line(readable::call(line).as_bytes()),
             Format::Text => self.sink.line(line.text().as_bytes()),
         }
@@ -248,6 +254,10 @@ fn text(headers: &HeaderMap, name: &HeaderName) -> Option<String> {
 }
 
 fn cut(text: &str, max: usize) -> String {
+    // No text has more characters than bytes: nearly all are short, and copied at once.
+    if text.len() <= max {
+        return text.to_owned();
+    }
     text.chars().take(max).collect()
 }
 
