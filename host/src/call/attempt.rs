@@ -16,7 +16,6 @@ use crate::context::{Recording, RequestContext};
 use crate::guest::Failure;
 use crate::remote::{RemoteError, Way};
 use crate::telemetry::access_log::millis;
-
 use crate::telemetry::trace::{Service, Span, attributes};
 use crate::workload::{InFlight, Pod};
 use crate::{Body, Request, Response};

@@ -123,6 +123,7 @@ impl Ledger {
     /// A try begins.
     pub(super) fn attempt(&mut self, picked: Arc<Picked>) {
         self.attempts += 1;
+        self.transport_failure = None;
         self.edge.destination = picked.endpoint.workload.clone();
         if matches!(picked.endpoint.target, Target::Peer { .. }) {
             self.edge.seen = Seen::Source;

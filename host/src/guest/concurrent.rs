@@ -381,9 +381,7 @@ impl client::HostWithStore<GuestState> for Client {
         request: Resource<types::Request>,
     ) -> Result<Resource<types::Response>, TrappableError<types::ErrorCode>> {
         store.with(|mut access| {
-            let mut context = access.as_context_mut();
-            let serving = serving(&mut context);
-            context.data_mut().hooks.context = serving;
+            note_request(&mut access.as_context_mut());
         });
         let store = store.with_getter::<WasiHttp>(view_http);
         <WasiHttp as client::HostWithStore<GuestState>>::send(&store, request).await
