@@ -26,7 +26,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use crate::admin;
-use crate::call::Mesh;
+use crate::call::{Mesh, Overload};
 use crate::canary::Canaries;
 use crate::certificates::Certificates;
 use crate::cli::eprint;
@@ -198,6 +198,7 @@ impl Host {
         let mesh = Arc::new(Mesh {
             current: Current::new(Live::new(empty.snapshot, Vec::new())),
             remote: RemoteClient::default(),
+            overload: Overload::start(),
             metrics: metrics.clone(),
             counts_calls: settings.metrics == Switch::On,
             access_log: AccessLog::new(sink.clone(), access_log),

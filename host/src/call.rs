@@ -8,6 +8,8 @@
 mod attempt;
 mod ledger;
 mod mirror;
+mod overload;
+mod prebuffer;
 mod replay;
 
 use std::net::IpAddr;
@@ -28,12 +30,14 @@ use crate::telemetry::metrics::Metrics;
 use crate::telemetry::trace::{Service, Span, Tracer, spans};
 use crate::{Request, Response, respond};
 use ledger::Ledger;
+pub(crate) use overload::Overload;
 use replay::Replay;
 
 /// Everything a call needs that is the same for all calls.
 pub(crate) struct Mesh {
     pub current: Current,
     pub remote: RemoteClient,
+    pub overload: Arc<Overload>,
     pub metrics: Arc<Metrics>,
     /// Whether they count every call.
     pub counts_calls: bool,
@@ -183,7 +187,16 @@ impl Passage<'_> {
                 ledger.forwarded(self.live, &forward.cluster, forward.route_name());
                 let origin = parts.headers.get(header::ORIGIN).cloned();
                 let is_grpc = is_grpc(&parts.headers);
-                let response = self.forward(&mut forward, parts, body, ledger).await;
+                let response = match self.source {
+                    Source::Edge { .. } => {
+                        let body = prebuffer::prebuffer(&parts.headers, body).await;
+                        match self.mesh.overload.admit(&forward.cluster.name).await {
+                            Ok(_admitted) => self.forward(&mut forward, parts, body, ledger).await,
+                            Err(reply) => Err(reply),
+                        }
+                    }
+                    Source::Workload(_) => self.forward(&mut forward, parts, body, ledger).await,
+                };
                 // The route's headers are on the mesh's own replies too: without
                 // them a browser could not read a failure.
                 let (mut parts, body) = response

@@ -4,7 +4,7 @@
 use std::borrow::Cow;
 
 use bytes::Bytes;
-use http::header::{CONTENT_TYPE, HeaderName, HeaderValue};
+use http::header::{CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER};
 use http::{HeaderMap, StatusCode};
 
 use crate::ResponseFlags;
@@ -21,6 +21,9 @@ pub struct LocalReply {
     /// destination what would allow it. For the log, never for the caller.
     pub details: Cow<'static, str>,
 }
+
+/// When it is worth to ask again after a limit was reached: queues last for less.
+const RETRY_AFTER_SECONDS: HeaderValue = HeaderValue::from_static("1");
 
 const RESET_BEFORE_HEADERS: &str =
     "upstream connect error or disconnect/reset before headers. reset reason: ";
@@ -96,7 +99,17 @@ impl LocalReply {
         reply
             .headers
             .push((overloaded, HeaderValue::from_static("true")));
+        reply.headers.push((RETRY_AFTER, RETRY_AFTER_SECONDS));
         reply
+    }
+
+    /// 503 UO: the host has more to do than it can, and refuses what has waited too
+    /// long.
+    pub fn overloaded() -> Self {
+        Self {
+            details: "overload".into(),
+            ..Self::overflow()
+        }
     }
 
     /// 503 UF: no connection, or the endpoint refused the request.
