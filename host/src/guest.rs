@@ -8,13 +8,13 @@
 //!
 //! What it does not do: no routing, no probes, no restarts.
 
-mod body;
 mod cache;
 mod command;
 mod component;
 mod concurrent;
 mod cpu;
 mod deadline;
+mod delivery;
 mod engine;
 mod failure;
 mod instance;
@@ -24,6 +24,7 @@ mod linker;
 mod logging;
 mod node_memory;
 mod output;
+mod pace;
 mod pool;
 mod sql;
 mod state;
@@ -36,6 +37,7 @@ pub(crate) use component::FILE_MAX as COMPONENT_FILE_MAX;
 pub(crate) use component::{Component, ComponentError, Entry, Generation};
 pub(crate) use cpu::{PodCpu, Throttling};
 pub(crate) use deadline::Deadline;
+pub(crate) use delivery::Production;
 pub(crate) use engine::Engine;
 pub(crate) use failure::Failure;
 pub(crate) use limits::PodMemory;

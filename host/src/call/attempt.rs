@@ -337,6 +337,10 @@ fn failed(failure: &Failure) -> Sent {
         Failure::Overflow => Sent::failed(mesh::Failure::Overflow, LocalReply::overflow()),
         Failure::Start(_) => Sent::failed(mesh::Failure::Refused, LocalReply::connection_failure()),
         Failure::Deadline => Sent::failed(mesh::Failure::Timeout, LocalReply::upstream_timeout()),
+        // No fault of the endpoint.
+        Failure::Stalled | Failure::Ousted => {
+            Sent::failed(mesh::Failure::Overflow, LocalReply::stream_idle())
+        }
         Failure::Trap(_)
         | Failure::OutOfMemory(_)
         | Failure::Evicted(_)

@@ -22,6 +22,7 @@ use wasmtime_wasi_http::Error;
 use super::Mesh;
 use super::attempt::Spans;
 use crate::context::RequestContext;
+use crate::guest::Production;
 use crate::length::body_length;
 use crate::live::Live;
 use crate::telemetry::access_log::{self, Line, RequestFacts};
@@ -154,6 +155,11 @@ impl Ledger {
         self.code = response.status().as_u16();
         if response.body().is_end_stream() {
             return response;
+        }
+        // What is bounded of the destination is free once its guest is done, however
+        // slowly the caller reads.
+        if let Some(production) = response.extensions().get::<Production>() {
+            production.hold((self.permit.take(), self.in_flight.take()));
         }
         let missing = body_length(method, &response);
         let timer = self

@@ -56,15 +56,16 @@ impl CommandPre {
 /// The component has no `run`, cannot be started, traps or wants more memory
 /// than its pod has.
 pub(crate) async fn run(blueprint: &Blueprint) -> Result<i32, Failure> {
-    let component = &blueprint.component;
+    let component = blueprint.component.clone();
     let no_command = |error: ComponentError| Failure::Start(error.to_string().into());
-    let command = component.command().map_err(no_command)?;
+    component.command().map_err(no_command)?;
     let state = GuestState::new(blueprint, Deadline::never())?;
     let mut store = Store::new(component.wasmtime(), state);
     store.limiter(|state| &mut state.limiter);
     give_way_at_ticks(&mut store);
     let turn = store.data().turn.clone();
-    match turn.take(command.run(&mut store)).await {
+    let run = async move { component.command()?.run(&mut store).await };
+    match turn.take(run).await {
         Ok(Ok(())) => Ok(0),
         Ok(Err(())) => Ok(1),
         Err(error) => match error.downcast_ref::<I32Exit>() {

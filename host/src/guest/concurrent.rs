@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 
 use futures::FutureExt;
 use http_body_util::BodyExt;
+use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Sleep, timeout_at};
 use tokio_util::sync::CancellationToken;
@@ -29,6 +30,7 @@ use wasmtime_wasi_http::{WasiBody, WasiHttp, WasiHttpCtxView, WasiHttpView, hand
 use super::cpu::take_turns_inside;
 use super::instance::{Instance, REQUESTS_MAX};
 use super::kill::Kill;
+use super::pace::{Pace, Paces, Side};
 use super::pool::PoolStatus;
 use super::state::GuestState;
 use super::{Blueprint, Failure, Isolation};
@@ -49,6 +51,7 @@ pub(super) struct ConcurrentGuest {
     /// Requests that may be inside or queued: over it the answer is overflow.
     admitted: Arc<Semaphore>,
     admitted_max: usize,
+    paces: Paces,
 }
 
 impl ConcurrentGuest {
@@ -72,6 +75,7 @@ impl ConcurrentGuest {
             }),
             admitted: Arc::new(Semaphore::new(admitted_max)),
             admitted_max,
+            paces: Paces::default(),
         }
     }
 
@@ -89,11 +93,7 @@ impl ConcurrentGuest {
     ) -> Result<Response, Failure> {
         let limit = self.handler.state().blueprint.limits.response;
         let deadline = Instant::now() + limit;
-        let permit = self
-            .admitted
-            .clone()
-            .try_acquire_owned()
-            .map_err(|_| Failure::Overflow)?;
+        let permit = self.permit()?;
         let response = self.handle(request, context.clone(), deadline).await?;
         Ok(response.map(|body| self.admitted(body, context, Some(permit))))
     }
@@ -107,6 +107,17 @@ impl ConcurrentGuest {
         let deadline = Instant::now() + self.handler.state().blueprint.limits.response;
         let response = self.handle(request, context.clone(), deadline).await?;
         Ok(response.map(|body| self.admitted(body, context, None)))
+    }
+
+    /// A place; that of the slowest reader, where there is no other.
+    fn permit(&self) -> Result<OwnedSemaphorePermit, Failure> {
+        let free = || self.admitted.clone().try_acquire_owned();
+        free()
+            .or_else(|_| {
+                self.paces.oust_slowest();
+                free()
+            })
+            .map_err(|_| Failure::Overflow)
     }
 
     async fn handle(
@@ -132,11 +143,17 @@ impl ConcurrentGuest {
         context: Arc<RequestContext>,
         permit: Option<OwnedSemaphorePermit>,
     ) -> WasiBody {
-        Admitted {
-            inner,
-            kill: Kill::new(self.handler.state().blueprint.killed.clone()),
+        let content = Arc::new(Mutex::new(Some(Content {
+            body: inner,
             _context: context,
             _permit: permit,
+        })));
+        let pace = self.paces.add();
+        pace.frees(Oust(content.clone()));
+        Admitted {
+            content,
+            kill: Kill::new(self.handler.state().blueprint.killed.clone()),
+            pace,
         }
         .boxed_unsync()
     }
@@ -333,13 +350,30 @@ impl WorkerExpiration for Expiration {
     }
 }
 
-/// A response body that keeps its request counted until it has been read.
+/// A response body that keeps its request counted until it has been read, or until
+/// others need its place.
 struct Admitted {
-    inner: WasiBody,
+    content: Arc<Mutex<Option<Content>>>,
     kill: Kill,
+    pace: Arc<Pace>,
+}
+
+/// What a response holds.
+struct Content {
+    body: WasiBody,
     /// Its guest may still call others.
     _context: Arc<RequestContext>,
     _permit: Option<OwnedSemaphorePermit>,
+}
+
+/// Takes the content of a response whose reader is ousted.
+struct Oust(Arc<Mutex<Option<Content>>>);
+
+impl Drop for Oust {
+    fn drop(&mut self) {
+        let content = self.0.lock().take();
+        drop(content);
+    }
 }
 
 impl http_body::Body for Admitted {
@@ -350,21 +384,38 @@ impl http_body::Body for Admitted {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<http_body::Frame<bytes::Bytes>, Self::Error>>> {
-        match Pin::new(&mut self.inner).poll_frame(context) {
+        let terminated = Poll::Ready(Some(Err(wasmtime_wasi_http::Error::ConnectionTerminated)));
+        self.pace.goes_on(Side::Reader);
+        let polled = match &mut *self.content.lock() {
+            Some(content) => Pin::new(&mut content.body).poll_frame(context),
+            None => return terminated,
+        };
+        match polled {
             Poll::Pending => {
                 ready!(self.kill.poll(context));
-                Poll::Ready(Some(Err(wasmtime_wasi_http::Error::ConnectionTerminated)))
+                terminated
             }
-            ready => ready,
+            Poll::Ready(frame) => {
+                match frame {
+                    // Until it asks for the next one.
+                    Some(Ok(_)) => self.pace.waits(Side::Reader),
+                    _ => drop(self.content.lock().take()),
+                }
+                Poll::Ready(frame)
+            }
         }
     }
 
     fn is_end_stream(&self) -> bool {
-        self.inner.is_end_stream()
+        let content = self.content.lock();
+        content.as_ref().is_some_and(|it| it.body.is_end_stream())
     }
 
     fn size_hint(&self) -> http_body::SizeHint {
-        self.inner.size_hint()
+        let content = self.content.lock();
+        content
+            .as_ref()
+            .map_or_else(Default::default, |it| it.body.size_hint())
     }
 }
 

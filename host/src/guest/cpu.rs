@@ -10,6 +10,7 @@
 //! It does not count the host's work for a pod: HTTP, routing, SQL.
 
 mod budget;
+mod compute;
 mod turn;
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -20,13 +21,14 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 
 use budget::Budget;
 pub(crate) use budget::Throttling;
-pub(super) use turn::{Lanes, Turn, give_way_at_ticks, take_turns_inside};
+pub(super) use compute::ComputeThreads;
+pub(super) use turn::{Turn, give_way_at_ticks, take_turns_inside};
 
 /// What the instances of one pod use together.
 #[derive(Debug)]
 pub(crate) struct PodCpu {
     used_nanos: AtomicU64,
-    /// The request that ended last, or one under way, ran into a tick.
+    /// The request that ended last, or one under way, computed for a whole turn.
     computes: AtomicBool,
     /// None: it may use what there is.
     limit: Option<Limit>,

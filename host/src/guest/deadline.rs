@@ -2,15 +2,16 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// Raised inside a guest that is still running at its deadline.
 #[derive(Debug, thiserror::Error)]
 #[error("the request's deadline has passed")]
 pub(crate) struct DeadlinePassed;
 
-/// A deadline that moves: the epoch callback inside the guest reads it while
-/// the response's body, outside, pushes it on with every piece that is read.
+/// A deadline that moves: the epoch callback inside the guest reads it, and the
+/// delivery of the response's body moves it with every piece that the guest
+/// produces.
 #[derive(Debug, Clone)]
 pub(crate) struct Deadline(Arc<AtomicU64>);
 
@@ -33,13 +34,13 @@ impl Deadline {
     }
 }
 
-/// Milliseconds since the process first asked: fits an atomic for 500 million years.
+/// Milliseconds: fits an atomic for 500 million years.
 fn to_millis(instant: Instant) -> u64 {
-    let since = instant.saturating_duration_since(origin());
-    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+    u64::try_from(since_origin(instant).as_millis()).unwrap_or(u64::MAX)
 }
 
-fn origin() -> Instant {
+/// How long after the first call of this function in the process `instant` is.
+pub(super) fn since_origin(instant: Instant) -> Duration {
     static ORIGIN: OnceLock<Instant> = OnceLock::new();
-    *ORIGIN.get_or_init(Instant::now)
+    instant.saturating_duration_since(*ORIGIN.get_or_init(Instant::now))
 }

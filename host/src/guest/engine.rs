@@ -13,7 +13,7 @@ use wasmtime::{
 };
 
 use super::Generation;
-use super::cpu::Lanes;
+use super::cpu::ComputeThreads;
 
 /// How often a running guest yields to others and has its deadline checked.
 /// Five milliseconds: no guest delays another for longer, and an idle host
@@ -37,7 +37,7 @@ pub(crate) struct EngineError(#[source] wasmtime::Error);
 pub(crate) struct Engine {
     sequential: wasmtime::Engine,
     concurrent: wasmtime::Engine,
-    lanes: Lanes,
+    compute: ComputeThreads,
     _ticker: Arc<Ticker>,
 }
 
@@ -67,14 +67,14 @@ impl Engine {
         Ok(Self {
             sequential,
             concurrent,
-            lanes: Lanes::new(),
+            compute: ComputeThreads::default(),
             _ticker: ticker,
         })
     }
 
     /// What all guests that compute share.
-    pub(super) fn lanes(&self) -> Lanes {
-        self.lanes.clone()
+    pub(super) fn compute_threads(&self) -> ComputeThreads {
+        self.compute.clone()
     }
 
     /// The engine for guests of this generation.

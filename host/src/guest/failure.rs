@@ -26,6 +26,12 @@ pub(crate) enum Failure {
     /// The guest returned an error instead of a response, or nothing at all.
     #[error("the guest gave no response: {0}")]
     NoResponse(Arc<str>),
+    /// The client sent or read nothing for too long.
+    #[error("the client sent or read nothing for too long")]
+    Stalled,
+    /// The client was slow, and other requests waited for the instance.
+    #[error("the client was slow, and other requests waited for the instance")]
+    Ousted,
     /// The pod's grace period was over.
     #[error("killed after the grace period")]
     Killed,
@@ -44,6 +50,8 @@ impl Failure {
             Self::Evicted(_) => "Evicted",
             Self::Deadline => "DeadlineExceeded",
             Self::NoResponse(_) => "NoResponse",
+            Self::Stalled => "ClientStalled",
+            Self::Ousted => "ClientOusted",
             Self::Killed => "Killed",
             Self::Start(_) => "StartError",
         }
@@ -51,7 +59,10 @@ impl Failure {
 
     /// Whether the guest ended with it: an instance is gone, or never came to be.
     pub(crate) fn ends_instance(&self) -> bool {
-        !matches!(self, Self::Overflow | Self::NoResponse(_) | Self::Killed)
+        !matches!(
+            self,
+            Self::Overflow | Self::NoResponse(_) | Self::Stalled | Self::Ousted | Self::Killed
+        )
     }
 
     /// Reads what wasmtime says when a call ends badly.

@@ -24,16 +24,20 @@ impl Instance {
     /// that a request may take.
     pub(super) async fn start(blueprint: &Blueprint) -> Result<Box<Self>, Failure> {
         let no_http = |error: ComponentError| Failure::Start(error.to_string().into());
-        let pre = blueprint.component.http().map_err(no_http)?;
+        let component = blueprint.component.clone();
+        component.http().map_err(no_http)?;
         let deadline = Instant::now() + blueprint.limits.response;
         let state = GuestState::new(blueprint, Deadline::at(deadline))?;
         let mut store = Store::new(blueprint.component.wasmtime(), state);
         store.limiter(|state| &mut state.limiter);
         give_way_at_ticks(&mut store);
         let turn = store.data().turn.clone();
-        let started = turn.take(pre.instantiate_async(&mut store));
+        let started = turn.take(async move {
+            let proxy = component.http()?.instantiate_async(&mut store).await?;
+            Ok((store, proxy))
+        });
         match tokio::time::timeout_at(deadline.into(), started).await {
-            Ok(Ok(proxy)) => Ok(Box::new(Self {
+            Ok(Ok((store, proxy))) => Ok(Box::new(Self {
                 store,
                 proxy,
                 requests: 0,
@@ -44,6 +48,11 @@ impl Instance {
             }),
             Err(_) => Err(Failure::Deadline),
         }
+    }
+
+    /// Bytes of its linear memory.
+    pub(super) fn memory(&self) -> u64 {
+        self.store.data().limiter.reserved()
     }
 
     /// Whether it may serve another request.

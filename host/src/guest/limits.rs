@@ -124,6 +124,11 @@ impl InstanceLimiter {
     pub(super) fn new(pod: Arc<PodMemory>) -> Self {
         Self { pod, reserved: 0 }
     }
+
+    /// Bytes that it has now.
+    pub(super) fn reserved(&self) -> u64 {
+        self.reserved
+    }
 }
 
 impl Drop for InstanceLimiter {

@@ -1,13 +1,17 @@
 //! Instances that serve one request at a time, and the queue before them.
 //!
 //! A request is served on its caller's own task: the instance's future is
-//! polled by whoever waits for the response, and goes on inside the response's
-//! body. Nothing is spawned, so a call between two services stays on one core.
+//! polled by whoever waits for the response. What the guest still does after its
+//! response began goes on in a task of its own ([`delivery`]).
+//!
+//! [`delivery`]: super::delivery
+
+mod instances;
 
 use std::future::poll_fn;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
@@ -18,15 +22,17 @@ use tokio::time::timeout_at;
 use wasmtime_wasi_http::handler::Proxy;
 use wasmtime_wasi_http::p2::bindings::http::types::{ErrorCode, Scheme};
 
-use super::body::GuestBody;
+use super::delivery::{Delivery, deliver};
 use super::instance::Instance;
-use super::kill::Kill;
+use super::pace::{OUST_EVERY, Pace, PacedBody, Paces};
 use super::{Blueprint, Failure, Isolation};
 use crate::context::RequestContext;
 use crate::length::body_length;
 use crate::telemetry::metrics::{PodMeters, Retired};
 use crate::telemetry::trace::spans;
 use crate::{Request, Response};
+use http_body::Body as _;
+use instances::{For, Instances, Life, Pooled, Taken};
 
 /// A guest's work on one request, which ends some time after its response began.
 pub(super) type Work = Pin<Box<dyn Future<Output = Result<(), Failure>> + Send>>;
@@ -35,23 +41,13 @@ pub(super) type Work = Pin<Box<dyn Future<Output = Result<(), Failure>> + Send>>
 pub(super) struct Pool {
     blueprint: Arc<Blueprint>,
     isolation: Isolation,
-    idle: Mutex<Idle>,
-    /// One permit per instance that may exist.
+    instances: Instances,
+    /// One permit per instance that may have a request.
     slots: Arc<Semaphore>,
     queued: AtomicUsize,
-}
-
-/// Instances without a request, the most recently used last, since its memory
-/// is the warmest.
-struct Idle {
-    #[expect(
-        clippy::vec_box,
-        reason = "an instance is large and moves into and out of futures"
-    )]
-    instances: Vec<Box<Instance>>,
-    /// The fewest there were since the last trim: so many were not needed.
-    unneeded: usize,
-    meters: Arc<PodMeters>,
+    paces: Paces,
+    /// Bytes that wait for the readers of responses.
+    buffered: Arc<AtomicUsize>,
 }
 
 /// A pool at one moment.
@@ -62,32 +58,28 @@ pub(crate) struct PoolStatus {
     pub queued: usize,
 }
 
-/// Counts what goes with a pool whose environment is no longer that of the pod.
-impl Drop for Idle {
-    fn drop(&mut self) {
-        self.meters.retired(Retired::Ended, self.instances.len());
-    }
-}
-
 impl Pool {
     pub(super) fn new(blueprint: Arc<Blueprint>, isolation: Isolation) -> Self {
         Self {
             isolation,
-            idle: Mutex::new(Idle {
-                instances: Vec::new(),
-                unneeded: 0,
-                meters: blueprint.meters.clone(),
-            }),
+            instances: Instances::new(&blueprint),
             slots: Arc::new(Semaphore::new(blueprint.instances_max)),
             queued: AtomicUsize::new(0),
+            paces: Paces::default(),
+            buffered: Arc::default(),
             blueprint,
         }
     }
 
     pub(super) async fn warm_up(&self) -> Result<(), Failure> {
-        let instance = self.start().await?;
+        let deadline = Instant::now() + self.blueprint.limits.response;
+        let taken = self.instances.take(For::Probe, &self.paces, deadline).await;
+        let instance = match taken? {
+            Taken::Idle(instance) => instance,
+            Taken::Room(life) => self.start(life).await?,
+        };
         if self.isolation == Isolation::Instance {
-            self.idle().instances.push(instance);
+            self.instances.give_back(instance);
         } else {
             self.blueprint.meters.retired(Retired::WarmUp, 1);
         }
@@ -96,24 +88,16 @@ impl Pool {
 
     /// Drops the idle instances that were idle ever since the last call, but one.
     pub(super) fn trim(&self) {
-        let dropped: Vec<_> = {
-            let mut idle = self.idle();
-            let count = idle.unneeded.min(idle.instances.len().saturating_sub(1));
-            let dropped = idle.instances.drain(..count).collect();
-            idle.unneeded = idle.instances.len();
-            dropped
-        };
-        self.blueprint.meters.retired(Retired::Idle, dropped.len());
+        self.instances.trim();
     }
 
     pub(super) fn status(&self) -> PoolStatus {
-        let idle = self.idle().instances.len();
         let taken = self
             .blueprint
             .instances_max
             .saturating_sub(self.slots.available_permits());
         PoolStatus {
-            idle,
+            idle: self.instances.idle(),
             busy: taken,
             queued: self.queued.load(Ordering::Relaxed),
         }
@@ -133,51 +117,63 @@ impl Pool {
         let _told = context.span(SpanKind::Internal, spans::QUEUE);
         let _queued = Queued::enter(&self.queued, self.blueprint.queue_max)?;
         let since = Instant::now();
-        match timeout_at(deadline.into(), self.slots.clone().acquire_owned()).await {
-            Ok(Ok(slot)) => {
-                meters.waited(since.elapsed());
-                Ok(slot)
+        let mut slot = std::pin::pin!(self.slots.clone().acquire_owned());
+        loop {
+            let next = deadline.min(Instant::now() + OUST_EVERY);
+            match timeout_at(next.into(), slot.as_mut()).await {
+                Ok(Ok(slot)) => {
+                    meters.waited(since.elapsed());
+                    return Ok(slot);
+                }
+                Ok(Err(_)) => return Err(Failure::Overflow),
+                Err(_) if Instant::now() >= deadline => return Err(Failure::Deadline),
+                Err(_) => self.paces.oust_slowest(),
             }
-            Ok(Err(_)) => Err(Failure::Overflow),
-            Err(_) => Err(Failure::Deadline),
         }
     }
 
-    async fn instance(&self, context: &RequestContext) -> Result<Box<Instance>, Failure> {
-        let idle = {
-            let mut idle = self.idle();
-            let instance = idle.instances.pop();
-            idle.unneeded = idle.unneeded.min(idle.instances.len());
-            instance
-        };
-        match idle {
-            Some(instance) => Ok(instance),
-            None => {
+    async fn instance(
+        &self,
+        wanted: For,
+        context: &RequestContext,
+        deadline: Instant,
+    ) -> Result<Pooled, Failure> {
+        match self.instances.take(wanted, &self.paces, deadline).await? {
+            Taken::Idle(instance) => Ok(instance),
+            Taken::Room(life) => {
                 let _told = context.span(SpanKind::Internal, spans::INSTANTIATE);
-                self.start().await
+                self.start(life).await
             }
         }
     }
 
-    async fn start(&self) -> Result<Box<Instance>, Failure> {
+    async fn start(&self, life: Life) -> Result<Pooled, Failure> {
         let since = Instant::now();
-        let instance = Instance::start(&self.blueprint).await?;
+        let started = Instance::start(&self.blueprint).await;
+        let instance = started.inspect_err(|failure| self.note(failure))?;
         self.blueprint.meters.started(since.elapsed());
-        Ok(instance)
+        Ok(life.of(instance))
     }
 
-    fn give_back(&self, instance: Box<Instance>, result: &Result<(), Failure>) {
+    /// Learns from an instance that ended badly.
+    fn note(&self, failure: &Failure) {
+        if let Failure::OutOfMemory(reached) = failure {
+            self.instances.outgrown(*reached);
+        }
+    }
+
+    fn give_back(&self, pooled: Pooled, result: &Result<(), Failure>) {
+        match result {
+            Ok(()) => self.instances.measure(&pooled.instance),
+            Err(failure) => self.note(failure),
+        }
         let why = match self.isolation {
             _ if result.is_err() => Retired::Failed,
             Isolation::Request => Retired::Request,
-            Isolation::Instance if !instance.is_reusable() => Retired::Spent,
-            Isolation::Instance => return self.idle().instances.push(instance),
+            Isolation::Instance if !pooled.instance.is_reusable() => Retired::Spent,
+            Isolation::Instance => return self.instances.give_back(pooled),
         };
         self.blueprint.meters.retired(why, 1);
-    }
-
-    fn idle(&self) -> MutexGuard<'_, Idle> {
-        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -189,7 +185,8 @@ pub(super) async fn serve(
 ) -> Result<Response, Failure> {
     let deadline = Instant::now() + pool.blueprint.limits.response;
     let slot = pool.slot(&context, deadline).await?;
-    run(pool, Some(slot), request, context, deadline).await
+    let instance = pool.instance(For::Traffic, &context, deadline).await?;
+    run(pool, Some(slot), instance, request, context, deadline).await
 }
 
 /// Serves a probe at once: on an instance more than traffic may use, if need be.
@@ -200,7 +197,8 @@ pub(super) async fn serve_probe(
 ) -> Result<Response, Failure> {
     let deadline = Instant::now() + pool.blueprint.limits.response;
     let slot = pool.slots.clone().try_acquire_owned().ok();
-    run(pool, slot, request, context, deadline).await
+    let instance = pool.instance(For::Probe, &context, deadline).await?;
+    run(pool, slot, instance, request, context, deadline).await
 }
 
 type Head = Result<http::Response<wasmtime_wasi_http::WasiBody>, ErrorCode>;
@@ -208,49 +206,77 @@ type Head = Result<http::Response<wasmtime_wasi_http::WasiBody>, ErrorCode>;
 async fn run(
     pool: &Arc<Pool>,
     slot: Option<OwnedSemaphorePermit>,
+    instance: Pooled,
     request: Request,
     context: Arc<RequestContext>,
     until: Instant,
 ) -> Result<Response, Failure> {
-    let instance = pool.instance(&context).await?;
-    let deadline = instance.store.data().deadline.clone();
+    let deadline = instance.instance.store.data().deadline.clone();
     deadline.set(until);
     let (sender, head) = oneshot::channel();
     let method = request.method().clone();
+    let pace = (!request.body().is_end_stream()).then(|| pool.paces.add());
+    let request = match &pace {
+        Some(pace) => request.map(|body| PacedBody::boxed(body, pace.clone())),
+        None => request,
+    };
     let work = work(pool.clone(), slot, instance, request, context, sender);
-    match timeout_at(until.into(), first_response(work, head)).await {
+    let first = until_ousted(pace.as_deref(), first_response(work, head));
+    match timeout_at(until.into(), first).await {
         Ok(Ok((response, work))) => {
-            let events = pool.blueprint.events.clone();
-            let idle = pool.blueprint.limits.body_idle;
-            let expected = body_length(&method, &response);
-            Ok(response.map(|body| {
-                let kill = Kill::new(pool.blueprint.killed.clone());
-                GuestBody::boxed(body, work, expected, deadline, idle, kill, events)
-            }))
+            let blueprint = &pool.blueprint;
+            let delivery = Delivery {
+                expected: body_length(&method, &response),
+                deadline,
+                idle: blueprint.limits.body_idle,
+                killed: blueprint.killed.clone(),
+                events: blueprint.events.clone(),
+                pod_buffers: pool.buffered.clone(),
+            };
+            let pace = || pace.unwrap_or_else(|| pool.paces.add());
+            Ok(deliver(response, work, delivery, pace))
         }
         Ok(Err(failure)) => Err(failure),
         Err(_) => Err(Failure::Deadline),
     }
 }
 
+/// Ends `work` as soon as others need its instance more than its slow client.
+async fn until_ousted<T>(
+    pace: Option<&Pace>,
+    work: impl Future<Output = Result<T, Failure>>,
+) -> Result<T, Failure> {
+    let mut work = std::pin::pin!(work);
+    poll_fn(|context| {
+        if let Poll::Ready(done) = work.as_mut().poll(context) {
+            return Poll::Ready(done);
+        }
+        match pace.map(|pace| pace.poll_ousted(context)) {
+            Some(Poll::Ready(())) => Poll::Ready(Err(Failure::Ousted)),
+            _ => Poll::Pending,
+        }
+    })
+    .await
+}
+
 /// The guest's whole work on one request. Dropping it drops the instance.
 fn work(
     pool: Arc<Pool>,
     slot: Option<OwnedSemaphorePermit>,
-    mut instance: Box<Instance>,
+    mut pooled: Pooled,
     request: Request,
     context: Arc<RequestContext>,
     sender: oneshot::Sender<Head>,
 ) -> Work {
-    let turn = instance.store.data().turn.clone();
+    let turn = pooled.instance.store.data().turn.clone();
     let abandoned = Abandoned(Some(pool.blueprint.meters.clone()));
     let work = async move {
         let mut abandoned = abandoned;
-        let result = handle(&mut instance, request, context, sender)
+        let result = handle(&mut pooled.instance, request, context, sender)
             .await
             .map_err(|error| Failure::from_call(&error));
         abandoned.0 = None;
-        pool.give_back(instance, &result);
+        pool.give_back(pooled, &result);
         drop(slot);
         result
     };

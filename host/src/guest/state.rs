@@ -6,6 +6,7 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use futures::future::BoxFuture;
+use tokio::runtime::Handle;
 use wasmtime::component::{GuestTaskId, ResourceTable};
 use wasmtime_wasi::{FsPerms, WasiCtx, WasiCtxView, WasiView};
 use wasmtime_wasi_config::WasiConfigVariables;
@@ -73,6 +74,10 @@ impl GuestState {
         let serving = Serving::default();
         let mut table = ResourceTable::new();
         table.set_max_capacity(HANDLES_MAX);
+        let turn = Turn::new(
+            blueprint.cpu.clone(),
+            blueprint.component.engine().compute_threads(),
+        );
         let mut config = WasiConfigVariables::new();
         for (name, value) in &blueprint.environment {
             config.insert(name, value);
@@ -85,12 +90,13 @@ impl GuestState {
                 blueprint.door.clone(),
                 blueprint.component.generation(),
                 serving,
+                turn.clone(),
             ),
             config,
             limiter: InstanceLimiter::new(blueprint.memory.clone()),
             sql: SqlAccess::new(blueprint),
             events: blueprint.events.clone(),
-            turn: Turn::new(blueprint.cpu.clone(), blueprint.component.engine().lanes()),
+            turn,
             deadline,
         })
     }
@@ -165,18 +171,23 @@ pub(super) struct Hooks {
     /// Whether wasmtime polls outgoing calls inside the instance (WASI 0.3). They
     /// run other guests, which must not run inside this one.
     inline: bool,
+    turn: Turn,
+    /// The runtime of the threads that serve everybody.
+    serving: Handle,
     /// The requests of an instance that serves several, by the task of each, as
     /// long as they go on.
     tasks: HashMap<GuestTaskId, Weak<RequestContext>>,
 }
 
 impl Hooks {
-    fn new(door: Arc<dyn Door>, generation: Generation, printing: Serving) -> Self {
+    fn new(door: Arc<dyn Door>, generation: Generation, printing: Serving, turn: Turn) -> Self {
         Self {
             door,
             printing,
             context: None,
             inline: generation == Generation::P3,
+            turn,
+            serving: Handle::current(),
             tasks: HashMap::new(),
         }
     }
@@ -208,7 +219,18 @@ impl Hooks {
     }
 }
 
+/// Bytes that a guest may write to a body before it waits for room.
+pub(super) const CHUNK_MAX: usize = 64 << 10;
+
 impl WasiHttpHooks for Hooks {
+    fn p2_outgoing_body_chunk_size(&mut self) -> usize {
+        CHUNK_MAX
+    }
+
+    fn p3_outgoing_body_chunk_size(&mut self) -> usize {
+        CHUNK_MAX
+    }
+
     /// `host` is the mesh's to set; the rest is hop-by-hop.
     fn forbidden_header_filter(&mut self) -> ForbiddenHeaderFilter {
         Arc::new(|name| DEFAULT_FORBIDDEN_HEADERS.contains(name))
@@ -231,13 +253,15 @@ impl WasiHttpHooks for Hooks {
             context,
             timeout,
         });
-        let inline = self.inline;
+        // What it calls serves on the threads for everybody, wherever it computes itself.
+        let call: BoxFuture<'static, _> = if self.inline || self.turn.computes() {
+            let _serving = self.serving.enter();
+            Box::pin(wasmtime_wasi::runtime::spawn(call))
+        } else {
+            call
+        };
         Box::new(async move {
-            let response = if inline {
-                wasmtime_wasi::runtime::spawn(call).await?
-            } else {
-                call.await?
-            };
+            let response = call.await?;
             let nothing_more: RequestProcessed = Box::new(async { Ok(()) });
             Ok((response, nothing_more))
         })

@@ -40,6 +40,7 @@ mod rollout;
 mod secrets;
 mod shop;
 mod shutdown;
+mod slow_clients;
 mod startup;
 mod telemetry;
 mod topology;

@@ -1,89 +1,130 @@
-//! How guests that compute share the cores.
+//! Turns: how long a guest runs before it lets others run.
 //!
-//! A guest that runs into a tick of the epoch has had a turn on the thread that
-//! serves everybody. Its next turns, and those of the requests that its pod gets
-//! until one ends without a tick, it has beside: once its pod is within its
-//! budget and a lane is free, on a thread of its own, so that the kernel
-//! divides the cores between it and what only needs a moment. There is a lane
-//! for each core of the machine, and no pod takes more of them than its limit has
-//! cores; they are given in the order of asking.
+//! A guest begins on the task of its caller, on the threads that serve everybody.
+//! Once it has computed for a tick without a pause it moves to the compute
+//! threads, as a task of its own, and stays there until its request ends. While
+//! the latest request of a pod computed, its next one begins there.
 //!
-//! WASI 0.3 services, which wasmtime polls, have no lanes: they give way at
-//! ticks and wait while their pod is over its budget. Pods are not weighed
-//! against each other (`requests.cpu`).
+//! Whoever waits for a guest never holds what other guests wait for: a pod's
+//! share of the cores is taken for one turn, by a task that only the runtime
+//! polls, so a client that does not read its response keeps nobody waiting.
+//!
+//! No pod takes more compute threads than its limit has cores. WASI 0.3 services,
+//! which wasmtime polls, stay where they are: they give way at ticks and wait
+//! while their pod is over its budget. Pods are not weighed against each other
+//! (`requests.cpu`).
 
 use std::future::poll_fn;
-use std::pin::pin;
+use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::Poll;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use tokio::sync::Semaphore;
 use wasmtime::{CallHook, Store, StoreContextMut, UpdateDeadline};
 
-use super::PodCpu;
-use crate::guest::deadline::DeadlinePassed;
+use super::{ComputeThreads, PodCpu};
+use crate::guest::deadline::{DeadlinePassed, since_origin};
+use crate::guest::engine::EPOCH_TICK;
 use crate::guest::state::GuestState;
 
-/// A lane for each core.
-#[derive(Debug, Clone)]
-pub(in crate::guest) struct Lanes(Arc<Semaphore>);
+/// How long a guest runs at least before a tick ends its turn. Ticks come by the
+/// clock: a guest that waited finds one behind it as soon as it resumes, which
+/// says nothing about how long it ran.
+const TURN_MIN: Duration = EPOCH_TICK.checked_div(2).expect("not by zero");
 
-impl Lanes {
-    pub(in crate::guest) fn new() -> Self {
-        let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        Self(Arc::new(Semaphore::new(cores)))
-    }
-}
-
-/// One instance's place among all that compute.
+/// One instance's turns.
 #[derive(Debug, Clone)]
 pub(in crate::guest) struct Turn {
     cpu: Arc<PodCpu>,
-    lanes: Lanes,
+    threads: ComputeThreads,
+    running: Arc<Running>,
+}
+
+/// What the guest's side tells the outside.
+#[derive(Debug, Default)]
+struct Running {
+    /// When the present poll began, see [`since_origin`], in nanoseconds.
+    began_nanos: AtomicU64,
     /// The guest gave way to a tick: it did not wait for anything.
-    ticked: Arc<AtomicBool>,
+    ticked: AtomicBool,
+    /// It runs on a compute thread.
+    computes: AtomicBool,
 }
 
 impl Turn {
-    pub(in crate::guest) fn new(cpu: Arc<PodCpu>, lanes: Lanes) -> Self {
+    pub(in crate::guest) fn new(cpu: Arc<PodCpu>, threads: ComputeThreads) -> Self {
         Self {
             cpu,
-            lanes,
-            ticked: Arc::default(),
+            threads,
+            running: Arc::default(),
         }
     }
 
-    /// Runs `guest`, a future that is in guest code whenever it is polled:
-    /// counts its time and takes turns.
-    pub(in crate::guest) async fn take<F: Future>(self, guest: F) -> F::Output {
-        let mut guest = pin!(guest);
-        let mut ticked = false;
+    /// Runs `guest`, a future that is in guest code whenever it is polled: counts
+    /// its time and takes turns. Dropping it drops the guest.
+    pub(in crate::guest) async fn take<F>(self, guest: F) -> F::Output
+    where
+        F: Future + Send + 'static,
+        F::Output: Send + 'static,
+    {
+        let mut guest = Box::pin(guest);
+        let expected = self.cpu.computes();
+        if !expected && let Some(output) = self.serve(guest.as_mut()).await {
+            return output;
+        }
+        let threads = self.threads.clone();
+        threads.run(self.compute(guest, !expected)).await
+    }
+
+    /// Whether the guest runs on a compute thread.
+    pub(in crate::guest) fn computes(&self) -> bool {
+        self.running.computes.load(Ordering::Relaxed)
+    }
+
+    /// Turns on the thread that serves everybody, until the end or the first tick.
+    async fn serve<F: Future>(&self, mut guest: Pin<&mut F>) -> Option<F::Output> {
         loop {
-            let polled = if ticked || self.cpu.computes() {
-                self.compute(guest.as_mut()).await
-            } else {
-                self.serve(guest.as_mut()).await
-            };
-            if let Poll::Ready(output) = polled {
-                self.cpu.set_computes(ticked);
-                return output;
-            }
-            if self.ticked.swap(false, Ordering::Relaxed) {
-                ticked = true;
-                self.cpu.set_computes(true);
-            } else {
-                woken().await;
+            self.cpu.within_budget().await;
+            match self.poll(guest.as_mut()).await {
+                Poll::Ready(output) => return Some(output),
+                Poll::Pending if self.ticked() => return None,
+                Poll::Pending => woken().await,
             }
         }
     }
 
-    /// A turn on the thread that serves everybody.
-    async fn serve<F: Future>(&self, mut guest: std::pin::Pin<&mut F>) -> Poll<F::Output> {
-        self.cpu.within_budget().await;
+    /// Turns on a compute thread, until the end. `computed`: it ran into a tick
+    /// before.
+    async fn compute<F: Future>(self, mut guest: Pin<Box<F>>, mut computed: bool) -> F::Output {
+        self.running.computes.store(true, Ordering::Relaxed);
+        loop {
+            let core = self.cpu.core().await;
+            self.cpu.within_budget().await;
+            let polled = self.poll(guest.as_mut()).await;
+            drop(core);
+            match polled {
+                Poll::Ready(output) => {
+                    self.running.computes.store(false, Ordering::Relaxed);
+                    self.cpu.set_computes(computed);
+                    return output;
+                }
+                Poll::Pending if self.ticked() => {
+                    computed = true;
+                    tokio::task::yield_now().await;
+                }
+                Poll::Pending => woken().await,
+            }
+        }
+    }
+
+    /// Polls once and counts the time.
+    async fn poll<F: Future>(&self, mut guest: Pin<&mut F>) -> Poll<F::Output> {
         poll_fn(|context| {
             let began = Instant::now();
+            self.running
+                .began_nanos
+                .store(nanos(began), Ordering::Relaxed);
             let polled = guest.as_mut().poll(context);
             self.cpu.charge_since(began);
             Poll::Ready(polled)
@@ -91,30 +132,29 @@ impl Turn {
         .await
     }
 
-    /// A turn in a lane.
-    async fn compute<F: Future>(&self, mut guest: std::pin::Pin<&mut F>) -> Poll<F::Output> {
-        let core = self.cpu.core().await;
-        let lane = loop {
-            self.cpu.within_budget().await;
-            let lane = self.lanes.0.acquire().await;
-            // Others of its pod may have spent the budget meanwhile.
-            if self.cpu.resumes_at(Instant::now()).is_none() {
-                break lane;
-            }
-        };
-        let polled = poll_fn(|context| {
-            let turn = || {
-                let began = Instant::now();
-                let polled = guest.as_mut().poll(context);
-                self.cpu.charge_since(began);
-                polled
-            };
-            Poll::Ready(tokio::task::block_in_place(turn))
-        })
-        .await;
-        drop((lane, core));
-        polled
+    /// Whether the poll before ended at a tick.
+    fn ticked(&self) -> bool {
+        let ticked = self.running.ticked.swap(false, Ordering::Relaxed);
+        if ticked {
+            self.cpu.set_computes(true);
+        }
+        ticked
     }
+
+    /// At a tick, inside the guest: whether its turn is over.
+    fn is_over(&self) -> bool {
+        let began = self.running.began_nanos.load(Ordering::Relaxed);
+        let ran = Duration::from_nanos(nanos(Instant::now()).saturating_sub(began));
+        let over = ran >= TURN_MIN;
+        if over {
+            self.running.ticked.store(true, Ordering::Relaxed);
+        }
+        over
+    }
+}
+
+fn nanos(instant: Instant) -> u64 {
+    u64::try_from(since_origin(instant).as_nanos()).unwrap_or(u64::MAX)
 }
 
 /// Ready when the task is polled again.
@@ -127,15 +167,19 @@ async fn woken() {
     .await;
 }
 
-/// Makes the store's guest look at its deadline and give way at every tick.
+/// Makes the store's guest look at its deadline at every tick, and give way once
+/// its turn is over.
 pub(in crate::guest) fn give_way_at_ticks(store: &mut Store<GuestState>) {
     store.epoch_deadline_callback(|store| {
         let state = store.data();
         if state.deadline.has_passed() {
             return Err(DeadlinePassed.into());
         }
-        state.turn.ticked.store(true, Ordering::Relaxed);
-        Ok(UpdateDeadline::Yield(1))
+        Ok(if state.turn.is_over() {
+            UpdateDeadline::Yield(1)
+        } else {
+            UpdateDeadline::Continue(1)
+        })
     });
     store.set_epoch_deadline(1);
 }
@@ -178,32 +222,60 @@ pub(in crate::guest) fn take_turns_inside(
 mod tests {
     use super::*;
 
-    /// A guest that runs into `ticks`; answers whether it had a lane at its begin.
-    async fn request(cpu: &Arc<PodCpu>, lanes: &Lanes, ticks: usize) -> bool {
-        let turn = Turn::new(cpu.clone(), lanes.clone());
-        let (ticked, all) = (turn.ticked.clone(), Lanes::new().0.available_permits());
-        let (mut left, mut in_lane) = (ticks, None);
-        let guest = poll_fn(|_| {
-            let taken = lanes.0.available_permits() < all;
-            let began = *in_lane.get_or_insert(taken);
+    /// A guest that computes for so many turns; answers on which kind of thread it
+    /// began and ended.
+    async fn request(cpu: &Arc<PodCpu>, threads: &ComputeThreads, turns: usize) -> [String; 2] {
+        let turn = Turn::new(cpu.clone(), threads.clone());
+        let running = turn.running.clone();
+        let (mut left, mut began) = (turns, None);
+        let guest = poll_fn(move |_| {
+            let thread = std::thread::current();
+            let here = thread.name().unwrap_or_default().to_owned();
+            let first = began.get_or_insert_with(|| here.clone()).clone();
             if left == 0 {
-                return Poll::Ready(began);
+                return Poll::Ready([first, here]);
             }
-            assert_eq!(taken, began || left < ticks, "a lane after the first tick");
             left -= 1;
-            ticked.store(true, Ordering::Relaxed);
+            running.ticked.store(true, Ordering::Relaxed);
             Poll::Pending
         });
         turn.take(guest).await
     }
 
     #[tokio::test(flavor = "multi_thread")]
-    async fn after_a_tick_requests_begin_in_a_lane_until_one_is_short() {
-        let (cpu, lanes) = (PodCpu::new(None), Lanes::new());
-        assert!(!request(&cpu, &lanes, 0).await, "nothing is known yet");
-        assert!(!request(&cpu, &lanes, 3).await);
-        assert!(request(&cpu, &lanes, 1).await, "the one before computed");
-        assert!(request(&cpu, &lanes, 0).await);
-        assert!(!request(&cpu, &lanes, 0).await, "the one before was short");
+    async fn after_a_tick_requests_begin_on_a_compute_thread_until_one_is_short() {
+        let (cpu, threads) = (PodCpu::new(None), ComputeThreads::default());
+        let mut ran = Vec::new();
+        for turns in [0, 3, 1, 0, 0] {
+            let [began, ended] = request(&cpu, &threads, turns).await;
+            ran.push([began == "compute", ended == "compute"]);
+        }
+        assert_eq!(
+            ran,
+            [
+                [false, false],
+                [false, true],
+                [true, true],
+                [true, true],
+                [false, false],
+            ]
+        );
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn nobody_waits_for_a_guest_that_is_not_polled() {
+        let (cpu, threads) = (PodCpu::new(Some(1000)), ComputeThreads::default());
+        let turn = Turn::new(cpu.clone(), threads.clone());
+        let running = turn.running.clone();
+        let mut endless = Box::pin(turn.take(poll_fn(move |_| {
+            running.ticked.store(true, Ordering::Relaxed);
+            Poll::<()>::Pending
+        })));
+        // Polled once and never again, as by a client that does not read.
+        let polled = futures::poll!(endless.as_mut());
+        assert!(polled.is_pending());
+        for _ in 0..3 {
+            request(&cpu, &threads, 2).await;
+        }
     }
 }

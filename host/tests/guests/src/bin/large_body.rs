@@ -1,5 +1,5 @@
-//! Streams `?mib=N` MiB (one by default) in pieces of 64 KiB. Stops when the
-//! caller goes away.
+//! Streams `?mib=N` MiB (one by default) or `?kib=N` KiB, in pieces of 64 KiB. Stops
+//! when the caller goes away.
 
 use std::io::Write;
 
@@ -7,19 +7,22 @@ use galleria_test_guests::{Call, guest};
 
 guest!(answer);
 
-const PIECES_PER_MIB: u64 = 16;
+const PIECE: usize = 64 << 10;
 
 fn answer(call: Call) {
-    let pieces = call
-        .number("mib")
-        .unwrap_or(1)
-        .saturating_mul(PIECES_PER_MIB);
-    let piece = vec![b'x'; 64 * 1024];
+    let size = match (call.number("kib"), call.number("mib")) {
+        (Some(kib), _) => kib << 10,
+        (None, mib) => mib.unwrap_or(1) << 20,
+    };
+    let mut left = usize::try_from(size).unwrap_or(usize::MAX);
+    let piece = vec![b'x'; PIECE];
     let mut body = call.begin(200, &[("content-type", "application/octet-stream")]);
-    for _ in 0..pieces {
-        if body.write_all(&piece).is_err() {
+    while left > 0 {
+        let length = left.min(PIECE);
+        if body.write_all(&piece[..length]).is_err() {
             return;
         }
+        left -= length;
     }
     body.finish(None);
 }
