@@ -43,14 +43,17 @@ const INTERVAL: Duration = Duration::from_millis(100);
 /// How often the delay is measured.
 const MEASURE_EVERY: Duration = Duration::from_millis(10);
 
-/// Requests per core that may always be under way.
-const LIMIT_PER_CORE_MIN: usize = 8;
+/// Requests per core that may always be under way: some of them wait for something
+/// else than a core, and so many short ones still take only some milliseconds.
+const LIMIT_PER_CORE_MIN: usize = 32;
 
 /// The bound while the host is not overloaded: more than connections allow.
 const LIMIT_MAX: usize = 100_000;
 
-/// How long a request may wait.
-const WAIT_MAX: Duration = Duration::from_millis(500);
+/// How long a request may wait. Longer than most clients are patient would be waste;
+/// shorter, and thousands of clients that ask again at once would keep the host busy
+/// with refusing them.
+const WAIT_MAX: Duration = Duration::from_secs(1);
 
 /// Once the oldest request of a queue has waited this long, the newest goes first.
 const FIRST_COME_MAX: Duration = Duration::from_millis(100);
@@ -199,7 +202,11 @@ impl Overload {
         let peak = self.peak.swap(now, Ordering::Relaxed).max(now);
         let limit = self.limit.load(Ordering::Relaxed);
         let next = if shortest_delay > DELAY_TARGET && share > BUSY_SHARE {
-            limit.min(peak) * 9 / 10
+            // The later work is, the more there is too much of; half at once is enough.
+            let share = DELAY_TARGET
+                .div_duration_f64(shortest_delay)
+                .clamp(0.5, 0.9);
+            (limit.min(peak) as f64 * share) as usize
         } else if peak >= limit {
             limit + (limit / 8).max(1)
         } else {
@@ -305,8 +312,10 @@ mod tests {
     #[tokio::test]
     async fn limit_falls_while_work_is_late_and_rises_when_it_is_not() {
         let (overload, admitted) = busy(100).await;
-        overload.adapt(LATE, 0.9);
+        overload.adapt(DELAY_TARGET * 10 / 9, 0.9);
         assert_eq!(limit(&overload), 90);
+        overload.adapt(LATE, 0.9);
+        assert_eq!(limit(&overload), 45);
         for _ in 0..100 {
             overload.adapt(LATE, 0.9);
         }

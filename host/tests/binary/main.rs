@@ -31,6 +31,7 @@ mod kubectl_forward;
 mod kubectl_logs;
 mod kubectl_writes;
 mod languages;
+mod overload;
 mod pods;
 mod pressure;
 mod probes;
