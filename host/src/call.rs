@@ -6,6 +6,7 @@
 //! line of the access log and one count in the metrics, when its body has ended.
 
 mod attempt;
+mod discard;
 mod ledger;
 mod mirror;
 mod overload;
@@ -32,6 +33,8 @@ use crate::{Request, Response, respond};
 use ledger::Ledger;
 pub(crate) use overload::Overload;
 use replay::Replay;
+
+pub(crate) use discard::{Rest, rest_of};
 
 /// Everything a call needs that is the same for all calls.
 pub(crate) struct Mesh {
@@ -107,6 +110,7 @@ impl Mesh {
         let mut ledger = Ledger::open(mesh, &parts.method, workload, &context, facts, span);
         let (body, received) = ledger::Received::count(body);
         ledger.received = received;
+        let body = rest_of(body, Rest::of(&call.source, &parts));
         let passage = Passage {
             mesh: self,
             live: &live,

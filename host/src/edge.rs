@@ -10,7 +10,7 @@ use http_body_util::{BodyExt, Limited};
 use hyper::body::{Body as _, Incoming};
 use wasmtime_wasi_http::Error;
 
-use crate::call::{Call, Mesh, Source};
+use crate::call::{Call, Mesh, Rest, Source, rest_of};
 use crate::context::{Carried, HOPS, REQUEST_ID, RequestContext, request_id};
 use crate::{Body, Response, respond};
 use galleria_mesh::{LocalReply, ResponseFlags};
@@ -39,7 +39,7 @@ impl Edge {
         client: SocketAddr,
     ) -> Result<Response, h2::Error> {
         if request.body().size_hint().lower() > self.request_body_max {
-            return Ok(respond::local(too_large()));
+            return Ok(refuse(request));
         }
         let can_refuse = self.inbound && request.version() == Version::HTTP_2;
         let (mut parts, body) = request.into_parts();
@@ -102,6 +102,17 @@ fn enter(headers: &mut HeaderMap, client: SocketAddr, mesh: &Mesh) -> RequestCon
         handed_over: false,
         recording: None,
     }
+}
+
+/// Of a body that is too large as much is read as of any that nobody wants, so that
+/// the client sees why.
+fn refuse(request: http::Request<Incoming>) -> Response {
+    let (parts, body) = request.into_parts();
+    if parts.version != Version::HTTP_2 {
+        let body = body.map_err(Error::from).boxed_unsync();
+        drop(rest_of(body, Rest::of_client(&parts)));
+    }
+    respond::local(too_large())
 }
 
 /// Whether `response` is the mesh's own: no endpoint is ready.

@@ -18,7 +18,7 @@ use wasmtime_wasi_http::Error;
 
 use super::attempt::Attempt;
 use super::ledger::Ledger;
-use super::{Destination, Passage, replay, within};
+use super::{Destination, Passage, Rest, Source, replay, rest_of, within};
 use crate::telemetry::access_log::RequestFacts;
 use crate::telemetry::trace::{Span, spans};
 use crate::{Body, Request, respond};
@@ -38,13 +38,21 @@ pub(super) fn send(
     mut body: Body,
 ) -> Body {
     let mirrors: Vec<_> = forward.mirrors(&mut rand::rng()).collect();
+    if mirrors.is_empty() {
+        return body;
+    }
     for mirror in mirrors {
         let copy;
         let cut = Arc::<AtomicBool>::default();
         (body, copy) = Tee::split(body, &cut);
         start(passage, mirror, parts.clone(), copy, cut);
     }
-    body
+    // The copies are whole although the service answers without reading.
+    let rest = match passage.source {
+        Source::Workload(_) => Rest::All,
+        Source::Edge { .. } => Rest::of_client(parts),
+    };
+    rest_of(body, rest)
 }
 
 /// `cut` says that the copy of the body is not whole.

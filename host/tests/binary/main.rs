@@ -47,4 +47,5 @@ mod telemetry;
 mod topology;
 mod traces;
 mod traffic;
+mod unread_bodies;
 mod workloads;

@@ -1,6 +1,7 @@
 // A guest in JavaScript: 200 and a text on any path; `/fetch?url=URL` fetches
 // another service and answers with its body, and its status in
-// `x-upstream-status`; 502 and the reason when that fails.
+// `x-upstream-status`; 502 and the reason when that fails. With `&post=N` it sends N
+// bytes by POST.
 //
 // It must be given a fresh instance for every request.
 
@@ -9,14 +10,16 @@ addEventListener('fetch', (event) => event.respondWith(answer(event.request)));
 async function answer(request) {
   const url = new URL(request.url);
   if (url.pathname === '/fetch') {
-    return passOn(url.searchParams.get('url'));
+    const post = url.searchParams.get('post');
+    const options = post === null ? {} : { method: 'POST', body: 'x'.repeat(Number(post)) };
+    return passOn(url.searchParams.get('url'), options);
   }
   return new Response('hello from JavaScript\n', { headers: { 'content-type': 'text/plain' } });
 }
 
-async function passOn(url) {
+async function passOn(url, options) {
   try {
-    const upstream = await fetch(url);
+    const upstream = await fetch(url, options);
     const headers = { 'x-upstream-status': String(upstream.status) };
     return new Response(await upstream.text(), { headers });
   } catch (problem) {

@@ -1,6 +1,10 @@
 //! Requests and answers of WASI 0.3, where one instance serves many requests
 //! at once.
 
+use std::future::poll_fn;
+use std::pin::pin;
+use std::task::Poll;
+
 use http::Uri;
 use wasip3::http::client;
 use wasip3::http::types::{ErrorCode, Fields, Request, Response, Scheme};
@@ -66,6 +70,32 @@ pub fn pass_on(upstream: Response) -> Result<Response, ErrorCode> {
     let (_, received) = wit_future::new(|| Ok(()));
     let (body, trailers) = Response::consume_body(upstream, received);
     Ok(Response::new(headers, Some(body), trailers).0)
+}
+
+/// Waits for two things at once.
+pub async fn both<A: Future, B: Future>(first: A, second: B) -> (A::Output, B::Output) {
+    let (mut first, mut second) = (pin!(first), pin!(second));
+    let (mut one, mut other) = (None, None);
+    poll_fn(|context| {
+        if one.is_none()
+            && let Poll::Ready(output) = first.as_mut().poll(context)
+        {
+            one = Some(output);
+        }
+        if other.is_none()
+            && let Poll::Ready(output) = second.as_mut().poll(context)
+        {
+            other = Some(output);
+        }
+        match (one.take(), other.take()) {
+            (Some(first), Some(second)) => Poll::Ready((first, second)),
+            (first, second) => {
+                (one, other) = (first, second);
+                Poll::Pending
+            }
+        }
+    })
+    .await
 }
 
 fn target(request: &Request) -> String {
