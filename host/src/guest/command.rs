@@ -14,6 +14,7 @@ use wasmtime_wasi::{p2, p3};
 use super::component::Generation;
 use super::cpu::give_way_at_ticks;
 use super::deadline::Deadline;
+use super::limits::bound;
 use super::state::GuestState;
 use super::{Blueprint, ComponentError, Failure};
 
@@ -61,7 +62,7 @@ pub(crate) async fn run(blueprint: &Blueprint) -> Result<i32, Failure> {
     component.command().map_err(no_command)?;
     let state = GuestState::new(blueprint, Deadline::never())?;
     let mut store = Store::new(component.wasmtime(), state);
-    store.limiter(|state| &mut state.limiter);
+    bound(&mut store);
     give_way_at_ticks(&mut store);
     let turn = store.data().turn.clone();
     let run = async move { component.command()?.run(&mut store).await };

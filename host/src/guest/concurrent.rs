@@ -7,7 +7,7 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
@@ -28,6 +28,7 @@ use wasmtime_wasi_http::p3::bindings::http::{client, types};
 use wasmtime_wasi_http::{WasiBody, WasiHttp, WasiHttpCtxView, WasiHttpView, handler};
 
 use super::cpu::take_turns_inside;
+use super::growth::Growth;
 use super::instance::{Instance, REQUESTS_MAX};
 use super::kill::Kill;
 use super::pace::{Pace, Paces, Side};
@@ -241,6 +242,8 @@ impl HandlerState for Handler {
                 alive: self.alive.clone(),
                 busy: self.busy.clone(),
                 served: AtomicUsize::new(0),
+                growth: Mutex::default(),
+                grown: AtomicBool::new(false),
             },
         })
     }
@@ -261,6 +264,9 @@ struct Worker {
     busy: Arc<AtomicUsize>,
     /// Requests; from the first one on it is counted in `busy`.
     served: AtomicUsize,
+    growth: Mutex<Growth>,
+    /// It serves what it has begun, and nothing more.
+    grown: AtomicBool,
 }
 
 impl WorkerState for Worker {
@@ -268,7 +274,7 @@ impl WorkerState for Worker {
     type RequestData = Arrival;
 
     fn should_accept_request(&self, concurrent: usize, total: usize) -> ShouldAccept {
-        if total >= self.requests_max {
+        if total >= self.requests_max || self.grown.load(Ordering::Relaxed) {
             ShouldAccept::Never
         } else if concurrent >= self.per_instance {
             ShouldAccept::No
@@ -283,6 +289,11 @@ impl WorkerState for Worker {
         arrival: Arrival,
         task: GuestTaskId,
     ) -> Pin<Box<dyn Future<Output = ()> + 'static + Send + Sync>> {
+        let mut growth = self.growth.lock();
+        if growth.is_too_much_shared(&mut store) {
+            self.grown.store(true, Ordering::Relaxed);
+        }
+        drop(growth);
         let state = store.data_mut();
         let now = Instant::now();
         self.meters
@@ -313,6 +324,7 @@ impl Worker {
         match well {
             _ if self.killed.is_cancelled() => Retired::Ended,
             false => Retired::Failed,
+            true if self.grown.load(Ordering::Relaxed) => Retired::Grown,
             true if served < self.requests_max => Retired::Idle,
             true if self.requests_max == 1 => Retired::Request,
             true => Retired::Spent,

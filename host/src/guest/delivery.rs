@@ -32,7 +32,7 @@ use super::pool::Work;
 use super::{Deadline, Failure};
 
 /// Bytes of one response that wait for its reader. With the 64 KiB that a guest may
-/// write at once ([`super::state::CHUNK_MAX`]) most responses fit, so that their guests never
+/// write at once ([`super::limits::BODY_PIECE_MAX`]) most responses fit, so that their guests never
 /// wait.
 const BUFFER_MAX: usize = 64 << 10;
 

@@ -6,8 +6,11 @@ use wasmtime::Store;
 use wasmtime_wasi_http::handler::Proxy;
 
 use super::cpu::give_way_at_ticks;
+use super::growth::Growth;
+use super::limits::bound;
 use super::state::GuestState;
 use super::{Blueprint, ComponentError, Deadline, Failure};
+use crate::telemetry::metrics::Retired;
 
 /// Requests after which an instance is replaced: bounds what a guest that
 /// leaks a little with every request can hold.
@@ -17,6 +20,7 @@ pub(super) struct Instance {
     pub(super) store: Store<GuestState>,
     pub(super) proxy: Proxy,
     pub(super) requests: u32,
+    growth: Growth,
 }
 
 impl Instance {
@@ -29,7 +33,7 @@ impl Instance {
         let deadline = Instant::now() + blueprint.limits.response;
         let state = GuestState::new(blueprint, Deadline::at(deadline))?;
         let mut store = Store::new(blueprint.component.wasmtime(), state);
-        store.limiter(|state| &mut state.limiter);
+        bound(&mut store);
         give_way_at_ticks(&mut store);
         let turn = store.data().turn.clone();
         let started = turn.take(async move {
@@ -41,6 +45,7 @@ impl Instance {
                 store,
                 proxy,
                 requests: 0,
+                growth: Growth::default(),
             })),
             Ok(Err(error)) => Err(match Failure::from_call(&error) {
                 Failure::Trap(text) => Failure::Start(text),
@@ -55,8 +60,14 @@ impl Instance {
         self.store.data().limiter.reserved()
     }
 
-    /// Whether it may serve another request.
-    pub(super) fn is_reusable(&self) -> bool {
-        self.requests < REQUESTS_MAX
+    /// Why it may not serve another request, as it is between two.
+    pub(super) fn is_done(&mut self) -> Option<Retired> {
+        if self.requests >= REQUESTS_MAX {
+            return Some(Retired::Spent);
+        }
+        // What it prints from here on is of no request.
+        self.store.data_mut().hooks.serve(None);
+        let grown = self.growth.is_too_much(self.store.data_mut());
+        grown.then_some(Retired::Grown)
     }
 }

@@ -5,9 +5,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use tokio::sync::Notify;
-use wasmtime::ResourceLimiter;
+use wasmtime::{ResourceLimiter, Store};
 
 use super::node_memory::NodeMemory;
+use super::state::GuestState;
 
 /// Elements of one table; the pool bounds the tables of an instance. JavaScript
 /// engines need some 20,000.
@@ -16,6 +17,32 @@ const TABLE_ELEMENTS_MAX: usize = 64 << 10;
 /// Handles (requests, streams, files) that one instance may hold. A guest that
 /// leaks handles traps here, long before the host feels it.
 pub(super) const HANDLES_MAX: usize = 10_000;
+
+/// Handles of all kinds in one instance, those between the parts of a component
+/// included: what [`HANDLES_MAX`] counts, each once more for the guest's side, and as
+/// many of the component's own.
+const COMPONENT_HANDLES_MAX: usize = 3 * HANDLES_MAX;
+
+/// Bytes that a guest may hand over in one call of the host, which keeps them while it
+/// works: a statement of SQL with its parameters is the largest.
+const CALL_BYTES_MAX: usize = 32 << 20;
+
+/// Bytes of randomness in one call.
+pub(super) const RANDOM_MAX: u64 = 1 << 20;
+
+/// Bytes of a body that a guest may write before somebody reads them, twice: one piece is
+/// kept while another is on its way.
+pub(super) const BODY_PIECE_MAX: usize = 64 << 10;
+
+/// Bounds what the runtime itself keeps for an instance.
+pub(super) fn bound(store: &mut Store<GuestState>) {
+    store.limiter(|state| &mut state.limiter);
+    store.set_hostcall_fuel(CALL_BYTES_MAX);
+    store.set_max_component_handles(COMPONENT_HANDLES_MAX);
+    if let Some(tasks) = store.concurrent_resource_table() {
+        tasks.set_max_capacity(COMPONENT_HANDLES_MAX);
+    }
+}
 
 /// Raised inside a guest that would take more than there is for it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -125,7 +152,11 @@ impl InstanceLimiter {
         Self { pod, reserved: 0 }
     }
 
-    /// Bytes that it has now.
+    pub(super) fn pod(&self) -> &PodMemory {
+        &self.pod
+    }
+
+    /// Bytes of the instance's linear memory.
     pub(super) fn reserved(&self) -> u64 {
         self.reserved
     }
@@ -168,7 +199,7 @@ impl ResourceLimiter for InstanceLimiter {
 
 #[cfg(test)]
 mod tests {
-    use wasmtime::{Engine, Instance, Module, Store};
+    use wasmtime::{Engine, Instance, Module};
 
     use super::*;
 

@@ -4,7 +4,7 @@ use wasmtime::component::Linker;
 use wasmtime_wasi_config::WasiConfig;
 
 use super::state::GuestState;
-use super::{Engine, Generation, concurrent, logging, sql};
+use super::{Engine, Generation, concurrent, logging, outgoing, sql};
 
 /// WASI 0.2 and its `wasi:http`, `wasi:config/store`, `wasi:logging`, `galleria:sql`;
 /// for guests of WASI 0.3 (which use 0.2 as well) that too. Sockets are linked, since
@@ -16,6 +16,7 @@ pub(super) fn linker(
     let mut linker = Linker::new(engine.wasmtime(generation));
     wasmtime_wasi::p2::add_to_linker_async(&mut linker)?;
     wasmtime_wasi_http::p2::add_only_http_to_linker_async(&mut linker)?;
+    outgoing::add_to_linker(&mut linker)?;
     if generation == Generation::P3 {
         wasmtime_wasi::p3::add_to_linker(&mut linker)?;
         concurrent::add_to_linker(&mut linker)?;

@@ -162,7 +162,7 @@ impl Pool {
         }
     }
 
-    fn give_back(&self, pooled: Pooled, result: &Result<(), Failure>) {
+    fn give_back(&self, mut pooled: Pooled, result: &Result<(), Failure>) {
         match result {
             Ok(()) => self.instances.measure(&pooled.instance),
             Err(failure) => self.note(failure),
@@ -170,8 +170,10 @@ impl Pool {
         let why = match self.isolation {
             _ if result.is_err() => Retired::Failed,
             Isolation::Request => Retired::Request,
-            Isolation::Instance if !pooled.instance.is_reusable() => Retired::Spent,
-            Isolation::Instance => return self.instances.give_back(pooled),
+            Isolation::Instance => match pooled.instance.is_done() {
+                Some(why) => why,
+                None => return self.instances.give_back(pooled),
+            },
         };
         self.blueprint.meters.retired(why, 1);
     }
@@ -293,6 +295,7 @@ async fn handle(
         store,
         proxy,
         requests,
+        ..
     } = instance;
     *requests += 1;
     let Proxy::P2(proxy) = proxy else {

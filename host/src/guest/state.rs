@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use futures::future::BoxFuture;
 use tokio::runtime::Handle;
+use tokio::sync::Semaphore;
 use wasmtime::component::{GuestTaskId, ResourceTable};
 use wasmtime_wasi::{FsPerms, WasiCtx, WasiCtxView, WasiView};
 use wasmtime_wasi_config::WasiConfigVariables;
@@ -16,12 +17,17 @@ use wasmtime_wasi_http::{
 };
 
 use super::cpu::Turn;
-use super::limits::{HANDLES_MAX, InstanceLimiter};
+use super::limits::{BODY_PIECE_MAX, HANDLES_MAX, InstanceLimiter, RANDOM_MAX};
 use super::output::{GuestEvents, LineStream, Serving, Stream};
 use super::sql::SqlAccess;
 use super::{Blueprint, Deadline, Failure, Generation};
 use crate::context::RequestContext;
 use crate::{Request, Response};
+
+/// Outgoing calls of one instance that may wait for their answers at once. A fan-out of
+/// some dozens is common; each is a task of the host, and the services called have their
+/// own queues to fill. Over it a call fails at once (`connection-limit-reached`).
+const CALLS_MAX: usize = 256;
 
 /// The one way out of a guest: everything it calls goes through here.
 pub(crate) trait Door: Send + Sync {
@@ -118,6 +124,7 @@ fn wasi(blueprint: &Blueprint, serving: &Serving) -> Result<WasiCtx, Failure> {
             serving.clone(),
             Stream::Stderr,
         ))
+        .max_random_size(RANDOM_MAX)
         .allow_tcp(false)
         .allow_udp(false)
         .allow_ip_name_lookup(false);
@@ -168,6 +175,8 @@ pub(super) struct Hooks {
     printing: Serving,
     /// The request that the guest serves at its present call of the host.
     pub(super) context: Option<Arc<RequestContext>>,
+    /// A permit for each outgoing call that waits for its answer.
+    calls: Arc<Semaphore>,
     /// Whether wasmtime polls outgoing calls inside the instance (WASI 0.3). They
     /// run other guests, which must not run inside this one.
     inline: bool,
@@ -185,6 +194,7 @@ impl Hooks {
             door,
             printing,
             context: None,
+            calls: Arc::new(Semaphore::new(CALLS_MAX)),
             inline: generation == Generation::P3,
             turn,
             serving: Handle::current(),
@@ -219,21 +229,18 @@ impl Hooks {
     }
 }
 
-/// Bytes that a guest may write to a body before it waits for room.
-pub(super) const CHUNK_MAX: usize = 64 << 10;
-
 impl WasiHttpHooks for Hooks {
-    fn p2_outgoing_body_chunk_size(&mut self) -> usize {
-        CHUNK_MAX
-    }
-
-    fn p3_outgoing_body_chunk_size(&mut self) -> usize {
-        CHUNK_MAX
-    }
-
     /// `host` is the mesh's to set; the rest is hop-by-hop.
     fn forbidden_header_filter(&mut self) -> ForbiddenHeaderFilter {
         Arc::new(|name| DEFAULT_FORBIDDEN_HEADERS.contains(name))
+    }
+
+    fn p2_outgoing_body_chunk_size(&mut self) -> usize {
+        BODY_PIECE_MAX
+    }
+
+    fn p3_outgoing_body_chunk_size(&mut self) -> usize {
+        BODY_PIECE_MAX
     }
 
     fn default_scheme(&mut self) -> Option<http::uri::Scheme> {
@@ -246,6 +253,9 @@ impl WasiHttpHooks for Hooks {
         options: Option<RequestOptions>,
         _response_processed: Box<dyn Future<Output = Result<(), Error>> + Send>,
     ) -> Box<dyn Future<Output = SendResult> + Send> {
+        let Ok(permit) = self.calls.clone().try_acquire_owned() else {
+            return Box::new(async { Err(Error::ConnectionLimitReached) });
+        };
         let context = self.context.clone();
         let timeout = options.and_then(|options| options.first_byte_timeout);
         let call = self.door.call(Outgoing {
@@ -262,6 +272,7 @@ impl WasiHttpHooks for Hooks {
         };
         Box::new(async move {
             let response = call.await?;
+            drop(permit);
             let nothing_more: RequestProcessed = Box::new(async { Ok(()) });
             Ok((response, nothing_more))
         })

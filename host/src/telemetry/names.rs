@@ -175,7 +175,7 @@ pub(crate) static INSTANCES_STARTED: Metric = Metric {
 
 pub(crate) static INSTANCES_RETIRED: Metric = Metric {
     name: "galleria_instances_retired_total",
-    help: "Instances that a pod dropped, by reason: request (made for one request), warm_up (made to see that it starts), idle (not needed), spent (served its share), failed (trapped or gave no answer), abandoned (its caller left or its time was over), ended (the pod ended, or its environment changed).",
+    help: "Instances that a pod dropped, by reason: request (made for one request), warm_up (made to see that it starts), idle (not needed), spent (served its share), grown (kept more and more handles or memory), failed (trapped or gave no answer), abandoned (its caller left or its time was over), ended (the pod ended, or its environment changed).",
     kind: Kind::Counter,
     unit: "",
     labels: &["namespace", "workload", "pod", "reason"],

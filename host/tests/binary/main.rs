@@ -37,6 +37,7 @@ mod pressure;
 mod probes;
 mod quotas;
 mod reload;
+mod reused_instances;
 mod rollout;
 mod secrets;
 mod shop;

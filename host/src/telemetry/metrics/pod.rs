@@ -35,6 +35,8 @@ pub(crate) enum Retired {
     Idle,
     /// It has served as many requests as one may.
     Spent,
+    /// It kept more and more handles or memory from one request to the next.
+    Grown,
     /// It trapped, or ended without an answer.
     Failed,
     /// Its caller left, or its time was over.
@@ -44,11 +46,12 @@ pub(crate) enum Retired {
 }
 
 impl Retired {
-    const ALL: [Self; 7] = [
+    const ALL: [Self; 8] = [
         Self::Request,
         Self::WarmUp,
         Self::Idle,
         Self::Spent,
+        Self::Grown,
         Self::Failed,
         Self::Abandoned,
         Self::Ended,
@@ -60,6 +63,7 @@ impl Retired {
             Self::WarmUp => "warm_up",
             Self::Idle => "idle",
             Self::Spent => "spent",
+            Self::Grown => "grown",
             Self::Failed => "failed",
             Self::Abandoned => "abandoned",
             Self::Ended => "ended",

@@ -2,15 +2,18 @@
 //! milliseconds without keeping the instance from other requests, `/spin?ms=N`
 //! after computing for as long; `/count`
 //! answers with the number of requests this instance has served, itself
-//! included; `/trap` traps, and takes with it whatever else the instance was
+//! included; `/leak?n=N` leaks N handles,
+//! `/streams?n=N` makes N streams and drops one end after the other; `/trap` traps, and takes with it whatever else the instance was
 //! doing.
 
 use std::hint::black_box;
+use std::mem;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use galleria_test_guests::wasip3::clocks::monotonic_clock;
-use galleria_test_guests::wasip3::http::types::{ErrorCode, Request, Response};
+use galleria_test_guests::wasip3::http::types::{ErrorCode, Fields, Request, Response};
+use galleria_test_guests::wasip3::wit_stream;
 use galleria_test_guests::{guest_p3, p3};
 
 guest_p3!(answer);
@@ -25,6 +28,8 @@ async fn answer(request: Request) -> Result<Response, ErrorCode> {
         "/count" => format!("{served}\n"),
         "/sleep" => sleep(&request).await,
         "/spin" => spin(&request),
+        "/leak" => leak(&request),
+        "/streams" => streams(&request).await,
         "/trap" => std::process::abort(),
         _ => "hello\n".to_owned(),
     };
@@ -35,6 +40,27 @@ async fn sleep(request: &Request) -> String {
     let milliseconds = milliseconds(request);
     monotonic_clock::wait_for(milliseconds.saturating_mul(NANOSECONDS_PER_MILLISECOND)).await;
     format!("after {milliseconds} ms\n")
+}
+
+async fn streams(request: &Request) -> String {
+    let pairs = p3::parameter(request, "n").and_then(|n| n.parse().ok());
+    let pairs: u64 = pairs.unwrap_or(1);
+    for pair in 0..pairs {
+        let (mut sender, receiver) = wit_stream::new::<u8>();
+        if pair % 2 == 0 {
+            drop(receiver);
+            sender.write_all(vec![0; 16]).await;
+        }
+    }
+    format!("{pairs} streams\n")
+}
+
+fn leak(request: &Request) -> String {
+    let handles = p3::parameter(request, "n").and_then(|n| n.parse().ok());
+    for _ in 0..handles.unwrap_or(1) {
+        mem::forget(Fields::new());
+    }
+    "leaked\n".to_owned()
 }
 
 fn spin(request: &Request) -> String {
