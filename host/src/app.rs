@@ -45,7 +45,7 @@ use crate::telemetry::access_log::{AccessLog, Format};
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::sink::Sink;
 use crate::telemetry::trace::{TraceExport, Tracer};
-use crate::topology::{Peers, Topology};
+use crate::topology::{Peers, Topology, Trust};
 use crate::workload::{Images, Jobs, Platform, VolumeFolder, Workloads};
 use announce::Addresses;
 use autoscale::Autoscalers;
@@ -203,6 +203,7 @@ impl Host {
             counts_calls: settings.metrics == Switch::On,
             access_log: AccessLog::new(sink.clone(), access_log),
             tracer,
+            trust: Arc::new(Trust::new(settings.trusted_peers())),
         });
         let doors = MeshDoors::default();
         doors.open(&mesh);
@@ -290,7 +291,7 @@ impl Host {
                 ..settings.mesh_options()
             },
             topology,
-            peers: Peers::new(),
+            peers: Peers::new(self.mesh.trust.clone()),
             health: self.health.clone(),
         }
     }

@@ -29,6 +29,7 @@ use crate::remote::RemoteClient;
 use crate::telemetry::access_log::{AccessLog, RequestFacts, is_grpc};
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::trace::{Service, Span, Tracer, spans};
+use crate::topology::Trust;
 use crate::{Request, Response, respond};
 use ledger::Ledger;
 pub(crate) use overload::Overload;
@@ -46,12 +47,16 @@ pub(crate) struct Mesh {
     pub counts_calls: bool,
     pub access_log: AccessLog,
     pub tracer: Tracer,
+    /// Which callers are hosts of the mesh.
+    pub trust: Arc<Trust>,
 }
 
 /// A request on its way to whatever it addresses.
 pub(crate) struct Call {
     pub source: Source,
     pub request: Request,
+    /// The answer, where the head alone gives reason for one.
+    pub refusal: Option<LocalReply>,
     pub context: Arc<RequestContext>,
     /// The client's address, at the edge.
     pub client: Option<IpAddr>,
@@ -120,7 +125,10 @@ impl Mesh {
             timeout: call.timeout,
         };
         let (method, is_grpc) = (parts.method.clone(), is_grpc(&parts.headers));
-        let response = passage.run(parts, body, &mut ledger).await;
+        let response = match call.refusal {
+            Some(reply) => Err(reply),
+            None => passage.run(parts, body, &mut ledger).await,
+        };
         let response = response.unwrap_or_else(|reply| answer(reply, is_grpc, &mut ledger));
         ledger.watch(&method, response)
     }

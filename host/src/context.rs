@@ -89,7 +89,7 @@ impl RequestContext {
 
 /// How deep the chain of calls is, between hosts of the mesh.
 pub(crate) const HOPS: HeaderName = HeaderName::from_static("x-galleria-hops");
-pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+pub(crate) use galleria_mesh::edge::REQUEST_ID;
 
 /// W3C Baggage (<https://www.w3.org/TR/baggage/>).
 pub(crate) const BAGGAGE: HeaderName = HeaderName::from_static("baggage");

@@ -8,6 +8,7 @@ use std::sync::{Arc, OnceLock, Weak};
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use galleria_mesh as mesh;
+use galleria_mesh::edge::remove_claims;
 use wasmtime_wasi_http::Error;
 
 use crate::Response;
@@ -52,6 +53,7 @@ impl Door for WorkloadDoor {
             let context = context(&outgoing, &mesh);
             let mut request = outgoing.request;
             let headers = request.headers_mut();
+            remove_claims(headers);
             headers.insert(REQUEST_ID, context.request_id.clone());
             if let Some(baggage) = &context.baggage {
                 headers.entry(BAGGAGE).or_insert_with(|| baggage.clone());
@@ -59,6 +61,7 @@ impl Door for WorkloadDoor {
             let call = Call {
                 source,
                 request,
+                refusal: None,
                 context: Arc::new(context),
                 client: None,
                 timeout: outgoing.timeout,

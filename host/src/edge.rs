@@ -1,13 +1,15 @@
 //! Where clients' requests become calls: headers that a client may not set are
-//! taken off, identifiers are given, sizes are limited.
+//! taken off (`galleria_mesh::edge`), identifiers are given, sizes are limited.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use bytes::Bytes;
+use galleria_mesh::edge::{remove_hop_by_hop, sanitise, sanitise_trailers, settle_target};
 use h2::Reason;
-use http::{HeaderMap, HeaderName, HeaderValue, Version, header};
+use http::{HeaderMap, Version};
 use http_body_util::{BodyExt, Limited};
-use hyper::body::{Body as _, Incoming};
+use hyper::body::{Body as _, Frame, Incoming};
 use wasmtime_wasi_http::Error;
 
 use crate::call::{Call, Mesh, Rest, Source, rest_of};
@@ -21,7 +23,8 @@ pub(crate) struct Edge {
     pub mesh: Arc<Mesh>,
     /// As declared in the Gateway, or the pods' own where it is inbound.
     pub listener_port: u16,
-    /// For other hosts of the mesh: identifiers, chain and context are theirs.
+    /// For other hosts of the mesh: identifiers, chain and context are theirs, where
+    /// the address is one that the mesh trusts ([`Trust`](crate::topology::Trust)).
     pub inbound: bool,
     /// Bytes that a request's body may have (`--max-request-body`).
     pub request_body_max: u64,
@@ -43,17 +46,22 @@ impl Edge {
         }
         let can_refuse = self.inbound && request.version() == Version::HTTP_2;
         let (mut parts, body) = request.into_parts();
+        let refusal = settle_target(&mut parts).err();
         remove_hop_by_hop(&mut parts.headers);
-        let taken_over = self
-            .inbound
-            .then(|| RequestContext::taken_over(&mut parts.headers))
-            .flatten();
-        let context = taken_over.unwrap_or_else(|| enter(&mut parts.headers, client, &self.mesh));
+        let body = self.limited(body);
+        let (context, body) = match self.taken_over(&mut parts.headers, client) {
+            Some(context) => (context, body),
+            None => {
+                let context = enter(&mut parts.headers, client, &self.mesh);
+                (context, with_clean_trailers(body))
+            }
+        };
         let call = Call {
             source: Source::Edge {
                 listener_port: self.listener_port,
             },
-            request: http::Request::from_parts(parts, self.limited(body)),
+            request: http::Request::from_parts(parts, body),
+            refusal,
             context: Arc::new(context),
             client: Some(client.ip()),
             timeout: None,
@@ -66,6 +74,21 @@ impl Edge {
         }
         remove_hop_by_hop(response.headers_mut());
         Ok(response)
+    }
+
+    /// The context in which another host of the mesh hands a request over. Who says so
+    /// without being one is a client.
+    fn taken_over(&self, headers: &mut HeaderMap, client: SocketAddr) -> Option<RequestContext> {
+        if !self.inbound || !headers.contains_key(HOPS) {
+            return None;
+        }
+        match self.mesh.trust.is_peer(client.ip()) {
+            true => RequestContext::taken_over(headers),
+            false => {
+                self.mesh.trust.warn_of(client.ip());
+                None
+            }
+        }
     }
 
     fn limited(&self, body: Incoming) -> Body {
@@ -89,11 +112,9 @@ fn enter(headers: &mut HeaderMap, client: SocketAddr, mesh: &Mesh) -> RequestCon
     let carried = Carried::read(headers);
     mesh.metrics.trace_headers_ignored.inc_by(carried.ignored);
     let trace = carried.trace.unwrap_or_else(|| mesh.tracer.begin());
-    remove_internal(headers);
+    sanitise(headers, client.ip());
     let request_id = request_id();
     headers.insert(REQUEST_ID, request_id.clone());
-    headers.insert(FORWARDED_PROTO, HeaderValue::from_static("http"));
-    append_forwarded_for(headers, client);
     RequestContext {
         trace,
         request_id,
@@ -115,6 +136,20 @@ fn refuse(request: http::Request<Incoming>) -> Response {
     respond::local(too_large())
 }
 
+/// `body` without trailers that a client must not send.
+fn with_clean_trailers(body: Body) -> Body {
+    if body.is_end_stream() {
+        return body;
+    }
+    let clean = |mut frame: Frame<Bytes>| {
+        if let Some(trailers) = frame.trailers_mut() {
+            sanitise_trailers(trailers);
+        }
+        frame
+    };
+    body.map_frame(clean).boxed_unsync()
+}
+
 /// Whether `response` is the mesh's own: no endpoint is ready.
 fn found_nobody(response: &Response) -> bool {
     let flags = response.extensions().get::<ResponseFlags>();
@@ -128,95 +163,4 @@ fn too_large() -> LocalReply {
         "the request's body is too large",
         "request_payload_too_large",
     )
-}
-
-const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
-const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
-
-/// Headers that speak of one connection only (RFC 9110, 7.6.1), and those that
-/// `connection` names.
-fn remove_hop_by_hop(headers: &mut HeaderMap) {
-    let named: Vec<HeaderName> = headers
-        .get_all(header::CONNECTION)
-        .iter()
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|value| value.split(','))
-        .filter_map(|name| name.trim().parse().ok())
-        .collect();
-    for name in named {
-        headers.remove(name);
-    }
-    for name in [
-        header::CONNECTION,
-        header::PROXY_AUTHENTICATE,
-        header::PROXY_AUTHORIZATION,
-        header::TE,
-        header::TRANSFER_ENCODING,
-        header::UPGRADE,
-        HeaderName::from_static("keep-alive"),
-        HeaderName::from_static("proxy-connection"),
-    ] {
-        headers.remove(name);
-    }
-}
-
-/// `x-envoy-…` steers the mesh (timeouts, retries): it is not for clients outside.
-fn remove_internal(headers: &mut HeaderMap) {
-    headers.remove(HOPS);
-    let internal: Vec<HeaderName> = headers
-        .keys()
-        .filter(|name| name.as_str().starts_with("x-envoy-"))
-        .cloned()
-        .collect();
-    for name in internal {
-        headers.remove(name);
-    }
-}
-
-fn append_forwarded_for(headers: &mut HeaderMap, client: SocketAddr) {
-    let client = client.ip().to_string();
-    let chain = match headers
-        .get(&FORWARDED_FOR)
-        .and_then(|value| value.to_str().ok())
-    {
-        Some(before) => format!("{before},{client}"),
-        None => client,
-    };
-    if let Ok(value) = HeaderValue::from_str(&chain) {
-        headers.insert(FORWARDED_FOR, value);
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_a_client_may_not_set_is_taken_off() {
-        let mut headers = HeaderMap::new();
-        for (name, value) in [
-            ("connection", "close, x-secret-hop"),
-            ("x-secret-hop", "1"),
-            ("upgrade", "websocket"),
-            ("x-envoy-upstream-rq-timeout-ms", "1"),
-            ("x-kept", "1"),
-        ] {
-            headers.insert(name, value.parse().expect("a value"));
-        }
-        remove_hop_by_hop(&mut headers);
-        remove_internal(&mut headers);
-        assert_eq!(
-            headers.keys().map(HeaderName::as_str).collect::<Vec<_>>(),
-            ["x-kept"]
-        );
-    }
-
-    #[test]
-    fn the_client_is_added_to_the_chain() {
-        let mut headers = HeaderMap::new();
-        let client: SocketAddr = "192.0.2.7:1234".parse().expect("an address");
-        append_forwarded_for(&mut headers, client);
-        append_forwarded_for(&mut headers, client);
-        assert_eq!(headers[FORWARDED_FOR], "192.0.2.7,192.0.2.7");
-    }
 }

@@ -13,7 +13,7 @@ use clap::{Args, ValueEnum};
 use crate::guest::RequestLimits;
 use crate::listen::{Binding, PortRule};
 use crate::telemetry::access_log::Format;
-use crate::topology::{PeerAddress, WorkloadName};
+use crate::topology::{PeerAddress, TrustedPeer, WorkloadName};
 use crate::workload::RegistrySettings;
 
 /// Where a redirect to HTTPS leads.
@@ -82,6 +82,15 @@ pub(crate) struct RunSettings {
         env = "GALLERIA_PEER"
     )]
     pub peers: Vec<PeerAddress>,
+
+    /// Callers that are hosts of the mesh, besides the pods of workloads that run elsewhere: a name, an address or a network (repeat for several)
+    #[arg(
+        long = "trusted-peer",
+        value_name = "HOST|CIDR",
+        value_delimiter = ',',
+        env = "GALLERIA_TRUSTED_PEER"
+    )]
+    pub trusted_peers: Vec<TrustedPeer>,
 
     /// Address that listeners are bound on; 0.0.0.0 opens them to the network
     #[arg(long, value_name = "ADDRESS", default_value_t = IpAddr::V4(Ipv4Addr::LOCALHOST), env = "GALLERIA_BIND")]
@@ -203,6 +212,14 @@ impl RunSettings {
         Traces::new(self.trace_sample, &|name| {
             std::env::var(name).ok().filter(|value| !value.is_empty())
         })
+    }
+
+    /// Nobody calls a host that runs no workload of its own.
+    pub(crate) fn trusted_peers(&self) -> &[TrustedPeer] {
+        match self.workloads.as_slice() {
+            [] => &[],
+            _ => &self.trusted_peers,
+        }
     }
 
     pub(crate) fn binding(&self) -> Binding {

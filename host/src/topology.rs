@@ -7,6 +7,7 @@
 //! endpoints like those here.
 
 mod peers;
+mod trust;
 
 use std::collections::BTreeSet;
 use std::str::FromStr;
@@ -20,6 +21,7 @@ use galleria_mesh::{self as mesh, InboundPort};
 use crate::settings::RunSettings;
 
 pub(crate) use peers::Peers;
+pub(crate) use trust::{Trust, TrustedPeer};
 
 /// See the module's documentation.
 pub(crate) struct Topology {

@@ -26,6 +26,7 @@ mod compile;
 mod condition;
 mod cors;
 mod count;
+pub mod edge;
 mod eject;
 mod explain;
 mod fault;

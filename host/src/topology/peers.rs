@@ -15,7 +15,7 @@ use galleria_mesh as mesh;
 use tokio::sync::watch;
 use tokio_util::task::AbortOnDropHandle;
 
-use super::{Address, PeerWorkload};
+use super::{PeerWorkload, Trust};
 
 /// How often names are asked for: Envoy's rate for clusters of STRICT_DNS.
 const PERIOD: Duration = Duration::from_secs(5);
@@ -30,6 +30,8 @@ const ADDRESSES_MAX: usize = 1_000;
 pub(crate) struct Peers {
     followed: Vec<Arc<Peer>>,
     changes: watch::Sender<u64>,
+    /// Learns whose addresses are a host's.
+    trust: Arc<Trust>,
     /// Asks the name service for as long as it is here.
     asking: Option<AbortOnDropHandle<()>>,
 }
@@ -43,10 +45,11 @@ struct Peer {
 }
 
 impl Peers {
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new(trust: Arc<Trust>) -> Self {
         Self {
             followed: Vec::new(),
             changes: watch::Sender::new(0),
+            trust,
             asking: None,
         }
     }
@@ -68,15 +71,15 @@ impl Peers {
         let peers: Vec<Arc<Peer>> = peers.collect();
         self.followed.clone_from(&peers);
         self.asking = None;
-        if peers.is_empty() {
+        ask(&peers, &self.trust).await;
+        if peers.is_empty() && !self.trust.has_names() {
             return;
         }
-        ask(&peers).await;
-        let changes = self.changes.clone();
+        let (changes, trust) = (self.changes.clone(), self.trust.clone());
         let asking = async move {
             loop {
                 tokio::time::sleep(PERIOD).await;
-                if ask(&peers).await {
+                if ask(&peers, &trust).await {
                     changes.send_modify(|changes| *changes += 1);
                 }
             }
@@ -91,9 +94,15 @@ impl Peers {
 }
 
 /// Asks for every name; returns whether any has other addresses now.
-async fn ask(peers: &[Arc<Peer>]) -> bool {
-    let asked = peers.iter().map(|peer| peer.ask());
-    join_all(asked).await.contains(&true)
+async fn ask(peers: &[Arc<Peer>], trust: &Trust) -> bool {
+    let asked = join_all(peers.iter().map(|peer| peer.ask()));
+    let (changed, ()) = tokio::join!(asked, trust.ask());
+    let hosts = peers.iter().flat_map(|peer| {
+        let addresses = peer.addresses();
+        Vec::from_iter(addresses.iter().map(|(address, _)| *address))
+    });
+    trust.learn(hosts);
+    changed.contains(&true)
 }
 
 impl Peer {
@@ -107,7 +116,7 @@ impl Peer {
 
     /// Returns whether there are other addresses now.
     async fn ask(&self) -> bool {
-        let resolved = join_all(self.workload.at.iter().map(resolve)).await;
+        let resolved = join_all(self.workload.at.iter().map(|at| resolve(&at.host))).await;
         let mut found = BTreeSet::new();
         for (at, resolved) in self.workload.at.iter().zip(resolved) {
             match resolved {
@@ -169,8 +178,8 @@ impl Peer {
     }
 }
 
-async fn resolve(at: &Address) -> Result<Vec<IpAddr>, String> {
-    let lookup = tokio::net::lookup_host((at.host.as_str(), 0));
+pub(super) async fn resolve(host: &str) -> Result<Vec<IpAddr>, String> {
+    let lookup = tokio::net::lookup_host((host, 0));
     let found = tokio::time::timeout(PATIENCE, lookup)
         .await
         .map_err(|_| "no answer".to_owned())?

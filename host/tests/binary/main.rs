@@ -31,6 +31,7 @@ mod kubectl_forward;
 mod kubectl_logs;
 mod kubectl_writes;
 mod languages;
+mod outside;
 mod overload;
 mod pods;
 mod pressure;

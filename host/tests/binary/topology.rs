@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-use crate::support::apart::Pod;
+use crate::support::apart::{self, Pod};
 use crate::support::{Done, Galleria, Host, Service, eventually, manifests};
 
 const SHOP: [&str; 6] = [
@@ -16,10 +16,10 @@ const SHOP: [&str; 6] = [
     "productreviewms-v2",
 ];
 
-/// `host`, told where the pods are.
+/// `host`, told where the pods are, and that the others call from this machine.
 fn told(host: Galleria, pods: &[Pod]) -> Galleria {
     let peers: Vec<_> = pods.iter().map(Pod::peer).collect();
-    host.arguments(&peers)
+    host.arguments(&peers).argument(apart::CALLERS)
 }
 
 fn of_pod(host: Galleria, pod: &Pod) -> Galleria {

@@ -63,7 +63,7 @@ impl Shop {
         let peers: Vec<String> = pods.iter().map(apart::Pod::peer).collect();
         let host = || {
             let host = Galleria::run(folder.path()).arguments(arguments);
-            peers.iter().fold(host, |host, peer| host.argument(peer))
+            host.arguments(&peers).argument(apart::CALLERS)
         };
         let of_pod = |pod: &apart::Pod| host().declared_ports().arguments(&pod.arguments());
         Self {

@@ -31,7 +31,8 @@ impl Apart {
     fn start() -> Self {
         let network = Hosts(Network::create());
         let workloads = SHOP.map(|workload| (workload, network.workload(workload)));
-        let gateway = network.run().argument("--gateway").start();
+        let gateway = network.run().option(format!("--network-alias={GATEWAY}"));
+        let gateway = gateway.argument("--gateway").start();
         let ready = |(workload, host): (_, Container)| (workload, host.ready());
         let apart = Self {
             workloads: workloads.into_iter().map(ready).collect(),
@@ -75,6 +76,9 @@ fn found(host: &Container, workload: &str) -> u64 {
     last.and_then(|last| last["pods"].as_u64()).unwrap_or(0)
 }
 
+/// The name by which the others know the way in.
+const GATEWAY: &str = "gateway.shoppingportal.svc.cluster.local";
+
 /// The hosts' network.
 struct Hosts(Network);
 
@@ -88,7 +92,8 @@ impl Hosts {
     fn workload(&self, workload: &str) -> Container {
         let name = format!("{workload}.shoppingportal.svc.cluster.local");
         let run = self.run().option(format!("--network-alias={name}"));
-        run.argument("--workload").argument(workload).start()
+        let run = run.argument("--workload").argument(workload);
+        run.argument("--trusted-peer").argument(GATEWAY).start()
     }
 }
 

@@ -1,0 +1,369 @@
+//! The head of a request from outside, before the mesh believes any of it.
+//!
+//! Envoy's rules for an edge proxy (`use_remote_address`, no trusted hops): headers
+//! that only the mesh may set are removed, the client's address and scheme are those
+//! of its connection, and a request has one authority. `forwarded` and
+//! `x-forwarded-host` are the client's own words, as with Envoy, and pass.
+
+use std::net::IpAddr;
+
+use http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use http::uri::Scheme;
+use http::{Method, Uri, request};
+
+use crate::LocalReply;
+
+pub const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+pub const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// Beginnings of the names that belong to the mesh: what steers it (`x-envoy-…`),
+/// and what its hosts tell each other.
+const INTERNAL: [&str; 3] = ["x-envoy-", "x-galleria-", "x-istio-"];
+
+/// The identity of a caller's certificate: Envoy's default is to remove it
+/// (`forward_client_cert_details: SANITIZE`).
+const CLIENT_CERTIFICATE: &str = "x-forwarded-client-cert";
+
+/// What this mesh sets itself at the edge.
+const SET_HERE: [HeaderName; 3] = [FORWARDED_FOR, FORWARDED_PROTO, REQUEST_ID];
+
+/// Headers that speak of one connection only (RFC 9110, 7.6.1), and those that are
+/// settled with it: `expect` is answered by the host, `http2-settings` belongs to an
+/// upgrade that it does not offer.
+const HOP_BY_HOP: [HeaderName; 10] = [
+    header::CONNECTION,
+    header::PROXY_AUTHENTICATE,
+    header::PROXY_AUTHORIZATION,
+    header::TE,
+    header::TRANSFER_ENCODING,
+    header::UPGRADE,
+    header::EXPECT,
+    HeaderName::from_static("keep-alive"),
+    HeaderName::from_static("proxy-connection"),
+    HeaderName::from_static("http2-settings"),
+];
+
+/// Settles what a request that came to a plain listener is for: the scheme is the
+/// listener's whatever the request line says, and `Host` is the authority of the
+/// request line where that has one (RFC 9112, 3.2.2; RFC 9113, 8.3.1).
+///
+/// # Errors
+/// 400: `Host` is absent, empty, malformed or there twice, an authority names a user,
+/// or the request is to open a tunnel.
+pub fn settle_target(parts: &mut request::Parts) -> Result<(), LocalReply> {
+    if parts.method == Method::CONNECT {
+        return Err(LocalReply::bad_request("connect_not_supported"));
+    }
+    let mut hosts = parts.headers.get_all(header::HOST).iter();
+    let (host, another) = (hosts.next(), hosts.next());
+    if another.is_some() {
+        return Err(LocalReply::bad_request("duplicate_host_header"));
+    }
+    let Some(authority) = parts.uri.authority() else {
+        let host = host.ok_or_else(|| LocalReply::bad_request("missing_host_header"))?;
+        return match is_authority(host.as_bytes()) {
+            true => Ok(()),
+            false => Err(LocalReply::bad_request("invalid_host_header")),
+        };
+    };
+    let invalid = || LocalReply::bad_request("invalid_authority");
+    if !is_authority(authority.as_str().as_bytes()) {
+        return Err(invalid());
+    }
+    if host.is_some_and(|host| host.as_bytes() != authority.as_str().as_bytes()) {
+        let host = HeaderValue::from_str(authority.as_str()).map_err(|_| invalid())?;
+        parts.headers.insert(header::HOST, host);
+    }
+    if parts.uri.scheme() != Some(&Scheme::HTTP) {
+        let mut uri = std::mem::take(&mut parts.uri).into_parts();
+        uri.scheme = Some(Scheme::HTTP);
+        parts.uri = Uri::from_parts(uri).map_err(|_| invalid())?;
+    }
+    Ok(())
+}
+
+/// A host and perhaps a port (RFC 3986, 3.2); no user.
+fn is_authority(text: &[u8]) -> bool {
+    let (host, port) = match text.iter().position(|byte| *byte == b']') {
+        Some(end) => text.split_at(end + 1),
+        None => text.split_at(text.iter().position(|it| *it == b':').unwrap_or(text.len())),
+    };
+    let is_host = match host {
+        [b'[', address @ .., b']'] => {
+            let address = std::str::from_utf8(address);
+            address.is_ok_and(|it| it.parse::<std::net::Ipv6Addr>().is_ok())
+        }
+        name => !name.is_empty() && name.iter().copied().all(is_of_name),
+    };
+    let is_port = match port {
+        [] => true,
+        [b':', digits @ ..] if digits.iter().all(u8::is_ascii_digit) => {
+            let number = std::str::from_utf8(digits).map(str::parse::<u16>);
+            matches!(number, Ok(Ok(_)))
+        }
+        _ => false,
+    };
+    is_host && is_port
+}
+
+/// `reg-name` of RFC 3986.
+fn is_of_name(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"-._~%!$&'()*+,;=".contains(&byte)
+}
+
+/// Removes what speaks of one connection only, and what `connection` names.
+pub fn remove_hop_by_hop(headers: &mut HeaderMap) {
+    if headers.contains_key(header::CONNECTION) {
+        remove_named_by_connection(headers);
+    }
+    for name in HOP_BY_HOP {
+        headers.remove(name);
+    }
+}
+
+/// `connection: host, authorization` would hide from policies what others rely on;
+/// names that are meant for every recipient are not the client's to remove.
+fn remove_named_by_connection(headers: &mut HeaderMap) {
+    let named: Vec<HeaderName> = headers
+        .get_all(header::CONNECTION)
+        .iter()
+        .flat_map(|value| value.as_bytes().split(|byte| *byte == b','))
+        .filter_map(|name| HeaderName::from_bytes(name.trim_ascii()).ok())
+        .filter(|name| !is_end_to_end(name))
+        .collect();
+    for name in named {
+        headers.remove(name);
+    }
+}
+
+fn is_end_to_end(name: &HeaderName) -> bool {
+    let known = [header::HOST, header::AUTHORIZATION, header::COOKIE];
+    let name = name.as_str();
+    known.iter().any(|it| it == name)
+        || name == "forwarded"
+        || name.starts_with("content-")
+        || name.starts_with("x-forwarded-")
+}
+
+/// Makes the headers of a request from `client` those of the mesh: what a client may
+/// not say is removed, and what the mesh knows better is put in its place.
+pub fn sanitise(headers: &mut HeaderMap, client: IpAddr) {
+    remove_internal(headers);
+    headers.insert(FORWARDED_PROTO, HeaderValue::from_static("http"));
+    append_forwarded_for(headers, client);
+}
+
+/// Removes what a client must not say in trailers either: everything of the mesh, and
+/// what belongs to a head (RFC 9110, 6.5.1).
+pub fn sanitise_trailers(trailers: &mut HeaderMap) {
+    remove_hop_by_hop(trailers);
+    remove_internal(trailers);
+    for name in SET_HERE {
+        trailers.remove(name);
+    }
+    for name in [
+        header::HOST,
+        header::CONTENT_LENGTH,
+        header::AUTHORIZATION,
+        header::COOKIE,
+    ] {
+        trailers.remove(name);
+    }
+}
+
+/// What the mesh alone says of a caller to the callee: no workload may say it in the
+/// mesh's stead.
+pub fn remove_claims(headers: &mut HeaderMap) {
+    let is_claim = |name: &str| name.starts_with("x-galleria-") || name == CLIENT_CERTIFICATE;
+    remove_all(headers, is_claim);
+}
+
+/// Removes what only the mesh may set, and headers that look like that to a program
+/// which does not tell `_` from `-`, as those after CGI's manner.
+fn remove_internal(headers: &mut HeaderMap) {
+    remove_all(headers, |name| match name.contains('_') {
+        false => is_internal(name),
+        true => {
+            let name = name.replace('_', "-");
+            is_internal(&name) || SET_HERE.iter().any(|it| *it == *name)
+        }
+    });
+}
+
+fn is_internal(name: &str) -> bool {
+    name == CLIENT_CERTIFICATE || INTERNAL.iter().any(|beginning| name.starts_with(beginning))
+}
+
+fn remove_all(headers: &mut HeaderMap, unwanted: impl Fn(&str) -> bool) {
+    let unwanted: Vec<HeaderName> = headers
+        .keys()
+        .filter(|name| unwanted(name.as_str()))
+        .cloned()
+        .collect();
+    for name in unwanted {
+        headers.remove(name);
+    }
+}
+
+/// All lines are one list (RFC 9110, 5.3); the client is its last element.
+fn append_forwarded_for(headers: &mut HeaderMap, client: IpAddr) {
+    let mut chain = Vec::new();
+    for before in headers.get_all(FORWARDED_FOR) {
+        if !before.is_empty() {
+            chain.extend_from_slice(before.as_bytes());
+            chain.push(b',');
+        }
+    }
+    chain.extend_from_slice(client.to_canonical().to_string().as_bytes());
+    match HeaderValue::from_maybe_shared(bytes::Bytes::from(chain)) {
+        Ok(chain) => headers.insert(FORWARDED_FOR, chain),
+        Err(_) => headers.remove(FORWARDED_FOR),
+    };
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn headers(pairs: &[(&str, &str)]) -> HeaderMap {
+        let pair = |(name, value): &(&str, &str)| {
+            let name = HeaderName::from_bytes(name.as_bytes()).expect("a name");
+            (name, HeaderValue::from_str(value).expect("a value"))
+        };
+        pairs.iter().map(pair).collect()
+    }
+
+    fn names(headers: &HeaderMap) -> Vec<&str> {
+        let mut names: Vec<_> = headers.keys().map(HeaderName::as_str).collect();
+        names.sort_unstable();
+        names
+    }
+
+    /// The target of `GET uri` with these `Host` lines: `SCHEME AUTHORITY HOST`, or
+    /// why not.
+    fn settled(uri: &str, hosts: &[&str]) -> String {
+        let request = http::Request::get(uri);
+        let request = hosts
+            .iter()
+            .fold(request, |it, host| it.header("host", *host));
+        let (mut parts, ()) = request.body(()).expect("a request").into_parts();
+        if let Err(reply) = settle_target(&mut parts) {
+            assert_eq!(reply.status, 400);
+            return reply.details.into_owned();
+        }
+        let host = parts.headers.get("host").map(|host| host.to_str());
+        let host = host.map_or("-", |host| host.expect("text"));
+        let scheme = parts.uri.scheme_str().unwrap_or("-");
+        let authority = parts.uri.authority().map_or("-", |it| it.as_str());
+        format!("{scheme} {authority} {host}")
+    }
+
+    #[test]
+    fn request_has_one_authority_and_the_scheme_of_its_listener() {
+        assert_eq!(settled("/a", &["shop"]), "- - shop");
+        assert_eq!(settled("/a", &["[::1]:80"]), "- - [::1]:80");
+        assert_eq!(settled("http://shop/a", &["shop"]), "http shop shop");
+        assert_eq!(settled("https://shop/a", &["other"]), "http shop shop");
+        assert_eq!(settled("https://shop:1/a", &[]), "http shop:1 -");
+    }
+
+    #[test]
+    fn bad_authority_is_refused() {
+        assert_eq!(settled("/a", &[]), "missing_host_header");
+        assert_eq!(settled("/a", &["shop", "shop"]), "duplicate_host_header");
+        for host in [
+            "",
+            ":80",
+            "me@shop",
+            "a b",
+            "a/b",
+            "a,b@c",
+            "shop:",
+            "shop:99999",
+            "shop:+1",
+            "a:1:2",
+            "[::1",
+            "[x]",
+            "::1",
+            "[::1]x",
+            "]:1",
+        ] {
+            assert_eq!(settled("/a", &[host]), "invalid_host_header", "{host}");
+        }
+        assert_eq!(settled("http://me@shop/a", &["shop"]), "invalid_authority");
+    }
+
+    #[test]
+    fn what_only_the_mesh_may_set_is_removed() {
+        let mut headers = headers(&[
+            ("x-envoy-upstream-rq-timeout-ms", "1"),
+            ("x-galleria-hops", "1"),
+            ("x-istio-attributes", "1"),
+            (
+                "x-forwarded-client-cert",
+                "URI=spiffe://cluster.local/ns/a/sa/b",
+            ),
+            ("x_forwarded_client_cert", "1"),
+            ("x_forwarded-for", "203.0.113.9"),
+            ("x_request_id", "1"),
+            ("x-forwarded-host", "shop"),
+            ("x-b3-traceid", "1"),
+            ("my_header", "1"),
+        ]);
+        remove_internal(&mut headers);
+        assert_eq!(
+            names(&headers),
+            ["my_header", "x-b3-traceid", "x-forwarded-host"]
+        );
+    }
+
+    #[test]
+    fn connection_names_what_goes_but_nothing_that_is_for_everybody() {
+        let mut headers = headers(&[
+            ("connection", "close, X-Mine, host"),
+            ("connection", "x-forwarded-for,authorization"),
+            ("x-mine", "1"),
+            ("upgrade", "websocket"),
+            ("host", "shop"),
+            ("authorization", "Bearer x"),
+            ("x-forwarded-for", "203.0.113.9"),
+        ]);
+        remove_hop_by_hop(&mut headers);
+        assert_eq!(
+            names(&headers),
+            ["authorization", "host", "x-forwarded-for"]
+        );
+    }
+
+    #[test]
+    fn every_line_of_the_chain_is_kept_and_the_client_is_its_end() {
+        let mut headers = headers(&[
+            ("x-forwarded-for", "203.0.113.9, 203.0.113.8"),
+            ("x-forwarded-for", "203.0.113.7"),
+            ("x-forwarded-proto", "https"),
+            ("x-forwarded-proto", "ftp"),
+        ]);
+        sanitise(
+            &mut headers,
+            "::ffff:192.0.2.7".parse().expect("an address"),
+        );
+        let all: Vec<_> = headers.get_all(FORWARDED_FOR).iter().collect();
+        assert_eq!(all, ["203.0.113.9, 203.0.113.8,203.0.113.7,192.0.2.7"]);
+        let all: Vec<_> = headers.get_all(FORWARDED_PROTO).iter().collect();
+        assert_eq!(all, ["http"]);
+    }
+
+    #[test]
+    fn trailers_say_nothing_that_belongs_to_a_head() {
+        let mut trailers = headers(&[
+            ("x-forwarded-client-cert", "1"),
+            ("x-forwarded-for", "203.0.113.9"),
+            ("x-envoy-attempt-count", "1"),
+            ("host", "other"),
+            ("grpc-status", "0"),
+        ]);
+        sanitise_trailers(&mut trailers);
+        assert_eq!(names(&trailers), ["grpc-status"]);
+    }
+}

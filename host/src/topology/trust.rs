@@ -1,0 +1,216 @@
+//! Which callers are hosts of the mesh.
+//!
+//! A host believes what another says of a request: its identifiers, the chain of
+//! addresses, how deep the chain of calls is. Hosts do not prove who they are, so an
+//! address is all that there is to go by: those of the workloads that run elsewhere,
+//! which the name service tells, and those of `--trusted-peer`, for callers that run
+//! no workload that anybody calls (a gateway, Jobs). Everybody else is a client.
+
+use std::collections::{BTreeSet, HashSet};
+use std::net::IpAddr;
+use std::str::FromStr;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use arc_swap::ArcSwap;
+use futures::future::join_all;
+use ipnet::IpNet;
+
+use super::peers::resolve;
+
+/// How often the log may tell of callers that are not trusted: whoever reaches the
+/// port can make it do so.
+const WARN_EVERY: Duration = Duration::from_secs(60);
+
+/// `HOST`, an address, or a network of `--trusted-peer`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum TrustedPeer {
+    Network(IpNet),
+    /// Each of its addresses is a host.
+    Name(String),
+}
+
+/// See the module's documentation.
+pub(crate) struct Trust {
+    networks: Vec<IpNet>,
+    names: Vec<Name>,
+    /// Of `names` and of workloads elsewhere.
+    hosts: ArcSwap<HashSet<IpAddr>>,
+    warned: Mutex<Option<Instant>>,
+}
+
+struct Name {
+    host: String,
+    /// Those that the name had when it was resolved for the last time.
+    addresses: Mutex<BTreeSet<IpAddr>>,
+}
+
+impl Trust {
+    pub(crate) fn new(peers: &[TrustedPeer]) -> Self {
+        let (mut networks, mut names) = (Vec::new(), Vec::new());
+        for peer in peers {
+            match peer {
+                TrustedPeer::Network(network) => networks.push(*network),
+                TrustedPeer::Name(host) => names.push(Name {
+                    host: host.clone(),
+                    addresses: Mutex::default(),
+                }),
+            }
+        }
+        Self {
+            networks,
+            names,
+            hosts: ArcSwap::default(),
+            warned: Mutex::default(),
+        }
+    }
+
+    pub(crate) fn is_peer(&self, address: IpAddr) -> bool {
+        let address = address.to_canonical();
+        self.hosts.load().contains(&address) || self.networks.iter().any(|it| it.contains(&address))
+    }
+
+    /// Tells that `address` is taken for a client's though it calls as a host does.
+    pub(crate) fn warn_of(&self, address: IpAddr) {
+        {
+            let mut warned = self.warned.lock().unwrap_or_else(PoisonError::into_inner);
+            if warned.is_some_and(|last| last.elapsed() < WARN_EVERY) {
+                return;
+            }
+            *warned = Some(Instant::now());
+        }
+        tracing::warn!(
+            %address,
+            "a caller says that it is a host of the mesh, but its address is not one of a trusted \
+             peer: its requests are handled as a client's; if it is a host, name it with \
+             --trusted-peer"
+        );
+    }
+
+    pub(super) fn has_names(&self) -> bool {
+        !self.names.is_empty()
+    }
+
+    /// Asks for the addresses of every name.
+    pub(super) async fn ask(&self) {
+        join_all(self.names.iter().map(Name::ask)).await;
+    }
+
+    /// Trusts `hosts` and what the names have, and nobody else any more.
+    pub(super) fn learn(&self, hosts: impl Iterator<Item = IpAddr>) {
+        let named = self.names.iter().flat_map(Name::addresses);
+        let hosts: HashSet<_> = hosts.chain(named).map(|it| it.to_canonical()).collect();
+        if **self.hosts.load() != hosts {
+            self.hosts.store(hosts.into());
+        }
+    }
+}
+
+impl Name {
+    async fn ask(&self) {
+        let resolved = resolve(&self.host).await;
+        let mut known = self
+            .addresses
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        match resolved {
+            Ok(found) => {
+                let found = BTreeSet::from_iter(found);
+                if *known != found {
+                    tracing::info!(
+                        host = self.host,
+                        addresses = found.len(),
+                        "trusted peers found"
+                    );
+                    *known = found;
+                }
+            }
+            Err(reason) if known.is_empty() => tracing::warn!(
+                host = self.host,
+                reason,
+                "the name of a trusted peer has no address: what it calls is handled as a client's"
+            ),
+            Err(reason) => {
+                tracing::debug!(host = self.host, reason, "keeping the trusted addresses");
+            }
+        }
+    }
+
+    fn addresses(&self) -> BTreeSet<IpAddr> {
+        let known = self.addresses.lock();
+        known.unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+impl FromStr for TrustedPeer {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if let Ok(address) = text.parse::<IpAddr>() {
+            return Ok(Self::Network(address.into()));
+        }
+        if let Ok(network) = text.parse::<IpNet>() {
+            return Ok(Self::Network(network));
+        }
+        let allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.');
+        let is_number = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
+        let top = text.trim_end_matches('.').rsplit('.').next().unwrap_or("");
+        match !is_number(top) && text.bytes().all(allowed) {
+            true => Ok(Self::Name(text.to_owned())),
+            false => Err("write a name, an address, or a network such as 10.1.0.0/16".into()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn address(text: &str) -> IpAddr {
+        text.parse().expect("an address")
+    }
+
+    fn trust(peers: &[&str]) -> Trust {
+        let peers = peers.iter().map(|it| it.parse().expect("a trusted peer"));
+        Trust::new(&Vec::from_iter(peers))
+    }
+
+    #[test]
+    fn nobody_is_trusted_unless_told() {
+        assert!(!trust(&[]).is_peer(address("127.0.0.1")));
+        let trust = trust(&["10.1.0.0/16", "192.0.2.7", "fd00::/8"]);
+        for peer in ["10.1.255.1", "192.0.2.7", "::ffff:10.1.0.1", "fd00::1"] {
+            assert!(trust.is_peer(address(peer)), "{peer}");
+        }
+        for client in ["10.2.0.1", "192.0.2.8", "::1", "::ffff:10.2.0.1"] {
+            assert!(!trust.is_peer(address(client)), "{client}");
+        }
+    }
+
+    #[tokio::test]
+    async fn names_and_pods_of_other_hosts_are_trusted_while_they_are_known() {
+        let trust = trust(&["localhost"]);
+        trust.ask().await;
+        trust.learn([address("::ffff:192.0.2.7")].into_iter());
+        assert!(trust.is_peer(address("192.0.2.7")));
+        assert!(trust.is_peer(address("127.0.0.1")) || trust.is_peer(address("::1")));
+        trust.learn(std::iter::empty());
+        assert!(!trust.is_peer(address("192.0.2.7")));
+    }
+
+    #[test]
+    fn what_is_neither_name_nor_network_is_refused() {
+        for bad in [
+            "",
+            "10.0.0.0/33",
+            "10.0.0",
+            "10.0.0.256",
+            "a/b",
+            "a:80",
+            "a b",
+            "*",
+        ] {
+            assert!(bad.parse::<TrustedPeer>().is_err(), "{bad}");
+        }
+    }
+}
