@@ -9,6 +9,7 @@ mod access;
 mod answer;
 mod apply;
 mod body;
+mod bounds;
 mod discovery;
 mod failure;
 mod forward;
@@ -25,12 +26,14 @@ mod review;
 mod scale;
 mod selector;
 mod table;
+mod threads;
 mod usage;
 mod watch;
 mod write;
 
 pub(crate) use identity::kubeconfig;
 pub(crate) use listener::Listener;
+pub(crate) use threads::Threads;
 
 use std::sync::Arc;
 

@@ -129,7 +129,8 @@ pub(crate) async fn run(settings: RunSettings) -> anyhow::Result<ExitCode> {
         health: host.health.clone(),
         writer,
     };
-    tokio::spawn(admin.serve(sources, stop.clone()));
+    let admin_threads = admin::Threads::start().context("no threads for the admin API")?;
+    admin_threads.spawn(admin.serve(sources, stop.clone()));
     let told_to_stop = told_to_stop()?;
     let addresses = Addresses {
         status: status_address,

@@ -16,6 +16,10 @@ pub const NESTING_DEPTH_MAX: usize = 64;
 /// about 200,000 values.
 pub const NODES_PER_FILE_MAX: usize = 500_000;
 
+/// Bytes of text that the aliases of one file repeat: one long text and many aliases
+/// to it would multiply it without end.
+pub const ALIASED_BYTES_MAX: usize = 16 * 1024 * 1024;
+
 /// Files of one load. A folder with more is not a folder of manifests.
 pub const FILES_MAX: usize = 10_000;
 

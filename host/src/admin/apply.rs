@@ -6,12 +6,12 @@ mod fields;
 use jiff::Timestamp;
 use serde_json::Value;
 
-use super::Api;
 use super::failure::Failure;
 use super::kind::{Kind, api_version};
 use super::patch::strategic;
 use super::path::Resource;
 use super::write::{WriteOptions, Written, key};
+use super::{Api, bounds};
 use fields::{Managed, Managers, Operation, Paths};
 
 /// How a client asks for it.
@@ -69,6 +69,7 @@ impl Api {
                 "metadata.managedFields must be absent from what is applied".into(),
             ));
         }
+        bounds::check(&wanted)?;
         let kind = resource.kind;
         let version = api_version(kind.group, &resource.version);
         let paths = Paths::of(&wanted, kind);

@@ -49,7 +49,9 @@ async fn collect(mut body: Body) -> Result<Bytes, Failure> {
         }
     }
     match length > BODY_MAX {
-        true => Err(Failure::TooLarge { limit: BODY_MAX }),
+        true => Err(Failure::TooLarge(format!(
+            "Request entity too large: limit is {BODY_MAX}"
+        ))),
         false => Ok(taken.freeze()),
     }
 }

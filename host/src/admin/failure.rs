@@ -50,8 +50,8 @@ pub(crate) enum Failure {
     },
     #[error("{0}")]
     Unfit(String),
-    #[error("the request is larger than {limit} allow")]
-    TooLarge { limit: usize },
+    #[error("{0}")]
+    TooLarge(String),
     #[error("the media type `{0}` is not understood here")]
     UnsupportedMediaType(String),
     #[error("{0}")]
@@ -154,7 +154,7 @@ impl Failure {
                 StatusCode::CONFLICT
             }
             Self::Invalid { .. } | Self::Unfit(_) => StatusCode::UNPROCESSABLE_ENTITY,
-            Self::TooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
             Self::UnsupportedMediaType(_) => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::Unavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
             Self::TooManyGuesses | Self::TooManyRequests(_) => StatusCode::TOO_MANY_REQUESTS,
@@ -173,7 +173,7 @@ impl Failure {
             Self::AlreadyExists { .. } => "AlreadyExists",
             Self::Conflict { .. } | Self::ApplyConflict(_) => "Conflict",
             Self::Invalid { .. } | Self::Unfit(_) => "Invalid",
-            Self::TooLarge { .. } => "RequestEntityTooLarge",
+            Self::TooLarge(_) => "RequestEntityTooLarge",
             Self::UnsupportedMediaType(_) => "UnsupportedMediaType",
             Self::Unavailable(_) => "ServiceUnavailable",
             Self::TooManyGuesses | Self::TooManyRequests(_) => "TooManyRequests",

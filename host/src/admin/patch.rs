@@ -1,16 +1,13 @@
 //! Patches: what a client wants changed of an object as it is shown.
 
+mod json;
 pub(super) mod strategic;
 
-use json_patch::Patch;
 use serde_json::Value;
 
-use super::body;
 use super::failure::Failure;
 use super::kind::Kind;
-
-/// Operations of one JSON Patch, as with an API server.
-const OPERATIONS_MAX: usize = 10_000;
+use super::{body, bounds};
 
 /// `object` with the patch that `media_type` says how to read.
 ///
@@ -24,23 +21,20 @@ pub(super) fn patched(
 ) -> Result<Value, Failure> {
     let mut object = object.clone();
     match media_type {
-        "application/json-patch+json" => {
-            let patch: Patch = serde_json::from_slice(patch)
-                .map_err(|error| Failure::BadRequest(format!("the patch is not valid: {error}")))?;
-            if patch.0.len() > OPERATIONS_MAX {
-                return Err(Failure::TooLarge {
-                    limit: OPERATIONS_MAX,
-                });
-            }
-            json_patch::patch(&mut object, &patch)
-                .map_err(|error| Failure::Unfit(format!("the patch does not fit: {error}")))?;
-        }
-        "application/merge-patch+json" => json_patch::merge(&mut object, &body::json(patch)?),
+        "application/json-patch+json" => json::apply(&mut object, patch)?,
+        "application/merge-patch+json" => json_patch::merge(&mut object, &read(patch)?),
         // Of kinds that are custom resources in a cluster nothing says how lists merge.
         "application/strategic-merge-patch+json" if !kind.is_custom() => {
-            strategic::merge(&mut object, body::json(patch)?);
+            strategic::merge(&mut object, read(patch)?);
         }
         other => return Err(Failure::UnsupportedMediaType(other.to_owned())),
     }
     Ok(object)
+}
+
+/// A patch that is itself like an object.
+fn read(patch: &[u8]) -> Result<Value, Failure> {
+    let patch = body::json(patch)?;
+    bounds::check(&patch)?;
+    Ok(patch)
 }

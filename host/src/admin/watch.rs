@@ -23,7 +23,7 @@ use super::list::{Options, is_set};
 use super::path::Resource;
 use super::selector::Selector;
 use super::table::Form;
-use crate::store::{Change, Event, Store};
+use crate::store::{Change, Event, Store, Stored};
 
 /// Without `timeoutSeconds` a watch ends at a random time from here to twice it,
 /// as an API server does it.
@@ -35,6 +35,13 @@ const LIFE_MAX: Duration = Duration::from_secs(24 * 3_600);
 /// How often a client that asked for them gets a bookmark.
 const BOOKMARK: Duration = Duration::from_secs(60);
 
+/// What a client has yet to take. An object is rendered when it is taken: of a client
+/// that does not read, only the store's own objects are held.
+enum Ready {
+    Object(&'static str, Arc<Stored>),
+    Other(Value),
+}
+
 struct Watcher {
     resource: Resource,
     selector: Selector,
@@ -43,7 +50,7 @@ struct Watcher {
     versions: watch::Receiver<u64>,
     /// The last that was looked at.
     seen: u64,
-    ready: VecDeque<Value>,
+    ready: VecDeque<Ready>,
     bookmarks: Option<Interval>,
     end: Instant,
     ended: bool,
@@ -110,7 +117,7 @@ impl Watcher {
             if self.resource.covers(&stored.object.key()) {
                 let object = self.resource.shown(stored);
                 if self.selector.matches(&object) {
-                    self.say("ADDED", object);
+                    self.say("ADDED", stored);
                 }
             }
         }
@@ -137,7 +144,8 @@ impl Watcher {
 
     async fn next(&mut self) -> Option<Bytes> {
         loop {
-            if let Some(event) = self.ready.pop_front() {
+            if let Some(ready) = self.ready.pop_front() {
+                let event = self.event(ready);
                 return Some(Bytes::from(format!("{event}\n")));
             }
             if self.ended {
@@ -175,7 +183,7 @@ impl Watcher {
                     oldest: expired.oldest,
                 };
                 let event = json!({"type": "ERROR", "object": failure.status()});
-                self.ready.push_back(event);
+                self.ready.push_back(Ready::Other(event));
                 self.ended = true;
             }
         }
@@ -193,17 +201,26 @@ impl Watcher {
         });
         let is_there = matches && event.change != Change::Deleted;
         match (matched, is_there) {
-            (false, true) => self.say("ADDED", object),
-            (true, true) => self.say("MODIFIED", object),
-            (true, false) => self.say("DELETED", object),
+            (false, true) => self.say("ADDED", &event.stored),
+            (true, true) => self.say("MODIFIED", &event.stored),
+            (true, false) => self.say("DELETED", &event.stored),
             (false, false) => {}
         }
     }
 
-    fn say(&mut self, kind: &str, object: Value) {
-        let object = self.form.one(self.resource.kind, object);
-        self.ready
-            .push_back(json!({"type": kind, "object": object}));
+    fn say(&mut self, kind: &'static str, stored: &Arc<Stored>) {
+        self.ready.push_back(Ready::Object(kind, stored.clone()));
+    }
+
+    fn event(&self, ready: Ready) -> Value {
+        match ready {
+            Ready::Object(kind, stored) => {
+                let object = self.resource.shown(&stored);
+                let object = self.form.one(self.resource.kind, object);
+                json!({"type": kind, "object": object})
+            }
+            Ready::Other(event) => event,
+        }
     }
 
     /// Tells how far the watch is, though nothing happened to what it watches.
@@ -217,7 +234,7 @@ impl Watcher {
             object["metadata"]["annotations"] = annotations;
         }
         let object = self.form.one(self.resource.kind, object);
-        self.ready
-            .push_back(json!({"type": "BOOKMARK", "object": object}));
+        let event = json!({"type": "BOOKMARK", "object": object});
+        self.ready.push_back(Ready::Other(event));
     }
 }

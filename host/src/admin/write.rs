@@ -24,7 +24,7 @@ use super::failure::Failure;
 use super::object::shown;
 use super::object::versions::kept;
 use super::path::Resource;
-use super::{apply, body, patch};
+use super::{apply, body, bounds, patch};
 use crate::store::{
     Asked, Edit, ReadObject, Source, Stored, Unwritten, Write, fresh_uid, read_object,
 };
@@ -32,6 +32,9 @@ use form::{as_written, identify, keep_unsaid, remove, strip, timeless};
 
 /// How often a patch is made again after somebody else changed the object.
 const ATTEMPTS: usize = 5;
+
+/// Characters of a manager's name, as with an API server: it is kept with the object.
+const MANAGER_MAX: usize = 128;
 
 /// The parameters of a write.
 #[derive(Debug, Default, Deserialize)]
@@ -55,6 +58,12 @@ impl WriteOptions {
     fn of(request: &Parts) -> Result<Self, Failure> {
         let query = Query::<Self>::try_from_uri(&request.uri);
         let options = query.map_err(|error| Failure::BadRequest(error.body_text()))?;
+        let manager = options.field_manager.as_deref().unwrap_or_default();
+        if manager.chars().count() > MANAGER_MAX {
+            return Err(Failure::BadRequest(format!(
+                "fieldManager has at most {MANAGER_MAX} characters"
+            )));
+        }
         match options.dry_run.as_deref() {
             None | Some("All") => Ok(options.0),
             Some(other) => Err(Failure::BadRequest(format!(
@@ -73,7 +82,11 @@ impl WriteOptions {
         let agent = agent.and_then(|value| value.to_str().ok());
         let agent = agent.and_then(|agent| agent.split('/').next());
         let named = self.field_manager.as_deref().or(agent);
-        named.unwrap_or("unknown").to_owned()
+        named
+            .unwrap_or("unknown")
+            .chars()
+            .take(MANAGER_MAX)
+            .collect()
     }
 }
 
@@ -148,6 +161,7 @@ impl Api {
             return Err(Failure::exists(resource.kind, &key.name));
         }
         let object = kept(object, resource.kind, &resource.version, None);
+        bounds::check_stored(&object)?;
         let read = read(resource, &key, options, &object)?;
         let edit = Edit {
             key: key.clone(),
@@ -174,6 +188,7 @@ impl Api {
         if !wanted["metadata"].is_object() {
             return Err(Failure::BadRequest("the object has no metadata".into()));
         }
+        bounds::check(&wanted)?;
         let manager = options.manager(request);
         apply::note_update(
             &mut wanted,
@@ -216,6 +231,7 @@ impl Api {
                 &resource.version,
                 Some(&stored.object.raw),
             );
+            bounds::check_stored(&object)?;
             let read = read(resource, &key, options, &object)?;
             if timeless(&object) == timeless(&stored.object.raw) {
                 return Ok(Written {

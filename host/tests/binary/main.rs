@@ -28,6 +28,7 @@ mod jobs;
 mod kube_client;
 mod kubectl;
 mod kubectl_forward;
+mod kubectl_hostile;
 mod kubectl_logs;
 mod kubectl_writes;
 mod languages;

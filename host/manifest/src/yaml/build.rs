@@ -9,7 +9,7 @@ use super::parse::Parsed;
 use super::syntax::explain;
 use super::{Entry, Mark, Node, Problem, Scalar, Style, Value};
 use crate::codes;
-use crate::limits::{NESTING_DEPTH_MAX, NODES_PER_FILE_MAX};
+use crate::limits::{ALIASED_BYTES_MAX, NESTING_DEPTH_MAX, NODES_PER_FILE_MAX};
 
 /// A collection that is still open.
 struct Frame {
@@ -29,9 +29,11 @@ enum Collection {
 /// Takes events and puts documents together.
 pub(super) struct Builder {
     stack: Vec<Frame>,
-    /// Anchored values and how many nodes each holds.
-    anchors: HashMap<usize, (Node, usize)>,
+    /// Anchored values, how many nodes each holds, and how many bytes of text.
+    anchors: HashMap<usize, (Node, usize, usize)>,
     pub(super) nodes_left: usize,
+    /// Bytes that aliases may still repeat.
+    aliased_left: usize,
     first_line: u32,
     /// What stands "at the end of the file" is shown on its last line.
     end: Mark,
@@ -44,6 +46,7 @@ impl Builder {
             stack: Vec::new(),
             anchors: HashMap::new(),
             nodes_left: NODES_PER_FILE_MAX,
+            aliased_left: ALIASED_BYTES_MAX,
             first_line: 0,
             end,
             root: None,
@@ -158,7 +161,7 @@ impl Builder {
     }
 
     fn alias(&mut self, anchor: usize, mark: Mark) -> Result<(), Problem> {
-        let Some((node, size)) = self.anchors.get(&anchor) else {
+        let Some((node, size, text)) = self.anchors.get(&anchor) else {
             let message = "this alias stands inside the value it refers to".to_owned();
             return Err(Problem {
                 mark,
@@ -169,6 +172,18 @@ impl Builder {
         if *size > self.nodes_left {
             return Err(self.too_many_nodes(mark));
         }
+        if *text > self.aliased_left {
+            let message = format!(
+                "the aliases of one file repeat more than {ALIASED_BYTES_MAX} bytes of text; write \
+                 less text at the anchor, or split the file"
+            );
+            return Err(Problem {
+                mark,
+                code: codes::LIMIT,
+                message,
+            });
+        }
+        self.aliased_left -= *text;
         self.nodes_left -= *size;
         let node = node.clone();
         self.value(node, 0)
@@ -180,7 +195,8 @@ impl Builder {
         }
         self.nodes_left -= 1;
         if anchor != 0 {
-            self.anchors.insert(anchor, (node.clone(), size(&node)));
+            let (size, text) = (size(&node), text_bytes(&node));
+            self.anchors.insert(anchor, (node.clone(), size, text));
         }
         match self.stack.last_mut().map(|frame| &mut frame.kind) {
             None => self.root = Some(node),
@@ -291,5 +307,16 @@ fn size(node: &Node) -> usize {
         Value::Scalar(_) => 0,
         Value::Sequence(items) => items.iter().map(size).sum(),
         Value::Mapping(entries) => entries.iter().map(|entry| size(&entry.value)).sum(),
+    }
+}
+
+fn text_bytes(node: &Node) -> usize {
+    match &node.value {
+        Value::Scalar(scalar) => scalar.text.len(),
+        Value::Sequence(items) => items.iter().map(text_bytes).sum(),
+        Value::Mapping(entries) => {
+            let of_entry = |entry: &Entry| entry.key.len() + text_bytes(&entry.value);
+            entries.iter().map(of_entry).sum()
+        }
     }
 }

@@ -183,6 +183,14 @@ mod tests {
     }
 
     #[test]
+    fn aliases_do_not_repeat_a_long_text_without_bound() {
+        let mut text = format!("a: &a {}\nb: [", "x".repeat(1 << 20));
+        text += &"*a,".repeat(100_000);
+        text += "]\n";
+        assert!(messages(&text)[0].contains("bytes of text"));
+    }
+
+    #[test]
     fn a_repeated_key_names_the_first_one() {
         assert_eq!(
             messages("a: 1\nb: 2\na: 3\n"),

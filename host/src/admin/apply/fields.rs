@@ -261,15 +261,19 @@ fn is_key(path: &[String]) -> bool {
         return false;
     };
     let key = entry.strip_prefix("k:").unwrap_or_default();
-    let key: Map<String, Value> = serde_json::from_str(key).unwrap_or_default();
+    let key = keys(key);
     field
         .strip_prefix("f:")
         .is_some_and(|name| key.contains_key(name))
 }
 
+/// What a step `k:{…}` asks of an entry; nothing where it is nonsense.
+fn keys(step: &str) -> Map<String, Value> {
+    serde_json::from_str(step).unwrap_or_default()
+}
+
 /// Whether an entry of a list is the one that a step `k:{…}` means.
-fn is_meant(entry: &Value, key: &str) -> bool {
-    let key: Map<String, Value> = serde_json::from_str(key).unwrap_or_default();
+fn is_meant(entry: &Value, key: &Map<String, Value>) -> bool {
     !key.is_empty()
         && key
             .iter()
@@ -281,7 +285,10 @@ fn at<'a>(object: &'a Value, path: &[String]) -> Option<&'a Value> {
     for step in path {
         value = match step.split_once(':') {
             Some(("f", name)) => value.get(name)?,
-            Some((_, key)) => value.as_array()?.iter().find(|it| is_meant(it, key))?,
+            Some((_, key)) => {
+                let key = keys(key);
+                value.as_array()?.iter().find(|it| is_meant(it, &key))?
+            }
             None => value,
         };
     }
@@ -307,14 +314,14 @@ fn take_out(object: &mut Value, path: &[String]) {
             let Some(entries) = object.as_array_mut() else {
                 return;
             };
-            let Some(place) = entries.iter().position(|it| is_meant(it, key)) else {
+            let key = keys(key);
+            let Some(place) = entries.iter().position(|it| is_meant(it, &key)) else {
                 return;
             };
-            let keys = serde_json::from_str::<Map<_, _>>(key).map_or(0, |key| key.len());
             if below.first().is_some_and(|step| step == ".") {
                 if entries[place]
                     .as_object()
-                    .is_some_and(|it| it.len() <= keys)
+                    .is_some_and(|it| it.len() <= key.len())
                 {
                     entries.remove(place);
                 }

@@ -52,6 +52,12 @@ pub(crate) fn key_of(name: &str, entries: &[Value]) -> Option<&'static str> {
     }
 }
 
+/// Whether entries of the list `name` are compared with one another, or with those of
+/// another list: its cost is the square of its length.
+pub(crate) fn compares_entries(name: &str, entries: &[Value]) -> bool {
+    name.starts_with('$') || is_set(name) || key_of(name, entries).is_some()
+}
+
 /// Lists of plain values that merge instead of being replaced.
 fn is_set(name: &str) -> bool {
     name == "finalizers"
