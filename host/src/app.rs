@@ -35,7 +35,7 @@ use crate::files::Files;
 use crate::guest::{
     Cache, Databases, Engine, NodeMemory, create_private_folder, guest_memory_default,
 };
-use crate::listen::Listeners;
+use crate::listen::{Budget, Capacities, Listeners, Room};
 use crate::live::{Current, Live};
 use crate::remote::RemoteClient;
 use crate::settings::{RunSettings, Switch, TraceProtocol, Traces};
@@ -69,6 +69,10 @@ const WRITES_WAITING: usize = 16;
 pub(crate) async fn run(settings: RunSettings) -> anyhow::Result<ExitCode> {
     let began = Instant::now();
     forbid_core_dumps();
+    let descriptors = Budget::raise();
+    let client_connections = settings.client_connections.map(|max| max as usize);
+    let capacities = Capacities::of(descriptors, client_connections);
+    let timeouts = settings.client_timeouts();
     let files = Files::new(settings.paths.clone());
     let read = files.read();
     for diagnostic in &read.diagnostics {
@@ -94,7 +98,8 @@ pub(crate) async fn run(settings: RunSettings) -> anyhow::Result<ExitCode> {
     let written = kept.load().await?;
     let (writer, writes) = mpsc::channel(WRITES_WAITING);
     let files = files.but_not(&settings.data);
-    let mut control = host.control(&settings, files, kept, writes);
+    let room = Room::new(capacities.traffic);
+    let mut control = host.control(&settings, room, files, kept, writes);
     control
         .prepare(written, read.objects)
         .await
@@ -114,23 +119,27 @@ pub(crate) async fn run(settings: RunSettings) -> anyhow::Result<ExitCode> {
         sql: host.sql.clone(),
         certificates: Arc::new(Certificates::new(admin.certificate())),
     };
-    tokio::spawn(status::serve_port(status_port, metrics, stop.clone()));
-    tokio::spawn(status::serve_socket(
-        socket,
-        host.health.clone(),
-        host.mesh.clone(),
-        host.store.clone(),
-        writer.clone(),
-        stop.clone(),
-    ));
+    let room = Room::new(capacities.status);
+    let port = status::serve_port(status_port, metrics, &room, timeouts, stop.clone());
+    tokio::spawn(port);
+    let context = status::SocketContext {
+        health: host.health.clone(),
+        mesh: host.mesh.clone(),
+        store: host.store.clone(),
+        writer: writer.clone(),
+    };
+    let room = Room::new(capacities.socket);
+    let answering = status::serve_socket(socket, context, &room, timeouts, stop.clone());
+    tokio::spawn(answering);
     let sources = admin::Sources {
         store: host.store.clone(),
         logs: host.platform.logs.clone(),
         health: host.health.clone(),
         writer,
     };
+    let room = Room::new(capacities.admin);
     let admin_threads = admin::Threads::start().context("no threads for the admin API")?;
-    admin_threads.spawn(admin.serve(sources, stop.clone()));
+    admin_threads.spawn(admin.serve(sources, room, timeouts, stop.clone()));
     let told_to_stop = told_to_stop()?;
     let addresses = Addresses {
         status: status_address,
@@ -251,6 +260,7 @@ impl Host {
     fn control(
         &self,
         settings: &RunSettings,
+        room: Arc<Room>,
         files: Files,
         kept: Kept,
         writes: mpsc::Receiver<Write>,
@@ -284,7 +294,12 @@ impl Host {
                 self.health.jobs.clone(),
                 &settings.data,
             ),
-            listeners: Listeners::new(settings.binding(), settings.max_request_body),
+            listeners: Listeners::new(
+                settings.binding(),
+                settings.max_request_body,
+                settings.client_timeouts(),
+                room,
+            ),
             mesh: self.mesh.clone(),
             state: self.state.clone(),
             options: mesh::Options {

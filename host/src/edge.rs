@@ -9,11 +9,12 @@ use galleria_mesh::edge::{remove_hop_by_hop, sanitise, sanitise_trailers, settle
 use h2::Reason;
 use http::{HeaderMap, Version};
 use http_body_util::{BodyExt, Limited};
-use hyper::body::{Body as _, Frame, Incoming};
+use hyper::body::{Body as _, Frame};
 use wasmtime_wasi_http::Error;
 
 use crate::call::{Call, Mesh, Rest, Source, rest_of};
 use crate::context::{Carried, HOPS, REQUEST_ID, RequestContext, request_id};
+use crate::listen::{RequestBody, RequestBodyError};
 use crate::{Body, Response, respond};
 use galleria_mesh::{LocalReply, ResponseFlags};
 
@@ -38,7 +39,7 @@ impl Edge {
     /// begun, so that it may ask elsewhere whatever the request does.
     pub(crate) async fn serve(
         self,
-        request: http::Request<Incoming>,
+        request: http::Request<RequestBody>,
         client: SocketAddr,
     ) -> Result<Response, h2::Error> {
         if request.body().size_hint().lower() > self.request_body_max {
@@ -91,19 +92,27 @@ impl Edge {
         }
     }
 
-    fn limited(&self, body: Incoming) -> Body {
+    fn limited(&self, body: RequestBody) -> Body {
         if body.is_end_stream() {
-            return body.map_err(Error::from).boxed_unsync();
+            return body.map_err(unread).boxed_unsync();
         }
         let limit = self.request_body_max;
         let max = usize::try_from(limit).unwrap_or(usize::MAX);
         let failed = move |error: Box<dyn std::error::Error + Send + Sync>| match error
-            .downcast::<hyper::Error>()
-        {
-            Ok(error) => Error::from(*error),
+            .downcast::<RequestBodyError>(
+        ) {
+            Ok(error) => unread(*error),
             Err(_) => Error::HttpRequestBodySize(Some(limit)),
         };
         Limited::new(body, max).map_err(failed).boxed_unsync()
+    }
+}
+
+/// Why a client's body is not whole.
+fn unread(error: RequestBodyError) -> Error {
+    match error {
+        RequestBodyError::Connection(error) => Error::from(error),
+        RequestBodyError::TooSlow => Error::ConnectionReadTimeout,
     }
 }
 
@@ -127,10 +136,10 @@ fn enter(headers: &mut HeaderMap, client: SocketAddr, mesh: &Mesh) -> RequestCon
 
 /// Of a body that is too large as much is read as of any that nobody wants, so that
 /// the client sees why.
-fn refuse(request: http::Request<Incoming>) -> Response {
+fn refuse(request: http::Request<RequestBody>) -> Response {
     let (parts, body) = request.into_parts();
     if parts.version != Version::HTTP_2 {
-        let body = body.map_err(Error::from).boxed_unsync();
+        let body = body.map_err(unread).boxed_unsync();
         drop(rest_of(body, Rest::of_client(&parts)));
     }
     respond::local(too_large())

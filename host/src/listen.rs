@@ -1,6 +1,24 @@
 //! Listeners: which ports are bound where, connections, and their graceful end.
 
-mod metered;
+mod accept;
+mod activity;
+mod connection;
+mod descriptors;
+mod limits;
+mod protocol;
+mod request_body;
+mod response_body;
+mod room;
+mod stream;
+mod streams;
+
+pub(crate) use accept::Server;
+pub(crate) use activity::Reason;
+pub(crate) use connection::Handler;
+pub(crate) use descriptors::Budget;
+pub(crate) use limits::{Capacities, ClientTimeouts};
+pub(crate) use request_body::{RequestBody, RequestBodyError};
+pub(crate) use room::Room;
 
 use std::collections::BTreeMap;
 use std::io;
@@ -10,35 +28,14 @@ use std::time::Duration;
 
 use galleria_manifest::model::Protocol;
 use galleria_mesh as mesh;
-use hyper::service::service_fn;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use hyper_util::server::conn::auto;
 use serde::Serialize;
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
+use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::Response;
 use crate::call::Mesh;
 use crate::edge::Edge;
-use crate::telemetry::metrics::PortMeters;
-use metered::Metered;
-
-/// Connections that one listener keeps open; more wait to be accepted.
-const CONNECTIONS_MAX: usize = 10_000;
-
-/// How long a client may take to send a request's head.
-const HEAD_TIME: Duration = Duration::from_secs(15);
-
-/// How long a connection that has not sent a request yet may still send its
-/// first when the host stops: it was accepted, and may be on its way.
-const FIRST_REQUEST: Duration = Duration::from_secs(1);
-
-/// Bytes of a request's head.
-const HEAD_MAX: usize = 64 << 10;
-
-/// Requests that one HTTP/2 connection may have under way.
-const STREAMS_MAX: u32 = 256;
 
 /// Ports below this need root; they are bound on `PRIVILEGED_OFFSET` more.
 const PRIVILEGED: u16 = 1024;
@@ -112,9 +109,13 @@ pub(crate) struct BoundListener {
 pub(crate) struct Listeners {
     binding: Binding,
     request_body_max: u64,
+    timeouts: ClientTimeouts,
+    room: Arc<Room>,
     open: BTreeMap<u16, Open>,
     connections: TaskTracker,
     draining: CancellationToken,
+    /// Ends what the grace was not enough for.
+    cut: CancellationToken,
 }
 
 struct Open {
@@ -150,13 +151,22 @@ impl PortRule {
 }
 
 impl Listeners {
-    pub(crate) fn new(binding: Binding, request_body_max: u64) -> Self {
+    /// None bound yet; their connections have their places in `room`.
+    pub(crate) fn new(
+        binding: Binding,
+        request_body_max: u64,
+        timeouts: ClientTimeouts,
+        room: Arc<Room>,
+    ) -> Self {
         Self {
             binding,
             request_body_max,
+            timeouts,
+            room,
             open: BTreeMap::new(),
             connections: TaskTracker::new(),
             draining: CancellationToken::new(),
+            cut: CancellationToken::new(),
         }
     }
 
@@ -243,15 +253,12 @@ impl Listeners {
                 inbound: open.inbound,
                 request_body_max: self.request_body_max,
             };
-            let serving = Serving {
-                edge,
-                connections: self.connections.clone(),
-                slots: Arc::new(Semaphore::new(CONNECTIONS_MAX)),
-                meters,
-                stop: open.stop.clone(),
-            };
+            let name = format!("port {port} of gateway {}", open.gateway);
+            let server = Server::new(name, &self.room, edge, self.timeouts, open.stop.clone())
+                .meters(meters)
+                .drained(self.connections.clone(), self.cut.clone());
             // Tracked too: the end waits for what it takes at last.
-            self.connections.spawn(serving.accept(socket));
+            self.connections.spawn(server.accept(socket));
         }
     }
 
@@ -267,107 +274,29 @@ impl Listeners {
             .collect()
     }
 
-    /// Accepts nothing more; waits until every request under way is answered,
-    /// at most `grace`. Returns whether all of them were.
+    /// Tells every client that its connection closes, then accepts nothing more;
+    /// waits until every request under way is answered, at most `grace`. Returns
+    /// whether all of them were; the others are cut off.
     pub(crate) async fn drain(&mut self, grace: Duration) -> bool {
         self.draining.cancel();
         self.connections.close();
-        tokio::time::timeout(grace, self.connections.wait())
-            .await
-            .is_ok()
+        let drained = tokio::time::timeout(grace, self.connections.wait()).await;
+        self.cut.cancel();
+        drained.is_ok()
     }
 }
 
-/// One listener at work.
-struct Serving {
-    edge: Edge,
-    connections: TaskTracker,
-    slots: Arc<Semaphore>,
-    meters: Arc<PortMeters>,
-    stop: CancellationToken,
-}
+impl Handler for Edge {
+    type Client = SocketAddr;
+    type Body = crate::Body;
+    type Error = h2::Error;
 
-impl Serving {
-    async fn accept(self, socket: TcpListener) {
-        loop {
-            let Ok(slot) = self.slots.clone().acquire_owned().await else {
-                return;
-            };
-            let accepted = tokio::select! {
-                accepted = socket.accept() => accepted,
-                () = self.stop.cancelled() => return self.accept_waiting(socket),
-            };
-            match accepted {
-                Ok((stream, client)) => self.serve(stream, client, Some(slot)),
-                Err(error) => {
-                    // Out of file descriptors, or a client that left already.
-                    tracing::warn!(%error, "a connection could not be accepted");
-                    tokio::time::sleep(Duration::from_millis(10)).await;
-                }
-            }
-        }
-    }
-
-    /// Takes what the system has accepted already, as the last thing that is done
-    /// with a listener: closing it would reset those connections.
-    fn accept_waiting(&self, socket: TcpListener) {
-        let Ok(socket) = socket.into_std() else {
-            return;
-        };
-        while let Ok((stream, client)) = socket.accept() {
-            let stream = stream
-                .set_nonblocking(true)
-                .and_then(|()| TcpStream::from_std(stream));
-            if let Ok(stream) = stream {
-                self.serve(stream, client, None);
-            }
-        }
-    }
-
-    fn serve(&self, stream: TcpStream, client: SocketAddr, slot: Option<OwnedSemaphorePermit>) {
-        // Small answers are not held back for more; a failure only costs that.
-        let _ = stream.set_nodelay(true);
-        let stream = Metered::new(stream, self.meters.clone());
-        let connection = connection(self.edge.clone(), stream, client, self.stop.clone());
-        self.connections.spawn(async move {
-            connection.await;
-            drop(slot);
-        });
-    }
-}
-
-async fn connection(edge: Edge, stream: Metered, client: SocketAddr, stop: CancellationToken) {
-    let mut builder = auto::Builder::new(TokioExecutor::new());
-    builder
-        .http1()
-        .timer(TokioTimer::new())
-        .header_read_timeout(HEAD_TIME)
-        .max_buf_size(HEAD_MAX)
-        .http2()
-        .timer(TokioTimer::new())
-        .max_header_list_size(HEAD_MAX as u32)
-        .max_concurrent_streams(STREAMS_MAX);
-    let seen = Arc::new(Notify::new());
-    let first = seen.clone();
-    let service = service_fn(move |request| {
-        seen.notify_one();
-        edge.clone().serve(request, client)
-    });
-    let mut serving = std::pin::pin!(builder.serve_connection(TokioIo::new(stream), service));
-    let stopping = async {
-        stop.cancelled().await;
-        // Over at once where there was a request before.
-        let _ = tokio::time::timeout(FIRST_REQUEST, first.notified()).await;
-    };
-    let result = tokio::select! {
-        result = serving.as_mut() => result,
-        () = stopping => {
-            serving.as_mut().graceful_shutdown();
-            serving.await
-        }
-    };
-    if let Err(error) = result {
-        tracing::debug!(%client, %error, "a connection ended badly");
+    async fn answer(
+        &self,
+        request: http::Request<RequestBody>,
+        client: SocketAddr,
+    ) -> Result<Response, h2::Error> {
+        self.clone().serve(request, client).await
     }
 }
 

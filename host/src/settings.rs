@@ -11,7 +11,7 @@ use anyhow::Context;
 use clap::{Args, ValueEnum};
 
 use crate::guest::RequestLimits;
-use crate::listen::{Binding, PortRule};
+use crate::listen::{Binding, ClientTimeouts, PortRule};
 use crate::telemetry::access_log::Format;
 use crate::topology::{PeerAddress, TrustedPeer, WorkloadName};
 use crate::workload::RegistrySettings;
@@ -159,6 +159,26 @@ pub(crate) struct RunSettings {
     #[arg(long, value_name = "DURATION", default_value = "60s", value_parser = duration, env = "GALLERIA_IDLE_TIMEOUT")]
     pub idle_timeout: Duration,
 
+    /// How long a client may take to send the head of a request, and a new connection to send its first
+    #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = duration, env = "GALLERIA_CLIENT_HEAD_TIMEOUT")]
+    pub client_head_timeout: Duration,
+
+    /// How long a client's connection is kept open without a request
+    #[arg(long, value_name = "DURATION", default_value = "60s", value_parser = duration, env = "GALLERIA_CLIENT_IDLE_TIMEOUT")]
+    pub client_idle_timeout: Duration,
+
+    /// How long a client may pause within a request's body; six times that for all of it, and a second more for every 4 KiB
+    #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = duration, env = "GALLERIA_CLIENT_BODY_TIMEOUT")]
+    pub client_body_timeout: Duration,
+
+    /// How long a client may read nothing of a response that is there
+    #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = duration, env = "GALLERIA_CLIENT_STALL_TIMEOUT")]
+    pub client_stall_timeout: Duration,
+
+    /// Connections that one client address may have; raise it for hosts behind a load balancer [default: a quarter of a listener's]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..), env = "GALLERIA_CLIENT_CONNECTIONS")]
+    pub client_connections: Option<u32>,
+
     /// The largest request body that is let in, in bytes
     #[arg(long, value_name = "BYTES", default_value_t = 16 << 20, env = "GALLERIA_MAX_REQUEST_BODY")]
     pub max_request_body: u64,
@@ -246,6 +266,17 @@ impl RunSettings {
         RequestLimits {
             response: self.request_timeout,
             body_idle: self.idle_timeout,
+        }
+    }
+
+    /// How long clients may take over each step.
+    pub(crate) fn client_timeouts(&self) -> ClientTimeouts {
+        ClientTimeouts {
+            head: self.client_head_timeout,
+            idle: self.client_idle_timeout,
+            body: self.client_body_timeout,
+            grpc: self.idle_timeout,
+            stall: self.client_stall_timeout,
         }
     }
 

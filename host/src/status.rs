@@ -5,6 +5,7 @@ mod metrics;
 mod page;
 mod port;
 mod report;
+mod routed;
 mod socket;
 
 pub(crate) use exchange::ask_port;
@@ -13,5 +14,6 @@ pub(crate) use page::render;
 pub(crate) use port::serve as serve_port;
 pub(crate) use report::{Health, WrittenReport};
 pub(crate) use socket::{
-    ask_for_canary, ask_to_explain, bind as bind_socket, fetch, order_canary, serve as serve_socket,
+    SocketContext, ask_for_canary, ask_to_explain, bind as bind_socket, fetch, order_canary,
+    serve as serve_socket,
 };

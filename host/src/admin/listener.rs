@@ -1,42 +1,26 @@
-//! The admin port: TLS, connections and their limits.
+//! The admin port: its TLS, and who answers on it. Its connections are served, and
+//! bounded, as those of every other listener.
 
 use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
 
 use axum::body::Body;
 use http::{Request, Response};
-use hyper::body::Incoming;
-use hyper::service::service_fn;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use hyper_util::server::conn::auto;
 use rustls::ServerConfig;
 use rustls::crypto::ring;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
+use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
 use super::access::Guard;
 use super::identity::{Identity, IdentityError};
 use super::{Api, Sources};
-
-/// Connections at once; more wait. kubectl opens one, a watcher keeps one.
-const CONNECTIONS_MAX: usize = 1_000;
-
-/// How long the handshake and the head of a request may take.
-const HEAD_TIME: Duration = Duration::from_secs(10);
-
-/// Bytes of a request's head: long selectors fit.
-const HEAD_MAX: usize = 64 << 10;
-
-/// Requests that one HTTP/2 connection may have under way, watches among them.
-const STREAMS_MAX: u32 = 250;
+use crate::listen::{ClientTimeouts, Handler, RequestBody, Room, Server};
 
 /// Why the port cannot be opened.
 #[derive(Debug, thiserror::Error)]
@@ -69,7 +53,10 @@ pub(crate) struct Listener {
     certificate: String,
 }
 
-struct Serving {
+#[derive(Clone)]
+struct Serving(Arc<Parts>);
+
+struct Parts {
     guard: Guard,
     api: Api,
 }
@@ -101,37 +88,21 @@ impl Listener {
     }
 
     /// Serves until `stop`; watches end with it.
-    pub(crate) async fn serve(self, sources: Sources, stop: CancellationToken) {
-        let serving = Arc::new(Serving {
+    pub(crate) async fn serve(
+        self,
+        sources: Sources,
+        room: Arc<Room>,
+        timeouts: ClientTimeouts,
+        stop: CancellationToken,
+    ) {
+        let serving = Serving(Arc::new(Parts {
             guard: self.guard,
             api: Api::new(sources),
-        });
-        let slots = Arc::new(Semaphore::new(CONNECTIONS_MAX));
-        loop {
-            let Ok(slot) = slots.clone().acquire_owned().await else {
-                return;
-            };
-            let accepted = tokio::select! {
-                accepted = self.socket.accept() => accepted,
-                () = stop.cancelled() => return,
-            };
-            let stream = match accepted {
-                Ok((stream, _)) => stream,
-                Err(error) => {
-                    tracing::warn!(%error, "a connection to the admin port could not be accepted");
-                    tokio::time::sleep(Duration::from_millis(10)).await;
-                    continue;
-                }
-            };
-            let (tls, serving, stop) = (self.tls.clone(), serving.clone(), stop.clone());
-            tokio::spawn(async move {
-                tokio::select! {
-                    () = connection(tls, stream, serving) => {}
-                    () = stop.cancelled() => {}
-                }
-                drop(slot);
-            });
-        }
+        }));
+        Server::new("the admin port".into(), &room, serving, timeouts, stop)
+            .tls(self.tls)
+            .accept(self.socket)
+            .await;
     }
 }
 
@@ -146,39 +117,22 @@ fn server_config(identity: &Identity) -> Result<ServerConfig, AdminError> {
     Ok(config)
 }
 
-async fn connection(tls: TlsAcceptor, stream: TcpStream, serving: Arc<Serving>) {
-    // Small answers are not held back for more; a failure only costs that.
-    let _ = stream.set_nodelay(true);
-    let Ok(Ok(stream)) = tokio::time::timeout(HEAD_TIME, tls.accept(stream)).await else {
-        return;
-    };
-    let mut builder = auto::Builder::new(TokioExecutor::new());
-    builder
-        .http1()
-        .timer(TokioTimer::new())
-        .header_read_timeout(HEAD_TIME)
-        .max_buf_size(HEAD_MAX)
-        .http2()
-        .timer(TokioTimer::new())
-        .max_header_list_size(HEAD_MAX as u32)
-        .max_concurrent_streams(STREAMS_MAX);
-    let service = service_fn(move |request| {
-        let serving = serving.clone();
-        async move { Ok::<_, Infallible>(serving.answer(request).await) }
-    });
-    let served = builder.serve_connection_with_upgrades(TokioIo::new(stream), service);
-    if let Err(error) = served.await {
-        tracing::debug!(%error, "a connection to the admin port ended badly");
-    }
-}
+impl Handler for Serving {
+    type Client = SocketAddr;
+    type Body = Body;
+    type Error = Infallible;
 
-impl Serving {
-    async fn answer(&self, request: Request<Incoming>) -> Response<Body> {
+    async fn answer(
+        &self,
+        request: Request<RequestBody>,
+        _: SocketAddr,
+    ) -> Result<Response<Body>, Infallible> {
         let (parts, body) = request.into_parts();
-        let answer = match self.guard.admit(&parts) {
-            Ok(access) => self.api.answer(&parts, Body::new(body), access).await,
+        let Parts { guard, api } = &*self.0;
+        let answer = match guard.admit(&parts) {
+            Ok(access) => api.answer(&parts, Body::new(body), access).await,
             Err(failure) => Err(failure),
         };
-        answer.unwrap_or_else(|failure| failure.response())
+        Ok(answer.unwrap_or_else(|failure| failure.response()))
     }
 }

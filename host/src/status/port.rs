@@ -1,6 +1,7 @@
 //! The status port: health and metrics, safe to expose; no admin action.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::State;
@@ -11,24 +12,25 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use super::metrics::{self, Context};
+use super::routed::Routed;
+use crate::listen::{ClientTimeouts, Room, Server};
 
 /// Serves what `context` knows until `stop`.
-pub(crate) async fn serve(socket: TcpListener, context: Context, stop: CancellationToken) {
-    let address = socket
-        .local_addr()
-        .unwrap_or_else(|_| SocketAddr::from(([0, 0, 0, 0], 0)));
+pub(crate) fn serve(
+    socket: TcpListener,
+    context: Context,
+    room: &Arc<Room>,
+    timeouts: ClientTimeouts,
+    stop: CancellationToken,
+) -> impl Future<Output = ()> + use<> {
     let router = Router::new()
         .route("/healthz/live", get(|| async { "ok\n" }))
         .route("/healthz/ready", get(ready))
         .route("/metrics", get(metrics::answer))
         .route("/stats/prometheus", get(metrics::answer))
         .with_state(context);
-    let served = axum::serve(socket, router)
-        .with_graceful_shutdown(stop.cancelled_owned())
-        .await;
-    if let Err(error) = served {
-        tracing::error!(%address, %error, "the status port failed");
-    }
+    let handler = Routed::<SocketAddr>::new(router);
+    Server::new("the status port".into(), room, handler, timeouts, stop).accept(socket)
 }
 
 async fn ready(State(context): State<Context>) -> Response {

@@ -19,9 +19,11 @@ use tokio_util::sync::CancellationToken;
 
 use super::exchange::{Request, exchange};
 use super::report::{Health, Report, report};
+use super::routed::Routed;
 use crate::call::Mesh;
 use crate::canary::{self, CanaryReport, Order, Route};
 use crate::explain::{Answer, Question, Subject, WrongUsage, explain};
+use crate::listen::{ClientTimeouts, Room, Server};
 use crate::store::{Asked as AskedToWrite, Store, Unwritten, Write};
 
 const FILE: &str = "host.sock";
@@ -77,49 +79,39 @@ fn restrict(path: &Path) -> io::Result<()> {
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))
 }
 
-/// Serves until `stop`.
-pub(crate) async fn serve(
+/// Serves what `context` knows until `stop`.
+pub(crate) fn serve(
     socket: UnixListener,
-    health: Arc<Health>,
-    mesh: Arc<Mesh>,
-    store: Arc<Store>,
-    writer: mpsc::Sender<Write>,
+    context: SocketContext,
+    room: &Arc<Room>,
+    timeouts: ClientTimeouts,
     stop: CancellationToken,
-) {
-    let asked = Arc::new(Asked {
-        health,
-        mesh,
-        store,
-        writer,
-    });
+) -> impl Future<Output = ()> + use<> {
+    let asked = Arc::new(context);
     let router = Router::new()
         .route("/status", get(status))
         .route("/explain", post(explained))
         .route("/canary", post(canary_ordered))
         .route("/canary/status", post(canary_status))
         .with_state(asked);
-    let served = axum::serve(socket, router)
-        .with_graceful_shutdown(stop.cancelled_owned())
-        .await;
-    if let Err(error) = served {
-        tracing::error!(%error, "the status socket failed");
-    }
+    let handler = Routed::<()>::new(router);
+    Server::new("the status socket".into(), room, handler, timeouts, stop).accept(socket)
 }
 
 /// What the answers are made from.
-struct Asked {
-    health: Arc<Health>,
-    mesh: Arc<Mesh>,
-    store: Arc<Store>,
-    writer: mpsc::Sender<Write>,
+pub(crate) struct SocketContext {
+    pub health: Arc<Health>,
+    pub mesh: Arc<Mesh>,
+    pub store: Arc<Store>,
+    pub writer: mpsc::Sender<Write>,
 }
 
-async fn status(State(asked): State<Arc<Asked>>) -> Json<Report> {
+async fn status(State(asked): State<Arc<SocketContext>>) -> Json<Report> {
     Json(report(&asked.health, &asked.mesh, &asked.store))
 }
 
 async fn explained(
-    State(asked): State<Arc<Asked>>,
+    State(asked): State<Arc<SocketContext>>,
     Json(question): Json<Question>,
 ) -> Result<Json<Answer>, (StatusCode, String)> {
     let live = asked.mesh.current.load();
@@ -142,7 +134,7 @@ async fn explained(
 
 /// Carries an order out, and shows what there is then.
 async fn canary_ordered(
-    State(asked): State<Arc<Asked>>,
+    State(asked): State<Arc<SocketContext>>,
     Json(order): Json<Order>,
 ) -> Result<Json<CanaryReport>, (StatusCode, String)> {
     let stopping = |_| (StatusCode::BAD_REQUEST, "the host is stopping".to_owned());
@@ -160,7 +152,7 @@ async fn canary_ordered(
 }
 
 async fn canary_status(
-    State(asked): State<Arc<Asked>>,
+    State(asked): State<Arc<SocketContext>>,
     Json(route): Json<Route>,
 ) -> Result<Json<CanaryReport>, (StatusCode, String)> {
     let file_of = |key: &_| asked.health.file_of_drifted(key);

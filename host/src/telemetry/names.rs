@@ -333,6 +333,14 @@ pub(crate) static CONNECTIONS_ACCEPTED: Metric = Metric {
     labels: &["port"],
 };
 
+pub(crate) static CONNECTIONS_CLOSED: Metric = Metric {
+    name: "galleria_connections_closed_total",
+    help: "Connections of clients that the host closed, by listener port and reason: head_timeout (no whole request head in time), idle_timeout, stalled (the client does not read; on HTTP/2 one stream), evicted (silent, and others needed its place), client_limit (its address has its share).",
+    kind: Kind::Counter,
+    unit: "",
+    labels: &["port", "reason"],
+};
+
 pub(crate) static RECEIVED_BYTES: Metric = Metric {
     name: "galleria_received_bytes_total",
     help: "Bytes read from connections of clients, by listener port.",
@@ -444,6 +452,7 @@ pub(crate) static ALL: &[&Metric] = &[
     &SQL_STATEMENT,
     &CONNECTIONS,
     &CONNECTIONS_ACCEPTED,
+    &CONNECTIONS_CLOSED,
     &RECEIVED_BYTES,
     &SENT_BYTES,
     &RELOADS,

@@ -15,6 +15,7 @@ mod support;
 mod autoscale;
 mod canary;
 mod command_line;
+mod connections;
 mod containment;
 mod cpu;
 mod dashboards;

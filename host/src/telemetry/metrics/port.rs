@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicI64, AtomicU64};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use super::Samples;
+use crate::listen::Reason;
 use crate::telemetry::names;
 
 /// Counts of one port, for as long as it is open or has connections.
@@ -15,6 +16,26 @@ pub(crate) struct PortMeters {
     pub accepted: AtomicU64,
     pub received: AtomicU64,
     pub sent: AtomicU64,
+    /// Connections that the host closed, in the order of [`Reason::ALL`].
+    closed: [AtomicU64; Reason::ALL.len()],
+}
+
+impl PortMeters {
+    /// The host closed a connection, or a stream of one.
+    pub(crate) fn closed(&self, reason: Reason) {
+        let counts = Reason::ALL.iter().zip(&self.closed);
+        for (_, count) in counts.filter(|(known, _)| **known == reason) {
+            count.fetch_add(1, Relaxed);
+        }
+    }
+
+    /// How often the host did.
+    #[cfg(test)]
+    pub(crate) fn closed_for(&self, reason: Reason) -> u64 {
+        let counts = Reason::ALL.iter().zip(&self.closed);
+        let of_reason = counts.filter(|(known, _)| **known == reason);
+        of_reason.map(|(_, count)| count.load(Relaxed)).sum()
+    }
 }
 
 /// The ports that there are.
@@ -50,6 +71,10 @@ impl Ports {
                 (&names::SENT_BYTES, &meters.sent),
             ] {
                 samples.count(metric, &labels, count.load(Relaxed));
+            }
+            for (reason, count) in Reason::ALL.iter().zip(&meters.closed) {
+                let labels = [port.as_str(), reason.name()];
+                samples.count(&names::CONNECTIONS_CLOSED, &labels, count.load(Relaxed));
             }
         }
     }

@@ -39,6 +39,7 @@ pub(super) static SAMPLED: &[&Metric] = &[
     &names::SQL_STATEMENT,
     &names::CONNECTIONS,
     &names::CONNECTIONS_ACCEPTED,
+    &names::CONNECTIONS_CLOSED,
     &names::RECEIVED_BYTES,
     &names::SENT_BYTES,
     &names::SNAPSHOT_AGE,

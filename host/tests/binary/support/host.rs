@@ -41,6 +41,7 @@ pub struct Galleria {
     arguments: Vec<String>,
     environment: Vec<(String, String)>,
     shared_cache: bool,
+    descriptors: Option<u32>,
     ports: &'static [&'static str],
 }
 
@@ -80,6 +81,7 @@ impl Galleria {
             arguments: Vec::new(),
             environment: Vec::new(),
             shared_cache: true,
+            descriptors: None,
             ports: &["--free-ports"],
         }
     }
@@ -114,6 +116,12 @@ impl Galleria {
     /// Compiled code is kept where this host alone finds it.
     pub fn without_shared_cache(mut self) -> Self {
         self.shared_cache = false;
+        self
+    }
+
+    /// It may have this many files and sockets open, and cannot raise that.
+    pub fn descriptors(mut self, limit: u32) -> Self {
+        self.descriptors = Some(limit);
         self
     }
 
@@ -183,7 +191,16 @@ impl Galleria {
     }
 
     fn command(&self, data: &Path) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_galleria"));
+        let program = env!("CARGO_BIN_EXE_galleria");
+        let mut command = match self.descriptors {
+            None => Command::new(program),
+            Some(limit) => {
+                let mut shell = Command::new("sh");
+                let run = format!("ulimit -n {limit} && exec \"$0\" \"$@\"");
+                shell.args(["-c", &run, program]);
+                shell
+            }
+        };
         command
             .arg("run")
             .args(&self.paths)
@@ -310,6 +327,11 @@ impl Host {
     pub fn status_address(&self) -> String {
         let address = self.addresses["status"].as_str();
         address.expect("a status address").to_owned()
+    }
+
+    pub fn admin_address(&self) -> String {
+        let address = self.addresses["admin"].as_str();
+        address.expect("an admin address").to_owned()
     }
 
     /// Something of the status port.

@@ -1,0 +1,275 @@
+//! What one connection does, as far as its end depends on it: whether a request is
+//! under way, and since when it has been silent.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64};
+use std::time::Duration;
+
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+use super::limits::ClientTimeouts;
+
+/// Stands for "not since" where a time is kept in an integer.
+const NEVER: u64 = u64::MAX;
+
+/// Shared by a connection's task, its stream, its requests and the list of connections.
+#[derive(Debug)]
+pub(super) struct Activity {
+    opened: Instant,
+    in_flight: AtomicU32,
+    has_asked: AtomicBool,
+    /// When the last request ended, in milliseconds after `opened`.
+    idle_since: AtomicU64,
+    /// When bytes came while no request was under way: the next head has begun.
+    head_since: AtomicU64,
+    /// The client is asked to open another connection for its next request.
+    closing: AtomicBool,
+    leaving: AtomicBool,
+    evicted: Notify,
+}
+
+/// A request under way, until its response has been taken or given up.
+#[derive(Debug)]
+pub(super) struct InFlight(Arc<Activity>);
+
+/// The two kinds of connection, which may be silent in different ways.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Version {
+    Http1,
+    Http2,
+}
+
+/// Why a connection is closed by the host.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Reason {
+    /// No whole head of a request came in time.
+    Head,
+    /// No request for long.
+    Idle,
+    /// The client does not read.
+    Stalled,
+    /// It was silent, and others needed its place.
+    Evicted,
+    /// Its client address has its share of connections, all of them at work.
+    Share,
+}
+
+impl Activity {
+    pub(super) fn new() -> Self {
+        Self {
+            opened: Instant::now(),
+            in_flight: AtomicU32::new(0),
+            has_asked: AtomicBool::new(false),
+            idle_since: AtomicU64::new(0),
+            head_since: AtomicU64::new(NEVER),
+            closing: AtomicBool::new(false),
+            leaving: AtomicBool::new(false),
+            evicted: Notify::new(),
+        }
+    }
+
+    /// A request's head is complete.
+    pub(super) fn begin(self: &Arc<Self>) -> InFlight {
+        self.in_flight.fetch_add(1, Relaxed);
+        self.has_asked.store(true, Relaxed);
+        self.head_since.store(NEVER, Relaxed);
+        InFlight(self.clone())
+    }
+
+    /// The connection is no longer one of HTTP: it is at work until it is closed.
+    pub(super) fn upgraded(&self) {
+        self.in_flight.fetch_add(1, Relaxed);
+    }
+
+    /// Bytes came.
+    pub(super) fn received(&self) {
+        if self.is_idle() && self.head_since.load(Relaxed) == NEVER {
+            self.head_since.store(self.now(), Relaxed);
+        }
+    }
+
+    pub(super) fn is_idle(&self) -> bool {
+        self.in_flight.load(Relaxed) == 0
+    }
+
+    pub(super) fn age(&self) -> Duration {
+        self.opened.elapsed()
+    }
+
+    /// How long no request has been under way; None while one is.
+    pub(super) fn silence(&self) -> Option<Duration> {
+        let is_silent = self.is_idle() && !self.leaving.load(Relaxed);
+        is_silent.then(|| self.at(self.idle_since.load(Relaxed)).elapsed())
+    }
+
+    /// Asks the connection's task to end it, unless a request comes first.
+    pub(super) fn evict(&self) {
+        self.leaving.store(true, Relaxed);
+        self.evicted.notify_one();
+    }
+
+    /// Whether it was asked to end and is about to.
+    pub(super) fn is_leaving(&self) -> bool {
+        self.leaving.load(Relaxed) && self.is_idle()
+    }
+
+    /// Ready when it is to end and no request is under way.
+    pub(super) async fn evicted(&self) {
+        loop {
+            self.evicted.notified().await;
+            if self.is_idle() {
+                return;
+            }
+            self.leaving.store(false, Relaxed);
+        }
+    }
+
+    /// From now on every response says that the connection closes.
+    pub(super) fn close(&self) {
+        self.closing.store(true, Relaxed);
+    }
+
+    pub(super) fn is_closing(&self) -> bool {
+        self.closing.load(Relaxed)
+    }
+
+    /// When the connection has been silent for too long, and what that is called;
+    /// None while a request is under way.
+    pub(super) fn deadline(
+        &self,
+        version: Version,
+        timeouts: &ClientTimeouts,
+    ) -> Option<(Instant, Reason)> {
+        if !self.is_idle() {
+            return None;
+        }
+        if !self.has_asked.load(Relaxed) {
+            return Some((self.opened + timeouts.head, Reason::Head));
+        }
+        let idle = self.at(self.idle_since.load(Relaxed)) + timeouts.idle;
+        // On HTTP/2 bytes may be anything: they are no reason to wait longer.
+        match self.head_since.load(Relaxed) {
+            since if since != NEVER && version == Version::Http1 => {
+                Some((self.at(since) + timeouts.head, Reason::Head))
+            }
+            _ => Some((idle, Reason::Idle)),
+        }
+    }
+
+    /// When a connection that stops at `stopped` has had its time for one request
+    /// more; None while one is under way.
+    pub(super) fn last_request(&self, stopped: Instant, grace: Duration) -> Option<Instant> {
+        let idle_since = self.at(self.idle_since.load(Relaxed));
+        self.is_idle().then(|| stopped.max(idle_since) + grace)
+    }
+
+    fn now(&self) -> u64 {
+        u64::try_from(self.opened.elapsed().as_millis()).unwrap_or(NEVER - 1)
+    }
+
+    fn at(&self, milliseconds: u64) -> Instant {
+        self.opened + Duration::from_millis(milliseconds)
+    }
+}
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        let activity = &self.0;
+        activity.idle_since.store(activity.now(), Relaxed);
+        activity.in_flight.fetch_sub(1, Relaxed);
+    }
+}
+
+impl Reason {
+    pub(crate) const ALL: [Self; 5] = [
+        Self::Head,
+        Self::Idle,
+        Self::Stalled,
+        Self::Evicted,
+        Self::Share,
+    ];
+
+    /// As metrics and the log call it.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Head => "head_timeout",
+            Self::Idle => "idle_timeout",
+            Self::Stalled => "stalled",
+            Self::Evicted => "evicted",
+            Self::Share => "client_limit",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TIMEOUTS: ClientTimeouts = ClientTimeouts {
+        head: Duration::from_secs(10),
+        idle: Duration::from_secs(60),
+        body: Duration::from_secs(10),
+        grpc: Duration::from_secs(60),
+        stall: Duration::from_secs(30),
+    };
+
+    fn left(activity: &Activity, version: Version) -> Option<(u64, Reason)> {
+        let (deadline, reason) = activity.deadline(version, &TIMEOUTS)?;
+        Some(((deadline - Instant::now()).as_secs(), reason))
+    }
+
+    async fn pass(seconds: u64) {
+        tokio::time::advance(Duration::from_secs(seconds)).await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn first_head_has_its_time_from_the_start_whatever_comes() {
+        let activity = Activity::new();
+        pass(4).await;
+        activity.received();
+        for version in [Version::Http1, Version::Http2] {
+            assert_eq!(left(&activity, version), Some((6, Reason::Head)));
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn nothing_is_due_while_a_request_is_under_way() {
+        let activity = Arc::new(Activity::new());
+        let request = activity.begin();
+        pass(1_000).await;
+        assert_eq!(left(&activity, Version::Http1), None);
+        assert_eq!(activity.silence(), None);
+        drop(request);
+        assert_eq!(left(&activity, Version::Http1), Some((60, Reason::Idle)));
+        pass(5).await;
+        assert_eq!(activity.silence(), Some(Duration::from_secs(5)));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn later_head_has_its_time_from_its_first_byte_and_http2_none_at_all() {
+        let activity = Arc::new(Activity::new());
+        drop(activity.begin());
+        pass(30).await;
+        activity.received();
+        pass(1).await;
+        activity.received();
+        assert_eq!(left(&activity, Version::Http1), Some((9, Reason::Head)));
+        assert_eq!(left(&activity, Version::Http2), Some((29, Reason::Idle)));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn eviction_leaves_a_request_alone() {
+        let activity = Arc::new(Activity::new());
+        let request = activity.begin();
+        activity.evict();
+        let evicted = activity.evicted();
+        tokio::pin!(evicted);
+        let soon = Duration::from_millis(10);
+        assert!(tokio::time::timeout(soon, evicted.as_mut()).await.is_err());
+        drop(request);
+        activity.evict();
+        evicted.await;
+    }
+}

@@ -1,0 +1,178 @@
+//! How long a client may take over each step, how much it may send at once, and
+//! how many connections there are: the bounds of every listener in one place.
+
+use std::time::Duration;
+
+use super::descriptors::Budget;
+
+/// Connections that one listener keeps open; more wait to be accepted.
+const LISTENER_MAX: usize = 10_000;
+
+/// A client address has a share of the connections, at least this many: fewer
+/// would shut out a proxy or an office behind one address.
+const SHARE_MIN: usize = 100;
+
+/// What one client address may have of a group's connections: a quarter, so that
+/// no single machine fills a listener.
+const SHARE: usize = 4;
+
+/// Bytes of a request's head, of both HTTP versions.
+pub(super) const HEAD_MAX: usize = 64 << 10;
+
+/// How long a TLS handshake may take, at most; the client's head may take longer.
+pub(super) const HANDSHAKE: Duration = Duration::from_secs(5);
+
+/// How long a connection is served before its client is asked to open another:
+/// long enough to cost nothing, short enough that clients spread over hosts again.
+pub(super) const AGE_MAX: Duration = Duration::from_secs(3_600);
+
+/// How long a stopping listener waits for requests that are already on their way,
+/// so that each connection can be told that it closes: clients under load send
+/// their next request within this, and the others lose nothing but an idle connection.
+pub(super) const DRAIN_GRACE: Duration = Duration::from_secs(2);
+
+/// How long a connection that was asked to close may take over it.
+pub(super) const CLOSE_GRACE: Duration = Duration::from_secs(5);
+
+/// Bytes each second below which a client counts as stalled while a response
+/// waits for it.
+pub(super) const READ_RATE_MIN: u64 = 1 << 10;
+
+/// Bytes that a request's body must bring within each pause that it may make.
+pub(super) const BODY_WINDOW_MIN: u64 = 1 << 10;
+
+/// A request's body may take this many pauses, and longer by the time that its
+/// bytes take at [`BODY_RATE_MIN`].
+pub(super) const BODY_PAUSES: u32 = 6;
+
+/// Bytes each second that a long upload must keep.
+pub(super) const BODY_RATE_MIN: u64 = 4 << 10;
+
+/// Requests that one HTTP/2 connection may have under way.
+pub(super) const STREAMS_MAX: u32 = 100;
+
+/// Bytes that one HTTP/2 stream, and one connection, may send before the host has
+/// taken them: what uploads cost in memory.
+pub(super) const STREAM_WINDOW: u32 = 64 << 10;
+pub(super) const CONNECTION_WINDOW: u32 = 1 << 20;
+
+/// Bytes of one HTTP/2 stream that wait for the client.
+pub(super) const SEND_BUFFER: usize = 64 << 10;
+
+/// Streams that a client reset before they were looked at, and streams that were
+/// reset because of the client's errors; more end the connection.
+pub(super) const RESET_STREAMS_MAX: usize = 20;
+pub(super) const ERROR_STREAMS_MAX: usize = 128;
+
+/// How often an HTTP/2 client is asked whether it is there, and how long it may
+/// take to answer.
+pub(super) const PING_INTERVAL: Duration = Duration::from_secs(20);
+pub(super) const PING_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// What clients may take of time, as the settings say.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct ClientTimeouts {
+    /// Until a connection's first request has its whole head, and from the first
+    /// byte of each later head to its last (`--client-head-timeout`).
+    pub head: Duration,
+    /// Between two requests of a connection (`--client-idle-timeout`).
+    pub idle: Duration,
+    /// Between two pieces of a request's body (`--client-body-timeout`).
+    pub body: Duration,
+    /// Between two pieces of a gRPC request, whose streams may be quiet
+    /// (`--idle-timeout`).
+    pub grpc: Duration,
+    /// For which a client may read nothing of a response (`--client-stall-timeout`).
+    pub stall: Duration,
+}
+
+/// How many connections each kind of listener has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Capacities {
+    pub traffic: Capacity,
+    pub status: Capacity,
+    pub admin: Capacity,
+    /// Of the Unix socket.
+    pub socket: Capacity,
+}
+
+/// How many connections a group of listeners has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Capacity {
+    /// All listeners of the group together.
+    pub total: usize,
+    /// One of them.
+    pub listener: usize,
+    /// One client address.
+    pub client: usize,
+}
+
+impl Default for ClientTimeouts {
+    fn default() -> Self {
+        Self {
+            head: Duration::from_secs(10),
+            idle: Duration::from_secs(60),
+            body: Duration::from_secs(10),
+            grpc: Duration::from_secs(60),
+            stall: Duration::from_secs(30),
+        }
+    }
+}
+
+impl Capacities {
+    /// Divides half of the process's descriptors; `client` is `--client-connections`.
+    pub(crate) fn of(budget: Budget, client: Option<usize>) -> Self {
+        let connections = budget.connections();
+        // Room of their own, which traffic cannot take; small where there is little.
+        let status = (connections / 8).min(256);
+        let admin = (connections / 8).min(1_000);
+        let socket = (connections / 16).min(64);
+        let traffic = connections.saturating_sub(status + admin + socket).max(1);
+        Self {
+            traffic: Capacity::new(traffic, client),
+            status: Capacity::new(status, None),
+            admin: Capacity::new(admin, None),
+            socket: Capacity::new(socket, None),
+        }
+    }
+}
+
+impl Capacity {
+    fn new(total: usize, client: Option<usize>) -> Self {
+        let total = total.max(1);
+        let listener = total.min(LISTENER_MAX);
+        Self {
+            total,
+            listener,
+            client: client.unwrap_or_else(|| (listener / SHARE).max(SHARE_MIN)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_listener_has_room_however_few_descriptors_there_are() {
+        for descriptors in [64, 256, 1_024, 20_000, 1 << 20] {
+            let budget = Budget::of(descriptors);
+            let all = Capacities::of(budget, None);
+            let groups = [all.traffic, all.status, all.admin, all.socket];
+            let sum: usize = groups.iter().map(|group| group.total).sum();
+            assert!(sum <= budget.connections().max(4), "{descriptors}: {sum}");
+            assert!(groups.iter().all(|group| group.total > 0), "{descriptors}");
+        }
+        let usual = Capacities::of(Budget::of(1_024), None);
+        assert_eq!((usual.traffic.total, usual.status.total), (352, 64));
+    }
+
+    #[test]
+    fn client_has_a_quarter_unless_told_otherwise() {
+        let share = |client| Capacities::of(Budget::of(1 << 20), client).traffic.client;
+        assert_eq!(share(None), LISTENER_MAX / SHARE);
+        assert_eq!(share(Some(7)), 7);
+        let few = Capacities::of(Budget::of(1_024), None);
+        assert_eq!(few.traffic.client, SHARE_MIN);
+    }
+}

@@ -1,0 +1,333 @@
+//! A client's connection: its bytes are counted, a client that does not read is
+//! given up, and the end is such that the last answer arrives.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::{Instant, Sleep};
+
+use super::activity::Reason;
+use super::limits::READ_RATE_MIN;
+use super::room::Place;
+use crate::telemetry::metrics::PortMeters;
+
+/// How long the client may take to close its side after the last answer. Closing
+/// at once while it still sends would reset the connection, and the reset destroys
+/// what of the answer is on its way.
+const LINGER: Duration = Duration::from_secs(1);
+
+/// What is read and thrown away meanwhile, at most.
+const LINGER_BYTES_MAX: usize = 1 << 20;
+
+/// Counts as open for as long as it lives, and has its place in the room.
+pub(super) struct ClientStream<S> {
+    stream: S,
+    meters: Arc<PortMeters>,
+    place: Place,
+    stall: Stall,
+    /// When something was written last; the answer may still be on its way.
+    last_write: Option<Instant>,
+    linger: Option<Linger>,
+}
+
+/// Since when the client reads too slowly.
+struct Stall {
+    limit: Duration,
+    /// Runs while bytes wait for the client.
+    timer: Option<Pin<Box<Sleep>>>,
+    /// Bytes that the client took since the timer began, and when the last of them.
+    taken: u64,
+    last: Instant,
+}
+
+/// The write side is closed; the client is given time to close its own.
+struct Linger {
+    timer: Pin<Box<Sleep>>,
+    dropped: usize,
+}
+
+impl<S> ClientStream<S> {
+    pub(super) fn new(
+        stream: S,
+        meters: Arc<PortMeters>,
+        place: Place,
+        stall_limit: Duration,
+    ) -> Self {
+        meters.open.fetch_add(1, Relaxed);
+        meters.accepted.fetch_add(1, Relaxed);
+        Self {
+            stream,
+            meters,
+            place,
+            stall: Stall {
+                limit: stall_limit,
+                timer: None,
+                taken: 0,
+                last: Instant::now(),
+            },
+            last_write: None,
+            linger: None,
+        }
+    }
+
+    /// What became of a write of `wanted` bytes.
+    fn written(
+        &mut self,
+        context: &mut Context<'_>,
+        wanted: usize,
+        written: Poll<io::Result<usize>>,
+    ) -> Poll<io::Result<usize>> {
+        match written {
+            Poll::Ready(Ok(count)) => {
+                self.meters.sent.fetch_add(count as u64, Relaxed);
+                self.last_write = Some(Instant::now());
+                self.stall.progress(count, wanted);
+            }
+            Poll::Pending => {
+                if self.stall.poll(context).is_ready() {
+                    self.meters.closed(Reason::Stalled);
+                    return Poll::Ready(Err(io::Error::new(
+                        io::ErrorKind::TimedOut,
+                        "the client does not read the response",
+                    )));
+                }
+            }
+            Poll::Ready(Err(_)) => {}
+        }
+        written
+    }
+}
+
+impl Stall {
+    fn progress(&mut self, count: usize, wanted: usize) {
+        self.last = Instant::now();
+        if count == wanted {
+            self.timer = None;
+            self.taken = 0;
+        } else {
+            self.taken = self.taken.saturating_add(count as u64);
+        }
+    }
+
+    /// Ready when the client took nothing for the limit, or too little in all of it.
+    fn poll(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        let limit = self.limit;
+        loop {
+            let timer = self
+                .timer
+                .get_or_insert_with(|| Box::pin(tokio::time::sleep(limit)));
+            ready!(timer.as_mut().poll(context));
+            let next = self.last + limit;
+            let enough = READ_RATE_MIN.saturating_mul(limit.as_secs().max(1));
+            if self.taken < enough || next <= Instant::now() {
+                return Poll::Ready(());
+            }
+            timer.as_mut().reset(next);
+            self.taken = 0;
+        }
+    }
+}
+
+impl<S> Drop for ClientStream<S> {
+    fn drop(&mut self) {
+        self.meters.open.fetch_sub(1, Relaxed);
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for ClientStream<S> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buffer.filled().len();
+        let read = Pin::new(&mut self.stream).poll_read(context, buffer);
+        let count = buffer.filled().len().saturating_sub(before);
+        if count > 0 {
+            self.meters.received.fetch_add(count as u64, Relaxed);
+            self.place.activity.received();
+        }
+        read
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for ClientStream<S> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        data: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let written = Pin::new(&mut self.stream).poll_write(context, data);
+        self.written(context, data.len(), written)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        data: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let written = Pin::new(&mut self.stream).poll_write_vectored(context, data);
+        let wanted = data.iter().map(|part| part.len()).sum();
+        self.written(context, wanted, written)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(context)
+    }
+
+    /// Closes the write side, then reads until the client closes its own, for a while.
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = &mut *self;
+        if this.linger.is_none() {
+            ready!(Pin::new(&mut this.stream).poll_shutdown(context))?;
+            let recent = this.last_write.is_some_and(|it| it.elapsed() < LINGER);
+            if !recent {
+                return Poll::Ready(Ok(()));
+            }
+        }
+        let linger = this.linger.get_or_insert_with(|| Linger {
+            timer: Box::pin(tokio::time::sleep(LINGER)),
+            dropped: 0,
+        });
+        let mut scratch = [0; 4_096];
+        loop {
+            let mut buffer = ReadBuf::new(&mut scratch);
+            match Pin::new(&mut this.stream).poll_read(context, &mut buffer) {
+                Poll::Ready(Ok(())) if !buffer.filled().is_empty() => {
+                    linger.dropped += buffer.filled().len();
+                    if linger.dropped > LINGER_BYTES_MAX {
+                        return Poll::Ready(Ok(()));
+                    }
+                }
+                // Closed, one way or another.
+                Poll::Ready(_) => return Poll::Ready(Ok(())),
+                Poll::Pending => break,
+            }
+        }
+        linger.timer.as_mut().poll(context).map(Ok)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
+
+    use super::super::limits::Capacity;
+    use super::super::room::Room;
+    use super::*;
+
+    const LIMIT: Duration = Duration::from_secs(30);
+
+    fn pair() -> (ClientStream<DuplexStream>, DuplexStream) {
+        let (near, far) = duplex(1_024);
+        let capacity = Capacity {
+            total: 1,
+            listener: 1,
+            client: 1,
+        };
+        let place = Room::new(capacity).listener().take(None).expect("a place");
+        (ClientStream::new(near, Arc::default(), place, LIMIT), far)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn client_that_reads_nothing_is_given_up_after_the_limit() {
+        let (mut stream, far) = pair();
+        let began = Instant::now();
+        let error = stream.write_all(&[0; 4_096]).await.expect_err("no reader");
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+        assert_eq!(began.elapsed().as_secs(), LIMIT.as_secs());
+        drop(far);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn client_that_reads_much_at_first_is_given_up_as_soon_as_any() {
+        let (mut stream, mut far) = pair();
+        let began = Instant::now();
+        let reader = tokio::spawn(async move {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            let mut much = vec![0; 64 << 10];
+            far.read_exact(&mut much).await.expect("bytes");
+            far
+        });
+        let error = stream
+            .write_all(&[0; 1 << 20])
+            .await
+            .expect_err("no reader");
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+        assert_eq!(began.elapsed().as_secs(), LIMIT.as_secs() + 1);
+        drop(reader.await.expect("no failure"));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn client_that_reads_a_byte_now_and_then_is_given_up_too() {
+        let (mut stream, mut far) = pair();
+        let reader = tokio::spawn(async move {
+            while far.read_u8().await.is_ok() {
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+        });
+        let began = Instant::now();
+        let error = stream.write_all(&[0; 1 << 20]).await.expect_err("slow");
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+        assert!(began.elapsed() <= 2 * LIMIT);
+        drop(stream);
+        reader.await.expect("no failure");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn slow_client_that_keeps_its_rate_gets_everything() {
+        let (mut stream, mut far) = pair();
+        let reader = tokio::spawn(async move {
+            let mut total = 0;
+            let mut buffer = [0; 1_024];
+            loop {
+                match far.read(&mut buffer).await.expect("bytes") {
+                    0 => return total,
+                    count => total += count,
+                }
+                tokio::time::sleep(Duration::from_millis(500)).await;
+            }
+        });
+        stream.write_all(&[0; 256 << 10]).await.expect("a reader");
+        drop(stream);
+        assert_eq!(reader.await.expect("no failure"), 256 << 10);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn end_waits_for_the_client_to_close_but_not_for_long() {
+        let (mut stream, mut far) = pair();
+        stream.write_all(b"answer").await.expect("a reader");
+        far.write_all(b"more of a body").await.expect("a writer");
+        let began = Instant::now();
+        stream.shutdown().await.expect("an end");
+        assert_eq!(began.elapsed(), LINGER);
+        let (mut stream, mut far) = pair();
+        stream.write_all(b"answer").await.expect("a reader");
+        let client = tokio::spawn(async move {
+            let mut answer = String::new();
+            far.read_to_string(&mut answer).await.expect("an answer");
+            answer
+        });
+        let began = Instant::now();
+        stream.shutdown().await.expect("an end");
+        assert_eq!(began.elapsed(), Duration::ZERO);
+        assert_eq!(client.await.expect("no failure"), "answer");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn end_of_a_silent_connection_waits_for_nobody() {
+        let (mut stream, _far) = pair();
+        let began = Instant::now();
+        stream.shutdown().await.expect("an end");
+        assert_eq!(began.elapsed(), Duration::ZERO);
+    }
+}

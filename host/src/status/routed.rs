@@ -1,0 +1,47 @@
+//! A router as the handler of a listener.
+
+use std::convert::Infallible;
+use std::marker::PhantomData;
+
+use axum::Router;
+use axum::body::Body;
+use http::{Request, Response};
+use tower_service::Service;
+
+use crate::listen::{Handler, RequestBody};
+
+/// Answers clients that the listener knows by `C`, each alike.
+pub(super) struct Routed<C> {
+    router: Router,
+    client: PhantomData<fn(C)>,
+}
+
+impl<C> Routed<C> {
+    pub(super) fn new(router: Router) -> Self {
+        Self {
+            router,
+            client: PhantomData,
+        }
+    }
+}
+
+impl<C> Clone for Routed<C> {
+    fn clone(&self) -> Self {
+        Self::new(self.router.clone())
+    }
+}
+
+impl<C: Copy + Send + Sync + 'static> Handler for Routed<C> {
+    type Client = C;
+    type Body = Body;
+    type Error = Infallible;
+
+    async fn answer(
+        &self,
+        request: Request<RequestBody>,
+        _: C,
+    ) -> Result<Response<Body>, Infallible> {
+        // A router is always ready.
+        self.router.clone().call(request.map(Body::new)).await
+    }
+}

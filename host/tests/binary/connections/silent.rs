@@ -1,0 +1,144 @@
+//! Connections that say nothing, or never finish what they say.
+
+use std::io::Write;
+use std::net::{Shutdown, TcpStream};
+
+use super::clients::{
+    PREFACE, closed, connected, continuation, frame, get, reset, settings, unended_head,
+};
+use super::{closed as closed_for, connections_are_gone, galleria, neighbour_is_well_while};
+use crate::support::{Host, eventually, kubectl};
+
+/// Keeps `count` connections open that say nothing. One that the host closed
+/// meanwhile is none of the test's business.
+fn silent(address: &str, count: usize) -> Vec<TcpStream> {
+    let connect = |_| connected(address, b"");
+    (0..count).map(connect).collect()
+}
+
+/// Whether the host's own ports answer.
+fn owner_gets_in(host: &Host) {
+    assert_eq!(host.status("/healthz/live").status, 200);
+    assert_eq!(host.status("/healthz/ready").status, 200);
+    assert_eq!(host.status_page(&[]).code, Some(0));
+    assert_eq!(kubectl(host, &["get", "--raw", "/readyz"]), "ok");
+}
+
+#[test]
+fn silence_on_every_port_of_a_host_with_few_descriptors_shuts_nobody_out() {
+    let (_folder, host) = galleria(Vec::new());
+    let host = host.descriptors(1_024).start();
+    let ports = [
+        host.listener(80),
+        host.status_address(),
+        host.admin_address(),
+    ];
+    let _silent = neighbour_is_well_while(&host, || {
+        let silent: Vec<_> = ports.iter().map(|port| silent(port, 1_200)).collect();
+        owner_gets_in(&host);
+        silent
+    });
+    assert!(closed_for(&host, "evicted") > 0.0, "others gave way");
+}
+
+#[test]
+fn ten_thousand_silent_connections_are_let_go_and_the_neighbour_is_served() {
+    let (_folder, host) = galleria(Vec::new());
+    let host = host.argument("--client-head-timeout=3s").start();
+    let traffic = host.listener(80);
+    let _silent = neighbour_is_well_while(&host, || {
+        let silent = silent(&traffic, 10_000);
+        owner_gets_in(&host);
+        silent
+    });
+    connections_are_gone(&host);
+    let gone = closed_for(&host, "head_timeout") + closed_for(&host, "evicted");
+    assert!(gone >= 10_000.0, "{gone}");
+}
+
+#[test]
+fn half_a_request_of_any_kind_ends_its_connection_in_time() {
+    let (_folder, host) = galleria(Vec::new());
+    let host = host
+        .argument("--client-head-timeout=1s")
+        .argument("--client-idle-timeout=1s")
+        .start();
+    let traffic = host.listener(80);
+    let begun = [PREFACE, &settings(3, 100)].concat();
+    let head = get(1, "/good/");
+    let half_head = &head[..head.len() - 4];
+    let request = b"GET /good/ HTTP/1.1\r\nhost: test\r\n\r\n";
+    let kinds: [&[u8]; 11] = [
+        b"",
+        b"P",
+        b"PRI * HTT",
+        &PREFACE[..23],
+        PREFACE,
+        // Without a request, with half of one, and with one whose head never ends.
+        &begun,
+        &[&begun[..], half_head].concat(),
+        &[&begun[..], &unended_head(1, "/good/"), &continuation(1)].concat(),
+        b"GET /good/ HT",
+        b"GET /good/ HTTP/1.1\r\nhost: test\r\nx: ",
+        // A whole one first.
+        &[request, &b"GET /go"[..]].concat(),
+    ];
+    neighbour_is_well_while(&host, || {
+        let open: Vec<_> = kinds
+            .iter()
+            .flat_map(|first| (0..20).map(|_| connected(&traffic, first)))
+            .collect();
+        for stream in &open {
+            closed(stream);
+        }
+    });
+    connections_are_gone(&host);
+}
+
+#[test]
+fn silent_tls_connections_do_not_outlive_their_handshake() {
+    let (_folder, host) = galleria(Vec::new());
+    let host = host.argument("--client-head-timeout=1s").start();
+    let hello = [0x16, 3, 1, 0, 200, 1];
+    let open: Vec<_> = (0..100)
+        .map(|number| {
+            connected(
+                &host.admin_address(),
+                if number % 2 == 0 { b"" } else { &hello },
+            )
+        })
+        .collect();
+    owner_gets_in(&host);
+    for stream in &open {
+        closed(stream);
+    }
+}
+
+#[test]
+fn streams_that_are_reset_at_once_end_their_connection() {
+    let (_folder, host) = galleria(Vec::new());
+    let host = host.start();
+    let traffic = host.listener(80);
+    neighbour_is_well_while(&host, || {
+        std::thread::scope(|scope| {
+            for _ in 0..8 {
+                scope.spawn(|| {
+                    let stream = connected(&traffic, &[PREFACE, &frame(4, 0, 0, &[])].concat());
+                    let flood: Vec<u8> = (0..10_000)
+                        .map(|number| 2 * number + 1)
+                        .flat_map(|id| [get(id, "/good/"), reset(id)].concat())
+                        .collect();
+                    // The host may close it in the middle.
+                    let _ = (&stream).write_all(&flood);
+                    let _ = stream.shutdown(Shutdown::Write);
+                    closed(&stream);
+                });
+            }
+        });
+    });
+    connections_are_gone(&host);
+    eventually("nothing of it is left", || {
+        let busy = host.metric("galleria_instances", &["state=\"busy\""]);
+        (busy == 0.0).then_some(())
+    });
+}
