@@ -22,12 +22,13 @@ const INSTRUMENTATION: &str = "--cfg fuzzing -Cpasses=sancov-module \
 
 /// Each target with the folders whose files it begins with, and how many inputs
 /// it gets: some ten seconds' worth.
-const TARGETS: [(&str, &[&str], u32); 3] = [
+const TARGETS: [(&str, &[&str], u32); 4] = [
     (
         "manifest",
         &["deploy/shop", "host/manifest/tests/malformed"],
         8_000,
     ),
+    ("http_head", &["fuzz/seeds/http_head"], 800_000),
     ("matching", &["fuzz/seeds/matching"], 8_000),
     ("path", &["fuzz/seeds/path"], 200_000),
 ];
