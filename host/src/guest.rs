@@ -18,6 +18,7 @@ mod delivery;
 mod engine;
 mod failure;
 mod growth;
+mod held;
 mod instance;
 mod kill;
 mod limits;

@@ -13,6 +13,7 @@ mod configuration;
 mod controller;
 mod environment;
 mod events;
+mod failure_log;
 mod field;
 mod image;
 mod job;

@@ -65,9 +65,10 @@ impl Instance {
         if self.requests >= REQUESTS_MAX {
             return Some(Retired::Spent);
         }
+        let state = self.store.data_mut();
         // What it prints from here on is of no request.
-        self.store.data_mut().hooks.serve(None);
-        let grown = self.growth.is_too_much(self.store.data_mut());
+        state.hooks.serve(None);
+        let grown = state.holds_too_much() || self.growth.is_too_much(state);
         grown.then_some(Retired::Grown)
     }
 }

@@ -145,11 +145,17 @@ impl PodMemory {
 pub(super) struct InstanceLimiter {
     pod: Arc<PodMemory>,
     reserved: u64,
+    /// Beside its linear memory, on the host's side.
+    held: u64,
 }
 
 impl InstanceLimiter {
     pub(super) fn new(pod: Arc<PodMemory>) -> Self {
-        Self { pod, reserved: 0 }
+        Self {
+            pod,
+            reserved: 0,
+            held: 0,
+        }
     }
 
     pub(super) fn pod(&self) -> &PodMemory {
@@ -160,11 +166,24 @@ impl InstanceLimiter {
     pub(super) fn reserved(&self) -> u64 {
         self.reserved
     }
+
+    /// What the host keeps for the instance is `bytes` now.
+    ///
+    /// # Errors
+    /// It is more than the pod may have.
+    pub(super) fn hold(&mut self, bytes: u64) -> Result<(), MemoryLimitReached> {
+        match bytes.checked_sub(self.held) {
+            Some(more) => self.pod.reserve(more)?,
+            None => self.pod.release(self.held - bytes),
+        }
+        self.held = bytes;
+        Ok(())
+    }
 }
 
 impl Drop for InstanceLimiter {
     fn drop(&mut self) {
-        self.pod.release(self.reserved);
+        self.pod.release(self.reserved + self.held);
     }
 }
 

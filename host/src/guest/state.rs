@@ -17,6 +17,8 @@ use wasmtime_wasi_http::{
 };
 
 use super::cpu::Turn;
+use super::deadline::DeadlinePassed;
+use super::held::Held;
 use super::limits::{BODY_PIECE_MAX, HANDLES_MAX, InstanceLimiter, RANDOM_MAX};
 use super::output::{GuestEvents, LineStream, Serving, Stream};
 use super::sql::SqlAccess;
@@ -73,6 +75,7 @@ pub(super) struct GuestState {
     pub(super) turn: Turn,
     /// Until when the present request may run.
     pub(super) deadline: Deadline,
+    held: Held,
 }
 
 impl GuestState {
@@ -104,7 +107,27 @@ impl GuestState {
             events: blueprint.events.clone(),
             turn,
             deadline,
+            held: Held::default(),
         })
+    }
+
+    /// Whether the guest may run on, asked at every tick.
+    ///
+    /// # Errors
+    /// Its time is over, or the host keeps too much for it.
+    pub(super) fn may_run_on(&self) -> wasmtime::Result<()> {
+        if self.deadline.has_passed() {
+            return Err(DeadlinePassed.into());
+        }
+        self.held
+            .reached()
+            .map_or(Ok(()), |reached| Err(reached.into()))
+    }
+
+    /// Counts what the host keeps for the guest between two requests.
+    pub(super) fn holds_too_much(&mut self) -> bool {
+        self.held.look(&mut self.table, &mut self.limiter);
+        self.held.reached().is_some()
     }
 }
 
@@ -160,6 +183,7 @@ impl WasiView for GuestState {
 
 impl WasiHttpView for GuestState {
     fn http(&mut self) -> WasiHttpCtxView<'_> {
+        self.held.called(&mut self.table, &mut self.limiter);
         WasiHttpCtxView {
             hooks: &mut self.hooks,
             table: &mut self.table,

@@ -2,10 +2,12 @@
 //! status and its events.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use jiff::Timestamp;
 use serde::Serialize;
 
+use super::failure_log::FailureLog;
 use super::plan::PodPlan;
 use super::pod::Life;
 use super::recorder::EventType;
@@ -23,6 +25,7 @@ pub(super) struct PodEvents {
     /// Whether lines are for people.
     readable: bool,
     life: Arc<Life>,
+    failures: FailureLog,
 }
 
 /// What a guest said, as standard output has it.
@@ -68,6 +71,7 @@ impl PodEvents {
             sink,
             readable,
             life,
+            failures: FailureLog::default(),
         }
     }
 }
@@ -120,7 +124,12 @@ impl GuestEvents for PodEvents {
             self.life.ended(reason, &text);
         }
         self.life.record(EventType::Warning, reason, &text);
+        let Some(left_out) = self.failures.admit(Instant::now()) else {
+            return;
+        };
+        let left_out = (left_out > 0).then_some(left_out);
         tracing::warn!(
+            left_out,
             namespace = identity.namespace,
             workload = identity.name,
             pod = self.pod,

@@ -24,7 +24,7 @@ use std::time::{Duration, Instant};
 use wasmtime::{CallHook, Store, StoreContextMut, UpdateDeadline};
 
 use super::{ComputeThreads, PodCpu};
-use crate::guest::deadline::{DeadlinePassed, since_origin};
+use crate::guest::deadline::since_origin;
 use crate::guest::engine::EPOCH_TICK;
 use crate::guest::state::GuestState;
 
@@ -172,9 +172,7 @@ async fn woken() {
 pub(in crate::guest) fn give_way_at_ticks(store: &mut Store<GuestState>) {
     store.epoch_deadline_callback(|store| {
         let state = store.data();
-        if state.deadline.has_passed() {
-            return Err(DeadlinePassed.into());
-        }
+        state.may_run_on()?;
         Ok(if state.turn.is_over() {
             UpdateDeadline::Yield(1)
         } else {
@@ -193,9 +191,7 @@ pub(in crate::guest) fn take_turns_inside(
 ) {
     store.epoch_deadline_callback(|store| {
         let state = store.data();
-        if state.deadline.has_passed() {
-            return Err(DeadlinePassed.into());
-        }
+        state.may_run_on()?;
         let cpu = state.turn.cpu.clone();
         let next = Box::pin(async move {
             tokio::task::yield_now().await;

@@ -65,7 +65,7 @@ fn request(target: &Uri) -> Result<OutgoingRequest, String> {
 
 fn write(body: OutgoingBody, bytes: u64) -> Result<(), String> {
     let mut stream = body.write().map_err(|()| "no stream")?;
-    let piece = vec![b'x'; 4096];
+    let piece = [b'x'; 4096];
     let mut left = usize::try_from(bytes).unwrap_or(usize::MAX);
     while left > 0 {
         let size = left.min(piece.len());
