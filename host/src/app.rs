@@ -32,11 +32,10 @@ use crate::certificates::Certificates;
 use crate::cli::eprint;
 use crate::door::MeshDoors;
 use crate::files::Files;
-use crate::guest::{
-    Cache, Databases, Engine, NodeMemory, create_private_folder, guest_memory_default,
-};
+use crate::guest::{Cache, Databases, Engine, NodeMemory, guest_memory_default};
 use crate::listen::{Budget, Capacities, Listeners, Room};
 use crate::live::{Current, Live};
+use crate::private_folder;
 use crate::remote::RemoteClient;
 use crate::settings::{RunSettings, Switch, TraceProtocol, Traces};
 use crate::status::{self, Health};
@@ -194,12 +193,8 @@ impl Host {
         let (tracer, traces) = tracer(&settings.traces(), &metrics)?;
         let engine = Engine::new()?;
         let folder = settings.cache_folder();
-        let cache = Cache::open(&folder).with_context(|| {
-            format!(
-                "the cache folder `{}` cannot be made or written; choose another with --cache",
-                folder.display()
-            )
-        })?;
+        let cache = Cache::open(&folder)
+            .context("the cache folder cannot be used; choose another with --cache")?;
         let access_log = settings.access_log_format();
         let sink = Sink::start(std::io::stdout(), metrics.log_dropped.clone())?;
         let state = mesh::State::new(Instant::now());
@@ -315,12 +310,15 @@ impl Host {
 
 /// Makes the data folder and takes it for this host alone.
 async fn take_data_folder(folder: &Path) -> anyhow::Result<UnixListener> {
-    create_private_folder(folder).with_context(|| {
-        format!(
-            "the data folder `{}` cannot be made or written; choose another with --data",
-            folder.display()
-        )
-    })?;
+    private_folder::open(folder)
+        .and_then(|opened| private_folder::require_space(folder, &opened))
+        .context("the data folder cannot be used; choose another with --data")?;
+    for inner in ["images", "volumes"] {
+        let inner = folder.join(inner);
+        if inner.exists() {
+            private_folder::open(&inner).context("what the data folder holds cannot be used")?;
+        }
+    }
     Ok(status::bind_socket(folder).await?)
 }
 

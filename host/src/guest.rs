@@ -17,6 +17,7 @@ mod deadline;
 mod delivery;
 mod engine;
 mod failure;
+mod filesystem;
 mod growth;
 mod held;
 mod instance;
@@ -34,7 +35,7 @@ mod state;
 
 use std::sync::Arc;
 
-pub(crate) use cache::{Cache, create_private_folder};
+pub(crate) use cache::Cache;
 pub(crate) use command::run;
 pub(crate) use component::FILE_MAX as COMPONENT_FILE_MAX;
 pub(crate) use component::{Component, ComponentError, Entry, Generation};
@@ -43,6 +44,7 @@ pub(crate) use deadline::Deadline;
 pub(crate) use delivery::Production;
 pub(crate) use engine::Engine;
 pub(crate) use failure::Failure;
+pub(crate) use filesystem::{DiskFloor, OpenFiles, VolumeQuota};
 pub(crate) use limits::PodMemory;
 pub(crate) use node_memory::{NodeMemory, guest_memory_default};
 pub(crate) use output::{GuestEvents, GuestLine, Origin};
@@ -89,6 +91,8 @@ pub(crate) struct Blueprint {
     pub queue_max: usize,
     pub memory: Arc<PodMemory>,
     pub meters: Arc<PodMeters>,
+    /// What its instances hold open together.
+    pub open_files: Arc<OpenFiles>,
     pub cpu: Arc<PodCpu>,
     /// Ends what its instances still do.
     pub killed: CancellationToken,
@@ -109,6 +113,8 @@ pub(crate) struct Mount {
     /// Absolute, as the guest sees it.
     pub guest_path: String,
     pub read_only: bool,
+    /// How much may be written; None where the guest writes nothing.
+    pub quota: Option<Arc<VolumeQuota>>,
 }
 
 impl Mount {
@@ -120,6 +126,7 @@ impl Mount {
             opened: None,
             guest_path: guest_path.into(),
             read_only,
+            quota: None,
         }
     }
 

@@ -25,6 +25,7 @@ mod context;
 mod explain;
 mod files;
 mod length;
+mod private_folder;
 mod status;
 mod store;
 mod telemetry;

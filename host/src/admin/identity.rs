@@ -12,7 +12,7 @@ use rand::rngs::OsRng;
 use rcgen::{CertificateParams, KeyPair};
 use serde_json::json;
 
-use crate::guest::create_private_folder;
+use crate::private_folder;
 
 const CERTIFICATE: &str = "certificate.pem";
 const KEY: &str = "key.pem";
@@ -58,7 +58,7 @@ impl Identity {
     /// See [`IdentityError`].
     pub(crate) fn of(data: &Path) -> Result<Self, IdentityError> {
         let folder = folder(data);
-        create_private_folder(&folder).map_err(|source| IdentityError::File {
+        private_folder::create(&folder).map_err(|source| IdentityError::File {
             file: folder.clone(),
             source,
         })?;

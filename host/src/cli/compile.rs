@@ -14,12 +14,8 @@ use crate::guest::{Cache, Component, Engine};
 const DEPTH_MAX: usize = 8;
 
 pub(super) fn compile(components: &Path, folder: &Path) -> anyhow::Result<ExitCode> {
-    let cache = Cache::open(folder).with_context(|| {
-        format!(
-            "the cache folder `{}` cannot be made or written; choose another with --cache",
-            folder.display()
-        )
-    })?;
+    let cache = Cache::open(folder)
+        .context("the cache folder cannot be used; choose another with --cache")?;
     let mut files = Vec::new();
     find(components, DEPTH_MAX, &mut files)?;
     if files.is_empty() {

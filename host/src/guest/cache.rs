@@ -1,59 +1,112 @@
 //! The disk cache of compiled components.
 //!
 //! An entry is named by the content of the component and everything of the
-//! engine that shapes native code; beside it stands its digest. An entry that
-//! is missing, cut short, altered or from another engine is compiled anew.
-//! Entries are native code: the folder is readable by its owner alone.
+//! engine that shapes native code. It begins with a MAC over its name and its
+//! content, under a key that only the owner of the folder reads: code that was
+//! planted, altered, cut short, renamed from another component or made by
+//! another engine is never loaded, but compiled anew. What is checked is what
+//! is loaded: the bytes in memory, not a file that may change.
 
-use std::fs;
+mod key;
+
+use std::fs::File;
 use std::hash::{Hash, Hasher};
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, fstat, openat, renameat, unlinkat};
+use rustix::io::Errno;
 use sha2::{Digest, Sha256};
 use wasmtime::component;
 
-/// Compiled components below one folder.
-#[derive(Debug, Clone)]
+use super::component::FILE_MAX;
+use crate::private_folder::{self, FolderError};
+use key::Key;
+
+/// The largest entry: native code is a few times the size of its component.
+const ENTRY_MAX: u64 = 8 * FILE_MAX;
+
+/// Compiled components in one folder; or nowhere, where none can be used.
+#[derive(Clone, Default)]
 pub(crate) struct Cache {
-    folder: PathBuf,
+    folder: Option<Arc<Folder>>,
+}
+
+/// The folder, opened once: whatever becomes of its path, entries are of the
+/// folder that was checked.
+struct Folder {
+    path: PathBuf,
+    opened: OwnedFd,
+    key: Key,
 }
 
 /// What became of one look-up.
 pub(super) enum Lookup {
     Hit(component::Component),
     Miss,
-    /// An entry was there and could not be used; the reason is for the log.
-    Corrupt(String),
+    /// An entry was there and could not be used.
+    Unusable {
+        file: PathBuf,
+        reason: String,
+    },
 }
 
 impl Cache {
+    /// Without space, or on a file system that is read-only, there is no cache,
+    /// and that is said.
+    ///
     /// # Errors
-    /// The folder cannot be made.
-    pub(crate) fn open(folder: impl Into<PathBuf>) -> io::Result<Self> {
-        let folder = folder.into();
-        create_private_folder(&folder)?;
-        Ok(Self { folder })
+    /// The folder is not the host's alone, or cannot be made.
+    pub(crate) fn open(path: &Path) -> Result<Self, FolderError> {
+        let opened = match private_folder::open(path) {
+            Ok(opened) => opened,
+            Err(error) if error.is_unavailable() => return Ok(Self::unusable(path, &error)),
+            Err(error) => return Err(error),
+        };
+        Ok(match Key::of(&opened) {
+            Ok(key) => Self {
+                folder: Some(Arc::new(Folder {
+                    path: path.into(),
+                    opened,
+                    key,
+                })),
+            },
+            Err(error) => Self::unusable(path, &error),
+        })
+    }
+
+    fn unusable(path: &Path, error: &dyn std::error::Error) -> Self {
+        let folder = path.display();
+        tracing::warn!(%folder, %error, "compiled code is not kept: every start compiles anew until the folder can be written");
+        Self::default()
     }
 
     pub(super) fn load(&self, engine: &wasmtime::Engine, wasm: &[u8]) -> Lookup {
-        let path = self.path(engine, wasm);
-        let expected = match fs::read(digest_path(&path)) {
-            Ok(digest) => digest,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Lookup::Miss,
-            Err(error) => return Lookup::Corrupt(error.to_string()),
+        let Some(folder) = &self.folder else {
+            return Lookup::Miss;
         };
-        match fs::read(&path) {
-            Ok(code) if hex(&Sha256::digest(&code)).as_bytes() == expected => {}
-            Ok(_) => return Lookup::Corrupt("its content does not match its digest".into()),
-            Err(error) => return Lookup::Corrupt(error.to_string()),
-        }
+        let name = name(engine, wasm);
+        let unusable = |reason: String| Lookup::Unusable {
+            file: folder.path.join(&name),
+            reason,
+        };
+        let entry = match folder.read(&name) {
+            Ok(entry) => entry,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Lookup::Miss,
+            Err(error) => return unusable(error.to_string()),
+        };
+        let Some(code) = folder.key.verified(&name, &entry) else {
+            return unusable("this host did not write it, or it was altered".into());
+        };
         #[expect(unsafe_code, reason = "wasmtime's only way to load what it compiled")]
-        // SAFETY: the file is in a folder that only this user can write, its
-        // digest was just checked against the one written with it, and wasmtime
-        // itself refuses code of another version or configuration.
-        let loaded = unsafe { component::Component::deserialize_file(engine, &path) };
-        loaded.map_or_else(|error| Lookup::Corrupt(error.to_string()), Lookup::Hit)
+        // SAFETY: these bytes, in memory, carry a MAC under a key that nobody but
+        // this host's user has: they are what `store` was given for this component
+        // and this engine. wasmtime itself refuses code of another version or
+        // configuration.
+        let loaded = unsafe { component::Component::deserialize(engine, code) };
+        loaded.map_or_else(|error| unusable(error.to_string()), Lookup::Hit)
     }
 
     /// Writes an entry so that a reader, or a crash, sees all of it or nothing.
@@ -66,45 +119,77 @@ impl Cache {
         wasm: &[u8],
         code: &[u8],
     ) -> io::Result<()> {
-        let path = self.path(engine, wasm);
-        self.replace(&path, code)?;
-        self.replace(&digest_path(&path), hex(&Sha256::digest(code)).as_bytes())
-    }
-
-    fn replace(&self, path: &Path, content: &[u8]) -> io::Result<()> {
-        let mut file = tempfile::NamedTempFile::new_in(&self.folder)?;
-        file.write_all(content)?;
-        file.persist(path).map_err(|error| error.error)?;
-        Ok(())
-    }
-
-    fn path(&self, engine: &wasmtime::Engine, wasm: &[u8]) -> PathBuf {
-        let mut digest = Sha256::new();
-        digest.update(wasm);
-        let mut compatibility = DigestHasher(Sha256::new());
-        engine
-            .precompile_compatibility_hash()
-            .hash(&mut compatibility);
-        digest.update(compatibility.0.finalize());
-        self.folder
-            .join(format!("{}.cwasm", hex(&digest.finalize())))
+        let Some(folder) = &self.folder else {
+            return Ok(());
+        };
+        let name = name(engine, wasm);
+        let mac = folder.key.mac(&name, code);
+        folder.replace(&name, &[mac.as_slice(), code])
     }
 }
 
-/// Makes a folder that other users cannot look into.
-///
-/// # Errors
-/// It, or a folder above it, cannot be made.
-pub(crate) fn create_private_folder(folder: &Path) -> io::Result<()> {
-    use std::os::unix::fs::DirBuilderExt;
-    fs::DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(folder)
+impl Folder {
+    /// The content of a plain file of this name: no link, symbolic or hard, to one.
+    fn read(&self, name: &str) -> io::Result<Vec<u8>> {
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
+        let file = match openat(&self.opened, name, flags, Mode::empty()) {
+            Err(Errno::LOOP) => return Err(io::Error::other("it is a symbolic link")),
+            opened => opened?,
+        };
+        let stat = fstat(&file)?;
+        if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
+            return Err(io::Error::other("it is no file"));
+        }
+        if stat.st_nlink != 1 {
+            return Err(io::Error::other("it has more than one name"));
+        }
+        let size = u64::try_from(stat.st_size).unwrap_or(u64::MAX);
+        if size > ENTRY_MAX {
+            return Err(io::Error::other(format!(
+                "it has more than {ENTRY_MAX} bytes"
+            )));
+        }
+        let mut content = Vec::with_capacity(usize::try_from(size).unwrap_or_default());
+        File::from(file).take(ENTRY_MAX).read_to_end(&mut content)?;
+        Ok(content)
+    }
+
+    fn replace(&self, name: &str, content: &[&[u8]]) -> io::Result<()> {
+        let written = write_new(&self.opened, content)?;
+        let moved = renameat(&self.opened, &written, &self.opened, name);
+        if moved.is_err() {
+            // Nothing refers to it; what keeps it from being removed is said below.
+            let _ = unlinkat(&self.opened, &written, AtFlags::empty());
+        }
+        moved.map_err(Into::into)
+    }
 }
 
-fn digest_path(path: &Path) -> PathBuf {
-    path.with_extension("sha256")
+/// Writes a new file that its owner alone can read, and returns its name.
+fn write_new(folder: &OwnedFd, content: &[&[u8]]) -> io::Result<String> {
+    let name = format!(".{:032x}.new", rand::random::<u128>());
+    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let mut file = File::from(openat(folder, &name, flags, Mode::RUSR | Mode::WUSR)?);
+    let written = content
+        .iter()
+        .try_for_each(|piece| file.write_all(piece))
+        .and_then(|()| file.sync_all());
+    if let Err(error) = written {
+        let _ = unlinkat(folder, &name, AtFlags::empty());
+        return Err(error);
+    }
+    Ok(name)
+}
+
+fn name(engine: &wasmtime::Engine, wasm: &[u8]) -> String {
+    let mut digest = Sha256::new();
+    digest.update(wasm);
+    let mut compatibility = DigestHasher(Sha256::new());
+    engine
+        .precompile_compatibility_hash()
+        .hash(&mut compatibility);
+    digest.update(compatibility.0.finalize());
+    format!("{}.cwasm", hex(&digest.finalize()))
 }
 
 fn hex(bytes: &[u8]) -> String {

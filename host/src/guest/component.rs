@@ -221,8 +221,9 @@ fn compile(
     match cache.load(engine, wasm) {
         Lookup::Hit(component) => return Ok((component, None)),
         Lookup::Miss => {}
-        Lookup::Corrupt(reason) => {
-            tracing::warn!(component = %path.display(), reason, "cached code is unusable, compiling anew");
+        Lookup::Unusable { file, reason } => {
+            let file = file.display();
+            tracing::warn!(component = %path.display(), %file, reason, "cached code is unusable, compiling anew");
         }
     }
     tracing::info!(component = %path.display(), "compiling");

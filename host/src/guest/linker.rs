@@ -4,11 +4,11 @@ use wasmtime::component::Linker;
 use wasmtime_wasi_config::WasiConfig;
 
 use super::state::GuestState;
-use super::{Engine, Generation, concurrent, logging, outgoing, sql};
+use super::{Engine, Generation, concurrent, filesystem, logging, outgoing, sql};
 
 /// WASI 0.2 and its `wasi:http`, `wasi:config/store`, `wasi:logging`, `galleria:sql`;
 /// for guests of WASI 0.3 (which use 0.2 as well) that too. Sockets are linked, since
-/// language runtimes import them, and refuse.
+/// language runtimes import them, and refuse. Files are bounded.
 pub(super) fn linker(
     engine: &Engine,
     generation: Generation,
@@ -21,6 +21,7 @@ pub(super) fn linker(
         wasmtime_wasi::p3::add_to_linker(&mut linker)?;
         concurrent::add_to_linker(&mut linker)?;
     }
+    filesystem::bound(&mut linker, generation)?;
     wasmtime_wasi_config::add_to_linker(&mut linker, |state: &mut GuestState| {
         WasiConfig::from(&state.config)
     })?;

@@ -18,8 +18,9 @@ use wasmtime_wasi_http::{
 
 use super::cpu::Turn;
 use super::deadline::DeadlinePassed;
+use super::filesystem::FileAccess;
 use super::held::Held;
-use super::limits::{BODY_PIECE_MAX, HANDLES_MAX, InstanceLimiter, RANDOM_MAX};
+use super::limits::{BODY_PIECE_MAX, FIELDS_BYTES_MAX, HANDLES_MAX, InstanceLimiter, RANDOM_MAX};
 use super::output::{GuestEvents, LineStream, Serving, Stream};
 use super::sql::SqlAccess;
 use super::{Blueprint, Deadline, Failure, Generation};
@@ -71,6 +72,7 @@ pub(super) struct GuestState {
     pub(super) config: WasiConfigVariables,
     pub(super) limiter: InstanceLimiter,
     pub(super) sql: SqlAccess,
+    pub(super) files: FileAccess,
     pub(super) events: Arc<dyn GuestEvents>,
     pub(super) turn: Turn,
     /// Until when the present request may run.
@@ -87,6 +89,8 @@ impl GuestState {
             blueprint.cpu.clone(),
             blueprint.component.engine().compute_threads(),
         );
+        let mut http = WasiHttpCtx::new();
+        http.set_field_size_limit(FIELDS_BYTES_MAX);
         let mut config = WasiConfigVariables::new();
         for (name, value) in &blueprint.environment {
             config.insert(name, value);
@@ -94,7 +98,7 @@ impl GuestState {
         Ok(Self {
             table,
             wasi: wasi(blueprint, &serving)?,
-            http: WasiHttpCtx::new(),
+            http,
             hooks: Hooks::new(
                 blueprint.door.clone(),
                 blueprint.component.generation(),
@@ -104,6 +108,7 @@ impl GuestState {
             config,
             limiter: InstanceLimiter::new(blueprint.memory.clone()),
             sql: SqlAccess::new(blueprint),
+            files: FileAccess::new(blueprint),
             events: blueprint.events.clone(),
             turn,
             deadline,

@@ -13,7 +13,7 @@ use super::field::{Allocatable, PodFacts};
 use super::plan::{MEMORY_DEFAULT, PodPlan};
 use super::pod::Life;
 use super::volumes::PodVolumes;
-use crate::guest::{Blueprint, PodCpu, PodMemory, RequestLimits};
+use crate::guest::{Blueprint, OpenFiles, PodCpu, PodMemory, RequestLimits};
 use crate::telemetry::metrics::PodMeters;
 
 /// One pod, as far as its guest can see it.
@@ -32,6 +32,7 @@ pub(super) struct PodAccount {
     pub memory: Arc<PodMemory>,
     pub cpu: Arc<PodCpu>,
     pub meters: Arc<PodMeters>,
+    pub open_files: Arc<OpenFiles>,
 }
 
 /// Makes the blueprint of one pod, and its files. Not for an asynchronous task.
@@ -70,6 +71,7 @@ pub(super) fn blueprint(
         queue_max: plan.queue_max,
         memory: account.memory.clone(),
         meters: account.meters.clone(),
+        open_files: account.open_files.clone(),
         cpu: account.cpu.clone(),
         killed: CancellationToken::new(),
         limits: RequestLimits {
@@ -103,6 +105,7 @@ impl PodAccount {
             memory: plan.memory(&platform.memory),
             cpu: PodCpu::new(plan.cpu_limit),
             meters: Arc::default(),
+            open_files: OpenFiles::of_pod(),
         }
     }
 }

@@ -377,6 +377,10 @@ impl Context<'_> {
                 &template.spec,
                 container,
                 self.configuration,
+                volumes::Claims {
+                    objects: self.objects,
+                    owner: self.object,
+                },
                 &facts,
             )
             .map_err(|errors| {

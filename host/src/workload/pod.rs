@@ -98,7 +98,7 @@ impl Pod {
         let uid = plan.uid.clone().unwrap_or_else(fresh_uid);
         let volumes = platform
             .volumes
-            .of_pod(&name, &plan.container, &plan.volumes);
+            .of_pod(&namespace, &name, &plan.container, &plan.volumes);
         let pod = Arc::new(Self {
             life: Life::new(platform, namespace, name.clone(), uid),
             name,

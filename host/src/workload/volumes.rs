@@ -1,20 +1,21 @@
 //! Volumes: folders of the host that a pod's container mounts.
 //!
-//! Everything lies below the data folder. `volumes/` holds what outlives pods
-//! (claims, hostPaths), `pods/NAME/` what goes with its pod (emptyDirs, and the
+//! Everything lies below the data folder. `volumes/NAMESPACE/` holds what outlives
+//! pods (claims, hostPaths) and is out of reach of other namespaces,
+//! `pods/NAMESPACE_NAME/` what goes with its pod (emptyDirs, and the
 //! files of ConfigMaps, Secrets and the downward API). A guest sees its mounts
-//! and nothing else.
+//! and nothing else, and no more fits in than what it asked for.
 
 mod atomic;
 mod beneath;
 mod files;
 mod mounts;
-mod usage;
+mod quotas;
+mod removal;
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -25,17 +26,23 @@ use galleria_manifest::model::{
 
 use super::configuration::Configuration;
 use super::field::PodFacts;
-use crate::guest::{Databases, Mount, create_private_folder};
+use crate::guest::{Databases, Mount, VolumeQuota};
+use crate::private_folder;
 use atomic::Payload;
 use mounts::{Mounts, cannot_write};
+pub(crate) use quotas::Claims;
+use quotas::Quotas;
 
-/// How often emptyDirs are measured. A pod can write over its limit for so long;
-/// the kubelet takes ten seconds.
+/// How often it is looked whether a pod wanted to write over the limit of its
+/// emptyDirs, to evict it; the kubelet takes ten seconds.
 const MEASURE: Duration = Duration::from_secs(1);
 
 /// Where volumes live (`--data DIR`).
 #[derive(Debug, Clone)]
-pub(crate) struct DataFolder(PathBuf);
+pub(crate) struct DataFolder {
+    path: PathBuf,
+    quotas: Arc<Quotas>,
+}
 
 /// A volume that can be served, with the places where it is mounted.
 #[derive(Debug, Clone)]
@@ -51,7 +58,12 @@ pub(crate) struct Bound {
 #[derive(Debug, Clone)]
 enum Place {
     /// Below `DATA/volumes`, shared by every pod that names it.
-    Shared { below: PathBuf, may_make: bool },
+    Shared {
+        below: PathBuf,
+        may_make: bool,
+        /// Bytes that its claim asks for.
+        limit: Option<u64>,
+    },
     /// The pod's own, empty at its start; bytes it may hold.
     Empty { size_limit: Option<u64> },
     /// Written by the host.
@@ -67,13 +79,16 @@ pub(crate) struct VolumeError {
 
 /// The volumes of one pod, from its start to its end.
 pub(crate) struct PodVolumes {
-    /// `DATA/pods/NAME`.
+    /// `DATA/pods/NAMESPACE_NAME`.
     folder: PathBuf,
     /// `DATA/volumes`.
     shared: PathBuf,
     bound: Vec<Bound>,
-    /// `limits.ephemeral-storage`: bytes of all emptyDirs together.
-    storage_limit: Option<u64>,
+    quotas: Arc<Quotas>,
+    /// The accounts of emptyDirs, by volume.
+    empty: BTreeMap<String, Arc<VolumeQuota>>,
+    /// `limits.ephemeral-storage`: of all emptyDirs together.
+    all_empty: Option<Arc<VolumeQuota>>,
     /// What was written last, by volume.
     written: Mutex<BTreeMap<String, Payload>>,
 }
@@ -89,16 +104,18 @@ impl Bound {
 
 impl DataFolder {
     pub(crate) fn new(path: impl Into<PathBuf>) -> Self {
-        Self(path.into())
+        let path = path.into();
+        let quotas = Arc::new(Quotas::on(&path));
+        Self { path, quotas }
     }
 
     fn shared(&self) -> PathBuf {
-        self.0.join("volumes")
+        self.path.join("volumes")
     }
 
     /// Bytes of the file system that volumes are on.
     pub(crate) fn capacity(&self) -> u64 {
-        beneath::capacity(&self.0)
+        beneath::capacity(&self.path)
     }
 
     /// Removes what the pods of an earlier run left behind.
@@ -106,7 +123,7 @@ impl DataFolder {
     /// # Errors
     /// The folder cannot be removed.
     pub(crate) fn remove_old_pods(&self) -> io::Result<()> {
-        match fs::remove_dir_all(self.0.join("pods")) {
+        match removal::remove_all(&self.path.join("pods")) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
             _ => Ok(()),
         }
@@ -123,6 +140,7 @@ impl DataFolder {
         pod: &PodSpec,
         container: &Container,
         configuration: &Configuration,
+        claims: Claims<'_>,
         facts: &PodFacts<'_>,
     ) -> Result<Vec<Bound>, Vec<VolumeError>> {
         let mut bound = Vec::new();
@@ -145,10 +163,15 @@ impl DataFolder {
                     read_only: claimed_read_only,
                 } => {
                     read_only = *claimed_read_only;
-                    self.claim(namespace, claim_name)
+                    self.claim(namespace, claim_name, claims.size(namespace, claim_name))
                 }
-                VolumeSource::ClaimTemplate => self.claim_template(namespace, &volume.name),
-                VolumeSource::HostPath { path, must_exist } => self.host_path(path, *must_exist),
+                VolumeSource::ClaimTemplate => {
+                    let limit = claims.size_of_template(&volume.name);
+                    self.claim_template(namespace, &volume.name, limit)
+                }
+                VolumeSource::HostPath { path, must_exist } => {
+                    self.host_path(namespace, path, *must_exist, claims)
+                }
                 VolumeSource::EmptyDir { size_limit } => Ok(Place::Empty {
                     size_limit: *size_limit,
                 }),
@@ -185,40 +208,57 @@ impl DataFolder {
         }
     }
 
-    fn claim(&self, namespace: &str, claim: &str) -> Result<Place, String> {
+    fn claim(&self, namespace: &str, claim: &str, limit: Option<u64>) -> Result<Place, String> {
         let below = Path::new(namespace).join(claim);
         self.make(&below)
             .map_err(|error| format!("the folder of claim `{claim}` {error}"))?;
         Ok(Place::Shared {
             below,
             may_make: true,
+            limit,
         })
     }
 
     /// Where the claims of pods will be; each is made with its pod.
-    fn claim_template(&self, namespace: &str, claim: &str) -> Result<Place, String> {
+    fn claim_template(
+        &self,
+        namespace: &str,
+        claim: &str,
+        limit: Option<u64>,
+    ) -> Result<Place, String> {
         let namespace = Path::new(namespace);
         self.make(namespace)
             .map_err(|error| format!("the folder of claims {error}"))?;
         Ok(Place::Shared {
             below: namespace.join(claim),
             may_make: true,
+            limit,
         })
     }
 
-    fn host_path(&self, path: &str, must_exist: bool) -> Result<Place, String> {
+    /// A folder of the namespace's own part. What is not the namespace's is not
+    /// told apart: neither whether it exists, nor whose it is.
+    fn host_path(
+        &self,
+        namespace: &str,
+        path: &str,
+        must_exist: bool,
+        claims: Claims<'_>,
+    ) -> Result<Place, String> {
         let shared = std::path::absolute(self.shared()).unwrap_or_else(|_| self.shared());
-        let below = match Path::new(path).strip_prefix(&shared) {
-            Ok(below) if below.components().next().is_some() => below.to_path_buf(),
-            _ => {
-                return Err(format!(
-                    "hostPath `{path}` lies outside of `{}`, and pods reach no other folder of the \
-                     machine; use a persistentVolumeClaim, or a path below it",
-                    shared.display()
-                ));
-            }
+        let own = shared.join(namespace);
+        let inner = Path::new(path).strip_prefix(&own);
+        let inner = inner.unwrap_or(Path::new(""));
+        let Some(volume) = volume_of(inner) else {
+            return Err(format!(
+                "hostPath `{path}` lies outside of `{}`, the folder of namespace `{namespace}`, and \
+                 pods reach no other folder of the machine; use a persistentVolumeClaim, or a path \
+                 below it without `..` (move what is elsewhere there)",
+                own.display()
+            ));
         };
-        self.make(Path::new(""))
+        let below = Path::new(namespace).join(inner);
+        self.make(Path::new(namespace))
             .map_err(|error| format!("the folder of volumes {error}"))?;
         if let Err(error) = beneath::open(&self.shared(), &below, !must_exist) {
             return Err(format!(
@@ -229,12 +269,15 @@ impl DataFolder {
         Ok(Place::Shared {
             below,
             may_make: !must_exist,
+            limit: claims.size(namespace, volume),
         })
     }
 
     fn make(&self, below: &Path) -> Result<(), String> {
         let folder = self.shared().join(below);
-        fs::create_dir_all(&folder).map_err(|error| {
+        let made = private_folder::create(&self.shared())
+            .and_then(|()| beneath::open(&self.shared(), below, true));
+        made.map(drop).map_err(|error| {
             let path = folder.display();
             format!("`{path}` cannot be made: {error}; choose another with --data")
         })
@@ -243,15 +286,32 @@ impl DataFolder {
     /// The volumes of a new pod; nothing is written yet.
     pub(crate) fn of_pod(
         &self,
+        namespace: &str,
         pod: &str,
         container: &Container,
         bound: &[Bound],
     ) -> Arc<PodVolumes> {
+        // Pods of two namespaces may have one name, and no name has this sign.
+        let folder = self.path.join("pods").join(format!("{namespace}_{pod}"));
+        let floor = self.quotas.floor();
+        let storage_limit = container.resources.limits.ephemeral_storage;
+        let all_empty = storage_limit.map(|limit| VolumeQuota::over_all(limit, floor));
+        let empty = bound.iter().filter_map(|bound| {
+            let Place::Empty { size_limit } = bound.place else {
+                return None;
+            };
+            let folder = volume_in(&folder, &bound.name);
+            let limit = size_limit.unwrap_or(u64::MAX);
+            let quota = VolumeQuota::new(&folder, limit, floor, all_empty.clone());
+            Some((bound.name.clone(), quota))
+        });
         Arc::new(PodVolumes {
-            folder: self.0.join("pods").join(pod),
+            empty: empty.collect(),
+            all_empty,
+            folder,
             shared: self.shared(),
             bound: bound.to_vec(),
-            storage_limit: container.resources.limits.ephemeral_storage,
+            quotas: self.quotas.clone(),
             written: Mutex::default(),
         })
     }
@@ -279,19 +339,28 @@ impl PodVolumes {
         for bound in &self.bound {
             for mount in &bound.mounts {
                 match &bound.place {
-                    Place::Shared { below, may_make } => {
+                    Place::Shared {
+                        below,
+                        may_make,
+                        limit,
+                    } => {
+                        // One account for a claim, and for folders in it.
+                        let account: PathBuf = below.components().take(2).collect();
+                        let quota = self.quotas.of(&self.shared.join(account), *limit);
                         mounts.add_folder(
                             &self.shared,
                             below,
                             *may_make,
                             bound.read_only,
+                            &quota,
                             mount,
                         )?;
                     }
                     Place::Empty { .. } => {
                         let root = self.volume(&bound.name);
                         make_folder(&root)?;
-                        mounts.add_folder(&root, Path::new(""), true, false, mount)?;
+                        let quota = self.empty.get(&bound.name).ok_or("no account")?;
+                        mounts.add_folder(&root, Path::new(""), true, false, quota, mount)?;
                     }
                     Place::Files(files) => {
                         let payload = written.get(&bound.name);
@@ -359,30 +428,29 @@ impl PodVolumes {
 
     /// Whether anything limits what the pod writes.
     fn is_limited(&self) -> bool {
-        self.bound.iter().any(|bound| match bound.place {
-            Place::Empty { size_limit } => size_limit.is_some() || self.storage_limit.is_some(),
-            _ => false,
-        })
+        let is_limited = |quota: &Arc<VolumeQuota>| quota.limit() < u64::MAX;
+        self.all_empty.is_some() || self.empty.values().any(is_limited)
     }
 
     fn over_limit(&self) -> Option<String> {
-        let mut total = 0_u64;
-        for bound in &self.bound {
-            let Place::Empty { size_limit } = bound.place else {
-                continue;
-            };
-            let used = usage::bytes(&self.volume(&bound.name));
-            total = total.saturating_add(used);
-            if let Some(limit) = size_limit.filter(|limit| used > *limit) {
+        let is_over = |quota: &VolumeQuota| {
+            quota.limit() < u64::MAX && {
+                quota.measure();
+                quota.was_exceeded()
+            }
+        };
+        for (name, quota) in &self.empty {
+            if is_over(quota) {
                 return Some(format!(
-                    "usage of emptyDir volume `{}` exceeds its sizeLimit of {limit} bytes",
-                    bound.name
+                    "usage of emptyDir volume `{name}` exceeds its sizeLimit of {} bytes",
+                    quota.limit()
                 ));
             }
         }
-        let limit = self.storage_limit.filter(|limit| total > *limit)?;
+        let all = self.all_empty.as_ref().filter(|all| is_over(all))?;
         Some(format!(
-            "usage of the pod's emptyDir volumes exceeds limits.ephemeral-storage of {limit} bytes"
+            "usage of the pod's emptyDir volumes exceeds limits.ephemeral-storage of {} bytes",
+            all.limit()
         ))
     }
 
@@ -397,7 +465,10 @@ impl PodVolumes {
                 .lock()
                 .unwrap_or_else(PoisonError::into_inner);
             written.clear();
-            fs::remove_dir_all(&volumes.folder)
+            for quota in volumes.empty.values().chain(&volumes.all_empty) {
+                quota.forgive();
+            }
+            removal::remove_all(&volumes.folder)
         });
         if let Ok(Err(error)) = removed.await
             && error.kind() != io::ErrorKind::NotFound
@@ -408,8 +479,20 @@ impl PodVolumes {
     }
 
     fn volume(&self, name: &str) -> PathBuf {
-        self.folder.join("volumes").join(name)
+        volume_in(&self.folder, name)
     }
+}
+
+fn volume_in(pod: &Path, name: &str) -> PathBuf {
+    pod.join("volumes").join(name)
+}
+
+/// The first part of a path below a namespace's folder, if it leads nowhere
+/// else. Names that begin with a dot are the host's own.
+fn volume_of(inner: &Path) -> Option<&str> {
+    let is_name = |part: Component<'_>| matches!(part, Component::Normal(_));
+    let name = inner.components().next()?.as_os_str().to_str()?;
+    (inner.components().all(is_name) && !name.starts_with('.')).then_some(name)
 }
 
 /// Whether a file that is mounted by itself may be missing.
@@ -421,5 +504,5 @@ fn may_lack(volume: &FileVolume) -> bool {
 }
 
 fn make_folder(folder: &Path) -> Result<(), String> {
-    create_private_folder(folder).map_err(|error| cannot_write(folder, &error))
+    private_folder::create(folder).map_err(|error| cannot_write(folder, &error))
 }

@@ -293,7 +293,8 @@ fn a_pod_over_the_size_of_its_empty_dir_is_evicted_and_begins_anew() {
 ";
     let app = App::start(pod, "");
     assert_eq!(app.ask("fill?path=/scratch/small&mib=1"), json!({}));
-    assert_eq!(app.ask("fill?path=/scratch/large&mib=4"), json!({}));
+    let full = json!({"error": "input/output error"});
+    assert_eq!(app.ask("fill?path=/scratch/large&mib=4"), full);
     eventually("the pod is evicted", || {
         app.host
             .stderr()
@@ -326,9 +327,9 @@ fn a_pod_over_its_ephemeral_storage_is_evicted_and_says_so() {
     let host = Galleria::run(folder.path())
         .argument("--restart-backoff-initial=100ms")
         .start();
-    for path in ["/one/first", "/two/second"] {
+    for (path, status) in [("/one/first", 200), ("/two/second", 500)] {
         let filled = host.get(&format!("/app/fill?path={path}&mib=3"));
-        assert_eq!(filled.status, 200, "{}", filled.body);
+        assert_eq!(filled.status, status, "{}", filled.body);
     }
     let ended = eventually("the pod is evicted", || {
         let pods = host.objects("Pod");

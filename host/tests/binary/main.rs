@@ -24,6 +24,7 @@ mod environment;
 mod files;
 mod gateway_api;
 mod guests;
+mod hostile_files;
 mod hostile_guests;
 mod images;
 mod jobs;

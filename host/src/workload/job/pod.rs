@@ -78,7 +78,12 @@ pub(super) fn start(
     };
     let volumes = &shared.platform.volumes;
     let pod = Pod {
-        volumes: volumes.of_pod(&name, &plan.container, &plan.volumes),
+        volumes: volumes.of_pod(
+            &plan.identity.namespace,
+            &name,
+            &plan.container,
+            &plan.volumes,
+        ),
         shared: shared.clone(),
         plan: plan.clone(),
         name: name.clone(),

@@ -14,7 +14,7 @@ use galleria_manifest::model::{SubPath, VolumeMount};
 
 use super::atomic::{self, Payload};
 use super::{PodVolumes, beneath};
-use crate::guest::Mount;
+use crate::guest::{Mount, VolumeQuota};
 use crate::workload::environment::{expand, lookup};
 
 /// The mounts of one start of a pod's guest.
@@ -85,6 +85,7 @@ impl Mounts<'_> {
         below: &Path,
         may_make: bool,
         read_only: bool,
+        quota: &Arc<VolumeQuota>,
         mount: &VolumeMount,
     ) -> Result<(), String> {
         let sub_path = self.sub_path(mount)?.unwrap_or_default();
@@ -105,6 +106,7 @@ impl Mounts<'_> {
             opened: Some(Arc::new(opened)),
             guest_path: mount.mount_path.value.clone(),
             read_only: read_only || mount.read_only,
+            quota: Some(quota.clone()),
         });
         Ok(())
     }

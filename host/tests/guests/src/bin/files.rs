@@ -1,7 +1,10 @@
 //! Works on the files it sees: `/read?path=P` answers with `{"text": …}`,
 //! `/list?path=P` with `{"names": […]}` in order, `/write?path=P&text=T` and
-//! `/link?path=P&text=TARGET` with `{}`. `/fill?path=P&mib=N` writes N MiB and
-//! `/arguments` answers with `{"arguments": […], "folder": …}`. What fails is
+//! `/link?path=P&text=TARGET` with `{}`. `/fill?path=P&mib=N` writes N MiB,
+//! `/extend?path=P&mib=N` makes a file of N MiB without writing them,
+//! `/remove?path=P` and `/move?path=P&text=TO` do what they say. `/scatter?path=P&count=N`
+//! makes N files and `/hoard?path=P&count=N` opens one N times and closes it never;
+//! both answer with `{"done": …, "error": …}` and stop at an error. `/arguments` answers with `{"arguments": […], "folder": …}`. What fails is
 //! 500 with `{"error": KIND}`.
 
 use std::io::{self, Write};
@@ -14,7 +17,7 @@ guest!(answer);
 fn answer(call: Call) {
     match run(&call) {
         Ok(document) => call.reply_json(200, &document),
-        Err(error) => call.reply_json(500, &json!({ "error": error.kind().to_string() })),
+        Err(error) => call.reply_json(500, &json!({ "error": kind(&error) })),
     }
 }
 
@@ -39,12 +42,52 @@ fn run(call: &Call) -> io::Result<Value> {
             }
             Ok(json!({}))
         }
+        "/extend" => {
+            let mib: u64 = number(call, "mib");
+            std::fs::File::create(path)?.set_len(mib << 20)?;
+            Ok(json!({}))
+        }
+        "/remove" => std::fs::remove_file(path).map(|()| json!({})),
+        "/move" => std::fs::rename(path, text).map(|()| json!({})),
+        "/scatter" => Ok(repeat(call, |index| {
+            std::fs::write(format!("{path}/{index}"), "x")
+        })),
+        "/hoard" => Ok(repeat(call, |_| {
+            std::fs::File::open(&path).map(std::mem::forget)
+        })),
         "/arguments" => Ok(json!({
             "arguments": std::env::args().collect::<Vec<_>>(),
             "folder": std::env::current_dir()?,
         })),
         _ => Err(io::ErrorKind::NotFound.into()),
     }
+}
+
+/// The standard library of WASI knows no kind for these. A stream's
+/// `insufficient-space` comes as EIO: the C library asks for no more.
+fn kind(error: &io::Error) -> String {
+    const EIO: i32 = 29;
+    const ENOSPC: i32 = 51;
+    match error.raw_os_error() {
+        Some(EIO) => "input/output error".to_owned(),
+        Some(ENOSPC) => io::ErrorKind::StorageFull.to_string(),
+        _ => error.kind().to_string(),
+    }
+}
+
+fn number(call: &Call, name: &str) -> u64 {
+    let number = call.parameter(name).and_then(|text| text.parse().ok());
+    number.unwrap_or(1)
+}
+
+fn repeat(call: &Call, mut act: impl FnMut(u64) -> io::Result<()>) -> Value {
+    let count = number(call, "count");
+    for index in 0..count {
+        if let Err(error) = act(index) {
+            return json!({ "done": index, "error": kind(&error) });
+        }
+    }
+    json!({ "done": count, "error": null })
 }
 
 /// The standard library makes no links on WASI: the parent's preopen does.

@@ -1,0 +1,77 @@
+//! Space that guests leave free on the file system of the data folder, so that
+//! the host can still write its own: objects, records of Jobs, logs.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+/// Least free space: a twentieth of the file system.
+const SHARE: u64 = 20;
+
+/// No more than this is kept free of a large one: it lasts the host for long.
+const BYTES_MAX: u64 = 1 << 30;
+
+/// For how long what the file system said is taken for true, but for what guests
+/// reserved since.
+const FRESH: Duration = Duration::from_millis(50);
+
+#[derive(Debug)]
+pub(crate) struct DiskFloor {
+    folder: PathBuf,
+    known: Mutex<Option<Known>>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Known {
+    at: Instant,
+    /// Bytes that guests may still write.
+    room: u64,
+}
+
+impl DiskFloor {
+    pub(crate) fn of(folder: &Path) -> Self {
+        Self {
+            folder: folder.into(),
+            known: Mutex::default(),
+        }
+    }
+
+    /// Bytes that guests may still write.
+    pub(super) fn room(&self) -> u64 {
+        self.with(|room| *room)
+    }
+
+    /// Whether there is room for so much; then it is taken.
+    pub(super) fn take(&self, bytes: u64) -> bool {
+        self.with(|room| match room.checked_sub(bytes) {
+            Some(left) => {
+                *room = left;
+                true
+            }
+            None => false,
+        })
+    }
+
+    fn with<R>(&self, with: impl FnOnce(&mut u64) -> R) -> R {
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_fresh = |known: &Known| known.at.elapsed() < FRESH;
+        let fresh = match known.filter(is_fresh) {
+            Some(fresh) => fresh,
+            None => Known {
+                at: Instant::now(),
+                room: self.measure(),
+            },
+        };
+        with(&mut known.insert(fresh).room)
+    }
+
+    /// A file system that does not answer keeps nobody from writing: its own
+    /// errors tell.
+    fn measure(&self) -> u64 {
+        rustix::fs::statvfs(&self.folder).map_or(u64::MAX, |stat| {
+            let all = stat.f_blocks.saturating_mul(stat.f_frsize);
+            let free = stat.f_bavail.saturating_mul(stat.f_frsize);
+            free.saturating_sub((all / SHARE).min(BYTES_MAX))
+        })
+    }
+}

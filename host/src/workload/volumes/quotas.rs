@@ -1,0 +1,82 @@
+//! The accounts of volumes: one per folder, whoever mounts it.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+
+use galleria_manifest::model::{Object, Resource};
+
+use crate::guest::{DiskFloor, VolumeQuota};
+
+#[derive(Debug)]
+pub(super) struct Quotas {
+    floor: Arc<DiskFloor>,
+    /// Of the folders that outlive pods, as long as pods have them.
+    shared: Mutex<HashMap<PathBuf, Weak<VolumeQuota>>>,
+}
+
+impl Quotas {
+    /// Accounts of volumes on the file system of `data`.
+    pub(super) fn on(data: &Path) -> Self {
+        Self {
+            floor: Arc::new(DiskFloor::of(data)),
+            shared: Mutex::default(),
+        }
+    }
+
+    pub(super) fn floor(&self) -> &Arc<DiskFloor> {
+        &self.floor
+    }
+
+    /// The account of `folder`, measured. Where no limit is known, the one that
+    /// is there stays.
+    pub(super) fn of(&self, folder: &Path, limit: Option<u64>) -> Arc<VolumeQuota> {
+        let mut shared = self.shared.lock().unwrap_or_else(PoisonError::into_inner);
+        shared.retain(|_, quota| quota.strong_count() > 0);
+        if let Some(quota) = shared.get(folder).and_then(Weak::upgrade) {
+            if let Some(limit) = limit {
+                quota.set_limit(limit);
+            }
+            return quota;
+        }
+        let quota = VolumeQuota::new(folder, limit.unwrap_or(u64::MAX), &self.floor, None);
+        shared.insert(folder.into(), Arc::downgrade(&quota));
+        drop(shared);
+        quota.measure();
+        quota
+    }
+}
+
+/// What claims ask for, among the objects of a plan.
+#[derive(Clone, Copy)]
+pub(crate) struct Claims<'a> {
+    pub(crate) objects: &'a [Arc<Object>],
+    /// Whose `volumeClaimTemplates` are meant.
+    pub(crate) owner: &'a Object,
+}
+
+impl Claims<'_> {
+    /// `resources.requests.storage` of a claim, in bytes.
+    pub(super) fn size(&self, namespace: &str, name: &str) -> Option<u64> {
+        self.objects
+            .iter()
+            .find_map(|object| match &object.resource {
+                Resource::PersistentVolumeClaim(claim)
+                    if object.metadata.namespace == namespace
+                        && object.metadata.name.value == name =>
+                {
+                    claim.storage
+                }
+                _ => None,
+            })
+    }
+
+    /// The same of a claim that is made with its pod.
+    pub(super) fn size_of_template(&self, name: &str) -> Option<u64> {
+        let Resource::StatefulSet(set) = &self.owner.resource else {
+            return None;
+        };
+        let template = set.claims.iter().find(|it| it.name.value == name)?;
+        template.claim.storage
+    }
+}
