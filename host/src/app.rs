@@ -93,8 +93,8 @@ pub(crate) async fn run(settings: RunSettings) -> anyhow::Result<ExitCode> {
     let admin = admin::Listener::bind(settings.admin, &settings.data).await?;
     let admin_address = admin.address;
     let host = Host::new(&settings)?;
-    let mut kept = Kept::open(&settings.data).await?;
-    let written = kept.load().await?;
+    let mut kept = Kept::open(&settings.data)?;
+    let written = kept.load()?;
     let (writer, writes) = mpsc::channel(WRITES_WAITING);
     let files = files.but_not(&settings.data);
     let room = Room::new(capacities.traffic);
@@ -122,6 +122,7 @@ pub(crate) async fn run(settings: RunSettings) -> anyhow::Result<ExitCode> {
     let port = status::serve_port(status_port, metrics, &room, timeouts, stop.clone());
     tokio::spawn(port);
     let context = status::SocketContext {
+        data: settings.data.clone(),
         health: host.health.clone(),
         mesh: host.mesh.clone(),
         store: host.store.clone(),
@@ -151,6 +152,7 @@ pub(crate) async fn run(settings: RunSettings) -> anyhow::Result<ExitCode> {
         () = told_to_stop => Ok(()),
     };
     tracing::info!("stopping: requests under way are finished first");
+    host.sql.hurry();
     control.stop(DRAIN_MAX).await;
     host.sql.close().await;
     stop.cancel();

@@ -1,5 +1,6 @@
 //! The command line.
 
+mod backup;
 mod canary;
 mod check;
 mod compile;
@@ -88,6 +89,20 @@ enum Command {
         #[arg(long)]
         live: bool,
     },
+    /// Copy the databases of the running host's claims into a new folder
+    Backup {
+        /// The folder to make
+        #[arg(value_name = "DIR")]
+        to: PathBuf,
+        /// The data folder of the host to ask
+        #[arg(
+            long,
+            value_name = "DIR",
+            default_value = ".galleria",
+            env = "GALLERIA_DATA"
+        )]
+        data: PathBuf,
+    },
     /// Write a kubeconfig for the running host and print its path
     Kubeconfig {
         /// The data folder of the host
@@ -123,6 +138,7 @@ pub fn main() -> ExitCode {
         Command::Status { data, output } => status::status(&data, output == Output::Json),
         Command::Compile { components, cache } => compile::compile(&components, &cache),
         Command::Healthcheck { status, live } => healthcheck::healthcheck(status, live),
+        Command::Backup { to, data } => backup::backup(&data, &to),
         Command::Kubeconfig {
             data,
             output,

@@ -110,6 +110,9 @@ pub(crate) struct Mount {
     pub volume: std::path::PathBuf,
     /// The folder itself, where guests could have put a link on its path since.
     pub opened: Option<Arc<std::os::fd::OwnedFd>>,
+    /// Where its databases lie, since no guest may write what SQLite trusts; absolute
+    /// and without links. None: it has none.
+    pub databases: Option<std::path::PathBuf>,
     /// Absolute, as the guest sees it.
     pub guest_path: String,
     pub read_only: bool,
@@ -124,6 +127,7 @@ impl Mount {
             host_path: host_path.into(),
             volume: host_path.into(),
             opened: None,
+            databases: None,
             guest_path: guest_path.into(),
             read_only,
             quota: None,

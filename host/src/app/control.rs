@@ -271,7 +271,7 @@ impl Control {
 
     async fn put_in_force(&mut self, desired: Desired, ready: Ready) -> Result<(), Refused> {
         let (before, after) = (self.desired.written(), desired.written());
-        self.kept.save(before, after).await?;
+        tokio::task::block_in_place(|| self.kept.save(before, after))?;
         for diagnostic in &ready.warnings {
             tracing::warn!("{diagnostic}");
         }

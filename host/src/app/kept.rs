@@ -8,9 +8,8 @@ use std::time::Duration;
 use std::{fs, io};
 
 use galleria_manifest::model::ObjectKey;
+use rusqlite::{Connection, OpenFlags, params};
 use serde_json::Value;
-use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqliteSynchronous};
-use sqlx::{ConnectOptions, Connection, Row};
 
 use super::desired::Written;
 use crate::store::read_object;
@@ -24,36 +23,39 @@ const TABLE: &str = "create table if not exists objects (
     primary key (api_group, kind, namespace, name)
 ) strict";
 
+/// How long to wait for whoever looks at the file from outside.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+
 /// Why what came by the API cannot be kept or read.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum KeptError {
     #[error("`{FILE}` in the data folder cannot be made: {0}")]
     File(#[from] io::Error),
     #[error("`{FILE}` in the data folder cannot be used: {0}")]
-    Database(#[from] sqlx::Error),
+    Database(#[from] rusqlite::Error),
+    #[error("`{FILE}` in the data folder cannot be used: {0}")]
+    Sqlite(#[from] galleria_sqlite::Error),
 }
 
 /// See the module's documentation.
-pub(super) struct Kept(SqliteConnection);
+pub(super) struct Kept(Connection);
 
 impl Kept {
     /// Opens the file; nobody else may read it, it holds Secrets.
     ///
     /// # Errors
     /// See [`KeptError`].
-    pub(super) async fn open(data: &Path) -> Result<Self, KeptError> {
+    pub(super) fn open(data: &Path) -> Result<Self, KeptError> {
         let path = data.join(FILE);
         let file = fs::File::options().create(true).append(true).open(&path)?;
         file.set_permissions(fs::Permissions::from_mode(0o600))?;
-        let options = SqliteConnectOptions::new()
-            .filename(&path)
-            .busy_timeout(Duration::from_secs(5))
-            // What was answered survives a crash of the process and of the machine.
-            .journal_mode(SqliteJournalMode::Wal)
-            .synchronous(SqliteSynchronous::Full)
-            .disable_statement_logging();
-        let mut connection = options.connect().await?;
-        sqlx::query(TABLE).execute(&mut connection).await?;
+        galleria_sqlite::initialize()?;
+        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let connection = Connection::open_with_flags(&path, flags)?;
+        connection.busy_timeout(BUSY_TIMEOUT)?;
+        // What was answered survives a crash of the process and of the machine.
+        connection.execute_batch("pragma journal_mode = wal; pragma synchronous = full")?;
+        connection.execute_batch(TABLE)?;
         Ok(Self(connection))
     }
 
@@ -62,20 +64,21 @@ impl Kept {
     ///
     /// # Errors
     /// See [`KeptError`].
-    pub(super) async fn load(&mut self) -> Result<BTreeMap<ObjectKey, Written>, KeptError> {
+    pub(super) fn load(&mut self) -> Result<BTreeMap<ObjectKey, Written>, KeptError> {
         let all = "select api_group, kind, namespace, name, object, over from objects";
-        let rows = sqlx::query(all).fetch_all(&mut self.0).await?;
+        let mut all = self.0.prepare(all)?;
+        let mut rows = all.query(())?;
         let mut written = BTreeMap::new();
-        for row in rows {
+        while let Some(row) = rows.next()? {
             let key = ObjectKey {
-                group: row.try_get(0)?,
-                kind: row.try_get(1)?,
-                namespace: row.try_get(2)?,
-                name: row.try_get(3)?,
+                group: row.get(0)?,
+                kind: row.get(1)?,
+                namespace: row.get(2)?,
+                name: row.get(3)?,
             };
             let json = |text: Option<String>| text.map(|text| serde_json::from_str(&text));
-            let object: Option<Value> = json(row.try_get(4)?).transpose().unwrap_or_default();
-            let over = json(row.try_get(5)?).transpose().unwrap_or_default();
+            let object: Option<Value> = json(row.get(4)?).transpose().unwrap_or_default();
+            let over = json(row.get(5)?).transpose().unwrap_or_default();
             let object = match object.map(|raw| read_object(&key, &raw)) {
                 None => None,
                 Some(Ok(read)) => Some(read.object),
@@ -95,7 +98,7 @@ impl Kept {
     ///
     /// # Errors
     /// See [`KeptError`]; nothing is changed then.
-    pub(super) async fn save(
+    pub(super) fn save(
         &mut self,
         before: &BTreeMap<ObjectKey, Written>,
         after: &BTreeMap<ObjectKey, Written>,
@@ -109,34 +112,31 @@ impl Kept {
             .iter()
             .filter(|(key, it)| before.get(key).is_none_or(|known| !same(known, it)))
             .collect();
-        let mut transaction = self.0.begin().await?;
-        for key in gone {
+        let transaction = self.0.transaction()?;
+        for ObjectKey {
+            group,
+            kind,
+            namespace,
+            name,
+        } in gone
+        {
             let delete = "delete from objects \
                  where api_group = ? and kind = ? and namespace = ? and name = ?";
-            keyed(sqlx::query(delete), key)
-                .execute(&mut *transaction)
-                .await?;
+            transaction.execute(delete, params![group, kind, namespace, name])?;
         }
         for (key, written) in changed {
             let replace = "insert or replace into objects \
                  (api_group, kind, namespace, name, object, over) values (?, ?, ?, ?, ?, ?)";
-            keyed(sqlx::query(replace), key)
-                .bind(written.object.as_ref().map(|object| object.raw.to_string()))
-                .bind(written.over.as_ref().map(Value::to_string))
-                .execute(&mut *transaction)
-                .await?;
+            let object = written.object.as_ref().map(|object| object.raw.to_string());
+            let over = written.over.as_ref().map(Value::to_string);
+            let ObjectKey {
+                group,
+                kind,
+                namespace,
+                name,
+            } = key;
+            transaction.execute(replace, params![group, kind, namespace, name, object, over])?;
         }
-        transaction.commit().await?;
-        Ok(())
+        Ok(transaction.commit()?)
     }
-}
-
-type Query<'q> = sqlx::query::Query<'q, sqlx::Sqlite, sqlx::sqlite::SqliteArguments<'q>>;
-
-fn keyed<'q>(query: Query<'q>, key: &'q ObjectKey) -> Query<'q> {
-    query
-        .bind(&key.group)
-        .bind(&key.kind)
-        .bind(&key.namespace)
-        .bind(&key.name)
 }

@@ -7,7 +7,8 @@
 //! cost ten times as much. What the kernel gives to other processes meanwhile
 //! is counted too, which matters on an overloaded machine alone.
 //!
-//! It does not count the host's work for a pod: HTTP, routing, SQL.
+//! Statements of SQLite count too (`guest/sql/sqlite/caller.rs`). It does not count
+//! the host's other work for a pod: HTTP, routing.
 
 mod budget;
 mod compute;
@@ -78,7 +79,7 @@ impl PodCpu {
     }
 
     /// When a guest of the pod may run; None is now.
-    fn resumes_at(&self, now: Instant) -> Option<Instant> {
+    pub(super) fn resumes_at(&self, now: Instant) -> Option<Instant> {
         self.budget()?.resumes_at(now)
     }
 
@@ -96,7 +97,7 @@ impl PodCpu {
     }
 
     /// Counts the time since a guest began to run.
-    fn charge_since(&self, began: Instant) {
+    pub(super) fn charge_since(&self, began: Instant) {
         let now = Instant::now();
         let spent = now - began;
         let nanos = u64::try_from(spent.as_nanos()).unwrap_or(u64::MAX);

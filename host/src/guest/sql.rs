@@ -22,12 +22,13 @@ use wasmtime::component::{HasData, Linker, Resource, ResourceTable};
 pub(crate) use databases::Databases;
 
 use super::state::GuestState;
-use super::{Blueprint, Door, Mount};
+use super::{Blueprint, Deadline, Door, Mount};
 use crate::context::RequestContext;
 use crate::telemetry::metrics::StatementMeters;
 use access::Grant;
 use bindings::galleria::sql::client;
 pub(super) use client::{Error, RowSet, Value};
+use sqlite::Caller;
 
 mod bindings {
     wasmtime::component::bindgen!({
@@ -48,11 +49,14 @@ pub(crate) struct SqlAccess {
     workload: Arc<mesh::Workload>,
     door: Arc<dyn Door>,
     mounts: Vec<Mount>,
+    caller: Arc<Caller>,
 }
 
 impl SqlAccess {
-    pub(super) fn new(blueprint: &Blueprint) -> Self {
+    /// `deadline` is that of the request which the instance serves.
+    pub(super) fn new(blueprint: &Blueprint, deadline: Deadline) -> Self {
         Self {
+            caller: Caller::new(blueprint, deadline),
             databases: blueprint.sql.clone(),
             workload: blueprint.workload.clone(),
             door: blueprint.door.clone(),
@@ -65,7 +69,8 @@ impl SqlAccess {
         let (database, label) = match access::grant(url, &self.mounts)? {
             Grant::Sqlite(file) => {
                 let label = file.mounted_at.clone();
-                (self.databases.sqlite(file, &self.workload).await?, label)
+                let opened = self.databases.sqlite(file, &self.workload, &self.caller);
+                (opened.await?, label)
             }
             Grant::Postgresql(server) => {
                 let address = server.address();

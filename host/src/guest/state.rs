@@ -107,7 +107,7 @@ impl GuestState {
             ),
             config,
             limiter: InstanceLimiter::new(blueprint.memory.clone()),
-            sql: SqlAccess::new(blueprint),
+            sql: SqlAccess::new(blueprint, deadline.clone()),
             files: FileAccess::new(blueprint),
             events: blueprint.events.clone(),
             turn,

@@ -17,6 +17,7 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
+use super::backup::{self, Copied};
 use super::exchange::{Request, exchange};
 use super::report::{Health, Report, report};
 use super::routed::Routed;
@@ -91,6 +92,7 @@ pub(crate) fn serve(
     let router = Router::new()
         .route("/status", get(status))
         .route("/explain", post(explained))
+        .route("/backup", post(backed_up))
         .route("/canary", post(canary_ordered))
         .route("/canary/status", post(canary_status))
         .with_state(asked);
@@ -100,6 +102,7 @@ pub(crate) fn serve(
 
 /// What the answers are made from.
 pub(crate) struct SocketContext {
+    pub data: PathBuf,
     pub health: Arc<Health>,
     pub mesh: Arc<Mesh>,
     pub store: Arc<Store>,
@@ -130,6 +133,18 @@ async fn explained(
     explain(&question, &subject)
         .map(Json)
         .map_err(|error| (StatusCode::BAD_REQUEST, error.to_string()))
+}
+
+/// Copies the databases.
+async fn backed_up(
+    State(asked): State<Arc<SocketContext>>,
+    Json(order): Json<backup::Order>,
+) -> Result<Json<Copied>, (StatusCode, String)> {
+    let copying = tokio::task::spawn_blocking(move || backup::copy(&asked.data, &order));
+    let copied = copying.await.unwrap_or_else(|error| Err(error.to_string()));
+    copied
+        .map(Json)
+        .map_err(|error| (StatusCode::BAD_REQUEST, error))
 }
 
 /// Carries an order out, and shows what there is then.
@@ -207,6 +222,18 @@ pub(crate) async fn order_canary(
     order: &Order,
 ) -> Result<Result<CanaryReport, String>, SocketError> {
     post_json(folder, "/canary", order).await
+}
+
+/// Asks the host that runs with the data folder `folder` for copies of its databases.
+/// The inner error is the host's.
+///
+/// # Errors
+/// None runs, or it does not answer as expected.
+pub(crate) async fn ask_for_backup(
+    folder: &Path,
+    order: &backup::Order,
+) -> Result<Result<Copied, String>, SocketError> {
+    post_json(folder, "/backup", order).await
 }
 
 /// Asks the host that runs with the data folder `folder` how a canary is. The inner

@@ -303,7 +303,7 @@ pub(crate) static JOBS_FINISHED: Metric = Metric {
 
 pub(crate) static SQL_CONNECTIONS: Metric = Metric {
     name: "galleria_sql_connections",
-    help: "Connections of a workload's pools, by state: idle or busy. A file that several workloads share counts for the first.",
+    help: "Connections of a workload's pools, by state: idle or busy.",
     kind: Kind::Gauge,
     unit: "",
     labels: &["namespace", "workload", "database", "state"],

@@ -4,7 +4,8 @@
 //! pods (claims, hostPaths) and is out of reach of other namespaces,
 //! `pods/NAMESPACE_NAME/` what goes with its pod (emptyDirs, and the
 //! files of ConfigMaps, Secrets and the downward API). A guest sees its mounts
-//! and nothing else, and no more fits in than what it asked for.
+//! and nothing else, and no more fits in than what it asked for. Databases lie beside,
+//! on the same paths below `databases/`, where no guest sees their files.
 
 mod atomic;
 mod beneath;
@@ -346,12 +347,15 @@ impl PodVolumes {
                     } => {
                         // One account for a claim, and for folders in it.
                         let account: PathBuf = below.components().take(2).collect();
-                        let quota = self.quotas.of(&self.shared.join(account), *limit);
+                        let quota = self.quotas.of(&self.shared.join(&account), *limit);
+                        let databases = self.shared.with_file_name("databases");
+                        quota.also_counts(&databases.join(account));
                         mounts.add_folder(
                             &self.shared,
                             below,
                             *may_make,
                             bound.read_only,
+                            &databases,
                             &quota,
                             mount,
                         )?;
@@ -359,8 +363,11 @@ impl PodVolumes {
                     Place::Empty { .. } => {
                         let root = self.volume(&bound.name);
                         make_folder(&root)?;
+                        let databases = self.databases(&bound.name);
                         let quota = self.empty.get(&bound.name).ok_or("no account")?;
-                        mounts.add_folder(&root, Path::new(""), true, false, quota, mount)?;
+                        quota.also_counts(&databases);
+                        let below = Path::new("");
+                        mounts.add_folder(&root, below, true, false, &databases, quota, mount)?;
                     }
                     Place::Files(files) => {
                         let payload = written.get(&bound.name);
@@ -476,6 +483,11 @@ impl PodVolumes {
             let folder = self.folder.display();
             tracing::warn!(%folder, %error, "the files of a pod that ended cannot be removed");
         }
+    }
+
+    /// The databases of an emptyDir, which its guest reaches by SQL alone.
+    fn databases(&self, name: &str) -> PathBuf {
+        self.folder.join("databases").join(name)
     }
 
     fn volume(&self, name: &str) -> PathBuf {

@@ -1,5 +1,7 @@
 //! `galleria:sql`: what a guest may open, and what becomes of its statements.
 
+mod hostile;
+mod placement;
 mod postgresql;
 
 use serde_json::{Value, json};

@@ -1,7 +1,9 @@
 //! Which database a URL means, and whether the guest may have it.
 
 use std::fs;
+use std::os::fd::OwnedFd;
 use std::path::{Component, Path, PathBuf};
+use std::sync::Arc;
 
 use super::Error;
 use super::postgres::Server;
@@ -16,14 +18,28 @@ pub(super) enum Grant {
 }
 
 /// A file that the guest may open.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub(super) struct File {
-    /// On the host.
+    /// On the host, in a folder that no guest sees.
     pub(super) path: PathBuf,
+    /// What there may be in the volume, to be taken over.
+    pub(super) in_volume: InVolume,
     pub(super) read_only: bool,
     /// Where the guest sees the volume that it lies in.
     pub(super) mounted_at: String,
 }
+
+/// A file as a guest sees it.
+#[derive(Debug, Clone)]
+pub(super) struct InVolume {
+    /// What is mounted.
+    pub(super) folder: Arc<OwnedFd>,
+    /// The path of the file below it.
+    pub(super) below: PathBuf,
+}
+
+/// What SQLite and the host append to the name of a database.
+const SUFFIXES: [&str; 4] = ["-wal", "-shm", "-journal", "-partial"];
 
 /// Reads `url`, which has no white space around it. A SQLite file is looked for
 /// in the volumes; whether a server may be reached is the mesh's to say.
@@ -58,10 +74,27 @@ fn sqlite(rest: &str, mounts: &[Mount]) -> Result<File, Error> {
     let rest = rest.split_once('?').map_or(rest, |(path, _)| path);
     let path = Path::new(rest.strip_prefix("//").unwrap_or(rest));
     let (mount, host_path) = find(path, mounts)?;
+    let inner = path.strip_prefix(&mount.guest_path).unwrap_or(path);
+    let (Some(databases), Some(folder)) = (&mount.databases, &mount.opened) else {
+        return Err(Error::AccessDenied(format!(
+            "`{}` lies in a volume of files; mount a claim or an emptyDir for databases",
+            path.display()
+        )));
+    };
+    let name = path.to_string_lossy();
+    if SUFFIXES.iter().any(|suffix| name.ends_with(suffix)) {
+        return Err(Error::InvalidUrl(format!(
+            "`{name}` is the name of a file beside a database; choose another"
+        )));
+    }
     let below = host_path.strip_prefix(&mount.volume).unwrap_or(path);
     refuse_links(&mount.volume, below)?;
     Ok(File {
-        path: host_path,
+        path: databases.join(inner),
+        in_volume: InVolume {
+            folder: folder.clone(),
+            below: inner.to_path_buf(),
+        },
         read_only: mount.read_only,
         mounted_at: mount.guest_path.clone(),
     })
@@ -128,19 +161,33 @@ fn refuse_links(root: &Path, inner: &Path) -> Result<(), Error> {
 mod tests {
     use super::*;
 
+    /// As a claim is mounted.
+    fn claim(host: &Path, guest: &str, read_only: bool) -> Mount {
+        let opened = fs::File::open(host).expect("a folder");
+        Mount {
+            databases: Some(Path::new("/host").join(guest.trim_start_matches('/'))),
+            opened: Some(Arc::new(opened.into())),
+            ..Mount::new(host, guest, read_only)
+        }
+    }
+
     fn mounts() -> Vec<Mount> {
-        let mount = |host: &str, guest, read_only| Mount::new(Path::new(host), guest, read_only);
+        let folder = std::env::temp_dir();
         vec![
-            mount("/host/a", "/data", false),
-            mount("/host/b", "/data/archive", true),
+            claim(&folder, "/data", false),
+            claim(&folder, "/data/archive", true),
+            Mount::new(&folder, "/files", true),
         ]
     }
 
-    fn opened(url: &str) -> File {
-        match grant(url, &mounts()) {
-            Ok(Grant::Sqlite(file)) => file,
-            other => unreachable!("{url}: {other:?}"),
-        }
+    #[track_caller]
+    fn opened(url: &str, path: &str, read_only: bool, mounted_at: &str) {
+        let Ok(Grant::Sqlite(file)) = grant(url, &mounts()) else {
+            unreachable!("{url}");
+        };
+        assert_eq!(file.path, Path::new(path), "{url}");
+        assert_eq!(file.read_only, read_only, "{url}");
+        assert_eq!(file.mounted_at, mounted_at, "{url}");
     }
 
     #[test]
@@ -151,27 +198,14 @@ mod tests {
             "jdbc:sqlite:/data/shop.db",
             "sqlite:///data/shop.db?mode=rwc",
         ] {
-            assert_eq!(
-                opened(url),
-                File {
-                    path: "/host/a/shop.db".into(),
-                    read_only: false,
-                    mounted_at: "/data".into(),
-                }
-            );
+            opened(url, "/host/data/shop.db", false, "/data");
         }
     }
 
     #[test]
     fn the_innermost_volume_decides() {
-        assert_eq!(
-            opened("sqlite:/data/archive/2025.db"),
-            File {
-                path: "/host/b/2025.db".into(),
-                read_only: true,
-                mounted_at: "/data/archive".into(),
-            }
-        );
+        let url = "sqlite:/data/archive/2025.db";
+        opened(url, "/host/data/archive/2025.db", true, "/data/archive");
     }
 
     #[test]
@@ -183,6 +217,9 @@ mod tests {
             "sqlite:shop.db",
             "sqlite::memory:",
             "sqlite:/data",
+            "sqlite:/data/shop.db-wal",
+            "sqlite:/data/shop.db-journal",
+            "sqlite:/files/shop.db",
             "sqlite:/",
             "sqlite:",
             "postgres://ann@db/shop?sslmode=verify-ca&sslrootcert=/etc/ssl/ca.pem",
@@ -220,7 +257,7 @@ mod tests {
     fn a_link_out_of_the_volume_is_refused() {
         let folder = tempfile::tempdir().expect("a folder");
         std::os::unix::fs::symlink("/etc/passwd", folder.path().join("shop.db")).expect("a link");
-        let mounts = [Mount::new(folder.path(), "/data", false)];
+        let mounts = [claim(folder.path(), "/data", false)];
         assert!(matches!(
             grant("sqlite:/data/shop.db", &mounts),
             Err(Error::AccessDenied(_))

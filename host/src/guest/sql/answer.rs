@@ -3,7 +3,7 @@
 use super::{Error, RowSet, Value};
 
 /// Rows and bytes of one answer: what a guest can hold comfortably.
-const ROWS_MAX: usize = 10_000;
+pub(super) const ROWS_MAX: usize = 10_000;
 pub(super) const BYTES_MAX: usize = 8 << 20;
 
 /// Collects the rows of one answer.

@@ -1,35 +1,55 @@
-//! The open databases of the host. A SQLite file has one pool, whoever uses it;
-//! a server's database has one for each workload and URL.
+//! The open databases of the host. A SQLite file has connections for each workload
+//! that opens it, a server's database a pool for each workload and URL.
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
 
 use galleria_mesh as mesh;
 
 use super::Error;
 use super::access::File;
 use super::database::Database;
+use super::sqlite::{Caller, Stopping};
 use super::{postgres, sqlite};
 use crate::guest::Server;
 use crate::telemetry::metrics::{Samples, Statements};
 use crate::telemetry::names;
 
-/// Databases that one workload may have connections to at once: few use two.
+/// Databases that one workload, or one of its pods where they are files, may have
+/// connections to at once: few use two.
 const PER_WORKLOAD_MAX: usize = 16;
+
+/// SQLite files with open connections, of all pods together: each takes up to
+/// eight descriptors. Over it, those that were not used for the longest time are
+/// closed, and opened again when they are.
+const FILES_OPEN_MAX: usize = 64;
+
+/// A file that was not used for so long has no connections.
+const UNUSED_MAX: Duration = Duration::from_secs(60);
+
+/// How often that is looked after.
+const LOOK_AFTER: Duration = Duration::from_secs(10);
 
 #[derive(Default)]
 pub(crate) struct Databases {
-    sqlite: Mutex<HashMap<(PathBuf, bool), OpenFile>>,
+    sqlite: Mutex<HashMap<FileKey, Arc<sqlite::File>>>,
     postgresql: Mutex<HashMap<Key, postgres::Database>>,
     pub(super) statements: Statements,
+    /// Once the host stops, statements of SQLite end soon.
+    stopping: Stopping,
+    looked_after: OnceLock<()>,
 }
 
-/// A file, and who opened it first.
-struct OpenFile {
-    database: sqlite::Database,
-    workload: Arc<mesh::Workload>,
-    mounted_at: String,
+/// A file of one workload: another that mounts the same volume has connections of
+/// its own.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+struct FileKey {
+    path: PathBuf,
+    read_only: bool,
+    namespace: String,
+    workload: String,
 }
 
 /// What decides about a pool. A changed ServiceEntry or password makes a new one.
@@ -41,23 +61,90 @@ struct Key {
 }
 
 impl Databases {
+    /// The file, opened.
     pub(super) async fn sqlite(
-        &self,
+        self: &Arc<Self>,
         file: File,
         workload: &Arc<mesh::Workload>,
+        caller: &Arc<Caller>,
     ) -> Result<Database, Error> {
-        let key = (file.path.clone(), file.read_only);
-        if let Some(open) = lock(&self.sqlite).get(&key) {
-            return Ok(Database::Sqlite(open.database.clone()));
+        self.look_after();
+        let (key, file) = self.file(file, workload, caller)?;
+        if let Err(error) = file.check().await {
+            let mut files = lock(&self.sqlite);
+            if files.get(&key).is_some_and(|it| Arc::ptr_eq(it, &file)) {
+                files.remove(&key);
+            }
+            return Err(error);
         }
-        let opened = OpenFile {
-            database: sqlite::Database::open(&file).await?,
-            workload: workload.clone(),
-            mounted_at: file.mounted_at,
-        };
-        let mut open = lock(&self.sqlite);
-        let database = open.entry(key).or_insert(opened).database.clone();
+        let database = sqlite::Database::new(file, caller.clone());
         Ok(Database::Sqlite(database))
+    }
+
+    fn file(
+        &self,
+        place: File,
+        workload: &Arc<mesh::Workload>,
+        caller: &Caller,
+    ) -> Result<(FileKey, Arc<sqlite::File>), Error> {
+        let key = FileKey {
+            path: place.path.clone(),
+            read_only: place.read_only,
+            namespace: workload.namespace.clone(),
+            workload: workload.name.clone(),
+        };
+        let mut files = lock(&self.sqlite);
+        if let Some(file) = files.get(&key) {
+            return Ok((key, file.clone()));
+        }
+        let own = |file: &&Arc<sqlite::File>| file.tenant.is_of(caller);
+        if files.values().filter(own).count() >= PER_WORKLOAD_MAX {
+            // Those that no instance has open, and none had for a while.
+            files.retain(|_, file| {
+                !own(&&*file) || Arc::strong_count(file) > 1 || file.unused_for() < UNUSED_MAX
+            });
+        }
+        if files.values().filter(own).count() >= PER_WORKLOAD_MAX {
+            return Err(Error::Unavailable(format!(
+                "the pod has {PER_WORKLOAD_MAX} database files open already, and each stays open \
+                 for {} s after its last use; put the tables into one file",
+                UNUSED_MAX.as_secs()
+            )));
+        }
+        let tenant = files.values().find(own).map(|file| file.tenant.clone());
+        let tenant = tenant.unwrap_or_else(|| sqlite::Tenant::new(caller));
+        let file = sqlite::File::new(place, workload.clone(), tenant, self.stopping.clone());
+        files.insert(key.clone(), file.clone());
+        Ok((key, file))
+    }
+
+    /// Closes what is not used, from the first file on.
+    fn look_after(self: &Arc<Self>) {
+        self.looked_after.get_or_init(|| {
+            let databases = Arc::downgrade(self);
+            tokio::spawn(async move {
+                loop {
+                    tokio::time::sleep(LOOK_AFTER).await;
+                    let Some(databases) = databases.upgrade() else {
+                        return;
+                    };
+                    // Whatever it closes, nobody waits for.
+                    let closing = move || databases.close_unused();
+                    let _ = tokio::task::spawn_blocking(closing).await;
+                }
+            });
+        });
+    }
+
+    fn close_unused(&self) {
+        let mut files: Vec<_> = lock(&self.sqlite).values().cloned().collect();
+        files.retain(|file| file.connections() != [0, 0]);
+        files.sort_by_key(|file| file.unused_for());
+        for (index, file) in files.iter().enumerate() {
+            if index >= FILES_OPEN_MAX || file.unused_for() >= UNUSED_MAX {
+                file.close_idle();
+            }
+        }
     }
 
     /// Connections and statements, for metrics.
@@ -70,10 +157,10 @@ impl Databases {
             let sum = connections.entry(key).or_default();
             *sum = [sum[0] + more[0], sum[1] + more[1]];
         };
-        for open in lock(&self.sqlite).values() {
-            let (namespace, name) = (&open.workload.namespace, &open.workload.name);
-            let more = open.database.connections();
-            add(namespace, name, open.mounted_at.clone(), more);
+        for file in lock(&self.sqlite).values() {
+            let (namespace, name) = (&file.workload.namespace, &file.workload.name);
+            let more = file.connections();
+            add(namespace, name, file.mounted_at().to_owned(), more);
         }
         for (key, database) in lock(&self.postgresql).iter() {
             let (namespace, name) = key.client.split_once('/').unwrap_or_default();
@@ -122,24 +209,31 @@ impl Databases {
 
     /// Closes the databases in a folder that is about to be removed.
     pub(crate) async fn close_below(&self, folder: &Path) {
+        let folder = std::fs::canonicalize(folder).unwrap_or_else(|_| folder.to_path_buf());
         let closed: Vec<_> = {
-            let mut open = lock(&self.sqlite);
-            let below = open.extract_if(|(path, _), _| path.starts_with(folder));
-            below.map(|(_, open)| open.database).collect()
+            let mut files = lock(&self.sqlite);
+            let below = files.extract_if(|key, _| key.path.starts_with(&folder));
+            below.map(|(_, file)| file).collect()
         };
-        for database in closed {
-            database.close().await;
+        for file in closed {
+            file.close().await;
         }
+    }
+
+    /// The host is told to stop: long statements of SQLite end soon.
+    pub(crate) fn hurry(&self) {
+        self.stopping.get_or_init(Instant::now);
     }
 
     /// Finishes what is under way and closes every database.
     pub(crate) async fn close(&self) {
+        self.hurry();
         for (_, database) in lock(&self.postgresql).drain() {
             database.close();
         }
-        let open: Vec<_> = lock(&self.sqlite).drain().collect();
-        for (_, open) in open {
-            open.database.close().await;
+        let files: Vec<_> = lock(&self.sqlite).drain().collect();
+        for (_, file) in files {
+            file.close().await;
         }
     }
 }

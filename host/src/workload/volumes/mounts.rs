@@ -15,6 +15,7 @@ use galleria_manifest::model::{SubPath, VolumeMount};
 use super::atomic::{self, Payload};
 use super::{PodVolumes, beneath};
 use crate::guest::{Mount, VolumeQuota};
+use crate::private_folder;
 use crate::workload::environment::{expand, lookup};
 
 /// The mounts of one start of a pod's guest.
@@ -85,6 +86,7 @@ impl Mounts<'_> {
         below: &Path,
         may_make: bool,
         read_only: bool,
+        databases: &Path,
         quota: &Arc<VolumeQuota>,
         mount: &VolumeMount,
     ) -> Result<(), String> {
@@ -100,7 +102,11 @@ impl Mounts<'_> {
         let path = below.join(&sub_path);
         beneath::open(root, below, may_make).map_err(|error| failed(below, &error))?;
         let opened = beneath::open(root, &path, true).map_err(|error| failed(&path, &error))?;
+        let databases = private_folder::create(databases)
+            .and_then(|()| fs::canonicalize(databases))
+            .map_err(|error| cannot_write(databases, &error))?;
         self.made.push(Mount {
+            databases: Some(databases.join(&path)),
             host_path: root.join(&path),
             volume: root.to_path_buf(),
             opened: Some(Arc::new(opened)),

@@ -1,15 +1,22 @@
-//! Databases, by sqlx: SQLite only, which is what the comparison needs.
+//! Databases, by rusqlite: SQLite only, which is what the comparison needs. The
+//! connections are pooled, and a statement runs on a thread that may wait, as
+//! programs with SQLite under tokio do it.
 
-use std::str::FromStr;
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use sqlx::sqlite::{
-    Sqlite, SqliteArguments, SqliteConnectOptions, SqliteJournalMode, SqlitePool,
-    SqlitePoolOptions, SqliteRow,
-};
-use sqlx::{Column, Executor, Row, TypeInfo, ValueRef};
+use rusqlite::types::{Value as SqlValue, ValueRef};
+use rusqlite::{Connection, Statement};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::DatabaseError;
+
+/// Connections to one file.
+const CONNECTIONS_MAX: usize = 8;
+
+/// How long a statement waits for another's lock.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// One SQL value. Money belongs in `Integer` (minor units), never in `Real`.
 #[derive(Debug, Clone, PartialEq)]
@@ -31,7 +38,22 @@ pub struct Rows {
 
 /// A database that was opened: a pool of connections.
 #[derive(Debug)]
-pub struct Database(SqlitePool);
+pub struct Database(Arc<Pool>);
+
+#[derive(Debug)]
+struct Pool {
+    path: String,
+    idle: Mutex<Vec<Connection>>,
+    permits: Arc<Semaphore>,
+}
+
+/// A connection that goes back to its pool, unless a transaction is left open on it.
+#[derive(Debug)]
+struct Pooled {
+    connection: Option<Connection>,
+    pool: Arc<Pool>,
+    _permit: OwnedSemaphorePermit,
+}
 
 impl Database {
     /// Opens `url`, for example `sqlite:/data/products.db`, making the file
@@ -41,21 +63,19 @@ impl Database {
     /// When the URL is not one of SQLite, or the file cannot be opened.
     pub async fn open(url: &str) -> Result<Self, DatabaseError> {
         let url = url.trim().trim_start_matches("jdbc:");
-        if !url.starts_with("sqlite:") {
+        let Some(path) = url.strip_prefix("sqlite:") else {
             // The URL itself may hold a password, and this ends up in a log.
             return Err(DatabaseError::InvalidUrl(
                 "it does not begin with sqlite:".to_owned(),
             ));
-        }
-        let options = SqliteConnectOptions::from_str(url)
-            .map_err(|error| DatabaseError::InvalidUrl(error.to_string()))?
-            .create_if_missing(true)
-            .journal_mode(SqliteJournalMode::Wal)
-            .busy_timeout(Duration::from_secs(5));
-        let pool = SqlitePoolOptions::new()
-            .max_connections(8)
-            .connect_with(options)
-            .await?;
+        };
+        let path = path.strip_prefix("//").unwrap_or(path);
+        let pool = Arc::new(Pool {
+            path: path.to_owned(),
+            idle: Mutex::default(),
+            permits: Arc::new(Semaphore::new(CONNECTIONS_MAX)),
+        });
+        pool.on_thread(|_| Ok(())).await?;
         Ok(Self(pool))
     }
 
@@ -68,7 +88,9 @@ impl Database {
         statement: &str,
         parameters: &[Value],
     ) -> Result<Rows, DatabaseError> {
-        query_on(&self.0, statement, parameters).await
+        let (statement, parameters) = (statement.to_owned(), parameters.to_vec());
+        let work = move |connection: &mut Connection| query(connection, &statement, &parameters);
+        self.0.on_thread(work).await
     }
 
     /// Runs one statement and returns the number of rows it changed.
@@ -80,10 +102,9 @@ impl Database {
         statement: &str,
         parameters: &[Value],
     ) -> Result<u64, DatabaseError> {
-        Ok(bind(statement, parameters)
-            .execute(&self.0)
-            .await?
-            .rows_affected())
+        let (statement, parameters) = (statement.to_owned(), parameters.to_vec());
+        let work = move |connection: &mut Connection| execute(connection, &statement, &parameters);
+        self.0.on_thread(work).await
     }
 
     /// Runs several statements without parameters in one transaction.
@@ -91,10 +112,13 @@ impl Database {
     /// # Errors
     /// As [`Self::query`].
     pub async fn execute_script(&self, script: &str) -> Result<(), DatabaseError> {
-        let mut transaction = self.0.begin().await?;
-        transaction.execute(sqlx::raw_sql(script)).await?;
-        transaction.commit().await?;
-        Ok(())
+        let script = script.to_owned();
+        let work = move |connection: &mut Connection| {
+            let transaction = connection.transaction()?;
+            transaction.execute_batch(&script)?;
+            Ok(transaction.commit()?)
+        };
+        self.0.on_thread(work).await
     }
 
     /// Begins a transaction.
@@ -102,13 +126,16 @@ impl Database {
     /// # Errors
     /// When the database cannot answer.
     pub async fn transaction(&self) -> Result<Transaction, DatabaseError> {
-        Ok(Transaction(self.0.begin().await?))
+        let pooled = self.0.pooled().await?;
+        let begin = |connection: &mut Connection| Ok(connection.execute_batch("BEGIN")?);
+        let (pooled, ()) = pooled.run(begin).await?;
+        Ok(Transaction(Some(pooled)))
     }
 }
 
 /// An open transaction. Dropped without [`Self::commit`], it is rolled back.
 #[derive(Debug)]
-pub struct Transaction(sqlx::Transaction<'static, Sqlite>);
+pub struct Transaction(Option<Pooled>);
 
 impl Transaction {
     /// As [`Database::query`].
@@ -120,7 +147,9 @@ impl Transaction {
         statement: &str,
         parameters: &[Value],
     ) -> Result<Rows, DatabaseError> {
-        query_on(&mut *self.0, statement, parameters).await
+        let (statement, parameters) = (statement.to_owned(), parameters.to_vec());
+        self.run(move |connection| Ok(query(connection, &statement, &parameters)))
+            .await?
     }
 
     /// As [`Database::execute`].
@@ -132,100 +161,165 @@ impl Transaction {
         statement: &str,
         parameters: &[Value],
     ) -> Result<u64, DatabaseError> {
-        Ok(bind(statement, parameters)
-            .execute(&mut *self.0)
+        let (statement, parameters) = (statement.to_owned(), parameters.to_vec());
+        self.run(move |connection| Ok(execute(connection, &statement, &parameters)))
             .await?
-            .rows_affected())
     }
 
     /// Makes the changes durable.
     ///
     /// # Errors
     /// As [`Database::query`]; nothing was changed then.
-    pub async fn commit(self) -> Result<(), DatabaseError> {
-        Ok(self.0.commit().await?)
+    pub async fn commit(mut self) -> Result<(), DatabaseError> {
+        self.run(|connection| Ok(connection.execute_batch("COMMIT")?))
+            .await
+    }
+
+    /// A transaction whose connection was lost has ended.
+    async fn run<T: Send + 'static>(
+        &mut self,
+        work: impl FnOnce(&mut Connection) -> Result<T, DatabaseError> + Send + 'static,
+    ) -> Result<T, DatabaseError> {
+        let gone = || DatabaseError::Unavailable("the transaction has ended".to_owned());
+        let pooled = self.0.take().ok_or_else(gone)?;
+        let (pooled, done) = pooled.run(work).await?;
+        self.0 = Some(pooled);
+        Ok(done)
     }
 }
 
-type Query<'q> = sqlx::query::Query<'q, Sqlite, SqliteArguments<'q>>;
-
-fn bind<'q>(statement: &'q str, parameters: &'q [Value]) -> Query<'q> {
-    parameters
-        .iter()
-        .fold(sqlx::query(statement), |query, value| match value {
-            Value::Null => query.bind(None::<i64>),
-            Value::Boolean(value) => query.bind(*value),
-            Value::Integer(value) => query.bind(*value),
-            Value::Real(value) => query.bind(*value),
-            Value::Text(value) => query.bind(value.as_str()),
-            Value::Blob(value) => query.bind(value.as_slice()),
+impl Pool {
+    async fn pooled(self: &Arc<Self>) -> Result<Pooled, DatabaseError> {
+        let permit = self.permits.clone().acquire_owned().await;
+        let closed = |_| DatabaseError::Unavailable("the pool is closed".to_owned());
+        let idle = self
+            .idle
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .pop();
+        Ok(Pooled {
+            connection: idle,
+            pool: self.clone(),
+            _permit: permit.map_err(closed)?,
         })
+    }
+
+    async fn on_thread<T: Send + 'static>(
+        self: &Arc<Self>,
+        work: impl FnOnce(&mut Connection) -> Result<T, DatabaseError> + Send + 'static,
+    ) -> Result<T, DatabaseError> {
+        let pooled = self.pooled().await?;
+        Ok(pooled.run(work).await?.1)
+    }
+
+    fn connect(&self) -> Result<Connection, DatabaseError> {
+        let connection = Connection::open(Path::new(&self.path))?;
+        connection.busy_timeout(BUSY_TIMEOUT)?;
+        connection.execute_batch("pragma journal_mode = wal; pragma foreign_keys = on")?;
+        Ok(connection)
+    }
 }
 
-async fn query_on<'c>(
-    executor: impl Executor<'c, Database = Sqlite>,
+impl Pooled {
+    async fn run<T: Send + 'static>(
+        mut self,
+        work: impl FnOnce(&mut Connection) -> Result<T, DatabaseError> + Send + 'static,
+    ) -> Result<(Self, T), DatabaseError> {
+        let done = tokio::task::spawn_blocking(move || {
+            let connection = match &mut self.connection {
+                Some(connection) => connection,
+                missing => missing.insert(self.pool.connect()?),
+            };
+            let done = work(connection)?;
+            Ok((self, done))
+        });
+        let ended = |error: tokio::task::JoinError| DatabaseError::Unavailable(error.to_string());
+        done.await.map_err(ended)?
+    }
+}
+
+impl Drop for Pooled {
+    fn drop(&mut self) {
+        // One with an open transaction is closed, which rolls it back.
+        let connection = self.connection.take().filter(Connection::is_autocommit);
+        let mut idle = self
+            .pool
+            .idle
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        idle.extend(connection);
+    }
+}
+
+fn query(
+    connection: &Connection,
     statement: &str,
     parameters: &[Value],
 ) -> Result<Rows, DatabaseError> {
-    let found = bind(statement, parameters).fetch_all(executor).await?;
-    let columns = match found.first() {
-        Some(row) => row
-            .columns()
-            .iter()
-            .map(|column| column.name().to_owned())
-            .collect(),
-        None => Vec::new(),
-    };
-    let rows = found.iter().map(read_row).collect::<Result<_, _>>()?;
+    let mut statement = connection.prepare_cached(statement)?;
+    bind(&mut statement, parameters)?;
+    let columns: Vec<_> = statement
+        .column_names()
+        .into_iter()
+        .map(str::to_owned)
+        .collect();
+    let mut found = statement.raw_query();
+    let mut rows = Vec::new();
+    while let Some(row) = found.next()? {
+        let values = (0..columns.len()).map(|index| Ok(read(row.get_ref(index)?)));
+        rows.push(values.collect::<Result<_, DatabaseError>>()?);
+    }
     Ok(Rows { columns, rows })
 }
 
-fn read_row(row: &SqliteRow) -> Result<Vec<Value>, DatabaseError> {
-    (0..row.len()).map(|index| read_value(row, index)).collect()
+fn execute(
+    connection: &Connection,
+    statement: &str,
+    parameters: &[Value],
+) -> Result<u64, DatabaseError> {
+    let mut statement = connection.prepare_cached(statement)?;
+    bind(&mut statement, parameters)?;
+    let mut rows = statement.raw_query();
+    while rows.next()?.is_some() {}
+    Ok(connection.changes())
 }
 
-fn read_value(row: &SqliteRow, index: usize) -> Result<Value, DatabaseError> {
-    let raw = row.try_get_raw(index)?;
-    if raw.is_null() {
-        return Ok(Value::Null);
+/// `$2` is the second parameter wherever it stands.
+fn bind(statement: &mut Statement<'_>, parameters: &[Value]) -> Result<(), DatabaseError> {
+    for (index, value) in parameters.iter().enumerate() {
+        if let Some(place) = statement.parameter_index(&format!("${}", index + 1))? {
+            let value = match value.clone() {
+                Value::Null => SqlValue::Null,
+                Value::Boolean(value) => SqlValue::Integer(value.into()),
+                Value::Integer(value) => SqlValue::Integer(value),
+                Value::Real(value) => SqlValue::Real(value),
+                Value::Text(value) => SqlValue::Text(value),
+                Value::Blob(value) => SqlValue::Blob(value),
+            };
+            statement.raw_bind_parameter(place, value)?;
+        }
     }
-    let kind = raw.type_info();
-    Ok(match kind.name() {
-        "INTEGER" => Value::Integer(row.try_get(index)?),
-        "BOOLEAN" => Value::Boolean(row.try_get(index)?),
-        "REAL" => Value::Real(row.try_get(index)?),
-        "BLOB" => Value::Blob(row.try_get(index)?),
-        _ => Value::Text(row.try_get(index)?),
-    })
+    Ok(())
 }
 
-impl From<sqlx::Error> for DatabaseError {
-    fn from(error: sqlx::Error) -> Self {
+fn read(value: ValueRef<'_>) -> Value {
+    match value {
+        ValueRef::Null => Value::Null,
+        ValueRef::Integer(value) => Value::Integer(value),
+        ValueRef::Real(value) => Value::Real(value),
+        ValueRef::Text(bytes) => Value::Text(String::from_utf8_lossy(bytes).into_owned()),
+        ValueRef::Blob(bytes) => Value::Blob(bytes.to_vec()),
+    }
+}
+
+impl From<rusqlite::Error> for DatabaseError {
+    fn from(error: rusqlite::Error) -> Self {
+        use rusqlite::ErrorCode;
         let reason = error.to_string();
-        match &error {
-            sqlx::Error::Database(inner) => {
-                use sqlx::error::ErrorKind;
-                match inner.kind() {
-                    ErrorKind::Other => {}
-                    _ => return Self::ConstraintViolated(reason),
-                }
-                // SQLite's primary result codes, in the low byte: BUSY, LOCKED,
-                // CANTOPEN, IOERR.
-                match inner
-                    .code()
-                    .and_then(|code| code.parse::<u32>().ok())
-                    .map(|code| code & 0xff)
-                {
-                    Some(5 | 6) => Self::Busy(reason),
-                    Some(14 | 10) => Self::Unavailable(reason),
-                    _ => Self::InvalidStatement(reason),
-                }
-            }
-            sqlx::Error::Configuration(_) => Self::InvalidUrl(reason),
-            sqlx::Error::Io(_)
-            | sqlx::Error::PoolTimedOut
-            | sqlx::Error::PoolClosed
-            | sqlx::Error::WorkerCrashed => Self::Unavailable(reason),
+        match error.sqlite_error_code() {
+            Some(ErrorCode::ConstraintViolation) => Self::ConstraintViolated(reason),
+            Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => Self::Busy(reason),
+            Some(ErrorCode::CannotOpen | ErrorCode::SystemIoFailure) => Self::Unavailable(reason),
             _ => Self::InvalidStatement(reason),
         }
     }

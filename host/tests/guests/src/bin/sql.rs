@@ -5,7 +5,10 @@
 //! with `{"changed": N}` instead, and `/script` runs several statements in one
 //! transaction. `/commit` executes within a transaction and commits, even when the
 //! statement failed; `/drop` does not commit. `/kinds` has a parameter of every
-//! kind: null, true, the least integer, 0.1, `käse`, the bytes 0 and 255. An error is 500 with `{"error": VARIANT, "message": TEXT}`,
+//! kind: null, true, the least integer, 0.1, `käse`, the bytes 0 and 255. `/trap` traps in
+//! the middle of a transaction, and `/hold` keeps it open for as long as the instance
+//! lives. `/open?count=N` opens the files URL-0 to URL-N and answers with how many it
+//! got and the last error. An error is 500 with `{"error": VARIANT, "message": TEXT}`,
 //! the variant named as in the interface.
 
 use galleria_test_guests::platform::galleria::sql::client::{
@@ -26,6 +29,9 @@ fn answer(call: Call) {
 fn run(call: &Call) -> Result<Json, Error> {
     let statement = call.parameter("q").unwrap_or_default();
     let parameters: Vec<Value> = call.parameters("p").into_iter().map(Value::Text).collect();
+    if call.path() == "/open" {
+        return Ok(open_many(call));
+    }
     let connection = Connection::open(&call.parameter("url").unwrap_or_default())?;
     match call.path().as_str() {
         "/execute" => connection
@@ -41,10 +47,35 @@ fn run(call: &Call) -> Result<Json, Error> {
             let changed = transaction.execute(&statement, &parameters)?;
             Ok(json!({ "changed": changed }))
         }
+        "/trap" => {
+            let transaction = connection.begin()?;
+            transaction.execute(&statement, &parameters)?;
+            std::process::abort()
+        }
+        "/hold" => {
+            let transaction = connection.begin()?;
+            transaction.execute(&statement, &parameters)?;
+            std::mem::forget(transaction);
+            Ok(json!({}))
+        }
         "/kinds" => connection.query(&statement, &kinds()).map(table),
         "/script" => connection.execute_script(&statement).map(|()| json!({})),
         _ => connection.query(&statement, &parameters).map(table),
     }
+}
+
+fn open_many(call: &Call) -> Json {
+    let url = call.parameter("url").unwrap_or_default();
+    let count = call.parameter("count").and_then(|count| count.parse().ok());
+    let mut open = Vec::new();
+    let mut last = Json::Null;
+    for number in 0..count.unwrap_or(0) {
+        match Connection::open(&format!("{url}-{number}")) {
+            Ok(connection) => open.push(connection),
+            Err(error) => last = describe(&error),
+        }
+    }
+    json!({ "open": open.len(), "last": last })
 }
 
 fn kinds() -> [Value; 6] {

@@ -1,0 +1,259 @@
+//! One open file, made safe before the first statement of a guest is seen.
+
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use rusqlite::OpenFlags;
+use rusqlite::config::DbConfig;
+use rusqlite::hooks::{AuthContext, Authorization};
+use rusqlite::types::Value;
+
+use crate::authorizer::{Refusal, allow};
+use crate::memory::{Memory, initialize};
+use crate::{AnswerLimits, Error, Rows, functions, limits, statement};
+
+/// The index of the write-ahead log is on the heap, shared by the connections of
+/// this process: no file can be truncated under a memory map, and no other
+/// process gets in between.
+pub(crate) const VFS: &str = "unix-excl";
+
+/// How long a statement waits for the lock of another workload's connection.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How many instructions of SQLite's machine, some 20 µs, lie between two
+/// questions to the watch.
+const INSTRUCTIONS_PER_WATCH: i32 = 1_000;
+
+/// Prepared statements of one connection.
+const STATEMENTS_KEPT: usize = 64;
+
+/// KiB of pages that a connection keeps.
+const CACHE_KIB: u32 = 2_000;
+
+/// Bytes that a write-ahead log keeps after a checkpoint.
+const JOURNAL_BYTES_MAX: u64 = 16 << 20;
+
+/// What SQLite takes for `max_page_count`.
+const PAGES_MAX: u64 = 0xffff_fffe;
+
+/// Asked again and again while a statement runs; true ends it.
+pub type Watch = Box<dyn FnMut() -> bool + Send>;
+
+/// What a connection is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// Makes the file where there is none. One at a time for each file.
+    Writer,
+    /// Of a file that there is.
+    Reader,
+}
+
+/// How a file is opened.
+pub struct Settings<'a> {
+    /// Absolute and without symbolic links; never a guest's own text.
+    pub path: &'a Path,
+    pub kind: Kind,
+    pub memory: Arc<Memory>,
+    /// Bytes that the file may have.
+    pub size_max: u64,
+}
+
+/// See the module's documentation.
+pub struct Connection {
+    inner: rusqlite::Connection,
+    memory: Arc<Memory>,
+    guard: Arc<Guard>,
+}
+
+/// What the callbacks of SQLite look at.
+#[derive(Default)]
+struct Guard {
+    /// The host itself speaks: BEGIN, COMMIT and the like.
+    trusted: AtomicBool,
+    /// Why the present statement was refused.
+    refusal: Mutex<Option<Refusal>>,
+    watch: Mutex<Option<Watch>>,
+}
+
+impl Connection {
+    /// # Errors
+    /// The file cannot be opened, or is no database.
+    pub fn open(settings: &Settings<'_>) -> Result<Self, Error> {
+        initialize()?;
+        let scope = settings.memory.enter();
+        let mut flags = OpenFlags::SQLITE_OPEN_READ_WRITE
+            | OpenFlags::SQLITE_OPEN_NO_MUTEX
+            | OpenFlags::SQLITE_OPEN_NOFOLLOW
+            | OpenFlags::SQLITE_OPEN_EXRESCODE;
+        if settings.kind == Kind::Writer {
+            flags |= OpenFlags::SQLITE_OPEN_CREATE;
+        }
+        let inner = rusqlite::Connection::open_with_flags_and_vfs(settings.path, flags, VFS)?;
+        let mut connection = Self {
+            inner,
+            memory: settings.memory.clone(),
+            guard: Arc::default(),
+        };
+        connection.harden(settings)?;
+        drop(scope);
+        Ok(connection)
+    }
+
+    /// In this order: nothing of the schema is read before it is distrusted.
+    fn harden(&mut self, settings: &Settings<'_>) -> Result<(), Error> {
+        let inner = &mut self.inner;
+        inner.busy_timeout(BUSY_TIMEOUT)?;
+        for (config, value) in [
+            (DbConfig::SQLITE_DBCONFIG_DEFENSIVE, true),
+            (DbConfig::SQLITE_DBCONFIG_TRUSTED_SCHEMA, false),
+            (DbConfig::SQLITE_DBCONFIG_WRITABLE_SCHEMA, false),
+            (DbConfig::SQLITE_DBCONFIG_ENABLE_ATTACH_CREATE, false),
+            (DbConfig::SQLITE_DBCONFIG_ENABLE_ATTACH_WRITE, false),
+            (DbConfig::SQLITE_DBCONFIG_ENABLE_FTS3_TOKENIZER, false),
+            (DbConfig::SQLITE_DBCONFIG_DQS_DML, false),
+            (DbConfig::SQLITE_DBCONFIG_DQS_DDL, false),
+            (DbConfig::SQLITE_DBCONFIG_ENABLE_FKEY, true),
+        ] {
+            inner.set_db_config(config, value)?;
+        }
+        limits::set(inner)?;
+        inner.set_prepared_statement_cache_capacity(STATEMENTS_KEPT);
+        let guard = self.guard.clone();
+        let watch = move || guard.watch().as_mut().is_some_and(|watch| watch());
+        inner.progress_handler(INSTRUCTIONS_PER_WATCH, Some(watch))?;
+        inner.execute_batch(&format!(
+            "pragma mmap_size = 0;
+             pragma cell_size_check = on;
+             pragma cache_size = -{CACHE_KIB};
+             pragma temp_store = memory;
+             pragma synchronous = full;
+             pragma journal_size_limit = {JOURNAL_BYTES_MAX};"
+        ))?;
+        match settings.kind {
+            Kind::Writer => {
+                inner.execute_batch("pragma journal_mode = wal")?;
+                let page_size: u32 = inner.query_row("pragma page_size", (), |row| row.get(0))?;
+                let pages = settings.size_max / u64::from(page_size.max(512));
+                let pages = pages.min(PAGES_MAX);
+                inner.execute_batch(&format!("pragma max_page_count = {pages}"))?;
+            }
+            Kind::Reader => inner.execute_batch("pragma query_only = on")?,
+        }
+        functions::register(inner)?;
+        let guard = self.guard.clone();
+        inner.authorizer(Some(move |context: AuthContext<'_>| guard.judge(&context)))?;
+        Ok(())
+    }
+
+    /// Runs one statement, until its end or the watch's. A reader runs none that
+    /// writes.
+    ///
+    /// # Errors
+    /// See [`Error`]. Where it [`Error::Writes`], nothing has happened.
+    pub fn run(
+        &mut self,
+        kind: Kind,
+        text: &str,
+        parameters: &[Value],
+        answer: Option<AnswerLimits>,
+        watch: Watch,
+    ) -> Result<Rows, Error> {
+        let only_reads = kind == Kind::Reader;
+        self.watched(watch, |inner| {
+            statement::run(inner, text, parameters, answer, only_reads)
+        })
+    }
+
+    /// Runs a script, in the transaction that was begun.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub fn run_script(&mut self, script: &str, watch: Watch) -> Result<(), Error> {
+        self.watched(watch, |inner| statement::run_script(inner, script))
+    }
+
+    /// Runs statements of the host itself.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub fn host(&mut self, statements: &str) -> Result<(), Error> {
+        let _scope = self.memory.enter();
+        self.guard.trusted.store(true, Ordering::Relaxed);
+        let done = self.inner.execute_batch(statements);
+        self.guard.trusted.store(false, Ordering::Relaxed);
+        Ok(done?)
+    }
+
+    /// Reads one value for the host itself.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub fn host_value(&mut self, statement: &str) -> Result<Value, Error> {
+        let _scope = self.memory.enter();
+        self.guard.trusted.store(true, Ordering::Relaxed);
+        let read = self.inner.query_row(statement, (), |row| row.get(0));
+        self.guard.trusted.store(false, Ordering::Relaxed);
+        Ok(read?)
+    }
+
+    /// Looks through the whole file, which came from elsewhere.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn quick_check(&mut self, watch: Watch) -> Result<(), Error> {
+        let found: String = self.watched(watch, |inner| {
+            Ok(inner.query_row("pragma quick_check(1)", (), |row| row.get(0))?)
+        })?;
+        match found.as_str() {
+            "ok" => Ok(()),
+            _ => Err(Error::Unavailable("the file is damaged".into())),
+        }
+    }
+
+    /// No transaction is open.
+    pub fn is_autocommit(&self) -> bool {
+        self.inner.is_autocommit()
+    }
+
+    fn watched<T>(
+        &mut self,
+        watch: Watch,
+        work: impl FnOnce(&rusqlite::Connection) -> Result<T, Error>,
+    ) -> Result<T, Error> {
+        let _scope = self.memory.enter();
+        *self.guard.refusal() = None;
+        *self.guard.watch() = Some(watch);
+        let done = work(&self.inner);
+        *self.guard.watch() = None;
+        match (done, self.guard.refusal().take()) {
+            (Err(_), Some(Refusal::AccessDenied(message))) => Err(Error::AccessDenied(message)),
+            (Err(_), Some(Refusal::Misplaced(message))) => Err(Error::InvalidStatement(message)),
+            (done, _) => done,
+        }
+    }
+}
+
+impl Guard {
+    fn judge(&self, context: &AuthContext<'_>) -> Authorization {
+        if self.trusted.load(Ordering::Relaxed) {
+            return Authorization::Allow;
+        }
+        match allow(&context.action, context.database_name) {
+            Ok(()) => Authorization::Allow,
+            Err(refusal) => {
+                self.refusal().get_or_insert(refusal);
+                Authorization::Deny
+            }
+        }
+    }
+
+    fn watch(&self) -> MutexGuard<'_, Option<Watch>> {
+        self.watch.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn refusal(&self) -> MutexGuard<'_, Option<Refusal>> {
+        self.refusal.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

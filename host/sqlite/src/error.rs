@@ -1,0 +1,65 @@
+//! Why a statement has no result, sorted by what can be done about it.
+
+use rusqlite::ffi;
+
+/// Texts name tables and columns, never values.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Error {
+    #[error("{0}")]
+    AccessDenied(String),
+    #[error("{0}")]
+    InvalidStatement(String),
+    #[error("{0}")]
+    ConstraintViolated(String),
+    /// Another connection has the lock.
+    #[error("{0}")]
+    Busy(String),
+    /// The file is gone, damaged, or cannot grow.
+    #[error("{0}")]
+    Unavailable(String),
+    /// A value, the answer, or what the statement needs to remember.
+    #[error("{0}")]
+    TooLarge(String),
+    /// The watch ended it.
+    #[error("the statement was ended")]
+    Ended,
+    /// It writes, and the connection only reads. Nothing has happened.
+    #[error("the statement writes")]
+    Writes,
+}
+
+impl From<rusqlite::Error> for Error {
+    fn from(error: rusqlite::Error) -> Self {
+        let (code, message) = match error {
+            rusqlite::Error::SqliteFailure(failure, message) => {
+                let message = message.unwrap_or_else(|| failure.to_string());
+                (failure.extended_code & 0xff, message)
+            }
+            rusqlite::Error::SqlInputError { error, msg, .. } => (error.extended_code & 0xff, msg),
+            rusqlite::Error::MultipleStatement => {
+                let message = "multiple statements at once; run them one by one, or as a script";
+                return Self::InvalidStatement(message.into());
+            }
+            other => return Self::InvalidStatement(other.to_string()),
+        };
+        match code {
+            ffi::SQLITE_BUSY | ffi::SQLITE_LOCKED => Self::Busy(message),
+            ffi::SQLITE_CONSTRAINT => Self::ConstraintViolated(message),
+            ffi::SQLITE_IOERR
+            | ffi::SQLITE_CORRUPT
+            | ffi::SQLITE_FULL
+            | ffi::SQLITE_CANTOPEN
+            | ffi::SQLITE_NOTADB => Self::Unavailable(message),
+            ffi::SQLITE_READONLY | ffi::SQLITE_AUTH => Self::AccessDenied(message),
+            ffi::SQLITE_TOOBIG => Self::TooLarge(message),
+            ffi::SQLITE_NOMEM => Self::TooLarge(
+                "the statement needs more memory than the pod has left of its `limits.memory`"
+                    .into(),
+            ),
+            ffi::SQLITE_INTERRUPT => Self::Ended,
+            // Refused before it is asked for the file that it needs.
+            _ if message.starts_with("cannot VACUUM") => Self::AccessDenied(message),
+            _ => Self::InvalidStatement(message),
+        }
+    }
+}

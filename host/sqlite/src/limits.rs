@@ -1,0 +1,49 @@
+//! How large everything that a statement is made of may be.
+
+use rusqlite::Connection;
+use rusqlite::limits::Limit;
+
+/// Bytes of a text, a blob, a row. SQLite holds several of them at once for one
+/// row, and no function on one value can be interrupted: this bounds both. The
+/// figure is that of Cloudflare's D1.
+pub const LENGTH_MAX: i32 = 2 << 20;
+
+/// Bytes of a statement's or a script's text: larger ones are data, which belongs
+/// into parameters. Parsing is not interrupted as often as running.
+pub const STATEMENT_BYTES_MAX: i32 = 256 << 10;
+
+/// Each with its reason.
+const LIMITS: [(Limit, i32); 14] = [
+    (Limit::SQLITE_LIMIT_LENGTH, LENGTH_MAX),
+    (Limit::SQLITE_LIMIT_SQL_LENGTH, STATEMENT_BYTES_MAX),
+    // A table with more is a mistake of design; planning is quadratic in them.
+    (Limit::SQLITE_LIMIT_COLUMN, 500),
+    // The parser and the planner recurse so deep on the thread's stack.
+    (Limit::SQLITE_LIMIT_EXPR_DEPTH, 200),
+    (Limit::SQLITE_LIMIT_PARSER_DEPTH, 500),
+    (Limit::SQLITE_LIMIT_COMPOUND_SELECT, 100),
+    // Instructions of one program, 24 bytes each.
+    (Limit::SQLITE_LIMIT_VDBE_OP, 250_000),
+    (Limit::SQLITE_LIMIT_FUNCTION_ARG, 127),
+    // No other file. `VACUUM` needs one, and is refused with it.
+    (Limit::SQLITE_LIMIT_ATTACHED, 0),
+    // LIKE takes the product of the lengths of pattern and text.
+    (Limit::SQLITE_LIMIT_LIKE_PATTERN_LENGTH, 100),
+    // As many as rows of a statement that inserts many at once need.
+    (Limit::SQLITE_LIMIT_VARIABLE_NUMBER, 8_192),
+    (Limit::SQLITE_LIMIT_TRIGGER_DEPTH, 10),
+    (Limit::SQLITE_LIMIT_TRIGGER_STEPS, 100),
+    // Statements sort on the thread that runs them.
+    (Limit::SQLITE_LIMIT_WORKER_THREADS, 0),
+];
+
+/// Tables, indexes, triggers and views: each connection holds them all in memory.
+const SCHEMA_OBJECTS_MAX: i32 = 2_000;
+
+pub(crate) fn set(connection: &Connection) -> rusqlite::Result<()> {
+    for (limit, value) in LIMITS {
+        connection.set_limit(limit, value)?;
+    }
+    connection.set_limit(Limit::SQLITE_LIMIT_SCHEMA, SCHEMA_OBJECTS_MAX)?;
+    Ok(())
+}

@@ -1,0 +1,221 @@
+//! Preparing, binding, reading.
+
+use rusqlite::fallible_iterator::FallibleIterator;
+use rusqlite::types::{Value, ValueRef};
+use rusqlite::{Batch, Connection, Row, Statement};
+
+use crate::Error;
+use crate::limits::STATEMENT_BYTES_MAX;
+
+/// A longer statement is not kept: it was composed, and does not come again.
+const KEPT_BYTES_MAX: usize = 16 << 10;
+
+/// The answer to a query: every row has one value per column.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Rows {
+    pub columns: Vec<String>,
+    pub rows: Vec<Vec<Value>>,
+    /// Rows that the statement inserted, changed or deleted.
+    pub changed: u64,
+}
+
+/// How much of an answer is taken; none where both are zero.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct AnswerLimits {
+    pub rows: usize,
+    pub bytes: usize,
+}
+
+/// Whether a statement looks like one that only reads. Where it does not, it may
+/// still be one.
+pub fn reads(statement: &str) -> bool {
+    let word = statement
+        .trim_start()
+        .split(|it: char| !it.is_ascii_alphabetic());
+    let word = word.into_iter().next().unwrap_or_default();
+    ["select", "with", "values", "pragma", "explain"]
+        .iter()
+        .any(|it| word.eq_ignore_ascii_case(it))
+}
+
+/// Runs one statement. `answer` is None where its rows are of no interest.
+pub(crate) fn run(
+    connection: &Connection,
+    text: &str,
+    parameters: &[Value],
+    answer: Option<AnswerLimits>,
+    only_reads: bool,
+) -> Result<Rows, Error> {
+    check_length(text)?;
+    let text = text.trim_end_matches(|it: char| it == ';' || it.is_ascii_whitespace());
+    if text.len() <= KEPT_BYTES_MAX && !text.contains(';') {
+        let mut statement = connection.prepare_cached(text).map_err(no_statement)?;
+        return run_prepared(connection, &mut statement, parameters, answer, only_reads);
+    }
+    // Statement by statement: `prepare` looks at what follows the first one by
+    // preparing that, and so on, on the stack.
+    let mut statements = Batch::new(connection, text);
+    let mut first = statements
+        .next()?
+        .ok_or_else(|| no_statement(rusqlite::Error::Empty))?;
+    if statements.next()?.is_some() {
+        return Err(rusqlite::Error::MultipleStatement.into());
+    }
+    run_prepared(connection, &mut first, parameters, answer, only_reads)
+}
+
+/// Runs every statement of a script, without a look at their rows.
+pub(crate) fn run_script(connection: &Connection, script: &str) -> Result<(), Error> {
+    check_length(script)?;
+    let mut statements = Batch::new(connection, script);
+    while let Some(mut statement) = statements.next()? {
+        let mut rows = statement.raw_query();
+        while rows.next()?.is_some() {}
+    }
+    Ok(())
+}
+
+fn check_length(text: &str) -> Result<(), Error> {
+    let most = usize::try_from(STATEMENT_BYTES_MAX).unwrap_or_default();
+    if text.len() <= most {
+        return Ok(());
+    }
+    Err(Error::InvalidStatement(format!(
+        "the statement has {} bytes, and may have {most}; give data as parameters",
+        text.len()
+    )))
+}
+
+fn no_statement(error: rusqlite::Error) -> Error {
+    match error {
+        rusqlite::Error::Empty => Error::InvalidStatement("there is no statement".into()),
+        error => error.into(),
+    }
+}
+
+fn run_prepared(
+    connection: &Connection,
+    statement: &mut Statement<'_>,
+    parameters: &[Value],
+    answer: Option<AnswerLimits>,
+    only_reads: bool,
+) -> Result<Rows, Error> {
+    let writes = !statement.readonly();
+    if writes && only_reads {
+        return Err(Error::Writes);
+    }
+    bind(statement, parameters)?;
+    let before = connection.total_changes();
+    let mut answer = answer.map(|limits| Answer::new(statement, limits));
+    let mut rows = statement.raw_query();
+    while let Some(row) = rows.next()? {
+        if let Some(answer) = &mut answer {
+            answer.push(row)?;
+        }
+    }
+    let mut rows = answer.map(|answer| answer.rows).unwrap_or_default();
+    // A statement that changes nothing leaves the count of the one before.
+    if writes && connection.total_changes() != before {
+        rows.changed = connection.changes();
+    }
+    Ok(rows)
+}
+
+/// `$1` and `?1` are the first parameter wherever they stand; each `?` is the next
+/// one. What is not given is NULL.
+fn bind(statement: &mut Statement<'_>, parameters: &[Value]) -> Result<(), Error> {
+    statement.clear_bindings();
+    let mut next = 0;
+    for index in 1..=statement.parameter_count() {
+        let number = match statement.parameter_name(index) {
+            None => {
+                next += 1;
+                next
+            }
+            Some(name) => name
+                .strip_prefix(['?', '$'])
+                .and_then(|number| number.parse().ok())
+                .filter(|number| *number > 0)
+                .ok_or_else(|| {
+                    Error::InvalidStatement(
+                        "the parameters of a statement are `$1`, `$2`, … or `?1`, `?2`, …".into(),
+                    )
+                })?,
+        };
+        if let Some(value) = parameters.get(number - 1_usize) {
+            statement.raw_bind_parameter(index, value)?;
+        }
+    }
+    Ok(())
+}
+
+struct Answer {
+    rows: Rows,
+    limits: AnswerLimits,
+    bytes: usize,
+}
+
+impl Answer {
+    fn new(statement: &Statement<'_>, limits: AnswerLimits) -> Self {
+        let columns = statement.column_names();
+        let rows = Rows {
+            columns: columns.into_iter().map(str::to_owned).collect(),
+            ..Rows::default()
+        };
+        Self {
+            rows,
+            limits,
+            bytes: 0,
+        }
+    }
+
+    fn push(&mut self, row: &Row<'_>) -> Result<(), Error> {
+        if self.rows.rows.len() >= self.limits.rows {
+            return Err(self.too_large());
+        }
+        let columns = self.rows.columns.len();
+        let mut values = Vec::with_capacity(columns);
+        for index in 0..columns {
+            let value = row.get_ref(index)?;
+            self.bytes += size(value);
+            // Before it is copied: a row can have hundreds of large values.
+            if self.bytes > self.limits.bytes {
+                return Err(self.too_large());
+            }
+            values.push(owned(value)?);
+        }
+        self.rows.rows.push(values);
+        Ok(())
+    }
+
+    fn too_large(&self) -> Error {
+        let AnswerLimits { rows, bytes } = self.limits;
+        Error::TooLarge(format!(
+            "the answer has more than {rows} rows or {bytes} bytes; select less, or page with `limit`"
+        ))
+    }
+}
+
+fn size(value: ValueRef<'_>) -> usize {
+    match value {
+        ValueRef::Null => 1,
+        ValueRef::Integer(_) | ValueRef::Real(_) => 8,
+        ValueRef::Text(bytes) | ValueRef::Blob(bytes) => bytes.len(),
+    }
+}
+
+fn owned(value: ValueRef<'_>) -> Result<Value, Error> {
+    Ok(match value {
+        ValueRef::Null => Value::Null,
+        ValueRef::Integer(value) => Value::Integer(value),
+        ValueRef::Real(value) => Value::Real(value),
+        ValueRef::Blob(bytes) => Value::Blob(bytes.to_vec()),
+        ValueRef::Text(bytes) => match std::str::from_utf8(bytes) {
+            Ok(text) => Value::Text(text.to_owned()),
+            Err(_) => {
+                let message = "a text of the answer is not UTF-8; select it `cast(… as blob)`";
+                return Err(Error::InvalidStatement(message.into()));
+            }
+        },
+    })
+}

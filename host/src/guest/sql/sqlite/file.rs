@@ -1,0 +1,273 @@
+//! One open file: connections that read, and one that writes. They are opened
+//! when they are needed and closed when they are not.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use galleria_mesh as mesh;
+use galleria_sqlite::{self as sqlite, Connection, Kind, Memory, Settings};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::timeout;
+
+use super::caller::{Caller, PodBudget, STATEMENT_MAX, Stopping, Waiting, is_over_since};
+use super::placement;
+use super::writer::{Item, Work};
+use super::{Error, failure};
+use crate::guest::sql::access;
+
+/// Connections that read one file: readers gain little from more than a few, and
+/// each takes two descriptors and up to 2 MB.
+const READERS_MAX: usize = 3;
+
+/// Statements of one pod that run at once, each on a thread: what a pod makes
+/// wait, waits among its own.
+const RUNNING_MAX: usize = 4;
+
+/// How long a statement waits for a connection before it is told.
+pub(super) const WAIT_MAX: Duration = Duration::from_secs(5);
+
+/// How long it may take to check a file that is taken over.
+const TAKE_OVER_MAX: Duration = Duration::from_secs(60);
+
+/// Bytes of one file: what a tenth of it costs to check and to copy is bearable.
+const FILE_BYTES_MAX: u64 = 16 << 30;
+
+/// What the files of one pod share.
+#[derive(Clone)]
+pub(in crate::guest::sql) struct Tenant {
+    running: Arc<Semaphore>,
+    budget: Arc<PodBudget>,
+    memory: Arc<Memory>,
+}
+
+/// See the module's documentation.
+pub(in crate::guest::sql) struct File {
+    pub(in crate::guest::sql) workload: Arc<mesh::Workload>,
+    pub(in crate::guest::sql) tenant: Tenant,
+    place: access::File,
+    /// The host stops: statements end soon.
+    pub(super) stopping: Stopping,
+    /// Those that nobody uses.
+    idle: Mutex<Vec<Connection>>,
+    /// One for each connection that may read.
+    readers: Arc<Semaphore>,
+    /// None: not open. Whoever has the lock writes.
+    pub(super) writer: Arc<tokio::sync::Mutex<Option<Connection>>>,
+    /// What is to be written next, by whoever has the lock next.
+    pub(super) queue: Mutex<VecDeque<Item>>,
+    /// Connections that are open, for metrics.
+    pub(super) open: AtomicUsize,
+    used: Mutex<Instant>,
+}
+
+impl Tenant {
+    pub(in crate::guest::sql) fn new(caller: &Caller) -> Self {
+        let budget = caller.budget();
+        Self {
+            running: Arc::new(Semaphore::new(RUNNING_MAX)),
+            memory: Memory::new(budget.clone()),
+            budget,
+        }
+    }
+
+    pub(in crate::guest::sql) fn is_of(&self, caller: &Caller) -> bool {
+        caller.is_of(&self.budget)
+    }
+}
+
+impl File {
+    /// Nothing is opened yet.
+    pub(in crate::guest::sql) fn new(
+        place: access::File,
+        workload: Arc<mesh::Workload>,
+        tenant: Tenant,
+        stopping: Stopping,
+    ) -> Arc<Self> {
+        Arc::new(Self {
+            workload,
+            tenant,
+            place,
+            stopping,
+            idle: Mutex::default(),
+            readers: Arc::new(Semaphore::new(READERS_MAX)),
+            writer: Arc::default(),
+            queue: Mutex::default(),
+            open: AtomicUsize::new(0),
+            used: Mutex::new(Instant::now()),
+        })
+    }
+
+    /// Opens it for the first time, or finds out why not.
+    pub(in crate::guest::sql) async fn check(self: &Arc<Self>) -> Result<(), Error> {
+        if self.open.load(Ordering::Relaxed) > 0 {
+            return Ok(());
+        }
+        let writer = timeout(WAIT_MAX, self.writer.clone().lock_owned()).await;
+        let mut writer = writer.map_err(|_| locked())?;
+        if writer.is_some() {
+            return Ok(());
+        }
+        let running = self.may_run().await?;
+        let file = self.clone();
+        blocking(move || {
+            let _running = running;
+            let (stopping, until) = (file.stopping.clone(), Instant::now() + TAKE_OVER_MAX);
+            // It goes on when its request has gone: the next one would begin anew.
+            let watch = move || is_over_since(&stopping) || Instant::now() > until;
+            placement::prepare(&file.place, &file.tenant.memory, Box::new(watch))?;
+            file.open_writer(&mut writer).map_err(failure)
+        })
+        .await
+    }
+
+    pub(super) fn is_read_only(&self) -> bool {
+        self.place.read_only
+    }
+
+    pub(in crate::guest::sql) fn mounted_at(&self) -> &str {
+        &self.place.mounted_at
+    }
+
+    /// Connections that nobody uses, and the others.
+    pub(in crate::guest::sql) fn connections(&self) -> [usize; 2] {
+        let reading = self.idle().len();
+        let writing = self.writer.try_lock().is_ok_and(|writer| writer.is_some());
+        let idle = reading + usize::from(writing);
+        let open = self.open.load(Ordering::Relaxed);
+        [idle.min(open), open.saturating_sub(idle)]
+    }
+
+    pub(in crate::guest::sql) fn unused_for(&self) -> Duration {
+        self.used
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .elapsed()
+    }
+
+    /// Runs what only reads, beside others. What writes is given back untouched.
+    pub(super) async fn read(
+        self: &Arc<Self>,
+        caller: &Arc<Caller>,
+        work: Work,
+    ) -> Result<Result<sqlite::Rows, Work>, Error> {
+        self.touch();
+        let reader = timeout(WAIT_MAX, self.readers.clone().acquire_owned()).await;
+        let Ok(Ok(reader)) = reader else {
+            return Err(exhausted());
+        };
+        let running = self.may_run().await?;
+        let (waiting, abandoned) = Waiting::begin();
+        let (file, caller) = (self.clone(), caller.clone());
+        let done = blocking(move || {
+            let _permits = (reader, running);
+            let until = Instant::now() + STATEMENT_MAX;
+            let mut connection = file.reader().map_err(failure)?;
+            let watch = caller.watch(&abandoned, &file.stopping, until);
+            let done = work.run(&mut connection, Kind::Reader, watch);
+            file.idle().push(connection);
+            match done {
+                Ok(rows) => Ok(Ok(rows)),
+                Err(sqlite::Error::Writes) => Ok(Err(work)),
+                Err(error) => Err(failure(error)),
+            }
+        });
+        let done = done.await;
+        drop(waiting);
+        done
+    }
+
+    /// A turn among the statements of the pod.
+    pub(super) async fn may_run(&self) -> Result<OwnedSemaphorePermit, Error> {
+        match timeout(WAIT_MAX, self.tenant.running.clone().acquire_owned()).await {
+            Ok(Ok(running)) => Ok(running),
+            _ => Err(exhausted()),
+        }
+    }
+
+    fn reader(&self) -> Result<Connection, sqlite::Error> {
+        if let Some(connection) = self.idle().pop() {
+            return Ok(connection);
+        }
+        self.open_connection(Kind::Reader)
+    }
+
+    /// Opens the connection that writes, where it was closed.
+    pub(super) fn open_writer(&self, writer: &mut Option<Connection>) -> Result<(), sqlite::Error> {
+        if writer.is_none() {
+            let kind = match self.place.read_only {
+                true => Kind::Reader,
+                false => Kind::Writer,
+            };
+            *writer = Some(self.open_connection(kind)?);
+        }
+        Ok(())
+    }
+
+    fn open_connection(&self, kind: Kind) -> Result<Connection, sqlite::Error> {
+        let connection = Connection::open(&Settings {
+            path: &self.place.path,
+            kind,
+            memory: self.tenant.memory.clone(),
+            size_max: FILE_BYTES_MAX,
+        })?;
+        self.open.fetch_add(1, Ordering::Relaxed);
+        Ok(connection)
+    }
+
+    /// Closes the connections that nobody uses now. They are opened again when
+    /// they are needed.
+    pub(in crate::guest::sql) fn close_idle(&self) {
+        let mut closed: Vec<_> = std::mem::take(&mut *self.idle());
+        if let Ok(mut writer) = self.writer.try_lock() {
+            closed.extend(writer.take());
+        }
+        self.open.fetch_sub(closed.len(), Ordering::Relaxed);
+        drop(closed);
+    }
+
+    /// Waits for what is under way, and closes everything.
+    pub(in crate::guest::sql) async fn close(self: Arc<Self>) {
+        let readers = u32::try_from(READERS_MAX).unwrap_or(u32::MAX);
+        let _reading = timeout(WAIT_MAX, self.readers.acquire_many(readers)).await;
+        drop(timeout(WAIT_MAX, self.writer.lock()).await);
+        let file = self.clone();
+        let closed = tokio::task::spawn_blocking(move || file.close_idle());
+        // It does not panic; and whoever stops the host waits for nothing else.
+        let _ = closed.await;
+    }
+
+    pub(super) fn touch(&self) {
+        *self.used.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+    }
+
+    fn idle(&self) -> MutexGuard<'_, Vec<Connection>> {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Runs `work` on a thread that may wait.
+pub(super) async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, Error> + Send + 'static,
+) -> Result<T, Error> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(done) => done,
+        Err(_) => Err(Error::Unavailable("the host is stopping".into())),
+    }
+}
+
+pub(super) fn locked() -> Error {
+    Error::Busy(format!(
+        "the database was locked by other statements for {} s; try the whole transaction again",
+        WAIT_MAX.as_secs()
+    ))
+}
+
+fn exhausted() -> Error {
+    Error::Unavailable(format!(
+        "the pod runs {RUNNING_MAX} statements already, and none ended within {} s; select less \
+         at a time",
+        WAIT_MAX.as_secs()
+    ))
+}

@@ -1,0 +1,77 @@
+//! How statements that compute share the cores with everything else: half of the
+//! cores are theirs together, in slices, in the order of asking. Short statements
+//! need no lane.
+
+use std::collections::VecDeque;
+use std::sync::{Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Duration;
+
+/// How soon one that waits sees that it is over.
+pub(super) const LOOK: Duration = Duration::from_millis(10);
+
+struct Lanes {
+    state: Mutex<State>,
+    freed: Condvar,
+}
+
+struct State {
+    free: usize,
+    /// Numbers of those who wait.
+    waiting: VecDeque<u64>,
+    next: u64,
+}
+
+/// The right to compute; given back when dropped.
+pub(super) struct Lane(&'static Lanes);
+
+fn lanes() -> &'static Lanes {
+    static LANES: OnceLock<Lanes> = OnceLock::new();
+    LANES.get_or_init(|| {
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        Lanes {
+            state: Mutex::new(State {
+                free: (cores / 2).max(1),
+                waiting: VecDeque::new(),
+                next: 0,
+            }),
+            freed: Condvar::new(),
+        }
+    })
+}
+
+/// A lane, once there is one; None when `is_over` says that nobody needs it any more.
+pub(super) fn take(is_over: impl Fn() -> bool) -> Option<Lane> {
+    let lanes = lanes();
+    let mut state = lanes.lock();
+    let number = state.next;
+    state.next += 1;
+    state.waiting.push_back(number);
+    loop {
+        if state.free > 0 && state.waiting.front() == Some(&number) {
+            state.free -= 1;
+            state.waiting.pop_front();
+            lanes.freed.notify_all();
+            return Some(Lane(lanes));
+        }
+        if is_over() {
+            state.waiting.retain(|waiting| *waiting != number);
+            lanes.freed.notify_all();
+            return None;
+        }
+        let woken = lanes.freed.wait_timeout(state, LOOK);
+        state = woken.unwrap_or_else(PoisonError::into_inner).0;
+    }
+}
+
+impl Lanes {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Lane {
+    fn drop(&mut self) {
+        self.0.lock().free += 1;
+        self.0.freed.notify_all();
+    }
+}

@@ -1,0 +1,214 @@
+//! A guest's transaction. It has the file's one connection that writes, so it is
+//! taken away from a guest that keeps it for too long: it is rolled back, and the
+//! guest is told with its next statement.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::{Duration, Instant};
+
+use galleria_sqlite::{self as sqlite, Connection, Kind};
+use tokio::sync::OwnedMutexGuard;
+use tokio::time::timeout;
+
+use super::caller::{Caller, Waiting};
+use super::file::{File, WAIT_MAX, blocking, locked};
+use super::writer::{Work, end_transaction};
+use super::{ANSWER, Error, RowSet, Value, failure, row_set};
+
+/// A transaction from its begin to its end. Others wait for [`WAIT_MAX`] before
+/// they are told `busy`, and then try again.
+const TRANSACTION_MAX: Duration = Duration::from_secs(10);
+
+/// Between two statements.
+const IDLE_MAX: Duration = Duration::from_secs(5);
+
+/// One transaction; rolled back when dropped.
+pub(in crate::guest::sql) struct Transaction {
+    shared: Arc<Shared>,
+    file: Arc<File>,
+    caller: Arc<Caller>,
+}
+
+struct Shared {
+    state: Mutex<State>,
+    began: Instant,
+}
+
+struct State {
+    /// None while a statement runs, and once it has ended.
+    held: Option<Held>,
+    /// When a statement ended last.
+    used: Instant,
+    over: bool,
+}
+
+/// The connection with the open transaction.
+struct Held(OwnedMutexGuard<Option<Connection>>);
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        if let Some(connection) = &mut *self.0 {
+            end_transaction(connection);
+        }
+    }
+}
+
+impl Transaction {
+    /// Takes the write lock at once: a transaction that reads first and writes
+    /// later could otherwise fail half way.
+    pub(super) async fn begin(file: &Arc<File>, caller: &Arc<Caller>) -> Result<Self, Error> {
+        file.touch();
+        let writer = timeout(WAIT_MAX, file.writer.clone().lock_owned()).await;
+        let mut writer = writer.map_err(|_| locked())?;
+        let running = file.may_run().await?;
+        let opening = file.clone();
+        let held = blocking(move || {
+            let _running = running;
+            opening.open_writer(&mut writer).map_err(failure)?;
+            let mut held = Held(writer);
+            held.connection()?
+                .host("begin immediate")
+                .map_err(failure)?;
+            Ok(held)
+        });
+        let shared = Arc::new(Shared {
+            state: Mutex::new(State {
+                held: Some(held.await?),
+                used: Instant::now(),
+                over: false,
+            }),
+            began: Instant::now(),
+        });
+        tokio::spawn(end_in_time(Arc::downgrade(&shared)));
+        Ok(Self {
+            shared,
+            file: file.clone(),
+            caller: caller.clone(),
+        })
+    }
+
+    pub(in crate::guest::sql) async fn query(
+        &mut self,
+        statement: &str,
+        parameters: Vec<Value>,
+    ) -> Result<RowSet, Error> {
+        let work = Work::statement(statement, parameters, Some(ANSWER));
+        self.run(work).await.map(row_set)
+    }
+
+    pub(in crate::guest::sql) async fn execute(
+        &mut self,
+        statement: &str,
+        parameters: Vec<Value>,
+    ) -> Result<u64, Error> {
+        let work = Work::statement(statement, parameters, None);
+        self.run(work).await.map(|rows| rows.changed)
+    }
+
+    pub(in crate::guest::sql) async fn commit(self) -> Result<(), Error> {
+        let mut held = self.shared.take()?;
+        let running = self.file.may_run().await?;
+        blocking(move || {
+            let _running = running;
+            held.connection()?.host("commit").map_err(failure)
+        })
+        .await
+    }
+
+    pub(in crate::guest::sql) async fn rollback(self) -> Result<(), Error> {
+        let held = self.shared.take()?;
+        blocking(move || {
+            drop(held);
+            Ok(())
+        })
+        .await
+    }
+
+    async fn run(&mut self, work: Work) -> Result<sqlite::Rows, Error> {
+        self.file.touch();
+        let running = self.file.may_run().await?;
+        let mut held = self.shared.take()?;
+        let (waiting, abandoned) = Waiting::begin();
+        let (file, caller) = (self.file.clone(), self.caller.clone());
+        let until = self.shared.began + TRANSACTION_MAX;
+        let (held, done) = blocking(move || {
+            let _running = running;
+            let watch = caller.watch(&abandoned, &file.stopping, until);
+            let done = work.run(held.connection()?, Kind::Writer, watch);
+            Ok((held, done))
+        })
+        .await?;
+        drop(waiting);
+        self.shared.give_back(held);
+        done.map_err(failure)
+    }
+}
+
+impl Held {
+    fn connection(&mut self) -> Result<&mut Connection, Error> {
+        let gone = || Error::Unavailable("the connection was closed".into());
+        self.0.as_mut().ok_or_else(gone)
+    }
+
+    fn is_open(&self) -> bool {
+        self.0.as_ref().is_some_and(|it| !it.is_autocommit())
+    }
+}
+
+impl Shared {
+    fn take(&self) -> Result<Held, Error> {
+        self.state().held.take().ok_or_else(|| {
+            Error::Unavailable(format!(
+                "the transaction was rolled back: a statement of it was ended, or it was open for \
+                 more than {} s, or unused for {} s; begin a new one",
+                TRANSACTION_MAX.as_secs(),
+                IDLE_MAX.as_secs()
+            ))
+        })
+    }
+
+    /// An interrupted write and a full disk roll it back; it is over then.
+    fn give_back(&self, held: Held) {
+        let mut state = self.state();
+        state.used = Instant::now();
+        match held.is_open() {
+            true => state.held = Some(held),
+            false => state.over = true,
+        }
+    }
+
+    /// When it has to end; None once it has.
+    fn ends_at(&self) -> Option<Instant> {
+        let state = self.state();
+        let idle = state.used + IDLE_MAX;
+        (!state.over).then(|| idle.min(self.began + TRANSACTION_MAX))
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Takes the connection away in time.
+async fn end_in_time(shared: Weak<Shared>) {
+    loop {
+        let Some(ends) = shared.upgrade().and_then(|shared| shared.ends_at()) else {
+            return;
+        };
+        // A statement that runs has the connection, and ends by itself.
+        let soon = Instant::now() + Duration::from_millis(50);
+        tokio::time::sleep_until(ends.max(soon).into()).await;
+        let Some(shared) = shared.upgrade() else {
+            return;
+        };
+        let is_due = shared.ends_at().is_some_and(|ends| ends <= Instant::now());
+        let held = match is_due {
+            true => shared.state().held.take(),
+            false => None,
+        };
+        if let Some(held) = held {
+            shared.state().over = true;
+            // It closes nothing that could fail.
+            let _ = tokio::task::spawn_blocking(move || drop(held)).await;
+        }
+    }
+}
