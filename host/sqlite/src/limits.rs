@@ -27,8 +27,9 @@ const LIMITS: [(Limit, i32); 14] = [
     (Limit::SQLITE_LIMIT_FUNCTION_ARG, 127),
     // No other file. `VACUUM` needs one, and is refused with it.
     (Limit::SQLITE_LIMIT_ATTACHED, 0),
-    // LIKE takes the product of the lengths of pattern and text.
-    (Limit::SQLITE_LIMIT_LIKE_PATTERN_LENGTH, 100),
+    // LIKE takes the product of the lengths of pattern and text; what people search
+    // for has a hundred characters.
+    (Limit::SQLITE_LIMIT_LIKE_PATTERN_LENGTH, 512),
     // As many as rows of a statement that inserts many at once need.
     (Limit::SQLITE_LIMIT_VARIABLE_NUMBER, 8_192),
     (Limit::SQLITE_LIMIT_TRIGGER_DEPTH, 10),

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use super::Error;
 use super::postgres::Server;
-use crate::guest::Mount;
+use crate::guest::{Mount, VolumeQuota};
 
 /// What the guest may open.
 #[derive(Debug)]
@@ -25,6 +25,8 @@ pub(super) struct File {
     /// What there may be in the volume, to be taken over.
     pub(super) in_volume: InVolume,
     pub(super) read_only: bool,
+    /// The account of the volume, which counts its databases too.
+    pub(super) quota: Option<Arc<VolumeQuota>>,
     /// Where the guest sees the volume that it lies in.
     pub(super) mounted_at: String,
 }
@@ -96,6 +98,7 @@ fn sqlite(rest: &str, mounts: &[Mount]) -> Result<File, Error> {
             below: inner.to_path_buf(),
         },
         read_only: mount.read_only,
+        quota: mount.quota.clone(),
         mounted_at: mount.guest_path.clone(),
     })
 }

@@ -205,12 +205,22 @@ impl File {
         Ok(())
     }
 
+    /// Bytes that the file may have: what it has, and what there is room for in its
+    /// volume.
+    fn size_max(&self) -> u64 {
+        let Some(quota) = &self.place.quota else {
+            return FILE_BYTES_MAX;
+        };
+        let size = std::fs::metadata(&self.place.path).map_or(0, |file| file.len());
+        size.saturating_add(quota.room()).min(FILE_BYTES_MAX)
+    }
+
     fn open_connection(&self, kind: Kind) -> Result<Connection, sqlite::Error> {
         let connection = Connection::open(&Settings {
             path: &self.place.path,
             kind,
             memory: self.tenant.memory.clone(),
-            size_max: FILE_BYTES_MAX,
+            size_max: self.size_max(),
         })?;
         self.open.fetch_add(1, Ordering::Relaxed);
         Ok(connection)
