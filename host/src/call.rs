@@ -201,7 +201,7 @@ impl Passage<'_> {
                 let is_grpc = is_grpc(&parts.headers);
                 let response = match self.source {
                     Source::Edge { .. } => {
-                        let body = prebuffer::prebuffer(&parts.headers, body).await;
+                        let body = prebuffer::prebuffer(&mut parts, body).await;
                         match self.mesh.overload.admit(&forward.cluster.name).await {
                             Ok(_admitted) => self.forward(&mut forward, parts, body, ledger).await,
                             Err(reply) => Err(reply),

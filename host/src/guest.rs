@@ -48,6 +48,7 @@ pub(crate) use filesystem::{DiskFloor, OpenFiles, VolumeQuota};
 pub(crate) use limits::PodMemory;
 pub(crate) use node_memory::{NodeMemory, guest_memory_default};
 pub(crate) use output::{GuestEvents, GuestLine, Origin};
+pub(crate) use pace::LateBody;
 pub(crate) use pool::PoolStatus;
 pub(crate) use sql::Databases;
 pub(crate) use state::{Door, Outgoing, Server};

@@ -2,17 +2,22 @@
 //!
 //! A client that sends slowly would otherwise keep an instance waiting from the
 //! first byte of its body to the last. So a call goes on once its body is whole,
-//! or has more bytes than are kept here; until then it costs its connection and
-//! these bytes. gRPC is left alone: its streams may speak in turns.
+//! has more bytes than are kept here, or is late; a request that is late has an
+//! instance only as long as no other request needs it. Two kinds are left alone: gRPC,
+//! whose streams may speak in turns, and clients that wait to be asked for their body.
+
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures::{StreamExt, stream};
-use http::{HeaderMap, header};
+use http::{HeaderMap, header, request};
 use http_body::Frame;
 use http_body_util::{BodyExt, BodyStream, StreamBody};
+use tokio::time::{Instant, timeout_at};
 use wasmtime_wasi_http::Error;
 
 use crate::Body;
+use crate::guest::LateBody;
 
 /// Bytes that are read beforehand: nearly every form and every JSON document fits.
 const BYTES_MAX: usize = 64 << 10;
@@ -20,17 +25,25 @@ const BYTES_MAX: usize = 64 << 10;
 /// Frames, which may be empty.
 const FRAMES_MAX: usize = 1_024;
 
-/// `body`, with its beginning in memory. Ends when the client sends no more, at the
-/// latest when its listener gives the body up.
-pub(super) async fn prebuffer(headers: &HeaderMap, mut body: Body) -> Body {
-    if http_body::Body::is_end_stream(&body) || is_grpc(headers) {
+/// How long a body is waited for.
+const TIME_MAX: Duration = Duration::from_secs(1);
+
+/// `body`, with its beginning in memory. Notes in `parts` that it is late.
+pub(super) async fn prebuffer(parts: &mut request::Parts, mut body: Body) -> Body {
+    if http_body::Body::is_end_stream(&body) || speaks_in_turns(&parts.headers) {
         return body;
     }
     let mut frames: Vec<Result<Frame<Bytes>, Error>> = Vec::new();
     let mut bytes = 0;
+    let until = Instant::now() + TIME_MAX;
     while bytes < BYTES_MAX && frames.len() < FRAMES_MAX {
-        let Some(frame) = body.frame().await else {
-            return whole(frames);
+        let frame = match timeout_at(until, body.frame()).await {
+            Ok(Some(frame)) => frame,
+            Ok(None) => return whole(frames),
+            Err(_) => {
+                parts.extensions.insert(LateBody);
+                break;
+            }
         };
         let data = frame.as_ref().ok().and_then(Frame::data_ref);
         bytes += data.map_or(0, Bytes::len);
@@ -57,9 +70,10 @@ fn whole(mut frames: Vec<Result<Frame<Bytes>, Error>>) -> Body {
     StreamBody::new(stream::iter(frames)).boxed_unsync()
 }
 
-fn is_grpc(headers: &HeaderMap) -> bool {
+fn speaks_in_turns(headers: &HeaderMap) -> bool {
     let kind = headers.get(header::CONTENT_TYPE);
-    kind.is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc"))
+    let is_grpc = kind.is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc"));
+    is_grpc || headers.contains_key(header::EXPECT)
 }
 
 #[cfg(test)]
@@ -76,6 +90,10 @@ mod tests {
         (frames, StreamBody::new(received).boxed_unsync())
     }
 
+    fn parts() -> request::Parts {
+        http::Request::new(()).into_parts().0
+    }
+
     fn send(frames: &Frames, bytes: usize) {
         let frame = Frame::data(Bytes::from(vec![b'x'; bytes]));
         frames.unbounded_send(Ok(frame)).expect("a reader");
@@ -89,34 +107,46 @@ mod tests {
     async fn small_body_is_waited_for() {
         let (frames, body) = body();
         send(&frames, 10);
-        let headers = HeaderMap::new();
-        let mut waiting = Box::pin(prebuffer(&headers, body));
+        let mut parts = parts();
+        let mut waiting = Box::pin(prebuffer(&mut parts, body));
         assert!(futures::poll!(waiting.as_mut()).is_pending());
         send(&frames, 5);
         assert!(futures::poll!(waiting.as_mut()).is_pending());
         drop(frames);
         assert_eq!(length(waiting.await).await, 15);
+        assert!(parts.extensions.get::<LateBody>().is_none());
     }
 
     #[tokio::test]
     async fn large_body_goes_on_with_its_beginning() {
         let (frames, body) = body();
         send(&frames, BYTES_MAX);
-        let body = prebuffer(&HeaderMap::new(), body).await;
+        let body = prebuffer(&mut parts(), body).await;
         send(&frames, 7);
         drop(frames);
         assert_eq!(length(body).await, BYTES_MAX + 7);
     }
 
+    #[tokio::test(start_paused = true)]
+    async fn late_body_goes_on_and_says_so() {
+        let (frames, body) = body();
+        send(&frames, 3);
+        let mut parts = parts();
+        let body = prebuffer(&mut parts, body).await;
+        assert!(parts.extensions.get::<LateBody>().is_some());
+        send(&frames, 4);
+        drop(frames);
+        assert_eq!(length(body).await, 7);
+    }
+
     #[tokio::test]
     async fn grpc_is_not_waited_for() {
         let (_frames, body) = body();
-        let mut headers = HeaderMap::new();
-        headers.insert(
-            "content-type",
-            "application/grpc+proto".parse().expect("a value"),
-        );
-        prebuffer(&headers, body).await;
+        let mut parts = parts();
+        let kind = "application/grpc+proto".parse().expect("a value");
+        parts.headers.insert("content-type", kind);
+        prebuffer(&mut parts, body).await;
+        assert!(parts.extensions.get::<LateBody>().is_none());
     }
 
     #[tokio::test]
@@ -125,7 +155,7 @@ mod tests {
         send(&frames, 10);
         let failure = Err(Error::ConnectionTerminated);
         frames.unbounded_send(failure).expect("a reader");
-        let body = prebuffer(&HeaderMap::new(), body).await;
+        let body = prebuffer(&mut parts(), body).await;
         assert!(body.collect().await.is_err());
     }
 }

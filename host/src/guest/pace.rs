@@ -26,6 +26,11 @@ const PAUSE_MAX: Duration = Duration::from_secs(1);
 /// How often a request that waits for an instance looks for one to take.
 pub(super) const OUST_EVERY: Duration = Duration::from_millis(100);
 
+/// An extension of a request whose client sends its body slowly: it has an instance
+/// only as long as no other request needs it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct LateBody;
+
 /// Which part of a client a guest waits for.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Side {
@@ -55,6 +60,11 @@ impl Pace {
         let _ = self
             .waiting(side)
             .compare_exchange(0, now, Ordering::Relaxed, Ordering::Relaxed);
+    }
+
+    /// The guest waits for its client from the beginning, and for long already.
+    pub(super) fn is_late(&self) {
+        self.waiting(Side::Sender).store(1, Ordering::Relaxed);
     }
 
     /// The client has done its part.

@@ -24,7 +24,7 @@ use wasmtime_wasi_http::p2::bindings::http::types::{ErrorCode, Scheme};
 
 use super::delivery::{Delivery, deliver};
 use super::instance::Instance;
-use super::pace::{OUST_EVERY, Pace, PacedBody, Paces};
+use super::pace::{LateBody, OUST_EVERY, Pace, PacedBody, Paces};
 use super::{Blueprint, Failure, Isolation};
 use crate::context::RequestContext;
 use crate::length::body_length;
@@ -107,12 +107,17 @@ impl Pool {
     async fn slot(
         &self,
         context: &RequestContext,
+        is_late: bool,
         deadline: Instant,
     ) -> Result<OwnedSemaphorePermit, Failure> {
         let meters = &self.blueprint.meters;
         if let Ok(slot) = self.slots.clone().try_acquire_owned() {
             meters.waited(Duration::ZERO);
             return Ok(slot);
+        }
+        // The queue is for requests that can be served when their turn comes.
+        if is_late {
+            return Err(Failure::Ousted);
         }
         let _told = context.span(SpanKind::Internal, spans::QUEUE);
         let _queued = Queued::enter(&self.queued, self.blueprint.queue_max)?;
@@ -186,7 +191,8 @@ pub(super) async fn serve(
     context: Arc<RequestContext>,
 ) -> Result<Response, Failure> {
     let deadline = Instant::now() + pool.blueprint.limits.response;
-    let slot = pool.slot(&context, deadline).await?;
+    let is_late = request.extensions().get::<LateBody>().is_some();
+    let slot = pool.slot(&context, is_late, deadline).await?;
     let instance = pool.instance(For::Traffic, &context, deadline).await?;
     run(pool, Some(slot), instance, request, context, deadline).await
 }
@@ -218,6 +224,9 @@ async fn run(
     let (sender, head) = oneshot::channel();
     let method = request.method().clone();
     let pace = (!request.body().is_end_stream()).then(|| pool.paces.add());
+    if let (Some(pace), Some(LateBody)) = (&pace, request.extensions().get()) {
+        pace.is_late();
+    }
     let request = match &pace {
         Some(pace) => request.map(|body| PacedBody::boxed(body, pace.clone())),
         None => request,
