@@ -485,3 +485,42 @@ fn a_full_disk_refuses_writes_and_everything_goes_on_when_there_is_space_again()
     let again = host.get("/app/list?path=/data").json();
     assert_eq!(again, json!({"names": ["again"]}));
 }
+
+#[test]
+fn pods_of_one_name_in_two_namespaces_share_no_volume() {
+    let pod = |namespace: &str| {
+        format!(
+            "---
+apiVersion: v1
+kind: Pod
+metadata: {{name: same, namespace: {namespace}, labels: {{app: app}}}}
+spec:
+  containers:
+    - name: main
+      image: files
+      ports: [{{containerPort: 8080}}]
+      volumeMounts: [{{name: scratch, mountPath: /scratch}}]
+  volumes: [{{name: scratch, emptyDir: {{}}}}]
+"
+        )
+    };
+    let folder = tempfile::tempdir().expect("a folder");
+    let data = folder.path().join("data");
+    let file = folder.path().join("app.yaml");
+    let app = manifests(&[Service::new("app", "files").replicas(0)]);
+    let other = "---\napiVersion: v1\nkind: Namespace\nmetadata: {name: other}\n";
+    let yaml = [app, pod("test"), other.to_owned(), pod("other")].concat();
+    fs::write(&file, yaml).expect("a file");
+    let host = Galleria::run(&file).data(&data).start();
+    let theirs = data.join("pods/other_same/volumes/scratch");
+    eventually("the other pod's volume", || theirs.is_dir().then_some(()));
+    fs::write(theirs.join("secret"), "theirs").expect("a file");
+    let mine = eventually("the pod answers", || {
+        let list = host.get("/app/list?path=/scratch");
+        (list.status == 200).then(|| list.json())
+    });
+    assert_eq!(mine, json!({"names": []}));
+    let written = host.get("/app/write?path=/scratch/mine&text=x");
+    assert_eq!(written.status, 200, "{}", written.body);
+    assert!(!theirs.join("mine").exists());
+}
