@@ -47,7 +47,7 @@ fn once(call: &Call) -> Result<String, String> {
         future.subscribe().block();
     }
     write(body, bytes)?;
-    read(response(&future)?)
+    read(&response(&future)?)
 }
 
 fn request(target: &Uri) -> Result<OutgoingRequest, String> {
@@ -86,7 +86,7 @@ fn response(future: &FutureIncomingResponse) -> Result<IncomingResponse, String>
     response.map_err(|()| "it was taken")?.map_err(text)
 }
 
-fn read(response: IncomingResponse) -> Result<String, String> {
+fn read(response: &IncomingResponse) -> Result<String, String> {
     let status = response.status();
     let body = response.consume().map_err(|()| "no body")?;
     let mut stream = body.stream().map_err(|()| "no stream")?;
