@@ -90,6 +90,10 @@ impl Activity {
         }
     }
 
+    pub(super) fn has_asked(&self) -> bool {
+        self.has_asked.load(Relaxed)
+    }
+
     pub(super) fn is_idle(&self) -> bool {
         self.in_flight.load(Relaxed) == 0
     }

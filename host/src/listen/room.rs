@@ -28,6 +28,10 @@ const LOOK_AGAIN: Duration = Duration::from_millis(10);
 /// does not cost a look at every connection for each new one.
 const EVICTED_AT_ONCE: usize = 32;
 
+/// A connection without any request yet counts as so many times as silent: a client
+/// that asks now and then comes back, one that never did may never ask.
+const NEVER_ASKED: u32 = 4;
+
 /// The places of a group of listeners.
 #[derive(Debug)]
 pub(crate) struct Room {
@@ -181,6 +185,10 @@ impl Open {
         let mut silent: Vec<(Duration, &Arc<Activity>)> = connections
             .filter_map(|it| Some((it.activity.silence()?, &it.activity)))
             .filter(|(silence, _)| *silence >= NEW)
+            .map(|(silence, it)| match it.has_asked() {
+                true => (silence, it),
+                false => (silence * NEVER_ASKED, it),
+            })
             .collect();
         silent.sort_unstable_by(|(one, _), (other, _)| other.cmp(one));
         silent.truncate(wanted - leaving);
