@@ -22,7 +22,7 @@ const INSTRUMENTATION: &str = "--cfg fuzzing -Cpasses=sancov-module \
 
 /// Each target with the folders whose files it begins with, and how many inputs
 /// it gets: some ten seconds' worth.
-const TARGETS: [(&str, &[&str], u32); 4] = [
+const TARGETS: [(&str, &[&str], u32); 5] = [
     (
         "manifest",
         &["deploy/shop", "host/manifest/tests/malformed"],

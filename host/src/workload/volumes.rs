@@ -30,7 +30,7 @@ use super::field::PodFacts;
 use crate::guest::{Databases, Mount, VolumeQuota};
 use crate::private_folder;
 use atomic::Payload;
-use mounts::{Mounts, cannot_write};
+use mounts::{Folder, Mounts, cannot_write};
 pub(crate) use quotas::Claims;
 use quotas::Quotas;
 
@@ -350,15 +350,15 @@ impl PodVolumes {
                         let quota = self.quotas.of(&self.shared.join(&account), *limit);
                         let databases = self.shared.with_file_name("databases");
                         quota.also_counts(&databases.join(account));
-                        mounts.add_folder(
-                            &self.shared,
+                        let folder = Folder {
+                            root: &self.shared,
                             below,
-                            *may_make,
-                            bound.read_only,
-                            &databases,
-                            &quota,
-                            mount,
-                        )?;
+                            databases: &databases,
+                            quota: &quota,
+                            may_make: *may_make,
+                            read_only: bound.read_only,
+                        };
+                        mounts.add_folder(&folder, mount)?;
                     }
                     Place::Empty { .. } => {
                         let root = self.volume(&bound.name);
@@ -366,8 +366,15 @@ impl PodVolumes {
                         let databases = self.databases(&bound.name);
                         let quota = self.empty.get(&bound.name).ok_or("no account")?;
                         quota.also_counts(&databases);
-                        let below = Path::new("");
-                        mounts.add_folder(&root, below, true, false, &databases, quota, mount)?;
+                        let folder = Folder {
+                            root: &root,
+                            below: Path::new(""),
+                            databases: &databases,
+                            quota,
+                            may_make: true,
+                            read_only: false,
+                        };
+                        mounts.add_folder(&folder, mount)?;
                     }
                     Place::Files(files) => {
                         let payload = written.get(&bound.name);

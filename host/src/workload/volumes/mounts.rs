@@ -27,6 +27,19 @@ pub(super) struct Mounts<'a> {
     pub(super) made: Vec<Mount>,
 }
 
+/// A folder that guests write: a claim, a hostPath, an emptyDir.
+pub(super) struct Folder<'a> {
+    pub(super) root: &'a Path,
+    /// Below `root`.
+    pub(super) below: &'a Path,
+    /// Where its databases lie, on the same paths.
+    pub(super) databases: &'a Path,
+    pub(super) quota: &'a Arc<VolumeQuota>,
+    /// Whether `below` is made where it is missing.
+    pub(super) may_make: bool,
+    pub(super) read_only: bool,
+}
+
 impl Mounts<'_> {
     /// A volume whose files the host writes. It is never written by the guest.
     pub(super) fn add_files(
@@ -79,17 +92,21 @@ impl Mounts<'_> {
         atomic::write(&folder, &payload).map_err(|error| cannot_write(&folder, &error))
     }
 
-    /// A folder that guests write: a claim, a hostPath, an emptyDir.
+    /// # Errors
+    /// The folder cannot be opened without following links, or not be made.
     pub(super) fn add_folder(
         &mut self,
-        root: &Path,
-        below: &Path,
-        may_make: bool,
-        read_only: bool,
-        databases: &Path,
-        quota: &Arc<VolumeQuota>,
+        folder: &Folder<'_>,
         mount: &VolumeMount,
     ) -> Result<(), String> {
+        let Folder {
+            root,
+            below,
+            databases,
+            quota,
+            may_make,
+            read_only,
+        } = *folder;
         let sub_path = self.sub_path(mount)?.unwrap_or_default();
         let failed = |path: &Path, error: &io::Error| {
             format!(

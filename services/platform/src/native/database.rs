@@ -258,11 +258,7 @@ fn query(
 ) -> Result<Rows, DatabaseError> {
     let mut statement = connection.prepare_cached(statement)?;
     bind(&mut statement, parameters)?;
-    let columns: Vec<_> = statement
-        .column_names()
-        .into_iter()
-        .map(str::to_owned)
-        .collect();
+    let columns: Vec<_> = statement.column_names().map(str::to_owned).collect();
     let mut found = statement.raw_query();
     let mut rows = Vec::new();
     while let Some(row) = found.next()? {

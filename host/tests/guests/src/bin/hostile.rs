@@ -124,9 +124,11 @@ fn random(call: &Call) -> String {
 }
 
 fn print(count: u64) -> String {
-    let line = "x".repeat(1023);
+    let line = format!("{}\n", "x".repeat(1023));
+    let mut out = std::io::stdout();
     for _ in 0..count {
-        println!("{line}");
+        // What the host does not take is what the test is about.
+        let _ = std::io::Write::write_all(&mut out, line.as_bytes());
     }
     format!("{count} lines\n")
 }
