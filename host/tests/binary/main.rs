@@ -54,4 +54,5 @@ mod topology;
 mod traces;
 mod traffic;
 mod unread_bodies;
+mod waits;
 mod workloads;
