@@ -16,7 +16,7 @@ pub(crate) use accept::Server;
 pub(crate) use activity::Reason;
 pub(crate) use connection::Handler;
 pub(crate) use descriptors::Budget;
-pub(crate) use limits::{Capacities, ClientTimeouts};
+pub(crate) use limits::{Capacities, ClientTimeouts, HOST_CONNECTION_WINDOW, STREAM_WINDOW};
 pub(crate) use request_body::{RequestBody, RequestBodyError};
 pub(crate) use room::Room;
 
@@ -255,6 +255,7 @@ impl Listeners {
             };
             let name = format!("port {port} of gateway {}", open.gateway);
             let server = Server::new(name, &self.room, edge, self.timeouts, open.stop.clone())
+                .for_hosts(open.inbound)
                 .meters(meters)
                 .drained(self.connections.clone(), self.cut.clone());
             // Tracked too: the end waits for what it takes at last.

@@ -80,11 +80,18 @@ impl<H: Handler> Server<H> {
                 timeouts,
                 tls: None,
                 meters: Arc::default(),
+                for_hosts: false,
                 cut: stop.clone(),
                 stop,
             },
             connections: TaskTracker::new(),
         }
+    }
+
+    /// Its clients are other hosts of the mesh.
+    pub(crate) fn for_hosts(mut self, for_hosts: bool) -> Self {
+        self.terms.for_hosts = for_hosts;
+        self
     }
 
     pub(crate) fn tls(mut self, tls: tokio_rustls::TlsAcceptor) -> Self {

@@ -25,8 +25,8 @@ use tokio_util::sync::CancellationToken;
 use super::activity::{Activity, Reason, Version};
 use super::limits::{
     AGE_MAX, CLOSE_GRACE, CONNECTION_WINDOW, ClientTimeouts, DRAIN_GRACE, ERROR_STREAMS_MAX,
-    HANDSHAKE, HEAD_MAX, PING_INTERVAL, PING_TIMEOUT, RESET_STREAMS_MAX, SEND_BUFFER,
-    STREAM_WINDOW, STREAMS_MAX,
+    HANDSHAKE, HEAD_MAX, HOST_CONNECTION_WINDOW, HOST_STREAMS_MAX, PING_INTERVAL, PING_TIMEOUT,
+    RESET_STREAMS_MAX, SEND_BUFFER, STREAM_WINDOW, STREAMS_MAX,
 };
 use super::protocol::Opened;
 use super::request_body::RequestBody;
@@ -61,6 +61,8 @@ pub(super) struct Terms {
     pub(super) timeouts: ClientTimeouts,
     pub(super) tls: Option<TlsAcceptor>,
     pub(super) meters: Arc<PortMeters>,
+    /// Whether its clients are other hosts, with the requests of many clients each.
+    pub(super) for_hosts: bool,
     /// Requests that are on their way are answered, and no more.
     pub(super) stop: CancellationToken,
     /// Nothing is waited for any longer.
@@ -181,12 +183,16 @@ where
                 stall_limit: terms.timeouts.stall,
                 meters: terms.meters.clone(),
             };
+            let (streams, window) = match terms.for_hosts {
+                true => (HOST_STREAMS_MAX, HOST_CONNECTION_WINDOW),
+                false => (STREAMS_MAX, CONNECTION_WINDOW),
+            };
             let connection = http2::Builder::new(executor)
                 .timer(TokioTimer::new())
                 .max_header_list_size(HEAD_MAX as u32)
-                .max_concurrent_streams(STREAMS_MAX)
+                .max_concurrent_streams(streams)
                 .initial_stream_window_size(STREAM_WINDOW)
-                .initial_connection_window_size(CONNECTION_WINDOW)
+                .initial_connection_window_size(window)
                 .max_send_buf_size(SEND_BUFFER)
                 .max_pending_accept_reset_streams(RESET_STREAMS_MAX)
                 .max_local_error_reset_streams(ERROR_STREAMS_MAX)

@@ -15,6 +15,7 @@ use wasmtime_wasi_http::Error;
 
 use super::connector::Connector;
 use super::{RemoteError, unreachable};
+use crate::listen::{HOST_CONNECTION_WINDOW, STREAM_WINDOW};
 use crate::{Body, Request, Response};
 
 /// How often a quiet connection is asked whether it still lives.
@@ -95,6 +96,10 @@ impl Shared {
         let (sender, connection) = Builder::new(TokioExecutor::new())
             .timer(TokioTimer::new())
             .keep_alive_interval(KEEP_ALIVE)
+            // Many clients share the connection; one that does not read takes its own
+            // stream's window and nothing of the others'.
+            .initial_stream_window_size(STREAM_WINDOW)
+            .initial_connection_window_size(HOST_CONNECTION_WINDOW)
             .handshake(stream)
             .await
             .map_err(|error| RemoteError::Connect(error.into()))?;

@@ -6,6 +6,7 @@ use std::net::TcpStream;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use crate::support::apart::{self, Pod};
 use crate::support::{Done, Galleria, Host, Service, eventually, manifests};
 
 fn start(services: &[Service]) -> Host {
@@ -233,4 +234,23 @@ fn sender_that_stops_half_way_gives_its_instance_up_to_who_waits_for_it() {
     let ended = stream.read_to_end(&mut answer);
     assert!(ended.is_ok() || ended.is_err_and(|it| it.kind() != std::io::ErrorKind::WouldBlock));
     assert!(!answer.ends_with(b"0\r\n\r\n"), "it must not look complete");
+}
+
+#[test]
+fn readers_at_a_gateway_keep_the_connection_between_hosts_for_others() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("test.yaml");
+    std::fs::write(&file, manifests(&[Service::new("large", "large-body")])).expect("a file");
+    let pod = Pod::of("large");
+    let told = || {
+        Galleria::run(file.clone())
+            .argument(&pod.peer())
+            .argument(apart::CALLERS)
+    };
+    let _host = told().declared_ports().arguments(&pod.arguments()).start();
+    let gateway = told().argument("--gateway").start();
+    neighbours_are_well_while(&gateway, &["/large/?kib=200"], || {
+        let readers = (0..32).map(|_| silent_reader(&gateway, "/large/?mib=64"));
+        hold(readers.collect());
+    });
 }

@@ -60,6 +60,7 @@ fn serve_one() -> Served {
         timeouts: ClientTimeouts::default(),
         tls: None,
         meters: meters.clone(),
+        for_hosts: false,
         stop: stop.clone(),
         cut: CancellationToken::new(),
     };
