@@ -35,7 +35,7 @@ use ledger::Ledger;
 pub(crate) use overload::Overload;
 use replay::Replay;
 
-pub(crate) use discard::{Rest, rest_of};
+pub(crate) use discard::{AwaitsContinue, Rest, rest_of};
 
 /// Everything a call needs that is the same for all calls.
 pub(crate) struct Mesh {

@@ -7,12 +7,12 @@ use std::sync::Arc;
 use bytes::Bytes;
 use galleria_mesh::edge::{remove_hop_by_hop, sanitise, sanitise_trailers, settle_target};
 use h2::Reason;
-use http::{HeaderMap, Version};
+use http::{HeaderMap, Version, header};
 use http_body_util::{BodyExt, Limited};
 use hyper::body::{Body as _, Frame};
 use wasmtime_wasi_http::Error;
 
-use crate::call::{Call, Mesh, Rest, Source, rest_of};
+use crate::call::{AwaitsContinue, Call, Mesh, Rest, Source, rest_of};
 use crate::context::{Carried, HOPS, REQUEST_ID, RequestContext, request_id};
 use crate::listen::{RequestBody, RequestBodyError};
 use crate::{Body, Response, respond};
@@ -47,6 +47,9 @@ impl Edge {
         }
         let can_refuse = self.inbound && request.version() == Version::HTTP_2;
         let (mut parts, body) = request.into_parts();
+        if parts.headers.contains_key(header::EXPECT) {
+            parts.extensions.insert(AwaitsContinue);
+        }
         let refusal = settle_target(&mut parts).err();
         remove_hop_by_hop(&mut parts.headers);
         let body = self.limited(body);

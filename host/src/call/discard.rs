@@ -33,6 +33,11 @@ const CLIENT_TIME_MAX: Duration = Duration::from_secs(5);
 /// that was written whole.
 const FRAMES_AT_ONCE: usize = 4;
 
+/// An extension of a request: its client waits with the body until it is asked for
+/// (`expect: 100-continue`). The header itself is the connection's and goes no further.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct AwaitsContinue;
+
 /// How much of the rest is read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Rest {
@@ -61,7 +66,8 @@ impl Rest {
 
     /// By what a client on HTTP/1.1 announces.
     pub(crate) fn of_client(parts: &request::Parts) -> Self {
-        match parts.headers.contains_key(header::EXPECT) {
+        let awaits = parts.extensions.get::<AwaitsContinue>().is_some();
+        match awaits || parts.headers.contains_key(header::EXPECT) {
             true => Self::BoundedOnceRead,
             false => Self::Bounded,
         }

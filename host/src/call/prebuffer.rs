@@ -6,16 +6,20 @@
 //! instance only as long as no other request needs it. Two kinds are left alone: gRPC,
 //! whose streams may speak in turns, and clients that wait to be asked for their body.
 
+use std::collections::VecDeque;
+use std::pin::Pin;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures::{StreamExt, stream};
-use http::{HeaderMap, header, request};
-use http_body::Frame;
-use http_body_util::{BodyExt, BodyStream, StreamBody};
+use futures::stream;
+use http::{header, request};
+use http_body::{Body as _, Frame};
+use http_body_util::{BodyExt, StreamBody};
 use tokio::time::{Instant, timeout_at};
 use wasmtime_wasi_http::Error;
 
+use super::AwaitsContinue;
 use crate::Body;
 use crate::guest::LateBody;
 
@@ -30,7 +34,7 @@ const TIME_MAX: Duration = Duration::from_secs(1);
 
 /// `body`, with its beginning in memory. Notes in `parts` that it is late.
 pub(super) async fn prebuffer(parts: &mut request::Parts, mut body: Body) -> Body {
-    if http_body::Body::is_end_stream(&body) || speaks_in_turns(&parts.headers) {
+    if body.is_end_stream() || speaks_in_turns(parts) {
         return body;
     }
     let mut frames: Vec<Result<Frame<Bytes>, Error>> = Vec::new();
@@ -49,12 +53,40 @@ pub(super) async fn prebuffer(parts: &mut request::Parts, mut body: Body) -> Bod
         bytes += data.map_or(0, Bytes::len);
         let failed = frame.is_err();
         frames.push(frame);
-        if failed || http_body::Body::is_end_stream(&body) {
+        if failed || body.is_end_stream() {
             return whole(frames);
         }
     }
-    let beginning = stream::iter(frames);
-    StreamBody::new(beginning.chain(BodyStream::new(body))).boxed_unsync()
+    Prebuffered {
+        beginning: frames.into(),
+        rest: body,
+    }
+    .boxed_unsync()
+}
+
+/// A body whose beginning is in memory.
+struct Prebuffered {
+    beginning: VecDeque<Result<Frame<Bytes>, Error>>,
+    rest: Body,
+}
+
+impl http_body::Body for Prebuffered {
+    type Data = Bytes;
+    type Error = Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
+        match self.beginning.pop_front() {
+            Some(frame) => Poll::Ready(Some(frame)),
+            None => Pin::new(&mut self.rest).poll_frame(context),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.beginning.is_empty() && self.rest.is_end_stream()
+    }
 }
 
 /// One piece where it can be: most guests read that at once.
@@ -70,10 +102,10 @@ fn whole(mut frames: Vec<Result<Frame<Bytes>, Error>>) -> Body {
     StreamBody::new(stream::iter(frames)).boxed_unsync()
 }
 
-fn speaks_in_turns(headers: &HeaderMap) -> bool {
-    let kind = headers.get(header::CONTENT_TYPE);
+fn speaks_in_turns(parts: &request::Parts) -> bool {
+    let kind = parts.headers.get(header::CONTENT_TYPE);
     let is_grpc = kind.is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc"));
-    is_grpc || headers.contains_key(header::EXPECT)
+    is_grpc || parts.extensions.get::<AwaitsContinue>().is_some()
 }
 
 #[cfg(test)]

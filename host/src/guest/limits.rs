@@ -30,9 +30,9 @@ const CALL_BYTES_MAX: usize = 32 << 20;
 /// Bytes of randomness in one call.
 pub(super) const RANDOM_MAX: u64 = 1 << 20;
 
-/// Bytes of one set of HTTP fields that a guest makes: twice of what a server
-/// takes. The host keeps it, outside of the guest's memory.
-pub(super) const FIELDS_BYTES_MAX: usize = 32 << 10;
+/// Bytes of one set of HTTP fields that a guest makes: twice of what a listener
+/// takes. The host keeps it, and it counts as the pod's memory.
+pub(super) const FIELDS_BYTES_MAX: usize = 128 << 10;
 
 /// Bytes of a body that a guest may write before somebody reads them, twice: one piece is
 /// kept while another is on its way.

@@ -321,7 +321,7 @@ fn statements_are_timed_by_database_without_saying_who_logs_in() {
         counted(&host, "galleria_sql_statement_seconds_count", &labels, 1.0);
     }
     let idle = [&labels[..], &["state=\"idle\""]].concat();
-    counted(&host, "galleria_sql_connections", &idle, 1.0);
+    counted(&host, "galleria_sql_connections", &idle, 2.0);
     let metrics = host.status("/metrics").body;
     assert!(!metrics.contains("hunter2"), "{metrics}");
 }
