@@ -31,7 +31,7 @@ const TARGETS: [(&str, &[&str], u32); 5] = [
     ("http_head", &["fuzz/seeds/http_head"], 800_000),
     ("matching", &["fuzz/seeds/matching"], 8_000),
     ("path", &["fuzz/seeds/path"], 200_000),
-    ("sql", &["fuzz/seeds/sql"], 20_000),
+    ("sql", &["fuzz/seeds/sql"], 150_000),
 ];
 
 /// How far to go.
