@@ -339,8 +339,9 @@ impl Writer {
                 Room::Some => match Pin::new(&mut self.inner).poll_frame(context) {
                     Poll::Ready(frame) => self.pass_on(frame),
                     Poll::Pending if self.work.is_none() => {
-                        // It left its body unfinished, and nobody will go on with it.
-                        self.pass_on(Some(Err(Error::ConnectionTerminated)));
+                        // Or it left its body unfinished, and nobody will go on with it.
+                        let frame = at_hand(&mut self.inner);
+                        self.pass_on(frame.unwrap_or(Some(Err(Error::ConnectionTerminated))));
                     }
                     Poll::Pending => return self.wait(Waiting::Guest, context),
                 },
@@ -420,20 +421,25 @@ impl Writer {
     }
 }
 
+/// The next frame, where it is there already, whatever is left of the budget that
+/// tokio gives a task: a channel says pending when that is used up.
+fn at_hand(body: &mut WasiBody) -> Option<Option<Result<Frame<Bytes>, Error>>> {
+    tokio::task::coop::unconstrained(body.frame()).now_or_never()
+}
+
 /// The guest has returned, so its body cannot grow: what it left is taken out
 /// at once, and has a size then. A body that it never finished is cut short.
 fn in_memory(mut body: WasiBody) -> WasiBody {
-    let mut context = Context::from_waker(Waker::noop());
     let mut frames = Vec::new();
     loop {
-        match Pin::new(&mut body).poll_frame(&mut context) {
-            Poll::Ready(Some(Ok(frame))) => frames.push(Ok(frame)),
-            Poll::Ready(Some(Err(error))) => {
+        match at_hand(&mut body) {
+            Some(Some(Ok(frame))) => frames.push(Ok(frame)),
+            Some(Some(Err(error))) => {
                 frames.push(Err(error));
                 break;
             }
-            Poll::Ready(None) => break,
-            Poll::Pending => {
+            Some(None) => break,
+            None => {
                 frames.push(Err(Error::ConnectionTerminated));
                 break;
             }
@@ -450,5 +456,29 @@ fn in_memory(mut body: WasiBody) -> WasiBody {
                 .boxed_unsync()
         }
         _ => StreamBody::new(futures::stream::iter(frames)).boxed_unsync(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::sync::mpsc;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn body_is_whole_although_the_task_has_used_up_its_budget() {
+        let (sender, mut frames) = mpsc::channel(3);
+        for text in ["two ", "pieces"] {
+            let frame = Ok(Frame::data(Bytes::from_static(text.as_bytes())));
+            sender.try_send(frame).expect("room");
+        }
+        drop(sender);
+        let frames = futures::stream::poll_fn(move |context| frames.poll_recv(context));
+        let body = StreamBody::new(frames).boxed_unsync();
+        let spent = std::iter::repeat_with(|| tokio::task::consume_budget().now_or_never());
+        assert!(spent.take(1_000).any(|it| it.is_none()));
+        let body = in_memory(body);
+        let all = body.collect().await.expect("no failure").to_bytes();
+        assert_eq!(all, "two pieces");
     }
 }
