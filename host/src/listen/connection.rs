@@ -32,12 +32,16 @@ use super::protocol::Opened;
 use super::request_body::RequestBody;
 use super::response_body::ResponseBody;
 use super::streams::{Progress, StreamExecutor};
+use crate::causes::with_causes;
 use crate::telemetry::metrics::PortMeters;
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
 /// How often a connection that stops is looked at while a response is under way.
 const DRAIN_LOOK: Duration = Duration::from_millis(100);
+
+/// How long after a deadline a connection is looked at again, and then closed.
+const SECOND_LOOK: Duration = Duration::from_millis(100);
 
 /// A listener's way to answer requests.
 pub(crate) trait Handler: Clone + Send + Sync + 'static {
@@ -94,9 +98,9 @@ pub(super) async fn serve<S, H>(
             }
             Some(tls) => {
                 let limit = HANDSHAKE.min(terms.timeouts.head);
-                let accepting = tokio::time::timeout(limit, tls.accept(stream));
+                let accepting = in_time(limit, tls.accept(stream));
                 let stream = before_requests(accepting, &activity, &terms).await?;
-                let stream = stream.map_err(|_| closed(&terms, Reason::Head))??;
+                let stream = stream.ok_or_else(|| closed(&terms, Reason::Head))??;
                 let agreed = stream.get_ref().1.alpn_protocol().map(|name| match name {
                     b"h2" => Version::Http2,
                     _ => Version::Http1,
@@ -110,7 +114,7 @@ pub(super) async fn serve<S, H>(
         }
     };
     if let Err(error) = opening.await {
-        tracing::debug!(%error, "a connection ended badly");
+        tracing::debug!(error = with_causes(&*error), "a connection ended badly");
     }
 }
 
@@ -121,9 +125,19 @@ async fn opened<S: AsyncRead + Unpin>(
     terms: &Terms,
 ) -> Result<Opened<S>, BoxError> {
     let limit = terms.timeouts.head.saturating_sub(activity.age());
-    let opening = tokio::time::timeout(limit, Opened::of(stream));
+    let opening = in_time(limit, Opened::of(stream));
     let stream = before_requests(opening, activity, terms).await?;
-    Ok(stream.map_err(|_| closed(terms, Reason::Head))??)
+    Ok(stream.ok_or_else(|| closed(terms, Reason::Head))??)
+}
+
+/// Waits for `step`, `limit` at most, and looks a second time before it gives up:
+/// where the host itself stood still, its client may have been in time.
+async fn in_time<T>(limit: Duration, step: impl Future<Output = T>) -> Option<T> {
+    let mut step = std::pin::pin!(step);
+    match tokio::time::timeout(limit, step.as_mut()).await {
+        Ok(done) => Some(done),
+        Err(_) => tokio::time::timeout(SECOND_LOOK, step).await.ok(),
+    }
 }
 
 /// Waits for `step`, unless the connection has to go before its first request.
@@ -306,6 +320,8 @@ async fn drive<C: Connection>(
 ) -> Result<(), BoxError> {
     let mut connection = std::pin::pin!(connection);
     let mut stage = Stage::Serving;
+    // The deadline that has passed, at the first look.
+    let mut passed = None;
     let mut alarm = std::pin::pin!(tokio::time::sleep(terms.timeouts.head));
     loop {
         let is_serving = matches!(stage, Stage::Serving);
@@ -346,6 +362,11 @@ async fn drive<C: Connection>(
         };
         match (due, stage) {
             (Some((due, _)), Stage::Closing(_)) if due <= now => return Ok(()),
+            // What came in time may not have been read yet, where the host stood still.
+            (Some((due, _)), _) if due <= now && passed != Some(due) => {
+                passed = Some(due);
+                alarm.as_mut().reset(now + SECOND_LOOK);
+            }
             (Some((due, reason)), _) if due <= now => {
                 if is_serving {
                     terms.meters.closed(reason);

@@ -50,22 +50,34 @@ fn neighbour_is_well_while<T>(host: &Host, misbehave: impl FnOnce() -> T) -> T {
     })
 }
 
+/// A client that lets so much time pass between its requests may find its connection
+/// closed: less than half of what the tests' hosts allow.
+const LATE: Duration = Duration::from_millis(400);
+
 /// Returns how many requests there were, and how long the slowest took.
 fn keep_asking(address: &str, keeps_connection: bool, done: &AtomicBool) -> (usize, Duration) {
     let connect = || BufReader::new(clients::connected(address, b""));
-    let mut stream = connect();
     let mut slowest = Duration::ZERO;
     let mut asked = 0;
+    let mut kept = None;
     while !done.load(Ordering::Relaxed) || asked == 0 {
         let began = Instant::now();
-        if !keeps_connection {
-            stream = connect();
-        }
+        let (mut stream, since) = kept.take().unwrap_or_else(|| (connect(), Instant::now()));
+        let was_late = since.elapsed() > LATE;
         let answer = clients::ask(&mut stream, "/good/");
-        let answer = answer.expect("no failure").expect("an answer");
+        if was_late && !matches!(&answer, Ok(Some(answer)) if !answer.closes) {
+            // The machine gave this test no core for so long.
+            continue;
+        }
+        let waited = began.elapsed();
+        let answer = answer.unwrap_or_else(|error| panic!("{error} after {waited:?}"));
+        let answer = answer.unwrap_or_else(|| panic!("closed after {waited:?}"));
         assert!((answer.status, answer.closes) == (200, false));
         slowest = slowest.max(began.elapsed());
         asked += 1;
+        if keeps_connection {
+            kept = Some((stream, Instant::now()));
+        }
     }
     (asked, slowest)
 }

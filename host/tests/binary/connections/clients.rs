@@ -100,6 +100,11 @@ pub struct Answer {
 pub fn ask(stream: &mut BufReader<TcpStream>, path: &str) -> io::Result<Option<Answer>> {
     let request = format!("GET {path} HTTP/1.1\r\nhost: test\r\n\r\n");
     stream.get_mut().write_all(request.as_bytes())?;
+    answer(stream)
+}
+
+/// Reads an answer. `None`: the host closed the connection before a byte of it.
+pub fn answer(stream: &mut BufReader<TcpStream>) -> io::Result<Option<Answer>> {
     let mut line = String::new();
     if stream.read_line(&mut line)? == 0 {
         return Ok(None);

@@ -1,10 +1,11 @@
 //! Connections that say nothing, or never finish what they say.
 
-use std::io::Write;
+use std::io::{BufReader, Write};
 use std::net::{Shutdown, TcpStream};
+use std::time::Duration;
 
 use super::clients::{
-    PREFACE, closed, connected, continuation, frame, get, reset, settings, unended_head,
+    PREFACE, answer, closed, connected, continuation, frame, get, reset, settings, unended_head,
 };
 use super::{closed as closed_for, connections_are_gone, galleria, neighbour_is_well_while};
 use crate::support::{Host, eventually, kubectl};
@@ -51,9 +52,12 @@ fn ten_thousand_silent_connections_are_let_go_and_the_neighbour_is_served() {
         owner_gets_in(&host);
         silent
     });
+    // Some may still wait to be accepted.
+    eventually("all were let go", || {
+        let gone = closed_for(&host, "head_timeout") + closed_for(&host, "evicted");
+        (gone >= 10_000.0).then_some(())
+    });
     connections_are_gone(&host);
-    let gone = closed_for(&host, "head_timeout") + closed_for(&host, "evicted");
-    assert!(gone >= 10_000.0, "{gone}");
 }
 
 #[test]
@@ -93,6 +97,48 @@ fn half_a_request_of_any_kind_ends_its_connection_in_time() {
         }
     });
     connections_are_gone(&host);
+}
+
+#[test]
+fn clients_that_were_in_time_are_served_by_a_host_that_stood_still() {
+    let (_folder, host) = galleria(Vec::new());
+    let host = host
+        .argument("--client-head-timeout=1s")
+        .argument("--client-idle-timeout=1s")
+        .start();
+    let request = b"GET /good/ HTTP/1.1\r\nhost: test\r\n\r\n";
+    let kinds = [0, 1, request.len() / 2, request.len()].repeat(25);
+    let mut open: Vec<_> = kinds
+        .iter()
+        .map(|said| BufReader::new(connected(&host.listener(80), &request[..*said])))
+        .collect();
+    eventually("they are accepted, and the whole requests answered", || {
+        let accepted = host.metric("galleria_connections", &["port=\"80\""]);
+        (accepted >= open.len() as f64).then_some(())
+    });
+    for (stream, said) in open.iter_mut().zip(&kinds) {
+        if *said == request.len() {
+            assert_eq!(
+                answer(stream)
+                    .expect("no failure")
+                    .expect("an answer")
+                    .status,
+                200
+            );
+        }
+    }
+    host.standing_still(|| {
+        for (stream, said) in open.iter_mut().zip(&kinds) {
+            let rest = &request[said % request.len()..];
+            stream.get_mut().write_all(rest).expect("a connection");
+        }
+        // Longer than any of its timeouts.
+        std::thread::sleep(Duration::from_millis(1_500));
+    });
+    for (stream, said) in open.iter_mut().zip(&kinds) {
+        let answer = answer(stream).expect("no failure");
+        assert_eq!(answer.map(|it| it.status), Some(200), "after {said} bytes");
+    }
 }
 
 #[test]

@@ -400,12 +400,21 @@ impl Host {
 
     /// Sends SIGTERM.
     pub fn terminate(&self) {
+        self.signal("TERM");
+    }
+
+    /// Its process stands still while `meanwhile` runs.
+    pub fn standing_still<T>(&self, meanwhile: impl FnOnce() -> T) -> T {
+        self.signal("STOP");
+        let result = meanwhile();
+        self.signal("CONT");
+        result
+    }
+
+    fn signal(&self, name: &str) {
         let id = self.id().to_string();
-        let status = Command::new("kill")
-            .args(["-TERM", &id])
-            .status()
-            .expect("kill");
-        assert!(status.success());
+        let status = Command::new("kill").args(["-s", name, &id]).status();
+        assert!(status.expect("kill").success());
     }
 
     /// Waits for the end.
