@@ -76,7 +76,7 @@ impl Pool {
         let taken = self.instances.take(For::Probe, &self.paces, deadline).await;
         let instance = match taken? {
             Taken::Idle(instance) => instance,
-            Taken::Room(life) => self.start(life).await?,
+            Taken::Room(life) => self.start(life, For::Probe).await?,
         };
         if self.isolation == Isolation::Instance {
             self.instances.give_back(instance);
@@ -147,17 +147,17 @@ impl Pool {
             Taken::Idle(instance) => Ok(instance),
             Taken::Room(life) => {
                 let _told = context.span(SpanKind::Internal, spans::INSTANTIATE);
-                self.start(life).await
+                self.start(life, wanted).await
             }
         }
     }
 
-    async fn start(&self, life: Life) -> Result<Pooled, Failure> {
+    async fn start(&self, life: Life, wanted: For) -> Result<Pooled, Failure> {
         let since = Instant::now();
         let started = Instance::start(&self.blueprint).await;
         let instance = started.inspect_err(|failure| self.note(failure))?;
         self.blueprint.meters.started(since.elapsed());
-        Ok(life.of(instance))
+        Ok(life.of(instance, wanted))
     }
 
     /// Learns from an instance that ended badly.
@@ -169,7 +169,7 @@ impl Pool {
 
     fn give_back(&self, mut pooled: Pooled, result: &Result<(), Failure>) {
         match result {
-            Ok(()) => self.instances.measure(&pooled.instance),
+            Ok(()) => self.instances.measure(&pooled),
             Err(failure) => self.note(failure),
         }
         let why = match self.isolation {

@@ -123,3 +123,22 @@ fn overloaded_host_goes_on_serving_and_refuses_the_rest_properly() {
         answers.iter().all(|status| *status == 200).then_some(())
     });
 }
+
+#[test]
+fn requests_wait_where_more_instances_would_not_fit_into_the_pods_memory() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("test.yaml");
+    let service = Service::new("large", "allocate").memory("64Mi");
+    std::fs::write(&file, manifests(&[service])).expect("a file");
+    let host = Galleria::run(file).start();
+    // It learns how large they get.
+    assert_eq!(host.get("/large/?mib=12").status, 200);
+    let statuses: Vec<_> = std::thread::scope(|scope| {
+        let clients: Vec<_> = (0..12)
+            .map(|_| scope.spawn(|| [(); 8].map(|()| host.get("/large/?mib=12").status)))
+            .collect();
+        let answers = clients.into_iter().map(|it| it.join().expect("answers"));
+        answers.flatten().collect()
+    });
+    assert!(statuses.iter().all(|status| *status == 200), "{statuses:?}");
+}

@@ -48,6 +48,8 @@ struct Population {
 /// An instance that counts as living for as long as it does.
 pub(super) struct Pooled {
     pub(super) instance: Box<Instance>,
+    /// Who has it, or had it last.
+    wanted: For,
     // After the instance: its memory is free when others learn of its end.
     _life: Life,
 }
@@ -125,14 +127,19 @@ impl Instances {
             instance
         };
         match idle {
-            Some(instance) => Some(Taken::Idle(instance)),
+            Some(pooled) => Some(Taken::Idle(Pooled { wanted, ..pooled })),
             None => Population::room(&self.population, wanted).map(Taken::Room),
         }
     }
 
-    /// Notes how large an instance has become.
-    pub(super) fn measure(&self, instance: &Instance) {
-        self.population.measure(instance.memory());
+    /// Notes how large an instance has become by a request. A probe says nothing of
+    /// how large others get.
+    pub(super) fn measure(&self, pooled: &Pooled) {
+        let bytes = pooled.instance.memory();
+        match pooled.wanted {
+            For::Traffic => self.population.measure(bytes),
+            For::Probe => self.population.reaches(bytes),
+        }
     }
 
     /// Notes that an instance was killed because the pod's memory was used up.
@@ -192,21 +199,26 @@ impl Population {
         }
     }
 
+    fn reaches(&self, bytes: u64) {
+        self.usual_size.fetch_max(bytes, Ordering::Relaxed);
+    }
+
     /// So many were too many.
     fn outgrown(&self, limit: u64) {
         let live = self.live.load(Ordering::Relaxed) as u64;
         if live > 1 {
-            self.usual_size
-                .fetch_max(limit / live + 1, Ordering::Relaxed);
+            self.reaches(limit / live + 1);
         }
     }
 }
 
 impl Life {
-    pub(super) fn of(self, instance: Box<Instance>) -> Pooled {
-        self.0.measure(instance.memory());
+    pub(super) fn of(self, instance: Box<Instance>, wanted: For) -> Pooled {
+        // It has not grown yet, so it says only what it takes at least.
+        self.0.reaches(instance.memory());
         Pooled {
             instance,
+            wanted,
             _life: self,
         }
     }
@@ -265,6 +277,16 @@ mod tests {
         let population = population(64);
         population.measure(1_000);
         assert_eq!(lives(&population, For::Traffic).len(), 1);
+    }
+
+    #[test]
+    fn those_that_only_start_or_are_probed_are_not_taken_for_small() {
+        let population = population(640);
+        population.measure(100);
+        for _ in 0..300 {
+            population.reaches(1);
+        }
+        assert_eq!(lives(&population, For::Traffic).len(), 5);
     }
 
     #[test]
