@@ -10,6 +10,7 @@ mod kubeconfig;
 mod run;
 mod status;
 
+use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -154,12 +155,20 @@ pub fn main() -> ExitCode {
     }
 }
 
-#[expect(clippy::print_stdout, reason = "the command line's own answer")]
+/// A reader that has seen enough (`galleria status | head`) is no failure: the rest is
+/// dropped, and the exit code is that of the whole.
 fn print(text: &str) {
-    println!("{text}");
+    let mut stdout = io::stdout().lock();
+    match writeln!(stdout, "{text}").and_then(|()| stdout.flush()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            eprint(&format!("error: cannot write to standard output: {error}"));
+            std::process::exit(1);
+        }
+        _ => {}
+    }
 }
 
-#[expect(clippy::print_stderr, reason = "what the command line tells a person")]
+/// Where nobody can be told, there is nothing left to do about it.
 pub(crate) fn eprint(text: &str) {
-    eprintln!("{text}");
+    drop(writeln!(io::stderr().lock(), "{text}"));
 }

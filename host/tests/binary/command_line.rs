@@ -48,6 +48,34 @@ fn check_of_the_shop_finds_nothing() {
 }
 
 #[test]
+fn reader_that_has_seen_enough_is_no_failure() {
+    let shop = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/shop");
+    let shop = shop.to_str().expect("text");
+    let folder = tempfile::tempdir().expect("a folder");
+    std::fs::write(folder.path().join("a.yaml"), "kind: Service\n").expect("a file");
+    let wrong = folder.path().to_str().expect("text");
+    let url = "http://localhost/productreviewms";
+    for (arguments, code) in [
+        (&["check", shop][..], 0),
+        (&["check", wrong], 1),
+        (&["explain", shop, "--url", url], 0),
+        (&["--help"], 0),
+    ] {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_galleria"));
+        let (reader, writer) = std::io::pipe().expect("a pipe");
+        drop(reader);
+        let output = command.args(arguments).stdout(writer).output();
+        let output = output.expect("the binary");
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(
+            (output.status.code(), &*errors),
+            (Some(code), ""),
+            "{arguments:?}"
+        );
+    }
+}
+
+#[test]
 fn check_shows_all_errors_at_once_and_ends_with_one() {
     let folder = tempfile::tempdir().expect("a folder");
     std::fs::write(folder.path().join("a.yaml"), "kind: Service\n").expect("a file");
