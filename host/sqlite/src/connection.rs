@@ -166,6 +166,25 @@ impl Connection {
         })
     }
 
+    /// Runs a statement that is expected to be short, on a thread that must not wait:
+    /// no lock is waited for, `watch` ends it, and values are small enough that no
+    /// single step takes long. None says only that it was not short; as long as it
+    /// reads, which this makes sure of, [`Connection::run`] may run it from the start.
+    pub fn run_short(
+        &mut self,
+        text: &str,
+        parameters: &[Value],
+        answer: Option<AnswerLimits>,
+        watch: Watch,
+    ) -> Option<Rows> {
+        let hurried = self.inner.busy_timeout(Duration::ZERO).is_ok()
+            && limits::set_short(&self.inner).is_ok();
+        let done = hurried.then(|| self.run(Kind::Reader, text, parameters, answer, watch));
+        let back =
+            self.inner.busy_timeout(BUSY_TIMEOUT).is_ok() && limits::set(&self.inner).is_ok();
+        done?.ok().filter(|_| back)
+    }
+
     /// Runs a script, in the transaction that was begun.
     ///
     /// # Errors

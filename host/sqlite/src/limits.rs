@@ -48,3 +48,18 @@ pub(crate) fn set(connection: &Connection) -> rusqlite::Result<()> {
     connection.set_limit(Limit::SQLITE_LIMIT_SCHEMA, SCHEMA_OBJECTS_MAX)?;
     Ok(())
 }
+
+/// Bytes of a text, a blob, a row and of a pattern in a statement that must be short:
+/// functions on values take up to the product of two lengths.
+const SHORT: [(Limit, i32); 2] = [
+    (Limit::SQLITE_LIMIT_LENGTH, 16 << 10),
+    (Limit::SQLITE_LIMIT_LIKE_PATTERN_LENGTH, 64),
+];
+
+/// Until [`set`] is called again.
+pub(crate) fn set_short(connection: &Connection) -> rusqlite::Result<()> {
+    for (limit, value) in SHORT {
+        connection.set_limit(limit, value)?;
+    }
+    Ok(())
+}

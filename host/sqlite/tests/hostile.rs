@@ -318,7 +318,7 @@ fn endless_statement_ends_when_the_watch_says_so() {
 fn memory_is_counted_and_bounded() {
     let file = File::new();
     let mut connection = file.writer();
-    let many = "with recursive n(i) as (select 1 union all select i + 1 from n where i < 1000000)";
+    let many = "with recursive n(i) as (select 1 union all select i + 1 from n where i < 100000)";
     for statement in [
         "select zeroblob(900000000)".to_owned(),
         "select hex(zeroblob(1900000))".into(),
@@ -559,4 +559,44 @@ fn no_link_is_followed_and_no_name_is_a_uri() {
     assert!(open("link", Kind::Writer).is_err());
     assert!(open("absent.db", Kind::Reader).is_err());
     assert!(!file.folder.path().join("shop.db-shm").exists());
+}
+
+#[test]
+fn statement_that_must_be_short_is_ended_in_time_and_can_be_run_again() {
+    let file = File::new();
+    let mut connection = file.writer();
+    ask(&mut connection, "create table a (b)").expect("a table");
+    ask(&mut connection, "insert into a values (zeroblob(100000))").expect("a row");
+    ask(&mut connection, "insert into a values ('short')").expect("a row");
+    let long = "with recursive n(i) as (select 1 union all select i + 1 from n where i < 1000000) \
+                select sum(i) from n";
+    let compares = "select count(*) from a x where instr(hex(x.b), hex(x.b) || 'x') = 0";
+    let mut reader = file.open(Kind::Reader);
+    let limits = Some(AnswerLimits {
+        rows: 10,
+        bytes: 1 << 20,
+    });
+    for statement in [
+        long,
+        compares,
+        "select b from a",
+        "select 1 where 'x' like replace(hex(zeroblob(100)), '0', '%')",
+        "delete from a",
+        "no statement",
+    ] {
+        let began = Instant::now();
+        let watch = ends_after(Duration::from_millis(1));
+        let done = reader.run_short(statement, &[], limits, watch);
+        assert_eq!(done, None, "{statement}");
+        // Generous: on a busy machine this is mostly waiting for a core.
+        assert!(began.elapsed() < Duration::from_millis(500), "{statement}");
+    }
+    let watch = ends_after(Duration::from_secs(5));
+    let short = reader.run_short("select count(*) from a", &[], limits, watch);
+    assert_eq!(short.map(|it| it.rows), Some(vec![vec![Value::Integer(2)]]));
+    // Its limits are the usual ones again.
+    for statement in ["select b from a", long] {
+        let done = reader.run(Kind::Reader, statement, &[], limits, patience());
+        assert!(done.is_ok(), "{statement}: {done:?}");
+    }
 }

@@ -6,6 +6,7 @@ mod caller;
 mod file;
 mod lane;
 mod placement;
+mod short;
 mod transaction;
 mod writer;
 

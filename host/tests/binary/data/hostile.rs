@@ -143,6 +143,29 @@ fn endless_statements_end_with_their_requests() {
 }
 
 #[test]
+fn statement_that_was_short_until_now_is_right_and_hurts_no_neighbour_when_it_is_not() {
+    let host = beside("60s", "256Mi");
+    let counts = "with recursive n(i) as (select 1 union all select i + 1 from n where i < cast($1 as integer)) \
+                  select count(*) from n";
+    let compares = "with v(n) as (select cast($1 as integer)) \
+                    select instr(hex(zeroblob(n)), hex(zeroblob(n / 2)) || 'x') from v";
+    neighbour_is_well_while(&host, || {
+        for round in 0..3 {
+            for (statement, long, answer) in [(counts, 300_000, 300_000), (compares, 30_000, 0)] {
+                for _ in 0..10 {
+                    let short = ask(&host, "", OWN, statement, &["1"]);
+                    assert_eq!(short.status, 200, "{}", short.body);
+                }
+                let parameter = format!("{long}");
+                let long = ask(&host, "", OWN, statement, &[&parameter]);
+                let found = &long.json()["rows"][0][0];
+                assert_eq!(*found, answer, "{round}: {}", long.body);
+            }
+        }
+    });
+}
+
+#[test]
 fn host_stops_in_time_whatever_runs() {
     let mut host = beside("60s", "256Mi");
     std::thread::scope(|scope| {
@@ -208,11 +231,9 @@ fn statements_that_want_memory_get_an_error() {
             "select trim(hex(zeroblob(900000)), replace(hex(zeroblob(30000)), '0', 'é') || '0')";
         let began = Instant::now();
         ask(&host, "", OWN, trim, &[]);
-        assert!(
-            began.elapsed() < Duration::from_secs(2),
-            "{:?}",
-            began.elapsed()
-        );
+        // SQLite's own takes minutes. This is an unoptimised build, beside others.
+        let took = began.elapsed();
+        assert!(took < Duration::from_secs(20), "{took:?}");
     });
     let grown = peak(&host) - before;
     assert!(grown < 160 << 20, "the host grew by {grown} bytes");

@@ -13,6 +13,7 @@ use tokio::time::timeout;
 
 use super::caller::{Caller, PodBudget, STATEMENT_MAX, Stopping, Waiting, is_over_since};
 use super::placement;
+use super::short::{self, Expected, Statements};
 use super::writer::{Item, Work};
 use super::{Error, failure};
 use crate::guest::sql::access;
@@ -40,6 +41,7 @@ pub(in crate::guest::sql) struct Tenant {
     running: Arc<Semaphore>,
     budget: Arc<PodBudget>,
     memory: Arc<Memory>,
+    statements: Arc<Statements>,
 }
 
 /// See the module's documentation.
@@ -69,6 +71,7 @@ impl Tenant {
             running: Arc::new(Semaphore::new(RUNNING_MAX)),
             memory: Memory::new(budget.clone()),
             budget,
+            statements: Arc::default(),
         }
     }
 
@@ -153,6 +156,9 @@ impl File {
         work: Work,
     ) -> Result<Result<sqlite::Rows, Work>, Error> {
         self.touch();
+        if let Some(rows) = self.read_short(&work) {
+            return Ok(Ok(rows));
+        }
         let reader = timeout(WAIT_MAX, self.readers.clone().acquire_owned()).await;
         let Ok(Ok(reader)) = reader else {
             return Err(exhausted());
@@ -165,8 +171,10 @@ impl File {
             let until = Instant::now() + STATEMENT_MAX;
             let mut connection = file.reader().map_err(failure)?;
             let watch = caller.watch(&abandoned, &file.stopping, until);
+            let began = Instant::now();
             let done = work.run(&mut connection, Kind::Reader, watch);
             file.idle().push(connection);
+            file.took(&work, Expected::Long, began);
             match done {
                 Ok(rows) => Ok(Ok(rows)),
                 Err(sqlite::Error::Writes) => Ok(Err(work)),
@@ -176,6 +184,40 @@ impl File {
         let done = done.await;
         drop(waiting);
         done
+    }
+
+    /// Runs a statement on this thread, where it is known to be short and nothing has
+    /// to be waited for; None where another thread has to run it.
+    fn read_short(&self, work: &Work) -> Option<sqlite::Rows> {
+        let Work::Statement {
+            text,
+            parameters,
+            answer,
+        } = work
+        else {
+            return None;
+        };
+        let began = Instant::now();
+        if self.tenant.statements.expected(text, began) == Expected::Long {
+            return None;
+        }
+        let _reader = self.readers.try_acquire().ok()?;
+        let _running = self.tenant.running.try_acquire().ok()?;
+        let mut connection = self.idle().pop()?;
+        let watch = short::watch(began);
+        let rows = connection.run_short(text, parameters, *answer, watch);
+        self.idle().push(connection);
+        self.took(work, Expected::Short, began);
+        rows
+    }
+
+    fn took(&self, work: &Work, expected: Expected, began: Instant) {
+        if let Work::Statement { text, .. } = work {
+            let now = Instant::now();
+            self.tenant
+                .statements
+                .took(text, expected, now.duration_since(began), now);
+        }
     }
 
     /// A turn among the statements of the pod.
