@@ -203,7 +203,14 @@ impl Passage<'_> {
                     Source::Edge { .. } => {
                         let body = prebuffer::prebuffer(&mut parts, body).await;
                         match self.mesh.overload.admit(&forward.cluster.name).await {
-                            Ok(_admitted) => self.forward(&mut forward, parts, body, ledger).await,
+                            Ok(admitted) => {
+                                let answered =
+                                    self.forward(&mut forward, parts, body, ledger).await;
+                                if ledger.pods_were_full {
+                                    admitted.was_refused().await;
+                                }
+                                answered
+                            }
                             Err(reply) => Err(reply),
                         }
                     }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use galleria_mesh as mesh;
-use galleria_mesh::{LocalReply, Outcome, Picked, Target};
+use galleria_mesh::{LocalReply, Outcome, Picked, ResponseFlags, Target};
 use http::{HeaderValue, Uri, header, request};
 use opentelemetry::trace::SpanKind;
 use tokio::time::timeout;
@@ -98,6 +98,7 @@ impl Attempt<'_, '_> {
             Sent::Response(mut response, in_flight) => {
                 let took = started.elapsed();
                 ledger.upstream_time = Some(took);
+                ledger.pods_were_full = false;
                 response
                     .headers_mut()
                     .insert(UPSTREAM_TIME, HeaderValue::from(millis(took)));
@@ -109,6 +110,7 @@ impl Attempt<'_, '_> {
                 transport,
             } => {
                 ledger.transport_failure = transport;
+                ledger.pods_were_full = reply.flags.contains(ResponseFlags::UO);
                 Answered::Failed(failure, reply)
             }
         }

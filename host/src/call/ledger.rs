@@ -47,6 +47,8 @@ pub(super) struct Ledger {
     details: Cow<'static, str>,
     pub(super) flags: ResponseFlags,
     pub(super) attempts: u32,
+    /// The last try found the pod's queue full.
+    pub(super) pods_were_full: bool,
     /// Why the last try did not reach another host.
     pub(super) transport_failure: Option<String>,
     /// Until the last try's response head.
@@ -93,6 +95,7 @@ impl Ledger {
             details: Cow::Borrowed("via_upstream"),
             flags: ResponseFlags::NONE,
             attempts: 0,
+            pods_were_full: false,
             transport_failure: None,
             upstream_time: None,
             received: Arc::default(),
