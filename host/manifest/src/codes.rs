@@ -68,6 +68,7 @@ codes! {
     BUDGET_SELECTS_NOTHING = "GAL0035", "no workload carries the labels that a PodDisruptionBudget selects";
     SCALES_NOTHING = "GAL0036", "a HorizontalPodAutoscaler has nothing to scale, or nothing to measure";
     CANARY_SHIFTS_NOTHING = "GAL0037", "a Canary has no target, or no route that divides traffic between it and another version";
+    NOT_ENFORCED = "GAL0038", "the object restricts something, and the host does not enforce it";
     PLAN = "GAL0200", "the workload cannot be run: its image, its configuration or its volumes";
     DELEGATE_UNREACHABLE = "GAL0601", "a delegate's rule can never match";
     EJECTS_NOTHING = "GAL0602", "maxEjectionPercent is too small to eject anything";

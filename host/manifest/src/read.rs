@@ -49,7 +49,7 @@ mod volume;
 use std::path::Path;
 use std::sync::Arc;
 
-pub(crate) use kinds::canonical_group;
+pub(crate) use kinds::{canonical_group, restricts};
 use known::{Known, known};
 
 use crate::decode::{Decoder, Fields};

@@ -218,6 +218,7 @@ pub(crate) fn report(health: &Health, mesh: &Mesh, store: &Store) -> Report {
     problems.extend(failed_jobs(&health.jobs));
     let written = health.written.load();
     problems.extend(written.waiting.iter().cloned());
+    problems.extend(unenforced(store));
     let listeners = health.listeners.load();
     Report {
         version: env!("CARGO_PKG_VERSION").into(),
@@ -244,6 +245,21 @@ pub(crate) fn report(health: &Health, mesh: &Mesh, store: &Store) -> Report {
             .map(|stored| stored.to_json())
             .collect(),
     }
+}
+
+/// Objects that restrict something, while the host does not.
+fn unenforced(store: &Store) -> impl Iterator<Item = String> {
+    let (objects, _) = store.list();
+    objects.into_iter().filter_map(|stored| {
+        let object = &stored.object;
+        let restricts = object.is_unenforced_restriction();
+        restricts.then(|| {
+            format!(
+                "{} is not enforced: everything it forbids is allowed",
+                object.key()
+            )
+        })
+    })
 }
 
 fn workloads(pods: &[Arc<Pod>]) -> Vec<WorkloadReport> {

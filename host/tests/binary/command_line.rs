@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::process::{Command, Output};
 
-use crate::support::Galleria;
+use crate::support::{Galleria, Service, manifests};
 
 fn galleria(arguments: &[&str]) -> (Option<i32>, String, String) {
     let Output {
@@ -120,6 +120,27 @@ fn status_is_one_page_on_the_running_host() {
         serde_json::from_str(&host.status_page(&["-o", "json"]).stdout).expect("JSON");
     assert_eq!(json["ready"], true);
     assert_eq!(json["workloads"].as_array().map(Vec::len), Some(6));
+}
+
+#[test]
+fn restriction_that_is_not_enforced_is_a_warning_everywhere() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("test.yaml");
+    let policy = "---\napiVersion: security.istio.io/v1\nkind: AuthorizationPolicy\nmetadata:\n  \
+                  name: deny\n  namespace: test\nspec: {}\n";
+    let service = manifests(&[Service::new("hello", "hello")]);
+    std::fs::write(&file, service + policy).expect("a file");
+    let warning = "warning: AuthorizationPolicy/deny: AuthorizationPolicy is not enforced";
+    let (code, out, _) = galleria(&["check", file.to_str().expect("text")]);
+    assert_eq!(code, Some(0), "it is a warning");
+    assert!(out.contains(warning), "{out}");
+    let host = Galleria::run(file).start();
+    assert!(host.stderr().contains(warning), "{}", host.stderr());
+    let page = host.status_page(&[]).stdout;
+    assert!(
+        page.contains("AuthorizationPolicy test/deny is not enforced: everything"),
+        "{page}"
+    );
 }
 
 #[test]

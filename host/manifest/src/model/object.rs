@@ -9,7 +9,7 @@ use super::{
     PodDisruptionBudget, PodPreset, PodTemplate, ReferenceGrant, ReplicaSet, ResourceQuota, Secret,
     Service, ServiceAccount, ServiceEntry, StatefulSet, VirtualService,
 };
-use crate::read::canonical_group;
+use crate::read::{canonical_group, restricts};
 use crate::{Located, Position};
 
 /// Labels or annotations.
@@ -147,6 +147,12 @@ impl Object {
         count.value = replicas;
         scaled.raw["spec"]["replicas"] = replicas.into();
         Some(scaled)
+    }
+
+    /// Whether it restricts something that the host does not restrict.
+    pub fn is_unenforced_restriction(&self) -> bool {
+        let group = canonical_group(&self.api_version, &self.kind);
+        self.class() == Class::LeftToCluster && restricts(group, &self.kind)
     }
 
     pub fn class(&self) -> Class {

@@ -216,6 +216,53 @@ pub(super) static LEFT_TO_CLUSTER: &[(&str, &[&str])] = &[
     ),
 ];
 
+/// Kinds that restrict who may do what, of the groups above and others: whoever wrote
+/// one has to know that it is not enforced.
+const RESTRICTING: &[(&str, &[&str])] = &[
+    ("networking.k8s.io", &["NetworkPolicy"]),
+    (
+        "policy.networking.k8s.io",
+        &[
+            "AdminNetworkPolicy",
+            "BaselineAdminNetworkPolicy",
+            "ClusterNetworkPolicy",
+        ],
+    ),
+    ("gateway.networking.k8s.io", &["BackendTLSPolicy"]),
+    ("networking.istio.io", &["Sidecar", "EnvoyFilter"]),
+    (
+        "security.istio.io",
+        &[
+            "AuthorizationPolicy",
+            "PeerAuthentication",
+            "RequestAuthentication",
+        ],
+    ),
+    // Istio until 1.5.
+    ("authentication.istio.io", &["Policy", "MeshPolicy"]),
+    (
+        "rbac.istio.io",
+        &[
+            "AuthorizationPolicy",
+            "ClusterRbacConfig",
+            "RbacConfig",
+            "ServiceRole",
+            "ServiceRoleBinding",
+        ],
+    ),
+    (
+        "config.istio.io",
+        &["QuotaSpec", "QuotaSpecBinding", "rule"],
+    ),
+];
+
+/// Whether objects of a kind restrict something.
+pub(crate) fn restricts(group: &str, kind: &str) -> bool {
+    RESTRICTING
+        .iter()
+        .any(|(known, kinds)| *known == group && kinds.contains(&kind))
+}
+
 pub(super) const CLUSTER_SCOPED: &[&str] = &[
     "Node",
     "PersistentVolume",

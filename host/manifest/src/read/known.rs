@@ -1,6 +1,6 @@
 //! Whose business a document is, and what to say of a kind that is nearly one.
 
-use super::kinds::{CLUSTER_SCOPED, ENFORCED, Kind, LEFT_TO_CLUSTER, canonical_group};
+use super::kinds::{CLUSTER_SCOPED, ENFORCED, Kind, LEFT_TO_CLUSTER, canonical_group, restricts};
 use crate::codes;
 use crate::decode::{Decoder, nearest};
 use crate::yaml::Node;
@@ -43,8 +43,16 @@ pub(super) fn known(d: &mut Decoder, node: &Node, api_version: &str, kind: &str)
     if !in_cluster && let Some(refused) = misspelled(d, node, api_version, group, kind) {
         return refused;
     }
-    let message = format!("{kind} is left to the cluster; the host does not act on it");
-    d.note(node.mark, codes::LEFT_TO_CLUSTER, message);
+    if restricts(group, kind) {
+        let message = format!(
+            "{kind} is not enforced by the host: everything it forbids is allowed; restrict \
+             access outside the host"
+        );
+        d.warning(node.mark, codes::NOT_ENFORCED, message);
+    } else {
+        let message = format!("{kind} is left to the cluster; the host does not act on it");
+        d.note(node.mark, codes::LEFT_TO_CLUSTER, message);
+    }
     Known::LeftToCluster {
         namespaced: !CLUSTER_SCOPED.contains(&kind),
     }
