@@ -6,10 +6,11 @@
 use std::collections::{BTreeSet, HashMap};
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use galleria_mesh::Snapshot;
+use parking_lot::Mutex;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 
@@ -61,7 +62,7 @@ impl Certificates {
     }
 
     fn read(&self, files: BTreeSet<PathBuf>) -> Vec<(String, i64)> {
-        let mut known = self.files.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut known = self.files.lock();
         known.retain(|file, _| files.contains(file));
         let mut expiries = Vec::new();
         for file in files {
@@ -150,6 +151,6 @@ mod tests {
         fs::write(&file, certificate(2040) + &certificate(2050)).expect("a file");
         assert!(read().iter().all(|(_, expiry)| *expiry > IN_2031));
         certificates.read(BTreeSet::new());
-        assert!(certificates.files.lock().expect("unpoisoned").is_empty());
+        assert!(certificates.files.lock().is_empty());
     }
 }

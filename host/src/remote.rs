@@ -13,7 +13,7 @@ pub(crate) use self::tls::{TlsError, Trust};
 
 use std::collections::HashMap;
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use galleria_manifest::model::{ClientTlsMode, Protocol};
@@ -23,6 +23,7 @@ use http::{HeaderValue, Version, header};
 use http_body_util::BodyExt;
 use hyper_util::client::legacy::Client;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
+use parking_lot::Mutex;
 use wasmtime_wasi_http::Error;
 
 use self::connector::Connector;
@@ -181,8 +182,8 @@ impl RemoteClient {
         Some(kept.conversation.clone())
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<Manner, Kept>> {
-        self.manners.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> parking_lot::MutexGuard<'_, HashMap<Manner, Kept>> {
+        self.manners.lock()
     }
 }
 

@@ -12,10 +12,11 @@ pub(crate) use reported::{Reported, fresh_uid, owner_of, uid, uid_of};
 pub(crate) use write::{Asked, Edit, ReadObject, Unwritten, Write, is_place, place, read_object};
 
 use std::collections::{BTreeMap, HashSet, VecDeque};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use galleria_manifest::model::{Object, ObjectKey};
 use jiff::Timestamp;
+use parking_lot::{Mutex, MutexGuard};
 use serde_json::Value;
 use tokio::sync::watch;
 
@@ -226,7 +227,7 @@ impl Store {
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
-        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+        self.inner.lock()
     }
 }
 

@@ -16,14 +16,16 @@
 
 use std::collections::VecDeque;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Waker};
+
+use parking_lot::Mutex;
 
 use galleria_manifest::model::{ConnectionPool, Protocol};
 
 use crate::LocalReply;
-use crate::state::{ClientState, lock};
+use crate::state::ClientState;
 
 /// Requests that wait where `http1MaxPendingRequests` is absent. Istio has
 /// 2³²−1 there; each waiting request holds memory, so here it has an end.
@@ -143,7 +145,7 @@ pub(crate) fn acquire(client: &Arc<ClientState>, limits: &Limits) -> Result<Admi
     }
     let requests = limits.requests.unwrap_or(u32::MAX);
     let connections = limits.connections.unwrap_or(u32::MAX);
-    let mut places = lock(&client.gate.places);
+    let mut places = client.gate.places.lock();
     places.limit = requests.min(connections);
     if places.taken < places.limit {
         places.taken += 1;
@@ -191,7 +193,7 @@ pub(crate) fn acquire_retry(client: &Arc<ClientState>, limits: &Limits) -> Optio
 impl Gate {
     /// Requests under way and waiting, as far as limits made them count.
     pub(crate) fn occupancy(&self) -> (u32, usize) {
-        let places = lock(&self.places);
+        let places = self.places.lock();
         (places.taken, places.queue.len())
     }
 
@@ -199,14 +201,14 @@ impl Gate {
     fn release(&self) {
         let mut woken = Vec::new();
         {
-            let mut places = lock(&self.places);
+            let mut places = self.places.lock();
             places.taken = places.taken.saturating_sub(1);
             while places.taken < places.limit {
                 let Some(waiter) = places.queue.pop_front() else {
                     break;
                 };
                 places.taken += 1;
-                let mut ticket = lock(&waiter.ticket);
+                let mut ticket = waiter.ticket.lock();
                 ticket.granted = true;
                 woken.extend(ticket.waker.take());
             }
@@ -216,9 +218,9 @@ impl Gate {
 
     /// Takes a waiter out; whether it had been granted a place already.
     fn leave(&self, waiter: &Arc<Waiter>) -> bool {
-        let mut places = lock(&self.places);
+        let mut places = self.places.lock();
         places.queue.retain(|other| !Arc::ptr_eq(other, waiter));
-        lock(&waiter.ticket).granted
+        waiter.ticket.lock().granted
     }
 }
 
@@ -240,7 +242,7 @@ impl Future for Admission {
                 None => Poll::Pending,
             },
             Stage::Waiting { client, waiter } => {
-                let mut ticket = lock(&waiter.ticket);
+                let mut ticket = waiter.ticket.lock();
                 if !ticket.granted {
                     ticket.waker = Some(context.waker().clone());
                     return Poll::Pending;

@@ -16,7 +16,7 @@ use rand::Rng;
 
 use crate::EndpointId;
 use crate::cluster::Endpoint;
-use crate::state::{ClientState, EndpointState, lock};
+use crate::state::{ClientState, EndpointState};
 pub(crate) use consistent::HashTable;
 
 /// How often an endpoint is drawn at random before all are looked at.
@@ -198,7 +198,7 @@ impl Draw<'_> {
     /// Smooth weighted round robin: everyone gains its weight, the richest is
     /// chosen and pays for all.
     fn weighted_turn(&self) -> Option<usize> {
-        let _deciding = lock(&self.candidates.client.deciding);
+        let _deciding = self.candidates.client.deciding.lock();
         let mut total = 0;
         let mut richest: Option<(usize, i64)> = None;
         for index in self.eligible() {

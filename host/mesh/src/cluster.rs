@@ -5,8 +5,10 @@ use std::collections::HashMap;
 use std::fmt;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
 
 use galleria_manifest::model::{ClientTls, HashKey, Labels, OutlierDetection, Protocol};
 use rand::Rng;
@@ -15,7 +17,7 @@ use crate::admit::{self, Admission, Limits, RetryPermit};
 use crate::balance::{Balancer, Candidates};
 use crate::count::Shape;
 use crate::eject::{self, Ejection};
-use crate::state::{ClientState, EndpointState, State, lock};
+use crate::state::{ClientState, EndpointState, State};
 use crate::{LocalReply, ObjectRef, Outcome, Workload};
 
 /// Whom state is kept for: the edge, or one calling workload. Sidecars keep
@@ -256,7 +258,7 @@ impl Cluster {
     }
 
     fn late_client(&self, caller: CallerKey) -> Arc<Client> {
-        let mut late = lock(&self.late_clients);
+        let mut late = self.late_clients.lock();
         Arc::clone(
             late.entry(caller)
                 .or_insert_with(|| self.new_client(caller)),
@@ -266,7 +268,7 @@ impl Cluster {
     fn new_client(&self, caller: CallerKey) -> Arc<Client> {
         let memory = self.state.client(caller, &self.name);
         let states = memory.endpoints(self.endpoints.iter().map(|endpoint| endpoint.name.as_str()));
-        *lock(&memory.shape) = Some(Shape {
+        *memory.shape.lock() = Some(Shape {
             limits: self.limits,
             ejects: self.outlier_detection.is_some(),
         });

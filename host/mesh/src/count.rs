@@ -8,7 +8,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::Instant;
 
 use crate::admit::Limits;
-use crate::state::{ClientState, State, lock};
+use crate::state::{ClientState, State};
 use crate::{CallerKey, Cluster, Ejection, FaultPlan};
 
 /// The reasons of ejections, as Envoy calls them.
@@ -117,7 +117,7 @@ impl State {
 
 impl ClientState {
     fn report(&self, caller: Option<(String, String)>, cluster: String, now: u64) -> ClientReport {
-        let shape = *lock(&self.shape);
+        let shape = *self.shape.lock();
         let counts = &self.counts;
         let limits = shape.map(|shape| shape.limits);
         let breaker = limits.filter(Limits::are_some).map(|limits| {
@@ -172,7 +172,7 @@ mod tests {
             requests: Some(1),
             ..Limits::NONE
         };
-        *lock(&client.shape) = Some(Shape {
+        *client.shape.lock() = Some(Shape {
             limits,
             ejects: false,
         });

@@ -15,7 +15,7 @@ use galleria_manifest::model::OutlierDetection;
 use crate::Outcome;
 use crate::cluster::Endpoint;
 use crate::count::{CONSECUTIVE_5XX, CONSECUTIVE_GATEWAY_FAILURE};
-use crate::state::{ClientState, EndpointState, lock};
+use crate::state::{ClientState, EndpointState};
 
 /// Envoy's `max_ejection_time`; a longer base time takes its place.
 const EJECTION_TIME_MAX: Duration = Duration::from_secs(300);
@@ -121,7 +121,7 @@ fn eject(
     state: &EndpointState,
     now: u64,
 ) -> Option<(Duration, u32)> {
-    let _deciding = lock(&ring.client.deciding);
+    let _deciding = ring.client.deciding.lock();
     if state.is_ejected(now) {
         return None;
     }

@@ -6,9 +6,11 @@
 //! forgotten; requests still under way keep their part alive until they end.
 
 use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU32, AtomicU64, AtomicUsize};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
+
+use parking_lot::Mutex;
 
 use crate::admit::Gate;
 use crate::count::{Counts, Shape};
@@ -69,7 +71,7 @@ impl State {
 
     /// The key of a workload, the same for the life of the host.
     pub(crate) fn caller(&self, workload: &Workload) -> CallerKey {
-        let mut callers = lock(&self.callers);
+        let mut callers = self.callers.lock();
         if let Some(key) = callers
             .get(&workload.namespace)
             .and_then(|names| names.get(&workload.name))
@@ -89,14 +91,16 @@ impl State {
 
     /// How many keys there are, the edge's included.
     pub(crate) fn callers_known(&self) -> usize {
-        1 + lock(&self.callers)
+        1 + self
+            .callers
+            .lock()
             .values()
             .map(HashMap::len)
             .sum::<usize>()
     }
 
     pub(crate) fn client(&self, caller: CallerKey, cluster: &str) -> Arc<ClientState> {
-        let mut clients = lock(&self.clients);
+        let mut clients = self.clients.lock();
         if let Some(client) = clients
             .get(cluster)
             .and_then(|callers| callers.get(&caller))
@@ -109,7 +113,7 @@ impl State {
 
     /// Namespace and name of every caller but the edge.
     pub(crate) fn caller_names(&self) -> HashMap<CallerKey, (String, String)> {
-        let callers = lock(&self.callers);
+        let callers = self.callers.lock();
         let named = callers.iter().flat_map(|(namespace, names)| {
             let of =
                 move |(name, key): (&String, &CallerKey)| (*key, (namespace.clone(), name.clone()));
@@ -120,7 +124,7 @@ impl State {
 
     /// Everything that is remembered, by cluster and caller.
     pub(crate) fn clients(&self) -> Vec<(String, CallerKey, Arc<ClientState>)> {
-        let clients = lock(&self.clients);
+        let clients = self.clients.lock();
         let remembered = clients.iter().flat_map(|(cluster, callers)| {
             let of = move |(caller, client): (&CallerKey, &Arc<ClientState>)| {
                 (cluster.clone(), *caller, Arc::clone(client))
@@ -132,7 +136,9 @@ impl State {
 
     /// Forgets every cluster that is not among `clusters`.
     pub(crate) fn retain(&self, clusters: &HashSet<&str>) {
-        lock(&self.clients).retain(|name, _| clusters.contains(name.as_str()));
+        self.clients
+            .lock()
+            .retain(|name, _| clusters.contains(name.as_str()));
     }
 
     /// Forgets what callers remember that are no longer there, the edge excepted.
@@ -142,7 +148,7 @@ impl State {
             let name = names.get(caller);
             name.is_none_or(|(namespace, name)| is_present(namespace, name))
         };
-        for callers in lock(&self.clients).values_mut() {
+        for callers in self.clients.lock().values_mut() {
             callers.retain(|caller, _| kept(caller));
         }
     }
@@ -161,7 +167,7 @@ impl ClientState {
         &self,
         names: impl Iterator<Item = &'a str>,
     ) -> Box<[Arc<EndpointState>]> {
-        let mut known = lock(&self.endpoints);
+        let mut known = self.endpoints.lock();
         let states: Box<[_]> = names
             .map(|name| match known.get(name) {
                 Some(state) => Arc::clone(state),
@@ -176,7 +182,7 @@ impl ClientState {
 impl ClientState {
     /// How many endpoints that there still are are out at `now`.
     pub(crate) fn ejected(&self, now: u64) -> usize {
-        let known = lock(&self.endpoints);
+        let known = self.endpoints.lock();
         let present = known.values().filter(|it| Arc::strong_count(it) > 1);
         present.filter(|state| state.is_ejected(now)).count()
     }
@@ -184,10 +190,6 @@ impl ClientState {
 
 /// No code of this crate panics while it holds a lock, and what the locks
 /// guard is valid at every step, so a poisoned lock is as good as any.
-pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -5,9 +5,10 @@
 mod text;
 
 use std::collections::HashSet;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use memchr::memmem;
+use parking_lot::Mutex;
 use rusqlite::functions::{Context, FunctionFlags};
 use rusqlite::types::{Value, ValueRef};
 use rusqlite::{Connection, Result};
@@ -68,7 +69,7 @@ pub(crate) fn register(connection: &Connection) -> Result<()> {
 
 impl Plain {
     fn call<const N: usize>(&self, statement: &str, arguments: [ValueRef<'_>; N]) -> Result<Value> {
-        let mut connection = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut connection = self.0.lock();
         let connection = match &mut *connection {
             Some(connection) => connection,
             empty => empty.insert(Connection::open_in_memory()?),

@@ -15,8 +15,9 @@ use std::cell::RefCell;
 use std::ffi::{c_int, c_void};
 use std::ptr;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, OnceLock};
 
+use parking_lot::Mutex;
 use rusqlite::ffi;
 
 use crate::Error;
@@ -71,7 +72,7 @@ impl Memory {
     }
 
     fn grow(&self, used: u64) -> bool {
-        let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
+        let _turn = self.turn.lock();
         let reserved = self.reserved.load(Ordering::Relaxed);
         let wanted = used.next_multiple_of(CHUNK).saturating_sub(reserved);
         if wanted > 0 && !self.budget.reserve(wanted) {
@@ -89,7 +90,7 @@ impl Memory {
     }
 
     fn shrink(&self) {
-        let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
+        let _turn = self.turn.lock();
         let needed = self.used().next_multiple_of(CHUNK);
         let reserved = self.reserved.load(Ordering::Relaxed);
         let surplus = reserved.saturating_sub(needed);

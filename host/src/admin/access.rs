@@ -5,11 +5,11 @@
 //! a few a second the answer is 429. Tokens have 256 bits.
 
 use std::net::IpAddr;
-use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
 use http::request::Parts;
 use http::{HeaderMap, Method, header};
+use parking_lot::Mutex;
 use subtle::ConstantTimeEq;
 
 use super::failure::Failure;
@@ -70,7 +70,7 @@ impl Guard {
     }
 
     fn guessed(&self, now: Instant) -> Failure {
-        let mut guesses = self.guesses.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut guesses = self.guesses.lock();
         let passed = now.saturating_duration_since(guesses.at).as_secs_f64();
         guesses.left = (guesses.left + passed * GUESSES).min(GUESSES);
         guesses.at = now;

@@ -2,10 +2,11 @@
 //! a moment that is a period or two ago.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
+use parking_lot::Mutex;
 use serde_json::{Value, json};
 
 use super::failure::Failure;
@@ -116,7 +117,7 @@ impl Usage {
     }
 
     fn before(&self) -> Sample {
-        let samples = self.samples.lock().unwrap_or_else(PoisonError::into_inner);
+        let samples = self.samples.lock();
         samples[0].clone()
     }
 }
@@ -128,7 +129,7 @@ async fn measure(usage: Weak<Usage>) {
             return;
         };
         let now = Sample::of(&usage.health.pods());
-        let mut samples = usage.samples.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut samples = usage.samples.lock();
         samples.swap(0, 1);
         samples[1] = now;
     }

@@ -4,13 +4,14 @@
 //! then what nobody has read yet. A body larger than the bound is sent once.
 
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use http::HeaderMap;
 use http_body::{Body as _, Frame, SizeHint};
 use http_body_util::{BodyExt, Empty};
+use parking_lot::Mutex;
 use wasmtime_wasi_http::Error;
 
 use crate::Body;
@@ -72,7 +73,7 @@ impl Replay {
     pub(super) fn can_repeat(&self) -> bool {
         match self {
             Self::Empty => true,
-            Self::Kept(kept) => !lock(kept).spent,
+            Self::Kept(kept) => !kept.lock().spent,
         }
     }
 }
@@ -81,10 +82,6 @@ pub(super) fn empty() -> Body {
     Empty::new()
         .map_err(|never: std::convert::Infallible| match never {})
         .boxed_unsync()
-}
-
-fn lock(kept: &Mutex<Kept>) -> MutexGuard<'_, Kept> {
-    kept.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Kept {
@@ -133,7 +130,7 @@ impl http_body::Body for Reading {
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
         let this = self.get_mut();
-        let mut kept = lock(&this.kept);
+        let mut kept = this.kept.lock();
         if let Some(data) = kept.frames.get(this.next).filter(|_| !kept.spent) {
             this.next += 1;
             return Poll::Ready(Some(Ok(Frame::data(data.clone()))));
@@ -150,14 +147,14 @@ impl http_body::Body for Reading {
     }
 
     fn is_end_stream(&self) -> bool {
-        let kept = lock(&self.kept);
+        let kept = self.kept.lock();
         kept.ended
             && self.next >= kept.frames.len()
             && (self.trailers_given || kept.trailers.is_none())
     }
 
     fn size_hint(&self) -> SizeHint {
-        let kept = lock(&self.kept);
+        let kept = self.kept.lock();
         if kept.frames.is_empty() {
             kept.rest.size_hint()
         } else {

@@ -14,10 +14,11 @@ mod budget;
 mod compute;
 mod turn;
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::{Semaphore, SemaphorePermit};
 
 use budget::Budget;
@@ -109,7 +110,7 @@ impl PodCpu {
 
     fn budget(&self) -> Option<MutexGuard<'_, Budget>> {
         let limit = self.limit.as_ref()?;
-        Some(limit.budget.lock().unwrap_or_else(PoisonError::into_inner))
+        Some(limit.budget.lock())
     }
 }
 

@@ -10,7 +10,9 @@
 use std::cmp::Reverse;
 use std::fs;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Weak};
+
+use parking_lot::Mutex;
 
 use super::limits::PodMemory;
 
@@ -44,7 +46,7 @@ impl NodeMemory {
 
     /// Counts a pod among those that may have to give way, while it lives.
     pub(super) fn admit(&self, pod: &Arc<PodMemory>) {
-        let mut pods = self.pods.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut pods = self.pods.lock();
         pods.retain(|pod| pod.strong_count() > 0);
         pods.push(Arc::downgrade(pod));
     }
@@ -77,7 +79,7 @@ impl NodeMemory {
         if excess == 0 {
             return 0;
         }
-        let pods = self.pods.lock().unwrap_or_else(PoisonError::into_inner);
+        let pods = self.pods.lock();
         let mut over: Vec<_> = pods
             .iter()
             .filter_map(Weak::upgrade)

@@ -1,7 +1,7 @@
 //! HTTP/2: one connection to each endpoint, shared by all its requests.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use h2::Reason;
@@ -10,6 +10,7 @@ use http::uri::{Authority, PathAndQuery, Scheme};
 use http_body_util::BodyExt;
 use hyper::client::conn::http2::{Builder, SendRequest};
 use hyper_util::rt::{TokioExecutor, TokioTimer};
+use parking_lot::Mutex;
 use tower_service::Service;
 use wasmtime_wasi_http::Error;
 
@@ -70,10 +71,7 @@ impl Shared {
     }
 
     fn slot(&self, endpoint: &Authority) -> Slot {
-        let mut endpoints = self
-            .endpoints
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let mut endpoints = self.endpoints.lock();
         if endpoints.len() >= ENDPOINTS_MAX && !endpoints.contains_key(endpoint) {
             endpoints.clear();
         }

@@ -2,11 +2,12 @@
 
 use std::collections::HashMap;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::ArcSwap;
 use galleria_manifest::model::ObjectKey;
+use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 
 use crate::call::Mesh;
@@ -165,14 +166,11 @@ impl Health {
 
     /// Whether the last change of the configuration was taken.
     pub(crate) fn is_accepted(&self) -> bool {
-        self.rejected
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .is_empty()
+        self.rejected.lock().is_empty()
     }
 
     pub(crate) fn set_rejected(&self, problems: Vec<String>) {
-        *self.rejected.lock().unwrap_or_else(PoisonError::into_inner) = problems;
+        *self.rejected.lock() = problems;
     }
 
     pub(crate) fn set_written(&self, written: WrittenReport) {
@@ -198,11 +196,7 @@ pub(crate) struct WrittenReport {
 /// Gathers the report.
 pub(crate) fn report(health: &Health, mesh: &Mesh, store: &Store) -> Report {
     let workloads = workloads(&health.pods());
-    let mut problems = health
-        .rejected
-        .lock()
-        .unwrap_or_else(PoisonError::into_inner)
-        .clone();
+    let mut problems = health.rejected.lock().clone();
     for workload in &workloads {
         for pod in workload.pods.iter().filter(|pod| !pod.ready) {
             let reason = pod

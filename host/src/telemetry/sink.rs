@@ -3,10 +3,11 @@
 
 use std::io::{self, Write};
 use std::mem;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
+use parking_lot::{Condvar, Mutex, MutexGuard};
 use prometheus::IntCounter;
 
 /// Bytes that may wait: some seconds of heavy logging. What comes on top is
@@ -112,11 +113,9 @@ impl Sink {
         let mut buffer = self.0.lock();
         buffer.closed = true;
         self.0.filled.notify_all();
-        let waiting = self
-            .0
-            .filled
-            .wait_timeout_while(buffer, Duration::from_secs(2), |buffer| !buffer.finished);
-        drop(waiting);
+        let unfinished = |buffer: &mut Buffer| !buffer.finished;
+        let limit = Duration::from_secs(2);
+        self.0.filled.wait_while_for(&mut buffer, unfinished, limit);
     }
 }
 
@@ -124,7 +123,7 @@ impl Share {
     /// As [`Sink::line`], within the share.
     pub(crate) fn line(&self, line: &[u8]) {
         let mut buffer = self.sink.0.lock();
-        let mut used = self.used.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut used = self.used.lock();
         if used.batch != buffer.batch {
             *used = Used {
                 batch: buffer.batch,
@@ -147,11 +146,9 @@ impl Shared {
     fn run(&self, mut output: impl Write) {
         let mut cut = false;
         loop {
-            let buffer = self.lock();
-            let buffer = self
-                .filled
-                .wait_while(buffer, |buffer| buffer.bytes.is_empty() && !buffer.closed)
-                .unwrap_or_else(PoisonError::into_inner);
+            let mut buffer = self.lock();
+            let empty = |buffer: &mut Buffer| buffer.bytes.is_empty() && !buffer.closed;
+            self.filled.wait_while(&mut buffer, empty);
             let closed = buffer.closed;
             drop(buffer);
             if !closed {
@@ -183,7 +180,7 @@ impl Shared {
     }
 
     fn lock(&self) -> MutexGuard<'_, Buffer> {
-        self.buffer.lock().unwrap_or_else(PoisonError::into_inner)
+        self.buffer.lock()
     }
 }
 
@@ -211,7 +208,7 @@ mod tests {
 
     impl Write for Disk {
         fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-            let (room, content) = &mut *self.0.lock().expect("unpoisoned");
+            let (room, content) = &mut *self.0.lock();
             let taken = bytes.len().min(*room);
             if taken == 0 {
                 return Err(io::ErrorKind::StorageFull.into());
@@ -233,9 +230,8 @@ mod tests {
     impl Write for Gate {
         fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
             let (state, opened) = &*self.0;
-            let mut state = opened
-                .wait_while(state.lock().expect("unpoisoned"), |(open, _)| !*open)
-                .expect("unpoisoned");
+            let mut state = state.lock();
+            opened.wait_while(&mut state, |(open, _)| !*open);
             state.1 += bytes.len();
             Ok(bytes.len())
         }
@@ -261,7 +257,7 @@ mod tests {
         quiet.line(&line);
         sink.line(&line);
         assert_eq!(dropped.get(), lost);
-        gate.0.0.lock().expect("unpoisoned").0 = true;
+        gate.0.0.lock().0 = true;
         gate.0.1.notify_all();
         sink.close();
     }
@@ -270,17 +266,17 @@ mod tests {
     fn what_a_full_disk_did_not_take_is_counted_and_later_lines_are_whole() {
         let dropped = IntCounter::new("dropped", "lines").expect("a counter");
         let disk = Disk::default();
-        disk.0.lock().expect("unpoisoned").0 = 4;
+        disk.0.lock().0 = 4;
         let sink = Sink::start(disk.clone(), dropped.clone()).expect("a thread");
         sink.line(b"one");
         sink.line(b"two");
         while dropped.get() == 0 {
             thread::yield_now();
         }
-        disk.0.lock().expect("unpoisoned").0 = 100;
+        disk.0.lock().0 = 100;
         sink.line(b"three");
         sink.close();
-        let (_, content) = &*disk.0.lock().expect("unpoisoned");
+        let (_, content) = &*disk.0.lock();
         let text = String::from_utf8_lossy(content);
         assert!(text.ends_with("\nthree\n"), "{text:?}");
         let lost = dropped.get();

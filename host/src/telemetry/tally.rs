@@ -1,12 +1,13 @@
 //! Exact counts of the requests to a few destinations: those that a canary is judged
 //! by. Where nobody is watched, a request costs one load of a pointer.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use galleria_mesh::{Cluster, ResponseFlags};
 use hdrhistogram::Histogram;
+use parking_lot::{Mutex, MutexGuard};
 
 use super::metrics::CallRecord;
 
@@ -76,7 +77,7 @@ impl Tally {
     }
 
     fn lock(&self) -> MutexGuard<'_, Observed> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock()
     }
 }
 

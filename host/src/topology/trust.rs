@@ -9,12 +9,12 @@
 use std::collections::{BTreeSet, HashSet};
 use std::net::IpAddr;
 use std::str::FromStr;
-use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use futures::future::join_all;
 use ipnet::IpNet;
+use parking_lot::Mutex;
 
 use super::peers::resolve;
 
@@ -73,7 +73,7 @@ impl Trust {
     /// Tells that `address` is taken for a client's though it calls as a host does.
     pub(crate) fn warn_of(&self, address: IpAddr) {
         {
-            let mut warned = self.warned.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut warned = self.warned.lock();
             if warned.is_some_and(|last| last.elapsed() < WARN_EVERY) {
                 return;
             }
@@ -109,10 +109,7 @@ impl Trust {
 impl Name {
     async fn ask(&self) {
         let resolved = resolve(&self.host).await;
-        let mut known = self
-            .addresses
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let mut known = self.addresses.lock();
         match resolved {
             Ok(found) => {
                 let found = BTreeSet::from_iter(found);
@@ -138,7 +135,7 @@ impl Name {
 
     fn addresses(&self) -> BTreeSet<IpAddr> {
         let known = self.addresses.lock();
-        known.unwrap_or_else(PoisonError::into_inner).clone()
+        known.clone()
     }
 }
 

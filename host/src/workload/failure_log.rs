@@ -5,8 +5,9 @@
 //! counted in the metrics and in the pod's events; the log has the first of them and
 //! says how many it left out.
 
-use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
 
 /// Failures that are logged in one [`WINDOW`]: enough to see what happens.
 const LOGGED_MAX: u32 = 10;
@@ -28,7 +29,7 @@ struct Window {
 impl FailureLog {
     /// Whether a failure is logged now, and how many before it were not.
     pub(super) fn admit(&self, now: Instant) -> Option<u64> {
-        let mut window = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut window = self.0.lock();
         let is_over = window
             .since
             .is_none_or(|since| now.saturating_duration_since(since) >= WINDOW);

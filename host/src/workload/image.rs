@@ -16,10 +16,11 @@ mod registry;
 use std::collections::HashMap;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use galleria_manifest::model::PullPolicy;
+use parking_lot::Mutex;
 
 use crate::guest::{Cache, Component, ComponentError, Engine};
 use crate::telemetry::metrics::ComponentLoads;
@@ -151,12 +152,7 @@ impl Images {
             size: metadata.len(),
             modified: metadata.modified().ok(),
         };
-        let known = self
-            .loaded
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .get(path)
-            .cloned();
+        let known = self.loaded.lock().get(path).cloned();
         if let Some((loaded, component)) = known
             && loaded == fingerprint
         {
@@ -170,7 +166,7 @@ impl Images {
             }
             None => self.loads.cached.inc(),
         }
-        let mut loaded = self.loaded.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut loaded = self.loaded.lock();
         loaded.insert(path.into(), (fingerprint, component.clone()));
         Ok(component)
     }

@@ -5,9 +5,10 @@
 //! reader who follows misses none that is still kept.
 
 use std::collections::{HashMap, VecDeque};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Weak};
 
 use jiff::Timestamp;
+use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::watch;
 
 /// Bytes of text that are kept of one run.
@@ -59,7 +60,7 @@ impl Logs {
             runs: Mutex::default(),
             newest: watch::Sender::new(0),
         });
-        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut all = self.0.lock();
         if all.len() == all.capacity() {
             all.retain(|_, log| log.strong_count() > 0);
         }
@@ -69,7 +70,7 @@ impl Logs {
     }
 
     pub(crate) fn of(&self, namespace: &str, pod: &str) -> Option<Arc<PodLog>> {
-        let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let all = self.0.lock();
         all.get(&(namespace.to_owned(), pod.to_owned()))?.upgrade()
     }
 }
@@ -126,7 +127,7 @@ impl PodLog {
     }
 
     fn lock(&self) -> MutexGuard<'_, Runs> {
-        self.runs.lock().unwrap_or_else(PoisonError::into_inner)
+        self.runs.lock()
     }
 }
 

@@ -8,14 +8,15 @@ mod object;
 pub(super) use life::Life;
 pub(super) use object::manifest;
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwapOption;
 use galleria_manifest::model::{Probe, RestartPolicy};
 use galleria_mesh as mesh;
 use jiff::Timestamp;
+use parking_lot::Mutex;
 use rand::Rng;
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
@@ -169,10 +170,7 @@ impl Pod {
 
     /// Since when it is ready without a break; none when it is not.
     pub(super) fn ready_since(&self) -> Option<Instant> {
-        let since = *self
-            .ready_since
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let since = *self.ready_since.lock();
         since.filter(|_| self.is_ready())
     }
 
@@ -410,10 +408,7 @@ impl Pod {
     pub(super) fn set_ready(&self, ready: bool) {
         let ready = ready && !self.stop.is_cancelled();
         {
-            let mut since = self
-                .ready_since
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner);
+            let mut since = self.ready_since.lock();
             *since = ready.then(|| since.unwrap_or_else(Instant::now));
         }
         if self.ready.swap(ready, Ordering::Relaxed) != ready {

@@ -5,10 +5,11 @@
 //! a number. Writing to the store is left to who asks for the objects.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use galleria_manifest::model::Object;
 use jiff::{SignedDuration, Timestamp};
+use parking_lot::{Mutex, MutexGuard};
 use serde_json::{Value, json};
 
 use crate::store::{Reported, uid, uid_of};
@@ -118,7 +119,7 @@ impl Recorder {
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<(String, &'static str), Recorded>> {
-        self.events.lock().unwrap_or_else(PoisonError::into_inner)
+        self.events.lock()
     }
 }
 

@@ -17,13 +17,14 @@ mod removal;
 use std::collections::BTreeMap;
 use std::io;
 use std::path::{Component, Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use galleria_manifest::Position;
 use galleria_manifest::model::{
     Container, FileSource, FileVolume, PodSpec, VolumeMount, VolumeSource,
 };
+use parking_lot::Mutex;
 
 use super::configuration::Configuration;
 use super::field::PodFacts;
@@ -336,7 +337,7 @@ impl PodVolumes {
             files: BTreeMap::new(),
             made: Vec::new(),
         };
-        let written = self.written.lock().unwrap_or_else(PoisonError::into_inner);
+        let written = self.written.lock();
         for bound in &self.bound {
             for mount in &bound.mounts {
                 match &bound.place {
@@ -402,7 +403,7 @@ impl PodVolumes {
         configuration: &Configuration,
         facts: &PodFacts<'_>,
     ) -> Result<Vec<String>, String> {
-        let mut written = self.written.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut written = self.written.lock();
         let mut changed = Vec::new();
         for bound in &self.bound {
             let Place::Files(source) = &bound.place else {
@@ -474,10 +475,7 @@ impl PodVolumes {
         databases.close_below(&self.folder).await;
         let volumes = self.clone();
         let removed = tokio::task::spawn_blocking(move || {
-            let mut written = volumes
-                .written
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner);
+            let mut written = volumes.written.lock();
             written.clear();
             for quota in volumes.empty.values().chain(&volumes.all_empty) {
                 quota.forgive();

@@ -1,8 +1,10 @@
 //! Destinations come to clusters here, each made once.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
+
+use parking_lot::Mutex;
 
 use galleria_manifest::model::{Destination, Protocol, TrafficPolicy};
 

@@ -2,8 +2,9 @@
 //! the host can still write its own: objects, records of Jobs, logs.
 
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
 
 /// Least free space: a twentieth of the file system.
 const SHARE: u64 = 20;
@@ -53,7 +54,7 @@ impl DiskFloor {
     }
 
     fn with<R>(&self, with: impl FnOnce(&mut u64) -> R) -> R {
-        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut known = self.known.lock();
         let is_fresh = |known: &Known| known.at.elapsed() < FRESH;
         let fresh = match known.filter(is_fresh) {
             Some(fresh) => fresh,

@@ -4,7 +4,9 @@
 //! a descriptor, a stream made from it, an operation under way.
 
 use std::fs::File;
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Weak};
+
+use parking_lot::Mutex;
 
 /// Files and folders that the instances of a pod hold open together.
 const POD_MAX: usize = 1024;
@@ -49,7 +51,7 @@ impl OpenFiles {
 
     /// None where as many are open as may be.
     pub(super) fn admit(self: &Arc<Self>) -> Option<Slot> {
-        let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut inner = self.inner.lock();
         if inner.files.len() + inner.opening >= self.max {
             inner.files.retain(|file| file.strong_count() > 0);
         }
@@ -65,7 +67,7 @@ impl Slot {
     /// Gives the place to `file`, until it is closed.
     pub(super) fn fill(self, file: &Arc<File>) {
         let open = self.0.clone();
-        let mut inner = open.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut inner = open.inner.lock();
         inner.files.push(Arc::downgrade(file));
         drop(inner);
     }
@@ -73,7 +75,7 @@ impl Slot {
 
 impl Drop for Slot {
     fn drop(&mut self) {
-        let mut inner = self.0.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut inner = self.0.inner.lock();
         inner.opening -= 1;
     }
 }

@@ -11,8 +11,10 @@ use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
 
 use super::floor::DiskFloor;
 use super::usage::{ENTRIES_MAX, ENTRY_BYTES, Usage};
@@ -177,7 +179,7 @@ impl VolumeQuota {
 
     /// Counts `file`, if it was removed, until it is closed.
     pub(super) fn opened(&self, file: &Arc<File>) {
-        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut open = self.open.lock();
         if open.len() == open.capacity() {
             open.retain(|file| file.strong_count() > 0);
         }
@@ -242,7 +244,7 @@ impl VolumeQuota {
             usage.add_folder(folder);
         }
         let open: Vec<_> = {
-            let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut open = self.open.lock();
             open.retain(|file| file.strong_count() > 0);
             open.iter().filter_map(Weak::upgrade).collect()
         };
@@ -314,8 +316,8 @@ impl VolumeQuota {
         }
     }
 
-    fn folders(&self) -> std::sync::MutexGuard<'_, Vec<PathBuf>> {
-        self.folders.lock().unwrap_or_else(PoisonError::into_inner)
+    fn folders(&self) -> parking_lot::MutexGuard<'_, Vec<PathBuf>> {
+        self.folders.lock()
     }
 }
 

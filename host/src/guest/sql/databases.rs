@@ -3,10 +3,11 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use galleria_mesh as mesh;
+use parking_lot::Mutex;
 
 use super::Error;
 use super::access::File;
@@ -71,7 +72,7 @@ impl Databases {
         self.look_after();
         let (key, file) = self.file(file, workload, caller)?;
         if let Err(error) = file.check().await {
-            let mut files = lock(&self.sqlite);
+            let mut files = self.sqlite.lock();
             if files.get(&key).is_some_and(|it| Arc::ptr_eq(it, &file)) {
                 files.remove(&key);
             }
@@ -93,7 +94,7 @@ impl Databases {
             namespace: workload.namespace.clone(),
             workload: workload.name.clone(),
         };
-        let mut files = lock(&self.sqlite);
+        let mut files = self.sqlite.lock();
         if let Some(file) = files.get(&key) {
             return Ok((key, file.clone()));
         }
@@ -137,7 +138,7 @@ impl Databases {
     }
 
     fn close_unused(&self) {
-        let mut files: Vec<_> = lock(&self.sqlite).values().cloned().collect();
+        let mut files: Vec<_> = self.sqlite.lock().values().cloned().collect();
         files.retain(|file| file.connections() != [0, 0]);
         files.sort_by_key(|file| file.unused_for());
         for (index, file) in files.iter().enumerate() {
@@ -157,12 +158,12 @@ impl Databases {
             let sum = connections.entry(key).or_default();
             *sum = [sum[0] + more[0], sum[1] + more[1]];
         };
-        for file in lock(&self.sqlite).values() {
+        for file in self.sqlite.lock().values() {
             let (namespace, name) = (&file.workload.namespace, &file.workload.name);
             let more = file.connections();
             add(namespace, name, file.mounted_at().to_owned(), more);
         }
-        for (key, database) in lock(&self.postgresql).iter() {
+        for (key, database) in self.postgresql.lock().iter() {
             let (namespace, name) = key.client.split_once('/').unwrap_or_default();
             add(namespace, name, database.label(), database.connections());
         }
@@ -192,7 +193,7 @@ impl Databases {
     }
 
     fn pool(&self, key: Key, server: postgres::Server) -> Result<postgres::Database, Error> {
-        let mut open = lock(&self.postgresql);
+        let mut open = self.postgresql.lock();
         if let Some(database) = open.get(&key) {
             return Ok(database.clone());
         }
@@ -211,7 +212,7 @@ impl Databases {
     pub(crate) async fn close_below(&self, folder: &Path) {
         let folder = std::fs::canonicalize(folder).unwrap_or_else(|_| folder.to_path_buf());
         let closed: Vec<_> = {
-            let mut files = lock(&self.sqlite);
+            let mut files = self.sqlite.lock();
             let below = files.extract_if(|key, _| key.path.starts_with(&folder));
             below.map(|(_, file)| file).collect()
         };
@@ -228,16 +229,12 @@ impl Databases {
     /// Finishes what is under way and closes every database.
     pub(crate) async fn close(&self) {
         self.hurry();
-        for (_, database) in lock(&self.postgresql).drain() {
+        for (_, database) in self.postgresql.lock().drain() {
             database.close();
         }
-        let files: Vec<_> = lock(&self.sqlite).drain().collect();
+        let files: Vec<_> = self.sqlite.lock().drain().collect();
         for (_, file) in files {
             file.close().await;
         }
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

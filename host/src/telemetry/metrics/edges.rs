@@ -5,10 +5,11 @@
 //! together.
 
 use std::collections::HashMap;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::Arc;
 use std::time::Duration;
 
 use galleria_mesh::{ResponseFlags, Workload};
+use parking_lot::RwLock;
 use prometheus::{Histogram, HistogramVec, IntCounter, IntCounterVec};
 
 use super::Present;
@@ -140,7 +141,7 @@ impl Edges {
 
     /// Identities of an earlier snapshot are resolved anew when they come again.
     pub(super) fn follow(&self, present: &Present<'_>) {
-        let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
+        let mut known = self.known.write();
         known.resolved.clear();
         known.series.retain(|_, series| {
             let kept = present.has_edge(&series.edge);
@@ -153,7 +154,7 @@ impl Edges {
 
     /// The exemplars of durations, by [`exemplar_key`].
     pub(super) fn exemplars(&self) -> HashMap<String, Box<[Option<Exemplar>]>> {
-        let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
+        let known = self.known.read();
         let told = known.series.values().flat_map(|series| {
             let told = series.durations.told();
             let reporters = series.reporters.iter().filter(|_| !told.is_empty());
@@ -172,12 +173,12 @@ impl Edges {
             call.code,
             call.flags,
         );
-        let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
+        let known = self.known.read();
         if let Some((_, series)) = known.resolved.get(&key) {
             return series.clone();
         }
         drop(known);
-        let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
+        let mut known = self.known.write();
         let series = self.resolve(&mut known, edge, call);
         if known.resolved.len() < 2 * EDGES_MAX {
             known.resolved.insert(key, (edge.clone(), series.clone()));
@@ -339,7 +340,7 @@ mod tests {
         for _ in 0..3 {
             edges.record(&called(&workload("ui")), &call(200));
         }
-        let known = edges.known.read().expect("unpoisoned");
+        let known = edges.known.read();
         let [series] = known.series.values().collect::<Vec<_>>()[..] else {
             unreachable!("one edge");
         };
@@ -353,7 +354,7 @@ mod tests {
         for number in 0..EDGES_MAX + 100 {
             edges.record(&called(&workload(&format!("w{number}"))), &call(200));
         }
-        let known = edges.known.read().expect("unpoisoned");
+        let known = edges.known.read();
         assert_eq!(known.series.len(), EDGES_MAX + 1);
         let other = known
             .series

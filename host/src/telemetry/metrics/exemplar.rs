@@ -1,7 +1,8 @@
 //! Exemplars: for each bucket of a histogram the last call whose trace is sampled.
 
-use std::sync::{Mutex, PoisonError};
 use std::time::SystemTime;
+
+use parking_lot::Mutex;
 
 /// One call.
 #[derive(Debug, Clone, Copy)]
@@ -19,7 +20,7 @@ pub(super) struct Exemplars(Mutex<Box<[Option<Exemplar>]>>);
 impl Exemplars {
     /// Where another call is told at the same moment, this one is not.
     pub(super) fn tell(&self, bounds: &[f64], trace_id: u128, value: f64) {
-        let Ok(mut buckets) = self.0.try_lock() else {
+        let Some(mut buckets) = self.0.try_lock() else {
             return;
         };
         if buckets.is_empty() {
@@ -37,10 +38,7 @@ impl Exemplars {
 
     /// Empty where there are none.
     pub(super) fn told(&self) -> Box<[Option<Exemplar>]> {
-        self.0
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+        self.0.lock().clone()
     }
 }
 

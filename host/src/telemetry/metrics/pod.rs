@@ -4,9 +4,9 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use prometheus::Histogram;
 
 use super::Samples;
@@ -105,12 +105,12 @@ impl PodMeters {
 
     /// A request failed in the guest.
     pub(crate) fn failed(&self, reason: &'static str) {
-        let mut failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut failures = self.failures.lock();
         *failures.entry(reason).or_default() += 1;
     }
 
     pub(crate) fn probed(&self, probe: &'static str, result: &'static str) {
-        let mut probes = self.probes.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut probes = self.probes.lock();
         *probes.entry((probe, result)).or_default() += 1;
     }
 
@@ -125,13 +125,13 @@ impl PodMeters {
         }
         samples.observed(&names::QUEUE_WAIT, &labels, &self.queue_wait);
         samples.observed(&names::INSTANCE_START, &labels, &self.instance_start);
-        let failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
+        let failures = self.failures.lock();
         for (reason, count) in failures.iter() {
             let labels = [namespace, workload, pod, reason];
             samples.count(&names::GUEST_FAILURES, &labels, *count);
         }
         drop(failures);
-        let probes = self.probes.lock().unwrap_or_else(PoisonError::into_inner);
+        let probes = self.probes.lock();
         for ((probe, result), count) in probes.iter() {
             let labels = [namespace, workload, pod, probe, result];
             samples.count(&names::PROBES, &labels, *count);

@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::atomic::{AtomicI64, AtomicU64};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Weak};
+
+use parking_lot::Mutex;
 
 use super::Samples;
 use crate::listen::Reason;
@@ -45,7 +47,7 @@ pub(crate) struct Ports(Mutex<BTreeMap<u16, Weak<PortMeters>>>);
 impl Ports {
     /// Those of `port`, which another may have already.
     pub(crate) fn of(&self, port: u16) -> Arc<PortMeters> {
-        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut known = self.0.lock();
         let known = known.entry(port).or_default();
         known.upgrade().unwrap_or_else(|| {
             let begun = Arc::<PortMeters>::default();
@@ -55,7 +57,7 @@ impl Ports {
     }
 
     pub(crate) fn sample(&self, samples: &mut Samples) {
-        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut known = self.0.lock();
         known.retain(|_, meters| meters.strong_count() > 0);
         for (port, meters) in known.iter() {
             let Some(meters) = meters.upgrade() else {

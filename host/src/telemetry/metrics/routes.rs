@@ -5,10 +5,11 @@
 //! as the rule `other`.
 
 use std::collections::HashMap;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::Arc;
 
 use galleria_mesh::RouteId;
 use http::Method;
+use parking_lot::RwLock;
 use prometheus::{IntCounter, IntCounterVec};
 
 use super::Present;
@@ -55,12 +56,12 @@ impl Routes {
 
     pub(crate) fn record(&self, route: &Arc<RouteId>, method: MethodClass, code: u16) {
         let key = (Arc::as_ptr(route) as usize, method, code);
-        let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
+        let known = self.known.read();
         if let Some((_, counter)) = known.resolved.get(&key) {
             return counter.inc();
         }
         drop(known);
-        let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
+        let mut known = self.known.write();
         let counter = self.resolve(&mut known, route, method, code);
         counter.inc();
         if known.resolved.len() < 2 * SERIES_MAX {
@@ -99,7 +100,7 @@ impl Routes {
     }
 
     pub(super) fn follow(&self, present: &Present<'_>) {
-        let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
+        let mut known = self.known.write();
         known.resolved.clear();
         known.series.retain(|route, series| {
             let kept = present.has_route(route);

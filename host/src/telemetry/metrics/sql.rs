@@ -4,10 +4,11 @@
 //! of their own is bounded for each workload.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use galleria_mesh::Workload;
+use parking_lot::Mutex;
 use prometheus::Histogram;
 
 use super::Samples;
@@ -53,7 +54,7 @@ impl StatementMeters {
 impl Statements {
     /// Where the statements of `workload` to `database` are counted.
     pub(crate) fn of(&self, workload: &Arc<Workload>, database: &str) -> Arc<StatementMeters> {
-        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut known = self.0.lock();
         let namespace = match known.get_mut(&workload.namespace) {
             Some(namespace) => namespace,
             None => known.entry(workload.namespace.clone()).or_default(),
@@ -85,7 +86,7 @@ impl Statements {
     }
 
     pub(crate) fn sample(&self, samples: &mut Samples) {
-        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut known = self.0.lock();
         known.retain(|_, workloads| {
             workloads.retain(|_, it| it.workload.strong_count() > 0);
             !workloads.is_empty()

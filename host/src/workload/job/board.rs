@@ -2,10 +2,11 @@
 //! supervise them.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use parking_lot::Mutex;
 
 use super::progress::Progress;
 use crate::workload::{PodLog, WorkloadKey};
@@ -103,39 +104,35 @@ impl JobStatus {
 
 impl Board {
     pub(crate) fn jobs(&self) -> Vec<(WorkloadKey, JobStatus)> {
-        let jobs = lock(&self.jobs);
+        let jobs = self.jobs.lock();
         let copy = |(key, status): (&WorkloadKey, &JobStatus)| (key.clone(), status.clone());
         jobs.iter().map(copy).collect()
     }
 
     pub(crate) fn cron_jobs(&self) -> Vec<(WorkloadKey, CronJobStatus)> {
-        let cron_jobs = lock(&self.cron_jobs);
+        let cron_jobs = self.cron_jobs.lock();
         let copy = |(key, status): (&WorkloadKey, &CronJobStatus)| (key.clone(), status.clone());
         cron_jobs.iter().map(copy).collect()
     }
 
     pub(super) fn set_job(&self, key: &WorkloadKey, status: JobStatus) {
-        lock(&self.jobs).insert(key.clone(), status);
+        self.jobs.lock().insert(key.clone(), status);
     }
 
     pub(super) fn keep_logs(&self, key: &WorkloadKey, logs: Vec<Arc<PodLog>>) {
-        lock(&self.logs).insert(key.clone(), logs);
+        self.logs.lock().insert(key.clone(), logs);
     }
 
     pub(super) fn remove_job(&self, key: &WorkloadKey) {
-        lock(&self.jobs).remove(key);
-        lock(&self.logs).remove(key);
+        self.jobs.lock().remove(key);
+        self.logs.lock().remove(key);
     }
 
     pub(super) fn set_cron_job(&self, key: &WorkloadKey, status: CronJobStatus) {
-        lock(&self.cron_jobs).insert(key.clone(), status);
+        self.cron_jobs.lock().insert(key.clone(), status);
     }
 
     pub(super) fn remove_cron_job(&self, key: &WorkloadKey) {
-        lock(&self.cron_jobs).remove(key);
+        self.cron_jobs.lock().remove(key);
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,9 +1,10 @@
 //! What a pod's one container is doing, since when, how it last ended, and the
 //! events of it.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use jiff::Timestamp;
+use parking_lot::{Mutex, MutexGuard};
 
 use crate::workload::Platform;
 use crate::workload::log::PodLog;
@@ -134,7 +135,7 @@ impl Life {
     }
 
     fn lock(&self) -> MutexGuard<'_, Moment> {
-        self.moment.lock().unwrap_or_else(PoisonError::into_inner)
+        self.moment.lock()
     }
 }
 

@@ -2,9 +2,10 @@
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Weak};
 
 use galleria_manifest::model::{Object, Resource};
+use parking_lot::Mutex;
 
 use crate::guest::{DiskFloor, VolumeQuota};
 
@@ -31,7 +32,7 @@ impl Quotas {
     /// The account of `folder`, measured. Where no limit is known, the one that
     /// is there stays.
     pub(super) fn of(&self, folder: &Path, limit: Option<u64>) -> Arc<VolumeQuota> {
-        let mut shared = self.shared.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut shared = self.shared.lock();
         shared.retain(|_, quota| quota.strong_count() > 0);
         if let Some(quota) = shared.get(folder).and_then(Weak::upgrade) {
             if let Some(limit) = limit {

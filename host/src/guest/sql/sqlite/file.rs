@@ -2,12 +2,13 @@
 //! when they are needed and closed when they are not.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use galleria_mesh as mesh;
 use galleria_sqlite::{self as sqlite, Connection, Kind, Memory, Settings};
+use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 
@@ -143,10 +144,7 @@ impl File {
     }
 
     pub(in crate::guest::sql) fn unused_for(&self) -> Duration {
-        self.used
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .elapsed()
+        self.used.lock().elapsed()
     }
 
     /// Runs what only reads, beside others. What writes is given back untouched.
@@ -291,11 +289,11 @@ impl File {
     }
 
     pub(super) fn touch(&self) {
-        *self.used.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+        *self.used.lock() = Instant::now();
     }
 
     fn idle(&self) -> MutexGuard<'_, Vec<Connection>> {
-        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+        self.idle.lock()
     }
 }
 

@@ -3,8 +3,10 @@
 //! need no lane.
 
 use std::collections::VecDeque;
-use std::sync::{Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::OnceLock;
 use std::time::Duration;
+
+use parking_lot::{Condvar, Mutex, MutexGuard};
 
 /// How soon one that waits sees that it is over.
 pub(super) const LOOK: Duration = Duration::from_millis(10);
@@ -58,14 +60,13 @@ pub(super) fn take(is_over: impl Fn() -> bool) -> Option<Lane> {
             lanes.freed.notify_all();
             return None;
         }
-        let woken = lanes.freed.wait_timeout(state, LOOK);
-        state = woken.unwrap_or_else(PoisonError::into_inner).0;
+        lanes.freed.wait_for(&mut state, LOOK);
     }
 }
 
 impl Lanes {
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock()
     }
 }
 

@@ -2,10 +2,11 @@
 //! taken away from a guest that keeps it for too long: it is rolled back, and the
 //! guest is told with its next statement.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use galleria_sqlite::{self as sqlite, Connection, Kind};
+use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::OwnedMutexGuard;
 use tokio::time::timeout;
 
@@ -184,7 +185,7 @@ impl Shared {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock()
     }
 }
 

@@ -8,11 +8,12 @@
 //! constraint that is checked at the commit fails all of it; then each statement is
 //! run again, by itself.
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use galleria_sqlite::{self as sqlite, AnswerLimits, Connection, Kind, Rows, Watch};
+use parking_lot::MutexGuard;
 use tokio::sync::{OwnedMutexGuard, oneshot};
 use tokio::time::timeout;
 
@@ -239,7 +240,7 @@ impl File {
     }
 
     fn queue(&self) -> MutexGuard<'_, std::collections::VecDeque<Item>> {
-        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+        self.queue.lock()
     }
 }
 
