@@ -2,7 +2,7 @@
 //!
 //! A request comes through TLS (`listener`), proves who asks (`access`), is
 //! routed by its path (`answer`, `path`), and is answered from the store alone;
-//! what writes (`write`, `apply`) goes through the same door as the manifests.
+//! what writes (`write`, `apply`) takes the same path as the manifests.
 //! Nothing here knows what a kind means beyond its row in the table of kinds.
 
 mod access;
@@ -39,7 +39,7 @@ use std::sync::Arc;
 
 use tokio::sync::{Semaphore, mpsc};
 
-use crate::status::Health;
+use crate::status::HostStatus;
 use crate::store::{Store, Write};
 use crate::workload::Logs;
 use usage::Usage;
@@ -51,7 +51,7 @@ const WATCHES_MAX: usize = 1_000;
 pub(crate) struct Sources {
     pub store: Arc<Store>,
     pub logs: Arc<Logs>,
-    pub health: Arc<Health>,
+    pub health: Arc<HostStatus>,
     /// To the control loop.
     pub writer: mpsc::Sender<Write>,
 }
@@ -61,7 +61,7 @@ struct Api {
     store: Arc<Store>,
     logs: Arc<Logs>,
     usage: Arc<Usage>,
-    health: Arc<Health>,
+    health: Arc<HostStatus>,
     writer: mpsc::Sender<Write>,
     watches: Arc<Semaphore>,
 }

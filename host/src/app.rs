@@ -2,13 +2,13 @@
 //! opposite one. What each part does is its own business.
 
 mod announce;
+mod api_store;
 mod autoscale;
 mod canary;
 mod cluster;
 mod conditions;
 mod control;
 mod desired;
-mod kept;
 mod pulls;
 
 use std::path::Path;
@@ -25,20 +25,20 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
+use crate::active_config::{ActiveConfig, ConfigHandle};
 use crate::admin;
 use crate::call::{Mesh, Overload};
 use crate::canary::Canaries;
 use crate::certificates::Certificates;
 use crate::cli::eprint;
-use crate::door::MeshDoors;
 use crate::files::Files;
 use crate::guest::{Cache, Databases, Engine, NodeMemory, guest_memory_default};
 use crate::listen::{Budget, Capacities, Listeners, Room};
-use crate::live::{Current, Live};
+use crate::outbound::MeshDoors;
 use crate::private_folder;
 use crate::remote::RemoteClient;
 use crate::settings::{RunSettings, Switch, TraceProtocol, Traces};
-use crate::status::{self, Health};
+use crate::status::{self, HostStatus};
 use crate::store::{Store, Write};
 use crate::telemetry::access_log::{AccessLog, Format};
 use crate::telemetry::metrics::Metrics;
@@ -47,11 +47,11 @@ use crate::telemetry::trace::{TraceExport, Tracer};
 use crate::topology::{Peers, Topology, Trust};
 use crate::workload::{Images, Jobs, Platform, VolumeFolder, Workloads};
 use announce::Addresses;
+use api_store::ApiStore;
 use autoscale::Autoscalers;
 use cluster::Node;
-use control::{Control, Refused};
+use control::{Control, RejectedChange};
 use desired::Desired;
-use kept::Kept;
 use pulls::Pulls;
 
 /// How long listeners and pods have to finish at the end, at most: longer than
@@ -93,12 +93,12 @@ pub(crate) async fn run(settings: RunSettings) -> anyhow::Result<ExitCode> {
     let admin = admin::Listener::bind(settings.admin, &settings.data).await?;
     let admin_address = admin.address;
     let host = Host::new(&settings)?;
-    let mut kept = Kept::open(&settings.data)?;
-    let written = kept.load()?;
+    let mut api_store = ApiStore::open(&settings.data)?;
+    let written = api_store.load()?;
     let (writer, writes) = mpsc::channel(WRITES_WAITING);
-    let files = files.but_not(&settings.data);
+    let files = files.excluding(&settings.data);
     let room = Room::new(capacities.traffic);
-    let mut control = host.control(&settings, room, files, kept, writes);
+    let mut control = host.control(&settings, room, files, api_store, writes);
     control
         .prepare(written, read.objects)
         .await
@@ -179,7 +179,7 @@ fn tracer(traces: &Traces, metrics: &Metrics) -> anyhow::Result<(Tracer, Option<
 struct Host {
     mesh: Arc<Mesh>,
     state: Arc<mesh::State>,
-    health: Arc<Health>,
+    health: Arc<HostStatus>,
     store: Arc<Store>,
     sql: Arc<Databases>,
     sink: Sink,
@@ -203,7 +203,7 @@ impl Host {
         let options = settings.mesh_options();
         let empty = mesh::compile(&[], &[], &options, &state);
         let mesh = Arc::new(Mesh {
-            current: Current::new(Live::new(empty.snapshot, Vec::new())),
+            current: ConfigHandle::new(ActiveConfig::new(empty.snapshot, Vec::new())),
             remote: RemoteClient::default(),
             overload: Overload::start(),
             metrics: metrics.clone(),
@@ -212,8 +212,8 @@ impl Host {
             tracer,
             trust: Arc::new(Trust::new(settings.trusted_peers())),
         });
-        let doors = MeshDoors::default();
-        doors.open(&mesh);
+        let outbound_factory = MeshDoors::default();
+        outbound_factory.open(&mesh);
         let sql = Arc::<Databases>::default();
         let volumes = VolumeFolder::new(&settings.data);
         volumes
@@ -239,7 +239,7 @@ impl Host {
             memory: NodeMemory::new(settings.guest_memory.unwrap_or_else(guest_memory_default)),
             restart_backoff_initial: settings.restart_backoff_initial,
             volumes: volumes.clone(),
-            doors: Arc::new(doors),
+            outbound_factory: Arc::new(outbound_factory),
         };
         Ok(Self {
             mesh,
@@ -259,7 +259,7 @@ impl Host {
         settings: &RunSettings,
         room: Arc<Room>,
         files: Files,
-        kept: Kept,
+        api_store: ApiStore,
         writes: mpsc::Receiver<Write>,
     ) -> Control {
         let topology = Topology::of(settings);
@@ -267,7 +267,7 @@ impl Host {
             files,
             desired: Desired::default(),
             in_force: Vec::new(),
-            kept,
+            api_store,
             writes,
             store: self.store.clone(),
             node: Node {
@@ -347,7 +347,7 @@ fn told_to_stop() -> anyhow::Result<impl Future<Output = ()>> {
     })
 }
 
-fn describe(refused: &Refused) -> anyhow::Error {
+fn describe(refused: &RejectedChange) -> anyhow::Error {
     for problem in refused.problems() {
         eprint(&problem);
     }

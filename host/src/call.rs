@@ -1,4 +1,4 @@
-//! The one door into the mesh.
+//! The one entry into the mesh.
 //!
 //! The edge and the guests call here, and nothing reaches a service by another
 //! way: decide, inject faults, admit, then try, try again, and give the answer.
@@ -6,8 +6,8 @@
 //! line of the access log and one count in the metrics, when its body has ended.
 
 mod attempt;
+mod call_log;
 mod discard;
-mod ledger;
 mod mirror;
 mod overload;
 mod prebuffer;
@@ -23,15 +23,15 @@ use http::{HeaderName, StatusCode, header, request};
 use opentelemetry::trace::SpanKind;
 use tokio::time::{sleep, timeout_at};
 
+use crate::active_config::{ActiveConfig, ConfigHandle};
 use crate::context::{HOPS_MAX, RequestContext};
-use crate::live::{Current, Live};
 use crate::remote::RemoteClient;
 use crate::telemetry::access_log::{AccessLog, RequestFacts, is_grpc};
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::trace::{Service, Span, Tracer, spans};
 use crate::topology::Trust;
 use crate::{Request, Response, respond};
-use ledger::Ledger;
+use call_log::CallLog;
 pub(crate) use overload::Overload;
 use replay::Replay;
 
@@ -39,7 +39,7 @@ pub(crate) use discard::{AwaitsContinue, Rest, rest_of};
 
 /// Everything a call needs that is the same for all calls.
 pub(crate) struct Mesh {
-    pub current: Current,
+    pub current: ConfigHandle,
     pub remote: RemoteClient,
     pub overload: Arc<Overload>,
     pub metrics: Arc<Metrics>,
@@ -106,17 +106,17 @@ impl Mesh {
     pub(crate) async fn call(self: &Arc<Self>, call: Call) -> Response {
         let live = self.current.load();
         let span = self.span(&call);
-        let context = within(span.as_ref(), call.context);
+        let context = with_span(span.as_ref(), call.context);
         let facts = (self.access_log.is_on() || span.is_some())
             .then(|| RequestFacts::of(&call.request, call.client));
         let workload = call.source.workload();
         let (parts, body) = call.request.into_parts();
         let mesh = self.clone();
-        let mut ledger = Ledger::open(mesh, &parts.method, workload, &context, facts, span);
-        let (body, received) = ledger::Received::count(body);
-        ledger.received = received;
+        let mut call_log = CallLog::open(mesh, &parts.method, workload, &context, facts, span);
+        let (body, received) = call_log::Received::count(body);
+        call_log.received = received;
         let body = rest_of(body, Rest::of(&call.source, &parts));
-        let passage = Passage {
+        let scope = CallScope {
             mesh: self,
             live: &live,
             source: &call.source,
@@ -127,16 +127,16 @@ impl Mesh {
         let (method, is_grpc) = (parts.method.clone(), is_grpc(&parts.headers));
         let response = match call.refusal {
             Some(reply) => Err(reply),
-            None => passage.run(parts, body, &mut ledger).await,
+            None => scope.run(parts, body, &mut call_log).await,
         };
-        let response = response.unwrap_or_else(|reply| answer(reply, is_grpc, &mut ledger));
-        ledger.watch(&method, response)
+        let response = response.unwrap_or_else(|reply| answer(reply, is_grpc, &mut call_log));
+        call_log.watch(&method, response)
     }
 
     /// The span of a call, from end to end. Another host that hands a request over
     /// has one of its own.
     fn span(&self, call: &Call) -> Option<Span> {
-        if call.context.handed_over {
+        if call.context.from_peer {
             return None;
         }
         let service = call.source.service();
@@ -149,8 +149,8 @@ impl Mesh {
     }
 }
 
-/// `context` as what happens within `span` hands it on.
-fn within(span: Option<&Span>, context: Arc<RequestContext>) -> Arc<RequestContext> {
+/// `context` as calls within `span` propagate it.
+fn with_span(span: Option<&Span>, context: Arc<RequestContext>) -> Arc<RequestContext> {
     match span {
         None => context,
         Some(span) => Arc::new(RequestContext {
@@ -161,21 +161,21 @@ fn within(span: Option<&Span>, context: Arc<RequestContext>) -> Arc<RequestConte
 }
 
 /// One call on its way through one snapshot.
-struct Passage<'a> {
+struct CallScope<'a> {
     mesh: &'a Arc<Mesh>,
-    live: &'a Arc<Live>,
+    live: &'a Arc<ActiveConfig>,
     source: &'a Source,
     context: &'a Arc<RequestContext>,
     client: Option<IpAddr>,
     timeout: Option<Duration>,
 }
 
-impl Passage<'_> {
+impl CallScope<'_> {
     async fn run(
         &self,
         mut parts: request::Parts,
         body: crate::Body,
-        ledger: &mut Ledger,
+        call_log: &mut CallLog,
     ) -> Result<Response, LocalReply> {
         if self.context.hops > HOPS_MAX {
             return Err(LocalReply::new(
@@ -192,11 +192,11 @@ impl Passage<'_> {
                 .snapshot
                 .decide(self.source.as_caller(), &head, &mut rand::rng())
         };
-        ledger.taken(decided.route);
+        call_log.taken(decided.route);
         match decided.decision {
             Decision::Reply(reply) => Err(reply),
             Decision::Forward(mut forward) => {
-                ledger.forwarded(self.live, &forward.cluster, forward.route_name());
+                call_log.forwarded(self.live, &forward.cluster, forward.route_name());
                 let origin = parts.headers.get(header::ORIGIN).cloned();
                 let is_grpc = is_grpc(&parts.headers);
                 let response = match self.source {
@@ -205,8 +205,8 @@ impl Passage<'_> {
                         match self.mesh.overload.admit(&forward.cluster.name).await {
                             Ok(admitted) => {
                                 let answered =
-                                    self.forward(&mut forward, parts, body, ledger).await;
-                                if ledger.pods_were_full {
+                                    self.forward(&mut forward, parts, body, call_log).await;
+                                if call_log.pods_were_full {
                                     admitted.was_refused().await;
                                 }
                                 answered
@@ -214,12 +214,12 @@ impl Passage<'_> {
                             Err(reply) => Err(reply),
                         }
                     }
-                    Source::Workload(_) => self.forward(&mut forward, parts, body, ledger).await,
+                    Source::Workload(_) => self.forward(&mut forward, parts, body, call_log).await,
                 };
                 // The route's headers are on the mesh's own replies too: without
                 // them a browser could not read a failure.
                 let (mut parts, body) = response
-                    .unwrap_or_else(|reply| answer(reply, is_grpc, ledger))
+                    .unwrap_or_else(|reply| answer(reply, is_grpc, call_log))
                     .into_parts();
                 forward.apply_response(origin.as_ref(), &mut parts);
                 Ok(Response::from_parts(parts, body))
@@ -227,15 +227,15 @@ impl Passage<'_> {
         }
     }
 
-    /// Fault, admission, and the tries, within the route's timeout.
+    /// Fault, admission and tries, within the route's timeout.
     async fn forward(
         &self,
         forward: &mut Forward,
         mut parts: request::Parts,
         body: crate::Body,
-        ledger: &mut Ledger,
+        call_log: &mut CallLog,
     ) -> Result<Response, LocalReply> {
-        self.inject_fault(forward, ledger).await?;
+        self.inject_fault(forward, call_log).await?;
         let allowed = [forward.timeout, self.timeout].into_iter().flatten().min();
         let deadline = allowed.map(|allowed| Instant::now() + allowed);
         let hash = {
@@ -244,13 +244,13 @@ impl Passage<'_> {
         };
         forward.apply_request(&mut parts);
         let admission = forward.cluster.acquire(forward.caller)?;
-        let permit = in_time(deadline, admission).await?;
+        let permit = with_deadline(deadline, admission).await?;
         let body = mirror::send(self, forward, &parts, body);
-        let tries = Box::pin(self.tries(forward, parts, Replay::new(body), hash, ledger));
-        let answered = in_time(deadline, tries)
+        let tries = Box::pin(self.tries(forward, parts, Replay::new(body), hash, call_log));
+        let answered = with_deadline(deadline, tries)
             .await
-            .inspect_err(|_| ledger.abandoned())?;
-        ledger.admitted(permit, deadline.filter(|_| forward.timeout.is_some()));
+            .inspect_err(|_| call_log.abandoned())?;
+        call_log.admitted(permit, deadline.filter(|_| forward.timeout.is_some()));
         answered
     }
 
@@ -263,11 +263,15 @@ impl Passage<'_> {
             .span(trace, service, SpanKind::Internal, name)
     }
 
-    async fn inject_fault(&self, forward: &Forward, ledger: &mut Ledger) -> Result<(), LocalReply> {
+    async fn inject_fault(
+        &self,
+        forward: &Forward,
+        call_log: &mut CallLog,
+    ) -> Result<(), LocalReply> {
         let plan = forward.fault(&mut rand::rng());
         if let Some(delay) = plan.delay {
-            ledger.flags |= ResponseFlags::DI;
-            let _told = self.span(spans::FAULT_DELAY);
+            call_log.flags |= ResponseFlags::DI;
+            let _span = self.span(spans::FAULT_DELAY);
             sleep(delay).await;
         }
         plan.abort.map_or(Ok(()), Err)
@@ -280,7 +284,7 @@ impl Passage<'_> {
         parts: request::Parts,
         replay: Replay,
         hash: Option<u64>,
-        ledger: &mut Ledger,
+        call_log: &mut CallLog,
     ) -> Result<Response, LocalReply> {
         let mut tried = Vec::new();
         let mut at = Destination {
@@ -305,15 +309,15 @@ impl Passage<'_> {
                 }
             };
             tried.push(picked.endpoint.id);
-            ledger.attempt(picked.clone());
+            call_log.attempt(picked.clone());
             let attempt = attempt::Attempt {
-                passage: self,
+                scope: self,
                 at: &at,
                 per_try_timeout: forward.per_try_timeout,
-                number: ledger.attempts,
+                number: call_log.attempts,
             };
             let answered = attempt
-                .run(&picked, parts.clone(), replay.body(), ledger)
+                .run(&picked, parts.clone(), replay.body(), call_log)
                 .await;
             let outcome = attempt::outcome(&answered);
             if let Some(ejection) = picked.record(&outcome, Instant::now()) {
@@ -327,22 +331,22 @@ impl Passage<'_> {
             }
             let policy = forward.retry_policy();
             let decision =
-                policy.decide(ledger.attempts, &parts.method, &outcome, &mut rand::rng());
+                policy.decide(call_log.attempts, &parts.method, &outcome, &mut rand::rng());
             let pause = match decision {
                 RetryDecision::Retry(pause) if replay.can_repeat() => pause,
                 RetryDecision::Exhausted => {
-                    ledger.flags |= ResponseFlags::URX;
-                    return answered.finish(ledger);
+                    call_log.flags |= ResponseFlags::URX;
+                    return answered.finish(call_log);
                 }
                 RetryDecision::Retry(_) | RetryDecision::Final => {
-                    return answered.finish(ledger);
+                    return answered.finish(call_log);
                 }
             };
             _retrying = match at.cluster.acquire_retry(forward.caller) {
                 Some(permit) => Some(permit),
                 None => {
-                    ledger.flags |= ResponseFlags::UO;
-                    return answered.finish(ledger);
+                    call_log.flags |= ResponseFlags::UO;
+                    return answered.finish(call_log);
                 }
             };
             drop((answered, picked));
@@ -373,14 +377,14 @@ impl Passage<'_> {
 
 /// Where the tries of a call go, as one snapshot has it.
 struct Destination {
-    live: Arc<Live>,
+    live: Arc<ActiveConfig>,
     cluster: Arc<mesh::Cluster>,
 }
 
 impl Destination {
     /// The same in the snapshot that is in force now. A call that waited keeps its
     /// route, and yet finds the pods that took the place of those it would have asked.
-    fn successor(&self, current: &Current) -> Option<Self> {
+    fn successor(&self, current: &ConfigHandle) -> Option<Self> {
         let live = current.load();
         if Arc::ptr_eq(&live, &self.live) {
             return None;
@@ -391,13 +395,13 @@ impl Destination {
 }
 
 /// The mesh's own answer, in the caller's protocol.
-fn answer(reply: LocalReply, is_grpc: bool, ledger: &mut Ledger) -> Response {
-    ledger.reply(&reply);
+fn answer(reply: LocalReply, is_grpc: bool, call_log: &mut CallLog) -> Response {
+    call_log.reply(&reply);
     respond::local(if is_grpc { reply.for_grpc() } else { reply })
 }
 
 /// Waits for `work`, at most until `deadline`.
-async fn in_time<T>(
+async fn with_deadline<T>(
     deadline: Option<Instant>,
     work: impl Future<Output = T>,
 ) -> Result<T, LocalReply> {

@@ -23,7 +23,7 @@ use galleria_manifest::model::{Canary, Destination, Object, ObjectKey, Resource}
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use crate::live::Live;
+use crate::active_config::ActiveConfig;
 use crate::store::Store;
 use crate::telemetry::tally::{Observed, Tallies, Tally, Watched};
 use crate::workload::{EventType, Involved, Recorder};
@@ -141,7 +141,7 @@ impl Canaries {
     pub(crate) fn advance(
         &mut self,
         objects: &[Arc<Object>],
-        live: &Live,
+        live: &ActiveConfig,
         recorder: &Recorder,
         store: &Store,
         now: Instant,
@@ -445,7 +445,7 @@ fn template(objects: &[Arc<Object>], canary: &Object, spec: &Canary) -> Value {
 
 /// Whether the services of the canary have a pod of the Deployment `target` that takes
 /// requests. Subsets that get nothing have no cluster yet: any of the service will do.
-fn is_ready(live: &Live, split: &Split, target: &str) -> bool {
+fn is_ready(live: &ActiveConfig, split: &Split, target: &str) -> bool {
     let services = live.snapshot.services();
     let is_ready = |share: &Share| {
         let of_host = services.iter().filter(|it| it.fqdn == share.host);

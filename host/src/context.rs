@@ -31,7 +31,7 @@ pub(crate) struct RequestContext {
     /// 0 at the edge, one more with every call between services.
     pub hops: u32,
     /// It came from another host of the mesh, which has told of the call already.
-    pub handed_over: bool,
+    pub from_peer: bool,
     /// What goes on within a guest is told there; None where nobody wants to know.
     pub recording: Option<Recording>,
 }
@@ -54,14 +54,14 @@ impl RequestContext {
             request_id,
             baggage: None,
             hops: 0,
-            handed_over: false,
+            from_peer: false,
             recording: None,
         }
     }
 
     /// `request` as it goes to another host of the mesh: with what that host
     /// cannot know otherwise.
-    pub(crate) fn handed_over(&self, mut request: Request) -> Request {
+    pub(crate) fn for_peer(&self, mut request: Request) -> Request {
         request.headers_mut().insert(HOPS, self.hops.into());
         request
     }
@@ -69,13 +69,13 @@ impl RequestContext {
     /// The context in which another host of the mesh hands a request over.
     pub(crate) fn taken_over(headers: &mut HeaderMap) -> Option<Self> {
         let hops = headers.remove(HOPS)?.to_str().ok()?.parse().ok()?;
-        let Carried { trace, baggage, .. } = Carried::read(headers);
+        let PropagatedHeaders { trace, baggage, .. } = PropagatedHeaders::read(headers);
         Some(Self {
             trace: trace.unwrap_or_else(TraceContext::begin),
             request_id: headers.get(REQUEST_ID)?.clone(),
             baggage,
             hops,
-            handed_over: true,
+            from_peer: true,
             recording: None,
         })
     }
@@ -103,14 +103,14 @@ const STATE_MAX: usize = 8_192;
 
 /// What a request's headers say of its context.
 #[derive(Debug)]
-pub(crate) struct Carried {
+pub(crate) struct PropagatedHeaders {
     pub trace: Option<TraceContext>,
     pub baggage: Option<HeaderValue>,
     /// Headers that were broken or too long, and are not gone by.
     pub ignored: u64,
 }
 
-impl Carried {
+impl PropagatedHeaders {
     /// Reads `traceparent` and `tracestate`, or else B3, and `baggage`.
     pub(crate) fn read(headers: &HeaderMap) -> Self {
         let mut ignored = 0;
@@ -262,7 +262,7 @@ mod tests {
     fn read(value: &str) -> Option<TraceContext> {
         let mut headers = HeaderMap::new();
         headers.insert(TRACEPARENT, value.parse().expect("a header value"));
-        Carried::read(&headers).trace
+        PropagatedHeaders::read(&headers).trace
     }
 
     #[test]
@@ -288,7 +288,7 @@ mod tests {
                 let value = HeaderValue::from_str(value);
                 (name.expect("a name"), value.expect("a value"))
             });
-            let read = Carried::read(&pairs.collect());
+            let read = PropagatedHeaders::read(&pairs.collect());
             assert_eq!(read.ignored, ignored, "{headers:?}");
         }
     }
@@ -322,18 +322,18 @@ mod tests {
             request_id: HeaderValue::from_static("some-id"),
             baggage: None,
             hops: 7,
-            handed_over: false,
+            from_peer: false,
             recording: None,
         };
         let body = http_body_util::Empty::new().map_err(|never| match never {});
-        let mut request = context.handed_over(Request::new(body.boxed_unsync()));
+        let mut request = context.for_peer(Request::new(body.boxed_unsync()));
         let headers = request.headers_mut();
         context.trace.inject(headers);
         headers.insert(REQUEST_ID, context.request_id.clone());
         let taken = RequestContext::taken_over(headers).expect("a context");
         assert_eq!(taken.hops, 7);
         assert_eq!(taken.trace.to_string(), context.trace.to_string());
-        assert!(taken.handed_over);
+        assert!(taken.from_peer);
         assert!(!headers.contains_key(HOPS), "no guest sees it");
     }
 

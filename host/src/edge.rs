@@ -13,7 +13,7 @@ use hyper::body::{Body as _, Frame};
 use wasmtime_wasi_http::Error;
 
 use crate::call::{AwaitsContinue, Call, Mesh, Rest, Source, rest_of};
-use crate::context::{Carried, HOPS, REQUEST_ID, RequestContext, request_id};
+use crate::context::{HOPS, PropagatedHeaders, REQUEST_ID, RequestContext, request_id};
 use crate::listen::{RequestBody, RequestBodyError};
 use crate::{Body, Response, respond};
 use galleria_mesh::{LocalReply, ResponseFlags};
@@ -71,7 +71,7 @@ impl Edge {
             timeout: None,
         };
         let mut response = self.mesh.call(call).await;
-        if can_refuse && found_nobody(&response) {
+        if can_refuse && is_no_healthy_upstream(&response) {
             // Read, so that nobody takes it for a client that went away.
             let _ = response.into_body().collect().await;
             return Err(Reason::REFUSED_STREAM.into());
@@ -121,18 +121,20 @@ fn unread(error: RequestBodyError) -> Error {
 
 /// Makes a client's request one of the mesh's.
 fn enter(headers: &mut HeaderMap, client: SocketAddr, mesh: &Mesh) -> RequestContext {
-    let carried = Carried::read(headers);
-    mesh.metrics.trace_headers_ignored.inc_by(carried.ignored);
-    let trace = carried.trace.unwrap_or_else(|| mesh.tracer.begin());
+    let propagated = PropagatedHeaders::read(headers);
+    mesh.metrics
+        .trace_headers_ignored
+        .inc_by(propagated.ignored);
+    let trace = propagated.trace.unwrap_or_else(|| mesh.tracer.begin());
     sanitise(headers, client.ip());
     let request_id = request_id();
     headers.insert(REQUEST_ID, request_id.clone());
     RequestContext {
         trace,
         request_id,
-        baggage: carried.baggage,
+        baggage: propagated.baggage,
         hops: 0,
-        handed_over: false,
+        from_peer: false,
         recording: None,
     }
 }
@@ -163,7 +165,7 @@ fn with_clean_trailers(body: Body) -> Body {
 }
 
 /// Whether `response` is the mesh's own: no endpoint is ready.
-fn found_nobody(response: &Response) -> bool {
+fn is_no_healthy_upstream(response: &Response) -> bool {
     let flags = response.extensions().get::<ResponseFlags>();
     flags.is_some_and(|flags| flags.contains(ResponseFlags::UH))
 }

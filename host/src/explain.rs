@@ -16,7 +16,7 @@ use galleria_manifest::model::Object;
 use galleria_mesh as mesh;
 use serde::{Deserialize, Serialize};
 
-use self::ask::Asked;
+use self::ask::ParsedQuestion;
 use self::places::Places;
 
 pub(crate) use self::ask::WrongUsage;
@@ -53,7 +53,7 @@ pub(crate) struct Subject<'a> {
 /// # Errors
 /// The question is none, or names a workload that is not there.
 pub(crate) fn explain(question: &Question, subject: &Subject<'_>) -> Result<Answer, WrongUsage> {
-    let asked = Asked::read(question, subject)?;
+    let asked = ParsedQuestion::read(question, subject)?;
     let explanation = asked.explain(subject.snapshot);
     let places = Places::of(subject, &explanation);
     let page = page::render(&asked, &explanation, &places);

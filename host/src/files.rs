@@ -42,7 +42,7 @@ impl Files {
     }
 
     /// Takes no notice of what happens in `data`.
-    pub(crate) fn but_not(self, data: &Path) -> Self {
+    pub(crate) fn excluding(self, data: &Path) -> Self {
         let data = data.canonicalize().unwrap_or_else(|_| data.into());
         Self {
             data: Some(data),

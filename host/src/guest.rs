@@ -51,7 +51,7 @@ pub(crate) use output::{GuestEvents, GuestLine, Origin};
 pub(crate) use pace::LateBody;
 pub(crate) use pool::PoolStatus;
 pub(crate) use sql::Databases;
-pub(crate) use state::{Door, Outgoing, Server};
+pub(crate) use state::{Outbound, Outgoing, Server};
 
 use galleria_mesh as mesh;
 use tokio_util::sync::CancellationToken;
@@ -73,7 +73,7 @@ pub(crate) enum Isolation {
 
 /// Everything a pod's instances are made from.
 #[derive(Clone)]
-pub(crate) struct Blueprint {
+pub(crate) struct GuestSetup {
     /// Whose instances they are.
     pub workload: Arc<mesh::Workload>,
     pub component: Arc<Component>,
@@ -99,7 +99,7 @@ pub(crate) struct Blueprint {
     pub killed: CancellationToken,
     pub limits: RequestLimits,
     pub events: Arc<dyn GuestEvents>,
-    pub door: Arc<dyn Door>,
+    pub outbound: Arc<dyn Outbound>,
     pub sql: Arc<Databases>,
 }
 
@@ -159,7 +159,7 @@ pub(crate) struct RequestLimits {
 /// One pod's guest: answers requests until it is dropped.
 pub(crate) struct Guest {
     serving: Serving,
-    blueprint: Arc<Blueprint>,
+    setup: Arc<GuestSetup>,
 }
 
 enum Serving {
@@ -170,23 +170,23 @@ enum Serving {
 }
 
 impl Guest {
-    pub(crate) fn new(blueprint: Blueprint) -> Self {
-        let blueprint = Arc::new(blueprint);
-        let generation = blueprint.component.generation();
-        let serving = match (generation, blueprint.isolation) {
+    pub(crate) fn new(setup: GuestSetup) -> Self {
+        let setup = Arc::new(setup);
+        let generation = setup.component.generation();
+        let serving = match (generation, setup.isolation) {
             (Generation::P3, isolation) => {
-                Serving::Concurrent(ConcurrentGuest::new(blueprint.clone(), isolation))
+                Serving::Concurrent(ConcurrentGuest::new(setup.clone(), isolation))
             }
             (Generation::P2, isolation) => Serving::Exclusive(Arc::new(Pool::new(
-                blueprint.clone(),
+                setup.clone(),
                 isolation.unwrap_or(Isolation::Request),
             ))),
         };
-        Self { serving, blueprint }
+        Self { serving, setup }
     }
 
     pub(crate) fn has_environment(&self, environment: &[(String, String)]) -> bool {
-        self.blueprint.environment == environment
+        self.setup.environment == environment
     }
 
     /// A guest like this one, whose instances get another environment.
@@ -195,10 +195,10 @@ impl Guest {
         environment: Vec<(String, String)>,
         arguments: Vec<String>,
     ) -> Self {
-        Self::new(Blueprint {
+        Self::new(GuestSetup {
             environment,
             arguments,
-            ..Blueprint::clone(&self.blueprint)
+            ..GuestSetup::clone(&self.setup)
         })
     }
 
@@ -258,14 +258,14 @@ impl Guest {
         let served = tokio::select! {
             biased;
             served = served => served,
-            () = self.blueprint.killed.cancelled() => Err(Failure::Killed),
+            () = self.setup.killed.cancelled() => Err(Failure::Killed),
         };
-        served.inspect_err(|failure| self.blueprint.events.failed(failure))
+        served.inspect_err(|failure| self.setup.events.failed(failure))
     }
 
     /// Ends every request that is under way, bodies included, with a failure.
     pub(crate) fn kill(&self) {
-        self.blueprint.killed.cancel();
+        self.setup.killed.cancel();
     }
 
     /// Lets go of instances that nobody needed since the last call.

@@ -7,12 +7,12 @@ mod app;
 mod cli;
 mod settings;
 
+mod active_config;
 mod call;
-mod door;
 mod edge;
 mod guest;
 mod listen;
-mod live;
+mod outbound;
 mod remote;
 mod respond;
 mod workload;

@@ -1,15 +1,15 @@
-//! Endpoints outside this process, over kept connections: HTTP/1.1, and HTTP/2
+//! Endpoints outside this process, over cached connections: HTTP/1.1, and HTTP/2
 //! where the service's port speaks it; TLS where a DestinationRule asks for it
 //! or the request itself is for `https`.
 //!
-//! Connections are shared by what decides how they are made (see [`Manner`]),
+//! Connections are shared by everything that decides how they are made (see [`PoolKey`]),
 //! never across different TLS settings.
 
 mod connector;
 mod http2;
 mod tls;
 
-pub(crate) use self::tls::{TlsError, Trust};
+pub(crate) use self::tls::{ClientTlsConfig, TlsError};
 
 use std::collections::HashMap;
 use std::fmt;
@@ -30,14 +30,14 @@ use self::connector::Connector;
 use self::http2::Shared;
 use crate::{Body, Request, Response};
 
-/// How long an unused connection is kept at most, whatever a DestinationRule
+/// How long an unused connection is cached at most, whatever a DestinationRule
 /// says: what is outside may forget it sooner.
 const IDLE_MAX: Duration = Duration::from_secs(60);
 
-/// Unused connections kept for one host.
+/// Unused connections cached for one host.
 const IDLE_MAX_PER_HOST: usize = 64;
 
-/// Manners that are kept. Each is one of a manifest's clusters, or one host that
+/// Pools that are cached. Each is one of a manifest's clusters, or one host that
 /// a guest reaches over TLS by itself; past this all begin anew.
 const MANNERS_MAX: usize = 1_024;
 
@@ -59,7 +59,7 @@ pub(crate) enum RemoteError {
 
 /// Where an endpoint is, and what it is.
 #[derive(Debug, Clone, Copy)]
-pub(crate) enum Way<'a> {
+pub(crate) enum RemoteTarget<'a> {
     /// A pod of another host of the mesh, which speaks HTTP/2.
     Peer { host: &'a str, port: u16 },
     /// Something that is not of the mesh.
@@ -69,37 +69,37 @@ pub(crate) enum Way<'a> {
 /// Keeps connections to remote endpoints.
 #[derive(Clone, Default)]
 pub(crate) struct RemoteClient {
-    manners: Arc<Mutex<HashMap<Manner, Kept>>>,
+    pools: Arc<Mutex<HashMap<PoolKey, CachedPool>>>,
 }
 
-/// The connections made in one manner, and the certificates that they were made
+/// The connections of one key, and the certificates that they were made
 /// with: changed files make new ones.
 #[derive(Clone)]
-struct Kept {
-    conversation: Conversation,
+struct CachedPool {
+    pool: HttpPool,
     stamps: Vec<Option<SystemTime>>,
     looked: Instant,
 }
 
 /// Everything that decides how a connection is made, besides its address.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-struct Manner {
+struct PoolKey {
     /// None is plain text.
-    trust: Option<Trust>,
+    trust: Option<ClientTlsConfig>,
     http2: bool,
     connect_timeout: Duration,
     idle_timeout: Duration,
 }
 
-/// The connections made in one manner.
+/// The connections of one key.
 #[derive(Clone)]
-enum Conversation {
+enum HttpPool {
     Http1(Arc<Client<Connector, Body>>),
     Http2(Shared),
 }
 
 impl RemoteClient {
-    /// Sends `request` on its way to one of the endpoints of `cluster`; the
+    /// Sends `request` to one of the endpoints of `cluster`; the
     /// authority that was asked for stays in `host` or `:authority`.
     ///
     /// # Errors
@@ -107,21 +107,23 @@ impl RemoteClient {
     pub(crate) async fn send(
         &self,
         cluster: &Cluster,
-        way: Way<'_>,
+        target: RemoteTarget<'_>,
         request: Request,
     ) -> Result<Response, RemoteError> {
-        let (endpoint, manner) = match way {
-            Way::Peer { host, port } => (authority(host, port)?, Manner::of_peer(cluster)),
-            Way::Outside { host, port } => {
-                (authority(host, port)?, Manner::of(cluster, &request, host))
+        let (endpoint, key) = match target {
+            RemoteTarget::Peer { host, port } => {
+                (authority(host, port)?, PoolKey::of_peer(cluster))
+            }
+            RemoteTarget::Outside { host, port } => {
+                (authority(host, port)?, PoolKey::of(cluster, &request, host))
             }
         };
-        let scheme = match manner.trust {
+        let scheme = match key.trust {
             Some(_) => Scheme::HTTPS,
             None => Scheme::HTTP,
         };
-        match self.conversation(manner).await? {
-            Conversation::Http1(client) => {
+        match self.pool(key).await? {
+            HttpPool::Http1(client) => {
                 let request = to_endpoint(request, scheme, endpoint)?;
                 let response = client.request(request).await.map_err(|error| {
                     if error.is_connect() {
@@ -132,71 +134,74 @@ impl RemoteClient {
                 })?;
                 Ok(response.map(|body| body.map_err(Error::from).boxed_unsync()))
             }
-            Conversation::Http2(shared) => {
+            HttpPool::Http2(shared) => {
                 let request = as_asked(request, scheme.clone(), &endpoint)?;
                 shared.send(scheme, endpoint, request).await
             }
         }
     }
 
-    async fn conversation(&self, manner: Manner) -> Result<Conversation, RemoteError> {
-        if let Some(kept) = self.kept(&manner) {
-            return Ok(kept);
+    async fn pool(&self, key: PoolKey) -> Result<HttpPool, RemoteError> {
+        if let Some(cached) = self.cached(&key) {
+            return Ok(cached);
         }
-        let stamps = manner.stamps();
-        let connector = Connector::new(&manner).await?;
-        let begun = if manner.http2 {
-            Conversation::Http2(Shared::new(connector))
+        let stamps = key.stamps();
+        let connector = Connector::new(&key).await?;
+        let begun = if key.http2 {
+            HttpPool::Http2(Shared::new(connector))
         } else {
             let client = Client::builder(TokioExecutor::new())
                 .pool_timer(TokioTimer::new())
-                .pool_idle_timeout(manner.idle_timeout)
+                .pool_idle_timeout(key.idle_timeout)
                 .pool_max_idle_per_host(IDLE_MAX_PER_HOST)
                 .build(connector);
-            Conversation::Http1(Arc::new(client))
+            HttpPool::Http1(Arc::new(client))
         };
-        let mut manners = self.lock();
-        if manners.len() >= MANNERS_MAX {
-            manners.clear();
+        let mut pools = self.lock();
+        if pools.len() >= MANNERS_MAX {
+            pools.clear();
         }
-        let kept = Kept {
-            conversation: begun.clone(),
+        let cached = CachedPool {
+            pool: begun.clone(),
             stamps,
             looked: Instant::now(),
         };
-        manners.insert(manner, kept);
+        pools.insert(key, cached);
         Ok(begun)
     }
 
     /// What is there already, as long as its certificates are those in the files.
-    fn kept(&self, manner: &Manner) -> Option<Conversation> {
-        let mut manners = self.lock();
-        let kept = manners.get_mut(manner)?;
-        if kept.looked.elapsed() >= LOOK_AGAIN {
-            kept.looked = Instant::now();
-            if kept.stamps != manner.stamps() {
-                manners.remove(manner);
+    fn cached(&self, key: &PoolKey) -> Option<HttpPool> {
+        let mut pools = self.lock();
+        let cached = pools.get_mut(key)?;
+        if cached.looked.elapsed() >= LOOK_AGAIN {
+            cached.looked = Instant::now();
+            if cached.stamps != key.stamps() {
+                pools.remove(key);
                 return None;
             }
         }
-        Some(kept.conversation.clone())
+        Some(cached.pool.clone())
     }
 
-    fn lock(&self) -> parking_lot::MutexGuard<'_, HashMap<Manner, Kept>> {
-        self.manners.lock()
+    fn lock(&self) -> parking_lot::MutexGuard<'_, HashMap<PoolKey, CachedPool>> {
+        self.pools.lock()
     }
 }
 
-impl fmt::Display for Way<'_> {
+impl fmt::Display for RemoteTarget<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (Self::Peer { host, port } | Self::Outside { host, port }) = self;
         write!(f, "{host}:{port}")
     }
 }
 
-impl Manner {
+impl PoolKey {
     fn stamps(&self) -> Vec<Option<SystemTime>> {
-        self.trust.as_ref().map(Trust::stamps).unwrap_or_default()
+        self.trust
+            .as_ref()
+            .map(ClientTlsConfig::stamps)
+            .unwrap_or_default()
     }
 
     /// Between hosts of the mesh `trafficPolicy.tls` has no part: it is about
@@ -219,12 +224,12 @@ impl Manner {
             .filter(|tls| tls.mode != ClientTlsMode::Disable);
         let trust = match originated {
             Some(tls) => {
-                // A wildcard is no name that a certificate could be for.
+                // No certificate can be for a wildcard name.
                 let declared = Some(cluster.service_fqdn.as_str())
                     .filter(|host| host.contains('.') && !host.starts_with('*'));
-                Some(Trust::originated(tls, declared.unwrap_or(asked)))
+                Some(ClientTlsConfig::originated(tls, declared.unwrap_or(asked)))
             }
-            None => own.then(|| Trust::public(asked)),
+            None => own.then(|| ClientTlsConfig::public(asked)),
         };
         Self {
             trust,
@@ -248,7 +253,7 @@ fn authority(host: &str, port: u16) -> Result<Authority, RemoteError> {
     Authority::try_from(text).map_err(unreachable)
 }
 
-/// HTTP/1.1: connections are kept by the endpoint's address, and the authority
+/// HTTP/1.1: connections are cached by the endpoint's address, and the authority
 /// that was asked for is a header.
 fn to_endpoint(
     mut request: Request,

@@ -14,7 +14,7 @@ pub(crate) use exchange::ask_port;
 pub(crate) use metrics::Context as MetricsContext;
 pub(crate) use page::render;
 pub(crate) use port::serve as serve_port;
-pub(crate) use report::{Health, WrittenReport};
+pub(crate) use report::{HostStatus, WrittenReport};
 pub(crate) use socket::{
     SocketContext, ask_for_backup, ask_for_canary, ask_to_explain, bind as bind_socket, fetch,
     order_canary, serve as serve_socket,

@@ -9,7 +9,9 @@ mod reported;
 mod write;
 
 pub(crate) use reported::{Reported, fresh_uid, owner_of, uid, uid_of};
-pub(crate) use write::{Asked, Edit, ReadObject, Unwritten, Write, is_place, place, read_object};
+pub(crate) use write::{
+    Command, Edit, ReadObject, Write, WriteError, is_place, place, read_object,
+};
 
 use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::sync::Arc;

@@ -7,7 +7,6 @@
 //! nobody else's.
 
 mod backoff;
-mod blueprint;
 mod budgets;
 mod configuration;
 mod controller;
@@ -15,6 +14,7 @@ mod environment;
 mod events;
 mod failure_log;
 mod field;
+mod guest_setup;
 mod image;
 mod job;
 mod kubelet;
@@ -51,7 +51,7 @@ use galleria_manifest::model::ObjectKey;
 use galleria_mesh as mesh;
 use tokio::sync::watch;
 
-use crate::guest::{Door, NodeMemory, RequestLimits};
+use crate::guest::{NodeMemory, Outbound, RequestLimits};
 use crate::store::Reported;
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::sink::Sink;
@@ -76,12 +76,12 @@ pub(crate) struct Platform {
     pub restart_backoff_initial: Duration,
     pub volumes: VolumeFolder,
     /// Makes the way out for a pod's guests.
-    pub doors: Arc<dyn Doors>,
+    pub outbound_factory: Arc<dyn OutboundFactory>,
 }
 
-/// Gives each workload its door into the mesh.
-pub(crate) trait Doors: Send + Sync {
-    fn door(&self, workload: &Arc<mesh::Workload>) -> Arc<dyn Door>;
+/// Gives each workload its outbound handle.
+pub(crate) trait OutboundFactory: Send + Sync {
+    fn outbound(&self, workload: &Arc<mesh::Workload>) -> Arc<dyn Outbound>;
 }
 
 /// The workloads that run, by name.

@@ -38,7 +38,7 @@ codes! {
     NOT_AN_OBJECT = "GAL0005", "the document is not a Kubernetes object";
     KIND = "GAL0006", "the kind does not exist, and one that does is spelled nearly so";
     API_VERSION = "GAL0007", "the kind is known, but not in this apiVersion";
-    LEFT_TO_CLUSTER = "GAL0008", "the host does not act on this kind; a cluster does";
+    KIND_NOT_ENFORCED = "GAL0008", "the host does not act on this kind; a cluster does";
     REPLACED = "GAL0009", "a later object of the same kind, namespace and name replaces this one";
     NAME = "GAL0010", "a name is missing or is not made as Kubernetes wants it";
     MISSING_FIELD = "GAL0011", "a required field is missing";
@@ -68,7 +68,7 @@ codes! {
     BUDGET_SELECTS_NOTHING = "GAL0035", "no workload carries the labels that a PodDisruptionBudget selects";
     SCALES_NOTHING = "GAL0036", "a HorizontalPodAutoscaler has nothing to scale, or nothing to measure";
     CANARY_SHIFTS_NOTHING = "GAL0037", "a Canary has no target, or no route that divides traffic between it and another version";
-    NOT_ENFORCED = "GAL0038", "the object restricts something, and the host does not enforce it";
+    RESTRICTION_NOT_ENFORCED = "GAL0038", "the object restricts something, and the host does not enforce it";
     PLAN = "GAL0200", "the workload cannot be run: its image, its configuration or its volumes";
     DELEGATE_UNREACHABLE = "GAL0601", "a delegate's rule can never match";
     EJECTS_NOTHING = "GAL0602", "maxEjectionPercent is too small to eject anything";

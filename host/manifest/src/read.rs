@@ -147,7 +147,7 @@ fn object(d: &mut Decoder, node: &Node) -> (Option<Object>, Option<ObjectKey>) {
             fields.ignore(&["status"]);
             (known.read)(fields)
         }
-        Known::LeftToCluster { .. } => Some(Resource::LeftToCluster),
+        Known::NotEnforced { .. } => Some(Resource::NotEnforced),
         Known::Refused => None,
     };
     let (Some(metadata), Some(mut resource)) = (metadata, resource) else {

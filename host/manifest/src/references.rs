@@ -55,10 +55,10 @@ pub(crate) fn check(objects: &[Arc<Object>], refused: &HashSet<ObjectKey>) -> Ve
                 destination_rule::check(&index, &mut report, object, rule);
             }
             Resource::Gateway(gateway) => gateway::check(&index, &mut report, object, gateway),
-            Resource::ListenerSet(gateway) => {
+            Resource::GatewayApiGateway(gateway) => {
                 gateway_api::listeners(&index, &mut report, object, gateway);
             }
-            Resource::HostedRoute(route) => {
+            Resource::GatewayApiHttpRoute(route) => {
                 gateway_api::route(&index, &mut report, object, route);
             }
             Resource::HorizontalPodAutoscaler(spec) => {

@@ -62,7 +62,7 @@ pub fn compile(
 ) -> Compiled {
     let mut diagnostics = Vec::new();
     let mut inventory = Inventory::new(objects);
-    let listeners = gateway_api::listeners(&inventory.listener_sets);
+    let listeners = gateway_api::listeners(&inventory.gateway_api_gateways);
     let registry = Registry::new(&inventory, pods, options);
     let destination_rules = DestinationRules::new(&inventory, options);
     let mut bound = delegate::bind(&inventory, options, &mut diagnostics);

@@ -10,7 +10,7 @@ use super::failure::Failure;
 use super::kind::{Kind, api_version};
 use super::patch::strategic;
 use super::path::Resource;
-use super::write::{WriteOptions, Written, key};
+use super::write::{WriteOptions, WriteResult, key};
 use super::{Api, bounds};
 use fields::{Managed, Managers, Operation, Paths};
 
@@ -58,7 +58,7 @@ impl Api {
         resource: &Resource,
         name: &str,
         wanted: Value,
-    ) -> Result<Written, Failure> {
+    ) -> Result<WriteResult, Failure> {
         let Some(manager) = options.field_manager.as_deref() else {
             return Err(Failure::BadRequest(
                 "fieldManager is required to apply".into(),

@@ -9,7 +9,7 @@ use http::{HeaderValue, Response, StatusCode, header};
 use serde_json::{Value, json};
 
 use super::kind::Kind;
-use crate::store::{Unwritten, is_place};
+use crate::store::{WriteError, is_place};
 
 /// See the module's documentation.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -126,12 +126,12 @@ impl Failure {
     }
 
     /// Why the control loop did not take a write of `name`.
-    pub(super) fn of(unwritten: Unwritten, kind: &'static Kind, name: &str) -> Self {
+    pub(super) fn of(unwritten: WriteError, kind: &'static Kind, name: &str) -> Self {
         match unwritten {
-            Unwritten::Changed => Self::conflict(kind, name),
-            Unwritten::NotKept(why) => Self::Unavailable(why),
-            Unwritten::Refused(problems) => Self::invalid(kind, name, &problems),
-            Unwritten::Impossible(why) => Self::Invalid {
+            WriteError::Changed => Self::conflict(kind, name),
+            WriteError::NotKept(why) => Self::Unavailable(why),
+            WriteError::Refused(problems) => Self::invalid(kind, name, &problems),
+            WriteError::Impossible(why) => Self::Invalid {
                 kind,
                 name: name.to_owned(),
                 causes: vec![Cause {

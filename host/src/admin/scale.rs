@@ -10,7 +10,7 @@ use super::body;
 use super::failure::Failure;
 use super::patch;
 use super::path::Resource;
-use super::write::{WriteOptions, Written, check_preconditions, key};
+use super::write::{WriteOptions, WriteResult, check_preconditions, key};
 
 impl Api {
     /// # Errors
@@ -33,7 +33,7 @@ impl Api {
         resource: &Resource,
         name: &str,
         body: &[u8],
-    ) -> Result<Written, Failure> {
+    ) -> Result<WriteResult, Failure> {
         let media_type = body::media_type(&request.headers);
         let change = |shown: &Value| {
             let scale = scale_of(shown);

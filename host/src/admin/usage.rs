@@ -14,7 +14,7 @@ use super::kind::Kind;
 use super::list::Options;
 use super::path::Resource;
 use super::selector::Selector;
-use crate::status::Health;
+use crate::status::HostStatus;
 use crate::workload::{NODE_NAME, Pod};
 
 /// How often is measured, as the metrics server does.
@@ -22,7 +22,7 @@ const PERIOD: Duration = Duration::from_secs(15);
 
 /// What every pod had used at two moments.
 pub(super) struct Usage {
-    health: Arc<Health>,
+    health: Arc<HostStatus>,
     samples: Mutex<[Sample; 2]>,
 }
 
@@ -35,7 +35,7 @@ struct Sample {
 
 impl Usage {
     /// Measures as long as somebody holds it.
-    pub(super) fn start(health: Arc<Health>) -> Arc<Self> {
+    pub(super) fn start(health: Arc<HostStatus>) -> Arc<Self> {
         let now = Sample::of(&health.pods());
         let usage = Arc::new(Self {
             health,

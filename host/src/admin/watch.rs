@@ -37,7 +37,7 @@ const BOOKMARK: Duration = Duration::from_secs(60);
 
 /// What a client has yet to take. An object is rendered when it is taken: of a client
 /// that does not read, only the store's own objects are held.
-enum Ready {
+enum QueuedEvent {
     Object(&'static str, Arc<Stored>),
     Other(Value),
 }
@@ -50,7 +50,7 @@ struct Watcher {
     versions: watch::Receiver<u64>,
     /// The last that was looked at.
     seen: u64,
-    ready: VecDeque<Ready>,
+    ready: VecDeque<QueuedEvent>,
     bookmarks: Option<Interval>,
     end: Instant,
     ended: bool,
@@ -183,7 +183,7 @@ impl Watcher {
                     oldest: expired.oldest,
                 };
                 let event = json!({"type": "ERROR", "object": failure.status()});
-                self.ready.push_back(Ready::Other(event));
+                self.ready.push_back(QueuedEvent::Other(event));
                 self.ended = true;
             }
         }
@@ -209,17 +209,18 @@ impl Watcher {
     }
 
     fn say(&mut self, kind: &'static str, stored: &Arc<Stored>) {
-        self.ready.push_back(Ready::Object(kind, stored.clone()));
+        self.ready
+            .push_back(QueuedEvent::Object(kind, stored.clone()));
     }
 
-    fn event(&self, ready: Ready) -> Value {
+    fn event(&self, ready: QueuedEvent) -> Value {
         match ready {
-            Ready::Object(kind, stored) => {
+            QueuedEvent::Object(kind, stored) => {
                 let object = self.resource.shown(&stored);
                 let object = self.form.one(self.resource.kind, object);
                 json!({"type": kind, "object": object})
             }
-            Ready::Other(event) => event,
+            QueuedEvent::Other(event) => event,
         }
     }
 
@@ -235,6 +236,6 @@ impl Watcher {
         }
         let object = self.form.one(self.resource.kind, object);
         let event = json!({"type": "BOOKMARK", "object": object});
-        self.ready.push_back(Ready::Other(event));
+        self.ready.push_back(QueuedEvent::Other(event));
     }
 }

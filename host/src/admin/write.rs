@@ -26,7 +26,7 @@ use super::object::versions::kept;
 use super::path::Resource;
 use super::{apply, body, bounds, patch};
 use crate::store::{
-    Asked, Edit, ReadObject, Source, Stored, Unwritten, Write, fresh_uid, read_object,
+    Command, Edit, ReadObject, Source, Stored, Write, WriteError, fresh_uid, read_object,
 };
 use form::{as_written, identify, keep_unsaid, remove, strip, timeless};
 
@@ -48,7 +48,7 @@ pub(super) struct WriteOptions {
 }
 
 /// An object after a write, and what the client is told beside it.
-pub(super) struct Written {
+pub(super) struct WriteResult {
     pub object: Value,
     pub warnings: Vec<String>,
     pub is_new: bool,
@@ -149,7 +149,7 @@ impl Api {
         options: &WriteOptions,
         resource: &Resource,
         mut object: Value,
-    ) -> Result<Written, Failure> {
+    ) -> Result<WriteResult, Failure> {
         identify(resource, &mut object)?;
         strip(&mut object);
         let metadata = &mut object["metadata"];
@@ -170,7 +170,7 @@ impl Api {
         };
         let taken = self.submit(vec![edit], options.is_dry_run()).await;
         taken.map_err(|unwritten| match unwritten {
-            Unwritten::Changed => Failure::exists(resource.kind, &key.name),
+            WriteError::Changed => Failure::exists(resource.kind, &key.name),
             unwritten => Failure::of(unwritten, resource.kind, &key.name),
         })?;
         Ok(self.written(resource, &key, &read, true))
@@ -207,7 +207,7 @@ impl Api {
         resource: &Resource,
         name: &str,
         change: impl Fn(&Stored, &Value) -> Result<Value, Failure>,
-    ) -> Result<Written, Failure> {
+    ) -> Result<WriteResult, Failure> {
         let key = key(resource, name);
         for _ in 0..ATTEMPTS {
             let stored = self.stored(resource, &key)?;
@@ -234,7 +234,7 @@ impl Api {
             bounds::check_stored(&object)?;
             let read = read(resource, &key, options, &object)?;
             if timeless(&object) == timeless(&stored.object.raw) {
-                return Ok(Written {
+                return Ok(WriteResult {
                     object: shown,
                     warnings: Vec::new(),
                     is_new: false,
@@ -247,7 +247,7 @@ impl Api {
             };
             match self.submit(vec![edit], options.is_dry_run()).await {
                 Ok(()) => return Ok(self.written(resource, &key, &read, false)),
-                Err(Unwritten::Changed) => {}
+                Err(WriteError::Changed) => {}
                 Err(unwritten) => return Err(Failure::of(unwritten, resource.kind, &key.name)),
             }
         }
@@ -287,12 +287,12 @@ impl Api {
         }
     }
 
-    async fn submit(&self, edits: Vec<Edit>, dry_run: bool) -> Result<(), Unwritten> {
-        self.ask(Asked::Edits { edits, dry_run }).await
+    async fn submit(&self, edits: Vec<Edit>, dry_run: bool) -> Result<(), WriteError> {
+        self.ask(Command::Edits { edits, dry_run }).await
     }
 
-    async fn ask(&self, asked: Asked) -> Result<(), Unwritten> {
-        let stopping = |_| Unwritten::NotKept("the host is stopping".into());
+    async fn ask(&self, asked: Command) -> Result<(), WriteError> {
+        let stopping = |_| WriteError::NotKept("the host is stopping".into());
         let (answer, answered) = oneshot::channel();
         let write = Write { asked, answer };
         self.writer.send(write).await.map_err(|_| stopping(()))?;
@@ -306,7 +306,7 @@ impl Api {
         key: &ObjectKey,
         read: &ReadObject,
         is_new: bool,
-    ) -> Written {
+    ) -> WriteResult {
         let now = self.store.get(key);
         let taken = now.as_ref().filter(|it| it.object.raw == read.object.raw);
         let stored = match taken {
@@ -315,7 +315,7 @@ impl Api {
         };
         let warnings = read.warnings.iter();
         let warnings = warnings.filter(|it| it.severity == Severity::Warning);
-        Written {
+        WriteResult {
             object: shown(&stored, resource.kind, &resource.version),
             warnings: warnings
                 .map(|it| format!("{}: {}", it.path, it.message))
@@ -329,7 +329,7 @@ impl Api {
 ///
 /// # Errors
 /// None.
-pub(super) fn answer(written: Written) -> Result<Response<Body>, Failure> {
+pub(super) fn answer(written: WriteResult) -> Result<Response<Body>, Failure> {
     let mut response = super::answer::json_response(&written.object)?;
     if written.is_new {
         *response.status_mut() = StatusCode::CREATED;

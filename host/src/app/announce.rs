@@ -118,7 +118,7 @@ fn paths(control: &Control) -> Vec<String> {
                     }
                 }
             }
-            Resource::HostedRoute(route) => {
+            Resource::GatewayApiHttpRoute(route) => {
                 for rule in route.rules.iter().flat_map(|rule| &rule.route.matches) {
                     match &rule.uri {
                         Some(StringMatch::Exact(path)) => add(path),

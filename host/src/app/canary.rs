@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use super::control::Control;
 use crate::canary::{Order, Planned, Split, plan};
-use crate::store::{Edit, Unwritten, read_object};
+use crate::store::{Edit, WriteError, read_object};
 use crate::workload::{EventType, Involved};
 
 /// The reason of the event when a weight is set by hand.
@@ -40,9 +40,9 @@ impl Control {
     }
 
     /// Does what `galleria canary` asks for.
-    pub(super) async fn order(&mut self, order: &Order) -> Result<(), Unwritten> {
+    pub(super) async fn order(&mut self, order: &Order) -> Result<(), WriteError> {
         let planned = plan(order, &self.in_force);
-        let planned = planned.map_err(|error| Unwritten::Impossible(error.to_string()))?;
+        let planned = planned.map_err(|error| WriteError::Impossible(error.to_string()))?;
         match planned {
             Planned::Weight {
                 split,
@@ -74,14 +74,14 @@ impl Control {
         }
     }
 
-    async fn write_weight(&mut self, split: &Split, weight: u32) -> Result<(), Unwritten> {
-        let stored = self.store.get(&split.service).ok_or(Unwritten::Changed)?;
+    async fn write_weight(&mut self, split: &Split, weight: u32) -> Result<(), WriteError> {
+        let stored = self.store.get(&split.service).ok_or(WriteError::Changed)?;
         let raw = split.with_weight(&stored.object.raw, weight);
         self.write_object(&split.service, &raw).await
     }
 
-    async fn write_object(&mut self, key: &ObjectKey, raw: &Value) -> Result<(), Unwritten> {
-        let read = read_object(key, raw).map_err(Unwritten::Refused)?;
+    async fn write_object(&mut self, key: &ObjectKey, raw: &Value) -> Result<(), WriteError> {
+        let read = read_object(key, raw).map_err(WriteError::Refused)?;
         let edit = Edit {
             key: key.clone(),
             from: self.store.get(key).map(|stored| stored.object.clone()),

@@ -4,7 +4,9 @@
 use std::sync::Arc;
 
 use galleria_manifest::Diagnostic;
-use galleria_manifest::model::{HostedRoute, ListenerSet, Object, ObjectKey, ParentKind, Resource};
+use galleria_manifest::model::{
+    GatewayApiGateway, GatewayApiHttpRoute, Object, ObjectKey, ParentKind, Resource,
+};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
@@ -65,8 +67,8 @@ pub(super) fn known<'a>(
 
 fn status(known: &Known<'_>, all: &[Known<'_>]) -> Option<Value> {
     match &known.object.resource {
-        Resource::ListenerSet(gateway) => Some(of_gateway(known, gateway, all)),
-        Resource::HostedRoute(route) => Some(of_route(known, route)),
+        Resource::GatewayApiGateway(gateway) => Some(of_gateway(known, gateway, all)),
+        Resource::GatewayApiHttpRoute(route) => Some(of_route(known, route)),
         _ if known.object.key().group == "networking.istio.io" => {
             let reconciled = match known.waits.first() {
                 None => Ok("Reconciled"),
@@ -78,7 +80,7 @@ fn status(known: &Known<'_>, all: &[Known<'_>]) -> Option<Value> {
     }
 }
 
-fn of_gateway(known: &Known<'_>, gateway: &ListenerSet, all: &[Known<'_>]) -> Value {
+fn of_gateway(known: &Known<'_>, gateway: &GatewayApiGateway, all: &[Known<'_>]) -> Value {
     let wrong = |part: &str| {
         let mut said = known.waits.iter().chain(known.warnings.iter().copied());
         said.find(|it| it.path.contains(part)).map(text)
@@ -127,7 +129,7 @@ fn of_gateway(known: &Known<'_>, gateway: &ListenerSet, all: &[Known<'_>]) -> Va
 fn attached(gateway: &Known<'_>, listener: &str, port: u16, all: &[Known<'_>]) -> usize {
     let own: &ObjectKey = &gateway.object.key();
     let names_it = |known: &&Known<'_>| {
-        let Resource::HostedRoute(route) = &known.object.resource else {
+        let Resource::GatewayApiHttpRoute(route) = &known.object.resource else {
             return false;
         };
         let namespace = &known.object.metadata.namespace;
@@ -146,7 +148,7 @@ fn attached(gateway: &Known<'_>, listener: &str, port: u16, all: &[Known<'_>]) -
     all.iter().filter(names_it).count()
 }
 
-fn of_route(known: &Known<'_>, route: &HostedRoute) -> Value {
+fn of_route(known: &Known<'_>, route: &GatewayApiHttpRoute) -> Value {
     let wrong = |part: &str| {
         let mut said = known.waits.iter().chain(known.warnings.iter().copied());
         said.find(|it| it.path.contains(part)).map(text)

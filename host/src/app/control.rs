@@ -14,19 +14,19 @@ use galleria_manifest::model::{Object, ObjectKey, Quantities};
 use galleria_mesh as mesh;
 use tokio::sync::{mpsc, watch};
 
+use super::api_store::{ApiStore, ApiStoreError};
 use super::autoscale::Autoscalers;
 use super::cluster::{self, Node};
 use super::conditions;
-use super::desired::{Desired, Settled, Written};
-use super::kept::{Kept, KeptError};
+use super::desired::{Admissible, ApiOverride, Desired};
 use super::pulls::Pulls;
+use crate::active_config::ActiveConfig;
 use crate::call::Mesh;
 use crate::canary::Canaries;
 use crate::files::{Changes, Files};
 use crate::listen::{ListenError, Listeners};
-use crate::live::Live;
-use crate::status::{Health, WrittenReport};
-use crate::store::{Asked, Edit, Store, Unwritten, Write, immutable, owner_of};
+use crate::status::{HostStatus, WrittenReport};
+use crate::store::{Command, Edit, Store, Write, WriteError, immutable, owner_of};
 use crate::telemetry::metrics::Present;
 use crate::topology::{Peers, Topology, UnknownWorkload};
 use crate::workload::{
@@ -48,9 +48,9 @@ const STEPS_MAX: usize = 16;
 pub(super) struct Control {
     pub(super) files: Files,
     pub(super) desired: Desired,
-    /// Of `desired`: what is kept back waits for something it refers to.
+    /// Of `desired`: what is held back waits for something it refers to.
     pub(super) in_force: Vec<Arc<Object>>,
-    pub(super) kept: Kept,
+    pub(super) api_store: ApiStore,
     pub(super) writes: mpsc::Receiver<Write>,
     pub(super) store: Arc<Store>,
     pub(super) node: Node,
@@ -69,11 +69,11 @@ pub(super) struct Control {
     pub(super) options: mesh::Options,
     pub(super) topology: Topology,
     pub(super) peers: Peers,
-    pub(super) health: Arc<Health>,
+    pub(super) health: Arc<HostStatus>,
 }
 
 /// A change that can be put in force.
-struct Ready {
+struct StagedChange {
     in_force: Vec<Arc<Object>>,
     waiting: Vec<(Arc<Object>, Vec<Diagnostic>)>,
     plan: Plan,
@@ -84,7 +84,7 @@ struct Ready {
 
 /// Why a change is not taken.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum Refused {
+pub(super) enum RejectedChange {
     #[error("the manifests have errors")]
     Manifests(Vec<Diagnostic>),
     #[error(transparent)]
@@ -94,10 +94,10 @@ pub(super) enum Refused {
     #[error(transparent)]
     Listen(#[from] ListenError),
     #[error(transparent)]
-    Kept(#[from] KeptError),
+    ApiStore(#[from] ApiStoreError),
 }
 
-impl Refused {
+impl RejectedChange {
     /// One line each.
     pub(super) fn problems(&self) -> Vec<String> {
         match self {
@@ -107,7 +107,7 @@ impl Refused {
             }
             Self::Topology(error) => vec![format!("error: {error}")],
             Self::Listen(error) => vec![format!("error: {error}")],
-            Self::Kept(error) => vec![format!("error: {error}")],
+            Self::ApiStore(error) => vec![format!("error: {error}")],
         }
     }
 }
@@ -117,9 +117,9 @@ impl Control {
     /// the first pod starts.
     pub(super) async fn prepare(
         &mut self,
-        written: BTreeMap<ObjectKey, Written>,
+        written: BTreeMap<ObjectKey, ApiOverride>,
         files: Vec<Arc<Object>>,
-    ) -> Result<(), Refused> {
+    ) -> Result<(), RejectedChange> {
         self.desired = Desired::new(written);
         self.take(self.desired.with_files(files)).await
     }
@@ -194,7 +194,7 @@ impl Control {
         let files = self.files.clone();
         let read = tokio::task::spawn_blocking(move || files.read()).await;
         let taken = match read {
-            Ok(read) if read.has_errors() => Err(Refused::Manifests(read.diagnostics)),
+            Ok(read) if read.has_errors() => Err(RejectedChange::Manifests(read.diagnostics)),
             // What was refused is tried again: something else may have changed.
             Ok(read) if self.desired.has_files(&read.objects) && self.health.is_accepted() => {
                 return;
@@ -220,7 +220,9 @@ impl Control {
                 for problem in &problems {
                     tracing::error!("{problem}");
                 }
-                tracing::error!("the changed manifests were refused; what ran before goes on");
+                tracing::error!(
+                    "the changed manifests were rejected; keeping the previous configuration"
+                );
                 self.health.set_rejected(problems);
                 "rejected"
             }
@@ -230,11 +232,11 @@ impl Control {
 
     /// Takes a change. Where images cannot be pulled for it, they are tried again
     /// until they can.
-    async fn take_or_wait(&mut self, desired: Desired) -> Result<(), Refused> {
+    async fn take_or_wait(&mut self, desired: Desired) -> Result<(), RejectedChange> {
         self.pulls.forget();
         let mut taken = self.take(desired.clone()).await;
-        if let Err(Refused::Plan(PlanError { unpulled, .. })) = &mut taken
-            && let Ok(Settled { in_force, .. }) = self.settle(&desired)
+        if let Err(RejectedChange::Plan(PlanError { unpulled, .. })) = &mut taken
+            && let Ok(Admissible { in_force, .. }) = self.settle(&desired)
         {
             let (images, volumes) = (self.images.clone(), self.volumes.clone());
             let again = move || plan(&in_force, &images, &volumes).map(drop);
@@ -243,35 +245,39 @@ impl Control {
         taken
     }
 
-    async fn take(&mut self, desired: Desired) -> Result<(), Refused> {
-        let ready = self.try_out(&desired).await?;
-        self.put_in_force(desired, ready).await
+    async fn take(&mut self, desired: Desired) -> Result<(), RejectedChange> {
+        let ready = self.stage(&desired).await?;
+        self.commit(desired, ready).await
     }
 
     /// Does everything that can fail, and changes nothing but the listeners that
     /// are bound.
-    async fn try_out(&mut self, desired: &Desired) -> Result<Ready, Refused> {
-        let settled = self.settle(desired).map_err(Refused::Manifests)?;
-        let in_force = settled.in_force;
+    async fn stage(&mut self, desired: &Desired) -> Result<StagedChange, RejectedChange> {
+        let admissible = self.settle(desired).map_err(RejectedChange::Manifests)?;
+        let in_force = admissible.in_force;
         let changed = immutable::changes(&self.store, &in_force);
         if !changed.is_empty() {
-            return Err(Refused::Manifests(changed));
+            return Err(RejectedChange::Manifests(changed));
         }
         let plan = self.plan(self.topology.here(&in_force)?).await?;
         let trial = self.compile(&in_force, &self.workloads.pods());
         self.listeners.bind(&trial.snapshot).await?;
-        Ok(Ready {
+        Ok(StagedChange {
             in_force,
-            waiting: settled.waiting,
-            known: settled.warnings,
+            waiting: admissible.waiting,
+            known: admissible.warnings,
             plan,
             warnings: trial.diagnostics,
         })
     }
 
-    async fn put_in_force(&mut self, desired: Desired, ready: Ready) -> Result<(), Refused> {
+    async fn commit(
+        &mut self,
+        desired: Desired,
+        ready: StagedChange,
+    ) -> Result<(), RejectedChange> {
         let (before, after) = (self.desired.written(), desired.written());
-        tokio::task::block_in_place(|| self.kept.save(before, after))?;
+        tokio::task::block_in_place(|| self.api_store.save(before, after))?;
         for diagnostic in &ready.warnings {
             tracing::warn!("{diagnostic}");
         }
@@ -308,28 +314,28 @@ impl Control {
     }
 
     /// What of `desired` can be in force, as autoscalers have scaled it.
-    fn settle(&self, desired: &Desired) -> Result<Settled, Vec<Diagnostic>> {
+    fn settle(&self, desired: &Desired) -> Result<Admissible, Vec<Diagnostic>> {
         let in_force = self.in_force.iter().map(|object| object.key()).collect();
-        let mut settled = desired.settle(&in_force)?;
-        settled.in_force = self.autoscalers.scaled(settled.in_force);
-        Ok(settled)
+        let mut admissible = desired.settle(&in_force)?;
+        admissible.in_force = self.autoscalers.scaled(admissible.in_force);
+        Ok(admissible)
     }
 
     /// Takes what the API asks for, or says why not.
     async fn write(&mut self, Write { asked, answer }: Write) {
         let result = match asked {
-            Asked::Edits { edits, dry_run } => self.edit(&edits, dry_run).await,
-            Asked::Canary(order) => self.order(&order).await,
-            Asked::Evict(pod) => match self.workloads.evict(&pod) {
+            Command::Edits { edits, dry_run } => self.edit(&edits, dry_run).await,
+            Command::Canary(order) => self.order(&order).await,
+            Command::Evict(pod) => match self.workloads.evict(&pod) {
                 true => Ok(()),
-                false => Err(Unwritten::Changed),
+                false => Err(WriteError::Changed),
             },
         };
         // A client that is gone does not want to know.
         let _ = answer.send(result);
     }
 
-    pub(super) async fn edit(&mut self, edits: &[Edit], dry_run: bool) -> Result<(), Unwritten> {
+    pub(super) async fn edit(&mut self, edits: &[Edit], dry_run: bool) -> Result<(), WriteError> {
         let mut desired = self.desired.clone();
         for Edit { key, from, to } in edits {
             let stored = self.store.get(key).map(|stored| stored.object.clone());
@@ -339,22 +345,21 @@ impl Control {
                 _ => false,
             };
             if !unchanged {
-                return Err(Unwritten::Changed);
+                return Err(WriteError::Changed);
             }
             desired = desired.with(key, to.clone());
         }
-        let refused = |refused: Refused| match refused {
-            Refused::Kept(error) => Unwritten::NotKept(error.to_string()),
-            Refused::Manifests(problems) | Refused::Plan(PlanError { problems, .. }) => {
-                Unwritten::Refused(problems)
-            }
-            refused => Unwritten::Impossible(refused.problems().join("; ")),
+        let refused = |refused: RejectedChange| match refused {
+            RejectedChange::ApiStore(error) => WriteError::NotKept(error.to_string()),
+            RejectedChange::Manifests(problems)
+            | RejectedChange::Plan(PlanError { problems, .. }) => WriteError::Refused(problems),
+            refused => WriteError::Impossible(refused.problems().join("; ")),
         };
-        let ready = self.try_out(&desired).await.map_err(refused)?;
+        let ready = self.stage(&desired).await.map_err(refused)?;
         if dry_run {
             return Ok(());
         }
-        self.put_in_force(desired, ready).await.map_err(refused)?;
+        self.commit(desired, ready).await.map_err(refused)?;
         self.serve();
         Ok(())
     }
@@ -402,7 +407,7 @@ impl Control {
         self.follow_present(&compiled.snapshot, &pods);
         self.mesh
             .current
-            .replace(Live::new(compiled.snapshot, pods.clone()));
+            .replace(ActiveConfig::new(compiled.snapshot, pods.clone()));
         self.health.set_pods(pods);
         self.health.set_listeners(self.listeners.addresses());
     }
@@ -499,7 +504,7 @@ fn waits((object, problems): &(Arc<Object>, Vec<Diagnostic>)) -> impl Iterator<I
 
 /// How what is in force differs from the files, a line each.
 fn drift(desired: &Desired) -> Vec<String> {
-    let line = |(key, written): (&ObjectKey, &Written)| match written.object {
+    let line = |(key, written): (&ObjectKey, &ApiOverride)| match written.object {
         Some(_) => format!("{key} differs from its file"),
         None => format!("{key} of a file is deleted"),
     };

@@ -18,12 +18,12 @@ use crate::store::{Source, place};
 #[derive(Debug, Clone, Default)]
 pub(super) struct Desired {
     files: Vec<Arc<Object>>,
-    written: BTreeMap<ObjectKey, Written>,
+    written: BTreeMap<ObjectKey, ApiOverride>,
 }
 
 /// What the API said last of one object.
 #[derive(Debug, Clone)]
-pub(super) struct Written {
+pub(super) struct ApiOverride {
     /// `None`: that it is deleted.
     pub object: Option<Arc<Object>>,
     /// What the file said then.
@@ -32,7 +32,7 @@ pub(super) struct Written {
 
 /// What of the desired objects can be in force.
 #[derive(Debug, Default)]
-pub(super) struct Settled {
+pub(super) struct Admissible {
     /// With what LimitRanges fill in.
     pub in_force: Vec<Arc<Object>>,
     /// With what keeps each back.
@@ -42,7 +42,7 @@ pub(super) struct Settled {
 }
 
 impl Desired {
-    pub(super) fn new(written: BTreeMap<ObjectKey, Written>) -> Self {
+    pub(super) fn new(written: BTreeMap<ObjectKey, ApiOverride>) -> Self {
         Self {
             files: Vec::new(),
             written,
@@ -59,7 +59,8 @@ impl Desired {
     /// API said before.
     pub(super) fn with_files(&self, files: Vec<Arc<Object>>) -> Self {
         let raw: BTreeMap<_, _> = files.iter().map(|it| (it.key(), &it.raw)).collect();
-        let unchanged = |key: &ObjectKey, it: &Written| it.over.as_ref() == raw.get(key).copied();
+        let unchanged =
+            |key: &ObjectKey, it: &ApiOverride| it.over.as_ref() == raw.get(key).copied();
         let written = self.written.iter().filter(|(key, it)| unchanged(key, it));
         Self {
             written: written.map(|(key, it)| (key.clone(), it.clone())).collect(),
@@ -81,12 +82,12 @@ impl Desired {
             true => desired.written.remove(key),
             false => desired
                 .written
-                .insert(key.clone(), Written { object, over }),
+                .insert(key.clone(), ApiOverride { object, over }),
         };
         desired
     }
 
-    pub(super) fn written(&self) -> &BTreeMap<ObjectKey, Written> {
+    pub(super) fn written(&self) -> &BTreeMap<ObjectKey, ApiOverride> {
         &self.written
     }
 
@@ -105,7 +106,7 @@ impl Desired {
     }
 
     /// The objects of files that the API changed or deleted.
-    pub(super) fn drifted(&self) -> impl Iterator<Item = (&ObjectKey, &Written)> {
+    pub(super) fn drifted(&self) -> impl Iterator<Item = (&ObjectKey, &ApiOverride)> {
         self.written.iter().filter(|(_, it)| it.over.is_some())
     }
 
@@ -120,27 +121,30 @@ impl Desired {
     ///
     /// # Errors
     /// What is wrong with the rest.
-    pub(super) fn settle(&self, in_force: &HashSet<ObjectKey>) -> Result<Settled, Vec<Diagnostic>> {
+    pub(super) fn settle(
+        &self,
+        in_force: &HashSet<ObjectKey>,
+    ) -> Result<Admissible, Vec<Diagnostic>> {
         let may_wait: BTreeMap<_, _> = self
             .written
             .iter()
             .filter(|(key, _)| !in_force.contains(key))
             .map(|(key, _)| (place(key), key))
             .collect();
-        let mut settled = Settled {
+        let mut admissible = Admissible {
             in_force: self.objects().map(|(_, object)| object.clone()).collect(),
-            ..Settled::default()
+            ..Admissible::default()
         };
         loop {
-            let mut objects = settled.in_force.clone();
+            let mut objects = admissible.in_force.clone();
             let mut found = galleria_manifest::check_references(&objects);
             found.extend(galleria_manifest::admit(&mut objects));
             let is_error = |it: &Diagnostic| it.severity == Severity::Error;
             let (errors, warnings): (Vec<_>, Vec<_>) = found.into_iter().partition(is_error);
             if errors.is_empty() {
-                settled.in_force = objects;
-                settled.warnings = warnings;
-                return Ok(settled);
+                admissible.in_force = objects;
+                admissible.warnings = warnings;
+                return Ok(admissible);
             }
             let mut kept_back = BTreeMap::<&ObjectKey, Vec<Diagnostic>>::new();
             for error in &errors {
@@ -149,11 +153,11 @@ impl Desired {
                 };
                 kept_back.entry(key).or_default().push(error.clone());
             }
-            settled.in_force.retain(|object| {
+            admissible.in_force.retain(|object| {
                 let problems = kept_back.remove(&object.key());
                 let stays = problems.is_none();
                 let waits = problems.map(|problems| (object.clone(), problems));
-                settled.waiting.extend(waits);
+                admissible.waiting.extend(waits);
                 stays
             });
         }
@@ -240,12 +244,18 @@ mod tests {
         let object =
             |key: &ObjectKey, raw: &Value| Some(read_object(key, raw).expect("valid").object);
         let waiting = Desired::default().with(&route_key, object(&route_key, &route));
-        let settled = waiting.settle(&HashSet::new()).expect("it may wait");
-        assert_eq!((settled.in_force.len(), settled.waiting.len()), (0, 1));
+        let admissible = waiting.settle(&HashSet::new()).expect("it may wait");
+        assert_eq!(
+            (admissible.in_force.len(), admissible.waiting.len()),
+            (0, 1)
+        );
         let whole = waiting.with(&service_key, object(&service_key, &service));
-        let settled = whole.settle(&HashSet::new()).expect("whole");
-        assert_eq!((settled.in_force.len(), settled.waiting.len()), (2, 0));
-        let in_force = settled.in_force.iter().map(|it| it.key()).collect();
+        let admissible = whole.settle(&HashSet::new()).expect("whole");
+        assert_eq!(
+            (admissible.in_force.len(), admissible.waiting.len()),
+            (2, 0)
+        );
+        let in_force = admissible.in_force.iter().map(|it| it.key()).collect();
         let errors = whole.with(&service_key, None).settle(&in_force);
         assert_eq!(errors.expect_err("in use").len(), 1);
     }

@@ -9,19 +9,19 @@ use http::{HeaderValue, Uri, header, request};
 use opentelemetry::trace::SpanKind;
 use tokio::time::timeout;
 
-use super::ledger::Ledger;
-use super::{ATTEMPT_COUNT, Destination, Passage, UPSTREAM_TIME};
+use super::call_log::CallLog;
+use super::{ATTEMPT_COUNT, CallScope, Destination, UPSTREAM_TIME};
 use crate::causes::with_causes;
 use crate::context::{Recording, RequestContext};
 use crate::guest::Failure;
-use crate::remote::{RemoteError, Way};
+use crate::remote::{RemoteError, RemoteTarget};
 use crate::telemetry::access_log::millis;
 use crate::telemetry::trace::{Service, Span, attributes};
 use crate::workload::{InFlight, Pod};
 use crate::{Body, Request, Response};
 
 pub(super) struct Attempt<'a, 'b> {
-    pub(super) passage: &'a Passage<'b>,
+    pub(super) scope: &'a CallScope<'b>,
     pub(super) at: &'a Destination,
     /// How long this try may take.
     pub(super) per_try_timeout: Option<Duration>,
@@ -71,7 +71,7 @@ impl Attempt<'_, '_> {
         picked: &Picked,
         mut parts: request::Parts,
         body: Body,
-        ledger: &mut Ledger,
+        call_log: &mut CallLog,
     ) -> Answered {
         let mut spans = Spans {
             guest: None,
@@ -97,8 +97,8 @@ impl Attempt<'_, '_> {
         match sent {
             Sent::Response(mut response, in_flight) => {
                 let took = started.elapsed();
-                ledger.upstream_time = Some(took);
-                ledger.pods_were_full = false;
+                call_log.upstream_time = Some(took);
+                call_log.pods_were_full = false;
                 response
                     .headers_mut()
                     .insert(UPSTREAM_TIME, HeaderValue::from(millis(took)));
@@ -109,8 +109,8 @@ impl Attempt<'_, '_> {
                 reply,
                 transport,
             } => {
-                ledger.transport_failure = transport;
-                ledger.pods_were_full = reply.flags.contains(ResponseFlags::UO);
+                call_log.transport_failure = transport;
+                call_log.pods_were_full = reply.flags.contains(ResponseFlags::UO);
                 Answered::Failed(failure, reply)
             }
         }
@@ -119,13 +119,13 @@ impl Attempt<'_, '_> {
     /// The span of this try. For what another host hands over there is none: that
     /// host has it.
     fn span(&self, picked: &Picked, parts: &request::Parts) -> Option<Span> {
-        let Passage {
+        let CallScope {
             mesh,
             context,
             source,
             ..
-        } = self.passage;
-        if context.handed_over {
+        } = self.scope;
+        if context.from_peer {
             return None;
         }
         let service = source.service();
@@ -146,15 +146,15 @@ impl Attempt<'_, '_> {
     /// What the endpoint is told of the request: within the span of this try, or a
     /// span that nobody records, one hop further.
     fn context(&self, spans: &Spans) -> RequestContext {
-        let context = self.passage.context;
+        let context = self.scope.context;
         RequestContext {
             trace: match &spans.attempt {
                 Some(span) => span.within(&context.trace),
-                None if context.handed_over => context.trace.clone(),
+                None if context.from_peer => context.trace.clone(),
                 None => context.trace.child(),
             },
             hops: context.hops + 1,
-            handed_over: false,
+            from_peer: false,
             ..RequestContext::clone(context)
         }
     }
@@ -167,7 +167,7 @@ impl Attempt<'_, '_> {
         spans: &mut Spans,
         context: RequestContext,
     ) -> RequestContext {
-        let tracer = &self.passage.mesh.tracer;
+        let tracer = &self.scope.mesh.tracer;
         let service = Service::Workload(pod.plan.identity.clone());
         let name = request.method().to_string();
         let span = tracer.span(&context.trace, service.clone(), SpanKind::Server, name);
@@ -224,26 +224,26 @@ impl Attempt<'_, '_> {
                 ),
             },
             Target::Peer { host, port } => {
-                let request = context.handed_over(request);
-                let way = Way::Peer { host, port: *port };
-                self.send_remote(way, request).await
+                let request = context.for_peer(request);
+                let target = RemoteTarget::Peer { host, port: *port };
+                self.send_remote(target, request).await
             }
             Target::Remote { host, port } => {
-                let way = Way::Outside { host, port: *port };
-                self.send_remote(way, request).await
+                let target = RemoteTarget::Outside { host, port: *port };
+                self.send_remote(target, request).await
             }
             Target::Requested => {
                 let host = request.uri().host().unwrap_or_default().to_owned();
                 let port = request.uri().port_u16().unwrap_or(self.at.cluster.port);
-                let way = Way::Outside { host: &host, port };
-                self.send_remote(way, request).await
+                let target = RemoteTarget::Outside { host: &host, port };
+                self.send_remote(target, request).await
             }
         }
     }
 
-    async fn send_remote(&self, way: Way<'_>, request: Request) -> Sent {
-        let remote = &self.passage.mesh.remote;
-        match remote.send(&self.at.cluster, way, request).await {
+    async fn send_remote(&self, target: RemoteTarget<'_>, request: Request) -> Sent {
+        let remote = &self.scope.mesh.remote;
+        match remote.send(&self.at.cluster, target, request).await {
             Ok(response) => Sent::Response(response, None),
             Err(error) => {
                 let cluster = &self.at.cluster.name;
@@ -252,7 +252,7 @@ impl Attempt<'_, '_> {
                     RemoteError::Connect(cause)
                     | RemoteError::Refused(cause)
                     | RemoteError::Request(cause) => {
-                        tracing::debug!(cluster, %way, cause, "{error}");
+                        tracing::debug!(cluster, endpoint = %target, cause, "{error}");
                     }
                 }
                 let (failure, reply) = match error {
@@ -304,11 +304,11 @@ impl Spans {
 
 impl Answered {
     /// Makes this the call's answer; the endpoint stays in use until the body ends.
-    pub(super) fn finish(self, ledger: &mut Ledger) -> Result<Response, LocalReply> {
+    pub(super) fn finish(self, call_log: &mut CallLog) -> Result<Response, LocalReply> {
         match self {
             Self::Response(response, in_flight, spans) => {
-                ledger.in_flight = in_flight;
-                ledger.spans = spans;
+                call_log.in_flight = in_flight;
+                call_log.spans = spans;
                 Ok(response)
             }
             Self::Failed(_, reply) => Err(reply),

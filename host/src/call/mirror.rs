@@ -17,8 +17,8 @@ use tokio::time::timeout;
 use wasmtime_wasi_http::Error;
 
 use super::attempt::Attempt;
-use super::ledger::Ledger;
-use super::{Destination, Passage, Rest, Source, replay, rest_of, within};
+use super::call_log::CallLog;
+use super::{CallScope, Destination, Rest, Source, replay, rest_of, with_span};
 use crate::telemetry::access_log::RequestFacts;
 use crate::telemetry::trace::{Span, spans};
 use crate::{Body, Request, respond};
@@ -32,7 +32,7 @@ const TIME_MAX: Duration = Duration::from_secs(15);
 /// Sends the copies that the route asks for. Returns the body for the caller's
 /// own request.
 pub(super) fn send(
-    passage: &Passage<'_>,
+    scope: &CallScope<'_>,
     forward: &Forward,
     parts: &request::Parts,
     mut body: Body,
@@ -45,10 +45,10 @@ pub(super) fn send(
         let copy;
         let cut = Arc::<AtomicBool>::default();
         (body, copy) = Tee::split(body, &cut);
-        start(passage, mirror, parts.clone(), copy, cut);
+        start(scope, mirror, parts.clone(), copy, cut);
     }
     // The copies are whole although the service answers without reading.
-    let rest = match passage.source {
+    let rest = match scope.source {
         Source::Workload(_) => Rest::All,
         Source::Edge { .. } => Rest::of_client(parts),
     };
@@ -57,18 +57,18 @@ pub(super) fn send(
 
 /// `cut` says that the copy of the body is not whole.
 fn start(
-    passage: &Passage<'_>,
+    scope: &CallScope<'_>,
     mirror: MirrorForward,
     parts: request::Parts,
     body: Body,
     cut: Arc<AtomicBool>,
 ) {
-    let (mesh, live) = (passage.mesh.clone(), passage.live.clone());
-    let (source, client) = (passage.source.clone(), passage.client);
-    let span = passage.span(spans::MIRROR);
-    let context = within(span.as_ref(), passage.context.clone());
+    let (mesh, live) = (scope.mesh.clone(), scope.live.clone());
+    let (source, client) = (scope.source.clone(), scope.client);
+    let span = scope.span(spans::MIRROR);
+    let context = with_span(span.as_ref(), scope.context.clone());
     tokio::spawn(async move {
-        let passage = Passage {
+        let scope = CallScope {
             mesh: &mesh,
             live: &live,
             source: &source,
@@ -77,7 +77,7 @@ fn start(
             timeout: None,
         };
         // Over time it is dropped, which ends the copy's own call.
-        let carried = timeout(TIME_MAX, carry(&passage, &mirror, parts, body, span)).await;
+        let carried = timeout(TIME_MAX, carry(&scope, &mirror, parts, body, span)).await;
         let sent = carried.unwrap_or(false) && !cut.load(Ordering::Relaxed);
         mirror.cluster.count_mirror(mirror.caller, sent);
     });
@@ -85,7 +85,7 @@ fn start(
 
 /// Whether an endpoint answered.
 async fn carry(
-    passage: &Passage<'_>,
+    scope: &CallScope<'_>,
     mirror: &MirrorForward,
     parts: request::Parts,
     body: Body,
@@ -93,17 +93,17 @@ async fn carry(
 ) -> bool {
     let method = parts.method.clone();
     let request = Request::from_parts(parts, body);
-    let log = &passage.mesh.access_log;
-    let facts = (log.is_on() || span.is_some()).then(|| RequestFacts::of(&request, passage.client));
-    let mut ledger = Ledger::open(
-        passage.mesh.clone(),
+    let log = &scope.mesh.access_log;
+    let facts = (log.is_on() || span.is_some()).then(|| RequestFacts::of(&request, scope.client));
+    let mut call_log = CallLog::open(
+        scope.mesh.clone(),
         &method,
-        passage.source.workload(),
-        passage.context,
+        scope.source.workload(),
+        scope.context,
         facts,
         span,
     );
-    ledger.forwarded(passage.live, &mirror.cluster, "mirror");
+    call_log.forwarded(scope.live, &mirror.cluster, "mirror");
     let context = PickContext {
         caller: mirror.caller,
         now: Instant::now(),
@@ -111,7 +111,7 @@ async fn carry(
         tried: &[],
     };
     let at = Destination {
-        live: passage.live.clone(),
+        live: scope.live.clone(),
         cluster: mirror.cluster.clone(),
     };
     let picked = at.cluster.pick(&context, &mut rand::rng());
@@ -119,26 +119,26 @@ async fn carry(
         Err(reply) => Err(reply),
         Ok(picked) => {
             let picked = Arc::new(picked);
-            ledger.attempt(picked.clone());
+            call_log.attempt(picked.clone());
             let attempt = Attempt {
-                passage,
+                scope,
                 at: &at,
                 per_try_timeout: None,
                 number: 1,
             };
             let (parts, body) = request.into_parts();
             attempt
-                .run(&picked, parts, body, &mut ledger)
+                .run(&picked, parts, body, &mut call_log)
                 .await
-                .finish(&mut ledger)
+                .finish(&mut call_log)
         }
     };
     let answered = answer.is_ok();
     let response = answer.unwrap_or_else(|reply| {
-        ledger.reply(&reply);
+        call_log.reply(&reply);
         respond::local(reply)
     });
-    let mut body = ledger.watch(&method, response).into_body();
+    let mut body = call_log.watch(&method, response).into_body();
     while let Some(Ok(_)) = body.frame().await {}
     answered
 }
@@ -150,7 +150,7 @@ struct Tee {
 }
 
 /// The copy of a body. Where it could not keep up it ends with an error.
-struct Copy {
+struct MirrorBody {
     frames: mpsc::Receiver<Frame<Bytes>>,
     ended: bool,
     cut: Arc<AtomicBool>,
@@ -169,7 +169,7 @@ impl Tee {
         .boxed_unsync();
         (
             original,
-            Copy {
+            MirrorBody {
                 frames,
                 ended: false,
                 cut: cut.clone(),
@@ -223,7 +223,7 @@ impl http_body::Body for Tee {
     }
 }
 
-impl http_body::Body for Copy {
+impl http_body::Body for MirrorBody {
     type Data = Bytes;
     type Error = Error;
 

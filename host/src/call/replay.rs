@@ -1,6 +1,6 @@
 //! A request body that can be sent again.
 //!
-//! What a try reads is kept, up to a bound; the next try gets that first and
+//! What a try reads is buffered, up to a bound; the next try gets that first and
 //! then what nobody has read yet. A body larger than the bound is sent once.
 
 use std::pin::Pin;
@@ -16,28 +16,28 @@ use wasmtime_wasi_http::Error;
 
 use crate::Body;
 
-/// What is kept of one request for another try.
+/// What is buffered of one request for another try.
 const KEPT_MAX: usize = 64 << 10;
 
 /// The body of all tries of one call.
 pub(super) enum Replay {
     Empty,
-    Kept(Arc<Mutex<Kept>>),
+    Buffered(Arc<Mutex<BufferedBody>>),
 }
 
-pub(super) struct Kept {
+pub(super) struct BufferedBody {
     rest: Body,
     frames: Vec<Bytes>,
     trailers: Option<HeaderMap>,
     bytes: usize,
     ended: bool,
-    /// More was read than is kept, or the body failed: it cannot be repeated.
+    /// More was read than is buffered, or the body failed: it cannot be repeated.
     spent: bool,
 }
 
 /// One try's view.
 struct Reading {
-    kept: Arc<Mutex<Kept>>,
+    buffered: Arc<Mutex<BufferedBody>>,
     next: usize,
     trailers_given: bool,
 }
@@ -47,7 +47,7 @@ impl Replay {
         if body.is_end_stream() {
             return Self::Empty;
         }
-        Self::Kept(Arc::new(Mutex::new(Kept {
+        Self::Buffered(Arc::new(Mutex::new(BufferedBody {
             rest: body,
             frames: Vec::new(),
             trailers: None,
@@ -61,8 +61,8 @@ impl Replay {
     pub(super) fn body(&self) -> Body {
         match self {
             Self::Empty => empty(),
-            Self::Kept(kept) => Reading {
-                kept: kept.clone(),
+            Self::Buffered(buffered) => Reading {
+                buffered: buffered.clone(),
                 next: 0,
                 trailers_given: false,
             }
@@ -73,7 +73,7 @@ impl Replay {
     pub(super) fn can_repeat(&self) -> bool {
         match self {
             Self::Empty => true,
-            Self::Kept(kept) => !kept.lock().spent,
+            Self::Buffered(buffered) => !buffered.lock().spent,
         }
     }
 }
@@ -84,7 +84,7 @@ pub(super) fn empty() -> Body {
         .boxed_unsync()
 }
 
-impl Kept {
+impl BufferedBody {
     fn poll_rest(
         &mut self,
         context: &mut Context<'_>,
@@ -130,33 +130,33 @@ impl http_body::Body for Reading {
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
         let this = self.get_mut();
-        let mut kept = this.kept.lock();
-        if let Some(data) = kept.frames.get(this.next).filter(|_| !kept.spent) {
+        let mut buffered = this.buffered.lock();
+        if let Some(data) = buffered.frames.get(this.next).filter(|_| !buffered.spent) {
             this.next += 1;
             return Poll::Ready(Some(Ok(Frame::data(data.clone()))));
         }
-        if kept.ended {
-            let trailers = kept.trailers.clone().filter(|_| !this.trailers_given);
+        if buffered.ended {
+            let trailers = buffered.trailers.clone().filter(|_| !this.trailers_given);
             this.trailers_given = true;
             return Poll::Ready(trailers.map(|trailers| Ok(Frame::trailers(trailers))));
         }
-        let polled = kept.poll_rest(context);
-        this.next = kept.frames.len();
-        this.trailers_given = kept.ended;
+        let polled = buffered.poll_rest(context);
+        this.next = buffered.frames.len();
+        this.trailers_given = buffered.ended;
         polled
     }
 
     fn is_end_stream(&self) -> bool {
-        let kept = self.kept.lock();
-        kept.ended
-            && self.next >= kept.frames.len()
-            && (self.trailers_given || kept.trailers.is_none())
+        let buffered = self.buffered.lock();
+        buffered.ended
+            && self.next >= buffered.frames.len()
+            && (self.trailers_given || buffered.trailers.is_none())
     }
 
     fn size_hint(&self) -> SizeHint {
-        let kept = self.kept.lock();
-        if kept.frames.is_empty() {
-            kept.rest.size_hint()
+        let buffered = self.buffered.lock();
+        if buffered.frames.is_empty() {
+            buffered.rest.size_hint()
         } else {
             SizeHint::default()
         }

@@ -11,7 +11,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, header};
 use super::{Question, Subject};
 
 /// A request, and who sends it.
-pub(super) struct Asked {
+pub(super) struct ParsedQuestion {
     pub(super) uri: Uri,
     pub(super) method: Method,
     headers: HeaderMap,
@@ -42,10 +42,10 @@ pub(crate) enum WrongUsage {
     Json(#[from] serde_json::Error),
     /// What a running host said of the question.
     #[error("{0}")]
-    Told(String),
+    EndedSpan(String),
 }
 
-impl Asked {
+impl ParsedQuestion {
     pub(super) fn read(question: &Question, subject: &Subject<'_>) -> Result<Self, WrongUsage> {
         let uri = url(&question.url)?;
         let method = Method::from_bytes(question.method.as_bytes())

@@ -6,14 +6,14 @@ use galleria_mesh::{
     BlockStep, DestinationStep, Explanation, ListenerStep, Place, Reference, ReplyStep, RuleStep,
 };
 
-use super::ask::{Asked, From};
+use super::ask::{From, ParsedQuestion};
 use super::places::Places;
 
 /// Column at which places begin, where there is room.
 const PLACE_COLUMN: usize = 76;
 
 /// The page that `galleria explain` prints.
-pub(super) fn render(asked: &Asked, explanation: &Explanation, places: &Places) -> String {
+pub(super) fn render(asked: &ParsedQuestion, explanation: &Explanation, places: &Places) -> String {
     let mut page = Page::default();
     page.request(asked, explanation);
     page.rules(explanation);
@@ -56,7 +56,7 @@ impl Page {
         let _ = writeln!(self.0, "\n{text}");
     }
 
-    fn request(&mut self, asked: &Asked, explanation: &Explanation) {
+    fn request(&mut self, asked: &ParsedQuestion, explanation: &Explanation) {
         let from = match &asked.from {
             From::Edge { .. } => "a client outside",
             From::Workload(_) => explanation.caller.as_str(),

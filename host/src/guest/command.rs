@@ -16,7 +16,7 @@ use super::cpu::give_way_at_ticks;
 use super::deadline::Deadline;
 use super::limits::bound;
 use super::state::GuestState;
-use super::{Blueprint, ComponentError, Failure};
+use super::{ComponentError, Failure, GuestSetup};
 
 /// The exported `run`, found before anything is started.
 pub(super) enum CommandPre {
@@ -50,17 +50,17 @@ impl CommandPre {
     }
 }
 
-/// Runs the blueprint's component to its end and returns its exit code: 0 is
+/// Runs the pod's component to its end and returns its exit code: 0 is
 /// success.
 ///
 /// # Errors
 /// The component has no `run`, cannot be started, traps or wants more memory
 /// than its pod has.
-pub(crate) async fn run(blueprint: &Blueprint) -> Result<i32, Failure> {
-    let component = blueprint.component.clone();
+pub(crate) async fn run(setup: &GuestSetup) -> Result<i32, Failure> {
+    let component = setup.component.clone();
     let no_command = |error: ComponentError| Failure::Start(error.to_string().into());
     component.command().map_err(no_command)?;
-    let state = GuestState::new(blueprint, Deadline::never())?;
+    let state = GuestState::new(setup, Deadline::never())?;
     let mut store = Store::new(component.wasmtime(), state);
     bound(&mut store);
     give_way_at_ticks(&mut store);

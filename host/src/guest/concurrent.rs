@@ -34,7 +34,7 @@ use super::kill::Kill;
 use super::pace::{Pace, Paces, Side};
 use super::pool::PoolStatus;
 use super::state::GuestState;
-use super::{Blueprint, Failure, Isolation};
+use super::{Failure, GuestSetup, Isolation};
 use crate::context::RequestContext;
 use crate::telemetry::metrics::{PodMeters, Retired};
 use crate::{Request, Response};
@@ -56,19 +56,19 @@ pub(super) struct ConcurrentGuest {
 }
 
 impl ConcurrentGuest {
-    pub(super) fn new(blueprint: Arc<Blueprint>, isolation: Option<Isolation>) -> Self {
+    pub(super) fn new(setup: Arc<GuestSetup>, isolation: Option<Isolation>) -> Self {
         let per_instance = match isolation {
             None => CONCURRENT_MAX,
             Some(Isolation::Instance | Isolation::Request) => 1,
         };
-        let admitted_max = blueprint.instances_max + blueprint.queue_max;
+        let admitted_max = setup.instances_max + setup.queue_max;
         let requests_max = match isolation {
             Some(Isolation::Request) => 1,
             None | Some(Isolation::Instance) => REQUESTS_MAX as usize,
         };
         Self {
             handler: ProxyHandler::new(Handler {
-                blueprint,
+                setup,
                 per_instance,
                 requests_max,
                 alive: Arc::default(),
@@ -82,7 +82,7 @@ impl ConcurrentGuest {
 
     pub(super) async fn warm_up(&self) -> Result<(), Failure> {
         self.handler.state().start().await?;
-        let meters = &self.handler.state().blueprint.meters;
+        let meters = &self.handler.state().setup.meters;
         meters.retired(Retired::WarmUp, 1);
         Ok(())
     }
@@ -92,7 +92,7 @@ impl ConcurrentGuest {
         request: Request,
         context: Arc<RequestContext>,
     ) -> Result<Response, Failure> {
-        let limit = self.handler.state().blueprint.limits.response;
+        let limit = self.handler.state().setup.limits.response;
         let deadline = Instant::now() + limit;
         let permit = self.permit()?;
         let response = self.handle(request, context.clone(), deadline).await?;
@@ -105,7 +105,7 @@ impl ConcurrentGuest {
         request: Request,
         context: Arc<RequestContext>,
     ) -> Result<Response, Failure> {
-        let deadline = Instant::now() + self.handler.state().blueprint.limits.response;
+        let deadline = Instant::now() + self.handler.state().setup.limits.response;
         let response = self.handle(request, context.clone(), deadline).await?;
         Ok(response.map(|body| self.admitted(body, context, None)))
     }
@@ -153,7 +153,7 @@ impl ConcurrentGuest {
         pace.frees(Oust(content.clone()));
         Admitted {
             content,
-            kill: Kill::new(self.handler.state().blueprint.killed.clone()),
+            kill: Kill::new(self.handler.state().setup.killed.clone()),
             pace,
         }
         .boxed_unsync()
@@ -189,7 +189,7 @@ fn failure(error: &wasmtime::Error) -> Failure {
 
 /// What wasmtime's handler asks when it needs another instance.
 struct Handler {
-    blueprint: Arc<Blueprint>,
+    setup: Arc<GuestSetup>,
     per_instance: usize,
     requests_max: usize,
     alive: Arc<AtomicUsize>,
@@ -206,8 +206,8 @@ struct Arrival {
 impl Handler {
     async fn start(&self) -> Result<Box<Instance>, Failure> {
         let since = Instant::now();
-        let instance = Instance::start(&self.blueprint).await?;
-        self.blueprint.meters.started(since.elapsed());
+        let instance = Instance::start(&self.setup).await?;
+        self.setup.meters.started(since.elapsed());
         Ok(instance)
     }
 }
@@ -223,7 +223,7 @@ impl HandlerState for Handler {
         let mut instance = *self.start().await?;
         take_turns_inside(&mut instance.store, note_request);
         self.alive.fetch_add(1, Ordering::Relaxed);
-        let response = self.blueprint.limits.response;
+        let response = self.setup.limits.response;
         Ok(handler::Instance {
             store: instance.store,
             proxy: instance.proxy,
@@ -237,8 +237,8 @@ impl HandlerState for Handler {
                 per_instance: self.per_instance,
                 requests_max: self.requests_max,
                 response,
-                meters: self.blueprint.meters.clone(),
-                killed: self.blueprint.killed.clone(),
+                meters: self.setup.meters.clone(),
+                killed: self.setup.killed.clone(),
                 alive: self.alive.clone(),
                 busy: self.busy.clone(),
                 served: AtomicUsize::new(0),

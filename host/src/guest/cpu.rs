@@ -1,7 +1,7 @@
 //! The CPU time of one pod: how long the code of its guests ran, and how long
 //! it may (`resources.limits.cpu`).
 //!
-//! Measured by the clock around each poll of a guest ([`Turn::take`]), or, where
+//! Measured by the clock around each poll of a guest ([`CpuTurn::take`]), or, where
 //! wasmtime polls it, around each stay in it ([`take_turns_inside`]). That costs two
 //! readings of the clock; asking the kernel for the thread's own time would
 //! cost ten times as much. What the kernel gives to other processes meanwhile
@@ -24,7 +24,7 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 use budget::Budget;
 pub(crate) use budget::Throttling;
 pub(super) use compute::ComputeThreads;
-pub(super) use turn::{Turn, give_way_at_ticks, take_turns_inside};
+pub(super) use turn::{CpuTurn, give_way_at_ticks, take_turns_inside};
 
 /// What the instances of one pod use together.
 #[derive(Debug)]

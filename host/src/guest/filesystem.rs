@@ -28,7 +28,7 @@ pub(crate) use open_files::OpenFiles;
 pub(crate) use quota::VolumeQuota;
 
 use super::state::GuestState;
-use super::{Blueprint, Generation};
+use super::{Generation, GuestSetup};
 use directories::DirectoryStreams;
 use open_files::Slot;
 use quota::Full;
@@ -54,7 +54,7 @@ pub(super) struct FileAccess {
 
 /// Why a guest does not get what it wants of its files.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Refused {
+enum AccessError {
     /// No room in the volume, or on its file system.
     Space,
     /// Too much is open.
@@ -63,21 +63,21 @@ enum Refused {
     CrossDevice,
 }
 
-impl From<Full> for Refused {
+impl From<Full> for AccessError {
     fn from(_: Full) -> Self {
         Self::Space
     }
 }
 
 impl FileAccess {
-    pub(super) fn new(blueprint: &Blueprint) -> Self {
-        let mounts = blueprint.mounts.iter();
+    pub(super) fn new(setup: &GuestSetup) -> Self {
+        let mounts = setup.mounts.iter();
         let mounts = mounts.map(|mount| (mount.guest_path.clone(), mount.quota.clone()));
         Self {
             mounts: mounts.collect(),
             accounts: HashMap::new(),
             open: OpenFiles::of_instance(),
-            open_in_pod: blueprint.open_files.clone(),
+            open_in_pod: setup.open_files.clone(),
             directories: DirectoryStreams::default(),
             inputs: StreamResources::default(),
             outputs: StreamResources::default(),
@@ -93,9 +93,9 @@ impl FileAccess {
     }
 
     /// Places for one more open file.
-    fn admit(&self) -> Result<[Slot; 2], Refused> {
+    fn admit(&self) -> Result<[Slot; 2], AccessError> {
         let slots = (self.open.admit()).zip(self.open_in_pod.admit());
-        slots.map(<[Slot; 2]>::from).ok_or(Refused::Descriptors)
+        slots.map(<[Slot; 2]>::from).ok_or(AccessError::Descriptors)
     }
 
     /// Notes what was opened in the volume of `quota`.
@@ -132,13 +132,13 @@ impl FileAccess {
 
     /// # Errors
     /// The two are in different volumes.
-    fn same_volume(&self, from: &Descriptor, to: &Descriptor) -> Result<(), Refused> {
+    fn same_volume(&self, from: &Descriptor, to: &Descriptor) -> Result<(), AccessError> {
         let is_same = match (self.quota(from), self.quota(to)) {
             (Some(from), Some(to)) => Arc::ptr_eq(&from, &to),
             (None, None) => true,
             _ => false,
         };
-        is_same.then_some(()).ok_or(Refused::CrossDevice)
+        is_same.then_some(()).ok_or(AccessError::CrossDevice)
     }
 }
 

@@ -9,7 +9,7 @@ use super::cpu::give_way_at_ticks;
 use super::growth::Growth;
 use super::limits::bound;
 use super::state::GuestState;
-use super::{Blueprint, ComponentError, Deadline, Failure};
+use super::{ComponentError, Deadline, Failure, GuestSetup};
 use crate::telemetry::metrics::Retired;
 
 /// Requests after which an instance is replaced: bounds what a guest that
@@ -26,13 +26,13 @@ pub(super) struct Instance {
 impl Instance {
     /// Instantiates the component, running its start function, within the time
     /// that a request may take.
-    pub(super) async fn start(blueprint: &Blueprint) -> Result<Box<Self>, Failure> {
+    pub(super) async fn start(setup: &GuestSetup) -> Result<Box<Self>, Failure> {
         let no_http = |error: ComponentError| Failure::Start(error.to_string().into());
-        let component = blueprint.component.clone();
+        let component = setup.component.clone();
         component.http().map_err(no_http)?;
-        let deadline = Instant::now() + blueprint.limits.response;
-        let state = GuestState::new(blueprint, Deadline::at(deadline))?;
-        let mut store = Store::new(blueprint.component.wasmtime(), state);
+        let deadline = Instant::now() + setup.limits.response;
+        let state = GuestState::new(setup, Deadline::at(deadline))?;
+        let mut store = Store::new(setup.component.wasmtime(), state);
         bound(&mut store);
         give_way_at_ticks(&mut store);
         let turn = store.data().turn.clone();

@@ -25,7 +25,7 @@ use wasmtime_wasi_http::p2::bindings::http::types::{ErrorCode, Scheme};
 use super::delivery::{Delivery, deliver};
 use super::instance::Instance;
 use super::pace::{LateBody, OUST_EVERY, Pace, PacedBody, Paces};
-use super::{Blueprint, Failure, Isolation};
+use super::{Failure, GuestSetup, Isolation};
 use crate::context::RequestContext;
 use crate::length::body_length;
 use crate::telemetry::metrics::{PodMeters, Retired};
@@ -39,7 +39,7 @@ pub(super) type Work = Pin<Box<dyn Future<Output = Result<(), Failure>> + Send>>
 
 /// The instances of one pod.
 pub(super) struct Pool {
-    blueprint: Arc<Blueprint>,
+    setup: Arc<GuestSetup>,
     isolation: Isolation,
     instances: Instances,
     /// One permit per instance that may have a request.
@@ -59,20 +59,20 @@ pub(crate) struct PoolStatus {
 }
 
 impl Pool {
-    pub(super) fn new(blueprint: Arc<Blueprint>, isolation: Isolation) -> Self {
+    pub(super) fn new(setup: Arc<GuestSetup>, isolation: Isolation) -> Self {
         Self {
             isolation,
-            instances: Instances::new(&blueprint),
-            slots: Arc::new(Semaphore::new(blueprint.instances_max)),
+            instances: Instances::new(&setup),
+            slots: Arc::new(Semaphore::new(setup.instances_max)),
             queued: AtomicUsize::new(0),
             paces: Paces::default(),
             buffered: Arc::default(),
-            blueprint,
+            setup,
         }
     }
 
     pub(super) async fn warm_up(&self) -> Result<(), Failure> {
-        let deadline = Instant::now() + self.blueprint.limits.response;
+        let deadline = Instant::now() + self.setup.limits.response;
         let taken = self.instances.take(For::Probe, &self.paces, deadline).await;
         let instance = match taken? {
             Taken::Idle(instance) => instance,
@@ -81,7 +81,7 @@ impl Pool {
         if self.isolation == Isolation::Instance {
             self.instances.give_back(instance);
         } else {
-            self.blueprint.meters.retired(Retired::WarmUp, 1);
+            self.setup.meters.retired(Retired::WarmUp, 1);
         }
         Ok(())
     }
@@ -93,7 +93,7 @@ impl Pool {
 
     pub(super) fn status(&self) -> PoolStatus {
         let taken = self
-            .blueprint
+            .setup
             .instances_max
             .saturating_sub(self.slots.available_permits());
         PoolStatus {
@@ -110,7 +110,7 @@ impl Pool {
         is_late: bool,
         deadline: Instant,
     ) -> Result<OwnedSemaphorePermit, Failure> {
-        let meters = &self.blueprint.meters;
+        let meters = &self.setup.meters;
         if let Ok(slot) = self.slots.clone().try_acquire_owned() {
             meters.waited(Duration::ZERO);
             return Ok(slot);
@@ -119,8 +119,8 @@ impl Pool {
         if is_late {
             return Err(Failure::Ousted);
         }
-        let _told = context.span(SpanKind::Internal, spans::QUEUE);
-        let _queued = Queued::enter(&self.queued, self.blueprint.queue_max)?;
+        let _span = context.span(SpanKind::Internal, spans::QUEUE);
+        let _queued = Queued::enter(&self.queued, self.setup.queue_max)?;
         let since = Instant::now();
         let mut slot = std::pin::pin!(self.slots.clone().acquire_owned());
         loop {
@@ -146,7 +146,7 @@ impl Pool {
         match self.instances.take(wanted, &self.paces, deadline).await? {
             Taken::Idle(instance) => Ok(instance),
             Taken::Room(life) => {
-                let _told = context.span(SpanKind::Internal, spans::INSTANTIATE);
+                let _span = context.span(SpanKind::Internal, spans::INSTANTIATE);
                 self.start(life, wanted).await
             }
         }
@@ -154,9 +154,9 @@ impl Pool {
 
     async fn start(&self, life: Life, wanted: For) -> Result<Pooled, Failure> {
         let since = Instant::now();
-        let started = Instance::start(&self.blueprint).await;
+        let started = Instance::start(&self.setup).await;
         let instance = started.inspect_err(|failure| self.note(failure))?;
-        self.blueprint.meters.started(since.elapsed());
+        self.setup.meters.started(since.elapsed());
         Ok(life.of(instance, wanted))
     }
 
@@ -180,7 +180,7 @@ impl Pool {
                 None => return self.instances.give_back(pooled),
             },
         };
-        self.blueprint.meters.retired(why, 1);
+        self.setup.meters.retired(why, 1);
     }
 }
 
@@ -190,7 +190,7 @@ pub(super) async fn serve(
     request: Request,
     context: Arc<RequestContext>,
 ) -> Result<Response, Failure> {
-    let deadline = Instant::now() + pool.blueprint.limits.response;
+    let deadline = Instant::now() + pool.setup.limits.response;
     let is_late = request.extensions().get::<LateBody>().is_some();
     let slot = pool.slot(&context, is_late, deadline).await?;
     let instance = pool.instance(For::Traffic, &context, deadline).await?;
@@ -203,7 +203,7 @@ pub(super) async fn serve_probe(
     request: Request,
     context: Arc<RequestContext>,
 ) -> Result<Response, Failure> {
-    let deadline = Instant::now() + pool.blueprint.limits.response;
+    let deadline = Instant::now() + pool.setup.limits.response;
     let slot = pool.slots.clone().try_acquire_owned().ok();
     let instance = pool.instance(For::Probe, &context, deadline).await?;
     run(pool, slot, instance, request, context, deadline).await
@@ -235,13 +235,13 @@ async fn run(
     let first = until_ousted(pace.as_deref(), first_response(work, head));
     match timeout_at(until.into(), first).await {
         Ok(Ok((response, work))) => {
-            let blueprint = &pool.blueprint;
+            let setup = &pool.setup;
             let delivery = Delivery {
                 expected: body_length(&method, &response),
                 deadline,
-                idle: blueprint.limits.body_idle,
-                killed: blueprint.killed.clone(),
-                events: blueprint.events.clone(),
+                idle: setup.limits.body_idle,
+                killed: setup.killed.clone(),
+                events: setup.events.clone(),
                 pod_buffers: pool.buffered.clone(),
             };
             let pace = || pace.unwrap_or_else(|| pool.paces.add());
@@ -280,7 +280,7 @@ fn work(
     sender: oneshot::Sender<Head>,
 ) -> Work {
     let turn = pooled.instance.store.data().turn.clone();
-    let abandoned = Abandoned(Some(pool.blueprint.meters.clone()));
+    let abandoned = Abandoned(Some(pool.setup.meters.clone()));
     let work = async move {
         let mut abandoned = abandoned;
         let result = handle(&mut pooled.instance, request, context, sender)

@@ -22,7 +22,7 @@ use wasmtime::component::{HasData, Linker, Resource, ResourceTable};
 pub(crate) use databases::Databases;
 
 use super::state::GuestState;
-use super::{Blueprint, Deadline, Door, Mount};
+use super::{Deadline, GuestSetup, Mount, Outbound};
 use crate::context::RequestContext;
 use crate::telemetry::metrics::StatementMeters;
 use access::Grant;
@@ -47,20 +47,20 @@ mod bindings {
 pub(crate) struct SqlAccess {
     databases: Arc<Databases>,
     workload: Arc<mesh::Workload>,
-    door: Arc<dyn Door>,
+    outbound: Arc<dyn Outbound>,
     mounts: Vec<Mount>,
     caller: Arc<Caller>,
 }
 
 impl SqlAccess {
     /// `deadline` is that of the request which the instance serves.
-    pub(super) fn new(blueprint: &Blueprint, deadline: Deadline) -> Self {
+    pub(super) fn new(setup: &GuestSetup, deadline: Deadline) -> Self {
         Self {
-            caller: Caller::new(blueprint, deadline),
-            databases: blueprint.sql.clone(),
-            workload: blueprint.workload.clone(),
-            door: blueprint.door.clone(),
-            mounts: blueprint.mounts.clone(),
+            caller: Caller::new(setup, deadline),
+            databases: setup.sql.clone(),
+            workload: setup.workload.clone(),
+            outbound: setup.outbound.clone(),
+            mounts: setup.mounts.clone(),
         }
     }
 
@@ -74,7 +74,7 @@ impl SqlAccess {
             }
             Grant::Postgresql(server) => {
                 let address = server.address();
-                let found = self.door.server(&address.host, address.port);
+                let found = self.outbound.server(&address.host, address.port);
                 let found = found.map_err(Error::AccessDenied)?;
                 let label = server.label();
                 let database = self.databases.postgresql(url, *server, found).await?;

@@ -16,14 +16,14 @@ use wasmtime_wasi_http::{
     WasiHttpCtxView, WasiHttpHooks, WasiHttpView,
 };
 
-use super::cpu::Turn;
+use super::cpu::CpuTurn;
 use super::deadline::DeadlinePassed;
 use super::filesystem::FileAccess;
 use super::held::Held;
 use super::limits::{BODY_PIECE_MAX, FIELDS_BYTES_MAX, HANDLES_MAX, InstanceLimiter, RANDOM_MAX};
 use super::output::{GuestEvents, LineStream, Serving, Stream};
 use super::sql::SqlAccess;
-use super::{Blueprint, Deadline, Failure, Generation};
+use super::{Deadline, Failure, Generation, GuestSetup};
 use crate::context::RequestContext;
 use crate::{Request, Response};
 
@@ -33,7 +33,7 @@ use crate::{Request, Response};
 const CALLS_MAX: usize = 256;
 
 /// The one way out of a guest: everything it calls goes through here.
-pub(crate) trait Door: Send + Sync {
+pub(crate) trait Outbound: Send + Sync {
     /// Carries a guest's request into the mesh, as the guest's workload.
     fn call(&self, outgoing: Outgoing) -> BoxFuture<'static, Result<Response, Error>>;
 
@@ -74,42 +74,42 @@ pub(super) struct GuestState {
     pub(super) sql: SqlAccess,
     pub(super) files: FileAccess,
     pub(super) events: Arc<dyn GuestEvents>,
-    pub(super) turn: Turn,
+    pub(super) turn: CpuTurn,
     /// Until when the present request may run.
     pub(super) deadline: Deadline,
     held: Held,
 }
 
 impl GuestState {
-    pub(super) fn new(blueprint: &Blueprint, deadline: Deadline) -> Result<Self, Failure> {
+    pub(super) fn new(setup: &GuestSetup, deadline: Deadline) -> Result<Self, Failure> {
         let serving = Serving::default();
         let mut table = ResourceTable::new();
         table.set_max_capacity(HANDLES_MAX);
-        let turn = Turn::new(
-            blueprint.cpu.clone(),
-            blueprint.component.engine().compute_threads(),
+        let turn = CpuTurn::new(
+            setup.cpu.clone(),
+            setup.component.engine().compute_threads(),
         );
         let mut http = WasiHttpCtx::new();
         http.set_field_size_limit(FIELDS_BYTES_MAX);
         let mut config = WasiConfigVariables::new();
-        for (name, value) in &blueprint.environment {
+        for (name, value) in &setup.environment {
             config.insert(name, value);
         }
         Ok(Self {
             table,
-            wasi: wasi(blueprint, &serving)?,
+            wasi: wasi(setup, &serving)?,
             http,
             hooks: Hooks::new(
-                blueprint.door.clone(),
-                blueprint.component.generation(),
+                setup.outbound.clone(),
+                setup.component.generation(),
                 serving,
                 turn.clone(),
             ),
             config,
-            limiter: InstanceLimiter::new(blueprint.memory.clone()),
-            sql: SqlAccess::new(blueprint, deadline.clone()),
-            files: FileAccess::new(blueprint),
-            events: blueprint.events.clone(),
+            limiter: InstanceLimiter::new(setup.memory.clone()),
+            sql: SqlAccess::new(setup, deadline.clone()),
+            files: FileAccess::new(setup),
+            events: setup.events.clone(),
             turn,
             deadline,
             held: Held::default(),
@@ -137,18 +137,18 @@ impl GuestState {
 }
 
 /// Environment, arguments, output and mounts; no sockets, no other files.
-fn wasi(blueprint: &Blueprint, serving: &Serving) -> Result<WasiCtx, Failure> {
+fn wasi(setup: &GuestSetup, serving: &Serving) -> Result<WasiCtx, Failure> {
     let mut builder = WasiCtx::builder();
     builder
-        .envs(&blueprint.environment)
-        .args(&blueprint.arguments)
+        .envs(&setup.environment)
+        .args(&setup.arguments)
         .stdout(LineStream::new(
-            blueprint.events.clone(),
+            setup.events.clone(),
             serving.clone(),
             Stream::Stdout,
         ))
         .stderr(LineStream::new(
-            blueprint.events.clone(),
+            setup.events.clone(),
             serving.clone(),
             Stream::Stderr,
         ))
@@ -156,10 +156,10 @@ fn wasi(blueprint: &Blueprint, serving: &Serving) -> Result<WasiCtx, Failure> {
         .allow_tcp(false)
         .allow_udp(false)
         .allow_ip_name_lookup(false);
-    if let Some(folder) = &blueprint.working_dir {
+    if let Some(folder) = &setup.working_dir {
         builder.initial_cwd(folder);
     }
-    for mount in &blueprint.mounts {
+    for mount in &setup.mounts {
         let permissions = if mount.read_only {
             FsPerms::ReadOnly
         } else {
@@ -199,7 +199,7 @@ impl WasiHttpView for GuestState {
 
 /// Which requests an instance is serving, and where its own requests go.
 pub(super) struct Hooks {
-    door: Arc<dyn Door>,
+    outbound: Arc<dyn Outbound>,
     /// For what it prints.
     printing: Serving,
     /// The request that the guest serves at its present call of the host.
@@ -209,7 +209,7 @@ pub(super) struct Hooks {
     /// Whether wasmtime polls outgoing calls inside the instance (WASI 0.3). They
     /// run other guests, which must not run inside this one.
     inline: bool,
-    turn: Turn,
+    turn: CpuTurn,
     /// The runtime of the threads that serve everybody.
     serving: Handle,
     /// The requests of an instance that serves several, by the task of each, as
@@ -218,9 +218,14 @@ pub(super) struct Hooks {
 }
 
 impl Hooks {
-    fn new(door: Arc<dyn Door>, generation: Generation, printing: Serving, turn: Turn) -> Self {
+    fn new(
+        outbound: Arc<dyn Outbound>,
+        generation: Generation,
+        printing: Serving,
+        turn: CpuTurn,
+    ) -> Self {
         Self {
-            door,
+            outbound,
             printing,
             context: None,
             calls: Arc::new(Semaphore::new(CALLS_MAX)),
@@ -287,7 +292,7 @@ impl WasiHttpHooks for Hooks {
         };
         let context = self.context.clone();
         let timeout = options.and_then(|options| options.first_byte_timeout);
-        let call = self.door.call(Outgoing {
+        let call = self.outbound.call(Outgoing {
             request,
             context,
             timeout,

@@ -15,7 +15,7 @@ use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 use tower_service::Service;
 
-use super::{Manner, RemoteError};
+use super::{PoolKey, RemoteError};
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 pub(super) type Stream = MaybeHttpsStream<TokioIo<TcpStream>>;
@@ -31,12 +31,12 @@ pub(super) struct Connector {
 impl Connector {
     /// # Errors
     /// Certificates cannot be read, or do not fit.
-    pub(super) async fn new(manner: &Manner) -> Result<Self, RemoteError> {
+    pub(super) async fn new(key: &PoolKey) -> Result<Self, RemoteError> {
         let mut tcp = HttpConnector::new();
         tcp.set_nodelay(true);
         tcp.enforce_http(false);
         let builder = HttpsConnectorBuilder::new();
-        let builder = match &manner.trust {
+        let builder = match &key.trust {
             // Never used: without trust the scheme is `http`.
             None => builder
                 .with_tls_config(super::tls::nobody()?)
@@ -46,14 +46,14 @@ impl Connector {
                 .https_only()
                 .with_server_name_resolver(FixedServerNameResolver::new(trust.server_name()?)),
         };
-        let inner = if manner.http2 {
+        let inner = if key.http2 {
             builder.enable_http2().wrap_connector(tcp)
         } else {
             builder.enable_http1().wrap_connector(tcp)
         };
         Ok(Self {
             inner,
-            timeout: manner.connect_timeout,
+            timeout: key.connect_timeout,
         })
     }
 }

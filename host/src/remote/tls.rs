@@ -25,7 +25,7 @@ pub(crate) enum TlsError {
     Pem { file: PathBuf, what: &'static str },
     #[error("mode MUTUAL needs clientCertificate and privateKey")]
     NoClientCertificate,
-    #[error("`{0}` is no name that a certificate could be for; set sni")]
+    #[error("`{0}` is not a valid DNS name; set sni")]
     ServerName(String),
     #[error("credentialName is not read by this host; name files instead")]
     Credential,
@@ -39,7 +39,7 @@ pub(crate) enum TlsError {
 
 /// How a server proves itself, and the client to it.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(crate) struct Trust {
+pub(crate) struct ClientTlsConfig {
     server_name: String,
     mode: Mode,
     /// `caCertificates`; the public authorities where None.
@@ -59,7 +59,7 @@ enum Mode {
     Credential,
 }
 
-impl Trust {
+impl ClientTlsConfig {
     /// What a request for `https` means by itself.
     pub(super) fn public(host: &str) -> Self {
         Self {

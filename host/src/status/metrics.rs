@@ -10,7 +10,7 @@ use axum::response::IntoResponse;
 use galleria_mesh as mesh;
 use galleria_mesh::ClientReport;
 
-use super::report::Health;
+use super::report::HostStatus;
 use crate::call::Mesh;
 use crate::certificates::Certificates;
 use crate::guest::Databases;
@@ -21,7 +21,7 @@ use crate::workload::Pod;
 /// What the status port speaks of.
 #[derive(Clone)]
 pub(crate) struct Context {
-    pub health: Arc<Health>,
+    pub health: Arc<HostStatus>,
     pub mesh: Arc<Mesh>,
     pub state: Arc<mesh::State>,
     pub sql: Arc<Databases>,

@@ -17,7 +17,7 @@ use crate::workload::{Board, CronJobStatus, JobStatus, Pod, PodExit, WorkloadKey
 
 /// What the parts of the host tell the status pages.
 #[derive(Default)]
-pub(crate) struct Health {
+pub(crate) struct HostStatus {
     ready: AtomicBool,
     pods: ArcSwap<Vec<Arc<Pod>>>,
     listeners: ArcSwap<Vec<BoundListener>>,
@@ -139,7 +139,7 @@ pub(crate) struct DestinationReport {
     pub weight: u32,
 }
 
-impl Health {
+impl HostStatus {
     pub(crate) fn is_ready(&self) -> bool {
         self.ready.load(Ordering::Relaxed)
     }
@@ -194,7 +194,7 @@ pub(crate) struct WrittenReport {
 }
 
 /// Gathers the report.
-pub(crate) fn report(health: &Health, mesh: &Mesh, store: &Store) -> Report {
+pub(crate) fn report(health: &HostStatus, mesh: &Mesh, store: &Store) -> Report {
     let workloads = workloads(&health.pods());
     let mut problems = health.rejected.lock().clone();
     for workload in &workloads {

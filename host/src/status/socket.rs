@@ -19,13 +19,13 @@ use tokio_util::sync::CancellationToken;
 
 use super::backup::{self, Copied};
 use super::exchange::{Request, exchange};
-use super::report::{Health, Report, report};
+use super::report::{HostStatus, Report, report};
 use super::routed::Routed;
 use crate::call::Mesh;
 use crate::canary::{self, CanaryReport, Order, Route};
 use crate::explain::{Answer, Question, Subject, WrongUsage, explain};
 use crate::listen::{ClientTimeouts, Room, Server};
-use crate::store::{Asked as AskedToWrite, Store, Unwritten, Write};
+use crate::store::{Command, Store, Write, WriteError};
 
 const FILE: &str = "host.sock";
 
@@ -103,7 +103,7 @@ pub(crate) fn serve(
 /// What the answers are made from.
 pub(crate) struct SocketContext {
     pub data: PathBuf,
-    pub health: Arc<Health>,
+    pub health: Arc<HostStatus>,
     pub mesh: Arc<Mesh>,
     pub store: Arc<Store>,
     pub writer: mpsc::Sender<Write>,
@@ -156,7 +156,7 @@ async fn canary_ordered(
     let route = order.route.clone();
     let (answer, answered) = oneshot::channel();
     let write = Write {
-        asked: AskedToWrite::Canary(order),
+        asked: Command::Canary(order),
         answer,
     };
     asked.writer.send(write).await.map_err(|_| stopping(()))?;
@@ -176,16 +176,16 @@ async fn canary_status(
         .map_err(|error| (StatusCode::BAD_REQUEST, error.to_string()))
 }
 
-fn unwritten(error: Unwritten) -> String {
+fn unwritten(error: WriteError) -> String {
     match error {
-        Unwritten::Changed => {
+        WriteError::Changed => {
             "somebody else changed the VirtualService meanwhile; try again".into()
         }
-        Unwritten::Refused(problems) => {
+        WriteError::Refused(problems) => {
             let problems: Vec<_> = problems.iter().map(ToString::to_string).collect();
             problems.join("\n")
         }
-        Unwritten::Impossible(text) | Unwritten::NotKept(text) => text,
+        WriteError::Impossible(text) | WriteError::NotKept(text) => text,
     }
 }
 
@@ -209,7 +209,7 @@ pub(crate) async fn ask_to_explain(
     question: &Question,
 ) -> Result<Result<Answer, WrongUsage>, SocketError> {
     let answer = post_json(folder, "/explain", question).await?;
-    Ok(answer.map_err(WrongUsage::Told))
+    Ok(answer.map_err(WrongUsage::EndedSpan))
 }
 
 /// Asks the host that runs with the data folder `folder` to do something with a canary.

@@ -46,7 +46,7 @@ impl Reported {
             metadata,
             at,
             raw,
-            resource: Resource::LeftToCluster,
+            resource: Resource::NotEnforced,
         };
         Self {
             object: Arc::new(object),

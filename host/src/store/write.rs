@@ -23,7 +23,7 @@ pub(crate) struct Edit {
 
 /// What is asked for.
 #[derive(Debug)]
-pub(crate) enum Asked {
+pub(crate) enum Command {
     /// Changes that are in force together.
     Edits { edits: Vec<Edit>, dry_run: bool },
     /// That a pod leaves; its workload makes another.
@@ -35,13 +35,13 @@ pub(crate) enum Asked {
 /// A change, and where to answer.
 #[derive(Debug)]
 pub(crate) struct Write {
-    pub asked: Asked,
-    pub answer: oneshot::Sender<Result<(), Unwritten>>,
+    pub asked: Command,
+    pub answer: oneshot::Sender<Result<(), WriteError>>,
 }
 
 /// Why a change was not taken. Nothing of it was.
 #[derive(Debug, Clone)]
-pub(crate) enum Unwritten {
+pub(crate) enum WriteError {
     /// Somebody else changed the object meanwhile.
     Changed,
     /// What the manifests would be then is wrong.

@@ -17,7 +17,7 @@ mod routes;
 mod sample;
 mod sql;
 
-pub(crate) use edges::{CallRecord, Edge, Seen, ServiceNames};
+pub(crate) use edges::{CallEdge, CallRecord, Reporter, ServiceNames};
 pub(crate) use pod::{PodMeters, Retired};
 pub(crate) use port::{PortMeters, Ports};
 pub(crate) use present::Present;
@@ -105,7 +105,7 @@ impl Metrics {
     }
 
     /// Counts one call, as its source and as its destination saw it.
-    pub(crate) fn record(&self, edge: &Edge, call: &CallRecord) {
+    pub(crate) fn record(&self, edge: &CallEdge, call: &CallRecord) {
         self.edges.record(edge, call);
     }
 

@@ -27,7 +27,7 @@ pub(crate) fn call(line: &Line<'_>) -> String {
         line.response_code,
         line.response_flags,
         line.method,
-        Harmless(line.path),
+        EscapeControls(line.path),
         line.duration,
         line.trace_id,
     )
@@ -45,7 +45,7 @@ pub(crate) fn guest(time: Timestamp, workload: &str, origin: &str, text: &str) -
     format!(
         "{DIM}{}{DIM:#} {style}{workload} {origin}{style:#} {}",
         clock(&time),
-        Harmless(text)
+        EscapeControls(text)
     )
 }
 
@@ -60,9 +60,9 @@ fn name(workload: &str) -> &str {
 }
 
 /// Text whose control characters are shown, not sent.
-struct Harmless<'a>(&'a str);
+struct EscapeControls<'a>(&'a str);
 
-impl fmt::Display for Harmless<'_> {
+impl fmt::Display for EscapeControls<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0
             .chars()

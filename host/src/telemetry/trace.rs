@@ -34,7 +34,7 @@ pub(crate) struct Tracer(Arc<Inner>);
 #[derive(Debug)]
 struct Inner {
     /// None where nothing is exported.
-    exporter: Option<mpsc::Sender<Told>>,
+    exporter: Option<mpsc::Sender<EndedSpan>>,
     dropped: IntCounter,
     /// Of the traces that begin here, from 0 to 1.
     ratio: f64,
@@ -42,7 +42,7 @@ struct Inner {
 
 /// A span that has ended, and whose it is.
 #[derive(Debug)]
-struct Told {
+struct EndedSpan {
     service: Service,
     span: SpanData,
 }
@@ -60,7 +60,7 @@ pub(crate) enum Service {
 pub(crate) struct Span {
     tracer: Tracer,
     /// None once it is told.
-    told: Option<Box<Told>>,
+    told: Option<Box<EndedSpan>>,
 }
 
 impl Tracer {
@@ -73,7 +73,7 @@ impl Tracer {
         }))
     }
 
-    fn new(ratio: f64, dropped: IntCounter, exporter: mpsc::Sender<Told>) -> Self {
+    fn new(ratio: f64, dropped: IntCounter, exporter: mpsc::Sender<EndedSpan>) -> Self {
         Self(Arc::new(Inner {
             exporter: Some(exporter),
             dropped,
@@ -125,7 +125,7 @@ impl Tracer {
         };
         Some(Span {
             tracer: self.clone(),
-            told: Some(Box::new(Told { service, span })),
+            told: Some(Box::new(EndedSpan { service, span })),
         })
     }
 }

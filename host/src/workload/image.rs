@@ -91,8 +91,8 @@ pub(crate) enum ImageError {
 
 impl ImageError {
     /// Whether it may be another time, although nothing changes here.
-    pub(super) fn may_pass(&self) -> bool {
-        matches!(self, Self::Pull { source, .. } if source.may_pass())
+    pub(super) fn is_transient(&self) -> bool {
+        matches!(self, Self::Pull { source, .. } if source.is_transient())
     }
 }
 

@@ -347,7 +347,7 @@ impl Context<'_> {
             .load(&self.wanted(template, container))
             .map_err(|error| {
                 let message = with_causes(&error);
-                if error.may_pass() {
+                if error.is_transient() {
                     self.unpulled.borrow_mut().push(Unpulled {
                         object: self.object.clone(),
                         image: container.image.value.clone(),

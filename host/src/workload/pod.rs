@@ -22,8 +22,8 @@ use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::backoff::Backoff;
-use super::blueprint::PodAccount;
 use super::configuration::Configuration;
+use super::guest_setup::PodAccount;
 use super::plan::PodPlan;
 use super::recorder::EventType;
 use super::volumes::PodVolumes;

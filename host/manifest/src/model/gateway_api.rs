@@ -8,7 +8,7 @@ use crate::{Located, Position};
 
 /// Kind Gateway of the Gateway API. Every class is this host's.
 #[derive(Debug, Clone)]
-pub struct ListenerSet {
+pub struct GatewayApiGateway {
     pub listeners: Vec<GatewayListener>,
 }
 
@@ -46,7 +46,7 @@ pub enum AllowedNamespaces {
 
 /// Kind HTTPRoute.
 #[derive(Debug, Clone)]
-pub struct HostedRoute {
+pub struct GatewayApiHttpRoute {
     pub parents: Vec<RouteParent>,
     /// Empty is every host of its parents.
     pub hostnames: Vec<Located<String>>,

@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use super::{
-    Canary, ConfigMap, CronJob, Deployment, DestinationRule, Gateway, HorizontalPodAutoscaler,
-    HostedRoute, Ingress, Job, LimitRange, ListenerSet, Namespace, PersistentVolumeClaim, Pod,
-    PodDisruptionBudget, PodPreset, PodTemplate, ReferenceGrant, ReplicaSet, ResourceQuota, Secret,
-    Service, ServiceAccount, ServiceEntry, StatefulSet, VirtualService,
+    Canary, ConfigMap, CronJob, Deployment, DestinationRule, Gateway, GatewayApiGateway,
+    GatewayApiHttpRoute, HorizontalPodAutoscaler, Ingress, Job, LimitRange, Namespace,
+    PersistentVolumeClaim, Pod, PodDisruptionBudget, PodPreset, PodTemplate, ReferenceGrant,
+    ReplicaSet, ResourceQuota, Secret, Service, ServiceAccount, ServiceEntry, StatefulSet,
+    VirtualService,
 };
 use crate::read::{canonical_group, restricts};
 use crate::{Located, Position};
@@ -82,20 +83,20 @@ pub enum Resource {
     ServiceEntry(ServiceEntry),
     Ingress(Ingress),
     /// Kind Gateway of the Gateway API.
-    ListenerSet(ListenerSet),
+    GatewayApiGateway(GatewayApiGateway),
     /// Kind HTTPRoute.
-    HostedRoute(HostedRoute),
+    GatewayApiHttpRoute(GatewayApiHttpRoute),
     ReferenceGrant(ReferenceGrant),
     PodPreset(PodPreset),
     /// Accepted and not acted on: the cluster's business, or not known here.
-    LeftToCluster,
+    NotEnforced,
 }
 
 /// Whose business an object is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Class {
     Enforced,
-    LeftToCluster,
+    NotEnforced,
 }
 
 impl Object {
@@ -152,12 +153,12 @@ impl Object {
     /// Whether it restricts something that the host does not restrict.
     pub fn is_unenforced_restriction(&self) -> bool {
         let group = canonical_group(&self.api_version, &self.kind);
-        self.class() == Class::LeftToCluster && restricts(group, &self.kind)
+        self.class() == Class::NotEnforced && restricts(group, &self.kind)
     }
 
     pub fn class(&self) -> Class {
         match self.resource {
-            Resource::LeftToCluster => Class::LeftToCluster,
+            Resource::NotEnforced => Class::NotEnforced,
             _ => Class::Enforced,
         }
     }
@@ -189,7 +190,7 @@ impl fmt::Display for Class {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Enforced => "enforced",
-            Self::LeftToCluster => "left to the cluster",
+            Self::NotEnforced => "left to the cluster",
         })
     }
 }

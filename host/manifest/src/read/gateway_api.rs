@@ -12,8 +12,8 @@ use crate::decode::{
     Decoder, Fields, choice, dns_label, dns_name, located, located_string, non_empty, port, string,
 };
 use crate::model::{
-    AllowedNamespaces, CertificateReference, GatewayListener, GrantedFrom, GrantedTo, ListenerSet,
-    Protocol, ReferenceGrant, Resource,
+    AllowedNamespaces, CertificateReference, GatewayApiGateway, GatewayListener, GrantedFrom,
+    GrantedTo, Protocol, ReferenceGrant, Resource,
 };
 use crate::yaml::Node;
 
@@ -30,14 +30,14 @@ pub(super) fn gateway(mut fields: Fields<'_, '_>) -> Option<Resource> {
             "infrastructure",
             "tls",
         ]);
-        Some(ListenerSet {
+        Some(GatewayApiGateway {
             listeners: listeners?,
         })
     });
     // What a cluster writes.
     fields.ignore(&["status"]);
     fields.finish(&[]);
-    gateway.map(Resource::ListenerSet)
+    gateway.map(Resource::GatewayApiGateway)
 }
 
 fn listener(d: &mut Decoder, node: &Node) -> Option<GatewayListener> {

@@ -169,7 +169,7 @@ pub(super) static ENFORCED: &[Kind] = &[
 
 /// Real kinds that are a cluster's business, of the groups above and others
 /// that stand beside them: never a misspelling, and which of them have no namespace.
-pub(super) static LEFT_TO_CLUSTER: &[(&str, &[&str])] = &[
+pub(super) static NOT_ENFORCED: &[(&str, &[&str])] = &[
     (
         "",
         &[

@@ -1,6 +1,6 @@
 //! Whose business a document is, and what to say of a kind that is nearly one.
 
-use super::kinds::{CLUSTER_SCOPED, ENFORCED, Kind, LEFT_TO_CLUSTER, canonical_group, restricts};
+use super::kinds::{CLUSTER_SCOPED, ENFORCED, Kind, NOT_ENFORCED, canonical_group, restricts};
 use crate::codes;
 use crate::decode::{Decoder, nearest};
 use crate::yaml::Node;
@@ -8,7 +8,7 @@ use crate::yaml::Node;
 /// What the reader makes of an apiVersion and kind.
 pub(super) enum Known {
     Enforced(&'static Kind),
-    LeftToCluster {
+    NotEnforced {
         namespaced: bool,
     },
     /// Reported already.
@@ -19,7 +19,7 @@ impl Known {
     pub(super) fn namespaced(&self) -> bool {
         match self {
             Self::Enforced(kind) => kind.namespaced,
-            Self::LeftToCluster { namespaced } => *namespaced,
+            Self::NotEnforced { namespaced } => *namespaced,
             Self::Refused => true,
         }
     }
@@ -37,7 +37,7 @@ pub(super) fn known(d: &mut Decoder, node: &Node, api_version: &str, kind: &str)
         }
         return refuse_version(d, node, api_version, known);
     }
-    let in_cluster = LEFT_TO_CLUSTER
+    let in_cluster = NOT_ENFORCED
         .iter()
         .any(|(left, kinds)| *left == group && kinds.contains(&kind));
     if !in_cluster && let Some(refused) = misspelled(d, node, api_version, group, kind) {
@@ -48,12 +48,12 @@ pub(super) fn known(d: &mut Decoder, node: &Node, api_version: &str, kind: &str)
             "{kind} is not enforced by the host: everything it forbids is allowed; restrict \
              access outside the host"
         );
-        d.warning(node.mark, codes::NOT_ENFORCED, message);
+        d.warning(node.mark, codes::RESTRICTION_NOT_ENFORCED, message);
     } else {
         let message = format!("{kind} is left to the cluster; the host does not act on it");
-        d.note(node.mark, codes::LEFT_TO_CLUSTER, message);
+        d.note(node.mark, codes::KIND_NOT_ENFORCED, message);
     }
-    Known::LeftToCluster {
+    Known::NotEnforced {
         namespaced: !CLUSTER_SCOPED.contains(&kind),
     }
 }
@@ -81,13 +81,13 @@ fn misspelled(
         .iter()
         .filter(|known| known.kind == kind)
         .min_by_key(|known| strsim::osa_distance(group, known.group));
-    let known_group = LEFT_TO_CLUSTER.iter().any(|(known, _)| *known == group);
+    let known_group = NOT_ENFORCED.iter().any(|(known, _)| *known == group);
     if known_group {
         if let Some(known) = same_kind {
             return Some(refuse_version(d, node, api_version, known));
         }
         let enforced = ENFORCED.iter().map(|known| known.kind);
-        let left = LEFT_TO_CLUSTER
+        let left = NOT_ENFORCED
             .iter()
             .flat_map(|(_, kinds)| kinds.iter().copied());
         let near = nearest(kind, enforced.chain(left))?;

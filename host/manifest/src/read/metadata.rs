@@ -58,7 +58,7 @@ pub(super) fn read(fields: &mut Fields<'_, '_>, known: &Known) -> Option<Metadat
 
 fn name(metadata: &mut Fields<'_, '_>, known: &Known) -> Option<Located<String>> {
     if !metadata.has("name") && metadata.has("generateName") {
-        if let Known::LeftToCluster { .. } = known {
+        if let Known::NotEnforced { .. } = known {
             return metadata.optional("generateName", located_text);
         }
         let message = "generateName needs a cluster's API; give the object a `name`".to_owned();

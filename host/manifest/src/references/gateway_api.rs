@@ -9,14 +9,15 @@ use super::index::{Index, Target, names_in};
 use super::report::Report;
 use crate::codes;
 use crate::model::{
-    Backend, Destination, HostedRoute, ListenerSet, MatchedRule, Object, ParentKind, RouteParent,
+    Backend, Destination, GatewayApiGateway, GatewayApiHttpRoute, MatchedRule, Object, ParentKind,
+    RouteParent,
 };
 
 pub(super) fn listeners(
     index: &Index<'_>,
     report: &mut Report,
     object: &Object,
-    gateway: &ListenerSet,
+    gateway: &GatewayApiGateway,
 ) {
     for (at, listener) in gateway.listeners.iter().enumerate() {
         if let Some(reference) = &listener.certificate {
@@ -39,7 +40,12 @@ pub(super) fn listeners(
     }
 }
 
-pub(super) fn route(index: &Index<'_>, report: &mut Report, object: &Object, route: &HostedRoute) {
+pub(super) fn route(
+    index: &Index<'_>,
+    report: &mut Report,
+    object: &Object,
+    route: &GatewayApiHttpRoute,
+) {
     for (at, parent) in route.parents.iter().enumerate() {
         check_parent(
             index,
@@ -84,7 +90,7 @@ fn check_parent(
         ParentKind::Service => {
             warn("name", format!("there is no Service {namespace}/{name}"));
         }
-        ParentKind::Gateway => match index.listener_sets.get(&(namespace, name)) {
+        ParentKind::Gateway => match index.gateway_api_gateways.get(&(namespace, name)) {
             Some((_, gateway)) => {
                 let fits = gateway.listeners.iter().any(|listener| {
                     let section = parent.section.as_ref();
@@ -99,7 +105,7 @@ fn check_parent(
             None => {
                 let near = report.near_or(
                     name,
-                    || names_in(&index.listener_sets, namespace),
+                    || names_in(&index.gateway_api_gateways, namespace),
                     "the route is attached to nothing",
                 );
                 let message = format!("there is no Gateway {namespace}/{name}{near}");

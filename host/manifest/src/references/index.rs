@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::hosts::{SUFFIX, resolve, service_of};
 use crate::Presets;
 use crate::model::{
-    ConfigMap, DestinationRule, Gateway, Labels, ListenerSet, Object, ObjectKey, PodTemplate,
+    ConfigMap, DestinationRule, Gateway, GatewayApiGateway, Labels, Object, ObjectKey, PodTemplate,
     ReferenceGrant, Resource, Secret, Service, ServiceEntry, VirtualService,
 };
 
@@ -21,7 +21,7 @@ pub(super) struct Index<'a> {
     pub(super) gateways: Named<'a, Gateway>,
     pub(super) virtual_services: Named<'a, VirtualService>,
     /// Gateways of the Gateway API.
-    pub(super) listener_sets: Named<'a, ListenerSet>,
+    pub(super) gateway_api_gateways: Named<'a, GatewayApiGateway>,
     pub(super) grants: Vec<(&'a Object, &'a ReferenceGrant)>,
     pub(super) config_maps: Named<'a, ConfigMap>,
     pub(super) secrets: Named<'a, Secret>,
@@ -92,8 +92,8 @@ impl<'a> Index<'a> {
                 self.virtual_services.insert(key, (object, service));
                 self.virtual_services_in_order.push((object, service));
             }
-            Resource::ListenerSet(gateway) => {
-                self.listener_sets.insert(key, (object, gateway));
+            Resource::GatewayApiGateway(gateway) => {
+                self.gateway_api_gateways.insert(key, (object, gateway));
             }
             Resource::ReferenceGrant(grant) => self.grants.push((object, grant)),
             Resource::ConfigMap(map) => {
@@ -132,11 +132,11 @@ impl<'a> Index<'a> {
             | Resource::Job(_)
             | Resource::CronJob(_)
             | Resource::Ingress(_)
-            | Resource::HostedRoute(_)
+            | Resource::GatewayApiHttpRoute(_)
             | Resource::PodPreset(_)
             | Resource::LimitRange(_)
             | Resource::ResourceQuota(_)
-            | Resource::LeftToCluster => {}
+            | Resource::NotEnforced => {}
         }
     }
 

@@ -12,9 +12,9 @@ use std::sync::Arc;
 
 use galleria_manifest::Located;
 use galleria_manifest::model::{
-    AllowedNamespaces, Backend, Gateway, HostedRoute, HttpMatch, HttpRoute, Labels, ListenerSet,
-    MatchedRule, Object, ParentKind, Protocol, RouteParent, Server, ServerTls, StringMatch,
-    TlsMode,
+    AllowedNamespaces, Backend, Gateway, GatewayApiGateway, GatewayApiHttpRoute, HttpMatch,
+    HttpRoute, Labels, MatchedRule, Object, ParentKind, Protocol, RouteParent, Server, ServerTls,
+    StringMatch, TlsMode,
 };
 
 use super::delegate::{BoundRoute, BoundVirtualService};
@@ -84,7 +84,7 @@ impl<'a> BoundListener<'a> {
 }
 
 /// Every listener of every Gateway of the Gateway API.
-pub(crate) fn listeners<'a>(gateways: &[Source<'a, ListenerSet>]) -> Vec<BoundListener<'a>> {
+pub(crate) fn listeners<'a>(gateways: &[Source<'a, GatewayApiGateway>]) -> Vec<BoundListener<'a>> {
     let listeners = gateways.iter().flat_map(|source| {
         let (object, spec) = (source.object, source.spec);
         spec.listeners.iter().map(move |listener| {
@@ -153,7 +153,7 @@ pub(crate) fn bind<'a>(
     options: &Options,
 ) -> Vec<BoundVirtualService<'a>> {
     let mut places: BTreeMap<Place, Vec<BoundRoute<'a>>> = BTreeMap::new();
-    for source in &inventory.hosted_routes {
+    for source in &inventory.gateway_api_routes {
         for parent in &source.spec.parents {
             match parent.kind {
                 ParentKind::Service => {
@@ -197,7 +197,7 @@ pub(crate) fn bind<'a>(
 }
 
 fn service_place(
-    source: &Source<'_, HostedRoute>,
+    source: &Source<'_, GatewayApiHttpRoute>,
     parent: &RouteParent,
     options: &Options,
 ) -> Place {
@@ -215,7 +215,7 @@ fn service_place(
 }
 
 fn listener_places(
-    source: &Source<'_, HostedRoute>,
+    source: &Source<'_, GatewayApiHttpRoute>,
     parent: &RouteParent,
     listeners: &[BoundListener<'_>],
     inventory: &Inventory<'_>,
@@ -243,7 +243,7 @@ fn listener_places(
 }
 
 fn rules<'a>(
-    source: &Source<'a, HostedRoute>,
+    source: &Source<'a, GatewayApiHttpRoute>,
     inventory: &Inventory<'_>,
     port: Option<u16>,
 ) -> Vec<BoundRoute<'a>> {

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use galleria_manifest::model::{
-    DestinationRule, Gateway, HostedRoute, Ingress, ListenerSet, Object, ReferenceGrant, Resource,
-    Service, ServiceEntry, VirtualService,
+    DestinationRule, Gateway, GatewayApiGateway, GatewayApiHttpRoute, Ingress, Object,
+    ReferenceGrant, Resource, Service, ServiceEntry, VirtualService,
 };
 
 use crate::ObjectRef;
@@ -26,8 +26,8 @@ pub(crate) struct Inventory<'a> {
     pub(crate) virtual_services: Vec<Source<'a, VirtualService>>,
     pub(crate) destination_rules: Vec<Source<'a, DestinationRule>>,
     pub(crate) ingresses: Vec<Source<'a, Ingress>>,
-    pub(crate) listener_sets: Vec<Source<'a, ListenerSet>>,
-    pub(crate) hosted_routes: Vec<Source<'a, HostedRoute>>,
+    pub(crate) gateway_api_gateways: Vec<Source<'a, GatewayApiGateway>>,
+    pub(crate) gateway_api_routes: Vec<Source<'a, GatewayApiHttpRoute>>,
     pub(crate) reference_grants: Vec<Source<'a, ReferenceGrant>>,
     /// With their labels.
     pub(crate) namespaces: Vec<&'a Object>,
@@ -60,8 +60,12 @@ impl<'a> Inventory<'a> {
             Resource::VirtualService(spec) => self.virtual_services.push(Source { object, spec }),
             Resource::DestinationRule(spec) => self.destination_rules.push(Source { object, spec }),
             Resource::Ingress(spec) => self.ingresses.push(Source { object, spec }),
-            Resource::ListenerSet(spec) => self.listener_sets.push(Source { object, spec }),
-            Resource::HostedRoute(spec) => self.hosted_routes.push(Source { object, spec }),
+            Resource::GatewayApiGateway(spec) => {
+                self.gateway_api_gateways.push(Source { object, spec });
+            }
+            Resource::GatewayApiHttpRoute(spec) => {
+                self.gateway_api_routes.push(Source { object, spec });
+            }
             Resource::ReferenceGrant(spec) => self.reference_grants.push(Source { object, spec }),
             Resource::Namespace(_) => self.namespaces.push(object),
             _ => {}

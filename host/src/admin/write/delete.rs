@@ -17,7 +17,7 @@ use crate::admin::list::Options;
 use crate::admin::object::shown;
 use crate::admin::path::Resource;
 use crate::admin::table::Form;
-use crate::store::{Asked, Edit, Source, Stored, Unwritten};
+use crate::store::{Command, Edit, Source, Stored, WriteError};
 
 /// The body of a delete.
 #[derive(Debug, Default, Deserialize)]
@@ -61,7 +61,7 @@ impl Api {
             let taken = if is_pod && stored.source == Source::Host {
                 match dry_run {
                     true => Ok(()),
-                    false => self.ask(Asked::Evict(key.clone())).await,
+                    false => self.ask(Command::Evict(key.clone())).await,
                 }
             } else {
                 owned_by_a_client(resource, &stored)?;
@@ -83,7 +83,7 @@ impl Api {
                         "details": details,
                     }));
                 }
-                Err(Unwritten::Changed) => {}
+                Err(WriteError::Changed) => {}
                 Err(unwritten) => return Err(Failure::of(unwritten, resource.kind, name)),
             }
         }

@@ -35,7 +35,7 @@ const TURN_MIN: Duration = EPOCH_TICK.checked_div(2).expect("not by zero");
 
 /// One instance's turns.
 #[derive(Debug, Clone)]
-pub(in crate::guest) struct Turn {
+pub(in crate::guest) struct CpuTurn {
     cpu: Arc<PodCpu>,
     threads: ComputeThreads,
     running: Arc<Running>,
@@ -52,7 +52,7 @@ struct Running {
     computes: AtomicBool,
 }
 
-impl Turn {
+impl CpuTurn {
     pub(in crate::guest) fn new(cpu: Arc<PodCpu>, threads: ComputeThreads) -> Self {
         Self {
             cpu,
@@ -221,7 +221,7 @@ mod tests {
     /// A guest that computes for so many turns; answers on which kind of thread it
     /// began and ended.
     async fn request(cpu: &Arc<PodCpu>, threads: &ComputeThreads, turns: usize) -> [String; 2] {
-        let turn = Turn::new(cpu.clone(), threads.clone());
+        let turn = CpuTurn::new(cpu.clone(), threads.clone());
         let running = turn.running.clone();
         let (mut left, mut began) = (turns, None);
         let guest = poll_fn(move |_| {
@@ -261,7 +261,7 @@ mod tests {
     #[tokio::test(flavor = "multi_thread")]
     async fn nobody_waits_for_a_guest_that_is_not_polled() {
         let (cpu, threads) = (PodCpu::new(Some(1000)), ComputeThreads::default());
-        let turn = Turn::new(cpu.clone(), threads.clone());
+        let turn = CpuTurn::new(cpu.clone(), threads.clone());
         let running = turn.running.clone();
         let mut endless = Box::pin(turn.take(poll_fn(move |_| {
             running.ticked.store(true, Ordering::Relaxed);

@@ -3,7 +3,7 @@
 
 use std::sync::{Arc, Weak};
 
-use super::Refused;
+use super::AccessError;
 use super::usage::ENTRIES_MAX;
 
 /// Entries of all folders that an instance is reading, at most: twice the
@@ -24,12 +24,12 @@ pub(super) struct DirectoryStreams {
 impl DirectoryStreams {
     /// Takes a place for reading a folder of a volume with so many entries; it
     /// is taken as long as the token lives.
-    pub(super) fn admit(&mut self, entries: u64) -> Result<Arc<()>, Refused> {
+    pub(super) fn admit(&mut self, entries: u64) -> Result<Arc<()>, AccessError> {
         self.reading.retain(|(token, _)| token.strong_count() > 0);
         let reading: u64 = self.reading.iter().map(|(_, entries)| entries).sum();
         let too_many = reading.saturating_add(entries) > ENTRIES_READ_MAX;
         if self.reading.len() >= STREAMS_MAX || too_many && reading > 0 {
-            return Err(Refused::Descriptors);
+            return Err(AccessError::Descriptors);
         }
         let token = Arc::new(());
         self.reading.push((Arc::downgrade(&token), entries));

@@ -14,7 +14,7 @@ use wasmtime_wasi::p2::{DynInputStream, DynOutputStream, FsResult, ReaddirIterat
 
 use super::quota::{Reservation, VolumeQuota};
 use super::write::{Place, WriteStream};
-use super::{Refused, WRITE_MAX, view};
+use super::{AccessError, WRITE_MAX, view};
 use crate::guest::state::GuestState;
 
 type Fd = Resource<Descriptor>;
@@ -165,7 +165,7 @@ fn quota(state: &GuestState, fd: &Fd) -> FsResult<Option<Arc<VolumeQuota>>> {
 
 async fn reserve_entry(state: &mut GuestState, fd: &Fd) -> FsResult<Reservation> {
     match quota(state, fd)? {
-        Some(quota) => Ok(quota.reserve_entry().await.map_err(Refused::from)?),
+        Some(quota) => Ok(quota.reserve_entry().await.map_err(AccessError::from)?),
         None => Ok(Reservation::default()),
     }
 }
@@ -183,7 +183,7 @@ async fn reserve_growth(state: &mut GuestState, fd: &Fd, end: u64) -> FsResult<R
     };
     let file = file.file.clone();
     match quota(state, fd)? {
-        Some(quota) => Ok((quota.reserve_growth(&file, end).await).map_err(Refused::from)?),
+        Some(quota) => Ok((quota.reserve_growth(&file, end).await).map_err(AccessError::from)?),
         None => Ok(Reservation::default()),
     }
 }
@@ -279,29 +279,29 @@ async fn read_directory(state: &mut GuestState, fd: Fd) -> FsResult<Resource<Rea
     Ok(stream)
 }
 
-impl From<Refused> for ErrorCode {
-    fn from(refused: Refused) -> Self {
+impl From<AccessError> for ErrorCode {
+    fn from(refused: AccessError) -> Self {
         match refused {
-            Refused::Space => Self::InsufficientSpace,
-            Refused::Descriptors => Self::InsufficientMemory,
-            Refused::CrossDevice => Self::CrossDevice,
+            AccessError::Space => Self::InsufficientSpace,
+            AccessError::Descriptors => Self::InsufficientMemory,
+            AccessError::CrossDevice => Self::CrossDevice,
         }
     }
 }
 
-impl From<Refused> for wasmtime_wasi::p2::FsError {
-    fn from(refused: Refused) -> Self {
+impl From<AccessError> for wasmtime_wasi::p2::FsError {
+    fn from(refused: AccessError) -> Self {
         ErrorCode::from(refused).into()
     }
 }
 
-impl From<Refused> for io::Error {
-    fn from(refused: Refused) -> Self {
+impl From<AccessError> for io::Error {
+    fn from(refused: AccessError) -> Self {
         use rustix::io::Errno;
         match refused {
-            Refused::Space => Errno::NOSPC,
-            Refused::Descriptors => Errno::NOMEM,
-            Refused::CrossDevice => Errno::XDEV,
+            AccessError::Space => Errno::NOSPC,
+            AccessError::Descriptors => Errno::NOMEM,
+            AccessError::CrossDevice => Errno::XDEV,
         }
         .into()
     }

@@ -21,7 +21,7 @@ use wasmtime_wasi::p3::filesystem::{FilesystemError, FilesystemResult};
 
 use super::quota::{Reservation, VolumeQuota};
 use super::write::Place;
-use super::{Refused, p2, view};
+use super::{AccessError, p2, view};
 use crate::guest::state::GuestState;
 use directory::DirectoryReader;
 use write::FileWriter;
@@ -164,7 +164,7 @@ fn quota(
 
 async fn reserve_entry(store: &Accessor<GuestState>, fd: &Fd) -> FilesystemResult<Reservation> {
     match quota(store, fd)?.1 {
-        Some(quota) => Ok(quota.reserve_entry().await.map_err(Refused::from)?),
+        Some(quota) => Ok(quota.reserve_entry().await.map_err(AccessError::from)?),
         None => Ok(Reservation::default()),
     }
 }
@@ -181,7 +181,7 @@ async fn set_size(store: &Accessor<GuestState>, (fd, size): (Fd, u64)) -> Filesy
     let _reserved = match quota(store, &fd)? {
         (Descriptor::File(file), Some(quota)) => {
             let reserved = quota.reserve_growth(&file.file, size).await;
-            reserved.map_err(Refused::from)?
+            reserved.map_err(AccessError::from)?
         }
         _ => Reservation::default(),
     };
@@ -275,18 +275,18 @@ fn read_directory(
     Ok((stream, FutureReader::new(&mut store, ending)?))
 }
 
-impl From<Refused> for ErrorCode {
-    fn from(refused: Refused) -> Self {
+impl From<AccessError> for ErrorCode {
+    fn from(refused: AccessError) -> Self {
         match refused {
-            Refused::Space => Self::InsufficientSpace,
-            Refused::Descriptors => Self::InsufficientMemory,
-            Refused::CrossDevice => Self::CrossDevice,
+            AccessError::Space => Self::InsufficientSpace,
+            AccessError::Descriptors => Self::InsufficientMemory,
+            AccessError::CrossDevice => Self::CrossDevice,
         }
     }
 }
 
-impl From<Refused> for FilesystemError {
-    fn from(refused: Refused) -> Self {
+impl From<AccessError> for FilesystemError {
+    fn from(refused: AccessError) -> Self {
         ErrorCode::from(refused).into()
     }
 }

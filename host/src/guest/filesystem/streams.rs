@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use super::Refused;
+use super::AccessError;
 
 /// Streams of either direction: 16 MiB of pieces.
 const STREAMS_MAX: usize = 256;
@@ -15,12 +15,12 @@ pub(super) struct StreamResources(Vec<u32>);
 impl StreamResources {
     /// # Errors
     /// As many are there as may be.
-    pub(super) fn admit(&mut self, is_there: impl Fn(u32) -> bool) -> Result<(), Refused> {
+    pub(super) fn admit(&mut self, is_there: impl Fn(u32) -> bool) -> Result<(), AccessError> {
         if self.0.len() >= STREAMS_MAX {
             self.0.retain(|resource| is_there(*resource));
         }
         let is_free = self.0.len() < STREAMS_MAX;
-        is_free.then_some(()).ok_or(Refused::Descriptors)
+        is_free.then_some(()).ok_or(AccessError::Descriptors)
     }
 
     pub(super) fn note(&mut self, resource: u32) {
@@ -35,9 +35,11 @@ pub(super) struct StreamTokens(Arc<()>);
 impl StreamTokens {
     /// # Errors
     /// As many are there as may be.
-    pub(super) fn admit(&self) -> Result<Arc<()>, Refused> {
+    pub(super) fn admit(&self) -> Result<Arc<()>, AccessError> {
         let is_free = Arc::strong_count(&self.0) <= STREAMS_MAX;
-        is_free.then(|| self.0.clone()).ok_or(Refused::Descriptors)
+        is_free
+            .then(|| self.0.clone())
+            .ok_or(AccessError::Descriptors)
     }
 }
 
@@ -52,7 +54,7 @@ mod tests {
             resources.admit(|_| true).expect("room");
             resources.note(resource);
         }
-        assert_eq!(resources.admit(|_| true), Err(Refused::Descriptors));
+        assert_eq!(resources.admit(|_| true), Err(AccessError::Descriptors));
         assert_eq!(resources.admit(|resource| resource != 7), Ok(()));
         let tokens = StreamTokens::default();
         let mut held: Vec<_> = (0..STREAMS_MAX).map(|_| tokens.admit()).collect();

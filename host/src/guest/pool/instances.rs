@@ -15,7 +15,7 @@ use tokio::time::timeout_at;
 use crate::guest::instance::Instance;
 use crate::guest::limits::{MemoryLimitReached, PodMemory};
 use crate::guest::pace::{OUST_EVERY, Paces};
-use crate::guest::{Blueprint, Failure};
+use crate::guest::{Failure, GuestSetup};
 use crate::telemetry::metrics::{PodMeters, Retired};
 
 /// By which part of itself the usual size falls with every smaller instance.
@@ -41,7 +41,7 @@ struct Population {
     /// Bytes of linear memory; 0 while none is known.
     usual_size: AtomicU64,
     memory: Arc<PodMemory>,
-    /// Told when an instance becomes idle or ends.
+    /// Notified when an instance becomes idle or ends.
     freed: Notify,
 }
 
@@ -73,17 +73,17 @@ pub(super) enum For {
 }
 
 impl Instances {
-    pub(super) fn new(blueprint: &Blueprint) -> Self {
+    pub(super) fn new(setup: &GuestSetup) -> Self {
         Self {
             idle: Mutex::new(Idle {
                 instances: Vec::new(),
                 unneeded: 0,
-                meters: blueprint.meters.clone(),
+                meters: setup.meters.clone(),
             }),
             population: Arc::new(Population {
                 live: AtomicUsize::new(0),
                 usual_size: AtomicU64::new(0),
-                memory: blueprint.memory.clone(),
+                memory: setup.memory.clone(),
                 freed: Notify::new(),
             }),
         }

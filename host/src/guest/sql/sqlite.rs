@@ -3,8 +3,8 @@
 //! it runs, and when it has to end.
 
 mod caller;
+mod compute_slots;
 mod file;
-mod lane;
 mod placement;
 mod short;
 mod transaction;

@@ -23,14 +23,14 @@ const EDGES_MAX: usize = 10_000;
 
 /// Who called whom. Compared by identity: the same `Arc`s are the same edge.
 #[derive(Clone)]
-pub(crate) struct Edge {
+pub(crate) struct CallEdge {
     /// None: a client outside the mesh.
     pub source: Option<Arc<Workload>>,
     /// None: no endpoint was reached.
     pub destination: Option<Arc<Workload>>,
     /// None: no service was found.
     pub service: Option<Arc<ServiceNames>>,
-    pub seen: Seen,
+    pub reporter: Reporter,
 }
 
 /// One service's names, as labels have them.
@@ -43,7 +43,7 @@ pub(crate) struct ServiceNames {
 
 /// Which ends of a call are in this host: each host reports for its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(crate) enum Seen {
+pub(crate) enum Reporter {
     Both,
     /// The destination is a pod of another host.
     Source,
@@ -75,21 +75,21 @@ pub(super) struct Edges {
 #[derive(Default)]
 struct Known {
     /// By identity, which holds as long as the edge is kept here.
-    resolved: HashMap<EdgeKey, (Edge, Arc<Series>)>,
+    resolved: HashMap<EdgeKey, (CallEdge, Arc<Series>)>,
     /// By the values of their labels.
-    series: HashMap<(Seen, Vec<String>), Arc<Series>>,
+    series: HashMap<(Reporter, Vec<String>), Arc<Series>>,
 }
 
-type EdgeKey = (usize, usize, usize, Seen, u16, ResponseFlags);
+type EdgeKey = (usize, usize, usize, Reporter, u16, ResponseFlags);
 
 /// What one edge counts in.
 struct Series {
-    edge: Edge,
-    reporters: Vec<Reporter>,
+    edge: CallEdge,
+    reporters: Vec<ReporterSeries>,
     durations: Exemplars,
 }
 
-struct Reporter {
+struct ReporterSeries {
     labels: Vec<String>,
     requests: IntCounter,
     duration: Histogram,
@@ -97,20 +97,20 @@ struct Reporter {
     response_bytes: Histogram,
 }
 
-impl Edge {
+impl CallEdge {
     /// An edge for what has none of its own.
-    fn other(seen: Seen) -> Self {
+    fn other(reporter: Reporter) -> Self {
         Self {
             source: None,
             destination: None,
             service: None,
-            seen,
+            reporter,
         }
     }
 
     /// Whether the decision was made in this host.
     pub(super) fn source_decides(&self) -> bool {
-        self.seen != Seen::Destination
+        self.reporter != Reporter::Destination
     }
 }
 
@@ -125,7 +125,7 @@ impl Edges {
         }
     }
 
-    pub(super) fn record(&self, edge: &Edge, call: &CallRecord) {
+    pub(super) fn record(&self, edge: &CallEdge, call: &CallRecord) {
         let series = self.series(edge, call);
         let duration = call.duration.as_secs_f64() * 1000.0;
         for reporter in &series.reporters {
@@ -164,12 +164,12 @@ impl Edges {
         told.collect()
     }
 
-    fn series(&self, edge: &Edge, call: &CallRecord) -> Arc<Series> {
+    fn series(&self, edge: &CallEdge, call: &CallRecord) -> Arc<Series> {
         let key = (
             identity(edge.source.as_ref()),
             identity(edge.destination.as_ref()),
             identity(edge.service.as_ref()),
-            edge.seen,
+            edge.reporter,
             call.code,
             call.flags,
         );
@@ -186,8 +186,8 @@ impl Edges {
         series
     }
 
-    fn resolve(&self, known: &mut Known, edge: &Edge, call: &CallRecord) -> Arc<Series> {
-        let value = (edge.seen, labels("", edge, call));
+    fn resolve(&self, known: &mut Known, edge: &CallEdge, call: &CallRecord) -> Arc<Series> {
+        let value = (edge.reporter, labels("", edge, call));
         if let Some(series) = known.series.get(&value) {
             return series.clone();
         }
@@ -196,8 +196,8 @@ impl Edges {
             known.series.insert(value, series.clone());
             return series;
         }
-        let other = Edge::other(edge.seen);
-        let value = (edge.seen, labels("", &other, call));
+        let other = CallEdge::other(edge.reporter);
+        let value = (edge.reporter, labels("", &other, call));
         let series = known.series.entry(value);
         series
             .or_insert_with(|| Arc::new(self.begin(&other, call)))
@@ -205,15 +205,15 @@ impl Edges {
     }
 
     /// Requests that reached no endpoint are known to their source alone.
-    fn begin(&self, edge: &Edge, call: &CallRecord) -> Series {
-        let reporters: &[&str] = match edge.seen {
-            Seen::Both if edge.destination.is_some() => &["source", "destination"],
-            Seen::Both | Seen::Source => &["source"],
-            Seen::Destination => &["destination"],
+    fn begin(&self, edge: &CallEdge, call: &CallRecord) -> Series {
+        let reporters: &[&str] = match edge.reporter {
+            Reporter::Both if edge.destination.is_some() => &["source", "destination"],
+            Reporter::Both | Reporter::Source => &["source"],
+            Reporter::Destination => &["destination"],
         };
         let reporters = reporters.iter().map(|reporter| {
             let labels = labels(reporter, edge, call);
-            Reporter {
+            ReporterSeries {
                 requests: self.requests.with_label_values(&labels),
                 duration: self.duration.with_label_values(&labels),
                 request_bytes: self.request_bytes.with_label_values(&labels),
@@ -229,7 +229,7 @@ impl Edges {
     }
 
     fn remove(&self, series: &Series) {
-        for Reporter { labels, .. } in &series.reporters {
+        for ReporterSeries { labels, .. } in &series.reporters {
             // Absent is as good as removed.
             let _ = self.requests.remove_label_values(labels);
             for histograms in [&self.duration, &self.request_bytes, &self.response_bytes] {
@@ -253,7 +253,7 @@ fn exemplar_key(values: &[String]) -> String {
 }
 
 /// The values of [`EDGE_LABELS`], in order.
-fn labels(reporter: &str, edge: &Edge, call: &CallRecord) -> Vec<String> {
+fn labels(reporter: &str, edge: &CallEdge, call: &CallRecord) -> Vec<String> {
     let unknown = || "unknown".to_owned();
     let workload = |workload: Option<&Arc<Workload>>| match workload {
         Some(workload) => [
@@ -327,10 +327,10 @@ mod tests {
         Arc::new(Workload::new("shop", name, "default", Default::default()))
     }
 
-    fn called(destination: &Arc<Workload>) -> Edge {
-        Edge {
+    fn called(destination: &Arc<Workload>) -> CallEdge {
+        CallEdge {
             destination: Some(destination.clone()),
-            ..Edge::other(Seen::Both)
+            ..CallEdge::other(Reporter::Both)
         }
     }
 

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use galleria_mesh::{RouteId, Snapshot, Workload};
 
-use super::Edge;
+use super::CallEdge;
 
 /// See the module's documentation.
 pub(crate) struct Present<'a> {
@@ -48,7 +48,7 @@ impl<'a> Present<'a> {
     }
 
     /// Whether both ends and the service are still there.
-    pub(super) fn has_edge(&self, edge: &Edge) -> bool {
+    pub(super) fn has_edge(&self, edge: &CallEdge) -> bool {
         let ends = [&edge.source, &edge.destination];
         let ends = ends.into_iter().flatten().all(|it| self.has(it));
         // Where calls go as they ask there is no service, and for what another host

@@ -17,7 +17,7 @@ use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout, timeout_at};
 
-use super::{Service, Told, Tracer};
+use super::{EndedSpan, Service, Tracer};
 use crate::settings::{TraceProtocol, Traces};
 
 /// Spans that may wait, OpenTelemetry's default: what comes on top is dropped.
@@ -98,7 +98,7 @@ struct Sending {
 }
 
 impl Sending {
-    async fn run(mut self, mut spans: mpsc::Receiver<Told>, open: Arc<Semaphore>) {
+    async fn run(mut self, mut spans: mpsc::Receiver<EndedSpan>, open: Arc<Semaphore>) {
         loop {
             let mut batch = Vec::with_capacity(BATCH_MAX);
             let is_last = tokio::select! {
@@ -130,9 +130,9 @@ impl Sending {
         }
     }
 
-    async fn send(&mut self, batch: Vec<Told>) {
+    async fn send(&mut self, batch: Vec<EndedSpan>) {
         let mut by_service = HashMap::<(String, String), Vec<SpanData>>::new();
-        for Told { service, span } in batch {
+        for EndedSpan { service, span } in batch {
             by_service.entry(service.key()).or_default().push(span);
         }
         for (key, spans) in by_service {

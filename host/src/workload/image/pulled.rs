@@ -26,7 +26,7 @@ pub(super) struct Pulled {
 
 /// An image that is kept.
 #[derive(Debug)]
-pub(super) struct Kept {
+pub(super) struct PulledImage {
     /// Of its manifest, as the registry names it.
     pub(super) digest: Digest,
     pub(super) component: Found,
@@ -45,7 +45,7 @@ impl Pulled {
 
     /// What is kept under this name. A layout that cannot be read holds nothing:
     /// it is pulled again.
-    pub(super) fn find(&self, name: &str) -> Option<Kept> {
+    pub(super) fn find(&self, name: &str) -> Option<PulledImage> {
         let layout = match Layout::open(self.folder.clone()) {
             Ok(layout) => layout?,
             Err(error) => {
@@ -55,7 +55,7 @@ impl Pulled {
         };
         let entry = layout.named(name)?;
         match layout.component(entry) {
-            Ok(component) if component.path.is_file() => Some(Kept {
+            Ok(component) if component.path.is_file() => Some(PulledImage {
                 digest: Digest::parse(&entry.digest)?,
                 component,
             }),

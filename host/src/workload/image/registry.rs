@@ -18,7 +18,7 @@ use super::artifact::{self, ArtifactError, MANIFEST_MAX, Next};
 use super::credentials::Login;
 use super::distribution::{DistributionError, Repository};
 use super::layout::Found;
-use super::pulled::{Kept, Pulled};
+use super::pulled::{Pulled, PulledImage};
 use super::reference::{Digest, Reference};
 use crate::guest::COMPONENT_FILE_MAX;
 
@@ -108,7 +108,7 @@ pub(crate) enum PullError {
 
 impl PullError {
     /// Whether the registry may say something else another time.
-    pub(super) fn may_pass(&self) -> bool {
+    pub(super) fn is_transient(&self) -> bool {
         !matches!(self, Self::Never | Self::Client(_))
     }
 }
@@ -178,7 +178,7 @@ impl Registries {
         &self,
         image: &Reference,
         host: &str,
-        kept: Option<&Kept>,
+        kept: Option<&PulledImage>,
         logins: &[Login],
     ) -> Result<(), PullError> {
         if self.is_insecure(host) {
@@ -205,7 +205,7 @@ impl Registries {
         scheme: Scheme,
         image: &Reference,
         host: &str,
-        kept: Option<&Kept>,
+        kept: Option<&PulledImage>,
         logins: &[Login],
     ) -> Result<(), PullError> {
         let mut outcome = Err(PullError::NotFound { host: host.into() });
@@ -300,7 +300,7 @@ struct Registry<'a> {
 
 impl Registry<'_> {
     /// Pulls what is not kept yet.
-    async fn fetch(&self, image: &Reference, kept: Option<&Kept>) -> Result<(), PullError> {
+    async fn fetch(&self, image: &Reference, kept: Option<&PulledImage>) -> Result<(), PullError> {
         let began = Instant::now();
         let (manifest, digest, component, size) = self.manifest(image).await?;
         if kept.is_some_and(|kept| kept.digest == digest) {

@@ -12,11 +12,11 @@ use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
 
 use super::{PodExit, Shared};
-use crate::guest::{self, Blueprint, Failure};
+use crate::guest::{self, Failure, GuestSetup};
 use crate::store::fresh_uid;
 use crate::workload::WorkloadKey;
 use crate::workload::backoff::Backoff;
-use crate::workload::blueprint::{PodAccount, PodIdentity, blueprint};
+use crate::workload::guest_setup::{PodAccount, PodIdentity, setup};
 use crate::workload::plan::PodPlan;
 use crate::workload::pod::{Life, suffix};
 use crate::workload::volumes::PodVolumes;
@@ -181,18 +181,18 @@ impl Pod {
         let number = self.shared.pods.fetch_add(1, Ordering::Relaxed);
         let [_, _, high, low] = number.to_be_bytes();
         let address = Ipv4Addr::new(10, 65, high, low).to_string();
-        let mut blueprint = self.blueprint(address).await?;
+        let mut setup = self.setup(address).await?;
         if let Some(index) = self.index
-            && !blueprint
+            && !setup
                 .environment
                 .iter()
                 .any(|(name, _)| name == INDEX_VARIABLE)
         {
             let variable = (INDEX_VARIABLE.to_owned(), index.to_string());
-            blueprint.environment.push(variable);
+            setup.environment.push(variable);
         }
         let message = tokio::select! {
-            ended = guest::run(&blueprint) => return ended,
+            ended = guest::run(&setup) => return ended,
             message = self.volumes.until_over_limit() => message,
             message = self.account.memory.until_evicted() => message,
         };
@@ -200,7 +200,7 @@ impl Pod {
         Err(Failure::Evicted(message.into()))
     }
 
-    async fn blueprint(&self, address: String) -> Result<Blueprint, Failure> {
+    async fn setup(&self, address: String) -> Result<GuestSetup, Failure> {
         let (plan, platform) = (self.plan.clone(), self.shared.platform.clone());
         let (name, template) = (self.name.clone(), self.template.clone());
         let (volumes, account) = (self.volumes.clone(), self.account.clone());
@@ -213,7 +213,7 @@ impl Pod {
                 life: &life,
             };
             let configuration = &plan.configuration;
-            blueprint(
+            setup(
                 &plan,
                 &platform,
                 &identity,

@@ -11,8 +11,8 @@ use std::sync::Arc;
 use super::{Ended, Pod};
 use crate::guest::{Databases, Guest};
 use crate::workload::Platform;
-use crate::workload::blueprint::{PodIdentity, blueprint, variables};
 use crate::workload::environment;
+use crate::workload::guest_setup::{PodIdentity, setup, variables};
 
 /// The reason of a pod whose environment or files cannot be made.
 pub(super) const CONFIG_ERROR: &str = "CreateContainerConfigError";
@@ -24,7 +24,7 @@ impl Pod {
         let made = tokio::task::spawn_blocking(move || {
             let (plan, identity) = (&pod.plan, pod.identity());
             let (volumes, account) = (&pod.volumes, &pod.account);
-            blueprint(plan, &platform, &identity, &configuration, volumes, account)
+            setup(plan, &platform, &identity, &configuration, volumes, account)
         });
         let made = made.await.unwrap_or_else(|error| Err(error.to_string()));
         made.map(Guest::new)

@@ -223,7 +223,11 @@ fn change_waits_for_an_image_that_is_not_there_yet() {
     assert_eq!(failed["involvedObject"]["name"], "web");
     let said = failed["message"].as_str().expect("a message");
     assert!(said.contains("ErrImagePull"), "{said}");
-    assert_eq!(host.get("/web/").body, "hello\n", "what ran before goes on");
+    assert_eq!(
+        host.get("/web/").body,
+        "hello\n",
+        "the previous configuration stays"
+    );
     assert!(host.status_page(&[]).stdout.contains("ErrImagePull"));
 
     registry.push("shop/app:v2", component("trap"), LAYER);

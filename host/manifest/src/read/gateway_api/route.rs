@@ -10,7 +10,7 @@ use crate::decode::{
     Decoder, Fields, dns_label, dns_name, duration, integer, located, non_empty, port,
 };
 use crate::model::{
-    Backend, Destination, DirectResponse, HostedRoute, HttpMatch, HttpRoute, MatchedRule,
+    Backend, Destination, DirectResponse, GatewayApiHttpRoute, HttpMatch, HttpRoute, MatchedRule,
     ParentKind, Resource, Retries, RouteDestination, RouteParent,
 };
 use crate::yaml::Node;
@@ -32,7 +32,7 @@ pub(in crate::read) fn read(mut fields: Fields<'_, '_>) -> Option<Resource> {
         spec.finish(&["useDefaultGateways"]);
         let rules = rules.into_iter().enumerate();
         let rules = rules.flat_map(|(index, rule)| rule.one_for_each_match(index));
-        Some(HostedRoute {
+        Some(GatewayApiHttpRoute {
             parents,
             hostnames,
             rules: rules.collect(),
@@ -41,7 +41,7 @@ pub(in crate::read) fn read(mut fields: Fields<'_, '_>) -> Option<Resource> {
     // What a cluster writes.
     fields.ignore(&["status"]);
     fields.finish(&[]);
-    route.map(Resource::HostedRoute)
+    route.map(Resource::GatewayApiHttpRoute)
 }
 
 fn parent(d: &mut Decoder, node: &Node) -> Option<RouteParent> {

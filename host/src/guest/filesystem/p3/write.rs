@@ -16,7 +16,7 @@ use wasmtime_wasi::p3::bindings::filesystem::types::ErrorCode;
 
 use crate::guest::filesystem::quota::{Reservation, VolumeQuota};
 use crate::guest::filesystem::write::Place;
-use crate::guest::filesystem::{Refused, WRITE_MAX};
+use crate::guest::filesystem::{AccessError, WRITE_MAX};
 
 pub(super) struct FileWriter {
     file: Arc<File>,
@@ -60,7 +60,7 @@ impl FileWriter {
                 Some(quota) => {
                     let end = place.end(&file, bytes.len());
                     let reserved = quota.reserve_growth(&file, end).await;
-                    reserved.map_err(Refused::from)?
+                    reserved.map_err(AccessError::from)?
                 }
                 None => Reservation::default(),
             };

@@ -13,7 +13,7 @@ use tokio_util::either::Either;
 
 use super::Error;
 use super::server::{Encryption, Server};
-use crate::remote::{TlsError, Trust};
+use crate::remote::{ClientTlsConfig, TlsError};
 
 pub(super) type Stream = Either<TcpStream, Box<TlsStream<TcpStream>>>;
 
@@ -74,7 +74,7 @@ async fn to_target(server: &Server, host: &str, port: u16) -> Result<Stream, Con
     let trust = match &server.encryption {
         Encryption::None => return Ok(Either::Left(stream)),
         Encryption::Offered => {
-            anybody = Trust::database(&server.address.host, None, true);
+            anybody = ClientTlsConfig::database(&server.address.host, None, true);
             &anybody
         }
         Encryption::Required(trust) => trust,

@@ -10,7 +10,7 @@ use tokio_postgres::Config;
 use tokio_postgres::config::{Host, SslMode};
 
 use super::Error;
-use crate::remote::Trust;
+use crate::remote::ClientTlsConfig;
 
 /// Connections of one workload to one database. PostgreSQL itself takes 100 in
 /// all by default, from every host and tool.
@@ -53,7 +53,7 @@ pub(super) enum Encryption {
     None,
     /// TLS where the server has it, whoever it is.
     Offered,
-    Required(Trust),
+    Required(ClientTlsConfig),
 }
 
 impl Server {
@@ -170,12 +170,12 @@ fn encryption(mode: &str, host: &str, authorities: Option<PathBuf>) -> Result<En
         "disable" => Ok(Encryption::None),
         "allow" | "prefer" => Ok(Encryption::Offered),
         // As in libpq, an authority makes it look at the certificate.
-        "require" => Ok(Encryption::Required(Trust::database(
+        "require" => Ok(Encryption::Required(ClientTlsConfig::database(
             host,
             authorities,
             anybody,
         ))),
-        "verify-ca" | "verify-full" => Ok(Encryption::Required(Trust::database(
+        "verify-ca" | "verify-full" => Ok(Encryption::Required(ClientTlsConfig::database(
             host,
             authorities,
             false,

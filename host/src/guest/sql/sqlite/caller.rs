@@ -12,13 +12,13 @@ use std::time::{Duration, Instant};
 use galleria_sqlite::{Budget, Watch};
 use tokio_util::sync::CancellationToken;
 
-use super::lane::{self, LOOK, Lane};
-use crate::guest::{Blueprint, Deadline, PodCpu, PodMemory};
+use super::compute_slots::{self, ComputeSlot, LOOK};
+use crate::guest::{Deadline, GuestSetup, PodCpu, PodMemory};
 
 /// No statement of SQLite runs for longer; PostgreSQL's default here, too.
 pub(super) const STATEMENT_MAX: Duration = Duration::from_secs(30);
 
-/// A statement that has run so long is not short: it goes on in a lane, which it
+/// A statement that has run so long is not short: it continues in a slot, which it
 /// has for as long at a time.
 const SLICE: Duration = Duration::from_millis(5);
 
@@ -46,12 +46,12 @@ pub(super) type Abandoned = Arc<AtomicBool>;
 pub(super) struct Waiting(Abandoned);
 
 impl Caller {
-    pub(in crate::guest) fn new(blueprint: &Blueprint, deadline: Deadline) -> Arc<Self> {
+    pub(in crate::guest) fn new(setup: &GuestSetup, deadline: Deadline) -> Arc<Self> {
         Arc::new(Self {
             deadline,
-            killed: blueprint.killed.clone(),
-            cpu: blueprint.cpu.clone(),
-            memory: blueprint.memory.clone(),
+            killed: setup.killed.clone(),
+            cpu: setup.cpu.clone(),
+            memory: setup.memory.clone(),
         })
     }
 
@@ -78,7 +78,7 @@ impl Caller {
             stopping: stopping.clone(),
             until: until.min(began + STATEMENT_MAX),
             slice: began,
-            lane: None,
+            slot: None,
         };
         Box::new(move || run.has_to_end())
     }
@@ -92,7 +92,7 @@ struct Run {
     until: Instant,
     /// Since when its time is not counted yet.
     slice: Instant,
-    lane: Option<Lane>,
+    slot: Option<ComputeSlot>,
 }
 
 impl Run {
@@ -102,7 +102,7 @@ impl Run {
             return self.abandoned.load(Ordering::Relaxed);
         }
         self.caller.cpu.charge_since(self.slice);
-        self.lane = None;
+        self.slot = None;
         let resumed = self.resume();
         self.slice = Instant::now();
         !resumed
@@ -119,8 +119,8 @@ impl Run {
                 std::thread::sleep(resumes.saturating_duration_since(now).min(LOOK));
                 continue;
             }
-            self.lane = lane::take(|| self.is_over());
-            return self.lane.is_some();
+            self.slot = compute_slots::take(|| self.is_over());
+            return self.slot.is_some();
         }
     }
 

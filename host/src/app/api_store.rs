@@ -11,7 +11,7 @@ use galleria_manifest::model::ObjectKey;
 use rusqlite::{Connection, OpenFlags, params};
 use serde_json::Value;
 
-use super::desired::Written;
+use super::desired::ApiOverride;
 use crate::store::read_object;
 
 /// In the data folder.
@@ -26,9 +26,9 @@ const TABLE: &str = "create table if not exists objects (
 /// How long to wait for whoever looks at the file from outside.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Why what came by the API cannot be kept or read.
+/// Why an object written through the API cannot be stored or read.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum KeptError {
+pub(crate) enum ApiStoreError {
     #[error("`{FILE}` in the data folder cannot be made: {0}")]
     File(#[from] io::Error),
     #[error("`{FILE}` in the data folder cannot be used: {0}")]
@@ -38,14 +38,14 @@ pub(crate) enum KeptError {
 }
 
 /// See the module's documentation.
-pub(super) struct Kept(Connection);
+pub(super) struct ApiStore(Connection);
 
-impl Kept {
+impl ApiStore {
     /// Opens the file; nobody else may read it, it holds Secrets.
     ///
     /// # Errors
-    /// See [`KeptError`].
-    pub(super) fn open(data: &Path) -> Result<Self, KeptError> {
+    /// See [`ApiStoreError`].
+    pub(super) fn open(data: &Path) -> Result<Self, ApiStoreError> {
         let path = data.join(FILE);
         let file = fs::File::options().create(true).append(true).open(&path)?;
         file.set_permissions(fs::Permissions::from_mode(0o600))?;
@@ -63,8 +63,8 @@ impl Kept {
     /// in force, and is told of.
     ///
     /// # Errors
-    /// See [`KeptError`].
-    pub(super) fn load(&mut self) -> Result<BTreeMap<ObjectKey, Written>, KeptError> {
+    /// See [`ApiStoreError`].
+    pub(super) fn load(&mut self) -> Result<BTreeMap<ObjectKey, ApiOverride>, ApiStoreError> {
         let all = "select api_group, kind, namespace, name, object, over from objects";
         let mut all = self.0.prepare(all)?;
         let mut rows = all.query(())?;
@@ -89,7 +89,7 @@ impl Kept {
                     continue;
                 }
             };
-            written.insert(key, Written { object, over });
+            written.insert(key, ApiOverride { object, over });
         }
         Ok(written)
     }
@@ -97,14 +97,14 @@ impl Kept {
     /// Makes the rows that differ say what `after` says.
     ///
     /// # Errors
-    /// See [`KeptError`]; nothing is changed then.
+    /// See [`ApiStoreError`]; nothing is changed then.
     pub(super) fn save(
         &mut self,
-        before: &BTreeMap<ObjectKey, Written>,
-        after: &BTreeMap<ObjectKey, Written>,
-    ) -> Result<(), KeptError> {
-        let same = |a: &Written, b: &Written| {
-            let raw = |it: &Written| it.object.as_ref().map(|it| it.raw.clone());
+        before: &BTreeMap<ObjectKey, ApiOverride>,
+        after: &BTreeMap<ObjectKey, ApiOverride>,
+    ) -> Result<(), ApiStoreError> {
+        let same = |a: &ApiOverride, b: &ApiOverride| {
+            let raw = |it: &ApiOverride| it.object.as_ref().map(|it| it.raw.clone());
             a.over == b.over && raw(a) == raw(b)
         };
         let gone = before.keys().filter(|key| !after.contains_key(key));

@@ -1,6 +1,6 @@
 //! How statements that compute share the cores with everything else: half of the
 //! cores are theirs together, in slices, in the order of asking. Short statements
-//! need no lane.
+//! need no slot.
 
 use std::collections::VecDeque;
 use std::sync::OnceLock;
@@ -11,7 +11,7 @@ use parking_lot::{Condvar, Mutex, MutexGuard};
 /// How soon one that waits sees that it is over.
 pub(super) const LOOK: Duration = Duration::from_millis(10);
 
-struct Lanes {
+struct ComputeSlots {
     state: Mutex<State>,
     freed: Condvar,
 }
@@ -24,13 +24,13 @@ struct State {
 }
 
 /// The right to compute; given back when dropped.
-pub(super) struct Lane(&'static Lanes);
+pub(super) struct ComputeSlot(&'static ComputeSlots);
 
-fn lanes() -> &'static Lanes {
-    static LANES: OnceLock<Lanes> = OnceLock::new();
+fn slots() -> &'static ComputeSlots {
+    static LANES: OnceLock<ComputeSlots> = OnceLock::new();
     LANES.get_or_init(|| {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        Lanes {
+        ComputeSlots {
             state: Mutex::new(State {
                 free: (cores / 2).max(1),
                 waiting: VecDeque::new(),
@@ -41,10 +41,10 @@ fn lanes() -> &'static Lanes {
     })
 }
 
-/// A lane, once there is one; None when `is_over` says that nobody needs it any more.
-pub(super) fn take(is_over: impl Fn() -> bool) -> Option<Lane> {
-    let lanes = lanes();
-    let mut state = lanes.lock();
+/// Waits for a slot. Returns None once `is_over` says that it is not needed any more.
+pub(super) fn take(is_over: impl Fn() -> bool) -> Option<ComputeSlot> {
+    let slots = slots();
+    let mut state = slots.lock();
     let number = state.next;
     state.next += 1;
     state.waiting.push_back(number);
@@ -52,25 +52,25 @@ pub(super) fn take(is_over: impl Fn() -> bool) -> Option<Lane> {
         if state.free > 0 && state.waiting.front() == Some(&number) {
             state.free -= 1;
             state.waiting.pop_front();
-            lanes.freed.notify_all();
-            return Some(Lane(lanes));
+            slots.freed.notify_all();
+            return Some(ComputeSlot(slots));
         }
         if is_over() {
             state.waiting.retain(|waiting| *waiting != number);
-            lanes.freed.notify_all();
+            slots.freed.notify_all();
             return None;
         }
-        lanes.freed.wait_for(&mut state, LOOK);
+        slots.freed.wait_for(&mut state, LOOK);
     }
 }
 
-impl Lanes {
+impl ComputeSlots {
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock()
     }
 }
 
-impl Drop for Lane {
+impl Drop for ComputeSlot {
     fn drop(&mut self) {
         self.0.lock().free += 1;
         self.0.freed.notify_all();

@@ -13,25 +13,25 @@ use wasmtime_wasi_http::Error;
 
 use crate::Response;
 use crate::call::{Call, Mesh, Source};
-use crate::context::{BAGGAGE, Carried, REQUEST_ID, RequestContext, request_id};
-use crate::guest::{Door, Outgoing, Server};
-use crate::workload::Doors;
+use crate::context::{BAGGAGE, PropagatedHeaders, REQUEST_ID, RequestContext, request_id};
+use crate::guest::{Outbound, Outgoing, Server};
+use crate::workload::OutboundFactory;
 
-/// Makes doors before there is a mesh to open them to: pods are described
+/// Makes outbound handles before there is a mesh: pods are described
 /// first, and nothing calls until the mesh is there.
 #[derive(Default)]
 pub(crate) struct MeshDoors(Arc<OnceLock<Weak<Mesh>>>);
 
 impl MeshDoors {
-    /// Opens all doors, those already made too.
+    /// Connects all outbound handles to the mesh, those already made too.
     pub(crate) fn open(&self, mesh: &Arc<Mesh>) {
         // The mesh is set once; a second call changes nothing.
         let _ = self.0.set(Arc::downgrade(mesh));
     }
 }
 
-impl Doors for MeshDoors {
-    fn door(&self, workload: &Arc<mesh::Workload>) -> Arc<dyn Door> {
+impl OutboundFactory for MeshDoors {
+    fn outbound(&self, workload: &Arc<mesh::Workload>) -> Arc<dyn Outbound> {
         Arc::new(WorkloadDoor {
             mesh: self.0.clone(),
             workload: workload.clone(),
@@ -44,7 +44,7 @@ struct WorkloadDoor {
     workload: Arc<mesh::Workload>,
 }
 
-impl Door for WorkloadDoor {
+impl Outbound for WorkloadDoor {
     fn call(&self, outgoing: Outgoing) -> BoxFuture<'static, Result<Response, Error>> {
         let mesh = self.mesh.get().and_then(Weak::upgrade);
         let source = Source::Workload(self.workload.clone());
@@ -85,11 +85,11 @@ impl Door for WorkloadDoor {
 /// The context that the outgoing request is made in. Trace headers that the
 /// guest set itself win; otherwise it is the request that the guest is serving.
 fn context(outgoing: &Outgoing, mesh: &Mesh) -> RequestContext {
-    let Carried {
+    let PropagatedHeaders {
         trace: own,
         ignored,
         ..
-    } = Carried::read(outgoing.request.headers());
+    } = PropagatedHeaders::read(outgoing.request.headers());
     mesh.metrics.trace_headers_ignored.inc_by(ignored);
     match &outgoing.context {
         Some(serving) => RequestContext {
@@ -97,7 +97,7 @@ fn context(outgoing: &Outgoing, mesh: &Mesh) -> RequestContext {
             request_id: serving.request_id.clone(),
             baggage: serving.baggage.clone(),
             hops: serving.hops,
-            handed_over: false,
+            from_peer: false,
             recording: None,
         },
         None => RequestContext {
@@ -105,7 +105,7 @@ fn context(outgoing: &Outgoing, mesh: &Mesh) -> RequestContext {
             request_id: request_id(),
             baggage: None,
             hops: 0,
-            handed_over: false,
+            from_peer: false,
             recording: None,
         },
     }

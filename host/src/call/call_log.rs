@@ -21,23 +21,23 @@ use wasmtime_wasi_http::Error;
 
 use super::Mesh;
 use super::attempt::Spans;
+use crate::active_config::ActiveConfig;
 use crate::context::RequestContext;
 use crate::guest::Production;
 use crate::length::body_length;
-use crate::live::Live;
 use crate::telemetry::access_log::{self, Line, RequestFacts};
-use crate::telemetry::metrics::{CallRecord, Edge, MethodClass, Seen};
+use crate::telemetry::metrics::{CallEdge, CallRecord, MethodClass, Reporter};
 use crate::telemetry::trace::{Span, attributes};
 use crate::workload::InFlight;
 use crate::{Body, Response};
 
 /// One call's record. Dropping it writes it down.
-pub(super) struct Ledger {
+pub(super) struct CallLog {
     mesh: Arc<Mesh>,
     started: Instant,
     context: Arc<RequestContext>,
     facts: Option<RequestFacts>,
-    edge: Edge,
+    edge: CallEdge,
     cluster: Option<Arc<mesh::Cluster>>,
     route_name: String,
     /// The rule that took the call.
@@ -67,7 +67,7 @@ pub(super) struct Ledger {
     deadline: Option<Instant>,
 }
 
-impl Ledger {
+impl CallLog {
     pub(super) fn open(
         mesh: Arc<Mesh>,
         method: &Method,
@@ -81,11 +81,11 @@ impl Ledger {
             started: Instant::now(),
             context: context.clone(),
             facts,
-            edge: Edge {
+            edge: CallEdge {
                 source,
                 destination: None,
                 service: None,
-                seen: Seen::Both,
+                reporter: Reporter::Both,
             },
             cluster: None,
             route_name: String::new(),
@@ -115,10 +115,15 @@ impl Ledger {
     }
 
     /// The route is decided.
-    pub(super) fn forwarded(&mut self, live: &Live, cluster: &Arc<mesh::Cluster>, route: &str) {
+    pub(super) fn forwarded(
+        &mut self,
+        live: &ActiveConfig,
+        cluster: &Arc<mesh::Cluster>,
+        route: &str,
+    ) {
         self.edge.service = Some(live.service_names(cluster));
         if cluster.inbound {
-            self.edge.seen = Seen::Destination;
+            self.edge.reporter = Reporter::Destination;
         }
         self.cluster = Some(cluster.clone());
         self.route_name = route.to_owned();
@@ -130,7 +135,7 @@ impl Ledger {
         self.transport_failure = None;
         self.edge.destination = picked.endpoint.workload.clone();
         if matches!(picked.endpoint.target, Target::Peer { .. }) {
-            self.edge.seen = Seen::Source;
+            self.edge.reporter = Reporter::Source;
         }
         self.picked = Some(picked);
     }
@@ -172,7 +177,7 @@ impl Ledger {
             let ended = missing == Some(0);
             Watched {
                 inner,
-                ledger: Box::new(self),
+                call_log: Box::new(self),
                 timer,
                 missing,
                 ended,
@@ -182,7 +187,7 @@ impl Ledger {
     }
 }
 
-impl Ledger {
+impl CallLog {
     /// Says in the span what the access log says.
     fn describe(&mut self) {
         let (Some(span), Some(facts)) = (&mut self.span, &self.facts) else {
@@ -246,7 +251,7 @@ impl Ledger {
     }
 }
 
-impl Drop for Ledger {
+impl Drop for CallLog {
     fn drop(&mut self) {
         let duration = self.started.elapsed();
         let received = self.received.load(Ordering::Relaxed);
@@ -320,7 +325,7 @@ impl Drop for Ledger {
 /// A response body that keeps its call's record open until it has ended.
 struct Watched {
     inner: Body,
-    ledger: Box<Ledger>,
+    call_log: Box<CallLog>,
     timer: Option<Pin<Box<Sleep>>>,
     /// Bytes that are still to come, where that is known.
     missing: Option<u64>,
@@ -339,13 +344,13 @@ impl http_body::Body for Watched {
             match &frame {
                 Some(Ok(frame)) => {
                     let read = frame.data_ref().map_or(0, |data| data.len() as u64);
-                    self.ledger.sent += read;
+                    self.call_log.sent += read;
                     self.missing = self.missing.map(|missing| missing.saturating_sub(read));
                     self.ended = self.missing == Some(0) || self.inner.is_end_stream();
                 }
                 Some(Err(_)) => {
                     self.ended = true;
-                    self.ledger.flags |= ResponseFlags::UC;
+                    self.call_log.flags |= ResponseFlags::UC;
                 }
                 None => self.ended = true,
             }
@@ -357,8 +362,8 @@ impl http_body::Body for Watched {
             .is_some_and(|timer| timer.poll_unpin(context).is_ready());
         if overdue {
             self.ended = true;
-            self.ledger.flags |= ResponseFlags::UT;
-            self.ledger.abandoned();
+            self.call_log.flags |= ResponseFlags::UT;
+            self.call_log.abandoned();
             return Poll::Ready(Some(Err(Error::HttpResponseTimeout)));
         }
         Poll::Pending
@@ -376,7 +381,7 @@ impl http_body::Body for Watched {
 impl Drop for Watched {
     fn drop(&mut self) {
         if !self.ended && !self.inner.is_end_stream() {
-            self.ledger.flags |= ResponseFlags::DC;
+            self.call_log.flags |= ResponseFlags::DC;
         }
     }
 }

@@ -13,7 +13,7 @@ use super::field::{Allocatable, PodFacts};
 use super::plan::{MEMORY_DEFAULT, PodPlan};
 use super::pod::Life;
 use super::volumes::PodVolumes;
-use crate::guest::{Blueprint, OpenFiles, PodCpu, PodMemory, RequestLimits};
+use crate::guest::{GuestSetup, OpenFiles, PodCpu, PodMemory, RequestLimits};
 use crate::telemetry::metrics::PodMeters;
 
 /// One pod, as far as its guest can see it.
@@ -35,19 +35,19 @@ pub(super) struct PodAccount {
     pub open_files: Arc<OpenFiles>,
 }
 
-/// Makes the blueprint of one pod, and its files. Not for an asynchronous task.
+/// Makes the setup of one pod, and its files. Not for an asynchronous task.
 ///
 /// # Errors
 /// What of its environment cannot be resolved, or of its volumes cannot be
 /// made; never a value.
-pub(super) fn blueprint(
+pub(super) fn setup(
     plan: &Arc<PodPlan>,
     platform: &Platform,
     pod: &PodIdentity<'_>,
     configuration: &Configuration,
     volumes: &PodVolumes,
     account: &PodAccount,
-) -> Result<Blueprint, String> {
+) -> Result<GuestSetup, String> {
     let facts = pod.facts(plan, platform);
     let environment = variables(plan, configuration, &facts)?;
     let mounts = volumes.prepare(configuration, &facts, &environment)?;
@@ -59,7 +59,7 @@ pub(super) fn blueprint(
         platform.readable,
         pod.life.clone(),
     );
-    Ok(Blueprint {
+    Ok(GuestSetup {
         workload: plan.identity.clone(),
         component: plan.component.clone(),
         arguments: environment::arguments(&plan.container, &environment),
@@ -79,7 +79,7 @@ pub(super) fn blueprint(
             ..platform.limits
         },
         events: Arc::new(events),
-        door: platform.doors.door(&plan.identity),
+        outbound: platform.outbound_factory.outbound(&plan.identity),
         sql: platform.sql.clone(),
     })
 }
@@ -87,7 +87,7 @@ pub(super) fn blueprint(
 /// The environment of the plan's container.
 ///
 /// # Errors
-/// As [`blueprint`].
+/// As [`setup`].
 pub(super) fn variables(
     plan: &PodPlan,
     configuration: &Configuration,

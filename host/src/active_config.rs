@@ -14,7 +14,7 @@ use crate::telemetry::metrics::ServiceNames;
 use crate::workload::Pod;
 
 /// What is in force at one moment.
-pub(crate) struct Live {
+pub(crate) struct ActiveConfig {
     pub snapshot: mesh::Snapshot,
     pods: HashMap<usize, Arc<Pod>>,
     /// One shared name per service, so that metrics know it by identity.
@@ -22,7 +22,7 @@ pub(crate) struct Live {
     pub since: Instant,
 }
 
-impl Live {
+impl ActiveConfig {
     pub(crate) fn new(snapshot: mesh::Snapshot, pods: Vec<Arc<Pod>>) -> Self {
         let names = snapshot
             .services()
@@ -73,18 +73,18 @@ impl Live {
 }
 
 /// The pointer to what is in force.
-pub(crate) struct Current(ArcSwap<Live>);
+pub(crate) struct ConfigHandle(ArcSwap<ActiveConfig>);
 
-impl Current {
-    pub(crate) fn new(live: Live) -> Self {
+impl ConfigHandle {
+    pub(crate) fn new(live: ActiveConfig) -> Self {
         Self(ArcSwap::from_pointee(live))
     }
 
-    pub(crate) fn load(&self) -> Arc<Live> {
+    pub(crate) fn load(&self) -> Arc<ActiveConfig> {
         self.0.load_full()
     }
 
-    pub(crate) fn replace(&self, live: Live) {
+    pub(crate) fn replace(&self, live: ActiveConfig) {
         self.0.store(Arc::new(live));
     }
 }
