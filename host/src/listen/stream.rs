@@ -24,12 +24,18 @@ const LINGER: Duration = Duration::from_secs(1);
 /// What is read and thrown away meanwhile, at most.
 const LINGER_BYTES_MAX: usize = 1 << 20;
 
+/// Bytes that a connection writes in one turn: then others have theirs. What the system
+/// takes at once may be megabytes, and copying them milliseconds.
+const TURN_BYTES: usize = 128 << 10;
+
 /// Counts as open for as long as it lives, and has its place in the room.
 pub(super) struct ClientStream<S> {
     stream: S,
     meters: Arc<PortMeters>,
     place: Place,
     stall: Stall,
+    /// Bytes written in this turn.
+    in_turn: usize,
     /// When something was written last; the answer may still be on its way.
     last_write: Option<Instant>,
     linger: Option<Linger>,
@@ -70,9 +76,20 @@ impl<S> ClientStream<S> {
                 taken: 0,
                 last: Instant::now(),
             },
+            in_turn: 0,
             last_write: None,
             linger: None,
         }
+    }
+
+    /// Pending, and woken again at once, when this turn is over.
+    fn poll_turn(&mut self, context: &Context<'_>) -> Poll<()> {
+        if self.in_turn < TURN_BYTES {
+            return Poll::Ready(());
+        }
+        self.in_turn = 0;
+        context.waker().wake_by_ref();
+        Poll::Pending
     }
 
     /// What became of a write of `wanted` bytes.
@@ -85,10 +102,12 @@ impl<S> ClientStream<S> {
         match written {
             Poll::Ready(Ok(count)) => {
                 self.meters.sent.fetch_add(count as u64, Relaxed);
+                self.in_turn += count;
                 self.last_write = Some(Instant::now());
                 self.stall.progress(count, wanted);
             }
             Poll::Pending => {
+                self.in_turn = 0;
                 if self.stall.poll(context).is_ready() {
                     self.meters.closed(Reason::Stalled);
                     return Poll::Ready(Err(io::Error::new(
@@ -162,6 +181,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for ClientStream<S> {
         context: &mut Context<'_>,
         data: &[u8],
     ) -> Poll<io::Result<usize>> {
+        ready!(self.poll_turn(context));
         let written = Pin::new(&mut self.stream).poll_write(context, data);
         self.written(context, data.len(), written)
     }
@@ -171,6 +191,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for ClientStream<S> {
         context: &mut Context<'_>,
         data: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        ready!(self.poll_turn(context));
         let written = Pin::new(&mut self.stream).poll_write_vectored(context, data);
         let wanted = data.iter().map(|part| part.len()).sum();
         self.written(context, wanted, written)
@@ -228,7 +249,11 @@ mod tests {
     const LIMIT: Duration = Duration::from_secs(30);
 
     fn pair() -> (ClientStream<DuplexStream>, DuplexStream) {
-        let (near, far) = duplex(1_024);
+        with_buffer(1_024)
+    }
+
+    fn with_buffer(bytes: usize) -> (ClientStream<DuplexStream>, DuplexStream) {
+        let (near, far) = duplex(bytes);
         let capacity = Capacity {
             total: 1,
             listener: 1,
@@ -300,6 +325,23 @@ mod tests {
         stream.write_all(&[0; 256 << 10]).await.expect("a reader");
         drop(stream);
         assert_eq!(reader.await.expect("no failure"), 256 << 10);
+    }
+
+    #[tokio::test]
+    async fn client_that_takes_everything_at_once_leaves_others_their_turns() {
+        let (mut stream, far) = with_buffer(1 << 20);
+        let all = vec![0; 4 * TURN_BYTES];
+        let mut writing = std::pin::pin!(async {
+            for part in all.chunks(16 << 10) {
+                stream.write_all(part).await.expect("room");
+            }
+        });
+        let mut turns = 1;
+        while futures::poll!(writing.as_mut()).is_pending() {
+            turns += 1;
+        }
+        assert_eq!(turns, 4);
+        drop(far);
     }
 
     #[tokio::test(start_paused = true)]
