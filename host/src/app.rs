@@ -138,7 +138,8 @@ pub(crate) async fn run(settings: RunSettings) -> anyhow::Result<ExitCode> {
         writer,
     };
     let room = Room::new(capacities.admin);
-    let admin_threads = admin::Threads::start().context("no threads for the admin API")?;
+    let admin_threads =
+        admin::Threads::start().context("cannot start threads for the admin API")?;
     admin_threads.spawn(admin.serve(sources, room, timeouts, stop.clone()));
     let told_to_stop = told_to_stop()?;
     let addresses = Addresses {
@@ -151,7 +152,7 @@ pub(crate) async fn run(settings: RunSettings) -> anyhow::Result<ExitCode> {
         followed = control.follow(&changes, announce) => followed.map(|never| match never {}),
         () = told_to_stop => Ok(()),
     };
-    tracing::info!("stopping: requests under way are finished first");
+    tracing::info!("stopping: finishing active requests first");
     host.sql.hurry();
     control.stop(DRAIN_MAX).await;
     host.sql.close().await;
@@ -196,7 +197,7 @@ impl Host {
         let engine = Engine::new()?;
         let folder = settings.cache_folder();
         let cache = Cache::open(&folder)
-            .context("the cache folder cannot be used; choose another with --cache")?;
+            .context("cannot use the cache folder; choose another with --cache")?;
         let access_log = settings.access_log_format();
         let sink = Sink::start(std::io::stdout(), metrics.log_dropped.clone())?;
         let state = mesh::State::new(Instant::now());
@@ -218,7 +219,7 @@ impl Host {
         let volumes = VolumeFolder::new(&settings.data);
         volumes
             .remove_old_pods()
-            .context("the files of an earlier run's pods cannot be removed")?;
+            .context("cannot remove pod files of an earlier run")?;
         let images = Images::new(
             engine.clone(),
             cache,
@@ -314,11 +315,11 @@ impl Host {
 async fn take_data_folder(folder: &Path) -> anyhow::Result<UnixListener> {
     private_folder::open(folder)
         .and_then(|opened| private_folder::require_space(folder, &opened))
-        .context("the data folder cannot be used; choose another with --data")?;
+        .context("cannot use the data folder; choose another with --data")?;
     for inner in ["images", "volumes"] {
         let inner = folder.join(inner);
         if inner.exists() {
-            private_folder::open(&inner).context("what the data folder holds cannot be used")?;
+            private_folder::open(&inner).context("cannot use the contents of the data folder")?;
         }
     }
     Ok(status::bind_socket(folder).await?)
@@ -331,7 +332,7 @@ fn forbid_core_dumps() {
         maximum: Some(0),
     };
     if let Err(error) = setrlimit(Resource::Core, none) {
-        tracing::warn!(%error, "core dumps of this process cannot be forbidden");
+        tracing::warn!(%error, "cannot disable core dumps of this process");
     }
 }
 

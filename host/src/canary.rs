@@ -254,7 +254,7 @@ impl Run {
             since: now,
             due: now,
             changed: Timestamp::now(),
-            message: "nothing was checked yet".to_owned(),
+            message: "no check has run yet".to_owned(),
             canary: Arc::default(),
             stable: Arc::default(),
         }
@@ -267,8 +267,8 @@ impl Run {
         if !self.begins && self.phase != Phase::Progressing {
             return Step::Wait(
                 match self.phase {
-                    Phase::Initialized => "waits for a new revision, or `galleria canary start`",
-                    _ => "over; waits for a new revision, or `galleria canary start`",
+                    Phase::Initialized => "waiting for a new revision, or `galleria canary start`",
+                    _ => "finished; waiting for a new revision, or `galleria canary start`",
                 }
                 .to_owned(),
             );
@@ -464,13 +464,13 @@ fn is_ready(live: &ActiveConfig, split: &Split, target: &str) -> bool {
 pub(crate) enum CanaryError {
     #[error("there is no VirtualService {name}; `kubectl get virtualservices -A` lists them")]
     NoService { name: String },
-    #[error("there are several VirtualServices named `{name}`: {found}; write one of these")]
+    #[error("there are several VirtualServices named `{name}`: {found}; use one of these")]
     Ambiguous { name: String, found: String },
     #[error(transparent)]
     Split(#[from] SplitError),
     #[error(
-        "the pods of the canary ({canary}) are those of {count} Deployments, and an analysis is \
-         about one: give its subset labels that only one has"
+        "the pods of the canary ({canary}) belong to {count} Deployments, but an analysis covers \
+         only one: give its subset labels that only one of them has"
     )]
     NoTarget { canary: String, count: usize },
 }

@@ -20,14 +20,14 @@ use clap::{Parser, Subcommand, ValueEnum};
 use crate::causes::with_causes;
 use crate::settings::RunSettings;
 
-/// Microservices under one roof: runs WebAssembly components behind a mesh,
-/// from the Kubernetes and Istio YAML that you already have.
+/// Microservices under one roof: runs WebAssembly components behind a service mesh,
+/// configured by the Kubernetes and Istio YAML that you already have.
 #[derive(Debug, Parser)]
 #[command(
     name = "galleria",
     version,
     max_term_width = 100,
-    after_help = "Exit codes: 0 good, 1 a problem in the input or on the way, 2 wrong usage.\n\nExamples:\n  galleria run deploy/shop --components target/components\n  galleria check deploy/shop\n  galleria explain deploy/shop --url http://localhost/ui -H 'user-agent: Firefox'\n  galleria status\n  export KUBECONFIG=$(galleria kubeconfig); kubectl get pods -A"
+    after_help = "Exit codes: 0 success, 1 an error in the input or at run time, 2 wrong usage.\n\nExamples:\n  galleria run deploy/shop --components target/components\n  galleria check deploy/shop\n  galleria explain deploy/shop --url http://localhost/ui -H 'user-agent: Firefox'\n  galleria status\n  export KUBECONFIG=$(galleria kubeconfig); kubectl get pods -A"
 )]
 struct Arguments {
     #[command(subcommand)]
@@ -36,19 +36,19 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Start everything that the manifests describe; ctrl-c drains and stops
+    /// Run everything that the manifests declare; ctrl-c drains and stops
     Run(Box<RunSettings>),
-    /// Read the manifests and say everything that is wrong with them
+    /// Check the manifests and report all problems
     Check {
         /// Files and folders with Kubernetes and Istio YAML
         #[arg(required = true, value_name = "PATH")]
         paths: Vec<PathBuf>,
     },
-    /// Show what becomes of a request, step by step, with file and line: by manifests, or on the running host
+    /// Explain how a request is handled, step by step, with file and line: from manifests, or on the running host
     Explain(Box<explain::Arguments>),
-    /// Show the running host on one page: listeners, workloads, routes, what is wrong
+    /// Show the running host on one page: listeners, workloads, routes, problems
     Status {
-        /// The data folder of the host to ask
+        /// The data folder of the host to query
         #[arg(
             long,
             value_name = "DIR",
@@ -60,14 +60,14 @@ enum Command {
         #[arg(short, long, value_enum, default_value_t = Output::Text)]
         output: Output,
     },
-    /// Give a new version more of the requests, or less, on the running host
+    /// Shift requests to a new version, or back, on the running host
     Canary(Box<canary::Arguments>),
-    /// Compile components to native code, for a first start without waiting
+    /// Compile components to native code, for a fast first start
     Compile {
-        /// The folder that `run` gets as --components
+        /// The folder passed to `run` as --components
         #[arg(value_name = "DIR", default_value = "components")]
         components: PathBuf,
-        /// Where compiled code is kept; `run` on the same kind of machine finds it there
+        /// Where compiled code is stored; `run` on the same kind of machine finds it there
         #[arg(
             long,
             value_name = "DIR",
@@ -76,7 +76,7 @@ enum Command {
         )]
         cache: PathBuf,
     },
-    /// Ask a running host whether it is ready: for the health checks of containers
+    /// Check whether a running host is ready: for container health checks
     Healthcheck {
         /// Its status port
         #[arg(
@@ -86,16 +86,16 @@ enum Command {
             env = "GALLERIA_STATUS"
         )]
         status: SocketAddr,
-        /// Ask only whether it lives, not whether every workload is ready
+        /// Check only whether it is alive, not whether every workload is ready
         #[arg(long)]
         live: bool,
     },
     /// Copy the databases of the running host's claims into a new folder
     Backup {
-        /// The folder to make
+        /// The folder to create
         #[arg(value_name = "DIR")]
         to: PathBuf,
-        /// The data folder of the host to ask
+        /// The data folder of the host to query
         #[arg(
             long,
             value_name = "DIR",
@@ -117,7 +117,7 @@ enum Command {
         /// Where to write it [default: a file in the data folder]
         #[arg(short, long, value_name = "FILE")]
         output: Option<PathBuf>,
-        /// With the token that only looks, and not at Secrets
+        /// With the read-only token, which does not allow reading Secrets
         #[arg(long)]
         read_only: bool,
     },

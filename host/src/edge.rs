@@ -174,7 +174,7 @@ fn too_large() -> LocalReply {
     LocalReply::new(
         http::StatusCode::PAYLOAD_TOO_LARGE,
         ResponseFlags::NONE,
-        "the request's body is too large",
+        "the request body is too large",
         "request_payload_too_large",
     )
 }

@@ -63,7 +63,7 @@ pub(crate) enum PortRule {
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ListenError {
     #[error(
-        "port {declared} of gateway {gateway} would be bound on {declared} + {offset}, which is no port; choose a smaller --port-offset"
+        "port {declared} of gateway {gateway} would be bound on {declared} + {offset}, which is not a valid port; choose a smaller --port-offset"
     )]
     NoPort {
         declared: u16,
@@ -71,11 +71,11 @@ pub(crate) enum ListenError {
         gateway: String,
     },
     #[error(
-        "ports {first} and {second} would both be bound on {bound}; choose other places with --port-offset"
+        "ports {first} and {second} would both be bound on {bound}; choose other ports with --port-offset"
     )]
     Clash { first: u16, second: u16, bound: u16 },
     #[error(
-        "port {port} is wanted by {first} and by {second}; run them in hosts of their own (--workload, --gateway)"
+        "port {port} is used by both {first} and {second}; run them in separate hosts (--workload, --gateway)"
     )]
     Shared {
         port: u16,
@@ -83,7 +83,7 @@ pub(crate) enum ListenError {
         second: String,
     },
     #[error(
-        "cannot bind {address} for port {declared} of gateway {gateway}: {source}; stop what uses it, or choose other ports with --port-offset"
+        "cannot bind {address} for port {declared} of gateway {gateway}: {source}; stop the process that uses it, or choose other ports with --port-offset"
     )]
     Bind {
         address: SocketAddr,

@@ -31,20 +31,20 @@ const STICKY: u32 = 0o1000;
 /// Why a folder is not taken.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum FolderError {
-    #[error("the folder `{}` cannot be made or opened", path.display())]
+    #[error("cannot create or open the folder `{}`", path.display())]
     Open { path: PathBuf, source: io::Error },
     #[error(
-        "no space is left to make the folder `{}`; free some on its file system, or choose another folder",
+        "no space left to create the folder `{}`; free some on its file system, or choose another folder",
         path.display()
     )]
     Full { path: PathBuf, source: io::Error },
     #[error(
-        "the folder `{}` belongs to user {owner}, who could replace what the host trusts; choose a folder of the host's own, or `chown {us}` it",
+        "the folder `{}` belongs to user {owner}, who could replace what the host trusts; choose a folder that the host's user owns, or `chown {us}` it",
         path.display()
     )]
     Owner { path: PathBuf, owner: u32, us: u32 },
     #[error(
-        "other users can write the folder `{}` (mode {mode:o}), and could replace what the host trusts; choose another folder, or `chmod go-w` it",
+        "other users can write to the folder `{}` (mode {mode:o}), and could replace what the host trusts; choose another folder, or `chmod go-w` it",
         path.display()
     )]
     Writable { path: PathBuf, mode: u32 },
@@ -121,7 +121,7 @@ fn check(path: &Path, folder: &OwnedFd) -> io::Result<Result<(), FolderError>> {
     if stat.st_uid == us {
         fchmod(folder, PRIVATE)?;
         let folder = path.display();
-        tracing::warn!(%folder, was = %format!("{mode:o}"), "other users could write this folder; its mode is now 700");
+        tracing::warn!(%folder, was = %format!("{mode:o}"), "other users could write to this folder; its mode is now 700");
         return Ok(Ok(()));
     }
     if stat.st_uid != 0 {
@@ -132,7 +132,7 @@ fn check(path: &Path, folder: &OwnedFd) -> io::Result<Result<(), FolderError>> {
         // How container runtimes hand over a volume: root's, writable by the
         // group or by all, and in the sight of nobody but this container.
         let folder = path.display();
-        tracing::warn!(%folder, mode = %format!("{mode:o}"), "others could write this volume; it must be this host's alone");
+        tracing::warn!(%folder, mode = %format!("{mode:o}"), "other users could write to this volume; only this host must have access");
         return Ok(Ok(()));
     }
     Ok(Err(FolderError::Writable { path, mode }))

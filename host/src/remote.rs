@@ -49,11 +49,11 @@ const LOOK_AGAIN: Duration = Duration::from_secs(1);
 pub(crate) enum RemoteError {
     #[error("no connection")]
     Connect(#[source] Box<dyn std::error::Error + Send + Sync>),
-    #[error("the endpoint did not take the request")]
+    #[error("the endpoint did not accept the request")]
     Refused(#[source] Box<dyn std::error::Error + Send + Sync>),
     #[error("the connection ended without a response")]
     Request(#[source] Box<dyn std::error::Error + Send + Sync>),
-    #[error("the DestinationRule's tls settings cannot be used")]
+    #[error("cannot use the tls settings of the DestinationRule")]
     Tls(#[from] TlsError),
 }
 

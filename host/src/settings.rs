@@ -22,11 +22,11 @@ const HTTPS: u16 = 443;
 /// Settings of `galleria run`.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct RunSettings {
-    /// Files and folders with Kubernetes and Istio YAML; changes are picked up while running
+    /// Files and folders with Kubernetes and Istio YAML; changes are applied while running
     #[arg(required = true, value_name = "PATH")]
     pub paths: Vec<PathBuf>,
 
-    /// Where images resolve to components: NAME/TAG.wasm, NAME.wasm, or an OCI image layout NAME
+    /// Folder in which images are looked up: NAME/TAG.wasm, NAME.wasm, or an OCI image layout NAME
     #[arg(
         long,
         value_name = "DIR",
@@ -35,11 +35,11 @@ pub(crate) struct RunSettings {
     )]
     pub components: PathBuf,
 
-    /// A certificate authority for registries, PEM, beside the system's
+    /// A certificate authority for registries, in PEM, in addition to the system's
     #[arg(long, value_name = "FILE", env = "GALLERIA_REGISTRY_CA")]
     pub registry_ca: Option<PathBuf>,
 
-    /// A registry that is spoken to by plain HTTP, as `HOST[:PORT]`; loopback needs no permission
+    /// A registry to access over plain HTTP, as `HOST[:PORT]`; not needed for loopback
     #[arg(
         long,
         value_name = "HOST",
@@ -48,7 +48,7 @@ pub(crate) struct RunSettings {
     )]
     pub registry_insecure: Vec<String>,
 
-    /// Where volumes, databases and compiled code are kept
+    /// Where volumes, databases and compiled code are stored
     #[arg(
         long,
         value_name = "DIR",
@@ -57,11 +57,11 @@ pub(crate) struct RunSettings {
     )]
     pub data: PathBuf,
 
-    /// Where compiled code is kept [default: the folder `cache` in the data folder]
+    /// Where compiled code is stored [default: the folder `cache` in the data folder]
     #[arg(long, value_name = "DIR", env = "GALLERIA_CACHE")]
     pub cache: Option<PathBuf>,
 
-    /// Run only this workload, NAME or NAMESPACE/NAME; calls to the others go over the network (repeat for several)
+    /// Run only this workload, NAME or NAMESPACE/NAME; calls to others go over the network (can be repeated)
     #[arg(
         long = "workload",
         value_name = "NAME",
@@ -70,11 +70,11 @@ pub(crate) struct RunSettings {
     )]
     pub workloads: Vec<WorkloadName>,
 
-    /// Open the ports of Gateways and Ingresses where not every workload runs here; alone, run nothing else
+    /// Open the ports of Gateways and Ingresses even if not every workload runs here; without --workload, run nothing else
     #[arg(long, env = "GALLERIA_GATEWAY")]
     pub gateway: bool,
 
-    /// Where a workload that runs elsewhere is reached [default: its headless Service's name]
+    /// The address of a workload that runs elsewhere [default: its headless Service's name]
     #[arg(
         long = "peer",
         value_name = "NAME=HOST[:PORT]",
@@ -83,7 +83,7 @@ pub(crate) struct RunSettings {
     )]
     pub peers: Vec<PeerAddress>,
 
-    /// Callers that are hosts of the mesh, besides the pods of workloads that run elsewhere: a name, an address or a network (repeat for several)
+    /// Callers trusted as hosts of the mesh, in addition to the pods of workloads that run elsewhere: a name, an address or a network (can be repeated)
     #[arg(
         long = "trusted-peer",
         value_name = "HOST|CIDR",
@@ -92,7 +92,7 @@ pub(crate) struct RunSettings {
     )]
     pub trusted_peers: Vec<TrustedPeer>,
 
-    /// Address that listeners are bound on; 0.0.0.0 opens them to the network
+    /// Address to bind listeners on; 0.0.0.0 opens them to the network
     #[arg(long, value_name = "ADDRESS", default_value_t = IpAddr::V4(Ipv4Addr::LOCALHOST), env = "GALLERIA_BIND")]
     pub bind: IpAddr,
 
@@ -100,11 +100,11 @@ pub(crate) struct RunSettings {
     #[arg(long, value_name = "N", env = "GALLERIA_PORT_OFFSET")]
     pub port_offset: Option<u16>,
 
-    /// Bind every declared port on whatever port is free; see --addresses-file
+    /// Bind every declared port on any free port; see --addresses-file
     #[arg(long, conflicts_with = "port_offset", env = "GALLERIA_FREE_PORTS")]
     pub free_ports: bool,
 
-    /// Where health and metrics are served
+    /// Address of the health and metrics port
     #[arg(
         long,
         value_name = "ADDRESS",
@@ -113,7 +113,7 @@ pub(crate) struct RunSettings {
     )]
     pub status: SocketAddr,
 
-    /// Where the Kubernetes API is served, with TLS and a token; see `galleria kubeconfig`
+    /// Address of the Kubernetes API, with TLS and a token; see `galleria kubeconfig`
     #[arg(
         long,
         value_name = "ADDRESS",
@@ -122,7 +122,7 @@ pub(crate) struct RunSettings {
     )]
     pub admin: SocketAddr,
 
-    /// Write the addresses really bound to FILE, as JSON, once everything is ready
+    /// Write the bound addresses to FILE, as JSON, once everything is ready
     #[arg(long, value_name = "FILE", env = "GALLERIA_ADDRESSES_FILE")]
     pub addresses_file: Option<PathBuf>,
 
@@ -130,15 +130,15 @@ pub(crate) struct RunSettings {
     #[arg(long, value_enum, env = "GALLERIA_ACCESS_LOG")]
     pub access_log: Option<Format>,
 
-    /// Whether metrics count every call; those of pods and of the host are always there
+    /// Whether to collect metrics of every call; those of pods and the host are always collected
     #[arg(long, value_enum, default_value_t = Switch::On, value_name = "on|off", env = "GALLERIA_METRICS")]
     pub metrics: Switch,
 
-    /// How many of the traces that begin here are sampled, from 0 to 1; a caller's own decision stands [default: what OTEL_TRACES_SAMPLER says, or 1]
+    /// Share of the traces that begin here to sample, from 0 to 1; a caller's own decision is kept [default: OTEL_TRACES_SAMPLER, or 1]
     #[arg(long, value_name = "RATIO", value_parser = ratio, env = "GALLERIA_TRACE_SAMPLE")]
     pub trace_sample: Option<f64>,
 
-    /// What the host logs on standard error: error, warn, info, debug, or by module, as in `galleria=debug`
+    /// Log level of the host on standard error: error, warn, info, debug, or by module, as in `galleria=debug`
     #[arg(
         long,
         value_name = "FILTER",
@@ -163,35 +163,35 @@ pub(crate) struct RunSettings {
     #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = duration, env = "GALLERIA_CLIENT_HEAD_TIMEOUT")]
     pub client_head_timeout: Duration,
 
-    /// How long a client's connection is kept open without a request
+    /// How long an idle client connection is kept open
     #[arg(long, value_name = "DURATION", default_value = "60s", value_parser = duration, env = "GALLERIA_CLIENT_IDLE_TIMEOUT")]
     pub client_idle_timeout: Duration,
 
-    /// How long a client may pause within a request's body; six times that for all of it, and a second more for every 4 KiB
+    /// How long a client may pause within a request body; the whole body may take six times that, plus a second for every 4 KiB
     #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = duration, env = "GALLERIA_CLIENT_BODY_TIMEOUT")]
     pub client_body_timeout: Duration,
 
-    /// How long a client may read nothing of a response that is there
+    /// How long a client may stop reading a response
     #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = duration, env = "GALLERIA_CLIENT_STALL_TIMEOUT")]
     pub client_stall_timeout: Duration,
 
-    /// Connections that one client address may have; raise it for hosts behind a load balancer [default: a quarter of a listener's]
+    /// Maximum number of connections of one client address; raise it for hosts behind a load balancer [default: a quarter of a listener's]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..), env = "GALLERIA_CLIENT_CONNECTIONS")]
     pub client_connections: Option<u32>,
 
-    /// The largest request body that is let in, in bytes
+    /// Maximum size of a request body, in bytes
     #[arg(long, value_name = "BYTES", default_value_t = 16 << 20, env = "GALLERIA_MAX_REQUEST_BODY")]
     pub max_request_body: u64,
 
-    /// What guests may have of memory together, in bytes [default: nine tenths of the machine's or control group's]
+    /// Memory limit of all guests together, in bytes [default: nine tenths of the machine's or control group's]
     #[arg(long, value_name = "BYTES", env = "GALLERIA_GUEST_MEMORY")]
     pub guest_memory: Option<u64>,
 
-    /// The first pause before a crashed pod is started again; it doubles up to 5 minutes
+    /// Initial back-off before a crashed pod is restarted; it doubles up to 5 minutes
     #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = duration, env = "GALLERIA_RESTART_BACKOFF_INITIAL")]
     pub restart_backoff_initial: Duration,
 
-    /// How often HorizontalPodAutoscalers measure and decide
+    /// Interval at which HorizontalPodAutoscalers are evaluated
     #[arg(long, value_name = "DURATION", default_value = "15s", value_parser = duration, env = "GALLERIA_HORIZONTAL_POD_AUTOSCALER_SYNC_PERIOD")]
     pub horizontal_pod_autoscaler_sync_period: Duration,
 }
@@ -199,7 +199,7 @@ pub(crate) struct RunSettings {
 /// `outboundTrafficPolicy.mode`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum OutboundPolicy {
-    /// Only what a Service or ServiceEntry declares; anything else gives 502
+    /// Only hosts that a Service or ServiceEntry declares; others get 502
     RegistryOnly,
     /// Anything
     AllowAny,
@@ -354,10 +354,10 @@ impl Traces {
 
 /// From 0 to 1.
 fn ratio(text: &str) -> Result<f64, String> {
-    let ratio: f64 = text.parse().map_err(|_| "write a share as in `0.01`")?;
+    let ratio: f64 = text.parse().map_err(|_| "use a number such as `0.01`")?;
     match (0.0..=1.0).contains(&ratio) {
         true => Ok(ratio),
-        false => Err("a share is from 0 to 1".into()),
+        false => Err("must be from 0 to 1".into()),
     }
 }
 
@@ -365,10 +365,11 @@ fn ratio(text: &str) -> Result<f64, String> {
 pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     let parsed: jiff::SignedDuration = text
         .parse()
-        .map_err(|_| "write a time as in `30s`, `500ms` or `1m30s`".to_owned())?;
-    let duration = Duration::try_from(parsed).map_err(|_| "a time is not negative".to_owned())?;
+        .map_err(|_| "use a duration such as `30s`, `500ms` or `1m30s`".to_owned())?;
+    let duration =
+        Duration::try_from(parsed).map_err(|_| "a duration must not be negative".to_owned())?;
     if duration.is_zero() || duration > Duration::from_secs(86_400) {
-        return Err("a time is more than zero and at most 24h".into());
+        return Err("a duration must be more than zero and at most 24h".into());
     }
     Ok(duration)
 }

@@ -67,7 +67,7 @@ pub(crate) struct PeerWorkload {
 
 /// Names of `--workload` that no manifest has.
 #[derive(Debug, thiserror::Error)]
-#[error("--workload {missing}: the manifests have no such workload; they have {known}")]
+#[error("--workload {missing}: no such workload in the manifests; they declare {known}")]
 pub(crate) struct UnknownWorkload {
     missing: String,
     known: String,

@@ -76,7 +76,7 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<()> {
             .arg(corpus);
         process::run(&mut fuzz).with_context(|| {
             format!(
-                "{target} broke; the input is the crash- or timeout-file in {}",
+                "{target} failed; the input is the crash- or timeout-file in {}",
                 built.display()
             )
         })?;
@@ -117,5 +117,5 @@ fn copy(file: &Path, folder: &Path) -> Result<()> {
 fn host() -> Result<String> {
     let version = read(Command::new("rustc").arg("-vV"))?;
     let host = version.lines().find_map(|line| line.strip_prefix("host: "));
-    Ok(host.context("rustc names no host")?.to_owned())
+    Ok(host.context("rustc reports no host")?.to_owned())
 }

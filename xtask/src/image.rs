@@ -21,13 +21,13 @@ pub(crate) use engine::Engine;
 /// How to build it.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Options {
-    /// What builds it [default: the first of docker, podman and buildah that works]
+    /// The engine that builds it [default: the first of docker, podman and buildah that works]
     #[arg(long, value_enum)]
     pub(crate) engine: Option<Engine>,
     /// The image's name
     #[arg(long, value_name = "NAME:TAG", default_value = concat!("galleria:", env!("CARGO_PKG_VERSION")))]
     pub(crate) tag: String,
-    /// Take the host that cargo left in target/PROFILE instead of compiling it in a
+    /// Use the host that cargo built in target/PROFILE instead of compiling it in a
     /// container; for a system like this one
     #[arg(long, value_name = "PROFILE")]
     pub(crate) from_target: Option<String>,

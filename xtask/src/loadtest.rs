@@ -13,12 +13,12 @@ use crate::{components, k6, process, run};
 /// What to run, and against what.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Options {
-    /// A script of loadtest/k6, without its ending.
+    /// A script of loadtest/k6, without its extension.
     script: String,
-    /// A shop that runs already; without it, one is built and started.
+    /// Address of a running shop; without it, one is built and started.
     #[arg(long, value_name = "URL")]
     url: Option<String>,
-    /// Where all figures go, as JSON.
+    /// File for all results, as JSON.
     #[arg(long, value_name = "FILE")]
     summary: Option<PathBuf>,
     /// Further arguments for `k6 run`, after `--`.

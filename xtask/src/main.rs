@@ -53,13 +53,13 @@ enum Task {
     Image(image::Options),
     /// Runs every check and every test of the project.
     Test(test::Options),
-    /// Tests the container image and what else is in deploy/; part of the tests.
+    /// Tests the container image and the rest of deploy/; part of the tests.
     TestDeploy(deployment::Options),
-    /// Feeds the reader and the matchers with made-up input; part of the tests.
+    /// Fuzzes the reader and the matchers; part of the tests.
     Fuzz(fuzz::Options),
-    /// Lets k6 visit the shop: smoke, load, stress, spike, soak, canary or failure.
+    /// Runs k6 against the shop: smoke, load, stress, spike, soak, canary or failure.
     Loadtest(loadtest::Options),
-    /// Measures the host beside others; results go to loadtest/.
+    /// Benchmarks the host against others; results go to loadtest/.
     Bench(bench::Options),
 }
 

@@ -155,10 +155,7 @@ pub(crate) fn ensure(wanted: &[Prerequisite]) -> Result<()> {
     }
     match missing.iter().find(|missing| !missing.is_there()) {
         None => Ok(()),
-        Some(missing) => bail!(
-            "{} was installed and still is not on the PATH",
-            missing.what
-        ),
+        Some(missing) => bail!("{} was installed but is not on the PATH", missing.what),
     }
 }
 
@@ -178,7 +175,7 @@ impl Prerequisite {
     fn command(&self) -> String {
         match self.from {
             Debian(packages) => format!(
-                "apt-get install {} (or your system's packages of the same)",
+                "apt-get install {} (or the same packages of your system)",
                 packages.join(" ")
             ),
             CratesIo(package) => format!("cargo install --locked {package}"),

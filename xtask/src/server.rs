@@ -77,10 +77,16 @@ impl Server {
         let start = Instant::now();
         while !holds() {
             if let Some(status) = self.process.try_wait()? {
-                bail!("the server ended ({status}); it said:\n{}", self.printed());
+                bail!(
+                    "the server exited ({status}); its output:\n{}",
+                    self.printed()
+                );
             }
             if start.elapsed() > START_MAX {
-                bail!("the server did not get ready; it said:\n{}", self.printed());
+                bail!(
+                    "the server did not become ready; its output:\n{}",
+                    self.printed()
+                );
             }
             thread::sleep(Duration::from_millis(1));
         }
@@ -121,7 +127,7 @@ fn resident(process: u32) -> Result<u64> {
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
     let kibibytes =
         line.and_then(|line| line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok());
-    Ok(kibibytes.context("the kernel tells no resident memory")? * 1024)
+    Ok(kibibytes.context("the kernel reports no resident memory")? * 1024)
 }
 
 /// A loopback address that nobody listens on just now.

@@ -24,7 +24,7 @@ pub(crate) struct Options {
     /// Only build, and run only the tests whose name contains this.
     #[arg(long, value_name = "TEXT", conflicts_with = "only")]
     filter: Option<String>,
-    /// Only one part of everything.
+    /// Run only one part.
     #[arg(long, value_name = "PART")]
     only: Option<Part>,
 }

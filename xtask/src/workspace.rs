@@ -39,7 +39,7 @@ impl Workspace {
         ]);
         let answer = process::read(&mut command)?;
         Self::from_metadata(&serde_json::from_str(&answer)?)
-            .context("`cargo metadata` answered in a form that is not understood")
+            .context("`cargo metadata` answered in an unknown format")
     }
 
     fn from_metadata(metadata: &Value) -> Option<Self> {

@@ -16,7 +16,7 @@ macro_rules! codes {
 }
 
 codes! {
-    DEPRECATED = "IST0002", "a field or form that Istio has removed or deprecated; honoured as it was";
+    DEPRECATED = "IST0002", "a field or form that Istio has removed or deprecated; still supported";
     NOT_FOUND = "IST0101", "a resource that is referred to does not exist";
     SCHEMA = "IST0106", "a field of an Istio resource is missing, unknown or wrong";
     CONFLICTING_HOSTS = "IST0109", "two VirtualServices claim the same host on the same gateway";
@@ -24,7 +24,7 @@ codes! {
     PORT_NAME = "IST0118", "the port's name does not say its protocol";
     INVALID_REGEX = "IST0122", "a regular expression does not compile";
     UNREACHABLE_RULE = "IST0130", "a rule can never match, because an earlier one matches everything it would";
-    INEFFECTIVE_MATCH = "IST0131", "a match can never decide, because an earlier one of the same kind is wider";
+    INEFFECTIVE_MATCH = "IST0131", "a match has no effect, because an earlier one of the same kind is wider";
     HOST_NOT_IN_GATEWAY = "IST0132", "no server of the gateway serves the VirtualService's host";
     CONFLICTING_GATEWAYS = "IST0145", "two gateway servers claim the same port and host";
     GATEWAY_CREDENTIAL = "IST0161", "the certificate secret of a gateway server is missing or unusable";
@@ -33,22 +33,22 @@ codes! {
 
     FILE_UNREADABLE = "GAL0001", "a file or folder cannot be read";
     SYNTAX = "GAL0002", "the text is not YAML";
-    LIMIT = "GAL0003", "a bound of the reader is exceeded";
-    DUPLICATE_KEY = "GAL0004", "a key stands twice in one mapping";
+    LIMIT = "GAL0003", "a limit of the reader is exceeded";
+    DUPLICATE_KEY = "GAL0004", "a key occurs twice in one mapping";
     NOT_AN_OBJECT = "GAL0005", "the document is not a Kubernetes object";
-    KIND = "GAL0006", "the kind does not exist, and one that does is spelled nearly so";
+    KIND = "GAL0006", "the kind does not exist, but one with a similar name does";
     API_VERSION = "GAL0007", "the kind is known, but not in this apiVersion";
     KIND_NOT_ENFORCED = "GAL0008", "the host does not act on this kind; a cluster does";
     REPLACED = "GAL0009", "a later object of the same kind, namespace and name replaces this one";
-    NAME = "GAL0010", "a name is missing or is not made as Kubernetes wants it";
+    NAME = "GAL0010", "a name is missing or not valid in Kubernetes";
     MISSING_FIELD = "GAL0011", "a required field is missing";
-    WRONG_TYPE = "GAL0012", "a value is of another type than the field";
-    INVALID_VALUE = "GAL0013", "a value is outside of what the field allows";
+    WRONG_TYPE = "GAL0012", "a value does not have the type of its field";
+    INVALID_VALUE = "GAL0013", "a value is out of the range of its field";
     UNKNOWN_FIELD = "GAL0014", "the API has no field of this name; it is ignored";
     NOT_HONOURED = "GAL0015", "the API has this field, but the host does not act on it";
     AMBIGUOUS_SCALAR = "GAL0016", "a cluster reads this plain value as another type; it needs quotes";
-    EXCLUSIVE_FIELDS = "GAL0017", "fields that exclude each other are both set";
-    WEIGHTS = "GAL0018", "the weights of a rule do not add up to something useful";
+    EXCLUSIVE_FIELDS = "GAL0017", "mutually exclusive fields are both set";
+    WEIGHTS = "GAL0018", "the weights of a rule do not have a useful sum";
     SELECTOR = "GAL0019", "a workload's selector does not select its own pods";
     CONTAINERS = "GAL0020", "the host runs one container, a component, in each pod";
     NO_SHELL = "GAL0021", "a component has no shell and no other programs to execute";
@@ -59,7 +59,7 @@ codes! {
     TLS_NOT_SERVED = "GAL0026", "the TLS side of a gateway server is not served";
     CONFIG_REFERENCE = "GAL0027", "a ConfigMap, a Secret, a claim or a key of one is missing";
     SERVICE_SELECTS_NOTHING = "GAL0028", "no workload carries the labels that a Service selects";
-    SERVICE_PORT = "GAL0029", "a port is named or numbered that its Service or container does not have";
+    SERVICE_PORT = "GAL0029", "a port does not exist in its Service or container";
     SERVICE_ACCOUNT = "GAL0030", "the service account is not declared";
     NAMESPACE = "GAL0031", "the namespace is not declared";
     BACKEND = "GAL0032", "an Ingress refers to a Service that does not exist";
@@ -67,11 +67,11 @@ codes! {
     PRESET = "GAL0034", "a PodPreset and a pod that it selects contradict each other";
     BUDGET_SELECTS_NOTHING = "GAL0035", "no workload carries the labels that a PodDisruptionBudget selects";
     SCALES_NOTHING = "GAL0036", "a HorizontalPodAutoscaler has nothing to scale, or nothing to measure";
-    CANARY_SHIFTS_NOTHING = "GAL0037", "a Canary has no target, or no route that divides traffic between it and another version";
+    CANARY_SHIFTS_NOTHING = "GAL0037", "a Canary has no target, or no route that splits traffic between it and another version";
     RESTRICTION_NOT_ENFORCED = "GAL0038", "the object restricts something, and the host does not enforce it";
     PLAN = "GAL0200", "the workload cannot be run: its image, its configuration or its volumes";
     DELEGATE_UNREACHABLE = "GAL0601", "a delegate's rule can never match";
     EJECTS_NOTHING = "GAL0602", "maxEjectionPercent is too small to eject anything";
-    LIMIT_RANGE = "GAL0701", "a container asks for what its namespace's LimitRange forbids";
-    RESOURCE_QUOTA = "GAL0702", "objects ask for more than their namespace's ResourceQuota has";
+    LIMIT_RANGE = "GAL0701", "a container violates the LimitRange of its namespace";
+    RESOURCE_QUOTA = "GAL0702", "objects exceed the ResourceQuota of their namespace";
 }

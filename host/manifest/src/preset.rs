@@ -75,8 +75,8 @@ impl<'a> Preset<'a> {
         let conflicts = &mut self.conflicts;
         let mut conflict = |thing: &str, of: &Located<String>| {
             let message = format!(
-                "PodPreset `{name}` has another {thing} `{of}` than the pod, which stays as it is \
-                 written; make both equal, or exclude the pod with the annotation `{EXCLUDE}: \
+                "PodPreset `{name}` sets another {thing} `{of}` than the pod, whose own value is \
+                 kept; make both equal, or exclude the pod with the annotation `{EXCLUDE}: \
                  \"true\"`"
             );
             let at = of.at.clone();

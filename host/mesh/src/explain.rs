@@ -325,7 +325,7 @@ fn endpoint_steps(cluster: &Arc<Cluster>, caller: CallerKey, now: Instant) -> Ve
             (false, ..) => "not ready",
             (true, false, _) => "ready",
             (true, true, false) => "ejected",
-            (true, true, true) => "ejected, but too few are healthy to leave it out",
+            (true, true, true) => "ejected, but still used since too few are healthy",
         };
         EndpointStep {
             name: endpoint.name.clone(),

@@ -119,9 +119,9 @@ pub fn allow(action: &AuthAction<'_>, database: Option<&str>) -> Result<(), Refu
                 .into(),
         )),
         AuthAction::Attach { .. } => Err(Refusal::AccessDenied(
-            "ATTACH and VACUUM would reach another file; open that file by its own URL".into(),
+            "ATTACH and VACUUM would access another file; open that file by its own URL".into(),
         )),
-        _ => Err(denied("what this statement does is")),
+        _ => Err(denied("this kind of statement is")),
     }
 }
 

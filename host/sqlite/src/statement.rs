@@ -81,7 +81,7 @@ fn check_length(text: &str) -> Result<(), Error> {
         return Ok(());
     }
     Err(Error::InvalidStatement(format!(
-        "the statement has {} bytes, and may have {most}; give data as parameters",
+        "the statement has {} bytes, more than the limit of {most}; pass data as parameters",
         text.len()
     )))
 }

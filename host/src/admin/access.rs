@@ -104,7 +104,7 @@ impl Access {
             return Ok(());
         }
         Err(Failure::Forbidden(format!(
-            "{resource} is forbidden: the read-only token allows to look at everything but secrets"
+            "{resource} is forbidden: the read-only token allows reading everything but Secrets"
         )))
     }
 }
@@ -130,7 +130,7 @@ fn check_host(request: &Parts) -> Result<(), Failure> {
     match is_own {
         true => Ok(()),
         false => Err(Failure::Forbidden(
-            "the Host of a request is an address of this host, or localhost".into(),
+            "the Host header must be an address of this host, or localhost".into(),
         )),
     }
 }
@@ -139,7 +139,9 @@ fn check_host(request: &Parts) -> Result<(), Failure> {
 fn check_origin(headers: &HeaderMap) -> Result<(), Failure> {
     match headers.contains_key(header::ORIGIN) {
         false => Ok(()),
-        true => Err(Failure::Forbidden("no web page may ask this API".into())),
+        true => Err(Failure::Forbidden(
+            "web pages must not call this API".into(),
+        )),
     }
 }
 

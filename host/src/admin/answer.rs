@@ -146,7 +146,7 @@ impl Api {
 
 /// Why nobody is let into a pod.
 const NO_STREAM: &str = "a WebAssembly guest has no shell and no sockets of its own; \
-    its requests come by the listeners of this host";
+    its requests arrive through the listeners of this host";
 
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 

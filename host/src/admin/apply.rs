@@ -66,7 +66,7 @@ impl Api {
         };
         if !wanted["metadata"]["managedFields"].is_null() {
             return Err(Failure::BadRequest(
-                "metadata.managedFields must be absent from what is applied".into(),
+                "metadata.managedFields must be absent from the applied object".into(),
             ));
         }
         bounds::check(&wanted)?;

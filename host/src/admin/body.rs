@@ -27,7 +27,7 @@ const DISCARDED_MAX: usize = 64 << 20;
 /// # Errors
 /// It is too large, or does not come.
 pub(super) async fn read(body: Body) -> Result<Bytes, Failure> {
-    let late = |_| Failure::BadRequest("the body of the request did not come in time".into());
+    let late = |_| Failure::BadRequest("timed out reading the request body".into());
     tokio::time::timeout(BODY_TIME, collect(body))
         .await
         .map_err(late)?
@@ -36,7 +36,7 @@ pub(super) async fn read(body: Body) -> Result<Bytes, Failure> {
 async fn collect(mut body: Body) -> Result<Bytes, Failure> {
     let (mut taken, mut length) = (BytesMut::new(), 0);
     while let Some(frame) = body.frame().await {
-        let broken = |error| Failure::BadRequest(format!("the body broke off: {error}"));
+        let broken = |error| Failure::BadRequest(format!("cannot read the request body: {error}"));
         let Ok(data) = frame.map_err(broken)?.into_data() else {
             continue;
         };
@@ -73,7 +73,7 @@ pub(super) fn object(request: &Parts, body: &[u8]) -> Result<Value, Failure> {
         "application/json" | "*/*" => json(body),
         "application/yaml" => yaml(body),
         protobuf::MEDIA_TYPE => protobuf::read(body).map_err(|error| {
-            Failure::BadRequest(format!("the body is no object in protobuf: {error}"))
+            Failure::BadRequest(format!("the body is not a valid protobuf object: {error}"))
         }),
         other => Err(Failure::UnsupportedMediaType(other.to_owned())),
     }
@@ -83,7 +83,7 @@ pub(super) fn object(request: &Parts, body: &[u8]) -> Result<Value, Failure> {
 /// It is no JSON.
 pub(super) fn json(body: &[u8]) -> Result<Value, Failure> {
     serde_json::from_slice(body)
-        .map_err(|error| Failure::BadRequest(format!("the body is no valid JSON: {error}")))
+        .map_err(|error| Failure::BadRequest(format!("the body is not valid JSON: {error}")))
 }
 
 /// # Errors
@@ -92,5 +92,5 @@ pub(super) fn yaml(body: &[u8]) -> Result<Value, Failure> {
     let text = std::str::from_utf8(body)
         .map_err(|_| Failure::BadRequest("the body is not UTF-8".into()))?;
     galleria_manifest::yaml_to_json(text)
-        .map_err(|problem| Failure::BadRequest(format!("the body is no valid YAML: {problem}")))
+        .map_err(|problem| Failure::BadRequest(format!("the body is not valid YAML: {problem}")))
 }

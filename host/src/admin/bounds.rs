@@ -99,7 +99,7 @@ pub(super) fn check(value: &Value) -> Result<(), Failure> {
     }
     if pairs > PAIRS_MAX {
         return Err(Failure::TooLarge(
-            "Request entity too large: a list that merges by a key has at most 2000 entries".into(),
+            "Request entity too large: a list merged by key must have at most 2000 entries".into(),
         ));
     }
     Ok(())

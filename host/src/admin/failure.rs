@@ -52,7 +52,7 @@ pub(crate) enum Failure {
     Unfit(String),
     #[error("{0}")]
     TooLarge(String),
-    #[error("the media type `{0}` is not understood here")]
+    #[error("unsupported media type `{0}`")]
     UnsupportedMediaType(String),
     #[error("{0}")]
     Unavailable(String),

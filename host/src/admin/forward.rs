@@ -64,12 +64,12 @@ impl Api {
         if !asks_for_spdy(request) {
             // Newer clients try WebSocket first, and go on with SPDY when told so.
             return Err(Failure::BadRequest(format!(
-                "forwarding needs an upgrade of the connection to {SPDY} with {PROTOCOL}"
+                "port forwarding requires a connection upgrade to {SPDY} with {PROTOCOL}"
             )));
         }
         let upgrade = request.extensions.get::<OnUpgrade>().cloned();
         let upgrade = upgrade.ok_or_else(|| {
-            Failure::BadRequest("forwarding needs HTTP/1.1, which can be upgraded".into())
+            Failure::BadRequest("port forwarding requires HTTP/1.1, which supports upgrades".into())
         })?;
         let pods = self.health.pods();
         let pod = pods
@@ -83,7 +83,7 @@ impl Api {
         tokio::spawn(async move {
             match upgrade.await {
                 Ok(connection) => serve(TokioIo::new(connection), pod, slot).await,
-                Err(error) => tracing::debug!(%error, "a connection was not upgraded"),
+                Err(error) => tracing::debug!(%error, "cannot upgrade a connection"),
             }
         });
         let mut response = Response::new(Body::empty());
@@ -128,7 +128,7 @@ async fn serve(
     // Whichever ends first, the client is gone.
     tokio::select! {
         ended = session.run(reader) => if let Err(error) = ended {
-            tracing::debug!(%error, "a client that forwards ports was cut off");
+            tracing::debug!(%error, "closed the connection of a port-forwarding client");
         },
         () = write(writer, frames) => {}
     }
@@ -260,7 +260,7 @@ async fn serve_connection(connection: DuplexStream, pod: Arc<Pod>) {
     });
     let served = http1::Builder::new().serve_connection(TokioIo::new(connection), service);
     if let Err(error) = served.await {
-        tracing::debug!(%error, "a forwarded connection ended badly");
+        tracing::debug!(%error, "a forwarded connection failed");
     }
 }
 

@@ -32,9 +32,9 @@ const TOKEN_LENGTH: usize = 32;
 pub(crate) enum IdentityError {
     #[error("{}: {source}", file.display())]
     File { file: PathBuf, source: io::Error },
-    #[error("a certificate for the admin listener cannot be made: {0}")]
+    #[error("cannot create a certificate for the admin listener: {0}")]
     Certificate(#[from] rcgen::Error),
-    #[error("the system gives no random numbers: {0}")]
+    #[error("cannot get random numbers from the system: {0}")]
     Random(#[from] rand::rand_core::OsError),
     #[error(
         "no host has run with the data folder `{}`; start one with `galleria run`, or name its folder with --data",

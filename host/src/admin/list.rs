@@ -147,7 +147,7 @@ impl Continuation {
         }
         let decoded = URL_SAFE_NO_PAD.decode(token).ok();
         let read = decoded.and_then(|bytes| serde_json::from_slice(&bytes).ok());
-        let message = "continue key is not valid; begin the list again";
+        let message = "continue key is not valid; restart the list";
         read.map(Some)
             .ok_or_else(|| Failure::BadRequest(message.into()))
     }

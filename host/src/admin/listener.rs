@@ -31,15 +31,15 @@ pub(crate) enum AdminError {
         source: io::Error,
     },
     #[error(
-        "the admin port's identity in the data folder cannot be used; remove the folder `admin` in it for a new one"
+        "cannot use the admin port's identity in the data folder; remove its folder `admin` to create a new one"
     )]
     Identity(#[from] IdentityError),
     #[error(
-        "the admin port's certificate cannot be read; remove the folder `admin` in the data folder for a new one"
+        "cannot read the admin port's certificate; remove the folder `admin` in the data folder to create a new one"
     )]
     Pem(#[from] rustls::pki_types::pem::Error),
     #[error(
-        "the admin port's certificate cannot be used; remove the folder `admin` in the data folder for a new one"
+        "cannot use the admin port's certificate; remove the folder `admin` in the data folder to create a new one"
     )]
     Tls(#[from] rustls::Error),
 }

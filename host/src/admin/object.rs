@@ -37,7 +37,7 @@ pub(super) fn shown(stored: &Stored, kind: &Kind, version: &str) -> Value {
     }
     encode_secret(object, &mut json);
     if stored.source == Source::Drift {
-        json["metadata"]["annotations"][DRIFT] = "the file says something else".into();
+        json["metadata"]["annotations"][DRIFT] = "the object differs from its file".into();
     }
     defaults::fill_in(kind.kind, &mut json);
     if kind.kind == "Namespace" && json["status"].is_null() {

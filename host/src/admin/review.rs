@@ -30,7 +30,7 @@ pub(super) fn answer(
 ) -> Result<Value, Failure> {
     let mut review_object = body::object(request, body)?;
     if !review_object.is_object() {
-        return Err(Failure::BadRequest("the body is no object".into()));
+        return Err(Failure::BadRequest("the body is not an object".into()));
     }
     review_object["status"] = match review {
         "selfsubjectaccessreviews" => allowed(access, &review_object["spec"]),
@@ -54,7 +54,7 @@ fn allowed(access: Access, spec: &Value) -> Value {
         true => json!({"allowed": true}),
         false => json!({
             "allowed": false,
-            "reason": "the read-only token allows to look at everything but secrets",
+            "reason": "the read-only token allows reading everything but Secrets",
         }),
     }
 }

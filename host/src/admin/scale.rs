@@ -44,7 +44,7 @@ impl Api {
             check_preconditions(resource, shown, &wanted["metadata"])?;
             let replicas = wanted["spec"]["replicas"].as_u64();
             let replicas = u32::try_from(replicas.unwrap_or_default()).map_err(|_| {
-                Failure::BadRequest("spec.replicas is a number from 0 to 4294967295".into())
+                Failure::BadRequest("spec.replicas must be a number from 0 to 4294967295".into())
             })?;
             let mut object = shown.clone();
             object["spec"]["replicas"] = replicas.into();

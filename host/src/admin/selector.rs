@@ -37,7 +37,7 @@ impl Selector {
     pub(super) fn new(kind: &Kind, labels: &str, fields: &str) -> Result<Self, Failure> {
         if labels.len() > LENGTH_MAX || fields.len() > LENGTH_MAX {
             return Err(Failure::BadRequest(format!(
-                "a selector has at most {LENGTH_MAX} bytes"
+                "a selector must have at most {LENGTH_MAX} bytes"
             )));
         }
         let labels = split(labels).into_iter().map(requirement);

@@ -28,7 +28,7 @@ impl Threads {
             .on_thread_start(|| {
                 // On Linux this is of the calling thread alone.
                 if let Err(error) = setpriority_process(None, NICENESS) {
-                    tracing::debug!(%error, "the admin API's threads keep their priority");
+                    tracing::debug!(%error, "cannot change the priority of the admin API's threads");
                 }
             })
             .enable_all()

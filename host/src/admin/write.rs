@@ -61,13 +61,13 @@ impl WriteOptions {
         let manager = options.field_manager.as_deref().unwrap_or_default();
         if manager.chars().count() > MANAGER_MAX {
             return Err(Failure::BadRequest(format!(
-                "fieldManager has at most {MANAGER_MAX} characters"
+                "fieldManager must have at most {MANAGER_MAX} characters"
             )));
         }
         match options.dry_run.as_deref() {
             None | Some("All") => Ok(options.0),
             Some(other) => Err(Failure::BadRequest(format!(
-                "dryRun is `All` or absent, not `{other}`"
+                "dryRun must be `All` or absent, not `{other}`"
             ))),
         }
     }
@@ -402,7 +402,7 @@ fn owned_by_a_client(resource: &Resource, stored: &Stored) -> Result<(), Failure
         // They are there because somebody uses them; saying more of them is fine.
         Source::Host if matches!(resource.kind.kind, "Namespace" | "ServiceAccount") => Ok(()),
         Source::Host => Err(Failure::Forbidden(format!(
-            "{} \"{}\" is made by the host; change what it belongs to",
+            "{} \"{}\" is managed by the host; change its owner instead",
             resource.kind.resource(),
             stored.object.metadata.name.value
         ))),

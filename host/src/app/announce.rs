@@ -44,7 +44,9 @@ pub(super) fn ready(
     for listener in &listeners {
         if listener.inbound {
             let (workload, address) = (&listener.gateway, listener.address);
-            eprint(&format!("{workload} is open to other hosts on {address}"));
+            eprint(&format!(
+                "{workload} accepts connections from other hosts on {address}"
+            ));
             continue;
         }
         for path in paths.iter().take(PAGES_MAX) {

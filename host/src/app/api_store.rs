@@ -29,11 +29,11 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 /// Why an object written through the API cannot be stored or read.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ApiStoreError {
-    #[error("`{FILE}` in the data folder cannot be made: {0}")]
+    #[error("cannot create `{FILE}` in the data folder: {0}")]
     File(#[from] io::Error),
-    #[error("`{FILE}` in the data folder cannot be used: {0}")]
+    #[error("cannot use `{FILE}` in the data folder: {0}")]
     Database(#[from] rusqlite::Error),
-    #[error("`{FILE}` in the data folder cannot be used: {0}")]
+    #[error("cannot use `{FILE}` in the data folder: {0}")]
     Sqlite(#[from] galleria_sqlite::Error),
 }
 
@@ -84,7 +84,7 @@ impl ApiStore {
                 Some(Ok(read)) => Some(read.object),
                 Some(Err(problems)) => {
                     for problem in problems {
-                        tracing::error!("{key}, which came by the API, is left out: {problem}");
+                        tracing::error!("ignoring {key} from the API: {problem}");
                     }
                     continue;
                 }

@@ -33,7 +33,7 @@ impl Control {
                 // It is due again after its interval.
                 Err(error) => {
                     let canary = shift.canary.to_string();
-                    tracing::error!(canary, ?error, "the weight could not be changed");
+                    tracing::error!(canary, ?error, "cannot change the weight");
                 }
             }
         }
@@ -50,7 +50,7 @@ impl Control {
                 canary,
             } => {
                 self.write_weight(&split, weight).await?;
-                let message = format!("canary weight {weight} by hand");
+                let message = format!("canary weight {weight} set manually");
                 if let Some(stored) = self.store.get(&split.service) {
                     let involved = Arc::new(Involved::of(&stored.object));
                     self.recorder

@@ -106,7 +106,7 @@ impl Node {
                 "lastHeartbeatTime": since, "lastTransitionTime": since,
             })
         };
-        let memory = "guests have what --guest-memory gives them";
+        let memory = "guest memory is limited by --guest-memory";
         let object = json!({
             "apiVersion": "v1",
             "kind": "Node",

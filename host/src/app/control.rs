@@ -179,7 +179,7 @@ impl Control {
         let jobs = tokio::time::timeout(limit, self.jobs.stop());
         let (drained, jobs_ended) = tokio::join!(self.listeners.drain(grace), jobs);
         if jobs_ended.is_err() {
-            tracing::warn!("some jobs did not end in time");
+            tracing::warn!("some jobs did not finish in time");
         }
         if !drained {
             tracing::warn!(
@@ -204,7 +204,7 @@ impl Control {
                     .await
             }
             Err(error) => {
-                tracing::error!(%error, "the manifests could not be read");
+                tracing::error!(%error, "cannot read the manifests");
                 return;
             }
         };
@@ -212,7 +212,7 @@ impl Control {
             Ok(()) => {
                 self.serve();
                 self.health.set_rejected(Vec::new());
-                tracing::info!("the changed manifests are in force");
+                tracing::info!("the changed manifests are active");
                 "accepted"
             }
             Err(refused) => {
@@ -452,7 +452,7 @@ impl Control {
         for (object, problems) in new {
             let involved = Arc::new(Involved::of(object));
             for problem in problems {
-                tracing::warn!("waits for what it refers to: {problem}");
+                tracing::warn!("waiting for a referenced object: {problem}");
                 let message = format!("{}: {}", problem.path, problem.message);
                 self.recorder
                     .record(&involved, EventType::Warning, "Waiting", &message);
@@ -499,7 +499,7 @@ fn waits((object, problems): &(Arc<Object>, Vec<Diagnostic>)) -> impl Iterator<I
     let key = object.key();
     problems
         .iter()
-        .map(move |it| format!("{key} waits: {}: {}", it.path, it.message))
+        .map(move |it| format!("{key} is waiting: {}: {}", it.path, it.message))
 }
 
 /// How what is in force differs from the files, a line each.

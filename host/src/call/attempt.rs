@@ -50,7 +50,7 @@ enum Sent {
     Failed {
         failure: mesh::Failure,
         reply: LocalReply,
-        /// Why another host could not be spoken with.
+        /// Why the connection to another host failed.
         transport: Option<String>,
     },
 }

@@ -89,7 +89,7 @@ fn slow(max: f64, allowed: f64, canary: &Observed, stable: Option<&Observed>) ->
     let limit = allowed.max(of_stable);
     share(slower(canary), canary.requests, limit, |share| {
         format!(
-            "{:.1}% of requests took more than {:.1} ms, {:.1}% may",
+            "{:.1}% of requests took more than {:.1} ms, {:.1}% allowed",
             100.0 * share,
             max / 1_000.0,
             100.0 * limit
@@ -111,7 +111,7 @@ fn share(bad: u64, seen: u64, limit: f64, text: impl Fn(f64) -> String) -> Verdi
         return Verdict::Undecided(format!("{seen} of {needed} requests seen"));
     }
     if share > limit {
-        return Verdict::Undecided(format!("{}, maybe by chance", text(share)));
+        return Verdict::Undecided(format!("{}, possibly by chance", text(share)));
     }
     Verdict::Pass
 }

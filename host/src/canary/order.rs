@@ -21,11 +21,11 @@ pub(crate) struct Order {
 /// The rules that are meant.
 #[derive(Debug, Clone, Serialize, Deserialize, Args)]
 pub(crate) struct Route {
-    /// The VirtualService that divides the requests
+    /// The VirtualService that splits the requests
     #[arg(value_name = "[NAMESPACE/]VIRTUALSERVICE")]
     pub virtual_service: String,
 
-    /// Only its rule of this name [default: all that divide requests]
+    /// Only its rule with this name [default: all that split requests]
     #[arg(long, value_name = "NAME")]
     pub route: Option<String>,
 
@@ -51,11 +51,11 @@ pub(crate) enum Action {
 /// that is there says it.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, Args)]
 pub(crate) struct Settings {
-    /// Percent that the canary gets more with each step [default: 10]
+    /// Percent by which the share grows with each step [default: 10]
     #[arg(long, value_name = "PERCENT", requires = "auto")]
     pub step_weight: Option<u32>,
 
-    /// Percent after which it gets everything [default: 50]
+    /// Percent after which the canary is promoted to 100 [default: 50]
     #[arg(long, value_name = "PERCENT", requires = "auto")]
     pub max_weight: Option<u32>,
 
@@ -63,11 +63,11 @@ pub(crate) struct Settings {
     #[arg(long, value_name = "DURATION", requires = "auto")]
     pub interval: Option<String>,
 
-    /// Failed checks until it is rolled back [default: 3]
+    /// Failed checks before the canary is rolled back [default: 3]
     #[arg(long, value_name = "COUNT", requires = "auto")]
     pub threshold: Option<u32>,
 
-    /// Percent of its requests that must not be answered by 5xx [default: 99]
+    /// Percent of its requests that must not get 5xx [default: 99]
     #[arg(long, value_name = "PERCENT", requires = "auto")]
     pub success_rate_min: Option<f64>,
 

@@ -43,7 +43,7 @@ pub(crate) enum SplitError {
         known: String,
     },
     #[error(
-        "no rule of VirtualService {service} divides requests between the canary ({canary}) and \
+        "no rule of VirtualService {service} splits requests between the canary ({canary}) and \
          another version; its destinations are {known}. Give a rule both destinations with a \
          `weight` each, or say which one is the canary"
     )]

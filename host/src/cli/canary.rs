@@ -20,14 +20,14 @@ pub(super) struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Begin: give the canary its first share; with --auto go on by itself, or back
+    /// Start: give the canary its first share; with --auto advance or roll back automatically
     Start {
         #[command(flatten)]
         route: Route,
         /// The share, in percent
         #[arg(long, value_name = "PERCENT", default_value_t = 10, value_parser = percent(), conflicts_with = "auto")]
         weight: u32,
-        /// Step on while the canary is as good as it should be, and roll back if not
+        /// Advance while the canary passes its checks, and roll back otherwise
         #[arg(long)]
         auto: bool,
         #[command(flatten)]
@@ -35,7 +35,7 @@ enum Command {
         #[command(flatten)]
         common: Common,
     },
-    /// Give the canary this share
+    /// Set the share of the canary
     Set {
         #[command(flatten)]
         route: Route,
@@ -45,21 +45,21 @@ enum Command {
         #[command(flatten)]
         common: Common,
     },
-    /// Give the canary everything
+    /// Send all requests to the canary
     Promote {
         #[command(flatten)]
         route: Route,
         #[command(flatten)]
         common: Common,
     },
-    /// Give the canary nothing
+    /// Send no requests to the canary
     Abort {
         #[command(flatten)]
         route: Route,
         #[command(flatten)]
         common: Common,
     },
-    /// Show shares, what the last check saw, and what happened
+    /// Show the shares, the last check, and past events
     Status {
         #[command(flatten)]
         route: Route,
@@ -79,7 +79,7 @@ struct Common {
     )]
     data: PathBuf,
 
-    /// Write the weights that are in force then into the file that has the VirtualService
+    /// Then write the active weights into the file of the VirtualService
     #[arg(long)]
     write: bool,
 
@@ -148,7 +148,7 @@ fn write(report: &CanaryReport) -> anyhow::Result<()> {
     let file = &report.file;
     if !file.is_file() {
         bail!(
-            "VirtualService {} is not in a file that is here (`{}`): there is nothing to write to",
+            "the file of VirtualService {} (`{}`) does not exist here: nothing to write to",
             report.virtual_service,
             file.display()
         );
@@ -174,14 +174,14 @@ fn with_weights(file: &Path, text: &str, report: &CanaryReport) -> anyhow::Resul
     // From the end, so that earlier places stay where they are.
     places.sort_by_key(|(line, column, _)| std::cmp::Reverse((*line, *column)));
     for (line, column, weight) in places {
-        let unwritten = || format!("line {line} of `{}` is not as it was", file.display());
+        let unwritten = || format!("line {line} of `{}` has changed", file.display());
         let text = lines.get_mut(line - 1).with_context(unwritten)?;
         let before: String = text.chars().take(column - 1).collect();
         let after = text.get(before.len()..).with_context(unwritten)?;
         let rest = after.trim_start_matches(|it: char| it.is_ascii_digit());
         if rest.len() == after.len() {
             bail!(
-                "the weight on line {line} of `{}` is no plain number; write {weight} there",
+                "the weight on line {line} of `{}` is not a plain number; write {weight} there",
                 file.display()
             );
         }
@@ -192,7 +192,7 @@ fn with_weights(file: &Path, text: &str, report: &CanaryReport) -> anyhow::Resul
         let is = lines.get(line - 1).and_then(|text| text.get(column - 1..));
         if !is.is_some_and(|is| is.starts_with(&weight.to_string())) {
             bail!(
-                "the weights of `{}` could not be changed; write them there yourself",
+                "cannot change the weights in `{}`; edit the file yourself",
                 file.display()
             );
         }
@@ -214,22 +214,19 @@ fn weights(
     let object = read.objects.iter().rfind(is_it);
     let object = object.with_context(|| {
         format!(
-            "`{}` has no VirtualService {} any more",
+            "`{}` no longer contains VirtualService {}",
             file.display(),
             report.virtual_service
         )
     })?;
     let Resource::VirtualService(service) = &object.resource else {
-        bail!("`{}` is no VirtualService", report.virtual_service);
+        bail!("`{}` is not a VirtualService", report.virtual_service);
     };
     let mut found = Vec::new();
     for RuleReport { index, weights, .. } in &report.rules {
         let route = service.http.get(*index).map_or(&[][..], |rule| &rule.route);
         if route.len() != weights.len() {
-            bail!(
-                "rule {index} in `{}` is not the one that is in force",
-                file.display()
-            );
+            bail!("rule {index} in `{}` is not the active one", file.display());
         }
         for (destination, weight) in route.iter().zip(weights) {
             let Some(written) = &destination.weight else {

@@ -14,13 +14,13 @@ use crate::guest::{Cache, Component, Engine};
 const DEPTH_MAX: usize = 8;
 
 pub(super) fn compile(components: &Path, folder: &Path) -> anyhow::Result<ExitCode> {
-    let cache = Cache::open(folder)
-        .context("the cache folder cannot be used; choose another with --cache")?;
+    let cache =
+        Cache::open(folder).context("cannot use the cache folder; choose another with --cache")?;
     let mut files = Vec::new();
     find(components, DEPTH_MAX, &mut files)?;
     if files.is_empty() {
         bail!(
-            "there is no component (*.wasm) in `{}`; name the folder that `galleria run` gets as \
+            "there is no component (*.wasm) in `{}`; name the folder passed to `galleria run` as \
              --components",
             components.display()
         );
@@ -36,7 +36,7 @@ pub(super) fn compile(components: &Path, folder: &Path) -> anyhow::Result<ExitCo
                     file.display(),
                     took.as_secs_f32()
                 ),
-                None => format!("{}: was compiled already", file.display()),
+                None => format!("{}: already compiled", file.display()),
             }),
             Err(error) => {
                 eprint(&format!("error: {}", with_causes(&error)));

@@ -28,7 +28,7 @@ pub(super) struct Arguments {
     #[arg(value_name = "PATH")]
     paths: Vec<PathBuf>,
 
-    /// The address that is asked for, as in http://shop.example.com/ui
+    /// The URL of the request, as in http://shop.example.com/ui
     #[arg(long)]
     url: String,
 
@@ -36,15 +36,15 @@ pub(super) struct Arguments {
     #[arg(long, default_value = "GET")]
     method: String,
 
-    /// A header of the request, as "name: value"; may be given several times
+    /// A header of the request, as "name: value"; can be repeated
     #[arg(short = 'H', long = "header", value_name = "NAME: VALUE")]
     headers: Vec<String>,
 
-    /// The workload that asks [default: a client outside, at the gateway]
+    /// The calling workload [default: an external client, at the gateway]
     #[arg(long, value_name = "NAMESPACE/WORKLOAD")]
     from: Option<String>,
 
-    /// The data folder of the host to ask, without PATH
+    /// The data folder of the host to query, if no PATH is given
     #[arg(
         long,
         value_name = "DIR",
@@ -91,7 +91,7 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     for error in &errors {
         eprint(error);
     }
-    eprint("error: the host would not take these manifests; this is what could be read of them");
+    eprint("error: the host would reject these manifests; showing what could be read");
     Ok(ExitCode::from(1))
 }
 

@@ -26,7 +26,7 @@ pub(super) fn healthcheck(address: SocketAddr, live: bool) -> anyhow::Result<Exi
     let asked = runtime.block_on(async {
         tokio::time::timeout(ANSWER_MAX, status::ask_port(address, path)).await
     });
-    let unanswered = || format!("no host answers on the status port {address}");
+    let unanswered = || format!("no response from the status port {address}");
     let (code, text) = asked.with_context(unanswered)?.with_context(unanswered)?;
     print(text.trim_end());
     Ok(ExitCode::from(u8::from(!code.is_success())))

@@ -9,7 +9,7 @@ use crate::telemetry::log;
 pub(super) fn run(settings: RunSettings) -> anyhow::Result<ExitCode> {
     log::start(&settings.log).map_err(|error| {
         anyhow::anyhow!(
-            "--log `{}` cannot be understood: {error}; write `info`, or `galleria=debug`",
+            "--log `{}` is invalid: {error}; use `info`, or `galleria=debug`",
             settings.log
         )
     })?;

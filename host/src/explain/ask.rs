@@ -28,17 +28,17 @@ pub(super) enum From {
 /// What is wrong with the question itself.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum WrongUsage {
-    #[error("--url `{0}` is no address; write it as in http://shop.example.com/ui")]
+    #[error("--url `{0}` is not a valid URL; write it as in http://shop.example.com/ui")]
     Url(String),
-    #[error("--method `{0}` is no method; write it as in GET")]
+    #[error("--method `{0}` is not a valid method; write it as in GET")]
     Method(String),
-    #[error("-H `{0}` is no header; write it as in \"end-user: metamagic\"")]
+    #[error("-H `{0}` is not a valid header; write it as in \"end-user: metamagic\"")]
     Header(String),
-    #[error("--url `{0}` is refused before any rule is asked: its path cannot be normalised")]
+    #[error("--url `{0}` is rejected before any rule is evaluated: its path cannot be normalized")]
     Path(String),
-    #[error("--from `{0}` names no workload{1}")]
+    #[error("--from `{0}` is not a known workload{1}")]
     From(String, String),
-    #[error("the explanation cannot be written")]
+    #[error("cannot write the explanation")]
     Json(#[from] serde_json::Error),
     /// What a running host said of the question.
     #[error("{0}")]

@@ -73,7 +73,7 @@ impl Page {
         self.heading("WAY IN");
         match &explanation.listener {
             Some(listener) => self.listener(listener),
-            None => self.line(1, "from inside the mesh, by no gateway", None),
+            None => self.line(1, "from inside the mesh, not through a gateway", None),
         }
         match &explanation.host {
             Some(host) => self.line(1, &format!("host {host}"), None),
@@ -81,7 +81,11 @@ impl Page {
             None if explanation.listener.is_some() => {}
             None => {
                 let authority = &explanation.authority;
-                self.line(1, &format!("nothing declares the host {authority}"), None);
+                self.line(
+                    1,
+                    &format!("no Service or ServiceEntry declares the host {authority}"),
+                    None,
+                );
             }
         }
     }
@@ -108,7 +112,7 @@ impl Page {
         if explanation.rules.is_empty() {
             return;
         }
-        self.heading("RULES, in order; the first that matches is taken");
+        self.heading("RULES, in order; the first match wins");
         let mut object = None;
         for (number, rule) in explanation.rules.iter().enumerate() {
             if rule.object.is_some() && rule.object != object {
@@ -128,7 +132,7 @@ impl Page {
             name => format!(" `{name}`"),
         };
         let verdict = match (late, rule.matched) {
-            (true, _) => "not asked: an earlier one matched",
+            (true, _) => "not checked: earlier rule matched",
             (false, true) => "MATCHES",
             (false, false) => "does not match",
         };
@@ -162,7 +166,7 @@ impl Page {
                 None => "is absent".to_owned(),
             };
             let text = format!(
-                "{sign} {} wants {}, {actual}",
+                "{sign} {} must match {}, {actual}",
                 condition.field, condition.expected
             );
             self.line(if alternative { 3 } else { 2 }, &text, None);
@@ -254,7 +258,7 @@ impl Page {
             details,
             location,
         } = reply;
-        self.heading("ANSWER, by the mesh itself");
+        self.heading("RESPONSE, from the mesh itself");
         let flags = match flags.as_str() {
             "" | "-" => String::new(),
             flags => format!(" {flags}"),

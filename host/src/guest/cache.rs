@@ -79,7 +79,7 @@ impl Cache {
 
     fn unusable(path: &Path, error: &dyn std::error::Error) -> Self {
         let folder = path.display();
-        tracing::warn!(%folder, %error, "compiled code is not kept: every start compiles anew until the folder can be written");
+        tracing::warn!(%folder, %error, "cannot cache compiled code: every start recompiles until the folder is writable");
         Self::default()
     }
 
@@ -98,7 +98,7 @@ impl Cache {
             Err(error) => return unusable(error.to_string()),
         };
         let Some(code) = folder.key.verified(&name, &entry) else {
-            return unusable("this host did not write it, or it was altered".into());
+            return unusable("it was not written by this host, or was altered".into());
         };
         #[expect(unsafe_code, reason = "wasmtime's only way to load what it compiled")]
         // SAFETY: these bytes, in memory, carry a MAC under a key that nobody but
@@ -138,7 +138,7 @@ impl Folder {
         };
         let stat = fstat(&file)?;
         if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
-            return Err(io::Error::other("it is no file"));
+            return Err(io::Error::other("it is not a regular file"));
         }
         if stat.st_nlink != 1 {
             return Err(io::Error::other("it has more than one name"));

@@ -58,16 +58,16 @@ pub(crate) enum ComponentError {
         source: wasmtime::Error,
     },
     #[error(
-        "component `{}` exports no HTTP handler; a service exports `wasi:http/incoming-handler@0.2` or `wasi:http/handler@0.3`",
+        "component `{}` exports no HTTP handler; a service must export `wasi:http/incoming-handler@0.2` or `wasi:http/handler@0.3`",
         path.display()
     )]
     NoHttp { path: PathBuf },
     #[error(
-        "component `{}` cannot be run to an end; a Job's component exports `wasi:cli/run@0.2` or `wasi:cli/run@0.3`",
+        "component `{}` has no command to run; a Job's component must export `wasi:cli/run@0.2` or `wasi:cli/run@0.3`",
         path.display()
     )]
     NoCommand { path: PathBuf },
-    #[error("component `{}` imports something that this host does not offer", path.display())]
+    #[error("component `{}` imports an interface that this host does not provide", path.display())]
     Imports {
         path: PathBuf,
         source: wasmtime::Error,
@@ -223,7 +223,7 @@ fn compile(
         Lookup::Miss => {}
         Lookup::Unusable { file, reason } => {
             let file = file.display();
-            tracing::warn!(component = %path.display(), %file, reason, "cached code is unusable, compiling anew");
+            tracing::warn!(component = %path.display(), %file, reason, "cannot use cached code; recompiling");
         }
     }
     tracing::info!(component = %path.display(), "compiling");
@@ -235,7 +235,7 @@ fn compile(
     let code = engine.precompile_component(wasm).map_err(invalid)?;
     let took = started.elapsed();
     if let Err(error) = cache.store(engine, wasm, &code) {
-        tracing::warn!(component = %path.display(), %error, "compiled code could not be cached");
+        tracing::warn!(component = %path.display(), %error, "cannot cache compiled code");
     } else if let Lookup::Hit(component) = cache.load(engine, wasm) {
         return Ok((component, Some(took)));
     }

@@ -24,7 +24,7 @@ pub(crate) enum Failure {
     #[error("the guest took too long")]
     Deadline,
     /// The guest returned an error instead of a response, or nothing at all.
-    #[error("the guest gave no response: {0}")]
+    #[error("the guest returned no response: {0}")]
     NoResponse(Arc<str>),
     /// The client sent or read nothing for too long.
     #[error("the client sent or read nothing for too long")]
@@ -36,7 +36,7 @@ pub(crate) enum Failure {
     #[error("killed after the grace period")]
     Killed,
     /// An instance could not be made: the request never reached the guest.
-    #[error("no instance could be made: {0}")]
+    #[error("cannot create an instance: {0}")]
     Start(Arc<str>),
 }
 

@@ -55,7 +55,7 @@ pub(crate) enum MemoryLimitReached {
     #[error("the pod's memory limit of {limit} bytes was reached")]
     Pod { limit: u64 },
     #[error(
-        "the {limit} bytes for guests are used up, and the pod has more than its request of {request} bytes"
+        "the {limit} bytes for guests are exhausted, and the pod uses more than its request of {request} bytes"
     )]
     Node { limit: u64, request: u64 },
 }

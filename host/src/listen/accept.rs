@@ -135,7 +135,7 @@ impl<H: Handler> Server<H> {
                         warned = Some(Instant::now());
                         tracing::warn!(
                             %error, listener = self.name,
-                            "cannot accept connections; closing silent ones and trying again"
+                            "cannot accept connections; closing idle ones and retrying"
                         );
                     }
                     self.places.shrink();
@@ -145,7 +145,7 @@ impl<H: Handler> Server<H> {
                     }
                 }
                 // The client left already.
-                Err(error) => tracing::debug!(%error, "a connection was not accepted"),
+                Err(error) => tracing::debug!(%error, "cannot accept a connection"),
             }
         }
         // Closing the socket resets what waits in it: that is taken at last.

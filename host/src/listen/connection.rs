@@ -114,7 +114,7 @@ pub(super) async fn serve<S, H>(
         }
     };
     if let Err(error) = opening.await {
-        tracing::debug!(error = with_causes(&*error), "a connection ended badly");
+        tracing::debug!(error = with_causes(&*error), "a connection failed");
     }
 }
 
@@ -259,7 +259,7 @@ async fn answer<H: Handler>(
     }
     Ok(response.map(|(body, in_flight)| match body {
         Some(body) => ResponseBody::new(body, in_flight, progress),
-        None => ResponseBody::text("the request's body came too slowly", in_flight),
+        None => ResponseBody::text("the request body arrived too slowly", in_flight),
     }))
 }
 

@@ -21,7 +21,7 @@ use super::limits::{BODY_PAUSES, BODY_RATE_MIN, BODY_WINDOW_MIN, ClientTimeouts}
 pub(crate) enum RequestBodyError {
     #[error(transparent)]
     Connection(hyper::Error),
-    #[error("the request's body came too slowly")]
+    #[error("the request body arrived too slowly")]
     TooSlow,
 }
 

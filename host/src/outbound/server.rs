@@ -50,7 +50,7 @@ pub(super) fn targets(
         .collect();
     if targets.is_empty() {
         return Err(format!(
-            "{authority} has no endpoints outside the mesh; a ServiceEntry names them, or resolution: DNS"
+            "{authority} has no endpoints outside the mesh; list them in a ServiceEntry, or set resolution: DNS"
         ));
     }
     Ok(targets)

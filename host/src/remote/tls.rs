@@ -21,19 +21,19 @@ pub(crate) enum TlsError {
         file: PathBuf,
         source: std::io::Error,
     },
-    #[error("{}: it is no PEM with {what}", file.display())]
+    #[error("{}: not a PEM file with {what}", file.display())]
     Pem { file: PathBuf, what: &'static str },
     #[error("mode MUTUAL needs clientCertificate and privateKey")]
     NoClientCertificate,
     #[error("`{0}` is not a valid DNS name; set sni")]
     ServerName(String),
-    #[error("credentialName is not read by this host; name files instead")]
+    #[error("credentialName is not supported by this host; use files instead")]
     Credential,
-    #[error("mode ISTIO_MUTUAL reaches workloads of this mesh alone; use SIMPLE or MUTUAL")]
+    #[error("mode ISTIO_MUTUAL only works for workloads of this mesh; use SIMPLE or MUTUAL")]
     IstioMutual,
     #[error("rustls refuses them")]
     Refused(#[from] rustls::Error),
-    #[error("the authorities cannot be used")]
+    #[error("cannot use the certificate authorities")]
     Authorities(#[from] rustls::client::VerifierBuilderError),
 }
 

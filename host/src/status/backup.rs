@@ -33,7 +33,7 @@ pub(super) fn copy(data: &Path, order: &Order) -> Result<Copied, String> {
     let to = &order.to;
     if !to.is_absolute() || to.exists() {
         return Err(format!(
-            "`{}` is no folder that is still to be made; name one, by its absolute path",
+            "`{}` is not a new folder; name one that does not exist yet, by its absolute path",
             to.display()
         ));
     }
@@ -71,5 +71,5 @@ pub(super) fn copy(data: &Path, order: &Order) -> Result<Copied, String> {
 
 fn make(folder: &Path) -> Result<(), String> {
     private_folder::create(folder)
-        .map_err(|error| format!("`{}` cannot be made: {error}", folder.display()))
+        .map_err(|error| format!("cannot create `{}`: {error}", folder.display()))
 }

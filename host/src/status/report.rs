@@ -199,10 +199,7 @@ pub(crate) fn report(health: &HostStatus, mesh: &Mesh, store: &Store) -> Report 
     let mut problems = health.rejected.lock().clone();
     for workload in &workloads {
         for pod in workload.pods.iter().filter(|pod| !pod.ready) {
-            let reason = pod
-                .message
-                .as_deref()
-                .unwrap_or("it has not become ready yet");
+            let reason = pod.message.as_deref().unwrap_or("it is not ready yet");
             problems.push(format!(
                 "pod {}/{} is not ready: {reason}",
                 workload.namespace, pod.name

@@ -37,7 +37,7 @@ pub(crate) enum SocketError {
     AlreadyRunning { folder: PathBuf },
     #[error("cannot make the socket `{}`: {source}; choose another data folder with --data", path.display())]
     Bind { path: PathBuf, source: io::Error },
-    #[error("the host with the data folder `{}` gives no status", folder.display())]
+    #[error("the host with the data folder `{}` does not report its status", folder.display())]
     Answer {
         folder: PathBuf,
         #[source]
@@ -178,9 +178,7 @@ async fn canary_status(
 
 fn unwritten(error: WriteError) -> String {
     match error {
-        WriteError::Changed => {
-            "somebody else changed the VirtualService meanwhile; try again".into()
-        }
+        WriteError::Changed => "the VirtualService was changed concurrently; try again".into(),
         WriteError::Refused(problems) => {
             let problems: Vec<_> = problems.iter().map(ToString::to_string).collect();
             problems.join("\n")

@@ -25,7 +25,7 @@ pub(crate) enum Format {
     Json,
     /// Envoy's default text form.
     Text,
-    /// Short and in colours, for people; what guests say too.
+    /// Short and in colours, for people; includes output of guests
     Readable,
     Off,
 }
@@ -56,7 +56,7 @@ pub(crate) struct RequestFacts {
 #[derive(Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub(crate) struct Line<'a> {
-    /// When the request came, by RFC 3339, in milliseconds.
+    /// When the request arrived, in RFC 3339, with milliseconds.
     pub start_time: String,
     /// The request's method.
     pub method: &'a str,
@@ -64,15 +64,15 @@ pub(crate) struct Line<'a> {
     pub path: &'a str,
     /// `HTTP/1.0`, `HTTP/1.1` or `HTTP/2`.
     pub protocol: &'a str,
-    /// The status of the response; 0 where the caller went away before there was one.
+    /// The status of the response; 0 if the caller disconnected before there was one.
     pub response_code: u16,
     /// Envoy's flags, joined by commas, or `-`.
     pub response_flags: String,
-    /// `via_upstream`, or what the mesh answered itself and why.
+    /// `via_upstream`, or why the mesh itself responded.
     pub response_code_details: &'a str,
-    /// Envoy's; connections of clients are not ended by policy here.
+    /// From Envoy; client connections are not terminated by policy here.
     pub connection_termination_details: Option<&'a str>,
-    /// Why another host could not be spoken with.
+    /// Why the connection to another host failed.
     pub upstream_transport_failure_reason: Option<&'a str>,
     /// Bytes of the request's body that were read.
     pub bytes_received: u64,
@@ -80,7 +80,7 @@ pub(crate) struct Line<'a> {
     pub bytes_sent: u64,
     /// Milliseconds from the request's arrival to the end of the response.
     pub duration: u64,
-    /// Milliseconds until the response's head came from the endpoint.
+    /// Milliseconds until the response's head arrived from the endpoint.
     pub upstream_service_time: Option<u64>,
     /// The header `x-forwarded-for`, at most 256 characters.
     pub x_forwarded_for: Option<&'a str>,
@@ -90,26 +90,26 @@ pub(crate) struct Line<'a> {
     pub request_id: &'a str,
     /// The host that the request addresses.
     pub authority: &'a str,
-    /// The endpoint of the last try: `namespace/pod` here, `host:port` elsewhere.
+    /// The endpoint of the last attempt: `namespace/pod` here, `host:port` elsewhere.
     pub upstream_host: Option<&'a str>,
-    /// The destination: `outbound|PORT|SUBSET|HOST`; `inbound|PORT||` for what another
-    /// host hands over.
+    /// The destination: `outbound|PORT|SUBSET|HOST`; `inbound|PORT||` for requests
+    /// forwarded by another host.
     pub upstream_cluster: Option<&'a str>,
-    /// Envoy's; the pool chooses the connection.
+    /// From Envoy; the pool chooses the connection.
     pub upstream_local_address: Option<&'a str>,
-    /// Envoy's; a listener has one address.
+    /// From Envoy; a listener has one address.
     pub downstream_local_address: Option<&'a str>,
-    /// Envoy's; listeners speak no TLS yet.
+    /// From Envoy; listeners do not support TLS yet.
     pub requested_server_name: Option<&'a str>,
     /// The client's address.
     pub downstream_remote_address: Option<String>,
-    /// The name of the rule that took the request.
+    /// The name of the rule that matched the request.
     pub route_name: Option<&'a str>,
-    /// Tries that the call took.
+    /// Attempts of the call.
     pub attempts: u32,
     /// `namespace/workload` of a caller inside the mesh.
     pub source_workload: Option<String>,
-    /// `namespace/workload` that answered.
+    /// `namespace/workload` that responded.
     pub destination_workload: Option<String>,
     /// The trace that the request belongs to.
     pub trace_id: String,
@@ -131,7 +131,7 @@ impl AccessLog {
                 let mut json = Vec::with_capacity(LINE_USUAL);
                 match serde_json::to_writer(&mut json, line) {
                     Ok(()) => self.sink.line(&json),
-                    Err(error) => tracing::error!(%error, "a call's line could not be written"),
+                    Err(error) => tracing::error!(%error, "cannot write an access log line"),
                 }
             }
             Format::Readable => self.sink.line(readable::call(line).as_bytes()),

@@ -16,8 +16,8 @@ use crate::workload::GuestLogLine;
 const OPENING: &str = "\
 # Telemetry
 
-What a host tells of itself and of every call, without code in the services. This
-page is made from the code (`UPDATE_DOCS=1 cargo test -p galleria document`); how to
+What a host reports about itself and every call, without code in the services. This
+page is generated from the code (`UPDATE_DOCS=1 cargo test -p galleria document`); how to
 set things up and what to look at first is in [OPERATIONS.md](OPERATIONS.md), the
 dashboards are in [grafana/](../grafana).
 ";
@@ -32,7 +32,7 @@ fn document_says_what_the_code_has() {
     let there = std::fs::read_to_string(&file).unwrap_or_default();
     assert!(
         there == made,
-        "docs/TELEMETRY.md is not what the code says: run \
+        "docs/TELEMETRY.md is out of date: run \
          `UPDATE_DOCS=1 cargo test -p galleria document`"
     );
 }
@@ -48,8 +48,8 @@ fn document() -> String {
 fn metrics(text: &mut String) {
     text.push_str(
         "\n## Metrics\n\nThe status port has them at `/metrics`, and under Istio's name \
-         `/stats/prometheus`: as Prometheus' text, or as OpenMetrics with exemplars for who asks \
-         for it. A label whose value is not known is `unknown`.\n\n\
+         `/stats/prometheus`: as Prometheus' text, or as OpenMetrics with exemplars if \
+         requested. A label whose value is not known is `unknown`.\n\n\
          | metric | kind | unit | labels | meaning |\n| --- | --- | --- | --- | --- |\n",
     );
     for metric in names::ALL {
@@ -78,7 +78,7 @@ fn metrics(text: &mut String) {
 
 fn traces(text: &mut String) {
     text.push_str(
-        "\n## Spans\n\nThey go to a collector by OTLP, as the `OTEL_*` variables say.\n\n\
+        "\n## Spans\n\nThey are exported to a collector over OTLP, as set by the `OTEL_*` variables.\n\n\
          | span | kind | `service.name` | meaning |\n| --- | --- | --- | --- |\n",
     );
     for span in spans::ALL {
@@ -93,15 +93,15 @@ fn traces(text: &mut String) {
 
 fn logs(text: &mut String) {
     text.push_str(
-        "\n## Logs\n\nStandard output has one JSON object a line: of each call, at the end of its \
-         response, and of each line of a guest.\n\n### Calls\n\n",
+        "\n## Logs\n\nStandard output has one JSON object per line: for each call, at the end of \
+         its response, and for each line of a guest.\n\n### Calls\n\n",
     );
     fields::<access_log::Line<'static>>(text);
     text.push_str("\n### Lines of guests\n\n");
     fields::<GuestLogLine<'static>>(text);
     text.push_str(
-        "\nThe host's own log is on standard error: `timestamp`, `level`, `message`, and what else \
-         an event has. `--log` chooses levels, by module too.\n",
+        "\nThe host's own log is on standard error: `timestamp`, `level`, `message`, and the fields \
+         of the event. `--log` chooses levels, by module too.\n",
     );
 }
 

@@ -125,7 +125,7 @@ impl Metrics {
             Format::Text => {
                 let text = TextEncoder::new().encode_to_string(&families);
                 text.unwrap_or_else(|error| {
-                    tracing::error!(%error, "metrics could not be rendered");
+                    tracing::error!(%error, "cannot render metrics");
                     String::new()
                 })
             }

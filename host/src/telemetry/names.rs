@@ -56,7 +56,7 @@ pub(crate) static RESPONSE_BYTES: Metric = Metric {
 
 pub(crate) static BUILD: Metric = Metric {
     name: "istio_build",
-    help: "The version that runs.",
+    help: "The running version.",
     kind: Kind::Gauge,
     unit: "",
     labels: &["component", "tag"],
@@ -64,7 +64,7 @@ pub(crate) static BUILD: Metric = Metric {
 
 pub(crate) static ROUTE_REQUESTS: Metric = Metric {
     name: "galleria_route_requests_total",
-    help: "Calls that a rule of a VirtualService, HTTPRoute or Ingress took, by the rule's name, or its place where it has none.",
+    help: "Calls that matched a rule of a VirtualService, HTTPRoute or Ingress, by the rule's name, or its position if it has no name.",
     kind: Kind::Counter,
     unit: "",
     labels: &["virtual_service", "route", "method", "response_code"],
@@ -72,7 +72,7 @@ pub(crate) static ROUTE_REQUESTS: Metric = Metric {
 
 pub(crate) static RETRIES: Metric = Metric {
     name: "galleria_retries_total",
-    help: "Tries after the first one.",
+    help: "Attempts after the first one.",
     kind: Kind::Counter,
     unit: "",
     labels: CLIENT,
@@ -80,7 +80,7 @@ pub(crate) static RETRIES: Metric = Metric {
 
 pub(crate) static BREAKER_ACTIVE: Metric = Metric {
     name: "galleria_breaker_active_requests",
-    help: "Requests under way where connectionPool limits them.",
+    help: "Active requests where connectionPool limits them.",
     kind: Kind::Gauge,
     unit: "",
     labels: CLIENT,
@@ -88,7 +88,7 @@ pub(crate) static BREAKER_ACTIVE: Metric = Metric {
 
 pub(crate) static BREAKER_PENDING: Metric = Metric {
     name: "galleria_breaker_pending_requests",
-    help: "Requests that wait for a place where connectionPool limits them.",
+    help: "Pending requests where connectionPool limits them.",
     kind: Kind::Gauge,
     unit: "",
     labels: CLIENT,
@@ -112,7 +112,7 @@ pub(crate) static BREAKER_OVERFLOWS: Metric = Metric {
 
 pub(crate) static EJECTED_ENDPOINTS: Metric = Metric {
     name: "galleria_ejected_endpoints",
-    help: "Endpoints that outlierDetection keeps out now.",
+    help: "Endpoints that are currently ejected by outlierDetection.",
     kind: Kind::Gauge,
     unit: "",
     labels: CLIENT,
@@ -146,7 +146,7 @@ pub(crate) static FAULTS: Metric = Metric {
 
 pub(crate) static MIRRORED: Metric = Metric {
     name: "galleria_mirrored_requests_total",
-    help: "Copies of requests by the cluster of the mirror and result: sent, or dropped (no endpoint, too slow, or too far behind).",
+    help: "Mirrored requests, by the cluster of the mirror and result: sent, or dropped (no endpoint, too slow, or too far behind).",
     kind: Kind::Counter,
     unit: "",
     labels: &[
@@ -167,7 +167,7 @@ pub(crate) static INSTANCES: Metric = Metric {
 
 pub(crate) static INSTANCES_STARTED: Metric = Metric {
     name: "galleria_instances_started_total",
-    help: "Instances that a pod made.",
+    help: "Instances that a pod created.",
     kind: Kind::Counter,
     unit: "",
     labels: POD,
@@ -175,7 +175,7 @@ pub(crate) static INSTANCES_STARTED: Metric = Metric {
 
 pub(crate) static INSTANCES_RETIRED: Metric = Metric {
     name: "galleria_instances_retired_total",
-    help: "Instances that a pod dropped, by reason: request (made for one request), warm_up (made to see that it starts), idle (not needed), spent (served its share), grown (kept more and more handles or memory), failed (trapped or gave no answer), abandoned (its caller left or its time was over), ended (the pod ended, or its environment changed).",
+    help: "Instances that a pod dropped, by reason: request (created for one request), warm_up (created to check that it starts), idle (not needed), spent (served its share of requests), grown (its handles or memory kept growing), failed (trapped or returned no response), abandoned (its caller disconnected or it timed out), ended (the pod ended, or its environment changed).",
     kind: Kind::Counter,
     unit: "",
     labels: &["namespace", "workload", "pod", "reason"],
@@ -183,7 +183,7 @@ pub(crate) static INSTANCES_RETIRED: Metric = Metric {
 
 pub(crate) static INSTANCE_START: Metric = Metric {
     name: "galleria_instance_start_seconds",
-    help: "Time to make an instance, its start function included.",
+    help: "Time to create an instance, including its start function.",
     kind: Kind::Histogram(START_BUCKETS),
     unit: "seconds",
     labels: POD,
@@ -191,7 +191,7 @@ pub(crate) static INSTANCE_START: Metric = Metric {
 
 pub(crate) static QUEUE_DEPTH: Metric = Metric {
     name: "galleria_queue_depth",
-    help: "Requests that wait for an instance of a pod.",
+    help: "Requests waiting for an instance of a pod.",
     kind: Kind::Gauge,
     unit: "",
     labels: POD,
@@ -279,7 +279,7 @@ pub(crate) static PROBES: Metric = Metric {
 
 pub(crate) static JOB_PODS: Metric = Metric {
     name: "galleria_job_pods",
-    help: "Pods of a Job that run now; the Jobs of a CronJob count under its name.",
+    help: "Running pods of a Job; the Jobs of a CronJob count under its name.",
     kind: Kind::Gauge,
     unit: "",
     labels: JOB,
@@ -287,7 +287,7 @@ pub(crate) static JOB_PODS: Metric = Metric {
 
 pub(crate) static JOB_PODS_ENDED: Metric = Metric {
     name: "galleria_job_pods_ended_total",
-    help: "Runs of a Job's pods that ended, by result: succeeded or failed.",
+    help: "Finished runs of a Job's pods, by result: succeeded or failed.",
     kind: Kind::Counter,
     unit: "",
     labels: &["namespace", "job_name", "result"],
@@ -319,7 +319,7 @@ pub(crate) static SQL_STATEMENT: Metric = Metric {
 
 pub(crate) static CONNECTIONS: Metric = Metric {
     name: "galleria_connections",
-    help: "Open connections of clients, by listener port.",
+    help: "Open client connections, by listener port.",
     kind: Kind::Gauge,
     unit: "",
     labels: &["port"],
@@ -327,7 +327,7 @@ pub(crate) static CONNECTIONS: Metric = Metric {
 
 pub(crate) static CONNECTIONS_ACCEPTED: Metric = Metric {
     name: "galleria_connections_total",
-    help: "Connections of clients that were accepted, by listener port.",
+    help: "Accepted client connections, by listener port.",
     kind: Kind::Counter,
     unit: "",
     labels: &["port"],
@@ -335,7 +335,7 @@ pub(crate) static CONNECTIONS_ACCEPTED: Metric = Metric {
 
 pub(crate) static CONNECTIONS_CLOSED: Metric = Metric {
     name: "galleria_connections_closed_total",
-    help: "Connections of clients that the host closed, by listener port and reason: head_timeout (no whole request head in time), idle_timeout, stalled (the client does not read; on HTTP/2 one stream), evicted (silent, and others needed its place), client_limit (its address has its share).",
+    help: "Client connections that the host closed, by listener port and reason: head_timeout (no whole request head in time), idle_timeout, stalled (the client does not read; on HTTP/2 one stream), evicted (idle, and others needed its place), client_limit (its address reached its limit).",
     kind: Kind::Counter,
     unit: "",
     labels: &["port", "reason"],
@@ -343,7 +343,7 @@ pub(crate) static CONNECTIONS_CLOSED: Metric = Metric {
 
 pub(crate) static RECEIVED_BYTES: Metric = Metric {
     name: "galleria_received_bytes_total",
-    help: "Bytes read from connections of clients, by listener port.",
+    help: "Bytes read from client connections, by listener port.",
     kind: Kind::Counter,
     unit: "bytes",
     labels: &["port"],
@@ -351,7 +351,7 @@ pub(crate) static RECEIVED_BYTES: Metric = Metric {
 
 pub(crate) static SENT_BYTES: Metric = Metric {
     name: "galleria_sent_bytes_total",
-    help: "Bytes written to connections of clients, by listener port.",
+    help: "Bytes written to client connections, by listener port.",
     kind: Kind::Counter,
     unit: "bytes",
     labels: &["port"],
@@ -359,7 +359,7 @@ pub(crate) static SENT_BYTES: Metric = Metric {
 
 pub(crate) static RELOADS: Metric = Metric {
     name: "galleria_configuration_reloads_total",
-    help: "Changes of the configuration, by result: accepted or rejected.",
+    help: "Configuration changes, by result: accepted or rejected.",
     kind: Kind::Counter,
     unit: "",
     labels: &["result"],
@@ -367,7 +367,7 @@ pub(crate) static RELOADS: Metric = Metric {
 
 pub(crate) static SNAPSHOT_AGE: Metric = Metric {
     name: "galleria_snapshot_age_seconds",
-    help: "Time since the present snapshot was put in place.",
+    help: "Time since the current snapshot became active.",
     kind: Kind::Gauge,
     unit: "seconds",
     labels: &[],
@@ -375,7 +375,7 @@ pub(crate) static SNAPSHOT_AGE: Metric = Metric {
 
 pub(crate) static COMPONENT_LOADS: Metric = Metric {
     name: "galleria_component_loads_total",
-    help: "Components that were loaded, by result: cached (the compiled code was there) or compiled.",
+    help: "Loaded components, by result: cached (compiled code was found) or compiled.",
     kind: Kind::Counter,
     unit: "",
     labels: &["result"],
@@ -383,7 +383,7 @@ pub(crate) static COMPONENT_LOADS: Metric = Metric {
 
 pub(crate) static CERTIFICATE_EXPIRY: Metric = Metric {
     name: "galleria_certificate_expiry_timestamp_seconds",
-    help: "When a certificate ends, in seconds since 1970: that of the admin port, and the files of DestinationRules. Of several in a file the first that ends.",
+    help: "When a certificate expires, in seconds since 1970: that of the admin port, and the files of DestinationRules. For several in a file, the earliest.",
     kind: Kind::Gauge,
     unit: "seconds",
     labels: &["certificate"],
@@ -399,7 +399,7 @@ pub(crate) static LOG_DROPPED: Metric = Metric {
 
 pub(crate) static TRACE_SPANS: Metric = Metric {
     name: "galleria_trace_spans_total",
-    help: "Spans by result: exported, failed (the collector did not take them), dropped (too many waited).",
+    help: "Spans by result: exported, failed (the collector did not accept them), dropped (too many were queued).",
     kind: Kind::Counter,
     unit: "",
     labels: &["result"],
@@ -407,7 +407,7 @@ pub(crate) static TRACE_SPANS: Metric = Metric {
 
 pub(crate) static TRACE_HEADERS_IGNORED: Metric = Metric {
     name: "galleria_trace_headers_ignored_total",
-    help: "Headers traceparent, tracestate, b3, x-b3-… and baggage that were broken or too long, and thrown away.",
+    help: "Headers traceparent, tracestate, b3, x-b3-… and baggage that were dropped because they were malformed or too long.",
     kind: Kind::Counter,
     unit: "",
     labels: &[],

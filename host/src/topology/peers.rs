@@ -145,11 +145,11 @@ impl Peer {
                 workload,
                 host,
                 reason,
-                "nothing is known of a workload elsewhere, and calls to it get 503: give it a \
-                 headless Service, or say where it is with --peer {workload}=HOST"
+                "the address of a remote workload is unknown, and calls to it get 503: give it \
+                 a headless Service, or set its address with --peer {workload}=HOST"
             );
         } else {
-            tracing::debug!(workload, host, reason, "the pods known so far stay");
+            tracing::debug!(workload, host, reason, "keeping the known pods");
         }
     }
 

@@ -81,8 +81,8 @@ impl Trust {
         }
         tracing::warn!(
             %address,
-            "a caller says that it is a host of the mesh, but its address is not one of a trusted \
-             peer: its requests are handled as a client's; if it is a host, name it with \
+            "a caller claims to be a host of the mesh, but its address is not a trusted peer: \
+             treating it as a client; if it is a host, add it with \
              --trusted-peer"
         );
     }
@@ -125,7 +125,7 @@ impl Name {
             Err(reason) if known.is_empty() => tracing::warn!(
                 host = self.host,
                 reason,
-                "the name of a trusted peer has no address: what it calls is handled as a client's"
+                "cannot resolve the name of a trusted peer: treating it as a client"
             ),
             Err(reason) => {
                 tracing::debug!(host = self.host, reason, "keeping the trusted addresses");
@@ -154,7 +154,7 @@ impl FromStr for TrustedPeer {
         let top = text.trim_end_matches('.').rsplit('.').next().unwrap_or("");
         match !is_number(top) && text.bytes().all(allowed) {
             true => Ok(Self::Name(text.to_owned())),
-            false => Err("write a name, an address, or a network such as 10.1.0.0/16".into()),
+            false => Err("use a name, an address, or a network such as 10.1.0.0/16".into()),
         }
     }
 }

@@ -32,7 +32,7 @@ pub(super) struct PodEvents {
 #[derive(Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub(crate) struct Line<'a> {
-    /// When it said it, by RFC 3339, in milliseconds.
+    /// When it was logged, in RFC 3339, with milliseconds.
     time: String,
     /// Of the workload.
     namespace: &'a str,
@@ -43,15 +43,15 @@ pub(crate) struct Line<'a> {
     /// `stdout`, `stderr`, or `log` (`wasi:logging`).
     stream: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
-    /// Of `wasi:logging`: `trace`, `debug`, `info`, `warn`, `error`, `critical`.
+    /// From `wasi:logging`: `trace`, `debug`, `info`, `warn`, `error`, `critical`.
     level: Option<&'static str>,
     #[serde(skip_serializing_if = "str::is_empty")]
-    /// Of `wasi:logging`: the part of the guest that speaks, at most 256 bytes.
+    /// From `wasi:logging`: the part of the guest that logs, at most 256 bytes.
     context: &'a str,
-    /// The trace of the request that the guest serves, where it serves one.
+    /// The trace of the request that the guest serves, if any.
     #[serde(skip_serializing_if = "Option::is_none")]
     trace_id: Option<String>,
-    /// What it said, at most 16 KiB; invalid UTF-8 is replaced.
+    /// The logged text, at most 16 KiB; invalid UTF-8 is replaced.
     message: &'a str,
 }
 
@@ -107,7 +107,7 @@ impl GuestEvents for PodEvents {
         };
         match serde_json::to_vec(&line) {
             Ok(json) => self.sink.line(&json),
-            Err(error) => tracing::error!(%error, "a guest's line could not be written"),
+            Err(error) => tracing::error!(%error, "cannot write a log line of a guest"),
         }
     }
 

@@ -91,7 +91,7 @@ pub(super) fn field(
         other => {
             return Err(EnvironmentError {
                 at: path.at.clone(),
-                message: format!("`{other}` is no field that a pod can ask for"),
+                message: format!("`{other}` is not a field that a pod can reference"),
             });
         }
     };
@@ -140,7 +140,7 @@ pub(super) fn resource_field(
         other => {
             return Err(EnvironmentError {
                 at: resource.at.clone(),
-                message: format!("`{other}` is no resource of a container"),
+                message: format!("`{other}` is not a resource of a container"),
             });
         }
     };

@@ -57,7 +57,7 @@ struct Fingerprint {
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ImageError {
     #[error(
-        "image `{image}` is not in the components folder: neither `{}` nor `{}` exists; build it into that folder (`--components`), name the host of a registry that has it, or describe a service that runs elsewhere with a ServiceEntry",
+        "image `{image}` is not in the components folder: neither `{}` nor `{}` exists; build it into that folder (`--components`), add the host of a registry that has it, or declare a service that runs elsewhere with a ServiceEntry",
         tagged.display(), plain.display()
     )]
     Missing {
@@ -66,7 +66,7 @@ pub(crate) enum ImageError {
         plain: PathBuf,
     },
     #[error(
-        "image `{image}` is not a name that this host can look up; write `[host/][repository/]name[:tag][@sha256:digest]`"
+        "image `{image}` is not a valid image name; write `[host/][repository/]name[:tag][@sha256:digest]`"
     )]
     Name { image: String },
     #[error("image `{image}` is not in its OCI layout in the components folder")]
@@ -74,7 +74,7 @@ pub(crate) enum ImageError {
     #[error("image `{image}` cannot be pulled")]
     Pull { image: String, source: PullError },
     #[error(
-        "image `{image}` is found as `{}`, whose content is {found}; correct the digest, or take the file away",
+        "image `{image}` is found as `{}`, whose content is {found}; correct the digest, or remove the file",
         path.display()
     )]
     Digest {

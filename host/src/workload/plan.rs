@@ -482,7 +482,7 @@ impl<N: FnMut(&Position, &str, String)> Annotations<'_, N> {
                 (self.note)(
                     &value.at,
                     "metadata.annotations",
-                    format!("`{ISOLATION}` is `{other}`; it may be `request` or `instance`"),
+                    format!("`{ISOLATION}` is `{other}`; it must be `request` or `instance`"),
                 );
                 None
             }
@@ -518,7 +518,7 @@ impl<N: FnMut(&Position, &str, String)> Annotations<'_, N> {
                     &value.at,
                     "metadata.annotations",
                     format!(
-                        "`{name}` is `{}`; it is a number from {low} to {high}",
+                        "`{name}` is `{}`; it must be a number from {low} to {high}",
                         value.value
                     ),
                 );

@@ -144,7 +144,7 @@ impl Running {
             && by != self.kept_back_by
         {
             let message = format!(
-                "a pod has to stop, which the PodDisruptionBudget {budget} does not allow now"
+                "cannot stop a pod now: the PodDisruptionBudget {budget} does not allow it"
             );
             tracing::info!(workload = %self.plan.object.key(), "{message}");
             let involved = Arc::new(self.plan.involved());

@@ -185,7 +185,7 @@ impl DataFolder {
                     }
                 },
                 VolumeSource::Other(kind) => Err(format!(
-                    "volume `{}` is {kind}, which this host does not serve; use a persistentVolumeClaim",
+                    "volume `{}` is {kind}, which this host does not support; use a persistentVolumeClaim",
                     volume.name
                 )),
             };
@@ -253,9 +253,9 @@ impl DataFolder {
         let inner = inner.unwrap_or(Path::new(""));
         let Some(volume) = volume_of(inner) else {
             return Err(format!(
-                "hostPath `{path}` lies outside of `{}`, the folder of namespace `{namespace}`, and \
-                 pods reach no other folder of the machine; use a persistentVolumeClaim, or a path \
-                 below it without `..` (move what is elsewhere there)",
+                "hostPath `{path}` is outside of `{}`, the folder of namespace `{namespace}`, and \
+                 pods can access no other folder of the machine; use a persistentVolumeClaim, or \
+                 move the data there and use a path without `..`",
                 own.display()
             ));
         };
@@ -264,7 +264,7 @@ impl DataFolder {
             .map_err(|error| format!("the folder of volumes {error}"))?;
         if let Err(error) = beneath::open(&self.shared(), &below, !must_exist) {
             return Err(format!(
-                "hostPath `{path}` cannot be opened: {error}; make the folder, or use `type: \
+                "cannot open hostPath `{path}`: {error}; create the folder, or use `type: \
                  DirectoryOrCreate`"
             ));
         }
@@ -281,7 +281,7 @@ impl DataFolder {
             .and_then(|()| beneath::open(&self.shared(), below, true));
         made.map(drop).map_err(|error| {
             let path = folder.display();
-            format!("`{path}` cannot be made: {error}; choose another with --data")
+            format!("cannot create `{path}`: {error}; choose another with --data")
         })
     }
 
@@ -486,7 +486,7 @@ impl PodVolumes {
             && error.kind() != io::ErrorKind::NotFound
         {
             let folder = self.folder.display();
-            tracing::warn!(%folder, %error, "the files of a pod that ended cannot be removed");
+            tracing::warn!(%folder, %error, "cannot remove the files of a terminated pod");
         }
     }
 

@@ -190,7 +190,7 @@ fn weights_are_set_by_hand_and_put_into_the_file() {
         said.contains("rule 0 main: 30 % to app/canary, 70 % to app/stable"),
         "{said}"
     );
-    shop.happened("canary weight 30 by hand");
+    shop.happened("canary weight 30 set manually");
     let drift = || shop.host.status_page(&[]).stdout.contains("DRIFT");
     assert!(drift(), "what a file says otherwise is shown");
     assert_eq!(
@@ -223,7 +223,7 @@ fn weights_are_set_by_hand_and_put_into_the_file() {
         output.stderr
     };
     assert!(refused("ap").contains("there is no VirtualService ap"));
-    assert!(refused("routes").contains("no rule of VirtualService test/routes divides"));
+    assert!(refused("routes").contains("no rule of VirtualService test/routes splits"));
 }
 
 #[test]

@@ -259,7 +259,7 @@ fn a_pod_that_contradicts_a_preset_stays_as_it_is_written() {
     let app = App::start(pod, PRESET);
     assert_eq!(app.ask("arguments")["arguments"][1], "mine");
     assert_eq!(app.host.get("/app/list?path=/cache").status, 500);
-    let said = "PodPreset `allow-database` has another variable `DB_PORT` than the pod";
+    let said = "PodPreset `allow-database` sets another variable `DB_PORT` than the pod";
     assert!(app.host.stderr().contains(said), "{}", app.host.stderr());
 }
 
@@ -366,7 +366,7 @@ fn no_link_leads_out_of_a_volume() {
     eventually("the mount through the link is refused", || {
         let refused = app.host.stderr();
         refused
-            .contains("a folder without symbolic links is needed")
+            .contains("the path must be a folder without symbolic links")
             .then_some(())
     });
     assert_eq!(
@@ -386,11 +386,11 @@ fn a_host_path_outside_of_the_data_folder_is_refused_with_the_cure() {
     std::fs::write(&file, yaml(pod)).expect("a file");
     let ended = Galleria::run(&file).fail();
     assert_eq!(ended.code, Some(1), "{}", ended.stderr);
-    let said = "hostPath `/etc` lies outside of";
+    let said = "hostPath `/etc` is outside of";
     assert!(ended.stderr.contains(said), "{}", ended.stderr);
     assert!(
         ended
             .stderr
-            .contains("use a persistentVolumeClaim, or a path below it")
+            .contains("use a persistentVolumeClaim, or move the data there")
     );
 }

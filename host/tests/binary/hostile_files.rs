@@ -240,7 +240,7 @@ fn a_host_path_reaches_the_folders_of_its_own_namespace_alone() {
         let file = yaml(folder.path(), &pod(path.to_str().expect("text")), CLAIM);
         let ended = Galleria::run(file).data(&data).fail();
         assert_eq!(ended.code, Some(1), "{}", ended.stderr);
-        let said = "the folder of namespace `test`, and pods reach no other folder";
+        let said = "the folder of namespace `test`, and pods can access no other folder";
         assert!(ended.stderr.contains(said), "{}", ended.stderr);
     }
     let own = volumes.join("test/mine/deep");
@@ -280,7 +280,7 @@ fn entries(cache: &Path) -> Vec<PathBuf> {
     entries
 }
 
-const UNUSABLE: &str = "cached code is unusable";
+const UNUSABLE: &str = "cannot use cached code";
 
 #[test]
 fn planted_native_code_is_not_loaded_but_compiled_anew() {
@@ -315,7 +315,7 @@ fn planted_native_code_is_not_loaded_but_compiled_anew() {
     // Code under a key that others could read.
     fs::set_permissions(cache.join("key"), fs::Permissions::from_mode(0o644)).expect("a mode");
     let said = start_with(&cache, folder.path(), "hello");
-    assert!(said.contains("a new one is made"), "{said}");
+    assert!(said.contains("creating a new key"), "{said}");
     assert!(said.contains(UNUSABLE), "{said}");
 }
 
@@ -338,7 +338,7 @@ fn folders_that_others_can_write_are_repaired_or_refused() {
     let file = yaml(folder.path(), CLAIMED, CLAIM);
     let ended = Galleria::run(&file).data(above.join("data")).fail();
     assert_eq!(ended.code, Some(1), "{}", ended.stderr);
-    for said in ["the data folder cannot be used", "mode 777", "chmod go-w"] {
+    for said in ["cannot use the data folder", "mode 777", "chmod go-w"] {
         assert!(ended.stderr.contains(said), "{}", ended.stderr);
     }
 }

@@ -387,7 +387,7 @@ fn bad_writes_get_the_right_status_and_change_nothing() {
     for text in [
         "is invalid",
         "spec.replicas: expected an integer",
-        "is `seletor` meant",
+        "is `seletor` a misspelling of it?",
     ] {
         assert!(invalid.contains(text), "{text} in {invalid}");
     }
@@ -427,7 +427,7 @@ fn bad_writes_get_the_right_status_and_change_nothing() {
     let set = in_test(&host, &["get", "rs", "-o", "name"]);
     let set = set.lines().next().expect("a ReplicaSet");
     let made = refused(&host, &["delete", set, "-n", "test"]);
-    assert!(made.contains("is made by the host"), "{made}");
+    assert!(made.contains("is managed by the host"), "{made}");
     let selector = refused(
         &host,
         &[

@@ -64,7 +64,7 @@ fn pod_over_its_request_is_killed_before_it_takes_the_last_of_the_memory() {
     eventually("the greedy pod's status says why", || {
         let (ended, _) = last_end(&host, "greedy");
         let message = ended["message"].as_str()?;
-        let said = message.contains("bytes for guests are used up");
+        let said = message.contains("bytes for guests are exhausted");
         (ended["reason"] == "OOMKilled" && said).then_some(())
     });
     assert_eq!(host.get("/greedy/allocate?mib=30").status, 200);

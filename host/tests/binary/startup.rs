@@ -281,7 +281,7 @@ fn second_start_compiles_nothing_and_a_corrupt_entry_is_made_anew() {
     assert_eq!(compiled, 2, "{log}");
     assert_eq!(
         log.lines()
-            .filter(|line| line.contains("cached code is unusable"))
+            .filter(|line| line.contains("cannot use cached code"))
             .count(),
         2
     );
@@ -297,7 +297,7 @@ fn request_timeout_that_is_no_time_is_refused_with_its_place() {
         &[
             "spec.template.metadata.annotations",
             "`galleria.dev/request-timeout` is `soon`",
-            "write a time as in `30s`",
+            "use a duration such as `30s`",
         ],
     );
 }

@@ -201,7 +201,7 @@ fn workloads_that_want_the_same_port_are_refused_in_one_host() {
     assert!(
         output
             .stderr
-            .contains("port 8080 is wanted by test/app and by test/other"),
+            .contains("port 8080 is used by both test/app and test/other"),
         "{}",
         output.stderr
     );

@@ -38,7 +38,7 @@ pub(crate) fn ensure(workspace: &Workspace, podman: &Podman) -> Result<()> {
         .arg(&root);
     read(&mut debootstrap).with_context(|| {
         format!(
-            "Debian's packages could not be had; try again where a mirror of Debian answers, or \
+            "cannot download Debian's packages; try again where a Debian mirror is reachable, or \
              import an image of Debian 12 as {IMAGE}: `docker save debian:bookworm-slim | {} load`",
             process::text(&podman.command())
         )

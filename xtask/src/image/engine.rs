@@ -25,7 +25,7 @@ impl Engine {
         };
         Self::ALL.into_iter().find(works).context(
             "no container engine works here: install docker, podman or buildah, or start the \
-             one that is there",
+             installed one",
         )
     }
 

@@ -118,7 +118,7 @@ fn image_checks_health_and_fails_where_no_host_runs() {
     let check = Run::of(image()).argument("healthcheck").to_its_end();
 
     assert_eq!(check.code, Some(1));
-    let said = "no host answers on the status port 127.0.0.1:15020";
+    let said = "no response from the status port 127.0.0.1:15020";
     assert!(check.stderr.contains(said), "{}", check.stderr);
 }
 

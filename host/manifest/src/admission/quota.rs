@@ -143,7 +143,7 @@ fn unsaid(owner: &Object, object: &Object, resource: &str) -> Option<Diagnostic>
         format!("{}.containers[0].resources.{list}", pods.place),
         codes::RESOURCE_QUOTA,
         format!(
-            "{list}.{name} must be set, since the quota `{quota}` bounds it; set it, or give the namespace a LimitRange with a default"
+            "{list}.{name} must be set, since the quota `{quota}` limits it; set it, or give the namespace a LimitRange with a default"
         ),
     ))
 }
@@ -177,7 +177,7 @@ fn exceeded(
         path.into(),
         codes::RESOURCE_QUOTA,
         format!(
-            "exceeds the quota `{quota}` ({file}): asks for {resource} {asked}{each}, {used} of {hard} are used; ask for less, or raise spec.hard"
+            "exceeds the quota `{quota}` ({file}): asks for {resource} {asked}{each}, {used} of {hard} are used; request less, or raise spec.hard"
         ),
     )
 }

@@ -105,7 +105,7 @@ impl<'d, 'n> Fields<'d, 'n> {
             .map(|(entry, _)| entry.key.as_str());
         let hint = match nearest(name, unknown) {
             Some(near) => {
-                format!("the required field `{name}` is missing; is `{near}` meant to be it?")
+                format!("the required field `{name}` is missing; is `{near}` a misspelling of it?")
             }
             None => format!("the required field `{name}` is missing"),
         };
@@ -156,7 +156,7 @@ impl<'d, 'n> Fields<'d, 'n> {
 
     /// Reports that a removed field is set, and what has taken its place.
     pub(crate) fn deprecated(&mut self, name: &'static str, successor: &str) {
-        let message = format!("removed from today's API and honoured as it was; use {successor}");
+        let message = format!("removed from the current API but still supported; use {successor}");
         self.warn_at(name, codes::DEPRECATED, message);
     }
 
@@ -187,7 +187,7 @@ impl<'d, 'n> Fields<'d, 'n> {
             let (code, message) = if not_honoured.contains(&key) {
                 (
                     codes::NOT_HONOURED,
-                    "is not honoured by this host; it has no effect here".to_owned(),
+                    "is not supported by this host; it has no effect".to_owned(),
                 )
             } else {
                 let known = asked.iter().chain(not_honoured).copied();

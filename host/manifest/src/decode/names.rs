@@ -67,7 +67,7 @@ pub(crate) fn dns_name(d: &mut Decoder, node: &Node) -> Option<crate::Located<St
     } else if text.contains("://") || text.contains('/') {
         format!("{shown} is not a host name; leave out scheme and path")
     } else if name.contains('*') {
-        format!("{shown}: `*` may only stand alone or as the first label, as in `*.example.com`")
+        format!("{shown}: `*` is only allowed alone or as the first label, as in `*.example.com`")
     } else if text.contains(':') {
         format!("{shown} is not a host name; leave out the port")
     } else {

@@ -69,7 +69,7 @@ pub(crate) fn near_quantity(d: &mut Decoder, node: &Node) -> Option<Quantity> {
         && let Some(quantity) = parse_quantity(&near)
     {
         let shown = d.show(&scalar.text);
-        let message = format!("{shown} is no quantity to a cluster; it is read as `{near}`");
+        let message = format!("{shown} is not a quantity in a cluster; it is read as `{near}`");
         d.warning(node.mark, codes::INVALID_VALUE, message);
         return Some(quantity);
     }

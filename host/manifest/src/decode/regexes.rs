@@ -54,7 +54,7 @@ fn explain(pattern: &str, error: &regex::Error) -> String {
         return "it is too large; use smaller repetitions".to_owned();
     }
     if pattern.starts_with('*') {
-        return "`*` repeats what stands before it, and nothing does; write `.*` for any text"
+        return "`*` repeats the item before it, and there is none; write `.*` for any text"
             .to_owned();
     }
     if ["(?=", "(?!", "(?<=", "(?<!"]

@@ -80,7 +80,7 @@ pub(crate) fn boolean(d: &mut Decoder, node: &Node) -> Option<bool> {
                 return None;
             }
             Resolved::Text if matches!(scalar.text.as_str(), "true" | "false") => {
-                let message = "expected a boolean, found a quoted text; write it without quotes";
+                let message = "expected a boolean, found a quoted string; write it without quotes";
                 d.error(node.mark, codes::WRONG_TYPE, message);
                 return None;
             }

@@ -191,7 +191,7 @@ fn metric(d: &mut Decoder, node: &Node) -> Option<Option<CanaryMetric>> {
             None => Some(Some(CanaryMetric::DurationAgainstStable)),
         },
         Some(_) => {
-            let message = "is not measured here, and not asked for; this host measures \
+            let message = "is not supported; this host measures \
                            `request-success-rate` and `request-duration`";
             metric.warn_at("name", codes::NOT_HONOURED, message.to_owned());
             Some(None)

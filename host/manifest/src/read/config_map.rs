@@ -19,7 +19,7 @@ pub(super) fn read(mut fields: Fields<'_, '_>) -> Option<Resource> {
             map(d, node, |d, key, value| {
                 config_key(d, key, value);
                 if data.contains_key(key) {
-                    let message = "this key is in `data` too; keep one of the two";
+                    let message = "this key is also in `data`; keep one of the two";
                     d.error(value.mark, codes::EXCLUSIVE_FIELDS, message);
                 }
                 base64_value(d, value, "data")

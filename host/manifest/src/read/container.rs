@@ -85,15 +85,14 @@ fn image(d: &mut Decoder, node: &Node) -> Option<Located<String>> {
         d.error(
             node.mark,
             codes::INVALID_VALUE,
-            format!("{shown} has a blank in it"),
+            format!("{shown} contains a space"),
         );
         return None;
     }
     let last = image.rsplit('/').next().unwrap_or_default();
     let tag = last.split_once(':').map(|(_, tag)| tag);
     if !last.contains('@') && matches!(tag, None | Some("latest")) {
-        let message =
-            "names no version; give it a tag, so that what runs can be told and rolled back";
+        let message = "names no version; give it a tag, so that the running version can be identified and rolled back";
         d.note(node.mark, codes::IMAGE_TAG, message);
     }
     Some(image)
@@ -149,7 +148,7 @@ pub(super) fn volume_mount(d: &mut Decoder, node: &Node) -> Option<VolumeMount> 
         Some(d.locate(path, node))
     });
     if fields.has("subPath") && fields.has("subPathExpr") {
-        let message = "`subPath` and `subPathExpr` exclude each other; keep one".to_owned();
+        let message = "`subPath` and `subPathExpr` are mutually exclusive; keep one".to_owned();
         fields.error_at("subPathExpr", codes::EXCLUSIVE_FIELDS, message);
     }
     let sub_path = plain
@@ -231,7 +230,7 @@ fn resource_list(d: &mut Decoder, node: &Node) -> Option<ResourceList> {
                 quantity(d, value);
                 let known = ["cpu", "memory", "ephemeral-storage"];
                 let hint = crate::decode::did_you_mean(other, known.into_iter());
-                let message = format!("this resource is not honoured by this host{hint}");
+                let message = format!("this resource is not supported by this host{hint}");
                 d.warning(value.mark, codes::NOT_HONOURED, message);
             }
         }
@@ -282,7 +281,7 @@ fn check_port_number(
     }
     let outcome = match handler {
         "tcpSocket" => "so this probe fails",
-        _ => "though the component answers the probe all the same",
+        _ => "but the component still answers the probe",
     };
     let message = format!("the container declares no port {number}, {outcome}");
     let at = node.get(handler).and_then(|handler| handler.get("port"));

@@ -21,7 +21,7 @@ pub(super) fn read(mut fields: Fields<'_, '_>) -> Option<Resource> {
         && text.len() > NAME_CHARACTERS_MAX
     {
         let message = format!(
-            "the name has {} characters and a CronJob's may have {NAME_CHARACTERS_MAX}, since its Jobs' names add a time",
+            "the name has {} characters, but a CronJob's may have at most {NAME_CHARACTERS_MAX}, since its Jobs' names append a time",
             text.len()
         );
         let mark = name.mark;

@@ -95,7 +95,7 @@ pub(super) fn selector(
             .filter(|(key, value)| template.labels.get(*key) != Some(value))
             .map(|(key, value)| match template.labels.get(key) {
                 Some(other) => format!("`{key}` is `{value}` here and `{other}` there"),
-                None => format!("`{key}: {value}` is not there"),
+                None => format!("`{key}: {value}` is missing"),
             })
             .collect();
         let detail = if wrong.is_empty() {
@@ -151,7 +151,7 @@ fn strategy(d: &mut Decoder, node: &Node) -> Option<Strategy> {
         .unwrap_or(false);
     let rolling = strategy.optional("rollingUpdate", rolling_update);
     if recreate && strategy.has("rollingUpdate") {
-        let message = "has no meaning with `type: Recreate`; leave it out".to_owned();
+        let message = "has no effect with `type: Recreate`; leave it out".to_owned();
         strategy.error_at("rollingUpdate", codes::EXCLUSIVE_FIELDS, message);
     }
     strategy.finish(&[]);

@@ -91,7 +91,7 @@ pub(super) fn mirrors(fields: &mut Fields<'_, '_>) -> Vec<Mirror> {
         .into_iter()
         .collect();
     if fields.has("mirror") && fields.has("mirrors") {
-        let message = "`mirror` and `mirrors` exclude each other; keep mirrors".to_owned();
+        let message = "`mirror` and `mirrors` are mutually exclusive; keep mirrors".to_owned();
         fields.error_at("mirror", codes::EXCLUSIVE_FIELDS, message);
     }
     mirrors.extend(fields.list("mirrors", mirror));

@@ -24,7 +24,7 @@ fn spec(d: &mut Decoder, node: &Node) -> Option<DestinationRule> {
         {
             let mark = Mark::from(&subset.name.at);
             let message = format!(
-                "the subset `{}` stands here twice; the first one counts",
+                "the subset `{}` is listed twice; the first one is used",
                 subset.name
             );
             spec.d.within(steps!["subsets", index, "name"], |d| {

@@ -18,7 +18,7 @@ fn spec(d: &mut Decoder, node: &Node) -> Option<PodDisruptionBudget> {
     let min = spec.optional("minAvailable", int_or_percent);
     let max = spec.optional("maxUnavailable", int_or_percent);
     if spec.has("minAvailable") && spec.has("maxUnavailable") {
-        let message = "stands beside `minAvailable`; leave one of them out".to_owned();
+        let message = "is set together with `minAvailable`; leave one of them out".to_owned();
         spec.error_at("maxUnavailable", codes::EXCLUSIVE_FIELDS, message);
     }
     if !spec.has("minAvailable") && !spec.has("maxUnavailable") {

@@ -37,7 +37,7 @@ pub(super) fn variable(d: &mut Decoder, node: &Node) -> Option<EnvVar> {
         if name.is_empty() || !name.chars().all(printable) {
             let shown = d.show(&name);
             let message =
-                format!("{shown} is no name of a variable; use printable ASCII without `=`");
+                format!("{shown} is not a valid variable name; use printable ASCII without `=`");
             d.error(node.mark, codes::INVALID_VALUE, message);
             return None;
         }
@@ -46,7 +46,7 @@ pub(super) fn variable(d: &mut Decoder, node: &Node) -> Option<EnvVar> {
     let literal = fields.optional("value", string);
     let reference = fields.optional("valueFrom", value_from);
     if fields.has("value") && fields.has("valueFrom") {
-        let message = "`value` and `valueFrom` exclude each other; keep one".to_owned();
+        let message = "`value` and `valueFrom` are mutually exclusive; keep one".to_owned();
         fields.error_at("valueFrom", codes::EXCLUSIVE_FIELDS, message);
     }
     let failed = fields.has("valueFrom") && reference.is_none();

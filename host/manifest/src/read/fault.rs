@@ -40,7 +40,7 @@ fn abort(d: &mut Decoder, node: &Node) -> Option<FaultAbort> {
         fields.missing("httpStatus");
     }
     if fields.has("httpStatus") && fields.has("grpcStatus") {
-        let message = "`httpStatus` and `grpcStatus` exclude each other; keep one".to_owned();
+        let message = "`httpStatus` and `grpcStatus` are mutually exclusive; keep one".to_owned();
         fields.error_at("grpcStatus", codes::EXCLUSIVE_FIELDS, message);
     }
     let percentage = share(&mut fields);

@@ -84,16 +84,16 @@ fn projection(d: &mut Decoder, node: &Node) -> Option<Option<FileSource>> {
     for (kind, reason) in [
         (
             "serviceAccountToken",
-            "this host issues no tokens, since there is no API server to show them to; the file is \
-             not there",
+            "this host issues no tokens, since there is no API server to accept them; the file does \
+             not exist",
         ),
         (
             "clusterTrustBundle",
-            "this host has no trust bundles; the file is not there, put it into a configMap",
+            "this host has no trust bundles; the file does not exist, put it into a configMap",
         ),
         (
             "podCertificate",
-            "the host proves a pod's identity itself; the file is not there",
+            "the host proves a pod's identity itself; the file does not exist",
         ),
     ] {
         if fields.take(kind).is_some() {
@@ -190,7 +190,7 @@ fn check_paths(d: &mut Decoder, node: &Node, volume: &FileVolume) {
             .iter()
             .find(|earlier| is_within(path, earlier) || is_within(earlier, path));
         if let Some(earlier) = clash {
-            let message = format!("the files `{earlier}` and `{path}` cannot both be there");
+            let message = format!("the files `{earlier}` and `{path}` cannot both exist");
             d.error(node.mark, codes::DUPLICATE_NAME, message);
         }
     }

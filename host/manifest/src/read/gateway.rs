@@ -125,11 +125,7 @@ fn server_tls(d: &mut Decoder, node: &Node) -> Option<ServerTls> {
         ("privateKey", &private_key, "serverCertificate"),
     ] {
         if value.is_some() && !fields.has(other) {
-            fields.error_at(
-                one,
-                codes::MISSING_FIELD,
-                format!("needs `{other}` beside it"),
-            );
+            fields.error_at(one, codes::MISSING_FIELD, format!("also needs `{other}`"));
         }
     }
     fields.optional("subjectAltNames", strings);

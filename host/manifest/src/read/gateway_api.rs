@@ -145,7 +145,7 @@ fn allowed_routes(d: &mut Decoder, node: &Node) -> Option<(AllowedNamespaces, bo
     });
     let takes_http = kinds.is_empty() || kinds.iter().any(|kind| kind == "HTTPRoute");
     if !takes_http {
-        let message = "none of them is routed here: HTTPRoute is".to_owned();
+        let message = "none of these kinds is supported here; use HTTPRoute".to_owned();
         fields.warn_at("kinds", codes::NOT_HONOURED, message);
     }
     fields.finish(&[]);

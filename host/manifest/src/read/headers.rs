@@ -82,7 +82,7 @@ fn pairs(d: &mut Decoder, node: &Node) -> Option<Vec<(String, String)>> {
             return None;
         }
         if text.contains('%') && text.matches('%').count() >= 2 {
-            let message = "Envoy's `%…%` substitutions are not honoured by this host; the text goes out as it is";
+            let message = "Envoy's `%…%` substitutions are not supported by this host; the text is sent unchanged";
             d.warning(value.mark, codes::NOT_HONOURED, message);
         }
         Some((lower?, text))

@@ -139,7 +139,7 @@ fn header_matches(d: &mut Decoder, node: &Node) -> Option<Vec<(String, StringMat
         let claim = name.starts_with('@');
         if claim {
             let message =
-                "matching on JWT claims is not honoured by this host; the match never holds";
+                "matching on JWT claims is not supported by this host; the match never holds";
             d.warning(value.mark, codes::NOT_HONOURED, message);
         }
         let lower = if claim {

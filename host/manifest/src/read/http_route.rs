@@ -56,14 +56,14 @@ fn check_action(fields: &mut Fields<'_, '_>) {
         }
         [_] => {}
         [first, second, ..] => {
-            let message = format!("`{first}` and `{second}` exclude each other; keep one");
+            let message = format!("`{first}` and `{second}` are mutually exclusive; keep one");
             fields.error_at(second, codes::EXCLUSIVE_FIELDS, message);
         }
     }
     let forwards = fields.has("route") || fields.has("delegate");
     for only_routed in ["rewrite", "timeout", "retries", "mirror", "mirrors"] {
         if !forwards && !set.is_empty() && fields.has(only_routed) {
-            let message = format!("has no effect beside `{}`", set[0]);
+            let message = format!("has no effect together with `{}`", set[0]);
             fields.warn_at(only_routed, codes::EXCLUSIVE_FIELDS, message);
         }
     }
@@ -99,7 +99,7 @@ fn check_weights(fields: &mut Fields<'_, '_>, node: &Node, route: &[RouteDestina
             .map(|weight| format!("{weight}/{sum}"))
             .collect();
         let message = format!(
-            "the weights sum to {sum}, not to 100; they are taken as shares: {}",
+            "the weights sum to {sum}, not to 100; they are used as shares: {}",
             shares.join(", ")
         );
         fields.warn_at("route", codes::WEIGHTS, message);

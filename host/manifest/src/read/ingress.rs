@@ -69,7 +69,7 @@ fn unhonoured_annotations(d: &mut Decoder, annotations: &Node) {
     for entry in entries {
         let is_off = entry.value.as_text() == Some("false");
         if NOT_HONOURED.contains(&entry.key.as_str()) && !is_off {
-            let message = "this annotation is not honoured by this host; it has no effect here";
+            let message = "this annotation is not supported by this host; it has no effect";
             d.within(steps!["metadata", "annotations", entry.key.clone()], |d| {
                 d.warning(entry.key_mark, codes::NOT_HONOURED, message);
             });
@@ -155,7 +155,7 @@ fn path(d: &mut Decoder, node: &Node) -> Option<IngressPath> {
         choice(d, node, "a path type", &types)
     });
     if fields.d.api_version() == "networking.k8s.io/v1" && !fields.has("pathType") {
-        let message = "a cluster wants `pathType` here; it is taken as a prefix by element";
+        let message = "a cluster requires `pathType` here; it is treated as `Prefix`";
         let mark = fields.mark;
         fields.d.warning(mark, codes::MISSING_FIELD, message);
     }
@@ -183,7 +183,7 @@ fn backend(d: &mut Decoder, node: &Node) -> Option<IngressBackend> {
             if fields.has(old) {
                 fields.ignore(&[old]);
                 let message =
-                    format!("is of the old apiVersions; networking.k8s.io/v1 has `{new}`");
+                    format!("belongs to the old apiVersions; networking.k8s.io/v1 has `{new}`");
                 fields.error_at(old, codes::UNKNOWN_FIELD, message);
             }
         }
@@ -196,7 +196,7 @@ fn backend(d: &mut Decoder, node: &Node) -> Option<IngressBackend> {
         if fields.has("service") {
             fields.ignore(&["service"]);
             let message =
-                "is of networking.k8s.io/v1; this apiVersion has serviceName, servicePort";
+                "belongs to networking.k8s.io/v1; this apiVersion has serviceName, servicePort";
             fields.error_at("service", codes::UNKNOWN_FIELD, message.to_owned());
         }
         let name = fields.required("serviceName", located_string);

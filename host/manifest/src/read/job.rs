@@ -73,9 +73,9 @@ fn template(d: &mut Decoder, node: &Node) -> Option<PodTemplate> {
     let is_said = policy.is_none_or(|policy| policy.as_text() == Some("Always"));
     if template.spec.restart_policy == RestartPolicy::Always && is_said {
         let message = match policy {
-            Some(_) => "a Job's pods are to end; write `Never` or `OnFailure`",
+            Some(_) => "a Job's pods must terminate; write `Never` or `OnFailure`",
             None => {
-                "is missing, and pods are restarted by default; a Job's pods are to end: write `Never` or `OnFailure`"
+                "is missing, and pods are restarted by default, but a Job's pods must terminate: write `Never` or `OnFailure`"
             }
         };
         let mark = policy.unwrap_or(spec).mark;
@@ -92,7 +92,7 @@ fn template(d: &mut Decoder, node: &Node) -> Option<PodTemplate> {
         for (field, probe) in probes {
             if let Some(probe) = probe {
                 let mark = (&probe.at).into();
-                let message = "is not honoured for a Job by this host: a component that runs to its end answers no probes";
+                let message = "is not supported for a Job by this host: a component that runs to completion answers no probes";
                 d.within(steps!["spec", "containers", at, field], |d| {
                     d.warning(mark, codes::NOT_HONOURED, message);
                 });

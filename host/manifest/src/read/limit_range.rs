@@ -60,7 +60,7 @@ fn quantities(d: &mut Decoder, node: &Node) -> Option<Quantities> {
             quantities.insert(name.to_owned(), quantity);
         } else {
             let hint = crate::decode::did_you_mean(name, RESOURCES.iter().copied());
-            let message = format!("this resource is not honoured by this host{hint}");
+            let message = format!("this resource is not supported by this host{hint}");
             d.warning(value.mark, codes::NOT_HONOURED, message);
         }
         Some(())
@@ -104,7 +104,7 @@ fn check(fields: &mut Fields<'_, '_>, item: &mut LimitRangeItem) {
     }
     for (resource, ratio) in &item.max_limit_request_ratio {
         if ratio.millis < 1000 {
-            let message = format!("the ratio of {resource} is below 1, so no limit could keep it");
+            let message = format!("the ratio of {resource} is below 1, so no limit can satisfy it");
             fields.error_at("maxLimitRequestRatio", codes::INVALID_VALUE, message);
         }
     }
@@ -120,7 +120,7 @@ fn lower_defaults(fields: &mut Fields<'_, '_>, item: &mut LimitRangeItem) {
         };
         if *default > *max {
             let message = format!(
-                "{} of {resource} is above max, which is {} and is taken instead; a cluster refuses this",
+                "{} of {resource} is above max, which is {} and is used instead; a cluster rejects this",
                 default.show(resource),
                 max.show(resource)
             );

@@ -21,7 +21,7 @@ pub(super) fn read(d: &mut Decoder, node: &Node) -> Option<LoadBalancer> {
     let mut fields = Fields::of(d, node)?;
     let simple = fields.optional("simple", |d, node| {
         if node.as_text() == Some("LEAST_CONN") {
-            let message = "removed from today's API and honoured as it was; use LEAST_REQUEST";
+            let message = "removed from the current API but still supported; use LEAST_REQUEST";
             d.warning(node.mark, codes::DEPRECATED, message);
             return Some(Simple::LeastRequest);
         }
@@ -36,7 +36,7 @@ pub(super) fn read(d: &mut Decoder, node: &Node) -> Option<LoadBalancer> {
     });
     let hash = fields.optional("consistentHash", consistent_hash);
     if fields.has("simple") && fields.has("consistentHash") {
-        let message = "`simple` and `consistentHash` exclude each other; keep one".to_owned();
+        let message = "`simple` and `consistentHash` are mutually exclusive; keep one".to_owned();
         fields.error_at("consistentHash", codes::EXCLUSIVE_FIELDS, message);
     }
     let warmup = fields.optional("warmup", |d, node| {

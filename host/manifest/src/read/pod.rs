@@ -140,7 +140,7 @@ fn check_containers(spec: &mut Fields<'_, '_>, node: &Node) {
     for (index, extra) in containers.iter().enumerate().skip(1) {
         let sidecar = extra.get("name").and_then(Node::as_text) == Some("istio-proxy");
         let message = if sidecar {
-            "a sidecar is not needed here, the host is the mesh; leave it out"
+            "the host is the mesh, so a sidecar is not needed; leave it out"
         } else {
             "the host runs one component in each pod; give this container a Deployment of its own"
         };

@@ -30,7 +30,7 @@ fn read(d: &mut Decoder, node: &Node, one_success: bool) -> Option<Probe> {
         let mut fields = Fields::of(d, node)?;
         let port = fields.required("port", port_reference);
         if fields.take("host").is_some() {
-            let message = "the probe asks the pod itself".to_owned();
+            let message = "the probe calls the pod itself".to_owned();
             fields.warn_at("host", codes::NOT_HONOURED, message);
         }
         fields.finish(&[]);
@@ -67,7 +67,7 @@ fn read(d: &mut Decoder, node: &Node, one_success: bool) -> Option<Probe> {
     }
     let grace = fields.optional("terminationGracePeriodSeconds", integer(1..=86_400));
     if !one_success && grace.is_some() {
-        let message = "a readiness probe ends nothing; leave it out".to_owned();
+        let message = "a readiness probe terminates nothing; leave it out".to_owned();
         fields.error_at(
             "terminationGracePeriodSeconds",
             codes::EXCLUSIVE_FIELDS,
@@ -92,7 +92,7 @@ fn read(d: &mut Decoder, node: &Node, one_success: bool) -> Option<Probe> {
 fn number(fields: &mut Fields<'_, '_>, name: &'static str, most: u32, default: u32) -> u32 {
     let value = fields.optional(name, integer(0..=most));
     if value == Some(0) {
-        let message = format!("0 counts as absent, so it is {default}");
+        let message = format!("0 is treated as unset, so it is {default}");
         fields.warn_at(name, codes::INVALID_VALUE, message);
     }
     value.filter(|value| *value > 0).unwrap_or(default)
@@ -100,7 +100,7 @@ fn number(fields: &mut Fields<'_, '_>, name: &'static str, most: u32, default: u
 
 /// A probe asks the pod itself, whatever host it names.
 const HOST: &str =
-    "the probe goes into the component directly; for another Host header use httpHeaders";
+    "the probe calls the component directly; for another Host header use httpHeaders";
 
 fn http_get(d: &mut Decoder, node: &Node) -> Option<HttpGet> {
     let mut fields = Fields::of(d, node)?;
@@ -120,7 +120,7 @@ fn http_get(d: &mut Decoder, node: &Node) -> Option<HttpGet> {
         choice(d, node, "a scheme", &[("HTTP", false), ("HTTPS", true)])
     });
     if https == Some(true) {
-        let message = "the probe goes into the component directly, without TLS".to_owned();
+        let message = "the probe calls the component directly, without TLS".to_owned();
         fields.warn_at("scheme", codes::NOT_HONOURED, message);
     }
     if fields.take("host").is_some() {

@@ -17,7 +17,7 @@ pub(super) fn rewrite(d: &mut Decoder, node: &Node) -> Option<Rewrite> {
     let uri_regex = fields.optional("uriRegexRewrite", regex_rewrite);
     let authority = fields.optional("authority", authority);
     if fields.has("uri") && fields.has("uriRegexRewrite") {
-        let message = "`uri` and `uriRegexRewrite` exclude each other; keep one".to_owned();
+        let message = "`uri` and `uriRegexRewrite` are mutually exclusive; keep one".to_owned();
         fields.error_at("uriRegexRewrite", codes::EXCLUSIVE_FIELDS, message);
     }
     if !["uri", "uriRegexRewrite", "authority"]
@@ -103,7 +103,7 @@ pub(super) fn read(d: &mut Decoder, node: &Node) -> Option<Redirect> {
         choice(d, node, "a way to derive the port", &forms)
     });
     if fields.has("port") && fields.has("derivePort") {
-        let message = "`port` and `derivePort` exclude each other; keep one".to_owned();
+        let message = "`port` and `derivePort` are mutually exclusive; keep one".to_owned();
         fields.error_at("derivePort", codes::EXCLUSIVE_FIELDS, message);
     }
     let code = fields.optional("redirectCode", |d, node| {

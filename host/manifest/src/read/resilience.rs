@@ -117,7 +117,7 @@ fn method(d: &mut Decoder, node: &Node) -> Option<String> {
         return Some(method);
     }
     let shown = d.show(&method);
-    let message = format!("{shown} is not a method; write it in capitals, as `GET`");
+    let message = format!("{shown} is not a method; write it in upper case, such as `GET`");
     d.error(node.mark, codes::INVALID_VALUE, message);
     None
 }

@@ -32,7 +32,7 @@ pub(super) fn read(mut fields: Fields<'_, '_>) -> Option<Resource> {
         let is_scoped = ["scopes", "scopeSelector"].map(|name| {
             let has = spec.has(name);
             if has {
-                let message = "is not honoured by this host; this quota limits nothing here";
+                let message = "is not supported by this host; this quota limits nothing here";
                 spec.take(name);
                 spec.warn_at(name, codes::NOT_HONOURED, message.to_owned());
             }
@@ -56,7 +56,7 @@ fn hard(d: &mut Decoder, node: &Node) -> Option<Quantities> {
             hard.insert(name.to_owned(), quantity);
         } else {
             let hint = crate::decode::did_you_mean(name, RESOURCES.iter().copied());
-            let message = format!("this resource is not honoured by this host{hint}");
+            let message = format!("this resource is not supported by this host{hint}");
             d.warning(value.mark, codes::NOT_HONOURED, message);
         }
         Some(())

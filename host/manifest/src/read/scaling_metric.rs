@@ -108,7 +108,7 @@ fn pods(d: &mut Decoder, node: &Node) -> Option<ScalingMetric> {
     let name = name?;
     if name != "requests_per_second" {
         let message = format!(
-            "the host measures `requests_per_second` of pods, and no `{name}`; the metric has no effect"
+            "the host measures `requests_per_second` of pods, not `{name}`; the metric has no effect"
         );
         d.warning(node.mark, codes::NOT_HONOURED, message);
     }

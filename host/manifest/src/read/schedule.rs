@@ -42,7 +42,7 @@ pub(super) fn time_zone(d: &mut Decoder, node: &Node) -> Option<String> {
     };
     let shown = d.show(&name);
     let message = format!(
-        "{shown} is no time zone{hint} (a name of the IANA database, such as `Europe/Berlin` or `Etc/UTC`)"
+        "{shown} is not a time zone{hint} (a name of the IANA database, such as `Europe/Berlin` or `Etc/UTC`)"
     );
     d.error(node.mark, codes::INVALID_VALUE, message);
     None
@@ -60,7 +60,7 @@ pub(super) fn read(d: &mut Decoder, node: &Node, time_zone: Option<String>) -> O
             if schedule.next_after(jiff::Timestamp::UNIX_EPOCH).is_none() {
                 let shown = d.show(&schedule.text);
                 let message =
-                    format!("{shown} never comes: no year has such a day; nothing will run");
+                    format!("{shown} never occurs: no year has such a day; nothing will run");
                 d.warning(node.mark, codes::INVALID_VALUE, message);
             }
             Some(schedule)
@@ -68,7 +68,7 @@ pub(super) fn read(d: &mut Decoder, node: &Node, time_zone: Option<String>) -> O
         Err(problem) => {
             let mark = place(node, problem.offset);
             let shown = d.show(&text);
-            let message = format!("{shown} is no schedule: {}", problem.message);
+            let message = format!("{shown} is not a schedule: {}", problem.message);
             d.error(mark, codes::INVALID_VALUE, message);
             None
         }
@@ -86,7 +86,7 @@ fn times(text: &str, time_zone: Option<&str>) -> Result<Times, Problem> {
     let start = text.len() - text.trim_start().len();
     let trimmed = text.trim();
     if trimmed.starts_with("TZ=") || trimmed.starts_with("CRON_TZ=") {
-        let message = "a time zone does not stand here; write it into `timeZone`";
+        let message = "a time zone is not allowed here; set it in `timeZone`";
         return problem(start, message.to_owned());
     }
     if let Some(period) = trimmed.strip_prefix("@every ") {
@@ -94,7 +94,7 @@ fn times(text: &str, time_zone: Option<&str>) -> Result<Times, Problem> {
             Some(period) => Ok(Times::Every(period)),
             None => problem(
                 start,
-                "`@every` wants a time of a second or more, as in `@every 90m` or `@every 1h30m`"
+                "`@every` needs a duration of at least one second, as in `@every 90m` or `@every 1h30m`"
                     .to_owned(),
             ),
         };

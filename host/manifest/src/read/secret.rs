@@ -68,7 +68,7 @@ fn check_docker_config(fields: &mut Fields<'_, '_>, value: Option<&SecretValue>)
         }
         Some(Ok(_)) => (
             codes::INVALID_VALUE,
-            format!("`{DOCKER_CONFIG_KEY}` has no `auths`, by which registries are found"),
+            format!("`{DOCKER_CONFIG_KEY}` has no `auths`, which lists the registries"),
         ),
         Some(Err(_)) => (
             codes::INVALID_VALUE,
@@ -155,11 +155,11 @@ fn decode_base64(text: &str) -> Result<Vec<u8>, String> {
             }
             '-' | '_' => {
                 return Err(format!(
-                    "character {} is of the URL alphabet, which is not allowed here",
+                    "character {} is from the URL alphabet, which is not allowed here",
                     index + 1
                 ));
             }
-            _ => return Err(format!("character {} is not of its alphabet", index + 1)),
+            _ => return Err(format!("character {} is not in its alphabet", index + 1)),
         };
         if padding > 0 {
             return Err("something follows the padding".to_owned());

@@ -46,7 +46,7 @@ fn requirement(d: &mut Decoder, node: &Node) -> Option<LabelRequirement> {
         fields.missing("values");
     }
     if !needs_values && !values.is_empty() {
-        let message = "`values` has no meaning with this operator; leave it out".to_owned();
+        let message = "`values` has no effect with this operator; leave it out".to_owned();
         fields.error_at("values", codes::EXCLUSIVE_FIELDS, message);
     }
     fields.finish(&[]);

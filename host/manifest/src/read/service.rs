@@ -46,7 +46,7 @@ fn spec(d: &mut Decoder, node: &Node) -> Option<Service> {
         Type::Cluster => Some(ServiceKind::ClusterIp),
     };
     if service_type == Type::Cluster && spec.has("externalName") {
-        let message = "only has a meaning with `type: ExternalName`".to_owned();
+        let message = "only has an effect with `type: ExternalName`".to_owned();
         spec.warn_at("externalName", codes::NOT_HONOURED, message);
     }
     let ports = spec.list("ports", port_entry);
@@ -132,8 +132,8 @@ fn check_port_name(fields: &mut Fields<'_, '_>, name: Option<&str>) {
         Some(other @ ("https" | "tls" | "tcp" | "udp" | "mongo" | "mysql" | "redis")) => {
             format!("the name says {other}, but this host speaks HTTP to every port")
         }
-        _ => "taken as HTTP; in a mesh begin the port's name with its protocol, as `http`, or set \
-              appProtocol"
+        _ => "treated as HTTP; in a mesh start the port's name with its protocol, such as `http`, \
+              or set appProtocol"
             .to_owned(),
     };
     let mark = fields.mark_of("name");
@@ -158,7 +158,7 @@ fn check_ports(spec: &mut Fields<'_, '_>, ports: &[ServicePort]) {
             report(
                 spec,
                 codes::DUPLICATE_NAME,
-                format!("port {} stands here twice", port.port),
+                format!("port {} is listed twice", port.port),
             );
         }
         if let Some(name) = &port.name
@@ -169,7 +169,7 @@ fn check_ports(spec: &mut Fields<'_, '_>, ports: &[ServicePort]) {
             report(
                 spec,
                 codes::DUPLICATE_NAME,
-                format!("the port name `{name}` stands here twice"),
+                format!("the port name `{name}` is listed twice"),
             );
         }
     }

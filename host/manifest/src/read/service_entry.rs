@@ -20,7 +20,7 @@ fn spec(d: &mut Decoder, node: &Node) -> Option<ServiceEntry> {
     let hosts = spec.required_list("hosts", |d, node| {
         let host = dns_name(d, node)?;
         if host.value == "*" {
-            let message = "`*` alone would take every destination; name the hosts";
+            let message = "`*` alone would match every destination; name the hosts";
             d.error(node.mark, codes::INVALID_VALUE, message);
             return None;
         }

@@ -71,7 +71,7 @@ fn update(d: &mut Decoder, node: &Node) -> Option<StatefulSetUpdate> {
     });
     let on_delete = on_delete.unwrap_or(false);
     if on_delete && strategy.has("rollingUpdate") {
-        let message = "has no meaning with `type: OnDelete`; leave it out".to_owned();
+        let message = "has no effect with `type: OnDelete`; leave it out".to_owned();
         strategy.error_at("rollingUpdate", codes::EXCLUSIVE_FIELDS, message);
     }
     let partition = strategy.optional("rollingUpdate", |d, node| {

@@ -147,7 +147,7 @@ fn tls(d: &mut Decoder, node: &Node) -> Option<ClientTls> {
         ] {
             if fields.has(unused) {
                 let message =
-                    "must be absent with ISTIO_MUTUAL: the mesh brings its own".to_owned();
+                    "must be absent with ISTIO_MUTUAL: the mesh provides its own".to_owned();
                 fields.error_at(unused, codes::EXCLUSIVE_FIELDS, message);
             }
         }
@@ -156,13 +156,13 @@ fn tls(d: &mut Decoder, node: &Node) -> Option<ClientTls> {
         .optional("subjectAltNames", strings)
         .unwrap_or_default();
     if subject_alt_names.iter().any(|name| name.contains("://")) {
-        let message = "only DNS names and addresses are compared; a certificate for a URI alone \
-                       is refused"
+        let message = "only DNS names and addresses are compared; a certificate with only a URI \
+                       is rejected"
             .to_owned();
         fields.warn_at("subjectAltNames", codes::NOT_HONOURED, message);
     }
     if credential_name.is_some() {
-        let message = "is not read by this host, and calls get 503; name files with \
+        let message = "is not supported by this host, and calls get 503; name files with \
                        caCertificates, clientCertificate and privateKey"
             .to_owned();
         fields.warn_at("credentialName", codes::NOT_HONOURED, message);

@@ -93,7 +93,7 @@ fn unreachable_rules(spec: &mut Fields<'_, '_>, http: &[HttpRoute]) {
             (
                 codes::INEFFECTIVE_MATCH,
                 format!(
-                    "a match of this rule can never decide: {place} matches every request \
+                    "a match of this rule has no effect: {place} matches every request \
                          that it would"
                 ),
             )

@@ -145,7 +145,7 @@ fn host_path(d: &mut Decoder, node: &Node) -> Option<VolumeSource> {
         ];
         let kind = choice(d, node, "a type of hostPath", &kinds)?;
         if kind.is_none() {
-            let message = "a component mounts folders alone; mount the folder that it is in, with \
+            let message = "a component can only mount folders; mount the folder that contains it, with \
                            `type: Directory`";
             d.error(node.mark, codes::VOLUME, message);
         }

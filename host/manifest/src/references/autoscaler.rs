@@ -59,8 +59,8 @@ fn unmeasured(
                 ScaledResource::Memory => "memory",
             };
             let message = format!(
-                "{} `{}` has no resources.requests.{name}, of which a percentage could be taken; \
-                 nothing is scaled by it",
+                "{} `{}` has no resources.requests.{name}, so a percentage of it is undefined; \
+                 the metric has no effect",
                 spec.target_kind.value, spec.target_name.value
             );
             let path = "spec.metrics".to_owned();

@@ -21,7 +21,7 @@ pub(super) fn check(index: &Index<'_>, report: &mut Report, object: &Object, spe
         if !index.is_refused("Deployment", namespace, name) {
             let near = report.near(name, || names.into_iter());
             let message = format!(
-                "there is no Deployment `{name}` in the namespace {namespace}{near}; nothing is shifted"
+                "there is no Deployment `{name}` in the namespace {namespace}{near}; no traffic is shifted"
             );
             let path = "spec.targetRef.name".to_owned();
             report.warning(object, &spec.target.at, path, code, message);
@@ -34,7 +34,7 @@ pub(super) fn check(index: &Index<'_>, report: &mut Report, object: &Object, spe
             let names = super::index::names_in(&index.virtual_services, namespace);
             let near = report.near(route, || names);
             let message = format!(
-                "there is no VirtualService `{route}` in the namespace {namespace}{near}; nothing \
+                "there is no VirtualService `{route}` in the namespace {namespace}{near}; no traffic \
                  is shifted"
             );
             let path = "spec.service.name".to_owned();
@@ -52,7 +52,7 @@ pub(super) fn check(index: &Index<'_>, report: &mut Report, object: &Object, spe
     });
     if !divides {
         let message = format!(
-            "no rule of the VirtualService `{route}` divides requests between `{name}` and another \
+            "no rule of the VirtualService `{route}` splits requests between `{name}` and another \
              version; give one a second destination whose subset selects only `{name}`, with a \
              `weight`"
         );

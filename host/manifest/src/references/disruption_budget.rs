@@ -20,7 +20,7 @@ pub(super) fn check(
     {
         return;
     }
-    let message = format!("selects no pods of the namespace {namespace}, so it keeps back nothing");
+    let message = format!("selects no pods of the namespace {namespace}, so it has no effect");
     let path = "spec.selector".to_owned();
     report.warning(
         object,

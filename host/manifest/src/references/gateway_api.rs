@@ -106,7 +106,7 @@ fn check_parent(
                 let near = report.near_or(
                     name,
                     || names_in(&index.gateway_api_gateways, namespace),
-                    "the route is attached to nothing",
+                    "the route is not attached to anything",
                 );
                 let message = format!("there is no Gateway {namespace}/{name}{near}");
                 let path = format!("{path}.name");

@@ -13,7 +13,7 @@ pub(super) fn check(index: &Index<'_>, report: &mut Report, object: &Object, ser
     let code = codes::SERVICE_SELECTS_NOTHING;
     let path = || "spec.selector".to_owned();
     if service.selector.is_empty() {
-        let message = "selects no workload, and endpoints set by hand are left to the cluster; \
+        let message = "selects no workload, and manually set endpoints are left to the cluster; \
                        use a ServiceEntry for what runs elsewhere";
         report.warning(object, &object.at, path(), code, message.to_owned());
         return;

@@ -135,7 +135,7 @@ fn destination(
         }
         None if ports.len() > 1 => {
             let message = format!(
-                "`{host}` has {} ports and this says none, so the caller's port is taken; \
+                "`{host}` has {} ports but none is set here, so the caller's port is used; \
                  set port.number",
                 ports.len()
             );

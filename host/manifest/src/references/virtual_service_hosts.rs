@@ -38,8 +38,8 @@ pub(super) fn check(index: &Index<'_>, report: &mut Report) {
                 continue;
             }
             let message = format!(
-                "VirtualService/{} at {} has this host in the mesh too; the older one counts, \
-                 and this one is not used for it",
+                "VirtualService/{} at {} also declares this host in the mesh; the older one \
+                 wins, and this one is ignored for it",
                 first.metadata.name, first.at
             );
             let path = format!("spec.hosts[{at}]");

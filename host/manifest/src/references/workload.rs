@@ -127,7 +127,7 @@ fn skipped_names(
         .collect();
     if !skipped.is_empty() {
         let message = format!(
-            "keys of `{name}` that are no names of variables are left out: {}",
+            "keys of `{name}` that are not valid variable names are skipped: {}",
             skipped.join(", ")
         );
         let code = codes::INVALID_VALUE;

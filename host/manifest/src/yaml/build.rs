@@ -162,7 +162,7 @@ impl Builder {
 
     fn alias(&mut self, anchor: usize, mark: Mark) -> Result<(), Problem> {
         let Some((node, size, text)) = self.anchors.get(&anchor) else {
-            let message = "this alias stands inside the value it refers to".to_owned();
+            let message = "this alias is inside the value it refers to".to_owned();
             return Err(Problem {
                 mark,
                 code: codes::SYNTAX,

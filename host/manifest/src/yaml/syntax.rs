@@ -17,23 +17,23 @@ pub(super) fn explain(info: &str) -> String {
 const ADVICE: &[(&str, &str)] = &[
     (
         "tab",
-        "a tab is used where YAML wants spaces; indent with spaces",
+        "YAML does not allow tabs for indentation; indent with spaces",
     ),
     (
         "indentation in quoted scalar",
-        "a quoted text is not closed, or its next line is not indented",
+        "a quoted string is not closed, or its next line is not indented",
     ),
     (
         "unexpected end of stream",
-        "a quoted text is still open at the end of the file; close its quote",
+        "a quoted string is not closed at the end of the file; close its quote",
     ),
     (
         "unexpected document indicator",
-        "a quoted text is still open at the end of the document; close its quote",
+        "a quoted string is not closed at the end of the document; close its quote",
     ),
     (
         "mapping values are not allowed",
-        "`:` is not allowed here; a text that contains `: ` needs quotes, or the indentation is wrong",
+        "`:` is not allowed here; a string that contains `: ` needs quotes, or the indentation is wrong",
     ),
     (
         "simple key expect",
@@ -41,11 +41,11 @@ const ADVICE: &[(&str, &str)] = &[
     ),
     (
         "did not find expected key",
-        "the indentation does not fit the lines before; keys of one mapping begin in one column",
+        "the indentation does not match the previous lines; keys of one mapping begin in one column",
     ),
     (
         "did not find expected '-' indicator",
-        "the indentation does not fit the list before; each entry begins with `- ` in one column",
+        "the indentation does not match the previous list entries; each entry begins with `- ` in one column",
     ),
     (
         "block sequence entries are not allowed",
@@ -53,15 +53,15 @@ const ADVICE: &[(&str, &str)] = &[
     ),
     (
         "unknown escape",
-        "an unknown escape in a double-quoted text; write `\\\\` for a backslash, or use single quotes",
+        "an unknown escape in a double-quoted string; write `\\\\` for a backslash, or use single quotes",
     ),
     (
         "hexadecimal",
-        "a broken \\x, \\u or \\U escape in a double-quoted text",
+        "a broken \\x, \\u or \\U escape in a double-quoted string",
     ),
     (
         "Unicode character escape",
-        "a \\u escape that is no Unicode character",
+        "a \\u escape that is not a Unicode character",
     ),
     (
         "unexpected character",
@@ -92,10 +92,10 @@ const ADVICE: &[(&str, &str)] = &[
         "byte order mark",
         "a byte order mark inside the text; remove it",
     ),
-    ("expected whitespace", "a blank is missing here"),
+    ("expected whitespace", "a space is missing here"),
     (
         "followed by a valid YAML whitespace",
-        "a blank is missing after `:` or `-`",
+        "a space is missing after `:` or `-`",
     ),
     (
         "trailing content",
@@ -103,11 +103,11 @@ const ADVICE: &[(&str, &str)] = &[
     ),
     (
         "invalid indentation",
-        "the indentation does not fit the lines before",
+        "the indentation does not match the previous lines",
     ),
     (
         "wrongly indented",
-        "the indentation does not fit the lines before",
+        "the indentation does not match the previous lines",
     ),
     (
         "<document start>",

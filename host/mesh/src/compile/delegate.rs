@@ -129,8 +129,8 @@ fn routes<'a>(
                 object: Some(format!("VirtualService/{}", source.name())),
                 path: format!("spec.http[{index}].delegate"),
                 message: format!(
-                    "no VirtualService without hosts is {namespace}/{} and exported to {}; \
-                     the rule is left out",
+                    "no VirtualService {namespace}/{} without hosts is exported to {}; the \
+                     rule is ignored",
                     reference.name.as_str(),
                     source.namespace()
                 ),
@@ -167,8 +167,8 @@ fn delegated<'a>(
                 object: Some(format!("VirtualService/{}", delegate.name())),
                 path: format!("spec.http[{index}].match"),
                 message: format!(
-                    "lies outside of what spec.http[{parent_index}] of VirtualService {} \
-                     delegates; the rule is left out there",
+                    "is outside of what spec.http[{parent_index}] of VirtualService {} \
+                     delegates; the rule is ignored there",
                     root.name()
                 ),
                 code: codes::DELEGATE_UNREACHABLE,

@@ -29,7 +29,7 @@ pub(crate) fn find_powerless(clusters: &Clusters<'_>, diagnostics: &mut Vec<Diag
             path: "spec.trafficPolicy.outlierDetection".into(),
             message: format!(
                 "ejects nothing: maxEjectionPercent {percent} of {count} endpoint{} is less than \
-                 one; {} or more would let one go",
+                 one; {} or more would allow ejecting one",
                 if count == 1 { "" } else { "s" },
                 100_usize.div_ceil(count)
             ),

@@ -63,7 +63,7 @@ fn diagnostic(route: &BoundRoute<'_>, by: &BoundRoute<'_>) -> Diagnostic {
         object: Some(format!("VirtualService/{}", route.object.name)),
         path: format!("spec.http[{}]", route.index),
         message: format!(
-            "can never match: the rule at {} takes every request that it would; \
+            "can never match: the rule at {} matches every request that it would; \
              put the narrower rule first",
             by.route.at
         ),

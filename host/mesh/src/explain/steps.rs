@@ -152,7 +152,7 @@ pub struct EndpointStep {
     /// `namespace/pod`, or `host:port`.
     pub name: String,
     pub eligible: bool,
-    /// `ready`, `not ready`, `ejected`, or `ejected, but too few are healthy to leave it out`.
+    /// `ready`, `not ready`, `ejected`, or `ejected, but still used since too few are healthy`.
     pub reason: String,
     pub workload: Option<String>,
     pub target: String,

@@ -502,7 +502,7 @@ fn ten_percent_of_four_is_none() {
 fn outlier_detection_that_can_eject_nothing_is_noted() {
     let noted = policy("{outlierDetection: {consecutive5xxErrors: 1}}").diagnostics;
     assert_eq!(noted.len(), 1, "{noted:?}");
-    let text = "maxEjectionPercent 10 of 4 endpoints is less than one; 25 or more would let one go";
+    let text = "maxEjectionPercent 10 of 4 endpoints is less than one; 25 or more would allow ejecting one";
     assert!(noted[0].contains(text), "{noted:?}");
     assert!(
         policy("{outlierDetection: {maxEjectionPercent: 25}}")

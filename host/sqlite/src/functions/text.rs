@@ -51,6 +51,6 @@ pub(super) fn value(bytes: &[u8]) -> Result<Value> {
 
 pub(super) fn too_long(function: &str) -> Error {
     let failure = ffi::Error::new(ffi::SQLITE_TOOBIG);
-    let message = format!("the texts are too long for `{function}`; work on them in the guest");
+    let message = format!("the strings are too long for `{function}`; process them in the guest");
     Error::SqliteFailure(failure, Some(message))
 }

@@ -115,13 +115,13 @@ struct Raw {
 /// Why a body is not read.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum ProtobufError {
-    #[error("it does not begin as Kubernetes' protobuf does")]
+    #[error("it does not start with the Kubernetes protobuf prefix")]
     Magic,
-    #[error("`{kind}` of `{api_version}` is not read in protobuf; send JSON")]
+    #[error("`{kind}` of `{api_version}` is not supported in protobuf; send JSON")]
     Kind { api_version: String, kind: String },
-    #[error("field {number} of {message} is not read in protobuf; send JSON")]
+    #[error("field {number} of {message} is not supported in protobuf; send JSON")]
     Field { message: String, number: u32 },
-    #[error("it is not well formed: {0}")]
+    #[error("it is malformed: {0}")]
     Form(String),
 }
 
@@ -181,7 +181,7 @@ fn fields(
     object: &mut Map<String, Value>,
 ) -> Result<(), ProtobufError> {
     if depth > DEPTH_MAX {
-        return Err(ProtobufError::Form("it is too deep".to_owned()));
+        return Err(ProtobufError::Form("it is nested too deeply".to_owned()));
     }
     let unknown = |number| ProtobufError::Field {
         message: name.to_owned(),
@@ -213,7 +213,7 @@ enum Field<'a> {
 
 impl<'a> Field<'a> {
     fn take(wire: WireType, bytes: &mut &'a [u8]) -> Result<Self, ProtobufError> {
-        let cut = || ProtobufError::Form("it is cut off".to_owned());
+        let cut = || ProtobufError::Form("it is truncated".to_owned());
         match wire {
             WireType::Varint => Ok(Self::Number(decode_varint(bytes)?)),
             WireType::LengthDelimited => {
@@ -223,7 +223,7 @@ impl<'a> Field<'a> {
                 Ok(Self::Bytes(taken))
             }
             other => Err(ProtobufError::Form(format!(
-                "no field of these kinds is a {other:?}"
+                "unexpected field type {other:?}"
             ))),
         }
     }
@@ -231,7 +231,9 @@ impl<'a> Field<'a> {
     fn bytes(&self) -> Result<&'a [u8], ProtobufError> {
         match self {
             Self::Bytes(bytes) => Ok(bytes),
-            Self::Number(_) => Err(ProtobufError::Form("a number stands for a text".to_owned())),
+            Self::Number(_) => Err(ProtobufError::Form(
+                "expected a string, found a number".to_owned(),
+            )),
         }
     }
 }
@@ -330,6 +332,6 @@ fn referred(name: &str, bytes: &[u8], depth: usize) -> Result<Value, ProtobufErr
 
 fn text(bytes: &[u8]) -> Result<String, ProtobufError> {
     let text = std::str::from_utf8(bytes);
-    let text = text.map_err(|_| ProtobufError::Form("a text is not UTF-8".to_owned()))?;
+    let text = text.map_err(|_| ProtobufError::Form("a string is not UTF-8".to_owned()))?;
     Ok(text.to_owned())
 }

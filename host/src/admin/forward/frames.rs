@@ -48,9 +48,9 @@ pub(super) enum Frame {
 pub(super) enum FrameError {
     #[error("the connection failed: {0}")]
     Io(#[from] std::io::Error),
-    #[error("its headers cannot be unpacked or packed")]
+    #[error("its headers cannot be decompressed or compressed")]
     Headers,
-    #[error("its frame is too large or of no known form")]
+    #[error("a frame is too large or malformed")]
     Form,
 }
 

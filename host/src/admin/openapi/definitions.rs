@@ -150,11 +150,11 @@ fn own_schema(
         "type": "object",
         "description": format!("{} of {}.", kind.kind, kind.group),
         "properties": {
-            "apiVersion": {"type": "string", "description": "The group and version of this form."},
-            "kind": {"type": "string", "description": "What this object is."},
+            "apiVersion": {"type": "string", "description": "The API group and version of this object."},
+            "kind": {"type": "string", "description": "The kind of this object."},
             "metadata": metadata,
-            "spec": open("As the documentation of its group says."),
-            "status": open("What the host observes."),
+            "spec": open("See the documentation of its API group."),
+            "status": open("The state that the host observed."),
         },
     });
     generator.definitions_mut().insert(name.clone(), schema);

@@ -44,7 +44,7 @@ pub(super) fn apply(object: &mut Value, patch: &[u8]) -> Result<(), Failure> {
         json_patch::patch_unsafe(object, std::slice::from_ref(operation)).map_err(|error| {
             let (path, kind) = (&error.path, &error.kind);
             Failure::Unfit(format!(
-                "the patch does not fit: operation '/{number}' failed at path '{path}': {kind}"
+                "cannot apply the patch: operation '/{number}' failed at path '{path}': {kind}"
             ))
         })?;
     }

@@ -144,8 +144,9 @@ fn delete_options(request: &Parts, body: &[u8]) -> Result<DeleteOptions, Failure
     if body.is_empty() {
         return Ok(DeleteOptions::default());
     }
-    serde_json::from_value(body::object(request, body)?)
-        .map_err(|error| Failure::BadRequest(format!("the body is no DeleteOptions: {error}")))
+    serde_json::from_value(body::object(request, body)?).map_err(|error| {
+        Failure::BadRequest(format!("the body is not valid DeleteOptions: {error}"))
+    })
 }
 
 /// Pods run for what they belong to; without it nobody would look after them.
@@ -158,7 +159,7 @@ fn refuse_orphans(
     let policy = policy.or(options.propagation_policy.as_deref());
     if policy == Some("Orphan") && matches!(resource.kind.group, "apps" | "batch") {
         return Err(Failure::BadRequest(
-            "pods cannot outlive what they belong to; delete with --cascade=background".into(),
+            "pods cannot outlive their owner; delete with --cascade=background".into(),
         ));
     }
     Ok(())

@@ -20,7 +20,7 @@ const LETTERS: &[u8] = b"bcdfghjklmnpqrstvwxz2456789";
 pub(super) fn identify(resource: &Resource, object: &mut Value) -> Result<(), Failure> {
     let version = api_version(resource.kind.group, &resource.version);
     if !object.is_object() {
-        return Err(Failure::BadRequest("the body is no object".into()));
+        return Err(Failure::BadRequest("the body is not an object".into()));
     }
     if !object["metadata"].is_object() {
         object["metadata"] = Value::Object(Map::new());
@@ -32,7 +32,7 @@ pub(super) fn identify(resource: &Resource, object: &mut Value) -> Result<(), Fa
         Some(namespace) => agree(metadata, "namespace", namespace)?,
         None if resource.kind.namespaced => {
             return Err(Failure::BadRequest(
-                "an object of this kind is written in its namespace".into(),
+                "an object of this kind must be written in its namespace".into(),
             ));
         }
         None => remove(metadata, "namespace"),
@@ -60,7 +60,7 @@ fn agree(object: &mut Value, field: &str, said: &str) -> Result<(), Failure> {
     match object[field].as_str() {
         Some(text) if text == said => Ok(()),
         Some(text) if !text.is_empty() => Err(Failure::BadRequest(format!(
-            "{field} of the object is `{text}`, which does not fit the request: `{said}`"
+            "{field} of the object is `{text}`, which does not match the request: `{said}`"
         ))),
         _ => {
             object[field] = said.into();

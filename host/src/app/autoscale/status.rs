@@ -49,7 +49,7 @@ impl Report<'_> {
         }
         match self.decision.limited {
             Limited::Stabilized => {
-                let message = "a recommendation of the stabilization window is kept";
+                let message = "keeping a recommendation from the stabilization window";
                 condition("AbleToScale", true, "ScaleDownStabilized", message)
             }
             _ => condition(
@@ -68,8 +68,8 @@ impl Report<'_> {
             (_, true) => ("ValidMetricFound", "metrics are measured"),
             (_, false) => (
                 "FailedGetResourceMetric",
-                "no metric is known: pods are new or not ready, or their template has no request \
-                 to measure them by",
+                "no metric is available: pods are new or not ready, or their template sets no \
+                 resource request",
             ),
         };
         condition(
@@ -84,7 +84,7 @@ impl Report<'_> {
         let (reason, message) = match self.decision.limited {
             Limited::TooFew => ("TooFewReplicas", "minReplicas holds"),
             Limited::TooMany => ("TooManyReplicas", "maxReplicas holds"),
-            Limited::Rate => ("ScaleUpLimit", "a policy bounds the change"),
+            Limited::Rate => ("ScaleUpLimit", "a scaling policy limits the change"),
             Limited::No | Limited::Stabilized => (
                 "DesiredWithinRange",
                 "the desired count is within the acceptable range",
@@ -97,7 +97,7 @@ impl Report<'_> {
 
 /// There is nothing to scale.
 pub(super) fn without_target(target: &ObjectKey) -> Value {
-    let message = format!("the scale target, {target}, is not there");
+    let message = format!("the scale target {target} does not exist");
     let able = condition("AbleToScale", false, "FailedGetScale", &message);
     json!({ "conditions": [able] })
 }

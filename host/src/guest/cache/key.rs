@@ -45,7 +45,7 @@ impl Key {
                 Ok(Some(secret)) => return Self::new(&secret),
                 Ok(None) => {
                     tracing::warn!(
-                        "the key of compiled code was not this host's alone: a new one is made, and code is compiled anew"
+                        "other users had access to the key of compiled code: creating a new key and recompiling"
                     );
                     remove(folder)?;
                 }

@@ -66,7 +66,7 @@ pub(crate) struct Reservation {
 
 /// There is no room in the volume, or on its file system.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("there is no room in the volume")]
+#[error("no space left in the volume")]
 pub(crate) struct Full;
 
 impl VolumeQuota {

@@ -53,7 +53,7 @@ pub(super) fn grant(url: &str, mounts: &[Mount]) -> Result<Grant, Error> {
     let url = url.strip_prefix("jdbc:").unwrap_or(url);
     let Some((scheme, rest)) = url.split_once(':') else {
         return Err(Error::InvalidUrl(
-            "a database URL begins with a scheme, as in `sqlite:/data/shop.db`".into(),
+            "a database URL must begin with a scheme, as in `sqlite:/data/shop.db`".into(),
         ));
     };
     match scheme {
@@ -63,11 +63,11 @@ pub(super) fn grant(url: &str, mounts: &[Mount]) -> Result<Grant, Error> {
             Ok(Grant::Postgresql(Box::new(server)))
         }
         "mysql" | "mariadb" => Err(Error::InvalidUrl(format!(
-            "this host opens no `{scheme}` databases; use `sqlite:` or `postgres:`"
+            "this host does not support `{scheme}` databases; use `sqlite:` or `postgres:`"
         ))),
         // What is before a colon may be a password where the scheme is missing.
         _ => Err(Error::InvalidUrl(
-            "this is not a kind of database; use `sqlite:` or `postgres:`".into(),
+            "unknown kind of database; use `sqlite:` or `postgres:`".into(),
         )),
     }
 }
@@ -79,14 +79,14 @@ fn sqlite(rest: &str, mounts: &[Mount]) -> Result<File, Error> {
     let inner = path.strip_prefix(&mount.guest_path).unwrap_or(path);
     let (Some(databases), Some(folder)) = (&mount.databases, &mount.opened) else {
         return Err(Error::AccessDenied(format!(
-            "`{}` lies in a volume of files; mount a claim or an emptyDir for databases",
+            "`{}` is in a volume of files; mount a claim or an emptyDir for databases",
             path.display()
         )));
     };
     let name = path.to_string_lossy();
     if SUFFIXES.iter().any(|suffix| name.ends_with(suffix)) {
         return Err(Error::InvalidUrl(format!(
-            "`{name}` is the name of a file beside a database; choose another"
+            "`{name}` is reserved for a file next to a database; choose another name"
         )));
     }
     let below = host_path.strip_prefix(&mount.volume).unwrap_or(path);
@@ -114,7 +114,7 @@ fn authorities(path: &Path, mounts: &[Mount]) -> Result<PathBuf, Error> {
         .is_some_and(|(file, volume)| file.starts_with(volume));
     if !mount.read_only || !inside {
         return Err(Error::AccessDenied(format!(
-            "`{}` is no file of a volume that is mounted read-only; mount a configMap or a secret",
+            "`{}` is not a file of a volume that is mounted read-only; mount a configMap or a secret",
             path.display()
         )));
     }
@@ -138,7 +138,7 @@ fn find<'a>(path: &Path, mounts: &'a [Mount]) -> Result<(&'a Mount, PathBuf), Er
         .max_by_key(|mount| mount.guest_path.len())
         .ok_or_else(|| {
             Error::AccessDenied(format!(
-                "`{}` lies in no mounted volume; mount one with volumes and volumeMounts",
+                "`{}` is not in a mounted volume; mount one with volumes and volumeMounts",
                 path.display()
             ))
         })?;

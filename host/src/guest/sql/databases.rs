@@ -107,7 +107,7 @@ impl Databases {
         }
         if files.values().filter(own).count() >= PER_WORKLOAD_MAX {
             return Err(Error::Unavailable(format!(
-                "the pod has {PER_WORKLOAD_MAX} database files open already, and each stays open \
+                "the pod already has {PER_WORKLOAD_MAX} database files open, and each stays open \
                  for {} s after its last use; put the tables into one file",
                 UNUSED_MAX.as_secs()
             )));
@@ -201,7 +201,7 @@ impl Databases {
         let same = open.keys().filter(|other| other.client == key.client);
         if same.count() >= PER_WORKLOAD_MAX {
             return Err(Error::Unavailable(format!(
-                "the workload has connections to {PER_WORKLOAD_MAX} databases already"
+                "the workload already has connections to {PER_WORKLOAD_MAX} databases"
             )));
         }
         let database = postgres::Database::new(server.at(key.targets.clone()))?;

@@ -81,7 +81,7 @@ impl Database {
         match self.file.read(&self.caller, work).await? {
             Ok(rows) => Ok(rows),
             Err(_) if self.file.is_read_only() => Err(Error::AccessDenied(
-                "the statement writes, and the volume is mounted read-only".into(),
+                "the statement writes, but the volume is mounted read-only".into(),
             )),
             Err(work) => self.file.write(&self.caller, work).await,
         }
@@ -128,7 +128,7 @@ fn failure(error: sqlite::Error) -> Error {
         sqlite::Error::TooLarge(message) => Error::TooLarge(message),
         sqlite::Error::Writes => Error::AccessDenied(error.to_string()),
         sqlite::Error::Ended => Error::Unavailable(
-            "the statement took longer than its request may, or the host is stopping; select \
+            "the statement exceeded the time limit of its request, or the host is stopping; select \
              less, or add an index"
                 .into(),
         ),

@@ -22,15 +22,15 @@ macro_rules! attributes {
 
 attributes! {
     HTTP_METHOD = "http.request.method", "the request's method";
-    HTTP_STATUS = "http.response.status_code", "the response's status; absent where the caller went away before";
-    HTTP_ROUTE = "http.route", "the name of the rule that took the request";
-    HTTP_RESEND_COUNT = "http.request.resend_count", "tries before this one; absent of the first";
+    HTTP_STATUS = "http.response.status_code", "the response's status; absent if the caller disconnected before";
+    HTTP_ROUTE = "http.route", "the name of the rule that matched the request";
+    HTTP_RESEND_COUNT = "http.request.resend_count", "attempts before this one; absent for the first";
     URL_SCHEME = "url.scheme", "`http` or `https`";
     URL_PATH = "url.path", "the path, without its query";
-    URL_QUERY = "url.query", "the query, where there is one";
-    URL_FULL = "url.full", "what is asked of the endpoint, without its query";
+    URL_QUERY = "url.query", "the query, if there is one";
+    URL_FULL = "url.full", "the URL requested from the endpoint, without its query";
     PROTOCOL_VERSION = "network.protocol.version", "`1.0`, `1.1` or `2`, of the caller's connection";
-    SERVER_ADDRESS = "server.address", "the host that was addressed; of a try, the endpoint: `namespace/pod` here, a host elsewhere; of a statement, the database's host";
+    SERVER_ADDRESS = "server.address", "the addressed host; for an attempt, the endpoint: `namespace/pod` here, a host elsewhere; for a statement, the database's host";
     CLIENT_ADDRESS = "client.address", "the client's address";
     USER_AGENT = "user_agent.original", "the client's `user-agent`";
     ERROR_TYPE = "error.type", "why it failed: a status from 500, a response flag, or the reason of the failure";
@@ -39,15 +39,15 @@ attributes! {
     RPC_METHOD = "rpc.method", "the gRPC method";
     DB_SYSTEM = "db.system.name", "`sqlite` or `postgresql`";
     DB_OPERATION = "db.operation.name", "the statement's first word: `SELECT`";
-    DB_COLLECTION = "db.collection.name", "the statement's table, where it is plain";
+    DB_COLLECTION = "db.collection.name", "the statement's table, if it is unambiguous";
     DB_SUMMARY = "db.query.summary", "operation and table; never values";
     REQUEST_ID = "guid:x-request-id", "the `x-request-id`, the same at every hop";
     RESPONSE_FLAGS = "response_flags", "Envoy's flags, as in the access log";
     UPSTREAM_CLUSTER = "upstream_cluster", "the destination, as Envoy names it: `outbound|PORT|SUBSET|HOST`";
     DESTINATION_SERVICE = "destination.service", "the destination's full name";
-    DESTINATION_WORKLOAD = "destination.workload", "the workload that answered";
+    DESTINATION_WORKLOAD = "destination.workload", "the workload that responded";
     DESTINATION_NAMESPACE = "destination.namespace", "its namespace";
-    ATTEMPTS = "galleria.attempts", "how many tries the call took";
+    ATTEMPTS = "galleria.attempts", "number of attempts of the call";
     POD = "k8s.pod.name", "the pod that serves";
     CANONICAL_SERVICE = "istio.canonical_service", "the workload's label `app`, or its name";
     CANONICAL_REVISION = "istio.canonical_revision", "its label `version`, or `latest`";

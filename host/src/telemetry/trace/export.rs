@@ -34,7 +34,7 @@ const CLOSE_TIME: Duration = Duration::from_secs(3);
 
 /// Why nothing can be exported.
 #[derive(Debug, thiserror::Error)]
-#[error("the exporter of traces cannot be made from the OTEL_EXPORTER_OTLP_* variables")]
+#[error("cannot create the trace exporter from the OTEL_EXPORTER_OTLP_* variables")]
 pub(crate) struct TraceExportError(#[from] ExporterBuildError);
 
 /// The task that sends.
@@ -158,12 +158,12 @@ impl Sending {
             (Some(error), false) => {
                 tracing::warn!(
                     error,
-                    "the collector takes no spans; they are lost until it does"
+                    "the collector does not accept spans; dropping them until it does"
                 );
                 self.is_failing = true;
             }
             (None, true) => {
-                tracing::info!("the collector takes spans again");
+                tracing::info!("the collector accepts spans again");
                 self.is_failing = false;
             }
             _ => {}

@@ -49,14 +49,14 @@ pub(super) enum Next {
 pub(crate) enum ArtifactError {
     #[error("its manifest cannot be read")]
     Manifest(#[from] serde_json::Error),
-    #[error("its manifest names `{0}`, which is no SHA-256 digest")]
+    #[error("its manifest names `{0}`, which is not a SHA-256 digest")]
     Digest(String),
     #[error(
-        "it is a container image, not a WebAssembly component (its layers are {}); describe what runs elsewhere with a ServiceEntry",
+        "it is a container image, not a WebAssembly component (its layers are {}); declare services that run elsewhere with a ServiceEntry",
         list(.0)
     )]
     NotAComponent(Vec<String>),
-    #[error("it has {0} WebAssembly layers; a component is one")]
+    #[error("it has {0} WebAssembly layers; a component has one")]
     Several(usize),
     #[error("it has no entry for WebAssembly among {0}")]
     NoPlatform(usize),

@@ -38,9 +38,9 @@ pub(crate) enum DistributionError {
     Request(#[source] reqwest::Error),
     #[error("the answer is {0}")]
     Status(StatusCode),
-    #[error("its {what} has more than the {max} bytes that are allowed")]
+    #[error("its {what} exceeds the limit of {max} bytes")]
     TooLong { what: &'static str, max: u64 },
-    #[error("its token service gives no token")]
+    #[error("its token service returned no token")]
     Token,
 }
 

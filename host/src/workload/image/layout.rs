@@ -47,7 +47,7 @@ pub(crate) enum LayoutError {
     },
     #[error("`{}` is larger than the {MANIFEST_MAX} bytes of a manifest", path.display())]
     TooLarge { path: PathBuf },
-    #[error("`{}` is no index of an OCI image layout", path.display())]
+    #[error("`{}` is not a valid index of an OCI image layout", path.display())]
     Index {
         path: PathBuf,
         source: serde_json::Error,
@@ -58,9 +58,9 @@ pub(crate) enum LayoutError {
         wanted: String,
         there: Vec<String>,
     },
-    #[error("the blob {digest} has other content than its name says; copy the layout again")]
+    #[error("the content of blob {digest} does not match its digest; copy the layout again")]
     Corrupt { digest: Digest },
-    #[error("its indexes lead to indexes without end")]
+    #[error("its indexes are nested too deeply")]
     Depth,
     #[error(transparent)]
     Artifact(#[from] ArtifactError),

@@ -49,7 +49,7 @@ impl Pulled {
         let layout = match Layout::open(self.folder.clone()) {
             Ok(layout) => layout?,
             Err(error) => {
-                tracing::warn!(%error, "what was pulled before cannot be used");
+                tracing::warn!(%error, "cannot use previously pulled images");
                 return None;
             }
         };
@@ -61,7 +61,7 @@ impl Pulled {
             }),
             Ok(_) => None,
             Err(error) => {
-                tracing::warn!(image = name, %error, "what was pulled before cannot be used");
+                tracing::warn!(image = name, %error, "cannot use previously pulled images");
                 None
             }
         }
@@ -118,7 +118,7 @@ impl Pulled {
         self.write("oci-layout", br#"{"imageLayoutVersion": "1.0.0"}"#)?;
         self.write("index.json", &serde_json::to_vec_pretty(&index)?)?;
         if let Err(error) = self.remove_unneeded(&index) {
-            tracing::warn!(%error, "what images need no more could not be removed");
+            tracing::warn!(%error, "cannot remove unused image content");
         }
         Ok(())
     }

@@ -56,30 +56,28 @@ pub(super) struct Registries {
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum PullError {
     #[error(
-        "ErrImageNeverPull: it was not pulled before, and imagePullPolicy is Never; let it be IfNotPresent, or put the component into the components folder"
+        "ErrImageNeverPull: it is not present, and imagePullPolicy is Never; set it to IfNotPresent, or put the component into the components folder"
     )]
     Never,
     #[error(
-        "ErrImagePull: the registry `{host}` does not give it to {who}; name a Secret of type kubernetes.io/dockerconfigjson with a login for `{host}` in imagePullSecrets"
+        "ErrImagePull: the registry `{host}` denies {who} access to the image; name a Secret of type kubernetes.io/dockerconfigjson with a login for `{host}` in imagePullSecrets"
     )]
     Unauthorized { host: String, who: String },
     #[error(
-        "ErrImagePull: the registry `{host}` does not have it; check the name and the tag, or push it"
+        "ErrImagePull: the registry `{host}` does not have the image; check the name and the tag, or push it"
     )]
     NotFound { host: String },
     #[error(
-        "ErrImagePull: the registry `{host}` cannot be reached; check its name, for an authority of your own see --registry-ca, for plain HTTP --registry-insecure"
+        "ErrImagePull: the registry `{host}` cannot be reached; check its name, for a private certificate authority see --registry-ca, for plain HTTP --registry-insecure"
     )]
     Unreachable {
         host: String,
         source: DistributionError,
     },
-    #[error(
-        "ErrImagePull: the registry `{host}` leads from one place to the next without end, or from HTTPS to HTTP"
-    )]
+    #[error("ErrImagePull: the registry `{host}` redirects too many times, or from HTTPS to HTTP")]
     Redirect { host: String },
     #[error(
-        "ErrImagePull: the registry `{host}` answers that the request is bad; if it speaks HTTPS, do not name it in --registry-insecure"
+        "ErrImagePull: the registry `{host}` rejects the request as bad; if it speaks HTTPS, do not name it in --registry-insecure"
     )]
     BadRequest { host: String },
     #[error(
@@ -94,15 +92,17 @@ pub(crate) enum PullError {
     },
     #[error("ErrImagePull: {0}")]
     Artifact(#[from] ArtifactError),
-    #[error("ErrImagePull: its indexes lead to indexes without end")]
+    #[error("ErrImagePull: its indexes are nested too deeply")]
     Depth,
-    #[error("ErrImagePull: its {what} has more than the {max} bytes that are allowed")]
+    #[error("ErrImagePull: its {what} exceeds the limit of {max} bytes")]
     TooLarge { what: &'static str, max: u64 },
-    #[error("ErrImagePull: what came is not {digest}; it was altered or cut short on its way")]
+    #[error(
+        "ErrImagePull: the content does not match {digest}; it was altered or truncated in transit"
+    )]
     Digest { digest: Digest },
-    #[error("ErrImagePull: it cannot be kept in the data folder")]
+    #[error("ErrImagePull: cannot store it in the data folder")]
     Keep(#[from] std::io::Error),
-    #[error("--registry-ca cannot be used")]
+    #[error("cannot use --registry-ca")]
     Client(#[source] reqwest::Error),
 }
 
@@ -153,7 +153,7 @@ impl Registries {
         match (fetched, kept) {
             (Ok(()), _) => {
                 let kept = self.pulled.find(&image.to_string());
-                let lost = || std::io::Error::other("it is gone again");
+                let lost = || std::io::Error::other("it was removed in the meantime");
                 Ok(kept.ok_or_else(lost)?.component)
             }
             // A registry that is down stops nothing that was pulled before.
@@ -166,7 +166,7 @@ impl Registries {
                 ),
                 Some(kept),
             ) => {
-                tracing::warn!(%image, digest = %kept.digest, "what was pulled before is used: {error}");
+                tracing::warn!(%image, digest = %kept.digest, "using the previously pulled image: {error}");
                 Ok(kept.component)
             }
             (Err(error), _) => Err(error),
@@ -239,7 +239,7 @@ impl Registries {
         };
         let who = match login {
             Some(login) => format!("`{}`", login.username),
-            None => "strangers".to_owned(),
+            None => "anonymous users".to_owned(),
         };
         let http = self.client(scheme).map_err(PullError::Client)?;
         Ok(Registry {

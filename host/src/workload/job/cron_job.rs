@@ -106,7 +106,7 @@ impl CronJobRun {
         match due.start {
             Start::Nothing | Start::Waits => {}
             Start::TooLate(time) => {
-                tracing::warn!(namespace, cron_job, %time, "a start was missed: it is too late for it");
+                tracing::warn!(namespace, cron_job, %time, "missed a scheduled start: it is too late to run it");
                 self.done_until(time);
             }
             Start::Now(time) => self.make(plan, time),

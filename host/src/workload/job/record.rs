@@ -106,13 +106,13 @@ fn load<T: DeserializeOwned>(path: &Path) -> Option<T> {
         Ok(text) => text,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return None,
         Err(error) => {
-            tracing::warn!(path = %path.display(), %error, "the record of a Job cannot be read");
+            tracing::warn!(path = %path.display(), %error, "cannot read the record of a Job");
             return None;
         }
     };
     serde_json::from_slice(&text)
         .inspect_err(
-            |error| tracing::warn!(path = %path.display(), %error, "the record of a Job is damaged; it begins anew"),
+            |error| tracing::warn!(path = %path.display(), %error, "the record of a Job is corrupt; the Job starts over"),
         )
         .ok()
 }
@@ -127,14 +127,14 @@ fn save<T: Serialize>(path: &Path, record: &T) {
         Ok(())
     });
     if let Err(error) = saved {
-        tracing::error!(path = %path.display(), %error, "the record of a Job cannot be written; it may run again after a restart");
+        tracing::error!(path = %path.display(), %error, "cannot write the record of a Job; it may run again after a restart");
     }
 }
 
 fn remove(path: &Path) {
     match fs::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            tracing::warn!(path = %path.display(), %error, "the record of a Job cannot be removed");
+            tracing::warn!(path = %path.display(), %error, "cannot remove the record of a Job");
         }
         _ => {}
     }

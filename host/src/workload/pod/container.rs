@@ -78,17 +78,14 @@ impl Pod {
         match changed.warm_up().await {
             Ok(()) => {
                 self.guest.store(Some(Arc::new(changed)));
-                tracing::info!(
-                    pod = self.name,
-                    "new instances have the changed environment"
-                );
+                tracing::info!(pod = self.name, "new instances use the changed environment");
             }
             Err(failure) => {
                 let reason = failure.reason();
                 tracing::warn!(
                     pod = self.name,
                     reason,
-                    "the changed environment is not taken, since no instance starts with it: {failure}"
+                    "keeping the previous environment, since no instance starts with the changed one: {failure}"
                 );
             }
         }

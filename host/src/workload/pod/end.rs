@@ -39,7 +39,7 @@ impl Pod {
             tracing::warn!(
                 pod = self.name,
                 requests,
-                "killed with requests after its grace period"
+                "killed with active requests after its grace period"
             );
             guest.kill();
         }

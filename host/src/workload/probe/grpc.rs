@@ -39,7 +39,7 @@ pub(super) async fn check(pod: &Pod, service: &str) -> Result<(), String> {
     match serving_status(&read.to_bytes()) {
         Some(SERVING) => Ok(()),
         Some(status) => Err(format!("the service is not serving (status {status})")),
-        None => Err(format!("{METHOD} gave no HealthCheckResponse")),
+        None => Err(format!("{METHOD} returned no HealthCheckResponse")),
     }
 }
 
@@ -50,7 +50,7 @@ fn request(service: &str, address: &str) -> Result<Request, String> {
         .header(header::CONTENT_TYPE, "application/grpc")
         .header(header::TE, "trailers")
         .body(body.boxed_unsync())
-        .map_err(|error| format!("the probe's request cannot be made: {error}"))?;
+        .map_err(|error| format!("cannot build the probe request: {error}"))?;
     request.headers_mut().insert(header::USER_AGENT, USER_AGENT);
     Ok(request)
 }
@@ -88,7 +88,7 @@ fn judge(status: &HeaderMap) -> Result<(), String> {
             Err(format!("{METHOD} ended with grpc-status {code} {message}"))
         }
         None => Err(format!(
-            "{METHOD} gave no grpc-status; does the component serve the gRPC health service?"
+            "{METHOD} returned no grpc-status; does the component serve the gRPC health service?"
         )),
     }
 }

@@ -64,7 +64,7 @@ fn request(path: &str, headers: HeaderMap) -> Result<Request, String> {
     let body = Empty::new().map_err(|never: Infallible| match never {});
     let mut request = http::Request::get(path)
         .body(body.boxed_unsync())
-        .map_err(|error| format!("the probe's request cannot be made: {error}"))?;
+        .map_err(|error| format!("cannot build the probe request: {error}"))?;
     *request.headers_mut() = headers;
     Ok(request)
 }

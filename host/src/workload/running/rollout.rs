@@ -63,8 +63,8 @@ impl RolloutState {
                 reason = "ProgressDeadlineExceeded",
                 updated = counts.updated,
                 available = counts.available,
-                "the rollout does not get on; older pods keep serving: see why its new pods are \
-                 not ready, then change the template or go back"
+                "the rollout is stuck; older pods keep serving: check why its new pods are not \
+                 ready, then change the template or roll back"
             ),
         }
     }

@@ -110,8 +110,8 @@ impl Mounts<'_> {
         let sub_path = self.sub_path(mount)?.unwrap_or_default();
         let failed = |path: &Path, error: &io::Error| {
             format!(
-                "volume `{}` cannot be mounted: `{}`: {error}; a folder without symbolic links is \
-                 needed there",
+                "volume `{}` cannot be mounted: `{}`: {error}; the path must be a folder without \
+                 symbolic links",
                 mount.name,
                 path.display()
             )
@@ -143,8 +143,8 @@ impl Mounts<'_> {
                 .any(|it| it.guest_path == mount.guest_path)
             {
                 return Err(format!(
-                    "a single file is mounted into `{}`, where a volume is mounted too; bring both \
-                     together in one projected volume, or mount the file elsewhere",
+                    "a single file is mounted into `{}`, where a volume is mounted too; combine both \
+                     in one projected volume, or mount the file elsewhere",
                     mount.guest_path
                 ));
             }
@@ -163,8 +163,8 @@ impl Mounts<'_> {
         if path.contains("$(") || leads_out || path.is_empty() {
             // The value may be a Secret's: only the expression is shown.
             return Err(format!(
-                "subPathExpr `{expression}` gives no path below volume `{}`; it may use variables \
-                 of the container alone, and no `..`",
+                "subPathExpr `{expression}` is not a path below volume `{}`; use only variables of \
+                 the container, and no `..`",
                 mount.name
             ));
         }
@@ -193,5 +193,5 @@ fn tidy(path: &str) -> String {
 
 pub(super) fn cannot_write(path: &Path, error: &io::Error) -> String {
     let path = path.display();
-    format!("the files of the pod cannot be written to `{path}`: {error}")
+    format!("cannot write the files of the pod to `{path}`: {error}")
 }

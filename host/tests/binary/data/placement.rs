@@ -76,7 +76,7 @@ fn database_in_a_volume_is_taken_over_with_its_log() {
     let written = ask(&host, "execute", SHOP, "insert into t values ('new')", &[]);
     assert_eq!(written.status, 200, "{}", written.body);
     assert!(
-        host.stderr().contains("was taken over"),
+        host.stderr().contains("imported a database"),
         "{}",
         host.stderr()
     );

@@ -134,7 +134,7 @@ fn errors_say_what_a_guest_can_do_about_them() {
     assert!(message(&twice).contains("errors_pkey"), "{}", twice.body);
     for (statement, parameters, says) in [
         ("select nothing from nowhere", &[][..], "nowhere"),
-        (insert, &["2"], "has 2 parameters, and was given 1"),
+        (insert, &["2"], "has 2 parameters, but got 1"),
         (insert, &["2", "NUL \0 in a text"], "0x00"),
         (insert, &["99999999999", "x"], "out of range"),
         ("select 1; select 2", &[], "multiple commands"),

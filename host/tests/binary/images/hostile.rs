@@ -61,7 +61,7 @@ fn refused(host: &str, image: &str, said: &str) {
 #[test]
 fn manifest_without_end_is_not_read_to_its_end() {
     let host = registry(|_, _, stream| send_without_end(stream));
-    let said = "its manifest has more than the 4194304 bytes that are allowed";
+    let said = "its manifest exceeds the limit of 4194304 bytes";
     refused(&host, "shop/hello:v1", said);
 }
 
@@ -74,7 +74,7 @@ fn token_without_end_is_not_read_to_its_end() {
         let challenge = format!("www-authenticate: Bearer realm=\"http://{host}/token\"");
         send(stream, "401 Unauthorized", &challenge, b"")
     });
-    let said = "its token has more than the 262144 bytes that are allowed";
+    let said = "its token exceeds the limit of 262144 bytes";
     refused(&host, "shop/hello:v1", said);
 }
 
@@ -97,7 +97,7 @@ fn component_that_is_longer_than_its_manifest_says_is_cut_off() {
             manifest.as_bytes(),
         )
     });
-    let said = format!("what came is not {layer}; it was altered or cut short");
+    let said = format!("the content does not match {layer}; it was altered or truncated");
     refused(&host, "shop/hello:v1", &said);
 }
 
@@ -117,7 +117,7 @@ fn component_that_says_it_is_too_large_is_not_asked_for() {
             manifest.as_bytes(),
         )
     });
-    let said = "its component has more than the 268435456 bytes that are allowed";
+    let said = "its component exceeds the limit of 268435456 bytes";
     refused(&host, "shop/hello:v1", said);
 }
 
@@ -132,7 +132,7 @@ fn manifest_of_another_digest_is_refused() {
             b"{\"layers\": []}",
         )
     });
-    let said = format!("what came is not {pinned}; it was altered or cut short");
+    let said = format!("the content does not match {pinned}; it was altered or truncated");
     refused(&host, &format!("shop/hello@{pinned}"), &said);
 }
 
@@ -142,7 +142,7 @@ fn redirect_in_a_circle_is_left() {
         let location = format!("location: http://{host}{path}");
         send(stream, "307 Temporary Redirect", &location, b"")
     });
-    let said = "leads from one place to the next without end";
+    let said = "redirects too many times";
     refused(&host, "shop/hello:v1", said);
 }
 
@@ -171,9 +171,5 @@ fn index_that_leads_to_indexes_is_followed_only_so_far() {
             index.as_bytes(),
         )
     });
-    refused(
-        &host,
-        "shop/hello:v1",
-        "its indexes lead to indexes without end",
-    );
+    refused(&host, "shop/hello:v1", "its indexes are nested too deeply");
 }

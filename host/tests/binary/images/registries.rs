@@ -87,11 +87,11 @@ fn without_the_right_login_the_message_says_what_to_do() {
     let wrong = Web::new()
         .with(&secret(&registry, "a wrong word"))
         .pod("imagePullSecrets: [{name: registry}]");
-    for (web, who) in [(stranger, "strangers"), (wrong, "`ann`")] {
+    for (web, who) in [(stranger, "anonymous users"), (wrong, "`ann`")] {
         let output = web.galleria(&image).fail();
         assert_eq!(output.code, Some(1));
         let expected = format!(
-            "image `{image}` cannot be pulled: ErrImagePull: the registry `{}` does not give it to {who}; name a Secret of type kubernetes.io/dockerconfigjson",
+            "image `{image}` cannot be pulled: ErrImagePull: the registry `{}` denies {who} access to the image; name a Secret of type kubernetes.io/dockerconfigjson",
             registry.host
         );
         assert!(output.stderr.contains(&expected), "{}", output.stderr);
@@ -113,11 +113,11 @@ fn what_is_not_there_or_is_no_component_is_said() {
     for (image, said) in [
         (
             "shop/absent:v1",
-            "does not have it; check the name and the tag",
+            "does not have the image; check the name and the tag",
         ),
         (
             "shop/native:v2",
-            "does not have it; check the name and the tag",
+            "does not have the image; check the name and the tag",
         ),
         (
             "shop/native:v1",
@@ -145,7 +145,7 @@ fn pinned_digest_is_held_and_altered_content_is_refused() {
     std::fs::write(registry.blob(&layer), component("status")).expect("the blob");
     let fresh = with_login(&registry);
     let output = fresh.galleria(&pinned).fail();
-    let said = format!("what came is not {layer}; it was altered or cut short");
+    let said = format!("the content does not match {layer}; it was altered or truncated");
     assert!(output.stderr.contains(&said), "{}", output.stderr);
     let kept = fresh.data().join("images/blobs/sha256");
     assert_eq!(files(&kept), 0, "nothing of it was kept");
@@ -194,7 +194,7 @@ fn pull_policy_says_when_the_registry_is_asked() {
     web.write(&image, "imagePullPolicy: Always\n          workingDir: /");
     eventually("a registry that is gone stops nothing", || {
         host.stderr()
-            .contains("what was pulled before is used")
+            .contains("using the previously pulled image")
             .then_some(())
     });
     assert_eq!(host.get("/web/ok").body, "ok\n");
@@ -246,7 +246,8 @@ fn registry_of_a_private_authority_is_trusted_by_flag_alone() {
     let web = with_login(&registry);
     let image = format!("{}/shop/hello:v1", registry.host);
     let output = web.galleria(&image).fail();
-    let said = "cannot be reached; check its name, for an authority of your own see --registry-ca";
+    let said =
+        "cannot be reached; check its name, for a private certificate authority see --registry-ca";
     assert!(output.stderr.contains(said), "{}", output.stderr);
 
     let authority = format!("--registry-ca={}", registry.authority().display());

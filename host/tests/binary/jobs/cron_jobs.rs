@@ -91,7 +91,9 @@ fn time_that_came_while_the_host_was_down_is_made_up_for_once() {
         host.stderr()
     );
     eventually("the one that is too late is told", || {
-        host.stderr().contains("a start was missed").then_some(())
+        host.stderr()
+            .contains("missed a scheduled start")
+            .then_some(())
     });
     assert_eq!(made(&host, "too-late"), []);
 }

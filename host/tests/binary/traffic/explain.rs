@@ -146,7 +146,7 @@ fn virtual_service_of_the_deck_is_explained_although_its_services_are_missing() 
     assert!(said.error.contains("IST0101"), "{}", said.error);
     for expected in [
         "rule 1: MATCHES",
-        "yes header user-agent wants regex .*Firefox.*",
+        "yes header user-agent must match regex .*Firefox.*",
         "subset canary",
         "is not there",
         "503",

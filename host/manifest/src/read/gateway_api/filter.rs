@@ -94,7 +94,7 @@ pub(super) fn read(d: &mut Decoder, node: &Node) -> Option<Filter> {
         }
         "cors" => fields.required(field, cors).map(Filter::Cors),
         _ => {
-            let message = "this filter is not honoured by this host".to_owned();
+            let message = "this filter is not supported by this host".to_owned();
             fields.warn_at("type", codes::NOT_HONOURED, message);
             fields.ignore(&["extensionRef", "externalAuth"]);
             None
@@ -234,7 +234,7 @@ fn mirror(d: &mut Decoder, node: &Node) -> Option<(Mirror, Backend)> {
         Some(Percent(share.min(100.0)))
     });
     if share.is_some() && fraction.is_some() {
-        let message = "`percent` and `fraction` exclude each other; keep one".to_owned();
+        let message = "`percent` and `fraction` are mutually exclusive; keep one".to_owned();
         fields.error_at("fraction", codes::EXCLUSIVE_FIELDS, message);
     }
     fields.finish(&[]);

@@ -23,7 +23,7 @@ pub(in crate::read) fn read(mut fields: Fields<'_, '_>) -> Option<Resource> {
         let mut spec = Fields::of(d, node)?;
         let parents = spec.list("parentRefs", parent);
         if !spec.has("parentRefs") {
-            let message = "it is attached to nothing: name a Gateway in `parentRefs`";
+            let message = "it is not attached to anything: name a Gateway in `parentRefs`";
             let mark = spec.mark;
             spec.d.warning(mark, codes::MISSING_FIELD, message);
         }
@@ -166,7 +166,7 @@ fn backend(d: &mut Decoder, node: &Node) -> Option<(RouteDestination, Backend)> 
     let weight = fields.optional("weight", located(integer(0..=1_000_000)));
     let filters = Filters::all(fields.list("filters", filter::read));
     if filters.changes_more_than_headers() {
-        let message = "of a backend's filters only those of headers are honoured".to_owned();
+        let message = "only header filters are supported for a backend".to_owned();
         fields.warn_at("filters", codes::NOT_HONOURED, message);
     }
     fields.finish(&[]);
@@ -233,7 +233,7 @@ fn timeouts(d: &mut Decoder, node: &Node) -> Option<(Option<Duration>, Option<Du
         && !request.is_zero()
         && per_try > request
     {
-        let message = "is longer than `request`, which ends both".to_owned();
+        let message = "is longer than `request`, which limits both".to_owned();
         fields.error_at("backendRequest", codes::INVALID_VALUE, message);
     }
     fields.finish(&[]);

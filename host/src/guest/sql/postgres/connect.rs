@@ -28,12 +28,12 @@ const KEEPALIVE: Duration = Duration::from_secs(30);
 pub(super) enum ConnectError {
     #[error("{0}")]
     Io(#[from] io::Error),
-    #[error("sslmode asks for TLS, and the server has none")]
+    #[error("sslmode requires TLS, but the server does not support it")]
     NoTls,
-    #[error("the server began no TLS")]
+    #[error("the server did not start TLS")]
     Unexpected,
     /// Without its path on the host.
-    #[error("the file of sslrootcert cannot be read, or holds no certificates")]
+    #[error("cannot read certificates from the file of sslrootcert")]
     Authorities,
     #[error("TLS: {0}")]
     Tls(TlsError),

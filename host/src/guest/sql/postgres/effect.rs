@@ -45,7 +45,7 @@ pub(super) fn effect(statement: &str, place: Place) -> Result<Effect, Error> {
         || place == Place::Connection && ["savepoint", "release"].contains(&word.as_str());
     if controls {
         return Err(Error::InvalidStatement(format!(
-            "`{word}` is not run as a statement here; use `begin`, `commit` and `rollback` of the interface"
+            "`{word}` is not allowed as a statement; use `begin`, `commit` and `rollback` of the interface"
         )));
     }
     let harmless = READS_AND_WRITES.contains(&word.as_str())
@@ -61,7 +61,7 @@ pub(super) fn effect(statement: &str, place: Place) -> Result<Effect, Error> {
 pub(super) fn carry(text: &str) -> Result<(), Error> {
     match text.contains('\0') {
         true => Err(Error::InvalidStatement(
-            "a statement holds no NUL character".into(),
+            "a statement must not contain NUL characters".into(),
         )),
         false => Ok(()),
     }

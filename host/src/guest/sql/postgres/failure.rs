@@ -45,11 +45,11 @@ impl Trouble {
         match self {
             Self::Mistake(error) | Self::Refused(error) => error,
             Self::Silence(limit) => Error::Unavailable(format!(
-                "{} gave no answer within {limit:?}; whether the statement took effect is not known",
+                "{} did not respond within {limit:?}; it is unknown whether the statement took effect",
                 server.place()
             )),
             Self::Server(error) if is_lost(&error) => Error::Unavailable(format!(
-                "the connection to {} was lost; whether the statement took effect is not known",
+                "the connection to {} was lost; it is unknown whether the statement took effect",
                 server.place()
             )),
             Self::Server(error) => explain(&error, server),
@@ -74,7 +74,7 @@ pub(super) fn login(error: &tokio_postgres::Error, server: &Server) -> Error {
     match error.as_db_error() {
         Some(_) => explain(error, server),
         None if is_lost(error) => Error::Unavailable(format!(
-            "{} closed the connection before the login was done",
+            "{} closed the connection during login",
             server.place()
         )),
         // A server that asks for what the URL does not have.
@@ -99,7 +99,7 @@ fn explain(error: &tokio_postgres::Error, server: &Server) -> Error {
     let code = told.code();
     if *code == SqlState::QUERY_CANCELED {
         return Error::Unavailable(format!(
-            "{message}; a statement may take {:?}, or what `statement_timeout` (milliseconds) in the URL says",
+            "{message}; a statement may take {:?}, or `statement_timeout` (milliseconds) of the URL",
             server.statement_timeout
         ));
     }

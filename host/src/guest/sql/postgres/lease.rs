@@ -106,7 +106,7 @@ impl Lease {
         let session = self.session.as_mut().filter(|_| self.state != State::Busy);
         let Some(session) = session else {
             return Err(Error::Unavailable(
-                "an earlier statement of this transaction was not seen to end; begin a new one"
+                "an earlier statement of this transaction did not finish; begin a new transaction"
                     .into(),
             ));
         };

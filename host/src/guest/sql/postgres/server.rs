@@ -25,7 +25,7 @@ const CONNECT_SECONDS_MAX: u64 = 60;
 const STATEMENT_DEFAULT: Duration = Duration::from_secs(30);
 const STATEMENT_MILLIS_MAX: u64 = 3_600_000;
 
-const EXAMPLE: &str = "`postgres://USER:PASSWORD@HOST:PORT/DATABASE?sslmode=verify-full`, with what is special in the password percent-encoded";
+const EXAMPLE: &str = "`postgres://USER:PASSWORD@HOST:PORT/DATABASE?sslmode=verify-full`, with special characters in the password percent-encoded";
 
 /// Where the server is, as the URL says it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -73,7 +73,7 @@ impl Server {
         };
         let mut config: Config = base
             .parse()
-            .map_err(|_| invalid(format!("it cannot be understood; it is written {EXAMPLE}")))?;
+            .map_err(|_| invalid(format!("it is not valid; the format is {EXAMPLE}")))?;
         let address = address(&config)?;
         let mut server = Self {
             targets: Vec::new(),
@@ -112,9 +112,7 @@ impl Server {
             }
         }
         if config.get_user().is_none_or(str::is_empty) {
-            return Err(invalid(format!(
-                "it names no user; it is written {EXAMPLE}"
-            )));
+            return Err(invalid(format!("it has no user; the format is {EXAMPLE}")));
         }
         if config.get_application_name().is_none() {
             config.application_name("galleria");
@@ -159,7 +157,7 @@ fn address(config: &Config) -> Result<Address, Error> {
             port: *port,
         }),
         _ => Err(invalid(format!(
-            "it must name one host, and no socket of the file system; it is written {EXAMPLE}"
+            "it must name one host, not a Unix socket; the format is {EXAMPLE}"
         ))),
     }
 }
@@ -216,7 +214,7 @@ fn unknown(name: &str) -> Error {
         true => format!("`{name}` is"),
         false => "one of its parameters is".to_owned(),
     };
-    invalid(format!("{told} not read here; these are: {KNOWN}"))
+    invalid(format!("{told} not supported; supported are: {KNOWN}"))
 }
 
 fn invalid(what: impl std::fmt::Display) -> Error {
@@ -275,7 +273,7 @@ mod tests {
             ("postgres://ann:sesame@/shop", "one host"),
             ("postgres://ann:sesame@a,b/shop", "one host"),
             ("postgres://ann:sesame@%2Frun%2Fpostgresql/shop", "one host"),
-            ("postgres://ann:sesame@db:port/shop", "cannot be understood"),
+            ("postgres://ann:sesame@db:port/shop", "it is not valid"),
             ("postgres://:sesame@db/shop", "no user"),
             (
                 "postgres://ann:sesame@db/shop?sslmode=on",
@@ -291,7 +289,7 @@ mod tests {
             ),
             (
                 "postgres://ann:sesame@db/shop?hostaddr=10.0.0.1",
-                "`hostaddr` is not read",
+                "`hostaddr` is not supported",
             ),
             ("postgres://ann:x@y?sesame@db/shop", ""),
         ] {

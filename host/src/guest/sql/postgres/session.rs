@@ -130,7 +130,7 @@ impl Session {
             return Ok(statement);
         }
         Err(Trouble::Mistake(Error::InvalidStatement(format!(
-            "the statement has {wanted} parameters, and was given {parameters}"
+            "the statement has {wanted} parameters, but got {parameters}"
         ))))
     }
 

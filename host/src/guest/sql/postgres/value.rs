@@ -68,7 +68,7 @@ pub(super) fn values(row: &Row) -> Result<Vec<Value>, Error> {
             let cell = read.map_err(|_| {
                 let (name, kind) = (column.name(), column.type_());
                 Error::InvalidStatement(format!(
-                    "column `{name}` has a value of the type `{kind}`, which has no counterpart here; cast it, as in `{name}::text`"
+                    "column `{name}` has a value of the type `{kind}`, which is not supported; cast it, as in `{name}::text`"
                 ))
             })?;
             Ok(cell.map_or(Value::Null, |Cell(value)| value))
@@ -90,7 +90,7 @@ impl<'a> FromSql<'a> for Cell {
             Type::FLOAT8 => Value::Real(f64::from_sql(kind, raw)?),
             Type::BYTEA => Value::Blob(raw.to_vec()),
             Type::VOID => Value::Null,
-            Type::NUMERIC => Value::Text(numeric(raw).ok_or("a number that is none")?),
+            Type::NUMERIC => Value::Text(numeric(raw).ok_or("not a number")?),
             Type::UUID => Value::Text(uuid(raw)),
             Type::TIMESTAMPTZ => Value::Text(Timestamp::from_sql(kind, raw)?.to_string()),
             Type::TIMESTAMP => Value::Text(DateTime::from_sql(kind, raw)?.to_string()),

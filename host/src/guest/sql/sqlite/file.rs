@@ -316,7 +316,7 @@ pub(super) fn locked() -> Error {
 
 fn exhausted() -> Error {
     Error::Unavailable(format!(
-        "the pod runs {RUNNING_MAX} statements already, and none ended within {} s; select less \
+        "the pod already runs {RUNNING_MAX} statements, and none finished within {} s; select less \
          at a time",
         WAIT_MAX.as_secs()
     ))

@@ -58,13 +58,13 @@ fn take_over(
         remove(&partial);
         return Err(match error {
             Error::Unavailable(message) => Error::Unavailable(format!(
-                "the file in the volume cannot be taken over as a database: {message}"
+                "cannot import the file in the volume as a database: {message}"
             )),
             other => other,
         });
     }
     let place = file.path.display();
-    tracing::info!(database = %place, "a database in a volume was taken over; it lies here now");
+    tracing::info!(database = %place, "imported a database from a volume; it is now stored here");
     if !file.read_only {
         for suffix in ["", "-wal", "-shm", "-journal"] {
             let name = beside(&file.in_volume.below, suffix);
@@ -126,7 +126,7 @@ fn open(place: &InVolume, suffix: &str) -> io::Result<Option<fs::File>> {
     let file = fs::File::from(opened);
     match file.metadata()?.is_file() {
         true => Ok(Some(file)),
-        false => Err(io::Error::other("it is no file")),
+        false => Err(io::Error::other("it is not a regular file")),
     }
 }
 

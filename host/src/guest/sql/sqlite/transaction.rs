@@ -159,7 +159,7 @@ impl Shared {
     fn take(&self) -> Result<Held, Error> {
         self.state().held.take().ok_or_else(|| {
             Error::Unavailable(format!(
-                "the transaction was rolled back: a statement of it was ended, or it was open for \
+                "the transaction was rolled back: one of its statements was aborted, or it was open for \
                  more than {} s, or unused for {} s; begin a new one",
                 TRANSACTION_MAX.as_secs(),
                 IDLE_MAX.as_secs()

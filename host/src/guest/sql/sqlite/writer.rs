@@ -95,7 +95,7 @@ impl Work {
 /// Rolls back what is still open.
 pub(super) fn end_transaction(connection: &mut Connection) {
     if !connection.is_autocommit() && connection.host("rollback").is_err() {
-        tracing::error!("a transaction of SQLite cannot be rolled back");
+        tracing::error!("cannot roll back a SQLite transaction");
     }
 }
 

@@ -88,7 +88,7 @@ fn server_that_falls_silent_is_given_up() {
     let silent = ask("select 1");
     refused(&silent, "unavailable");
     assert!(
-        message(&silent).contains("gave no answer within 5.2s"),
+        message(&silent).contains("did not respond within 5.2s"),
         "{}",
         silent.body
     );
