@@ -367,7 +367,7 @@ fn a_delegate_s_rules_stand_within_the_parent_s_match() {
     );
     assert_eq!(call("/elsewhere").forward.cluster.service_name, "a");
     assert_eq!(world.diagnostics.len(), 1, "{:?}", world.diagnostics);
-    assert!(world.diagnostics[0].contains("lies outside"));
+    assert!(world.diagnostics[0].contains("is outside of what"));
 }
 
 #[test]
