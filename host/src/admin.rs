@@ -2,7 +2,7 @@
 //!
 //! A request comes through TLS (`listener`), proves who asks (`access`), is
 //! routed by its path (`answer`, `path`), and is answered from the store alone;
-//! what writes (`write`, `apply`) takes the same path as the manifests.
+//! what writes (`write`, `apply`) goes through the same control loop as the manifests.
 //! Nothing here knows what a kind means beyond its row in the table of kinds.
 
 mod access;

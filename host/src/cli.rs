@@ -168,7 +168,7 @@ fn print(text: &str) {
     }
 }
 
-/// Where nobody can be told, there is nothing left to do about it.
+/// A failure to write to standard error is ignored: it cannot be reported.
 pub(crate) fn eprint(text: &str) {
     drop(writeln!(io::stderr().lock(), "{text}"));
 }

@@ -179,10 +179,10 @@ impl Connection {
         watch: Watch,
     ) -> Option<Rows> {
         let hurried = self.inner.busy_timeout(Duration::ZERO).is_ok()
-            && limits::set_short(&self.inner).is_ok();
+            && limits::set_short(&self.inner, true).is_ok();
         let done = hurried.then(|| self.run(Kind::Reader, text, parameters, answer, watch));
-        let back =
-            self.inner.busy_timeout(BUSY_TIMEOUT).is_ok() && limits::set(&self.inner).is_ok();
+        let back = self.inner.busy_timeout(BUSY_TIMEOUT).is_ok()
+            && limits::set_short(&self.inner, false).is_ok();
         done?.ok().filter(|_| back)
     }
 

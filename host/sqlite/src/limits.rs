@@ -12,6 +12,10 @@ pub const LENGTH_MAX: i32 = 2 << 20;
 /// into parameters. Parsing is not interrupted as often as running.
 pub const STATEMENT_BYTES_MAX: i32 = 256 << 10;
 
+/// LIKE takes the product of the lengths of pattern and text; what people search for
+/// has a hundred characters.
+const LIKE_PATTERN_MAX: i32 = 512;
+
 /// Each with its reason.
 const LIMITS: [(Limit, i32); 14] = [
     (Limit::SQLITE_LIMIT_LENGTH, LENGTH_MAX),
@@ -27,9 +31,7 @@ const LIMITS: [(Limit, i32); 14] = [
     (Limit::SQLITE_LIMIT_FUNCTION_ARG, 127),
     // No other file. `VACUUM` needs one, and is refused with it.
     (Limit::SQLITE_LIMIT_ATTACHED, 0),
-    // LIKE takes the product of the lengths of pattern and text; what people search
-    // for has a hundred characters.
-    (Limit::SQLITE_LIMIT_LIKE_PATTERN_LENGTH, 512),
+    (Limit::SQLITE_LIMIT_LIKE_PATTERN_LENGTH, LIKE_PATTERN_MAX),
     // As many as rows of a statement that inserts many at once need.
     (Limit::SQLITE_LIMIT_VARIABLE_NUMBER, 8_192),
     (Limit::SQLITE_LIMIT_TRIGGER_DEPTH, 10),
@@ -55,10 +57,14 @@ const SHORT: [(Limit, i32); 2] = [
     (Limit::SQLITE_LIMIT_LENGTH, 16 << 10),
     (Limit::SQLITE_LIMIT_LIKE_PATTERN_LENGTH, 64),
 ];
+const USUAL: [(Limit, i32); 2] = [
+    (Limit::SQLITE_LIMIT_LENGTH, LENGTH_MAX),
+    (Limit::SQLITE_LIMIT_LIKE_PATTERN_LENGTH, LIKE_PATTERN_MAX),
+];
 
-/// Until [`set`] is called again.
-pub(crate) fn set_short(connection: &Connection) -> rusqlite::Result<()> {
-    for (limit, value) in SHORT {
+/// Sets the limits of a statement that must be short, or the usual ones again.
+pub(crate) fn set_short(connection: &Connection, short: bool) -> rusqlite::Result<()> {
+    for (limit, value) in if short { SHORT } else { USUAL } {
         connection.set_limit(limit, value)?;
     }
     Ok(())

@@ -63,7 +63,7 @@ const LIMIT_PER_CORE_MIN: usize = 32;
 /// Requests per core that each service may have under way whatever the others do.
 const SHARE_PER_CORE_MIN: usize = 8;
 
-/// A bound that is not in force: more than connections allow.
+/// Stands for no bound: more than the number of connections allows.
 const LIMIT_MAX: usize = 100_000;
 
 /// By which part of itself a bound rises in an interval: that of all requests, and
@@ -283,8 +283,8 @@ impl Overload {
         self.admit_waiting();
     }
 
-    /// Lets services try whether their pods have more room, and forgets those that
-    /// nobody asks; returns how many are left.
+    /// Raises the bounds of services whose pods may have more room, and drops services
+    /// without requests. Returns how many services are left.
     fn adapt_services(&self) -> usize {
         let mut services = self.services.write();
         services.retain(|_, service| {

@@ -339,7 +339,7 @@ impl Writer {
                 Room::Some => match Pin::new(&mut self.inner).poll_frame(context) {
                     Poll::Ready(frame) => self.pass_on(frame),
                     Poll::Pending if self.work.is_none() => {
-                        // Or it left its body unfinished, and nobody will go on with it.
+                        // Otherwise the guest returned without finishing its body.
                         let frame = at_hand(&mut self.inner);
                         self.pass_on(frame.unwrap_or(Some(Err(Error::ConnectionTerminated))));
                     }

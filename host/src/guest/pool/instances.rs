@@ -214,7 +214,7 @@ impl Population {
 
 impl Life {
     pub(super) fn of(self, instance: Box<Instance>, wanted: For) -> Pooled {
-        // It has not grown yet, so it says only what it takes at least.
+        // It has not grown yet: its size is only a lower bound.
         self.0.reaches(instance.memory());
         Pooled {
             instance,
