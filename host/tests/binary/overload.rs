@@ -133,6 +133,11 @@ fn requests_wait_where_more_instances_would_not_fit_into_the_pods_memory() {
     let host = Galleria::run(file).start();
     // It learns how large they get.
     assert_eq!(host.get("/large/?mib=12").status, 200);
+    // The response may arrive before the instance has ended and been measured.
+    eventually("the instance has ended", || {
+        let busy = host.metric("galleria_instances", &["state=\"busy\""]);
+        (busy == 0.0).then_some(())
+    });
     let statuses: Vec<_> = std::thread::scope(|scope| {
         let clients: Vec<_> = (0..12)
             .map(|_| scope.spawn(|| [(); 8].map(|()| host.get("/large/?mib=12").status)))
