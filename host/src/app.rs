@@ -37,10 +37,11 @@ use crate::listen::{Budget, Capacities, Listeners, Room};
 use crate::outbound::MeshDoors;
 use crate::private_folder;
 use crate::remote::RemoteClient;
-use crate::settings::{RunSettings, Switch, TraceProtocol, Traces};
+use crate::settings::RunSettings;
+use crate::settings::telemetry::{AccessLogFormat, Switch, TraceProtocol, TraceSettings};
 use crate::status::{self, HostStatus};
 use crate::store::{Store, Write};
-use crate::telemetry::access_log::{AccessLog, Format};
+use crate::telemetry::access_log::AccessLog;
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::sink::Sink;
 use crate::telemetry::trace::{TraceExport, Tracer};
@@ -69,7 +70,7 @@ pub(crate) async fn run(settings: RunSettings) -> anyhow::Result<ExitCode> {
     let began = Instant::now();
     forbid_core_dumps();
     let descriptors = Budget::raise();
-    let client_connections = settings.client_connections.map(|max| max as usize);
+    let client_connections = settings.listen.client_connections.map(|max| max as usize);
     let capacities = Capacities::of(descriptors, client_connections);
     let timeouts = settings.client_timeouts();
     let files = Files::new(settings.paths.clone());
@@ -82,21 +83,23 @@ pub(crate) async fn run(settings: RunSettings) -> anyhow::Result<ExitCode> {
     if read.has_errors() {
         anyhow::bail!("the manifests have errors; nothing was started");
     }
-    let socket = take_data_folder(&settings.data).await?;
-    let status_port = TcpListener::bind(settings.status).await.with_context(|| {
-        format!(
-            "cannot bind the status port {}; choose another with --status",
-            settings.status
-        )
-    })?;
+    let socket = take_data_folder(&settings.data.folder).await?;
+    let status_port = TcpListener::bind(settings.listen.status)
+        .await
+        .with_context(|| {
+            format!(
+                "cannot bind the status port {}; choose another with --status",
+                settings.listen.status
+            )
+        })?;
     let status_address = status_port.local_addr()?;
-    let admin = admin::Listener::bind(settings.admin, &settings.data).await?;
+    let admin = admin::Listener::bind(settings.listen.admin, &settings.data.folder).await?;
     let admin_address = admin.address;
     let host = Host::new(&settings)?;
-    let mut api_store = ApiStore::open(&settings.data)?;
+    let mut api_store = ApiStore::open(&settings.data.folder)?;
     let written = api_store.load()?;
     let (writer, writes) = mpsc::channel(WRITES_WAITING);
-    let files = files.excluding(&settings.data);
+    let files = files.excluding(&settings.data.folder);
     let room = Room::new(capacities.traffic);
     let mut control = host.control(&settings, room, files, api_store, writes);
     control
@@ -122,7 +125,7 @@ pub(crate) async fn run(settings: RunSettings) -> anyhow::Result<ExitCode> {
     let port = status::serve_port(status_port, metrics, &room, timeouts, stop.clone());
     tokio::spawn(port);
     let context = status::SocketContext {
-        data: settings.data.clone(),
+        data: settings.data.folder.clone(),
         health: host.health.clone(),
         mesh: host.mesh.clone(),
         store: host.store.clone(),
@@ -166,7 +169,10 @@ pub(crate) async fn run(settings: RunSettings) -> anyhow::Result<ExitCode> {
 }
 
 /// Where spans go, as the settings say.
-fn tracer(traces: &Traces, metrics: &Metrics) -> anyhow::Result<(Tracer, Option<TraceExport>)> {
+fn tracer(
+    traces: &TraceSettings,
+    metrics: &Metrics,
+) -> anyhow::Result<(Tracer, Option<TraceExport>)> {
     let results = &metrics.trace_spans;
     if traces.export == TraceProtocol::Off {
         let dropped = results.with_label_values(&["dropped"]);
@@ -193,12 +199,12 @@ struct Host {
 impl Host {
     fn new(settings: &RunSettings) -> anyhow::Result<Self> {
         let metrics = Arc::new(Metrics::new());
-        let (tracer, traces) = tracer(&settings.traces(), &metrics)?;
+        let (tracer, traces) = tracer(&settings.telemetry.traces(), &metrics)?;
         let engine = Engine::new()?;
-        let folder = settings.cache_folder();
+        let folder = settings.data.cache_folder();
         let cache = Cache::open(&folder)
             .context("cannot use the cache folder; choose another with --cache")?;
-        let access_log = settings.access_log_format();
+        let access_log = settings.telemetry.access_log_format();
         let sink = Sink::start(std::io::stdout(), metrics.log_dropped.clone())?;
         let state = mesh::State::new(Instant::now());
         let options = settings.mesh_options();
@@ -208,24 +214,24 @@ impl Host {
             remote: RemoteClient::default(),
             overload: Overload::start(),
             metrics: metrics.clone(),
-            counts_calls: settings.metrics == Switch::On,
+            counts_calls: settings.telemetry.metrics == Switch::On,
             access_log: AccessLog::new(sink.clone(), access_log),
             tracer,
-            trust: Arc::new(Trust::new(settings.trusted_peers())),
+            trust: Arc::new(Trust::new(settings.topology.trusted_peers())),
         });
         let outbound_factory = MeshDoors::default();
         outbound_factory.open(&mesh);
         let sql = Arc::<Databases>::default();
-        let volumes = VolumeFolder::new(&settings.data);
+        let volumes = VolumeFolder::new(&settings.data.folder);
         volumes
             .remove_old_pods()
             .context("cannot remove pod files of an earlier run")?;
         let images = Images::new(
             engine.clone(),
             cache,
-            settings.components.clone(),
-            settings.registries()?,
-            settings.data.join("images"),
+            settings.image.components.clone(),
+            settings.image.registries()?,
+            settings.data.folder.join("images"),
             metrics.component_loads.clone(),
         );
         let platform = Platform {
@@ -233,12 +239,17 @@ impl Host {
             sql: sql.clone(),
             metrics,
             sink: sink.clone(),
-            readable: access_log == Format::Readable,
+            readable: access_log == AccessLogFormat::Readable,
             recorder: Arc::default(),
             logs: Arc::default(),
-            limits: settings.request_limits(),
-            memory: NodeMemory::new(settings.guest_memory.unwrap_or_else(guest_memory_default)),
-            restart_backoff_initial: settings.restart_backoff_initial,
+            limits: settings.guest.request_limits(),
+            memory: NodeMemory::new(
+                settings
+                    .guest
+                    .guest_memory
+                    .unwrap_or_else(guest_memory_default),
+            ),
+            restart_backoff_initial: settings.guest.restart_backoff_initial,
             volumes: volumes.clone(),
             outbound_factory: Arc::new(outbound_factory),
         };
@@ -263,7 +274,7 @@ impl Host {
         api_store: ApiStore,
         writes: mpsc::Receiver<Write>,
     ) -> Control {
-        let topology = Topology::of(settings);
+        let topology = Topology::of(&settings.topology);
         Control {
             files,
             desired: Desired::default(),
@@ -280,21 +291,21 @@ impl Host {
             recorder: self.platform.recorder.clone(),
             pulls: Pulls::new(
                 self.platform.recorder.clone(),
-                settings.restart_backoff_initial,
+                settings.guest.restart_backoff_initial,
             ),
             workloads: Workloads::new(self.platform.clone()),
             autoscalers: Autoscalers::default(),
-            autoscale_every: settings.horizontal_pod_autoscaler_sync_period,
+            autoscale_every: settings.guest.horizontal_pod_autoscaler_sync_period,
             canaries: Canaries::default(),
             jobs: Jobs::new(
                 self.platform.clone(),
                 self.store.clone(),
                 self.health.jobs.clone(),
-                &settings.data,
+                &settings.data.folder,
             ),
             listeners: Listeners::new(
-                settings.binding(),
-                settings.max_request_body,
+                settings.listen.binding(),
+                settings.listen.max_request_body,
                 settings.client_timeouts(),
                 room,
             ),

@@ -13,8 +13,9 @@ use hyper::body::{Body as _, Frame};
 use wasmtime_wasi_http::Error;
 
 use crate::call::{AwaitsContinue, Call, Mesh, Rest, Source, rest_of};
-use crate::context::{HOPS, PropagatedHeaders, REQUEST_ID, RequestContext, request_id};
+use crate::context::{HOPS, REQUEST_ID, RequestContext, request_id};
 use crate::listen::{RequestBody, RequestBodyError};
+use crate::telemetry::trace::PropagatedHeaders;
 use crate::{Body, Response, respond};
 use galleria_mesh::{LocalReply, ResponseFlags};
 

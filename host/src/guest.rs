@@ -57,6 +57,7 @@ use galleria_mesh as mesh;
 use tokio_util::sync::CancellationToken;
 
 use crate::context::RequestContext;
+use crate::settings::guest::RequestLimits;
 use crate::telemetry::metrics::PodMeters;
 use crate::{Request, Response};
 use concurrent::ConcurrentGuest;
@@ -145,15 +146,6 @@ impl Mount {
             _ => self.host_path.clone(),
         }
     }
-}
-
-/// How long a guest may take over one request.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct RequestLimits {
-    /// Until the response head is there.
-    pub response: std::time::Duration,
-    /// Between two pieces of the response body.
-    pub body_idle: std::time::Duration,
 }
 
 /// One pod's guest: answers requests until it is dropped.

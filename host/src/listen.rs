@@ -16,13 +16,13 @@ pub(crate) use accept::Server;
 pub(crate) use activity::Reason;
 pub(crate) use connection::Handler;
 pub(crate) use descriptors::Budget;
-pub(crate) use limits::{Capacities, ClientTimeouts, HOST_CONNECTION_WINDOW, STREAM_WINDOW};
+pub(crate) use limits::{Capacities, HOST_CONNECTION_WINDOW, STREAM_WINDOW};
 pub(crate) use request_body::{RequestBody, RequestBodyError};
 pub(crate) use room::Room;
 
 use std::collections::BTreeMap;
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -36,29 +36,7 @@ use tokio_util::task::TaskTracker;
 use crate::Response;
 use crate::call::Mesh;
 use crate::edge::Edge;
-
-/// Ports below this need root; they are bound on `PRIVILEGED_OFFSET` more.
-const PRIVILEGED: u16 = 1024;
-const PRIVILEGED_OFFSET: u16 = 8000;
-
-/// Where declared ports are bound.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Binding {
-    /// `--bind`.
-    pub address: IpAddr,
-    pub ports: PortRule,
-}
-
-/// From a declared port to the one that is bound.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum PortRule {
-    /// As declared; privileged ports on 8000 + P.
-    Default,
-    /// P + N for every port (`--port-offset N`).
-    Offset(u16),
-    /// Whatever is free (`--free-ports`).
-    Free,
-}
+use crate::settings::listen::{Binding, ClientTimeouts, OffsetTooLarge};
 
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ListenError {
@@ -127,29 +105,6 @@ struct Open {
     stop: CancellationToken,
 }
 
-impl PortRule {
-    /// The port that `declared` is bound on, where that is known beforehand.
-    pub(crate) fn fixed(self, declared: u16) -> Option<u16> {
-        self.bound(declared, "").ok().filter(|port| *port != 0)
-    }
-
-    pub(crate) fn bound(self, declared: u16, gateway: &str) -> Result<u16, ListenError> {
-        let offset = match self {
-            Self::Free => return Ok(0),
-            Self::Default if declared >= PRIVILEGED => 0,
-            Self::Default => PRIVILEGED_OFFSET,
-            Self::Offset(offset) => offset,
-        };
-        declared
-            .checked_add(offset)
-            .ok_or_else(|| ListenError::NoPort {
-                declared,
-                offset,
-                gateway: gateway.to_owned(),
-            })
-    }
-}
-
 impl Listeners {
     /// None bound yet; their connections have their places in `room`.
     pub(crate) fn new(
@@ -195,7 +150,12 @@ impl Listeners {
                     second: gateway,
                 });
             }
-            let port = self.binding.ports.bound(listener.port, &gateway)?;
+            let port = self.binding.ports.bound(listener.port);
+            let port = port.map_err(|OffsetTooLarge { offset }| ListenError::NoPort {
+                declared: listener.port,
+                offset,
+                gateway: gateway.clone(),
+            })?;
             if port != 0
                 && let Some(first) = taken.insert(port, listener.port)
             {
@@ -298,25 +258,5 @@ impl Handler for Edge {
         client: SocketAddr,
     ) -> Result<Response, h2::Error> {
         self.clone().serve(request, client).await
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn privileged_ports_move_by_eight_thousand() {
-        let bound = |rule: PortRule, port| rule.bound(port, "shop/gateway").expect("a port");
-        assert_eq!(bound(PortRule::Default, 80), 8080);
-        assert_eq!(bound(PortRule::Default, 443), 8443);
-        assert_eq!(bound(PortRule::Default, 9080), 9080);
-        assert_eq!(bound(PortRule::Offset(0), 80), 80);
-        assert_eq!(bound(PortRule::Offset(10_000), 9080), 19_080);
-        assert!(
-            PortRule::Offset(60_000)
-                .bound(9080, "shop/gateway")
-                .is_err()
-        );
     }
 }

@@ -13,8 +13,9 @@ use wasmtime_wasi_http::Error;
 
 use crate::Response;
 use crate::call::{Call, Mesh, Source};
-use crate::context::{BAGGAGE, PropagatedHeaders, REQUEST_ID, RequestContext, request_id};
+use crate::context::{REQUEST_ID, RequestContext, request_id};
 use crate::guest::{Outbound, Outgoing, Server};
+use crate::telemetry::trace::{BAGGAGE, PropagatedHeaders};
 use crate::workload::OutboundFactory;
 
 /// Makes outbound handles before there is a mesh: pods are described

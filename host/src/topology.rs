@@ -10,7 +10,6 @@ mod peers;
 mod trust;
 
 use std::collections::BTreeSet;
-use std::str::FromStr;
 use std::sync::Arc;
 
 use galleria_manifest::model::{
@@ -18,10 +17,10 @@ use galleria_manifest::model::{
 };
 use galleria_mesh::{self as mesh, InboundPort};
 
-use crate::settings::RunSettings;
+use crate::settings::topology::{Address, PeerAddress, TopologySettings, WorkloadName};
 
 pub(crate) use peers::Peers;
-pub(crate) use trust::{Trust, TrustedPeer};
+pub(crate) use trust::Trust;
 
 /// See the module's documentation.
 pub(crate) struct Topology {
@@ -31,29 +30,6 @@ pub(crate) struct Topology {
     pub gateway: bool,
     addresses: Vec<PeerAddress>,
     cluster_domain: String,
-}
-
-/// `NAME`, or `NAMESPACE/NAME`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct WorkloadName {
-    namespace: Option<String>,
-    name: String,
-}
-
-/// `NAME=HOST[:PORT]` of `--peer`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct PeerAddress {
-    workload: WorkloadName,
-    at: Address,
-}
-
-/// Where pods are asked for.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Address {
-    /// A name, each of whose addresses is a pod, or an address.
-    pub host: String,
-    /// None is the pods' own ports.
-    pub port: Option<u16>,
 }
 
 /// A workload whose pods are in other hosts.
@@ -74,7 +50,7 @@ pub(crate) struct UnknownWorkload {
 }
 
 impl Topology {
-    pub(crate) fn of(settings: &RunSettings) -> Self {
+    pub(crate) fn of(settings: &TopologySettings) -> Self {
         let whole = settings.workloads.is_empty() && !settings.gateway;
         Self {
             here: (!whole).then(|| settings.workloads.clone()),
@@ -99,7 +75,7 @@ impl Topology {
         let workloads: Vec<_> = objects.iter().filter(|it| is_workload(it)).collect();
         let unknown = names
             .iter()
-            .find(|name| !workloads.iter().any(|object| name.names(object)));
+            .find(|name| !workloads.iter().any(|object| is_named(name, object)));
         if let Some(missing) = unknown {
             let known: BTreeSet<_> = workloads.iter().map(|object| qualified(object)).collect();
             return Err(UnknownWorkload {
@@ -157,7 +133,7 @@ impl Topology {
     }
 
     fn runs_here(&self, object: &Object) -> bool {
-        let named = |names: &Vec<WorkloadName>| names.iter().any(|name| name.names(object));
+        let named = |names: &Vec<WorkloadName>| names.iter().any(|name| is_named(name, object));
         self.here.as_ref().is_none_or(named)
     }
 
@@ -165,8 +141,8 @@ impl Topology {
     /// other; or the one of its own name, which a cluster may have.
     fn addresses(&self, object: &Object, objects: &[Arc<Object>]) -> Vec<Address> {
         let told = self.addresses.iter();
-        let told = told.filter(|it| it.workload.names(object));
-        let told: Vec<_> = told.map(|it| it.at.clone()).collect();
+        let told = told.filter(|it| is_named(&it.workload, object));
+        let told: Vec<_> = told.map(|it| it.address.clone()).collect();
         if !told.is_empty() {
             return told;
         }
@@ -190,65 +166,12 @@ impl Topology {
     }
 }
 
-impl WorkloadName {
-    fn names(&self, object: &Object) -> bool {
-        let namespace = self.namespace.as_ref();
-        is_workload(object)
-            && object.metadata.name.value == self.name
-            && namespace.is_none_or(|namespace| object.metadata.namespace == *namespace)
-    }
-}
-
-impl std::fmt::Display for WorkloadName {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match &self.namespace {
-            Some(namespace) => write!(f, "{namespace}/{}", self.name),
-            None => f.write_str(&self.name),
-        }
-    }
-}
-
-impl FromStr for WorkloadName {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let (namespace, name) = match text.split_once('/') {
-            Some((namespace, name)) => (Some(namespace), name),
-            None => (None, text),
-        };
-        let is_name = |text: &str| !text.is_empty() && !text.contains('/');
-        if !is_name(name) || !namespace.is_none_or(is_name) {
-            return Err("write NAME or NAMESPACE/NAME".into());
-        }
-        Ok(Self {
-            namespace: namespace.map(str::to_owned),
-            name: name.to_owned(),
-        })
-    }
-}
-
-impl FromStr for PeerAddress {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let cure = || "write NAME=HOST or NAME=HOST:PORT".to_owned();
-        let (workload, at) = text.split_once('=').ok_or_else(cure)?;
-        let authority: http::uri::Authority = at.parse().map_err(|_| cure())?;
-        let port = authority.port_u16();
-        // What is not the host is its port; user names are neither.
-        let after_host = at.strip_prefix(authority.host()).ok_or_else(cure)?;
-        let host = authority.host().trim_matches(['[', ']']);
-        if host.is_empty() || after_host.is_empty() != port.is_none() {
-            return Err(cure());
-        }
-        Ok(Self {
-            workload: workload.parse()?,
-            at: Address {
-                host: host.to_owned(),
-                port,
-            },
-        })
-    }
+/// Whether `object` is the workload that `name` means.
+fn is_named(name: &WorkloadName, object: &Object) -> bool {
+    let namespace = name.namespace.as_ref();
+    is_workload(object)
+        && object.metadata.name.value == name.name
+        && namespace.is_none_or(|namespace| object.metadata.namespace == *namespace)
 }
 
 fn is_workload(object: &Object) -> bool {
@@ -311,37 +234,4 @@ fn is_selected(selector: &Labels, object: &Object) -> bool {
     };
     let mut wanted = selector.iter();
     !selector.is_empty() && wanted.all(|(key, value)| template.labels.get(key) == Some(value))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn names_and_addresses_are_read_as_people_write_them() {
-        let name: WorkloadName = "shop/ui-v1".parse().expect("a name");
-        assert_eq!(name.to_string(), "shop/ui-v1");
-        for bad in ["", "/ui", "shop/", "a/b/c"] {
-            assert!(bad.parse::<WorkloadName>().is_err(), "{bad}");
-        }
-        let peer = |text: &str| text.parse::<PeerAddress>().map(|peer| peer.at);
-        let at = |host: &str, port| {
-            let host = host.to_owned();
-            Ok(Address { host, port })
-        };
-        assert_eq!(peer("ui=10.0.0.7"), at("10.0.0.7", None));
-        assert_eq!(peer("shop/ui=ui.local:8081"), at("ui.local", Some(8081)));
-        assert_eq!(peer("ui=[::1]:80"), at("::1", Some(80)));
-        for bad in [
-            "ui",
-            "ui=",
-            "=host",
-            "ui=:80",
-            "ui=a:99999",
-            "ui=me@host",
-            "ui=a/b",
-        ] {
-            assert!(peer(bad).is_err(), "{bad}");
-        }
-    }
 }

@@ -34,7 +34,7 @@ pub(crate) use controller::autoscaler::{Autoscaler, Decision, Limited, Measured}
 #[cfg(test)]
 pub(crate) use events::Line as GuestLogLine;
 pub(crate) use field::{HOST_ADDRESS, NODE_NAME};
-pub(crate) use image::{Images, RegistrySettings};
+pub(crate) use image::Images;
 pub(crate) use job::{Board, CronJobStatus, JobStatus, Jobs, PodExit};
 pub(crate) use log::{LogLine, Logs, PodLog};
 use plan::PodPlan;
@@ -51,7 +51,8 @@ use galleria_manifest::model::ObjectKey;
 use galleria_mesh as mesh;
 use tokio::sync::watch;
 
-use crate::guest::{NodeMemory, Outbound, RequestLimits};
+use crate::guest::{NodeMemory, Outbound};
+use crate::settings::guest::RequestLimits;
 use crate::store::Reported;
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::sink::Sink;

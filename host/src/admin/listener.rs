@@ -20,7 +20,8 @@ use tokio_util::sync::CancellationToken;
 use super::access::Guard;
 use super::identity::{Identity, IdentityError};
 use super::{Api, Sources};
-use crate::listen::{ClientTimeouts, Handler, RequestBody, Room, Server};
+use crate::listen::{Handler, RequestBody, Room, Server};
+use crate::settings::listen::ClientTimeouts;
 
 /// Why the port cannot be opened.
 #[derive(Debug, thiserror::Error)]

@@ -59,7 +59,7 @@ pub(super) fn ready(
         "ready in {:.2} s with {pods} pods; ctrl-c drains and stops",
         took.as_secs_f32()
     ));
-    let Some(file) = &settings.addresses_file else {
+    let Some(file) = &settings.listen.addresses_file else {
         return Ok(());
     };
     let json = serde_json::to_vec(&Bound {

@@ -317,7 +317,7 @@ impl Drop for CallLog {
             attempts: self.attempts,
             source_workload: self.edge.source.as_ref().map(workload),
             destination_workload: self.edge.destination.as_ref().map(workload),
-            trace_id: access_log::trace_id(&self.context),
+            trace_id: access_log::trace_id(&self.context.trace),
         });
     }
 }

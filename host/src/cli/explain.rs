@@ -18,7 +18,7 @@ use galleria_mesh as mesh;
 use super::{Output, eprint, print};
 use crate::explain::{Answer, Question, Subject, WrongUsage, explain};
 use crate::files::Files;
-use crate::listen::PortRule;
+use crate::settings::listen::PortRule;
 use crate::status;
 
 /// The flags of `galleria explain`.

@@ -7,10 +7,10 @@ use crate::settings::RunSettings;
 use crate::telemetry::log;
 
 pub(super) fn run(settings: RunSettings) -> anyhow::Result<ExitCode> {
-    log::start(&settings.log).map_err(|error| {
+    log::start(&settings.telemetry.log).map_err(|error| {
         anyhow::anyhow!(
             "--log `{}` is invalid: {error}; use `info`, or `galleria=debug`",
-            settings.log
+            settings.telemetry.log
         )
     })?;
     let runtime = tokio::runtime::Builder::new_multi_thread()

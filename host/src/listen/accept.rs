@@ -14,10 +14,11 @@ use tokio_util::task::TaskTracker;
 
 use super::connection::{self, Handler, Terms};
 use super::descriptors::{Spare, are_exhausted};
-use super::limits::{ClientTimeouts, DRAIN_GRACE};
+use super::limits::DRAIN_GRACE;
 use super::room::{Places, Room};
 use super::stream::ClientStream;
 use crate::listen::Reason;
+use crate::settings::listen::ClientTimeouts;
 use crate::telemetry::metrics::PortMeters;
 
 /// How long accepting waits when the process has no descriptors: others may be

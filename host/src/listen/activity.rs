@@ -9,7 +9,7 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use super::limits::ClientTimeouts;
+use crate::settings::listen::ClientTimeouts;
 
 /// Stands for "not since" where a time is kept in an integer.
 const NEVER: u64 = u64::MAX;

@@ -24,15 +24,16 @@ use tokio_util::sync::CancellationToken;
 
 use super::activity::{Activity, Reason, Version};
 use super::limits::{
-    AGE_MAX, CLOSE_GRACE, CONNECTION_WINDOW, ClientTimeouts, DRAIN_GRACE, ERROR_STREAMS_MAX,
-    HANDSHAKE, HEAD_MAX, HOST_CONNECTION_WINDOW, HOST_STREAMS_MAX, PING_INTERVAL, PING_TIMEOUT,
-    RESET_STREAMS_MAX, SEND_BUFFER, STREAM_WINDOW, STREAMS_MAX,
+    AGE_MAX, CLOSE_GRACE, CONNECTION_WINDOW, DRAIN_GRACE, ERROR_STREAMS_MAX, HANDSHAKE, HEAD_MAX,
+    HOST_CONNECTION_WINDOW, HOST_STREAMS_MAX, PING_INTERVAL, PING_TIMEOUT, RESET_STREAMS_MAX,
+    SEND_BUFFER, STREAM_WINDOW, STREAMS_MAX,
 };
 use super::protocol::Opened;
 use super::request_body::RequestBody;
 use super::response_body::ResponseBody;
 use super::streams::{Progress, StreamExecutor};
 use crate::causes::with_causes;
+use crate::settings::listen::ClientTimeouts;
 use crate::telemetry::metrics::PortMeters;
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;

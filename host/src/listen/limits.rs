@@ -77,23 +77,6 @@ pub(super) const ERROR_STREAMS_MAX: usize = 128;
 pub(super) const PING_INTERVAL: Duration = Duration::from_secs(20);
 pub(super) const PING_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// What clients may take of time, as the settings say.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct ClientTimeouts {
-    /// Until a connection's first request has its whole head, and from the first
-    /// byte of each later head to its last (`--client-head-timeout`).
-    pub head: Duration,
-    /// Between two requests of a connection (`--client-idle-timeout`).
-    pub idle: Duration,
-    /// Between two pieces of a request's body (`--client-body-timeout`).
-    pub body: Duration,
-    /// Between two pieces of a gRPC request, whose streams may be quiet
-    /// (`--idle-timeout`).
-    pub grpc: Duration,
-    /// For which a client may read nothing of a response (`--client-stall-timeout`).
-    pub stall: Duration,
-}
-
 /// How many connections each kind of listener has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Capacities {
@@ -113,18 +96,6 @@ pub(crate) struct Capacity {
     pub listener: usize,
     /// One client address.
     pub client: usize,
-}
-
-impl Default for ClientTimeouts {
-    fn default() -> Self {
-        Self {
-            head: Duration::from_secs(10),
-            idle: Duration::from_secs(60),
-            body: Duration::from_secs(10),
-            grpc: Duration::from_secs(60),
-            stall: Duration::from_secs(30),
-        }
-    }
 }
 
 impl Capacities {

@@ -14,7 +14,8 @@ use hyper::body::Incoming;
 use tokio::sync::Notify;
 use tokio::time::{Instant, Sleep};
 
-use super::limits::{BODY_PAUSES, BODY_RATE_MIN, BODY_WINDOW_MIN, ClientTimeouts};
+use super::limits::{BODY_PAUSES, BODY_RATE_MIN, BODY_WINDOW_MIN};
+use crate::settings::listen::ClientTimeouts;
 
 /// Why a request's body cannot be read.
 #[derive(Debug, thiserror::Error)]

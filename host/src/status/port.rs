@@ -13,7 +13,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::metrics::{self, Context};
 use super::routed::Routed;
-use crate::listen::{ClientTimeouts, Room, Server};
+use crate::listen::{Room, Server};
+use crate::settings::listen::ClientTimeouts;
 
 /// Serves what `context` knows until `stop`.
 pub(crate) fn serve(

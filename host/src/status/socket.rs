@@ -24,7 +24,8 @@ use super::routed::Routed;
 use crate::call::Mesh;
 use crate::canary::{self, CanaryReport, Order, Route};
 use crate::explain::{Answer, Question, Subject, WrongUsage, explain};
-use crate::listen::{ClientTimeouts, Room, Server};
+use crate::listen::{Room, Server};
+use crate::settings::listen::ClientTimeouts;
 use crate::store::{Command, Store, Write, WriteError};
 
 const FILE: &str = "host.sock";

@@ -8,7 +8,8 @@ use serde::Serialize;
 
 use super::readable;
 use super::sink::Sink;
-use crate::context::RequestContext;
+use super::trace::TraceContext;
+use crate::settings::telemetry::AccessLogFormat;
 
 /// Characters of a client's header that a line shows.
 const HEADER_MAX: usize = 256;
@@ -18,23 +19,11 @@ const PATH_MAX: usize = 2_048;
 /// Bytes of a usual line: it is made without being moved.
 const LINE_USUAL: usize = 1_024;
 
-/// How lines are written (`--access-log`).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-pub(crate) enum Format {
-    /// One JSON object per line.
-    Json,
-    /// Envoy's default text form.
-    Text,
-    /// Short and in colours, for people; includes output of guests
-    Readable,
-    Off,
-}
-
 /// Where calls are logged.
 #[derive(Clone)]
 pub(crate) struct AccessLog {
     sink: Sink,
-    format: Format,
+    format: AccessLogFormat,
 }
 
 /// What is known of a request before it is passed on, kept for its line.
@@ -116,26 +105,26 @@ pub(crate) struct Line<'a> {
 }
 
 impl AccessLog {
-    pub(crate) fn new(sink: Sink, format: Format) -> Self {
+    pub(crate) fn new(sink: Sink, format: AccessLogFormat) -> Self {
         Self { sink, format }
     }
 
     pub(crate) fn is_on(&self) -> bool {
-        self.format != Format::Off
+        self.format != AccessLogFormat::Off
     }
 
     pub(crate) fn write(&self, line: &Line<'_>) {
         match self.format {
-            Format::Off => {}
-            Format::Json => {
+            AccessLogFormat::Off => {}
+            AccessLogFormat::Json => {
                 let mut json = Vec::with_capacity(LINE_USUAL);
                 match serde_json::to_writer(&mut json, line) {
                     Ok(()) => self.sink.line(&json),
                     Err(error) => tracing::error!(%error, "cannot write an access log line"),
                 }
             }
-            Format::Readable => self.sink.line(readable::call(line).as_bytes()),
-            Format::Text => self.sink.line(line.text().as_bytes()),
+            AccessLogFormat::Readable => self.sink.line(readable::call(line).as_bytes()),
+            AccessLogFormat::Text => self.sink.line(line.text().as_bytes()),
         }
     }
 }
@@ -243,8 +232,8 @@ pub(crate) fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
-pub(crate) fn trace_id(context: &RequestContext) -> String {
-    format!("{:032x}", context.trace.trace_id)
+pub(crate) fn trace_id(trace: &TraceContext) -> String {
+    format!("{:032x}", trace.trace_id)
 }
 
 fn text(headers: &HeaderMap, name: &HeaderName) -> Option<String> {

@@ -6,10 +6,15 @@
 //! that is not sampled has no spans and costs nothing here.
 
 pub(crate) mod attributes;
+mod b3;
+mod context;
 mod export;
+mod propagation;
 pub(crate) mod spans;
 
+pub(crate) use context::TraceContext;
 pub(crate) use export::TraceExport;
+pub(crate) use propagation::{BAGGAGE, PropagatedHeaders};
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -24,7 +29,6 @@ use opentelemetry_sdk::trace::{SpanData, SpanEvents, SpanLinks};
 use prometheus::IntCounter;
 use tokio::sync::mpsc;
 
-use crate::context::TraceContext;
 use attributes::Attribute;
 
 /// Where spans go, and how many traces have them.

@@ -8,7 +8,6 @@
 
 use std::collections::{BTreeSet, HashSet};
 use std::net::IpAddr;
-use std::str::FromStr;
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
@@ -17,18 +16,11 @@ use ipnet::IpNet;
 use parking_lot::Mutex;
 
 use super::peers::resolve;
+use crate::settings::topology::TrustedPeer;
 
 /// How often the log may tell of callers that are not trusted: whoever reaches the
 /// port can make it do so.
 const WARN_EVERY: Duration = Duration::from_secs(60);
-
-/// `HOST`, an address, or a network of `--trusted-peer`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum TrustedPeer {
-    Network(IpNet),
-    /// Each of its addresses is a host.
-    Name(String),
-}
 
 /// See the module's documentation.
 pub(crate) struct Trust {
@@ -139,26 +131,6 @@ impl Name {
     }
 }
 
-impl FromStr for TrustedPeer {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        if let Ok(address) = text.parse::<IpAddr>() {
-            return Ok(Self::Network(address.into()));
-        }
-        if let Ok(network) = text.parse::<IpNet>() {
-            return Ok(Self::Network(network));
-        }
-        let allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.');
-        let is_number = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
-        let top = text.trim_end_matches('.').rsplit('.').next().unwrap_or("");
-        match !is_number(top) && text.bytes().all(allowed) {
-            true => Ok(Self::Name(text.to_owned())),
-            false => Err("use a name, an address, or a network such as 10.1.0.0/16".into()),
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -193,21 +165,5 @@ mod tests {
         assert!(trust.is_peer(address("127.0.0.1")) || trust.is_peer(address("::1")));
         trust.learn(std::iter::empty());
         assert!(!trust.is_peer(address("192.0.2.7")));
-    }
-
-    #[test]
-    fn what_is_neither_name_nor_network_is_refused() {
-        for bad in [
-            "",
-            "10.0.0.0/33",
-            "10.0.0",
-            "10.0.0.256",
-            "a/b",
-            "a:80",
-            "a b",
-            "*",
-        ] {
-            assert!(bad.parse::<TrustedPeer>().is_err(), "{bad}");
-        }
     }
 }

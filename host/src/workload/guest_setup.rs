@@ -13,7 +13,8 @@ use super::field::{Allocatable, PodFacts};
 use super::plan::{MEMORY_DEFAULT, PodPlan};
 use super::pod::Life;
 use super::volumes::PodVolumes;
-use crate::guest::{GuestSetup, OpenFiles, PodCpu, PodMemory, RequestLimits};
+use crate::guest::{GuestSetup, OpenFiles, PodCpu, PodMemory};
+use crate::settings::guest::RequestLimits;
 use crate::telemetry::metrics::PodMeters;
 
 /// One pod, as far as its guest can see it.

@@ -23,10 +23,10 @@ use galleria_manifest::model::PullPolicy;
 use parking_lot::Mutex;
 
 use crate::guest::{Cache, Component, ComponentError, Engine};
+use crate::settings::image::RegistrySettings;
 use crate::telemetry::metrics::ComponentLoads;
 use layout::{Found, Layout, LayoutError};
 use reference::{Digest, Reference};
-pub(crate) use registry::RegistrySettings;
 use registry::{PullError, Registries};
 
 /// Components by image name, loaded once and again when their file changes.

@@ -18,7 +18,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::{EndedSpan, Service, Tracer};
-use crate::settings::{TraceProtocol, Traces};
+use crate::settings::telemetry::{TraceProtocol, TraceSettings};
 
 /// Spans that may wait, OpenTelemetry's default: what comes on top is dropped.
 const WAITING_MAX: usize = 2_048;
@@ -51,7 +51,7 @@ impl TraceExport {
     /// # Errors
     /// The variables make no sense.
     pub(crate) fn start(
-        traces: &Traces,
+        traces: &TraceSettings,
         results: &IntCounterVec,
     ) -> Result<(Tracer, Self), TraceExportError> {
         // For the HTTP client that the exporter makes; another one may be there already.
@@ -69,7 +69,7 @@ impl TraceExport {
             failed: results.with_label_values(&["failed"]),
             resources: HashMap::new(),
             is_failing: false,
-            gather: traces.gather,
+            batch_delay: traces.batch_delay,
         };
         let task = tokio::spawn(sending.run(spans, open.clone()));
         Ok((
@@ -94,7 +94,7 @@ struct Sending {
     resources: HashMap<(String, String), Resource>,
     is_failing: bool,
     /// How long is waited for a batch to fill.
-    gather: Duration,
+    batch_delay: Duration,
 }
 
 impl Sending {
@@ -105,7 +105,7 @@ impl Sending {
                 received = spans.recv_many(&mut batch, BATCH_MAX) => received == 0,
                 _ = open.acquire() => true,
             };
-            let until = Instant::now() + self.gather;
+            let until = Instant::now() + self.batch_delay;
             while !is_last && batch.len() < BATCH_MAX {
                 let room = BATCH_MAX - batch.len();
                 tokio::select! {

@@ -21,6 +21,7 @@ use super::layout::Found;
 use super::pulled::{Pulled, PulledImage};
 use super::reference::{Digest, Reference};
 use crate::guest::COMPONENT_FILE_MAX;
+use crate::settings::image::RegistrySettings;
 
 /// For one image, from the first question to the last byte: 256 MiB at 1 MiB/s.
 const PULL_MAX: Duration = Duration::from_secs(300);
@@ -36,15 +37,6 @@ const ACCEPTED: &str = "application/vnd.oci.image.manifest.v1+json, \
     application/vnd.oci.image.index.v1+json, \
     application/vnd.docker.distribution.manifest.v2+json, \
     application/vnd.docker.distribution.manifest.list.v2+json";
-
-/// How registries are reached.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct RegistrySettings {
-    /// An authority that is trusted besides the system's: PEM.
-    pub ca: Option<Vec<u8>>,
-    /// Hosts, with their ports, that are spoken to by plain HTTP.
-    pub insecure: Vec<String>,
-}
 
 #[derive(Debug)]
 pub(super) struct Registries {

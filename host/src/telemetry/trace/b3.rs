@@ -1,11 +1,11 @@
-//! Zipkin's B3 headers, in one or in several
+//! Zipkin's B3 propagation headers, single and multiple
 //! (<https://github.com/openzipkin/b3-propagation>).
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 
-use super::TraceContext;
+use super::context::TraceContext;
 
-/// How a context came, and goes on.
+/// The form of the headers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Form {
     /// `b3`.
@@ -21,14 +21,14 @@ const PARENT_ID: HeaderName = HeaderName::from_static("x-b3-parentspanid");
 const SAMPLED: HeaderName = HeaderName::from_static("x-b3-sampled");
 const FLAGS: HeaderName = HeaderName::from_static("x-b3-flags");
 
-/// Whether anybody sent an identity; a decision about sampling alone is none.
+/// Whether the headers identify a trace. A sampling decision alone does not.
 pub(super) fn is_there(headers: &HeaderMap) -> bool {
     let single = headers.get(SINGLE);
     let single = single.is_some_and(|it| !matches!(it.as_bytes(), b"0" | b"1" | b"d"));
     single || headers.contains_key(TRACE_ID) || headers.contains_key(SPAN_ID)
 }
 
-/// None where absent or malformed.
+/// `None` if absent or malformed.
 pub(super) fn read(headers: &HeaderMap) -> Option<TraceContext> {
     let text = |name: &HeaderName| headers.get(name)?.to_str().ok();
     if let Some(single) = text(&SINGLE) {
