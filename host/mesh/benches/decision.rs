@@ -5,6 +5,11 @@
 //! by host. Each is asked for in the middle of the list, and a path that no
 //! rule has is asked for too.
 
+#![allow(
+    clippy::disallowed_methods,
+    reason = "a benchmark brings its own clock and its own randomness"
+)]
+
 use std::hint::black_box;
 use std::path::Path;
 use std::sync::Arc;

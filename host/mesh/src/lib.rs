@@ -19,6 +19,14 @@
 //!                                      └─ retry_policy().decide ─┘  → apply_response
 //! ```
 
+#![cfg_attr(
+    test,
+    allow(
+        clippy::disallowed_methods,
+        reason = "tests bring their own clock and randomness"
+    )
+)]
+
 mod admit;
 mod balance;
 mod cluster;

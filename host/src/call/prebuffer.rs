@@ -115,10 +115,10 @@ mod tests {
 
     use super::*;
 
-    type Frames = mpsc::UnboundedSender<Result<Frame<Bytes>, Error>>;
+    type Frames = mpsc::Sender<Result<Frame<Bytes>, Error>>;
 
     fn body() -> (Frames, Body) {
-        let (frames, received) = mpsc::unbounded();
+        let (frames, received) = mpsc::channel(4);
         (frames, StreamBody::new(received).boxed_unsync())
     }
 
@@ -128,7 +128,7 @@ mod tests {
 
     fn send(frames: &Frames, bytes: usize) {
         let frame = Frame::data(Bytes::from(vec![b'x'; bytes]));
-        frames.unbounded_send(Ok(frame)).expect("a reader");
+        frames.clone().try_send(Ok(frame)).expect("a reader");
     }
 
     async fn length(body: Body) -> usize {
@@ -186,7 +186,7 @@ mod tests {
         let (frames, body) = body();
         send(&frames, 10);
         let failure = Err(Error::ConnectionTerminated);
-        frames.unbounded_send(failure).expect("a reader");
+        frames.clone().try_send(failure).expect("a reader");
         let body = prebuffer(&mut parts(), body).await;
         assert!(body.collect().await.is_err());
     }

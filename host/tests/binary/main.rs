@@ -3,6 +3,11 @@
 //!
 //! Needs the components that `cargo xtask test` builds.
 
+#![allow(
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    reason = "these tests are clients outside of the host: they wait, and a panic ends them"
+)]
 #![expect(
     clippy::panic,
     clippy::print_stderr,

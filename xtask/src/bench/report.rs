@@ -135,6 +135,7 @@ impl Report {
         })
     }
 
+    #[expect(clippy::too_many_lines, reason = "a table")]
     fn targets(&self) -> Vec<Target> {
         let ratio = |race: &str, what, name, other, factor: f64| {
             let race = self.races.iter().find(|candidate| candidate.name == race)?;

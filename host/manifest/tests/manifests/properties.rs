@@ -11,6 +11,10 @@ use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 
 use super::manifests_in;
 
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the variable is for the developer, not for the host"
+)]
 /// A runner whose seed is printed; `GALLERIA_TEST_SEED` sets another.
 fn runner(cases: u32) -> TestRunner {
     let seed = std::env::var("GALLERIA_TEST_SEED")

@@ -1,6 +1,10 @@
 //! The mesh simulated: YAML in, thousands of calls against scripted endpoints,
 //! time that only moves when a test moves it, and a printed seed.
 
+#![allow(
+    clippy::disallowed_methods,
+    reason = "a simulation brings its own clock and its own randomness"
+)]
 #![expect(
     clippy::panic,
     clippy::print_stdout,

@@ -25,6 +25,7 @@ type Answer<T> = wasmtime::Result<(Result<T, ErrorCode>,)>;
 const PREOPENS: &str = "wasi:filesystem/preopens@0.2.12";
 const TYPES: &str = "wasi:filesystem/types@0.2.12";
 
+#[expect(clippy::too_many_lines, reason = "a table of functions")]
 pub(super) fn bound(linker: &mut Linker<GuestState>) -> wasmtime::Result<()> {
     linker
         .instance(PREOPENS)?

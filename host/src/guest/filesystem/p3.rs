@@ -36,6 +36,7 @@ type Ending = FutureReader<Result<(), ErrorCode>>;
 const PREOPENS: &str = "wasi:filesystem/preopens@0.3.0";
 const TYPES: &str = "wasi:filesystem/types@0.3.0";
 
+#[expect(clippy::too_many_lines, reason = "a table of functions")]
 pub(super) fn bound(linker: &mut Linker<GuestState>) -> wasmtime::Result<()> {
     linker
         .instance(PREOPENS)?

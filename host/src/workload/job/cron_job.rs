@@ -30,8 +30,8 @@ pub(super) struct CronJobRun {
     record: CronJobRecord,
     /// In the order in which they were started.
     jobs: Vec<MadeJob>,
-    ended: mpsc::UnboundedReceiver<Ended>,
-    teller: mpsc::UnboundedSender<Ended>,
+    ended: mpsc::Receiver<Ended>,
+    ended_sender: mpsc::Sender<Ended>,
 }
 
 /// A Job that this CronJob made and that is still known.
@@ -43,7 +43,10 @@ struct MadeJob {
     _plan: watch::Sender<Arc<JobPlan>>,
 }
 
-/// A Job has ended, or was stopped (None).
+/// Jobs that have ended and wait to be recorded; the tasks of more Jobs wait.
+const ENDED_MAX: usize = 16;
+
+/// A Job that has ended; `None` if it was stopped.
 type Ended = (WorkloadKey, Option<End>);
 
 impl CronJobRun {
@@ -53,7 +56,7 @@ impl CronJobRun {
         plan: watch::Receiver<Arc<CronJobPlan>>,
         stop: CancellationToken,
     ) -> Self {
-        let (teller, ended) = mpsc::unbounded_channel();
+        let (ended_sender, ended) = mpsc::channel(ENDED_MAX);
         let mut record = shared.records.cron_job(&key).unwrap_or_default();
         // Times before it was first seen were never missed.
         record.done_until.get_or_insert_with(Timestamp::now);
@@ -66,7 +69,7 @@ impl CronJobRun {
             record,
             jobs: Vec::new(),
             ended,
-            teller,
+            ended_sender,
         }
     }
 
@@ -142,11 +145,11 @@ impl CronJobRun {
         let (sender, follower) = watch::channel(Arc::new(job));
         let stop = CancellationToken::new();
         let run = JobRun::of_cron_job(self.shared.clone(), key.clone(), follower, stop.clone());
-        let (teller, name) = (self.teller.clone(), key.clone());
+        let (ended, name) = (self.ended_sender.clone(), key.clone());
         self.shared.tasks.spawn(async move {
             let end = run.run().await;
-            // A CronJob that is gone does not listen any more.
-            let _ = teller.send((name, end));
+            // Fails if the CronJob was deleted.
+            let _ = ended.send((name, end)).await;
         });
         self.jobs.push(MadeJob {
             key,

@@ -61,7 +61,7 @@ struct Pod {
     life: Arc<Life>,
     account: PodAccount,
     volumes: Arc<PodVolumes>,
-    events: mpsc::UnboundedSender<PodEvent>,
+    events: mpsc::Sender<PodEvent>,
 }
 
 /// Starts a pod of the Job `job`; how it fares comes by `events`.
@@ -70,7 +70,7 @@ pub(super) fn start(
     job: &WorkloadKey,
     plan: &Arc<PodPlan>,
     index: Option<u32>,
-    events: mpsc::UnboundedSender<PodEvent>,
+    events: mpsc::Sender<PodEvent>,
 ) -> ActivePod {
     let name = match index {
         Some(index) => format!("{}-{index}-{}", job.name, suffix()),
@@ -123,12 +123,12 @@ impl Pod {
             let again = exit.code != 0
                 && self.plan.template.spec.restart_policy == RestartPolicy::OnFailure;
             if !again {
-                self.tell(PodChange::Ended(exit));
+                self.send(PodChange::Ended(exit)).await;
                 return;
             }
-            self.tell(PodChange::Waits(exit));
+            self.send(PodChange::Waits(exit)).await;
             tokio::time::sleep(backoff.pause(started.elapsed())).await;
-            self.tell(PodChange::StartsAgain);
+            self.send(PodChange::StartsAgain).await;
         }
     }
 
@@ -227,9 +227,10 @@ impl Pod {
     }
 
     /// A Job that is gone does not listen any more.
-    fn tell(&self, change: PodChange) {
+    async fn send(&self, change: PodChange) {
         let pod = self.name.clone();
-        let _ = self.events.send(PodEvent { pod, change });
+        // Fails if the Job has ended.
+        let _ = self.events.send(PodEvent { pod, change }).await;
     }
 }
 

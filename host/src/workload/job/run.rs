@@ -18,6 +18,9 @@ use crate::workload::plan::JobPlan;
 /// Ends of pods that `galleria status` shows.
 const EXITS_MAX: usize = 10;
 
+/// Events of pods that wait to be read; a pod with another event waits.
+const EVENTS_MAX: usize = 64;
+
 pub(super) struct JobRun {
     shared: Arc<Shared>,
     key: WorkloadKey,
@@ -29,9 +32,9 @@ pub(super) struct JobRun {
     pods: Vec<ActivePod>,
     exits: Vec<PodExit>,
     objects: PodObjects,
-    events: mpsc::UnboundedReceiver<PodEvent>,
+    events: mpsc::Receiver<PodEvent>,
     /// Given to each pod.
-    teller: mpsc::UnboundedSender<PodEvent>,
+    event_sender: mpsc::Sender<PodEvent>,
 }
 
 impl JobRun {
@@ -62,7 +65,7 @@ impl JobRun {
         plan: watch::Receiver<Arc<JobPlan>>,
         stop: CancellationToken,
     ) -> Self {
-        let (teller, events) = mpsc::unbounded_channel();
+        let (event_sender, events) = mpsc::channel(EVENTS_MAX);
         Self {
             shared,
             key,
@@ -74,7 +77,7 @@ impl JobRun {
             exits: Vec::new(),
             objects: PodObjects::default(),
             events,
-            teller,
+            event_sender,
         }
     }
 
@@ -126,8 +129,8 @@ impl JobRun {
         let kept = self.pods.len().saturating_sub(step.stop);
         self.pods.truncate(kept);
         for index in step.start {
-            let (shared, teller) = (&self.shared, self.teller.clone());
-            let pod = pod::start(shared, &self.key, &plan.pods, index, teller);
+            let (shared, events) = (&self.shared, self.event_sender.clone());
+            let pod = pod::start(shared, &self.key, &plan.pods, index, events);
             tracing::info!(
                 namespace = self.key.namespace,
                 job = self.key.name,

@@ -57,6 +57,7 @@ fn names(host: &Host) -> Vec<String> {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "one story, step by step")]
 fn shop_on_postgresql_loses_nothing_when_the_server_is_killed() {
     let mut server = Postgresql::start();
     server.ask("create database products");
