@@ -11,11 +11,15 @@ use crate::components;
 use crate::process::{self, cargo};
 use crate::workspace::Workspace;
 
+/// The cargo profile that is built soonest.
+const PROFILE: &str = "local";
+
 /// Builds everything and becomes the host.
 pub(crate) fn run(workspace: &Workspace, arguments: &[String]) -> Result<()> {
     components::build_services(workspace)?;
-    build_host(workspace)?;
-    let mut host = Command::new(near(workspace, &workspace.target.join("release/galleria")));
+    build(workspace, PROFILE)?;
+    let program = workspace.target.join(PROFILE).join("galleria");
+    let mut host = Command::new(near(workspace, &program));
     host.current_dir(&workspace.root);
     host.args(["run", "deploy/shop", "--components"]);
     host.arg(near(workspace, &workspace.components()));
@@ -24,12 +28,16 @@ pub(crate) fn run(workspace: &Workspace, arguments: &[String]) -> Result<()> {
     Err(host.exec()).context("cannot start the host")
 }
 
-/// Builds the host in release.
+/// Builds the host as it is released.
 pub(crate) fn build_host(workspace: &Workspace) -> Result<()> {
+    build(workspace, "release")
+}
+
+fn build(workspace: &Workspace, profile: &str) -> Result<()> {
     let mut command = cargo();
     command
         .current_dir(&workspace.root)
-        .args(["build", "--release", "-p", "galleria"]);
+        .args(["build", "--profile", profile, "-p", "galleria"]);
     process::run(&mut command)
 }
 
