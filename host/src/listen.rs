@@ -13,10 +13,9 @@ mod stream;
 mod streams;
 
 pub(crate) use accept::Server;
-pub(crate) use activity::Reason;
 pub(crate) use connection::Handler;
 pub(crate) use descriptors::Budget;
-pub(crate) use limits::{Capacities, HOST_CONNECTION_WINDOW, STREAM_WINDOW};
+pub(crate) use limits::Capacities;
 pub(crate) use request_body::{RequestBody, RequestBodyError};
 pub(crate) use room::Room;
 

@@ -9,6 +9,7 @@ mod connector;
 mod http2;
 mod tls;
 
+pub(crate) use self::http2::{PEER_CONNECTION_WINDOW, PEER_STREAMS_MAX};
 pub(crate) use self::tls::{ClientTlsConfig, TlsError};
 
 use std::collections::HashMap;

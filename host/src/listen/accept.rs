@@ -17,9 +17,8 @@ use super::descriptors::{Spare, are_exhausted};
 use super::limits::DRAIN_GRACE;
 use super::room::{Places, Room};
 use super::stream::ClientStream;
-use crate::listen::Reason;
 use crate::settings::listen::ClientTimeouts;
-use crate::telemetry::metrics::PortMeters;
+use crate::telemetry::metrics::{CloseReason, PortMeters};
 
 /// How long accepting waits when the process has no descriptors: others may be
 /// closed meanwhile, and a loop would take a core.
@@ -166,7 +165,7 @@ impl<H: Handler> Server<H> {
 
     fn serve<A: Accept<Client = H::Client>>(&self, stream: A::Stream, client: A::Client) {
         let Some(place) = self.places.take(A::address(client)) else {
-            self.terms.meters.closed(Reason::Share);
+            self.terms.meters.closed(CloseReason::Share);
             return;
         };
         A::prepare(&stream, self.terms.timeouts.stall);
@@ -174,8 +173,9 @@ impl<H: Handler> Server<H> {
         let terms = self.terms.clone();
         let stream = ClientStream::new(stream, terms.meters.clone(), place, terms.timeouts.stall);
         let handler = self.handler.clone();
-        self.connections
-            .spawn(connection::serve(stream, client, handler, activity, terms));
+        self.connections.spawn(connection::serve_connection(
+            stream, client, handler, activity, terms,
+        ));
     }
 }
 

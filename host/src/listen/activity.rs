@@ -10,6 +10,7 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use crate::settings::listen::ClientTimeouts;
+use crate::telemetry::metrics::CloseReason;
 
 /// Stands for "not since" where a time is kept in an integer.
 const NEVER: u64 = u64::MAX;
@@ -39,21 +40,6 @@ pub(super) struct InFlight(Arc<Activity>);
 pub(super) enum Version {
     Http1,
     Http2,
-}
-
-/// Why a connection is closed by the host.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Reason {
-    /// No whole head of a request came in time.
-    Head,
-    /// No request for long.
-    Idle,
-    /// The client does not read.
-    Stalled,
-    /// It was silent, and others needed its place.
-    Evicted,
-    /// Its client address has its share of connections, all of them at work.
-    Share,
 }
 
 impl Activity {
@@ -145,20 +131,20 @@ impl Activity {
         &self,
         version: Version,
         timeouts: &ClientTimeouts,
-    ) -> Option<(Instant, Reason)> {
+    ) -> Option<(Instant, CloseReason)> {
         if !self.is_idle() {
             return None;
         }
         if !self.has_asked.load(Relaxed) {
-            return Some((self.opened + timeouts.head, Reason::Head));
+            return Some((self.opened + timeouts.head, CloseReason::Head));
         }
         let idle = self.at(self.idle_since.load(Relaxed)) + timeouts.idle;
         // On HTTP/2 bytes may be anything: they are no reason to wait longer.
         match self.head_since.load(Relaxed) {
             since if since != NEVER && version == Version::Http1 => {
-                Some((self.at(since) + timeouts.head, Reason::Head))
+                Some((self.at(since) + timeouts.head, CloseReason::Head))
             }
-            _ => Some((idle, Reason::Idle)),
+            _ => Some((idle, CloseReason::Idle)),
         }
     }
 
@@ -186,27 +172,6 @@ impl Drop for InFlight {
     }
 }
 
-impl Reason {
-    pub(crate) const ALL: [Self; 5] = [
-        Self::Head,
-        Self::Idle,
-        Self::Stalled,
-        Self::Evicted,
-        Self::Share,
-    ];
-
-    /// As metrics and the log call it.
-    pub(crate) fn name(self) -> &'static str {
-        match self {
-            Self::Head => "head_timeout",
-            Self::Idle => "idle_timeout",
-            Self::Stalled => "stalled",
-            Self::Evicted => "evicted",
-            Self::Share => "client_limit",
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -219,7 +184,7 @@ mod tests {
         stall: Duration::from_secs(30),
     };
 
-    fn left(activity: &Activity, version: Version) -> Option<(u64, Reason)> {
+    fn left(activity: &Activity, version: Version) -> Option<(u64, CloseReason)> {
         let (deadline, reason) = activity.deadline(version, &TIMEOUTS)?;
         Some(((deadline - Instant::now()).as_secs(), reason))
     }
@@ -234,7 +199,7 @@ mod tests {
         pass(4).await;
         activity.received();
         for version in [Version::Http1, Version::Http2] {
-            assert_eq!(left(&activity, version), Some((6, Reason::Head)));
+            assert_eq!(left(&activity, version), Some((6, CloseReason::Head)));
         }
     }
 
@@ -246,7 +211,10 @@ mod tests {
         assert_eq!(left(&activity, Version::Http1), None);
         assert_eq!(activity.silence(), None);
         drop(request);
-        assert_eq!(left(&activity, Version::Http1), Some((60, Reason::Idle)));
+        assert_eq!(
+            left(&activity, Version::Http1),
+            Some((60, CloseReason::Idle))
+        );
         pass(5).await;
         assert_eq!(activity.silence(), Some(Duration::from_secs(5)));
     }
@@ -259,8 +227,14 @@ mod tests {
         activity.received();
         pass(1).await;
         activity.received();
-        assert_eq!(left(&activity, Version::Http1), Some((9, Reason::Head)));
-        assert_eq!(left(&activity, Version::Http2), Some((29, Reason::Idle)));
+        assert_eq!(
+            left(&activity, Version::Http1),
+            Some((9, CloseReason::Head))
+        );
+        assert_eq!(
+            left(&activity, Version::Http2),
+            Some((29, CloseReason::Idle))
+        );
     }
 
     #[tokio::test(start_paused = true)]

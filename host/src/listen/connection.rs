@@ -22,19 +22,19 @@ use tokio::time::Instant;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
-use super::activity::{Activity, Reason, Version};
+use super::activity::{Activity, Version};
 use super::limits::{
     AGE_MAX, CLOSE_GRACE, CONNECTION_WINDOW, DRAIN_GRACE, ERROR_STREAMS_MAX, HANDSHAKE, HEAD_MAX,
-    HOST_CONNECTION_WINDOW, HOST_STREAMS_MAX, PING_INTERVAL, PING_TIMEOUT, RESET_STREAMS_MAX,
-    SEND_BUFFER, STREAM_WINDOW, STREAMS_MAX,
+    PING_INTERVAL, PING_TIMEOUT, RESET_STREAMS_MAX, SEND_BUFFER, STREAM_WINDOW, STREAMS_MAX,
 };
 use super::protocol::Opened;
 use super::request_body::RequestBody;
 use super::response_body::ResponseBody;
 use super::streams::{Progress, StreamExecutor};
 use crate::causes::with_causes;
+use crate::remote::{PEER_CONNECTION_WINDOW, PEER_STREAMS_MAX};
 use crate::settings::listen::ClientTimeouts;
-use crate::telemetry::metrics::PortMeters;
+use crate::telemetry::metrics::{CloseReason, PortMeters};
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
@@ -74,8 +74,8 @@ pub(super) struct Terms {
     pub(super) cut: CancellationToken,
 }
 
-/// Serves `stream` until it ends.
-pub(super) async fn serve<S, H>(
+/// Serves one connection until it ends, whatever its listener.
+pub(super) async fn serve_connection<S, H>(
     stream: S,
     client: H::Client,
     handler: H,
@@ -101,7 +101,7 @@ pub(super) async fn serve<S, H>(
                 let limit = HANDSHAKE.min(terms.timeouts.head);
                 let accepting = in_time(limit, tls.accept(stream));
                 let stream = before_requests(accepting, &activity, &terms).await?;
-                let stream = stream.ok_or_else(|| closed(&terms, Reason::Head))??;
+                let stream = stream.ok_or_else(|| closed(&terms, CloseReason::Head))??;
                 let agreed = stream.get_ref().1.alpn_protocol().map(|name| match name {
                     b"h2" => Version::Http2,
                     _ => Version::Http1,
@@ -128,7 +128,7 @@ async fn opened<S: AsyncRead + Unpin>(
     let limit = terms.timeouts.head.saturating_sub(activity.age());
     let opening = in_time(limit, Opened::of(stream));
     let stream = before_requests(opening, activity, terms).await?;
-    Ok(stream.ok_or_else(|| closed(terms, Reason::Head))??)
+    Ok(stream.ok_or_else(|| closed(terms, CloseReason::Head))??)
 }
 
 /// Waits for `step`, `limit` at most, and looks a second time before it gives up:
@@ -154,13 +154,13 @@ async fn before_requests<T>(
     tokio::select! {
         biased;
         result = step => Ok(result),
-        () = activity.evicted() => Err(closed(terms, Reason::Evicted)),
+        () = activity.evicted() => Err(closed(terms, CloseReason::Evicted)),
         () = stopped => Err("the host stops".into()),
         () = terms.cut.cancelled() => Err("the host stops".into()),
     }
 }
 
-fn closed(terms: &Terms, reason: Reason) -> BoxError {
+fn closed(terms: &Terms, reason: CloseReason) -> BoxError {
     terms.meters.closed(reason);
     reason.name().into()
 }
@@ -199,7 +199,7 @@ where
                 meters: terms.meters.clone(),
             };
             let (streams, window) = match terms.for_hosts {
-                true => (HOST_STREAMS_MAX, HOST_CONNECTION_WINDOW),
+                true => (PEER_STREAMS_MAX, PEER_CONNECTION_WINDOW),
                 false => (STREAMS_MAX, CONNECTION_WINDOW),
             };
             let connection = http2::Builder::new(executor)
@@ -329,7 +329,7 @@ async fn drive<C: Connection>(
         tokio::select! {
             biased;
             ended = connection.as_mut() => return Ok(ended?),
-            () = activity.evicted() => return Err(closed(terms, Reason::Evicted)),
+            () = activity.evicted() => return Err(closed(terms, CloseReason::Evicted)),
             () = terms.cut.cancelled() => return Ok(()),
             () = terms.stop.cancelled(), if is_serving => {
                 stage = Stage::Stopping(Instant::now());
@@ -352,10 +352,10 @@ async fn drive<C: Connection>(
             Stage::Serving => activity.deadline(C::VERSION, &terms.timeouts),
             Stage::Stopping(since) => activity
                 .last_request(since, DRAIN_GRACE)
-                .map(|due| (due, Reason::Idle)),
+                .map(|due| (due, CloseReason::Idle)),
             Stage::Closing(since) => activity
                 .last_request(since, CLOSE_GRACE)
-                .map(|due| (due, Reason::Idle)),
+                .map(|due| (due, CloseReason::Idle)),
         };
         let look = match stage {
             Stage::Serving => terms.timeouts.head,
@@ -372,7 +372,7 @@ async fn drive<C: Connection>(
                 if is_serving {
                     terms.meters.closed(reason);
                 }
-                if reason == Reason::Head && C::VERSION == Version::Http1 {
+                if reason == CloseReason::Head && C::VERSION == Version::Http1 {
                     // Nothing is under way that could be finished.
                     return Err(reason.name().into());
                 }

@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use super::descriptors::Budget;
+use crate::remote::{PEER_CONNECTION_WINDOW, PEER_STREAMS_MAX};
 
 /// Connections that one listener keeps open; more wait to be accepted.
 const LISTENER_MAX: usize = 10_000;
@@ -51,18 +52,14 @@ pub(super) const BODY_RATE_MIN: u64 = 4 << 10;
 /// Requests that one HTTP/2 connection may have under way.
 pub(super) const STREAMS_MAX: u32 = 100;
 
-/// The same of a connection between two hosts, which carries the requests of many
-/// clients: those that are slow must not keep the others from a stream.
-pub(super) const HOST_STREAMS_MAX: u32 = 1_000;
-
-/// Bytes that one HTTP/2 stream, and one connection, may send before the host has
-/// taken them: what uploads cost in memory.
-pub(crate) const STREAM_WINDOW: u32 = 64 << 10;
+/// Bytes that one HTTP/2 stream, and one connection, may receive before the host has read
+/// them: what uploads cost in memory.
+pub(super) const STREAM_WINDOW: u32 = 64 << 10;
 pub(super) const CONNECTION_WINDOW: u32 = 1 << 20;
 
-/// Between two hosts there is room for what every stream may send: no stream that
-/// stands still takes it from another.
-pub(crate) const HOST_CONNECTION_WINDOW: u32 = HOST_STREAMS_MAX * STREAM_WINDOW;
+// A connection from another host has the limits that the other host connects with, and room
+// for the window of every stream.
+const _: () = assert!(PEER_CONNECTION_WINDOW >= PEER_STREAMS_MAX * STREAM_WINDOW);
 
 /// Bytes of one HTTP/2 stream that wait for the client.
 pub(super) const SEND_BUFFER: usize = 64 << 10;

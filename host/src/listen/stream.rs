@@ -11,10 +11,9 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep};
 
-use super::activity::Reason;
 use super::limits::READ_RATE_MIN;
 use super::room::Place;
-use crate::telemetry::metrics::PortMeters;
+use crate::telemetry::metrics::{CloseReason, PortMeters};
 
 /// How long the client may take to close its side after the last answer. Closing
 /// at once while it still sends would reset the connection, and the reset destroys
@@ -109,7 +108,7 @@ impl<S> ClientStream<S> {
             Poll::Pending => {
                 self.in_turn = 0;
                 if self.stall.poll(context).is_ready() {
-                    self.meters.closed(Reason::Stalled);
+                    self.meters.closed(CloseReason::Stalled);
                     return Poll::Ready(Err(io::Error::new(
                         io::ErrorKind::TimedOut,
                         "the client does not read the response",

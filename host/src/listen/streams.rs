@@ -12,8 +12,7 @@ use std::time::Duration;
 use hyper::rt::Executor;
 use tokio::time::Sleep;
 
-use super::activity::Reason;
-use crate::telemetry::metrics::PortMeters;
+use crate::telemetry::metrics::{CloseReason, PortMeters};
 
 tokio::task_local! {
     /// The stream that the running task is of.
@@ -101,7 +100,7 @@ impl<F: Future<Output = ()>> Future for Watched<F> {
         }
         let (_, timer) = this.waiting.get_or_insert_with(begun);
         ready!(timer.as_mut().poll(context));
-        this.meters.closed(Reason::Stalled);
+        this.meters.closed(CloseReason::Stalled);
         Poll::Ready(())
     }
 }

@@ -1,4 +1,8 @@
-//! HTTP/2: one connection to each endpoint, shared by all its requests.
+//! HTTP/2: one connection to each endpoint, shared by all requests to it.
+//!
+//! `hyper_util::client::pool` is not used. Its `singleton` would only replace the slot of an
+//! endpoint, and it panics in a waiting request if a request that holds the previous, closed
+//! connection discards the slot while a new connection is being opened.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -16,13 +20,23 @@ use wasmtime_wasi_http::Error;
 
 use super::connector::Connector;
 use super::{RemoteError, unreachable};
-use crate::listen::{HOST_CONNECTION_WINDOW, STREAM_WINDOW};
 use crate::{Body, Request, Response};
 
-/// How often a quiet connection is asked whether it still lives.
+/// Concurrent streams of a connection between two hosts. It carries the requests of many
+/// clients: slow ones must not keep the others from opening a stream.
+pub(crate) const PEER_STREAMS_MAX: u32 = 1_000;
+
+/// Bytes that a stream may receive before they are read.
+const STREAM_WINDOW: u32 = 64 << 10;
+
+/// Bytes that all streams of a connection between two hosts may receive: enough for the
+/// window of every stream, so that a stream that is not read does not delay the others.
+pub(crate) const PEER_CONNECTION_WINDOW: u32 = PEER_STREAMS_MAX * STREAM_WINDOW;
+
+/// The interval of PINGs, which detect a connection that is gone.
 const KEEP_ALIVE: Duration = Duration::from_secs(20);
 
-/// Endpoints with a connection of their own; past this all are made anew.
+/// Endpoints that have a connection. When the limit is reached, all are dropped.
 const ENDPOINTS_MAX: usize = 1_024;
 
 /// The connections, by endpoint.
@@ -32,7 +46,7 @@ pub(super) struct Shared {
     endpoints: Arc<Mutex<HashMap<Authority, Slot>>>,
 }
 
-/// Locked while a connection is made, so that one is made and not many.
+/// Locked while a connection is being opened, so that concurrent requests open only one.
 type Slot = Arc<tokio::sync::Mutex<Option<SendRequest<Body>>>>;
 
 impl Shared {
@@ -43,7 +57,7 @@ impl Shared {
         }
     }
 
-    /// Sends `request`, whose URI is what was asked for, to `endpoint`.
+    /// Sends `request` to `endpoint`. The authority of its URI is sent as `:authority`.
     pub(super) async fn send(
         &self,
         scheme: Scheme,
@@ -61,12 +75,12 @@ impl Shared {
         endpoint: Authority,
     ) -> Result<SendRequest<Body>, RemoteError> {
         let slot = self.slot(&endpoint);
-        let mut kept = slot.lock().await;
-        if let Some(sender) = kept.as_ref().filter(|sender| !sender.is_closed()) {
+        let mut current = slot.lock().await;
+        if let Some(sender) = current.as_ref().filter(|sender| !sender.is_closed()) {
             return Ok(sender.clone());
         }
         let sender = self.connect(scheme, endpoint).await?;
-        *kept = Some(sender.clone());
+        *current = Some(sender.clone());
         Ok(sender)
     }
 
@@ -94,15 +108,13 @@ impl Shared {
         let (sender, connection) = Builder::new(TokioExecutor::new())
             .timer(TokioTimer::new())
             .keep_alive_interval(KEEP_ALIVE)
-            // Many clients share the connection; one that does not read takes its own
-            // stream's window and nothing of the others'.
             .initial_stream_window_size(STREAM_WINDOW)
-            .initial_connection_window_size(HOST_CONNECTION_WINDOW)
+            .initial_connection_window_size(PEER_CONNECTION_WINDOW)
             .handshake(stream)
             .await
             .map_err(|error| RemoteError::Connect(error.into()))?;
         tokio::spawn(async move {
-            // Its requests fail with it, and the next one connects again.
+            // Its requests fail with it, and the next request opens another connection.
             if let Err(error) = connection.await {
                 tracing::debug!(%error, "a connection to a remote endpoint ended");
             }
@@ -111,8 +123,8 @@ impl Shared {
     }
 }
 
-/// An endpoint that goes away says which requests it has not begun: those may be
-/// sent to another, whatever they do.
+/// An endpoint that closes the connection reports which requests it has not begun. These may be
+/// sent to another endpoint, even if they are not idempotent.
 fn failed(error: hyper::Error) -> RemoteError {
     let source = std::error::Error::source(&error);
     let reset = source.and_then(|source| source.downcast_ref::<h2::Error>());

@@ -19,7 +19,7 @@ mod sql;
 
 pub(crate) use edges::{CallEdge, CallRecord, Reporter, ServiceNames};
 pub(crate) use pod::{PodMeters, Retired};
-pub(crate) use port::{PortMeters, Ports};
+pub(crate) use port::{CloseReason, PortMeters, Ports};
 pub(crate) use present::Present;
 pub(crate) use routes::{MethodClass, Routes};
 pub(crate) use sample::Samples;

@@ -67,7 +67,7 @@ fn serve_one() -> Served {
     let place = place();
     let activity = place.activity.clone();
     let stream = ClientStream::new(near, meters.clone(), place, terms.timeouts.stall);
-    let serving = serve(stream, (), Length, activity.clone(), terms);
+    let serving = serve_connection(stream, (), Length, activity.clone(), terms);
     Served {
         client,
         stop,
@@ -147,7 +147,7 @@ async fn connection_without_a_whole_head_ends_after_the_heads_time() {
         let text = String::from_utf8_lossy(bytes);
         // HTTP/2 is asked to close first, and given a moment for it.
         assert!((10..=16).contains(&seconds), "{text}: {seconds}");
-        assert_eq!(meters.closed_for(Reason::Head), 1, "{text}");
+        assert_eq!(meters.closed_for(CloseReason::Head), 1, "{text}");
     }
 }
 
@@ -297,5 +297,5 @@ async fn http2_connection_without_streams_ends_after_a_minute() {
     client.await.expect("no failure").expect("a clean end");
     let seconds = served.began.elapsed().as_secs();
     assert!((60..=71).contains(&seconds), "{seconds}");
-    assert_eq!(served.meters.closed_for(Reason::Idle), 1);
+    assert_eq!(served.meters.closed_for(CloseReason::Idle), 1);
 }

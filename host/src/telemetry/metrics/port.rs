@@ -1,4 +1,4 @@
-//! Connections of clients and their bytes, by the port of the listener.
+//! Connections of clients and their bytes, by the port of their listener.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::Ordering::Relaxed;
@@ -8,8 +8,22 @@ use std::sync::{Arc, Weak};
 use parking_lot::Mutex;
 
 use super::Samples;
-use crate::listen::Reason;
 use crate::telemetry::names;
+
+/// Why the host closed a connection, or a stream of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum CloseReason {
+    /// The head of a request was not complete in time.
+    Head,
+    /// There was no request for too long.
+    Idle,
+    /// The client does not read.
+    Stalled,
+    /// The connection was idle, and another one needed its place.
+    Evicted,
+    /// The client address already has its share of connections, and all of them are busy.
+    Share,
+}
 
 /// Counts of one port, for as long as it is open or has connections.
 #[derive(Debug, Default)]
@@ -18,34 +32,55 @@ pub(crate) struct PortMeters {
     pub accepted: AtomicU64,
     pub received: AtomicU64,
     pub sent: AtomicU64,
-    /// Connections that the host closed, in the order of [`Reason::ALL`].
-    closed: [AtomicU64; Reason::ALL.len()],
+    /// Connections that the host closed, in the order of [`CloseReason::ALL`].
+    closed: [AtomicU64; CloseReason::ALL.len()],
 }
 
 impl PortMeters {
     /// The host closed a connection, or a stream of one.
-    pub(crate) fn closed(&self, reason: Reason) {
-        let counts = Reason::ALL.iter().zip(&self.closed);
+    pub(crate) fn closed(&self, reason: CloseReason) {
+        let counts = CloseReason::ALL.iter().zip(&self.closed);
         for (_, count) in counts.filter(|(known, _)| **known == reason) {
             count.fetch_add(1, Relaxed);
         }
     }
 
-    /// How often the host did.
+    /// How often the host closed one for `reason`.
     #[cfg(test)]
-    pub(crate) fn closed_for(&self, reason: Reason) -> u64 {
-        let counts = Reason::ALL.iter().zip(&self.closed);
+    pub(crate) fn closed_for(&self, reason: CloseReason) -> u64 {
+        let counts = CloseReason::ALL.iter().zip(&self.closed);
         let of_reason = counts.filter(|(known, _)| **known == reason);
         of_reason.map(|(_, count)| count.load(Relaxed)).sum()
     }
 }
 
-/// The ports that there are.
+impl CloseReason {
+    pub(crate) const ALL: [Self; 5] = [
+        Self::Head,
+        Self::Idle,
+        Self::Stalled,
+        Self::Evicted,
+        Self::Share,
+    ];
+
+    /// The name in metrics and in the log.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Head => "head_timeout",
+            Self::Idle => "idle_timeout",
+            Self::Stalled => "stalled",
+            Self::Evicted => "evicted",
+            Self::Share => "client_limit",
+        }
+    }
+}
+
+/// All ports.
 #[derive(Debug, Default)]
 pub(crate) struct Ports(Mutex<BTreeMap<u16, Weak<PortMeters>>>);
 
 impl Ports {
-    /// Those of `port`, which another may have already.
+    /// The counts of `port`, which are shared if they exist already.
     pub(crate) fn of(&self, port: u16) -> Arc<PortMeters> {
         let mut known = self.0.lock();
         let known = known.entry(port).or_default();
@@ -74,7 +109,7 @@ impl Ports {
             ] {
                 samples.count(metric, &labels, count.load(Relaxed));
             }
-            for (reason, count) in Reason::ALL.iter().zip(&meters.closed) {
+            for (reason, count) in CloseReason::ALL.iter().zip(&meters.closed) {
                 let labels = [port.as_str(), reason.name()];
                 samples.count(&names::CONNECTIONS_CLOSED, &labels, count.load(Relaxed));
             }
@@ -87,7 +122,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_port_counts_on_while_anybody_has_it_and_then_is_gone() {
+    fn counts_of_a_port_live_as_long_as_anything_uses_them() {
         let ports = Ports::default();
         let first = ports.of(80);
         first.accepted.fetch_add(1, Relaxed);
