@@ -29,7 +29,6 @@ use crate::active_config::{ActiveConfig, ConfigHandle};
 use crate::admin;
 use crate::call::{Mesh, Overload};
 use crate::canary::Canaries;
-use crate::certificates::Certificates;
 use crate::cli::eprint;
 use crate::files::Files;
 use crate::guest::{Cache, Databases, Engine, NodeMemory, guest_memory_default};
@@ -45,6 +44,7 @@ use crate::telemetry::access_log::AccessLog;
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::sink::Sink;
 use crate::telemetry::trace::{TraceExport, Tracer};
+use crate::tls::Expiries;
 use crate::topology::{Peers, Topology, Trust};
 use crate::workload::{Images, Jobs, Platform, VolumeFolder, Workloads};
 use announce::Addresses;
@@ -119,7 +119,7 @@ pub(crate) async fn run(settings: RunSettings) -> anyhow::Result<ExitCode> {
         mesh: host.mesh.clone(),
         state: host.state.clone(),
         sql: host.sql.clone(),
-        certificates: Arc::new(Certificates::new(admin.certificate())),
+        certificates: Arc::new(Expiries::new(admin.certificate())),
     };
     let room = Room::new(capacities.status);
     let port = status::serve_port(status_port, metrics, &room, timeouts, stop.clone());

@@ -20,7 +20,6 @@ mod workload;
 mod admin;
 mod canary;
 mod causes;
-mod certificates;
 mod context;
 mod explain;
 mod files;
@@ -29,6 +28,7 @@ mod private_folder;
 mod status;
 mod store;
 mod telemetry;
+mod tls;
 mod topology;
 
 pub use cli::main;

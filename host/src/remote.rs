@@ -1,21 +1,18 @@
-//! Endpoints outside this process, over cached connections: HTTP/1.1, and HTTP/2
-//! where the service's port speaks it; TLS where a DestinationRule asks for it
-//! or the request itself is for `https`.
+//! Endpoints outside this process, over pooled connections: HTTP/1.1, or HTTP/2 if the
+//! service's port speaks it; TLS if a DestinationRule or the request's own scheme asks for it.
 //!
-//! Connections are shared by everything that decides how they are made (see [`PoolKey`]),
-//! never across different TLS settings.
+//! Callers share a connection only if everything that decides how it is made is the same (see
+//! [`PoolKey`]), in particular the TLS settings.
 
 mod connector;
 mod http2;
-mod tls;
 
 pub(crate) use self::http2::{PEER_CONNECTION_WINDOW, PEER_STREAMS_MAX};
-pub(crate) use self::tls::{ClientTlsConfig, TlsError};
 
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::Duration;
 
 use galleria_manifest::model::{ClientTlsMode, Protocol};
 use galleria_mesh::Cluster;
@@ -29,21 +26,19 @@ use wasmtime_wasi_http::Error;
 
 use self::connector::Connector;
 use self::http2::Shared;
+use crate::tls::{ClientConfigs, ClientTlsConfig, LoadedConfig, TlsError};
 use crate::{Body, Request, Response};
 
-/// How long an unused connection is cached at most, whatever a DestinationRule
-/// says: what is outside may forget it sooner.
+/// The longest time for which an idle connection is kept, whatever a DestinationRule says:
+/// servers and middleboxes drop idle connections.
 const IDLE_MAX: Duration = Duration::from_secs(60);
 
-/// Unused connections cached for one host.
+/// Idle connections per endpoint.
 const IDLE_MAX_PER_HOST: usize = 64;
 
-/// Pools that are cached. Each is one of a manifest's clusters, or one host that
-/// a guest reaches over TLS by itself; past this all begin anew.
-const MANNERS_MAX: usize = 1_024;
-
-/// How often the files of certificates are looked at.
-const LOOK_AGAIN: Duration = Duration::from_secs(1);
+/// Pools. There is one for each cluster of the manifests, and one for each host that a guest
+/// reaches over `https` without a DestinationRule. When the limit is reached, all are dropped.
+const POOLS_MAX: usize = 1_024;
 
 /// Why a remote endpoint gave no response.
 #[derive(Debug, thiserror::Error)]
@@ -58,53 +53,52 @@ pub(crate) enum RemoteError {
     Tls(#[from] TlsError),
 }
 
-/// Where an endpoint is, and what it is.
+/// The address of an endpoint.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum RemoteTarget<'a> {
-    /// A pod of another host of the mesh, which speaks HTTP/2.
+    /// A pod on another host of the mesh. Hosts speak HTTP/2 to each other.
     Peer { host: &'a str, port: u16 },
-    /// Something that is not of the mesh.
+    /// A server that is not part of the mesh.
     Outside { host: &'a str, port: u16 },
 }
 
-/// Keeps connections to remote endpoints.
+/// Sends requests to remote endpoints.
 #[derive(Clone, Default)]
 pub(crate) struct RemoteClient {
-    pools: Arc<Mutex<HashMap<PoolKey, CachedPool>>>,
+    pools: Arc<Mutex<HashMap<PoolKey, Pool>>>,
+    tls: ClientConfigs,
 }
 
-/// The connections of one key, and the certificates that they were made
-/// with: changed files make new ones.
+/// The connections of one key.
 #[derive(Clone)]
-struct CachedPool {
-    pool: HttpPool,
-    stamps: Vec<Option<SystemTime>>,
-    looked: Instant,
+struct Pool {
+    connections: Connections,
+    /// The TLS configuration of the connections. New certificate files begin a new pool.
+    tls: Option<LoadedConfig>,
 }
 
 /// Everything that decides how a connection is made, besides its address.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 struct PoolKey {
-    /// None is plain text.
-    trust: Option<ClientTlsConfig>,
+    /// None for plain text.
+    tls: Option<ClientTlsConfig>,
     http2: bool,
     connect_timeout: Duration,
     idle_timeout: Duration,
 }
 
-/// The connections of one key.
 #[derive(Clone)]
-enum HttpPool {
+enum Connections {
     Http1(Arc<Client<Connector, Body>>),
     Http2(Shared),
 }
 
 impl RemoteClient {
-    /// Sends `request` to one of the endpoints of `cluster`; the
-    /// authority that was asked for stays in `host` or `:authority`.
+    /// Sends `request` to an endpoint of `cluster`. `host` or `:authority` remains the authority
+    /// that the caller requested.
     ///
     /// # Errors
-    /// No connection, or none that lasted until the response head.
+    /// There is no connection, or it ended before the head of the response.
     pub(crate) async fn send(
         &self,
         cluster: &Cluster,
@@ -119,12 +113,12 @@ impl RemoteClient {
                 (authority(host, port)?, PoolKey::of(cluster, &request, host))
             }
         };
-        let scheme = match key.trust {
+        let scheme = match key.tls {
             Some(_) => Scheme::HTTPS,
             None => Scheme::HTTP,
         };
-        match self.pool(key).await? {
-            HttpPool::Http1(client) => {
+        match self.connections(key).await? {
+            Connections::Http1(client) => {
                 let request = to_endpoint(request, scheme, endpoint)?;
                 let response = client.request(request).await.map_err(|error| {
                     if error.is_connect() {
@@ -135,58 +129,59 @@ impl RemoteClient {
                 })?;
                 Ok(response.map(|body| body.map_err(Error::from).boxed_unsync()))
             }
-            HttpPool::Http2(shared) => {
-                let request = as_asked(request, scheme.clone(), &endpoint)?;
+            Connections::Http2(shared) => {
+                let request = with_requested_authority(request, scheme.clone(), &endpoint)?;
                 shared.send(scheme, endpoint, request).await
             }
         }
     }
 
-    async fn pool(&self, key: PoolKey) -> Result<HttpPool, RemoteError> {
-        if let Some(cached) = self.cached(&key) {
-            return Ok(cached);
+    async fn connections(&self, key: PoolKey) -> Result<Connections, RemoteError> {
+        if let Some(connections) = self.pooled(&key) {
+            return Ok(connections);
         }
-        let stamps = key.stamps();
-        let connector = Connector::new(&key).await?;
-        let begun = if key.http2 {
-            HttpPool::Http2(Shared::new(connector))
+        let tls = match &key.tls {
+            Some(tls) => Some(self.tls.load(tls).await?),
+            None => None,
+        };
+        let connector = Connector::new(&key, tls.as_ref())?;
+        let connections = if key.http2 {
+            Connections::Http2(Shared::new(connector))
         } else {
             let client = Client::builder(TokioExecutor::new())
                 .pool_timer(TokioTimer::new())
                 .pool_idle_timeout(key.idle_timeout)
                 .pool_max_idle_per_host(IDLE_MAX_PER_HOST)
                 .build(connector);
-            HttpPool::Http1(Arc::new(client))
+            Connections::Http1(Arc::new(client))
         };
-        let mut pools = self.lock();
-        if pools.len() >= MANNERS_MAX {
+        Ok(self.add(key, Pool { connections, tls }))
+    }
+
+    fn pooled(&self, key: &PoolKey) -> Option<Connections> {
+        let pools = self.pools.lock();
+        let pool = pools.get(key).filter(|pool| pool.is_current())?;
+        Some(pool.connections.clone())
+    }
+
+    /// Adds a pool, unless another request has added it meanwhile.
+    fn add(&self, key: PoolKey, pool: Pool) -> Connections {
+        let mut pools = self.pools.lock();
+        if let Some(other) = pools.get(&key).filter(|pool| pool.is_current()) {
+            return other.connections.clone();
+        }
+        if pools.len() >= POOLS_MAX {
             pools.clear();
         }
-        let cached = CachedPool {
-            pool: begun.clone(),
-            stamps,
-            looked: Instant::now(),
-        };
-        pools.insert(key, cached);
-        Ok(begun)
+        let connections = pool.connections.clone();
+        pools.insert(key, pool);
+        connections
     }
+}
 
-    /// What is there already, as long as its certificates are those in the files.
-    fn cached(&self, key: &PoolKey) -> Option<HttpPool> {
-        let mut pools = self.lock();
-        let cached = pools.get_mut(key)?;
-        if cached.looked.elapsed() >= LOOK_AGAIN {
-            cached.looked = Instant::now();
-            if cached.stamps != key.stamps() {
-                pools.remove(key);
-                return None;
-            }
-        }
-        Some(cached.pool.clone())
-    }
-
-    fn lock(&self) -> parking_lot::MutexGuard<'_, HashMap<PoolKey, CachedPool>> {
-        self.pools.lock()
+impl Pool {
+    fn is_current(&self) -> bool {
+        self.tls.as_ref().is_none_or(LoadedConfig::is_current)
     }
 }
 
@@ -198,18 +193,10 @@ impl fmt::Display for RemoteTarget<'_> {
 }
 
 impl PoolKey {
-    fn stamps(&self) -> Vec<Option<SystemTime>> {
-        self.trust
-            .as_ref()
-            .map(ClientTlsConfig::stamps)
-            .unwrap_or_default()
-    }
-
-    /// Between hosts of the mesh `trafficPolicy.tls` has no part: it is about
-    /// what is outside.
+    /// `trafficPolicy.tls` does not apply between hosts of the mesh: it is for servers outside.
     fn of_peer(cluster: &Cluster) -> Self {
         Self {
-            trust: None,
+            tls: None,
             http2: true,
             connect_timeout: cluster.connect_timeout,
             idle_timeout: cluster.idle_timeout.min(IDLE_MAX),
@@ -217,23 +204,26 @@ impl PoolKey {
     }
 
     fn of(cluster: &Cluster, request: &Request, endpoint: &str) -> Self {
-        let own = request.uri().scheme() == Some(&Scheme::HTTPS);
-        let asked = request.uri().host().unwrap_or(endpoint);
+        let is_https = request.uri().scheme() == Some(&Scheme::HTTPS);
+        let requested = request.uri().host().unwrap_or(endpoint);
         let originated = cluster
             .tls
             .as_ref()
             .filter(|tls| tls.mode != ClientTlsMode::Disable);
-        let trust = match originated {
+        let tls = match originated {
             Some(tls) => {
-                // No certificate can be for a wildcard name.
+                // A wildcard is not a server name.
                 let declared = Some(cluster.service_fqdn.as_str())
                     .filter(|host| host.contains('.') && !host.starts_with('*'));
-                Some(ClientTlsConfig::originated(tls, declared.unwrap_or(asked)))
+                Some(ClientTlsConfig::originated(
+                    tls,
+                    declared.unwrap_or(requested),
+                ))
             }
-            None => own.then(|| ClientTlsConfig::public(asked)),
+            None => is_https.then(|| ClientTlsConfig::public(requested)),
         };
         Self {
-            trust,
+            tls,
             http2: matches!(cluster.protocol, Protocol::Http2 | Protocol::Grpc),
             connect_timeout: cluster.connect_timeout,
             idle_timeout: cluster.idle_timeout.min(IDLE_MAX),
@@ -254,15 +244,15 @@ fn authority(host: &str, port: u16) -> Result<Authority, RemoteError> {
     Authority::try_from(text).map_err(unreachable)
 }
 
-/// HTTP/1.1: connections are cached by the endpoint's address, and the authority
-/// that was asked for is a header.
+/// HTTP/1.1: the pool finds connections by the authority of the URI, so that becomes the
+/// endpoint. The requested authority is sent in `host`.
 fn to_endpoint(
     mut request: Request,
     scheme: Scheme,
     endpoint: Authority,
 ) -> Result<Request, RemoteError> {
-    if let Some(asked) = request.uri().authority()
-        && let Ok(value) = HeaderValue::from_str(asked.as_str())
+    if let Some(requested) = request.uri().authority()
+        && let Ok(value) = HeaderValue::from_str(requested.as_str())
     {
         request.headers_mut().insert(header::HOST, value);
     }
@@ -271,16 +261,20 @@ fn to_endpoint(
     Ok(request)
 }
 
-/// HTTP/2: the authority that was asked for is part of the address.
-fn as_asked(
+/// HTTP/2: the URI keeps the requested authority, which is sent as `:authority`.
+fn with_requested_authority(
     mut request: Request,
     scheme: Scheme,
     endpoint: &Authority,
 ) -> Result<Request, RemoteError> {
     let host = request.headers_mut().remove(header::HOST);
-    let asked = request.uri().authority().cloned();
-    let asked = asked.or_else(|| Authority::try_from(host?.as_bytes()).ok());
-    *request.uri_mut() = uri(&request, scheme, asked.unwrap_or_else(|| endpoint.clone()))?;
+    let requested = request.uri().authority().cloned();
+    let requested = requested.or_else(|| Authority::try_from(host?.as_bytes()).ok());
+    *request.uri_mut() = uri(
+        &request,
+        scheme,
+        requested.unwrap_or_else(|| endpoint.clone()),
+    )?;
     *request.version_mut() = Version::HTTP_2;
     Ok(request)
 }

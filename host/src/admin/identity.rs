@@ -1,5 +1,5 @@
-//! Who the admin listener is and whom it lets in: a certificate and two tokens,
-//! made at the first start and kept in the data folder for its owner alone.
+//! The identity of the admin port, and the tokens that it accepts: a certificate and two
+//! tokens, created at the first start and stored in the data folder, readable by the owner only.
 
 use std::io;
 use std::net::SocketAddr;
@@ -9,31 +9,31 @@ use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use rand::TryRngCore;
 use rand::rngs::OsRng;
-use rcgen::{CertificateParams, KeyPair};
 use serde_json::json;
 
 use crate::private_folder;
+use crate::tls::{SelfSignError, SelfSignedCertificate};
 
 const CERTIFICATE: &str = "certificate.pem";
 const KEY: &str = "key.pem";
 const TOKEN: &str = "token";
 const READ_ONLY_TOKEN: &str = "read-only-token";
-/// Where a host listened last, for `galleria kubeconfig`.
+/// The latest address of the port, for `galleria kubeconfig`.
 const ADDRESS: &str = "address";
 
-/// What the certificate is for, whatever the address: kubeconfig names it.
+/// The name that clients verify, whatever the address. It is part of the kubeconfig.
 const SERVER_NAME: &str = "localhost";
 
-/// Bytes of a token: beyond guessing.
+/// Random bytes in a token.
 const TOKEN_LENGTH: usize = 32;
 
-/// Why the identity cannot be made or read. Names files, never what they hold.
+/// Why the identity cannot be created or read. Messages name files, never their contents.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum IdentityError {
     #[error("{}: {source}", file.display())]
     File { file: PathBuf, source: io::Error },
     #[error("cannot create a certificate for the admin listener: {0}")]
-    Certificate(#[from] rcgen::Error),
+    Certificate(#[from] SelfSignError),
     #[error("cannot get random numbers from the system: {0}")]
     Random(#[from] rand::rand_core::OsError),
     #[error(
@@ -52,7 +52,7 @@ pub(crate) struct Identity {
 }
 
 impl Identity {
-    /// Reads the identity in the data folder `data`; makes what is missing.
+    /// Reads the identity from the data folder `data`, and creates the parts that are missing.
     ///
     /// # Errors
     /// See [`IdentityError`].
@@ -63,11 +63,9 @@ impl Identity {
             source,
         })?;
         if !folder.join(CERTIFICATE).exists() || !folder.join(KEY).exists() {
-            let names = [SERVER_NAME, "127.0.0.1", "::1"].map(str::to_owned);
-            let key = KeyPair::generate()?;
-            let certificate = CertificateParams::new(names)?.self_signed(&key)?;
-            write(&folder.join(KEY), &key.serialize_pem())?;
-            write(&folder.join(CERTIFICATE), &certificate.pem())?;
+            let made = SelfSignedCertificate::new(&[SERVER_NAME, "127.0.0.1", "::1"])?;
+            write(&folder.join(KEY), &made.key)?;
+            write(&folder.join(CERTIFICATE), &made.certificate)?;
         }
         for name in [TOKEN, READ_ONLY_TOKEN] {
             if !folder.join(name).exists() {
@@ -86,14 +84,14 @@ impl Identity {
         })
     }
 
-    /// Notes where the host listens.
+    /// Stores the address that the host listens on.
     pub(super) fn note_address(data: &Path, address: SocketAddr) -> Result<(), IdentityError> {
         write(&folder(data).join(ADDRESS), &address.to_string())
     }
 }
 
-/// Writes a kubeconfig for the host with the data folder `data` and returns
-/// where: `output`, or a file in the data folder.
+/// Writes a kubeconfig for the host with the data folder `data` to `output`, or else to a file
+/// in the data folder, and returns its path.
 ///
 /// # Errors
 /// See [`IdentityError`].
@@ -114,7 +112,7 @@ pub(crate) fn kubeconfig(
         true => ("kubeconfig-read-only", &identity.read_only_token),
         false => ("kubeconfig", &identity.token),
     };
-    // JSON is YAML.
+    // JSON is valid YAML.
     let config = json!({
         "apiVersion": "v1",
         "kind": "Config",
@@ -142,7 +140,7 @@ fn folder(data: &Path) -> PathBuf {
     data.join("admin")
 }
 
-/// A host that listens everywhere is asked on loopback.
+/// The address for clients. A host that listens on all addresses is reached on loopback.
 fn reachable(address: &str) -> String {
     match address.parse::<SocketAddr>() {
         Ok(address) if address.ip().is_unspecified() => format!("localhost:{}", address.port()),
@@ -164,7 +162,7 @@ fn read(file: &Path) -> Result<String, IdentityError> {
     Ok(text.trim_end().to_owned())
 }
 
-/// Whole or not at all, for the owner alone: temporary files have mode 0600.
+/// Writes the file atomically, with mode 0600: that is the mode of temporary files.
 fn write(file: &Path, text: &str) -> Result<(), IdentityError> {
     use std::io::Write;
     let folder = file.parent().filter(|folder| *folder != Path::new(""));
@@ -185,7 +183,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_identity_is_made_once_and_is_its_owners_alone() {
+    fn identity_is_created_once_and_only_its_owner_can_read_it() {
         use std::os::unix::fs::PermissionsExt;
         let data = tempfile::tempdir().expect("a folder");
         let first = Identity::of(data.path()).expect("made");
@@ -201,7 +199,7 @@ mod tests {
     }
 
     #[test]
-    fn a_kubeconfig_names_a_host_that_ran() {
+    fn kubeconfig_is_for_a_host_that_has_run() {
         let data = tempfile::tempdir().expect("a folder");
         let none = kubeconfig(data.path(), None, false).expect_err("no host");
         assert!(none.to_string().contains("galleria run"), "{none}");

@@ -1,5 +1,5 @@
-//! The admin port: its TLS, and who answers on it. Its connections are served, and
-//! bounded, as those of every other listener.
+//! The admin port: its certificate, and what answers its requests. Connections are served and
+//! limited like those of every other listener.
 
 use std::convert::Infallible;
 use std::io;
@@ -9,12 +9,7 @@ use std::sync::Arc;
 
 use axum::body::Body;
 use http::{Request, Response};
-use rustls::ServerConfig;
-use rustls::crypto::ring;
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio::net::TcpListener;
-use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
 use super::access::Guard;
@@ -22,8 +17,9 @@ use super::identity::{Identity, IdentityError};
 use super::{Api, Sources};
 use crate::listen::{Handler, RequestBody, Room, Server};
 use crate::settings::listen::ClientTimeouts;
+use crate::tls::{Acceptor, ServerTlsError};
 
-/// Why the port cannot be opened.
+/// Why the admin port cannot be opened.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum AdminError {
     #[error("cannot bind the admin port {address}; choose another with --admin")]
@@ -36,20 +32,16 @@ pub(crate) enum AdminError {
     )]
     Identity(#[from] IdentityError),
     #[error(
-        "cannot read the admin port's certificate; remove the folder `admin` in the data folder to create a new one"
-    )]
-    Pem(#[from] rustls::pki_types::pem::Error),
-    #[error(
         "cannot use the admin port's certificate; remove the folder `admin` in the data folder to create a new one"
     )]
-    Tls(#[from] rustls::Error),
+    Tls(#[from] ServerTlsError),
 }
 
-/// The admin port, bound.
+/// The bound admin port.
 pub(crate) struct Listener {
     socket: TcpListener,
     pub(crate) address: SocketAddr,
-    tls: TlsAcceptor,
+    tls: Acceptor,
     guard: Guard,
     certificate: String,
 }
@@ -69,7 +61,7 @@ impl Listener {
     /// See [`AdminError`].
     pub(crate) async fn bind(address: SocketAddr, data: &Path) -> Result<Self, AdminError> {
         let identity = Identity::of(data)?;
-        let tls = TlsAcceptor::from(Arc::new(server_config(&identity)?));
+        let tls = Acceptor::new(&identity.certificate, &identity.key)?;
         let failed = |source| AdminError::Bind { address, source };
         let socket = TcpListener::bind(address).await.map_err(failed)?;
         let address = socket.local_addr().map_err(failed)?;
@@ -83,12 +75,12 @@ impl Listener {
         })
     }
 
-    /// The certificate that it shows, as PEM.
+    /// The certificate of the port, as PEM.
     pub(crate) fn certificate(&self) -> &str {
         &self.certificate
     }
 
-    /// Serves until `stop`; watches end with it.
+    /// Serves until `stop`, which also ends all watches.
     pub(crate) async fn serve(
         self,
         sources: Sources,
@@ -105,17 +97,6 @@ impl Listener {
             .accept(self.socket)
             .await;
     }
-}
-
-fn server_config(identity: &Identity) -> Result<ServerConfig, AdminError> {
-    let certificate = CertificateDer::from_pem_slice(identity.certificate.as_bytes())?;
-    let key = PrivateKeyDer::from_pem_slice(identity.key.as_bytes())?;
-    let mut config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
-        .with_safe_default_protocol_versions()?
-        .with_no_client_auth()
-        .with_single_cert(vec![certificate], key)?;
-    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-    Ok(config)
 }
 
 impl Handler for Serving {

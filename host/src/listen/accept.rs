@@ -19,6 +19,7 @@ use super::room::{Places, Room};
 use super::stream::ClientStream;
 use crate::settings::listen::ClientTimeouts;
 use crate::telemetry::metrics::{CloseReason, PortMeters};
+use crate::tls;
 
 /// How long accepting waits when the process has no descriptors: others may be
 /// closed meanwhile, and a loop would take a core.
@@ -94,7 +95,7 @@ impl<H: Handler> Server<H> {
         self
     }
 
-    pub(crate) fn tls(mut self, tls: tokio_rustls::TlsAcceptor) -> Self {
+    pub(crate) fn tls(mut self, tls: tls::Acceptor) -> Self {
         self.terms.tls = Some(tls);
         self
     }

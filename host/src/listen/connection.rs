@@ -19,7 +19,6 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::Instant;
-use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
 use super::activity::{Activity, Version};
@@ -35,6 +34,7 @@ use crate::causes::with_causes;
 use crate::remote::{PEER_CONNECTION_WINDOW, PEER_STREAMS_MAX};
 use crate::settings::listen::ClientTimeouts;
 use crate::telemetry::metrics::{CloseReason, PortMeters};
+use crate::tls::{self, Alpn};
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
@@ -64,7 +64,7 @@ pub(crate) trait Handler: Clone + Send + Sync + 'static {
 #[derive(Clone)]
 pub(super) struct Terms {
     pub(super) timeouts: ClientTimeouts,
-    pub(super) tls: Option<TlsAcceptor>,
+    pub(super) tls: Option<tls::Acceptor>,
     pub(super) meters: Arc<PortMeters>,
     /// Whether its clients are other hosts, with the requests of many clients each.
     pub(super) for_hosts: bool,
@@ -100,14 +100,12 @@ pub(super) async fn serve_connection<S, H>(
             Some(tls) => {
                 let limit = HANDSHAKE.min(terms.timeouts.head);
                 let accepting = in_time(limit, tls.accept(stream));
-                let stream = before_requests(accepting, &activity, &terms).await?;
-                let stream = stream.ok_or_else(|| closed(&terms, CloseReason::Head))??;
-                let agreed = stream.get_ref().1.alpn_protocol().map(|name| match name {
-                    b"h2" => Version::Http2,
-                    _ => Version::Http1,
-                });
-                let stream = match agreed {
-                    Some(version) => Opened::agreed(version, stream),
+                let accepted = before_requests(accepting, &activity, &terms).await?;
+                let (stream, alpn) =
+                    accepted.ok_or_else(|| closed(&terms, CloseReason::Head))??;
+                let stream = match alpn {
+                    Some(Alpn::Http1) => Opened::negotiated(Version::Http1, stream),
+                    Some(Alpn::Http2) => Opened::negotiated(Version::Http2, stream),
                     None => opened(stream, &activity, &terms).await?,
                 };
                 serve_http(stream, client, handler, &activity, &terms).await

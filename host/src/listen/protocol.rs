@@ -21,8 +21,8 @@ pub(super) struct Opened<T> {
 }
 
 impl<T> Opened<T> {
-    /// What TLS agreed on.
-    pub(super) fn agreed(version: Version, stream: T) -> Self {
+    /// The version that the client has selected in the TLS handshake.
+    pub(super) fn negotiated(version: Version, stream: T) -> Self {
         Self {
             version,
             first: Bytes::new(),

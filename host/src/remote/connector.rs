@@ -1,4 +1,4 @@
-//! Makes connections: TCP, and TLS upon it, within one time limit for both.
+//! Opens connections: TCP and TLS, with one timeout for both.
 
 use std::io;
 use std::task::{Context, Poll};
@@ -16,11 +16,12 @@ use tokio::net::TcpStream;
 use tower_service::Service;
 
 use super::{PoolKey, RemoteError};
+use crate::tls::{LoadedConfig, trust_nobody};
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 pub(super) type Stream = MaybeHttpsStream<TokioIo<TcpStream>>;
 
-/// Connects to the host and port of a URI; its scheme says whether with TLS.
+/// Connects to the host and port of a URI, with TLS if the scheme is `https`.
 #[derive(Clone)]
 pub(super) struct Connector {
     inner: HttpsConnector<HttpConnector>,
@@ -29,22 +30,22 @@ pub(super) struct Connector {
 }
 
 impl Connector {
+    /// Connects as `key` says; `tls` is the configuration for its TLS settings, if there are any.
+    ///
     /// # Errors
-    /// Certificates cannot be read, or do not fit.
-    pub(super) async fn new(key: &PoolKey) -> Result<Self, RemoteError> {
+    /// TLS is not available.
+    pub(super) fn new(key: &PoolKey, tls: Option<&LoadedConfig>) -> Result<Self, RemoteError> {
         let mut tcp = HttpConnector::new();
         tcp.set_nodelay(true);
         tcp.enforce_http(false);
         let builder = HttpsConnectorBuilder::new();
-        let builder = match &key.trust {
-            // Never used: without trust the scheme is `http`.
-            None => builder
-                .with_tls_config(super::tls::nobody()?)
-                .https_or_http(),
-            Some(trust) => builder
-                .with_tls_config(trust.config().await?)
+        let builder = match tls {
+            // Not used: the scheme is `http`.
+            None => builder.with_tls_config(trust_nobody()?).https_or_http(),
+            Some(tls) => builder
+                .with_tls_config(tls.config().clone())
                 .https_only()
-                .with_server_name_resolver(FixedServerNameResolver::new(trust.server_name()?)),
+                .with_server_name_resolver(FixedServerNameResolver::new(tls.server_name())),
         };
         let inner = if key.http2 {
             builder.enable_http2().wrap_connector(tcp)

@@ -12,10 +12,10 @@ use galleria_mesh::ClientReport;
 
 use super::report::HostStatus;
 use crate::call::Mesh;
-use crate::certificates::Certificates;
 use crate::guest::Databases;
 use crate::telemetry::metrics::{Format, Samples};
 use crate::telemetry::names;
+use crate::tls::Expiries;
 use crate::workload::Pod;
 
 /// What the status port speaks of.
@@ -25,7 +25,7 @@ pub(crate) struct Context {
     pub mesh: Arc<Mesh>,
     pub state: Arc<mesh::State>,
     pub sql: Arc<Databases>,
-    pub certificates: Arc<Certificates>,
+    pub certificates: Arc<Expiries>,
 }
 
 /// In the form that the request asks for.
@@ -55,7 +55,7 @@ async fn sample(context: &Context) -> Samples {
     let live = context.mesh.current.load();
     let age = live.since.elapsed().as_secs_f64();
     samples.set(&names::SNAPSHOT_AGE, &[], age);
-    for (certificate, expiry) in context.certificates.expiries(&live.snapshot).await {
+    for (certificate, expiry) in context.certificates.all(&live.snapshot).await {
         let labels = [certificate.as_str()];
         samples.set(&names::CERTIFICATE_EXPIRY, &labels, expiry as f64);
     }

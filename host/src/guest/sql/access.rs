@@ -1,4 +1,4 @@
-//! Which database a URL means, and whether the guest may have it.
+//! Which database a URL selects, and whether the guest may open it.
 
 use std::fs;
 use std::os::fd::OwnedFd;
@@ -8,47 +8,48 @@ use std::sync::Arc;
 use super::Error;
 use super::postgres::Server;
 use crate::guest::{Mount, VolumeQuota};
+use crate::tls::PemFile;
 
-/// What the guest may open.
+/// A database that the guest may open.
 #[derive(Debug)]
 pub(super) enum Grant {
     Sqlite(File),
-    /// Not yet said where it really is.
+    /// Without its endpoints, which the mesh resolves.
     Postgresql(Box<Server>),
 }
 
-/// A file that the guest may open.
+/// A SQLite file that the guest may open.
 #[derive(Debug, Clone)]
 pub(super) struct File {
-    /// On the host, in a folder that no guest sees.
+    /// The path on the host, in a folder that no guest can access.
     pub(super) path: PathBuf,
-    /// What there may be in the volume, to be taken over.
+    /// A file in the volume, which is imported if it exists.
     pub(super) in_volume: InVolume,
     pub(super) read_only: bool,
-    /// The account of the volume, which counts its databases too.
+    /// The quota of the volume, which includes its databases.
     pub(super) quota: Option<Arc<VolumeQuota>>,
-    /// Where the guest sees the volume that it lies in.
+    /// The mount path of the volume in the guest.
     pub(super) mounted_at: String,
 }
 
-/// A file as a guest sees it.
+/// A file in a volume.
 #[derive(Debug, Clone)]
 pub(super) struct InVolume {
-    /// What is mounted.
+    /// The mounted folder.
     pub(super) folder: Arc<OwnedFd>,
-    /// The path of the file below it.
+    /// The path of the file below the folder.
     pub(super) below: PathBuf,
 }
 
-/// What SQLite and the host append to the name of a database.
+/// Suffixes that SQLite and the host append to the name of a database.
 const SUFFIXES: [&str; 4] = ["-wal", "-shm", "-journal", "-partial"];
 
-/// Reads `url`, which has no white space around it. A SQLite file is looked for
-/// in the volumes; whether a server may be reached is the mesh's to say.
+/// Parses `url`, which has no surrounding white space. A SQLite file must be in one of the
+/// volumes; the mesh decides whether a server may be reached.
 ///
 /// # Errors
-/// `invalid-url` for what is no database URL, `access-denied` for a file that
-/// lies in no mounted volume or behind a symbolic link.
+/// `invalid-url` if it is not the URL of a database, `access-denied` for a file that is not in
+/// a mounted volume.
 pub(super) fn grant(url: &str, mounts: &[Mount]) -> Result<Grant, Error> {
     let url = url.strip_prefix("jdbc:").unwrap_or(url);
     let Some((scheme, rest)) = url.split_once(':') else {
@@ -65,7 +66,7 @@ pub(super) fn grant(url: &str, mounts: &[Mount]) -> Result<Grant, Error> {
         "mysql" | "mariadb" => Err(Error::InvalidUrl(format!(
             "this host does not support `{scheme}` databases; use `sqlite:` or `postgres:`"
         ))),
-        // What is before a colon may be a password where the scheme is missing.
+        // Without a scheme, the part before the colon may be a password.
         _ => Err(Error::InvalidUrl(
             "unknown kind of database; use `sqlite:` or `postgres:`".into(),
         )),
@@ -75,8 +76,7 @@ pub(super) fn grant(url: &str, mounts: &[Mount]) -> Result<Grant, Error> {
 fn sqlite(rest: &str, mounts: &[Mount]) -> Result<File, Error> {
     let rest = rest.split_once('?').map_or(rest, |(path, _)| path);
     let path = Path::new(rest.strip_prefix("//").unwrap_or(rest));
-    let (mount, host_path) = find(path, mounts)?;
-    let inner = path.strip_prefix(&mount.guest_path).unwrap_or(path);
+    let (mount, below) = find(path, mounts)?;
     let (Some(databases), Some(folder)) = (&mount.databases, &mount.opened) else {
         return Err(Error::AccessDenied(format!(
             "`{}` is in a volume of files; mount a claim or an emptyDir for databases",
@@ -89,13 +89,12 @@ fn sqlite(rest: &str, mounts: &[Mount]) -> Result<File, Error> {
             "`{name}` is reserved for a file next to a database; choose another name"
         )));
     }
-    let below = host_path.strip_prefix(&mount.volume).unwrap_or(path);
-    refuse_links(&mount.volume, below)?;
+    refuse_links(&mount.host_path, below)?;
     Ok(File {
-        path: databases.join(inner),
+        path: databases.join(below),
         in_volume: InVolume {
             folder: folder.clone(),
-            below: inner.to_path_buf(),
+            below: below.to_path_buf(),
         },
         read_only: mount.read_only,
         quota: mount.quota.clone(),
@@ -103,26 +102,23 @@ fn sqlite(rest: &str, mounts: &[Mount]) -> Result<File, Error> {
     })
 }
 
-/// The file of `sslrootcert`, which is read again with every connection: where
-/// the guest cannot write, and not led elsewhere by a link. The files of secrets
-/// and configMaps are links within their volume.
-fn authorities(path: &Path, mounts: &[Mount]) -> Result<PathBuf, Error> {
-    let (mount, host_path) = find(path, mounts)?;
-    let real = |path: &Path| fs::canonicalize(path).ok();
-    let inside = real(&host_path)
-        .zip(real(&mount.volume))
-        .is_some_and(|(file, volume)| file.starts_with(volume));
-    if !mount.read_only || !inside {
+/// The file of `sslrootcert`, which is read again for every connection. The guest must not be
+/// able to write it.
+fn authorities(path: &Path, mounts: &[Mount]) -> Result<PemFile, Error> {
+    let (mount, below) = find(path, mounts)?;
+    if !mount.read_only {
         return Err(Error::AccessDenied(format!(
             "`{}` is not a file of a volume that is mounted read-only; mount a configMap or a secret",
             path.display()
         )));
     }
-    Ok(host_path)
+    let host_path = mount.host_path.join(below);
+    let in_volume = host_path.strip_prefix(&mount.volume).unwrap_or(below);
+    Ok(PemFile::in_volume(&mount.volume, in_volume))
 }
 
-/// The volume that a path of the guest lies in, and the path on the host.
-fn find<'a>(path: &Path, mounts: &'a [Mount]) -> Result<(&'a Mount, PathBuf), Error> {
+/// The mount that contains a path of the guest, and the rest of the path below it.
+fn find<'a>(path: &'a Path, mounts: &'a [Mount]) -> Result<(&'a Mount, &'a Path), Error> {
     let plain = path
         .components()
         .all(|part| matches!(part, Component::RootDir | Component::Normal(_)));
@@ -142,8 +138,7 @@ fn find<'a>(path: &Path, mounts: &'a [Mount]) -> Result<(&'a Mount, PathBuf), Er
                 path.display()
             ))
         })?;
-    let inner = path.strip_prefix(&mount.guest_path).unwrap_or(path);
-    Ok((mount, mount.host_path.join(inner)))
+    Ok((mount, path.strip_prefix(&mount.guest_path).unwrap_or(path)))
 }
 
 /// A guest can make links inside its volume; none may lead the host elsewhere.
@@ -164,9 +159,9 @@ fn refuse_links(root: &Path, inner: &Path) -> Result<(), Error> {
 mod tests {
     use super::*;
 
-    /// As a claim is mounted.
+    /// A mounted claim.
     fn claim(host: &Path, guest: &str, read_only: bool) -> Mount {
-        let opened = fs::File::open(host).expect("a folder");
+        let opened = std::fs::File::open(host).expect("a folder");
         Mount {
             databases: Some(Path::new("/host").join(guest.trim_start_matches('/'))),
             opened: Some(Arc::new(opened.into())),
@@ -194,7 +189,7 @@ mod tests {
     }
 
     #[test]
-    fn every_spelling_of_a_file_in_a_volume_is_found() {
+    fn file_in_a_volume_is_found_in_every_spelling() {
         for url in [
             "sqlite:/data/shop.db",
             "sqlite:///data/shop.db",
@@ -206,13 +201,13 @@ mod tests {
     }
 
     #[test]
-    fn the_innermost_volume_decides() {
+    fn innermost_volume_decides() {
         let url = "sqlite:/data/archive/2025.db";
         opened(url, "/host/data/archive/2025.db", true, "/data/archive");
     }
 
     #[test]
-    fn nothing_outside_the_volumes_is_reached() {
+    fn files_outside_the_volumes_are_refused() {
         for url in [
             "sqlite:/etc/passwd",
             "sqlite:/data/../etc/passwd",
@@ -230,7 +225,7 @@ mod tests {
             "file:/data/shop.db",
             "",
         ] {
-            // `/data` itself is a folder: it is granted a path that SQLite cannot open.
+            // `/data` itself is a folder: its path is granted, but SQLite cannot open it.
             if url != "sqlite:/data" {
                 assert!(grant(url, &mounts()).is_err(), "{url}");
             }
@@ -238,22 +233,16 @@ mod tests {
     }
 
     #[test]
-    fn authorities_are_read_where_the_guest_cannot_write() {
-        let folder = tempfile::tempdir().expect("a folder");
-        let path = |name: &str| folder.path().join(name);
-        fs::create_dir(path("..2025")).expect("a folder");
-        fs::write(path("..2025/ca.pem"), "").expect("a file");
-        std::os::unix::fs::symlink("..2025", path("..data")).expect("a link");
-        std::os::unix::fs::symlink("..data/ca.pem", path("ca.pem")).expect("a link");
-        std::os::unix::fs::symlink("/etc/hostname", path("other.pem")).expect("a link");
+    fn authorities_must_be_in_a_read_only_volume() {
+        let folder = Path::new("/host/certs");
         let found = |name: &str, read_only| {
-            let mounts = [Mount::new(folder.path(), "/certs", read_only)];
+            let mounts = [Mount::new(folder, "/certs", read_only)];
             authorities(Path::new(name), &mounts).ok()
         };
-        assert_eq!(found("/certs/ca.pem", true), Some(path("ca.pem")));
+        let file = PemFile::in_volume(folder, Path::new("ca.pem"));
+        assert_eq!(found("/certs/ca.pem", true), Some(file));
         assert_eq!(found("/certs/ca.pem", false), None);
-        assert_eq!(found("/certs/other.pem", true), None);
-        assert_eq!(found("/certs/none.pem", true), None);
+        assert_eq!(found("/other/ca.pem", true), None);
     }
 
     #[test]

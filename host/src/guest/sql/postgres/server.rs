@@ -2,7 +2,6 @@
 //!
 //! A message never repeats the URL, which may hold a password.
 
-use std::path::PathBuf;
 use std::time::Duration;
 
 use percent_encoding::percent_decode_str;
@@ -10,7 +9,7 @@ use tokio_postgres::Config;
 use tokio_postgres::config::{Host, SslMode};
 
 use super::Error;
-use crate::remote::ClientTlsConfig;
+use crate::tls::{ClientTlsConfig, PemFile};
 
 /// Connections of one workload to one database. PostgreSQL itself takes 100 in
 /// all by default, from every host and tool.
@@ -47,12 +46,12 @@ pub(in crate::guest::sql) struct Server {
     pub(super) statement_timeout: Duration,
 }
 
-/// `sslmode`, with the meaning that libpq gives it.
+/// `sslmode`, as in libpq.
 #[derive(Debug)]
 pub(super) enum Encryption {
     None,
-    /// TLS where the server has it, whoever it is.
-    Offered,
+    /// TLS if the server supports it, without verification of the server.
+    Offered(ClientTlsConfig),
     Required(ClientTlsConfig),
 }
 
@@ -63,7 +62,7 @@ impl Server {
     /// `invalid-url`, and what `file` says.
     pub(in crate::guest::sql) fn read(
         url: &str,
-        file: impl Fn(&str) -> Result<PathBuf, Error>,
+        file: impl Fn(&str) -> Result<PemFile, Error>,
     ) -> Result<Self, Error> {
         let after_login = url.find('@').unwrap_or_default();
         let query = url.get(after_login..).and_then(|rest| rest.find('?'));
@@ -162,22 +161,17 @@ fn address(config: &Config) -> Result<Address, Error> {
     }
 }
 
-fn encryption(mode: &str, host: &str, authorities: Option<PathBuf>) -> Result<Encryption, Error> {
-    let anybody = authorities.is_none();
+fn encryption(mode: &str, host: &str, authorities: Option<PemFile>) -> Result<Encryption, Error> {
+    let tls = |authorities, insecure| ClientTlsConfig::database(host, authorities, insecure);
     match mode {
         "disable" => Ok(Encryption::None),
-        "allow" | "prefer" => Ok(Encryption::Offered),
-        // As in libpq, an authority makes it look at the certificate.
-        "require" => Ok(Encryption::Required(ClientTlsConfig::database(
-            host,
-            authorities,
-            anybody,
-        ))),
-        "verify-ca" | "verify-full" => Ok(Encryption::Required(ClientTlsConfig::database(
-            host,
-            authorities,
-            false,
-        ))),
+        "allow" | "prefer" => Ok(Encryption::Offered(tls(None, true))),
+        // As in libpq, the certificate is verified if an authority is named.
+        "require" => {
+            let insecure = authorities.is_none();
+            Ok(Encryption::Required(tls(authorities, insecure)))
+        }
+        "verify-ca" | "verify-full" => Ok(Encryption::Required(tls(authorities, false))),
         _ => Err(invalid(
             "`sslmode` must be disable, prefer, require, verify-ca or verify-full",
         )),
@@ -226,7 +220,7 @@ mod tests {
     use super::*;
 
     fn read(url: &str) -> Result<Server, Error> {
-        Server::read(url, |path| Ok(PathBuf::from(format!("/host{path}"))))
+        Server::read(url, |path| Ok(PemFile::new(format!("/host{path}"))))
     }
 
     #[test]
@@ -249,7 +243,7 @@ mod tests {
         assert_eq!(server.place(), "db:5432");
         assert_eq!(server.label(), "db:5432/shop");
         assert_eq!(server.config.get_password(), Some(b"a&b".as_slice()));
-        assert!(matches!(server.encryption, Encryption::Offered));
+        assert!(matches!(server.encryption, Encryption::Offered(_)));
         assert_eq!(server.connections_max, CONNECTIONS_DEFAULT);
         for (url, says) in [
             ("ann@db/x?sslmode=verify-full", "None"),
@@ -261,7 +255,7 @@ mod tests {
             let server = read(&format!("postgres://{url}")).expect("a server");
             let trust = format!("{:?}", server.encryption);
             assert!(
-                trust.contains(says) && trust.contains("anybody: false"),
+                trust.contains(says) && trust.contains("insecure_skip_verify: false"),
                 "{trust}"
             );
         }

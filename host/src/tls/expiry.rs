@@ -1,7 +1,7 @@
-//! When the certificates end that this host shows or believes.
+//! When the certificates expire that this host presents or trusts.
 //!
-//! Files are read when somebody asks, and again only when they have changed. Keys
-//! are not read here.
+//! Files are read when metrics are collected, and again only after they have changed. Private
+//! keys are not read.
 
 use std::collections::{BTreeSet, HashMap};
 use std::fs;
@@ -14,27 +14,27 @@ use parking_lot::Mutex;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 
-/// A bundle of all public authorities is a fifth of this.
-const FILE_MAX: u64 = 1 << 20;
+use super::client::named_file;
+use super::files::FILE_MAX;
 
 /// See the module's documentation.
 #[derive(Default)]
-pub(crate) struct Certificates {
-    /// Of the admin port.
+pub(crate) struct Expiries {
+    /// That of the admin port's certificate.
     admin: Option<i64>,
-    files: Mutex<HashMap<PathBuf, Read>>,
+    files: Mutex<HashMap<PathBuf, FileExpiry>>,
 }
 
-/// A file as it was read.
+/// A file as it was when it was read.
 #[derive(Clone, Copy, PartialEq, Eq)]
-struct Read {
-    changed: Option<SystemTime>,
+struct FileExpiry {
+    modified: Option<SystemTime>,
     size: u64,
-    /// None where there is no certificate in it.
+    /// None if the file contains no certificate.
     expiry: Option<i64>,
 }
 
-impl Certificates {
+impl Expiries {
     /// `admin` is the certificate of the admin port, as PEM.
     pub(crate) fn new(admin: &str) -> Self {
         Self {
@@ -43,20 +43,17 @@ impl Certificates {
         }
     }
 
-    /// Certificates by file, and when the first in it ends, in seconds since 1970.
-    /// What cannot be read is left out: whoever uses it tells.
-    pub(crate) async fn expiries(self: &Arc<Self>, snapshot: &Snapshot) -> Vec<(String, i64)> {
+    /// Each file with the expiry of the certificate in it that expires first, in seconds since
+    /// 1970. Files that cannot be read are left out: the connections that need them report it.
+    pub(crate) async fn all(self: &Arc<Self>, snapshot: &Snapshot) -> Vec<(String, i64)> {
         let files = files(snapshot);
-        let mut expiries: Vec<_> = self
-            .admin
-            .map(|it| ("admin".to_owned(), it))
-            .into_iter()
-            .collect();
+        let admin = self.admin.map(|expiry| ("admin".to_owned(), expiry));
+        let mut expiries: Vec<_> = admin.into_iter().collect();
         if files.is_empty() {
             return expiries;
         }
-        let certificates = self.clone();
-        let read = tokio::task::spawn_blocking(move || certificates.read(files)).await;
+        let this = self.clone();
+        let read = tokio::task::spawn_blocking(move || this.read(files)).await;
         expiries.extend(read.unwrap_or_default());
         expiries
     }
@@ -70,14 +67,14 @@ impl Certificates {
                 known.remove(&file);
                 continue;
             };
-            let (changed, size) = (metadata.modified().ok(), metadata.len());
-            let same = |read: &&Read| (read.changed, read.size) == (changed, size);
-            let expiry = match known.get(&file).filter(same) {
+            let (modified, size) = (metadata.modified().ok(), metadata.len());
+            let unchanged = |read: &&FileExpiry| (read.modified, read.size) == (modified, size);
+            let expiry = match known.get(&file).filter(unchanged) {
                 Some(read) => read.expiry,
                 None => read_file(&file, size),
             };
-            let read = Read {
-                changed,
+            let read = FileExpiry {
+                modified,
                 size,
                 expiry,
             };
@@ -88,15 +85,12 @@ impl Certificates {
     }
 }
 
-/// What DestinationRules name.
+/// The certificate files that DestinationRules name.
 fn files(snapshot: &Snapshot) -> BTreeSet<PathBuf> {
     let clusters = snapshot.services().iter().flat_map(|it| &it.clusters);
     let tls = clusters.filter_map(|cluster| cluster.tls.as_ref());
-    let named = tls.flat_map(|tls| [&tls.ca_certificates, &tls.client_certificate]);
-    // `system` is Istio's word for the public authorities.
-    let named = named
-        .flatten()
-        .filter(|file| !file.is_empty() && *file != "system");
+    let fields = tls.flat_map(|tls| [&tls.ca_certificates, &tls.client_certificate]);
+    let named = fields.filter_map(|field| named_file(field.as_ref()));
     named.map(PathBuf::from).collect()
 }
 
@@ -105,7 +99,7 @@ fn read_file(file: &Path, size: u64) -> Option<i64> {
     expiry(&pem?)
 }
 
-/// When the first certificate of `pem` ends.
+/// When the first certificate of `pem` to expire does so.
 fn expiry(pem: &[u8]) -> Option<i64> {
     let certificates = CertificateDer::pem_slice_iter(pem).map_while(Result::ok);
     let ends = certificates.filter_map(|certificate| {
@@ -131,7 +125,7 @@ mod tests {
     const IN_2031: i64 = 1_924_992_000;
 
     #[test]
-    fn of_several_certificates_the_first_that_ends_counts() {
+    fn earliest_expiry_of_several_certificates_counts() {
         let bundle = certificate(2040) + &certificate(2031) + &certificate(2050);
         assert_eq!(expiry(bundle.as_bytes()), Some(IN_2031));
         assert_eq!(expiry(b"nonsense"), None);
@@ -140,17 +134,17 @@ mod tests {
     }
 
     #[test]
-    fn a_file_is_read_again_when_it_has_changed_and_forgotten_when_nobody_names_it() {
+    fn changed_file_is_read_again_and_unused_file_is_forgotten() {
         let folder = tempfile::tempdir().expect("a folder");
         let file = folder.path().join("ca.pem");
-        let certificates = Certificates::default();
-        let read = || certificates.read(BTreeSet::from([file.clone()]));
+        let expiries = Expiries::default();
+        let read = || expiries.read(BTreeSet::from([file.clone()]));
         assert_eq!(read(), []);
         fs::write(&file, certificate(2031)).expect("a file");
         assert_eq!(read(), [(file.display().to_string(), IN_2031)]);
         fs::write(&file, certificate(2040) + &certificate(2050)).expect("a file");
         assert!(read().iter().all(|(_, expiry)| *expiry > IN_2031));
-        certificates.read(BTreeSet::new());
-        assert!(certificates.files.lock().is_empty());
+        expiries.read(BTreeSet::new());
+        assert!(expiries.files.lock().is_empty());
     }
 }
