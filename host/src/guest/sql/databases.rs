@@ -210,7 +210,8 @@ impl Databases {
 
     /// Closes the databases in a folder that is about to be removed.
     pub(crate) async fn close_below(&self, folder: &Path) {
-        let folder = std::fs::canonicalize(folder).unwrap_or_else(|_| folder.to_path_buf());
+        let real = tokio::fs::canonicalize(folder).await;
+        let folder = real.unwrap_or_else(|_| folder.to_path_buf());
         let closed: Vec<_> = {
             let mut files = self.sqlite.lock();
             let below = files.extract_if(|key, _| key.path.starts_with(&folder));

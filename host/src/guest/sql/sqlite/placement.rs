@@ -1,9 +1,10 @@
-//! Where a database's file really lies: on the same path below `databases/`, and
-//! not in the volume, where guests could write bytes that SQLite trusts.
+//! The location of a database file: the same path below `databases/` instead of in the volume,
+//! where guests could write bytes that SQLite trusts.
 //!
-//! A file that lies in the volume, from an operator or from an earlier version of
-//! the host, is taken over when it is opened first: copied (a guest may have it
-//! open), checked from end to end, and only then put in its place.
+//! A file that is in the volume, from an operator or from an earlier version of the host, is
+//! imported when the database is first opened: the host copies it (a guest may have it open),
+//! checks all of it, and only then moves it to its location. Guests can create symbolic links
+//! in a volume; none is followed.
 
 use std::ffi::OsString;
 use std::fs;
@@ -20,41 +21,58 @@ use super::{Error, failure};
 use crate::guest::sql::access::{File, InVolume};
 use crate::private_folder;
 
-/// Sees to it that the file can be opened where it belongs.
+/// Makes sure that the file can be opened at its location. Blocks.
+///
+/// # Errors
+/// `access-denied` if the path leads through a symbolic link of the volume, `unavailable` if
+/// the file cannot be imported.
 pub(super) fn prepare(file: &File, memory: &Arc<Memory>, watch: Watch) -> Result<(), Error> {
-    let found = |error: &io::Error| Error::Unavailable(format!("{}: {error}", shown(file)));
-    let folder = file.path.parent().unwrap_or(&file.path);
-    private_folder::create(folder).map_err(|error| found(&error))?;
     if fs::symlink_metadata(&file.path).is_ok() {
         return Ok(());
     }
-    match open(&file.in_volume, "") {
-        Ok(Some(there)) => take_over(file, there, memory, watch),
-        Ok(None) if file.read_only => Err(Error::Unavailable(format!(
+    let in_volume = find(file)?;
+    if in_volume.is_none() && file.read_only {
+        return Err(Error::Unavailable(format!(
             "there is no database {}, and the volume is mounted read-only",
             shown(file)
-        ))),
-        Ok(None) => Ok(()),
-        Err(error) => Err(found(&error)),
+        )));
+    }
+    let folder = file.path.parent().unwrap_or(&file.path);
+    private_folder::create(folder).map_err(|error| unavailable(file, &error))?;
+    match in_volume {
+        Some(in_volume) => import(file, in_volume, memory, watch),
+        None => Ok(()),
     }
 }
 
-fn take_over(
+/// The file in the volume, if there is one.
+fn find(file: &File) -> Result<Option<fs::File>, Error> {
+    open(&file.in_volume, "").map_err(|error| match Errno::from_io_error(&error) {
+        Some(Errno::LOOP) => Error::AccessDenied("the path leads through a symbolic link".into()),
+        _ => unavailable(file, &error),
+    })
+}
+
+fn unavailable(file: &File, error: &io::Error) -> Error {
+    Error::Unavailable(format!("{}: {error}", shown(file)))
+}
+
+fn import(
     file: &File,
-    there: fs::File,
+    in_volume: fs::File,
     memory: &Arc<Memory>,
     watch: Watch,
 ) -> Result<(), Error> {
     let partial = beside(&file.path, "-partial");
-    let taken = copy(file, there, &partial)
-        .map_err(|error| Error::Unavailable(format!("{}: {error}", shown(file))))
+    let imported = copy(file, in_volume, &partial)
+        .map_err(|error| unavailable(file, &error))
         .and_then(|()| check(&partial, memory, watch))
         .and_then(|()| {
             fs::rename(&partial, &file.path)
                 .and_then(|()| fs::File::open(file.path.parent().unwrap_or(&file.path))?.sync_all())
-                .map_err(|error| Error::Unavailable(format!("{}: {error}", shown(file))))
+                .map_err(|error| unavailable(file, &error))
         });
-    if let Err(error) = taken {
+    if let Err(error) = imported {
         remove(&partial);
         return Err(match error {
             Error::Unavailable(message) => Error::Unavailable(format!(
@@ -68,30 +86,30 @@ fn take_over(
     if !file.read_only {
         for suffix in ["", "-wal", "-shm", "-journal"] {
             let name = beside(&file.in_volume.below, suffix);
-            // What stays is looked at no more.
+            // A file that remains is not read again.
             let _ = unlinkat(&file.in_volume.folder, &name, AtFlags::empty());
         }
     }
     Ok(())
 }
 
-fn copy(file: &File, mut there: fs::File, partial: &Path) -> io::Result<()> {
+fn copy(file: &File, mut in_volume: fs::File, partial: &Path) -> io::Result<()> {
     remove(partial);
     let copy_to = |from: &mut fs::File, suffix: &str| {
         let mut to = fs::File::create_new(beside(partial, suffix))?;
         io::copy(from, &mut to)?;
         to.sync_all()
     };
-    copy_to(&mut there, "")?;
+    copy_to(&mut in_volume, "")?;
     for suffix in ["-wal", "-journal"] {
-        if let Some(mut there) = open(&file.in_volume, suffix)? {
-            copy_to(&mut there, suffix)?;
+        if let Some(mut log) = open(&file.in_volume, suffix)? {
+            copy_to(&mut log, suffix)?;
         }
     }
     Ok(())
 }
 
-/// What is in the log goes into the file, so that this is all there is.
+/// Checks the copy, and moves the contents of its log into it.
 fn check(partial: &Path, memory: &Arc<Memory>, watch: Watch) -> Result<(), Error> {
     let settings = Settings {
         path: partial,
@@ -108,12 +126,12 @@ fn check(partial: &Path, memory: &Arc<Memory>, watch: Watch) -> Result<(), Error
 
 fn remove(partial: &Path) {
     for suffix in ["", "-wal", "-journal"] {
-        // Not there, as a rule.
+        // Usually there is none.
         let _ = fs::remove_file(beside(partial, suffix));
     }
 }
 
-/// A regular file of the volume, following no link on the way to it.
+/// Opens a regular file of the volume without following symbolic links.
 fn open(place: &InVolume, suffix: &str) -> io::Result<Option<fs::File>> {
     let name = beside(&place.below, suffix);
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
@@ -136,8 +154,47 @@ fn beside(path: &Path, suffix: &str) -> PathBuf {
     name.into()
 }
 
-/// As the guest names it.
+/// The path that the guest sees.
 fn shown(file: &File) -> String {
     let path = Path::new(&file.mounted_at).join(&file.in_volume.below);
     format!("`{}`", path.display())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    #[test]
+    fn symbolic_link_in_the_volume_is_refused() {
+        let volume = tempfile::tempdir().expect("a folder");
+        symlink("/etc/passwd", volume.path().join("shop.db")).expect("a link");
+        symlink("/nowhere", volume.path().join("dangling.db")).expect("a link");
+        symlink("/etc", volume.path().join("folder")).expect("a link");
+        fs::write(volume.path().join("plain.db"), "").expect("a file");
+        let opened = Arc::new(OwnedFd::from(
+            fs::File::open(volume.path()).expect("a folder"),
+        ));
+        let found = |below: &str| {
+            find(&File {
+                path: Path::new("/nowhere").join(below),
+                in_volume: InVolume {
+                    folder: opened.clone(),
+                    below: below.into(),
+                },
+                read_only: false,
+                quota: None,
+                mounted_at: "/data".into(),
+            })
+        };
+        for below in ["shop.db", "dangling.db", "folder/passwd"] {
+            assert!(
+                matches!(found(below), Err(Error::AccessDenied(_))),
+                "{below}"
+            );
+        }
+        assert!(matches!(found("plain.db"), Ok(Some(_))));
+        assert!(matches!(found("none.db"), Ok(None)));
+    }
 }
