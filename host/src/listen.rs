@@ -1,4 +1,4 @@
-//! Listeners: which ports are bound where, connections, and their graceful end.
+//! Listeners: which ports are bound where, their connections, and graceful shutdown.
 
 mod accept;
 mod activity;
@@ -70,15 +70,15 @@ pub(crate) enum ListenError {
     },
 }
 
-/// A listener as it was really bound.
+/// A bound listener.
 #[derive(Debug, Clone, Serialize)]
 pub(crate) struct BoundListener {
-    /// `namespace/name`; of the workload where it is inbound.
+    /// `namespace/name` of the Gateway, or of the workload if the listener is inbound.
     pub gateway: String,
-    /// As declared.
+    /// The declared port.
     pub port: u16,
     pub address: SocketAddr,
-    /// For other hosts of the mesh.
+    /// Accepts requests from other hosts of the mesh.
     pub inbound: bool,
 }
 
@@ -91,7 +91,7 @@ pub(crate) struct Listeners {
     open: BTreeMap<u16, Open>,
     connections: TaskTracker,
     draining: CancellationToken,
-    /// Ends what the grace was not enough for.
+    /// Closes the connections that the grace period was too short for.
     cut: CancellationToken,
 }
 
@@ -99,13 +99,13 @@ struct Open {
     gateway: String,
     inbound: bool,
     address: SocketAddr,
-    /// None once it serves.
+    /// None once the listener accepts connections.
     socket: Option<TcpListener>,
     stop: CancellationToken,
 }
 
 impl Listeners {
-    /// None bound yet; their connections have their places in `room`.
+    /// Without any bound port. All connections take their slots from `room`.
     pub(crate) fn new(
         binding: Binding,
         request_body_max: u64,
@@ -124,8 +124,8 @@ impl Listeners {
         }
     }
 
-    /// Binds what `snapshot` declares and is not bound yet, and gives up what it
-    /// declares no more. Nothing is given up where something cannot be bound.
+    /// Binds the ports that `snapshot` declares and that are not bound yet, and closes those
+    /// that it no longer declares. If a port cannot be bound, nothing is closed.
     ///
     /// # Errors
     /// See [`ListenError`].
@@ -199,7 +199,7 @@ impl Listeners {
         Ok(())
     }
 
-    /// Begins to accept on everything that is bound.
+    /// Starts to accept connections on all bound ports.
     pub(crate) fn serve(&mut self, mesh: &Arc<Mesh>) {
         for (port, open) in &mut self.open {
             let Some(socket) = open.socket.take() else {
@@ -217,7 +217,7 @@ impl Listeners {
                 .for_hosts(open.inbound)
                 .meters(meters)
                 .drained(self.connections.clone(), self.cut.clone());
-            // Tracked too: the end waits for what it takes at last.
+            // Tracked as well, because it accepts the last waiting connections when it stops.
             self.connections.spawn(server.accept(socket));
         }
     }
@@ -234,9 +234,9 @@ impl Listeners {
             .collect()
     }
 
-    /// Tells every client that its connection closes, then accepts nothing more;
-    /// waits until every request under way is answered, at most `grace`. Returns
-    /// whether all of them were; the others are cut off.
+    /// Notifies every client that its connection closes, then stops accepting, and waits up to
+    /// `grace` for the requests in progress. Returns whether all of them were answered; the
+    /// connections of the others are closed.
     pub(crate) async fn drain(&mut self, grace: Duration) -> bool {
         self.draining.cancel();
         self.connections.close();

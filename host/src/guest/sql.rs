@@ -1,9 +1,9 @@
-//! `galleria:sql` for guests: databases opened by URL, checked against what the
-//! manifest gives, pooled.
+//! `galleria:sql` for guests: databases that are opened by URL, checked against the manifest,
+//! and pooled.
 //!
-//! A guest reaches a SQLite file only inside a volume that its container
-//! mounts, and a server only where the mesh lets its workload through. Answers
-//! are bounded in rows and bytes. Values and URLs never appear in logs.
+//! A guest can only open a SQLite file inside a volume that its container mounts, and only
+//! reach a server that the mesh allows its workload to reach. Results are limited in rows and
+//! bytes. Values and URLs never appear in logs.
 
 mod access;
 mod answer;
@@ -43,7 +43,7 @@ mod bindings {
     });
 }
 
-/// What one instance may open.
+/// The databases that one instance may open.
 pub(crate) struct SqlAccess {
     databases: Arc<Databases>,
     workload: Arc<mesh::Workload>,
@@ -53,7 +53,7 @@ pub(crate) struct SqlAccess {
 }
 
 impl SqlAccess {
-    /// `deadline` is that of the request which the instance serves.
+    /// `deadline` is the deadline of the request that the instance serves.
     pub(super) fn new(setup: &GuestSetup, deadline: Deadline) -> Self {
         Self {
             caller: Caller::new(setup, deadline),
@@ -251,7 +251,7 @@ impl client::HostTransaction for View<'_> {
     }
 }
 
-/// Counts how long a statement took. One that its guest gives up is not counted.
+/// Records the duration of a statement. A statement that its guest abandons is not recorded.
 async fn timed<T>(
     meters: &StatementMeters,
     statement: impl Future<Output = Result<T, Error>>,

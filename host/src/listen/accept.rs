@@ -1,4 +1,4 @@
-//! Accepting connections, on any socket, as long as there are places for them.
+//! Accepts connections on any kind of socket, as long as there are free slots.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -21,42 +21,42 @@ use crate::settings::listen::ClientTimeouts;
 use crate::telemetry::metrics::{CloseReason, PortMeters};
 use crate::tls;
 
-/// How long accepting waits when the process has no descriptors: others may be
-/// closed meanwhile, and a loop would take a core.
+/// The pause after the process has run out of file descriptors. Without it, the loop would use
+/// a core until others are closed.
 const EXHAUSTED: Duration = Duration::from_millis(50);
 
-/// How often the log says that connections cannot be accepted.
+/// The minimum interval between two log lines about connections that cannot be accepted.
 const WARN_INTERVAL: Duration = Duration::from_secs(10);
 
-/// How often a listener that stops looks whether its connections are gone.
+/// How often a stopping listener checks whether its connections have ended.
 const DRAIN_LOOK: Duration = Duration::from_millis(10);
 
-/// When a silent peer is first asked whether it lives, how often then, and how often
-/// in vain until the connection counts as dead.
+/// TCP keepalive: the idle time before the first probe, the interval between probes, and the
+/// number of unanswered probes after which the connection is dead.
 const PROBE_AFTER: Duration = Duration::from_secs(60);
 const PROBE_INTERVAL: Duration = Duration::from_secs(10);
 const PROBES: u32 = 3;
 
-/// A socket that listens.
+/// A listening socket.
 pub(crate) trait Accept: Send + Sized + 'static {
     type Stream: AsyncRead + AsyncWrite + Unpin + Send + 'static;
-    /// Whom clients are known by.
+    /// How the listener identifies its clients.
     type Client: Copy + Send + Sync + 'static;
 
     fn accept_one(&self) -> impl Future<Output = io::Result<(Self::Stream, Self::Client)>> + Send;
 
-    /// What the system has accepted already and nobody has taken.
+    /// Connections that the system has already accepted.
     fn accept_waiting(self) -> Vec<(Self::Stream, Self::Client)>;
 
-    /// Small answers are not held back for more, and dead peers are noticed.
+    /// Sets the socket options: small responses are sent at once, and dead peers are detected.
     fn prepare(stream: &Self::Stream, stall_limit: Duration);
 
     fn address(client: Self::Client) -> Option<IpAddr>;
 }
 
-/// A listener's work: whom it lets in, on which terms, and who answers.
+/// A listener: its limits, its settings and the handler of its requests.
 pub(crate) struct Server<H> {
-    /// For the log: `the status port`.
+    /// The name in the log: `the status port`.
     name: String,
     places: Places,
     handler: H,
@@ -65,7 +65,7 @@ pub(crate) struct Server<H> {
 }
 
 impl<H: Handler> Server<H> {
-    /// Serves with `handler`; ends when `stop` and then every connection has ended.
+    /// Serves with `handler` until `stop`, and then until all connections have ended.
     pub(crate) fn new(
         name: String,
         room: &Arc<Room>,
@@ -89,7 +89,7 @@ impl<H: Handler> Server<H> {
         }
     }
 
-    /// Its clients are other hosts of the mesh.
+    /// Whether the clients are other hosts of the mesh.
     pub(crate) fn for_hosts(mut self, for_hosts: bool) -> Self {
         self.terms.for_hosts = for_hosts;
         self
@@ -105,14 +105,15 @@ impl<H: Handler> Server<H> {
         self
     }
 
-    /// Connections are tracked in `connections`; they outlive `stop` until `cut`.
+    /// Tracks connections in `connections`. After `stop` they continue until `cut`.
     pub(super) fn drained(mut self, connections: TaskTracker, cut: CancellationToken) -> Self {
         self.connections = connections;
         self.terms.cut = cut;
         self
     }
 
-    /// Accepts until it is stopped, and for a moment longer while clients are told.
+    /// Accepts until the listener is stopped, and for a moment longer while clients are
+    /// notified.
     pub(crate) async fn accept<A: Accept<Client = H::Client>>(self, socket: A) {
         let mut spare = Spare::new();
         let mut warned: Option<Instant> = None;
@@ -140,22 +141,22 @@ impl<H: Handler> Server<H> {
                         );
                     }
                     self.places.shrink();
-                    if !spare.give_up() {
+                    if !spare.release() {
                         tokio::time::sleep(EXHAUSTED).await;
                         spare.refill();
                     }
                 }
-                // The client left already.
+                // The client has already closed the connection.
                 Err(error) => tracing::debug!(%error, "cannot accept a connection"),
             }
         }
-        // Closing the socket resets what waits in it: that is taken at last.
+        // Closing the socket would reset the connections that wait in it: serve them first.
         for (stream, client) in socket.accept_waiting() {
             self.serve::<A>(stream, client);
         }
     }
 
-    /// Ready when it was stopped and no connection is left, or the grace is over.
+    /// Waits for the stop, and then until no connection is left or the grace period is over.
     async fn stopped(&self) {
         self.terms.stop.cancelled().await;
         let until = Instant::now() + DRAIN_GRACE;
@@ -201,10 +202,10 @@ impl Accept for TcpListener {
     }
 
     fn prepare(stream: &TcpStream, stall_limit: Duration) {
-        // A failure costs what the option is for, and nothing else.
+        // If an option cannot be set, the connection works without it.
         let _ = stream.set_nodelay(true);
         let socket = stream.as_fd();
-        // The stream's own limit comes first, and is counted.
+        // `ClientStream` has a shorter limit, which is counted.
         let milliseconds = u32::try_from(2 * stall_limit.as_millis()).unwrap_or(u32::MAX);
         let _ = sockopt::set_tcp_user_timeout(socket, milliseconds);
         let _ = sockopt::set_socket_keepalive(socket, true);
@@ -218,7 +219,7 @@ impl Accept for TcpListener {
     }
 }
 
-/// The file system says who its clients are.
+/// File permissions determine who can connect.
 impl Accept for UnixListener {
     type Stream = UnixStream;
     type Client = ();

@@ -1,5 +1,5 @@
-//! What one connection does, as far as its end depends on it: whether a request is
-//! under way, and since when it has been silent.
+//! The activity of one connection, which determines when it is closed: whether a request is in
+//! progress, and how long the connection has been idle.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -12,30 +12,30 @@ use tokio::time::Instant;
 use crate::settings::listen::ClientTimeouts;
 use crate::telemetry::metrics::CloseReason;
 
-/// Stands for "not since" where a time is kept in an integer.
+/// Stands for "not since" in an integer that stores a time.
 const NEVER: u64 = u64::MAX;
 
-/// Shared by a connection's task, its stream, its requests and the list of connections.
+/// Shared by the task of a connection, its stream, its requests and the room.
 #[derive(Debug)]
 pub(super) struct Activity {
     opened: Instant,
     in_flight: AtomicU32,
     has_asked: AtomicBool,
-    /// When the last request ended, in milliseconds after `opened`.
+    /// When the latest request ended, in milliseconds after `opened`.
     idle_since: AtomicU64,
-    /// When bytes came while no request was under way: the next head has begun.
+    /// When bytes arrived while no request was in progress, which begins the next head.
     head_since: AtomicU64,
-    /// The client is asked to open another connection for its next request.
+    /// The client is asked to use another connection for its next request.
     closing: AtomicBool,
     leaving: AtomicBool,
     evicted: Notify,
 }
 
-/// A request under way, until its response has been taken or given up.
+/// A request in progress, until its response has been delivered or dropped.
 #[derive(Debug)]
 pub(super) struct InFlight(Arc<Activity>);
 
-/// The two kinds of connection, which may be silent in different ways.
+/// The HTTP version. The versions differ in how long a connection may be idle.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Version {
     Http1,
@@ -56,7 +56,7 @@ impl Activity {
         }
     }
 
-    /// A request's head is complete.
+    /// The head of a request is complete.
     pub(super) fn begin(self: &Arc<Self>) -> InFlight {
         self.in_flight.fetch_add(1, Relaxed);
         self.has_asked.store(true, Relaxed);
@@ -64,12 +64,12 @@ impl Activity {
         InFlight(self.clone())
     }
 
-    /// The connection is no longer one of HTTP: it is at work until it is closed.
+    /// The connection was upgraded: it is busy until it is closed.
     pub(super) fn upgraded(&self) {
         self.in_flight.fetch_add(1, Relaxed);
     }
 
-    /// Bytes came.
+    /// Bytes have arrived.
     pub(super) fn received(&self) {
         if self.is_idle() && self.head_since.load(Relaxed) == NEVER {
             self.head_since.store(self.now(), Relaxed);
@@ -88,24 +88,24 @@ impl Activity {
         self.opened.elapsed()
     }
 
-    /// How long no request has been under way; None while one is.
+    /// How long the connection has been idle. None while a request is in progress.
     pub(super) fn silence(&self) -> Option<Duration> {
         let is_silent = self.is_idle() && !self.leaving.load(Relaxed);
         is_silent.then(|| self.at(self.idle_since.load(Relaxed)).elapsed())
     }
 
-    /// Asks the connection's task to end it, unless a request comes first.
+    /// Asks the task of the connection to close it, unless a request arrives first.
     pub(super) fn evict(&self) {
         self.leaving.store(true, Relaxed);
         self.evicted.notify_one();
     }
 
-    /// Whether it was asked to end and is about to.
+    /// Whether the connection was asked to close and is about to.
     pub(super) fn is_leaving(&self) -> bool {
         self.leaving.load(Relaxed) && self.is_idle()
     }
 
-    /// Ready when it is to end and no request is under way.
+    /// Ready when the connection was asked to close and no request is in progress.
     pub(super) async fn evicted(&self) {
         loop {
             self.evicted.notified().await;
@@ -116,7 +116,7 @@ impl Activity {
         }
     }
 
-    /// From now on every response says that the connection closes.
+    /// From now on, every response announces that the connection closes.
     pub(super) fn close(&self) {
         self.closing.store(true, Relaxed);
     }
@@ -125,8 +125,8 @@ impl Activity {
         self.closing.load(Relaxed)
     }
 
-    /// When the connection has been silent for too long, and what that is called;
-    /// None while a request is under way.
+    /// When the connection will have been idle for too long, and the reason for closing it
+    /// then. None while a request is in progress.
     pub(super) fn deadline(
         &self,
         version: Version,
@@ -139,7 +139,7 @@ impl Activity {
             return Some((self.opened + timeouts.head, CloseReason::Head));
         }
         let idle = self.at(self.idle_since.load(Relaxed)) + timeouts.idle;
-        // On HTTP/2 bytes may be anything: they are no reason to wait longer.
+        // On HTTP/2 the bytes may be anything, so they do not extend the time.
         match self.head_since.load(Relaxed) {
             since if since != NEVER && version == Version::Http1 => {
                 Some((self.at(since) + timeouts.head, CloseReason::Head))
@@ -148,8 +148,8 @@ impl Activity {
         }
     }
 
-    /// When a connection that stops at `stopped` has had its time for one request
-    /// more; None while one is under way.
+    /// When a connection that stops at `stopped` has had its time for one more request. None
+    /// while a request is in progress.
     pub(super) fn last_request(&self, stopped: Instant, grace: Duration) -> Option<Instant> {
         let idle_since = self.at(self.idle_since.load(Relaxed));
         self.is_idle().then(|| stopped.max(idle_since) + grace)
@@ -194,7 +194,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn first_head_has_its_time_from_the_start_whatever_comes() {
+    async fn time_for_the_first_head_begins_with_the_connection() {
         let activity = Activity::new();
         pass(4).await;
         activity.received();
@@ -204,7 +204,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn nothing_is_due_while_a_request_is_under_way() {
+    async fn there_is_no_deadline_while_a_request_is_in_progress() {
         let activity = Arc::new(Activity::new());
         let request = activity.begin();
         pass(1_000).await;
@@ -220,7 +220,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn later_head_has_its_time_from_its_first_byte_and_http2_none_at_all() {
+    async fn time_for_a_later_head_begins_with_its_first_byte_on_http1_only() {
         let activity = Arc::new(Activity::new());
         drop(activity.begin());
         pass(30).await;
@@ -238,7 +238,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn eviction_leaves_a_request_alone() {
+    async fn eviction_does_not_end_a_request() {
         let activity = Arc::new(Activity::new());
         let request = activity.begin();
         activity.evict();

@@ -1,9 +1,9 @@
-//! One connection, of whatever listener: from its first byte to its last, with a
-//! deadline on every step that its client takes.
+//! One connection of any listener, from its first byte to its last, with a deadline for every
+//! step that its client takes.
 //!
-//! HTTP/1 and HTTP/2 are served alike. What the HTTP library has no timer for
-//! (connections without a request, half a head, HTTP/2 connections without streams)
-//! is watched from outside by [`Activity`]'s deadline.
+//! HTTP/1 and HTTP/2 are served in the same way. The HTTP library has no timer for connections
+//! without a request, incomplete heads and HTTP/2 connections without streams: the deadline of
+//! [`Activity`] covers these.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -26,7 +26,7 @@ use super::limits::{
     AGE_MAX, CLOSE_GRACE, CONNECTION_WINDOW, DRAIN_GRACE, ERROR_STREAMS_MAX, HANDSHAKE, HEAD_MAX,
     PING_INTERVAL, PING_TIMEOUT, RESET_STREAMS_MAX, SEND_BUFFER, STREAM_WINDOW, STREAMS_MAX,
 };
-use super::protocol::Opened;
+use super::protocol::HttpStream;
 use super::request_body::RequestBody;
 use super::response_body::ResponseBody;
 use super::streams::{Progress, StreamExecutor};
@@ -38,21 +38,22 @@ use crate::tls::{self, Alpn};
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
-/// How often a connection that stops is looked at while a response is under way.
+/// How often a stopping connection is checked while a response is in progress.
 const DRAIN_LOOK: Duration = Duration::from_millis(100);
 
-/// How long after a deadline a connection is looked at again, and then closed.
+/// The time between a passed deadline and the second check, after which the connection is
+/// closed.
 const SECOND_LOOK: Duration = Duration::from_millis(100);
 
-/// A listener's way to answer requests.
+/// How a listener answers requests.
 pub(crate) trait Handler: Clone + Send + Sync + 'static {
-    /// Whom the listener knows its clients by.
+    /// How the listener identifies its clients.
     type Client: Copy + Send + Sync + 'static;
     type Body: Body<Data = Bytes, Error: Into<BoxError>> + Send + Unpin + 'static;
     type Error: Into<BoxError> + Send;
 
     /// # Errors
-    /// The request was not begun: the connection, or the stream of HTTP/2, is reset.
+    /// The request was not begun. The connection is reset, or on HTTP/2 the stream.
     fn answer(
         &self,
         request: Request<RequestBody>,
@@ -60,17 +61,17 @@ pub(crate) trait Handler: Clone + Send + Sync + 'static {
     ) -> impl Future<Output = Result<Response<Self::Body>, Self::Error>> + Send;
 }
 
-/// What every connection of a listener has in common.
+/// The settings that all connections of a listener share.
 #[derive(Clone)]
 pub(super) struct Terms {
     pub(super) timeouts: ClientTimeouts,
     pub(super) tls: Option<tls::Acceptor>,
     pub(super) meters: Arc<PortMeters>,
-    /// Whether its clients are other hosts, with the requests of many clients each.
+    /// Whether the clients are other hosts, each with the requests of many clients.
     pub(super) for_hosts: bool,
-    /// Requests that are on their way are answered, and no more.
+    /// Requests that are already on their way are answered, and no others.
     pub(super) stop: CancellationToken,
-    /// Nothing is waited for any longer.
+    /// Closes everything without waiting any longer.
     pub(super) cut: CancellationToken,
 }
 
@@ -104,8 +105,8 @@ pub(super) async fn serve_connection<S, H>(
                 let (stream, alpn) =
                     accepted.ok_or_else(|| closed(&terms, CloseReason::Head))??;
                 let stream = match alpn {
-                    Some(Alpn::Http1) => Opened::negotiated(Version::Http1, stream),
-                    Some(Alpn::Http2) => Opened::negotiated(Version::Http2, stream),
+                    Some(Alpn::Http1) => HttpStream::negotiated(Version::Http1, stream),
+                    Some(Alpn::Http2) => HttpStream::negotiated(Version::Http2, stream),
                     None => opened(stream, &activity, &terms).await?,
                 };
                 serve_http(stream, client, handler, &activity, &terms).await
@@ -122,15 +123,15 @@ async fn opened<S: AsyncRead + Unpin>(
     stream: S,
     activity: &Activity,
     terms: &Terms,
-) -> Result<Opened<S>, BoxError> {
+) -> Result<HttpStream<S>, BoxError> {
     let limit = terms.timeouts.head.saturating_sub(activity.age());
-    let opening = in_time(limit, Opened::of(stream));
+    let opening = in_time(limit, HttpStream::of(stream));
     let stream = before_requests(opening, activity, terms).await?;
     Ok(stream.ok_or_else(|| closed(terms, CloseReason::Head))??)
 }
 
-/// Waits for `step`, `limit` at most, and looks a second time before it gives up:
-/// where the host itself stood still, its client may have been in time.
+/// Waits up to `limit` for `step`, and checks a second time before it gives up: if the host
+/// itself was stalled, the client may have been in time.
 async fn in_time<T>(limit: Duration, step: impl Future<Output = T>) -> Option<T> {
     let mut step = std::pin::pin!(step);
     match tokio::time::timeout(limit, step.as_mut()).await {
@@ -139,7 +140,7 @@ async fn in_time<T>(limit: Duration, step: impl Future<Output = T>) -> Option<T>
     }
 }
 
-/// Waits for `step`, unless the connection has to go before its first request.
+/// Waits for `step`, unless the connection must be closed before its first request.
 async fn before_requests<T>(
     step: impl Future<Output = T>,
     activity: &Activity,
@@ -164,7 +165,7 @@ fn closed(terms: &Terms, reason: CloseReason) -> BoxError {
 }
 
 async fn serve_http<S, H>(
-    stream: Opened<S>,
+    stream: HttpStream<S>,
     client: H::Client,
     handler: H,
     activity: &Arc<Activity>,
@@ -184,7 +185,7 @@ where
         Version::Http1 => {
             let connection = http1::Builder::new()
                 .timer(TokioTimer::new())
-                // The deadline of `drive` is for these, and for silence too.
+                // The deadline of `drive` covers the head and idle connections.
                 .header_read_timeout(None)
                 .max_buf_size(HEAD_MAX)
                 .serve_connection(stream, service)
@@ -217,7 +218,7 @@ where
     }
 }
 
-/// Answers one request, which is under way until its response has been taken.
+/// Answers one request, which is in progress until its response has been delivered.
 async fn answer<H: Handler>(
     request: Request<Incoming>,
     client: H::Client,
@@ -237,7 +238,7 @@ async fn answer<H: Handler>(
         answer = handler.answer(Request::from_parts(head, body), client) => Some(answer?),
         Some(()) = too_slow.as_mut() => None,
     };
-    // A service's own word about a body that broke off is no better.
+    // If the body was aborted, the service's own response about it is less useful.
     let answer = answer.filter(|_| too_slow.now_or_never().flatten().is_none());
     let mut response = match answer {
         Some(response) => response.map(|body| (Some(body), in_flight)),
@@ -251,7 +252,7 @@ async fn answer<H: Handler>(
         }
     };
     if response.status() == StatusCode::SWITCHING_PROTOCOLS {
-        // What follows is not of HTTP, and under way until the stream is closed.
+        // From here on the protocol is not HTTP: the connection is busy until it is closed.
         activity.upgraded();
     } else if activity.is_closing() && !is_http2 {
         response.headers_mut().insert(header::CONNECTION, CLOSE);
@@ -268,7 +269,7 @@ const CLOSE: HeaderValue = HeaderValue::from_static("close");
 trait Connection: Future<Output = hyper::Result<()>> {
     const VERSION: Version;
 
-    /// Takes no further requests, but answers those under way.
+    /// Accepts no further requests, and answers those in progress.
     fn graceful_shutdown(self: Pin<&mut Self>);
 }
 
@@ -301,17 +302,17 @@ where
     }
 }
 
-/// How far a connection is.
+/// The stage of a connection.
 #[derive(Debug, Clone, Copy)]
 enum Stage {
     Serving,
-    /// The host stops since then: one request more is answered.
+    /// The host has been stopping since then: one more request is answered.
     Stopping(Instant),
     /// Asked to close since then.
     Closing(Instant),
 }
 
-/// Serves until the client ends it, or its time is over.
+/// Serves the connection until the client ends it or a deadline has passed twice.
 async fn drive<C: Connection>(
     connection: C,
     activity: &Activity,
@@ -319,7 +320,7 @@ async fn drive<C: Connection>(
 ) -> Result<(), BoxError> {
     let mut connection = std::pin::pin!(connection);
     let mut stage = Stage::Serving;
-    // The deadline that has passed, at the first look.
+    // The deadline that had passed at the first check.
     let mut passed = None;
     let mut alarm = std::pin::pin!(tokio::time::sleep(terms.timeouts.head));
     loop {
@@ -333,7 +334,7 @@ async fn drive<C: Connection>(
                 stage = Stage::Stopping(Instant::now());
                 activity.close();
                 if C::VERSION == Version::Http2 {
-                    // Goes on taking streams until the client knows.
+                    // Accepts streams until the client has received the notification.
                     connection.as_mut().graceful_shutdown();
                 }
             }
@@ -361,7 +362,7 @@ async fn drive<C: Connection>(
         };
         match (due, stage) {
             (Some((due, _)), Stage::Closing(_)) if due <= now => return Ok(()),
-            // What came in time may not have been read yet, where the host stood still.
+            // If the host was stalled, bytes that arrived in time may not have been read yet.
             (Some((due, _)), _) if due <= now && passed != Some(due) => {
                 passed = Some(due);
                 alarm.as_mut().reset(now + SECOND_LOOK);
@@ -371,7 +372,7 @@ async fn drive<C: Connection>(
                     terms.meters.closed(reason);
                 }
                 if reason == CloseReason::Head && C::VERSION == Version::Http1 {
-                    // Nothing is under way that could be finished.
+                    // There is no request that could be completed.
                     return Err(reason.name().into());
                 }
                 activity.close();

@@ -1,5 +1,5 @@
-//! File descriptors: as many as the system allows, and what of them is for
-//! connections. The rest is for files, databases and services outside.
+//! File descriptors: as many as the system allows, of which a part is for connections. The rest
+//! is for files, databases and services outside.
 
 use std::fs::File;
 use std::io;
@@ -7,14 +7,14 @@ use std::io;
 use rustix::io::Errno;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-/// Assumed where the system sets no limit.
+/// Assumed if the system sets no limit.
 const UNLIMITED: usize = 1 << 20;
 
-/// Connections that the host keeps at most, however many descriptors there are: a
-/// connection costs memory too.
+/// The maximum number of connections, however many descriptors there are: each connection also
+/// uses memory.
 const CONNECTIONS_MAX: usize = 50_000;
 
-/// The process's descriptors.
+/// The file descriptors of the process.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Budget {
     descriptors: usize,
@@ -47,13 +47,13 @@ impl Budget {
         Self { descriptors }
     }
 
-    /// What is for connections: half, so that files never lack descriptors.
+    /// The descriptors for connections: half, so that there are always some for files.
     pub(super) fn connections(self) -> usize {
         (self.descriptors / 2).min(CONNECTIONS_MAX)
     }
 }
 
-/// Whether accepting failed because there are no descriptors or no memory left.
+/// Whether accepting failed because the process has no descriptors or no memory left.
 pub(super) fn are_exhausted(error: &io::Error) -> bool {
     let exhausted = [Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::NOMEM];
     error
@@ -61,8 +61,8 @@ pub(super) fn are_exhausted(error: &io::Error) -> bool {
         .is_some_and(|code| exhausted.iter().any(|errno| errno.raw_os_error() == code))
 }
 
-/// A descriptor that a listener keeps to accept one connection more when the
-/// process has none left: whoever looks into a host out of descriptors gets in.
+/// A descriptor that a listener reserves to accept one more connection when the process has
+/// none left, so that an operator can still inspect such a host.
 pub(super) struct Spare(Option<File>);
 
 impl Spare {
@@ -72,16 +72,16 @@ impl Spare {
         spare
     }
 
-    /// Opens it again where it was given away.
+    /// Opens the reserved descriptor again if it was released.
     pub(super) fn refill(&mut self) {
         if self.0.is_none() {
-            // Tried again before the next connection.
+            // On failure, tried again before the next connection.
             self.0 = File::open("/dev/null").ok();
         }
     }
 
-    /// Gives the descriptor back to the process; false where there was none.
-    pub(super) fn give_up(&mut self) -> bool {
+    /// Releases the reserved descriptor. False if there was none.
+    pub(super) fn release(&mut self) -> bool {
         self.0.take().is_some()
     }
 }

@@ -1,55 +1,54 @@
-//! How long a client may take over each step, how much it may send at once, and
-//! how many connections there are: the bounds of every listener in one place.
+//! The limits of all listeners: how long a client may take for each step, how much it may send
+//! at once, and how many connections there are.
 
 use std::time::Duration;
 
 use super::descriptors::Budget;
 use crate::remote::{PEER_CONNECTION_WINDOW, PEER_STREAMS_MAX};
 
-/// Connections that one listener keeps open; more wait to be accepted.
+/// Connections that one listener keeps open. Further ones wait to be accepted.
 const LISTENER_MAX: usize = 10_000;
 
-/// A client address has a share of the connections, at least this many: fewer
-/// would shut out a proxy or an office behind one address.
+/// The minimum number of connections per client address: a proxy or an office may be behind one
+/// address.
 const SHARE_MIN: usize = 100;
 
-/// What one client address may have of a group's connections: a quarter, so that
-/// no single machine fills a listener.
+/// The part of a group's connections that one client address may have: a quarter, so that no
+/// single machine can occupy a listener.
 const SHARE: usize = 4;
 
-/// Bytes of a request's head, of both HTTP versions.
+/// Bytes of a request's head, for both HTTP versions.
 pub(super) const HEAD_MAX: usize = 64 << 10;
 
-/// How long a TLS handshake may take, at most; the client's head may take longer.
+/// The maximum duration of a TLS handshake, within the time for the first head.
 pub(super) const HANDSHAKE: Duration = Duration::from_secs(5);
 
-/// How long a connection is served before its client is asked to open another:
-/// long enough to cost nothing, short enough that clients spread over hosts again.
+/// The age at which the client of a connection is asked to open another: long enough to cost
+/// nothing, short enough that clients spread over the hosts again.
 pub(super) const AGE_MAX: Duration = Duration::from_secs(3_600);
 
-/// How long a stopping listener waits for requests that are already on their way,
-/// so that each connection can be told that it closes: clients under load send
-/// their next request within this, and the others lose nothing but an idle connection.
+/// How long a stopping listener waits for requests that are already on their way, so that each
+/// client can be notified that its connection closes. Clients under load send their next
+/// request within this time; others only lose an idle connection.
 pub(super) const DRAIN_GRACE: Duration = Duration::from_secs(2);
 
-/// How long a connection that was asked to close may take over it.
+/// How long a connection that was asked to close may take to do so.
 pub(super) const CLOSE_GRACE: Duration = Duration::from_secs(5);
 
-/// Bytes each second below which a client counts as stalled while a response
-/// waits for it.
+/// Bytes per second below which a client counts as stalled while a response waits for it.
 pub(super) const READ_RATE_MIN: u64 = 1 << 10;
 
-/// Bytes that a request's body must bring within each pause that it may make.
+/// Bytes of a request's body that must arrive between two pauses.
 pub(super) const BODY_WINDOW_MIN: u64 = 1 << 10;
 
-/// A request's body may take this many pauses, and longer by the time that its
-/// bytes take at [`BODY_RATE_MIN`].
+/// The number of pauses that a request's body may take. The total time is longer by the time
+/// that its bytes take at [`BODY_RATE_MIN`].
 pub(super) const BODY_PAUSES: u32 = 6;
 
-/// Bytes each second that a long upload must keep.
+/// The minimum rate of a long upload, in bytes per second.
 pub(super) const BODY_RATE_MIN: u64 = 4 << 10;
 
-/// Requests that one HTTP/2 connection may have under way.
+/// Concurrent requests of one HTTP/2 connection.
 pub(super) const STREAMS_MAX: u32 = 100;
 
 /// Bytes that one HTTP/2 stream, and one connection, may receive before the host has read
@@ -57,49 +56,48 @@ pub(super) const STREAMS_MAX: u32 = 100;
 pub(super) const STREAM_WINDOW: u32 = 64 << 10;
 pub(super) const CONNECTION_WINDOW: u32 = 1 << 20;
 
-// A connection from another host has the limits that the other host connects with, and room
-// for the window of every stream.
+// The connecting host sets the limits of a connection between hosts. It has room for the window
+// of every stream.
 const _: () = assert!(PEER_CONNECTION_WINDOW >= PEER_STREAMS_MAX * STREAM_WINDOW);
 
-/// Bytes of one HTTP/2 stream that wait for the client.
+/// Bytes of one HTTP/2 stream that are buffered for the client.
 pub(super) const SEND_BUFFER: usize = 64 << 10;
 
-/// Streams that a client reset before they were looked at, and streams that were
-/// reset because of the client's errors; more end the connection.
+/// Streams that a client reset before they were handled, and streams that were reset because of
+/// the client's errors. More of them close the connection.
 pub(super) const RESET_STREAMS_MAX: usize = 20;
 pub(super) const ERROR_STREAMS_MAX: usize = 128;
 
-/// How often an HTTP/2 client is asked whether it is there, and how long it may
-/// take to answer.
+/// The interval of PINGs to HTTP/2 clients, and the time for the answer.
 pub(super) const PING_INTERVAL: Duration = Duration::from_secs(20);
 pub(super) const PING_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How many connections each kind of listener has.
+/// The number of connections of each kind of listener.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Capacities {
     pub traffic: Capacity,
     pub status: Capacity,
     pub admin: Capacity,
-    /// Of the Unix socket.
+    /// The Unix socket.
     pub socket: Capacity,
 }
 
-/// How many connections a group of listeners has.
+/// The number of connections of a group of listeners.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Capacity {
     /// All listeners of the group together.
     pub total: usize,
-    /// One of them.
+    /// One listener.
     pub listener: usize,
     /// One client address.
     pub client: usize,
 }
 
 impl Capacities {
-    /// Divides half of the process's descriptors; `client` is `--client-connections`.
+    /// Divides half of the process's descriptors. `client` is `--client-connections`.
     pub(crate) fn of(budget: Budget, client: Option<usize>) -> Self {
         let connections = budget.connections();
-        // Room of their own, which traffic cannot take; small where there is little.
+        // Reserved, so that traffic cannot use them; few if there are few descriptors.
         let status = (connections / 8).min(256);
         let admin = (connections / 8).min(1_000);
         let socket = (connections / 16).min(64);
@@ -130,7 +128,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_listener_has_room_however_few_descriptors_there_are() {
+    fn every_listener_has_connections_however_few_descriptors_there_are() {
         for descriptors in [64, 256, 1_024, 20_000, 1 << 20] {
             let budget = Budget::of(descriptors);
             let all = Capacities::of(budget, None);
@@ -144,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn client_has_a_quarter_unless_told_otherwise() {
+    fn client_has_a_quarter_unless_set_otherwise() {
         let share = |client| Capacities::of(Budget::of(1 << 20), client).traffic.client;
         assert_eq!(share(None), LISTENER_MAX / SHARE);
         assert_eq!(share(Some(7)), 7);

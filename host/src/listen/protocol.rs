@@ -1,5 +1,5 @@
-//! Which version of HTTP a client speaks: what TLS agreed on, or what the first
-//! bytes say.
+//! The HTTP version that a client speaks: as selected in the TLS handshake, or detected from
+//! the first bytes.
 
 use std::io;
 use std::pin::Pin;
@@ -10,17 +10,17 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 
 use super::activity::Version;
 
-/// What every HTTP/2 connection begins with (RFC 9113, 3.4).
+/// The first bytes of every HTTP/2 connection (RFC 9113, 3.4).
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
-/// A stream whose first bytes were read already.
-pub(super) struct Opened<T> {
+/// A stream of a known HTTP version, including the bytes that were read to detect it.
+pub(super) struct HttpStream<T> {
     pub(super) version: Version,
     first: Bytes,
     stream: T,
 }
 
-impl<T> Opened<T> {
+impl<T> HttpStream<T> {
     /// The version that the client has selected in the TLS handshake.
     pub(super) fn negotiated(version: Version, stream: T) -> Self {
         Self {
@@ -31,8 +31,8 @@ impl<T> Opened<T> {
     }
 }
 
-impl<T: AsyncRead + Unpin> Opened<T> {
-    /// Reads until the version is known. The end of the stream is HTTP/1's to judge.
+impl<T: AsyncRead + Unpin> HttpStream<T> {
+    /// Reads until the version is known. A stream that ends earlier is treated as HTTP/1.
     pub(super) async fn of(mut stream: T) -> io::Result<Self> {
         let mut first = BytesMut::with_capacity(PREFACE.len());
         let version = loop {
@@ -57,7 +57,7 @@ impl<T: AsyncRead + Unpin> Opened<T> {
     }
 }
 
-impl<T: AsyncRead + Unpin> AsyncRead for Opened<T> {
+impl<T: AsyncRead + Unpin> AsyncRead for HttpStream<T> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -73,7 +73,7 @@ impl<T: AsyncRead + Unpin> AsyncRead for Opened<T> {
     }
 }
 
-impl<T: AsyncWrite + Unpin> AsyncWrite for Opened<T> {
+impl<T: AsyncWrite + Unpin> AsyncWrite for HttpStream<T> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -118,7 +118,7 @@ mod tests {
                 tokio::task::yield_now().await;
             }
         });
-        let mut opened = Opened::of(near).await.expect("a version");
+        let mut opened = HttpStream::of(near).await.expect("a version");
         let mut all = Vec::new();
         opened.read_to_end(&mut all).await.expect("all");
         client.await.expect("no failure");
@@ -126,7 +126,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn version_is_known_by_the_first_bytes_and_none_is_lost() {
+    async fn version_is_detected_from_the_first_bytes_and_none_is_lost() {
         let frames = [PREFACE, b"frames"].concat();
         for (pieces, version, all) in [
             (vec![&frames[..]], Version::Http2, &frames[..]),

@@ -1,9 +1,9 @@
-//! The places for connections: how many a group of listeners, one of them and one
-//! client address may have, and who gives way when there are none left.
+//! Connection limits: the slots of a group of listeners, of each listener and of each client
+//! address, and which connection is closed when none is free.
 //!
-//! Whoever has been silent for the longest gives way, so that silence never shuts
-//! anybody out. A connection with a request under way never does: then accepting
-//! waits, and clients wait in the system's backlog.
+//! The connection that has been idle for the longest is closed, so idle connections never keep
+//! others out. A connection with a request in progress is never closed: then accepting waits,
+//! and clients wait in the system's backlog.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
@@ -18,22 +18,22 @@ use tokio::sync::Notify;
 use super::activity::Activity;
 use super::limits::Capacity;
 
-/// A connection that was opened within this is not silent yet: its first request
-/// may have come, and not have been read.
+/// A younger connection does not count as idle: its first request may have arrived and not been
+/// read yet.
 const NEW: Duration = Duration::from_millis(50);
 
-/// How long accepting waits before it looks again for somebody to give way.
+/// How often accepting checks again for a connection that can be closed.
 const LOOK_AGAIN: Duration = Duration::from_millis(10);
 
-/// One in so many gives way at once where there is no place left, so that a flood
-/// does not cost a look at every connection for each new one.
+/// When no slot is free, one in this many connections is closed at once, so that a flood does
+/// not cause a scan of all connections for each new one.
 const EVICTED_AT_ONCE: usize = 32;
 
-/// A connection without any request yet counts as so many times as silent: a client
-/// that asks now and then comes back, one that never did may never ask.
+/// The idle time of a connection that has sent no request yet is multiplied by this: a client
+/// with occasional requests comes back, the other may never send one.
 const NEVER_ASKED: u32 = 4;
 
-/// The places of a group of listeners.
+/// The slots of a group of listeners.
 #[derive(Debug)]
 pub(crate) struct Room {
     capacity: Capacity,
@@ -56,14 +56,14 @@ struct Connection {
     client: Option<IpAddr>,
 }
 
-/// One listener's part of a room.
+/// The part of a room that belongs to one listener.
 #[derive(Debug, Clone)]
 pub(super) struct Places {
     room: Arc<Room>,
     listener: u64,
 }
 
-/// A connection's place, until it is dropped.
+/// The slot of a connection, freed when dropped.
 #[derive(Debug)]
 pub(super) struct Place {
     room: Arc<Room>,
@@ -94,7 +94,7 @@ impl Room {
 }
 
 impl Places {
-    /// Waits until there is a place, and makes one where it can.
+    /// Waits until a slot is free, and closes idle connections to free one.
     pub(super) async fn available(&self) {
         while !self.make_room() {
             tokio::select! {
@@ -104,7 +104,7 @@ impl Places {
         }
     }
 
-    /// Whether there is a place; asks the silent ones to leave where there is none.
+    /// Whether a slot is free. If not, asks idle connections to close.
     fn make_room(&self) -> bool {
         let open = self.room.lock();
         let Capacity {
@@ -121,16 +121,16 @@ impl Places {
         true
     }
 
-    /// Asks some silent connections to leave: the process has run out of descriptors.
+    /// Asks some idle connections to close, because the process has run out of descriptors.
     pub(super) fn shrink(&self) {
         let wanted = share_of(self.room.capacity.total);
         self.room.lock().evict(wanted, |_| true);
     }
 
-    /// A place for a connection of `client`; None where it has its share, and all of
-    /// that at work. Its own silent ones give way otherwise.
+    /// A slot for a connection of `client`. None if the client has its share and all of its
+    /// connections are busy; otherwise one of its own idle connections is closed.
     ///
-    /// Loopback has no share: what is there is a proxy of this machine, or its owner.
+    /// Loopback has no share: its clients are a proxy on this machine, or the operator.
     pub(super) fn take(&self, client: Option<IpAddr>) -> Option<Place> {
         let client = client.map(network).filter(|client| !client.is_loopback());
         let mut open = self.room.lock();
@@ -159,7 +159,7 @@ impl Places {
         })
     }
 
-    /// Whether the listener has no connection.
+    /// Whether the listener has no connections.
     pub(super) fn is_empty(&self) -> bool {
         self.room.lock().of_listener(self.listener) == 0
     }
@@ -174,8 +174,8 @@ impl Open {
         self.clients.get(&client).copied().unwrap_or(0)
     }
 
-    /// Asks connections that `among` names to leave, the silent for the longest first,
-    /// so that `wanted` of them are about to; returns how many are.
+    /// Asks connections that `among` selects to close, those that have been idle for the
+    /// longest first, so that `wanted` of them are about to close. Returns the number of those.
     fn evict(&self, wanted: usize, among: impl Fn(&Connection) -> bool) -> usize {
         let connections = || self.connections.values().filter(|it| among(it));
         let leaving = connections().filter(|it| it.activity.is_leaving()).count();
@@ -228,7 +228,7 @@ fn share_of(capacity: usize) -> usize {
     (capacity / EVICTED_AT_ONCE).max(1)
 }
 
-/// Whom an address stands for: one client of IPv6 has a whole /64.
+/// The client that an address belongs to: an IPv6 client has a whole /64.
 fn network(client: IpAddr) -> IpAddr {
     match client.to_canonical() {
         IpAddr::V6(address) if !address.is_loopback() => {
@@ -263,7 +263,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn longest_silent_connection_gives_way_and_busy_ones_never_do() {
+    async fn longest_idle_connection_is_closed_and_busy_ones_never() {
         let places = Room::new(CAPACITY).listener();
         let busy = places.take(client("127.0.0.1")).expect("a place");
         let request = busy.activity.begin();
@@ -283,7 +283,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn full_of_requests_it_waits_until_one_ends() {
+    async fn accepting_waits_while_all_connections_are_busy() {
         let places = Room::new(CAPACITY).listener();
         let taken: Vec<_> = (0..3).filter_map(|_| places.take(None)).collect();
         let mut requests: Vec<_> = taken.iter().map(|it| it.activity.begin()).collect();
@@ -301,7 +301,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn listeners_of_a_group_share_it_and_none_has_it_all() {
+    async fn listeners_of_a_group_share_its_slots_and_none_has_all() {
         let room = Room::new(CAPACITY);
         let (one, other) = (room.listener(), room.listener());
         let first: Vec<_> = (0..3).filter_map(|_| one.take(None)).collect();
@@ -315,7 +315,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn client_over_its_share_replaces_its_own_silent_connections() {
+    async fn client_over_its_share_replaces_its_own_idle_connections() {
         let places = Room::new(CAPACITY).listener();
         let other = places.take(client("192.0.2.1")).expect("a place");
         pass(100).await;
@@ -333,7 +333,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn no_more_are_asked_to_leave_while_some_are_about_to() {
+    async fn no_further_connections_are_closed_while_some_are_about_to_close() {
         let places = Room::new(CAPACITY).listener();
         let taken: Vec<_> = (0..3).filter_map(|_| places.take(None)).collect();
         pass(100).await;

@@ -1,5 +1,5 @@
-//! A client's connection: its bytes are counted, a client that does not read is
-//! given up, and the end is such that the last answer arrives.
+//! The byte stream of a client's connection: counts bytes, gives up a client that does not
+//! read, and closes so that the last response arrives.
 
 use std::io;
 use std::pin::Pin;
@@ -15,42 +15,42 @@ use super::limits::READ_RATE_MIN;
 use super::room::Place;
 use crate::telemetry::metrics::{CloseReason, PortMeters};
 
-/// How long the client may take to close its side after the last answer. Closing
-/// at once while it still sends would reset the connection, and the reset destroys
-/// what of the answer is on its way.
+/// How long the client may take to close its side after the last response. Closing immediately
+/// while the client still sends would reset the connection, and the reset would destroy the
+/// part of the response that is still on its way.
 const LINGER: Duration = Duration::from_secs(1);
 
-/// What is read and thrown away meanwhile, at most.
+/// The maximum number of bytes that are read and discarded during that time.
 const LINGER_BYTES_MAX: usize = 1 << 20;
 
-/// Bytes that a connection writes in one turn: then others have theirs. What the system
-/// takes at once may be megabytes, and copying them milliseconds.
+/// Bytes that a connection writes before it yields. The system may accept megabytes at once,
+/// and copying them takes milliseconds.
 const TURN_BYTES: usize = 128 << 10;
 
-/// Counts as open for as long as it lives, and has its place in the room.
+/// Counts as an open connection and occupies a slot for as long as it lives.
 pub(super) struct ClientStream<S> {
     stream: S,
     meters: Arc<PortMeters>,
     place: Place,
     stall: Stall,
-    /// Bytes written in this turn.
+    /// Bytes written since the last yield.
     in_turn: usize,
-    /// When something was written last; the answer may still be on its way.
+    /// When something was last written. The response may still be on its way.
     last_write: Option<Instant>,
     linger: Option<Linger>,
 }
 
-/// Since when the client reads too slowly.
+/// How long the client has been reading too slowly.
 struct Stall {
     limit: Duration,
     /// Runs while bytes wait for the client.
     timer: Option<Pin<Box<Sleep>>>,
-    /// Bytes that the client took since the timer began, and when the last of them.
+    /// Bytes that the client has taken since the timer started, and when it took the last one.
     taken: u64,
     last: Instant,
 }
 
-/// The write side is closed; the client is given time to close its own.
+/// The write side is closed, and the client has time to close its own.
 struct Linger {
     timer: Pin<Box<Sleep>>,
     dropped: usize,
@@ -81,7 +81,7 @@ impl<S> ClientStream<S> {
         }
     }
 
-    /// Pending, and woken again at once, when this turn is over.
+    /// Yields if the connection has written enough: pending, and woken immediately.
     fn poll_turn(&mut self, context: &Context<'_>) -> Poll<()> {
         if self.in_turn < TURN_BYTES {
             return Poll::Ready(());
@@ -91,7 +91,7 @@ impl<S> ClientStream<S> {
         Poll::Pending
     }
 
-    /// What became of a write of `wanted` bytes.
+    /// Records the result of a write of `wanted` bytes.
     fn written(
         &mut self,
         context: &mut Context<'_>,
@@ -132,7 +132,7 @@ impl Stall {
         }
     }
 
-    /// Ready when the client took nothing for the limit, or too little in all of it.
+    /// Ready when the client has taken nothing for the limit, or too little during it.
     fn poll(&mut self, context: &mut Context<'_>) -> Poll<()> {
         let limit = self.limit;
         loop {
@@ -204,7 +204,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for ClientStream<S> {
         Pin::new(&mut self.stream).poll_flush(context)
     }
 
-    /// Closes the write side, then reads until the client closes its own, for a while.
+    /// Closes the write side, then reads for a limited time until the client closes its own.
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = &mut *self;
         if this.linger.is_none() {
@@ -228,7 +228,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for ClientStream<S> {
                         return Poll::Ready(Ok(()));
                     }
                 }
-                // Closed, one way or another.
+                // The client has closed the connection, or it is broken.
                 Poll::Ready(_) => return Poll::Ready(Ok(())),
                 Poll::Pending => break,
             }
@@ -263,7 +263,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn client_that_reads_nothing_is_given_up_after_the_limit() {
+    async fn client_that_reads_nothing_is_disconnected_after_the_limit() {
         let (mut stream, far) = pair();
         let began = Instant::now();
         let error = stream.write_all(&[0; 4_096]).await.expect_err("no reader");
@@ -273,7 +273,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn client_that_reads_much_at_first_is_given_up_as_soon_as_any() {
+    async fn client_that_reads_much_at_first_is_disconnected_after_the_same_limit() {
         let (mut stream, mut far) = pair();
         let began = Instant::now();
         let reader = tokio::spawn(async move {
@@ -292,7 +292,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn client_that_reads_a_byte_now_and_then_is_given_up_too() {
+    async fn client_that_reads_single_bytes_is_disconnected_too() {
         let (mut stream, mut far) = pair();
         let reader = tokio::spawn(async move {
             while far.read_u8().await.is_ok() {
@@ -308,7 +308,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn slow_client_that_keeps_its_rate_gets_everything() {
+    async fn slow_client_that_keeps_the_minimum_rate_gets_everything() {
         let (mut stream, mut far) = pair();
         let reader = tokio::spawn(async move {
             let mut total = 0;
@@ -327,7 +327,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn client_that_takes_everything_at_once_leaves_others_their_turns() {
+    async fn fast_client_yields_to_others() {
         let (mut stream, far) = with_buffer(1 << 20);
         let all = vec![0; 4 * TURN_BYTES];
         let mut writing = std::pin::pin!(async {
@@ -344,7 +344,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn end_waits_for_the_client_to_close_but_not_for_long() {
+    async fn shutdown_waits_a_limited_time_for_the_client_to_close() {
         let (mut stream, mut far) = pair();
         stream.write_all(b"answer").await.expect("a reader");
         far.write_all(b"more of a body").await.expect("a writer");
@@ -365,7 +365,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn end_of_a_silent_connection_waits_for_nobody() {
+    async fn shutdown_of_an_idle_connection_does_not_wait() {
         let (mut stream, _far) = pair();
         let began = Instant::now();
         stream.shutdown().await.expect("an end");

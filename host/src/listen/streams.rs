@@ -1,6 +1,6 @@
-//! The tasks of HTTP/2 streams. A stream whose client does not open its window
-//! waits inside the HTTP library, where no timer of a body runs: the task around it
-//! has one, and ends the stream.
+//! The tasks of HTTP/2 streams. If a client does not open the window of its stream, the stream
+//! waits inside the HTTP library, which has no timer for it. The task around it has one, and
+//! ends the stream.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -15,42 +15,41 @@ use tokio::time::Sleep;
 use crate::telemetry::metrics::{CloseReason, PortMeters};
 
 tokio::task_local! {
-    /// The stream that the running task is of.
+    /// The progress of the stream that the running task serves.
     static STREAM: Arc<Progress>;
 }
 
-/// Whose turn it is: the client's after a frame was handed over, the service's
-/// while the next one is awaited. Odd numbers are the client's turns.
+/// Who is to act next: the client after a frame was passed on, or the service while the next
+/// frame is awaited. Odd numbers are turns of the client.
 #[derive(Debug, Default)]
 pub(super) struct Progress(AtomicU64);
 
 impl Progress {
-    /// That of the stream that the running task serves; None on HTTP/1.
+    /// The progress of the stream that the running task serves. None on HTTP/1.
     pub(super) fn current() -> Option<Arc<Self>> {
         STREAM.try_with(Clone::clone).ok()
     }
 
-    /// A frame was handed over: the client is to take it.
+    /// A frame was passed on: the client is to take it.
     pub(super) fn handed_over(&self) {
         let turn = self.0.load(Relaxed);
         self.0.store((turn + 2) | 1, Relaxed);
     }
 
-    /// The service is to give the next frame.
+    /// The service is to produce the next frame.
     pub(super) fn awaited(&self) {
         let turn = self.0.load(Relaxed);
         self.0.store((turn + 1) & !1, Relaxed);
     }
 
-    /// The number of the client's turn, where it is the client's.
+    /// The number of the turn, if it is the client's.
     fn client_turn(&self) -> Option<u64> {
         let turn = self.0.load(Relaxed);
         (turn & 1 == 1).then_some(turn)
     }
 }
 
-/// Runs a connection's streams, each for as long as its client takes what it asked
-/// for.
+/// Runs the streams of a connection, each as long as its client keeps reading.
 #[derive(Clone)]
 pub(super) struct StreamExecutor {
     pub(super) stall_limit: Duration,
@@ -60,7 +59,7 @@ pub(super) struct StreamExecutor {
 impl<F: Future<Output = ()> + Send + 'static> Executor<F> for StreamExecutor {
     fn execute(&self, stream: F) {
         let progress = Arc::<Progress>::default();
-        let watched = Watched {
+        let watched = WatchedStream {
             stream: Box::pin(stream),
             progress: progress.clone(),
             limit: self.stall_limit,
@@ -71,17 +70,17 @@ impl<F: Future<Output = ()> + Send + 'static> Executor<F> for StreamExecutor {
     }
 }
 
-/// A stream that is dropped, and so reset, when its client stalls.
-struct Watched<F> {
+/// A stream that is dropped, and thereby reset, when its client stalls.
+struct WatchedStream<F> {
     stream: Pin<Box<F>>,
     progress: Arc<Progress>,
     limit: Duration,
-    /// The client's turn, and what is left of its time for it.
+    /// The client's turn, and the time that is left for it.
     waiting: Option<(u64, Pin<Box<Sleep>>)>,
     meters: Arc<PortMeters>,
 }
 
-impl<F: Future<Output = ()>> Future for Watched<F> {
+impl<F: Future<Output = ()>> Future for WatchedStream<F> {
     type Output = ();
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
@@ -114,7 +113,7 @@ mod tests {
 
     const LIMIT: Duration = Duration::from_secs(30);
 
-    /// Runs a stream that says of itself what `says` sends; returns when it ended.
+    /// Runs a stream whose turns are those that `says` sends. Returns when the stream ended.
     async fn ended(says: impl FnOnce(mpsc::Sender<bool>)) -> Duration {
         let began = Instant::now();
         let (sender, mut turns) = mpsc::channel(16);
@@ -139,7 +138,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn stream_is_dropped_when_its_client_takes_nothing() {
+    async fn stream_is_dropped_when_its_client_reads_nothing() {
         let (keep, mut kept) = mpsc::channel(1);
         let lasted = ended(|says| {
             says.try_send(true).expect("a stream");
@@ -151,7 +150,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn every_frame_taken_begins_the_time_anew_and_a_slow_service_costs_none() {
+    async fn each_frame_restarts_the_time_and_a_slow_service_costs_none() {
         let lasted = ended(|says| {
             tokio::spawn(async move {
                 for is_clients in [true, true, false, true] {

@@ -1,12 +1,12 @@
-//! Rows on their way to a guest, bounded.
+//! The limited result of a query, on its way to a guest.
 
 use super::{Error, RowSet, Value};
 
-/// Rows and bytes of one answer: what a guest can hold comfortably.
+/// The maximum rows and bytes of a result: what fits comfortably into a guest's memory.
 pub(super) const ROWS_MAX: usize = 10_000;
 pub(super) const BYTES_MAX: usize = 8 << 20;
 
-/// Collects the rows of one answer.
+/// Collects the rows of one result.
 pub(super) struct Answer {
     rows: RowSet,
     bytes: usize,
@@ -21,7 +21,7 @@ impl Answer {
         Self { rows, bytes: 0 }
     }
 
-    /// The columns' names; only the first ones count.
+    /// Sets the names of the columns, at the first call only.
     pub(super) fn name<'a>(&mut self, columns: impl Iterator<Item = &'a str>) {
         if self.rows.columns.is_empty() {
             self.rows.columns = columns.map(str::to_owned).collect();
@@ -29,7 +29,7 @@ impl Answer {
     }
 
     /// # Errors
-    /// `too-large`, with one row or byte too many.
+    /// `too-large` if the result exceeds the maximum rows or bytes.
     pub(super) fn push(&mut self, values: Vec<Value>) -> Result<(), Error> {
         self.bytes += values.iter().map(size).sum::<usize>();
         if self.rows.rows.len() >= ROWS_MAX || self.bytes > BYTES_MAX {

@@ -1,4 +1,4 @@
-//! One database, whatever its kind.
+//! One database of either kind.
 
 use super::{Error, RowSet, Value, postgres, sqlite};
 

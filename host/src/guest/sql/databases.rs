@@ -1,5 +1,5 @@
-//! The open databases of the host. A SQLite file has connections for each workload
-//! that opens it, a server's database a pool for each workload and URL.
+//! The open databases of the host. A SQLite file has separate connections for each workload
+//! that opens it; a database of a server has a pool for each workload and URL.
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
@@ -18,19 +18,19 @@ use crate::guest::Server;
 use crate::telemetry::metrics::{Samples, Statements};
 use crate::telemetry::names;
 
-/// Databases that one workload, or one of its pods where they are files, may have
-/// connections to at once: few use two.
+/// Databases that one workload, or for files one of its pods, may be connected to at the same
+/// time. Few use two.
 const PER_WORKLOAD_MAX: usize = 16;
 
-/// SQLite files with open connections, of all pods together: each takes up to
-/// eight descriptors. Over it, those that were not used for the longest time are
-/// closed, and opened again when they are.
+/// SQLite files with open connections, of all pods together: each uses up to eight descriptors.
+/// Above the limit, the least recently used files are closed; they are opened again when
+/// needed.
 const FILES_OPEN_MAX: usize = 64;
 
-/// A file that was not used for so long has no connections.
+/// The connections of a file are closed after this time without use.
 const UNUSED_MAX: Duration = Duration::from_secs(60);
 
-/// How often that is looked after.
+/// How often unused files are closed.
 const LOOK_AFTER: Duration = Duration::from_secs(10);
 
 #[derive(Default)]
@@ -38,13 +38,13 @@ pub(crate) struct Databases {
     sqlite: Mutex<HashMap<FileKey, Arc<sqlite::File>>>,
     postgresql: Mutex<HashMap<Key, postgres::Database>>,
     pub(super) statements: Statements,
-    /// Once the host stops, statements of SQLite end soon.
+    /// Set when the host stops: statements of SQLite must then end soon.
     stopping: Stopping,
     looked_after: OnceLock<()>,
 }
 
-/// A file of one workload: another that mounts the same volume has connections of
-/// its own.
+/// A file of one workload. Another workload that mounts the same volume has its own
+/// connections.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 struct FileKey {
     path: PathBuf,
@@ -53,7 +53,7 @@ struct FileKey {
     workload: String,
 }
 
-/// What decides about a pool. A changed ServiceEntry or password makes a new one.
+/// Identifies a pool. A changed ServiceEntry or password results in a new pool.
 #[derive(Debug, PartialEq, Eq, Hash)]
 struct Key {
     client: String,
@@ -62,7 +62,7 @@ struct Key {
 }
 
 impl Databases {
-    /// The file, opened.
+    /// Opens the file.
     pub(super) async fn sqlite(
         self: &Arc<Self>,
         file: File,
@@ -100,7 +100,7 @@ impl Databases {
         }
         let own = |file: &&Arc<sqlite::File>| file.tenant.is_of(caller);
         if files.values().filter(own).count() >= PER_WORKLOAD_MAX {
-            // Those that no instance has open, and none had for a while.
+            // Close those that no instance has had open for a while.
             files.retain(|_, file| {
                 !own(&&*file) || Arc::strong_count(file) > 1 || file.unused_for() < UNUSED_MAX
             });
@@ -119,7 +119,7 @@ impl Databases {
         Ok((key, file))
     }
 
-    /// Closes what is not used, from the first file on.
+    /// Starts closing unused files, when the first file is opened.
     fn look_after(self: &Arc<Self>) {
         self.looked_after.get_or_init(|| {
             let databases = Arc::downgrade(self);
@@ -129,7 +129,7 @@ impl Databases {
                     let Some(databases) = databases.upgrade() else {
                         return;
                     };
-                    // Whatever it closes, nobody waits for.
+                    // Nothing waits for the result.
                     let closing = move || databases.close_unused();
                     let _ = tokio::task::spawn_blocking(closing).await;
                 }
@@ -148,10 +148,10 @@ impl Databases {
         }
     }
 
-    /// Connections and statements, for metrics.
+    /// Reports connections and statements as metrics.
     pub(crate) fn sample(&self, samples: &mut Samples) {
         self.statements.sample(samples);
-        // The replicas of a workload have files of their own under the same name.
+        // The replicas of a workload have separate files under the same name.
         let mut connections = BTreeMap::<_, [usize; 2]>::new();
         let mut add = |namespace: &str, workload: &str, database: String, more: [usize; 2]| {
             let key = (namespace.to_owned(), workload.to_owned(), database);
@@ -175,7 +175,8 @@ impl Databases {
         }
     }
 
-    /// The database of `url`, which `server` was read from, where `found` says.
+    /// Opens the database of `url`, which `server` was parsed from, at the endpoints in
+    /// `found`.
     pub(super) async fn postgresql(
         &self,
         url: &str,
@@ -222,12 +223,12 @@ impl Databases {
         }
     }
 
-    /// The host is told to stop: long statements of SQLite end soon.
+    /// Called when the host begins to stop: long statements of SQLite must end soon.
     pub(crate) fn hurry(&self) {
         self.stopping.get_or_init(Instant::now);
     }
 
-    /// Finishes what is under way and closes every database.
+    /// Waits for the statements in progress and closes all databases.
     pub(crate) async fn close(&self) {
         self.hurry();
         for (_, database) in self.postgresql.lock().drain() {

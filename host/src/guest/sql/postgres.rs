@@ -1,10 +1,9 @@
 //! PostgreSQL, through tokio-postgres: a bounded pool for each workload and URL.
 //!
-//! A connection goes back to its pool only after a statement that was seen to
-//! end and that leaves nothing behind; any other is closed. The server rolls
-//! back what a closed connection had begun, and a statement that still runs is
-//! cancelled there. Nothing is tried again: whether a statement took effect
-//! before its connection was lost is not known.
+//! A connection returns to its pool only after a statement that was seen to end and that leaves
+//! no state behind; otherwise it is closed. The server rolls back the transaction of a closed
+//! connection, and a statement that is still running is cancelled there. Nothing is retried,
+//! because it is unknown whether a statement took effect before its connection was lost.
 
 mod connect;
 mod effect;
@@ -30,11 +29,10 @@ use self::lease::Lease;
 use self::session::Session;
 use super::{Error, RowSet, Value};
 
-/// How long a statement waits for a connection, and for another's lock: as long
-/// as one to SQLite does.
+/// How long a statement waits for a connection and for locks, the same as for SQLite.
 const WAIT_MAX: Duration = Duration::from_secs(5);
 
-/// A connection that nobody needed for so long is closed.
+/// A connection is closed after this time without use.
 const IDLE_MAX: Duration = Duration::from_secs(60);
 
 /// One database of a server.
@@ -43,13 +41,13 @@ pub(super) struct Database {
     pool: Pool<Opener>,
 }
 
-/// One transaction on a connection of its own; rolled back when dropped.
+/// A transaction on its own connection. Rolled back when dropped.
 pub(super) struct Transaction {
     lease: Lease,
 }
 
 impl Database {
-    /// Connects when a connection is needed. Within the asynchronous runtime.
+    /// Connections are opened on demand. Requires an asynchronous runtime.
     pub(super) fn new(server: Server) -> Result<Self, Error> {
         let size = server.connections_max;
         let pool = Pool::builder(Opener(Arc::new(server)))
@@ -61,12 +59,12 @@ impl Database {
         Ok(Self { pool })
     }
 
-    /// Makes sure that there is a connection.
+    /// Makes sure that a connection can be opened.
     pub(super) async fn check(&self) -> Result<(), Error> {
         self.lease().await.map(drop)
     }
 
-    /// Its connections: those that nobody uses, and the others.
+    /// The numbers of idle and of busy connections.
     pub(super) fn connections(&self) -> [usize; 2] {
         let status = self.pool.status();
         [
@@ -80,7 +78,7 @@ impl Database {
         self.pool.manager().0.label()
     }
 
-    /// Whether it has connections.
+    /// Whether the pool has connections.
     pub(super) fn is_in_use(&self) -> bool {
         self.pool.status().size > 0
     }
@@ -114,7 +112,7 @@ impl Database {
         match transaction.lease.run(script).await {
             Ok(()) => transaction.commit().await,
             Err(error) => {
-                // The first error is the one to tell.
+                // The first error is the one that is reported.
                 let _ = transaction.rollback().await;
                 Err(error)
             }
@@ -127,7 +125,7 @@ impl Database {
         Ok(Transaction { lease })
     }
 
-    /// Closes the connections that nobody has; the others when they come back.
+    /// Closes the idle connections, and the busy ones when they are returned.
     pub(super) fn close(&self) {
         self.pool.close();
     }
@@ -147,7 +145,7 @@ impl Database {
     }
 }
 
-/// Looks after the pool for as long as anybody has it.
+/// Closes idle connections for as long as the pool exists.
 fn close_idle(pool: &Pool<Opener>) {
     let pool = pool.weak();
     tokio::spawn(async move {
@@ -189,10 +187,10 @@ impl Transaction {
     }
 }
 
-/// A connection that goes back to its pool when dropped.
+/// A connection that returns to its pool when dropped.
 type Pooled = Object<Opener>;
 
-/// Makes the connections of a pool.
+/// Opens the connections of a pool.
 struct Opener(Arc<Server>);
 
 impl Opener {

@@ -1,5 +1,5 @@
-//! A span for each statement. It says what kind of statement it is and of which
-//! table, and nothing that a guest put into its text.
+//! A span for each statement. It contains the kind of the statement and its table, but nothing
+//! else of the text.
 
 use opentelemetry::trace::SpanKind;
 
@@ -7,13 +7,13 @@ use super::Error;
 use crate::context::RequestContext;
 use crate::telemetry::trace::{Span, attributes};
 
-/// Words before the name of a table.
+/// Keywords in front of the name of a table.
 const BEFORE_TABLE: [&str; 4] = ["FROM", "INTO", "UPDATE", "TABLE"];
 
-/// Longer words are no keywords and no names of tables.
+/// Longer words are neither keywords nor names of tables.
 const WORD_MAX: usize = 63;
 
-/// Begins the span of `statement`, if anybody wants to know of the request.
+/// Begins the span of `statement`, if its request is traced.
 pub(super) fn begin(
     context: Option<&RequestContext>,
     system: &'static str,
@@ -35,16 +35,16 @@ pub(super) fn begin(
     Some(span)
 }
 
-/// Says how it went, and ends it.
+/// Records the result and ends the span.
 pub(super) fn end<T>(span: Option<Span>, result: &Result<T, Error>) {
     if let (Some(mut span), Err(error)) = (span, result) {
         span.fail(name(error));
     }
 }
 
-/// `SELECT` and `products`. What is neither a keyword nor a plain name is not shown.
+/// For example `SELECT` and `products`. Anything but keywords and plain names is left out.
 fn summary(statement: &str) -> (String, Option<String>) {
-    // Tables stand near the beginning of all but strange statements.
+    // The table is near the beginning of all but unusual statements.
     let mut words = statement.split_whitespace().take(64).map(plain);
     let operation = words.next().filter(|word| !word.is_empty());
     let operation = operation.unwrap_or("SQL").to_ascii_uppercase();
@@ -64,8 +64,8 @@ fn summary(statement: &str) -> (String, Option<String>) {
     (operation, None)
 }
 
-/// The name or keyword at the beginning of a word; nothing where it begins with
-/// something else, as a quoted text does.
+/// The keyword or name at the beginning of a word. Empty if the word begins with something
+/// else, such as a quote.
 fn plain(word: &str) -> &str {
     let is_part = |it: char| it.is_ascii_alphanumeric() || matches!(it, '_' | '.');
     let end = word.find(|it: char| !is_part(it)).unwrap_or(word.len());
@@ -95,7 +95,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_statement_is_summed_up_without_its_values() {
+    fn summary_of_a_statement_does_not_contain_values() {
         let shown = |statement: &str| {
             let (operation, table) = summary(statement);
             format!("{operation} {}", table.unwrap_or_default())

@@ -1,6 +1,5 @@
-//! SQLite files. What holds a statement within its bounds is in the crate
-//! `galleria-sqlite`; here is which connection a statement gets, on which thread
-//! it runs, and when it has to end.
+//! SQLite files. The crate `galleria-sqlite` keeps a statement within its limits; this module
+//! decides which connection a statement gets, on which thread it runs, and when it must end.
 
 mod caller;
 mod compute_slots;
@@ -22,7 +21,7 @@ pub(super) use file::{File, Tenant};
 pub(super) use transaction::Transaction;
 use writer::Work;
 
-/// One open file, as the instance of one pod uses it.
+/// An open file, as used by the instance of one pod.
 #[derive(Clone)]
 pub(super) struct Database {
     file: Arc<File>,
@@ -67,7 +66,7 @@ impl Database {
         Transaction::begin(&self.file, &self.caller).await
     }
 
-    /// On a connection that reads, beside others, where the statement allows it.
+    /// Runs on a connection for reading, in parallel with others, if the statement allows it.
     async fn run(
         &self,
         statement: &str,
@@ -96,7 +95,7 @@ fn row_set(rows: sqlite::Rows) -> RowSet {
     }
 }
 
-/// SQLite types values, not columns: what the value is decides.
+/// In SQLite a type belongs to a value, not to a column.
 fn from_sqlite(value: sqlite::Value) -> Value {
     match value {
         sqlite::Value::Null => Value::Null,

@@ -1,4 +1,4 @@
-//! Connections over memory, in time that is made to pass.
+//! Connections in memory, with simulated time.
 
 use std::convert::Infallible;
 
@@ -13,11 +13,11 @@ use super::super::room::{Place, Room};
 use super::super::stream::ClientStream;
 use super::*;
 
-/// What the tests' clients send, and get.
+/// What the clients of the tests send.
 const REQUEST: &[u8] = b"GET / HTTP/1.1\r\nhost: test\r\n\r\n";
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
-/// Answers with the length of the request's body, after a minute for `/slow`.
+/// Answers with the length of the request's body, for `/slow` after a minute.
 #[derive(Clone)]
 struct Length;
 
@@ -42,7 +42,7 @@ impl Handler for Length {
     }
 }
 
-/// A connection that is served, and the client's end of it.
+/// A connection that is being served, and its client side.
 struct Served {
     client: DuplexStream,
     stop: CancellationToken,
@@ -92,7 +92,7 @@ impl Served {
         self.client.write_all(bytes).await.expect("a reader");
     }
 
-    /// One response, with a body.
+    /// Reads one response that has a body.
     async fn response(&mut self) -> String {
         let mut response = Vec::new();
         loop {
@@ -112,11 +112,11 @@ impl Served {
         }
     }
 
-    /// After how many seconds the host closed it, and what else it said. Silence
-    /// before has no end in paused time.
+    /// The number of seconds after which the host closed the connection, and the bytes it sent
+    /// before that. Idle time passes immediately, because time is simulated.
     async fn closed(mut self) -> (u64, Vec<u8>) {
         let mut rest = Vec::new();
-        // A reset is an end, too.
+        // A reset also ends the connection.
         let _ = self.client.read_to_end(&mut rest).await;
         let seconds = self.began.elapsed().as_secs();
         drop(self.client);
@@ -126,7 +126,7 @@ impl Served {
 }
 
 #[tokio::test(start_paused = true)]
-async fn connection_without_a_whole_head_ends_after_the_heads_time() {
+async fn connection_without_a_complete_head_is_closed_after_the_head_timeout() {
     let half_headers = [PREFACE, &[0, 0, 0, 4, 0, 0, 0, 0, 0, 0, 0, 9, 1]].concat();
     let settings = [PREFACE, &[0, 0, 0, 4, 0, 0, 0, 0, 0]].concat();
     let first_bytes: [&[u8]; 8] = [
@@ -145,14 +145,14 @@ async fn connection_without_a_whole_head_ends_after_the_heads_time() {
         let meters = served.meters.clone();
         let (seconds, _) = served.closed().await;
         let text = String::from_utf8_lossy(bytes);
-        // HTTP/2 is asked to close first, and given a moment for it.
+        // On HTTP/2 the client is first asked to close, and has a moment for it.
         assert!((10..=16).contains(&seconds), "{text}: {seconds}");
         assert_eq!(meters.closed_for(CloseReason::Head), 1, "{text}");
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn head_that_trickles_in_has_no_more_time_than_any() {
+async fn slow_head_does_not_extend_the_head_timeout() {
     let mut served = serve_one();
     for byte in REQUEST {
         if served.client.write_all(&[*byte]).await.is_err() {
@@ -166,7 +166,7 @@ async fn head_that_trickles_in_has_no_more_time_than_any() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn idle_connection_is_kept_for_a_minute_and_half_a_head_for_less() {
+async fn idle_connection_is_kept_for_a_minute_and_an_incomplete_head_for_less() {
     let mut served = serve_one();
     served.send(REQUEST).await;
     assert!(served.response().await.starts_with("HTTP/1.1 200"));
@@ -184,7 +184,7 @@ async fn idle_connection_is_kept_for_a_minute_and_half_a_head_for_less() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn request_may_take_longer_than_any_silence() {
+async fn request_may_take_longer_than_the_idle_timeout() {
     let mut served = serve_one();
     served
         .send(b"GET /slow HTTP/1.1\r\nhost: test\r\n\r\n")
@@ -194,7 +194,7 @@ async fn request_may_take_longer_than_any_silence() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn body_that_comes_too_slowly_is_answered_408_and_the_connection_closed() {
+async fn slow_body_gets_408_and_the_connection_is_closed() {
     let mut served = serve_one();
     let head = b"POST / HTTP/1.1\r\nhost: test\r\ncontent-length: 100\r\n\r\nhalf";
     served.send(head).await;
@@ -207,7 +207,7 @@ async fn body_that_comes_too_slowly_is_answered_408_and_the_connection_closed() 
 }
 
 #[tokio::test(start_paused = true)]
-async fn evicted_connection_ends_at_once_unless_a_request_is_under_way() {
+async fn evicted_connection_is_closed_at_once_unless_a_request_is_in_progress() {
     let mut served = serve_one();
     served
         .send(b"GET /slow HTTP/1.1\r\nhost: test\r\n\r\n")
@@ -222,7 +222,7 @@ async fn evicted_connection_ends_at_once_unless_a_request_is_under_way() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn stopping_host_tells_the_client_with_its_next_response() {
+async fn stopping_host_notifies_the_client_with_its_next_response() {
     let mut served = serve_one();
     served.send(REQUEST).await;
     assert!(!served.response().await.contains("connection: close"));
@@ -236,7 +236,7 @@ async fn stopping_host_tells_the_client_with_its_next_response() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn stopping_host_closes_what_stays_idle_and_answers_what_is_under_way() {
+async fn stopping_host_closes_idle_connections_and_answers_requests_in_progress() {
     let mut idle = serve_one();
     idle.send(REQUEST).await;
     idle.response().await;
@@ -255,7 +255,7 @@ async fn stopping_host_closes_what_stays_idle_and_answers_what_is_under_way() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn http2_is_told_to_go_away_and_its_streams_are_answered() {
+async fn http2_client_gets_goaway_and_its_streams_are_answered() {
     let served = serve_one();
     let io = TokioIo::new(served.client);
     let (mut sender, connection) = client::handshake(TokioExecutor::new(), io)
@@ -283,7 +283,7 @@ async fn http2_is_told_to_go_away_and_its_streams_are_answered() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn http2_connection_without_streams_ends_after_a_minute() {
+async fn http2_connection_without_streams_is_closed_after_a_minute() {
     let served = serve_one();
     let io = TokioIo::new(served.client);
     let (mut sender, connection) = client::handshake(TokioExecutor::new(), io)

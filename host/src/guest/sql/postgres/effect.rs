@@ -1,37 +1,36 @@
-//! What a statement does to its connection, by its first word.
+//! The effect of a statement on its connection, judged by its first word.
 //!
-//! This reads no SQL: a statement that it does not know costs its connection,
-//! which is closed after it.
+//! SQL is not parsed: after a statement with an unknown first word, the connection is closed.
 
 use super::Error;
 
-/// From where a statement comes.
+/// The resource that a statement is executed on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Place {
-    /// `connection`: its connection goes to another user at once.
+    /// `connection`: the connection is passed to another user immediately afterwards.
     Connection,
     Transaction,
 }
 
-/// What a connection is after a statement.
+/// The state of a connection after a statement.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Effect {
-    /// As before: the statement reads and writes rows.
+    /// Unchanged: the statement reads and writes rows.
     None,
-    /// It may have other settings, temporary tables, a cursor.
+    /// It may have different settings, temporary tables or a cursor.
     Session,
 }
 
-/// The statements that leave nothing behind in their connection.
+/// Statements that leave no state in their connection.
 const READS_AND_WRITES: &[&str] = &[
     "select", "insert", "update", "delete", "merge", "with", "values", "table", "explain",
 ];
 
-/// What ends a transaction, or begins one, behind the back of the interface.
+/// Statements that begin or end a transaction, bypassing the interface.
 const CONTROLS: &[&str] = &["begin", "start", "commit", "end", "abort"];
 
 /// # Errors
-/// `invalid-statement` for what the interface has functions for, and for what
+/// `invalid-statement` for statements that the interface has functions for, and for text that
 /// the protocol cannot carry.
 pub(super) fn effect(statement: &str, place: Place) -> Result<Effect, Error> {
     carry(statement)?;
@@ -57,7 +56,7 @@ pub(super) fn effect(statement: &str, place: Place) -> Result<Effect, Error> {
 }
 
 /// # Errors
-/// `invalid-statement` for what the protocol cannot carry.
+/// `invalid-statement` for text that the protocol cannot carry.
 pub(super) fn carry(text: &str) -> Result<(), Error> {
     match text.contains('\0') {
         true => Err(Error::InvalidStatement(
@@ -81,7 +80,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn rows_are_read_and_written_without_effect_on_the_connection() {
+    fn reading_and_writing_rows_has_no_effect_on_the_connection() {
         for text in [
             "select 1",
             "\n  (SELECT 1) union select 2",
@@ -109,7 +108,7 @@ mod tests {
     }
 
     #[test]
-    fn transactions_are_begun_and_ended_through_the_interface_alone() {
+    fn transactions_begin_and_end_only_through_the_interface() {
         for text in [
             "BEGIN",
             " start transaction",

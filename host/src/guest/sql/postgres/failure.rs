@@ -1,6 +1,6 @@
-//! What went wrong with a statement, sorted into what a guest can act on.
+//! Maps failures of a statement to errors that a guest can act on.
 //!
-//! Of a server's error its message alone is told: the detail holds rows.
+//! Only the message of a server's error is passed on, because its detail contains rows.
 
 use std::error::Error as _;
 use std::io;
@@ -15,18 +15,18 @@ use crate::causes::with_causes;
 /// Why work on a connection has no result.
 pub(super) enum Trouble {
     Server(tokio_postgres::Error),
-    /// Nothing was sent.
+    /// The guest's mistake: nothing was sent.
     Mistake(Error),
-    /// The host does not take the answer.
+    /// The host does not accept the result.
     Refused(Error),
-    /// There was no answer for so long.
+    /// The server did not respond for this time.
     Silence(Duration),
 }
 
 impl Trouble {
-    /// Whether the server has done with the statement and takes the next one. It
-    /// has not where it began a COPY: it waits for rows, or sends them. It does not
-    /// where it closes the connection.
+    /// Whether the server has finished the statement and accepts the next one. It does not
+    /// after the start of a COPY, in which it waits for rows or sends them, or when it closes
+    /// the connection.
     pub(super) fn is_over(&self) -> bool {
         match self {
             Self::Mistake(_) => true,
@@ -40,7 +40,7 @@ impl Trouble {
         }
     }
 
-    /// What to tell the guest.
+    /// The error for the guest.
     pub(super) fn into_error(self, server: &Server) -> Error {
         match self {
             Self::Mistake(error) | Self::Refused(error) => error,
@@ -69,7 +69,7 @@ impl From<Error> for Trouble {
     }
 }
 
-/// Why nobody could log in.
+/// The error for a failed login.
 pub(super) fn login(error: &tokio_postgres::Error, server: &Server) -> Error {
     match error.as_db_error() {
         Some(_) => explain(error, server),
@@ -77,7 +77,7 @@ pub(super) fn login(error: &tokio_postgres::Error, server: &Server) -> Error {
             "{} closed the connection during login",
             server.place()
         )),
-        // A server that asks for what the URL does not have.
+        // The server requires something that the URL does not contain.
         None => Error::AccessDenied(format!(
             "login to {}: {}",
             server.place(),
@@ -118,12 +118,12 @@ fn explain(error: &tokio_postgres::Error, server: &Server) -> Error {
     if denied.contains(code) {
         return Error::AccessDenied(message);
     }
-    // Classes of SQLSTATE, PostgreSQL's manual, appendix A.
+    // Classes of SQLSTATE: PostgreSQL's manual, appendix A.
     match code.code().get(..2).unwrap_or_default() {
         "23" => Error::ConstraintViolated(message),
         "28" => Error::AccessDenied(message),
-        // No connection, no such database, no resources, stopped, failures of
-        // the system and of the server itself.
+        // No connection, no such database, insufficient resources, shutdown, errors of the
+        // system and of the server itself.
         "08" | "3D" | "53" | "57" | "58" | "XX" => {
             Error::Unavailable(format!("{}: {message}", server.place()))
         }

@@ -1,5 +1,5 @@
-//! A limit for the messages of a server: the protocol allows a gigabyte for
-//! one, and a message is read as a whole.
+//! Limits the size of a server's messages. The protocol allows a gigabyte, and a message is
+//! read as a whole.
 
 use std::io;
 use std::pin::Pin;
@@ -11,34 +11,35 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::guest::sql::answer::BYTES_MAX;
 
-/// One row is one message: as large as an answer may be, and its lengths.
+/// A row is one message, which is as large as a result may be, plus its length fields.
 const MESSAGE_MAX: usize = BYTES_MAX + (1 << 20);
 
-/// The letter of a message and its length.
+/// The type of a message and its length.
 const HEADER: usize = 5;
 
-/// Counts the messages that come through, and ends with the first that is too long.
+/// Checks the messages that are received. The stream fails at the first message that is too
+/// long.
 pub(super) struct Frames<S> {
     stream: S,
     counter: Counter,
-    overflown: Arc<AtomicBool>,
+    overflowed: Arc<AtomicBool>,
 }
 
 #[derive(Default)]
 struct Counter {
     header: [u8; HEADER],
-    /// Bytes of `header` that have come.
+    /// The number of bytes of `header` that have been received.
     filled: usize,
-    /// Bytes of the message that are still to come.
+    /// The number of bytes of the message that are still missing.
     left: usize,
 }
 
 impl<S> Frames<S> {
-    pub(super) fn new(stream: S, overflown: Arc<AtomicBool>) -> Self {
+    pub(super) fn new(stream: S, overflowed: Arc<AtomicBool>) -> Self {
         Self {
             stream,
             counter: Counter::default(),
-            overflown,
+            overflowed,
         }
     }
 }
@@ -62,7 +63,7 @@ impl Counter {
                 continue;
             }
             let [_, length @ ..] = self.header;
-            // It counts itself.
+            // The length includes the length field.
             let length = u32::from_be_bytes(length).saturating_sub(4) as usize;
             if length > MESSAGE_MAX {
                 return false;
@@ -85,7 +86,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Frames<S> {
         if self.counter.pass(new) {
             return Poll::Ready(Ok(()));
         }
-        self.overflown.store(true, Ordering::Relaxed);
+        self.overflowed.store(true, Ordering::Relaxed);
         Poll::Ready(Err(io::Error::other("a message is too large")))
     }
 }
@@ -121,7 +122,7 @@ mod tests {
     }
 
     #[test]
-    fn messages_pass_whatever_their_pieces() {
+    fn messages_are_accepted_in_any_fragmentation() {
         let bytes = [message(0), message(7), message(MESSAGE_MAX), message(3)].concat();
         for piece in [1, 4, 5, 6, 1000, bytes.len()] {
             let mut counter = Counter::default();
@@ -131,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn one_byte_too_many_is_seen_in_the_header() {
+    fn too_long_message_is_detected_in_its_header() {
         let bytes = message(MESSAGE_MAX + 1);
         assert!(!Counter::default().pass(&bytes[..HEADER]));
         let mut counter = Counter::default();

@@ -1,4 +1,4 @@
-//! A connection in use. What it is dropped in decides what becomes of it.
+//! A connection in use. Its state when dropped decides whether it returns to the pool.
 
 use std::time::Duration;
 
@@ -9,26 +9,26 @@ use super::failure::Trouble;
 use super::session::Session;
 use super::{Effect, Error, Pooled, RowSet, Value};
 
-/// The server ends a statement at its limit; when nothing is heard of that for so
-/// long, it is gone.
+/// The server ends a statement at its time limit. If there is no response for this long after
+/// that, the server is considered dead.
 const GRACE: Duration = Duration::from_secs(5);
 
-/// A connection that one guest has.
+/// A connection that is used by one guest.
 pub(super) struct Lease {
-    /// None once it was dropped.
+    /// None after it was dropped.
     session: Option<Pooled>,
     state: State,
-    /// A statement may have left something behind.
+    /// A statement may have left state behind.
     affected: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
-    /// Goes back to the pool.
+    /// Returns to the pool.
     Idle,
-    /// Closed: the server rolls back.
+    /// Is closed, and the server rolls back.
     InTransaction,
-    /// Cancelled and closed: a statement was sent, and nobody saw its end.
+    /// Is cancelled and closed: a statement was sent, and its end was not seen.
     Busy,
 }
 
@@ -84,8 +84,8 @@ impl Lease {
         self.switch("BEGIN", State::InTransaction).await
     }
 
-    /// PostgreSQL answers the COMMIT of a transaction that failed with a rollback
-    /// and no error; the query before it is refused then.
+    /// PostgreSQL answers COMMIT of a failed transaction with a rollback and no error. The
+    /// query before it fails in that case.
     pub(super) async fn commit(&mut self) -> Result<(), Error> {
         self.switch("SELECT 1; COMMIT", State::Idle).await
     }
@@ -114,8 +114,8 @@ impl Lease {
         Ok((before, session))
     }
 
-    /// Takes the connection back after work whose end was seen; otherwise it
-    /// stays busy, and is closed.
+    /// Restores the state after work whose end was seen. Otherwise the connection remains busy
+    /// and is closed.
     fn settle<T>(&mut self, before: State, done: Result<T, Trouble>) -> Result<T, Error> {
         let trouble = match done {
             Ok(value) => {

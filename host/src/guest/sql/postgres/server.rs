@@ -1,6 +1,6 @@
-//! What a `postgres://` URL says: the server, who logs in, and the limits.
+//! The contents of a `postgres://` URL: the server, the user and the limits.
 //!
-//! A message never repeats the URL, which may hold a password.
+//! Messages never repeat the URL, which may contain a password.
 
 use std::time::Duration;
 
@@ -11,33 +11,33 @@ use tokio_postgres::config::{Host, SslMode};
 use super::Error;
 use crate::tls::{ClientTlsConfig, PemFile};
 
-/// Connections of one workload to one database. PostgreSQL itself takes 100 in
-/// all by default, from every host and tool.
+/// Connections of one workload to one database. By default, PostgreSQL accepts 100 in total,
+/// from all hosts and tools.
 const CONNECTIONS_DEFAULT: usize = 8;
 const CONNECTIONS_MAX: u64 = 64;
 
-/// How long a connection may take until it is logged in.
+/// The time until a connection must be logged in.
 const CONNECT_DEFAULT: Duration = Duration::from_secs(5);
 const CONNECT_SECONDS_MAX: u64 = 60;
 
-/// How long one statement may take. Jobs may need more, hence the parameter.
+/// The maximum duration of a statement. Jobs may need more, hence the parameter.
 const STATEMENT_DEFAULT: Duration = Duration::from_secs(30);
 const STATEMENT_MILLIS_MAX: u64 = 3_600_000;
 
 const EXAMPLE: &str = "`postgres://USER:PASSWORD@HOST:PORT/DATABASE?sslmode=verify-full`, with special characters in the password percent-encoded";
 
-/// Where the server is, as the URL says it.
+/// The address of the server in the URL.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(in crate::guest::sql) struct Address {
     pub(in crate::guest::sql) host: String,
     pub(in crate::guest::sql) port: u16,
 }
 
-/// One database of one server, and how it is used.
+/// One database of a server, and the settings of its connections.
 #[derive(Debug)]
 pub(in crate::guest::sql) struct Server {
     pub(super) address: Address,
-    /// Where it really is: hosts and ports, tried in turn.
+    /// The endpoints of the server, which are tried in turn.
     pub(super) targets: Vec<(String, u16)>,
     pub(super) config: Config,
     pub(super) encryption: Encryption,
@@ -56,10 +56,10 @@ pub(super) enum Encryption {
 }
 
 impl Server {
-    /// Reads `url`. `file` finds on the host what the guest sees as a path.
+    /// Parses `url`. `file` maps a path of the guest to a file on the host.
     ///
     /// # Errors
-    /// `invalid-url`, and what `file` says.
+    /// `invalid-url`, and the errors of `file`.
     pub(in crate::guest::sql) fn read(
         url: &str,
         file: impl Fn(&str) -> Result<PemFile, Error>,
@@ -116,7 +116,7 @@ impl Server {
         if config.get_application_name().is_none() {
             config.application_name("galleria");
         }
-        // TLS is begun before the protocol is.
+        // TLS is started before the protocol is.
         config.ssl_mode(SslMode::Disable);
         let authorities = authorities.filter(|path| path != "system");
         let authorities = authorities.map(|path| file(&path)).transpose()?;
@@ -129,7 +129,7 @@ impl Server {
         &self.address
     }
 
-    /// The database, for metrics: never who logs in.
+    /// The database, for metrics. Without the user.
     pub(in crate::guest::sql) fn label(&self) -> String {
         match self.config.get_dbname() {
             Some(name) => format!("{}/{name}", self.place()),
@@ -137,7 +137,7 @@ impl Server {
         }
     }
 
-    /// Says where the server really is.
+    /// Sets the endpoints of the server.
     pub(in crate::guest::sql) fn at(mut self, targets: Vec<(String, u16)>) -> Self {
         self.targets = targets;
         self
@@ -185,8 +185,8 @@ fn number(name: &str, value: &str, max: u64) -> Result<u64, Error> {
         .ok_or_else(|| invalid(format!("`{name}` must be a whole number from 1 to {max}")))
 }
 
-/// A name may be half a password that was not encoded: it is told only where it
-/// looks like a name.
+/// An unknown parameter may be part of a password that was not encoded: it is only repeated if
+/// it is the name of a known parameter of libpq.
 fn unknown(name: &str) -> Error {
     const KNOWN: &str = "application_name, connect_timeout, password, pool_max_conns, sslmode, sslrootcert, statement_timeout, user";
     const LIBPQ: &[&str] = &[
@@ -224,7 +224,7 @@ mod tests {
     }
 
     #[test]
-    fn a_url_says_who_where_and_how() {
+    fn url_contains_user_server_and_limits() {
         let server = read("postgres://ann:p%40ss%2Fw%3Frd@db:5433/shop?sslmode=disable&pool_max_conns=3&connect_timeout=2&statement_timeout=1500")
             .expect("a server");
         assert_eq!(server.place(), "db:5433");
@@ -262,7 +262,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_understood_is_explained_without_the_password() {
+    fn errors_explain_the_url_without_the_password() {
         for (url, says) in [
             ("postgres://ann:sesame@/shop", "one host"),
             ("postgres://ann:sesame@a,b/shop", "one host"),

@@ -1,4 +1,4 @@
-//! One connection that is logged in, and its prepared statements.
+//! A connection that is logged in, and its prepared statements.
 
 use std::collections::HashMap;
 use std::future::poll_fn;
@@ -22,20 +22,20 @@ use super::value::{Parameter, values};
 use super::{Error, RowSet, Value, WAIT_MAX};
 use crate::guest::sql::answer::{Answer, too_large};
 
-/// Prepared statements of one connection; past this all are prepared anew.
+/// Prepared statements of one connection. When the limit is reached, all are dropped.
 const STATEMENTS_MAX: usize = 128;
 
-/// A longer statement is not kept: it was composed, and does not come again.
+/// A longer statement is not kept: it was generated, and is unlikely to be repeated.
 const STATEMENT_BYTES_MAX: usize = 16 << 10;
 
 pub(super) struct Session {
     client: Client,
     statements: HashMap<String, Statement>,
     server: Arc<Server>,
-    /// A message was larger than the host takes.
-    overflown: Arc<AtomicBool>,
+    /// A message was larger than the host accepts.
+    overflowed: Arc<AtomicBool>,
     task: AbortHandle,
-    /// To cancel a statement from wherever an instance is dropped.
+    /// For cancelling a statement from any thread that drops an instance.
     runtime: Handle,
 }
 
@@ -43,7 +43,7 @@ impl Session {
     /// Connects and logs in.
     ///
     /// # Errors
-    /// `unavailable`, or `access-denied` where the server says so.
+    /// `unavailable`, or `access-denied` if the server refuses the login.
     pub(super) async fn open(server: Arc<Server>) -> Result<Self, Error> {
         let limit = server.connect_timeout;
         let opened = timeout(limit, Self::log_in(server.clone())).await;
@@ -58,14 +58,14 @@ impl Session {
 
     async fn log_in(server: Arc<Server>) -> Result<Self, Error> {
         let stream = connect::connect(&server).await?;
-        let overflown = Arc::<AtomicBool>::default();
-        let stream: Frames<Stream> = Frames::new(stream, overflown.clone());
+        let overflowed = Arc::<AtomicBool>::default();
+        let stream: Frames<Stream> = Frames::new(stream, overflowed.clone());
         let (client, mut connection) = server
             .config
             .connect_raw(stream, NoTls)
             .await
             .map_err(|error| login(&error, &server))?;
-        // Notices and notifications are for nobody here, and not for the log.
+        // Notices and notifications are discarded, and not logged.
         let messages = async move {
             while let Some(Ok(_)) = poll_fn(|context| connection.poll_message(context)).await {}
         };
@@ -73,7 +73,7 @@ impl Session {
             client,
             statements: HashMap::new(),
             server,
-            overflown,
+            overflowed,
             task: tokio::spawn(messages).abort_handle(),
             runtime: Handle::current(),
         };
@@ -117,12 +117,12 @@ impl Session {
         Ok(self.client.execute_raw(&statement, parameters).await?)
     }
 
-    /// Runs statements without parameters and without a look at their rows.
+    /// Runs statements without parameters and ignores their rows.
     pub(super) async fn run(&mut self, script: &str) -> Result<(), Trouble> {
         Ok(self.client.batch_execute(script).await?)
     }
 
-    /// `text`, prepared, which must have so many parameters.
+    /// Prepares `text`, which must have this number of parameters.
     async fn prepared(&mut self, text: &str, parameters: usize) -> Result<Statement, Trouble> {
         let statement = self.prepare(text).await?;
         let wanted = statement.params().len();
@@ -148,8 +148,9 @@ impl Session {
         Ok(statement)
     }
 
-    /// Whether a statement failed because its tables, or the server's memory of
-    /// it, changed since it was prepared; it is prepared anew then.
+    /// Drops a prepared statement that failed because its tables, or the statement on the
+    /// server, have changed since it was prepared. Returns whether it was dropped: it can then
+    /// be prepared again.
     pub(super) fn forget_stale<T>(&mut self, text: &str, done: &Result<T, Trouble>) -> bool {
         let Err(Trouble::Server(error)) = done else {
             return false;
@@ -162,15 +163,15 @@ impl Session {
             && self.statements.remove(text).is_some()
     }
 
-    /// What to tell the guest.
+    /// The error for the guest.
     pub(super) fn explain(&self, trouble: Trouble) -> Error {
-        if self.overflown.load(Ordering::Relaxed) {
+        if self.overflowed.load(Ordering::Relaxed) {
             return too_large();
         }
         trouble.into_error(&self.server)
     }
 
-    /// Closes the connection, and ends the statement that it still runs.
+    /// Closes the connection, and cancels the statement that it may still be running.
     pub(super) fn abandon(self) {
         let runtime = self.runtime.clone();
         runtime.spawn(async move {
@@ -179,22 +180,22 @@ impl Session {
                 let token = self.client.cancel_token();
                 token.cancel_query_raw(stream, NoTls).await.ok()
             };
-            // A server that cannot be reached has nothing left to cancel.
+            // If the server cannot be reached, there is nothing left to cancel.
             let _ = timeout(self.server.connect_timeout, cancel).await;
         });
     }
 }
 
-/// The socket is closed at once: the task would wait for answers that may never
-/// come.
+/// Closes the socket immediately: the task would otherwise wait for responses that may never
+/// arrive.
 impl Drop for Session {
     fn drop(&mut self) {
         self.task.abort();
     }
 }
 
-/// What the server ends by itself, should the host be gone: statements, and
-/// transactions that nobody goes on with.
+/// The server's own timeouts, in case the host disappears: for statements, and for idle
+/// transactions.
 fn limits(server: &Server) -> String {
     let statement = server.statement_timeout.as_millis();
     let lock = WAIT_MAX.as_millis().min(statement);

@@ -1,8 +1,8 @@
-//! Values on their way to a server and back.
+//! Values that are sent to a server and received from it.
 //!
-//! Parameters go as text, which the server reads as the type that it inferred:
-//! a text is a date where the column is one. What comes back is binary. A type
-//! that the interface has no value for is told by name, never guessed.
+//! Parameters are sent as text, which the server parses as the type that it has inferred: a
+//! text is a date if the column is one. Results are binary. If the interface has no value for a
+//! type, the error names the type; nothing is guessed.
 
 use std::error::Error as StdError;
 
@@ -46,7 +46,7 @@ impl ToSql for Parameter<'_> {
     to_sql_checked!();
 }
 
-/// PostgreSQL's words for what is no number.
+/// PostgreSQL's notation for infinity and NaN.
 fn real(value: f64) -> String {
     match value {
         value if value.is_nan() => "NaN".into(),
@@ -59,7 +59,7 @@ fn real(value: f64) -> String {
 /// The values of a row.
 ///
 /// # Errors
-/// `invalid-statement` for a column that the interface has no value for.
+/// `invalid-statement` for a column whose type the interface has no value for.
 pub(super) fn values(row: &Row) -> Result<Vec<Value>, Error> {
     let columns = row.columns().iter().enumerate();
     columns
@@ -95,7 +95,7 @@ impl<'a> FromSql<'a> for Cell {
             Type::TIMESTAMPTZ => Value::Text(Timestamp::from_sql(kind, raw)?.to_string()),
             Type::TIMESTAMP => Value::Text(DateTime::from_sql(kind, raw)?.to_string()),
             Type::DATE => Value::Text(Date::from_sql(kind, raw)?.to_string()),
-            // Its first byte is a version.
+            // The first byte is a version.
             Type::JSONB => text(raw.get(1..).unwrap_or_default())?,
             Type::JSON | Type::XML => text(raw)?,
             _ => match kind.kind() {
@@ -152,8 +152,8 @@ fn uuid(raw: &[u8]) -> String {
     .join("-")
 }
 
-/// An exact number: digits to the base of 10,000, the first of which stands
-/// `weight` places before the point; shown with `scale` places after it.
+/// An exact number: digits to the base of 10,000, the first of which is `weight` places before
+/// the decimal point. `scale` decimal places are shown.
 fn numeric(raw: &[u8]) -> Option<String> {
     let mut words = raw
         .chunks_exact(2)
@@ -207,7 +207,7 @@ mod tests {
     }
 
     #[test]
-    fn exact_numbers_stay_exact() {
+    fn exact_numbers_remain_exact() {
         const MINUS: i16 = 0x4000;
         for (words, expected) in [
             (&[0, 0, 0, 0][..], "0"),
@@ -227,7 +227,7 @@ mod tests {
     }
 
     #[test]
-    fn a_uuid_has_its_dashes() {
+    fn uuid_has_dashes() {
         let bytes: Vec<u8> = (0..16).collect();
         assert_eq!(uuid(&bytes), "00010203-0405-0607-0809-0a0b0c0d0e0f");
     }

@@ -1,9 +1,9 @@
-//! For whom a statement runs, and when it has to end: at the deadline of the
-//! request, when nobody waits for it any more, when the pod is killed, when the
-//! host stops, and after [`STATEMENT_MAX`] whatever the rest says.
+//! The pod and request that a statement runs for, and when it must end: at the deadline of the
+//! request, when nothing waits for it any more, when the pod is killed, when the host stops,
+//! and at the latest after [`STATEMENT_MAX`].
 //!
-//! What it computes is counted to the pod, and waits while the pod is over its
-//! `limits.cpu`, as its guest does.
+//! Its CPU time counts for the pod. While the pod has used up its `limits.cpu`, the statement
+//! waits, as its guest does.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -15,17 +15,17 @@ use tokio_util::sync::CancellationToken;
 use super::compute_slots::{self, ComputeSlot, LOOK};
 use crate::guest::{Deadline, GuestSetup, PodCpu, PodMemory};
 
-/// No statement of SQLite runs for longer; PostgreSQL's default here, too.
+/// The maximum duration of a SQLite statement, the same as the default for PostgreSQL.
 pub(super) const STATEMENT_MAX: Duration = Duration::from_secs(30);
 
-/// A statement that has run so long is not short: it continues in a slot, which it
-/// has for as long at a time.
+/// A statement that has run for this time is not short: it continues in a compute slot, which
+/// it gets for the same time at once.
 const SLICE: Duration = Duration::from_millis(5);
 
-/// Once the host is told to stop, statements may go on for so long.
+/// How long statements may continue after the host has begun to stop.
 const STOPPING_MAX: Duration = Duration::from_millis(500);
 
-/// The pod, and the request that one of its instances serves.
+/// A pod, and the request that one of its instances serves.
 pub(in crate::guest) struct Caller {
     deadline: Deadline,
     killed: CancellationToken,
@@ -33,16 +33,16 @@ pub(in crate::guest) struct Caller {
     memory: Arc<PodMemory>,
 }
 
-/// Gives the memory of SQLite to its pod.
+/// Accounts the memory of SQLite to the pod.
 pub(super) struct PodBudget(Arc<PodMemory>);
 
-/// Since when the host stops.
+/// When the host began to stop.
 pub(in crate::guest::sql) type Stopping = Arc<OnceLock<Instant>>;
 
-/// Shared by whoever waits for a statement and the thread that runs it.
+/// Shared by the task that waits for a statement and the thread that runs it.
 pub(super) type Abandoned = Arc<AtomicBool>;
 
-/// Dropped by whoever waits, it ends the statement.
+/// Held by the task that waits. Dropping it ends the statement.
 pub(super) struct Waiting(Abandoned);
 
 impl Caller {
@@ -59,12 +59,12 @@ impl Caller {
         Arc::new(PodBudget(self.memory.clone()))
     }
 
-    /// The pod is the one whose memory this is.
+    /// Whether `budget` is the memory of this pod.
     pub(super) fn is_of(&self, budget: &PodBudget) -> bool {
         Arc::ptr_eq(&self.memory, &budget.0)
     }
 
-    /// Looks at everything that ends a statement that begins now.
+    /// Checks everything that can end a statement that begins now.
     pub(super) fn watch(
         self: &Arc<Self>,
         abandoned: &Abandoned,
@@ -84,13 +84,13 @@ impl Caller {
     }
 }
 
-/// One statement while it runs.
+/// A running statement.
 struct Run {
     caller: Arc<Caller>,
     abandoned: Abandoned,
     stopping: Stopping,
     until: Instant,
-    /// Since when its time is not counted yet.
+    /// When its CPU time was last counted.
     slice: Instant,
     slot: Option<ComputeSlot>,
 }
@@ -108,7 +108,7 @@ impl Run {
         !resumed
     }
 
-    /// Waits for its turn; whether it is to use it.
+    /// Waits for a turn. Returns whether the statement is to continue.
     fn resume(&mut self) -> bool {
         loop {
             if self.is_over() {
@@ -138,7 +138,7 @@ pub(super) fn is_over_since(stopping: &Stopping) -> bool {
     since.is_some_and(|since| since.elapsed() > STOPPING_MAX)
 }
 
-/// A statement that ended: what it computed since the last look counts too.
+/// Counts the CPU time since the last check.
 impl Drop for Run {
     fn drop(&mut self) {
         self.caller.cpu.charge_since(self.slice);

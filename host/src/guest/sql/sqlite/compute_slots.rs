@@ -1,6 +1,5 @@
-//! How statements that compute share the cores with everything else: half of the
-//! cores are theirs together, in slices, in the order of asking. Short statements
-//! need no slot.
+//! Compute slots: statements that take long share half of the cores, in time slices, in the
+//! order in which they ask. Short statements need no slot.
 
 use std::collections::VecDeque;
 use std::sync::OnceLock;
@@ -8,7 +7,7 @@ use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex, MutexGuard};
 
-/// How soon one that waits sees that it is over.
+/// How often a waiting statement checks whether it is to end.
 pub(super) const LOOK: Duration = Duration::from_millis(10);
 
 struct ComputeSlots {
@@ -18,17 +17,17 @@ struct ComputeSlots {
 
 struct State {
     free: usize,
-    /// Numbers of those who wait.
+    /// The tickets of the waiting statements.
     waiting: VecDeque<u64>,
     next: u64,
 }
 
-/// The right to compute; given back when dropped.
+/// The permission to compute, returned when dropped.
 pub(super) struct ComputeSlot(&'static ComputeSlots);
 
 fn slots() -> &'static ComputeSlots {
-    static LANES: OnceLock<ComputeSlots> = OnceLock::new();
-    LANES.get_or_init(|| {
+    static SLOTS: OnceLock<ComputeSlots> = OnceLock::new();
+    SLOTS.get_or_init(|| {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         ComputeSlots {
             state: Mutex::new(State {
@@ -41,7 +40,7 @@ fn slots() -> &'static ComputeSlots {
     })
 }
 
-/// Waits for a slot. Returns None once `is_over` says that it is not needed any more.
+/// Waits for a slot. Returns None once `is_over` says that it is no longer needed.
 pub(super) fn take(is_over: impl Fn() -> bool) -> Option<ComputeSlot> {
     let slots = slots();
     let mut state = slots.lock();

@@ -1,5 +1,5 @@
-//! One open file: connections that read, and one that writes. They are opened
-//! when they are needed and closed when they are not.
+//! An open file: several connections that read and one that writes. They are opened on demand
+//! and closed when they are not used.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -19,24 +19,24 @@ use super::writer::{Item, Work};
 use super::{Error, failure};
 use crate::guest::sql::access;
 
-/// Connections that read one file: readers gain little from more than a few, and
-/// each takes two descriptors and up to 2 MB.
+/// Connections that read one file. More of them gain little, and each uses two descriptors and
+/// up to 2 MB.
 const READERS_MAX: usize = 3;
 
-/// Statements of one pod that run at once, each on a thread: what a pod makes
-/// wait, waits among its own.
+/// Concurrent statements of one pod, each on a thread. Further ones wait, so that a pod only
+/// delays itself.
 const RUNNING_MAX: usize = 4;
 
-/// How long a statement waits for a connection before it is told.
+/// How long a statement waits for a connection before it fails.
 pub(super) const WAIT_MAX: Duration = Duration::from_secs(5);
 
-/// How long it may take to check a file that is taken over.
-const TAKE_OVER_MAX: Duration = Duration::from_secs(60);
+/// The maximum duration of checking a file that is imported.
+const IMPORT_MAX: Duration = Duration::from_secs(60);
 
-/// Bytes of one file: what a tenth of it costs to check and to copy is bearable.
+/// The maximum size of a file, so that checking and copying it takes a bearable time.
 const FILE_BYTES_MAX: u64 = 16 << 30;
 
-/// What the files of one pod share.
+/// Shared by all files of a pod.
 #[derive(Clone)]
 pub(in crate::guest::sql) struct Tenant {
     running: Arc<Semaphore>,
@@ -50,17 +50,17 @@ pub(in crate::guest::sql) struct File {
     pub(in crate::guest::sql) workload: Arc<mesh::Workload>,
     pub(in crate::guest::sql) tenant: Tenant,
     place: access::File,
-    /// The host stops: statements end soon.
+    /// Set when the host stops: statements must end soon.
     pub(super) stopping: Stopping,
-    /// Those that nobody uses.
+    /// Idle connections that read.
     idle: Mutex<Vec<Connection>>,
-    /// One for each connection that may read.
+    /// One permit for each connection that may read.
     readers: Arc<Semaphore>,
-    /// None: not open. Whoever has the lock writes.
+    /// None if the connection is not open. The task that holds the lock writes.
     pub(super) writer: Arc<tokio::sync::Mutex<Option<Connection>>>,
-    /// What is to be written next, by whoever has the lock next.
+    /// The next writes, for the task that holds the lock next.
     pub(super) queue: Mutex<VecDeque<Item>>,
-    /// Connections that are open, for metrics.
+    /// The number of open connections, for metrics.
     pub(super) open: AtomicUsize,
     used: Mutex<Instant>,
 }
@@ -82,7 +82,7 @@ impl Tenant {
 }
 
 impl File {
-    /// Nothing is opened yet.
+    /// A file without open connections.
     pub(in crate::guest::sql) fn new(
         place: access::File,
         workload: Arc<mesh::Workload>,
@@ -103,7 +103,7 @@ impl File {
         })
     }
 
-    /// Opens it for the first time, or finds out why not.
+    /// Opens the file for the first time, or reports why it cannot be opened.
     pub(in crate::guest::sql) async fn check(self: &Arc<Self>) -> Result<(), Error> {
         if self.open.load(Ordering::Relaxed) > 0 {
             return Ok(());
@@ -117,8 +117,9 @@ impl File {
         let file = self.clone();
         blocking(move || {
             let _running = running;
-            let (stopping, until) = (file.stopping.clone(), Instant::now() + TAKE_OVER_MAX);
-            // It goes on when its request has gone: the next one would begin anew.
+            let (stopping, until) = (file.stopping.clone(), Instant::now() + IMPORT_MAX);
+            // Continues even if its request has ended, because the next request would start
+            // again.
             let watch = move || is_over_since(&stopping) || Instant::now() > until;
             placement::prepare(&file.place, &file.tenant.memory, Box::new(watch))?;
             file.open_writer(&mut writer).map_err(failure)
@@ -134,7 +135,7 @@ impl File {
         &self.place.mounted_at
     }
 
-    /// Connections that nobody uses, and the others.
+    /// The numbers of idle and of busy connections.
     pub(in crate::guest::sql) fn connections(&self) -> [usize; 2] {
         let reading = self.idle().len();
         let writing = self.writer.try_lock().is_ok_and(|writer| writer.is_some());
@@ -147,7 +148,8 @@ impl File {
         self.used.lock().elapsed()
     }
 
-    /// Runs what only reads, beside others. What writes is given back untouched.
+    /// Runs a statement that only reads, in parallel with others. A statement that writes is
+    /// returned unchanged.
     pub(super) async fn read(
         self: &Arc<Self>,
         caller: &Arc<Caller>,
@@ -184,8 +186,8 @@ impl File {
         done
     }
 
-    /// Runs a statement on this thread, where it is known to be short and nothing has
-    /// to be waited for; None where another thread has to run it.
+    /// Runs a statement on the current thread if it is known to be short and nothing has to
+    /// wait. None if it must run on another thread.
     fn read_short(&self, work: &Work) -> Option<sqlite::Rows> {
         let Work::Statement {
             text,
@@ -218,7 +220,7 @@ impl File {
         }
     }
 
-    /// A turn among the statements of the pod.
+    /// A permit to run a statement of the pod.
     pub(super) async fn may_run(&self) -> Result<OwnedSemaphorePermit, Error> {
         match timeout(WAIT_MAX, self.tenant.running.clone().acquire_owned()).await {
             Ok(Ok(running)) => Ok(running),
@@ -233,7 +235,7 @@ impl File {
         self.open_connection(Kind::Reader)
     }
 
-    /// Opens the connection that writes, where it was closed.
+    /// Opens the connection that writes, if it is closed.
     pub(super) fn open_writer(&self, writer: &mut Option<Connection>) -> Result<(), sqlite::Error> {
         if writer.is_none() {
             let kind = match self.place.read_only {
@@ -245,8 +247,7 @@ impl File {
         Ok(())
     }
 
-    /// Bytes that the file may have: what it has, and what there is room for in its
-    /// volume.
+    /// The maximum size of the file: its current size and the space that is left in its volume.
     fn size_max(&self) -> u64 {
         let Some(quota) = &self.place.quota else {
             return FILE_BYTES_MAX;
@@ -266,8 +267,7 @@ impl File {
         Ok(connection)
     }
 
-    /// Closes the connections that nobody uses now. They are opened again when
-    /// they are needed.
+    /// Closes the idle connections. They are opened again on demand.
     pub(in crate::guest::sql) fn close_idle(&self) {
         let mut closed: Vec<_> = std::mem::take(&mut *self.idle());
         if let Ok(mut writer) = self.writer.try_lock() {
@@ -277,14 +277,14 @@ impl File {
         drop(closed);
     }
 
-    /// Waits for what is under way, and closes everything.
+    /// Waits for the statements in progress and closes all connections.
     pub(in crate::guest::sql) async fn close(self: Arc<Self>) {
         let readers = u32::try_from(READERS_MAX).unwrap_or(u32::MAX);
         let _reading = timeout(WAIT_MAX, self.readers.acquire_many(readers)).await;
         drop(timeout(WAIT_MAX, self.writer.lock()).await);
         let file = self.clone();
         let closed = tokio::task::spawn_blocking(move || file.close_idle());
-        // It does not panic; and whoever stops the host waits for nothing else.
+        // It does not panic, and stopping the host depends on nothing else.
         let _ = closed.await;
     }
 
@@ -297,7 +297,7 @@ impl File {
     }
 }
 
-/// Runs `work` on a thread that may wait.
+/// Runs `work` on a thread for blocking work.
 pub(super) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, Error> + Send + 'static,
 ) -> Result<T, Error> {

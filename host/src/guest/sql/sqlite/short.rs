@@ -1,10 +1,10 @@
-//! Statements that are known to be short run where they are asked for: handing one
-//! to another thread costs more than the statement itself.
+//! Statements that are known to be short run on the calling thread, because passing one to
+//! another thread costs more than the statement itself.
 //!
-//! A statement is known by its text, once it was short several times in a row. One
-//! that takes longer after all is ended and begins anew on a thread of its own, so
-//! only what reads may run here. The pod of one that could not be ended in time has
-//! none run here for a while.
+//! A statement is identified by its text, and known to be short after it was short several
+//! times in a row. If it takes longer this time, it is interrupted and starts again on another
+//! thread, so only statements that read may run here. If one cannot be interrupted in time, no
+//! statement of its pod runs here for a while.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
@@ -12,25 +12,25 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
-/// A statement that took no longer, on whichever thread, was short.
+/// A statement that took no longer, on any thread, was short.
 const SHORT: Duration = Duration::from_micros(300);
 
-/// So many times in a row make it known.
+/// The number of times in a row after which a statement is known to be short.
 const KNOWN_AFTER: u8 = 5;
 
-/// One that is expected to be short is ended after this.
+/// A statement that is expected to be short is interrupted after this time.
 const ENDED_AFTER: Duration = Duration::from_millis(1);
 
-/// One that took longer could not be ended.
+/// A statement that took longer could not be interrupted.
 const BARRED_OVER: Duration = Duration::from_millis(4);
 
-/// For how long its pod has none run here.
+/// How long no statement of the pod runs on the calling thread after that.
 const BARRED_FOR: Duration = Duration::from_secs(60);
 
-/// Statements that are remembered of one pod: beyond it all are forgotten.
+/// Remembered statements of one pod. When the limit is reached, all are forgotten.
 const STATEMENTS_MAX: usize = 512;
 
-/// What is known of the statements of one pod.
+/// The durations of the statements of one pod.
 #[derive(Default)]
 pub(super) struct Statements {
     hasher: RandomState,
@@ -39,16 +39,16 @@ pub(super) struct Statements {
 
 #[derive(Default)]
 struct Known {
-    /// How often in a row each was short.
+    /// How often in a row each statement was short.
     short: HashMap<u64, u8>,
     barred_until: Option<Instant>,
 }
 
-/// Whether a statement is short.
+/// The expected duration of a statement.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Expected {
     Short,
-    /// Or nobody knows.
+    /// Long or unknown.
     Long,
 }
 
@@ -62,7 +62,7 @@ impl Statements {
         }
     }
 
-    /// Notes how long a statement took, and what was expected of it.
+    /// Records how long a statement took, and which duration was expected.
     pub(super) fn took(&self, text: &str, expected: Expected, took: Duration, now: Instant) {
         let mut known = self.known.lock();
         if expected == Expected::Short && took > BARRED_OVER {
@@ -80,7 +80,7 @@ impl Statements {
     }
 }
 
-/// Ends a statement that is not as short as expected.
+/// Interrupts a statement that is not as short as expected.
 pub(super) fn watch(began: Instant) -> galleria_sqlite::Watch {
     Box::new(move || began.elapsed() > ENDED_AFTER)
 }
@@ -100,7 +100,7 @@ mod tests {
     }
 
     #[test]
-    fn statement_is_short_once_it_was_so_several_times_in_a_row() {
+    fn statement_is_known_after_it_was_short_several_times_in_a_row() {
         let statements = Statements::default();
         assert_eq!(after(&statements, "a", &[]), Expected::Long);
         assert_eq!(after(&statements, "a", &[0; 4]), Expected::Long);
@@ -112,7 +112,7 @@ mod tests {
     }
 
     #[test]
-    fn pod_whose_statement_could_not_be_ended_is_barred_for_a_while() {
+    fn pod_is_barred_for_a_while_after_a_statement_could_not_be_interrupted() {
         let statements = Statements::default();
         after(&statements, "a", &[0; 5]);
         after(&statements, "b", &[0; 5]);
@@ -123,7 +123,7 @@ mod tests {
     }
 
     #[test]
-    fn texts_that_never_come_again_are_forgotten() {
+    fn texts_that_are_not_repeated_are_forgotten() {
         let statements = Statements::default();
         for number in 0..10_000 {
             after(&statements, &number.to_string(), &[0; 5]);

@@ -1,6 +1,5 @@
-//! A guest's transaction. It has the file's one connection that writes, so it is
-//! taken away from a guest that keeps it for too long: it is rolled back, and the
-//! guest is told with its next statement.
+//! A guest's transaction. It occupies the only connection of the file that writes, so it is
+//! rolled back if the guest keeps it for too long; the guest's next statement then fails.
 
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
@@ -15,14 +14,14 @@ use super::file::{File, WAIT_MAX, blocking, locked};
 use super::writer::{Work, end_transaction};
 use super::{ANSWER, Error, RowSet, Value, failure, row_set};
 
-/// A transaction from its begin to its end. Others wait for [`WAIT_MAX`] before
-/// they are told `busy`, and then try again.
+/// The maximum duration of a transaction. Others wait for [`WAIT_MAX`] before they fail with
+/// `busy`, and can then try again.
 const TRANSACTION_MAX: Duration = Duration::from_secs(10);
 
-/// Between two statements.
+/// The maximum time between two statements.
 const IDLE_MAX: Duration = Duration::from_secs(5);
 
-/// One transaction; rolled back when dropped.
+/// A transaction. Rolled back when dropped.
 pub(in crate::guest::sql) struct Transaction {
     shared: Arc<Shared>,
     file: Arc<File>,
@@ -35,9 +34,9 @@ struct Shared {
 }
 
 struct State {
-    /// None while a statement runs, and once it has ended.
+    /// None while a statement runs, and after the transaction has ended.
     held: Option<Held>,
-    /// When a statement ended last.
+    /// When the latest statement ended.
     used: Instant,
     over: bool,
 }
@@ -54,8 +53,8 @@ impl Drop for Held {
 }
 
 impl Transaction {
-    /// Takes the write lock at once: a transaction that reads first and writes
-    /// later could otherwise fail half way.
+    /// Takes the write lock immediately. Otherwise a transaction that first reads and then
+    /// writes could fail halfway.
     pub(super) async fn begin(file: &Arc<File>, caller: &Arc<Caller>) -> Result<Self, Error> {
         file.touch();
         let writer = timeout(WAIT_MAX, file.writer.clone().lock_owned()).await;
@@ -167,7 +166,8 @@ impl Shared {
         })
     }
 
-    /// An interrupted write and a full disk roll it back; it is over then.
+    /// After an interrupted write or on a full disk, SQLite has rolled the transaction back, so
+    /// it has ended.
     fn give_back(&self, held: Held) {
         let mut state = self.state();
         state.used = Instant::now();
@@ -177,7 +177,7 @@ impl Shared {
         }
     }
 
-    /// When it has to end; None once it has.
+    /// The deadline of the transaction. None after it has ended.
     fn ends_at(&self) -> Option<Instant> {
         let state = self.state();
         let idle = state.used + IDLE_MAX;
@@ -189,13 +189,13 @@ impl Shared {
     }
 }
 
-/// Takes the connection away in time.
+/// Takes the connection back at the deadline.
 async fn end_in_time(shared: Weak<Shared>) {
     loop {
         let Some(ends) = shared.upgrade().and_then(|shared| shared.ends_at()) else {
             return;
         };
-        // A statement that runs has the connection, and ends by itself.
+        // The running statement holds the connection, and ends by itself.
         let soon = Instant::now() + Duration::from_millis(50);
         tokio::time::sleep_until(ends.max(soon).into()).await;
         let Some(shared) = shared.upgrade() else {
@@ -208,7 +208,7 @@ async fn end_in_time(shared: Weak<Shared>) {
         };
         if let Some(held) = held {
             shared.state().over = true;
-            // It closes nothing that could fail.
+            // Rolling back cannot fail in a way that matters here.
             let _ = tokio::task::spawn_blocking(move || drop(held)).await;
         }
     }

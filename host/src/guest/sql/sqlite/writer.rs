@@ -1,12 +1,10 @@
-//! Writes of one file, one after the other, those that come together in one
-//! transaction: a commit waits for the disk, and a hundred wait no longer than
-//! one. Whoever finds the connection free writes what has queued up; nobody is
-//! answered before the commit.
+//! Writes to one file, one after the other. Concurrent writes share a transaction, because a
+//! commit waits for the disk, and waiting once is enough for all of them. The task that finds
+//! the connection free executes the queued writes; none is answered before the commit.
 //!
-//! A statement that fails takes nothing else with it: each has its savepoint. An
-//! interrupted write and a full disk roll back the whole transaction, and a
-//! constraint that is checked at the commit fails all of it; then each statement is
-//! run again, by itself.
+//! A statement that fails does not affect the others, because each has a savepoint. An
+//! interrupted write or a full disk rolls back the whole transaction, and so does a constraint
+//! that is checked at the commit; then each statement runs again by itself.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -21,14 +19,14 @@ use super::caller::{Abandoned, Caller, STATEMENT_MAX, Waiting};
 use super::file::{File, WAIT_MAX, blocking, locked};
 use super::{Error, Value, failure, into_sqlite};
 
-/// Writes that one file's queue takes: as many as instances of a pod can have
-/// under way, several times over.
+/// The maximum length of a file's queue: several times the number of instances that a pod can
+/// have.
 const QUEUE_MAX: usize = 1_024;
 
-/// Writes of one transaction: more save little, and the first ones wait longer.
+/// The maximum number of writes in a transaction. More save little and delay the first ones.
 const BATCH_MAX: usize = 64;
 
-/// What a guest wants done.
+/// The work that a guest requests.
 pub(in crate::guest::sql) enum Work {
     Statement {
         text: String,
@@ -76,10 +74,10 @@ impl Work {
         }
     }
 
-    /// In a transaction of its own.
+    /// Runs in a transaction of its own.
     fn run_alone(&self, connection: &mut Connection, watch: Watch) -> Outcome {
         match self {
-            // SQLite gives it one.
+            // SQLite begins one implicitly.
             Self::Statement { .. } => self.run(connection, Kind::Writer, watch),
             Self::Script(_) => {
                 connection.host("begin immediate")?;
@@ -92,7 +90,7 @@ impl Work {
     }
 }
 
-/// Rolls back what is still open.
+/// Rolls back a transaction that is still open.
 pub(super) fn end_transaction(connection: &mut Connection) {
     if !connection.is_autocommit() && connection.host("rollback").is_err() {
         tracing::error!("cannot roll back a SQLite transaction");
@@ -100,7 +98,7 @@ pub(super) fn end_transaction(connection: &mut Connection) {
 }
 
 impl File {
-    /// Runs what writes, after what came before it.
+    /// Runs a statement that writes, after those that were queued before it.
     pub(super) async fn write(
         self: &Arc<Self>,
         caller: &Arc<Caller>,
@@ -128,10 +126,10 @@ impl File {
                 biased;
                 answered = &mut answer => break answered,
                 writer = timeout(WAIT_MAX, self.writer.clone().lock_owned()) => match writer {
-                    // More may have been in the queue than one transaction takes.
+                    // The queue may have contained more than fits into one transaction.
                     Ok(writer) => self.write_queued(writer).await?,
                     Err(_) if self.withdraw(&abandoned) => return Err(locked()),
-                    // It is being run.
+                    // Another task is executing it.
                     Err(_) => break answer.await,
                 },
             }
@@ -143,7 +141,7 @@ impl File {
         }
     }
 
-    /// Writes what is in the queue, the caller's own work with it.
+    /// Executes the queue, including the caller's own work.
     async fn write_queued(self: &Arc<Self>, writer: Writer) -> Result<(), Error> {
         let running = self.may_run().await?;
         let items = {
@@ -171,7 +169,7 @@ impl File {
         .await
     }
 
-    /// Takes work back that nobody has begun.
+    /// Removes work that has not been started from the queue.
     fn withdraw(&self, abandoned: &Abandoned) -> bool {
         let mut queue = self.queue();
         let before = queue.len();
@@ -201,7 +199,7 @@ impl File {
         for (item, outcome) in done {
             match outcome {
                 Ok(_) if !committed => self.run_alone(connection, item),
-                // The others may have used up what it needed.
+                // The other statements may have used up the space that it needed.
                 Err(sqlite::Error::Unavailable(_)) if !committed => {
                     self.run_alone(connection, item);
                 }
@@ -213,7 +211,7 @@ impl File {
         }
     }
 
-    /// Within the transaction of several.
+    /// Runs within the transaction of several writes.
     fn run_saved(&self, connection: &mut Connection, item: &Item) -> Outcome {
         connection.host("savepoint item")?;
         let done = item.work.run(connection, Kind::Writer, self.watch(item));
@@ -246,7 +244,7 @@ impl File {
 
 impl Item {
     fn answer(self, outcome: Outcome) {
-        // Whoever has gone does not want to know.
+        // The receiver is gone if nothing waits for the result any more.
         let _ = self.reply.send(outcome);
     }
 }
