@@ -21,6 +21,7 @@ mod references;
 mod yaml;
 
 pub mod codes;
+pub mod kind;
 pub mod limits;
 pub mod model;
 

@@ -1,58 +1,59 @@
 //! From a document to a typed object: which kind it is, who it is, and what its
 //! fields say. One file for each kind.
 
-mod autoscaler;
-mod bare_pod;
-mod canary;
-mod config_map;
+pub(crate) mod autoscaler;
+pub(crate) mod bare_pod;
+pub(crate) mod canary;
+pub(crate) mod config_map;
 mod container;
-mod cron_job;
-mod deployment;
+pub(crate) mod cron_job;
+pub(crate) mod deployment;
 mod destination;
-mod destination_rule;
-mod disruption_budget;
+pub(crate) mod destination_rule;
+pub(crate) mod disruption_budget;
 mod env;
 mod fault;
 mod file_volume;
-mod gateway;
-mod gateway_api;
+pub(crate) mod gateway;
+pub(crate) mod gateway_api;
 mod headers;
 mod http_match;
 mod http_route;
-mod ingress;
-mod job;
-mod kinds;
+pub(crate) mod ingress;
+pub(crate) mod job;
 mod known;
-mod limit_range;
+pub(crate) mod limit_range;
 mod load_balancer;
 mod metadata;
+pub(crate) mod namespace;
 mod pod;
-mod pod_preset;
+pub(crate) mod pod_preset;
 mod probe;
 mod redirect;
-mod replica_set;
+pub(crate) mod replica_set;
 mod resilience;
-mod resource_quota;
+pub(crate) mod resource_quota;
 mod scaling_metric;
 mod schedule;
-mod secret;
+pub(crate) mod secret;
 mod selector;
-mod service;
-mod service_entry;
+pub(crate) mod service;
+pub(crate) mod service_account;
+pub(crate) mod service_entry;
 mod shadowed;
-mod stateful_set;
-mod storage;
+pub(crate) mod stateful_set;
+pub(crate) mod storage;
 mod traffic_policy;
-mod virtual_service;
+pub(crate) mod virtual_service;
 mod volume;
 
 use std::path::Path;
 use std::sync::Arc;
 
-pub(crate) use kinds::{canonical_group, restricts};
 use known::{Known, known};
 
 use crate::decode::{Decoder, Fields};
+use crate::kind;
 use crate::model::{Object, ObjectKey, Resource};
 use crate::yaml::{Node, Value, to_json};
 use crate::{Diagnostic, codes};
@@ -109,7 +110,7 @@ fn object(d: &mut Decoder, node: &Node) -> (Option<Object>, Option<ObjectKey>) {
         return (None, None);
     }
     let raw_kind = node.get("kind").and_then(Node::as_text).unwrap_or_default();
-    if raw_kind == "Secret" {
+    if kind::is_confidential(raw_kind) {
         d.hide_values();
     }
     let Some(mut fields) = Fields::of(d, node) else {
@@ -133,19 +134,19 @@ fn object(d: &mut Decoder, node: &Node) -> (Option<Object>, Option<ObjectKey>) {
     let known = known(fields.d, node, &api_version, &kind);
     let metadata = metadata::read(&mut fields, &known);
     let key = metadata.as_ref().map(|metadata| ObjectKey {
-        group: canonical_group(&api_version, &kind).to_owned(),
+        group: kind::canonical_group(&api_version, &kind).to_owned(),
         kind: kind.clone(),
         namespace: metadata.namespace.clone(),
         name: metadata.name.value.clone(),
     });
     let resource = match known {
-        Known::Enforced(known) => {
+        Known::Enforced(known, read) => {
             if known.group.ends_with("istio.io") {
                 fields.d.use_istio_codes();
             }
             // What a cluster reports about the object is not part of what it says.
             fields.ignore(&["status"]);
-            (known.read)(fields)
+            read(fields)
         }
         Known::NotEnforced { .. } => Some(Resource::NotEnforced),
         Known::Refused => None,

@@ -14,6 +14,7 @@ use subtle::ConstantTimeEq;
 
 use super::failure::Failure;
 use super::identity::Identity;
+use super::kind;
 
 /// Wrong tokens that are answered as such at once, and how many more a second.
 const GUESSES: f64 = 20.0;
@@ -85,7 +86,7 @@ impl Guard {
 impl Access {
     /// Whether objects of `resource` may be read, or changed.
     pub(super) fn allows(self, reads: bool, resource: &str) -> bool {
-        self == Self::Full || reads && resource != "secrets"
+        self == Self::Full || reads && !is_confidential(resource)
     }
 
     /// What `kubectl auth whoami` shows.
@@ -107,6 +108,12 @@ impl Access {
             "{resource} is forbidden: the read-only token allows reading everything but Secrets"
         )))
     }
+}
+
+/// Whether `resource`, a plural with or without its group, is for the full token alone.
+fn is_confidential(resource: &str) -> bool {
+    let plural = resource.split('.').next();
+    kind::served().any(|kind| kind.is_confidential && plural == Some(kind.plural))
 }
 
 fn bearer(headers: &HeaderMap) -> Option<&str> {

@@ -11,13 +11,12 @@ use super::access::Access;
 use super::body;
 use super::discovery;
 use super::failure::Failure;
-use super::kind::api_version;
+use super::kind::{SCALE, api_version};
 use super::list::{Options, is_set};
 use super::openapi;
 use super::path::{Resource, Target};
 use super::review;
 use super::table::Form;
-use super::usage::is_measured;
 
 /// The versions of aggregated discovery, the newest first.
 const DISCOVERY: [&str; 2] = ["v2", "v2beta1"];
@@ -35,7 +34,7 @@ impl Api {
         let headers = &request.headers;
         if let Target::Objects(resource) = target {
             access.check(&request.method, &resource.kind.resource())?;
-            if is_forwarding(&resource) {
+            if resource.is_subresource("portforward") {
                 let name = resource.name.as_deref().ok_or(Failure::NoSuchPath)?;
                 return self.forward(request, &resource, name);
             }
@@ -89,17 +88,17 @@ impl Api {
         match resource.subresource.as_deref() {
             // A status is read together with its object.
             None | Some("status") => {}
-            Some("log") if resource.kind.kind == "Pod" => {
+            Some("log") if resource.is_subresource("log") => {
                 let name = resource.name.take().ok_or(Failure::NoSuchPath)?;
                 return self.log(request, &resource, &name);
             }
-            Some("scale") if resource.kind.scales() => {
+            Some(SCALE) if resource.is_subresource(SCALE) => {
                 let name = resource.name.take().ok_or(Failure::NoSuchPath)?;
                 return self.read_scale(&resource, &name);
             }
             Some(_) => return Err(Failure::NoSuchPath),
         }
-        if is_measured(resource.kind) {
+        if resource.kind.is_measured() {
             return self.measured(&resource, &options, &form);
         }
         if is_set(&options.watch) {
@@ -209,14 +208,10 @@ fn with_status(mut response: Response<Body>, status: StatusCode) -> Response<Bod
     response
 }
 
-fn is_forwarding(resource: &Resource) -> bool {
-    resource.kind.kind == "Pod" && resource.subresource.as_deref() == Some("portforward")
-}
-
 /// The streams of a pod, asked for by GET or POST.
 fn is_stream(resource: &Resource) -> bool {
-    let subresource = resource.subresource.as_deref();
-    resource.kind.kind == "Pod" && matches!(subresource, Some("attach" | "exec" | "proxy"))
+    let streams = ["attach", "exec", "proxy"];
+    streams.iter().any(|name| resource.is_subresource(name))
 }
 
 fn typed(body: Body, kind: HeaderValue) -> Response<Body> {

@@ -108,7 +108,7 @@ impl Api {
                 return Err(Failure::ApplyConflict(conflicts));
             }
             let mut merged = shown.clone();
-            match kind.is_custom() {
+            match kind.is_custom {
                 true => json_patch::merge(&mut merged, &wanted),
                 false => strategic::merge(&mut merged, wanted.clone()),
             }

@@ -4,8 +4,7 @@
 use serde_json::{Value, json};
 
 use super::failure::Failure;
-use super::kind::{KINDS, Kind, api_version};
-use super::usage::is_measured;
+use super::kind::{Kind, SCALE, api_version, served};
 
 /// What can be done with a kind whose objects clients write.
 const VERBS: &[&str] = &[
@@ -27,7 +26,7 @@ const VERBS_OF_HOST: &[&str] = &["get", "list", "watch"];
 
 fn verbs(kind: &Kind) -> &'static [&'static str] {
     match kind.is_made_by_host() {
-        true if is_measured(kind) => VERBS_OF_MEASURED,
+        true if kind.is_measured() => VERBS_OF_MEASURED,
         true => VERBS_OF_HOST,
         false => VERBS,
     }
@@ -121,7 +120,7 @@ pub(super) fn aggregated(core: bool, version: &str) -> Value {
 /// In the order of the table, the core group left out.
 fn group_names() -> Vec<&'static str> {
     let mut names = Vec::new();
-    for kind in KINDS {
+    for kind in served() {
         if !kind.group.is_empty() && !names.contains(&kind.group) {
             names.push(kind.group);
         }
@@ -130,13 +129,14 @@ fn group_names() -> Vec<&'static str> {
 }
 
 fn versions(group: &str) -> &'static [&'static str] {
-    let first = KINDS.iter().find(|kind| kind.group == group);
+    let first = served().find(|kind| kind.group == group);
     first.map_or(&[], |kind| kind.versions)
 }
 
 fn kinds(group: &str, version: &str) -> Vec<&'static Kind> {
-    let served = |kind: &&Kind| kind.group == group && kind.versions.contains(&version);
-    KINDS.iter().filter(served).collect()
+    served()
+        .filter(|kind| kind.group == group && kind.versions.contains(&version))
+        .collect()
 }
 
 fn described(group: &str) -> Value {
@@ -148,25 +148,18 @@ fn described(group: &str) -> Value {
     json!({"name": group, "preferredVersion": versions.first(), "versions": versions})
 }
 
-fn categories(kind: &Kind) -> &'static [&'static str] {
-    match kind.in_all {
-        true => &["all"],
-        false => &[],
-    }
-}
-
 fn with_subresources(kind: &Kind) -> Vec<Value> {
     let mut all = vec![resource(kind)];
-    if kind.kind == "Pod" {
+    if kind.has_subresource("log") {
         all.push(json!({
-            "name": "pods/log",
+            "name": format!("{}/log", kind.plural),
             "singularName": "",
-            "namespaced": true,
-            "kind": "Pod",
+            "namespaced": kind.namespaced,
+            "kind": kind.kind,
             "verbs": ["get"],
         }));
     }
-    if kind.scales() {
+    if kind.has_subresource(SCALE) {
         all.push(json!({
             "name": format!("{}/scale", kind.plural),
             "singularName": "",
@@ -181,7 +174,7 @@ fn with_subresources(kind: &Kind) -> Vec<Value> {
 }
 
 fn subresources(kind: &Kind) -> Vec<Value> {
-    match kind.scales() {
+    match kind.has_subresource(SCALE) {
         true => vec![json!({
             "subresource": "scale",
             "responseKind": {"group": "autoscaling", "version": "v1", "kind": "Scale"},
@@ -199,7 +192,7 @@ fn resource(kind: &Kind) -> Value {
         "kind": kind.kind,
         "verbs": verbs(kind),
         "shortNames": kind.short_names,
-        "categories": categories(kind),
+        "categories": kind.categories,
     })
 }
 
@@ -211,7 +204,7 @@ fn aggregated_resource(kind: &Kind, version: &str) -> Value {
         "singularResource": kind.singular,
         "verbs": verbs(kind),
         "shortNames": kind.short_names,
-        "categories": categories(kind),
+        "categories": kind.categories,
         "subresources": subresources(kind),
     })
 }
@@ -222,7 +215,7 @@ mod tests {
 
     #[test]
     fn every_kind_is_discovered_in_both_forms() {
-        for kind in KINDS {
+        for kind in served() {
             for version in kind.versions {
                 let list = resources(kind.group, version).expect("served");
                 let plain = list["resources"].as_array().expect("resources").iter();

@@ -72,7 +72,7 @@ mod tests {
         let read = galleria_manifest::read_str("test.yaml".as_ref(), yaml);
         store.replace_all(read.objects.iter().map(|object| (Source::Files, object)));
         let (stored, _) = store.list();
-        let kind = Kind::find(group, version, plural).expect("a kind");
+        let kind = Kind::at(group, version, plural).expect("a kind");
         let stored: &Arc<Stored> = stored.first().expect("an object");
         shown(stored, kind, version)
     }

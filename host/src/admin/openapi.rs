@@ -14,7 +14,7 @@ use prost::Message;
 use serde_json::{Map, Value, json};
 
 use super::failure::Failure;
-use super::kind::{KINDS, Kind, api_version};
+use super::kind::{self, Kind, api_version};
 use definitions::{Dialect, definitions};
 
 /// The media type of version 2 in protobuf, as clients ask for it; what they are
@@ -85,9 +85,7 @@ fn info() -> Value {
 
 /// Every kind in each of its versions.
 fn served() -> impl Iterator<Item = (&'static Kind, &'static str)> {
-    KINDS
-        .iter()
-        .flat_map(|kind| kind.versions.iter().map(move |version| (kind, *version)))
+    kind::served().flat_map(|kind| kind.versions.iter().map(move |version| (kind, *version)))
 }
 
 fn group_versions() -> Vec<(&'static str, &'static str)> {
@@ -179,6 +177,33 @@ mod tests {
             assert_eq!(definitions.values().filter(is_it).count(), 1, "{gvk}");
         }
         assert_eq!(v3("apps", "v9"), Err(Failure::NoSuchPath));
+    }
+
+    #[test]
+    fn only_kinds_that_kubernetes_does_not_describe_have_an_open_spec() {
+        let is_open = |(kind, version): &(&Kind, &str)| {
+            let group: Vec<_> = kind.group.rsplit('.').collect();
+            let name = format!("{}.{version}.{}", group.join("."), kind.kind);
+            v2()["definitions"].get(name).is_some()
+        };
+        let mut open: Vec<_> = served()
+            .filter(is_open)
+            .map(|(kind, _)| kind.resource())
+            .collect();
+        open.dedup();
+        let expected = [
+            "nodes.metrics.k8s.io",
+            "pods.metrics.k8s.io",
+            "podpresets.settings.k8s.io",
+            "canaries.flagger.app",
+            "gateways.gateway.networking.k8s.io",
+            "httproutes.gateway.networking.k8s.io",
+            "destinationrules.networking.istio.io",
+            "gateways.networking.istio.io",
+            "serviceentries.networking.istio.io",
+            "virtualservices.networking.istio.io",
+        ];
+        assert_eq!(open, expected);
     }
 
     #[test]

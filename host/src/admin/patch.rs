@@ -24,7 +24,7 @@ pub(super) fn patched(
         "application/json-patch+json" => json::apply(&mut object, patch)?,
         "application/merge-patch+json" => json_patch::merge(&mut object, &read(patch)?),
         // Of kinds that are custom resources in a cluster nothing says how lists merge.
-        "application/strategic-merge-patch+json" if !kind.is_custom() => {
+        "application/strategic-merge-patch+json" if !kind.is_custom => {
             strategic::merge(&mut object, read(patch)?);
         }
         other => return Err(Failure::UnsupportedMediaType(other.to_owned())),

@@ -50,6 +50,13 @@ pub(super) struct Resource {
     pub subresource: Option<String>,
 }
 
+impl Resource {
+    /// Whether the path names the subresource `name`, and the kind has it.
+    pub(super) fn is_subresource(&self, name: &str) -> bool {
+        self.subresource.as_deref() == Some(name) && self.kind.has_subresource(name)
+    }
+}
+
 impl Target {
     /// # Errors
     /// Nothing is served there.
@@ -102,7 +109,7 @@ fn objects(group: &str, version: &str, rest: &[&str]) -> Result<Target, Failure>
     if let Some(review) = review::find(group, version, plural) {
         return Ok(Target::Review(review));
     }
-    let kind = Kind::find(group, version, plural).ok_or(Failure::NoSuchPath)?;
+    let kind = Kind::at(group, version, plural).ok_or(Failure::NoSuchPath)?;
     let (name, subresource) = match rest {
         [] => (None, None),
         [name] => (Some(*name), None),

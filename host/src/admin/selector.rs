@@ -154,7 +154,7 @@ fn field(kind: &Kind, text: &str) -> Result<FieldRequirement, Failure> {
         return Err(Failure::BadRequest(message));
     };
     let everywhere = ["metadata.name", "metadata.namespace"];
-    if !everywhere.contains(&path) && !kind.fields.contains(&path) {
+    if !everywhere.contains(&path) && !kind.field_selectors.contains(&path) {
         return Err(Failure::BadRequest(format!(
             "field label not supported: {path}"
         )));
@@ -178,7 +178,7 @@ mod tests {
     use super::*;
 
     fn pods(labels: &str, fields: &str) -> Result<Selector, Failure> {
-        Selector::new(Kind::find("", "v1", "pods").expect("pods"), labels, fields)
+        Selector::new(Kind::at("", "v1", "pods").expect("pods"), labels, fields)
     }
 
     #[test]

@@ -5,7 +5,7 @@ use http::{HeaderMap, header};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::kind::{Cell, Kind};
+use super::kind::{Cell, Kind, columns_of};
 
 /// See the module's documentation.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -90,7 +90,8 @@ fn partial(version: &str, object: &Value) -> Value {
 
 fn table(version: &str, kind: &Kind, objects: &[Value], metadata: &Value) -> Value {
     let now = Timestamp::now();
-    let columns = kind.columns.iter().map(|column| {
+    let columns = columns_of(kind);
+    let definitions = columns.iter().map(|column| {
         json!({
             "name": column.name,
             "type": column.data_type,
@@ -101,18 +102,14 @@ fn table(version: &str, kind: &Kind, objects: &[Value], metadata: &Value) -> Val
     });
     let row = |object: &Value| {
         let cell = Cell { object, now };
-        let cells: Vec<Value> = kind
-            .columns
-            .iter()
-            .map(|column| (column.cell)(cell))
-            .collect();
+        let cells: Vec<Value> = columns.iter().map(|column| (column.cell)(cell)).collect();
         json!({"cells": cells, "object": partial(version, object)})
     };
     json!({
         "kind": "Table",
         "apiVersion": format!("meta.k8s.io/{version}"),
         "metadata": metadata,
-        "columnDefinitions": columns.collect::<Vec<_>>(),
+        "columnDefinitions": definitions.collect::<Vec<_>>(),
         "rows": objects.iter().map(row).collect::<Vec<_>>(),
     })
 }
@@ -147,7 +144,7 @@ mod tests {
 
     #[test]
     fn a_pod_is_a_row() {
-        let kind = Kind::find("", "v1", "pods").expect("pods");
+        let kind = Kind::at("", "v1", "pods").expect("pods");
         let pod = json!({
             "metadata": {"name": "a"},
             "spec": {"containers": [{}]},

@@ -10,7 +10,6 @@ use parking_lot::Mutex;
 use serde_json::{Value, json};
 
 use super::failure::Failure;
-use super::kind::Kind;
 use super::list::Options;
 use super::path::Resource;
 use super::selector::Selector;
@@ -160,9 +159,4 @@ fn shown(cores: f64, memory: u64) -> Value {
         "cpu": format!("{}n", (cores * 1e9).round() as u64),
         "memory": format!("{}Ki", memory >> 10),
     })
-}
-
-/// Whether a kind is measured rather than stored.
-pub(super) fn is_measured(kind: &Kind) -> bool {
-    kind.group == "metrics.k8s.io"
 }

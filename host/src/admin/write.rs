@@ -21,6 +21,7 @@ use tokio::sync::oneshot;
 
 use super::Api;
 use super::failure::Failure;
+use super::kind::{Kind, SCALE};
 use super::object::shown;
 use super::object::versions::kept;
 use super::path::Resource;
@@ -128,8 +129,8 @@ impl Api {
                 };
                 answer(self.change(&options, resource, name, change).await?)
             }
-            (&Method::PUT | &Method::PATCH, Some(name), Some("scale"))
-                if resource.kind.scales() =>
+            (&Method::PUT | &Method::PATCH, Some(name), Some(SCALE))
+                if resource.is_subresource(SCALE) =>
             {
                 answer(self.scale(request, &options, resource, name, &body).await?)
             }
@@ -278,7 +279,7 @@ impl Api {
         if namespace == "default" || all.iter().any(|stored| is_there(stored)) {
             return Ok(());
         }
-        match super::kind::Kind::find("", "v1", "namespaces") {
+        match Kind::at("", "v1", "namespaces") {
             Some(kind) => Err(Failure::NotFound {
                 kind,
                 name: namespace.to_owned(),
@@ -399,8 +400,7 @@ pub(super) fn check_preconditions(
 fn owned_by_a_client(resource: &Resource, stored: &Stored) -> Result<(), Failure> {
     match stored.source {
         Source::Files | Source::Api | Source::Drift => Ok(()),
-        // They are there because somebody uses them; saying more of them is fine.
-        Source::Host if matches!(resource.kind.kind, "Namespace" | "ServiceAccount") => Ok(()),
+        Source::Host if resource.kind.is_provided => Ok(()),
         Source::Host => Err(Failure::Forbidden(format!(
             "{} \"{}\" is managed by the host; change its owner instead",
             resource.kind.resource(),

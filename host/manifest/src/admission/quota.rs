@@ -5,8 +5,8 @@ use std::sync::Arc;
 use super::{Pods, pods, refusal};
 use crate::Diagnostic;
 use crate::codes;
+use crate::kind;
 use crate::model::{Object, ObjectKey, Quantities, Quantity, Resource, ResourceQuota};
-use crate::read::canonical_group;
 
 /// Resources of pods, with the list and the name under which they are asked.
 const ASKED: [(&str, bool, &str); 9] = [
@@ -182,15 +182,19 @@ fn exceeded(
     )
 }
 
-/// `deployments.apps`, `services`: a kind as the API's paths name it.
+/// What `count/…` calls the kind of an object: `deployments.apps`, `services`.
 fn plural(object: &Object) -> String {
+    let group = kind::canonical_group(&object.api_version, &object.kind);
+    if let Some(served) = kind::find(group, &object.kind).filter(|row| row.is_served()) {
+        return served.resource();
+    }
     let kind = object.kind.to_ascii_lowercase();
     let plural = match kind.strip_suffix('y') {
         Some(stem) => format!("{stem}ies"),
         None if kind.ends_with('s') => format!("{kind}es"),
         None => format!("{kind}s"),
     };
-    match canonical_group(&object.api_version, &object.kind) {
+    match group {
         "" => plural,
         group => format!("{plural}.{group}"),
     }

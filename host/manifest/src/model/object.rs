@@ -10,7 +10,7 @@ use super::{
     ReplicaSet, ResourceQuota, Secret, Service, ServiceAccount, ServiceEntry, StatefulSet,
     VirtualService,
 };
-use crate::read::{canonical_group, restricts};
+use crate::kind::{self, Kind, canonical_group};
 use crate::{Located, Position};
 
 /// Labels or annotations.
@@ -153,7 +153,7 @@ impl Object {
     /// Whether it restricts something that the host does not restrict.
     pub fn is_unenforced_restriction(&self) -> bool {
         let group = canonical_group(&self.api_version, &self.kind);
-        self.class() == Class::NotEnforced && restricts(group, &self.kind)
+        kind::find(group, &self.kind).is_some_and(Kind::is_unenforced_restriction)
     }
 
     pub fn class(&self) -> Class {

@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::scaling_metric;
 use crate::codes;
 use crate::decode::{Decoder, Fields, choice, integer, located_text, non_negative_seconds};
+use crate::kind;
 use crate::model::{
     HorizontalPodAutoscaler, IntOrPercent, Resource, ResourceTarget, ScaledResource, ScalingMetric,
     ScalingPolicy, ScalingRules, SelectPolicy,
@@ -21,7 +22,7 @@ const PERIOD_MAX: u32 = 1_800;
 
 const UTILIZATION_DEFAULT: u32 = 80;
 
-pub(super) fn read(mut fields: Fields<'_, '_>) -> Option<Resource> {
+pub(crate) fn read(mut fields: Fields<'_, '_>) -> Option<Resource> {
     let autoscaler = fields.required("spec", spec);
     fields.finish(&[]);
     Some(Resource::HorizontalPodAutoscaler(autoscaler?))
@@ -91,13 +92,11 @@ fn target(
 ) -> Option<(crate::Located<String>, crate::Located<String>)> {
     let mut target = Fields::of(d, node)?;
     let kind = target.required("kind", |d, node| {
-        let kinds = ["Deployment", "ReplicaSet", "StatefulSet"];
-        let kind = choice(
-            d,
-            node,
-            "a kind that can be scaled",
-            &kinds.map(|kind| (kind, kind)),
-        )?;
+        let scalable = kind::all()
+            .iter()
+            .filter(|row| row.has_subresource(kind::SCALE));
+        let scalable: Vec<_> = scalable.map(|row| (row.kind, row.kind)).collect();
+        let kind = choice(d, node, "a kind that can be scaled", &scalable)?;
         Some(d.locate(kind.to_owned(), node))
     });
     let name = target.required("name", located_text);

@@ -5,7 +5,7 @@ use crate::decode::Fields;
 use crate::model::{Labels, Pod, PodTemplate, Resource};
 
 /// Reads all but labels and annotations, which are the object's.
-pub(super) fn read(mut fields: Fields<'_, '_>) -> Option<Resource> {
+pub(crate) fn read(mut fields: Fields<'_, '_>) -> Option<Resource> {
     let spec = fields.required("spec", pod::read);
     fields.finish(&[]);
     let template = PodTemplate {

@@ -23,7 +23,7 @@ const THRESHOLD_MAX: u32 = 1_000;
 /// An hour.
 const MILLISECONDS_MAX: f64 = 3_600_000.0;
 
-pub(super) fn read(mut fields: Fields<'_, '_>) -> Option<Resource> {
+pub(crate) fn read(mut fields: Fields<'_, '_>) -> Option<Resource> {
     let canary = fields.required("spec", spec);
     fields.finish(&[]);
     Some(Resource::Canary(canary?))

@@ -5,7 +5,7 @@ use crate::codes;
 use crate::decode::{Fields, boolean, map};
 use crate::model::{ConfigMap, Resource};
 
-pub(super) fn read(mut fields: Fields<'_, '_>) -> Option<Resource> {
+pub(crate) fn read(mut fields: Fields<'_, '_>) -> Option<Resource> {
     let data = fields
         .optional("data", |d, node| {
             map(d, node, |d, key, value| {

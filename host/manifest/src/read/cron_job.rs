@@ -14,7 +14,7 @@ const NAME_CHARACTERS_MAX: usize = 52;
 /// Finished Jobs of each kind that one CronJob may keep.
 const HISTORY_MAX: u32 = 1_000;
 
-pub(super) fn read(mut fields: Fields<'_, '_>) -> Option<Resource> {
+pub(crate) fn read(mut fields: Fields<'_, '_>) -> Option<Resource> {
     let name = fields.get("metadata").and_then(|node| node.get("name"));
     if let Some(name) = name
         && let Some(text) = name.as_text()

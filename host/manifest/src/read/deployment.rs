@@ -16,7 +16,7 @@ use crate::yaml::Node;
 /// Replicas of one Deployment in one process; more is a slip of the keyboard.
 const REPLICAS_MAX: u32 = 10_000;
 
-pub(super) fn read(mut fields: Fields<'_, '_>) -> Option<Resource> {
+pub(crate) fn read(mut fields: Fields<'_, '_>) -> Option<Resource> {
     let deployment = fields.required("spec", spec);
     fields.finish(&[]);
     Some(Resource::Deployment(deployment?))

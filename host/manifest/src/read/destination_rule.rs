@@ -6,7 +6,7 @@ use crate::decode::{Decoder, Fields, dns_name, labels, located_string, steps};
 use crate::model::{DestinationRule, Resource, Subset};
 use crate::yaml::{Mark, Node};
 
-pub(super) fn read(mut fields: Fields<'_, '_>) -> Option<Resource> {
+pub(crate) fn read(mut fields: Fields<'_, '_>) -> Option<Resource> {
     let rule = fields.required("spec", spec);
     fields.finish(&[]);
     rule.map(Resource::DestinationRule)

@@ -6,7 +6,7 @@ use crate::decode::{Decoder, Fields, int_or_percent};
 use crate::model::{DisruptionBound, PodDisruptionBudget, Resource};
 use crate::yaml::Node;
 
-pub(super) fn read(mut fields: Fields<'_, '_>) -> Option<Resource> {
+pub(crate) fn read(mut fields: Fields<'_, '_>) -> Option<Resource> {
     let budget = fields.required("spec", spec);
     fields.finish(&[]);
     Some(Resource::PodDisruptionBudget(budget?))

@@ -20,7 +20,7 @@ pub(super) const PROTOCOLS: &[(&str, Protocol)] = &[
     ("MONGO", Protocol::Mongo),
 ];
 
-pub(super) fn read(mut fields: Fields<'_, '_>) -> Option<Resource> {
+pub(crate) fn read(mut fields: Fields<'_, '_>) -> Option<Resource> {
     let gateway = fields.required("spec", |d, node| {
         let mut spec = Fields::of(d, node)?;
         let selector = spec.optional("selector", labels).unwrap_or_default();

@@ -4,7 +4,7 @@ mod filter;
 mod matches;
 mod route;
 
-pub(super) use route::read as http_route;
+pub(crate) use route::read as http_route;
 
 use super::selector;
 use crate::codes;
@@ -17,7 +17,7 @@ use crate::model::{
 };
 use crate::yaml::Node;
 
-pub(super) fn gateway(mut fields: Fields<'_, '_>) -> Option<Resource> {
+pub(crate) fn gateway(mut fields: Fields<'_, '_>) -> Option<Resource> {
     let gateway = fields.required("spec", |d, node| {
         let mut spec = Fields::of(d, node)?;
         spec.required("gatewayClassName", non_empty);
@@ -152,7 +152,7 @@ fn allowed_routes(d: &mut Decoder, node: &Node) -> Option<(AllowedNamespaces, bo
     Some((namespaces.unwrap_or(AllowedNamespaces::Same), takes_http))
 }
 
-pub(super) fn reference_grant(mut fields: Fields<'_, '_>) -> Option<Resource> {
+pub(crate) fn reference_grant(mut fields: Fields<'_, '_>) -> Option<Resource> {
     let grant = fields.required("spec", |d, node| {
         let mut spec = Fields::of(d, node)?;
         let from = spec.required_list("from", |d, node| {

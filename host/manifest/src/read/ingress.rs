@@ -45,7 +45,7 @@ const NOT_HONOURED: &[&str] = &[
     "alb.ingress.kubernetes.io/auth-type",
 ];
 
-pub(super) fn read(mut fields: Fields<'_, '_>) -> Option<Resource> {
+pub(crate) fn read(mut fields: Fields<'_, '_>) -> Option<Resource> {
     let annotations = fields
         .get("metadata")
         .and_then(|metadata| metadata.get("annotations"));

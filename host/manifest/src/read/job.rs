@@ -12,7 +12,7 @@ const COMPLETIONS_MAX: u32 = 100_000;
 /// Pods of one Job at once, all in this process.
 const PARALLELISM_MAX: u32 = 1_000;
 
-pub(super) fn read(mut fields: Fields<'_, '_>) -> Option<Resource> {
+pub(crate) fn read(mut fields: Fields<'_, '_>) -> Option<Resource> {
     let job = fields.required("spec", spec);
     fields.finish(&[]);
     Some(Resource::Job(job?))

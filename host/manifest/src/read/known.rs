@@ -1,49 +1,48 @@
-//! Whose business a document is, and what to say of a kind that is nearly one.
+//! Which kind a document is of, and what to report where it is almost one.
 
-use super::kinds::{CLUSTER_SCOPED, ENFORCED, Kind, NOT_ENFORCED, canonical_group, restricts};
 use crate::codes;
 use crate::decode::{Decoder, nearest};
+use crate::kind::{self, Handling, Kind, Reader};
 use crate::yaml::Node;
 
 /// What the reader makes of an apiVersion and kind.
 pub(super) enum Known {
-    Enforced(&'static Kind),
+    Enforced(&'static Kind, Reader),
     NotEnforced {
         namespaced: bool,
     },
-    /// Reported already.
+    /// Already reported.
     Refused,
 }
 
 impl Known {
     pub(super) fn namespaced(&self) -> bool {
         match self {
-            Self::Enforced(kind) => kind.namespaced,
+            Self::Enforced(kind, _) => kind.namespaced,
             Self::NotEnforced { namespaced } => *namespaced,
             Self::Refused => true,
         }
     }
 }
 
-/// Finds the kind, or says what is wrong with it.
+/// Finds the kind, or reports what is wrong with it.
 pub(super) fn known(d: &mut Decoder, node: &Node, api_version: &str, kind: &str) -> Known {
-    let group = canonical_group(api_version, kind);
-    if let Some(known) = ENFORCED
-        .iter()
-        .find(|known| known.group == group && known.kind == kind)
+    let group = kind::canonical_group(api_version, kind);
+    let row = kind::find(group, kind);
+    if let Some(row) = row
+        && let Handling::Enforced(read) = row.handling
     {
-        if known.api_versions.contains(&api_version) {
-            return Known::Enforced(known);
+        if row.api_versions().any(|known| known == api_version) {
+            return Known::Enforced(row, read);
         }
-        return refuse_version(d, node, api_version, known);
+        return refuse_version(d, node, api_version, row);
     }
-    let in_cluster = NOT_ENFORCED
-        .iter()
-        .any(|(left, kinds)| *left == group && kinds.contains(&kind));
-    if !in_cluster && let Some(refused) = misspelled(d, node, api_version, group, kind) {
+    if row.is_none()
+        && let Some(refused) = misspelled(d, node, api_version, group, kind)
+    {
         return refused;
     }
-    if restricts(group, kind) {
+    if row.is_some_and(Kind::is_unenforced_restriction) {
         let message = format!(
             "{kind} is not enforced by the host: everything it forbids is allowed; restrict \
              access outside the host"
@@ -54,13 +53,14 @@ pub(super) fn known(d: &mut Decoder, node: &Node, api_version: &str, kind: &str)
         d.note(node.mark, codes::KIND_NOT_ENFORCED, message);
     }
     Known::NotEnforced {
-        namespaced: !CLUSTER_SCOPED.contains(&kind),
+        namespaced: kind::is_namespaced(group, kind),
     }
 }
 
 fn refuse_version(d: &mut Decoder, node: &Node, api_version: &str, known: &Kind) -> Known {
     let shown = d.show(api_version);
-    let supported = known.api_versions.join(", ");
+    let supported: Vec<_> = known.api_versions().collect();
+    let supported = supported.join(", ");
     let message = format!(
         "{} has no apiVersion {shown}; supported: {supported}",
         known.kind
@@ -68,8 +68,8 @@ fn refuse_version(d: &mut Decoder, node: &Node, api_version: &str, known: &Kind)
     report_at(d, node, "apiVersion", codes::API_VERSION, message)
 }
 
-/// A kind of a known group that does not exist there, or a group that is
-/// nearly a known one: an error, where a slip explains it.
+/// An error for a kind that its group does not have, or for a group that is almost the
+/// one of this kind: only where a slip explains it.
 fn misspelled(
     d: &mut Decoder,
     node: &Node,
@@ -77,20 +77,18 @@ fn misspelled(
     group: &str,
     kind: &str,
 ) -> Option<Known> {
-    let same_kind = ENFORCED
-        .iter()
-        .filter(|known| known.kind == kind)
-        .min_by_key(|known| strsim::osa_distance(group, known.group));
-    let known_group = NOT_ENFORCED.iter().any(|(known, _)| *known == group);
-    if known_group {
+    let enforced = kind::all().iter().filter(|row| row.is_enforced());
+    let same_kind = enforced
+        .filter(|row| row.kind == kind)
+        .min_by_key(|row| strsim::osa_distance(group, row.group));
+    if kind::is_complete(group) {
         if let Some(known) = same_kind {
             return Some(refuse_version(d, node, api_version, known));
         }
-        let enforced = ENFORCED.iter().map(|known| known.kind);
-        let left = NOT_ENFORCED
+        let meant = kind::all()
             .iter()
-            .flat_map(|(_, kinds)| kinds.iter().copied());
-        let near = nearest(kind, enforced.chain(left))?;
+            .filter(|row| row.is_enforced() || kind::is_complete(row.group));
+        let near = nearest(kind, meant.map(|row| row.kind))?;
         let shown = d.show(kind);
         let message = format!("there is no kind {shown}; did you mean `{near}`?");
         return Some(report_at(d, node, "kind", codes::KIND, message));

@@ -8,7 +8,7 @@ use crate::yaml::Node;
 /// What a container can be limited in here; `storage` is for claims.
 const RESOURCES: &[&str] = &["cpu", "memory", "ephemeral-storage", "storage"];
 
-pub(super) fn read(mut fields: Fields<'_, '_>) -> Option<Resource> {
+pub(crate) fn read(mut fields: Fields<'_, '_>) -> Option<Resource> {
     let limits = fields.required("spec", |d, node| {
         let mut spec = Fields::of(d, node)?;
         let limits = spec.required_list("limits", item);

@@ -14,7 +14,7 @@ use crate::{Located, codes};
 const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
 
 pub(super) fn read(fields: &mut Fields<'_, '_>, known: &Known) -> Option<Metadata> {
-    let is_enforced = matches!(known, Known::Enforced(_));
+    let is_enforced = matches!(known, Known::Enforced(..));
     fields.required("metadata", |d, node| {
         let mut metadata = Fields::of(d, node)?;
         let name = name(&mut metadata, known);
@@ -66,8 +66,8 @@ fn name(metadata: &mut Fields<'_, '_>, known: &Known) -> Option<Located<String>>
         return None;
     }
     let read: fn(&mut Decoder, &Node) -> Option<String> = match known {
-        Known::Enforced(kind) if matches!(kind.kind, "Namespace" | "Service") => dns_label,
-        Known::Enforced(_) => dns_subdomain,
+        Known::Enforced(kind, _) if kind.is_named_by_label => dns_label,
+        Known::Enforced(..) => dns_subdomain,
         // Some kinds allow more, as RBAC does with `system:masters`.
         _ => non_empty,
     };

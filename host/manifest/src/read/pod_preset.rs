@@ -4,7 +4,7 @@ use super::{container, env, selector, volume};
 use crate::decode::Fields;
 use crate::model::{PodPreset, Resource};
 
-pub(super) fn read(mut fields: Fields<'_, '_>) -> Option<Resource> {
+pub(crate) fn read(mut fields: Fields<'_, '_>) -> Option<Resource> {
     let preset = fields.required("spec", |d, node| {
         let mut spec = Fields::of(d, node)?;
         let selector = spec.required("selector", selector::read);

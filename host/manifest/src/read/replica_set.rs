@@ -5,7 +5,7 @@ use crate::decode::{Decoder, Fields, non_negative_seconds};
 use crate::model::{ReplicaSet, Resource};
 use crate::yaml::Node;
 
-pub(super) fn read(mut fields: Fields<'_, '_>) -> Option<Resource> {
+pub(crate) fn read(mut fields: Fields<'_, '_>) -> Option<Resource> {
     let set = fields.required("spec", spec);
     fields.finish(&[]);
     Some(Resource::ReplicaSet(set?))

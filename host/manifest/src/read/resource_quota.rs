@@ -25,7 +25,7 @@ const RESOURCES: &[&str] = &[
     "services",
 ];
 
-pub(super) fn read(mut fields: Fields<'_, '_>) -> Option<Resource> {
+pub(crate) fn read(mut fields: Fields<'_, '_>) -> Option<Resource> {
     let quota = fields.required("spec", |d, node| {
         let mut spec = Fields::of(d, node)?;
         let hard = spec.optional("hard", hard).unwrap_or_default();

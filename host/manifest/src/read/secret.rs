@@ -5,7 +5,7 @@ use crate::decode::{Decoder, Fields, boolean, map, non_empty};
 use crate::model::{Resource, Secret, SecretValue};
 use crate::yaml::{Node, Resolved, Value};
 
-pub(super) fn read(mut fields: Fields<'_, '_>) -> Option<Resource> {
+pub(crate) fn read(mut fields: Fields<'_, '_>) -> Option<Resource> {
     let secret_type = fields
         .optional("type", non_empty)
         .unwrap_or_else(|| "Opaque".to_owned());

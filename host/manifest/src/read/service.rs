@@ -14,7 +14,7 @@ enum Type {
     ExternalName,
 }
 
-pub(super) fn read(mut fields: Fields<'_, '_>) -> Option<Resource> {
+pub(crate) fn read(mut fields: Fields<'_, '_>) -> Option<Resource> {
     let service = fields.required("spec", spec);
     fields.finish(&[]);
     Some(Resource::Service(service?))

@@ -9,7 +9,7 @@ use crate::decode::{
 use crate::model::{Resolution, Resource, ServiceEntry, ServiceEntryPort, WorkloadEntry};
 use crate::yaml::{Mark, Node};
 
-pub(super) fn read(mut fields: Fields<'_, '_>) -> Option<Resource> {
+pub(crate) fn read(mut fields: Fields<'_, '_>) -> Option<Resource> {
     let entry = fields.required("spec", spec);
     fields.finish(&[]);
     entry.map(Resource::ServiceEntry)

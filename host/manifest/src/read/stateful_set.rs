@@ -11,7 +11,7 @@ use crate::yaml::Node;
 /// Ordinals end the names of pods, which have to stay names.
 const ORDINAL_MAX: u32 = 1_000_000;
 
-pub(super) fn read(mut fields: Fields<'_, '_>) -> Option<Resource> {
+pub(crate) fn read(mut fields: Fields<'_, '_>) -> Option<Resource> {
     let set = fields.required("spec", spec);
     fields.finish(&[]);
     Some(Resource::StatefulSet(set?))

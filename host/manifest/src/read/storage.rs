@@ -3,7 +3,7 @@
 use crate::decode::{Fields, bytes, choice, items};
 use crate::model::{PersistentVolumeClaim, Resource};
 
-pub(super) fn read(mut fields: Fields<'_, '_>) -> Option<Resource> {
+pub(crate) fn read(mut fields: Fields<'_, '_>) -> Option<Resource> {
     let claim = claim(&mut fields);
     fields.finish(&[]);
     Some(Resource::PersistentVolumeClaim(claim?))

@@ -9,7 +9,7 @@ use crate::decode::{
 use crate::model::{HttpRoute, Resource, VirtualService};
 use crate::yaml::{Mark, Node};
 
-pub(super) fn read(mut fields: Fields<'_, '_>) -> Option<Resource> {
+pub(crate) fn read(mut fields: Fields<'_, '_>) -> Option<Resource> {
     let service = fields.required("spec", spec);
     fields.finish(&[]);
     service.map(Resource::VirtualService)

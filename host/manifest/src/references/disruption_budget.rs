@@ -14,9 +14,8 @@ pub(super) fn check(
     let namespace = object.metadata.namespace.as_str();
     let mut workloads = index.workloads_in(namespace);
     // One that was refused may be the one.
-    let kinds = ["Deployment", "ReplicaSet", "StatefulSet", "Pod"];
     if workloads.any(|(_, template)| budget.selector.matches(&template.labels))
-        || kinds.iter().any(|kind| index.any_refused(kind))
+        || index.any_serving_refused()
     {
         return;
     }

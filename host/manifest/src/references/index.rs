@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::hosts::{SUFFIX, resolve, service_of};
 use crate::Presets;
+use crate::kind;
 use crate::model::{
     ConfigMap, DestinationRule, Gateway, GatewayApiGateway, Labels, Object, ObjectKey, PodTemplate,
     ReferenceGrant, Resource, Secret, Service, ServiceEntry, VirtualService,
@@ -288,6 +289,12 @@ impl<'a> Index<'a> {
 
     pub(super) fn any_refused(&self, kind: &str) -> bool {
         self.refused_kinds.contains(kind)
+    }
+
+    /// Whether an object was refused whose pods may serve requests.
+    pub(super) fn any_serving_refused(&self) -> bool {
+        let mut serving = kind::all().iter().filter(|kind| kind.serves_requests);
+        serving.any(|kind| self.any_refused(kind.kind))
     }
 }
 

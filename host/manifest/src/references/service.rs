@@ -34,8 +34,7 @@ pub(super) fn check(index: &Index<'_>, report: &mut Report, object: &Object, ser
             labels.join(", ")
         );
         // One that was refused may be the one.
-        let kinds = ["Deployment", "ReplicaSet", "StatefulSet", "Pod"];
-        if !kinds.iter().any(|kind| index.any_refused(kind)) {
+        if !index.any_serving_refused() {
             report.warning(object, &object.at, path(), code, message);
         }
         return;

@@ -133,7 +133,7 @@ impl Paths {
         let Some(fields) = object.as_object() else {
             return paths;
         };
-        let lists_merge = !kind.is_custom();
+        let lists_merge = !kind.is_custom;
         for (name, value) in fields {
             match name.as_str() {
                 "apiVersion" | "kind" | "status" => {}
@@ -338,7 +338,7 @@ mod tests {
     use super::*;
 
     fn deployment() -> &'static Kind {
-        Kind::find("apps", "v1", "deployments").expect("served")
+        Kind::at("apps", "v1", "deployments").expect("served")
     }
 
     #[test]

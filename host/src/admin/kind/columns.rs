@@ -9,16 +9,59 @@ mod network;
 mod scaling;
 mod workload;
 
-pub(super) use batch::{CRON_JOB, JOB};
-pub(super) use config::{
+use batch::{CRON_JOB, JOB};
+use config::{
     AGE_ONLY, CONFIG_MAP, EVENT, LIMIT_RANGE, NAMESPACE, RESOURCE_QUOTA, SECRET, SERVICE_ACCOUNT,
 };
-pub(super) use network::{
+use network::{
     DESTINATION_RULE, ENDPOINT_SLICE, ENDPOINTS, GATEWAY_API_GATEWAY, HTTP_ROUTE, INGRESS, SERVICE,
     SERVICE_ENTRY, VIRTUAL_SERVICE,
 };
-pub(super) use scaling::{CANARY, HORIZONTAL_POD_AUTOSCALER, POD_DISRUPTION_BUDGET};
-pub(super) use workload::{DEPLOYMENT, NODE, POD, REPLICA_SET, STATEFUL_SET};
+use scaling::{CANARY, HORIZONTAL_POD_AUTOSCALER, POD_DISRUPTION_BUDGET};
+use workload::{DEPLOYMENT, NODE, POD, REPLICA_SET, STATEFUL_SET};
+
+use super::Kind;
+
+/// The columns of a kind.
+pub(crate) fn of(kind: &Kind) -> &'static [Column] {
+    find(kind).unwrap_or(AGE_ONLY)
+}
+
+fn find(kind: &Kind) -> Option<&'static [Column]> {
+    Some(match (kind.group, kind.kind) {
+        ("", "ConfigMap") => CONFIG_MAP,
+        ("", "Endpoints") => ENDPOINTS,
+        ("", "Event") => EVENT,
+        ("", "LimitRange") => LIMIT_RANGE,
+        ("", "Namespace") => NAMESPACE,
+        ("", "Node") => NODE,
+        ("", "PersistentVolumeClaim") => AGE_ONLY,
+        ("", "Pod") => POD,
+        ("", "ResourceQuota") => RESOURCE_QUOTA,
+        ("", "Secret") => SECRET,
+        ("", "Service") => SERVICE,
+        ("", "ServiceAccount") => SERVICE_ACCOUNT,
+        ("apps", "Deployment") => DEPLOYMENT,
+        ("apps", "ReplicaSet") => REPLICA_SET,
+        ("apps", "StatefulSet") => STATEFUL_SET,
+        ("autoscaling", "HorizontalPodAutoscaler") => HORIZONTAL_POD_AUTOSCALER,
+        ("batch", "CronJob") => CRON_JOB,
+        ("batch", "Job") => JOB,
+        ("discovery.k8s.io", "EndpointSlice") => ENDPOINT_SLICE,
+        ("flagger.app", "Canary") => CANARY,
+        ("gateway.networking.k8s.io", "Gateway") => GATEWAY_API_GATEWAY,
+        ("gateway.networking.k8s.io", "HTTPRoute") => HTTP_ROUTE,
+        ("metrics.k8s.io", "NodeMetrics" | "PodMetrics") => AGE_ONLY,
+        ("networking.istio.io", "DestinationRule") => DESTINATION_RULE,
+        ("networking.istio.io", "Gateway") => AGE_ONLY,
+        ("networking.istio.io", "ServiceEntry") => SERVICE_ENTRY,
+        ("networking.istio.io", "VirtualService") => VIRTUAL_SERVICE,
+        ("networking.k8s.io", "Ingress") => INGRESS,
+        ("policy", "PodDisruptionBudget") => POD_DISRUPTION_BUDGET,
+        ("settings.k8s.io", "PodPreset") => AGE_ONLY,
+        _ => return None,
+    })
+}
 
 /// What a cell is made from.
 #[derive(Debug, Clone, Copy)]
@@ -166,6 +209,14 @@ fn duration(seconds: i64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::admin::kind::served;
+
+    #[test]
+    fn every_served_kind_has_columns() {
+        for kind in served() {
+            assert!(find(kind).is_some(), "{} of {}", kind.kind, kind.group);
+        }
+    }
 
     #[test]
     fn ages_are_shown_as_kubectl_does() {

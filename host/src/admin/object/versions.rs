@@ -98,7 +98,7 @@ mod tests {
     use super::*;
 
     fn kind() -> &'static Kind {
-        Kind::find("autoscaling", "v1", "horizontalpodautoscalers").expect("a kind")
+        Kind::at("autoscaling", "v1", "horizontalpodautoscalers").expect("a kind")
     }
 
     #[test]

@@ -157,7 +157,7 @@ fn refuse_orphans(
 ) -> Result<(), Failure> {
     let policy = asked.propagation_policy.as_deref();
     let policy = policy.or(options.propagation_policy.as_deref());
-    if policy == Some("Orphan") && matches!(resource.kind.group, "apps" | "batch") {
+    if policy == Some("Orphan") && resource.kind.owns_pods {
         return Err(Failure::BadRequest(
             "pods cannot outlive their owner; delete with --cascade=background".into(),
         ));

@@ -18,7 +18,7 @@ use crate::yaml::Node;
 /// Retries after a failed first try where a rule only says how long one takes.
 const ATTEMPTS: u32 = 2;
 
-pub(in crate::read) fn read(mut fields: Fields<'_, '_>) -> Option<Resource> {
+pub(crate) fn read(mut fields: Fields<'_, '_>) -> Option<Resource> {
     let route = fields.required("spec", |d, node| {
         let mut spec = Fields::of(d, node)?;
         let parents = spec.list("parentRefs", parent);

@@ -5,7 +5,7 @@ use jiff::Timestamp;
 use super::workload::{CONTAINERS, IMAGES, SELECTOR};
 use super::{AGE, Cell, Column, NAME, column, duration, number, wide};
 
-pub(in super::super) const JOB: &[Column] = &[
+pub(super) const JOB: &[Column] = &[
     NAME,
     column("Status", |it| state(it).into()),
     column("Completions", |it| {
@@ -19,7 +19,7 @@ pub(in super::super) const JOB: &[Column] = &[
     SELECTOR,
 ];
 
-pub(in super::super) const CRON_JOB: &[Column] = &[
+pub(super) const CRON_JOB: &[Column] = &[
     NAME,
     column("Schedule", |it| it.text("/spec/schedule").into()),
     column("Timezone", |it| it.text_or_none("/spec/timeZone")),

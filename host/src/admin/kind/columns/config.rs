@@ -5,9 +5,9 @@ use serde_json::Value;
 use super::{AGE, Cell, Column, NAME, column, joined, number, wide};
 
 /// Kinds of which their name says enough.
-pub(in super::super) const AGE_ONLY: &[Column] = &[NAME, AGE];
+pub(super) const AGE_ONLY: &[Column] = &[NAME, AGE];
 
-pub(in super::super) const CONFIG_MAP: &[Column] = &[
+pub(super) const CONFIG_MAP: &[Column] = &[
     NAME,
     number("Data", |it| {
         (it.len("/data") + it.len("/binaryData")).into()
@@ -16,37 +16,37 @@ pub(in super::super) const CONFIG_MAP: &[Column] = &[
 ];
 
 /// How many keys, never what they hold.
-pub(in super::super) const SECRET: &[Column] = &[
+pub(super) const SECRET: &[Column] = &[
     NAME,
     column("Type", |it| it.text("/type").into()),
     number("Data", |it| it.len("/data").into()),
     AGE,
 ];
 
-pub(in super::super) const SERVICE_ACCOUNT: &[Column] =
+pub(super) const SERVICE_ACCOUNT: &[Column] =
     &[NAME, number("Secrets", |it| it.len("/secrets").into()), AGE];
 
-pub(in super::super) const LIMIT_RANGE: &[Column] = &[
+pub(super) const LIMIT_RANGE: &[Column] = &[
     NAME,
     column("Created At", |it| {
         it.at("/metadata/creationTimestamp").clone()
     }),
 ];
 
-pub(in super::super) const RESOURCE_QUOTA: &[Column] = &[
+pub(super) const RESOURCE_QUOTA: &[Column] = &[
     NAME,
     column("Request", |it| used(it, false).into()),
     column("Limit", |it| used(it, true).into()),
     AGE,
 ];
 
-pub(in super::super) const NAMESPACE: &[Column] = &[
+pub(super) const NAMESPACE: &[Column] = &[
     NAME,
     column("Status", |it| it.text("/status/phase").into()),
     AGE,
 ];
 
-pub(in super::super) const EVENT: &[Column] = &[
+pub(super) const EVENT: &[Column] = &[
     column("Last Seen", |it| it.since("/lastTimestamp").into()),
     column("Type", |it| it.text("/type").into()),
     column("Reason", |it| it.text("/reason").into()),

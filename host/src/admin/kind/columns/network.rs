@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use super::{AGE, Column, NAME, column, joined, wide};
 
-pub(in super::super) const SERVICE: &[Column] = &[
+pub(super) const SERVICE: &[Column] = &[
     NAME,
     column("Type", |it| match it.text("/spec/type") {
         "" => "ClusterIP".into(),
@@ -19,7 +19,7 @@ pub(in super::super) const SERVICE: &[Column] = &[
     wide("Selector", |it| it.selector("/spec/selector")),
 ];
 
-pub(in super::super) const ENDPOINTS: &[Column] = &[
+pub(super) const ENDPOINTS: &[Column] = &[
     NAME,
     column("Endpoints", |it| {
         let subsets = it.list("/subsets").flat_map(|subset| {
@@ -34,7 +34,7 @@ pub(in super::super) const ENDPOINTS: &[Column] = &[
     AGE,
 ];
 
-pub(in super::super) const ENDPOINT_SLICE: &[Column] = &[
+pub(super) const ENDPOINT_SLICE: &[Column] = &[
     NAME,
     column("AddressType", |it| it.text("/addressType").into()),
     column("Ports", |it| {
@@ -55,7 +55,7 @@ fn bare(value: &Value) -> &str {
     value.as_str().unwrap_or_default()
 }
 
-pub(in super::super) const INGRESS: &[Column] = &[
+pub(super) const INGRESS: &[Column] = &[
     NAME,
     column("Class", |it| it.text_or_none("/spec/ingressClassName")),
     column("Hosts", |it| match it.joined("/spec/rules", "host") {
@@ -70,30 +70,30 @@ pub(in super::super) const INGRESS: &[Column] = &[
     AGE,
 ];
 
-pub(in super::super) const GATEWAY_API_GATEWAY: &[Column] = &[
+pub(super) const GATEWAY_API_GATEWAY: &[Column] = &[
     NAME,
     column("Class", |it| it.text("/spec/gatewayClassName").into()),
     column("Programmed", |it| it.condition("Programmed").into()),
     AGE,
 ];
 
-pub(in super::super) const HTTP_ROUTE: &[Column] = &[
+pub(super) const HTTP_ROUTE: &[Column] = &[
     NAME,
     column("Hostnames", |it| as_json(it.at("/spec/hostnames"))),
     AGE,
 ];
 
-pub(in super::super) const VIRTUAL_SERVICE: &[Column] = &[
+pub(super) const VIRTUAL_SERVICE: &[Column] = &[
     NAME,
     column("Gateways", |it| as_json(it.at("/spec/gateways"))),
     column("Hosts", |it| as_json(it.at("/spec/hosts"))),
     AGE,
 ];
 
-pub(in super::super) const DESTINATION_RULE: &[Column] =
+pub(super) const DESTINATION_RULE: &[Column] =
     &[NAME, column("Host", |it| it.text("/spec/host").into()), AGE];
 
-pub(in super::super) const SERVICE_ENTRY: &[Column] = &[
+pub(super) const SERVICE_ENTRY: &[Column] = &[
     NAME,
     column("Hosts", |it| as_json(it.at("/spec/hosts"))),
     column("Location", |it| it.text("/spec/location").into()),

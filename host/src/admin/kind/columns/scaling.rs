@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use super::{AGE, Cell, Column, NAME, column, joined, number};
 
-pub(in super::super) const HORIZONTAL_POD_AUTOSCALER: &[Column] = &[
+pub(super) const HORIZONTAL_POD_AUTOSCALER: &[Column] = &[
     NAME,
     column("Reference", |it| {
         let target = |field| it.text(field);
@@ -21,7 +21,7 @@ pub(in super::super) const HORIZONTAL_POD_AUTOSCALER: &[Column] = &[
     AGE,
 ];
 
-pub(in super::super) const POD_DISRUPTION_BUDGET: &[Column] = &[
+pub(super) const POD_DISRUPTION_BUDGET: &[Column] = &[
     NAME,
     column("Min Available", |it| bound(it, "/spec/minAvailable")),
     column("Max Unavailable", |it| bound(it, "/spec/maxUnavailable")),
@@ -31,7 +31,7 @@ pub(in super::super) const POD_DISRUPTION_BUDGET: &[Column] = &[
     AGE,
 ];
 
-pub(in super::super) const CANARY: &[Column] = &[
+pub(super) const CANARY: &[Column] = &[
     NAME,
     column("Status", |it| it.text("/status/phase").into()),
     number("Weight", |it| it.count("/status/canaryWeight").into()),

@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use super::{AGE, Cell, Column, NAME, column, duration, number, wide};
 
-pub(in super::super) const POD: &[Column] = &[
+pub(super) const POD: &[Column] = &[
     NAME,
     column("Ready", |it| {
         let ready = it.list(STATUSES).filter(|status| status["ready"] == true);
@@ -22,7 +22,7 @@ pub(in super::super) const POD: &[Column] = &[
     wide("Readiness Gates", |_| "<none>".into()),
 ];
 
-pub(in super::super) const NODE: &[Column] = &[
+pub(super) const NODE: &[Column] = &[
     NAME,
     column("Status", |it| match it.condition("Ready") {
         "True" => "Ready".into(),
@@ -41,7 +41,7 @@ pub(in super::super) const NODE: &[Column] = &[
     }),
 ];
 
-pub(in super::super) const DEPLOYMENT: &[Column] = &[
+pub(super) const DEPLOYMENT: &[Column] = &[
     NAME,
     column("Ready", |it| of_replicas(it).into()),
     number("Up-to-date", |it| {
@@ -56,7 +56,7 @@ pub(in super::super) const DEPLOYMENT: &[Column] = &[
     SELECTOR,
 ];
 
-pub(in super::super) const REPLICA_SET: &[Column] = &[
+pub(super) const REPLICA_SET: &[Column] = &[
     NAME,
     number("Desired", |it| wanted(it).into()),
     number("Current", |it| it.count("/status/replicas").into()),
@@ -67,7 +67,7 @@ pub(in super::super) const REPLICA_SET: &[Column] = &[
     SELECTOR,
 ];
 
-pub(in super::super) const STATEFUL_SET: &[Column] = &[
+pub(super) const STATEFUL_SET: &[Column] = &[
     NAME,
     column("Ready", |it| of_replicas(it).into()),
     AGE,

@@ -1,0 +1,125 @@
+//! `docs/COMPATIBILITY.md`, generated from the table of kinds. The test fails when the
+//! document differs; with `UPDATE_DOCS=1` it writes it.
+
+use std::fmt::Write;
+use std::path::Path;
+
+use super::{Kind, all};
+
+const OPENING: &str = "\
+# Compatibility
+
+The kinds of objects that a host knows, in manifests and in the admin API. This page is
+generated from the code (`UPDATE_DOCS=1 cargo test -p galleria-manifest document`). Which
+fields have an effect is in [CONFIG.md](CONFIG.md), what kubectl can do with an object in
+[KUBECTL.md](KUBECTL.md).
+";
+
+const ENFORCED: &str = "\
+Manifests may have these kinds in every version below; an old version is not served, and an
+object that was written in one is shown in a version that is. Kinds without a resource name
+can only be in manifests.
+";
+
+const MADE_BY_HOST: &str = "\
+The host creates these objects, and clients can only read them. In a manifest they are left
+to the cluster.
+";
+
+const LEFT: &str = "\
+A manifest may have objects of these kinds, in any version. `galleria check` notes that the
+host does not act on them. The same holds for kinds of all other groups.
+";
+
+const RESTRICTIONS: &str = "\
+These kinds forbid something in a cluster, and the host allows it. `galleria check` and
+`galleria status` warn about each object.
+";
+
+#[test]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the variable is for the developer, not for the host"
+)]
+fn document_lists_every_kind() {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/COMPATIBILITY.md");
+    let generated = document();
+    if std::env::var_os("UPDATE_DOCS").is_some() {
+        std::fs::write(&file, &generated).expect("the document can be written");
+    }
+    let written = std::fs::read_to_string(&file).unwrap_or_default();
+    assert!(
+        written == generated,
+        "docs/COMPATIBILITY.md is out of date: run \
+         `UPDATE_DOCS=1 cargo test -p galleria-manifest document`"
+    );
+}
+
+fn document() -> String {
+    let mut text = OPENING.to_owned();
+    known(&mut text, "Enforced", ENFORCED, Kind::is_enforced);
+    known(
+        &mut text,
+        "Created by the host",
+        MADE_BY_HOST,
+        Kind::is_made_by_host,
+    );
+    let is_restriction = Kind::is_unenforced_restriction;
+    left(&mut text, "Left to the cluster", LEFT, |kind| {
+        !kind.is_enforced() && !kind.is_made_by_host() && !is_restriction(kind)
+    });
+    left(
+        &mut text,
+        "Restrictions that are not enforced",
+        RESTRICTIONS,
+        is_restriction,
+    );
+    text
+}
+
+/// A section with the names and versions of the kinds that `is_listed` selects.
+fn known(text: &mut String, title: &str, opening: &str, is_listed: fn(&Kind) -> bool) {
+    let _ = write!(
+        text,
+        "\n## {title}\n\n{opening}\n\
+         | kind | scope | resource | short names | apiVersions | old apiVersions |\n\
+         | --- | --- | --- | --- | --- | --- |\n"
+    );
+    for kind in all().iter().filter(|kind| is_listed(kind)) {
+        let current = kind.api_versions().take(kind.versions.len());
+        let cells = [
+            kind.kind.to_owned(),
+            if kind.namespaced {
+                "namespace"
+            } else {
+                "cluster"
+            }
+            .to_owned(),
+            code([kind.resource()].into_iter().filter(|_| kind.is_served())),
+            code(kind.short_names.iter()),
+            code(current),
+            code(kind.old_api_versions.iter()),
+        ];
+        let _ = writeln!(text, "| {} |", cells.join(" | "));
+    }
+}
+
+/// A section with the kinds that `is_listed` selects, in a row for each group.
+fn left(text: &mut String, title: &str, opening: &str, is_listed: impl Fn(&Kind) -> bool) {
+    let _ = write!(
+        text,
+        "\n## {title}\n\n{opening}\n| group | kinds |\n| --- | --- |\n"
+    );
+    let listed: Vec<_> = all().iter().filter(|kind| is_listed(kind)).collect();
+    for group in listed.chunk_by(|a, b| a.group == b.group) {
+        let kinds: Vec<_> = group.iter().map(|kind| kind.kind).collect();
+        let name = group.first().map_or("", |kind| kind.group);
+        let name = if name.is_empty() { "core" } else { name };
+        let _ = writeln!(text, "| {name} | {} |", kinds.join(", "));
+    }
+}
+
+fn code(names: impl Iterator<Item = impl std::fmt::Display>) -> String {
+    let names: Vec<_> = names.map(|name| format!("`{name}`")).collect();
+    names.join(", ")
+}

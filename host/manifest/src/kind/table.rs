@@ -1,0 +1,257 @@
+//! The rows.
+
+use super::Handling::{Enforced, Measured, Reported};
+use super::row::{core, gateway_api, istio, left, of, restriction};
+use super::{EXTENSIONS, Kind, SCALE};
+use crate::read::{
+    autoscaler, bare_pod, canary, config_map, cron_job, deployment, destination_rule,
+    disruption_budget, gateway, gateway_api as gateway_kinds, ingress, job, limit_range, namespace,
+    pod_preset, replica_set, resource_quota, secret, service, service_account, service_entry,
+    stateful_set, storage, virtual_service,
+};
+
+pub(super) static ALL: &[Kind] = &[
+    // The core group.
+    core("ConfigMap", Enforced(config_map::read)).served("configmaps", "configmap", &["cm"]),
+    core("Endpoints", Reported).served("endpoints", "endpoints", &["ep"]),
+    core("Event", Reported)
+        .served("events", "event", &["ev"])
+        .selected_by(&[
+            "involvedObject.kind",
+            "involvedObject.namespace",
+            "involvedObject.name",
+            "involvedObject.uid",
+            "involvedObject.apiVersion",
+            "involvedObject.resourceVersion",
+            "involvedObject.fieldPath",
+            "reason",
+            "reportingComponent",
+            "source",
+            "type",
+        ]),
+    core("LimitRange", Enforced(limit_range::read)).served(
+        "limitranges",
+        "limitrange",
+        &["limits"],
+    ),
+    core("Namespace", Enforced(namespace::read))
+        .served("namespaces", "namespace", &["ns"])
+        .selected_by(&["status.phase"])
+        .of_cluster()
+        .provided()
+        .named_by_label(),
+    core("Node", Reported)
+        .served("nodes", "node", &["no"])
+        .of_cluster(),
+    core("PersistentVolumeClaim", Enforced(storage::read)).served(
+        "persistentvolumeclaims",
+        "persistentvolumeclaim",
+        &["pvc"],
+    ),
+    core("Pod", Enforced(bare_pod::read))
+        .served("pods", "pod", &["po"])
+        .selected_by(&[
+            "spec.nodeName",
+            "spec.restartPolicy",
+            "spec.schedulerName",
+            "spec.serviceAccountName",
+            "spec.hostNetwork",
+            "status.phase",
+            "status.podIP",
+            "status.nominatedNodeName",
+        ])
+        .subresources(&["attach", "exec", "log", "portforward", "proxy"])
+        .serves_requests()
+        .in_all(),
+    core("ResourceQuota", Enforced(resource_quota::read)).served(
+        "resourcequotas",
+        "resourcequota",
+        &["quota"],
+    ),
+    core("Secret", Enforced(secret::read))
+        .served("secrets", "secret", &[])
+        .selected_by(&["type"])
+        .confidential(),
+    core("ServiceAccount", Enforced(service_account::read))
+        .served("serviceaccounts", "serviceaccount", &["sa"])
+        .provided(),
+    core("Service", Enforced(service::read))
+        .served("services", "service", &["svc"])
+        .selected_by(&["spec.clusterIP", "spec.type"])
+        .named_by_label()
+        .in_all(),
+    // Workloads.
+    of("apps", &["v1"], "Deployment", Enforced(deployment::read))
+        .old(&["apps/v1beta2", "apps/v1beta1", "extensions/v1beta1"])
+        .served("deployments", "deployment", &["deploy"])
+        .subresources(&[SCALE])
+        .owns_pods()
+        .serves_requests()
+        .in_all(),
+    of("apps", &["v1"], "ReplicaSet", Enforced(replica_set::read))
+        .old(&["apps/v1beta2", "extensions/v1beta1"])
+        .served("replicasets", "replicaset", &["rs"])
+        .selected_by(&["status.replicas"])
+        .subresources(&[SCALE])
+        .owns_pods()
+        .serves_requests()
+        .in_all(),
+    of("apps", &["v1"], "StatefulSet", Enforced(stateful_set::read))
+        .old(&["apps/v1beta2", "apps/v1beta1"])
+        .served("statefulsets", "statefulset", &["sts"])
+        .subresources(&[SCALE])
+        .owns_pods()
+        .serves_requests()
+        .in_all(),
+    of("batch", &["v1"], "CronJob", Enforced(cron_job::read))
+        .old(&["batch/v1beta1"])
+        .served("cronjobs", "cronjob", &["cj"])
+        .owns_pods()
+        .in_all(),
+    of("batch", &["v1"], "Job", Enforced(job::read))
+        .served("jobs", "job", &[])
+        .selected_by(&["status.successful"])
+        .owns_pods()
+        .in_all(),
+    // What else Kubernetes has built in.
+    of("discovery.k8s.io", &["v1"], "EndpointSlice", Reported).served(
+        "endpointslices",
+        "endpointslice",
+        &[],
+    ),
+    of("metrics.k8s.io", &["v1beta1"], "NodeMetrics", Measured)
+        .served("nodes", "", &[])
+        .of_cluster(),
+    of("metrics.k8s.io", &["v1beta1"], "PodMetrics", Measured).served("pods", "", &[]),
+    of(
+        "networking.k8s.io",
+        &["v1"],
+        "Ingress",
+        Enforced(ingress::read),
+    )
+    .old(&["networking.k8s.io/v1beta1", "extensions/v1beta1"])
+    .served("ingresses", "ingress", &["ing"]),
+    of(
+        "autoscaling",
+        &["v2", "v1"],
+        "HorizontalPodAutoscaler",
+        Enforced(autoscaler::read),
+    )
+    .old(&["autoscaling/v2beta2", "autoscaling/v2beta1"])
+    .served(
+        "horizontalpodautoscalers",
+        "horizontalpodautoscaler",
+        &["hpa"],
+    ),
+    of(
+        "policy",
+        &["v1"],
+        "PodDisruptionBudget",
+        Enforced(disruption_budget::read),
+    )
+    .old(&["policy/v1beta1"])
+    .served("poddisruptionbudgets", "poddisruptionbudget", &["pdb"]),
+    of(
+        "settings.k8s.io",
+        &["v1alpha1"],
+        "PodPreset",
+        Enforced(pod_preset::read),
+    )
+    .served("podpresets", "podpreset", &[]),
+    // Flagger, the Gateway API, Istio.
+    of(
+        "flagger.app",
+        &["v1beta1"],
+        "Canary",
+        Enforced(canary::read),
+    )
+    .served("canaries", "canary", &[]),
+    gateway_api("Gateway", gateway_kinds::gateway).served("gateways", "gateway", &["gtw"]),
+    gateway_api("HTTPRoute", gateway_kinds::http_route).served("httproutes", "httproute", &[]),
+    gateway_api("ReferenceGrant", gateway_kinds::reference_grant),
+    istio("DestinationRule", destination_rule::read).served(
+        "destinationrules",
+        "destinationrule",
+        &["dr"],
+    ),
+    istio("Gateway", gateway::read).served("gateways", "gateway", &["gw"]),
+    istio("ServiceEntry", service_entry::read).served("serviceentries", "serviceentry", &["se"]),
+    istio("VirtualService", virtual_service::read).served(
+        "virtualservices",
+        "virtualservice",
+        &["vs"],
+    ),
+    // Left to the cluster.
+    left("", "Binding"),
+    left("", "ComponentStatus").of_cluster(),
+    left("", "PersistentVolume").of_cluster(),
+    left("", "PodTemplate"),
+    left("", "ReplicationController"),
+    left(
+        "admissionregistration.k8s.io",
+        "MutatingWebhookConfiguration",
+    )
+    .of_cluster(),
+    left("admissionregistration.k8s.io", "ValidatingAdmissionPolicy").of_cluster(),
+    left(
+        "admissionregistration.k8s.io",
+        "ValidatingAdmissionPolicyBinding",
+    )
+    .of_cluster(),
+    left(
+        "admissionregistration.k8s.io",
+        "ValidatingWebhookConfiguration",
+    )
+    .of_cluster(),
+    left("apiextensions.k8s.io", "CustomResourceDefinition").of_cluster(),
+    left("apiregistration.k8s.io", "APIService").of_cluster(),
+    left("apps", "ControllerRevision"),
+    left("apps", "DaemonSet").old(&["extensions/v1beta1"]),
+    left("cert-manager.io", "ClusterIssuer").of_cluster(),
+    left("certificates.k8s.io", "CertificateSigningRequest").of_cluster(),
+    left(EXTENSIONS, "PodSecurityPolicy").of_cluster(),
+    left("flowcontrol.apiserver.k8s.io", "FlowSchema").of_cluster(),
+    left("flowcontrol.apiserver.k8s.io", "PriorityLevelConfiguration").of_cluster(),
+    left("gateway.networking.k8s.io", "GatewayClass").of_cluster(),
+    left("gateway.networking.k8s.io", "GRPCRoute"),
+    left("gateway.networking.k8s.io", "ListenerSet"),
+    left("gateway.networking.k8s.io", "TCPRoute"),
+    left("gateway.networking.k8s.io", "TLSRoute"),
+    left("gateway.networking.k8s.io", "UDPRoute"),
+    left("networking.istio.io", "ProxyConfig"),
+    left("networking.istio.io", "WorkloadEntry"),
+    left("networking.istio.io", "WorkloadGroup"),
+    left("networking.k8s.io", "IngressClass").of_cluster(),
+    left("networking.k8s.io", "IPAddress").of_cluster(),
+    left("networking.k8s.io", "ServiceCIDR").of_cluster(),
+    left("node.k8s.io", "RuntimeClass").of_cluster(),
+    left("rbac.authorization.k8s.io", "ClusterRole").of_cluster(),
+    left("rbac.authorization.k8s.io", "ClusterRoleBinding").of_cluster(),
+    left("scheduling.k8s.io", "PriorityClass").of_cluster(),
+    left("storage.k8s.io", "CSIDriver").of_cluster(),
+    left("storage.k8s.io", "CSINode").of_cluster(),
+    left("storage.k8s.io", "StorageClass").of_cluster(),
+    left("storage.k8s.io", "VolumeAttachment").of_cluster(),
+    // Left to the cluster, and they forbid something there.
+    restriction("gateway.networking.k8s.io", "BackendTLSPolicy"),
+    restriction("networking.istio.io", "EnvoyFilter"),
+    restriction("networking.istio.io", "Sidecar"),
+    restriction("networking.k8s.io", "NetworkPolicy").old(&["extensions/v1beta1"]),
+    restriction("policy.networking.k8s.io", "AdminNetworkPolicy"),
+    restriction("policy.networking.k8s.io", "BaselineAdminNetworkPolicy"),
+    restriction("policy.networking.k8s.io", "ClusterNetworkPolicy"),
+    restriction("security.istio.io", "AuthorizationPolicy"),
+    restriction("security.istio.io", "PeerAuthentication"),
+    restriction("security.istio.io", "RequestAuthentication"),
+    // Istio until 1.5.
+    restriction("authentication.istio.io", "MeshPolicy").of_cluster(),
+    restriction("authentication.istio.io", "Policy"),
+    restriction("config.istio.io", "QuotaSpec"),
+    restriction("config.istio.io", "QuotaSpecBinding"),
+    restriction("config.istio.io", "rule"),
+    restriction("rbac.istio.io", "AuthorizationPolicy"),
+    restriction("rbac.istio.io", "ClusterRbacConfig").of_cluster(),
+    restriction("rbac.istio.io", "RbacConfig"),
+    restriction("rbac.istio.io", "ServiceRole"),
+    restriction("rbac.istio.io", "ServiceRoleBinding"),
+];
