@@ -193,13 +193,7 @@ fn discovered(headers: &HeaderMap, core: bool) -> Response<Body> {
     }
 }
 
-/// # Errors
-/// None; it is what writes answer with.
-pub(super) fn json_response(value: &Value) -> Result<Response<Body>, Failure> {
-    Ok(json(value))
-}
-
-fn json(value: &Value) -> Response<Body> {
+pub(super) fn json(value: &Value) -> Response<Body> {
     typed(Body::from(value.to_string()), JSON)
 }
 

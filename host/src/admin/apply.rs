@@ -1,7 +1,8 @@
-//! Server-side apply: a manager says the fields that it wants, and keeps what it
-//! said until it says something else; two that want different things are told.
+//! Server-side apply: a manager owns the fields that it applies, until it applies an
+//! object without them. Two managers that want different values conflict.
 
-mod fields;
+mod managers;
+mod paths;
 
 use jiff::Timestamp;
 use serde_json::Value;
@@ -12,13 +13,14 @@ use super::patch::strategic;
 use super::path::Resource;
 use super::write::{WriteOptions, WriteResult, key};
 use super::{Api, bounds};
-use fields::{Managed, Managers, Operation, Paths};
+use managers::{Manager, Managers, Operation};
+use paths::Paths;
 
-/// How a client asks for it.
+/// The content type of an apply.
 pub(super) const MEDIA_TYPE: &str = "application/apply-patch+yaml";
 
-/// Notes what `manager` changed of an object without applying: those fields are
-/// its own from now on. `before` is the object as it was; null if it was not.
+/// Makes `manager` the manager of the fields that it changed by anything but an apply.
+/// `before` is the object before the change, null for a new one.
 pub(super) fn note_update(
     object: &mut Value,
     before: &Value,
@@ -33,12 +35,12 @@ pub(super) fn note_update(
     if changed.is_empty() && gone.is_empty() {
         return managers.write(object);
     }
-    for managed in &mut managers.0 {
-        managed.paths = managed.paths.without(&gone).without(&changed);
+    for other in &mut managers.0 {
+        other.paths = other.paths.without(&gone).without(&changed);
     }
-    managers.give(
-        Managed {
-            manager: manager.to_owned(),
+    managers.add(
+        Manager {
+            name: manager.to_owned(),
             operation: Operation::Update,
             api_version: api_version(kind.group, version),
             time: now_text(),
@@ -50,8 +52,10 @@ pub(super) fn note_update(
 }
 
 impl Api {
+    /// Applies the fields of `wanted`; creates the object if it does not exist.
+    ///
     /// # Errors
-    /// See [`Failure`]: another manager wants something else, among them.
+    /// See [`Failure`]; among them a conflict with another manager.
     pub(super) async fn apply(
         &self,
         options: &WriteOptions,
@@ -73,8 +77,8 @@ impl Api {
         let kind = resource.kind;
         let version = api_version(kind.group, &resource.version);
         let paths = Paths::of(&wanted, kind);
-        let own = || Managed {
-            manager: manager.to_owned(),
+        let own = || Manager {
+            name: manager.to_owned(),
             operation: Operation::Apply,
             api_version: version.clone(),
             time: now_text(),
@@ -83,10 +87,10 @@ impl Api {
         if self.store.get(&key(resource, name)).is_none() {
             let mut object = wanted.clone();
             let mut managers = Managers::default();
-            managers.give(own(), &paths);
+            managers.add(own(), &paths);
             managers.write(&mut object);
             match self.create(options, resource, object).await {
-                // Somebody else was faster.
+                // Another client was faster.
                 Err(Failure::AlreadyExists { .. }) => {}
                 created => return created,
             }
@@ -94,7 +98,7 @@ impl Api {
         let force = options.force.unwrap_or_default();
         self.change(options, resource, name, |_, shown| {
             let mut managers = Managers::of(shown);
-            let is_own = |it: &Managed| it.manager == manager && it.operation == Operation::Apply;
+            let is_own = |it: &Manager| it.name == manager && it.operation == Operation::Apply;
             let mut conflicts = Vec::new();
             for other in managers.0.iter_mut().filter(|it| !is_own(it)) {
                 let common = other.paths.common(&paths).differing(&wanted, shown);
@@ -113,12 +117,12 @@ impl Api {
                 false => strategic::merge(&mut merged, wanted.clone()),
             }
             let before = managers.take(is_own).unwrap_or_default();
-            let mut given_up = before.without(&paths);
+            let mut removed = before.without(&paths);
             for other in &managers.0 {
-                given_up = given_up.without(&other.paths);
+                removed = removed.without(&other.paths);
             }
-            given_up.remove_from(&mut merged);
-            managers.give(own(), &paths);
+            removed.remove_from(&mut merged);
+            managers.add(own(), &paths);
             managers.write(&mut merged);
             Ok(merged)
         })

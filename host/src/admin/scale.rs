@@ -6,6 +6,7 @@ use http::{Method, Response};
 use serde_json::{Value, json};
 
 use super::Api;
+use super::answer::json;
 use super::body;
 use super::failure::Failure;
 use super::patch;
@@ -21,7 +22,7 @@ impl Api {
         name: &str,
     ) -> Result<Response<Body>, Failure> {
         let stored = self.stored(resource, &key(resource, name))?;
-        super::answer::json_response(&scale_of(&resource.shown(&stored)))
+        Ok(json(&scale_of(&resource.shown(&stored))))
     }
 
     /// # Errors
@@ -52,7 +53,7 @@ impl Api {
         };
         let mut written = self
             .change(options, resource, name, |_, shown| {
-                self.noted(request, options, resource, shown, change(shown)?)
+                self.with_manager(request, options, resource, shown, change(shown)?)
             })
             .await?;
         written.object = scale_of(&written.object);

@@ -19,7 +19,12 @@ pub(crate) fn convert(object: &mut Value, kind: &Kind, version: &str) {
 
 /// `object` in the form that is kept; what its version cannot say stays as in
 /// `before`, which is in that form.
-pub(crate) fn kept(mut object: Value, kind: &Kind, version: &str, before: Option<&Value>) -> Value {
+pub(crate) fn to_stored(
+    mut object: Value,
+    kind: &Kind,
+    version: &str,
+    before: Option<&Value>,
+) -> Value {
     let newest = kind.versions.first().copied().unwrap_or(version);
     if kind.kind != "HorizontalPodAutoscaler" || version == newest {
         return object;
@@ -124,7 +129,7 @@ mod tests {
             "apiVersion": "autoscaling/v1",
             "spec": {"maxReplicas": 5, "targetCPUUtilizationPercentage": 50},
         });
-        let kept = kept(wanted, kind(), "v1", Some(&before));
+        let kept = to_stored(wanted, kind(), "v1", Some(&before));
         assert_eq!(kept["apiVersion"], "autoscaling/v2");
         assert_eq!(kept["spec"]["maxReplicas"], 5);
         assert_eq!(kept["spec"]["metrics"].as_array().map(Vec::len), Some(2));

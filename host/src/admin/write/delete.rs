@@ -1,4 +1,4 @@
-//! Delete: one object, or those that a selector covers.
+//! Delete: one object, or all that a selector matches.
 
 use axum::body::Body;
 use axum::extract::Query;
@@ -7,9 +7,9 @@ use http::request::Parts;
 use serde::Deserialize;
 use serde_json::json;
 
-use super::{ATTEMPTS, WriteOptions, check_preconditions, key, owned_by_a_client};
+use super::{ATTEMPTS, WriteOptions, check_owner, check_preconditions, key};
 use crate::admin::Api;
-use crate::admin::answer::json_response;
+use crate::admin::answer::json;
 use crate::admin::body;
 use crate::admin::failure::Failure;
 use crate::admin::kind::api_version;
@@ -36,6 +36,10 @@ struct Preconditions {
 }
 
 impl Api {
+    /// Deletes one object. A pod that the host made is evicted: its owner replaces it.
+    ///
+    /// # Errors
+    /// See [`Failure`].
     pub(super) async fn delete(
         &self,
         request: &Parts,
@@ -44,9 +48,9 @@ impl Api {
         name: &str,
         body: &[u8],
     ) -> Result<Response<Body>, Failure> {
-        let asked = delete_options(request, body)?;
-        let dry_run = options.is_dry_run() || !asked.dry_run.is_empty();
-        refuse_orphans(resource, options, &asked)?;
+        let body = delete_options(request, body)?;
+        let dry_run = options.is_dry_run() || !body.dry_run.is_empty();
+        refuse_orphans(resource, options, &body)?;
         let key = key(resource, name);
         for _ in 0..ATTEMPTS {
             let stored = self.stored(resource, &key)?;
@@ -54,20 +58,20 @@ impl Api {
             let Preconditions {
                 uid,
                 resource_version,
-            } = &asked.preconditions;
+            } = &body.preconditions;
             let conditions = json!({"uid": uid, "resourceVersion": resource_version});
             check_preconditions(resource, &shown, &conditions)?;
             let is_pod = resource.kind.kind == "Pod";
-            let taken = if is_pod && stored.source == Source::Host {
+            let deleted = if is_pod && stored.source == Source::Host {
                 match dry_run {
                     true => Ok(()),
-                    false => self.ask(Command::Evict(key.clone())).await,
+                    false => self.send(Command::Evict(key.clone())).await,
                 }
             } else {
-                owned_by_a_client(resource, &stored)?;
+                check_owner(resource, &stored)?;
                 self.submit(self.deleted_with(&stored), dry_run).await
             };
-            match taken {
+            match deleted {
                 Ok(()) => {
                     let details = json!({
                         "name": name,
@@ -75,21 +79,25 @@ impl Api {
                         "kind": resource.kind.plural,
                         "uid": shown["metadata"]["uid"],
                     });
-                    return json_response(&json!({
+                    return Ok(json(&json!({
                         "kind": "Status",
                         "apiVersion": "v1",
                         "metadata": {},
                         "status": "Success",
                         "details": details,
-                    }));
+                    })));
                 }
                 Err(WriteError::Changed) => {}
-                Err(unwritten) => return Err(Failure::of(unwritten, resource.kind, name)),
+                Err(error) => return Err(Failure::of(error, resource.kind, name)),
             }
         }
         Err(Failure::conflict(resource.kind, name))
     }
 
+    /// Deletes what the query's selectors match, all of it or nothing.
+    ///
+    /// # Errors
+    /// See [`Failure`].
     pub(super) async fn delete_collection(
         &self,
         request: &Parts,
@@ -97,30 +105,30 @@ impl Api {
         resource: &Resource,
         body: &[u8],
     ) -> Result<Response<Body>, Failure> {
-        let asked = delete_options(request, body)?;
-        refuse_orphans(resource, options, &asked)?;
+        let body = delete_options(request, body)?;
+        refuse_orphans(resource, options, &body)?;
         let query = Query::<Options>::try_from_uri(&request.uri);
         let query = query.map_err(|error| Failure::BadRequest(error.body_text()))?;
         let selector = resource.selector(&query)?;
-        let dry_run = options.is_dry_run() || !asked.dry_run.is_empty();
+        let dry_run = options.is_dry_run() || !body.dry_run.is_empty();
         let mut shown = Vec::new();
         let mut edits = Vec::new();
         for stored in self.store.list().0 {
             let object = resource.shown(&stored);
             if resource.covers(&stored.object.key()) && selector.matches(&object) {
-                owned_by_a_client(resource, &stored)?;
+                check_owner(resource, &stored)?;
                 edits.extend(self.deleted_with(&stored));
                 shown.push(object);
             }
         }
-        let taken = self.submit(edits, dry_run).await;
-        taken.map_err(|unwritten| Failure::of(unwritten, resource.kind, "*"))?;
+        let deleted = self.submit(edits, dry_run).await;
+        deleted.map_err(|error| Failure::of(error, resource.kind, "*"))?;
         let version = api_version(resource.kind.group, &resource.version);
-        let whole = Form::Whole;
-        json_response(&whole.list(resource.kind, &version, &shown, &json!({})))
+        let list = Form::Whole.list(resource.kind, &version, &shown, &json!({}));
+        Ok(json(&list))
     }
 
-    /// The deletion of an object, and of everything in it if it is a namespace.
+    /// Deletes an object, and if it is a namespace all objects in it.
     fn deleted_with(&self, stored: &Stored) -> Vec<Edit> {
         let delete = |stored: &Stored| Edit {
             key: stored.object.key(),
@@ -149,13 +157,13 @@ fn delete_options(request: &Parts, body: &[u8]) -> Result<DeleteOptions, Failure
     })
 }
 
-/// Pods run for what they belong to; without it nobody would look after them.
+/// Deletes pods together with their owner: without one, nothing would supervise them.
 fn refuse_orphans(
     resource: &Resource,
     options: &WriteOptions,
-    asked: &DeleteOptions,
+    body: &DeleteOptions,
 ) -> Result<(), Failure> {
-    let policy = asked.propagation_policy.as_deref();
+    let policy = body.propagation_policy.as_deref();
     let policy = policy.or(options.propagation_policy.as_deref());
     if policy == Some("Orphan") && resource.kind.owns_pods {
         return Err(Failure::BadRequest(

@@ -1,5 +1,5 @@
-//! The form of what is written: named as its path says, without what a cluster
-//! adds, and with nothing in it that the client only sends back.
+//! The form in which an object is stored: named by the request's path, without the fields
+//! that a cluster adds, and without the defaults that a client only sends back.
 
 use rand::Rng;
 use rand::distr::slice::Choose;
@@ -12,11 +12,14 @@ use crate::admin::object::{DRIFT, encode_secret};
 use crate::admin::path::Resource;
 use crate::store::Stored;
 
-/// The letters of generated names, as with an API server.
+/// The letters of generated names, as in an API server.
 const LETTERS: &[u8] = b"bcdfghjklmnpqrstvwxz2456789";
 
-/// Makes sure that an object is what its path says, and fills in what only the
-/// path says.
+/// Checks that an object has the kind, namespace and name of the path, and fills them in
+/// where they are absent.
+///
+/// # Errors
+/// The object differs from the path, or neither has a name.
 pub(super) fn identify(resource: &Resource, object: &mut Value) -> Result<(), Failure> {
     let version = api_version(resource.kind.group, &resource.version);
     if !object.is_object() {
@@ -55,21 +58,21 @@ pub(super) fn identify(resource: &Resource, object: &mut Value) -> Result<(), Fa
     Ok(())
 }
 
-/// A field that is absent, or says what the path says.
-fn agree(object: &mut Value, field: &str, said: &str) -> Result<(), Failure> {
+/// Sets a field that is absent; one that is present must have the value of the path.
+fn agree(object: &mut Value, field: &str, expected: &str) -> Result<(), Failure> {
     match object[field].as_str() {
-        Some(text) if text == said => Ok(()),
+        Some(text) if text == expected => Ok(()),
         Some(text) if !text.is_empty() => Err(Failure::BadRequest(format!(
-            "{field} of the object is `{text}`, which does not match the request: `{said}`"
+            "{field} of the object is `{text}`, which does not match the request: `{expected}`"
         ))),
         _ => {
-            object[field] = said.into();
+            object[field] = expected.into();
             Ok(())
         }
     }
 }
 
-/// What a cluster and the host add to an object, and clients send back.
+/// Removes the fields that a cluster or the host adds to an object.
 pub(super) fn strip(object: &mut Value) {
     remove(object, "status");
     let metadata = &mut object["metadata"];
@@ -96,15 +99,15 @@ pub(super) fn remove(object: &mut Value, field: &str) {
     }
 }
 
-/// `wanted`, but as it was written where it is as it was shown.
-pub(super) fn keep_unsaid(wanted: Value, shown: &Value, written: &Value) -> Value {
+/// `wanted`, with the written form of every field that is still as it was shown.
+pub(super) fn keep_unchanged(wanted: Value, shown: &Value, written: &Value) -> Value {
     match (wanted, shown, written) {
         (wanted, shown, written) if wanted == *shown => written.clone(),
         (Value::Object(wanted), Value::Object(shown), Value::Object(written)) => {
             let keep = |(name, value): (String, Value)| match (shown.get(&name), written.get(&name))
             {
                 (Some(shown), Some(written)) => {
-                    let kept = keep_unsaid(value, shown, written);
+                    let kept = keep_unchanged(value, shown, written);
                     Some((name, kept))
                 }
                 (Some(shown), None) if *shown == value => None,
@@ -117,15 +120,15 @@ pub(super) fn keep_unsaid(wanted: Value, shown: &Value, written: &Value) -> Valu
         {
             let both = shown.iter().zip(written);
             let kept = wanted.into_iter().zip(both);
-            kept.map(|(value, (shown, written))| keep_unsaid(value, shown, written))
+            kept.map(|(value, (shown, written))| keep_unchanged(value, shown, written))
                 .collect()
         }
         (wanted, ..) => wanted,
     }
 }
 
-/// The form that `keep_unsaid` goes back to, in the version of the request. A
-/// Secret's plain values are encoded, or they would stand over what a client changes.
+/// The object as it was written, in the version of the request. `stringData` of a Secret
+/// becomes `data`, or it would override what a client changes there.
 pub(super) fn as_written(stored: &Stored, resource: &Resource) -> Value {
     let mut written = stored.object.raw.clone();
     convert(&mut written, resource.kind, &resource.version);
@@ -135,9 +138,9 @@ pub(super) fn as_written(stored: &Stored, resource: &Resource) -> Value {
     written
 }
 
-/// `object` without the times at which its managers spoke: who says again what is
-/// so already changes nothing.
-pub(super) fn timeless(object: &Value) -> Value {
+/// `object` without the times of its managers: a write that repeats what is stored changes
+/// nothing.
+pub(super) fn without_times(object: &Value) -> Value {
     let mut object = object.clone();
     let managers = object["metadata"]["managedFields"].as_array_mut();
     for manager in managers.into_iter().flatten() {
@@ -153,7 +156,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_left_as_shown_stays_as_written() {
+    fn fields_that_a_client_sends_back_stay_as_written() {
         let written = json!({"spec": {"template": {"containers": [{"name": "a"}]}}});
         let shown = json!({"spec": {
             "replicas": 1,
@@ -161,13 +164,13 @@ mod tests {
         }});
         let mut wanted = shown.clone();
         wanted["metadata"] = json!({"labels": {"a": "b"}});
-        let kept = keep_unsaid(wanted.clone(), &shown, &written);
+        let kept = keep_unchanged(wanted.clone(), &shown, &written);
         let mut expected = written.clone();
         expected["metadata"] = json!({"labels": {"a": "b"}});
         assert_eq!(kept, expected);
         wanted["spec"]["replicas"] = 3.into();
         wanted["spec"]["template"]["containers"][0]["image"] = "b".into();
-        let kept = keep_unsaid(wanted, &shown, &written);
+        let kept = keep_unchanged(wanted, &shown, &written);
         assert_eq!(kept["spec"]["replicas"], 3);
         assert_eq!(
             kept["spec"]["template"]["containers"],
@@ -176,9 +179,9 @@ mod tests {
     }
 
     #[test]
-    fn what_a_client_takes_away_is_gone() {
+    fn fields_that_a_client_removes_are_removed() {
         let written = json!({"spec": {"a": 1, "b": 2}});
-        let kept = keep_unsaid(json!({"spec": {"b": 2}}), &written, &written);
+        let kept = keep_unchanged(json!({"spec": {"b": 2}}), &written, &written);
         assert_eq!(kept, json!({"spec": {"b": 2}}));
     }
 }

@@ -1,0 +1,89 @@
+//! What the stored objects must be like for a write to be submitted.
+
+use std::sync::Arc;
+
+use galleria_manifest::model::ObjectKey;
+use serde_json::Value;
+
+use crate::admin::Api;
+use crate::admin::failure::Failure;
+use crate::admin::kind::Kind;
+use crate::admin::path::Resource;
+use crate::store::{Source, Stored};
+
+impl Api {
+    /// # Errors
+    /// It does not exist.
+    pub(in crate::admin) fn stored(
+        &self,
+        resource: &Resource,
+        key: &ObjectKey,
+    ) -> Result<Arc<Stored>, Failure> {
+        self.store.get(key).ok_or_else(|| Failure::NotFound {
+            kind: resource.kind,
+            name: key.name.clone(),
+        })
+    }
+
+    /// # Errors
+    /// The namespace of a new object does not exist and is not in use.
+    pub(super) fn check_namespace(&self, resource: &Resource) -> Result<(), Failure> {
+        let Some(namespace) = resource.namespace.as_deref() else {
+            return Ok(());
+        };
+        let (all, _) = self.store.list();
+        let has_it = |stored: &Stored| {
+            let object = &stored.object;
+            object.metadata.namespace == namespace
+                || object.kind == "Namespace" && object.metadata.name.value == namespace
+        };
+        if namespace == "default" || all.iter().any(|stored| has_it(stored)) {
+            return Ok(());
+        }
+        match Kind::at("", "v1", "namespaces") {
+            Some(kind) => Err(Failure::NotFound {
+                kind,
+                name: namespace.to_owned(),
+            }),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Compares the `uid` and `resourceVersion` that a client names, if any, with the
+/// object's.
+///
+/// # Errors
+/// A conflict: the client has seen another version, or another object of this name.
+pub(in crate::admin) fn check_preconditions(
+    resource: &Resource,
+    shown: &Value,
+    expected: &Value,
+) -> Result<(), Failure> {
+    let metadata = &shown["metadata"];
+    let differs = |field: &str| {
+        let expected = expected[field].as_str().filter(|text| !text.is_empty());
+        expected.is_some_and(|expected| metadata[field].as_str() != Some(expected))
+    };
+    match differs("uid") || differs("resourceVersion") {
+        true => Err(Failure::conflict(
+            resource.kind,
+            metadata["name"].as_str().unwrap_or_default(),
+        )),
+        false => Ok(()),
+    }
+}
+
+/// # Errors
+/// The host made the object, and would undo the change.
+pub(super) fn check_owner(resource: &Resource, stored: &Stored) -> Result<(), Failure> {
+    match stored.source {
+        Source::Files | Source::Api | Source::Drift => Ok(()),
+        Source::Host if resource.kind.is_provided => Ok(()),
+        Source::Host => Err(Failure::Forbidden(format!(
+            "{} \"{}\" is managed by the host; change its owner instead",
+            resource.kind.resource(),
+            stored.object.metadata.name.value
+        ))),
+    }
+}

@@ -1,0 +1,56 @@
+//! The way to the control loop, which applies a write as a whole or refuses it.
+
+use galleria_manifest::codes::UNKNOWN_FIELD;
+use galleria_manifest::model::ObjectKey;
+use serde_json::Value;
+use tokio::sync::oneshot;
+
+use super::WriteOptions;
+use crate::admin::Api;
+use crate::admin::failure::Failure;
+use crate::admin::path::Resource;
+use crate::store::{Command, Edit, ReadObject, Write, WriteError, read_object};
+
+impl Api {
+    pub(super) async fn submit(&self, edits: Vec<Edit>, dry_run: bool) -> Result<(), WriteError> {
+        self.send(Command::Edits { edits, dry_run }).await
+    }
+
+    pub(super) async fn send(&self, command: Command) -> Result<(), WriteError> {
+        let stopping = |_| WriteError::NotKept("the host is stopping".into());
+        let (answer, answered) = oneshot::channel();
+        let write = Write {
+            asked: command,
+            answer,
+        };
+        self.writer.send(write).await.map_err(|_| stopping(()))?;
+        answered.await.map_err(|_| stopping(()))?
+    }
+}
+
+/// Reads `object` as the reader of manifests does.
+///
+/// # Errors
+/// It is invalid, or has unknown fields and the client wants strict validation.
+pub(super) fn read(
+    resource: &Resource,
+    key: &ObjectKey,
+    options: &WriteOptions,
+    object: &Value,
+) -> Result<ReadObject, Failure> {
+    let read = read_object(key, object)
+        .map_err(|problems| Failure::invalid(resource.kind, &key.name, &problems))?;
+    let unknown: Vec<_> = read
+        .warnings
+        .iter()
+        .filter(|it| it.code == UNKNOWN_FIELD)
+        .map(|it| format!("unknown field \"{}\"", it.path))
+        .collect();
+    if options.field_validation.as_deref() == Some("Strict") && !unknown.is_empty() {
+        return Err(Failure::BadRequest(format!(
+            "strict decoding error: {}",
+            unknown.join(", ")
+        )));
+    }
+    Ok(read)
+}
