@@ -1,9 +1,9 @@
-//! The admin listener: the Kubernetes API of this host, for kubectl and its like.
+//! The admin listener: the Kubernetes API of this host, for kubectl and other clients.
 //!
-//! A request comes through TLS (`listener`), proves who asks (`access`), is
-//! routed by its path (`answer`, `path`), and is answered from the store alone;
-//! what writes (`write`, `apply`) goes through the same control loop as the manifests.
-//! Nothing here knows what a kind means beyond its row in the table of kinds.
+//! A request arrives over TLS (`listener`), is authorized by its token (`access`) and
+//! routed by its path (`path`, `answer`). Reads are answered from the store; writes
+//! (`write`, `apply`) go through the same control loop as the manifests. Kinds are
+//! treated alike, as their rows in the table of kinds say.
 
 mod access;
 mod answer;
@@ -44,10 +44,10 @@ use crate::store::{Store, Write};
 use crate::workload::Logs;
 use usage::Usage;
 
-/// Watches at once: each is a task and a subscription, cheap but not free.
+/// Concurrent watches and followed logs: each is a task and a subscription.
 const WATCHES_MAX: usize = 1_000;
 
-/// What the API shows, and where what it is told goes.
+/// Where the API reads from and writes to.
 pub(crate) struct Sources {
     pub store: Arc<Store>,
     pub logs: Arc<Logs>,
@@ -56,7 +56,7 @@ pub(crate) struct Sources {
     pub writer: mpsc::Sender<Write>,
 }
 
-/// What answers are made from.
+/// The state that all requests share.
 struct Api {
     store: Arc<Store>,
     logs: Arc<Logs>,

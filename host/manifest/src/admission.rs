@@ -1,9 +1,8 @@
-//! Admission: what LimitRanges and ResourceQuotas make of the objects beside them.
+//! Admission: LimitRanges and ResourceQuotas are applied to the objects of their namespace.
 //!
-//! As in a cluster, a request that is absent is as large as its limit, then
-//! LimitRanges fill what is still absent and check their bounds, then quotas are
-//! added up, object by object in the order of the files. What was written
-//! (`Object::raw`) stays as it was.
+//! As in a cluster, an absent request is first set to its limit, then LimitRanges fill in
+//! what is still absent and check their bounds, and then quotas are added up, object by
+//! object in the order of the files. The written form (`Object::raw`) does not change.
 
 mod limit_range;
 mod quota;
@@ -15,8 +14,8 @@ pub use quota::{QuotaUse, quotas};
 use crate::model::{Object, PodTemplate, Resource};
 use crate::{Code, Diagnostic, Position, Severity};
 
-/// Fills requests and limits, and says what is out of bounds. Objects that were
-/// admitted before may be admitted again, beside others.
+/// Fills in requests and limits, and reports what is out of bounds. Objects that were
+/// admitted before can be admitted again together with others.
 pub fn admit(objects: &mut [Arc<Object>]) -> Vec<Diagnostic> {
     let ranges = limit_range::Ranges::of(objects);
     let mut diagnostics = Vec::new();
@@ -35,12 +34,12 @@ pub fn admit(objects: &mut [Arc<Object>]) -> Vec<Diagnostic> {
     diagnostics
 }
 
-/// The pods that an object stands for.
+/// The pods of an object.
 struct Pods<'a> {
     template: &'a PodTemplate,
-    /// How many run at once; none for a CronJob, whose pods come and go.
+    /// How many run at once; none for a CronJob, whose pods are those of its Jobs.
     count: u32,
-    /// Where the template's `spec` stands.
+    /// The path of the template's `spec`.
     place: &'static str,
 }
 

@@ -1,8 +1,8 @@
-//! Every code that a diagnostic can carry, with its meaning in one line.
+//! Every code of a diagnostic, with its meaning in one line.
 //!
-//! Where Istio's analyzers have a code for a problem, it is used, so that what
-//! people find on the web about it helps here too. `GAL…` codes are our own. A
-//! code, once given, keeps its meaning; new ones are added at the end.
+//! If Istio's analyzers have a code for a problem, it is used, so that their documentation
+//! applies here too. `GAL…` codes are our own. A code never changes its meaning; new codes
+//! are added at the end.
 
 use crate::Code;
 

@@ -1,10 +1,9 @@
-//! The collecting decoder: from a tree to typed values, without stopping at the
-//! first problem.
+//! The decoder: from a tree to typed values, collecting all problems instead of stopping at
+//! the first.
 //!
-//! A reader is a function `fn(&mut Decoder, &Node) -> Option<T>`; it reports
-//! what is wrong to the decoder and answers `None`, and its caller goes on with
-//! the next field. The decoder knows the path to the value being read, so no
-//! reader has to.
+//! A reader is a function `fn(&mut Decoder, &Node) -> Option<T>`. It reports a problem to
+//! the decoder and returns `None`, and its caller continues with the next field. The decoder
+//! keeps the path to the current value, so that readers do not have to.
 
 mod durations;
 mod fields;
@@ -42,15 +41,15 @@ use crate::limits::{DIAGNOSTICS_PER_OBJECT_MAX, SHOWN_CHARACTERS_MAX};
 use crate::yaml::{Mark, Node, Resolved, Value};
 use crate::{Code, Diagnostic, Located, Position, Severity, codes};
 
-/// Collects what is wrong with one document.
+/// Collects the problems of one document.
 pub(crate) struct Decoder {
     file: Arc<Path>,
     object: Option<String>,
     api_version: String,
     path: Vec<Segment>,
-    /// Schema problems of Istio's kinds carry Istio's code.
+    /// Whether schema problems have Istio's code.
     istio: bool,
-    /// No value of this document is ever shown.
+    /// Whether values must not appear in messages.
     secret: bool,
     diagnostics: Vec<Diagnostic>,
     unreported: usize,
@@ -72,12 +71,12 @@ impl Decoder {
         }
     }
 
-    /// From here on, problems are those of `kind/name`.
+    /// Names the object in all further problems.
     pub(crate) fn name_object(&mut self, kind: &str, name: &str) {
         self.object = Some(format!("{kind}/{name}"));
     }
 
-    /// The document's apiVersion, for what differs between them.
+    /// The document's apiVersion, for fields that differ between versions.
     pub(crate) fn api_version(&self) -> &str {
         &self.api_version
     }
@@ -189,7 +188,7 @@ impl Decoder {
         result
     }
 
-    /// The value in backquotes, cut where it is long; never a Secret's.
+    /// The value in backquotes, shortened if it is long; never the value of a Secret.
     pub(crate) fn show(&self, text: &str) -> String {
         if self.secret {
             return "the value".to_owned();
@@ -205,7 +204,7 @@ impl Decoder {
         format!("`{}`", shown.replace("\\'", "'").replace("\\\"", "\""))
     }
 
-    /// What a value of the wrong type is, for "expected a string, found …".
+    /// Describes a value of the wrong type, for "expected a string, found …".
     pub(crate) fn describe(&self, node: &Node) -> String {
         let (kind, text) = match &node.value {
             Value::Mapping(_) => return "a mapping".to_owned(),

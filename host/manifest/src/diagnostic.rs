@@ -1,35 +1,35 @@
-//! What is wrong with a manifest, said so that it can be mended.
+//! The problems of manifests, each with its position and a fix.
 
 use std::fmt;
 
 use crate::Position;
 
-/// How much a diagnostic weighs.
+/// The severity of a diagnostic.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Severity {
-    /// Accepted, and worth knowing: a kind that is left to the cluster.
+    /// Accepted, for information: a kind that is left to the cluster.
     Note,
-    /// Accepted, and probably not what was meant: a field that is not honoured.
+    /// Accepted, but probably not intended: a field without effect.
     Warning,
-    /// Refused: nothing of the folder is applied.
+    /// Refused: nothing in the folder is applied.
     Error,
 }
 
-/// A stable name for a kind of problem: Istio's analyzer code (`IST0101`) where
-/// Istio has one, `GAL…` elsewhere.
+/// A stable name of a class of problems: the code of Istio's analyzer (`IST0101`) if there is
+/// one, otherwise `GAL…`.
 pub type Code = &'static str;
 
-/// One problem, with its place. Displays as
+/// One problem with its position. Displays as
 /// `file:line:column: severity: kind/name: path.to.field: message [code]`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Diagnostic {
     pub at: Position,
     pub severity: Severity,
-    /// `Kind/name`, or `None` where the document could not be read that far.
+    /// `Kind/name`, or `None` if the document does not have them.
     pub object: Option<String>,
-    /// `spec.http[0].route[1].weight`, empty where the whole object is meant.
+    /// `spec.http[0].route[1].weight`, empty for the whole object.
     pub path: String,
-    /// What is wrong, and what would be right.
+    /// The problem and its fix.
     pub message: String,
     pub code: Code,
 }

@@ -1,4 +1,4 @@
-//! Which files a load reads, and their text.
+//! The files of a load, and their text.
 
 use std::collections::HashSet;
 use std::fs;
@@ -10,7 +10,7 @@ use crate::limits::{FILE_BYTES_MAX, FILES_MAX, FOLDER_DEPTH_MAX};
 use crate::yaml::Mark;
 use crate::{Code, Diagnostic, Position, Severity, codes};
 
-/// Files in the order in which they are read, and what was wrong on the way.
+/// Files in the order in which they are read, and problems with finding them.
 #[derive(Default)]
 pub(crate) struct Found {
     pub(crate) files: Vec<PathBuf>,
@@ -18,8 +18,8 @@ pub(crate) struct Found {
     seen: HashSet<PathBuf>,
 }
 
-/// The files that `paths` name: each file as it is, each folder with all
-/// manifests below it, sorted by path. A file named twice is read once.
+/// The files of `paths`: each file itself, and all manifests below each folder, sorted by
+/// path. A file that is named twice is read once.
 pub(crate) fn find(paths: &[PathBuf]) -> Found {
     let mut found = Found::default();
     for path in paths {
@@ -163,7 +163,7 @@ fn is_hidden(path: &Path) -> bool {
         .is_none_or(|name| name.as_encoded_bytes().starts_with(b"."))
 }
 
-/// By its ending. A `kustomization.yaml` is a recipe for manifests, not one.
+/// Decides by the extension. A `kustomization.yaml` is not a manifest.
 fn is_manifest(path: &Path) -> bool {
     let extension = path.extension().and_then(|extension| extension.to_str());
     let is_recipe = path

@@ -8,11 +8,11 @@ use crate::model::{Object, ObjectKey};
 use crate::read::Document;
 use crate::{Diagnostic, Position, Severity, admission, codes, files, read, references, yaml};
 
-/// What a load found.
+/// The result of a load.
 #[derive(Debug, Clone, Default)]
 pub struct Loaded {
-    /// In the order of files and documents. Objects with an error are not
-    /// among them, nor are those that a later one replaces.
+    /// In the order of files and documents, without objects that have an error or are replaced
+    /// by a later one.
     pub objects: Vec<Arc<Object>>,
     /// Sorted by position.
     pub diagnostics: Vec<Diagnostic>,
@@ -21,7 +21,7 @@ pub struct Loaded {
 }
 
 impl Loaded {
-    /// Whether the whole is refused.
+    /// Whether the load is refused.
     pub fn has_errors(&self) -> bool {
         self.diagnostics
             .iter()
@@ -30,10 +30,10 @@ impl Loaded {
 }
 
 /// Reads files and folders (recursively; `*.yaml`, `*.yml`, `*.json`, sorted by
-/// path, without hidden files and kustomizations), then checks that what
-/// objects refer to exists.
+/// path, without hidden files and kustomizations), then checks the references between
+/// objects.
 ///
-/// Everything that is wrong is in the answer; there is no other error.
+/// All problems are in the result; there is no other error.
 pub fn load(paths: &[PathBuf]) -> Loaded {
     let found = files::find(paths);
     let mut collected = Collected {
@@ -60,7 +60,7 @@ pub fn load(paths: &[PathBuf]) -> Loaded {
     loaded
 }
 
-/// Reads one text as if it were the file's; references are not checked.
+/// Reads a text as the content of `file`, without checking references.
 pub fn read_str(file: &Path, text: &str) -> Loaded {
     let mut collected = Collected::default();
     collected.read(&Arc::from(file), text);
@@ -108,7 +108,7 @@ impl Collected {
         }
     }
 
-    /// Lets later objects replace earlier ones, and says so.
+    /// Replaces objects by later ones with the same key, and reports that.
     fn finish(mut self) -> Loaded {
         let mut last: HashMap<ObjectKey, usize> = HashMap::with_capacity(self.documents.len());
         let mut replaced: BTreeMap<usize, usize> = BTreeMap::new();

@@ -1,11 +1,11 @@
-//! Where a value stands: the file, line and column that every message names.
+//! Positions: the file, line and column that every message names.
 
 use std::fmt;
 use std::ops::Deref;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// A place in a manifest. Lines and columns count from 1, columns in characters.
+/// A position in a manifest. Lines and columns count from 1, columns in characters.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Position {
     pub file: Arc<Path>,
@@ -14,7 +14,7 @@ pub struct Position {
 }
 
 impl Position {
-    /// The place `line:column` of `file`.
+    /// The position `line:column` in `file`.
     pub fn new(file: impl Into<PathBuf>, line: u32, column: u32) -> Self {
         Self {
             file: Arc::from(file.into()),
@@ -30,7 +30,7 @@ impl fmt::Display for Position {
     }
 }
 
-/// A value together with the place it was read from. Compares by value alone.
+/// A value with the position that it was read from. Compares only by value.
 #[derive(Debug, Clone)]
 pub struct Located<T> {
     pub value: T,

@@ -1,36 +1,35 @@
-//! What PodPresets make of a pod template.
+//! Applies PodPresets to pod templates.
 //!
-//! A preset adds to the pods of its namespace that its selector selects. What a
-//! pod says itself stays: where a preset says something else, none of them is
-//! applied to it, as the admission plugin of a cluster did.
+//! A preset adds to the pods of its namespace that it selects. It never overrides a pod: if a
+//! preset conflicts with it, no preset is applied, as in the admission plugin of a cluster.
 
 use std::sync::Arc;
 
 use crate::model::{Object, PodPreset, PodTemplate, Resource};
 use crate::{Located, Position};
 
-/// `true` keeps a pod as it is written.
+/// `true` excludes a pod from all presets.
 const EXCLUDE: &str = "podpreset.admission.kubernetes.io/exclude";
-/// With the preset's name behind it: it was applied.
+/// The prefix of annotations that name the applied presets.
 const APPLIED: &str = "podpreset.admission.kubernetes.io/podpreset-";
-/// The value of that annotation is the preset's version; files have none.
+/// The value of such an annotation, the preset's version; files have none.
 const ANY_VERSION: &str = "0";
 
-/// The PodPresets among some objects.
+/// The PodPresets of some objects.
 #[derive(Default)]
 pub struct Presets<'a>(Vec<(&'a Object, &'a PodPreset)>);
 
-/// A pod template with what presets add.
+/// A pod template with the additions of presets.
 pub struct Preset<'a> {
     pub template: PodTemplate,
-    /// Those that were applied; none where they conflict.
+    /// The applied presets; none if one conflicts.
     pub applied: Vec<&'a Object>,
     pub conflicts: Vec<Conflict>,
 }
 
 /// Why presets are not applied to a pod.
 pub struct Conflict {
-    /// In the preset.
+    /// The position in the preset.
     pub at: Position,
     pub message: String,
 }
@@ -44,7 +43,7 @@ impl<'a> Presets<'a> {
         Self(presets.collect())
     }
 
-    /// The `template` of an object in `namespace`, as its pods should be.
+    /// Applies the presets of `namespace` to a template.
     pub fn apply(&self, namespace: &str, template: &PodTemplate) -> Preset<'a> {
         let mut preset = Preset {
             template: template.clone(),
@@ -97,7 +96,7 @@ impl<'a> Preset<'a> {
                 |own, added| own.name == added.name || own.mount_path == added.mount_path,
             )
             .for_each(|mount| conflict("mount at", &mount.mount_path));
-            // Before the pod's own, which win.
+            // Before those of the pod, which take precedence.
             let own = std::mem::replace(&mut container.env_from, spec.env_from.clone());
             container.env_from.extend(own);
         }
@@ -119,7 +118,7 @@ impl<'a> Preset<'a> {
     }
 }
 
-/// Adds what is missing; returns what is there already, and differs.
+/// Adds missing entries; returns an existing one that differs.
 fn merge<'p, T: Clone + PartialEq>(
     own: &mut Vec<T>,
     added: &'p [T],

@@ -1,5 +1,5 @@
-//! From a document to a typed object: which kind it is, who it is, and what its
-//! fields say. One file for each kind.
+//! From a document to a typed object: its kind, its identity and its fields. One file for
+//! each kind.
 
 pub(crate) mod autoscaler;
 pub(crate) mod bare_pod;
@@ -58,12 +58,11 @@ use crate::model::{Object, ObjectKey, Resource};
 use crate::yaml::{Node, Value, to_json};
 use crate::{Diagnostic, codes};
 
-/// What became of a document.
+/// The result of reading a document.
 pub(crate) struct Document {
-    /// `None` where an error refused it.
+    /// `None` if it has an error.
     pub(crate) object: Option<Object>,
-    /// Who it is, where it could be read that far; what refers to a refused
-    /// object is not blamed for it.
+    /// The identity, if it is valid: references to an object with an error are not reported.
     pub(crate) key: Option<ObjectKey>,
     pub(crate) diagnostics: Vec<Diagnostic>,
 }
@@ -144,7 +143,7 @@ fn object(d: &mut Decoder, node: &Node) -> (Option<Object>, Option<ObjectKey>) {
             if known.group.ends_with("istio.io") {
                 fields.d.use_istio_codes();
             }
-            // What a cluster reports about the object is not part of what it says.
+            // The status is reported by a cluster and not part of the specification.
             fields.ignore(&["status"]);
             read(fields)
         }

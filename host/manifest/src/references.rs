@@ -1,8 +1,7 @@
-//! What objects say of each other: whether it is there, and whether it fits.
+//! References between objects: whether the target exists and fits.
 //!
-//! One file for each kind that refers to others. A reference to something that
-//! would leave requests or pods without what they need is an error; one that
-//! merely has no effect is a warning.
+//! There is one file for each kind that refers to others. A broken reference is an error if
+//! requests or pods would fail because of it, and a warning if it only has no effect.
 
 mod autoscaler;
 mod canary;
@@ -31,15 +30,15 @@ use crate::model::{Object, ObjectKey, Resource};
 
 pub use canary::deployments_behind;
 
-/// Checks every reference between `objects`; sorted by position.
+/// Checks all references between `objects`. The result is sorted by position.
 pub fn check_references(objects: &[Arc<Object>]) -> Vec<Diagnostic> {
     let mut diagnostics = check(objects, &HashSet::new());
     diagnostics.sort();
     diagnostics
 }
 
-/// As [`check_references`]; what refers to a `refused` object is not reported,
-/// since the object is there once its own error is mended.
+/// As [`check_references`], but references to a `refused` object are not reported, since it
+/// will exist once its own error is fixed.
 pub(crate) fn check(objects: &[Arc<Object>], refused: &HashSet<ObjectKey>) -> Vec<Diagnostic> {
     let index = Index::new(objects, refused);
     let mut report = Report::default();
@@ -92,7 +91,7 @@ pub(crate) fn check(objects: &[Arc<Object>], refused: &HashSet<ObjectKey>) -> Ve
     report.finish()
 }
 
-/// Namespaces that objects are in and that nothing declares: each once.
+/// Reports, once each, namespaces that are in use and not declared.
 fn namespaces(objects: &[Arc<Object>], index: &Index<'_>, report: &mut Report) {
     let mut seen = HashSet::new();
     for object in objects {

@@ -1,7 +1,7 @@
-//! YAML (and so JSON) as a tree in which every key and value knows its place.
+//! YAML, of which JSON is a subset, as a tree with the position of every key and value.
 //!
-//! Keeps exactly what the decoder needs to explain a mistake: positions, whether
-//! a scalar was quoted, and the order of keys. It knows nothing of Kubernetes.
+//! The tree has what the decoder needs to explain a mistake: positions, whether a scalar is
+//! quoted, and the order of keys. It is independent of Kubernetes.
 
 mod build;
 mod json;
@@ -17,10 +17,10 @@ pub(crate) use scalar::{Resolved, Scalar, Style};
 
 use crate::Code;
 
-/// Reads one document of YAML or JSON as it is, whatever it means.
+/// Converts one document of YAML or JSON, without interpreting it.
 ///
 /// # Errors
-/// It is not well formed, empty, or more than one: where, and what is wrong.
+/// It is malformed or empty, or there is more than one document.
 pub fn yaml_to_json(text: &str) -> Result<serde_json::Value, String> {
     let parsed = parse(text);
     if let Some(Problem { mark, message, .. }) = parsed.problems.first() {
@@ -32,14 +32,14 @@ pub fn yaml_to_json(text: &str) -> Result<serde_json::Value, String> {
     }
 }
 
-/// A place in the text; lines and columns count from 1.
+/// A position in the text; lines and columns count from 1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Mark {
     pub(crate) line: u32,
     pub(crate) column: u32,
 }
 
-/// A value and where it begins.
+/// A value with the position of its beginning.
 #[derive(Debug, Clone)]
 pub(crate) struct Node {
     pub(crate) mark: Mark,
@@ -61,7 +61,7 @@ pub(crate) struct Entry {
     pub(crate) value: Node,
 }
 
-/// Something wrong with the text itself.
+/// A problem of the text itself.
 #[derive(Debug)]
 pub(crate) struct Problem {
     pub(crate) mark: Mark,
@@ -88,7 +88,7 @@ impl Node {
         }
     }
 
-    /// `null`, `~` or nothing at all.
+    /// `null`, `~` or an absent value.
     pub(crate) fn is_null(&self) -> bool {
         matches!(&self.value, Value::Scalar(scalar) if scalar.resolve() == Resolved::Null)
     }

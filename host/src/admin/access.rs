@@ -1,8 +1,8 @@
-//! Who may ask: a bearer token, on a connection that no web page made.
+//! Authorization: a bearer token, on a connection that no web page opened.
 //!
-//! Tokens are compared in constant time. The right one always passes, so that
-//! nobody who guesses can keep the owner out; a wrong one costs its sender: after
-//! a few a second the answer is 429. Tokens have 256 bits.
+//! Tokens have 256 bits and are compared in constant time. A valid token always passes,
+//! so that guessing cannot lock out the owner. Wrong tokens are limited: beyond a few per
+//! second the response is 429.
 
 use std::net::IpAddr;
 use std::time::Instant;
@@ -16,14 +16,14 @@ use super::failure::Failure;
 use super::identity::Identity;
 use super::kind;
 
-/// Wrong tokens that are answered as such at once, and how many more a second.
+/// Wrong tokens that are answered with 401 in a burst, and how many per second.
 const GUESSES: f64 = 20.0;
 
 /// What a token allows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Access {
     Full,
-    /// Everything may be looked at but Secrets, as with Kubernetes' role `view`.
+    /// Reads everything but Secrets, like Kubernetes' role `view`.
     ReadOnly,
 }
 
@@ -51,11 +51,11 @@ impl Guard {
         }
     }
 
-    /// Who sends this request.
+    /// What the sender of a request is allowed to do.
     ///
     /// # Errors
-    /// 401 without a right token, 429 after too many wrong ones, 403 where a web
-    /// page may be behind it.
+    /// 401 without a valid token, 429 after too many wrong ones, 403 if a web page may
+    /// have sent the request.
     pub(super) fn admit(&self, request: &Parts) -> Result<Access, Failure> {
         check_host(request)?;
         check_origin(&request.headers)?;
@@ -66,11 +66,11 @@ impl Guard {
         match (is(&self.token), is(&self.read_only_token)) {
             (true, _) => Ok(Access::Full),
             (_, true) => Ok(Access::ReadOnly),
-            _ => Err(self.guessed(Instant::now())),
+            _ => Err(self.reject(Instant::now())),
         }
     }
 
-    fn guessed(&self, now: Instant) -> Failure {
+    fn reject(&self, now: Instant) -> Failure {
         let mut guesses = self.guesses.lock();
         let passed = now.saturating_duration_since(guesses.at).as_secs_f64();
         guesses.left = (guesses.left + passed * GUESSES).min(GUESSES);
@@ -84,7 +84,7 @@ impl Guard {
 }
 
 impl Access {
-    /// Whether objects of `resource` may be read, or changed.
+    /// Whether objects of `resource` may be read or changed.
     pub(super) fn allows(self, reads: bool, resource: &str) -> bool {
         self == Self::Full || reads && !is_confidential(resource)
     }
@@ -98,7 +98,7 @@ impl Access {
     }
 
     /// # Errors
-    /// 403, as an API server says it.
+    /// 403.
     pub(super) fn check(self, method: &Method, resource: &str) -> Result<(), Failure> {
         let reads = matches!(*method, Method::GET | Method::HEAD);
         if self.allows(reads, resource) {
@@ -123,8 +123,8 @@ fn bearer(headers: &HeaderMap) -> Option<&str> {
     (scheme.eq_ignore_ascii_case("bearer") && !token.is_empty()).then_some(token)
 }
 
-/// An address or `localhost`: a name that somebody else's DNS made point here is
-/// how a web page would reach this port.
+/// Accepts an address or `localhost`: with DNS rebinding, a web page would reach this port
+/// by another name.
 fn check_host(request: &Parts) -> Result<(), Failure> {
     let header = || request.headers.get(header::HOST)?.to_str().ok();
     let authority = request.uri.authority().map(http::uri::Authority::as_str);
@@ -142,7 +142,7 @@ fn check_host(request: &Parts) -> Result<(), Failure> {
     }
 }
 
-/// Browsers send it with whatever another page asks for; kubectl never does.
+/// Browsers send `Origin` with requests of other pages; kubectl never does.
 fn check_origin(headers: &HeaderMap) -> Result<(), Failure> {
     match headers.contains_key(header::ORIGIN) {
         false => Ok(()),
@@ -181,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn a_token_says_what_is_allowed() {
+    fn a_token_decides_what_is_allowed() {
         let guard = guard();
         assert_eq!(admit(&guard, "Bearer full"), Ok(Access::Full));
         assert_eq!(admit(&guard, "bearer  read"), Ok(Access::ReadOnly));
@@ -195,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn guessing_is_slowed_down_and_keeps_nobody_out() {
+    fn guessing_is_limited_and_does_not_lock_out_the_owner() {
         let guard = guard();
         let failures: Vec<_> = (0..100).map(|_| admit(&guard, "Bearer x")).collect();
         assert_eq!(failures.first(), Some(&Err(Failure::Unauthorized)));
@@ -204,7 +204,7 @@ mod tests {
     }
 
     #[test]
-    fn no_web_page_gets_in() {
+    fn requests_of_web_pages_are_refused() {
         let guard = guard();
         let token = ("authorization", "Bearer full");
         for host in ["evil.example", "127.0.0.1.evil.example:15000", ""] {

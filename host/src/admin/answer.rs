@@ -1,4 +1,4 @@
-//! From a request to its answer.
+//! From a request to its response.
 
 use axum::body::Body;
 use axum::extract::Query;
@@ -22,6 +22,8 @@ use super::table::Form;
 const DISCOVERY: [&str; 2] = ["v2", "v2beta1"];
 
 impl Api {
+    /// Answers a request that was authorized.
+    ///
     /// # Errors
     /// See [`Failure`].
     pub(super) async fn answer(
@@ -41,7 +43,7 @@ impl Api {
             if is_stream(&resource) {
                 return Err(Failure::BadRequest(NO_STREAM.into()));
             }
-            // The body of what only reads is not taken.
+            // A read has no use for its body.
             return match reads(&request.method) {
                 Ok(()) => self.read(request, resource),
                 Err(_) if resource.kind.is_made_by_host() => Err(Failure::MethodNotAllowed),
@@ -84,9 +86,9 @@ impl Api {
 
     fn read(&self, request: &Parts, mut resource: Resource) -> Result<Response<Body>, Failure> {
         let options = options(request)?;
-        let form = Form::asked(&request.headers);
+        let form = Form::of(&request.headers);
         match resource.subresource.as_deref() {
-            // A status is read together with its object.
+            // The status is part of the object.
             None | Some("status") => {}
             Some("log") if resource.is_subresource("log") => {
                 let name = resource.name.take().ok_or(Failure::NoSuchPath)?;
@@ -143,7 +145,7 @@ impl Api {
     }
 }
 
-/// Why nobody is let into a pod.
+/// Why `kubectl exec` and `attach` fail.
 const NO_STREAM: &str = "a WebAssembly guest has no shell and no sockets of its own; \
     its requests arrive through the listeners of this host";
 
@@ -162,7 +164,7 @@ fn options(request: &Parts) -> Result<Options, Failure> {
     Ok(options.0)
 }
 
-/// What a client accepts, without spaces.
+/// The media types that a client accepts, without spaces.
 fn accepts(headers: &HeaderMap) -> String {
     let accepted = headers.get_all(header::ACCEPT).iter();
     let accepted: Vec<_> = accepted.filter_map(|value| value.to_str().ok()).collect();
@@ -202,7 +204,7 @@ fn with_status(mut response: Response<Body>, status: StatusCode) -> Response<Bod
     response
 }
 
-/// The streams of a pod, asked for by GET or POST.
+/// Streams of a pod, which clients open by GET or POST.
 fn is_stream(resource: &Resource) -> bool {
     let streams = ["attach", "exec", "proxy"];
     streams.iter().any(|name| resource.is_subresource(name))

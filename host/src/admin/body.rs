@@ -1,4 +1,4 @@
-//! What a client sends: read within limits, and understood by its media type.
+//! Bodies of requests: read within limits and parsed by their media type.
 
 mod protobuf;
 
@@ -13,24 +13,25 @@ use serde_json::Value;
 
 use super::failure::Failure;
 
-/// Bytes of a request's body, as with an API server.
+/// Bytes of a request's body, as in an API server.
 const BODY_MAX: usize = 3 << 20;
 
-/// How long a body may take to come.
+/// How long a body may take to arrive.
 const BODY_TIME: Duration = Duration::from_secs(30);
 
-/// What is read of a body that is too large, so that its sender reads the answer.
+/// How much of a body that is too large is still read, so that the client gets to read
+/// the response.
 const DISCARDED_MAX: usize = 64 << 20;
 
 /// Reads the whole body.
 ///
 /// # Errors
-/// It is too large, or does not come.
+/// It is too large, or does not arrive in time.
 pub(super) async fn read(body: Body) -> Result<Bytes, Failure> {
-    let late = |_| Failure::BadRequest("timed out reading the request body".into());
+    let timed_out = |_| Failure::BadRequest("timed out reading the request body".into());
     tokio::time::timeout(BODY_TIME, collect(body))
         .await
-        .map_err(late)?
+        .map_err(timed_out)?
 }
 
 async fn collect(mut body: Body) -> Result<Bytes, Failure> {
@@ -56,7 +57,7 @@ async fn collect(mut body: Body) -> Result<Bytes, Failure> {
     }
 }
 
-/// The media type without parameters; JSON where none is named.
+/// The media type without parameters, by default JSON.
 pub(super) fn media_type(headers: &HeaderMap) -> &str {
     let named = headers.get(header::CONTENT_TYPE);
     let named = named.and_then(|value| value.to_str().ok());
@@ -67,7 +68,7 @@ pub(super) fn media_type(headers: &HeaderMap) -> &str {
 /// An object in JSON, YAML or Kubernetes' protobuf.
 ///
 /// # Errors
-/// None of them, or not well formed.
+/// It is in another format, or malformed.
 pub(super) fn object(request: &Parts, body: &[u8]) -> Result<Value, Failure> {
     match media_type(&request.headers) {
         "application/json" | "*/*" => json(body),
@@ -80,14 +81,14 @@ pub(super) fn object(request: &Parts, body: &[u8]) -> Result<Value, Failure> {
 }
 
 /// # Errors
-/// It is no JSON.
+/// It is not JSON.
 pub(super) fn json(body: &[u8]) -> Result<Value, Failure> {
     serde_json::from_slice(body)
         .map_err(|error| Failure::BadRequest(format!("the body is not valid JSON: {error}")))
 }
 
 /// # Errors
-/// It is not one document of YAML.
+/// It is not a single YAML document.
 pub(super) fn yaml(body: &[u8]) -> Result<Value, Failure> {
     let text = std::str::from_utf8(body)
         .map_err(|_| Failure::BadRequest("the body is not UTF-8".into()))?;

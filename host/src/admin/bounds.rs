@@ -1,32 +1,32 @@
-//! How large, deep and intricate an object may be, before anything looks at it whose
-//! cost is not linear: who said which fields, and lists that merge entry by entry.
+//! Limits on the size, depth and complexity of an object. They are checked before any step
+//! whose cost is not linear: managed fields, and lists that merge by key.
 
 use serde_json::Value;
 
 use super::failure::Failure;
 use super::patch::strategic::compares_entries;
 
-/// How deep values nest, as in files (`NESTING_DEPTH_MAX` of the reader): values are
-/// walked recursively, so this also bounds the stack.
+/// Nesting of values, as in files (`NESTING_DEPTH_MAX` of the reader). Values are walked
+/// recursively, so this also bounds the stack.
 pub(super) const DEPTH_MAX: usize = 64;
 
-/// Bytes of an object as it is kept, with who manages which field. As of a request's
-/// body; etcd takes half of that.
+/// Bytes of a stored object with its managed fields. The same as for a request's body;
+/// the limit of etcd is half of that.
 const STORED_MAX: usize = 3 << 20;
 
-/// Bytes of all paths to fields: who manages a field is noted by its whole path, so
-/// long names above many fields would multiply. An object of 1 MiB as people write
-/// them has half of this.
+/// Bytes of all paths to fields. Managed fields are stored by their whole paths, so that
+/// a long name counts once for each field below it. A typical object of 1 MiB has half of
+/// this.
 const PATHS_MAX: usize = 16 << 20;
 
-/// Pairs of entries that are compared where lists merge by a key: 2,000 entries of one
-/// list. Containers have tens of variables.
+/// Pairs of entries that are compared where lists merge by key: 2,000 entries in one list.
+/// Containers have tens of variables.
 const PAIRS_MAX: usize = 4_000_000;
 
-/// What a step of a path costs beside its name.
+/// Bytes of a step of a path besides its name.
 const STEP: usize = 24;
 
-/// What there is in a value.
+/// The size of a value.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Measure {
     /// As JSON, roughly.
@@ -38,8 +38,8 @@ pub(super) struct Measure {
 }
 
 impl Measure {
-    /// Of `value`; what is deeper than [`DEPTH_MAX`] is measured as that deep and not
-    /// looked into.
+    /// Measures `value`. What is nested deeper than [`DEPTH_MAX`] counts as too deep and is
+    /// not walked.
     pub(super) fn of(value: &Value) -> Self {
         let mut measure = Self::default();
         measure.add("", value, 1, 0);
@@ -79,10 +79,10 @@ impl Measure {
     }
 }
 
-/// Checks what a client wants before it is merged or compared with anything.
+/// Checks an object or patch before it is merged or compared.
 ///
 /// # Errors
-/// It is too deep or too intricate.
+/// It is nested too deeply or too complex.
 pub(super) fn check(value: &Value) -> Result<(), Failure> {
     let Measure {
         depth,
@@ -106,7 +106,7 @@ pub(super) fn check(value: &Value) -> Result<(), Failure> {
 }
 
 /// # Errors
-/// Something nests deeper than it may.
+/// `depth` is more than [`DEPTH_MAX`].
 pub(super) fn check_depth(depth: usize) -> Result<(), Failure> {
     match depth > DEPTH_MAX {
         true => Err(Failure::Unfit(format!(
@@ -116,7 +116,7 @@ pub(super) fn check_depth(depth: usize) -> Result<(), Failure> {
     }
 }
 
-/// Checks an object as it is to be kept.
+/// Checks an object before it is stored.
 ///
 /// # Errors
 /// It is too large.
@@ -172,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn large_objects_are_not_kept() {
+    fn large_objects_are_not_stored() {
         assert_eq!(
             check_stored(&json!({"data": "x".repeat(3_000_000)})),
             Ok(())

@@ -1,12 +1,11 @@
-//! What is served, as clients ask for it: groups, versions and resources, in the
-//! plain form and in the aggregated one.
+//! API discovery: groups, versions and resources, one by one or aggregated.
 
 use serde_json::{Value, json};
 
 use super::failure::Failure;
 use super::kind::{Kind, SCALE, api_version, served};
 
-/// What can be done with a kind whose objects clients write.
+/// Verbs of a kind whose objects clients write.
 const VERBS: &[&str] = &[
     "create",
     "delete",
@@ -18,10 +17,10 @@ const VERBS: &[&str] = &[
     "watch",
 ];
 
-/// With one whose objects are measured when somebody asks.
+/// Verbs of a kind whose objects are measured on request.
 const VERBS_OF_MEASURED: &[&str] = &["get", "list"];
 
-/// With one whose objects the host makes.
+/// Verbs of a kind whose objects the host creates.
 const VERBS_OF_HOST: &[&str] = &["get", "list", "watch"];
 
 fn verbs(kind: &Kind) -> &'static [&'static str] {
@@ -32,7 +31,7 @@ fn verbs(kind: &Kind) -> &'static [&'static str] {
     }
 }
 
-/// The Kubernetes version whose API this is modelled on.
+/// The minor version of Kubernetes whose API this is.
 const MINOR: &str = "33";
 
 /// `/version`.
@@ -64,7 +63,7 @@ pub(super) fn groups() -> Value {
 /// `/apis/GROUP`.
 ///
 /// # Errors
-/// There is none.
+/// There is no such group.
 pub(super) fn group(name: &str) -> Result<Value, Failure> {
     if !group_names().contains(&name) {
         return Err(Failure::NoSuchPath);
@@ -78,7 +77,7 @@ pub(super) fn group(name: &str) -> Result<Value, Failure> {
 /// `/api/v1` and `/apis/GROUP/VERSION`.
 ///
 /// # Errors
-/// There is none.
+/// There is no such group or version.
 pub(super) fn resources(group: &str, version: &str) -> Result<Value, Failure> {
     let kinds = kinds(group, version);
     if kinds.is_empty() {
@@ -92,7 +91,7 @@ pub(super) fn resources(group: &str, version: &str) -> Result<Value, Failure> {
     }))
 }
 
-/// All of `/api` or of `/apis` in one answer, in `version` of `apidiscovery.k8s.io`.
+/// All of `/api` or of `/apis` in one response, in `version` of `apidiscovery.k8s.io`.
 pub(super) fn aggregated(core: bool, version: &str) -> Value {
     let groups = match core {
         true => vec![""],
@@ -117,7 +116,7 @@ pub(super) fn aggregated(core: bool, version: &str) -> Value {
     })
 }
 
-/// In the order of the table, the core group left out.
+/// In the order of the table, without the core group.
 fn group_names() -> Vec<&'static str> {
     let mut names = Vec::new();
     for kind in served() {

@@ -1,7 +1,7 @@
-//! Why the admin API does not do what it was asked, as a Kubernetes `Status`.
+//! Why a request to the admin API fails, as a Kubernetes `Status`.
 //!
-//! The only file that knows which code and reason belong together; a message is
-//! for whoever runs kubectl and never holds a value of a Secret or a token.
+//! This is the only file that maps failures to codes and reasons. A message is for the
+//! user of kubectl and never contains a value of a Secret or a token.
 
 use axum::body::Body;
 use galleria_manifest::{Diagnostic, Severity};
@@ -58,10 +58,10 @@ pub(crate) enum Failure {
     Unavailable(String),
 }
 
-/// One thing that is wrong with an object.
+/// One problem of an object.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Cause {
-    /// A path such as `spec.replicas`; empty where it is about the whole.
+    /// A path such as `spec.replicas`; empty if it concerns the whole object.
     pub field: String,
     pub message: String,
 }
@@ -107,7 +107,7 @@ impl Failure {
         let cause = |it: &Diagnostic| match &it.object {
             Some(other) if *other != own => Cause {
                 field: String::new(),
-                // The place of what came by the API is not one to look at.
+                // Objects of the API have no file whose line could be named.
                 message: match is_place(&it.at.file) {
                     true => format!("{other}: {}: {}", it.path, it.message),
                     false => it.to_string(),
@@ -125,9 +125,9 @@ impl Failure {
         }
     }
 
-    /// Why the control loop did not take a write of `name`.
-    pub(super) fn of(unwritten: WriteError, kind: &'static Kind, name: &str) -> Self {
-        match unwritten {
+    /// Why the control loop did not apply a write of `name`.
+    pub(super) fn of(error: WriteError, kind: &'static Kind, name: &str) -> Self {
+        match error {
             WriteError::Changed => Self::conflict(kind, name),
             WriteError::NotKept(why) => Self::Unavailable(why),
             WriteError::Refused(problems) => Self::invalid(kind, name, &problems),
@@ -161,7 +161,7 @@ impl Failure {
         }
     }
 
-    /// What clients decide by.
+    /// What clients make decisions by.
     fn reason(&self) -> &'static str {
         match self {
             Self::Unauthorized => "Unauthorized",
@@ -204,7 +204,7 @@ impl Failure {
         }
     }
 
-    /// The object, for an answer or an event of a watch.
+    /// The object, for a response or for an event of a watch.
     pub(crate) fn status(&self) -> Value {
         json!({
             "kind": "Status",

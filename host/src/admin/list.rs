@@ -1,8 +1,8 @@
 //! `get` and `list`.
 //!
-//! A list in pages goes on after the last key it gave. All its pages bear the
-//! version of the first: a watch from there tells of everything that changed
-//! while the pages were read, so that nothing is missed.
+//! The next page of a list begins after the last key of the previous one. All pages have
+//! the resource version of the first: a watch from there reports all changes that were
+//! made while the pages were read.
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -19,8 +19,7 @@ use super::selector::Selector;
 use super::table::Form;
 use crate::store::Stored;
 
-/// The parameters of a list or a watch. What is not known is ignored, as an API
-/// server does it.
+/// The parameters of a list or a watch. Unknown ones are ignored, as in an API server.
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub(super) struct Options {
@@ -36,27 +35,27 @@ pub(super) struct Options {
     pub timeout_seconds: Option<u64>,
 }
 
-/// Where a list in pages goes on.
+/// Where the next page of a list begins.
 #[derive(Serialize, Deserialize)]
 struct Continuation {
-    /// Of the first page.
+    /// The resource version of the first page.
     version: u64,
     namespace: String,
     name: String,
 }
 
-/// As boolean parameters are written.
+/// Parses a boolean parameter.
 pub(super) fn is_set(text: &str) -> bool {
     matches!(text, "true" | "1" | "True" | "TRUE" | "t" | "T")
 }
 
 impl Resource {
-    /// Whether `key` is of what the path names, its name left aside.
+    /// Whether `key` has the kind and namespace of the path, with any name.
     pub(super) fn covers(&self, key: &ObjectKey) -> bool {
-        let placed = self.namespace.as_ref();
+        let within = self.namespace.as_ref();
         key.kind == self.kind.kind
             && key.group == self.kind.group
-            && placed.is_none_or(|namespace| *namespace == key.namespace)
+            && within.is_none_or(|namespace| *namespace == key.namespace)
     }
 
     pub(super) fn shown(&self, stored: &Stored) -> Value {
@@ -72,7 +71,7 @@ impl Api {
     /// One object.
     ///
     /// # Errors
-    /// It is not there.
+    /// It does not exist.
     pub(super) fn get(
         &self,
         resource: &Resource,
@@ -92,10 +91,10 @@ impl Api {
         Ok(form.one(resource.kind, resource.shown(&stored)))
     }
 
-    /// All objects that are asked for, or a page of them.
+    /// All requested objects, or a page of them.
     ///
     /// # Errors
-    /// A bad selector or page.
+    /// A selector or continuation that does not parse.
     pub(super) fn list(
         &self,
         resource: &Resource,

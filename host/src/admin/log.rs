@@ -1,4 +1,4 @@
-//! `pods/log`: what a pod's guests printed, as far as it is kept.
+//! `pods/log`: the output of a pod's guests that is still stored.
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
@@ -20,7 +20,7 @@ use super::list::is_set;
 use super::path::Resource;
 use crate::workload::{LogLine, PodLog};
 
-/// The parameters of `pods/log`, as a cluster has them.
+/// The parameters of `pods/log`, those of a cluster.
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 struct LogOptions {
@@ -34,27 +34,27 @@ struct LogOptions {
     limit_bytes: Option<usize>,
 }
 
-/// Which lines are wanted, and in which form.
-struct Wanted {
+/// Which lines a client gets, and in which form.
+struct Output {
     since: Option<Timestamp>,
     with_times: bool,
     /// Bytes that may still be sent.
     left: usize,
 }
 
-/// A reader who waits for more.
+/// A client that waits for more lines.
 struct Follower {
     log: Weak<PodLog>,
     newest: watch::Receiver<u64>,
     seen: u64,
     ready: VecDeque<LogLine>,
-    wanted: Wanted,
+    output: Output,
     _slot: OwnedSemaphorePermit,
 }
 
 impl Api {
     /// # Errors
-    /// The pod is not there, or has no such container or no run before this one.
+    /// The pod does not exist, or has no such container or no previous run.
     pub(super) fn log(
         &self,
         request: &Parts,
@@ -72,7 +72,7 @@ impl Api {
                 options.container
             )));
         }
-        // A pod that has not begun has said nothing yet.
+        // A pod that has not started has no log yet.
         let log = self.logs.of(&key.namespace, pod);
         let mut lines = match (&log, is_set(&options.previous)) {
             (Some(log), false) => log.present(),
@@ -86,12 +86,12 @@ impl Api {
         let seen = lines.last().map_or(0, |line| line.number);
         let seconds = options.since_seconds;
         let ago = |seconds| Timestamp::now() - SignedDuration::from_secs(i64::from(seconds));
-        let mut wanted = Wanted {
+        let mut output = Output {
             since: options.since_time.or_else(|| seconds.map(ago)),
             with_times: is_set(&options.timestamps),
             left: options.limit_bytes.unwrap_or(usize::MAX),
         };
-        lines.retain(|line| wanted.since.is_none_or(|since| line.at >= since));
+        lines.retain(|line| output.since.is_none_or(|since| line.at >= since));
         if let Some(tail) = options.tail_lines {
             lines.drain(..lines.len().saturating_sub(tail));
         }
@@ -104,7 +104,7 @@ impl Api {
                     log: Arc::downgrade(&log),
                     seen,
                     ready: lines.into(),
-                    wanted,
+                    output,
                     _slot: slot,
                 };
                 Body::from_stream(stream::unfold(follower, |mut follower| async move {
@@ -113,7 +113,7 @@ impl Api {
                 }))
             }
             _ => {
-                let lines = lines.iter().map_while(|line| wanted.text(line));
+                let lines = lines.iter().map_while(|line| output.text(line));
                 Body::from(lines.collect::<Vec<_>>().concat())
             }
         };
@@ -124,8 +124,8 @@ impl Api {
     }
 }
 
-impl Wanted {
-    /// A line as it is sent; none once enough was sent.
+impl Output {
+    /// A line as it is sent; none after the last byte that may be sent.
     fn text(&mut self, line: &LogLine) -> Option<Bytes> {
         if self.left == 0 {
             return None;
@@ -145,10 +145,10 @@ impl Follower {
         loop {
             if let Some(line) = self.ready.pop_front() {
                 self.seen = line.number;
-                return self.wanted.text(&line);
+                return self.output.text(&line);
             }
             {
-                // Kept no longer than this, or the pod's end would not be seen.
+                // Dropped right away: the follower ends when the pod drops its log.
                 let log = self.log.upgrade()?;
                 self.newest.mark_unchanged();
                 self.ready.extend(log.after(self.seen));

@@ -1,5 +1,5 @@
-//! An object as the API shows it: in the version that was asked for, with the
-//! metadata and the defaults that an API server adds.
+//! An object as the API shows it: in the requested version, with the metadata and the
+//! defaults that an API server adds.
 
 mod defaults;
 pub(super) mod versions;
@@ -12,10 +12,10 @@ use serde_json::{Map, Value};
 use super::kind::Kind;
 use crate::store::{Source, Stored, uid};
 
-/// The annotation of a file's object that the API changed.
+/// The annotation of an object in a file that was changed by the API.
 pub(super) const DRIFT: &str = "galleria.dev/drift";
 
-/// `stored` as `version` of its kind.
+/// `stored` in `version` of its kind.
 pub(super) fn shown(stored: &Stored, kind: &Kind, version: &str) -> Value {
     let mut json = stored.to_json();
     versions::convert(&mut json, kind, version);
@@ -46,7 +46,7 @@ pub(super) fn shown(stored: &Stored, kind: &Kind, version: &str) -> Value {
     json
 }
 
-/// A Secret's plain values as `data`.
+/// Moves a Secret's plain values to `data`, encoded.
 pub(super) fn encode_secret(object: &Object, json: &mut Value) {
     let Resource::Secret(secret) = &object.resource else {
         return;
@@ -78,7 +78,7 @@ mod tests {
     }
 
     #[test]
-    fn metadata_is_complete_and_the_version_is_the_one_asked_for() {
+    fn metadata_is_complete_and_the_version_is_the_requested_one() {
         let yaml = "apiVersion: networking.istio.io/v1alpha3\nkind: DestinationRule\n\
                     metadata: {name: a}\nspec: {host: b}\n";
         let json = object(yaml, "networking.istio.io", "v1", "destinationrules");

@@ -1,8 +1,8 @@
-//! The schemas of what is served, for clients that check, merge and explain with
-//! them: `/openapi/v2` in JSON and protobuf, `/openapi/v3` by group and version.
+//! OpenAPI schemas of the served kinds, by which clients validate, merge and explain:
+//! `/openapi/v2` in JSON and protobuf, `/openapi/v3` by group and version.
 //!
-//! The built-in kinds' schemas are Kubernetes' own. A field that is there may still
-//! have no effect in this host: the warnings of a write say so.
+//! The schemas of built-in kinds are those of Kubernetes. They also have fields without an
+//! effect in this host; a write of such a field causes a warning.
 
 mod definitions;
 mod protobuf;
@@ -17,13 +17,13 @@ use super::failure::Failure;
 use super::kind::{self, Kind, api_version};
 use definitions::{Dialect, definitions};
 
-/// The media type of version 2 in protobuf, as clients ask for it; what they are
-/// answered with has a dot for the `@`, which no media type may have.
+/// The media type of version 2 in protobuf, as clients request it. The response has a dot
+/// in place of the `@`, which is not allowed in a media type.
 pub(super) const PROTOBUF: &str = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf";
 pub(super) const PROTOBUF_ANSWER: &str =
     "application/com.github.proto-openapi.spec.v2.v1.0+protobuf";
 
-/// Built when first asked for: most hosts never are.
+/// Built on the first request: most hosts never get one.
 static V2: LazyLock<Value> = LazyLock::new(v2_document);
 
 static V2_PROTOBUF: LazyLock<Bytes> =
@@ -53,7 +53,7 @@ pub(super) fn v3_index() -> Value {
 /// `/openapi/v3/api/v1`, `/openapi/v3/apis/GROUP/VERSION`.
 ///
 /// # Errors
-/// Nothing is served there.
+/// There is no such group or version.
 pub(super) fn v3(group: &str, version: &str) -> Result<Value, Failure> {
     let served: Vec<_> = served()
         .filter(|(kind, it)| kind.group == group && *it == version)
@@ -103,8 +103,8 @@ fn path_of(group: &str, version: &str) -> String {
     format!("{root}/{}", api_version(group, version))
 }
 
-/// The operations by which clients find a resource's kind, and that patches of it
-/// can be tried without effect.
+/// The operations by which clients find the kind of a resource, and learn that a patch of it
+/// supports dry runs.
 fn paths(served: &[(&Kind, &str)], dialect: Dialect) -> Value {
     let mut paths = Map::new();
     for (kind, version) in served {
@@ -156,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn every_kind_has_a_schema_and_every_reference_leads_somewhere() {
+    fn every_kind_has_a_schema_and_every_reference_resolves() {
         let mut documents = vec![v2().clone()];
         for (group, version) in group_versions() {
             documents.push(v3(group, version).expect("a document"));
@@ -207,7 +207,7 @@ mod tests {
     }
 
     #[test]
-    fn lists_say_how_they_merge() {
+    fn lists_have_their_merge_keys() {
         let merge_key = |definition: &str, property: &str| {
             v2()["definitions"][definition]["properties"][property]["x-kubernetes-patch-merge-key"]
                 .clone()
@@ -225,7 +225,7 @@ mod tests {
     }
 
     #[test]
-    fn the_protobuf_form_says_the_same() {
+    fn the_protobuf_form_has_all_definitions() {
         let document = protobuf::Document::decode(v2_protobuf()).expect("protobuf");
         let definitions = document.definitions.expect("definitions");
         assert_eq!(

@@ -1,4 +1,4 @@
-//! Patches: what a client wants changed of an object as it is shown.
+//! Patches, which apply to an object as it is shown.
 
 mod json;
 pub(super) mod strategic;
@@ -9,10 +9,10 @@ use super::failure::Failure;
 use super::kind::Kind;
 use super::{body, bounds};
 
-/// `object` with the patch that `media_type` says how to read.
+/// Applies a patch of the type `media_type` to a copy of `object`.
 ///
 /// # Errors
-/// The patch is not understood, or does not fit the object.
+/// The patch does not parse, or does not apply to the object.
 pub(super) fn patched(
     media_type: &str,
     patch: &[u8],
@@ -23,7 +23,7 @@ pub(super) fn patched(
     match media_type {
         "application/json-patch+json" => json::apply(&mut object, patch)?,
         "application/merge-patch+json" => json_patch::merge(&mut object, &read(patch)?),
-        // Of kinds that are custom resources in a cluster nothing says how lists merge.
+        // The lists of custom resources have no merge keys.
         "application/strategic-merge-patch+json" if !kind.is_custom => {
             strategic::merge(&mut object, read(patch)?);
         }
@@ -32,7 +32,7 @@ pub(super) fn patched(
     Ok(object)
 }
 
-/// A patch that is itself like an object.
+/// A patch that has the form of an object.
 fn read(patch: &[u8]) -> Result<Value, Failure> {
     let patch = body::json(patch)?;
     bounds::check(&patch)?;

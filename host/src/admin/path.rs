@@ -1,4 +1,4 @@
-//! What a path of the API names. Says nothing about whether it is there.
+//! Parses the paths of the API, regardless of whether the objects exist.
 
 use http::Uri;
 
@@ -9,7 +9,7 @@ use super::review;
 /// See the module's documentation.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Target {
-    /// `/healthz`, `/livez`, `/readyz` and what stands below them.
+    /// `/healthz`, `/livez`, `/readyz` and paths below them.
     Health,
     /// `/version`.
     Version,
@@ -33,7 +33,7 @@ pub(super) enum Target {
         group: String,
         version: String,
     },
-    /// A question of a client about itself, by its plural name.
+    /// A review of the client's own access, by its plural name.
     Review(&'static str),
     Objects(Resource),
 }
@@ -42,9 +42,9 @@ pub(super) enum Target {
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Resource {
     pub kind: &'static Kind,
-    /// As in the path: what the answer's objects say of themselves.
+    /// The requested version, which the objects of the response have.
     pub version: String,
-    /// None for all of them, and for kinds without.
+    /// None for all namespaces, and for kinds without a namespace.
     pub namespace: Option<String>,
     pub name: Option<String>,
     pub subresource: Option<String>,
@@ -59,7 +59,7 @@ impl Resource {
 
 impl Target {
     /// # Errors
-    /// Nothing is served there.
+    /// The API has no such path.
     pub(super) fn of(uri: &Uri) -> Result<Self, Failure> {
         let path = uri.path().trim_matches('/');
         let segments: Vec<&str> = path.split('/').collect();
@@ -98,7 +98,7 @@ fn schemas(group: &str, version: &str) -> Target {
 
 fn objects(group: &str, version: &str, rest: &[&str]) -> Result<Target, Failure> {
     let (namespace, plural, rest) = match rest {
-        // A namespace is an object too, and has subresources of its own.
+        // A namespace is an object itself, with subresources of its own.
         ["namespaces", _, "status" | "finalize"] | ["namespaces"] | ["namespaces", _] => {
             (None, "namespaces", rest.get(1..).unwrap_or_default())
         }
@@ -116,12 +116,12 @@ fn objects(group: &str, version: &str, rest: &[&str]) -> Result<Target, Failure>
         [name, subresource] => (Some(*name), Some(*subresource)),
         _ => return Err(Failure::NoSuchPath),
     };
-    // A namespaced object is named within its namespace.
-    let is_placed = match namespace {
+    // The path of a namespaced object has its namespace.
+    let is_complete = match namespace {
         Some(_) => kind.namespaced,
         None => !kind.namespaced || name.is_none(),
     };
-    if !is_placed {
+    if !is_complete {
         return Err(Failure::NoSuchPath);
     }
     Ok(Target::Objects(Resource {
@@ -149,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn paths_name_objects() {
+    fn paths_of_objects_are_parsed() {
         assert_eq!(resource("/api/v1/pods"), ("pods".into(), None, None, None));
         assert_eq!(
             resource("/api/v1/namespaces/shop/pods/a/log?follow=true"),
@@ -167,7 +167,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_served_is_not_found() {
+    fn other_paths_are_not_found() {
         for path in [
             "/",
             "/api/v1/deployments",

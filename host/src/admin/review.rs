@@ -1,4 +1,4 @@
-//! What a client asks about itself: who it is, and what it may do.
+//! Reviews by which a client learns who it is and what it may do.
 
 use http::request::Parts;
 use serde_json::{Value, json};
@@ -7,21 +7,21 @@ use super::access::Access;
 use super::body;
 use super::failure::Failure;
 
-/// The kinds of question, by their plural name.
+/// The reviews, by group and plural name.
 const REVIEWS: [(&str, &str); 3] = [
     ("authorization.k8s.io", "selfsubjectaccessreviews"),
     ("authorization.k8s.io", "selfsubjectrulesreviews"),
     ("authentication.k8s.io", "selfsubjectreviews"),
 ];
 
-/// The review at `group/v1/plural`, if it is one.
+/// The review at `group/v1/plural`, if there is one.
 pub(super) fn find(group: &str, version: &str, plural: &str) -> Option<&'static str> {
     let is_it = |it: &&(&str, &'static str)| version == "v1" && **it == (group, plural);
     REVIEWS.iter().find(is_it).map(|(_, plural)| *plural)
 }
 
 /// # Errors
-/// The body is no such question.
+/// The body is not a review.
 pub(super) fn answer(
     review: &str,
     access: Access,
@@ -67,7 +67,7 @@ fn rules(access: Access) -> Value {
     json!({
         "resourceRules": [{"verbs": verbs, "apiGroups": ["*"], "resources": ["*"]}],
         "nonResourceRules": [{"verbs": ["get"], "nonResourceURLs": ["*"]}],
-        // That secrets are left out cannot be said by these rules.
+        // These rules have no way to exclude Secrets.
         "incomplete": access == Access::ReadOnly,
     })
 }

@@ -1,4 +1,4 @@
-//! The subresource `scale`: how many replicas, and nothing else of an object.
+//! The subresource `scale`: the number of replicas of an object.
 
 use axum::body::Body;
 use http::request::Parts;
@@ -15,7 +15,7 @@ use super::write::{WriteOptions, WriteResult, check_preconditions, key};
 
 impl Api {
     /// # Errors
-    /// The object is not there.
+    /// The object does not exist.
     pub(super) fn read_scale(
         &self,
         resource: &Resource,

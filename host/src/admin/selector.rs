@@ -5,10 +5,10 @@ use serde_json::Value;
 use super::failure::Failure;
 use super::kind::Kind;
 
-/// The longest selector text: what a URL could hold anyway.
+/// Bytes of a selector: about as many as fit into a URL.
 const LENGTH_MAX: usize = 16 << 10;
 
-/// What an object has to have. The default has nothing to ask.
+/// The labels and fields that an object must have. The default matches every object.
 #[derive(Debug, Default, Clone)]
 pub(super) struct Selector {
     labels: Vec<Requirement>,
@@ -25,7 +25,7 @@ enum Requirement {
 
 #[derive(Debug, Clone)]
 struct FieldRequirement {
-    /// Segments of the path.
+    /// The segments of the path.
     path: Vec<String>,
     equal: bool,
     value: String,
@@ -33,7 +33,7 @@ struct FieldRequirement {
 
 impl Selector {
     /// # Errors
-    /// A selector that cannot be read, or a field that `kind` is not selected by.
+    /// A selector that does not parse, or a field by which `kind` cannot be selected.
     pub(super) fn new(kind: &Kind, labels: &str, fields: &str) -> Result<Self, Failure> {
         if labels.len() > LENGTH_MAX || fields.len() > LENGTH_MAX {
             return Err(Failure::BadRequest(format!(
@@ -80,7 +80,7 @@ impl FieldRequirement {
     }
 }
 
-/// At commas that are not within parentheses.
+/// Splits at commas outside parentheses.
 fn split(text: &str) -> Vec<&str> {
     let mut depth = 0_usize;
     let parts = text.split(|letter| {
@@ -159,7 +159,7 @@ fn field(kind: &Kind, text: &str) -> Result<FieldRequirement, Failure> {
             "field label not supported: {path}"
         )));
     }
-    // What reported an event is one text to selectors.
+    // Selectors name the component that reported an event by its parent field.
     let path = match path {
         "source" => "source.component",
         path => path,
@@ -182,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn labels_are_selected_as_kubectl_writes_it() {
+    fn label_selectors_of_kubectl_are_supported() {
         let pod = json!({"metadata": {"labels": {"app": "ui", "version": "v2"}}});
         for (text, expected) in [
             ("", true),
@@ -202,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn fields_are_those_of_the_kind() {
+    fn field_selectors_are_those_of_the_kind() {
         let pod = json!({"metadata": {"name": "a"}, "status": {"phase": "Running"}});
         for (text, expected) in [
             ("metadata.name=a", true),
@@ -218,7 +218,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_selector_is_refused() {
+    fn malformed_selectors_are_refused() {
         for text in ["app in v1", "app in (v1", "a b", "app=%", "=x", "in (a)"] {
             assert!(pods(text, "").is_err(), "{text}");
         }

@@ -1,5 +1,5 @@
-//! How objects are shown: whole, as a table that kubectl prints, or by their
-//! metadata alone. The client says which in `Accept`.
+//! The form of a response, which the client chooses by `Accept`: whole objects, a table for
+//! kubectl to print, or only metadata.
 
 use http::{HeaderMap, header};
 use jiff::Timestamp;
@@ -11,14 +11,14 @@ use super::kind::{Cell, Kind, columns_of};
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Form {
     Whole,
-    /// In this version of `meta.k8s.io`.
+    /// In a version of `meta.k8s.io`.
     Table(String),
     Metadata(String),
 }
 
 impl Form {
-    /// The first that is known, as the client prefers them.
-    pub(super) fn asked(headers: &HeaderMap) -> Self {
+    /// The first known form, in the order of the header.
+    pub(super) fn of(headers: &HeaderMap) -> Self {
         let accepted = headers.get_all(header::ACCEPT).iter();
         let accepted = accepted.filter_map(|value| value.to_str().ok());
         for media in accepted.flat_map(|value| value.split(',')) {
@@ -41,7 +41,7 @@ impl Form {
         Self::Whole
     }
 
-    /// One object, as the answer to a get or in an event of a watch.
+    /// One object, for the response to a get or for an event of a watch.
     pub(super) fn one(&self, kind: &Kind, object: Value) -> Value {
         match self {
             Self::Whole => object,
@@ -118,26 +118,26 @@ fn table(version: &str, kind: &Kind, objects: &[Value], metadata: &Value) -> Val
 mod tests {
     use super::*;
 
-    fn asked(accept: &'static str) -> Form {
+    fn form(accept: &'static str) -> Form {
         let mut headers = HeaderMap::new();
         headers.insert(header::ACCEPT, accept.parse().expect("a value"));
-        Form::asked(&headers)
+        Form::of(&headers)
     }
 
     #[test]
-    fn the_client_says_how_objects_are_shown() {
-        assert_eq!(asked("application/json"), Form::Whole);
-        assert_eq!(asked("*/*"), Form::Whole);
+    fn the_client_chooses_the_form() {
+        assert_eq!(form("application/json"), Form::Whole);
+        assert_eq!(form("*/*"), Form::Whole);
         assert_eq!(
-            asked("application/json;as=Table;v=v1;g=meta.k8s.io,application/json"),
+            form("application/json;as=Table;v=v1;g=meta.k8s.io,application/json"),
             Form::Table("v1".into())
         );
         assert_eq!(
-            asked("application/json, application/json;as=Table;v=v1"),
+            form("application/json, application/json;as=Table;v=v1"),
             Form::Whole
         );
         assert_eq!(
-            asked("application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"),
+            form("application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"),
             Form::Metadata("v1".into())
         );
     }

@@ -1,32 +1,32 @@
 //! The admin API's own threads.
 //!
-//! A request of a few bytes may ask for much: to decode 3 MiB, to list every object, to
-//! compare an object with what ten managers said of it. All of it, TLS included, is done
-//! on threads that serve no traffic, and that leave the cores to those that do.
+//! A small request can be expensive: to decode 3 MiB, to list every object, to compare an
+//! object with the fields of ten managers. All of that, TLS included, runs on threads that
+//! serve no traffic and have a lower priority than those that do.
 
 use std::io;
 
 use rustix::process::setpriority_process;
 use tokio::runtime::{Builder, Runtime};
 
-/// One works while the other is busy with something large.
+/// One of them stays available while the other runs an expensive request.
 const THREADS: usize = 2;
 
-/// Where cores are scarce, a serving thread gets nine times as much of them.
+/// With this niceness, a thread that serves traffic gets nine times as much of a core.
 const NICENESS: i32 = 10;
 
-/// They end when this goes.
+/// The threads end when this is dropped.
 pub(crate) struct Threads(Option<Runtime>);
 
 impl Threads {
     /// # Errors
-    /// The system gives no thread.
+    /// The system cannot start a thread.
     pub(crate) fn start() -> io::Result<Self> {
         let runtime = Builder::new_multi_thread()
             .worker_threads(THREADS)
             .thread_name("admin")
             .on_thread_start(|| {
-                // On Linux this is of the calling thread alone.
+                // On Linux this only affects the calling thread.
                 if let Err(error) = setpriority_process(None, NICENESS) {
                     tracing::debug!(%error, "cannot change the priority of the admin API's threads");
                 }
@@ -45,7 +45,7 @@ impl Threads {
 
 impl Drop for Threads {
     fn drop(&mut self) {
-        // Without waiting: it may go on a thread that must not block.
+        // Without waiting: it may be dropped on a thread that must not block.
         if let Some(runtime) = self.0.take() {
             runtime.shutdown_background();
         }

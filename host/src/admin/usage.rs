@@ -1,5 +1,5 @@
-//! `metrics.k8s.io`: what pods and the node use, for `kubectl top`. Measured since
-//! a moment that is a period or two ago.
+//! `metrics.k8s.io`: the CPU and memory of pods and of the node, for `kubectl top`. CPU is
+//! the average over the last one or two periods.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Weak};
@@ -16,16 +16,16 @@ use super::selector::Selector;
 use crate::status::HostStatus;
 use crate::workload::{NODE_NAME, Pod};
 
-/// How often is measured, as the metrics server does.
+/// The period of measurements, that of the metrics server.
 const PERIOD: Duration = Duration::from_secs(15);
 
-/// What every pod had used at two moments.
+/// Two samples of the CPU time of all pods: the average is since the older one.
 pub(super) struct Usage {
     health: Arc<HostStatus>,
     samples: Mutex<[Sample; 2]>,
 }
 
-/// CPU time by the mesh's number of the pod.
+/// The CPU time of each pod, by its number in the mesh.
 #[derive(Clone)]
 struct Sample {
     at: Instant,
@@ -33,7 +33,7 @@ struct Sample {
 }
 
 impl Usage {
-    /// Measures as long as somebody holds it.
+    /// Takes samples until it is dropped.
     pub(super) fn start(health: Arc<HostStatus>) -> Arc<Self> {
         let now = Sample::of(&health.pods());
         let usage = Arc::new(Self {
@@ -44,7 +44,7 @@ impl Usage {
         usage
     }
 
-    /// The objects that `resource` names.
+    /// The objects of `resource` that match the selectors.
     pub(super) fn objects(
         &self,
         resource: &Resource,
@@ -59,10 +59,10 @@ impl Usage {
             "NodeMetrics" => vec![self.node()],
             _ => self.pods(),
         };
-        let placed = resource.namespace.as_deref();
+        let within = resource.namespace.as_deref();
         objects.retain(|object| {
             let metadata = &object["metadata"];
-            placed.is_none_or(|namespace| metadata["namespace"] == namespace)
+            within.is_none_or(|namespace| metadata["namespace"] == namespace)
                 && resource
                     .name
                     .as_deref()
@@ -144,7 +144,7 @@ impl Sample {
     }
 }
 
-/// Cores in use on average; a pod that was not there yet began at nothing.
+/// The average number of cores in use. A pod that started after the sample began at zero.
 fn cores(pod: &Pod, before: &Sample, window: Duration) -> f64 {
     let known = before.cpu.get(&pod.target).copied().unwrap_or_default();
     let used = pod.cpu_time().saturating_sub(known).as_secs_f64();

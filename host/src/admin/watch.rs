@@ -1,8 +1,8 @@
-//! `watch`: events of the store as they happen, one JSON document a line.
+//! `watch`: the events of the store as they happen, one JSON document per line.
 //!
-//! A watcher has no buffer of its own: it reads the store's events when its
-//! client takes more. One that is further behind than the store remembers is told
-//! so with 410 and cut off, and has held up nobody.
+//! A watcher has no buffer of its own: it reads the store's events when its client reads
+//! more. A client that is behind the oldest stored event gets 410 and is disconnected. It
+//! never delays anything else.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -25,18 +25,18 @@ use super::selector::Selector;
 use super::table::Form;
 use crate::store::{Change, Event, Store, Stored};
 
-/// Without `timeoutSeconds` a watch ends at a random time from here to twice it,
-/// as an API server does it.
+/// Without `timeoutSeconds` a watch ends after a random time between this and twice as
+/// long, as in an API server.
 const LIFE: Duration = Duration::from_secs(30 * 60);
 
-/// The longest that a client may ask for.
+/// The longest timeout that a client can request.
 const LIFE_MAX: Duration = Duration::from_secs(24 * 3_600);
 
-/// How often a client that asked for them gets a bookmark.
+/// The interval of bookmarks, for clients that request them.
 const BOOKMARK: Duration = Duration::from_secs(60);
 
-/// What a client has yet to take. An object is rendered when it is taken: of a client
-/// that does not read, only the store's own objects are held.
+/// An event that the client has not read yet. Objects are rendered when they are read:
+/// for a client that does not read, only references to stored objects are queued.
 enum QueuedEvent {
     Object(&'static str, Arc<Stored>),
     Other(Value),
@@ -48,7 +48,7 @@ struct Watcher {
     form: Form,
     store: Arc<Store>,
     versions: watch::Receiver<u64>,
-    /// The last that was looked at.
+    /// The resource version of the last event that was handled.
     seen: u64,
     ready: VecDeque<QueuedEvent>,
     bookmarks: Option<Interval>,
@@ -58,10 +58,10 @@ struct Watcher {
 }
 
 impl Api {
-    /// The body of a watch's answer.
+    /// The body of the response.
     ///
     /// # Errors
-    /// A bad selector or version, or too many watches.
+    /// A selector or version that does not parse, or too many watches.
     pub(super) fn watch(
         &self,
         resource: Resource,
@@ -71,7 +71,7 @@ impl Api {
         let selector = resource.selector(options)?;
         let slot = self.watches.clone().try_acquire_owned();
         let slot = slot.map_err(|_| Failure::TooManyRequests("too many watches"))?;
-        // Subscribed before anything is read: what comes between is seen.
+        // Subscribes before it reads, so that no change in between is missed.
         let mut versions = self.store.versions();
         versions.mark_changed();
         let initial = is_set(&options.send_initial_events);
@@ -92,7 +92,7 @@ impl Api {
         match options.resource_version.as_str() {
             "" | "0" => watcher.begin(initial),
             _ if initial => watcher.begin(true),
-            version => watcher.go_on(version)?,
+            version => watcher.resume(version)?,
         }
         let lines = stream::unfold(watcher, |mut watcher| async move {
             let line = watcher.next().await?;
@@ -110,14 +110,14 @@ fn life(asked: Option<u64>) -> Duration {
 }
 
 impl Watcher {
-    /// Begins with everything that is there.
+    /// Begins with all existing objects.
     fn begin(&mut self, announce_end: bool) {
         let (stored, version) = self.store.list();
         for stored in &stored {
             if self.resource.covers(&stored.object.key()) {
                 let object = self.resource.shown(stored);
                 if self.selector.matches(&object) {
-                    self.say("ADDED", stored);
+                    self.push("ADDED", stored);
                 }
             }
         }
@@ -128,7 +128,7 @@ impl Watcher {
         }
     }
 
-    fn go_on(&mut self, version: &str) -> Result<(), Failure> {
+    fn resume(&mut self, version: &str) -> Result<(), Failure> {
         let bad = || Failure::BadRequest(format!("invalid resourceVersion `{version}`"));
         self.seen = version.parse().map_err(|_| bad())?;
         let (_, newest) = self.store.list();
@@ -168,13 +168,13 @@ impl Watcher {
         }
     }
 
-    /// Takes what the store has since.
+    /// Reads the new events of the store.
     fn read(&mut self) {
         match self.store.events_after(self.seen) {
             Ok(events) => {
                 for event in &events {
                     self.seen = event.stored.resource_version;
-                    self.take(event);
+                    self.add(event);
                 }
             }
             Err(expired) => {
@@ -189,7 +189,7 @@ impl Watcher {
         }
     }
 
-    fn take(&mut self, event: &Event) {
+    fn add(&mut self, event: &Event) {
         if !self.resource.covers(&event.key) {
             return;
         }
@@ -201,14 +201,14 @@ impl Watcher {
         });
         let is_there = matches && event.change != Change::Deleted;
         match (matched, is_there) {
-            (false, true) => self.say("ADDED", &event.stored),
-            (true, true) => self.say("MODIFIED", &event.stored),
-            (true, false) => self.say("DELETED", &event.stored),
+            (false, true) => self.push("ADDED", &event.stored),
+            (true, true) => self.push("MODIFIED", &event.stored),
+            (true, false) => self.push("DELETED", &event.stored),
             (false, false) => {}
         }
     }
 
-    fn say(&mut self, kind: &'static str, stored: &Arc<Stored>) {
+    fn push(&mut self, kind: &'static str, stored: &Arc<Stored>) {
         self.ready
             .push_back(QueuedEvent::Object(kind, stored.clone()));
     }
@@ -224,7 +224,7 @@ impl Watcher {
         }
     }
 
-    /// Tells how far the watch is, though nothing happened to what it watches.
+    /// Queues a bookmark: the current resource version, without a change.
     fn bookmark(&mut self, annotations: Option<Value>) {
         let mut object = json!({
             "kind": self.resource.kind.kind,

@@ -1,4 +1,4 @@
-//! LimitRanges: they fill what containers leave open, then hold them to bounds.
+//! LimitRanges: defaults for requests and limits, and bounds on them.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -33,7 +33,7 @@ impl Ranges {
         Self(ranges)
     }
 
-    /// The items of the namespace that are of `kind`, with their LimitRange's name.
+    /// The items of a namespace for `kind`, each with the name of its LimitRange.
     fn items(
         &self,
         namespace: &str,
@@ -65,7 +65,7 @@ impl Ranges {
         }
     }
 
-    /// The host runs one container in each pod, so a pod's sums are its container's.
+    /// The host runs one container per pod, so the sums of a pod are those of its container.
     pub(super) fn check(&self, object: &Object) -> Vec<Diagnostic> {
         let Some(pods) = pods(object) else {
             return Vec::new();
@@ -121,7 +121,7 @@ impl Ranges {
     }
 }
 
-/// A default limit may lie below a request that the container sets itself.
+/// A default limit may be lower than a request that the container sets itself.
 fn over_limit(asked: &ResourceRequirements) -> Vec<String> {
     let mut messages = Vec::new();
     for resource in ["cpu", "memory", "ephemeral-storage"] {
@@ -139,7 +139,7 @@ fn over_limit(asked: &ResourceRequirements) -> Vec<String> {
     messages
 }
 
-/// What `asked` breaks of one item.
+/// The bounds of one item that `asked` violates.
 fn broken(item: &LimitRangeItem, asked: &ResourceRequirements) -> Vec<String> {
     let mut messages = Vec::new();
     for (resource, min) in &item.min {

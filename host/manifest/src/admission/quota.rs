@@ -1,4 +1,4 @@
-//! ResourceQuotas: what a namespace's objects ask for together.
+//! ResourceQuotas: sums over all objects of a namespace.
 
 use std::sync::Arc;
 
@@ -8,8 +8,8 @@ use crate::codes;
 use crate::kind;
 use crate::model::{Object, ObjectKey, Quantities, Quantity, Resource, ResourceQuota};
 
-/// Resources of pods, with the list and the name under which they are asked.
-const ASKED: [(&str, bool, &str); 9] = [
+/// Resources of pods: the name in a quota, whether it is a limit, and the name in a container.
+const POD_RESOURCES: [(&str, bool, &str); 9] = [
     ("cpu", false, "cpu"),
     ("memory", false, "memory"),
     ("ephemeral-storage", false, "ephemeral-storage"),
@@ -21,7 +21,7 @@ const ASKED: [(&str, bool, &str); 9] = [
     ("limits.ephemeral-storage", true, "ephemeral-storage"),
 ];
 
-/// A quota and what is used of it (`status.hard`, `status.used`).
+/// A quota and its use (`status.hard`, `status.used`).
 #[derive(Debug, Clone)]
 pub struct QuotaUse {
     pub key: ObjectKey,
@@ -29,7 +29,7 @@ pub struct QuotaUse {
     pub used: Quantities,
 }
 
-/// What `objects` use of each ResourceQuota among them.
+/// The use of each ResourceQuota in `objects`.
 pub fn quotas(objects: &[Arc<Object>]) -> Vec<QuotaUse> {
     let quotas = found(objects);
     let quota = |(owner, quota): (&Arc<Object>, &ResourceQuota)| {
@@ -47,7 +47,7 @@ pub fn quotas(objects: &[Arc<Object>]) -> Vec<QuotaUse> {
     quotas.map(quota).collect()
 }
 
-/// Every object that asks for more than is left, or does not say what it asks for.
+/// Reports each object that requests more than is left, or does not set a limited resource.
 pub(super) fn check(objects: &[Arc<Object>]) -> Vec<Diagnostic> {
     let mut diagnostics = Vec::new();
     for (owner, quota) in found(objects) {
@@ -83,7 +83,7 @@ fn in_namespace<'a>(
     objects.iter().filter(inside)
 }
 
-/// How much of `resource` the object asks for.
+/// How much of `resource` an object requests.
 fn asks(object: &Object, resource: &str) -> Quantity {
     let count = |count: u64| Quantity {
         millis: i128::from(count) * 1000,
@@ -115,9 +115,11 @@ fn asks(object: &Object, resource: &str) -> Quantity {
     }
 }
 
-/// What one pod asks of a resource of containers.
+/// How much one pod requests of a resource of containers.
 fn of_pod(pods: &Pods<'_>, resource: &str) -> Option<Quantity> {
-    let (_, limits, name) = ASKED.iter().find(|(known, ..)| *known == resource)?;
+    let (_, limits, name) = POD_RESOURCES
+        .iter()
+        .find(|(known, ..)| *known == resource)?;
     let resources = &pods.template.spec.containers.first()?.resources;
     let list = if *limits {
         &resources.limits
@@ -127,10 +129,12 @@ fn of_pod(pods: &Pods<'_>, resource: &str) -> Option<Quantity> {
     list.get(name)
 }
 
-/// A quota for a resource of containers wants every container to name it.
+/// With a quota for a resource of containers, every container must set it.
 fn unsaid(owner: &Object, object: &Object, resource: &str) -> Option<Diagnostic> {
     let pods = pods(object)?;
-    let (_, limits, name) = ASKED.iter().find(|(known, ..)| *known == resource)?;
+    let (_, limits, name) = POD_RESOURCES
+        .iter()
+        .find(|(known, ..)| *known == resource)?;
     let container = pods.template.spec.containers.first()?;
     if of_pod(&pods, resource).is_some() {
         return None;

@@ -6,7 +6,7 @@ use super::{Decoder, integer};
 use crate::codes;
 use crate::yaml::{Node, Resolved, Value};
 
-/// Longer than any timeout that is meant: a year.
+/// A year: longer than any sensible timeout.
 const LONGEST: Duration = Duration::from_secs(366 * 24 * 3600);
 
 /// `1h30m`, `2s`, `500ms`, `0.5s`; not negative.
@@ -37,7 +37,7 @@ pub(crate) fn duration(d: &mut Decoder, node: &Node) -> Option<Duration> {
     }
 }
 
-/// As [`duration`], and longer than nothing.
+/// As [`duration`], but not zero.
 pub(crate) fn positive_duration(d: &mut Decoder, node: &Node) -> Option<Duration> {
     let value = duration(d, node)?;
     if value < Duration::from_millis(1) {

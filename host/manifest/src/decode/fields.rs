@@ -1,11 +1,11 @@
-//! A mapping being read field by field; what is left over is reported.
+//! Reads a mapping field by field, and reports the fields that are left.
 
 use super::{Decoder, did_you_mean, nearest};
 use crate::Severity;
 use crate::codes;
 use crate::yaml::{Entry, Mark, Node, Value};
 
-/// The fields of a mapping. Ask for each, then call [`Fields::finish`].
+/// The fields of a mapping. Take each, then call [`Fields::finish`].
 pub(crate) struct Fields<'d, 'n> {
     pub(crate) d: &'d mut Decoder,
     pub(crate) mark: Mark,
@@ -15,7 +15,7 @@ pub(crate) struct Fields<'d, 'n> {
 }
 
 impl<'d, 'n> Fields<'d, 'n> {
-    /// The fields of `node`, or an error where it is no mapping.
+    /// The fields of `node`; an error if it is not a mapping.
     pub(crate) fn of(d: &'d mut Decoder, node: &'n Node) -> Option<Self> {
         let Value::Mapping(entries) = &node.value else {
             let found = d.describe(node);
@@ -49,14 +49,14 @@ impl<'d, 'n> Fields<'d, 'n> {
         (!entry.value.is_null()).then_some(entry)
     }
 
-    /// Whether the field is there, without reading it.
+    /// Whether the field is present, without taking it.
     pub(crate) fn has(&self, name: &str) -> bool {
         self.entries
             .iter()
             .any(|entry| entry.key == name && !entry.value.is_null())
     }
 
-    /// The value of `name`, which stays to be taken.
+    /// The value of `name`, without taking it.
     pub(crate) fn get(&self, name: &str) -> Option<&'n Node> {
         self.entries
             .iter()
@@ -64,7 +64,7 @@ impl<'d, 'n> Fields<'d, 'n> {
             .map(|entry| &entry.value)
     }
 
-    /// Where the field's key stands, or the mapping where it is absent.
+    /// The position of the field's key, or of the mapping if the field is absent.
     pub(crate) fn mark_of(&self, name: &str) -> Mark {
         self.entries
             .iter()
@@ -95,7 +95,7 @@ impl<'d, 'n> Fields<'d, 'n> {
         }
     }
 
-    /// Reports that `name` must be there, naming a field that looks like it.
+    /// Reports that `name` is required, with a field that may be a misspelling of it.
     pub(crate) fn missing(&mut self, name: &'static str) {
         let unknown = self
             .entries
@@ -113,7 +113,7 @@ impl<'d, 'n> Fields<'d, 'n> {
         self.d.error(mark, codes::MISSING_FIELD, hint);
     }
 
-    /// The entries of the list `name`; absent means none.
+    /// The entries of the list `name`; none if it is absent.
     pub(crate) fn list<T>(
         &mut self,
         name: &'static str,
@@ -143,7 +143,7 @@ impl<'d, 'n> Fields<'d, 'n> {
         })
     }
 
-    /// Reports an error at the place of the field `name`, under its path.
+    /// Reports an error at the position and path of the field `name`.
     pub(crate) fn error_at(&mut self, name: &'static str, code: crate::Code, message: String) {
         let mark = self.mark_of(name);
         self.d.under(name, |d| d.error(mark, code, message));
@@ -154,22 +154,22 @@ impl<'d, 'n> Fields<'d, 'n> {
         self.d.under(name, |d| d.warning(mark, code, message));
     }
 
-    /// Reports that a removed field is set, and what has taken its place.
+    /// Reports that a removed field is set, and its successor.
     pub(crate) fn deprecated(&mut self, name: &'static str, successor: &str) {
         let message = format!("removed from the current API but still supported; use {successor}");
         self.warn_at(name, codes::DEPRECATED, message);
     }
 
-    /// Accepted without a word: fields that only a cluster needs and whose
-    /// absence here changes nothing that a user could see.
+    /// Accepts fields without a message: only a cluster needs them, and a user cannot notice
+    /// that they have no effect here.
     pub(crate) fn ignore(&mut self, names: &[&'static str]) {
         for name in names {
             self.take(name);
         }
     }
 
-    /// Reports what was not asked for: fields in `not_honoured` exist in the
-    /// API, all others do not.
+    /// Reports the fields that were not taken: those in `not_honoured` exist in the API, all
+    /// others do not.
     pub(crate) fn finish(self, not_honoured: &[&str]) {
         self.finish_as(Severity::Warning, not_honoured);
     }

@@ -7,7 +7,7 @@ use crate::codes;
 use crate::model::Labels;
 use crate::yaml::{Node, Value};
 
-/// Every entry of a list that could be read; the others are reported.
+/// Every entry of a list that is valid; the others are reported.
 pub(crate) fn items<'n, T>(
     d: &mut Decoder,
     node: &'n Node,
@@ -30,7 +30,7 @@ pub(crate) fn strings(d: &mut Decoder, node: &Node) -> Option<Vec<String>> {
     items(d, node, string)
 }
 
-/// A mapping whose values `read` reads, by key.
+/// The values of a mapping by key, each read by `read`.
 pub(crate) fn map<T>(
     d: &mut Decoder,
     node: &Node,
@@ -53,7 +53,7 @@ pub(crate) fn map<T>(
     Some(map)
 }
 
-/// Labels: keys and values as Kubernetes wants them.
+/// Labels, with Kubernetes' rules for keys and values.
 pub(crate) fn labels(d: &mut Decoder, node: &Node) -> Option<Labels> {
     map(d, node, |d, key, value| {
         let name = key.rsplit('/').next().unwrap_or(key);

@@ -50,7 +50,7 @@ pub(crate) fn dns_subdomain(d: &mut Decoder, node: &Node) -> Option<String> {
 }
 
 /// A host name of Istio's: `*`, `*.example.com`, a DNS name, or a short name.
-/// A dot at the end, which says that a name is absolute, is dropped.
+/// A trailing dot, which marks a name as absolute, is removed.
 pub(crate) fn dns_name(d: &mut Decoder, node: &Node) -> Option<crate::Located<String>> {
     let mut text = string(d, node)?;
     if text.len() > 1 && text.ends_with('.') {
@@ -77,7 +77,7 @@ pub(crate) fn dns_name(d: &mut Decoder, node: &Node) -> Option<crate::Located<St
     None
 }
 
-/// A header name in lower case. Pseudo headers (`:method`) pass where `pseudo` says so.
+/// A header name in lower case. Pseudo headers (`:method`) are valid if `pseudo` is set.
 pub(crate) fn header_name(
     d: &mut Decoder,
     name: &str,
@@ -99,7 +99,7 @@ pub(crate) fn header_name(
     None
 }
 
-/// A suggestion for a name that only breaks the grammar.
+/// The name in lower case and with `-` for other separators, as a suggestion.
 fn corrected(text: &str, valid: impl Fn(&str) -> bool) -> String {
     let candidate = text.to_ascii_lowercase().replace(['_', ' '], "-");
     if valid(&candidate) && candidate != text {

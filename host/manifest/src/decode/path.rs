@@ -1,4 +1,4 @@
-//! The path to a value, as messages show it: `spec.http[0].route[1].weight`.
+//! The path to a value in messages: `spec.http[0].route[1].weight`.
 
 use std::borrow::Cow;
 use std::fmt::Write;
@@ -10,7 +10,7 @@ pub(crate) enum Segment {
     Index(usize),
 }
 
-/// The steps as text; a key that is not a plain name stands in brackets.
+/// The steps as text, with brackets around a key that is not a plain name.
 pub(super) fn render(steps: &[Segment]) -> String {
     let mut path = String::new();
     for segment in steps {
@@ -32,7 +32,7 @@ pub(super) fn render(steps: &[Segment]) -> String {
     path
 }
 
-/// Steps below the value being read: `steps!["ports", index, "name"]`.
+/// Steps below the current value: `steps!["ports", index, "name"]`.
 macro_rules! steps {
     ($($step:expr),+ $(,)?) => { &[$($crate::decode::Segment::from($step)),+] };
 }

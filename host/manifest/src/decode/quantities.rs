@@ -59,8 +59,8 @@ pub(crate) fn quantity(d: &mut Decoder, node: &Node) -> Option<Quantity> {
     }
 }
 
-/// As [`quantity`], but `200Mib` is what it is nearest to, with a warning: what
-/// stands in tutorials is clear, though a cluster would refuse it.
+/// As [`quantity`], but reads `200Mib` as the nearest valid quantity, with a warning: such
+/// units appear in tutorials and are unambiguous, although a cluster refuses them.
 pub(crate) fn near_quantity(d: &mut Decoder, node: &Node) -> Option<Quantity> {
     if let Value::Scalar(scalar) = &node.value
         && let (number, Some(unit)) = near_unit(&scalar.text)
@@ -76,7 +76,7 @@ pub(crate) fn near_quantity(d: &mut Decoder, node: &Node) -> Option<Quantity> {
     quantity(d, node)
 }
 
-/// The number that `text` begins with, and the unit that was meant after it.
+/// The number at the beginning of `text`, and the unit that was probably meant.
 fn near_unit(text: &str) -> (&str, Option<&'static str>) {
     let unit = text.trim_start_matches(|c: char| c.is_ascii_digit() || c == '.');
     (&text[..text.len() - unit.len()], unit_for(unit))
@@ -113,7 +113,7 @@ pub(crate) fn cpu_millis(d: &mut Decoder, node: &Node) -> Option<u64> {
     Some(u64::try_from(quantity(d, node)?.millis).unwrap_or(u64::MAX))
 }
 
-/// The quantity that `text` says, rounded up to thousandths.
+/// Parses a quantity, rounded up to thousandths.
 pub(crate) fn parse_quantity(text: &str) -> Option<Quantity> {
     let (negative, unsigned) = match text.strip_prefix('-') {
         Some(rest) => (true, rest),
@@ -159,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn every_form_is_read() {
+    fn every_form_is_parsed() {
         assert_eq!(millis("500m"), Some(500));
         assert_eq!(millis("0.5"), Some(500));
         assert_eq!(millis("64Mi"), Some(64 * 1024 * 1024 * 1000));

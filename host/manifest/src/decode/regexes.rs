@@ -1,5 +1,5 @@
-//! Regular expressions: Envoy's RE2 syntax, compiled once, bounded, and
-//! matching the whole text.
+//! Regular expressions in Envoy's RE2 syntax: compiled once, limited in size, and matching
+//! the whole text.
 
 use regex::{Regex, RegexBuilder};
 
@@ -15,15 +15,15 @@ pub(crate) fn full_match(d: &mut Decoder, node: &Node) -> Option<(String, Regex)
     Some((pattern, regex))
 }
 
-/// A pattern that is searched for, as `uriRegexRewrite.match` is.
+/// A pattern that may match a part of the text, as in `uriRegexRewrite.match`.
 pub(crate) fn rewrite_pattern(d: &mut Decoder, node: &Node) -> Option<Regex> {
     let pattern = non_empty(d, node)?;
     compile(d, node, &pattern, &pattern)
 }
 
 fn compile(d: &mut Decoder, node: &Node, pattern: &str, whole: &str) -> Option<Regex> {
-    // A pattern that closes a group may be well formed only inside of the one
-    // around it (`a)(?:b`), so it must be so alone; others need not be built twice.
+    // A pattern that closes a group may be valid only inside the group that is put around it
+    // (`a)(?:b`), so it is compiled on its own first. Others are compiled once.
     let alone = if pattern.contains(')') {
         build(pattern).map(drop)
     } else {
@@ -48,7 +48,7 @@ fn build(pattern: &str) -> Result<Regex, regex::Error> {
         .build()
 }
 
-/// The compiler's reason in one line, or a better one where there is.
+/// The compiler's message in one line, or a better one if there is.
 fn explain(pattern: &str, error: &regex::Error) -> String {
     if let regex::Error::CompiledTooBig(_) = error {
         return "it is too large; use smaller repetitions".to_owned();

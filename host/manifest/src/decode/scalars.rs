@@ -1,10 +1,10 @@
-//! Strings, booleans and names out of a fixed set.
+//! Strings, booleans and enumerations.
 
 use super::{Decoder, did_you_mean};
 use crate::yaml::{Node, Resolved, Value};
 use crate::{Located, codes};
 
-/// Any string. A plain `80` or `true` is not one, as in a cluster.
+/// Any string. As in a cluster, a plain `80` or `true` is not a string.
 pub(crate) fn string(d: &mut Decoder, node: &Node) -> Option<String> {
     string_ref(d, node).map(str::to_owned)
 }
@@ -53,12 +53,12 @@ pub(crate) fn located_string(d: &mut Decoder, node: &Node) -> Option<Located<Str
     non_empty(d, node).map(|text| d.locate(text, node))
 }
 
-/// As [`located_string`], and may be empty.
+/// As [`located_string`], but may be empty.
 pub(crate) fn located_text(d: &mut Decoder, node: &Node) -> Option<Located<String>> {
     string(d, node).map(|text| d.locate(text, node))
 }
 
-/// The value that `read` answers, with its place.
+/// The value that `read` returns, with its position.
 pub(crate) fn located<T>(
     read: impl FnOnce(&mut Decoder, &Node) -> Option<T>,
 ) -> impl FnOnce(&mut Decoder, &Node) -> Option<Located<T>> {
@@ -93,7 +93,7 @@ pub(crate) fn boolean(d: &mut Decoder, node: &Node) -> Option<bool> {
     None
 }
 
-/// One of a fixed set of names; `what` is what they are, with its article.
+/// One of a fixed set of names; `what` describes them, with its article.
 pub(crate) fn choice<T: Copy>(
     d: &mut Decoder,
     node: &Node,

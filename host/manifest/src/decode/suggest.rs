@@ -1,6 +1,6 @@
-//! "Did you mean": the nearest of the names that exist.
+//! "Did you mean": the nearest existing name.
 
-/// The candidate that `name` most likely is a misspelling of.
+/// The candidate of which `name` is most likely a misspelling.
 pub(crate) fn nearest<'c>(
     name: &str,
     candidates: impl Iterator<Item = &'c str>,
@@ -39,7 +39,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_slip_is_found_and_a_stranger_is_not() {
+    fn a_misspelling_is_found_and_another_name_is_not() {
         let names = ["productservice", "productreviewservice", "ui"];
         assert_eq!(
             nearest("prodcutservice", names.into_iter()),

@@ -10,23 +10,23 @@ pub struct HorizontalPodAutoscaler {
     /// `scaleTargetRef`, an object of `apps`.
     pub target_kind: Located<String>,
     pub target_name: Located<String>,
-    /// 1 where absent.
+    /// 1 by default.
     pub min_replicas: u32,
     pub max_replicas: u32,
-    /// CPU at 80 % where none is named.
+    /// CPU at 80 % by default.
     pub metrics: Vec<ScalingMetric>,
     pub scale_up: ScalingRules,
     pub scale_down: ScalingRules,
 }
 
-/// What is measured, and what it should be for each pod.
+/// A metric with its target per pod.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ScalingMetric {
     Resource {
         resource: ScaledResource,
         target: ResourceTarget,
     },
-    /// A number that each pod has, by name.
+    /// A metric of each pod, by name.
     Pods { name: String, average: Quantity },
 }
 
@@ -38,12 +38,12 @@ pub enum ScaledResource {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ResourceTarget {
-    /// Percent of what the pods request.
+    /// Percent of the requests of the pods.
     Utilization(u32),
     AverageValue(Quantity),
 }
 
-/// One direction of `behavior`, defaults filled in.
+/// One direction of `behavior`, with defaults filled in.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ScalingRules {
     pub stabilization: Duration,

@@ -1,4 +1,4 @@
-//! Flagger's Canary: when a new version gets more of the traffic.
+//! Flagger's Canary: how a new version gets its traffic step by step.
 
 use std::time::Duration;
 
@@ -8,14 +8,14 @@ use crate::{Located, Position};
 pub struct Canary {
     /// `targetRef.name`: the Deployment that has the new version.
     pub target: Located<String>,
-    /// `service.name`: the VirtualService whose weights are shifted; the target's
-    /// name where absent.
+    /// `service.name`: the VirtualService whose weights are shifted; by default it has the name
+    /// of the target.
     pub route: Located<String>,
-    /// `suspend`: nothing is decided.
+    /// `suspend`: no step is taken.
     pub suspended: bool,
-    /// `skipAnalysis`: what begins is promoted.
+    /// `skipAnalysis`: a new version is promoted at once.
     pub skip_analysis: bool,
-    /// `progressDeadlineSeconds`, 600 where absent: how long one weight may last.
+    /// `progressDeadlineSeconds`, 600 by default: the longest duration of one step.
     pub progress_deadline: Duration,
     pub analysis: CanaryAnalysis,
 }
@@ -23,12 +23,12 @@ pub struct Canary {
 #[derive(Debug, Clone, PartialEq)]
 pub struct CanaryAnalysis {
     pub at: Position,
-    /// 60 s where absent.
+    /// 60 s by default.
     pub interval: Duration,
-    /// Failed checks, over a whole run, until it is rolled back; 1 where absent.
+    /// Failed checks of a run until it is rolled back; 1 by default.
     pub threshold: u32,
-    /// The canary's percentages, one after the other, before it gets everything;
-    /// from `stepWeight` and `maxWeight`, or `stepWeights`. At least one.
+    /// The canary's percentages in order, before it gets all traffic: from `stepWeight` and
+    /// `maxWeight`, or `stepWeights`. At least one.
     pub weights: Vec<u32>,
     /// `request-success-rate` of at least 99 and `request-duration` where none is named.
     pub metrics: Vec<CanaryMetric>,

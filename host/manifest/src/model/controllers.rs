@@ -1,4 +1,4 @@
-//! Pods, and what keeps them, besides a Deployment: ReplicaSet, StatefulSet.
+//! Pods and their controllers, besides Deployments: ReplicaSet, StatefulSet.
 
 use std::time::Duration;
 
@@ -8,13 +8,13 @@ use crate::Located;
 /// One pod by name.
 #[derive(Debug, Clone)]
 pub struct Pod {
-    /// Labels and annotations are the object's own.
+    /// With the labels and annotations of the object.
     pub template: PodTemplate,
 }
 
 #[derive(Debug, Clone)]
 pub struct ReplicaSet {
-    /// `spec.replicas`, 1 where absent.
+    /// `spec.replicas`, 1 by default.
     pub replicas: Located<u32>,
     pub selector: LabelSelector,
     pub template: PodTemplate,
@@ -23,12 +23,12 @@ pub struct ReplicaSet {
 
 #[derive(Debug, Clone)]
 pub struct StatefulSet {
-    /// `spec.replicas`, 1 where absent.
+    /// `spec.replicas`, 1 by default.
     pub replicas: Located<u32>,
     pub selector: LabelSelector,
     pub template: PodTemplate,
     pub min_ready: Duration,
-    /// `spec.ordinals.start`, 0 where absent.
+    /// `spec.ordinals.start`, 0 by default.
     pub first_ordinal: u32,
     pub pod_management: PodManagement,
     pub update: StatefulSetUpdate,
@@ -46,7 +46,7 @@ pub enum PodManagement {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum StatefulSetUpdate {
     OnDelete,
-    /// Pods from this ordinal on are updated; 0 where absent.
+    /// Pods from this ordinal on are updated; 0 by default.
     RollingUpdate {
         partition: u32,
     },

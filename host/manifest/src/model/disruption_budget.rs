@@ -8,7 +8,7 @@ pub struct PodDisruptionBudget {
     pub bound: DisruptionBound,
 }
 
-/// Of the pods that their controllers want.
+/// A count, or a percentage of the replicas of the controllers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum DisruptionBound {
     MinAvailable(IntOrPercent),

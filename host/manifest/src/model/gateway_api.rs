@@ -1,12 +1,12 @@
 //! The Gateway API: `gateway.networking.k8s.io`.
 //!
-//! A rule of an HTTPRoute says what a rule of a VirtualService can say, so it is
-//! read as one, once for each of its matches: they are ordered one by one.
+//! A rule of an HTTPRoute is read as a rule of a VirtualService, once for each of its
+//! matches, since the order of precedence is that of matches.
 
 use super::{HttpRoute, LabelSelector, Protocol};
 use crate::{Located, Position};
 
-/// Kind Gateway of the Gateway API. Every class is this host's.
+/// Kind Gateway of the Gateway API. The host implements every class.
 #[derive(Debug, Clone)]
 pub struct GatewayApiGateway {
     pub listeners: Vec<GatewayListener>,
@@ -18,21 +18,21 @@ pub struct GatewayListener {
     pub name: Located<String>,
     pub port: Located<u16>,
     pub protocol: Protocol,
-    /// None is any host.
+    /// None for every host.
     pub hostname: Option<Located<String>>,
-    /// The first of `tls.certificateRefs`, where TLS ends here.
+    /// The first of `tls.certificateRefs`, if the host terminates TLS.
     pub certificate: Option<CertificateReference>,
     /// `tls.mode: Passthrough`.
     pub passthrough: bool,
     pub allowed: AllowedNamespaces,
-    /// False where `allowedRoutes.kinds` leaves HTTPRoute out.
+    /// False if `allowedRoutes.kinds` does not contain HTTPRoute.
     pub takes_http: bool,
 }
 
 #[derive(Debug, Clone)]
 pub struct CertificateReference {
     pub name: Located<String>,
-    /// The Gateway's own where absent.
+    /// By default that of the Gateway.
     pub namespace: Option<String>,
 }
 
@@ -48,20 +48,20 @@ pub enum AllowedNamespaces {
 #[derive(Debug, Clone)]
 pub struct GatewayApiHttpRoute {
     pub parents: Vec<RouteParent>,
-    /// Empty is every host of its parents.
+    /// Empty for every host of its parents.
     pub hostnames: Vec<Located<String>>,
     pub rules: Vec<MatchedRule>,
 }
 
-/// What a route is attached to.
+/// The parent of a route.
 #[derive(Debug, Clone)]
 pub struct RouteParent {
     pub at: Position,
     pub kind: ParentKind,
     pub name: Located<String>,
-    /// The route's own where absent.
+    /// By default that of the route.
     pub namespace: Option<String>,
-    /// One listener of a Gateway; None is all.
+    /// One listener of a Gateway; None for all.
     pub section: Option<String>,
     pub port: Option<u16>,
 }
@@ -73,10 +73,10 @@ pub enum ParentKind {
     Service,
 }
 
-/// One match of one rule, with what the rule does.
+/// One match of a rule, with the actions of the rule.
 #[derive(Debug, Clone)]
 pub struct MatchedRule {
-    /// Its place in `spec.rules`.
+    /// The index in `spec.rules`.
     pub index: usize,
     /// With exactly one match.
     pub route: HttpRoute,
@@ -86,12 +86,12 @@ pub struct MatchedRule {
     pub mirrors: Vec<Backend>,
 }
 
-/// What a `backendRef` refers to.
+/// The target of a `backendRef`.
 #[derive(Debug, Clone)]
 pub struct Backend {
     pub at: Position,
     pub name: String,
-    /// The route's own where absent.
+    /// By default that of the route.
     pub namespace: Option<String>,
     /// False for a kind that cannot be called.
     pub is_service: bool,
@@ -115,7 +115,7 @@ pub struct GrantedFrom {
 pub struct GrantedTo {
     pub group: String,
     pub kind: String,
-    /// None is every object of the kind.
+    /// None for every object of the kind.
     pub name: Option<String>,
 }
 

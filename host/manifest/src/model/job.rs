@@ -1,4 +1,4 @@
-//! Work that ends: Job, and CronJob which makes Jobs.
+//! Tasks: Job, and CronJob, which creates Jobs.
 
 use std::time::Duration;
 
@@ -9,26 +9,26 @@ use crate::Located;
 pub struct Job {
     /// Its restart policy is `Never` or `OnFailure`.
     pub template: PodTemplate,
-    /// Pods that must succeed. None: a work queue, done when one has succeeded
-    /// and all have ended; 1 where `parallelism` is absent too.
+    /// Pods that must succeed. None for a work queue, which is complete when one has succeeded
+    /// and all have ended. 1 if `parallelism` is absent too.
     pub completions: Option<u32>,
-    /// Pods that run at once, 1 where absent; 0 holds the Job.
+    /// Pods that run at once, 1 by default; 0 pauses the Job.
     pub parallelism: u32,
     pub completion_mode: CompletionMode,
-    /// Failures that are tried again, 6 where absent.
+    /// Retries of failed pods, 6 by default.
     pub backoff_limit: u32,
-    /// How long the Job may take from its start, tries and pauses included.
+    /// The longest duration of the Job since its start, with retries and pauses.
     pub active_deadline: Option<Duration>,
-    /// How long after its end it is kept; None keeps it.
+    /// When the Job is deleted after its end; None for never.
     pub ttl_after_finished: Option<Duration>,
-    /// Whether it has no pods for now.
+    /// Whether the Job is paused, without pods.
     pub suspend: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CompletionMode {
     NonIndexed,
-    /// Each pod does the work of one index, 0 to `completions` - 1.
+    /// Each pod has an index from 0 to `completions` - 1.
     Indexed,
 }
 
@@ -36,12 +36,12 @@ pub enum CompletionMode {
 pub struct CronJob {
     pub schedule: Located<Schedule>,
     pub concurrency_policy: ConcurrencyPolicy,
-    /// How late a Job may start; None: however late.
+    /// The longest delay of a Job; None for any delay.
     pub starting_deadline: Option<Duration>,
     pub suspend: bool,
-    /// Finished Jobs that are kept: 3 where absent.
+    /// Successful Jobs that are kept: 3 by default.
     pub successful_jobs_history_limit: u32,
-    /// Failed Jobs that are kept: 1 where absent.
+    /// Failed Jobs that are kept: 1 by default.
     pub failed_jobs_history_limit: u32,
     /// `spec.jobTemplate.metadata`.
     pub job_labels: Labels,
@@ -50,13 +50,13 @@ pub struct CronJob {
     pub job: Job,
 }
 
-/// What happens at a time when a Job of the CronJob still runs.
+/// What happens if the previous Job is still running.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ConcurrencyPolicy {
-    /// Another one starts beside it.
+    /// Both run.
     Allow,
-    /// The time is left out.
+    /// The new Job is skipped.
     Forbid,
-    /// The running one is ended first.
+    /// The running Job is deleted first.
     Replace,
 }

@@ -10,7 +10,7 @@ use crate::{Located, Position};
 
 #[derive(Debug, Clone)]
 pub struct Gateway {
-    /// Which gateway workload; the host is every gateway, so this only shows in `explain`.
+    /// The gateway workload. The host is every gateway, so this only appears in `explain`.
     pub selector: Labels,
     pub servers: Vec<Server>,
 }
@@ -63,9 +63,9 @@ pub enum TlsMode {
 pub struct VirtualService {
     /// At least one, unless this is a delegate.
     pub hosts: Vec<Located<String>>,
-    /// `mesh` where absent; otherwise `[namespace/]name`.
+    /// `mesh` by default; otherwise `[namespace/]name`.
     pub gateways: Vec<Located<String>>,
-    /// `*` where absent.
+    /// `*` by default.
     pub export_to: Vec<Located<String>>,
     pub http: Vec<HttpRoute>,
 }
@@ -75,14 +75,14 @@ pub struct VirtualService {
 pub struct HttpRoute {
     pub at: Position,
     pub name: Option<String>,
-    /// Any of these; empty matches everything.
+    /// One of these must hold; empty matches everything.
     pub matches: Vec<HttpMatch>,
     pub route: Vec<RouteDestination>,
     pub redirect: Option<Redirect>,
     pub direct_response: Option<DirectResponse>,
     pub delegate: Option<Delegate>,
     pub rewrite: Option<Rewrite>,
-    /// None where absent or `0s`.
+    /// None if absent or `0s`.
     pub timeout: Option<Duration>,
     pub retries: Option<Retries>,
     pub fault: Option<Fault>,
@@ -92,7 +92,7 @@ pub struct HttpRoute {
     pub headers: HeaderOperations,
 }
 
-/// Conditions that must all hold.
+/// Conditions, all of which must hold.
 #[derive(Debug, Clone)]
 pub struct HttpMatch {
     pub at: Position,
@@ -109,7 +109,7 @@ pub struct HttpMatch {
     pub port: Option<u16>,
     pub source_labels: Labels,
     pub source_namespace: Option<String>,
-    /// Replaces the VirtualService's list where not empty.
+    /// If not empty, replaces the list of the VirtualService.
     pub gateways: Vec<Located<String>>,
 }
 
@@ -117,16 +117,15 @@ pub struct HttpMatch {
 pub enum StringMatch {
     Exact(String),
     Prefix(String),
-    /// By whole elements, as the Gateway API has it: `/ui` takes `/ui` and `/ui/a`,
-    /// not `/uix`. Without a slash at its end; empty takes every path.
+    /// By whole elements, as in the Gateway API: `/ui` matches `/ui` and `/ui/a`, not `/uix`.
+    /// Without a trailing slash; empty matches every path.
     PathPrefix(String),
-    /// Compiled so that it matches the whole text; the pattern as written is
-    /// [`StringMatch::pattern`].
+    /// Compiled to match the whole text; [`StringMatch::pattern`] is the written pattern.
     Regex {
         pattern: String,
         regex: Regex,
     },
-    /// `{}`: any value, as long as there is one.
+    /// `{}`: present, with any value.
     Present,
 }
 
@@ -134,7 +133,7 @@ pub enum StringMatch {
 pub struct RouteDestination {
     pub at: Position,
     pub destination: Destination,
-    /// None where absent; a single destination gets everything.
+    /// None if absent; a single destination gets all requests.
     pub weight: Option<Located<u32>>,
     pub headers: HeaderOperations,
 }
@@ -179,12 +178,12 @@ pub struct RegexRewrite {
 pub struct Redirect {
     pub at: Position,
     pub uri: Option<String>,
-    /// In place of what the match covers of the path.
+    /// Replaces the part of the path that matched.
     pub prefix: Option<String>,
     pub authority: Option<String>,
     pub scheme: Option<String>,
     pub port: Option<RedirectPort>,
-    /// 301, 302, 303, 307 or 308; 301 where absent.
+    /// 301, 302, 303, 307 or 308; 301 by default.
     pub code: u16,
 }
 
@@ -206,18 +205,18 @@ pub struct DirectResponse {
 #[derive(Debug, Clone)]
 pub struct Delegate {
     pub name: Located<String>,
-    /// The VirtualService's own namespace where absent.
+    /// By default the namespace of the VirtualService.
     pub namespace: Option<String>,
 }
 
 #[derive(Debug, Clone)]
 pub struct Retries {
-    /// Retries after the first try; 0 turns retries off.
+    /// Retries after the first try; 0 disables retries.
     pub attempts: u32,
     pub per_try_timeout: Option<Duration>,
     /// Envoy's retry conditions and status codes, as written; None for the default.
     pub retry_on: Option<Vec<Located<String>>>,
-    /// Back-off base; 25 ms where absent.
+    /// Back-off base; 25 ms by default.
     pub backoff: Option<Duration>,
 }
 
@@ -314,7 +313,7 @@ pub enum LoadBalancerPolicy {
 #[derive(Debug, Clone)]
 pub enum HashKey {
     Header(String),
-    /// `ttl` is None where the cookie is only read, zero for a session cookie.
+    /// `ttl` is None if the cookie is only read, and zero for a session cookie.
     Cookie {
         name: String,
         path: Option<String>,
@@ -336,17 +335,17 @@ pub struct ConnectionPool {
 
 #[derive(Debug, Clone)]
 pub struct OutlierDetection {
-    /// 5 where absent; None when turned off with 0 or by the old field.
+    /// 5 by default; None if disabled by 0 or by the old field.
     pub consecutive_5xx: Option<u32>,
-    /// Off where absent; set by `consecutiveGatewayErrors` or the old `consecutiveErrors`.
+    /// None by default; set by `consecutiveGatewayErrors` or the old `consecutiveErrors`.
     pub consecutive_gateway_errors: Option<u32>,
-    /// 10 s where absent.
+    /// 10 s by default.
     pub interval: Duration,
-    /// 30 s where absent.
+    /// 30 s by default.
     pub base_ejection_time: Duration,
-    /// 10 where absent.
+    /// 10 by default.
     pub max_ejection_percent: u32,
-    /// 0 where absent.
+    /// 0 by default.
     pub min_health_percent: u32,
 }
 
@@ -357,7 +356,7 @@ pub struct ClientTls {
     pub sni: Option<String>,
     pub credential_name: Option<String>,
     pub ca_certificates: Option<String>,
-    /// Names, one of which the server's certificate must be for; empty is `sni`.
+    /// The server's certificate must have one of these names; by default `sni`.
     pub subject_alt_names: Vec<String>,
     pub client_certificate: Option<String>,
     pub private_key: Option<String>,
@@ -408,7 +407,7 @@ pub struct WorkloadEntry {
     /// By the entry's port name.
     pub ports: Vec<(String, u16)>,
     pub labels: Labels,
-    /// 1 where absent.
+    /// 1 by default.
     pub weight: u32,
 }
 
@@ -424,7 +423,7 @@ pub struct Ingress {
 
 #[derive(Debug, Clone)]
 pub struct IngressRule {
-    /// None means every host.
+    /// None for every host.
     pub host: Option<Located<String>>,
     pub paths: Vec<IngressPath>,
 }
@@ -432,7 +431,7 @@ pub struct IngressRule {
 #[derive(Debug, Clone)]
 pub struct IngressPath {
     pub at: Position,
-    /// As written; `/` where absent.
+    /// As written; `/` by default.
     pub path: String,
     pub path_type: PathType,
     pub backend: IngressBackend,
@@ -442,7 +441,7 @@ pub struct IngressPath {
 pub enum PathType {
     Exact,
     Prefix,
-    /// Also where absent: a prefix by element; a trailing `/*` is dropped.
+    /// The default: a prefix by elements. A trailing `/*` is removed.
     ImplementationSpecific,
 }
 
@@ -459,7 +458,7 @@ pub struct IngressTls {
 }
 
 impl StringMatch {
-    /// Whether `text` satisfies the condition.
+    /// Whether `text` matches.
     pub fn matches(&self, text: &str) -> bool {
         match self {
             Self::Exact(exact) => text == exact,
@@ -472,7 +471,7 @@ impl StringMatch {
         }
     }
 
-    /// The pattern as the manifest has it, for messages.
+    /// The pattern as written, for messages.
     pub fn pattern(&self) -> &str {
         match self {
             Self::Exact(text)

@@ -1,4 +1,4 @@
-//! What every Kubernetes object has: identity, labels, and one of the kinds.
+//! An object of any kind: its identity, its metadata and its typed content.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -16,7 +16,7 @@ use crate::{Located, Position};
 /// Labels or annotations.
 pub type Labels = BTreeMap<String, String>;
 
-/// One object as a file (or, later, the API) gave it. `Debug` leaves `raw` out.
+/// One object from a file or from the API. `Debug` omits `raw`.
 #[derive(Clone)]
 pub struct Object {
     /// As written, for example `networking.istio.io/v1alpha3`.
@@ -24,20 +24,20 @@ pub struct Object {
     /// As written, for example `VirtualService`.
     pub kind: String,
     pub metadata: Metadata,
-    /// Where the document begins.
+    /// The beginning of the document.
     pub at: Position,
-    /// The whole document as JSON, as it was written: what `kubectl get -o yaml` shows.
-    /// Secret values are in here; never log it.
+    /// The whole document as JSON, as it was written, with the values of Secrets: never log
+    /// it.
     pub raw: serde_json::Value,
     pub resource: Resource,
 }
 
-/// What names an object: two objects with equal keys are the same object, and
-/// the later one replaces the earlier. The version part of `apiVersion` is not in it.
+/// The identity of an object: of two objects with the same key, the later one replaces the
+/// earlier. The version of `apiVersion` is not part of it.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ObjectKey {
-    /// The API group, empty for the core group; the old `extensions` group of
-    /// Deployment, ReplicaSet and Ingress is mapped to today's.
+    /// The API group, empty for the core group. For kinds that were in `extensions`, their
+    /// current group.
     pub group: String,
     pub kind: String,
     /// Empty for cluster-scoped kinds.
@@ -48,15 +48,15 @@ pub struct ObjectKey {
 #[derive(Debug, Clone)]
 pub struct Metadata {
     pub name: Located<String>,
-    /// `default` where a namespaced object names none; empty for cluster-scoped kinds.
+    /// `default` by default; empty for cluster-scoped kinds.
     pub namespace: String,
     pub labels: Labels,
     pub annotations: BTreeMap<String, Located<String>>,
-    /// RFC 3339, where the manifest has one.
+    /// RFC 3339, if the manifest has one.
     pub creation_timestamp: Option<String>,
 }
 
-/// The kinds that the host enforces, and the rest.
+/// The typed content of a kind that the host enforces.
 #[derive(Debug, Clone)]
 pub enum Resource {
     Namespace(Namespace),
@@ -88,11 +88,11 @@ pub enum Resource {
     GatewayApiHttpRoute(GatewayApiHttpRoute),
     ReferenceGrant(ReferenceGrant),
     PodPreset(PodPreset),
-    /// Accepted and not acted on: the cluster's business, or not known here.
+    /// Accepted without effect: left to the cluster, or unknown.
     NotEnforced,
 }
 
-/// Whose business an object is.
+/// Whether the host acts on an object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Class {
     Enforced,
@@ -109,7 +109,7 @@ impl Object {
         }
     }
 
-    /// The template of the pods that may serve requests, and where it stands.
+    /// The template of pods that may serve requests, and its path.
     pub fn serving(&self) -> Option<(&PodTemplate, &'static str)> {
         match &self.resource {
             Resource::Deployment(it) => Some((&it.template, "spec.template.spec")),
@@ -120,13 +120,13 @@ impl Object {
         }
     }
 
-    /// Whether it has pods, be they for serving or for a task.
+    /// Whether it has pods, which serve requests or run a task.
     pub fn is_workload(&self) -> bool {
         let has_task = matches!(self.resource, Resource::Job(_) | Resource::CronJob(_));
         has_task || self.serving().is_some()
     }
 
-    /// `spec.replicas` of a kind that has it.
+    /// `spec.replicas`, if the kind has it.
     pub fn replicas(&self) -> Option<&Located<u32>> {
         match &self.resource {
             Resource::Deployment(it) => Some(&it.replicas),
@@ -136,7 +136,7 @@ impl Object {
         }
     }
 
-    /// The same object with `replicas` pods; none where its kind has no such number.
+    /// The same object with `replicas` pods; none if the kind has no `spec.replicas`.
     pub fn scaled(&self, replicas: u32) -> Option<Self> {
         let mut scaled = self.clone();
         let count = match &mut scaled.resource {
@@ -150,7 +150,7 @@ impl Object {
         Some(scaled)
     }
 
-    /// Whether it restricts something that the host does not restrict.
+    /// Whether it forbids something that the host allows.
     pub fn is_unenforced_restriction(&self) -> bool {
         let group = canonical_group(&self.api_version, &self.kind);
         kind::find(group, &self.kind).is_some_and(Kind::is_unenforced_restriction)

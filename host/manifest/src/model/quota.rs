@@ -1,4 +1,4 @@
-//! LimitRange and ResourceQuota: what the pods of a namespace may ask for.
+//! LimitRange and ResourceQuota: limits on the pods of a namespace.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -18,13 +18,13 @@ pub struct LimitRange {
 pub struct LimitRangeItem {
     pub at: Position,
     pub kind: LimitRangeType,
-    /// Limits of containers that set none; `max` where absent.
+    /// Limits of containers that set none; by default `max`.
     pub default: Quantities,
-    /// Requests of containers that set none; `default`, else `min`, where absent.
+    /// Requests of containers that set none; by default `default`, else `min`.
     pub default_request: Quantities,
     pub min: Quantities,
     pub max: Quantities,
-    /// The most that a limit may be of its request.
+    /// The largest ratio of a limit to its request.
     pub max_limit_request_ratio: Quantities,
 }
 
@@ -38,15 +38,15 @@ pub enum LimitRangeType {
 #[derive(Debug, Clone, Default)]
 pub struct ResourceQuota {
     pub hard: Quantities,
-    /// It is for some pods only (`scopes`, `scopeSelector`), which is not
-    /// honoured: such a quota limits nothing here.
+    /// Whether it has `scopes` or a `scopeSelector`, which are not supported: such a quota
+    /// limits nothing.
     pub is_scoped: bool,
 }
 
-/// Who is served first when there is not enough (`status.qosClass`).
+/// The priority of a pod when resources are scarce (`status.qosClass`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum QosClass {
-    /// Limits for CPU and memory, and requests as large.
+    /// Limits for CPU and memory, with equal requests.
     Guaranteed,
     /// Some request or limit.
     Burstable,
@@ -54,7 +54,7 @@ pub enum QosClass {
 }
 
 impl ResourceRequirements {
-    /// A request that is not set is as large as its limit, as in a cluster.
+    /// Sets each absent request to its limit, as in a cluster.
     pub fn default_requests(&mut self) {
         let Self { requests, limits } = self;
         requests.cpu_millis = requests.cpu_millis.or(limits.cpu_millis);
@@ -62,13 +62,13 @@ impl ResourceRequirements {
         requests.ephemeral_storage = requests.ephemeral_storage.or(limits.ephemeral_storage);
     }
 
-    /// Bytes of memory that are asked for, that rule applied; 0 where none are.
+    /// The requested memory in bytes, by default the limit or 0.
     pub fn memory_request(&self) -> u64 {
         let asked = self.requests.memory.or(self.limits.memory);
         asked.unwrap_or_default()
     }
 
-    /// The class of a pod whose only container asks for this.
+    /// The class of a pod whose only container has these resources.
     pub fn qos_class(&self) -> QosClass {
         let mut asked = self.clone();
         asked.default_requests();
@@ -85,7 +85,7 @@ impl ResourceRequirements {
 }
 
 impl ResourceList {
-    /// What is asked of `resource`, by its name in the API.
+    /// The quantity of `resource`, by its name in the API.
     pub fn get(&self, resource: &str) -> Option<Quantity> {
         let bytes = |bytes: u64| Quantity {
             millis: i128::from(bytes) * 1000,
@@ -100,7 +100,7 @@ impl ResourceList {
         }
     }
 
-    /// Sets `resource` where nothing is asked of it.
+    /// Sets `resource` if it is absent.
     pub fn set_absent(&mut self, resource: &str, quantity: Quantity) {
         let whole = |millis: i128| u64::try_from((millis + 999) / 1000).unwrap_or(u64::MAX);
         match resource {
@@ -120,7 +120,7 @@ impl ResourceList {
 }
 
 impl Quantity {
-    /// As a manifest would write so much of `resource`: `500m`, `64Mi`, `3`.
+    /// The form of manifests, with the unit of `resource`: `500m`, `64Mi`, `3`.
     pub fn show(self, resource: &str) -> String {
         const BINARY: [(&str, i128); 4] = [
             ("Ti", 1 << 40),
@@ -172,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn limits_as_large_as_requests_are_guaranteed() {
+    fn limits_equal_to_requests_are_guaranteed() {
         assert_eq!(asks((500, 64), (500, 64)), QosClass::Guaranteed);
         assert_eq!(asks((0, 0), (500, 64)), QosClass::Guaranteed);
         assert_eq!(asks((250, 64), (500, 64)), QosClass::Burstable);
@@ -182,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn quantities_are_shown_as_they_are_written() {
+    fn quantities_have_the_form_of_manifests() {
         let show = |millis, resource| Quantity { millis }.show(resource);
         assert_eq!(show(500, "requests.cpu"), "500m");
         assert_eq!(show(2_000, "cpu"), "2");

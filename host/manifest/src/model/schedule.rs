@@ -1,9 +1,8 @@
-//! When a CronJob's Jobs start.
+//! The start times of a CronJob's Jobs.
 //!
-//! The five fields of cron in the CronJob's time zone, or `@every`. Where clocks
-//! are set forward, times that do not exist are left out; where they are set
-//! back, times that exist twice are met twice, as a cluster does it. The
-//! present time is always given from outside.
+//! A schedule has the five fields of cron in the CronJob's time zone, or `@every`. As in a
+//! cluster, times that do not exist when clocks go forward are skipped, and times that exist
+//! twice when clocks go back count twice. The caller passes the current time.
 
 use std::time::Duration;
 
@@ -15,7 +14,7 @@ use jiff::{SignedDuration, Timestamp};
 pub struct Schedule {
     /// As written.
     pub text: String,
-    /// An IANA name; UTC where the manifest names none.
+    /// An IANA name; UTC by default.
     pub time_zone: Option<String>,
     pub(crate) times: Times,
 }
@@ -28,8 +27,8 @@ pub(crate) enum Times {
 }
 
 impl Schedule {
-    /// The first time after `time`; None where there is none in four years, as
-    /// for the 30th of February.
+    /// The first time after `time`; None if there is none in four years, as for the 30th of
+    /// February.
     pub fn next_after(&self, time: Timestamp) -> Option<Timestamp> {
         match &self.times {
             Times::Cron(crontab) => {
@@ -44,7 +43,7 @@ impl Schedule {
         }
     }
 
-    /// Whether two times of it can lie within one minute.
+    /// Whether it can have two times within one minute.
     pub fn is_finer_than_minutes(&self) -> bool {
         matches!(&self.times, Times::Every(period) if *period < Duration::from_secs(60))
     }

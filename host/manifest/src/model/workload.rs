@@ -1,5 +1,5 @@
-//! Workloads and what they need: Deployment with its pod template, Service,
-//! ConfigMap, Secret, ServiceAccount, Namespace.
+//! Deployments with their pod templates, and the objects that they use: Service, ConfigMap,
+//! Secret, ServiceAccount, Namespace.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -17,7 +17,7 @@ pub struct ServiceAccount {
     pub image_pull_secrets: Vec<Located<String>>,
 }
 
-/// A claim on storage; on this host a folder below the data folder.
+/// A claim for storage; on this host a folder in the data folder.
 #[derive(Debug, Clone, Default)]
 pub struct PersistentVolumeClaim {
     /// `spec.resources.requests.storage` in bytes.
@@ -26,15 +26,15 @@ pub struct PersistentVolumeClaim {
 
 #[derive(Debug, Clone)]
 pub struct Deployment {
-    /// `spec.replicas`, 1 where absent.
+    /// `spec.replicas`, 1 by default.
     pub replicas: Located<u32>,
     pub selector: LabelSelector,
     pub template: PodTemplate,
     pub strategy: Strategy,
     pub min_ready: Duration,
-    /// `spec.progressDeadlineSeconds`, 600 s where absent.
+    /// `spec.progressDeadlineSeconds`, 600 s by default.
     pub progress_deadline: Duration,
-    /// `spec.revisionHistoryLimit`, 10 where absent.
+    /// `spec.revisionHistoryLimit`, 10 by default.
     pub revision_history_limit: u32,
     pub paused: bool,
 }
@@ -42,7 +42,7 @@ pub struct Deployment {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Strategy {
     Recreate,
-    /// Counts or percentages of the replicas; 25 % each where absent.
+    /// Counts or percentages of the replicas; 25 % each by default.
     RollingUpdate {
         max_surge: IntOrPercent,
         max_unavailable: IntOrPercent,
@@ -79,7 +79,7 @@ pub struct PodTemplate {
     pub spec: PodSpec,
 }
 
-/// What is put into the pods of its namespace that it selects.
+/// Additions to the pods of its namespace that it selects.
 #[derive(Debug, Clone)]
 pub struct PodPreset {
     pub selector: LabelSelector,
@@ -92,14 +92,14 @@ pub struct PodPreset {
 #[derive(Debug, Clone)]
 pub struct PodSpec {
     pub at: Position,
-    /// `default` where absent.
+    /// `default` by default.
     pub service_account_name: Located<String>,
     /// At least one. The host runs one component per pod; more is an error.
     pub containers: Vec<Container>,
     pub volumes: Vec<Volume>,
-    /// Names of Secrets with logins for registries.
+    /// Names of Secrets with credentials for registries.
     pub image_pull_secrets: Vec<Located<String>>,
-    /// `terminationGracePeriodSeconds`, 30 s where absent.
+    /// `terminationGracePeriodSeconds`, 30 s by default.
     pub termination_grace_period: Duration,
     pub restart_policy: RestartPolicy,
 }
@@ -116,7 +116,7 @@ pub struct Container {
     pub at: Position,
     pub name: Located<String>,
     pub image: Located<String>,
-    /// None: `Always` for the tag `latest` or none, else `IfNotPresent`.
+    /// None means `Always` for the tag `latest` or no tag, else `IfNotPresent`.
     pub image_pull_policy: Option<PullPolicy>,
     /// Command-line arguments: `command` followed by `args`, before `$(VAR)` expansion.
     pub arguments: Vec<String>,
@@ -134,7 +134,7 @@ pub struct Container {
     pub pre_stop: Option<HttpGet>,
 }
 
-/// When a registry is asked for an image.
+/// When an image is pulled from a registry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PullPolicy {
     Always,
@@ -209,21 +209,21 @@ pub enum VolumeSource {
     Files(FileVolume),
     HostPath {
         path: Located<String>,
-        /// `type: Directory`: the folder is not made.
+        /// `type: Directory`: the folder is not created.
         must_exist: bool,
     },
-    /// The pod's own of the StatefulSet's claims, by the volume's name.
+    /// The pod's claim from the templates of a StatefulSet, by the name of the volume.
     ClaimTemplate,
-    /// A kind of volume that is not served here; its name, for the message.
+    /// A type of volume that is not supported; its name, for messages.
     Other(String),
 }
 
 /// A volume whose files come from the API.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FileVolume {
-    /// In order; a file of a later one replaces that of an earlier one.
+    /// In order: files of later sources replace those of earlier ones.
     pub sources: Vec<FileSource>,
-    /// Mode bits of files that name none, `0o644` where absent.
+    /// Mode bits of files without their own, `0o644` by default.
     pub default_mode: u32,
     /// Whether it was written as `projected`, for paths in messages.
     pub projected: bool,
@@ -240,7 +240,7 @@ pub enum FileSource {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KeySource {
     pub name: Located<String>,
-    /// Empty means every key under its own name.
+    /// If empty, every key under its own name.
     pub items: Vec<KeyFile>,
     pub optional: bool,
 }
@@ -254,7 +254,7 @@ pub struct KeyFile {
     pub mode: Option<u32>,
 }
 
-/// A fact about the pod as a file.
+/// A field of the pod as a file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DownwardFile {
     /// Below the volume, without `..`.
@@ -304,7 +304,7 @@ pub struct Quantity {
 }
 
 impl Quantity {
-    /// In the unit itself, as near as 53 bits come.
+    /// In the unit itself, rounded to 53 bits.
     pub fn as_f64(self) -> f64 {
         self.millis as f64 / 1000.0
     }
@@ -315,15 +315,15 @@ pub struct Probe {
     pub at: Position,
     pub handler: ProbeHandler,
     pub initial_delay: Duration,
-    /// 10 s where absent.
+    /// 10 s by default.
     pub period: Duration,
-    /// 1 s where absent.
+    /// 1 s by default.
     pub timeout: Duration,
-    /// 1 where absent.
+    /// 1 by default.
     pub success_threshold: u32,
-    /// 3 where absent.
+    /// 3 by default.
     pub failure_threshold: u32,
-    /// In place of the pod's own, when this probe ends the container.
+    /// Replaces that of the pod when this probe terminates the container.
     pub termination_grace_period: Option<Duration>,
 }
 
@@ -351,14 +351,14 @@ pub enum PortReference {
 #[derive(Debug, Clone)]
 pub struct Service {
     pub kind: ServiceKind,
-    /// Empty selects nothing (endpoints come from elsewhere).
+    /// If empty, selects nothing.
     pub selector: Labels,
     pub ports: Vec<ServicePort>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ServiceKind {
-    /// ClusterIP, NodePort and LoadBalancer, which mean the same here.
+    /// ClusterIP, NodePort and LoadBalancer, which are the same here.
     ClusterIp,
     Headless,
     ExternalName(String),
@@ -369,23 +369,23 @@ pub struct ServicePort {
     pub at: Position,
     pub name: Option<String>,
     pub port: u16,
-    /// The same as `port` where absent.
+    /// By default the same as `port`.
     pub target_port: PortReference,
     pub app_protocol: Option<String>,
 }
 
 #[derive(Debug, Clone, Default)]
 pub struct ConfigMap {
-    /// Its data may not change; it can only be deleted and made anew.
+    /// Whether its data must not change; it can only be deleted and created again.
     pub immutable: bool,
     pub data: BTreeMap<String, String>,
     pub binary_data: BTreeMap<String, Vec<u8>>,
 }
 
-/// `data` decoded, with `stringData` laid over it.
+/// The decoded `data`, overridden by `stringData`.
 #[derive(Debug, Clone, Default)]
 pub struct Secret {
-    /// As of a ConfigMap.
+    /// As in a ConfigMap.
     pub immutable: bool,
     pub secret_type: String,
     pub data: BTreeMap<String, SecretValue>,
@@ -400,7 +400,7 @@ impl SecretValue {
         Self(bytes)
     }
 
-    /// The value itself. Whoever calls this answers for where it goes.
+    /// The value itself. The caller is responsible for where it goes.
     pub fn expose(&self) -> &[u8] {
         &self.0
     }
@@ -424,7 +424,7 @@ pub fn is_variable_name(name: &str) -> bool {
 }
 
 impl LabelSelector {
-    /// Whether `labels` satisfy every requirement.
+    /// Whether `labels` satisfy all requirements.
     pub fn matches(&self, labels: &Labels) -> bool {
         self.match_labels
             .iter()

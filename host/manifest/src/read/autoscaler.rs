@@ -1,4 +1,4 @@
-//! HorizontalPodAutoscaler, in today's apiVersions and the two betas before.
+//! HorizontalPodAutoscaler, in its current apiVersions and the two betas before.
 
 use std::time::Duration;
 
@@ -12,12 +12,12 @@ use crate::model::{
 };
 use crate::yaml::Node;
 
-/// As many as a Deployment may have.
+/// The same as for a Deployment.
 const REPLICAS_MAX: u32 = 10_000;
 
-/// Kubernetes' bound for windows.
+/// Kubernetes' limit for windows.
 const WINDOW_MAX: u32 = 3_600;
-/// Kubernetes' bound for periods of policies.
+/// Kubernetes' limit for periods of policies.
 const PERIOD_MAX: u32 = 1_800;
 
 const UTILIZATION_DEFAULT: u32 = 80;

@@ -1,10 +1,10 @@
-//! Pod: one pod by its own name.
+//! Pod.
 
 use super::pod;
 use crate::decode::Fields;
 use crate::model::{Labels, Pod, PodTemplate, Resource};
 
-/// Reads all but labels and annotations, which are the object's.
+/// Reads the pod without its labels and annotations, which are those of the object.
 pub(crate) fn read(mut fields: Fields<'_, '_>) -> Option<Resource> {
     let spec = fields.required("spec", pod::read);
     fields.finish(&[]);

@@ -1,7 +1,7 @@
 //! Flagger's Canary.
 //!
-//! Both versions are Deployments that are there already, and a VirtualService
-//! divides the traffic between them: the host makes neither a primary nor a route.
+//! Both versions are existing Deployments, and an existing VirtualService splits the traffic
+//! between them: the host creates neither a primary Deployment nor a route.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use crate::decode::{
 use crate::model::{Canary, CanaryAnalysis, CanaryMetric, Resource};
 use crate::yaml::Node;
 
-/// What a canary must answer well where no metric says otherwise, in percent.
+/// The default of the required success rate, in percent.
 const SUCCESS_RATE_DEFAULT: f64 = 99.0;
 
 const INTERVAL_DEFAULT: Duration = Duration::from_secs(60);
@@ -75,7 +75,7 @@ fn target(d: &mut Decoder, node: &Node) -> Option<crate::Located<String>> {
     kind.and(name)
 }
 
-/// Only its name is read: hosts, retries and the like stand in the VirtualService.
+/// Only the name has an effect: hosts, retries and other settings are in the VirtualService.
 fn service(d: &mut Decoder, node: &Node) -> Option<Option<crate::Located<String>>> {
     let mut service = Fields::of(d, node)?;
     let name = service.optional("name", located_text);
@@ -158,12 +158,12 @@ fn analysis(d: &mut Decoder, node: &Node) -> Option<CanaryAnalysis> {
     })
 }
 
-/// None for a metric that only a cluster could measure.
+/// None for a metric that only a cluster can measure.
 fn metric(d: &mut Decoder, node: &Node) -> Option<Option<CanaryMetric>> {
     let mut metric = Fields::of(d, node)?;
     let name = metric.required("name", string);
     let range = metric.optional("thresholdRange", range);
-    // Each weight is judged on everything since it began.
+    // A check considers all requests since the beginning of its step.
     metric.ignore(&["interval"]);
     let known = match name.as_deref() {
         Some("request-success-rate") => {

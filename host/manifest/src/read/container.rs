@@ -1,4 +1,4 @@
-//! One container of a pod: the component and what it is given.
+//! One container of a pod: its component, environment, resources and probes.
 
 use super::{env, file_volume, pod, probe, service};
 use crate::Located;
@@ -164,7 +164,7 @@ pub(super) fn volume_mount(d: &mut Decoder, node: &Node) -> Option<VolumeMount> 
     })
 }
 
-/// A path from the root, without `..` and without a `/` at its end.
+/// An absolute path without `..` and without a trailing `/`.
 fn absolute_path(d: &mut Decoder, node: &Node) -> Option<Located<String>> {
     let path = located_string(d, node)?;
     if !path.starts_with('/') || path.split('/').any(|part| part == "..") {
@@ -239,7 +239,7 @@ fn resource_list(d: &mut Decoder, node: &Node) -> Option<ResourceList> {
     Some(list)
 }
 
-/// A port by name must be one of the container's; by number it should be.
+/// A port by name must be one of the container's. By number it should be one.
 fn check_probe_port(d: &mut Decoder, node: &Node, probe: &Probe, ports: &[ContainerPort]) {
     let (handler, port) = match &probe.handler {
         ProbeHandler::HttpGet(HttpGet { port, .. }) => ("httpGet", port),
@@ -267,7 +267,7 @@ fn check_probe_port(d: &mut Decoder, node: &Node, probe: &Probe, ports: &[Contai
     });
 }
 
-/// A component answers on every port, which a container may not do elsewhere.
+/// A component serves every port, unlike a container elsewhere.
 fn check_port_number(
     d: &mut Decoder,
     node: &Node,

@@ -1,4 +1,4 @@
-//! CronJob: its schedule, and the Jobs it makes.
+//! CronJob: its schedule, and the template of its Jobs.
 
 use super::{job, metadata, schedule};
 use crate::codes;
@@ -8,10 +8,10 @@ use crate::decode::{
 use crate::model::{ConcurrencyPolicy, CronJob, Job, Labels, Resource};
 use crate::yaml::Node;
 
-/// A cluster adds eleven characters to the name of each Job.
+/// Characters of a name: a cluster appends eleven for the name of each Job.
 const NAME_CHARACTERS_MAX: usize = 52;
 
-/// Finished Jobs of each kind that one CronJob may keep.
+/// Successful, and failed, Jobs that one CronJob can keep.
 const HISTORY_MAX: u32 = 1_000;
 
 pub(crate) fn read(mut fields: Fields<'_, '_>) -> Option<Resource> {

@@ -1,4 +1,4 @@
-//! Deployment, in today's apiVersion and the three before it.
+//! Deployment, in its current apiVersion and the three before it.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use crate::model::{
 };
 use crate::yaml::Node;
 
-/// Replicas of one Deployment in one process; more is a slip of the keyboard.
+/// Replicas of one Deployment in one process; more is a typing error.
 const REPLICAS_MAX: u32 = 10_000;
 
 pub(crate) fn read(mut fields: Fields<'_, '_>) -> Option<Resource> {
@@ -50,7 +50,7 @@ fn spec(d: &mut Decoder, node: &Node) -> Option<Deployment> {
     })
 }
 
-/// Longer than a pod needs to be available, or every rollout would fail.
+/// The deadline must be longer than `minReadySeconds`, or every rollout would fail.
 fn progress_deadline(spec: &mut Fields<'_, '_>, min_ready: Duration) -> Duration {
     let deadline = spec.optional("progressDeadlineSeconds", non_negative_seconds);
     let deadline = deadline.unwrap_or(Duration::from_secs(600));
@@ -65,8 +65,8 @@ fn progress_deadline(spec: &mut Fields<'_, '_>, min_ready: Duration) -> Duration
     deadline
 }
 
-/// The selector, which must select the template's own labels. The oldest
-/// apiVersions let it be absent and take those labels.
+/// The selector, which must select the labels of the template. In the oldest apiVersions it
+/// may be absent and defaults to those labels.
 pub(super) fn selector(
     spec: &mut Fields<'_, '_>,
     template: Option<&PodTemplate>,
@@ -116,7 +116,7 @@ fn template(d: &mut Decoder, node: &Node) -> Option<PodTemplate> {
     Some(template)
 }
 
-/// `replicas`, 1 where absent.
+/// `replicas`, 1 by default.
 pub(super) fn replicas(spec: &mut Fields<'_, '_>) -> Located<u32> {
     let replicas = spec.optional("replicas", located(integer(0..=REPLICAS_MAX)));
     let mark = spec.mark;

@@ -1,4 +1,4 @@
-//! Where a rule sends requests, and where it sends copies of them.
+//! The destinations and mirrors of a rule.
 
 use super::headers;
 use crate::Located;
@@ -63,7 +63,7 @@ fn port_selector(d: &mut Decoder, node: &Node) -> Option<Located<u16>> {
     number
 }
 
-/// `mirror` with its percentage in three forms, and `mirrors`.
+/// `mirror` with one of three forms of its percentage, and `mirrors`.
 pub(super) fn mirrors(fields: &mut Fields<'_, '_>) -> Vec<Mirror> {
     let destination = fields.optional("mirror", read);
     let modern = fields.optional("mirrorPercentage", percentage);

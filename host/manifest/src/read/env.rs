@@ -108,7 +108,7 @@ fn field_reference(d: &mut Decoder, node: &Node) -> Option<EnvValue> {
     pod_field(d, node, FIELD_PATHS)
 }
 
-/// `fieldRef` of a file, which knows whole maps, and no addresses or node.
+/// `fieldRef` of a file, which supports whole maps, but not addresses or the node.
 pub(super) fn volume_field(d: &mut Decoder, node: &Node) -> Option<EnvValue> {
     const PATHS: &[&str] = &[
         "metadata.name",
@@ -147,7 +147,7 @@ fn pod_field(d: &mut Decoder, node: &Node, paths: &'static [&'static str]) -> Op
 
 pub(super) fn resource_reference(d: &mut Decoder, node: &Node) -> Option<EnvValue> {
     let mut fields = Fields::of(d, node)?;
-    // There is one container in a pod, so its name adds nothing.
+    // A pod has one container, so its name is redundant.
     fields.optional("containerName", non_empty);
     let resource = fields.required("resource", |d, node| {
         let resource = located_string(d, node)?;
@@ -204,7 +204,7 @@ fn source_reference(d: &mut Decoder, node: &Node) -> Option<(Located<String>, bo
     Some((name?, optional))
 }
 
-/// A variable that stands twice: the last one wins, which is rarely meant.
+/// A duplicate variable: the last one wins, which is rarely intended.
 pub(super) fn check_names(d: &mut Decoder, container: &Node) {
     let Some(Value::Sequence(variables)) = container.get("env").map(|env| &env.value) else {
         return;

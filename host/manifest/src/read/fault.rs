@@ -1,4 +1,4 @@
-//! Faults put in on purpose: delays and aborts.
+//! Fault injection: delays and aborts.
 
 use crate::codes;
 use crate::decode::{Decoder, Fields, choice, integer, percent, percentage, positive_duration};
@@ -51,8 +51,8 @@ fn abort(d: &mut Decoder, node: &Node) -> Option<FaultAbort> {
     Some(FaultAbort { status, percentage })
 }
 
-/// `percentage.value`, or the integer `percent` of before; without either
-/// nothing is injected, as in Envoy.
+/// `percentage.value`, or the older integer `percent`. Without either nothing is injected, as
+/// in Envoy.
 fn share(fields: &mut Fields<'_, '_>) -> Percent {
     let modern = fields.optional("percentage", percentage);
     let old = fields.optional("percent", percent);

@@ -60,7 +60,7 @@ pub(super) fn projected(d: &mut Decoder, node: &Node) -> Option<FileVolume> {
     Some(volume)
 }
 
-/// One of `projected.sources`; `Some(None)` for one that gives no files here.
+/// One of `projected.sources`; `Some(None)` for one without files on this host.
 fn projection(d: &mut Decoder, node: &Node) -> Option<Option<FileSource>> {
     const KINDS: [&str; 6] = [
         "configMap",
@@ -159,7 +159,8 @@ fn downward_file(d: &mut Decoder, node: &Node) -> Option<DownwardFile> {
     })
 }
 
-/// A relative path without `..`, also of its first part: the host's own files begin so.
+/// A relative path without `..`. Its first element must not begin with `..` either, which is
+/// the prefix of the host's own files.
 pub(super) fn path_below(d: &mut Decoder, node: &Node) -> Option<String> {
     let path = non_empty(d, node)?;
     if path.starts_with('/') || path.starts_with("..") || path.split('/').any(|part| part == "..") {
@@ -171,7 +172,7 @@ pub(super) fn path_below(d: &mut Decoder, node: &Node) -> Option<String> {
     Some(path)
 }
 
-/// Two entries for one file, or a file where another needs a folder.
+/// Reports two entries for one file, and a file where another entry needs a folder.
 fn check_paths(d: &mut Decoder, node: &Node, volume: &FileVolume) {
     let paths: Vec<&str> = volume
         .sources
@@ -201,7 +202,7 @@ fn is_within(path: &str, other: &str) -> bool {
         .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
-/// File mode bits. `0644` is octal, as a cluster reads it; JSON has only decimals (420).
+/// File mode bits. `0644` is octal, as in a cluster; JSON has only decimal numbers (420).
 fn mode(d: &mut Decoder, node: &Node) -> Option<u32> {
     let text = node.as_text().unwrap_or_default();
     if text.parse::<u32>().is_ok_and(|number| number > 0o777) && !text.starts_with('0') {

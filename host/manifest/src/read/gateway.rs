@@ -73,7 +73,7 @@ fn server_port(d: &mut Decoder, node: &Node) -> Option<(Located<u16>, String, Pr
     Some((number?, name?, protocol?))
 }
 
-/// A protocol's name, in any case, as Istio takes it.
+/// The name of a protocol. As in Istio, its case does not matter.
 pub(super) fn protocol(d: &mut Decoder, node: &Node) -> Option<Protocol> {
     if let Some(text) = node.as_text()
         && let Some((_, protocol)) = PROTOCOLS

@@ -34,7 +34,7 @@ pub(crate) fn gateway(mut fields: Fields<'_, '_>) -> Option<Resource> {
             listeners: listeners?,
         })
     });
-    // What a cluster writes.
+    // Written by a cluster.
     fields.ignore(&["status"]);
     fields.finish(&[]);
     gateway.map(Resource::GatewayApiGateway)
@@ -118,7 +118,7 @@ fn certificate(d: &mut Decoder, node: &Node) -> Option<CertificateReference> {
     })
 }
 
-/// The namespaces, and whether HTTPRoutes are among the kinds.
+/// The namespaces, and whether the kinds contain HTTPRoute.
 fn allowed_routes(d: &mut Decoder, node: &Node) -> Option<(AllowedNamespaces, bool)> {
     let mut fields = Fields::of(d, node)?;
     let namespaces = fields.optional("namespaces", |d, node| {

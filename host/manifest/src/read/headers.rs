@@ -5,7 +5,7 @@ use crate::decode::{Decoder, Fields, header_name, items, map, non_empty, string}
 use crate::model::{HeaderChanges, HeaderOperations};
 use crate::yaml::Node;
 
-/// The field `headers`, and the forms before it that stood beside it.
+/// The field `headers`, and the older fields next to it.
 pub(super) fn operations(fields: &mut Fields<'_, '_>, name: &'static str) -> HeaderOperations {
     let mut operations = fields.optional(name, read).unwrap_or_default();
     let mut old = |field: &'static str, successor: &str| {

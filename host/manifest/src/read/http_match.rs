@@ -117,7 +117,7 @@ pub(super) fn string_match(d: &mut Decoder, node: &Node) -> Option<StringMatch> 
     matches.pop()
 }
 
-/// As [`string_match`]; `{}` and `regex: "*"` mean that any value will do.
+/// As [`string_match`], but `{}` and `regex: "*"` match any value.
 fn present_or_match(d: &mut Decoder, node: &Node) -> Option<StringMatch> {
     let is_empty = matches!(&node.value, Value::Mapping(entries) if entries.is_empty());
     let is_star = node.get("regex").and_then(Node::as_text) == Some("*");

@@ -44,7 +44,7 @@ pub(super) fn read(d: &mut Decoder, node: &Node) -> Option<HttpRoute> {
     })
 }
 
-/// A rule does exactly one thing with a request.
+/// A rule must have exactly one action.
 fn check_action(fields: &mut Fields<'_, '_>) {
     let actions = ["route", "redirect", "directResponse", "delegate"];
     let set: Vec<&'static str> = actions.into_iter().filter(|a| fields.has(a)).collect();
@@ -78,7 +78,7 @@ fn check_weights(fields: &mut Fields<'_, '_>, node: &Node, route: &[RouteDestina
         let message = "a route needs at least one destination".to_owned();
         fields.error_at("route", codes::MISSING_FIELD, message);
     }
-    // A destination that could not be read is reported; its weight is unknown.
+    // An invalid destination is already reported; its weight is unknown.
     if route.len() < 2 || route.len() != listed {
         return;
     }

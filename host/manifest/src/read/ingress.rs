@@ -1,4 +1,4 @@
-//! Ingress, in today's form and in the one before it.
+//! Ingress, in its current form and the one before it.
 
 use super::pod::words;
 use crate::codes;
@@ -15,8 +15,8 @@ use crate::yaml::{Node, Value};
 const CLASS: &str = "kubernetes.io/ingress.class";
 const REWRITE: &str = "nginx.ingress.kubernetes.io/rewrite-target";
 
-/// Annotations of the usual controllers that decide about requests and are not
-/// honoured here. Those that only set up a cloud's load balancer are not listed.
+/// Annotations of common controllers that affect requests and have no effect here. Those that
+/// only configure the load balancer of a cloud are not listed.
 const NOT_HONOURED: &[&str] = &[
     "nginx.ingress.kubernetes.io/ssl-redirect",
     "nginx.ingress.kubernetes.io/force-ssl-redirect",

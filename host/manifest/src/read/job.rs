@@ -1,4 +1,4 @@
-//! Job, and the same as a CronJob's template.
+//! Job, and the template of a CronJob's Jobs.
 
 use super::pod;
 use crate::codes;
@@ -6,7 +6,7 @@ use crate::decode::{Decoder, Fields, boolean, choice, integer, non_negative_seco
 use crate::model::{CompletionMode, Job, PodTemplate, Resource, RestartPolicy};
 use crate::yaml::Node;
 
-/// Pods of one Job. An index and a pod's time are kept for each.
+/// Pods of one Job. Each takes memory for its index and its time.
 const COMPLETIONS_MAX: u32 = 100_000;
 
 /// Pods of one Job at once, all in this process.
@@ -63,13 +63,12 @@ fn completion_mode(d: &mut Decoder, node: &Node) -> Option<CompletionMode> {
     choice(d, node, "a completion mode", &modes)
 }
 
-/// The pods end: a policy that always restarts them is refused, and it is the
-/// default of pods.
+/// A Job needs a restart policy that lets its pods end, which the default of pods does not.
 fn template(d: &mut Decoder, node: &Node) -> Option<PodTemplate> {
     let template = pod::template(d, node)?;
     let spec = node.get("spec").unwrap_or(node);
     let policy = spec.get("restartPolicy");
-    // A policy that could not be read is reported, and stands as the default.
+    // An invalid policy is already reported, and replaced by the default.
     let is_said = policy.is_none_or(|policy| policy.as_text() == Some("Always"));
     if template.spec.restart_policy == RestartPolicy::Always && is_said {
         let message = match policy {

@@ -5,7 +5,7 @@ use crate::decode::{Decoder, Fields, choice, map, near_quantity};
 use crate::model::{LimitRange, LimitRangeItem, LimitRangeType, Quantities, Quantity, Resource};
 use crate::yaml::Node;
 
-/// What a container can be limited in here; `storage` is for claims.
+/// Resources of containers; `storage` is for claims.
 const RESOURCES: &[&str] = &["cpu", "memory", "ephemeral-storage", "storage"];
 
 pub(crate) fn read(mut fields: Fields<'_, '_>) -> Option<Resource> {
@@ -51,7 +51,7 @@ fn item(d: &mut Decoder, node: &Node) -> Option<LimitRangeItem> {
     Some(item)
 }
 
-/// Quantities by resource; a resource that is not known here limits nothing.
+/// Quantities by resource; an unsupported resource limits nothing.
 fn quantities(d: &mut Decoder, node: &Node) -> Option<Quantities> {
     let mut quantities = Quantities::new();
     map(d, node, |d, name, value| {
@@ -68,7 +68,7 @@ fn quantities(d: &mut Decoder, node: &Node) -> Option<Quantities> {
     Some(quantities)
 }
 
-/// The bounds of one item must leave something between them.
+/// The bounds of one item must not exclude every value.
 fn check(fields: &mut Fields<'_, '_>, item: &mut LimitRangeItem) {
     if item.kind != LimitRangeType::Container {
         for name in ["default", "defaultRequest"] {
@@ -111,8 +111,8 @@ fn check(fields: &mut Fields<'_, '_>, item: &mut LimitRangeItem) {
     lower_defaults(fields, item);
 }
 
-/// A cluster refuses a default above the maximum. Here the maximum is the
-/// default then: what the author wants of both is clear.
+/// A cluster refuses a default above the maximum. Here it becomes the maximum: the intention
+/// is clear.
 fn lower_defaults(fields: &mut Fields<'_, '_>, item: &mut LimitRangeItem) {
     for (resource, default) in &mut item.default {
         let Some(max) = item.max.get(resource) else {
@@ -138,7 +138,7 @@ fn in_both<'a>(
         .filter_map(|(name, value)| Some((name.as_str(), *value, *other.get(name)?)))
 }
 
-/// What a cluster fills in: limits by `max`, requests by limits, else by `min`.
+/// The defaults of a cluster: `max` for limits, the limit or else `min` for requests.
 fn complete(item: &mut LimitRangeItem) {
     let fill = |into: &mut Quantities, from: &Quantities| {
         for (resource, quantity) in from {

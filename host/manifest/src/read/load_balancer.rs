@@ -1,4 +1,4 @@
-//! How a destination's endpoints are chosen.
+//! Load balancing: how an endpoint of a destination is selected.
 
 use crate::codes;
 use crate::decode::{Decoder, Fields, boolean, choice, duration, header_name, integer, non_empty};

@@ -10,7 +10,7 @@ use crate::model::{Labels, Metadata};
 use crate::yaml::Node;
 use crate::{Located, codes};
 
-/// `kubectl apply` keeps the whole manifest here, a Secret's values included.
+/// `kubectl apply` stores the whole manifest here, with the values of a Secret.
 const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
 
 pub(super) fn read(fields: &mut Fields<'_, '_>, known: &Known) -> Option<Metadata> {
@@ -24,7 +24,7 @@ pub(super) fn read(fields: &mut Fields<'_, '_>, known: &Known) -> Option<Metadat
             .optional("annotations", annotations)
             .unwrap_or_default();
         let creation_timestamp = metadata.optional("creationTimestamp", string);
-        // Written by a cluster into what `kubectl get -o yaml` shows.
+        // Set by a cluster; part of the output of `kubectl get -o yaml`.
         metadata.ignore(&[
             "uid",
             "resourceVersion",
@@ -68,7 +68,7 @@ fn name(metadata: &mut Fields<'_, '_>, known: &Known) -> Option<Located<String>>
     let read: fn(&mut Decoder, &Node) -> Option<String> = match known {
         Known::Enforced(kind, _) if kind.is_named_by_label => dns_label,
         Known::Enforced(..) => dns_subdomain,
-        // Some kinds allow more, as RBAC does with `system:masters`.
+        // Some kinds allow other names, such as `system:masters` of RBAC.
         _ => non_empty,
     };
     metadata.required("name", |d, node| {
@@ -76,7 +76,7 @@ fn name(metadata: &mut Fields<'_, '_>, known: &Known) -> Option<Located<String>>
     })
 }
 
-/// Annotations, without the copy of the manifest that kubectl keeps in one.
+/// Annotations, without the copy of the manifest that kubectl stores in one.
 pub(super) fn annotations(
     d: &mut Decoder,
     node: &Node,

@@ -9,7 +9,7 @@ use crate::decode::{Decoder, Fields, choice, dns_subdomain, items, non_negative_
 use crate::model::{Container, PodSpec, PodTemplate, RestartPolicy, Volume, VolumeSource};
 use crate::yaml::{Mark, Node, Value};
 
-/// Fields of the API that place, isolate or wire a container, which a component is not.
+/// Fields that place, isolate or connect a container and have no meaning for a component.
 const NOT_HONOURED: &[&str] = &[
     "activeDeadlineSeconds",
     "affinity",
@@ -45,12 +45,12 @@ const NOT_HONOURED: &[&str] = &[
     "topologySpreadConstraints",
 ];
 
-/// `metadata` and `spec`; which restart policies are allowed is its owner's matter.
+/// `metadata` and `spec`; the owner of the template checks its restart policy.
 pub(super) fn template(d: &mut Decoder, node: &Node) -> Option<PodTemplate> {
     template_with_claims(d, node, &[])
 }
 
-/// A template whose pods each have a claim of their own by each of these names.
+/// A template of a StatefulSet, whose pods have a claim for each of these names.
 pub(super) fn template_with_claims(
     d: &mut Decoder,
     node: &Node,
@@ -94,7 +94,7 @@ fn read_with_claims(d: &mut Decoder, node: &Node, claims: &[Located<String>]) ->
     spec.finish(NOT_HONOURED);
     let containers = containers?;
     let written = volumes.len();
-    // A claim takes the place of a volume of the same name.
+    // A claim replaces a volume of the same name.
     volumes.retain(|volume| !claims.contains(&volume.name));
     volumes.extend(claims.iter().map(|name| Volume {
         name: name.clone(),
@@ -126,7 +126,7 @@ fn dns_subdomain_located(d: &mut Decoder, node: &Node) -> Option<Located<String>
     dns_subdomain(d, node).map(|name| d.locate(name, node))
 }
 
-/// One container, and none that runs before it.
+/// One container, without init containers.
 fn check_containers(spec: &mut Fields<'_, '_>, node: &Node) {
     if spec.take("initContainers").is_some() {
         let message = "the host runs one component in each pod and nothing before it; do its work \
@@ -150,7 +150,7 @@ fn check_containers(spec: &mut Fields<'_, '_>, node: &Node) {
     }
 }
 
-/// Mounts name volumes of the pod, and names stand once.
+/// Names must be unique, and mounts must refer to volumes of the pod.
 fn check_volumes(
     d: &mut Decoder,
     node: &Node,
@@ -174,7 +174,7 @@ fn check_volumes(
         .get("volumes")
         .is_none_or(|list| items_were_read(list, written))
     {
-        // A volume that could not be read is reported; mounts of it are not.
+        // An invalid volume is already reported; its mounts are not.
         return;
     }
     for (index, container) in containers.iter().enumerate() {
@@ -201,7 +201,7 @@ fn items_were_read(list: &Node, read: usize) -> bool {
     matches!(&list.value, Value::Sequence(items) if items.len() == read)
 }
 
-/// Command-line words: numbers and booleans are taken as they are written.
+/// Words of a command line: numbers and booleans count as the text that is written.
 pub(super) fn words(d: &mut Decoder, node: &Node) -> Option<Vec<String>> {
     items(d, node, crate::decode::string)
 }

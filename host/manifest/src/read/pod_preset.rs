@@ -1,4 +1,4 @@
-//! PodPreset: what is put into the pods that a selector selects.
+//! PodPreset: additions to the pods that it selects.
 
 use super::{container, env, selector, volume};
 use crate::decode::Fields;

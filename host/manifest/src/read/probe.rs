@@ -1,4 +1,4 @@
-//! Probes, and the request before a pod stops.
+//! Probes, and the `preStop` request.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use crate::decode::{
 use crate::model::{HttpGet, Probe, ProbeHandler};
 use crate::yaml::Node;
 
-/// A liveness or startup probe: one success is enough, and must be.
+/// A liveness or startup probe, whose `successThreshold` must be 1.
 pub(super) fn liveness(d: &mut Decoder, node: &Node) -> Option<Probe> {
     read(d, node, true)
 }
@@ -88,7 +88,7 @@ fn read(d: &mut Decoder, node: &Node, one_success: bool) -> Option<Probe> {
     })
 }
 
-/// A cluster takes 0 as if the field were absent.
+/// As in a cluster, 0 is the same as an absent field.
 fn number(fields: &mut Fields<'_, '_>, name: &'static str, most: u32, default: u32) -> u32 {
     let value = fields.optional(name, integer(0..=most));
     if value == Some(0) {
@@ -98,7 +98,7 @@ fn number(fields: &mut Fields<'_, '_>, name: &'static str, most: u32, default: u
     value.filter(|value| *value > 0).unwrap_or(default)
 }
 
-/// A probe asks the pod itself, whatever host it names.
+/// A probe is sent to the pod itself; its `host` has no effect.
 const HOST: &str =
     "the probe calls the component directly; for another Host header use httpHeaders";
 
@@ -145,7 +145,7 @@ fn http_header(d: &mut Decoder, node: &Node) -> Option<(String, String)> {
     Some((name?, value?))
 }
 
-/// `lifecycle`: of its handlers, `preStop.httpGet` is honoured.
+/// `lifecycle`, of which only `preStop.httpGet` is supported.
 pub(super) fn pre_stop(d: &mut Decoder, node: &Node) -> Option<Option<HttpGet>> {
     let mut fields = Fields::of(d, node)?;
     let request = fields.optional("preStop", |d, node| {

@@ -8,7 +8,7 @@ use crate::decode::{
 use crate::model::{DirectResponse, Redirect, RedirectPort, RegexRewrite, Rewrite};
 use crate::yaml::Node;
 
-/// Istio's bound on the body of a direct response.
+/// Istio's limit for the body of a direct response.
 const DIRECT_BODY_BYTES_MAX: usize = 1024 * 1024;
 
 pub(super) fn rewrite(d: &mut Decoder, node: &Node) -> Option<Rewrite> {
@@ -72,7 +72,7 @@ fn highest_group(rewrite: &str) -> usize {
     highest
 }
 
-/// A host, with a port where needed.
+/// A host with an optional port.
 fn authority(d: &mut Decoder, node: &Node) -> Option<String> {
     let text = non_empty(d, node)?;
     let (host, port) = text.rsplit_once(':').unwrap_or((&text, "80"));

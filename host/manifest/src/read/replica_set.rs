@@ -1,4 +1,4 @@
-//! ReplicaSet, in today's apiVersion and the two before it.
+//! ReplicaSet, in its current apiVersion and the two before it.
 
 use super::{deployment, pod};
 use crate::decode::{Decoder, Fields, non_negative_seconds};

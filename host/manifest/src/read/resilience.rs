@@ -1,4 +1,4 @@
-//! Retries and cross-origin policies of a rule.
+//! Retries and CORS policies of a rule.
 
 use super::http_match::string_match;
 use crate::Located;
@@ -10,7 +10,7 @@ use crate::decode::{
 use crate::model::{CorsPolicy, Retries, StringMatch};
 use crate::yaml::Node;
 
-/// Retries of one request; Envoy allows more, and nobody means it.
+/// Retries of one request; Envoy allows more, which is never sensible.
 const ATTEMPTS_MAX: u32 = 100;
 
 const CONDITIONS: &[&str] = &[
@@ -44,7 +44,7 @@ pub(super) fn retries(d: &mut Decoder, node: &Node) -> Option<Retries> {
     let backoff = fields.optional("backoff", positive_duration);
     let has_attempts = fields.has("attempts");
     fields.finish(&["retryRemoteLocalities", "retryIgnorePreviousHosts"]);
-    // Istio turns a policy without attempts off; with them absent its default is 2.
+    // `attempts: 0` disables retries; if absent, the default of Istio is 2.
     Some(Retries {
         attempts: if has_attempts { attempts? } else { 2 },
         per_try_timeout,

@@ -5,7 +5,7 @@ use crate::decode::{Decoder, Fields, map, near_quantity};
 use crate::model::{Quantities, Resource, ResourceQuota};
 use crate::yaml::Node;
 
-/// What pods ask for, and what is counted; `count/…` counts any kind.
+/// Resources of pods, and kinds that are counted; `count/…` counts any kind.
 const RESOURCES: &[&str] = &[
     "configmaps",
     "cpu",

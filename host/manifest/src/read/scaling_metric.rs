@@ -12,7 +12,7 @@ enum Kind {
     Elsewhere,
 }
 
-/// A metric; none where it is measured outside of this host.
+/// A metric; none if it is measured outside of this host.
 pub(super) fn read(d: &mut Decoder, node: &Node) -> Option<Option<ScalingMetric>> {
     let mut metric = Fields::of(d, node)?;
     let kind = metric.required("type", |d, node| {

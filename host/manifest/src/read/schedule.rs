@@ -1,5 +1,5 @@
-//! `schedule` and `timeZone`: what a cluster's parser takes, and the place of
-//! what it would refuse.
+//! `schedule` and `timeZone`: the syntax of a cluster's parser, with the position of each
+//! error.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ const FIELDS: [&str; 5] = ["minute", "hour", "day of month", "month", "day of we
 
 const FORM: &str = "write five fields (minute, hour, day of month, month, day of week), as in `0 3 * * *`, or `@hourly`";
 
-/// The names that stand for five fields.
+/// Abbreviations of five fields.
 const NAMED: [(&str, &str); 7] = [
     ("@yearly", "0 0 1 1 *"),
     ("@annually", "0 0 1 1 *"),
@@ -25,7 +25,7 @@ const NAMED: [(&str, &str); 7] = [
     ("@hourly", "0 * * * *"),
 ];
 
-/// A name of the IANA database, in its own spelling: a cluster minds the case.
+/// A name of the IANA database, in its exact case, as in a cluster.
 pub(super) fn time_zone(d: &mut Decoder, node: &Node) -> Option<String> {
     let name = non_empty(d, node)?;
     let known = jiff::tz::TimeZone::get(&name).ok();
@@ -75,7 +75,7 @@ pub(super) fn read(d: &mut Decoder, node: &Node, time_zone: Option<String>) -> O
     }
 }
 
-/// What is wrong with a schedule, and at which byte of it.
+/// A problem of a schedule, and its byte offset.
 struct Problem {
     offset: usize,
     message: String,
@@ -134,7 +134,7 @@ fn crontab(fields: &[(usize, &str)], time_zone: Option<&str>) -> Result<Times, P
     let mut options = ParseOptions::default();
     options.fallback_timezone_option = FallbackTimezoneOption::UTC;
     let written: Vec<&str> = fields.iter().map(|(_, field)| *field).collect();
-    // Kubernetes takes `?` for `*`.
+    // In Kubernetes `?` is the same as `*`.
     let expression = written.join(" ").replace('?', "*");
     let parse = |fields: &str| cronexpr::parse_crontab_with(fields, options);
     for (at, ((offset, field), name)) in fields.iter().zip(FIELDS).enumerate() {
@@ -162,27 +162,27 @@ fn crontab(fields: &[(usize, &str)], time_zone: Option<&str>) -> Result<Times, P
     }
 }
 
-/// The parser draws the place below the text; its reason stands behind the mark.
+/// The parser marks the position below the text; its reason follows the mark.
 fn reason(error: &str) -> String {
     let last = error.lines().last().unwrap_or(error);
     last.trim_start().trim_start_matches("^ ").to_owned()
 }
 
-/// `L`, `15W`, `5#2` and `H` are other schedulers' words.
+/// `L`, `15W`, `5#2` and `H` belong to other schedulers.
 fn is_extension(part: &str) -> bool {
     let digits = part.trim_end_matches(['L', 'W', 'l', 'w']);
     let marked = digits.len() < part.len() && digits.bytes().all(|byte| byte.is_ascii_digit());
     marked || part.contains('#') || part.eq_ignore_ascii_case("h")
 }
 
-/// Whole seconds, as Go writes durations: `1h30m`, `45s`.
+/// Whole seconds in Go's syntax: `1h30m`, `45s`.
 fn every(text: &str) -> Option<Duration> {
     let parsed: jiff::SignedDuration = text.parse().ok()?;
     let seconds = u64::try_from(parsed.as_secs()).ok()?;
     (seconds > 0).then(|| Duration::from_secs(seconds))
 }
 
-/// The words of `text` with the byte that each begins at.
+/// The words of `text`, each with its byte offset.
 fn words(text: &str) -> Vec<(usize, &str)> {
     let mut words = Vec::new();
     let mut rest = 0;
@@ -194,8 +194,8 @@ fn words(text: &str) -> Vec<(usize, &str)> {
     words
 }
 
-/// The place of a byte within a scalar; of the scalar itself where its text does
-/// not read as it is written.
+/// The position of a byte in a scalar, or of the scalar itself if its text differs from what
+/// is written.
 fn place(node: &Node, offset: usize) -> Mark {
     let Value::Scalar(Scalar {
         text,
@@ -235,7 +235,7 @@ mod tests {
     }
 
     #[test]
-    fn fields_names_and_periods_are_understood() {
+    fn fields_names_and_periods_are_parsed() {
         let from = "2026-01-31T23:59:59.5Z";
         assert_eq!(
             next("*/20 3 * * ?", None, from, 2),
@@ -266,7 +266,7 @@ mod tests {
     }
 
     #[test]
-    fn hour_that_does_not_exist_is_left_out() {
+    fn hour_that_does_not_exist_is_skipped() {
         // On 2026-03-29 Berlin goes from 02:00 to 03:00.
         assert_eq!(
             next(
@@ -280,7 +280,7 @@ mod tests {
     }
 
     #[test]
-    fn hour_that_exists_twice_is_met_twice() {
+    fn hour_that_exists_twice_counts_twice() {
         // On 2026-10-25 Berlin goes from 03:00 back to 02:00.
         assert_eq!(
             next(
@@ -298,7 +298,7 @@ mod tests {
     }
 
     #[test]
-    fn half_hour_zones_and_the_days_end_are_kept() {
+    fn half_hour_zones_and_the_end_of_a_day_are_exact() {
         assert_eq!(
             next("0 0 * * *", Some("Asia/Kolkata"), "2026-05-01T00:00:00Z", 1),
             ["2026-05-01T18:30:00Z"]

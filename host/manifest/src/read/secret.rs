@@ -1,4 +1,4 @@
-//! Secret: values are decoded and never shown, in no message at all.
+//! Secret. Its values are decoded and never appear in a message.
 
 use crate::codes;
 use crate::decode::{Decoder, Fields, boolean, map, non_empty};
@@ -52,7 +52,7 @@ pub(crate) fn read(mut fields: Fields<'_, '_>) -> Option<Resource> {
 const DOCKER_CONFIG: &str = "kubernetes.io/dockerconfigjson";
 const DOCKER_CONFIG_KEY: &str = ".dockerconfigjson";
 
-/// Logins for registries: JSON with the field `auths`.
+/// Credentials for registries: JSON with the field `auths`.
 fn check_docker_config(fields: &mut Fields<'_, '_>, value: Option<&SecretValue>) {
     let (code, message) = match value.map(|value| serde_json::from_slice(value.expose())) {
         None => (
@@ -100,8 +100,8 @@ pub(super) fn config_key(d: &mut Decoder, key: &str, value: &Node) {
     }
 }
 
-/// A string, or an error that does not say what was found. A key without a value
-/// is an empty string, as in a cluster.
+/// A string, or an error that does not contain the value. As in a cluster, a key without a
+/// value is an empty string.
 pub(super) fn text<'n>(d: &mut Decoder, node: &'n Node) -> Option<&'n str> {
     let found = match &node.value {
         Value::Scalar(scalar) => match scalar.resolve() {

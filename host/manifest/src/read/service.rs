@@ -54,7 +54,7 @@ fn spec(d: &mut Decoder, node: &Node) -> Option<Service> {
         spec.missing("ports");
     }
     check_ports(&mut spec, &ports);
-    // An address of its own is a cluster's affair; `None` was looked at above.
+    // The host has no addresses for Services; `None` was checked above.
     spec.ignore(&["clusterIPs"]);
     spec.finish(&[
         "ipFamilies",
@@ -124,7 +124,7 @@ fn port_entry(d: &mut Decoder, node: &Node) -> Option<ServicePort> {
     })
 }
 
-/// Istio tells a port's protocol by the beginning of its name.
+/// The protocol of a port, which Istio takes from the prefix of its name.
 fn check_port_name(fields: &mut Fields<'_, '_>, name: Option<&str>) {
     let prefix = name.map(|name| name.split('-').next().unwrap_or(name));
     let message = match prefix {

@@ -121,7 +121,7 @@ fn endpoint(d: &mut Decoder, node: &Node) -> Option<WorkloadEntry> {
     })
 }
 
-/// Endpoints name the entry's ports.
+/// The ports of endpoints must be ports of the entry.
 fn check_endpoint_ports(
     spec: &mut Fields<'_, '_>,
     ports: &[ServiceEntryPort],

@@ -1,14 +1,14 @@
-//! Rules of a VirtualService that the rules before them leave nothing to.
+//! Rules of a VirtualService that never match, since earlier rules match first.
 
 use std::collections::HashMap;
 
 use crate::model::{HttpMatch, HttpRoute, StringMatch};
 
-/// Rules that earlier rules leave nothing to: index of the rule, of an earlier
-/// one, and whether all of the rule's matches are covered or only some.
+/// Rules with matches that earlier rules cover: the index of the rule, that of an earlier
+/// one, and whether all of its matches are covered or only some.
 ///
-/// Each match of a rule is looked up among the earlier ones that consist of a
-/// path alone, and among those equal to it; the cost is linear in the rules.
+/// A match is covered by an earlier one that is equal, or that consists only of a path. The
+/// cost is linear in the number of rules.
 pub(super) fn shadowed(http: &[HttpRoute]) -> Vec<(usize, usize, bool)> {
     let mut found = Vec::new();
     let mut seen = Seen::default();
@@ -31,9 +31,9 @@ pub(super) fn shadowed(http: &[HttpRoute]) -> Vec<(usize, usize, bool)> {
 struct Seen {
     /// A rule that matches every request.
     catch_all: Option<usize>,
-    /// Prefixes that alone make a match, and the first rule of each.
+    /// Matches that consist only of a prefix, with the first rule of each.
     prefixes: HashMap<String, usize>,
-    /// Whole matches, by all of their conditions written out.
+    /// Whole matches, by the text of all their conditions.
     equal: HashMap<String, usize>,
 }
 
@@ -93,7 +93,7 @@ fn is_path_alone(m: &HttpMatch) -> bool {
         && m.gateways.is_empty()
 }
 
-/// Everything that decides, and nothing of where it stands.
+/// All conditions of a match as text, without positions.
 fn fingerprint(m: &HttpMatch) -> String {
     let text = |m: &StringMatch| match m {
         StringMatch::Exact(text) => format!("={text}"),

@@ -1,4 +1,4 @@
-//! StatefulSet, in today's apiVersion and the two before it.
+//! StatefulSet, in its current apiVersion and the two before it.
 
 use super::{deployment, metadata, pod, storage};
 use crate::codes;
@@ -8,7 +8,7 @@ use crate::decode::{
 use crate::model::{ClaimTemplate, PodManagement, Resource, StatefulSet, StatefulSetUpdate};
 use crate::yaml::Node;
 
-/// Ordinals end the names of pods, which have to stay names.
+/// Ordinals are part of the names of pods, whose length is limited.
 const ORDINAL_MAX: u32 = 1_000_000;
 
 pub(crate) fn read(mut fields: Fields<'_, '_>) -> Option<Resource> {
@@ -103,7 +103,7 @@ fn claim(d: &mut Decoder, node: &Node) -> Option<ClaimTemplate> {
         name
     });
     let claim = storage::claim(&mut fields);
-    // What a cluster writes beside it.
+    // Written by a cluster.
     fields.ignore(&["apiVersion", "kind", "status"]);
     fields.finish(&[]);
     Some(ClaimTemplate {

@@ -9,7 +9,7 @@ pub(crate) fn read(mut fields: Fields<'_, '_>) -> Option<Resource> {
     Some(Resource::PersistentVolumeClaim(claim?))
 }
 
-/// What stands under `spec` of a claim.
+/// The `spec` of a claim.
 pub(super) fn claim(fields: &mut Fields<'_, '_>) -> Option<PersistentVolumeClaim> {
     let storage = fields.required("spec", |d, node| {
         let mut spec = Fields::of(d, node)?;
@@ -35,7 +35,7 @@ pub(super) fn claim(fields: &mut Fields<'_, '_>) -> Option<PersistentVolumeClaim
             resources.finish(&["limits", "claims"]);
             storage
         });
-        // A claim is a folder below the data folder, whatever disk a cluster takes.
+        // A claim is a folder in the data folder, regardless of the storage class.
         spec.finish(&[
             "storageClassName",
             "volumeMode",

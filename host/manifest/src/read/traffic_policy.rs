@@ -75,7 +75,7 @@ fn connection_pool(d: &mut Decoder, node: &Node) -> Option<ConnectionPool> {
     Some(pool)
 }
 
-/// A limit, where 0 means that none is set.
+/// A limit; 0 means none.
 fn limit(d: &mut Decoder, node: &Node) -> Option<Option<u32>> {
     integer(0..=i32::MAX as u32)(d, node).map(|limit| (limit > 0).then_some(limit))
 }
@@ -98,7 +98,7 @@ fn outlier_detection(d: &mut Decoder, node: &Node) -> Option<OutlierDetection> {
         "consecutiveLocalOriginFailures",
         "splitExternalLocalOriginErrors",
     ]);
-    // The old field counted gateway errors and turned ejection on 5xx off.
+    // The old field counts gateway errors and disables ejection on 5xx.
     let default_5xx = if old_errors.is_some() { 0 } else { 5 };
     let on = |count: u32| (count > 0).then_some(count);
     Some(OutlierDetection {

@@ -17,7 +17,7 @@ pub(crate) fn read(mut fields: Fields<'_, '_>) -> Option<Resource> {
 
 fn spec(d: &mut Decoder, node: &Node) -> Option<VirtualService> {
     let mut spec = Fields::of(d, node)?;
-    // No host at all is a delegate, which another VirtualService calls.
+    // A VirtualService without hosts is a delegate.
     let hosts = spec.list("hosts", dns_name);
     let gateways = spec.list("gateways", gateway_name);
     let export_to = spec.list("exportTo", export);
@@ -25,7 +25,7 @@ fn spec(d: &mut Decoder, node: &Node) -> Option<VirtualService> {
     if !spec.has("hosts") && spec.has("gateways") {
         spec.missing("hosts");
     }
-    // A condition that could not be read would make its rule look wider.
+    // Without an invalid condition, a rule would match more than intended.
     if !spec.d.refused() {
         unreachable_rules(&mut spec, &http);
     }
@@ -75,7 +75,7 @@ pub(super) fn export(d: &mut Decoder, node: &Node) -> Option<Located<String>> {
     None
 }
 
-/// A rule that an earlier one leaves nothing to.
+/// Reports rules that never match, since earlier ones match first.
 fn unreachable_rules(spec: &mut Fields<'_, '_>, http: &[HttpRoute]) {
     for (index, earlier, whole) in super::shadowed::shadowed(http) {
         let at = &http[index].at;

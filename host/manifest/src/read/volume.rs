@@ -6,7 +6,7 @@ use crate::decode::{Decoder, Fields, boolean, bytes, choice, dns_label, located,
 use crate::model::{Volume, VolumeSource};
 use crate::yaml::{Node, Value};
 
-/// Sources that are served.
+/// Supported sources.
 const SERVED: &[&str] = &[
     "emptyDir",
     "persistentVolumeClaim",
@@ -55,7 +55,7 @@ pub(super) fn read(d: &mut Decoder, node: &Node) -> Option<Volume> {
     let mut fields = Fields::of(d, node)?;
     let name = fields.required("name", located(dns_label));
     let mut sources = Vec::new();
-    // `emptyDir:` with nothing behind it is an empty one too.
+    // `emptyDir:` without a value is valid too.
     if fields.take_with_key("emptyDir").is_none() && entries.iter().any(|e| e.key == "emptyDir") {
         sources.push(VolumeSource::EmptyDir { size_limit: None });
     }

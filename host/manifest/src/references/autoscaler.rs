@@ -1,4 +1,4 @@
-//! What a HorizontalPodAutoscaler scales.
+//! The target of a HorizontalPodAutoscaler.
 
 use super::index::Index;
 use super::report::Report;
@@ -34,7 +34,7 @@ pub(super) fn check(
     }
 }
 
-/// A percentage of what the pods request, where they request nothing.
+/// Reports a percentage of a request that the pods do not have.
 fn unmeasured(
     report: &mut Report,
     object: &Object,

@@ -1,4 +1,4 @@
-//! What a Canary shifts traffic to, and where.
+//! The Deployments and the VirtualService of a Canary.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -61,7 +61,7 @@ pub(super) fn check(index: &Index<'_>, report: &mut Report, object: &Object, spe
     }
 }
 
-/// The Deployments whose pods `destination`, in a route of `namespace`, leads to.
+/// The Deployments with the pods of `destination` in a route of `namespace`.
 pub fn deployments_behind(
     objects: &[Arc<Object>],
     namespace: &str,

@@ -1,5 +1,4 @@
-//! References to ConfigMaps, Secrets and their keys. Keys are named in
-//! messages, values never.
+//! References to ConfigMaps, Secrets and their keys. Messages contain keys, never values.
 
 use super::index::{Index, names_in};
 use super::report::Report;

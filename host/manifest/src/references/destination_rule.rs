@@ -1,4 +1,4 @@
-//! A DestinationRule's host, and whether its subsets select anything.
+//! The host of a DestinationRule, and whether its subsets select pods.
 
 use super::index::{Index, Target};
 use super::report::Report;
@@ -12,7 +12,7 @@ pub(super) fn check(
     object: &Object,
     rule: &DestinationRule,
 ) {
-    // A wildcard is for whatever matches, now or later.
+    // A wildcard also applies to hosts that are added later.
     if rule.host.contains('*') {
         return;
     }

@@ -1,4 +1,4 @@
-//! A PodDisruptionBudget's selector.
+//! The selector of a PodDisruptionBudget.
 
 use super::index::Index;
 use super::report::Report;
@@ -13,7 +13,7 @@ pub(super) fn check(
 ) {
     let namespace = object.metadata.namespace.as_str();
     let mut workloads = index.workloads_in(namespace);
-    // One that was refused may be the one.
+    // The selected workload may be one that was refused.
     if workloads.any(|(_, template)| budget.selector.matches(&template.labels))
         || index.any_serving_refused()
     {

@@ -1,4 +1,4 @@
-//! A Gateway's certificates, and servers that claim the same host.
+//! The certificates of a Gateway, and servers with the same host.
 
 use std::collections::HashMap;
 
@@ -8,7 +8,7 @@ use crate::Located;
 use crate::codes;
 use crate::model::{Gateway, Labels, Object, Server};
 
-/// The two names that each half of a certificate secret may have.
+/// The two possible names of the certificate and of the key in a Secret.
 const CERTIFICATE_KEYS: [[&str; 2]; 2] = [["tls.crt", "cert"], ["tls.key", "key"]];
 
 pub(super) fn check(index: &Index<'_>, report: &mut Report, object: &Object, gateway: &Gateway) {
@@ -26,7 +26,7 @@ pub(super) fn check(index: &Index<'_>, report: &mut Report, object: &Object, gat
     }
 }
 
-/// The Secret that a server's certificate is in, by namespace and name.
+/// The Secret with the certificate of a server, by namespace and name.
 pub(super) fn certificate(
     index: &Index<'_>,
     report: &mut Report,
@@ -54,7 +54,7 @@ pub(super) fn certificate(
     }
 }
 
-/// Servers on one port of the same gateway workload that claim one host.
+/// Reports servers with the same host on one port of the same gateway workload.
 pub(super) fn conflicts(index: &Index<'_>, report: &mut Report) {
     let mut claimed: HashMap<(&Labels, u16, String), (&Object, &Server)> = HashMap::new();
     for (object, gateway) in &index.gateways_in_order {

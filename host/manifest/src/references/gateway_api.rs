@@ -1,8 +1,7 @@
 //! The Gateway API: parents, listeners, certificates, backends and grants.
 //!
-//! What a route refers to and is not there gives 500 for its share of requests, so
-//! it is a warning, as the Gateway API has it; a certificate that is not there
-//! leaves a listener without TLS, and is an error.
+//! As in the Gateway API, a missing backend is a warning, and its share of requests gets 500.
+//! A missing certificate is an error, since the listener would have no TLS.
 
 use super::gateway::certificate;
 use super::index::{Index, Target, names_in};
@@ -57,7 +56,7 @@ pub(super) fn route(
     }
     let mut last = None;
     for rule in &route.rules {
-        // One for each of its matches: their backends are the same.
+        // There is one rule for each match, with the same backends.
         if last.replace(rule.index) != Some(rule.index) {
             check_backends(index, report, object, rule);
         }
@@ -132,7 +131,7 @@ fn check_backends(index: &Index<'_>, report: &mut Report, object: &Object, rule:
     }
 }
 
-/// `consequence` is what happens to requests where the backend cannot be used.
+/// `consequence` is what happens to requests if the backend cannot be used.
 fn check_backend(
     index: &Index<'_>,
     report: &mut Report,

@@ -1,9 +1,8 @@
-//! Host names of routes and rules, and the Services they mean.
+//! Host names of routes and rules, and the Services that they refer to.
 
 pub(super) const SUFFIX: &str = "svc.cluster.local";
 
-/// A short name means a Service of the object's own namespace; a name with a
-/// dot is taken as it is.
+/// A short name is a Service of the namespace of the object. A name with a dot is complete.
 pub(super) fn resolve(host: &str, namespace: &str) -> String {
     let host = host.to_ascii_lowercase();
     if host.contains('.') || host == "*" {
@@ -13,7 +12,7 @@ pub(super) fn resolve(host: &str, namespace: &str) -> String {
     }
 }
 
-/// Name and namespace of a Service's full name.
+/// The name and namespace in the full name of a Service.
 pub(super) fn service_of(full: &str) -> Option<(&str, &str)> {
     let (name, namespace) = full
         .strip_suffix(SUFFIX)?

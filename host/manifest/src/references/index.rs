@@ -1,4 +1,4 @@
-//! The objects by what refers to them.
+//! An index of the objects, for the lookup of references.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -41,17 +41,17 @@ pub(super) struct Index<'a> {
     /// Workloads by namespace, and by one label of their pods.
     by_namespace: HashMap<&'a str, Vec<usize>>,
     by_label: HashMap<(&'a str, &'a str, &'a str), Vec<usize>>,
-    /// Kind, namespace and name of objects that an error of their own refused.
+    /// Kind, namespace and name of objects that were refused because of an error of their own.
     refused: HashSet<(&'a str, &'a str, &'a str)>,
     refused_kinds: HashSet<&'a str>,
 }
 
-/// What a host name leads to.
+/// The target of a host name.
 #[derive(Clone, Copy)]
 pub(super) enum Target<'a> {
     Service(&'a Object, &'a Service),
     Entry(&'a ServiceEntry),
-    /// It is there, but an error of its own keeps its fields from being known.
+    /// It exists, but has an error, so that its fields are unknown.
     Refused,
     Missing,
 }
@@ -154,7 +154,7 @@ impl<'a> Index<'a> {
         }
     }
 
-    /// What `host` means to an object of `namespace`.
+    /// The target of `host` in an object of `namespace`.
     pub(super) fn target(&self, host: &str, namespace: &str) -> Target<'a> {
         let full = resolve(host, namespace);
         if let Some((name, namespace)) = service_of(&full) {
@@ -175,7 +175,7 @@ impl<'a> Index<'a> {
             .max_by_key(|(suffix, _)| suffix.len());
         match wildcard {
             Some((_, entry)) => Target::Entry(entry),
-            // A refused ServiceEntry may be the one that has this host.
+            // The host may be that of a refused ServiceEntry.
             None if self.any_refused("ServiceEntry") && service_of(&full).is_none() => {
                 Target::Refused
             }
@@ -183,7 +183,7 @@ impl<'a> Index<'a> {
         }
     }
 
-    /// The rules for `host` that a caller in `namespace` can see.
+    /// The rules for `host` that are visible to a caller in `namespace`.
     pub(super) fn rules_for(
         &self,
         host: &str,
@@ -203,7 +203,7 @@ impl<'a> Index<'a> {
             })
     }
 
-    /// Every host a route can name: Services in full, and ServiceEntries.
+    /// Every possible host of a route: full names of Services, and hosts of ServiceEntries.
     pub(super) fn host_names(&self) -> Vec<String> {
         let services = self
             .services
@@ -214,7 +214,7 @@ impl<'a> Index<'a> {
             .collect()
     }
 
-    /// The workloads of `namespace` whose pods carry all of `labels`.
+    /// The workloads of `namespace` whose pods have all of `labels`.
     pub(super) fn selected(
         &self,
         namespace: &str,

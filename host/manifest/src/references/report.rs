@@ -1,11 +1,11 @@
-//! Where the checks put what they find.
+//! Collects the problems that the checks find.
 
 use crate::decode::nearest;
 use crate::model::Object;
 use crate::{Code, Diagnostic, Position, Severity};
 
-/// Suggestions per load: finding one compares a name with all others, so a
-/// folder in which every name is wrong would take its square.
+/// Suggestions per load. Each compares a name with all others, so that the cost would be
+/// quadratic if every name were wrong.
 const SUGGESTIONS_MAX: usize = 500;
 
 pub(super) struct Report {
@@ -87,7 +87,7 @@ impl Report {
             .map_or_else(String::new, |near| format!("; did you mean `{near}`?"))
     }
 
-    /// As [`Report::near`], or `; otherwise` where nothing is near.
+    /// As [`Report::near`], or `; otherwise` if nothing is near.
     pub(super) fn near_or<'c, I>(
         &mut self,
         name: &str,
@@ -105,7 +105,7 @@ impl Report {
         }
     }
 
-    /// Takes one of the suggestions that are left.
+    /// Uses one of the remaining suggestions.
     pub(super) fn may_suggest(&mut self) -> bool {
         let may = self.suggestions_left > 0;
         self.suggestions_left = self.suggestions_left.saturating_sub(1);

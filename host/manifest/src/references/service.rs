@@ -1,4 +1,4 @@
-//! A Service's selector and target ports.
+//! The selector and the target ports of a Service.
 
 use super::index::Index;
 use super::report::Report;
@@ -33,7 +33,7 @@ pub(super) fn check(index: &Index<'_>, report: &mut Report, object: &Object, ser
             "no workload of the namespace {namespace} has pods with {}{hint}; requests get 503",
             labels.join(", ")
         );
-        // One that was refused may be the one.
+        // The selected workload may be one that was refused.
         if !index.any_serving_refused() {
             report.warning(object, &object.at, path(), code, message);
         }
@@ -42,7 +42,7 @@ pub(super) fn check(index: &Index<'_>, report: &mut Report, object: &Object, ser
     target_ports(report, object, service, &selected);
 }
 
-/// The workload that carries most of the labels, and where it differs.
+/// The workload with most of the labels, and the labels that differ.
 fn nearest_workload(index: &Index<'_>, namespace: &str, service: &Service) -> String {
     let differing = |template: &PodTemplate| {
         service
@@ -78,7 +78,7 @@ fn nearest_workload(index: &Index<'_>, namespace: &str, service: &Service) -> St
     )
 }
 
-/// A target port by name must be one of the pods' ports.
+/// A target port by name must be a port of the pods.
 fn target_ports(
     report: &mut Report,
     object: &Object,

@@ -1,4 +1,4 @@
-//! A VirtualService's gateways, destinations, subsets and delegates.
+//! The gateways, destinations, subsets and delegates of a VirtualService.
 
 use super::hosts::{resolve, service_of};
 use super::index::{Index, Target, names_in};
@@ -184,7 +184,7 @@ fn subset_exists(
     );
 }
 
-/// A suggestion for a host: the same Service written in full, or a near name.
+/// A suggestion for a host: the full name of the same Service, or a similar name.
 pub(super) fn near_host(
     index: &Index<'_>,
     report: &mut Report,
@@ -208,8 +208,8 @@ pub(super) fn near_host(
         }
         return report.near(host, || names_in(&index.services, namespace));
     }
-    // Compared by the name alone where it is a Service's, so that the long
-    // common ending does not make strangers look alike.
+    // Services are compared only by name: with their long common suffix, all full names would
+    // be similar.
     if let Some((name, home)) = service_of(host) {
         let near = report.near(name, || names_in(&index.services, home));
         return near.replace("`?", &format!(".{home}.svc.cluster.local`?"));

@@ -1,5 +1,5 @@
-//! The hosts of VirtualServices: whether a gateway serves them, and whether
-//! two of them claim the same one.
+//! The hosts of VirtualServices: whether a gateway serves them, and whether two have the same
+//! host.
 
 use std::collections::HashMap;
 
@@ -48,7 +48,7 @@ pub(super) fn check(index: &Index<'_>, report: &mut Report) {
     }
 }
 
-/// Each host must be one that a server of a listed gateway takes.
+/// Each host must match a server of a listed gateway.
 fn hosts_are_served(
     index: &Index<'_>,
     report: &mut Report,
@@ -58,7 +58,7 @@ fn hosts_are_served(
     let mut server_hosts: Vec<&str> = Vec::new();
     for gateway in &service.gateways {
         let key = gateway_key(gateway, object);
-        // A missing gateway is reported; what it would serve is unknown.
+        // A missing gateway is already reported; its hosts are unknown.
         let Some((home, gateway)) = index.gateways.get(&key) else {
             return;
         };
@@ -84,7 +84,7 @@ fn hosts_are_served(
     }
 }
 
-/// The name of a server's host, if VirtualServices of `object`'s namespace may use it.
+/// The name of a server's host, if VirtualServices in the namespace of `object` may use it.
 fn admits<'h>(host: &'h str, gateway: &Object, object: &Object) -> Option<&'h str> {
     let Some((namespace, name)) = host.split_once('/') else {
         return Some(host);
@@ -97,7 +97,7 @@ fn admits<'h>(host: &'h str, gateway: &Object, object: &Object) -> Option<&'h st
     admitted.then_some(name)
 }
 
-/// Whether some host name fits both patterns.
+/// Whether a host name exists that matches both patterns.
 fn overlap(one: &str, other: &str) -> bool {
     let (one, other) = (one.to_ascii_lowercase(), other.to_ascii_lowercase());
     match (one.strip_prefix('*'), other.strip_prefix('*')) {
@@ -113,7 +113,7 @@ mod tests {
     use super::overlap;
 
     #[test]
-    fn wildcards_overlap_by_their_endings() {
+    fn wildcards_overlap_by_their_suffixes() {
         assert!(overlap("*", "shop.example.com"));
         assert!(overlap("*.example.com", "shop.example.com"));
         assert!(!overlap("*.example.com", "example.com"));

@@ -1,4 +1,4 @@
-//! What the pods of a template need: configuration, claims, an account.
+//! The references of a pod template: configuration, claims, an account.
 
 use super::config;
 use super::index::Index;
@@ -9,8 +9,7 @@ use crate::model::{
     EnvFrom, EnvSource, EnvValue, FileSource, Object, PodTemplate, VolumeSource, is_variable_name,
 };
 
-/// `place` is the path of the pods' spec in its object, for example
-/// `spec.template.spec`.
+/// `place` is the path of the spec of the pods, for example `spec.template.spec`.
 pub(super) fn check(
     index: &Index<'_>,
     report: &mut Report,
@@ -81,7 +80,7 @@ pub(super) fn check(
     volumes(index, report, object, template, place);
 }
 
-/// A cluster pulls without a secret that is not there, and so does the host.
+/// As in a cluster, images are pulled without a missing secret.
 fn pull_secret(
     index: &Index<'_>,
     report: &mut Report,
@@ -101,7 +100,7 @@ fn pull_secret(
     report.warning(object, &name.at, path, codes::CONFIG_REFERENCE, message);
 }
 
-/// Keys that make no name of a variable are left out, as the kubelet does.
+/// As in a kubelet, keys that are not valid names of variables are skipped.
 fn skipped_names(
     index: &Index<'_>,
     report: &mut Report,

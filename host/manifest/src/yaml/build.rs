@@ -1,4 +1,4 @@
-//! One document's tree, built from the parser's events within bounds.
+//! Builds the trees of documents from the events of the parser, within limits.
 
 use std::collections::HashMap;
 
@@ -26,16 +26,16 @@ enum Collection {
     },
 }
 
-/// Takes events and puts documents together.
+/// Builds documents from events.
 pub(super) struct Builder {
     stack: Vec<Frame>,
-    /// Anchored values, how many nodes each holds, and how many bytes of text.
+    /// Anchored values, each with its number of nodes and its bytes of text.
     anchors: HashMap<usize, (Node, usize, usize)>,
     pub(super) nodes_left: usize,
     /// Bytes that aliases may still repeat.
     aliased_left: usize,
     first_line: u32,
-    /// What stands "at the end of the file" is shown on its last line.
+    /// Errors at the end of the file are reported on its last line.
     end: Mark,
     root: Option<Node>,
 }
@@ -203,7 +203,7 @@ impl Builder {
             Some(Collection::Sequence(items)) => items.push(node),
             Some(Collection::Mapping { entries, key }) => match key.take() {
                 Some((name, key_mark)) => {
-                    // An absent value has no place of its own; its key has.
+                    // An absent value has no position; that of its key is used.
                     if matches!(&node.value, Value::Scalar(scalar) if scalar.text.is_empty()) {
                         node.mark = key_mark;
                     }
@@ -276,7 +276,7 @@ impl Builder {
     }
 }
 
-/// Does not repeat the tag: it may be the beginning of a password.
+/// The message does not contain the tag, which may be the beginning of a password.
 const TAG: &str =
     "a value that begins with `!` is a tag, and this one is not supported; put it in quotes";
 

@@ -1,10 +1,10 @@
-//! The tree as JSON: what the API shows of an object.
+//! The tree as JSON, which the API shows.
 
 use serde_json::{Map, Number, Value as Json};
 
 use super::{Node, Resolved, Scalar, Value};
 
-/// The node and all below it, scalars by YAML's core schema.
+/// Converts a node, with scalars by YAML's core schema.
 pub(crate) fn to_json(node: &Node) -> Json {
     match &node.value {
         Value::Scalar(scalar) => scalar_to_json(scalar),

@@ -1,12 +1,12 @@
-//! A mapping's keys: each stands once, and `<<` brings in those of others.
+//! The keys of a mapping: they are unique, and `<<` merges those of other mappings.
 
 use std::collections::HashMap;
 
 use super::{Entry, Problem, Value};
 use crate::codes;
 
-/// Reports keys that stand twice and keeps the first of each. Their names are
-/// left out: in a Secret, braces without quotes make keys of values.
+/// Reports duplicate keys and keeps the first. Messages do not contain the keys: in a Secret,
+/// braces without quotes turn values into keys.
 pub(super) fn unique(entries: Vec<Entry>, problems: &mut Vec<Problem>) -> Vec<Entry> {
     let mut seen = HashMap::with_capacity(entries.len());
     let mut kept = Vec::with_capacity(entries.len());
@@ -25,7 +25,7 @@ pub(super) fn unique(entries: Vec<Entry>, problems: &mut Vec<Problem>) -> Vec<En
     kept
 }
 
-/// Lays the mappings under `<<` below the entries beside it.
+/// Merges the mappings of `<<` into the entries next to it, which take precedence.
 pub(super) fn merged(mut entries: Vec<Entry>, problems: &mut Vec<Problem>) -> Vec<Entry> {
     let Some(at) = entries.iter().position(|entry| entry.key == "<<") else {
         return entries;

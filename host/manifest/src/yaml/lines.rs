@@ -1,4 +1,4 @@
-//! Lines as YAML counts them: each of `\n`, `\r\n` and a lone `\r` ends one.
+//! The lines of YAML, which end with `\n`, `\r\n` or a single `\r`.
 
 use std::iter;
 
@@ -26,7 +26,7 @@ pub(super) fn trim_break(text: &str) -> &str {
 }
 
 impl Mark {
-    /// The place that follows a text.
+    /// The position after a text.
     pub(crate) fn after(text: &str) -> Self {
         let last = text.rfind(['\n', '\r']).map_or(text, |at| &text[at + 1..]);
         let breaks = lines(&text[..text.len() - last.len()]).count();

@@ -1,7 +1,7 @@
-//! Events of the YAML parser, put together to trees.
+//! Parses a text to the trees of its documents.
 //!
-//! One broken document does not hide the others: after a syntax error reading
-//! goes on at the next `---`, so that all errors of a file are reported at once.
+//! A malformed document does not hide the others: after a syntax error the parser continues
+//! at the next `---`, so that all errors of a file are reported at once.
 
 use std::borrow::Cow;
 
@@ -11,7 +11,7 @@ use super::{Mark, Node, Problem};
 use crate::codes;
 use crate::limits::SYNTAX_ERRORS_PER_FILE_MAX;
 
-/// What a text holds: its documents without the empty ones, and what was wrong.
+/// The documents of a text without the empty ones, and its problems.
 #[derive(Debug, Default)]
 pub(crate) struct Parsed {
     pub(crate) documents: Vec<Node>,
@@ -47,8 +47,8 @@ pub(crate) fn parse(text: &str) -> Parsed {
     parsed
 }
 
-/// The first line at or after line `from` (of `text`, from 1), but not the
-/// first, that begins a document: how many lines and bytes lie before it.
+/// The number of lines and bytes before the first document that begins at or after line
+/// `from`, counted from 1, and not on the first line.
 fn next_document(text: &str, from: usize) -> Option<(u32, usize)> {
     let mut offset = 0;
     for (index, line) in lines(text).enumerate() {
@@ -60,7 +60,7 @@ fn next_document(text: &str, from: usize) -> Option<(u32, usize)> {
     None
 }
 
-/// The first character that no YAML reader of a cluster accepts.
+/// The first character that is not allowed in YAML.
 fn control_character(text: &str) -> Option<Problem> {
     let found = text
         .bytes()
@@ -74,8 +74,8 @@ fn control_character(text: &str) -> Option<Problem> {
     })
 }
 
-/// JSON writes a character beyond the basic plane as two escapes, which YAML
-/// does not know; they become YAML's one. Text that is not JSON stays as it is.
+/// JSON encodes a character beyond the basic plane as two escapes. They are replaced by the
+/// single escape of YAML. Text that is not JSON does not change.
 fn joined_surrogates(text: &str) -> Cow<'_, str> {
     let is_json = text.trim_start().starts_with(['{', '[']);
     let mut parts = text.split("\\u");
@@ -130,7 +130,7 @@ mod tests {
     }
 
     #[test]
-    fn keys_and_values_know_their_place() {
+    fn keys_and_values_have_positions() {
         let root = one("a: 1\nb:\n  c: [x, y]\n");
         let Value::Mapping(entries) = &root.value else {
             panic!("a mapping")
@@ -156,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn reading_goes_on_after_a_broken_document() {
+    fn parsing_continues_after_a_malformed_document() {
         let parsed = parse("a: [1\n---\nb: 2\n---\nc: }\n---\nd: 4\n");
         assert_eq!(parsed.problems.len(), 2);
         assert_eq!(parsed.problems[1].mark.line, 5);
@@ -165,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn merge_keys_fill_what_is_absent() {
+    fn merge_keys_add_absent_keys() {
         let root = one("base: &b {x: 1, y: 2}\nuse:\n  <<: *b\n  y: 3\n");
         let used = root.get("use").expect("use");
         assert_eq!(used.get("x").and_then(Node::as_text), Some("1"));
@@ -216,12 +216,12 @@ mod tests {
     }
 
     #[test]
-    fn a_lone_carriage_return_ends_a_line() {
+    fn a_single_carriage_return_ends_a_line() {
         assert_eq!(messages("a: 1\rb: [\r---\rc: }\r")[1][..2], *"4:");
     }
 
     #[test]
-    fn nothing_stands_behind_the_last_line() {
+    fn errors_at_the_end_are_on_the_last_line() {
         let root = one("a: 1\n? ");
         let Value::Mapping(entries) = &root.value else {
             panic!("a mapping")

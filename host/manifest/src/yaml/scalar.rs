@@ -1,9 +1,9 @@
-//! What a scalar means: YAML 1.2's core schema.
+//! The type of a scalar by YAML 1.2's core schema.
 
-/// How a scalar was written, as far as it matters for its type.
+/// How a scalar is written, which decides its type.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Style {
-    /// Without quotes; its text decides its type.
+    /// Without quotes: the text decides the type.
     Plain,
     /// Quoted, a block, or tagged `!!str`: always a string.
     Text,
@@ -13,9 +13,8 @@ pub(crate) enum Style {
 pub(crate) struct Scalar {
     pub(crate) text: String,
     pub(crate) style: Style,
-    /// How many characters (a quote, or none) stand between the scalar's place
-    /// and its text; `None` where the text does not read as it is written:
-    /// over several lines, or with escapes.
+    /// The number of characters (a quote, or none) between the position of the scalar and its
+    /// text. `None` if the text differs from what is written: with several lines or escapes.
     pub(crate) lead: Option<u32>,
 }
 
@@ -36,8 +35,7 @@ impl Scalar {
         }
     }
 
-    /// Whether a YAML 1.1 reader, such as a cluster's, takes this for a boolean
-    /// where YAML 1.2 has a string.
+    /// Whether this is a boolean in YAML 1.1, which clusters read, and a string in YAML 1.2.
     pub(crate) fn is_old_boolean(&self) -> bool {
         self.style == Style::Plain
             && matches!(

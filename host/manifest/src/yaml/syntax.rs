@@ -1,8 +1,8 @@
-//! The YAML parser's words for a syntax error, turned into advice.
+//! Explanations of the YAML parser's syntax errors.
 //!
-//! Never repeats a piece of the text: it may be a Secret's.
+//! They never contain a part of the text, which may be that of a Secret.
 
-/// What is wrong, and what usually mends it.
+/// The problem, and its usual fix.
 pub(super) fn explain(info: &str) -> String {
     let advice = ADVICE
         .iter()

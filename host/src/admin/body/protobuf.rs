@@ -1,8 +1,8 @@
-//! Objects in Kubernetes' protobuf form, which kubectl sends where it makes an
-//! object itself (`kubectl create deployment …`). Read into JSON by the schema of
-//! the kind and the numbers of its fields; answers are always JSON.
+//! Objects in Kubernetes' protobuf encoding, which kubectl sends when it builds an object
+//! itself (`kubectl create deployment …`). They are decoded to JSON by the schema of the
+//! kind and the numbers of its fields; responses are always JSON.
 //!
-//! A field whose number is not known here is refused: nothing is lost silently.
+//! A field with an unknown number is an error, so that no field is lost silently.
 
 use std::collections::HashMap;
 use std::sync::LazyLock;
@@ -19,13 +19,13 @@ use crate::admin::openapi;
 
 pub(super) const MEDIA_TYPE: &str = "application/vnd.kubernetes.protobuf";
 
-/// What every body in this form begins with.
+/// The first bytes of every body in this encoding.
 const MAGIC: &[u8] = b"k8s\0";
 
-/// Messages within messages: deeper than any kind goes.
+/// Nesting of messages: more than any kind has.
 const DEPTH_MAX: usize = 32;
 
-/// Numbers and flags that clients send though nobody has set them: zero says nothing.
+/// Numbers and flags that clients also send when they are not set: zero means absent.
 const PLAIN: [&str; 19] = [
     "failureThreshold",
     "generation",
@@ -48,7 +48,7 @@ const PLAIN: [&str; 19] = [
     "tty",
 ];
 
-/// By the message's name without `io.k8s.`, and the number.
+/// Names of fields, by the name of the message without `io.k8s.` and by number.
 static NUMBERS: LazyLock<HashMap<&str, HashMap<u32, &str>>> = LazyLock::new(|| {
     let lines = include_str!("numbers.txt").lines();
     let lines = lines.filter(|line| !line.starts_with('#'));
@@ -105,14 +105,14 @@ struct Quantity {
     text: String,
 }
 
-/// `FieldsV1`, and whatever else holds JSON as it is.
+/// `FieldsV1`, and other messages that contain plain JSON.
 #[derive(Clone, PartialEq, Message)]
 struct Raw {
     #[prost(bytes = "vec", tag = "1")]
     json: Vec<u8>,
 }
 
-/// Why a body is not read.
+/// Why a body cannot be decoded.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum ProtobufError {
     #[error("it does not start with the Kubernetes protobuf prefix")]
@@ -192,7 +192,7 @@ fn fields(
         let field = Field::take(wire, &mut bytes)?;
         let known = NUMBERS.get(name).and_then(|fields| fields.get(&number));
         match *known.ok_or_else(|| unknown(number))? {
-            // What a client says of an object's status is not taken in any form.
+            // A client cannot set the status of an object.
             "status" if depth == 0 => {}
             inner if inner.starts_with('+') => {
                 let package = name.rsplit_once('.').map_or("", |(package, _)| package);
@@ -205,7 +205,7 @@ fn fields(
     Ok(())
 }
 
-/// A field as it stands in the message.
+/// A field as it is encoded.
 enum Field<'a> {
     Number(u64),
     Bytes(&'a [u8]),
@@ -295,20 +295,20 @@ fn value(schema: &Value, field: &Field<'_>, depth: usize) -> Result<Value, Proto
     }
     match (field, schema["type"].as_str()) {
         (Field::Number(number), Some("boolean")) => Ok((*number != 0).into()),
-        // As the encoding has it: negative numbers are the high ones.
+        // Negative numbers are encoded in two's complement.
         (Field::Number(number), _) => Ok(number.cast_signed().into()),
         (Field::Bytes(bytes), _) if schema["format"] == "byte" => Ok(STANDARD.encode(bytes).into()),
         (Field::Bytes(bytes), _) => text(bytes).map(Value::from),
     }
 }
 
-/// A message of the definition `name`; some have a form of their own in JSON.
+/// A message of the definition `name`. Some have a JSON form of their own.
 fn referred(name: &str, bytes: &[u8], depth: usize) -> Result<Value, ProtobufError> {
     let last = name.rsplit('.').next().unwrap_or_default();
     match last {
         "Time" | "MicroTime" => {
             let Time { seconds, nanos } = Time::decode(bytes)?;
-            // What a client has not set.
+            // A time that the client has not set.
             if (seconds, nanos) == (0, 0) {
                 return Ok(Value::Null);
             }

@@ -1,4 +1,4 @@
-//! The columns that `kubectl get` prints, as a cluster's API server has them.
+//! The columns of `kubectl get`, those of an API server.
 
 use jiff::Timestamp;
 use serde_json::Value;
@@ -63,10 +63,10 @@ fn find(kind: &Kind) -> Option<&'static [Column]> {
     })
 }
 
-/// What a cell is made from.
+/// The input of a cell.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Cell<'a> {
-    /// The whole object, as the API gives it.
+    /// The whole object as the API shows it.
     pub object: &'a Value,
     pub now: Timestamp,
 }
@@ -75,9 +75,9 @@ pub(crate) struct Cell<'a> {
 #[derive(Debug)]
 pub(crate) struct Column {
     pub name: &'static str,
-    /// OpenAPI's: `string`, `integer`, `date`.
+    /// A type of OpenAPI: `string`, `integer`, `date`.
     pub data_type: &'static str,
-    /// Shown with `-o wide` alone.
+    /// Shown only with `-o wide`.
     pub wide: bool,
     pub cell: fn(Cell<'_>) -> Value,
 }
@@ -105,13 +105,13 @@ const fn number(name: &'static str, cell: fn(Cell<'_>) -> Value) -> Column {
     }
 }
 
-/// `Name`, which every kind has first.
+/// `Name`, the first column of almost every kind.
 const NAME: Column = column("Name", |it| it.at("/metadata/name").clone());
-/// `Age`, which nearly every kind has.
+/// `Age`, a column of almost every kind.
 const AGE: Column = column("Age", |it| it.since("/metadata/creationTimestamp").into());
 
 impl<'a> Cell<'a> {
-    /// By JSON pointer; null where it is not there.
+    /// The value at a JSON pointer, or null.
     fn at(self, pointer: &str) -> &'a Value {
         self.object.pointer(pointer).unwrap_or(&Value::Null)
     }
@@ -120,7 +120,7 @@ impl<'a> Cell<'a> {
         self.at(pointer).as_str().unwrap_or_default()
     }
 
-    /// The text, or what kubectl shows where there is none.
+    /// The text, or `<none>` if there is none.
     fn text_or_none(self, pointer: &str) -> Value {
         match self.text(pointer) {
             "" => "<none>".into(),
@@ -128,7 +128,7 @@ impl<'a> Cell<'a> {
         }
     }
 
-    /// `True`, `False`, or `Unknown` where nothing is said of the condition.
+    /// The status of a condition: `True`, `False`, or `Unknown` if it is absent.
     fn condition(self, name: &str) -> &'a str {
         let mut conditions = self.list("/status/conditions");
         let found = conditions.find(|it| it["type"] == name);
@@ -141,7 +141,7 @@ impl<'a> Cell<'a> {
         self.at(pointer).as_u64().unwrap_or_default()
     }
 
-    /// How many entries a list or map has.
+    /// The length of a list or map.
     fn len(self, pointer: &str) -> usize {
         match self.at(pointer) {
             Value::Array(list) => list.len(),
@@ -163,7 +163,7 @@ impl<'a> Cell<'a> {
         joined(self.list(pointer).map(text))
     }
 
-    /// How long ago the time at `pointer` was.
+    /// The time since the one at `pointer`.
     fn since(self, pointer: &str) -> String {
         match self.text(pointer).parse::<Timestamp>() {
             Ok(time) => duration(self.now.as_second() - time.as_second()),
@@ -186,7 +186,7 @@ fn joined(parts: impl Iterator<Item = String>) -> Value {
     }
 }
 
-/// As kubectl shows a length of time: the two largest units while it is short.
+/// A duration in kubectl's form: one unit, or two for short durations.
 fn duration(seconds: i64) -> String {
     let seconds = seconds.max(0);
     let (minutes, hours, days) = (seconds / 60, seconds / 3_600, seconds / 86_400);
@@ -219,7 +219,7 @@ mod tests {
     }
 
     #[test]
-    fn ages_are_shown_as_kubectl_does() {
+    fn ages_have_the_form_of_kubectl() {
         let shown = [
             (-3, "0s"),
             (119, "119s"),

@@ -1,10 +1,9 @@
-//! Values that an API server fills in where a manifest says nothing, as far as
-//! clients count on them: kubectl reads `spec.replicas` without asking whether it
-//! is there. They say what the host does without the field.
+//! Defaults that clients rely on: kubectl reads `spec.replicas` without a check. Each is
+//! what the host does without the field.
 
 use serde_json::{Value, json};
 
-/// Fills in what `object` of `kind` leaves out.
+/// Fills in the defaults of `kind` where `object` has no value.
 pub(super) fn fill_in(kind: &str, object: &mut Value) {
     let uid = object["metadata"]["uid"].clone();
     let Some(spec) = object.get_mut("spec") else {
@@ -110,7 +109,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_what_is_left_out_is_filled_in() {
+    fn only_absent_fields_are_filled_in() {
         let mut object = json!({"spec": {
             "replicas": 0,
             "strategy": {"rollingUpdate": {"maxSurge": 1}},
@@ -130,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn odd_shapes_are_left_alone() {
+    fn values_of_a_wrong_type_are_left_alone() {
         for spec in [
             json!(null),
             json!("text"),

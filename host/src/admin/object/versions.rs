@@ -1,11 +1,11 @@
-//! Kinds whose versions differ in more than their name. The store keeps the newest
-//! form; an older one is a view of it.
+//! Conversion of kinds whose versions differ in their fields. Objects are stored in the
+//! newest version; an older one is a view.
 
 use serde_json::{Value, json};
 
 use crate::admin::kind::{Kind, api_version};
 
-/// Makes `object`, in whatever version it is, one of `version`.
+/// Converts `object` from any version to `version`.
 pub(crate) fn convert(object: &mut Value, kind: &Kind, version: &str) {
     let wanted = api_version(kind.group, version);
     if kind.kind == "HorizontalPodAutoscaler" && object["apiVersion"] != wanted {
@@ -17,8 +17,8 @@ pub(crate) fn convert(object: &mut Value, kind: &Kind, version: &str) {
     object["apiVersion"] = wanted.into();
 }
 
-/// `object` in the form that is kept; what its version cannot say stays as in
-/// `before`, which is in that form.
+/// Converts `object` to the version that is stored. Fields that its version does not have
+/// are taken from `before`, the stored object.
 pub(crate) fn to_stored(
     mut object: Value,
     kind: &Kind,
@@ -52,7 +52,7 @@ fn is_cpu(metric: &Value) -> bool {
         && !metric["resource"]["target"]["averageUtilization"].is_null()
 }
 
-/// To `autoscaling/v1`, which knows one target: the use of CPU.
+/// To `autoscaling/v1`, which has a single target: CPU utilization.
 fn one_target(object: &mut Value) {
     let Some(spec) = object["spec"].as_object_mut() else {
         return;
@@ -122,18 +122,18 @@ mod tests {
     }
 
     #[test]
-    fn what_the_old_version_cannot_say_stays() {
+    fn fields_that_the_old_version_does_not_have_stay() {
         let requests = json!({"type": "Pods", "pods": {"metric": {"name": "requests_per_second"}}});
         let before = json!({"spec": {"metrics": [requests], "behavior": {"scaleUp": {}}}});
         let wanted = json!({
             "apiVersion": "autoscaling/v1",
             "spec": {"maxReplicas": 5, "targetCPUUtilizationPercentage": 50},
         });
-        let kept = to_stored(wanted, kind(), "v1", Some(&before));
-        assert_eq!(kept["apiVersion"], "autoscaling/v2");
-        assert_eq!(kept["spec"]["maxReplicas"], 5);
-        assert_eq!(kept["spec"]["metrics"].as_array().map(Vec::len), Some(2));
-        assert_eq!(kept["spec"]["metrics"][1], requests);
-        assert!(!kept["spec"]["behavior"].is_null());
+        let stored = to_stored(wanted, kind(), "v1", Some(&before));
+        assert_eq!(stored["apiVersion"], "autoscaling/v2");
+        assert_eq!(stored["spec"]["maxReplicas"], 5);
+        assert_eq!(stored["spec"]["metrics"].as_array().map(Vec::len), Some(2));
+        assert_eq!(stored["spec"]["metrics"][1], requests);
+        assert!(!stored["spec"]["behavior"].is_null());
     }
 }

@@ -1,4 +1,4 @@
-//! The schema of each kind, and of all that it is made of.
+//! The schemas of the kinds, and of the types that they consist of.
 
 use k8s_openapi::api::{
     apps, authentication, authorization, autoscaling, batch, core, discovery, networking, policy,
@@ -21,7 +21,7 @@ pub(super) enum Dialect {
 impl Dialect {
     fn generator(self) -> SchemaGenerator {
         match self {
-            // A reference may stand beside a description there.
+            // This draft allows a description next to a reference.
             Self::V2 => SchemaSettings::draft2019_09()
                 .with(|settings| settings.definitions_path = "/definitions".into()),
             Self::V3 => SchemaSettings::openapi3(),
@@ -52,15 +52,15 @@ pub(super) fn definitions(served: &[(&Kind, &str)], dialect: Dialect) -> Value {
         named.push((name, gvk));
     }
     if dialect == Dialect::V2 {
-        for (group, version, kind, add) in SENT {
+        for (group, version, kind, add) in REQUESTS {
             let gvk = json!({"group": group, "version": version, "kind": kind});
             named.push((add(&mut generator), gvk));
         }
     }
     let mut definitions = generator.take_definitions(true);
     for (name, definition) in &mut definitions {
-        say_how_lists_merge(name, definition);
-        say_what_is_number_or_text(definition, dialect);
+        add_merge_keys(name, definition);
+        describe_int_or_string(definition, dialect);
     }
     for (name, gvk) in named {
         if let Some(definition) = definitions.get_mut(&name) {
@@ -70,7 +70,7 @@ pub(super) fn definitions(served: &[(&Kind, &str)], dialect: Dialect) -> Value {
     Value::Object(definitions)
 }
 
-/// Adds the schema of a type to a generator's definitions; its name there.
+/// Adds the schema of a type to a generator's definitions and returns its name there.
 type Add = fn(&mut SchemaGenerator) -> String;
 
 fn add<T: JsonSchema>(generator: &mut SchemaGenerator) -> String {
@@ -78,8 +78,8 @@ fn add<T: JsonSchema>(generator: &mut SchemaGenerator) -> String {
     T::schema_name().into_owned()
 }
 
-/// What clients send without its being an object: group, version and kind.
-const SENT: &[(&str, &str, &str, Add)] = &[
+/// Bodies of requests that are not objects: group, version and kind.
+const REQUESTS: &[(&str, &str, &str, Add)] = &[
     ("", "v1", "DeleteOptions", add::<DeleteOptions>),
     (
         "authentication.k8s.io",
@@ -101,7 +101,7 @@ const SENT: &[(&str, &str, &str, Add)] = &[
     ),
 ];
 
-/// The schema of a kind that Kubernetes has built in.
+/// The schema of a kind that is built into Kubernetes.
 fn schema_of(kind: &Kind, version: &str) -> Option<Add> {
     Some(match (kind.group, version, kind.kind) {
         ("", _, "ConfigMap") => add::<core::v1::ConfigMap>,
@@ -130,7 +130,7 @@ fn schema_of(kind: &Kind, version: &str) -> Option<Add> {
     })
 }
 
-/// A kind whose fields are not described here: only that it has a spec.
+/// The schema of any other kind: a spec and a status with unknown fields.
 fn own_schema(
     generator: &mut SchemaGenerator,
     metadata: &Schema,
@@ -161,9 +161,9 @@ fn own_schema(
     name
 }
 
-/// The keys by which a strategic merge tells entries apart: what the host merges
-/// by, so that clients compute their patches by it too.
-fn say_how_lists_merge(name: &str, definition: &mut Value) {
+/// Adds the keys of a strategic merge. They are the host's own, so that clients compute
+/// their patches with the same keys.
+fn add_merge_keys(name: &str, definition: &mut Value) {
     let Some(properties) = definition["properties"].as_object_mut() else {
         return;
     };
@@ -183,20 +183,21 @@ fn say_how_lists_merge(name: &str, definition: &mut Value) {
     }
 }
 
-fn say_what_is_number_or_text(definition: &mut Value, dialect: Dialect) {
+/// Replaces a Rust extension by the way in which a dialect describes `IntOrString`.
+fn describe_int_or_string(definition: &mut Value, dialect: Dialect) {
     let Some(fields) = definition.as_object_mut() else {
         return;
     };
     if fields.remove("x-kubernetes-int-or-string").is_none() {
         return;
     }
-    let said = match dialect {
+    let description = match dialect {
         Dialect::V2 => json!({"type": "string", "format": "int-or-string"}),
         Dialect::V3 => json!({
             "format": "int-or-string",
             "oneOf": [{"type": "integer"}, {"type": "string"}],
         }),
     };
-    let said: Map<_, _> = said.as_object().cloned().unwrap_or_default();
-    fields.extend(said);
+    let description: Map<_, _> = description.as_object().cloned().unwrap_or_default();
+    fields.extend(description);
 }

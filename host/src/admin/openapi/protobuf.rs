@@ -1,4 +1,4 @@
-//! Version 2 in protobuf: the part of `openapi.v2` that the documents here use.
+//! Version 2 in protobuf: the part of `openapi.v2` that this host uses.
 //!
 //! <https://github.com/google/gnostic/blob/main/openapiv2/OpenAPIv2.proto>
 
@@ -151,7 +151,7 @@ struct Any {
 }
 
 impl Document {
-    /// Of the document in JSON.
+    /// Converts the document in JSON.
     pub(super) fn of(json: &Value) -> Self {
         let path = |(name, value): (&String, &Value)| NamedPathItem {
             name: name.clone(),
@@ -243,7 +243,7 @@ fn fields(json: &Value) -> impl Iterator<Item = (&String, &Value)> {
     json.as_object().into_iter().flat_map(Map::iter)
 }
 
-/// What begins with `x-`; JSON is YAML.
+/// Fields that begin with `x-`. Their values are YAML, which JSON is.
 fn extensions(json: &Value) -> Vec<NamedAny> {
     fields(json)
         .filter(|(name, _)| name.starts_with("x-"))

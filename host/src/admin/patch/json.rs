@@ -1,6 +1,5 @@
-//! JSON Patch (RFC 6902), under bounds that hold while it runs: each operation is
-//! weighed before it is done. What a patch copies can double with every operation, and
-//! so can its depth.
+//! JSON Patch (RFC 6902), with limits that are checked before each operation: the size and
+//! the depth of what a patch copies can double with every operation.
 
 use json_patch::{Patch, PatchOperation};
 use serde_json::Value;
@@ -8,27 +7,27 @@ use serde_json::Value;
 use crate::admin::bounds::{Measure, check_depth};
 use crate::admin::failure::Failure;
 
-/// Operations of one patch, as with an API server.
+/// Operations of one patch, as in an API server.
 const OPERATIONS_MAX: usize = 10_000;
 
-/// Bytes that the copies of one patch add up to, as with an API server
+/// Bytes of all copies of one patch, as in an API server
 /// (`JSONPatchMaxCopyBytes`).
 const COPIED_MAX: usize = 3 << 20;
 
-/// Values that one patch moves, or shifts in lists: about a tenth of a second.
+/// Values that one patch moves, or shifts in lists: about 100 ms.
 const MOVED_MAX: usize = 10_000_000;
 
-/// What a patch has cost so far.
+/// The cost of the operations so far.
 #[derive(Debug, Default)]
 struct Cost {
     copied: usize,
     moved: usize,
 }
 
-/// Patches `object`; after a failure what it holds has no meaning.
+/// Patches `object`, which is unspecified after a failure.
 ///
 /// # Errors
-/// The patch is not understood, does not fit, or costs too much.
+/// The patch does not parse, does not apply, or costs too much.
 pub(super) fn apply(object: &mut Value, patch: &[u8]) -> Result<(), Failure> {
     let Patch(operations) = serde_json::from_slice(patch)
         .map_err(|error| Failure::BadRequest(format!("the patch is not valid: {error}")))?;
@@ -93,16 +92,16 @@ impl Cost {
 }
 
 fn at(object: &Value, path: &str) -> Measure {
-    // What is not there fails when the operation is done.
+    // A path that does not exist fails when the operation is applied.
     object.pointer(path).map(Measure::of).unwrap_or_default()
 }
 
-/// How many levels above the value `path` leads to.
+/// How many levels are above the value at `path`.
 fn levels(path: &str) -> usize {
     path.bytes().filter(|byte| *byte == b'/').count()
 }
 
-/// Entries that move where a list gets or loses the one at `path`.
+/// Entries that shift when a list gains or loses the one at `path`.
 fn siblings(object: &Value, path: &str) -> usize {
     let parent = path.rsplit_once('/').map_or("", |(parent, _)| parent);
     let parent = object.pointer(parent).and_then(Value::as_array);
@@ -130,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn operations_do_what_they_say() {
+    fn every_operation_is_applied() {
         let object = json!({"a": [1, 2], "b": {"c": "d"}});
         let patch = json!([
             {"op": "test", "path": "/b/c", "value": "d"},
@@ -147,8 +146,8 @@ mod tests {
     }
 
     #[test]
-    fn copies_that_double_are_stopped_while_they_run() {
-        let began = Instant::now();
+    fn copies_that_double_are_stopped() {
+        let started = Instant::now();
         let object = json!({"a": ["x".repeat(1_000)]});
         let double = json!({"op": "copy", "from": "/a", "path": "/a/-"});
         assert_eq!(applied(&object, &times(20, &double)), Err(413));
@@ -156,14 +155,14 @@ mod tests {
         let patch = times(10_000, &wide("/a/0"));
         assert_eq!(applied(&object, &patch), Err(413));
         assert!(
-            began.elapsed() < Duration::from_secs(5),
+            started.elapsed() < Duration::from_secs(5),
             "{:?}",
-            began.elapsed()
+            started.elapsed()
         );
     }
 
     #[test]
-    fn depth_that_doubles_is_stopped_before_it_can_overflow_the_stack() {
+    fn depth_that_doubles_is_stopped_before_it_overflows_the_stack() {
         let mut patch = vec![json!({"op": "add", "path": "/a", "value": {}})];
         for doubled in 0..18 {
             let path = format!("/a{}", "/x".repeat(1 << doubled));
@@ -173,9 +172,9 @@ mod tests {
     }
 
     #[test]
-    fn shifting_a_long_list_again_and_again_is_stopped() {
+    fn repeated_shifts_of_a_long_list_are_stopped() {
         let object = json!({"a": vec![0; 100_000]});
-        let began = Instant::now();
+        let started = Instant::now();
         let first = json!({"op": "add", "path": "/a/0", "value": 0});
         assert_eq!(applied(&object, &times(10_000, &first)), Err(413));
         let there = json!({"op": "move", "from": "/a", "path": "/b"});
@@ -185,9 +184,9 @@ mod tests {
             .collect();
         assert_eq!(applied(&object, &patch), Err(413));
         assert!(
-            began.elapsed() < Duration::from_secs(5),
+            started.elapsed() < Duration::from_secs(5),
             "{:?}",
-            began.elapsed()
+            started.elapsed()
         );
     }
 

@@ -1,5 +1,5 @@
-//! Kubernetes' strategic merge: lists whose entries have a key merge entry by
-//! entry, and directives (`$patch`, `$setElementOrder/…`, …) say the rest.
+//! Kubernetes' strategic merge patch: lists whose entries have a key merge by it, and
+//! directives (`$patch`, `$setElementOrder/…`, …) control the rest.
 //!
 //! <https://github.com/kubernetes/community/blob/main/contributors/devel/sig-api-machinery/strategic-merge-patch.md>
 
@@ -24,8 +24,8 @@ pub(crate) fn merge(target: &mut Value, patch: Value) {
     }
 }
 
-/// The field by which entries of the list `name` are told apart; `None` where the
-/// list is replaced as a whole.
+/// The field that identifies the entries of the list `name`; `None` if the list is replaced
+/// as a whole.
 pub(crate) fn key_of(name: &str, entries: &[Value]) -> Option<&'static str> {
     match name {
         "containers"
@@ -52,8 +52,8 @@ pub(crate) fn key_of(name: &str, entries: &[Value]) -> Option<&'static str> {
     }
 }
 
-/// Whether entries of the list `name` are compared with one another, or with those of
-/// another list: its cost is the square of its length.
+/// Whether a merge compares the entries of the list `name` with each other or with those of
+/// another list: then its cost grows with the square of the length.
 pub(crate) fn compares_entries(name: &str, entries: &[Value]) -> bool {
     name.starts_with('$') || is_set(name) || key_of(name, entries).is_some()
 }
@@ -152,7 +152,7 @@ fn keyed(mut known: Vec<Value>, entries: Vec<Value>, key: &str) -> Vec<Value> {
     known
 }
 
-/// Entries that the order names come in it; the others stay behind them.
+/// Sorts the entries by `order`; those that are not in it come last.
 fn put_in_order(name: &str, list: &mut [Value], order: &[Value]) {
     let key = key_of(name, list);
     let place = |entry: &Value| {
@@ -222,7 +222,7 @@ mod tests {
     }
 
     #[test]
-    fn odd_shapes_do_no_harm() {
+    fn values_of_a_wrong_type_are_replaced() {
         let target = json!({"containers": "text", "spec": [1]});
         let patch = json!({"containers": [1, {"name": "a"}], "spec": {"a": 1}, "$patch": 7});
         let expected = json!({"containers": [1, {"name": "a"}], "spec": {"a": 1}});

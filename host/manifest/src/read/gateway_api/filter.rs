@@ -1,4 +1,4 @@
-//! The filters of an HTTPRoute's rule, in the words of a VirtualService.
+//! The filters of an HTTPRoute's rule, in the form of a VirtualService.
 
 use std::time::Duration;
 
@@ -33,7 +33,7 @@ pub(super) struct Filters {
     pub(super) redirect: Option<Redirect>,
     pub(super) rewrite: Option<Rewrite>,
     pub(super) mirrors: Vec<Mirror>,
-    /// What each of the mirrors refers to.
+    /// The backend of each mirror.
     pub(super) mirrored: Vec<Backend>,
     pub(super) cors: Option<CorsPolicy>,
 }
@@ -65,7 +65,7 @@ impl Filters {
     }
 }
 
-/// The types, and the field that each has its settings in.
+/// The types, each with the field of its settings.
 const TYPES: &[(&str, &str)] = &[
     ("RequestHeaderModifier", "requestHeaderModifier"),
     ("ResponseHeaderModifier", "responseHeaderModifier"),
@@ -134,10 +134,10 @@ fn header(d: &mut Decoder, node: &Node) -> Option<(String, String)> {
     Some((name?, value?))
 }
 
-/// What a path becomes.
+/// How a path is rewritten.
 enum NewPath {
     Full(String),
-    /// In place of what the match covers, without a slash at its end.
+    /// Replaces the part that matched; without a trailing slash.
     Prefix(String),
 }
 
@@ -267,7 +267,7 @@ fn cors(d: &mut Decoder, node: &Node) -> Option<CorsPolicy> {
     })
 }
 
-/// `https://shop.example`, or with a star in its host.
+/// `https://shop.example`, or with a wildcard in its host.
 fn origin(d: &mut Decoder, node: &Node) -> Option<StringMatch> {
     let text = non_empty(d, node)?;
     if text == "*" || !text.contains('*') {

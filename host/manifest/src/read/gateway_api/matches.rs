@@ -24,7 +24,7 @@ const PATH_KINDS: &[(&str, Kind)] = &[
     ("RegularExpression", Kind::RegularExpression),
 ];
 
-/// What a rule without matches has: every path.
+/// The match of a rule without matches: every path.
 pub(super) fn any(at: Position) -> HttpMatch {
     HttpMatch {
         at,
@@ -67,7 +67,7 @@ pub(super) fn read(d: &mut Decoder, node: &Node) -> Option<HttpMatch> {
     Some(read)
 }
 
-/// Of several entries of one name, the first counts.
+/// Of several entries with the same name, the first counts.
 fn first_of_each_name(entries: Vec<(String, StringMatch)>) -> Vec<(String, StringMatch)> {
     let mut kept: Vec<(String, StringMatch)> = Vec::new();
     for entry in entries {

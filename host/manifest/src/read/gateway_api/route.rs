@@ -1,4 +1,4 @@
-//! HTTPRoute: parents, hostnames, and rules as a VirtualService has them.
+//! HTTPRoute: parents, hostnames, and rules in the form of a VirtualService.
 
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ use crate::model::{
 };
 use crate::yaml::Node;
 
-/// Retries after a failed first try where a rule only says how long one takes.
+/// Retries of a rule that does not set `attempts`.
 const ATTEMPTS: u32 = 2;
 
 pub(crate) fn read(mut fields: Fields<'_, '_>) -> Option<Resource> {
@@ -38,7 +38,7 @@ pub(crate) fn read(mut fields: Fields<'_, '_>) -> Option<Resource> {
             rules: rules.collect(),
         })
     });
-    // What a cluster writes.
+    // Written by a cluster.
     fields.ignore(&["status"]);
     fields.finish(&[]);
     route.map(Resource::GatewayApiHttpRoute)
@@ -74,7 +74,7 @@ fn parent(d: &mut Decoder, node: &Node) -> Option<RouteParent> {
     })
 }
 
-/// A rule before it is taken apart.
+/// A rule with all of its matches.
 struct Rule {
     matches: Vec<HttpMatch>,
     route: HttpRoute,
@@ -125,7 +125,7 @@ fn rule(d: &mut Decoder, node: &Node) -> Option<Rule> {
     let at = d.position(node.mark);
     let filters = Filters::all(filters);
     let weights: u32 = backends.iter().map(|(route, _)| weight(route)).sum();
-    // Without anything that could answer, requests get 500.
+    // Without a backend, requests get 500.
     let answered = filters.redirect.is_some() || weights > 0;
     let direct_response = (!answered).then(|| DirectResponse {
         at: at.clone(),
@@ -224,7 +224,7 @@ pub(super) fn reference(
     Some((destination, backend))
 }
 
-/// `request` and `backendRequest`; zero is no limit.
+/// `request` and `backendRequest`; zero disables them.
 fn timeouts(d: &mut Decoder, node: &Node) -> Option<(Option<Duration>, Option<Duration>)> {
     let mut fields = Fields::of(d, node)?;
     let request = fields.optional("request", duration);

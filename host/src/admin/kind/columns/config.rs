@@ -1,10 +1,10 @@
-//! Columns of configuration, policy and what describes the cluster.
+//! Columns of configuration, quotas, namespaces and events.
 
 use serde_json::Value;
 
 use super::{AGE, Cell, Column, NAME, column, joined, number, wide};
 
-/// Kinds of which their name says enough.
+/// For kinds with nothing else to show.
 pub(super) const AGE_ONLY: &[Column] = &[NAME, AGE];
 
 pub(super) const CONFIG_MAP: &[Column] = &[
@@ -15,7 +15,7 @@ pub(super) const CONFIG_MAP: &[Column] = &[
     AGE,
 ];
 
-/// How many keys, never what they hold.
+/// The number of keys, never a value.
 pub(super) const SECRET: &[Column] = &[
     NAME,
     column("Type", |it| it.text("/type").into()),

@@ -101,7 +101,7 @@ pub(super) const SERVICE_ENTRY: &[Column] = &[
     AGE,
 ];
 
-/// A list in a column of a custom resource is shown as JSON.
+/// A list in a column of a custom resource is JSON.
 fn as_json(list: &Value) -> Value {
     match list {
         Value::Null => "".into(),

@@ -1,4 +1,4 @@
-//! Columns of what changes or bounds the number of pods.
+//! Columns of kinds that change or bound the number of pods.
 
 use serde_json::Value;
 
@@ -75,7 +75,7 @@ fn targets(it: Cell<'_>) -> Value {
     joined(shown)
 }
 
-/// The name of a metric of `spec` or `status`, and what it should be.
+/// The name and target of a metric in `spec` or `status`.
 fn metric_target(metric: &Value) -> (&str, Option<String>) {
     let name = metric.pointer("/resource/name");
     let name = name.or_else(|| metric.pointer("/pods/metric/name"));

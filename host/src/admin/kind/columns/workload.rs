@@ -1,4 +1,4 @@
-//! Columns of pods and of what makes them.
+//! Columns of pods, of kinds that create them, and of the node.
 
 use serde_json::Value;
 
@@ -94,7 +94,7 @@ fn of_replicas(it: Cell<'_>) -> String {
     format!("{}/{}", it.count("/status/readyReplicas"), wanted(it))
 }
 
-/// The phase, unless something says more.
+/// The phase, or a more specific reason.
 fn pod_status(it: Cell<'_>) -> &str {
     if !it.at("/metadata/deletionTimestamp").is_null() {
         return "Terminating";
@@ -116,7 +116,7 @@ fn pod_status(it: Cell<'_>) -> &str {
     }
 }
 
-/// How often, and how long ago the last time was.
+/// The number of restarts, and the time since the last one.
 fn restarts(it: Cell<'_>) -> String {
     let count = |status: &Value| status["restartCount"].as_u64().unwrap_or_default();
     let count: u64 = it.list(STATUSES).map(count).sum();
