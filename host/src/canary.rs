@@ -399,9 +399,6 @@ fn canaries(objects: &[Arc<Object>]) -> impl Iterator<Item = (&Object, &Canary)>
     })
 }
 
-/// The rule whose weights a Canary may change, where it is not all of them.
-const ROUTE: &str = "galleria.dev/route";
-
 /// What a Canary object shifts.
 fn split_of(object: &Object, spec: &Canary, objects: &[Arc<Object>]) -> Result<Split, CanaryError> {
     let namespace = &object.metadata.namespace;
@@ -411,8 +408,7 @@ fn split_of(object: &Object, spec: &Canary, objects: &[Arc<Object>]) -> Result<S
         let found = deployments_behind(objects, namespace, destination);
         found.len() == 1 && found.iter().all(|key| key.name == *target)
     };
-    let rule = object.metadata.annotations.get(ROUTE);
-    let rule = rule.map(|name| name.value.as_str());
+    let rule = spec.rule.as_ref().map(|name| name.value.as_str());
     Ok(Split::of(service, rule, target, is_target)?)
 }
 
@@ -440,7 +436,7 @@ fn template(objects: &[Arc<Object>], canary: &Object, spec: &Canary) -> Value {
             && it.metadata.namespace == canary.metadata.namespace
             && it.metadata.name.value == spec.target.value
     });
-    target.map_or(Value::Null, |it| it.raw["spec"]["template"].clone())
+    target.map_or(Value::Null, |it| it.written_template().clone())
 }
 
 /// Whether the services of the canary have a pod of the Deployment `target` that takes

@@ -53,6 +53,7 @@ pub(crate) use pool::PoolStatus;
 pub(crate) use sql::Databases;
 pub(crate) use state::{Outbound, Outgoing, Server};
 
+use galleria_manifest::model::Isolation;
 use galleria_mesh as mesh;
 use tokio_util::sync::CancellationToken;
 
@@ -62,15 +63,6 @@ use crate::telemetry::metrics::PodMeters;
 use crate::{Request, Response};
 use concurrent::ConcurrentGuest;
 use pool::Pool;
-
-/// How instances meet requests (`galleria.dev/isolation`).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Isolation {
-    /// Every request gets a fresh instance: the default of WASI 0.2 guests.
-    Request,
-    /// Instances are kept and reused, one request at a time.
-    Instance,
-}
 
 /// Everything a pod's instances are made from.
 #[derive(Clone)]

@@ -16,8 +16,6 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-pub(crate) use self::duration::duration;
-
 /// The port that a redirect to HTTPS uses.
 const HTTPS: u16 = 443;
 

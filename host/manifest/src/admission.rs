@@ -43,34 +43,19 @@ struct Pods<'a> {
     place: &'static str,
 }
 
-const TEMPLATE: &str = "spec.template.spec";
-const CRON_TEMPLATE: &str = "spec.jobTemplate.spec.template.spec";
-
 fn pods(object: &Object) -> Option<Pods<'_>> {
-    if let Some((template, place)) = object.serving() {
-        let count = object.replicas().map_or(1, |replicas| replicas.value);
-        return Some(Pods {
-            template,
-            count,
-            place,
-        });
-    }
-    match &object.resource {
-        Resource::Job(job) => Some(Pods {
-            template: &job.template,
-            count: match job.suspend {
-                true => 0,
-                false => job.parallelism.min(job.completions.unwrap_or(u32::MAX)),
-            },
-            place: TEMPLATE,
-        }),
-        Resource::CronJob(cron_job) => Some(Pods {
-            template: &cron_job.job.template,
-            count: 0,
-            place: CRON_TEMPLATE,
-        }),
-        _ => None,
-    }
+    let (template, place) = object.pod_template()?;
+    let count = match &object.resource {
+        Resource::Job(job) if job.suspend => 0,
+        Resource::Job(job) => job.parallelism.min(job.completions.unwrap_or(u32::MAX)),
+        Resource::CronJob(_) => 0,
+        _ => object.replicas().map_or(1, |replicas| replicas.value),
+    };
+    Some(Pods {
+        template,
+        count,
+        place,
+    })
 }
 
 fn template_mut(object: &mut Object) -> Option<&mut PodTemplate> {

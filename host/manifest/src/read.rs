@@ -16,6 +16,7 @@ mod fault;
 mod file_volume;
 pub(crate) mod gateway;
 pub(crate) mod gateway_api;
+mod guest_options;
 mod headers;
 mod http_match;
 mod http_route;
@@ -153,9 +154,10 @@ fn object(d: &mut Decoder, node: &Node) -> (Option<Object>, Option<ObjectKey>) {
     let (Some(metadata), Some(mut resource)) = (metadata, resource) else {
         return (None, key);
     };
-    if let Resource::Pod(pod) = &mut resource {
-        pod.template.labels.clone_from(&metadata.labels);
-        pod.template.annotations.clone_from(&metadata.annotations);
+    match &mut resource {
+        Resource::Pod(pod) => bare_pod::take_metadata(d, pod, &metadata),
+        Resource::Canary(canary) => canary::take_annotations(canary, &metadata),
+        _ => {}
     }
     let at = d.position(node.mark);
     let object = Object {

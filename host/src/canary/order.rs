@@ -239,7 +239,7 @@ fn object(
         },
     });
     if let Some(rule) = &route.route {
-        object["metadata"]["annotations"] = json!({super::ROUTE: rule});
+        object["metadata"]["annotations"] = json!({Canary::RULE_ANNOTATION: rule});
     }
     Ok(object)
 }

@@ -1,4 +1,5 @@
-//! Durations on the command line and in annotations.
+//! Durations on the command line. The reader of manifests has the same syntax for
+//! `galleria.dev/request-timeout`.
 
 use std::time::Duration;
 

@@ -4,7 +4,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use galleria_manifest::model::{Labels, Metadata, Object, Resource};
+use galleria_manifest::model::{Labels, Metadata, Object, OwnerReference, Resource};
 use galleria_manifest::{Located, Position};
 use jiff::Timestamp;
 use serde_json::Value;
@@ -25,6 +25,7 @@ impl Reported {
     pub(crate) fn new(raw: Value, status: Value) -> Self {
         let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
         let metadata = &raw["metadata"];
+        let owner = &metadata["ownerReferences"][0];
         let labels = metadata["labels"].as_object().into_iter().flatten();
         let at = Position {
             file: Arc::from(Path::new("galleria")),
@@ -38,6 +39,11 @@ impl Reported {
                 .map(|(key, value)| (key.clone(), text(value)))
                 .collect::<Labels>(),
             annotations: std::collections::BTreeMap::new(),
+            uid: metadata["uid"].as_str().map(str::to_owned),
+            owner: owner.is_object().then(|| OwnerReference {
+                kind: text(&owner["kind"]),
+                name: text(&owner["name"]),
+            }),
             creation_timestamp: metadata["creationTimestamp"].as_str().map(str::to_owned),
         };
         let object = Object {
@@ -58,9 +64,10 @@ impl Reported {
 /// The kind and the name of what an object belongs to; empty where it belongs to
 /// nothing.
 pub(crate) fn owner_of(object: &Object) -> (&str, &str) {
-    let owner = &object.raw["metadata"]["ownerReferences"][0];
-    let text = |field: &str| owner[field].as_str().unwrap_or_default();
-    (text("kind"), text("name"))
+    match &object.metadata.owner {
+        Some(owner) => (&owner.kind, &owner.name),
+        None => ("", ""),
+    }
 }
 
 impl Stored {
@@ -115,8 +122,8 @@ pub(crate) fn uid(kind: &str, namespace: &str, name: &str) -> String {
 
 /// The `metadata.uid` of an object that has one, and otherwise what it is shown with.
 pub(crate) fn uid_of(object: &Object) -> String {
-    match object.raw["metadata"]["uid"].as_str() {
-        Some(uid) => uid.to_owned(),
+    match &object.metadata.uid {
+        Some(uid) => uid.clone(),
         None => {
             let Metadata {
                 name, namespace, ..

@@ -60,6 +60,7 @@ pub(super) fn setup(
         platform.readable,
         pod.life.clone(),
     );
+    let options = plan.options();
     Ok(GuestSetup {
         workload: plan.identity.clone(),
         component: plan.component.clone(),
@@ -67,16 +68,16 @@ pub(super) fn setup(
         environment,
         working_dir: plan.container.working_dir.clone(),
         mounts,
-        isolation: plan.isolation,
-        instances_max: plan.instances_max,
-        queue_max: plan.queue_max,
+        isolation: options.isolation,
+        instances_max: options.instances_max as usize,
+        queue_max: options.queue_max as usize,
         memory: account.memory.clone(),
         meters: account.meters.clone(),
         open_files: account.open_files.clone(),
         cpu: account.cpu.clone(),
         killed: CancellationToken::new(),
         limits: RequestLimits {
-            response: plan.request_timeout.unwrap_or(platform.limits.response),
+            response: options.request_timeout.unwrap_or(platform.limits.response),
             ..platform.limits
         },
         events: Arc::new(events),

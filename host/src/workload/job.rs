@@ -193,12 +193,7 @@ impl JobPlan {
     /// What cannot change while a Job remains the same, as in a cluster: the
     /// template, and the completions. Kept with its record.
     fn work(&self) -> String {
-        let spec = &self.object.raw["spec"];
-        record::digest(&[
-            &spec["template"],
-            &spec["completions"],
-            &spec["completionMode"],
-        ])
+        record::digest(&self.object.written_job_identity())
     }
 }
 

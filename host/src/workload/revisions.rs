@@ -60,7 +60,7 @@ impl Revisions {
             .find(|(_, revision)| revision.plan.revision == *hash)
             .map(|(number, _)| *number);
         let before = before.and_then(|number| self.known.remove(&number));
-        let mut template = plan.object.raw["spec"]["template"].clone();
+        let mut template = plan.object.written_template().clone();
         template["metadata"]["labels"][TEMPLATE_HASH] = hash.clone().into();
         let revision = Revision {
             plan: plan.pods.clone(),
@@ -107,7 +107,6 @@ impl Revisions {
     ) -> Vec<Reported> {
         let object = &owner.object;
         let (namespace, name) = (&object.metadata.namespace, &object.metadata.name.value);
-        let spec = &object.raw["spec"];
         self.known
             .iter()
             .map(|(number, revision)| {
@@ -117,9 +116,9 @@ impl Revisions {
                     ready,
                     available,
                 } = sizes(hash);
-                let mut selector = spec["selector"].clone();
+                let mut selector = object.written_selector().clone();
                 if selector.is_null() {
-                    selector = json!({"matchLabels": spec["template"]["metadata"]["labels"]});
+                    selector = json!({"matchLabels": owner.pods.template.labels});
                 }
                 selector["matchLabels"][TEMPLATE_HASH] = hash.clone().into();
                 let set = revision.plan.replica_set_name();

@@ -11,6 +11,8 @@ pub struct Canary {
     /// `service.name`: the VirtualService whose weights are shifted; by default it has the name
     /// of the target.
     pub route: Located<String>,
+    /// [`Canary::RULE_ANNOTATION`]: the name of the only rule whose weights are shifted.
+    pub rule: Option<Located<String>>,
     /// `suspend`: no step is taken.
     pub suspended: bool,
     /// `skipAnalysis`: a new version is promoted at once.
@@ -18,6 +20,11 @@ pub struct Canary {
     /// `progressDeadlineSeconds`, 600 by default: the longest duration of one step.
     pub progress_deadline: Duration,
     pub analysis: CanaryAnalysis,
+}
+
+impl Canary {
+    /// The annotation that selects the rule whose weights a Canary changes.
+    pub const RULE_ANNOTATION: &str = "galleria.dev/route";
 }
 
 #[derive(Debug, Clone, PartialEq)]

@@ -52,8 +52,19 @@ pub struct Metadata {
     pub namespace: String,
     pub labels: Labels,
     pub annotations: BTreeMap<String, Located<String>>,
+    /// `None` if the host derives one from kind, namespace and name.
+    pub uid: Option<String>,
+    /// The first of `ownerReferences`.
+    pub owner: Option<OwnerReference>,
     /// RFC 3339, if the manifest has one.
     pub creation_timestamp: Option<String>,
+}
+
+/// The object that another one belongs to, in the same namespace.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OwnerReference {
+    pub kind: String,
+    pub name: String,
 }
 
 /// The typed content of a kind that the host enforces.
@@ -109,7 +120,7 @@ impl Object {
         }
     }
 
-    /// The template of pods that may serve requests, and its path.
+    /// The template of the pods that may serve requests, and the path of its `spec`.
     pub fn serving(&self) -> Option<(&PodTemplate, &'static str)> {
         match &self.resource {
             Resource::Deployment(it) => Some((&it.template, "spec.template.spec")),
@@ -120,10 +131,21 @@ impl Object {
         }
     }
 
+    /// The template of its pods, whether they serve requests or run to completion, and
+    /// the path of the template's `spec`.
+    pub fn pod_template(&self) -> Option<(&PodTemplate, &'static str)> {
+        match &self.resource {
+            Resource::Job(it) => Some((&it.template, "spec.template.spec")),
+            Resource::CronJob(it) => {
+                Some((&it.job.template, "spec.jobTemplate.spec.template.spec"))
+            }
+            _ => self.serving(),
+        }
+    }
+
     /// Whether it has pods, which serve requests or run a task.
     pub fn is_workload(&self) -> bool {
-        let has_task = matches!(self.resource, Resource::Job(_) | Resource::CronJob(_));
-        has_task || self.serving().is_some()
+        self.pod_template().is_some()
     }
 
     /// `spec.replicas`, if the kind has it.

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
-use super::Labels;
+use super::{GuestOptions, Labels};
 use crate::{Located, Position};
 
 #[derive(Debug, Clone, Default)]
@@ -76,6 +76,8 @@ pub enum LabelRequirement {
 pub struct PodTemplate {
     pub labels: Labels,
     pub annotations: BTreeMap<String, Located<String>>,
+    /// The annotations `galleria.dev/…` among them.
+    pub options: GuestOptions,
     pub spec: PodSpec,
 }
 

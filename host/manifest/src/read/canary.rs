@@ -10,7 +10,7 @@ use crate::decode::{
     Decoder, Fields, boolean, choice, integer, items, located_text, number, positive_duration,
     string,
 };
-use crate::model::{Canary, CanaryAnalysis, CanaryMetric, Resource};
+use crate::model::{Canary, CanaryAnalysis, CanaryMetric, Metadata, Resource};
 use crate::yaml::Node;
 
 /// The default of the required success rate, in percent.
@@ -27,6 +27,11 @@ pub(crate) fn read(mut fields: Fields<'_, '_>) -> Option<Resource> {
     let canary = fields.required("spec", spec);
     fields.finish(&[]);
     Some(Resource::Canary(canary?))
+}
+
+/// Takes what a Canary says in its annotations.
+pub(super) fn take_annotations(canary: &mut Canary, metadata: &Metadata) {
+    canary.rule = metadata.annotations.get(Canary::RULE_ANNOTATION).cloned();
 }
 
 fn spec(d: &mut Decoder, node: &Node) -> Option<Canary> {
@@ -49,6 +54,7 @@ fn spec(d: &mut Decoder, node: &Node) -> Option<Canary> {
     let target = target?;
     Some(Canary {
         route: route.unwrap_or_else(|| target.clone()),
+        rule: None,
         target,
         suspended,
         skip_analysis,

@@ -6,8 +6,8 @@ use super::known::Known;
 use crate::decode::{
     Decoder, Fields, dns_label, dns_subdomain, labels, located_text, map, non_empty, string,
 };
-use crate::model::{Labels, Metadata};
-use crate::yaml::Node;
+use crate::model::{Labels, Metadata, OwnerReference};
+use crate::yaml::{Node, Value};
 use crate::{Located, codes};
 
 /// `kubectl apply` stores the whole manifest here, with the values of a Secret.
@@ -24,15 +24,15 @@ pub(super) fn read(fields: &mut Fields<'_, '_>, known: &Known) -> Option<Metadat
             .optional("annotations", annotations)
             .unwrap_or_default();
         let creation_timestamp = metadata.optional("creationTimestamp", string);
+        let uid = metadata.take("uid").and_then(Node::as_text);
+        let owner = metadata.take("ownerReferences").and_then(owner);
         // Set by a cluster; part of the output of `kubectl get -o yaml`.
         metadata.ignore(&[
-            "uid",
             "resourceVersion",
             "generation",
             "managedFields",
             "selfLink",
             "generateName",
-            "ownerReferences",
             "finalizers",
             "deletionTimestamp",
             "deletionGracePeriodSeconds",
@@ -51,6 +51,8 @@ pub(super) fn read(fields: &mut Fields<'_, '_>, known: &Known) -> Option<Metadat
             namespace,
             labels,
             annotations,
+            uid: uid.map(str::to_owned),
+            owner,
             creation_timestamp,
         })
     })
@@ -73,6 +75,19 @@ fn name(metadata: &mut Fields<'_, '_>, known: &Known) -> Option<Located<String>>
     };
     metadata.required("name", |d, node| {
         read(d, node).map(|name| d.locate(name, node))
+    })
+}
+
+/// The first owner. A cluster writes these references, so they are not checked.
+fn owner(references: &Node) -> Option<OwnerReference> {
+    let Value::Sequence(references) = &references.value else {
+        return None;
+    };
+    let first = references.first()?;
+    let text = |field| first.get(field).and_then(Node::as_text).map(str::to_owned);
+    Some(OwnerReference {
+        kind: text("kind")?,
+        name: text("name")?,
     })
 }
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{container, metadata, volume};
+use super::{container, guest_options, metadata, volume};
 use crate::Located;
 use crate::codes;
 use crate::decode::{Decoder, Fields, choice, dns_subdomain, items, non_negative_seconds, steps};
@@ -61,9 +61,13 @@ pub(super) fn template_with_claims(
     let spec = template.required("spec", |d, node| read_with_claims(d, node, claims));
     template.finish(&[]);
     let (labels, annotations) = metadata.unwrap_or_default();
+    let options = d.within(steps!["metadata", "annotations"], |d| {
+        guest_options::read(d, &annotations)
+    });
     Some(PodTemplate {
         labels,
         annotations,
+        options,
         spec: spec?,
     })
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use galleria_manifest::Located;
-use galleria_manifest::model::{Metadata, Object, Resource};
+use galleria_manifest::model::{Metadata, Object, OwnerReference, Resource};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
 use tokio::sync::{mpsc, watch};
@@ -292,7 +292,7 @@ fn job_object(plan: &CronJobPlan, time: Timestamp) -> Object {
                 "blockOwnerDeletion": true,
             }],
         },
-        "spec": owner.raw["spec"]["jobTemplate"]["spec"],
+        "spec": owner.written_job_spec(),
     });
     let at = &cron_job.schedule.at;
     let located = |text: String| Located::new(text, at.clone());
@@ -307,6 +307,11 @@ fn job_object(plan: &CronJobPlan, time: Timestamp) -> Object {
                 .into_iter()
                 .map(|(name, text)| (name, located(text)))
                 .collect(),
+            uid: None,
+            owner: Some(OwnerReference {
+                kind: "CronJob".into(),
+                name: owner.metadata.name.value.clone(),
+            }),
             creation_timestamp: Some(time.to_string()),
         },
         at: at.clone(),
