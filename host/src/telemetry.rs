@@ -3,6 +3,7 @@
 pub(crate) mod access_log;
 #[cfg(test)]
 mod document;
+pub(crate) mod guest_log;
 pub(crate) mod log;
 pub(crate) mod metrics;
 pub(crate) mod names;

@@ -31,8 +31,6 @@ mod volumes;
 
 pub(crate) use backoff::Backoff;
 pub(crate) use controller::autoscaler::{Autoscaler, Decision, Limited, Measured};
-#[cfg(test)]
-pub(crate) use events::Line as GuestLogLine;
 pub(crate) use field::{HOST_ADDRESS, NODE_NAME};
 pub(crate) use image::Images;
 pub(crate) use job::{Board, CronJobStatus, JobStatus, Jobs, PodExit};

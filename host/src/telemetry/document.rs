@@ -9,9 +9,9 @@ use schemars::JsonSchema;
 use serde_json::Value;
 
 use super::access_log;
+use super::guest_log::GuestLogLine;
 use super::names::{self, Kind};
 use super::trace::{attributes, spans};
-use crate::workload::GuestLogLine;
 
 const OPENING: &str = "\
 # Telemetry

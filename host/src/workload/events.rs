@@ -5,13 +5,13 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use jiff::Timestamp;
-use serde::Serialize;
 
 use super::failure_log::FailureLog;
 use super::plan::PodPlan;
 use super::pod::Life;
 use super::recorder::EventType;
 use crate::guest::{Failure, GuestEvents, GuestLine, Origin};
+use crate::telemetry::guest_log::GuestLogLine;
 use crate::telemetry::metrics::PodMeters;
 use crate::telemetry::readable;
 use crate::telemetry::sink::Share;
@@ -26,33 +26,6 @@ pub(super) struct PodEvents {
     readable: bool,
     life: Arc<Life>,
     failures: FailureLog,
-}
-
-/// What a guest said, as standard output has it.
-#[derive(Serialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
-pub(crate) struct Line<'a> {
-    /// When it was logged, in RFC 3339, with milliseconds.
-    time: String,
-    /// Of the workload.
-    namespace: &'a str,
-    /// The workload's name.
-    workload: &'a str,
-    /// The pod's name.
-    pod: &'a str,
-    /// `stdout`, `stderr`, or `log` (`wasi:logging`).
-    stream: &'static str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    /// From `wasi:logging`: `trace`, `debug`, `info`, `warn`, `error`, `critical`.
-    level: Option<&'static str>,
-    #[serde(skip_serializing_if = "str::is_empty")]
-    /// From `wasi:logging`: the part of the guest that logs, at most 256 bytes.
-    context: &'a str,
-    /// The trace of the request that the guest serves, if any.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    trace_id: Option<String>,
-    /// The logged text, at most 16 KiB; invalid UTF-8 is replaced.
-    message: &'a str,
 }
 
 impl PodEvents {
@@ -94,7 +67,7 @@ impl GuestEvents for PodEvents {
             let text = readable::guest(now, &identity.name, origin, line.text);
             return self.sink.line(text.as_bytes());
         }
-        let line = Line {
+        let line = GuestLogLine {
             time: format!("{now:.3}"),
             namespace: &identity.namespace,
             workload: &identity.name,
