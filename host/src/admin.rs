@@ -39,9 +39,8 @@ use std::sync::Arc;
 
 use tokio::sync::{Semaphore, mpsc};
 
-use crate::status::HostStatus;
 use crate::store::{Store, Write};
-use crate::workload::Logs;
+use crate::workload::{Logs, PodRegistry};
 use usage::Usage;
 
 /// Concurrent watches and followed logs: each is a task and a subscription.
@@ -51,7 +50,7 @@ const WATCHES_MAX: usize = 1_000;
 pub(crate) struct Sources {
     pub store: Arc<Store>,
     pub logs: Arc<Logs>,
-    pub health: Arc<HostStatus>,
+    pub pods: Arc<PodRegistry>,
     /// To the control loop.
     pub writer: mpsc::Sender<Write>,
 }
@@ -61,7 +60,7 @@ struct Api {
     store: Arc<Store>,
     logs: Arc<Logs>,
     usage: Arc<Usage>,
-    health: Arc<HostStatus>,
+    pods: Arc<PodRegistry>,
     writer: mpsc::Sender<Write>,
     watches: Arc<Semaphore>,
 }
@@ -71,8 +70,8 @@ impl Api {
         Self {
             store: sources.store,
             logs: sources.logs,
-            usage: Usage::start(sources.health.clone()),
-            health: sources.health,
+            usage: Usage::start(sources.pods.clone()),
+            pods: sources.pods,
             writer: sources.writer,
             watches: Arc::new(Semaphore::new(WATCHES_MAX)),
         }

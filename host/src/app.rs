@@ -137,7 +137,7 @@ pub(crate) async fn run(settings: RunSettings) -> anyhow::Result<ExitCode> {
     let sources = admin::Sources {
         store: host.store.clone(),
         logs: host.platform.logs.clone(),
-        health: host.health.clone(),
+        pods: host.health.pods.clone(),
         writer,
     };
     let room = Room::new(capacities.admin);

@@ -24,6 +24,7 @@ mod pod;
 mod probe;
 mod pull_secrets;
 mod recorder;
+mod registry;
 mod revisions;
 mod running;
 mod status;
@@ -39,6 +40,7 @@ use plan::PodPlan;
 pub(crate) use plan::{Plan, PlanError, Unpulled, plan};
 pub(crate) use pod::{InFlight, Pod};
 pub(crate) use recorder::{EventType, Involved, Recorder};
+pub(crate) use registry::PodRegistry;
 pub(crate) use volumes::DataFolder as VolumeFolder;
 
 use std::collections::BTreeMap;

@@ -71,7 +71,7 @@ impl Api {
         let upgrade = upgrade.ok_or_else(|| {
             Failure::BadRequest("port forwarding requires HTTP/1.1, which supports upgrades".into())
         })?;
-        let pods = self.health.pods();
+        let pods = self.pods.all();
         let pod = pods
             .iter()
             .find(|pod| pod.name == key.name && pod.plan.identity.namespace == key.namespace);

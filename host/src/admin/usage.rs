@@ -13,15 +13,14 @@ use super::failure::Failure;
 use super::list::Options;
 use super::path::Resource;
 use super::selector::Selector;
-use crate::status::HostStatus;
-use crate::workload::{NODE_NAME, Pod};
+use crate::workload::{NODE_NAME, Pod, PodRegistry};
 
 /// The period of measurements, that of the metrics server.
 const PERIOD: Duration = Duration::from_secs(15);
 
 /// Two samples of the CPU time of all pods: the average is since the older one.
 pub(super) struct Usage {
-    health: Arc<HostStatus>,
+    registry: Arc<PodRegistry>,
     samples: Mutex<[Sample; 2]>,
 }
 
@@ -34,10 +33,10 @@ struct Sample {
 
 impl Usage {
     /// Takes samples until it is dropped.
-    pub(super) fn start(health: Arc<HostStatus>) -> Arc<Self> {
-        let now = Sample::of(&health.pods());
+    pub(super) fn start(registry: Arc<PodRegistry>) -> Arc<Self> {
+        let now = Sample::of(&registry.all());
         let usage = Arc::new(Self {
-            health,
+            registry,
             samples: Mutex::new([now.clone(), now]),
         });
         tokio::spawn(measure(Arc::downgrade(&usage)));
@@ -75,7 +74,7 @@ impl Usage {
     fn pods(&self) -> Vec<Value> {
         let (before, now) = (self.before(), Instant::now());
         let window = now - before.at;
-        let pods = self.health.pods();
+        let pods = self.registry.all();
         let object = |pod: &Arc<Pod>| {
             let identity = &pod.plan.identity;
             let metadata = json!({
@@ -102,7 +101,7 @@ impl Usage {
     fn node(&self) -> Value {
         let (before, now) = (self.before(), Instant::now());
         let window = now - before.at;
-        let pods = self.health.pods();
+        let pods = self.registry.all();
         let cpu = pods.iter().map(|pod| cores(pod, &before, window)).sum();
         let memory = pods.iter().map(|pod| pod.status().memory_bytes).sum();
         json!({
@@ -127,7 +126,7 @@ async fn measure(usage: Weak<Usage>) {
         let Some(usage) = usage.upgrade() else {
             return;
         };
-        let now = Sample::of(&usage.health.pods());
+        let now = Sample::of(&usage.registry.all());
         let mut samples = usage.samples.lock();
         samples.swap(0, 1);
         samples[1] = now;

@@ -408,7 +408,7 @@ impl Control {
         self.mesh
             .current
             .replace(ActiveConfig::new(compiled.snapshot, pods.clone()));
-        self.health.set_pods(pods);
+        self.health.pods.set(pods);
         self.health.set_listeners(self.listeners.addresses());
     }
 

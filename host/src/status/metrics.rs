@@ -44,7 +44,7 @@ pub(super) async fn answer(
 async fn sample(context: &Context) -> Samples {
     let mut samples = Samples::new();
     samples.set(&names::BUILD, &["proxy", env!("CARGO_PKG_VERSION")], 1.0);
-    for pod in context.health.pods().iter() {
+    for pod in context.health.pods.all().iter() {
         sample_pod(pod, &mut samples);
     }
     for client in context.state.report(Instant::now()) {

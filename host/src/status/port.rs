@@ -40,7 +40,8 @@ async fn ready(State(context): State<Context>) -> Response {
     }
     let waiting: Vec<String> = context
         .health
-        .pods()
+        .pods
+        .all()
         .iter()
         .filter(|pod| !pod.is_ready())
         .map(|pod| {

@@ -13,14 +13,14 @@ use serde::{Deserialize, Serialize};
 use crate::call::Mesh;
 use crate::listen::BoundListener;
 use crate::store::{Source, Store};
-use crate::workload::{Board, CronJobStatus, JobStatus, Pod, PodExit, WorkloadKey};
+use crate::workload::{Board, CronJobStatus, JobStatus, Pod, PodExit, PodRegistry, WorkloadKey};
 
 /// What the parts of the host tell the status pages.
 #[derive(Default)]
 pub(crate) struct HostStatus {
     ready: AtomicBool,
-    pods: ArcSwap<Vec<Arc<Pod>>>,
     listeners: ArcSwap<Vec<BoundListener>>,
+    pub pods: Arc<PodRegistry>,
     pub jobs: Arc<Board>,
     /// Why the last change of the configuration was not taken; empty when it was.
     rejected: Mutex<Vec<String>>,
@@ -148,14 +148,6 @@ impl HostStatus {
         self.ready.store(ready, Ordering::Relaxed);
     }
 
-    pub(crate) fn set_pods(&self, pods: Vec<Arc<Pod>>) {
-        self.pods.store(Arc::new(pods));
-    }
-
-    pub(crate) fn pods(&self) -> Arc<Vec<Arc<Pod>>> {
-        self.pods.load_full()
-    }
-
     pub(crate) fn listeners(&self) -> Arc<Vec<BoundListener>> {
         self.listeners.load_full()
     }
@@ -195,7 +187,7 @@ pub(crate) struct WrittenReport {
 
 /// Gathers the report.
 pub(crate) fn report(health: &HostStatus, mesh: &Mesh, store: &Store) -> Report {
-    let workloads = workloads(&health.pods());
+    let workloads = workloads(&health.pods.all());
     let mut problems = health.rejected.lock().clone();
     for workload in &workloads {
         for pod in workload.pods.iter().filter(|pod| !pod.ready) {

@@ -121,7 +121,7 @@ async fn explained(
     let live = asked.mesh.current.load();
     let (stored, _) = asked.store.list();
     let objects: Vec<_> = stored.iter().map(|stored| stored.object.clone()).collect();
-    let pods = asked.health.pods();
+    let pods = asked.health.pods.all();
     let pods: Vec<_> = pods.iter().map(|pod| pod.endpoint()).collect();
     let listeners = asked.health.listeners();
     let bound = listeners.iter().map(|it| (it.port, it.address.port()));
