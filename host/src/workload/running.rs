@@ -1,56 +1,53 @@
-//! A workload that runs: its pods, and the way from one revision to the next.
+//! A running workload: its pods, and the transition from one revision to the next.
 
+mod disruptions;
 mod rollout;
+mod status;
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use galleria_manifest::model::ObjectKey;
-use serde_json::{Value, json};
 
 use super::controller::budget::{Allowed, Disruptions};
-use super::controller::deployment::Method;
-use super::controller::progress::Counts;
 use super::controller::replica_set::{pod as next_of_pod, replica_set as next_of_replica_set};
 use super::controller::{Action, PodView, deployment, stateful_set};
 use super::kubelet::{Kubelet, Leaving};
 use super::plan::{Controller, WorkloadPlan};
 use super::pod::suffix;
-use super::recorder::{EventType, Involved};
-use super::revisions::{Revisions, Sizes};
+use super::revisions::Revisions;
 use super::{Pod, reconfigure};
-use crate::store::Reported;
 use rollout::RolloutState;
 
-/// The reason of the event.
-const KEPT_BACK: &str = "DisruptionNotAllowed";
-
-/// Revisions kept for pods of a StatefulSet that are not updated yet.
+/// Revisions to keep for pods of a StatefulSet that are not updated yet.
 const STATEFUL_SET_REVISIONS: usize = 10;
 
 /// See the module's documentation.
 pub(super) struct Running {
     pub(super) plan: Arc<WorkloadPlan>,
-    /// `metadata.generation` of what is planned.
+    /// `metadata.generation` of the object in the plan.
     generation: u64,
-    /// Those that are not leaving.
+    /// Pods that are not terminating.
     pods: Vec<Member>,
+    /// Terminating pods, with their ordinals.
     leaving: Vec<(Leaving, Option<usize>)>,
     revisions: Revisions,
+    /// The number of replicas at the previous decision.
     replicas_before: Option<usize>,
     rollout: RolloutState,
-    /// The revision that all pods had last.
+    /// The last revision that all pods had.
     current: String,
-    /// Every pod was ready once: from then on, so many must be that the workload
-    /// is available.
+    /// Whether all pods were ready at the same time once. From then on the workload is
+    /// ready while it has minimum availability.
     was_complete: bool,
-    /// The PodDisruptionBudget that keeps it from stopping a pod.
+    /// The PodDisruptionBudget that prevents it from stopping a pod.
     kept_back_by: Option<String>,
 }
 
+/// A pod that is not terminating.
 struct Member {
     pod: Arc<Pod>,
-    /// Of the template; a pod's own plan may add to it.
+    /// The revision of the template, to which the pod's own plan may add labels.
     revision: String,
     ordinal: Option<usize>,
 }
@@ -72,7 +69,7 @@ impl Running {
         }
     }
 
-    /// Goes on towards `plan`.
+    /// Makes `plan` the wanted state.
     pub(super) fn follow(&mut self, plan: &Arc<WorkloadPlan>, generation: u64) {
         self.generation = generation;
         self.plan = plan.clone();
@@ -82,8 +79,8 @@ impl Running {
         }
     }
 
-    /// Does what is to be done now; returns whether other pods are there. It decides
-    /// once: a pod that it starts counts when callers can find it.
+    /// Carries out one decision of the controller; returns whether pods were started or
+    /// stopped. The next decision must wait until callers can find the new pods.
     pub(super) fn step(
         &mut self,
         kubelet: &mut Kubelet,
@@ -106,53 +103,6 @@ impl Running {
         self.keep_back(kept_back_by, kubelet);
         self.observe(now);
         changed
-    }
-
-    /// What of `actions` the PodDisruptionBudgets allow. `Recreate` stops all old
-    /// pods or none: some that are missing would be a loss without a gain.
-    fn allow(&self, actions: Vec<Action>, disruptions: &mut Disruptions<'_>) -> Allowed {
-        let member = |target| self.pods.iter().find(|it| it.pod.target == target);
-        let is_old = |action: &Action| match action {
-            Action::Stop { target } => {
-                member(*target).is_some_and(|it| it.revision != self.plan.pods.revision)
-            }
-            Action::Start { .. } => false,
-        };
-        let together = match &self.plan.controller {
-            Controller::Deployment { rollout, .. } => {
-                rollout.method == Method::Recreate && actions.iter().any(is_old)
-            }
-            Controller::Pod => {
-                return Allowed {
-                    actions,
-                    kept_back_by: None,
-                };
-            }
-            _ => false,
-        };
-        let namespace = self.plan.pods.identity.namespace.as_str();
-        disruptions.allow(actions, together, |target| {
-            let pod = &member(target)?.pod;
-            pod.is_ready()
-                .then_some((namespace, &pod.plan.template.labels))
-        })
-    }
-
-    /// Tells, once, that a budget keeps it from stopping pods.
-    fn keep_back(&mut self, by: Option<String>, kubelet: &Kubelet) {
-        if let Some(budget) = &by
-            && by != self.kept_back_by
-        {
-            let message = format!(
-                "cannot stop a pod now: the PodDisruptionBudget {budget} does not allow it"
-            );
-            tracing::info!(workload = %self.plan.object.key(), "{message}");
-            let involved = Arc::new(self.plan.involved());
-            kubelet
-                .recorder()
-                .record(&involved, EventType::Normal, KEPT_BACK, &message);
-        }
-        self.kept_back_by = by;
     }
 
     fn decide(&mut self, now: Instant) -> Vec<Action> {
@@ -255,7 +205,7 @@ impl Running {
         });
     }
 
-    /// When something is to be done although no pod changes.
+    /// When the next step is due if no pod changes before.
     pub(super) fn due(&self, now: Instant) -> Option<Instant> {
         let min_ready = self.plan.min_ready();
         let available = self
@@ -272,8 +222,8 @@ impl Running {
         available.chain(deadline).filter(coming).min()
     }
 
-    /// Whether it serves as the manifest wants it to. A Pod that has failed for
-    /// good is not waited for.
+    /// Whether as many pods are ready as the manifest requires. A Pod that has failed and
+    /// is not restarted counts as ready.
     pub(super) fn is_ready(&self) -> bool {
         let is_done = |it: &&Member| it.pod.is_ready() || it.pod.has_failed();
         let ready = self.pods.iter().filter(is_done).count();
@@ -288,88 +238,11 @@ impl Running {
         self.pods.iter().map(|member| &member.pod)
     }
 
-    /// Lets every pod leave.
+    /// Stops every pod.
     pub(super) fn end(self, kubelet: &Kubelet) {
         for member in self.pods {
             kubelet.stop(member.pod);
         }
-    }
-
-    /// What `status` says.
-    pub(super) fn status(&mut self, now: Instant) -> Value {
-        let counts = self.counts(now);
-        let generation = self.generation;
-        match &self.plan.controller {
-            Controller::Deployment { rollout, .. } => {
-                let set = self.plan.pods.replica_set_name();
-                let least = rollout.least_available();
-                let kept_back_by = self.kept_back_by.as_deref();
-                self.rollout
-                    .json(&counts, least, &set, kept_back_by, generation)
-            }
-            Controller::ReplicaSet { .. } => json!({
-                "observedGeneration": generation,
-                "replicas": counts.total,
-                "fullyLabeledReplicas": counts.total,
-                "readyReplicas": counts.ready,
-                "availableReplicas": counts.available,
-            }),
-            Controller::StatefulSet(_) => {
-                let name = &self.plan.pods.identity.name;
-                let of_current = self.pods.iter().filter(|it| it.revision == self.current);
-                json!({
-                    "observedGeneration": generation,
-                    "replicas": counts.total,
-                    "readyReplicas": counts.ready,
-                    "availableReplicas": counts.available,
-                    "currentReplicas": of_current.count(),
-                    "updatedReplicas": counts.updated,
-                    "currentRevision": format!("{name}-{}", self.current),
-                    "updateRevision": format!("{name}-{}", self.plan.pods.revision),
-                })
-            }
-            Controller::Pod => match self.pods.first() {
-                Some(member) => member.pod.object().status,
-                None => json!({"phase": "Pending"}),
-            },
-        }
-    }
-
-    /// The revisions of a Deployment.
-    pub(super) fn replica_sets(&self, now: Instant) -> Vec<Reported> {
-        let Controller::Deployment { rollout, .. } = &self.plan.controller else {
-            return Vec::new();
-        };
-        let sizes = |revision: &str| {
-            let mut sizes = Sizes::default();
-            for member in self.pods.iter().filter(|it| it.revision == revision) {
-                let is_available = member.view().is_available(rollout.min_ready, now);
-                sizes.wanted += 1;
-                sizes.ready += usize::from(member.pod.is_ready());
-                sizes.available += usize::from(is_available);
-            }
-            sizes
-        };
-        self.revisions
-            .objects(&self.plan, rollout, self.generation, sizes)
-    }
-
-    fn counts(&self, now: Instant) -> Counts {
-        let min_ready = self.plan.min_ready();
-        let mut counts = Counts {
-            wanted: self.plan.replicas(),
-            total: self.pods.len(),
-            ..Counts::default()
-        };
-        for member in &self.pods {
-            let is_updated = member.revision == self.plan.pods.revision;
-            let is_available = member.view().is_available(min_ready, now);
-            counts.updated += usize::from(is_updated);
-            counts.updated_available += usize::from(is_updated && is_available);
-            counts.ready += usize::from(member.pod.is_ready());
-            counts.available += usize::from(is_available);
-        }
-        counts
     }
 }
 
@@ -380,48 +253,6 @@ impl Member {
             revision: self.revision.clone(),
             ordinal: self.ordinal,
             ready_since: self.pod.ready_since(),
-        }
-    }
-}
-
-impl WorkloadPlan {
-    /// How events name the object.
-    fn involved(&self) -> Involved {
-        Involved::of(&self.object)
-    }
-
-    pub(super) fn replicas(&self) -> usize {
-        match &self.controller {
-            Controller::Deployment { rollout, .. } => rollout.replicas,
-            Controller::ReplicaSet { replicas, .. } => *replicas,
-            Controller::StatefulSet(ordinals) => ordinals.wanted.len(),
-            Controller::Pod => 1,
-        }
-    }
-
-    /// Pods that have to be available for the workload to be: an update of a
-    /// StatefulSet takes one at a time.
-    fn least_available(&self) -> usize {
-        match &self.controller {
-            Controller::Deployment { rollout, .. } => rollout.least_available(),
-            Controller::StatefulSet(ordinals) => ordinals.wanted.len().saturating_sub(1),
-            Controller::ReplicaSet { .. } | Controller::Pod => self.replicas(),
-        }
-    }
-
-    fn min_ready(&self) -> Duration {
-        match &self.controller {
-            Controller::Deployment { rollout, .. } => rollout.min_ready,
-            Controller::ReplicaSet { min_ready, .. } => *min_ready,
-            Controller::StatefulSet(ordinals) => ordinals.min_ready,
-            Controller::Pod => Duration::ZERO,
-        }
-    }
-
-    fn is_paused(&self) -> bool {
-        match &self.controller {
-            Controller::Deployment { rollout, .. } => rollout.paused,
-            _ => false,
         }
     }
 }

@@ -220,6 +220,19 @@ pub enum VolumeSource {
     Other(String),
 }
 
+impl Volume {
+    /// Whether no mount of it may be written, whatever the mount says.
+    pub fn is_read_only(&self) -> bool {
+        matches!(
+            self.source,
+            VolumeSource::PersistentVolumeClaim {
+                read_only: true,
+                ..
+            }
+        )
+    }
+}
+
 /// A volume whose files come from the API.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FileVolume {

@@ -1,8 +1,8 @@
-//! A HorizontalPodAutoscaler: from what the pods use, and what was done before,
-//! to the number of replicas.
+//! The decision of a HorizontalPodAutoscaler: the number of replicas, given the usage of
+//! the pods and the previous decisions.
 //!
-//! Kubernetes' algorithm: the ratio of use to target, a tolerance of a tenth,
-//! windows that hold back what may be a passing mood, policies that bound each
+//! The algorithm is that of Kubernetes: the ratio of usage to target, a tolerance of 10 %,
+//! stabilization windows against short fluctuations, and policies that limit the rate of
 //! change.
 
 use std::time::{Duration, Instant};
@@ -11,32 +11,32 @@ use galleria_manifest::model::{
     HorizontalPodAutoscaler, IntOrPercent, ScalingPolicy, ScalingRules, SelectPolicy,
 };
 
-/// `--horizontal-pod-autoscaler-tolerance`: ratios that are as good as 1.
+/// `--horizontal-pod-autoscaler-tolerance`: ratios this close to 1 cause no change.
 const TOLERANCE: f64 = 0.1;
 
-/// The longest window and period, as the manifests may have them.
+/// The longest window and period that manifests can set.
 const REMEMBERED: Duration = Duration::from_secs(3_600);
 
 /// One metric at one moment.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct Measured {
-    /// Mean over the pods that were measured, in parts of the target: 1 is on it.
+    /// Mean usage of the measured pods divided by the target.
     pub ratio: f64,
-    /// Pods with a value.
+    /// Pods with a measurement.
     pub pods: u32,
-    /// Pods without one, since they are not ready or too new.
+    /// Pods without a measurement, because they are not ready or too new.
     pub missing: u32,
 }
 
-/// What an autoscaler remembers.
+/// The recent recommendations and changes of one autoscaler.
 #[derive(Debug, Default)]
 pub(crate) struct Autoscaler {
     recommended: Vec<(Instant, u32)>,
-    /// Changes of `replicas`, negative downwards.
+    /// Changes of `replicas`; negative for a decrease.
     scaled: Vec<(Instant, i64)>,
 }
 
-/// Why the number is not what the metrics ask for.
+/// Why the number is not the one that the metrics recommend.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Limited {
     No,
@@ -48,7 +48,7 @@ pub(crate) enum Limited {
     Stabilized,
 }
 
-/// The number of replicas there should be.
+/// The result: the number of replicas.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Decision {
     pub replicas: u32,
@@ -56,7 +56,7 @@ pub(crate) struct Decision {
 }
 
 impl Autoscaler {
-    /// `metrics` has one entry for each metric, none where it could not be measured.
+    /// `metrics` has one entry for each metric; None if it could not be measured.
     pub(crate) fn decide(
         &mut self,
         spec: &HorizontalPodAutoscaler,
@@ -66,7 +66,7 @@ impl Autoscaler {
     ) -> Decision {
         let bounded = current.clamp(spec.min_replicas, spec.max_replicas);
         if current == 0 || bounded != current {
-            // Nobody is asked: 0 switches it off, and the bounds hold at once.
+            // Independent of the metrics: 0 disables scaling, and bounds apply at once.
             let replicas = if current == 0 { 0 } else { bounded };
             self.note(current, replicas, now);
             let limited = Limited::No;
@@ -91,8 +91,8 @@ impl Autoscaler {
         }
     }
 
-    /// The least that was recommended within the window upwards, the most within
-    /// the window downwards.
+    /// Limits an increase to the lowest recommendation within the scale-up window, and a
+    /// decrease to the highest one within the scale-down window.
     fn stabilize(
         &mut self,
         spec: &HorizontalPodAutoscaler,
@@ -122,7 +122,7 @@ impl Autoscaler {
         }
     }
 
-    /// What policies and the bounds leave of `wanted`.
+    /// Limits `wanted` by the policies and the bounds.
     fn bound(
         &self,
         spec: &HorizontalPodAutoscaler,
@@ -155,7 +155,7 @@ impl Autoscaler {
         by(wanted, Limited::No)
     }
 
-    /// The most that the policies allow now.
+    /// The maximum that the policies allow now.
     fn most(&self, rules: &ScalingRules, current: u32, now: Instant) -> u32 {
         let allowed = |policy: &ScalingPolicy| {
             let added = self.changed(policy.period, now, 1);
@@ -176,7 +176,7 @@ impl Autoscaler {
         }
     }
 
-    /// The least that the policies allow now.
+    /// The minimum that the policies allow now.
     fn least(&self, rules: &ScalingRules, current: u32, now: Instant) -> u32 {
         let allowed = |policy: &ScalingPolicy| {
             let start = current.saturating_add(self.changed(policy.period, now, -1));
@@ -214,8 +214,8 @@ impl Autoscaler {
     }
 }
 
-/// The most that one of the metrics asks for; none where nothing is known, or
-/// where what is not known might keep pods that the rest would stop.
+/// The highest recommendation of all metrics. None if no metric is known, or if the known
+/// metrics recommend a decrease that an unknown metric might prevent.
 fn wanted(current: u32, metrics: &[Option<Measured>]) -> Option<u32> {
     let asked = metrics
         .iter()
@@ -233,8 +233,8 @@ impl Measured {
             return current;
         }
         let (pods, all) = (f64::from(self.pods), f64::from(self.pods + self.missing));
-        // What is not known speaks against a change: unused where pods are
-        // added, on target where they are taken away.
+        // Pods without a measurement dampen the change: they count as idle for an increase,
+        // and as on target for a decrease.
         let ratio = match self.ratio > 1.0 {
             true => self.ratio * pods / all,
             false => (self.ratio * pods + f64::from(self.missing)) / all,
@@ -251,123 +251,4 @@ impl Measured {
 }
 
 #[cfg(test)]
-mod tests {
-    use galleria_manifest::model::Resource;
-
-    use super::*;
-
-    fn spec(behavior: &str) -> HorizontalPodAutoscaler {
-        let yaml = format!(
-            "apiVersion: autoscaling/v2\nkind: HorizontalPodAutoscaler\nmetadata: {{name: a}}\nspec:\n  \
-             scaleTargetRef: {{kind: Deployment, name: a}}\n  minReplicas: 2\n  maxReplicas: 20\n{behavior}"
-        );
-        let read = galleria_manifest::read_str("test.yaml".as_ref(), &yaml);
-        match &read.objects.first().expect("read").resource {
-            Resource::HorizontalPodAutoscaler(spec) => spec.clone(),
-            other => panic!("{other:?}"),
-        }
-    }
-
-    fn at(ratio: f64, pods: u32) -> [Option<Measured>; 1] {
-        let missing = 0;
-        [Some(Measured {
-            ratio,
-            pods,
-            missing,
-        })]
-    }
-
-    /// The replicas after each of `(seconds, ratio)`, from `current` on.
-    fn run(spec: &HorizontalPodAutoscaler, mut current: u32, story: &[(u64, f64)]) -> Vec<u32> {
-        let start = Instant::now();
-        let mut autoscaler = Autoscaler::default();
-        let step = |(seconds, ratio): &(u64, f64)| {
-            let now = start + Duration::from_secs(*seconds);
-            current = autoscaler
-                .decide(spec, current, &at(*ratio, current), now)
-                .replicas;
-            current
-        };
-        story.iter().map(step).collect()
-    }
-
-    #[test]
-    fn use_over_target_grows_and_a_tenth_is_tolerated() {
-        let spec = spec("");
-        assert_eq!(run(&spec, 4, &[(0, 1.09), (15, 0.9), (30, 1.5)]), [4, 4, 6]);
-    }
-
-    #[test]
-    fn growth_is_bounded_by_the_larger_of_its_policies_and_by_the_maximum() {
-        let spec = spec("");
-        let story = [(0, 9.0), (15, 9.0), (30, 9.0), (45, 9.0)];
-        assert_eq!(run(&spec, 2, &story), [6, 12, 20, 20]);
-    }
-
-    #[test]
-    fn what_was_wanted_within_five_minutes_is_kept() {
-        let spec = spec("");
-        let story = [(0, 1.0), (15, 0.2), (300, 0.2), (315, 0.2), (330, 0.2)];
-        assert_eq!(run(&spec, 10, &story), [10, 10, 2, 2, 2]);
-        let story = [(0, 0.9), (15, 0.6), (200, 0.3), (301, 0.3), (316, 0.3)];
-        assert_eq!(
-            run(&spec, 10, &story),
-            [10, 10, 10, 6, 3],
-            "the most of each window"
-        );
-    }
-
-    #[test]
-    fn behavior_is_obeyed() {
-        let slow = spec(
-            "  behavior:\n    scaleUp: {stabilizationWindowSeconds: 60, policies: [{type: Pods, value: 1, periodSeconds: 60}]}\n    \
-             scaleDown: {stabilizationWindowSeconds: 0, selectPolicy: Min, policies: [{type: Pods, value: 1, periodSeconds: 30}, {type: Percent, value: 50, periodSeconds: 30}]}\n",
-        );
-        let story = [(0, 1.0), (15, 3.0), (60, 3.0), (75, 3.0), (120, 3.0)];
-        assert_eq!(run(&slow, 4, &story), [4, 4, 5, 5, 6]);
-        let story = [(0, 0.1), (15, 0.1), (30, 0.1)];
-        assert_eq!(run(&slow, 9, &story), [8, 8, 7]);
-        let never = spec("  behavior: {scaleDown: {selectPolicy: Disabled}}\n");
-        assert_eq!(run(&never, 9, &[(0, 0.1), (1_000, 0.1)]), [9, 9]);
-    }
-
-    #[test]
-    fn bounds_hold_at_once_and_nothing_is_scaled_up_from_zero() {
-        let spec = spec("");
-        assert_eq!(run(&spec, 1, &[(0, 1.0)]), [2]);
-        assert_eq!(run(&spec, 50, &[(0, 9.0)]), [20]);
-        assert_eq!(run(&spec, 0, &[(0, 9.0)]), [0]);
-    }
-
-    #[test]
-    fn pods_that_are_not_measured_hold_back_a_change() {
-        let wanted_of = |ratio, pods, missing| {
-            let measured = Measured {
-                ratio,
-                pods,
-                missing,
-            };
-            wanted(pods + missing, &[Some(measured)])
-        };
-        assert_eq!(wanted_of(2.0, 4, 0), Some(8));
-        assert_eq!(
-            wanted_of(2.0, 2, 2),
-            Some(4),
-            "the new ones will take their share"
-        );
-        assert_eq!(wanted_of(0.5, 2, 2), Some(3));
-        assert_eq!(wanted(4, &[None]), None);
-        let low = Measured {
-            ratio: 0.2,
-            pods: 4,
-            missing: 0,
-        };
-        assert_eq!(
-            wanted(4, &[Some(low), None]),
-            None,
-            "not down with half the truth"
-        );
-        let high = Measured { ratio: 2.0, ..low };
-        assert_eq!(wanted(4, &[Some(high), None]), Some(8));
-    }
-}
+mod tests;

@@ -1,16 +1,16 @@
-//! PodDisruptionBudgets: how many ready pods may be stopped by our own doing.
+//! PodDisruptionBudgets: how many ready pods the host may stop by itself.
 //!
-//! A cluster asks them when a node is drained. Here they bound what there is
-//! instead: rollouts, and scaling down. A pod that is not ready serves nobody, and
-//! may always be stopped. A workload that is gone from the manifests, and a Pod on
-//! its own, ask nobody.
+//! A cluster applies them when it drains a node. The host has no nodes to drain, so it
+//! applies them to rollouts and to scaling down. Pods that are not ready may always be
+//! stopped. Budgets do not apply to a workload that was removed from the manifests, or to a
+//! Pod without a controller.
 
 use galleria_manifest::model::{DisruptionBound, Labels, PodDisruptionBudget};
 use serde_json::{Value, json};
 
 use super::{Action, rounded_up};
 
-/// What is left of every budget at one moment.
+/// The state of all budgets at one moment.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Disruptions<'a>(pub(crate) Vec<Budget<'a>>);
 
@@ -20,17 +20,17 @@ pub(crate) struct Budget<'a> {
     pub namespace: &'a str,
     pub name: &'a str,
     pub spec: &'a PodDisruptionBudget,
-    /// Pods that their controllers want.
+    /// The number of pods that their controllers want.
     pub expected: usize,
-    /// Pods that are ready.
+    /// The number of pods that are ready.
     pub healthy: usize,
 }
 
-/// What is left of a controller's actions, and what keeps back the others.
+/// The allowed actions of a controller.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Allowed {
     pub actions: Vec<Action>,
-    /// The name of a budget.
+    /// The name of a budget that forbids another action.
     pub kept_back_by: Option<String>,
 }
 
@@ -39,7 +39,7 @@ impl Budget<'_> {
         self.namespace == namespace && self.spec.selector.matches(labels)
     }
 
-    /// Pods that have to be healthy.
+    /// The number of pods that must be healthy.
     fn desired(&self) -> usize {
         match self.spec.bound {
             DisruptionBound::MinAvailable(min) => rounded_up(min, self.expected),
@@ -49,11 +49,12 @@ impl Budget<'_> {
         }
     }
 
+    /// The number of pods that may be stopped.
     fn left(&self) -> usize {
         self.healthy.saturating_sub(self.desired())
     }
 
-    /// As a cluster reports it.
+    /// The `status`, as in a cluster.
     pub(crate) fn status(&self, generation: u64) -> Value {
         let left = self.left();
         let (status, reason) = match left {
@@ -72,8 +73,8 @@ impl Budget<'_> {
 }
 
 impl Disruptions<'_> {
-    /// Leaves out the stops that a budget forbids. `ready` gives namespace and
-    /// labels of a pod that is ready. Where `together`, all stops or none.
+    /// Removes the stops that a budget forbids. `ready` returns namespace and labels of a
+    /// pod, if it is ready. With `together`, either all stops are allowed or none.
     pub(crate) fn allow<'p>(
         &mut self,
         actions: Vec<Action>,
@@ -108,7 +109,7 @@ impl Disruptions<'_> {
         }
     }
 
-    /// Takes a ready pod away; or names the budget that has none left.
+    /// Counts a ready pod as stopped, or returns the name of the budget that forbids it.
     fn take(&mut self, namespace: &str, labels: &Labels) -> Option<String> {
         let selecting = || self.0.iter().filter(|it| it.selects(namespace, labels));
         if let Some(spent) = selecting().find(|budget| budget.left() == 0) {
@@ -147,7 +148,7 @@ mod tests {
     }
 
     #[test]
-    fn numbers_and_percentages_leave_what_a_cluster_would() {
+    fn numbers_and_percentages_are_rounded_as_in_a_cluster() {
         let left = |bound, expected, healthy| {
             let spec = spec(bound);
             let budget = Budget {
@@ -171,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn every_budget_has_to_agree_and_others_are_not_asked() {
+    fn every_selecting_budget_must_allow_a_stop() {
         let one = spec(DisruptionBound::MinAvailable(IntOrPercent::Int(1)));
         let none = spec(DisruptionBound::MaxUnavailable(IntOrPercent::Int(0)));
         let budget = |namespace, name, spec| Budget {
@@ -189,13 +190,17 @@ mod tests {
             (allowed.actions.len(), allowed.kept_back_by)
         };
         assert_eq!(ask("a", &web), (1, None));
-        assert_eq!(ask("a", &web), (0, Some("one".into())), "it is used up");
+        assert_eq!(
+            ask("a", &web),
+            (0, Some("one".into())),
+            "the budget is used up"
+        );
         assert_eq!(ask("b", &web), (0, Some("none".into())));
         assert_eq!(ask("b", &other), (1, None));
     }
 
     #[test]
-    fn what_is_not_ready_is_free_and_what_belongs_together_is_not_begun() {
+    fn pods_that_are_not_ready_are_free_and_stops_together_are_all_or_none() {
         let spec = spec(DisruptionBound::MinAvailable(IntOrPercent::Int(1)));
         let budget = Budget {
             namespace: "test",

@@ -1,6 +1,6 @@
-//! A Deployment's rollout: which revision grows and which shrinks, so that never
-//! more pods are there than `replicas` + `maxSurge`, and never fewer are
-//! available, by our own doing, than `replicas` − `maxUnavailable`.
+//! The rollout of a Deployment: which revision grows and which shrinks. There are never
+//! more pods than `replicas` + `maxSurge`, and the rollout never reduces the available
+//! pods below `replicas` − `maxUnavailable`.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -9,7 +9,7 @@ use galleria_manifest::model::{Deployment, Strategy};
 
 use super::{Action, PodView, cheapest_first, rounded_down, rounded_up};
 
-/// What a Deployment says about its rollouts, in pods.
+/// The settings of a Deployment's rollouts, in pods.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Rollout {
     pub replicas: usize,
@@ -18,6 +18,7 @@ pub(crate) struct Rollout {
     pub paused: bool,
 }
 
+/// `spec.strategy`, with its percentages resolved.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Method {
     Recreate,
@@ -26,12 +27,12 @@ pub(crate) enum Method {
 
 /// The pods of a Deployment at one moment.
 pub(crate) struct Observed<'a> {
-    /// The revision of the template of today.
+    /// The revision of the current template.
     pub newest: &'a str,
     pub pods: &'a [PodView],
-    /// Pods of other revisions that have not finished leaving.
+    /// Pods of other revisions that are terminating.
     pub old_leaving: usize,
-    /// `replicas` when this was asked before; none for a new Deployment.
+    /// `replicas` at the previous decision; None for a new Deployment.
     pub replicas_before: Option<usize>,
     pub now: Instant,
 }
@@ -47,7 +48,7 @@ impl Rollout {
             } => {
                 let surge = rounded_up(max_surge, replicas);
                 let unavailable = rounded_down(max_unavailable, replicas).min(replicas);
-                // Percentages of few replicas may both come to nothing.
+                // For few replicas, both percentages can be rounded to zero.
                 let unavailable = if surge == 0 {
                     unavailable.max(1)
                 } else {
@@ -64,7 +65,7 @@ impl Rollout {
         }
     }
 
-    /// Pods that there may be at once.
+    /// The maximum number of pods.
     pub(crate) fn most(&self) -> usize {
         match self.method {
             Method::Rolling { surge, .. } if self.replicas > 0 => self.replicas + surge,
@@ -72,7 +73,7 @@ impl Rollout {
         }
     }
 
-    /// Pods that have to be available for the Deployment to be.
+    /// The number of pods that must be available for minimum availability.
     pub(crate) fn least_available(&self) -> usize {
         match self.method {
             Method::Rolling { unavailable, .. } => self.replicas.saturating_sub(unavailable),
@@ -80,7 +81,7 @@ impl Rollout {
         }
     }
 
-    /// What to do next; nothing when it is done or has to wait.
+    /// The next actions; none if the rollout is complete or must wait.
     pub(crate) fn next(&self, observed: &Observed<'_>) -> Vec<Action> {
         let newest = observed.pods_of(true).count();
         let total = observed.pods.len();
@@ -109,7 +110,7 @@ impl Rollout {
         }
     }
 
-    /// All pods are of the newest revision: there are as many as wanted.
+    /// Scales when all pods are of the newest revision.
     fn scale(&self, observed: &Observed<'_>, newest: usize) -> Vec<Action> {
         let waits = self.method == Method::Recreate && observed.old_leaving > 0;
         let not_begun = self.paused && observed.replicas_before.is_none();
@@ -140,15 +141,15 @@ impl Rollout {
         stop(pods.into_iter().take(count))
     }
 
-    /// Stops old pods: those that serve nobody first, the others as newer ones
+    /// Stops old pods: first those that are not available, then the others as new pods
     /// become available.
     fn shrink_old(&self, observed: &Observed<'_>, newest: usize) -> Vec<Action> {
         let is_available = |pod: &&PodView| pod.is_available(self.min_ready, observed.now);
         let available = observed.pods.iter().filter(is_available).count();
         let newest_available = observed.pods_of(true).filter(is_available).count();
         let least = self.least_available();
-        // New pods that do not become available hold back the rest of the
-        // rollout: what is old and broken may be all that can be mended.
+        // New pods that do not become available block the rollout: the old pods that are
+        // not available may recover sooner.
         let may_stop = observed
             .pods
             .len()
@@ -163,14 +164,14 @@ impl Rollout {
             return stop(broken.into_iter());
         }
         let mut serving: Vec<_> = observed.pods_of(false).filter(is_available).collect();
-        // The oldest revision leaves first.
+        // Oldest pods first.
         serving.sort_by_key(|pod| pod.target);
         serving.truncate(available.saturating_sub(least).min(may_stop));
         stop(serving.into_iter())
     }
 
-    /// More than there may be: what is not available goes first, of old
-    /// revisions before the newest.
+    /// Stops pods above the maximum: first those that are not available, of them those of
+    /// old revisions first.
     fn stop_surplus(&self, observed: &Observed<'_>, surplus: usize) -> Vec<Action> {
         let mut pods: Vec<_> = observed.pods.iter().collect();
         pods.sort_by_key(|pod| {
@@ -182,9 +183,9 @@ impl Rollout {
     }
 }
 
-/// More replicas while several revisions are there, or none may be rolled out:
-/// each grows by its share of `room`, so that it is not only the newest that
-/// grows, which may be broken.
+/// Scales up during a rollout, or while it is paused: every revision grows by its share of
+/// `room`, so that capacity does not depend on the newest revision alone, which may be
+/// broken.
 fn grow_in_proportion(observed: &Observed<'_>, room: usize) -> Vec<Action> {
     let mut sizes: BTreeMap<&str, usize> = BTreeMap::new();
     for pod in observed.pods {
@@ -228,126 +229,4 @@ fn stop<'a>(pods: impl Iterator<Item = &'a PodView>) -> Vec<Action> {
 mod simulation;
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const ROLLING: Method = Method::Rolling {
-        surge: 1,
-        unavailable: 1,
-    };
-
-    fn rollout(replicas: usize, method: Method) -> Rollout {
-        Rollout {
-            replicas,
-            method,
-            min_ready: Duration::ZERO,
-            paused: false,
-        }
-    }
-
-    /// Pods by revision, ready where the letter is a capital.
-    fn pods(letters: &str, now: Instant) -> Vec<PodView> {
-        let pod = |(target, letter): (usize, char)| PodView {
-            target,
-            revision: letter.to_lowercase().to_string(),
-            ordinal: None,
-            ready_since: letter.is_uppercase().then_some(now),
-        };
-        letters.chars().enumerate().map(pod).collect()
-    }
-
-    /// What `rollout` does with `letters` when `newest` is wanted: starts as
-    /// `+revision`, stops as `-target`.
-    fn next(rollout: &Rollout, newest: &str, letters: &str, before: usize) -> String {
-        let now = Instant::now();
-        let observed = Observed {
-            newest,
-            pods: &pods(letters, now),
-            old_leaving: 0,
-            replicas_before: Some(before),
-            now,
-        };
-        let actions = rollout.next(&observed);
-        let shown = actions.iter().map(|action| match action {
-            Action::Start { revision, .. } => format!("+{revision}"),
-            Action::Stop { target } => format!("-{target}"),
-        });
-        shown.collect::<Vec<_>>().join(" ")
-    }
-
-    #[test]
-    fn a_rollout_grows_the_new_and_shrinks_the_old_within_its_bounds() {
-        let rollout = rollout(4, ROLLING);
-        assert_eq!(next(&rollout, "b", "AAAA", 4), "+b");
-        assert_eq!(next(&rollout, "b", "AAAAb", 4), "-0", "one may be missing");
-        assert_eq!(next(&rollout, "b", "AAAb", 4), "+b");
-        assert_eq!(next(&rollout, "b", "AAAbb", 4), "", "waits for the new");
-        assert_eq!(next(&rollout, "b", "AAABb", 4), "-0");
-        assert_eq!(next(&rollout, "b", "BBBB", 4), "");
-    }
-
-    #[test]
-    fn what_is_broken_goes_first() {
-        let rollout = rollout(4, ROLLING);
-        assert_eq!(next(&rollout, "c", "AAAbc", 4), "-3");
-        assert_eq!(next(&rollout, "a", "AAAbb", 4), "-4 -3", "back to what was");
-    }
-
-    #[test]
-    fn a_new_size_is_shared_among_the_revisions_of_a_rollout() {
-        let rollout = rollout(8, ROLLING);
-        assert_eq!(next(&rollout, "b", "AAAb", 4), "+a +a +a +b +a");
-        assert_eq!(next(&rollout, "b", "AAAA", 4), "+b +b +b +b +b");
-    }
-
-    #[test]
-    fn recreate_waits_until_the_old_are_gone() {
-        let rollout = rollout(2, Method::Recreate);
-        assert_eq!(next(&rollout, "b", "AA", 2), "-0 -1");
-        let now = Instant::now();
-        let mut observed = Observed {
-            newest: "b",
-            pods: &[],
-            old_leaving: 1,
-            replicas_before: Some(2),
-            now,
-        };
-        assert_eq!(rollout.next(&observed), []);
-        observed.old_leaving = 0;
-        assert_eq!(rollout.next(&observed).len(), 2);
-    }
-
-    #[test]
-    fn a_paused_rollout_scales_and_does_nothing_else() {
-        let mut rollout = rollout(3, ROLLING);
-        rollout.paused = true;
-        assert_eq!(next(&rollout, "b", "AAA", 3), "");
-        assert_eq!(next(&rollout, "b", "AA", 2), "+a");
-        assert_eq!(next(&rollout, "b", "AAAA", 4), "-3");
-    }
-
-    #[test]
-    fn percentages_round_so_that_a_rollout_can_always_go_on() {
-        let of = |replicas: u32, strategy: &str| {
-            let yaml = format!(
-                "apiVersion: apps/v1\nkind: Deployment\nmetadata: {{name: a}}\nspec:\n  \
-                 replicas: {replicas}\n  selector: {{matchLabels: {{a: b}}}}\n  strategy: \
-                 {strategy}\n  template:\n    metadata: {{labels: {{a: b}}}}\n    spec: \
-                 {{containers: [{{name: a, image: a}}]}}\n"
-            );
-            let read = galleria_manifest::read_str("test.yaml".as_ref(), &yaml);
-            match &read.objects[0].resource {
-                galleria_manifest::model::Resource::Deployment(deployment) => {
-                    Rollout::of(deployment).method
-                }
-                other => panic!("{other:?}"),
-            }
-        };
-        let rolling = |surge, unavailable| Method::Rolling { surge, unavailable };
-        assert_eq!(of(1, "{}"), rolling(1, 0));
-        assert_eq!(of(10, "{}"), rolling(3, 2));
-        let none = "{rollingUpdate: {maxSurge: 0, maxUnavailable: 25%}}";
-        assert_eq!(of(2, none), rolling(0, 1));
-        assert_eq!(of(2, "{type: Recreate}"), Method::Recreate);
-    }
-}
+mod tests;

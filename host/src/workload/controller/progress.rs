@@ -1,14 +1,14 @@
-//! Whether a rollout gets on: `spec.progressDeadlineSeconds`.
+//! Whether a rollout makes progress: `spec.progressDeadlineSeconds`.
 
 use std::time::{Duration, Instant};
 
-/// How far a rollout is; the larger, the further.
+/// The pods of a Deployment, by state.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Counts {
     pub wanted: usize,
-    /// All pods that are not leaving.
+    /// All pods that are not terminating.
     pub total: usize,
-    /// Of the newest revision.
+    /// Pods of the newest revision.
     pub updated: usize,
     pub updated_available: usize,
     pub ready: usize,
@@ -24,13 +24,13 @@ pub(crate) enum Progressing {
     DeadlineExceeded,
 }
 
-/// Remembers when a rollout last got on.
+/// When a rollout last made progress.
 #[derive(Debug, Clone)]
 pub(crate) struct Progress {
     revision: String,
     counts: Counts,
     since: Instant,
-    /// A finished rollout stays so, whatever happens to its pods.
+    /// A complete rollout stays complete, whatever happens to its pods.
     complete: bool,
 }
 
@@ -39,8 +39,8 @@ impl Counts {
         self.updated == self.wanted && self.total == self.wanted && self.available >= self.wanted
     }
 
-    /// As a cluster sees it: more new pods, fewer old ones, or more of them
-    /// ready or available.
+    /// Progress as in a cluster: more new pods, fewer old pods, or more pods that are ready
+    /// or available.
     fn is_further_than(&self, before: &Self) -> bool {
         self.updated > before.updated
             || self.total - self.updated < before.total - before.updated
@@ -60,7 +60,7 @@ impl Progress {
         }
     }
 
-    /// Takes notice of `counts`; returns the state of the rollout.
+    /// Updates the progress by `counts`; returns the state of the rollout.
     pub(crate) fn observe(
         &mut self,
         revision: &str,
@@ -90,7 +90,7 @@ impl Progress {
         }
     }
 
-    /// When [`Progressing::DeadlineExceeded`] is due, if nothing happens before.
+    /// When the deadline expires if there is no progress before.
     pub(crate) fn due(&self, deadline: Duration) -> Option<Instant> {
         (!self.complete).then(|| self.since + deadline)
     }
@@ -114,7 +114,7 @@ mod tests {
     }
 
     #[test]
-    fn a_rollout_that_stands_still_for_the_deadline_has_failed_until_it_moves() {
+    fn rollout_without_progress_exceeds_its_deadline_until_it_progresses() {
         let start = Instant::now();
         let at = |seconds| start + Duration::from_secs(seconds);
         let mut progress = Progress::new("a".into(), counts(3, 3), start);
@@ -133,11 +133,15 @@ mod tests {
         assert_eq!(observe(2, 2, 1_198), Progressing::Underway);
         assert_eq!(observe(2, 2, 1_199), Progressing::DeadlineExceeded);
         assert_eq!(observe(3, 3, 1_300), Progressing::Complete);
-        assert_eq!(observe(3, 1, 9_000), Progressing::Complete, "it is done");
+        assert_eq!(
+            observe(3, 1, 9_000),
+            Progressing::Complete,
+            "it stays complete"
+        );
     }
 
     #[test]
-    fn a_pause_does_not_count() {
+    fn paused_time_does_not_count() {
         let start = Instant::now();
         let mut progress = Progress::new("a".into(), counts(3, 3), start);
         let late = start + 2 * DEADLINE;

@@ -1,11 +1,11 @@
-//! A ReplicaSet keeps so many pods, whatever they were made from; a Pod on its
-//! own is made anew when it changes.
+//! A ReplicaSet keeps a number of pods, of whatever revision. A Pod without a controller is
+//! replaced when it changes.
 
 use std::time::{Duration, Instant};
 
 use super::{Action, PodView, cheapest_first};
 
-/// As many pods of any revision as wanted; missing ones are of the `newest`.
+/// Keeps `replicas` pods of any revision; new pods are of the `newest`.
 pub(crate) fn replica_set(
     replicas: usize,
     min_ready: Duration,
@@ -22,8 +22,8 @@ pub(crate) fn replica_set(
     stops.chain(starts).collect()
 }
 
-/// The one pod, which has its name to itself: the next begins when the one
-/// before is gone.
+/// Keeps the one pod. Its name is unique, so a changed pod starts when the previous one is
+/// gone.
 pub(crate) fn pod(newest: &str, pods: &[PodView], leaving: usize) -> Vec<Action> {
     match pods.first() {
         Some(pod) if pod.revision != newest => vec![Action::stop(pod)],
@@ -46,7 +46,7 @@ mod tests {
     }
 
     #[test]
-    fn a_replica_set_scales_and_never_replaces() {
+    fn replica_set_scales_and_never_replaces_pods() {
         let now = Instant::now();
         let pods = [
             view(1, "a", Some(now)),
@@ -63,7 +63,7 @@ mod tests {
     }
 
     #[test]
-    fn a_changed_pod_begins_when_the_one_before_is_gone() {
+    fn changed_pod_starts_when_the_previous_one_is_gone() {
         let before = [view(1, "a", None)];
         assert_eq!(pod("a", &before, 0), []);
         assert_eq!(pod("b", &before, 0), [Action::Stop { target: 1 }]);

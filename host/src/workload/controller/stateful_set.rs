@@ -1,8 +1,8 @@
-//! A StatefulSet: pods by ordinal, each with its name to itself.
+//! A StatefulSet: pods by ordinal, each with a unique name.
 //!
-//! `OrderedReady` starts them upwards and stops them downwards, one at a time,
-//! each when those before it are available. Updates go downwards, one at a time,
-//! whatever the policy; below the partition pods stay as they are.
+//! `OrderedReady` starts pods in ascending and stops them in descending order, one at a
+//! time, each when the previous ones are available. Updates go in descending order, one at
+//! a time, with either policy. Pods below the partition are not updated.
 
 use std::ops::Range;
 use std::time::{Duration, Instant};
@@ -11,24 +11,24 @@ use galleria_manifest::model::{PodManagement, StatefulSet, StatefulSetUpdate};
 
 use super::{Action, PodView};
 
-/// What a StatefulSet says about its pods.
+/// The settings of a StatefulSet.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Ordinals {
     pub wanted: Range<usize>,
     pub is_ordered: bool,
-    /// Pods from here on are of the newest revision; none with `OnDelete`.
+    /// Pods from this ordinal on are updated; None with `OnDelete`.
     pub partition: Option<usize>,
     pub min_ready: Duration,
 }
 
 /// The pods of a StatefulSet at one moment.
 pub(crate) struct Observed<'a> {
-    /// The revision of the template of today.
+    /// The revision of the current template.
     pub newest: &'a str,
-    /// The revision that all pods had last.
+    /// The last revision that all pods had.
     pub current: &'a str,
     pub pods: &'a [PodView],
-    /// Ordinals of pods that have not finished leaving.
+    /// Ordinals of pods that are terminating.
     pub leaving: &'a [usize],
     pub now: Instant,
 }
@@ -47,7 +47,7 @@ impl Ordinals {
         }
     }
 
-    /// What to do next; nothing when it is done or has to wait.
+    /// The next actions; none if the set is complete or must wait.
     pub(crate) fn next(&self, observed: &Observed<'_>) -> Vec<Action> {
         let stops = self.broken(observed);
         if !stops.is_empty() {
@@ -89,8 +89,8 @@ impl Ordinals {
         }
     }
 
-    /// Pods that are to be updated and serve nobody need not wait for others,
-    /// least of all for themselves.
+    /// Stops outdated pods that are not ready at once: waiting for them to become ready
+    /// could block the update that repairs them.
     fn broken(&self, observed: &Observed<'_>) -> Vec<Action> {
         let is_broken =
             |pod: &&PodView| self.is_outdated(pod, observed) && pod.ready_since.is_none();
@@ -115,8 +115,7 @@ impl Ordinals {
         surplus.into_iter().map(Action::stop).collect()
     }
 
-    /// The highest that is of another revision than it should be, once all
-    /// others are available.
+    /// Stops the outdated pod with the highest ordinal, once all pods are available.
     fn update(&self, observed: &Observed<'_>) -> Vec<Action> {
         let all = |pod: &PodView| pod.is_available(self.min_ready, observed.now);
         if !observed.leaving.is_empty() || !observed.pods.iter().all(all) {
@@ -158,7 +157,7 @@ mod tests {
         }
     }
 
-    /// A set whose pods become ready and leave as the test says.
+    /// A set whose pods become ready and terminate when the test says so.
     struct World {
         ordinals: Ordinals,
         newest: &'static str,
@@ -182,7 +181,7 @@ mod tests {
             }
         }
 
-        /// Does what is to be done now; says it as `+0a` and `-0`.
+        /// Carries out all actions that are due; returns them as `+0a` and `-0`.
         fn step(&mut self) -> String {
             let mut done = Vec::new();
             loop {
@@ -210,7 +209,7 @@ mod tests {
                     let known = self.pods.iter().any(|pod| pod.ordinal == ordinal);
                     assert!(
                         !known && !self.leaving.contains(&number),
-                        "{number} is there twice"
+                        "two pods with the ordinal {number}"
                     );
                     self.next_target += 1;
                     let text = format!("+{number}{revision}");
@@ -232,7 +231,7 @@ mod tests {
             }
         }
 
-        /// Everything becomes ready, and what leaves is gone.
+        /// All pods become ready, and terminating pods are gone.
         fn settle(&mut self) {
             self.leaving.clear();
             for pod in &mut self.pods {
@@ -240,7 +239,7 @@ mod tests {
             }
         }
 
-        /// All that happens until nothing more does.
+        /// Carries out actions until there are no more.
         fn run(&mut self) -> String {
             let mut all = Vec::new();
             loop {
@@ -255,7 +254,7 @@ mod tests {
     }
 
     #[test]
-    fn pods_start_upwards_and_stop_downwards_one_at_a_time() {
+    fn pods_start_in_ascending_and_stop_in_descending_order_one_at_a_time() {
         let mut world = World::new(ordinals(3));
         assert_eq!(world.run(), "+0a | +1a | +2a");
         world.ordinals = ordinals(1);
@@ -275,7 +274,7 @@ mod tests {
     }
 
     #[test]
-    fn an_update_goes_downwards_to_the_partition() {
+    fn update_goes_in_descending_order_to_the_partition() {
         let mut world = World::new(ordinals(3));
         world.run();
         world.newest = "b";
@@ -283,13 +282,13 @@ mod tests {
         assert_eq!(world.run(), "-2 | +2b | -1 | +1b");
         world.ordinals.partition = None;
         world.newest = "c";
-        assert_eq!(world.run(), "", "only what is deleted is updated");
+        assert_eq!(world.run(), "", "only deleted pods are updated");
         world.ordinals.partition = Some(0);
         assert_eq!(world.run(), "-2 | +2c | -1 | +1c | -0 | +0c");
     }
 
     #[test]
-    fn a_broken_update_can_be_mended() {
+    fn broken_update_can_be_repaired() {
         let mut world = World::new(ordinals(2));
         world.run();
         world.newest = "b";
@@ -302,7 +301,7 @@ mod tests {
     }
 
     #[test]
-    fn in_every_order_of_events_names_are_used_once() {
+    fn names_are_unique_in_every_order_of_events() {
         for seed in 0..1_000 {
             let mut rng = StdRng::seed_from_u64(seed);
             let mut world = World::new(ordinals(rng.random_range(0..5)));

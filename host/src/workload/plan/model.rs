@@ -108,6 +108,45 @@ impl Owner {
     }
 }
 
+impl WorkloadPlan {
+    /// The number of pods that the object wants.
+    pub(in crate::workload) fn replicas(&self) -> usize {
+        match &self.controller {
+            Controller::Deployment { rollout, .. } => rollout.replicas,
+            Controller::ReplicaSet { replicas, .. } => *replicas,
+            Controller::StatefulSet(ordinals) => ordinals.wanted.len(),
+            Controller::Pod => 1,
+        }
+    }
+
+    /// The number of pods that must be available for minimum availability. An update of a
+    /// StatefulSet stops one pod at a time.
+    pub(in crate::workload) fn least_available(&self) -> usize {
+        match &self.controller {
+            Controller::Deployment { rollout, .. } => rollout.least_available(),
+            Controller::StatefulSet(ordinals) => ordinals.wanted.len().saturating_sub(1),
+            Controller::ReplicaSet { .. } | Controller::Pod => self.replicas(),
+        }
+    }
+
+    /// `spec.minReadySeconds`.
+    pub(in crate::workload) fn min_ready(&self) -> Duration {
+        match &self.controller {
+            Controller::Deployment { rollout, .. } => rollout.min_ready,
+            Controller::ReplicaSet { min_ready, .. } => *min_ready,
+            Controller::StatefulSet(ordinals) => ordinals.min_ready,
+            Controller::Pod => Duration::ZERO,
+        }
+    }
+
+    pub(in crate::workload) fn is_paused(&self) -> bool {
+        match &self.controller {
+            Controller::Deployment { rollout, .. } => rollout.paused,
+            _ => false,
+        }
+    }
+}
+
 impl PodPlan {
     /// The annotations `galleria.dev/…`.
     pub(crate) fn options(&self) -> &GuestOptions {

@@ -143,14 +143,7 @@ impl PodPlanner<'_> {
             objects: self.objects,
             owner: object,
         };
-        let bound = self.volumes.bind(
-            &facts.identity.namespace,
-            &facts.template.spec,
-            facts.container,
-            &self.configuration,
-            claims,
-            facts,
-        );
+        let bound = self.volumes.bind(facts, &self.configuration, claims);
         bound
             .map_err(|errors| {
                 for error in errors {

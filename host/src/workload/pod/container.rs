@@ -1,20 +1,21 @@
-//! A pod's container: its guest with environment and volumes, which follow
-//! changed ConfigMaps and Secrets while the pod stays.
+//! A pod's container: its guest with environment and volumes, which follow changes of
+//! ConfigMaps and Secrets while the pod runs.
 //!
-//! Files change in place, all at once. A changed environment reaches new
-//! instances: a guest with it takes the place of the one before, whose
-//! instances finish their requests and are let go.
+//! Files change in place, atomically. A changed environment applies to new instances: a
+//! guest with the new environment replaces the previous guest, whose instances finish
+//! their requests and are dropped.
 
 use std::convert::Infallible;
 use std::sync::Arc;
 
-use super::{Ended, Pod};
+use super::Pod;
+use super::supervisor::Ended;
 use crate::guest::{Databases, Guest};
 use crate::workload::Platform;
 use crate::workload::environment;
 use crate::workload::guest_setup::{PodIdentity, setup, variables};
 
-/// The reason of a pod whose environment or files cannot be made.
+/// The reason of a pod whose environment or files cannot be created.
 pub(super) const CONFIG_ERROR: &str = "CreateContainerConfigError";
 
 impl Pod {
@@ -31,7 +32,7 @@ impl Pod {
             .map_err(|message| Ended::at_once(CONFIG_ERROR, message))
     }
 
-    /// Takes over each change of what the pod refers to.
+    /// Applies each change of the ConfigMaps and Secrets that the pod refers to.
     pub(super) async fn follow_configuration(self: &Arc<Self>, platform: &Platform) -> Infallible {
         let mut changes = self.configuration.subscribe();
         changes.mark_changed();
@@ -64,8 +65,7 @@ impl Pod {
         }
     }
 
-    /// Puts a guest with `environment` in the place of the present one, once it
-    /// is known to start.
+    /// Replaces the guest by one with `environment`, after an instance of it has started.
     async fn take_environment(&self, environment: Vec<(String, String)>) {
         let Some(guest) = self.guest.load_full() else {
             return;
@@ -91,7 +91,7 @@ impl Pod {
         }
     }
 
-    /// Removes the pod's own files, and closes the databases among them.
+    /// Removes the files that belong to the pod, after closing the databases in them.
     pub(super) async fn remove_files(&self, databases: &Databases) {
         self.volumes.remove(databases).await;
     }

@@ -1,5 +1,5 @@
-//! The end of a pod's guest: `preStop`, a grace period for what is under way,
-//! and the kill for what is left.
+//! The end of a pod's guest: `preStop`, then a grace period for requests in progress,
+//! then the kill.
 
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -10,14 +10,14 @@ use super::Pod;
 use crate::workload::{Platform, probe};
 
 impl Pod {
-    /// Ends the guest within the pod's own grace period, then lets go of its files.
+    /// Ends the guest within the pod's grace period, then removes its files.
     pub(in crate::workload) async fn drained(&self, platform: &Platform) {
         self.end_guest(self.plan.grace_period).await;
         self.remove_files(&platform.sql).await;
     }
 
-    /// Runs `preStop` and waits until the last request has left, both within
-    /// `grace`, then kills the guest.
+    /// Runs `preStop` and waits for the requests in progress, both within `grace`, then
+    /// kills the guest.
     pub(super) async fn end_guest(&self, grace: Duration) {
         let Some(guest) = self.guest.load_full() else {
             return;
@@ -46,7 +46,7 @@ impl Pod {
         self.guest.store(None);
     }
 
-    /// Waits until no request is under way.
+    /// Waits until no request is in progress.
     async fn all_left(&self) {
         loop {
             let left = self.idle.notified();

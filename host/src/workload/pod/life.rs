@@ -1,5 +1,5 @@
-//! What a pod's one container is doing, since when, how it last ended, and the
-//! events of it.
+//! The state of a pod's container: its phase and since when, how it last ended, and its
+//! events.
 
 use std::sync::Arc;
 
@@ -16,29 +16,29 @@ const MESSAGE_MAX: usize = 4_096;
 /// What a container is doing.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Phase {
-    /// Its first instance is being made.
+    /// Its first instance is being created.
     Starting,
     Running {
         since: Timestamp,
-        /// The startup probe has succeeded, or there is none.
+        /// Whether the startup probe has succeeded, or there is none.
         started: bool,
     },
-    /// Ended badly; waits before it starts again.
+    /// Failed; waits before it starts again.
     Waiting {
-        /// `CrashLoopBackOff`, or what keeps it from being made at all.
+        /// `CrashLoopBackOff`, or why the container cannot be created.
         reason: &'static str,
         message: String,
     },
-    /// Ended badly, and `restartPolicy` lets it be.
+    /// Failed, and `restartPolicy` does not restart it.
     Failed,
     Terminating,
 }
 
-/// How a guest ended: one instance of it, or the whole of it by a probe.
+/// How an instance ended, or the whole guest if a probe failed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Termination {
     pub reason: &'static str,
-    /// With the guest's backtrace, where it trapped.
+    /// Includes the guest's backtrace if it trapped.
     pub message: String,
     pub started: Timestamp,
     pub finished: Timestamp,
@@ -48,9 +48,9 @@ pub(crate) struct Termination {
 pub(in crate::workload) struct Life {
     pub(in crate::workload) created: Timestamp,
     recorder: Arc<Recorder>,
-    /// What its guests printed.
+    /// The output of its guests.
     pub(in crate::workload) log: Arc<PodLog>,
-    /// How events name the pod.
+    /// The pod, as events refer to it.
     involved: Arc<Involved>,
     moment: Mutex<Moment>,
 }
@@ -59,7 +59,7 @@ pub(in crate::workload) struct Life {
 #[derive(Debug, Clone)]
 pub(in crate::workload) struct Moment {
     pub(in crate::workload) phase: Phase,
-    /// When the present run began, or the last one.
+    /// When the current run started, or the last one.
     pub(in crate::workload) started: Timestamp,
     pub(in crate::workload) last: Option<Termination>,
     /// When readiness last changed.
@@ -67,7 +67,7 @@ pub(in crate::workload) struct Moment {
 }
 
 impl Life {
-    /// The life of the pod `name`, which begins now.
+    /// The state of the pod `name`, which starts now.
     pub(in crate::workload) fn new(
         platform: &Platform,
         namespace: String,
@@ -99,12 +99,12 @@ impl Life {
         &self.involved.uid
     }
 
-    /// Notes an event of this pod.
+    /// Records an event of this pod.
     pub(in crate::workload) fn record(&self, kind: EventType, reason: &'static str, message: &str) {
         self.recorder.record(&self.involved, kind, reason, message);
     }
 
-    /// Enters `phase`; what is terminating stays so.
+    /// Changes to `phase`, unless the pod is terminating.
     pub(in crate::workload) fn enter(&self, phase: Phase) {
         let mut moment = self.lock();
         if let Phase::Running { since, .. } = phase {
@@ -115,7 +115,7 @@ impl Life {
         }
     }
 
-    /// The guest, or an instance of it, ended badly.
+    /// The guest, or an instance of it, failed.
     pub(in crate::workload) fn ended(&self, reason: &'static str, message: &str) {
         let mut moment = self.lock();
         moment.last = Some(Termination {
@@ -140,7 +140,7 @@ impl Life {
 }
 
 impl Phase {
-    /// As kubectl's STATUS column.
+    /// As in kubectl's STATUS column.
     pub(in crate::workload) fn name(&self) -> &'static str {
         match self {
             Self::Starting => "ContainerCreating",
@@ -153,8 +153,8 @@ impl Phase {
 }
 
 impl Termination {
-    /// What a container runtime would report: 137 for what was killed, 134 for
-    /// a trap (an abort), 128 for what could not be started.
+    /// The code that a container runtime would report: 137 if it was killed, 134 for a
+    /// trap (an abort), 128 if it could not be started.
     pub(crate) fn exit_code(&self) -> u8 {
         match self.reason {
             "OOMKilled" | "DeadlineExceeded" | "ProbeFailed" | "Evicted" => 137,

@@ -1,7 +1,7 @@
-//! A pod as a `v1 Pod`, as a cluster's API server gives it.
+//! A pod as a `v1 Pod`, in the form of a cluster's API server.
 //!
-//! Everything in it is known to whoever wrote the manifests: no value of a
-//! Secret, nothing of the host's own state.
+//! It contains only what the author of the manifests knows: no values of Secrets, and no
+//! internal state of the host.
 
 use galleria_manifest::model::PodTemplate;
 use serde_json::{Map, Value, json};
@@ -13,11 +13,11 @@ use crate::workload::field::{HOST_ADDRESS, NODE_NAME};
 use crate::workload::plan::{Owner, PodPlan};
 use crate::workload::recorder::seconds;
 
-/// What containers ask for.
+/// The resources of a container.
 const RESOURCES: [&str; 3] = ["cpu", "memory", "ephemeral-storage"];
 
 impl Pod {
-    /// The object and its status, now.
+    /// The object and its current status.
     pub(crate) fn object(&self) -> Reported {
         let manifest = manifest(&self.plan, &self.plan.template, &self.name, &self.life);
         Reported::new(manifest, self.object_status(&self.life.moment()))
@@ -76,8 +76,8 @@ impl Pod {
     }
 }
 
-/// The pod `name` of `plan`, without its status; `template` is the plan's, with
-/// what the pod's owner adds for this pod.
+/// The pod `name` of `plan`, without its status. `template` is that of the plan, with
+/// what the owner adds for this pod.
 pub(in crate::workload) fn manifest(
     plan: &PodPlan,
     template: &PodTemplate,
@@ -115,8 +115,8 @@ pub(in crate::workload) fn manifest(
     manifest
 }
 
-/// As written, with where it runs and the requests and limits that the pod was
-/// admitted with.
+/// The `spec` as it was written, with the node, and with the requests and limits that
+/// the pod was admitted with.
 fn spec(plan: &PodPlan) -> Value {
     let mut spec = plan.spec.clone();
     spec["nodeName"] = NODE_NAME.into();

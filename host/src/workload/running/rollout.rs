@@ -1,4 +1,4 @@
-//! How far the rollout of a Deployment is, and what the log and its status say.
+//! The progress of a Deployment's rollout, in the log and in its status.
 
 use std::time::{Duration, Instant};
 
@@ -28,7 +28,7 @@ impl RolloutState {
         }
     }
 
-    /// Takes notice of how far it is, and tells it.
+    /// Updates the progress, and logs when it changes.
     pub(super) fn observe(
         &mut self,
         pods: &PodPlan,

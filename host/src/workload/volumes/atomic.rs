@@ -1,10 +1,10 @@
-//! Files that change all at once, by the kubelet's scheme.
+//! Atomic changes of all files of a volume, as the kubelet does it.
 //!
-//! The files of a volume lie in a folder of their own, `..data` is a symbolic
-//! link to it, and each name in the volume a link through `..data`. A change
-//! makes a new folder and moves the one link: a reader has the old files or the
-//! new ones, and never half of one. The folder before is kept until the next
-//! change, for readers that are on their way into it.
+//! The files of a volume are in a folder of their own. `..data` is a symbolic link to that
+//! folder, and each name in the volume is a link through `..data`. A change creates a new
+//! folder and replaces the link `..data`, so a reader sees either all old files or all new
+//! files. The previous folder is kept until the next change, for readers that have already
+//! followed the link.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
@@ -27,7 +27,7 @@ pub(super) struct File {
 const DATA: &str = "..data";
 const DATA_NEXT: &str = "..data_next";
 
-/// Makes `payload` the content of `folder`.
+/// Replaces the content of `folder` by `payload`, atomically.
 pub(super) fn replace(folder: &Path, payload: &Payload) -> io::Result<()> {
     let before = fs::read_link(folder.join(DATA)).ok();
     let next = tempfile::Builder::new().prefix("..").tempdir_in(folder)?;
@@ -62,7 +62,7 @@ pub(super) fn replace(folder: &Path, payload: &Payload) -> io::Result<()> {
     Ok(())
 }
 
-/// Writes files plainly, where nobody reads yet.
+/// Writes files into a folder that has no readers yet.
 pub(super) fn write(folder: &Path, payload: &Payload) -> io::Result<()> {
     for (path, file) in payload {
         let path = folder.join(path);
@@ -79,7 +79,7 @@ fn exists(path: &Path) -> bool {
     fs::symlink_metadata(path).is_ok()
 }
 
-/// What is not there need not be removed.
+/// Ignores that there was nothing to remove.
 fn remove(result: io::Result<()>) -> io::Result<()> {
     result.or_else(|error| match error.kind() {
         io::ErrorKind::NotFound => Ok(()),
@@ -103,7 +103,7 @@ mod tests {
     }
 
     #[test]
-    fn a_change_replaces_adds_and_removes_all_at_once() {
+    fn change_replaces_adds_and_removes_files_atomically() {
         let folder = tempfile::tempdir().expect("a folder");
         let read = |path: &str| fs::read_to_string(folder.path().join(path)).ok();
         replace(folder.path(), &payload(&[("a", "1"), ("b/c", "2")])).expect("written");
@@ -122,12 +122,12 @@ mod tests {
         assert_eq!(read("b/c"), None);
         assert!(
             old.exists(),
-            "readers on their way still find the old files"
+            "readers that followed the link still find the old files"
         );
 
         replace(folder.path(), &payload(&[])).expect("written");
         assert!(!old.exists());
         let left = fs::read_dir(folder.path()).expect("entries").count();
-        assert_eq!(left, 3, "the link, its folder and the one before");
+        assert_eq!(left, 3, "the link, its folder and the previous folder");
     }
 }

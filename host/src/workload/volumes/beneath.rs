@@ -1,8 +1,8 @@
-//! Folders below a volume, opened so that no symbolic link leads elsewhere.
+//! Opening folders inside of a volume without following symbolic links.
 //!
-//! Guests can write links into their volumes, and swap a folder for a link at
-//! any time. A folder is therefore opened part by part, following none, and
-//! mounted by what was opened and not by its path.
+//! Guests can create links in their volumes, and can replace a folder by a link at any
+//! time. A folder is therefore opened one path component at a time without following
+//! links, and the mount uses the opened folder, not its path.
 
 use std::io;
 use std::os::fd::OwnedFd;
@@ -10,10 +10,10 @@ use std::path::{Component, Path};
 
 use rustix::fs::{CWD, Mode, OFlags, mkdirat, openat};
 
-/// Opens `path` below `root`, making what is missing of it.
+/// Opens `path` below `root`. With `make`, missing folders are created.
 ///
 /// # Errors
-/// A part of `path` is a link, a file, or no plain name.
+/// A component of `path` is a link, a file, or not a plain name.
 pub(super) fn open(root: &Path, path: &Path, make: bool) -> io::Result<OwnedFd> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let mut folder = openat(CWD, root, flags, Mode::empty())?;
@@ -34,7 +34,7 @@ pub(super) fn open(root: &Path, path: &Path, make: bool) -> io::Result<OwnedFd> 
     Ok(folder)
 }
 
-/// Bytes that the file system of `folder` has in all.
+/// The size in bytes of the file system of `folder`.
 pub(super) fn capacity(folder: &Path) -> u64 {
     rustix::fs::statvfs(folder).map_or(0, |stat| stat.f_blocks.saturating_mul(stat.f_frsize))
 }
@@ -44,7 +44,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn no_link_is_followed_and_no_way_leads_up() {
+    fn links_and_parent_folders_are_refused() {
         let root = tempfile::tempdir().expect("a folder");
         std::os::unix::fs::symlink("/etc", root.path().join("link")).expect("a link");
         std::fs::write(root.path().join("file"), "").expect("a file");

@@ -1,4 +1,5 @@
-//! What files a volume of the API has: configMap, secret, downwardAPI, projected.
+//! The files of volumes whose content comes from the API: configMap, secret,
+//! downwardAPI, projected.
 
 use galleria_manifest::Located;
 use galleria_manifest::model::{DownwardFile, EnvValue, FileSource, FileVolume, KeySource};
@@ -8,7 +9,7 @@ use super::atomic::{File, Payload};
 use crate::workload::configuration::{Configuration, Values};
 use crate::workload::field::{self, PodFacts};
 
-/// The files as they should be now.
+/// The files that the volume should have now.
 ///
 /// # Errors
 /// Each ConfigMap, Secret or key that is missing and not optional.
@@ -54,10 +55,7 @@ fn add_keys(
         if source.optional {
             Ok(())
         } else {
-            Err(VolumeError {
-                at: at.at.clone(),
-                message,
-            })
+            Err(VolumeError::new(at, message))
         }
     };
     let Some(values) = values else {
@@ -99,7 +97,7 @@ fn add_fact(
         EnvValue::ResourceField { resource, divisor } => {
             field::resource_field(resource, *divisor, facts)
         }
-        // The reader of the manifests makes no others.
+        // The manifest reader creates no other values here.
         _ => return Ok(()),
     };
     let value = value.map_err(|error| VolumeError {

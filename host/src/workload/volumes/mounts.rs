@@ -1,8 +1,8 @@
-//! Where a pod's volumes appear in its guest.
+//! The mounts of a pod's volumes in its guest.
 //!
-//! A component mounts folders. A single file (`subPath` of a configMap or
-//! secret) is therefore put into a folder of its own, which appears where the
-//! file's folder should be.
+//! A component can mount folders only. A single file (`subPath` of a configMap or secret)
+//! is therefore copied to a folder of its own, which is mounted in place of the file's
+//! parent folder.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -22,7 +22,7 @@ use crate::workload::environment::{expand, lookup};
 pub(super) struct Mounts<'a> {
     pub(super) pod: &'a PodVolumes,
     pub(super) environment: &'a [(String, String)],
-    /// Folders of mounted files, by where they appear.
+    /// The folders of single files, by mount path.
     pub(super) files: BTreeMap<String, PathBuf>,
     pub(super) made: Vec<Mount>,
 }
@@ -32,16 +32,16 @@ pub(super) struct Folder<'a> {
     pub(super) root: &'a Path,
     /// Below `root`.
     pub(super) below: &'a Path,
-    /// Where its databases lie, on the same paths.
+    /// The folder of its databases, which have the same paths.
     pub(super) databases: &'a Path,
     pub(super) quota: &'a Arc<VolumeQuota>,
-    /// Whether `below` is made where it is missing.
+    /// Whether `below` is created if it is missing.
     pub(super) may_make: bool,
     pub(super) read_only: bool,
 }
 
 impl Mounts<'_> {
-    /// A volume whose files the host writes. It is never written by the guest.
+    /// Adds a volume whose files the host writes. Guests can only read it.
     pub(super) fn add_files(
         &mut self,
         folder: &Path,
@@ -75,7 +75,7 @@ impl Mounts<'_> {
         Ok(())
     }
 
-    /// A copy, since what is mounted by `subPath` does not follow changes.
+    /// Mounts a copy of one file: as in Kubernetes, a `subPath` does not follow changes.
     fn add_file(&mut self, mount: &VolumeMount, file: &atomic::File) -> Result<(), String> {
         let (parent, name) = mount.mount_path.rsplit_once('/').unwrap_or(("", ""));
         let parent = if parent.is_empty() { "/" } else { parent };
@@ -92,8 +92,10 @@ impl Mounts<'_> {
         atomic::write(&folder, &payload).map_err(|error| cannot_write(&folder, &error))
     }
 
+    /// Adds a folder that guests write.
+    ///
     /// # Errors
-    /// The folder cannot be opened without following links, or not be made.
+    /// The folder cannot be opened without following links, or cannot be created.
     pub(super) fn add_folder(
         &mut self,
         folder: &Folder<'_>,
@@ -134,7 +136,7 @@ impl Mounts<'_> {
         Ok(())
     }
 
-    /// No folder may appear where single files do, which it would hide.
+    /// Checks that no volume is mounted over a folder of single files, which it would hide.
     pub(super) fn finish(self) -> Result<Vec<Mount>, String> {
         for (index, mount) in self.made.iter().enumerate() {
             let earlier = self.made.iter().take(index);
@@ -161,7 +163,7 @@ impl Mounts<'_> {
         let path = expand(expression, |name| lookup(self.environment, name));
         let leads_out = path.starts_with('/') || path.split('/').any(|part| part == "..");
         if path.contains("$(") || leads_out || path.is_empty() {
-            // The value may be a Secret's: only the expression is shown.
+            // The message shows the expression only: a value may come from a Secret.
             return Err(format!(
                 "subPathExpr `{expression}` is not a path below volume `{}`; use only variables of \
                  the container, and no `..`",
@@ -171,7 +173,7 @@ impl Mounts<'_> {
         Ok(Some(tidy(&path)))
     }
 
-    /// A new folder of the pod's own.
+    /// Creates an empty folder that belongs to the pod.
     fn folder(&self, kind: &str, index: usize) -> Result<PathBuf, String> {
         let folder = self.pod.folder.join(kind).join(index.to_string());
         let made = match fs::remove_dir_all(&folder) {

@@ -1,4 +1,4 @@
-//! The accounts of volumes: one per folder, whoever mounts it.
+//! The accounts of volumes: one per folder, for all pods that mount it.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -9,10 +9,11 @@ use parking_lot::Mutex;
 
 use crate::guest::{DiskFloor, VolumeQuota};
 
+/// The accounts of all volumes of the host.
 #[derive(Debug)]
 pub(super) struct Quotas {
     floor: Arc<DiskFloor>,
-    /// Of the folders that outlive pods, as long as pods have them.
+    /// Accounts of folders that outlive pods, while a pod uses them.
     shared: Mutex<HashMap<PathBuf, Weak<VolumeQuota>>>,
 }
 
@@ -29,8 +30,8 @@ impl Quotas {
         &self.floor
     }
 
-    /// The account of `folder`, measured. Where no limit is known, the one that
-    /// is there stays.
+    /// The account of `folder`, which is measured if it is new. Without a `limit`, an
+    /// existing account keeps its limit.
     pub(super) fn of(&self, folder: &Path, limit: Option<u64>) -> Arc<VolumeQuota> {
         let mut shared = self.shared.lock();
         shared.retain(|_, quota| quota.strong_count() > 0);
@@ -48,11 +49,11 @@ impl Quotas {
     }
 }
 
-/// What claims ask for, among the objects of a plan.
+/// The sizes that claims request, among the objects of a plan.
 #[derive(Clone, Copy)]
 pub(crate) struct Claims<'a> {
     pub(crate) objects: &'a [Arc<Object>],
-    /// Whose `volumeClaimTemplates` are meant.
+    /// The object whose `volumeClaimTemplates` are used.
     pub(crate) owner: &'a Object,
 }
 
@@ -72,7 +73,7 @@ impl Claims<'_> {
             })
     }
 
-    /// The same of a claim that is made with its pod.
+    /// As [`Claims::size`], of a claim that is created with its pod.
     pub(super) fn size_of_template(&self, name: &str) -> Option<u64> {
         let Resource::StatefulSet(set) = &self.owner.resource else {
             return None;

@@ -1,8 +1,8 @@
-//! Removes what guests left behind, whatever they made of it.
+//! Removes the folders of guests, however they are nested.
 //!
-//! A guest can nest folders as deep as it likes: deeper than any path, a stack or
-//! the descriptors of a process are. Folders are therefore moved up to the root
-//! before they are emptied, and no link is followed.
+//! A guest can nest folders deeper than the limits on path length, stack size and open
+//! files allow. Folders are therefore moved up to the root before they are emptied, and no
+//! link is followed.
 
 use std::ffi::CString;
 use std::io;
@@ -12,14 +12,14 @@ use std::path::Path;
 use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags, openat, renameat, unlinkat};
 use rustix::io::Errno;
 
-/// Times that the root is looked through: each finds the folders one level
-/// deeper, and a volume has no more levels than entries.
+/// How often the entries of the root are listed. Each round reaches one level deeper, and
+/// a volume has no more levels than entries.
 const ROUNDS_MAX: usize = 200_000;
 
-/// Removes the folder `root` and all that is in it.
+/// Removes the folder `root` and everything in it.
 ///
 /// # Errors
-/// Something in it cannot be removed, or comes to be as fast as it is removed.
+/// Something in it cannot be removed, or entries are added as fast as they are removed.
 pub(super) fn remove_all(root: &Path) -> io::Result<()> {
     let folder = open(CWD, root)?;
     let mut moved = 0_u64;
@@ -38,7 +38,7 @@ pub(super) fn remove_all(root: &Path) -> io::Result<()> {
     Err(io::Error::other("it is being written"))
 }
 
-/// Removes the folder `name` of `root`, and moves the folders in it up.
+/// Removes the folder `name` of `root`, and moves the folders in it to `root`.
 fn empty(root: &OwnedFd, name: &CString, moved: &mut u64) -> io::Result<()> {
     let folder = open(root, name.as_c_str())?;
     for (inner, kind) in entries(&folder)? {
@@ -46,13 +46,13 @@ fn empty(root: &OwnedFd, name: &CString, moved: &mut u64) -> io::Result<()> {
             continue;
         }
         *moved += 1;
-        // No guest has a handle of this folder's parent, nor this prefix.
+        // No guest has a handle of `root`, so nothing there has this prefix.
         renameat(&folder, &inner, root, format!(".removed-{moved}"))?;
     }
     Ok(unlinkat(root, name, AtFlags::REMOVEDIR)?)
 }
 
-/// False for a folder.
+/// Returns false for a folder.
 fn unlink(folder: &OwnedFd, name: &CString) -> io::Result<bool> {
     match unlinkat(folder, name, AtFlags::empty()) {
         Ok(()) | Err(Errno::NOENT) => Ok(true),
@@ -87,7 +87,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn folders_in_folders_without_end_and_links_are_removed_without_following() {
+    fn deeply_nested_folders_are_removed_without_following_links() {
         let outside = tempfile::tempdir().expect("a folder");
         fs::write(outside.path().join("kept"), "").expect("a file");
         let root = outside.path().join("root");

@@ -1,5 +1,5 @@
-//! Many random lives of a Deployment, in a time of its own: whatever happens,
-//! its rollout keeps to its bounds, and in the end everything is new.
+//! Random histories of a Deployment in simulated time: whatever happens, the rollout stays
+//! within its bounds, and in the end all pods are of the newest revision.
 
 use galleria_manifest::model::{
     DisruptionBound, IntOrPercent, LabelSelector, Labels, PodDisruptionBudget,
@@ -10,7 +10,7 @@ use rand::{Rng, SeedableRng};
 use super::*;
 use crate::workload::controller::budget::{Budget, Disruptions};
 
-const LIVES: u64 = 2_000;
+const HISTORIES: u64 = 2_000;
 const EVENTS: usize = 60;
 
 /// Pods of a revision that ends with this never become ready.
@@ -27,7 +27,7 @@ struct World {
     leaving: Vec<PodView>,
     next_target: usize,
     now: Instant,
-    /// For the message of a failure.
+    /// For assertion messages.
     history: Vec<String>,
 }
 
@@ -105,8 +105,12 @@ impl World {
 
     fn step(&mut self) {
         for decisions in 0.. {
-            let told = || self.history.join("\n");
-            assert!(decisions < 16, "it does not come to rest\n{}", told());
+            let history = || self.history.join("\n");
+            assert!(
+                decisions < 16,
+                "no stable state after 16 decisions\n{}",
+                history()
+            );
             let observed = Observed {
                 newest: &self.newest,
                 pods: &self.pods,
@@ -133,15 +137,15 @@ impl World {
             ));
             self.act(actions);
         }
-        let told = self.history.join("\n");
-        // What a budget keeps back may be too many; what is started may not.
+        let history = self.history.join("\n");
+        // A budget can prevent stops above the maximum, but starts never exceed it.
         assert!(
             self.pods.len() <= self.rollout.most() || self.budget.is_some(),
-            "too many pods\n{told}"
+            "too many pods\n{history}"
         );
     }
 
-    /// What the budget leaves of `actions`.
+    /// The part of `actions` that the budget allows.
     fn allowed(&self, actions: Vec<Action>) -> Vec<Action> {
         let Some(unavailable) = self.budget else {
             return actions;
@@ -188,10 +192,10 @@ impl World {
                         ordinal: None,
                         ready_since: None,
                     });
-                    let told = self.history.join("\n");
+                    let history = self.history.join("\n");
                     assert!(
                         self.pods.len() <= self.rollout.most(),
-                        "too many pods\n{told}"
+                        "too many pods\n{history}"
                     );
                 }
                 Action::Stop { target } => {
@@ -203,64 +207,67 @@ impl World {
         }
         if let Some(unavailable) = self.budget {
             let least = self.rollout.replicas.saturating_sub(unavailable as usize);
-            let told = self.history.join("\n");
+            let history = self.history.join("\n");
             assert!(
                 self.ready() >= least.min(ready_before),
-                "below the budget\n{told}"
+                "below the budget\n{history}"
             );
         }
         if self.rollout.method != Method::Recreate {
             let least = self.rollout.least_available().min(before);
-            let told = self.history.join("\n");
-            assert!(self.available() >= least, "too few are available\n{told}");
+            let history = self.history.join("\n");
+            assert!(
+                self.available() >= least,
+                "too few are available\n{history}"
+            );
         } else {
             let both = self.leaving.iter().chain(&self.pods);
             let revisions: std::collections::BTreeSet<_> = both.map(|pod| &pod.revision).collect();
-            // Only what a pause kept may stand beside the new.
-            let told = self.history.join("\n");
+            // Old and new pods may coexist only after a pause.
+            let history = self.history.join("\n");
             let one =
                 revisions.len() <= 1 || self.pods.iter().all(|pod| pod.revision != self.newest);
             assert!(
-                one || told.contains("paused: true"),
-                "old and new at once\n{told}"
+                one || history.contains("paused: true"),
+                "old and new at once\n{history}"
             );
         }
     }
 
-    /// Nothing else happens, and what there is can become ready.
-    fn comes_to_its_end(&mut self) {
+    /// Lets the rollout finish, with a revision that becomes ready, and checks the result.
+    fn finish(&mut self) {
         self.rollout.paused = false;
-        self.newest = "the end".into();
+        self.newest = "final".into();
         for _ in 0..200 {
             self.leaving.clear();
             self.time_passes(0.5);
             self.step();
         }
-        let told = self.history.join("\n");
-        assert_eq!(self.pods.len(), self.rollout.replicas, "{told}");
-        assert_eq!(self.available(), self.rollout.replicas, "{told}");
+        let history = self.history.join("\n");
+        assert_eq!(self.pods.len(), self.rollout.replicas, "{history}");
+        assert_eq!(self.available(), self.rollout.replicas, "{history}");
         assert!(
-            self.pods.iter().all(|pod| pod.revision == "the end"),
-            "{told}"
+            self.pods.iter().all(|pod| pod.revision == "final"),
+            "{history}"
         );
     }
 }
 
 #[test]
-fn every_life_keeps_to_its_bounds_and_ends_with_new_pods() {
-    for seed in 0..LIVES {
+fn every_history_stays_within_its_bounds_and_ends_with_new_pods() {
+    for seed in 0..HISTORIES {
         let mut world = World::new(seed);
         for _ in 0..EVENTS {
             world.happen();
             world.step();
         }
-        world.comes_to_its_end();
+        world.finish();
     }
 }
 
 #[test]
-fn a_broken_revision_never_takes_the_place_of_the_old() {
-    for seed in 0..LIVES {
+fn broken_revision_never_replaces_the_old_one() {
+    for seed in 0..HISTORIES {
         let mut world = World::new(seed);
         if world.rollout.method == Method::Recreate {
             continue;
@@ -285,8 +292,8 @@ fn a_broken_revision_never_takes_the_place_of_the_old() {
 }
 
 #[test]
-fn a_budget_is_kept_to_and_a_rollout_that_it_leaves_room_for_ends() {
-    for seed in 0..LIVES {
+fn rollout_respects_a_budget_and_ends_if_the_budget_leaves_room() {
+    for seed in 0..HISTORIES {
         let mut world = World::new(seed);
         world.budget = Some(world.rng.random_range(0..4));
         for _ in 0..EVENTS {
@@ -298,13 +305,13 @@ fn a_budget_is_kept_to_and_a_rollout_that_it_leaves_room_for_ends() {
             Method::Recreate => false,
         };
         if has_room {
-            world.comes_to_its_end();
+            world.finish();
         }
     }
 }
 
 #[test]
-fn a_strategy_that_a_budget_contradicts_waits_with_all_its_pods() {
+fn strategy_that_conflicts_with_a_budget_keeps_all_pods() {
     for method in [
         Method::Recreate,
         Method::Rolling {
@@ -326,6 +333,9 @@ fn a_strategy_that_a_budget_contradicts_waits_with_all_its_pods() {
         assert_eq!((world.pods.len(), world.ready()), (4, 4), "{method:?}");
         world.budget = Some(4);
         world.step();
-        assert!(world.ready() < 4, "{method:?}: it goes on when it may");
+        assert!(
+            world.ready() < 4,
+            "{method:?}: it continues when it is allowed to"
+        );
     }
 }
