@@ -1,10 +1,9 @@
-//! Workloads: from Deployments and their like to running pods.
+//! Workloads: from Deployments and similar objects to running pods.
 //!
-//! A plan says which pods there should be; [`Workloads`] makes it so, as the
-//! controllers in `controller.rs` decide: step by step, as pods become ready and
-//! time goes by. A pod whose template did not change keeps its instances. A pod
-//! is a fault domain of its own: its instances, limits, probes and restarts are
-//! nobody else's.
+//! A plan says which pods should run. [`Workloads`] starts and stops pods as the
+//! controllers in `controller.rs` decide, step by step, as pods become ready and time
+//! passes. A pod whose template did not change keeps its instances. Each pod is a fault
+//! domain: instances, limits, probes and restarts are not shared between pods.
 
 mod backoff;
 mod budgets;
@@ -60,23 +59,23 @@ use budgets::Budgets;
 use kubelet::Kubelet;
 use running::Running;
 
-/// What pods are made with, the same for all of them.
+/// What all pods share.
 #[derive(Clone)]
 pub(crate) struct Platform {
     pub images: Arc<Images>,
     pub sql: Arc<crate::guest::Databases>,
     pub metrics: Arc<Metrics>,
     pub sink: Sink,
-    /// Whether what guests say is written for people, not for programs.
+    /// Whether log lines of guests are written as text instead of JSON.
     pub readable: bool,
     pub recorder: Arc<Recorder>,
     pub logs: Arc<Logs>,
     pub limits: RequestLimits,
     pub memory: Arc<NodeMemory>,
-    /// The first pause of a pod that keeps crashing.
+    /// The first pause before a failed pod is restarted.
     pub restart_backoff_initial: Duration,
     pub volumes: VolumeFolder,
-    /// Makes the way out for a pod's guests.
+    /// Creates the outbound handles of guests.
     pub outbound_factory: Arc<dyn OutboundFactory>,
 }
 
@@ -85,11 +84,11 @@ pub(crate) trait OutboundFactory: Send + Sync {
     fn outbound(&self, workload: &Arc<mesh::Workload>) -> Arc<dyn Outbound>;
 }
 
-/// The workloads that run, by name.
+/// The running workloads.
 pub(crate) struct Workloads {
     kubelet: Kubelet,
     running: BTreeMap<ObjectKey, Running>,
-    /// Those that are wanted no more. They serve until the next step: by then the
+    /// Workloads that were removed from the plan. They serve until the next step, when the
     /// snapshot without them is in force.
     unwanted: Vec<Running>,
     budgets: Budgets,
@@ -112,13 +111,13 @@ impl Workloads {
         }
     }
 
-    /// Changes when a pod's readiness or phase does, and when a pod is gone.
+    /// Changes when the readiness or phase of a pod does, and when a pod is gone.
     pub(crate) fn changes(&self) -> watch::Receiver<u64> {
         self.kubelet.changes()
     }
 
-    /// Takes `plan` as what there should be, and begins to make it so.
-    /// `generation` is `metadata.generation` of an object.
+    /// Makes `plan` the wanted state, and takes the first step towards it. `generation`
+    /// returns the `metadata.generation` of an object.
     pub(crate) fn apply(&mut self, plan: &Plan, generation: impl Fn(&ObjectKey) -> u64) {
         let gone: Vec<_> = self
             .running
@@ -143,9 +142,9 @@ impl Workloads {
         self.advance();
     }
 
-    /// Goes on with what is under way, by one decision for each workload. Returns
-    /// whether other pods are there: then the snapshot with them has to be in force
-    /// before the next step, which may stop a pod because another one is ready.
+    /// Carries out one decision for each workload. Returns whether pods were started or
+    /// stopped: then a snapshot with the new pods must be in force before the next step,
+    /// which may stop a pod because another one is ready.
     pub(crate) fn step(&mut self) -> bool {
         self.end_unwanted();
         self.advance()
@@ -166,22 +165,22 @@ impl Workloads {
         })
     }
 
-    /// Lets a pod leave that is named so; whoever it belongs to makes another one.
-    /// Returns whether there was one.
+    /// Stops the pod with this name; its controller starts another one. Returns whether
+    /// the pod exists.
     pub(crate) fn evict(&mut self, pod: &ObjectKey) -> bool {
         let kubelet = &mut self.kubelet;
         let mut running = self.running.values_mut();
         running.any(|running| running.evict(pod, kubelet))
     }
 
-    /// When [`Workloads::step`] has something to do although no pod changes.
+    /// When the next [`Workloads::step`] is due if no pod changes before.
     pub(crate) fn due(&self) -> Option<Instant> {
         let now = Instant::now();
         self.running.values().filter_map(|it| it.due(now)).min()
     }
 
-    /// The pods that may be endpoints: those that are not ready included, those
-    /// that leave not.
+    /// The pods that can be endpoints, including those that are not ready, without those
+    /// that are terminating.
     pub(crate) fn pods(&self) -> Vec<Arc<Pod>> {
         self.running
             .values()
@@ -196,12 +195,12 @@ impl Workloads {
         running.flat_map(Running::pods).cloned().collect()
     }
 
-    /// Whether every workload serves as its manifest wants it to.
+    /// Whether every workload has as many ready pods as its manifest requires.
     pub(crate) fn all_ready(&self) -> bool {
         self.running.values().all(Running::is_ready)
     }
 
-    /// What `status` of each workload and of each PodDisruptionBudget says.
+    /// The `status` of each workload and of each PodDisruptionBudget.
     pub(crate) fn statuses(&mut self) -> Vec<(ObjectKey, serde_json::Value)> {
         let now = Instant::now();
         let budgets = self.budgets.statuses(&self.running.values());
@@ -212,7 +211,7 @@ impl Workloads {
             .collect()
     }
 
-    /// The revisions of every Deployment.
+    /// The ReplicaSets of every Deployment.
     pub(crate) fn replica_sets(&self) -> Vec<Reported> {
         let now = Instant::now();
         self.running
@@ -221,7 +220,7 @@ impl Workloads {
             .collect()
     }
 
-    /// The longest that a pod may take to finish.
+    /// The longest grace period of all pods.
     pub(crate) fn grace_period(&self) -> Duration {
         let periods = self
             .running
@@ -230,7 +229,7 @@ impl Workloads {
         periods.max().unwrap_or_default()
     }
 
-    /// Stops every pod and waits until the last request has left.
+    /// Stops every pod and waits for the last request.
     pub(crate) async fn stop(&mut self) {
         self.end_unwanted();
         for (_, running) in std::mem::take(&mut self.running) {
@@ -240,7 +239,7 @@ impl Workloads {
     }
 }
 
-/// Gives a pod that stays the ConfigMaps and Secrets of today.
+/// Passes the current ConfigMaps and Secrets to a pod that keeps running.
 fn reconfigure(pod: &Pod, plan: &PodPlan) {
     pod.reconfigure(&plan.configuration);
 }

@@ -1,15 +1,15 @@
-//! How long a pod that crashed waits before it is started again, and an image
-//! that could not be pulled before it is asked for again.
+//! The pause before a failed pod is restarted, and before an image that could not be
+//! pulled is pulled again.
 
 use std::time::Duration;
 
-/// The longest pause, as the kubelet has it.
+/// The longest pause, as in the kubelet.
 const PAUSE_MAX: Duration = Duration::from_secs(300);
 
-/// A pod that ran this long starts over with the first pause.
+/// After a run of this length, the pauses start over with the first one.
 const HEALTHY_AFTER: Duration = Duration::from_secs(600);
 
-/// Doubles with every crash: 10 s, 20 s, … 5 min.
+/// Pauses that double with every failure: 10 s, 20 s, … 5 min.
 #[derive(Debug)]
 pub(crate) struct Backoff {
     initial: Duration,
@@ -40,7 +40,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn pauses_double_up_to_five_minutes_and_start_over_after_health() {
+    fn pauses_double_up_to_five_minutes_and_start_over_after_a_long_run() {
         let mut backoff = Backoff::new(Duration::from_secs(10));
         let short = Duration::from_secs(1);
         let pauses: Vec<_> = (0..7).map(|_| backoff.pause(short).as_secs()).collect();

@@ -1,5 +1,5 @@
-//! The PodDisruptionBudgets, and what the pods that run leave of them. What they
-//! allow is decided in `controller/budget.rs`.
+//! The PodDisruptionBudgets, with the pods that they select now. What they allow is
+//! decided in `controller/budget.rs`.
 
 use std::sync::Arc;
 
@@ -24,7 +24,7 @@ impl Budgets {
         }
     }
 
-    /// What is left of each, in the order of the objects.
+    /// The state of each budget, in the order of the objects.
     pub(super) fn disruptions<'r>(
         &self,
         running: &(impl Iterator<Item = &'r Running> + Clone),
@@ -60,7 +60,7 @@ impl Budgets {
     }
 }
 
-/// Adds the pods of `running` to those that the budget selects.
+/// Counts the pods of `running` that the budget selects.
 fn count(running: &Running, budget: &mut Budget<'_>) {
     let plan = &running.plan.pods;
     let namespace = &plan.identity.namespace;

@@ -1,6 +1,6 @@
-//! ConfigMaps and Secrets, as pods use them: by name and key, values only.
+//! The values of ConfigMaps and Secrets, by name and key.
 //!
-//! `Debug` is left out on purpose, of everything here: values are secret.
+//! No type here implements `Debug`, because values are secret.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -9,7 +9,7 @@ use galleria_manifest::model::{
     EnvSource, EnvValue, FileSource, Object, PodSpec, Resource, VolumeSource,
 };
 
-/// All that a set of objects holds, or the part of it that one pod refers to.
+/// The ConfigMaps and Secrets of a set of objects, or those that one pod refers to.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub(crate) struct Configuration {
     config_maps: Named,
@@ -19,11 +19,11 @@ pub(crate) struct Configuration {
 /// By namespace and name.
 type Named = BTreeMap<(String, String), Arc<Values>>;
 
-/// One ConfigMap or Secret.
+/// The values of one ConfigMap or Secret.
 #[derive(Default, PartialEq, Eq)]
 pub(crate) struct Values {
     by_key: BTreeMap<String, Vec<u8>>,
-    /// Keys of `binaryData`, which are files and never variables.
+    /// Keys of `binaryData`, which can be files but not variables.
     binary: BTreeSet<String>,
 }
 
@@ -46,7 +46,7 @@ impl Configuration {
         configuration
     }
 
-    /// Only what a pod of this description can see.
+    /// Only the objects that a pod with this `spec` refers to.
     pub(crate) fn referenced_by(&self, namespace: &str, pod: &PodSpec) -> Self {
         let references = References::of(pod);
         let only = |from: &Named, names: &[&str]| {
@@ -98,32 +98,32 @@ impl Values {
         }
     }
 
-    /// The bytes of a key, text or not.
+    /// The bytes of a key.
     pub(crate) fn get(&self, key: &str) -> Option<&[u8]> {
         self.by_key.get(key).map(Vec::as_slice)
     }
 
-    /// Every key with its bytes.
+    /// All keys with their bytes.
     pub(crate) fn all(&self) -> impl Iterator<Item = (&str, &[u8])> {
         let entries = self.by_key.iter();
         entries.map(|(key, value)| (key.as_str(), value.as_slice()))
     }
 
-    /// A key as the value of a variable; bytes that are no UTF-8 are replaced.
+    /// A key as the value of a variable; invalid UTF-8 is replaced.
     pub(crate) fn variable(&self, key: &str) -> Option<String> {
         let value = self.by_key.get(key)?;
         let text = || String::from_utf8_lossy(value).into_owned();
         (!self.binary.contains(key)).then(text)
     }
 
-    /// Every key that can be a variable.
+    /// All keys that can be variables.
     pub(crate) fn variables(&self) -> impl Iterator<Item = (&str, String)> {
         let keys = self.by_key.keys();
         keys.filter_map(|key| Some((key.as_str(), self.variable(key)?)))
     }
 }
 
-/// The names that a pod mentions.
+/// The names that a pod refers to.
 #[derive(Default)]
 struct References<'a> {
     config_maps: Vec<&'a str>,

@@ -1,8 +1,8 @@
-//! What each controller wants next: from the pods that there are, and the time,
-//! to the pods to start and to stop.
+//! The decisions of the controllers: which pods to start and to stop next, given the
+//! current pods and the time.
 //!
-//! Pure: nothing here starts, stops, waits or reads a clock. Whoever asks does
-//! what is answered and asks again, until nothing more is answered.
+//! The functions are pure: they do not start or stop anything, do not wait and do not read
+//! a clock. The caller carries out the actions and asks again, until there are no more.
 
 pub(crate) mod autoscaler;
 pub(crate) mod budget;
@@ -15,23 +15,24 @@ use std::time::{Duration, Instant};
 
 use galleria_manifest::model::IntOrPercent;
 
-/// A pod that is not leaving, as controllers see it.
+/// A pod that is not terminating, as controllers see it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct PodView {
-    /// The younger the pod, the larger.
+    /// Newer pods have larger numbers.
     pub target: usize,
     /// `pod-template-hash`.
     pub revision: String,
-    /// Its number in a StatefulSet.
+    /// Its ordinal in a StatefulSet.
     pub ordinal: Option<usize>,
     pub ready_since: Option<Instant>,
 }
 
+/// One step of a controller.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Action {
     Start {
         revision: String,
-        /// In a StatefulSet.
+        /// For a StatefulSet.
         ordinal: Option<usize>,
     },
     Stop {
@@ -53,14 +54,14 @@ impl Action {
 }
 
 impl PodView {
-    /// Ready for `min_ready`, without a break.
+    /// Whether it has been ready for `min_ready` without interruption.
     pub(crate) fn is_available(&self, min_ready: Duration, now: Instant) -> bool {
         self.ready_since
             .is_some_and(|since| now.saturating_duration_since(since) >= min_ready)
     }
 }
 
-/// How many of `replicas` a count or percentage means, a fraction rounded up.
+/// A count, or a percentage of `replicas` rounded up.
 pub(crate) fn rounded_up(value: IntOrPercent, replicas: usize) -> usize {
     match value {
         IntOrPercent::Int(count) => count as usize,
@@ -68,7 +69,7 @@ pub(crate) fn rounded_up(value: IntOrPercent, replicas: usize) -> usize {
     }
 }
 
-/// As [`rounded_up`], a fraction rounded down.
+/// As [`rounded_up`], but rounded down.
 pub(crate) fn rounded_down(value: IntOrPercent, replicas: usize) -> usize {
     match value {
         IntOrPercent::Int(count) => count as usize,
@@ -76,8 +77,8 @@ pub(crate) fn rounded_down(value: IntOrPercent, replicas: usize) -> usize {
     }
 }
 
-/// Puts pods that cost least to stop first: what is not available, then what is
-/// not ready, then the younger before the older.
+/// Sorts pods by the cost of stopping them: first those that are not available, of them
+/// those that are not ready first, and newer pods before older ones.
 pub(crate) fn cheapest_first(pods: &mut [&PodView], min_ready: Duration, now: Instant) {
     pods.sort_by_key(|pod| {
         let is_available = pod.is_available(min_ready, now);

@@ -1,4 +1,4 @@
-//! A container's environment: `env`, `envFrom`, and what they refer to.
+//! A container's environment: `env`, `envFrom`, and their references.
 
 use std::collections::HashMap;
 
@@ -8,18 +8,18 @@ use galleria_manifest::{Located, Position};
 use super::configuration::{Configuration, Values};
 use super::field::{self, PodFacts};
 
-/// A reference that leads nowhere. The message never holds a value.
+/// A reference that cannot be resolved. The message never contains a value.
 #[derive(Debug)]
 pub(crate) struct EnvironmentError {
     pub at: Position,
     pub message: String,
 }
 
-/// The environment in Kubernetes' order: `envFrom` first, `env` over it, each
-/// `$(NAME)` replaced by what was defined before it.
+/// The environment as Kubernetes defines it: `env` overrides `envFrom`, and each `$(NAME)`
+/// is replaced by the variable if it was defined before.
 ///
 /// # Errors
-/// Every reference to something that is not there and not optional.
+/// Every reference to something that does not exist and is not optional.
 pub(crate) fn resolve(
     container: &Container,
     configuration: &Configuration,
@@ -53,8 +53,8 @@ pub(crate) fn resolve(
     }
 }
 
-/// Replaces `$(NAME)` by what `value` says; `$$(NAME)` stands for itself, and
-/// what is not defined stays as it is.
+/// Replaces `$(NAME)` by the result of `value`. `$$(NAME)` becomes `$(NAME)`, and an
+/// undefined `$(NAME)` is left unchanged.
 pub(super) fn expand<'v>(text: &str, value: impl Fn(&str) -> Option<&'v str>) -> String {
     let mut expanded = String::with_capacity(text.len());
     let mut rest = text;
@@ -131,7 +131,7 @@ impl Environment {
         };
         for (key, value) in values.variables() {
             let name = format!("{}{key}", from.prefix);
-            // The reader of the manifests has warned of the others.
+            // The manifest reader warns of keys that cannot be variables.
             if is_variable_name(&name) {
                 self.set(&name, value);
             }
@@ -235,7 +235,7 @@ mod tests {
     }
 
     #[test]
-    fn references_are_expanded_as_kubernetes_does() {
+    fn references_are_expanded_as_in_kubernetes() {
         let environment = environment(&[("HOST", "db"), ("PORT", "5432")]);
         for (text, expanded) in [
             ("$(HOST):$(PORT)", "db:5432"),
@@ -253,7 +253,7 @@ mod tests {
     }
 
     #[test]
-    fn the_last_definition_wins_and_keeps_its_first_place() {
+    fn last_definition_wins_at_the_position_of_the_first() {
         let environment = environment(&[("A", "1"), ("B", "2"), ("A", "3")]);
         let pair = |name: &str, value: &str| (name.to_owned(), value.to_owned());
         assert_eq!(environment.in_order(), [pair("A", "3"), pair("B", "2")]);

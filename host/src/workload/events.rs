@@ -1,4 +1,4 @@
-//! What happens in a pod's guests, told to the log, the metrics, the pod's
+//! Log lines and failures of a pod's guests, which go to the log, the metrics, the pod's
 //! status and its events.
 
 use std::sync::Arc;
@@ -16,13 +16,13 @@ use crate::telemetry::metrics::PodMeters;
 use crate::telemetry::readable;
 use crate::telemetry::sink::Share;
 
-/// One pod's ear.
+/// Receives what happens in the guests of one pod.
 pub(super) struct PodEvents {
     plan: Arc<PodPlan>,
     pod: String,
     meters: Arc<PodMeters>,
     sink: Share,
-    /// Whether lines are for people.
+    /// Whether lines are written as text instead of JSON.
     readable: bool,
     life: Arc<Life>,
     failures: FailureLog,
@@ -88,7 +88,7 @@ impl GuestEvents for PodEvents {
         let reason = failure.reason();
         let identity = &self.plan.identity;
         self.meters.failed(reason);
-        // Overflow is the caller's news: it is in the access log of every call.
+        // The access log reports an overflow with each call that it rejects.
         if matches!(failure, Failure::Overflow) {
             return;
         }
@@ -112,7 +112,7 @@ impl GuestEvents for PodEvents {
     }
 }
 
-/// One line of `wasi:logging`, for `kubectl logs`.
+/// A line of `wasi:logging`, as `kubectl logs` shows it.
 fn logged(level: &str, context: &str, text: &str) -> String {
     let text = text.replace('\n', " ");
     let level = level.to_uppercase();

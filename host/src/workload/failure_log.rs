@@ -1,18 +1,18 @@
-//! How often the failures of one pod's guests are logged.
+//! A rate limit for log lines about the failures of one pod's guests.
 //!
-//! A guest that traps a thousand times a second would fill the disk that the log is
-//! kept on, and cost its neighbours the time that writing takes. Every failure is
-//! counted in the metrics and in the pod's events; the log has the first of them and
-//! says how many it left out.
+//! A guest that traps a thousand times a second must neither fill the disk with its log
+//! lines nor slow down other guests. Every failure is counted in the metrics and in the
+//! pod's events. The log contains the first failures of each time window, and how many
+//! were omitted.
 
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
-/// Failures that are logged in one [`WINDOW`]: enough to see what happens.
+/// Failures that are logged per [`WINDOW`].
 const LOGGED_MAX: u32 = 10;
 
-/// From the first failure on.
+/// Starts with the first failure.
 const WINDOW: Duration = Duration::from_secs(10);
 
 /// See the module's documentation.
@@ -27,7 +27,7 @@ struct Window {
 }
 
 impl FailureLog {
-    /// Whether a failure is logged now, and how many before it were not.
+    /// Some if a failure is to be logged now, with the number of omitted ones before it.
     pub(super) fn admit(&self, now: Instant) -> Option<u64> {
         let mut window = self.0.lock();
         let is_over = window
@@ -51,7 +51,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn storm_is_logged_at_its_beginning_and_counted_in_the_next_window() {
+    fn first_failures_of_a_window_are_logged_and_the_others_counted() {
         let (log, now) = (FailureLog::default(), Instant::now());
         let logged = (0..1_000).filter_map(|_| log.admit(now)).count();
         assert_eq!(logged, LOGGED_MAX as usize);

@@ -1,5 +1,4 @@
-//! What a pod can ask about itself: `fieldRef` and `resourceFieldRef`, in
-//! variables and in files.
+//! Pod fields in environment variables and files: `fieldRef` and `resourceFieldRef`.
 
 use std::fmt::Write;
 
@@ -9,11 +8,11 @@ use galleria_mesh as mesh;
 
 use super::environment::EnvironmentError;
 
-/// Where this host says it runs, for `spec.nodeName` and `status.hostIP`.
+/// `spec.nodeName` and `status.hostIP` of every pod.
 pub(crate) const NODE_NAME: &str = "galleria";
 pub(crate) const HOST_ADDRESS: &str = "127.0.0.1";
 
-/// A pod, as far as it can ask.
+/// The facts about a pod that can be referenced.
 pub(crate) struct PodFacts<'a> {
     pub name: &'a str,
     pub uid: &'a str,
@@ -24,7 +23,7 @@ pub(crate) struct PodFacts<'a> {
     pub allocatable: Allocatable,
 }
 
-/// What a container may use that names no limits of its own.
+/// The resources of a container that has no limits.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Allocatable {
     pub cpu_millis: u64,
@@ -35,7 +34,7 @@ pub(crate) struct Allocatable {
 }
 
 impl<'a> PodFacts<'a> {
-    /// A stand-in for a pod that is still to be named: enough to check references.
+    /// Facts about a pod that does not exist yet, to check references.
     pub(crate) fn example(
         identity: &'a mesh::Workload,
         template: &'a PodTemplate,
@@ -53,10 +52,10 @@ impl<'a> PodFacts<'a> {
     }
 }
 
-/// What `fieldRef.fieldPath` says. A label or annotation that is not there is empty.
+/// The value of `fieldRef.fieldPath`. A label or annotation that does not exist is empty.
 ///
 /// # Errors
-/// A path that the pod has no field for.
+/// The path is not a field of a pod.
 pub(super) fn field(
     path: &Located<String>,
     facts: &PodFacts<'_>,
@@ -98,7 +97,7 @@ pub(super) fn field(
     Ok(value.to_owned())
 }
 
-/// `key="value"` with escapes, one a line, as the kubelet writes whole maps.
+/// `key="value"` with escapes, one per line, as the kubelet writes a map.
 fn lines<'s>(pairs: impl Iterator<Item = (&'s String, &'s String)>) -> String {
     let mut text = String::new();
     for (key, value) in pairs {
@@ -110,10 +109,10 @@ fn lines<'s>(pairs: impl Iterator<Item = (&'s String, &'s String)>) -> String {
     text
 }
 
-/// What `resourceFieldRef` says, in units of `divisor` (1 where absent), rounded up.
+/// The value of `resourceFieldRef`, in units of `divisor` (1 if absent), rounded up.
 ///
 /// # Errors
-/// A resource that containers do not have.
+/// The resource is not one of a container.
 pub(super) fn resource_field(
     resource: &Located<String>,
     divisor: Option<Quantity>,
@@ -123,7 +122,8 @@ pub(super) fn resource_field(
     let (requests, limits) = (&resources.requests, &resources.limits);
     let allocatable = facts.allocatable;
     let millis = |bytes: u64| i128::from(bytes) * 1000;
-    // A limit that is not set is what there is; a request that is not set is the limit, or nothing.
+    // As in Kubernetes: an absent limit is what the node has, an absent request is the
+    // limit, or zero.
     let amount = match resource.as_str() {
         "limits.cpu" => i128::from(limits.cpu_millis.unwrap_or(allocatable.cpu_millis)),
         "requests.cpu" => i128::from(requests.cpu_millis.or(limits.cpu_millis).unwrap_or(0)),

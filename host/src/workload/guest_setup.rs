@@ -1,4 +1,4 @@
-//! What a pod's guest is made from: the plan, with the pod's own facts in it.
+//! The setup of a pod's guest: the plan, with the facts about this pod.
 
 use std::sync::Arc;
 
@@ -17,17 +17,16 @@ use crate::guest::{GuestSetup, OpenFiles, PodCpu, PodMemory};
 use crate::settings::guest::RequestLimits;
 use crate::telemetry::metrics::PodMeters;
 
-/// One pod, as far as its guest can see it.
+/// The facts about one pod that its guest can reference.
 pub(super) struct PodIdentity<'a> {
     pub name: &'a str,
     pub address: &'a str,
-    /// The plan's, with what the pod's owner adds for this pod.
+    /// The template of the plan, with what the owner adds for this pod.
     pub template: &'a PodTemplate,
     pub life: &'a Arc<Life>,
 }
 
-/// What a pod uses, and what is counted of it. Made once, so that a restart cannot
-/// reset it.
+/// The resource accounts and metrics of a pod. They outlive restarts of its guest.
 #[derive(Clone)]
 pub(super) struct PodAccount {
     pub memory: Arc<PodMemory>,
@@ -36,11 +35,12 @@ pub(super) struct PodAccount {
     pub open_files: Arc<OpenFiles>,
 }
 
-/// Makes the setup of one pod, and its files. Not for an asynchronous task.
+/// Creates the setup of one pod, and its files. Blocks: do not call it from an
+/// asynchronous task.
 ///
 /// # Errors
-/// What of its environment cannot be resolved, or of its volumes cannot be
-/// made; never a value.
+/// References that cannot be resolved or volumes that cannot be created, without any
+/// values.
 pub(super) fn setup(
     plan: &Arc<PodPlan>,
     platform: &Platform,
@@ -113,7 +113,7 @@ impl PodAccount {
 }
 
 impl PodIdentity<'_> {
-    /// What the pod can ask about itself.
+    /// The facts that the pod can reference.
     pub(super) fn facts<'a>(&'a self, plan: &'a PodPlan, platform: &Platform) -> PodFacts<'a> {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         PodFacts {

@@ -1,13 +1,13 @@
-//! Jobs and CronJobs: components that run to their end.
+//! Jobs and CronJobs: components that run to completion.
 //!
-//! Each Job and each CronJob is supervised by a task of its own, which reads
-//! what the pure rules in `progress.rs` and `due.rs` say, starts pods, and
-//! reports into the store. A Job from a file runs once for its name and
-//! template: how far it is is kept in the data folder, so a host that is started
-//! again goes on with it and does not repeat one that has finished.
+//! Each Job and each CronJob has a supervisor task, which carries out the decisions of the
+//! pure functions in `progress.rs` and `due.rs`: it starts pods and writes the status to
+//! the store. A Job from a file runs once per name and template. Its progress is kept in
+//! the data folder, so that a restarted host continues it, and does not repeat it after it
+//! has finished.
 //!
-//! A component hears no signal. Where a cluster sends SIGTERM, its pods here may
-//! finish within their grace period; at a deadline they are ended at once.
+//! A component receives no signals. Where a cluster sends SIGTERM, pods can finish within
+//! their grace period; at a deadline they are killed at once.
 
 mod board;
 mod cron_job;
@@ -47,7 +47,7 @@ pub(crate) struct Jobs {
     shared: Arc<Shared>,
     jobs: BTreeMap<WorkloadKey, Supervised<JobPlan>>,
     cron_jobs: BTreeMap<WorkloadKey, Supervised<CronJobPlan>>,
-    /// Records of Jobs that are no more are dropped with the first plan.
+    /// The first plan removes the records of Jobs that no longer exist.
     is_first_plan: bool,
 }
 
@@ -57,9 +57,9 @@ struct Shared {
     store: Arc<Store>,
     board: Arc<Board>,
     records: Records,
-    /// Jobs and CronJobs that have not ended.
+    /// The supervisor tasks.
     tasks: TaskTracker,
-    /// Pods so far, for their addresses.
+    /// The number of pods started so far, for their addresses.
     pods: AtomicU32,
 }
 
@@ -93,7 +93,7 @@ impl Jobs {
         }
     }
 
-    /// Starts what is new, ends what is gone, tells the others what changed.
+    /// Starts what is new in `plan`, ends what was removed, and updates the rest.
     pub(crate) fn apply(&mut self, plan: &Plan) {
         if std::mem::take(&mut self.is_first_plan) {
             self.shared.records.keep(plan);
@@ -120,8 +120,8 @@ impl Jobs {
         }
     }
 
-    /// Ends every Job: pods that run may finish within their grace period. What
-    /// is not finished then begins anew when the host is started again.
+    /// Ends every Job. Running pods can finish within their grace period; those that do not
+    /// are started again with the next start of the host.
     pub(crate) async fn stop(&mut self) {
         for job in self.jobs.values() {
             job.stop.cancel();
@@ -148,7 +148,7 @@ impl Jobs {
         let name = key.clone();
         let task = self.shared.tasks.spawn(async move {
             if let Some(before) = before {
-                // Whatever became of it: it is gone.
+                // Its result does not matter.
                 let _ = before.await;
             }
             JobRun::of_file(shared, key, follower, stopped).run().await;
@@ -156,13 +156,13 @@ impl Jobs {
         self.jobs.insert(name, Supervised { plan, stop, task });
     }
 
-    /// Ends a Job that is gone or has another template, and forgets it.
+    /// Ends a Job that was removed or has another template, and removes its records.
     fn end_job(&mut self, key: &WorkloadKey) -> Option<JoinHandle<()>> {
         let gone = self.jobs.remove(key)?;
         gone.stop.cancel();
         let (shared, key) = (self.shared.clone(), key.clone());
         Some(self.shared.tasks.spawn(async move {
-            // Whatever became of it: it is gone.
+            // Its result does not matter.
             let _ = gone.task.await;
             shared.board.remove_job(&key);
             PodObjects::forget(&shared, &key);
@@ -190,15 +190,15 @@ impl<P> Supervised<P> {
 }
 
 impl JobPlan {
-    /// What cannot change while a Job remains the same, as in a cluster: the
-    /// template, and the completions. Kept with its record.
+    /// A digest of the immutable fields, which is kept with the record: if it differs, this
+    /// is another Job.
     fn work(&self) -> String {
         record::digest(&self.object.written_job_identity())
     }
 }
 
 impl PodPlan {
-    /// As the metrics name the Job.
+    /// The labels of the Job in metrics.
     fn labels(&self) -> [&str; 2] {
         [&self.identity.namespace, &self.identity.name]
     }
@@ -221,7 +221,7 @@ fn object_key(kind: &str, key: &WorkloadKey) -> ObjectKey {
     }
 }
 
-/// Waits until `time`, and no longer than a while: the system's clock may be set.
+/// Waits until `time`, but at most 10 s: the system clock may be set.
 async fn until(time: Option<Timestamp>) {
     const LONGEST: Duration = Duration::from_secs(10);
     let Some(time) = time else {

@@ -1,5 +1,4 @@
-//! Starts pods and lets them leave, as a node's agent does. Which, and when, is
-//! for others to decide.
+//! Starts and stops pods, like the agent of a node. The controllers decide which pods.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -13,14 +12,14 @@ use super::{Platform, Pod, Recorder};
 /// See the module's documentation.
 pub(super) struct Kubelet {
     platform: Platform,
-    /// Pods that left and finish what they have.
+    /// Stopped pods that finish their requests.
     draining: TaskTracker,
-    /// Moves when a pod's readiness does, and when a pod is gone.
+    /// Changes when a pod's readiness or phase does, and when a pod is gone.
     changes: watch::Sender<u64>,
     next_target: usize,
 }
 
-/// A pod that takes no more requests and finishes those that it has.
+/// A pod that accepts no more requests and finishes those in progress.
 pub(super) struct Leaving {
     pub(super) pod: Arc<Pod>,
     gone: Arc<AtomicBool>,
@@ -46,19 +45,19 @@ impl Kubelet {
         self.changes.subscribe()
     }
 
-    /// Keeps the events of workloads too.
+    /// The recorder of events, also for those of workloads.
     pub(super) fn recorder(&self) -> &Recorder {
         &self.platform.recorder
     }
 
-    /// Begins to start a pod.
+    /// Starts a pod in the background.
     pub(super) fn start(&mut self, name: String, plan: Arc<PodPlan>) -> Arc<Pod> {
         self.next_target += 1;
         let changes = self.changes.clone();
         Pod::start(&self.platform, name, plan, self.next_target, changes)
     }
 
-    /// Lets a pod leave.
+    /// Stops a pod; it finishes its requests in the background.
     pub(super) fn stop(&self, pod: Arc<Pod>) -> Leaving {
         pod.terminate();
         let gone = Arc::<AtomicBool>::default();
@@ -75,7 +74,7 @@ impl Kubelet {
         leaving
     }
 
-    /// Waits until every pod that leaves is gone.
+    /// Waits until every stopped pod is gone.
     pub(super) async fn all_gone(&self) {
         self.draining.close();
         self.draining.wait().await;

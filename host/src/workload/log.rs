@@ -1,8 +1,8 @@
-//! The last lines that a pod's guests printed, for `kubectl logs`: of the present
-//! run and of the one before it.
+//! The last log lines of a pod's guests, for `kubectl logs`: those of the current run and
+//! of the previous one.
 //!
-//! Bounded by bytes; the oldest lines go first. Lines are numbered, so that a
-//! reader who follows misses none that is still kept.
+//! The size is limited; the oldest lines are dropped first. Lines are numbered, so that a
+//! reader that follows the log receives every line that has not been dropped.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Weak};
@@ -11,32 +11,32 @@ use jiff::Timestamp;
 use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::watch;
 
-/// Bytes of text that are kept of one run.
+/// Bytes kept per run.
 const KEPT: usize = 256 << 10;
 
-/// What a line costs besides its text.
+/// The memory that a line uses in addition to its text.
 const LINE_COST: usize = 64;
 
-/// One pod's lines.
+/// The log lines of one pod.
 #[derive(Debug)]
 pub(crate) struct PodLog {
     runs: Mutex<Runs>,
-    /// The number of the newest line. Ends with the pod.
+    /// The number of the newest line. Closed when the pod is gone.
     newest: watch::Sender<u64>,
 }
 
-/// A line that a guest printed.
+/// One log line of a guest.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct LogLine {
     pub number: u64,
     pub at: Timestamp,
-    /// Without its line feed.
+    /// Without the line feed.
     pub text: Arc<str>,
 }
 
 #[derive(Debug, Default)]
 struct Runs {
-    /// The newest line's; 0 before the first.
+    /// The number of the newest line; 0 before the first.
     number: u64,
     present: Run,
     previous: Option<Run>,
@@ -49,12 +49,12 @@ struct Run {
     has_begun: bool,
 }
 
-/// Every pod's lines, by namespace and name, for as long as somebody keeps them.
+/// The logs of all pods, by namespace and name, as long as they are referenced.
 #[derive(Debug, Default)]
 pub(crate) struct Logs(Mutex<HashMap<(String, String), Weak<PodLog>>>);
 
 impl Logs {
-    /// For a new pod.
+    /// Creates the log of a new pod.
     pub(crate) fn begin(&self, namespace: &str, pod: &str) -> Arc<PodLog> {
         let log = Arc::new(PodLog {
             runs: Mutex::default(),
@@ -76,7 +76,7 @@ impl Logs {
 }
 
 impl PodLog {
-    /// The container starts, or starts again.
+    /// Call this when the container starts or restarts.
     pub(super) fn begin_run(&self) {
         let mut runs = self.lock();
         let ended = std::mem::take(&mut runs.present);
@@ -101,19 +101,19 @@ impl PodLog {
         }
     }
 
-    /// The lines of the present run.
+    /// The lines of the current run.
     pub(crate) fn present(&self) -> Vec<LogLine> {
         self.lock().present.lines.iter().cloned().collect()
     }
 
-    /// Those of the run before it, if there was one.
+    /// The lines of the previous run, if there was one.
     pub(crate) fn previous(&self) -> Option<Vec<LogLine>> {
         let runs = self.lock();
         let previous = runs.previous.as_ref()?;
         Some(previous.lines.iter().cloned().collect())
     }
 
-    /// The lines after the one of `number`, of whatever run.
+    /// The lines of both runs after the line with `number`.
     pub(crate) fn after(&self, number: u64) -> Vec<LogLine> {
         let runs = self.lock();
         let previous = runs.previous.iter().flat_map(|run| &run.lines);
@@ -152,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn the_run_before_is_kept_and_those_before_it_are_not() {
+    fn lines_of_the_current_and_the_previous_run_are_kept() {
         let logs = Logs::default();
         let log = logs.begin("shop", "a");
         assert_eq!(log.previous(), None);
@@ -169,7 +169,7 @@ mod tests {
     }
 
     #[test]
-    fn the_oldest_lines_go_first() {
+    fn oldest_lines_are_dropped_first() {
         let log = Logs::default().begin("shop", "a");
         log.begin_run();
         let long = "x".repeat(KEPT / 4);

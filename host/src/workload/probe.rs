@@ -1,8 +1,8 @@
-//! Startup, liveness and readiness: questions to the guest itself, past routing,
-//! policies, faults, the queue and request metrics.
+//! Startup, liveness and readiness probes. They go directly to the guest and bypass
+//! routing, policies, faults, the queue and request metrics.
 //!
-//! The guest has one HTTP handler and no sockets: `httpGet` and `grpc` reach it
-//! whatever port they name, `tcpSocket` succeeds where the container has the port.
+//! A guest has one HTTP handler and no sockets: `httpGet` and `grpc` reach the handler on
+//! any port, and `tcpSocket` succeeds if the container declares the port.
 
 mod grpc;
 mod http_get;
@@ -22,16 +22,16 @@ use super::recorder::EventType;
 use crate::context::RequestContext;
 use schedule::{Schedule, Verdict};
 
-/// What a probe reads of an answer; the rest does not matter.
+/// The maximum number of bytes that a probe reads of a response body.
 const ANSWER_MAX: usize = 64 << 10;
 
-/// As the kubelet's, which some services answer without a session.
+/// The kubelet's: some services exempt it from their session checks.
 const USER_AGENT: HeaderValue = HeaderValue::from_static("kube-probe/1.34");
 
 /// The probes of one pod.
 pub(super) struct Probes<'a> {
     pod: &'a Pod,
-    /// When the container started: initial delays count from here.
+    /// When the container started. Initial delays count from here.
     started: Instant,
 }
 
@@ -43,7 +43,7 @@ impl<'a> Probes<'a> {
         }
     }
 
-    /// Waits for the startup probe's first success.
+    /// Waits until the startup probe succeeds.
     ///
     /// # Errors
     /// It failed `failureThreshold` times in a row.
@@ -60,7 +60,7 @@ impl<'a> Probes<'a> {
         }
     }
 
-    /// Keeps the pod's readiness as the probe finds it; without a probe it is ready.
+    /// Keeps the pod's readiness up to date. Without a probe, the pod is ready.
     pub(super) async fn keep_ready(&self, probe: Option<&Probe>) -> Infallible {
         let Some(probe) = probe else {
             self.pod.set_ready(true);
@@ -81,7 +81,8 @@ impl<'a> Probes<'a> {
         }
     }
 
-    /// Waits until the liveness probe has failed often enough; says why.
+    /// Waits until the liveness probe has failed `failureThreshold` times in a row; returns
+    /// why.
     pub(super) async fn until_dead(&self, probe: &Probe) -> String {
         let mut schedule = Schedule::new(probe, self.started);
         loop {
@@ -91,7 +92,7 @@ impl<'a> Probes<'a> {
         }
     }
 
-    /// Asks once more when it is time; counts and tells the result.
+    /// Waits for the next probe, runs it, and counts and reports the result.
     async fn next(&self, kind: &'static str, schedule: &mut Schedule<'_>) -> Verdict {
         let handler = &schedule.probe.handler;
         // A request into a guest is a large future.
@@ -116,9 +117,8 @@ impl<'a> Probes<'a> {
     }
 }
 
-/// A guest has no sockets. It answers as long as its pod runs, which it does
-/// while it is probed, on the ports that its container declares; on any where it
-/// declares none, since declaring them is optional.
+/// A guest has no sockets. Its ports count as open while the pod runs: those that its
+/// container declares, or all ports if it declares none, since declaring ports is optional.
 fn tcp_socket(ports: &[ContainerPort], port: &PortReference) -> Result<(), String> {
     let open = match port {
         PortReference::Number(number) => {
@@ -138,7 +138,7 @@ fn tcp_socket(ports: &[ContainerPort], port: &PortReference) -> Result<(), Strin
     ))
 }
 
-/// As events write it.
+/// With an upper-case initial, as events write it.
 fn capitalised(kind: &str) -> String {
     let mut letters = kind.chars();
     let first = letters.next().map(|it| it.to_ascii_uppercase());
@@ -165,7 +165,11 @@ mod tests {
         assert_eq!(tcp_socket(&declared, &number(8080)), Ok(()));
         let name = PortReference::Name("http".into());
         assert_eq!(tcp_socket(&declared, &name), Ok(()));
-        assert_eq!(tcp_socket(&[], &number(9090)), Ok(()), "none is declared");
+        assert_eq!(
+            tcp_socket(&[], &number(9090)),
+            Ok(()),
+            "no port is declared"
+        );
         let refused = tcp_socket(&declared, &number(9090)).expect_err("refused");
         assert!(refused.contains("no port 9090"), "{refused}");
     }

@@ -1,6 +1,6 @@
-//! The Secrets by which a pod's image may be pulled: its own, then those of its
-//! ServiceAccount. One that is not there is left out, as in a cluster; the
-//! manifests' check warns of it.
+//! The Secrets for pulling a pod's image: those of the pod, then those of its
+//! ServiceAccount. As in a cluster, a Secret that does not exist is ignored; the manifest
+//! reader warns of it.
 
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ use super::configuration::Configuration;
 
 const KEY: &str = ".dockerconfigjson";
 
-/// The `.dockerconfigjson` of each, in the order in which they are tried.
+/// The `.dockerconfigjson` of each Secret, in the order in which they are tried.
 pub(super) fn of<'a>(
     pod: &PodSpec,
     namespace: &str,

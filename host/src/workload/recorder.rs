@@ -1,8 +1,8 @@
-//! Events: what happened to pods, kept as a cluster keeps it, for a while.
+//! Events about pods and workloads, kept for an hour as in a cluster.
 //!
-//! What happens again to the same object for the same reason is one event with
-//! a count, however often: a guest that traps a thousand times a second adds to
-//! a number. Writing to the store is left to who asks for the objects.
+//! Repetitions with the same object and reason are one event with a count, so a guest that
+//! traps a thousand times a second needs no more memory. The recorder does not write to the
+//! store; the control loop does.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -14,13 +14,13 @@ use serde_json::{Value, json};
 
 use crate::store::{Reported, uid, uid_of};
 
-/// Events kept at once: as many as a person can look through, and small.
+/// The maximum number of events.
 const EVENTS_MAX: usize = 1_000;
 
 /// How long an event is kept after it last happened, as in a cluster.
 const KEPT: SignedDuration = SignedDuration::from_hours(1);
 
-/// The longest message, as the API server has it.
+/// The longest message, as in the API server.
 const MESSAGE_MAX: usize = 1_024;
 
 /// See the module's documentation.
@@ -29,7 +29,7 @@ pub(crate) struct Recorder {
     events: Mutex<HashMap<(String, &'static str), Recorded>>,
 }
 
-/// The object that something happened to (`involvedObject`).
+/// The object that an event is about (`involvedObject`).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Involved {
     pub api_version: String,
@@ -39,7 +39,7 @@ pub(crate) struct Involved {
     pub uid: String,
 }
 
-/// Whether a person should look (`type`).
+/// The `type` of an event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum EventType {
     Normal,
@@ -50,7 +50,7 @@ struct Recorded {
     involved: Arc<Involved>,
     kind: EventType,
     reason: &'static str,
-    /// As it was said last.
+    /// The latest message.
     message: String,
     count: u64,
     first: Timestamp,
@@ -58,7 +58,7 @@ struct Recorded {
 }
 
 impl Recorder {
-    /// Notes that something happened now.
+    /// Records an event that happens now.
     pub(crate) fn record(
         &self,
         involved: &Arc<Involved>,
@@ -104,7 +104,7 @@ impl Recorder {
         events.insert(key, event);
     }
 
-    /// The events as `v1` objects; forgets those that are too old.
+    /// The events as `v1` objects. Drops those that are too old.
     pub(crate) fn objects(&self) -> Vec<Reported> {
         self.objects_at(Timestamp::now())
     }
@@ -176,13 +176,13 @@ impl Recorded {
     }
 }
 
-/// As the API writes times: RFC 3339, whole seconds, UTC.
+/// A time as in the API: RFC 3339, whole seconds, UTC.
 pub(super) fn seconds(time: Timestamp) -> String {
     format!("{time:.0}")
 }
 
-/// At most `max` bytes of `text`: its beginning and its end, which say what
-/// happened where; what is between them gives way.
+/// At most `max` bytes of `text`: its beginning and its end, which usually contain the
+/// problem and its cause. The middle is cut out.
 pub(super) fn cut(text: &str, max: usize) -> String {
     const MARK: &str = " … ";
     if text.len() <= max {
@@ -218,7 +218,7 @@ mod tests {
     }
 
     #[test]
-    fn the_same_again_adds_to_a_count() {
+    fn repeated_events_are_counted() {
         let recorder = Recorder::default();
         for second in 1..=3 {
             let message = format!("trap {second}");
@@ -245,7 +245,7 @@ mod tests {
     }
 
     #[test]
-    fn events_are_forgotten_after_an_hour_and_beyond_a_thousand() {
+    fn events_are_dropped_after_an_hour_and_beyond_a_thousand() {
         let recorder = Recorder::default();
         for second in 0..1_001 {
             let pod = pod(&format!("p{second}"));
@@ -258,13 +258,16 @@ mod tests {
         };
         let kept = names(1_001);
         assert_eq!(kept.len(), EVENTS_MAX);
-        assert!(!kept.contains(&"p0.started".to_owned()), "the oldest went");
+        assert!(
+            !kept.contains(&"p0.started".to_owned()),
+            "the oldest is dropped"
+        );
         assert_eq!(names(3_600 + 900).len(), 100);
         assert_eq!(names(3_600 + 1_000), Vec::<String>::new());
     }
 
     #[test]
-    fn a_long_message_keeps_its_beginning_and_its_end() {
+    fn long_message_keeps_its_beginning_and_its_end() {
         let text = format!("begin {} end", "ü".repeat(5_000));
         let shown = cut(&text, 100);
         assert!(shown.len() <= 100, "{}", shown.len());

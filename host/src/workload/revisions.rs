@@ -1,5 +1,5 @@
-//! The revisions of a workload. A cluster keeps a Deployment's as ReplicaSets: what
-//! `kubectl rollout history` lists and `kubectl rollout undo` goes back to.
+//! The revisions of a workload. Those of a Deployment are shown as ReplicaSets, which
+//! `kubectl rollout history` lists and `kubectl rollout undo` returns to.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use super::controller::deployment::Rollout;
 use super::plan::{PodPlan, WorkloadPlan};
 use crate::store::{Reported, uid, uid_of};
 
-/// The label that tells the pods of one revision from those of others.
+/// The label that distinguishes the pods of different revisions.
 pub(super) const TEMPLATE_HASH: &str = "pod-template-hash";
 
 const REVISION: &str = "deployment.kubernetes.io/revision";
@@ -19,18 +19,18 @@ const REVISION: &str = "deployment.kubernetes.io/revision";
 /// See the module's documentation.
 #[derive(Default)]
 pub(super) struct Revisions {
-    /// By number, the newest last.
+    /// By number; the last one is the newest.
     known: BTreeMap<u64, Revision>,
 }
 
 struct Revision {
     plan: Arc<PodPlan>,
-    /// The ReplicaSet's, as it was written, with the label of the revision.
+    /// The template as it was written, with the label of the revision.
     template: Value,
     created: Timestamp,
 }
 
-/// Pods of one revision.
+/// The number of pods of one revision.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Sizes {
     pub wanted: usize,
@@ -39,8 +39,8 @@ pub(super) struct Sizes {
 }
 
 impl Revisions {
-    /// Makes the template of `plan` the newest revision. One that was there
-    /// before gets a new number, as after an undo.
+    /// Makes the template of `plan` the newest revision. A revision that exists already
+    /// gets a new number, as after an undo.
     pub(super) fn take(&mut self, plan: &WorkloadPlan) {
         let hash = &plan.pods.revision;
         let newest = self.known.last_key_value();
@@ -70,7 +70,7 @@ impl Revisions {
         self.known.insert(number, revision);
     }
 
-    /// What the pods of `revision` are made from.
+    /// The plan of the pods of `revision`.
     pub(super) fn plan(&self, revision: &str) -> Option<&Arc<PodPlan>> {
         self.known
             .values()
@@ -83,7 +83,7 @@ impl Revisions {
         self.known.last_key_value().map_or(0, |(number, _)| *number)
     }
 
-    /// Forgets the oldest that have no pods, down to `limit` besides the newest.
+    /// Drops the oldest revisions without pods. Keeps the newest one and `limit` others.
     pub(super) fn trim(&mut self, limit: usize, has_pods: impl Fn(&str) -> bool) {
         let newest = self.newest();
         let idle: Vec<u64> = self

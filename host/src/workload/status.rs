@@ -1,11 +1,11 @@
-//! `status` of a Deployment, as `kubectl rollout status` reads it.
+//! The `status` of a Deployment, for `kubectl rollout status`.
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::controller::progress::{Counts, Progressing};
 
-/// Remembers since when each condition holds.
+/// The conditions of a Deployment, with the times of their changes.
 #[derive(Default)]
 pub(super) struct DeploymentStatus {
     available: Option<Condition>,
@@ -15,14 +15,14 @@ pub(super) struct DeploymentStatus {
 struct Condition {
     holds: &'static str,
     reason: &'static str,
-    /// When `reason` was first given.
+    /// When `reason` last changed.
     updated: Timestamp,
     /// When `holds` last changed.
     since: Timestamp,
 }
 
 impl DeploymentStatus {
-    /// `kept_back_by` is the PodDisruptionBudget that the rollout waits for.
+    /// `kept_back_by` is the PodDisruptionBudget that blocks the rollout.
     pub(super) fn json(
         &mut self,
         counts: &Counts,

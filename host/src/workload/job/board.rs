@@ -1,5 +1,5 @@
-//! What `galleria status` shows of Jobs and CronJobs, written by the tasks that
-//! supervise them.
+//! The state of Jobs and CronJobs for `galleria status`, written by their supervisor
+//! tasks.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -16,7 +16,7 @@ use crate::workload::{PodLog, WorkloadKey};
 pub(crate) struct Board {
     jobs: Mutex<BTreeMap<WorkloadKey, JobStatus>>,
     cron_jobs: Mutex<BTreeMap<WorkloadKey, CronJobStatus>>,
-    /// What the pods of Jobs that ended printed, for as long as the Job is there.
+    /// The logs of the pods of ended Jobs, as long as the Job exists.
     logs: Mutex<BTreeMap<WorkloadKey, Vec<Arc<PodLog>>>>,
 }
 
@@ -24,12 +24,12 @@ pub(crate) struct Board {
 #[derive(Debug, Clone)]
 pub(crate) struct JobStatus {
     pub image: String,
-    /// None: a work queue.
+    /// None for a work queue.
     pub completions: Option<u32>,
     pub suspended: bool,
     pub active: usize,
     pub progress: Progress,
-    /// The latest pods that ended, the last one last.
+    /// The last pods that ended, in order.
     pub exits: Vec<PodExit>,
 }
 
@@ -37,8 +37,8 @@ pub(crate) struct JobStatus {
 #[derive(Debug, Clone)]
 pub(crate) struct PodExit {
     pub pod: String,
-    /// As a container's: 0 is success; 134 stands for a trap, 137 for a pod that
-    /// was ended or went over its memory, 128 for one that could not be started.
+    /// As of a container: 0 for success, 134 for a trap, 137 if the pod was killed or
+    /// exceeded its memory, 128 if it could not be started.
     pub code: i32,
     /// `Completed`, `Error`, `OOMKilled`, …
     pub reason: &'static str,
@@ -57,7 +57,7 @@ pub(crate) struct CronJobStatus {
 }
 
 impl JobStatus {
-    /// As kubectl's STATUS column.
+    /// As in kubectl's STATUS column.
     pub(crate) fn phase(&self) -> &'static str {
         match &self.progress.end {
             Some(end) if end.failure.is_some() => "Failed",
@@ -67,7 +67,7 @@ impl JobStatus {
         }
     }
 
-    /// As kubectl's COMPLETIONS column.
+    /// As in kubectl's COMPLETIONS column.
     pub(crate) fn completions(&self) -> String {
         let succeeded = self.progress.succeeded;
         match self.completions {
@@ -80,7 +80,7 @@ impl JobStatus {
         self.progress.failed + self.progress.restarts
     }
 
-    /// Since it was started; nothing while it is suspended.
+    /// The time since the start; zero while it is suspended.
     pub(crate) fn age(&self) -> Duration {
         let age = self
             .progress
@@ -90,7 +90,7 @@ impl JobStatus {
             .unwrap_or_default()
     }
 
-    /// Why it failed, with how its last pod ended; None where it did not fail.
+    /// Why it failed, including how its last pod ended; None if it did not fail.
     pub(crate) fn failure(&self) -> Option<String> {
         let failure = self.progress.end.as_ref()?.failure.as_ref()?;
         let last = self.exits.last().map(|exit| {

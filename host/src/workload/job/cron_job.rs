@@ -1,4 +1,4 @@
-//! One CronJob: makes its Jobs, and keeps a history of them.
+//! One CronJob: creates its Jobs, and keeps a history of them.
 
 use std::sync::Arc;
 
@@ -22,31 +22,32 @@ use crate::workload::plan::{CronJobPlan, JobPlan, Owner, PodPlan};
 
 const TIME_ANNOTATION: &str = "batch.kubernetes.io/cronjob-scheduled-timestamp";
 
+/// The supervisor of a CronJob.
 pub(super) struct CronJobRun {
     shared: Arc<Shared>,
     key: WorkloadKey,
     plan: watch::Receiver<Arc<CronJobPlan>>,
     stop: CancellationToken,
     record: CronJobRecord,
-    /// In the order in which they were started.
+    /// In the order of their start.
     jobs: Vec<MadeJob>,
     ended: mpsc::Receiver<Ended>,
     ended_sender: mpsc::Sender<Ended>,
 }
 
-/// A Job that this CronJob made and that is still known.
+/// A Job that this CronJob created and still keeps.
 struct MadeJob {
     key: WorkloadKey,
     stop: CancellationToken,
     end: Option<End>,
-    /// Nobody changes it; the Job ends where this goes.
+    /// Never changes. Dropping it ends the Job.
     _plan: watch::Sender<Arc<JobPlan>>,
 }
 
 /// Jobs that have ended and wait to be recorded; the tasks of more Jobs wait.
 const ENDED_MAX: usize = 16;
 
-/// A Job that has ended; `None` if it was stopped.
+/// The end of a Job; None if it was stopped.
 type Ended = (WorkloadKey, Option<End>);
 
 impl CronJobRun {
@@ -58,7 +59,7 @@ impl CronJobRun {
     ) -> Self {
         let (ended_sender, ended) = mpsc::channel(ENDED_MAX);
         let mut record = shared.records.cron_job(&key).unwrap_or_default();
-        // Times before it was first seen were never missed.
+        // Times before the CronJob existed are not missed.
         record.done_until.get_or_insert_with(Timestamp::now);
         shared.records.save_cron_job(&key, &record);
         Self {
@@ -84,7 +85,7 @@ impl CronJobRun {
                 () = self.stop.cancelled() => break,
                 Some((key, end)) = self.ended.recv() => self.take(&key, end),
                 changed = self.plan.changed() => if changed.is_err() {
-                    // Whoever holds the other end stops this run too.
+                    // The owner of the sender also stops this run.
                     self.stop.cancelled().await;
                 },
                 () = until([next, expires].into_iter().flatten().min()) => {}
@@ -93,7 +94,7 @@ impl CronJobRun {
         self.finish().await;
     }
 
-    /// Makes the Job that is due, if any; returns the next time.
+    /// Creates the Job that is due, if any; returns the next time.
     fn make_what_is_due(&mut self, plan: &Arc<CronJobPlan>, now: Timestamp) -> Option<Timestamp> {
         let active = self.jobs.iter().filter(|job| job.end.is_none()).count();
         let done_until = self.record.done_until.unwrap_or(now);
@@ -179,8 +180,8 @@ impl CronJobRun {
         }
     }
 
-    /// Removes the Jobs that nobody wants to see any more; returns when the next
-    /// one will be.
+    /// Removes the Jobs beyond the history limits or the TTL; returns when the next one
+    /// expires.
     fn prune(&mut self, plan: &CronJobPlan, now: Timestamp) -> Option<Timestamp> {
         let ttl = plan.cron_job.job.ttl_after_finished;
         let ttl = ttl.and_then(|ttl| SignedDuration::try_from(ttl).ok());
@@ -236,7 +237,7 @@ impl CronJobRun {
         self.shared.store.set_status(&key, status);
     }
 
-    /// The host ends, or the CronJob is gone: so are its Jobs.
+    /// Ends all Jobs, because the host stops or the CronJob is gone.
     async fn finish(mut self) {
         for job in &self.jobs {
             job.stop.cancel();
@@ -262,11 +263,11 @@ impl CronJobRun {
     }
 }
 
-/// The Job for `time`, as a cluster's controller makes it.
+/// The Job for `time`, as the controller of a cluster creates it.
 fn job_object(plan: &CronJobPlan, time: Timestamp) -> Object {
     let owner = &plan.object;
     let cron_job = &plan.cron_job;
-    // A cluster numbers Jobs by the minute; times that are closer need more.
+    // A cluster numbers Jobs by minute; shorter intervals need seconds.
     let number = if cron_job.schedule.is_finer_than_minutes() {
         time.as_second()
     } else {

@@ -1,5 +1,5 @@
-//! The pods of one Job as `v1 Pod`s in the store: those that run, and the latest
-//! that ended, with what they printed.
+//! The pods of one Job as `v1 Pod`s in the store: the active ones and the latest that
+//! ended, with their logs.
 
 use std::sync::Arc;
 
@@ -14,14 +14,14 @@ use crate::workload::pod::{Life, manifest};
 use crate::workload::recorder::seconds;
 use crate::workload::{PodLog, WorkloadKey};
 
-/// Pods that ended and are still shown.
+/// The number of ended pods that are kept.
 const ENDED_MAX: usize = 20;
 
 /// See the module's documentation.
 #[derive(Default)]
 pub(super) struct PodObjects(Vec<PodObject>);
 
-/// One of them.
+/// One pod of a Job.
 pub(super) struct PodObject {
     pub name: String,
     pub plan: Arc<PodPlan>,
@@ -30,10 +30,10 @@ pub(super) struct PodObject {
     pub phase: JobPodPhase,
 }
 
-/// What the pod is doing.
+/// The phase of a pod.
 pub(super) enum JobPodPhase {
     Runs,
-    /// Ended badly, and starts again.
+    /// Failed, and waits before it is restarted.
     Waits(PodExit, Timestamp),
     Ended(PodExit, Timestamp),
 }
@@ -57,18 +57,18 @@ impl PodObjects {
         }
     }
 
-    /// What they printed.
+    /// The logs of the pods.
     pub(super) fn logs(&self) -> Vec<Arc<PodLog>> {
         self.0.iter().map(|pod| pod.life.log.clone()).collect()
     }
 
-    /// Makes the store show these pods as the Job's.
+    /// Replaces the Job's pods in the store.
     pub(super) fn report(&self, shared: &Shared, job: &WorkloadKey) {
         let reported = self.0.iter().map(PodObject::reported).collect();
         report(shared, job, reported);
     }
 
-    /// The Job is gone, and its pods with it.
+    /// Removes the pods of a Job that is gone.
     pub(super) fn forget(shared: &Shared, job: &WorkloadKey) {
         report(shared, job, Vec::new());
     }

@@ -1,4 +1,4 @@
-//! One pod of a Job: a component that is run to its end, and again where its
+//! One pod of a Job: a component that runs to completion, and is restarted if its restart
 //! policy says so.
 
 use std::net::Ipv4Addr;
@@ -26,19 +26,19 @@ const INDEX_VARIABLE: &str = "JOB_COMPLETION_INDEX";
 const UID_LABELS: [&str; 2] = ["batch.kubernetes.io/controller-uid", "controller-uid"];
 const NAME_LABELS: [&str; 2] = ["batch.kubernetes.io/job-name", "job-name"];
 
-/// A pod that has not ended. Dropping it ends the guest.
+/// A pod that has not ended. Dropping it kills the guest.
 pub(super) struct ActivePod {
     pub(super) name: String,
     pub(super) index: Option<u32>,
-    /// It ended badly and waits before it is started again.
+    /// Whether it failed and waits before it is restarted.
     pub(super) waits: bool,
-    /// How it is shown.
+    /// The template with the labels of this pod.
     pub(super) template: PodTemplate,
     pub(super) life: Arc<Life>,
     task: AbortHandle,
 }
 
-/// What a pod tells its Job.
+/// A message from a pod to its Job.
 pub(super) struct PodEvent {
     pub(super) pod: String,
     pub(super) change: PodChange,
@@ -46,7 +46,7 @@ pub(super) struct PodEvent {
 
 pub(super) enum PodChange {
     Ended(PodExit),
-    /// It ended badly, and starts again after a pause.
+    /// It failed, and is restarted after a pause.
     Waits(PodExit),
     StartsAgain,
 }
@@ -55,7 +55,7 @@ struct Pod {
     shared: Arc<Shared>,
     plan: Arc<PodPlan>,
     name: String,
-    /// What this pod adds to the plan's template.
+    /// The template with the labels of this pod.
     template: PodTemplate,
     index: Option<u32>,
     life: Arc<Life>,
@@ -64,7 +64,7 @@ struct Pod {
     events: mpsc::Sender<PodEvent>,
 }
 
-/// Starts a pod of the Job `job`; how it fares comes by `events`.
+/// Starts a pod of the Job `job`, which sends its changes to `events`.
 pub(super) fn start(
     shared: &Arc<Shared>,
     job: &WorkloadKey,
@@ -226,7 +226,7 @@ impl Pod {
         made.map_err(|message| Failure::Start(message.into()))
     }
 
-    /// A Job that is gone does not listen any more.
+    /// Sends a change to the Job.
     async fn send(&self, change: PodChange) {
         let pod = self.name.clone();
         // Fails if the Job has ended.
@@ -235,17 +235,17 @@ impl Pod {
 }
 
 impl Drop for Pod {
-    /// Also where the pod is ended before its time.
+    /// Removes the files, also if the pod is killed.
     fn drop(&mut self) {
         let (volumes, sql) = (self.volumes.clone(), self.shared.platform.sql.clone());
-        // None where the whole process ends: the next one removes what is left.
+        // There is no runtime while the process exits; the next start removes the files.
         if let Ok(runtime) = tokio::runtime::Handle::try_current() {
             runtime.spawn(async move { volumes.remove(&sql).await });
         }
     }
 }
 
-/// The labels and the annotation that a cluster gives to the pods of a Job.
+/// The template with the labels and the annotation that a cluster adds to pods of a Job.
 fn template(job: &WorkloadKey, plan: &PodPlan, index: Option<u32>) -> PodTemplate {
     let mut template = plan.template.clone();
     for label in NAME_LABELS {
@@ -264,7 +264,7 @@ fn template(job: &WorkloadKey, plan: &PodPlan, index: Option<u32>) -> PodTemplat
     template
 }
 
-/// Counts in a gauge for as long as it lives.
+/// Increments a gauge until it is dropped.
 struct Counted(prometheus::IntGauge);
 
 impl Counted {

@@ -1,5 +1,5 @@
-//! How far a Job is, and what is to be done next. Pure: the time and the pods
-//! that are active are given from outside.
+//! The progress of a Job, and the decision what to do next. Pure: the caller passes the
+//! time and the active pods.
 
 use std::collections::BTreeSet;
 use std::fmt::Write;
@@ -9,21 +9,20 @@ use galleria_manifest::model::{CompletionMode, Job};
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
-/// The longest pause before a pod takes the place of a failed one, as the Job
-/// controller has it.
+/// The longest pause before a failed pod is replaced, as in the Job controller.
 const PAUSE_MAX: Duration = Duration::from_secs(360);
 
-/// What has happened to a Job so far: all that has to be known to go on with it.
+/// What has happened to a Job so far, which is all that is needed to continue it.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub(crate) struct Progress {
-    /// None while it is suspended, and before it began.
+    /// None while it is suspended, and before it starts.
     pub(super) start_time: Option<Timestamp>,
-    /// Pods that ended well.
+    /// Pods that succeeded.
     pub(super) succeeded: u32,
-    /// Pods that ended badly, or were ended.
+    /// Pods that failed or were killed.
     pub(super) failed: u32,
-    /// Failures that a pod was started again after (`OnFailure`).
+    /// Failures after which the pod was restarted (`OnFailure`).
     pub(super) restarts: u32,
     pub(super) completed_indexes: BTreeSet<u32>,
     /// Since the last success.
@@ -48,16 +47,16 @@ pub(crate) struct JobFailure {
     pub(super) message: String,
 }
 
-/// What is to be done now.
+/// The decision.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Step {
-    /// Pods to start, each for its index where the Job is indexed.
+    /// Pods to start, with their indexes if the Job is indexed.
     pub start: Vec<Option<u32>>,
-    /// Active pods to end, whichever.
+    /// The number of active pods to stop, whichever they are.
     pub stop: usize,
-    /// How the Job ends, and with it the pods that are still active.
+    /// The end of the Job, including its active pods. The inner value is the failure.
     pub end: Option<Option<JobFailure>>,
-    /// When to look again, if nothing happens before.
+    /// When to decide again if nothing happens before.
     pub wake: Option<Timestamp>,
 }
 
@@ -69,26 +68,26 @@ impl Progress {
     pub(super) fn pod_succeeded(&mut self, index: Option<u32>) {
         self.failures_in_a_row = 0;
         match index {
-            // A second success of one index counts once.
+            // A second success of the same index does not count.
             Some(index) if !self.completed_indexes.insert(index) => {}
             _ => self.succeeded += 1,
         }
     }
 
-    /// A pod ended badly; another may take its place.
+    /// A pod failed; another one may replace it.
     pub(super) fn pod_failed(&mut self, now: Timestamp) {
         self.failed += 1;
         self.failures_in_a_row += 1;
         self.last_failure = Some(now);
     }
 
-    /// A pod ended badly and is started again itself.
+    /// A pod failed and is restarted itself.
     pub(super) fn pod_restarts(&mut self) {
         self.restarts += 1;
     }
 
-    /// What is to be done at `now`, while pods with the indexes in `active` run.
-    /// `pause` is the first pause after a failure.
+    /// Decides what to do at `now`, given the indexes of the active pods. `pause` is the
+    /// first pause after a failure.
     pub(super) fn step(
         &self,
         job: &Job,
@@ -112,7 +111,7 @@ impl Progress {
             };
         }
         let wanted = self.wanted(job);
-        // Of a work queue, the first success says that there is no more work.
+        // The first success in a work queue means that there is no more work.
         let missing = match job.completions {
             None if self.succeeded > 0 => 0,
             _ => wanted.saturating_sub(active.len()),
@@ -132,7 +131,7 @@ impl Progress {
         }
     }
 
-    /// Whether the Job is over, and how.
+    /// Whether and how the Job ends. The inner value is the failure.
     fn ending(
         &self,
         job: &Job,
@@ -170,7 +169,7 @@ impl Progress {
         after(self.start_time?, job.active_deadline?)
     }
 
-    /// Pods that should be active.
+    /// The number of pods that should be active.
     fn wanted(&self, job: &Job) -> usize {
         let left = match job.completions {
             Some(completions) => completions.saturating_sub(self.succeeded),
@@ -179,8 +178,8 @@ impl Progress {
         job.parallelism.min(left) as usize
     }
 
-    /// When the place of a failed pod may be taken: after a pause that doubles
-    /// with every failure in a row.
+    /// When a failed pod may be replaced: after a pause that doubles with every
+    /// consecutive failure.
     fn retry_at(&self, pause: Duration) -> Option<Timestamp> {
         let doublings = self.failures_in_a_row.checked_sub(1)?.min(16);
         let pause = pause.saturating_mul(1 << doublings).min(PAUSE_MAX);
@@ -270,7 +269,7 @@ spec:
     }
 
     #[test]
-    fn job_of_one_pod_starts_it_and_is_complete_with_it() {
+    fn job_with_one_pod_completes_with_it() {
         let job = job("suspend: false");
         let mut progress = begun();
         assert_eq!(progress.step(&job, &[], PAUSE, at(0)).start, [None]);
@@ -280,20 +279,20 @@ spec:
     }
 
     #[test]
-    fn never_more_pods_than_parallelism_or_than_are_needed() {
+    fn parallelism_and_remaining_completions_limit_the_pods() {
         let job = job("completions: 3\n  parallelism: 2");
         let mut progress = begun();
         assert_eq!(progress.step(&job, &[], PAUSE, at(0)).start, [None, None]);
         progress.pod_succeeded(None);
         progress.pod_succeeded(None);
         assert_eq!(progress.step(&job, &[], PAUSE, at(0)).start, [None]);
-        // The file now says less: one too many is ended.
+        // The file lowers the parallelism: one pod is stopped.
         let fewer = self::job("completions: 3\n  parallelism: 1");
         assert_eq!(begun().step(&fewer, &[None, None], PAUSE, at(0)).stop, 1);
     }
 
     #[test]
-    fn each_index_is_done_once_and_the_lowest_first() {
+    fn each_index_runs_once_in_ascending_order() {
         let job = job("completions: 4\n  parallelism: 2\n  completionMode: Indexed");
         let mut progress = begun();
         assert_eq!(
@@ -312,7 +311,7 @@ spec:
     }
 
     #[test]
-    fn work_queue_is_done_when_one_succeeded_and_all_have_ended() {
+    fn work_queue_completes_when_one_pod_succeeded_and_all_have_ended() {
         let job = job("parallelism: 2");
         let mut progress = begun();
         assert_eq!(progress.step(&job, &[], PAUSE, at(0)).start, [None, None]);
@@ -323,7 +322,7 @@ spec:
     }
 
     #[test]
-    fn failures_are_tried_again_after_pauses_that_double() {
+    fn failed_pods_are_replaced_after_doubling_pauses() {
         let job = job("backoffLimit: 9");
         let mut progress = begun();
         let mut pauses = Vec::new();
@@ -339,7 +338,7 @@ spec:
     }
 
     #[test]
-    fn success_starts_the_pauses_over() {
+    fn success_resets_the_pauses() {
         let job = job("completions: 2");
         let mut progress = begun();
         progress.pod_failed(at(0));
@@ -351,7 +350,7 @@ spec:
     }
 
     #[test]
-    fn one_failure_more_than_the_limit_ends_the_job() {
+    fn more_failures_than_the_limit_fail_the_job() {
         let job = job("backoffLimit: 1");
         let mut progress = begun();
         progress.pod_failed(at(0));
@@ -362,7 +361,7 @@ spec:
     }
 
     #[test]
-    fn deadline_counts_from_the_start_pauses_included() {
+    fn deadline_counts_from_the_start_including_pauses() {
         let job = job("activeDeadlineSeconds: 30");
         let progress = begun();
         assert_eq!(
@@ -383,7 +382,7 @@ spec:
     }
 
     #[test]
-    fn job_for_nothing_is_complete_at_once() {
+    fn job_without_completions_completes_at_once() {
         assert_eq!(
             begun().step(&job("completions: 0"), &[], PAUSE, at(0)).end,
             Some(None)
@@ -391,7 +390,7 @@ spec:
     }
 
     #[test]
-    fn finished_job_does_nothing_more() {
+    fn finished_job_does_nothing() {
         let mut progress = begun();
         progress.end = Some(End {
             at: at(1),

@@ -1,9 +1,8 @@
-//! What must be known after a restart of the host: how far each Job of the
-//! files is, and which time each CronJob has come to. One small JSON file each,
-//! in the folders `jobs` and `cronjobs` of the data folder.
+//! What must survive a restart of the host: the progress of each Job from a file, and the
+//! last time of each CronJob. Each has a small JSON file in the folder `jobs` or
+//! `cronjobs` of the data folder.
 //!
-//! The Jobs that a CronJob makes have no record: one that the host's end
-//! interrupts is not gone on with.
+//! The Jobs that a CronJob creates have no record. They are not continued after a restart.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -19,6 +18,7 @@ use sha2::{Digest, Sha256};
 use super::progress::Progress;
 use crate::workload::{Plan, WorkloadKey};
 
+/// The folders of the records.
 pub(super) struct Records {
     jobs: PathBuf,
     cron_jobs: PathBuf,
@@ -27,7 +27,8 @@ pub(super) struct Records {
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct JobRecord {
-    /// The work that the progress is of; another one begins anew.
+    /// [`JobPlan::work`](crate::workload::plan::JobPlan) at that time. If it differs, the
+    /// Job starts over.
     pub(super) work: String,
     pub(super) progress: Progress,
 }
@@ -35,8 +36,8 @@ pub(super) struct JobRecord {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub(super) struct CronJobRecord {
-    /// Times up to this one are done with: it existed since then, or a Job was
-    /// started or left out for it.
+    /// Times up to this one are handled: the CronJob did not exist before, or a Job was
+    /// started or skipped for them.
     pub(super) done_until: Option<Timestamp>,
     pub(super) last_schedule_time: Option<Timestamp>,
     pub(super) last_successful_time: Option<Timestamp>,
@@ -74,8 +75,8 @@ impl Records {
         remove(&path(&self.cron_jobs, key));
     }
 
-    /// Drops the records of what is not in `plan`: should it come back, it is
-    /// another one, as in a cluster.
+    /// Removes the records of objects that are not in `plan`. As in a cluster, an object
+    /// that is deleted and created again is a new one.
     pub(super) fn keep(&self, plan: &Plan) {
         keep(&self.jobs, &plan.jobs);
         keep(&self.cron_jobs, &plan.cron_jobs);
@@ -93,14 +94,14 @@ pub(super) fn digest(values: &[&Value]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// Names are DNS names: none leads out of the folder.
+/// The file of a record. Names are DNS names, so the path stays in the folder.
 fn path(folder: &Path, key: &WorkloadKey) -> PathBuf {
     folder
         .join(&key.namespace)
         .join(format!("{}.json", key.name))
 }
 
-/// None where there is none; one that cannot be read is as good as none.
+/// None if there is no record, or it cannot be read.
 fn load<T: DeserializeOwned>(path: &Path) -> Option<T> {
     let text = match fs::read(path) {
         Ok(text) => text,
@@ -117,7 +118,7 @@ fn load<T: DeserializeOwned>(path: &Path) -> Option<T> {
         .ok()
 }
 
-/// Replaces the record whole. A Job goes on where that fails.
+/// Replaces a record atomically. A failure is only logged, and the Job continues.
 fn save<T: Serialize>(path: &Path, record: &T) {
     let folder = path.parent().unwrap_or(Path::new("."));
     let saved = fs::create_dir_all(folder).and_then(|()| {
@@ -164,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn record_is_there_again_and_a_damaged_one_is_none() {
+    fn record_is_read_again_and_a_corrupt_one_is_ignored() {
         let folder = tempfile::tempdir().expect("a folder");
         let records = Records::new(folder.path());
         assert!(records.cron_job(&key("a")).is_none());
@@ -180,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn records_of_what_is_gone_are_dropped() {
+    fn records_of_removed_objects_are_removed() {
         let folder = tempfile::tempdir().expect("a folder");
         let records = Records::new(folder.path());
         for name in ["kept", "gone"] {

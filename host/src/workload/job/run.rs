@@ -1,4 +1,4 @@
-//! One Job, from its first pod to its end.
+//! One Job: starts its pods, and reports its progress until it ends.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,30 +15,31 @@ use super::{JobStatus, PodExit, Shared, object_key, status, until};
 use crate::workload::WorkloadKey;
 use crate::workload::plan::JobPlan;
 
-/// Ends of pods that `galleria status` shows.
+/// The number of ended pods that `galleria status` shows.
 const EXITS_MAX: usize = 10;
 
 /// Events of pods that wait to be read; a pod with another event waits.
 const EVENTS_MAX: usize = 64;
 
+/// The supervisor of a Job.
 pub(super) struct JobRun {
     shared: Arc<Shared>,
     key: WorkloadKey,
     plan: watch::Receiver<Arc<JobPlan>>,
     stop: CancellationToken,
     progress: Progress,
-    /// What of it is in the data folder; None where nothing is kept there.
+    /// The progress that is in the data folder; None if the Job has no record.
     recorded: Option<Progress>,
     pods: Vec<ActivePod>,
     exits: Vec<PodExit>,
     objects: PodObjects,
     events: mpsc::Receiver<PodEvent>,
-    /// Given to each pod.
+    /// Cloned for each pod.
     event_sender: mpsc::Sender<PodEvent>,
 }
 
 impl JobRun {
-    /// A Job that a file describes: it goes on from its record.
+    /// A Job from a file; it continues from its record.
     pub(super) fn of_file(
         shared: Arc<Shared>,
         key: WorkloadKey,
@@ -58,7 +59,7 @@ impl JobRun {
         }
     }
 
-    /// A Job that a CronJob made: nothing of it outlives the host.
+    /// A Job that a CronJob created; it does not survive a restart of the host.
     pub(super) fn of_cron_job(
         shared: Arc<Shared>,
         key: WorkloadKey,
@@ -81,8 +82,8 @@ impl JobRun {
         }
     }
 
-    /// Runs until the Job has ended or is stopped; returns how it ended, None
-    /// where it was stopped.
+    /// Runs until the Job has ended or is stopped; returns how it ended, or None if it was
+    /// stopped.
     pub(super) async fn run(mut self) -> Option<End> {
         let was_finished = self.progress.is_finished();
         while !self.progress.is_finished() {
@@ -100,7 +101,7 @@ impl JobRun {
                 }
                 event = self.events.recv() => self.take(event),
                 changed = self.plan.changed() => if changed.is_err() {
-                    // Whoever holds the other end stops this run too.
+                    // The owner of the sender also stops this run.
                     self.stop.cancelled().await;
                 },
                 () = until(wake) => {}
@@ -115,7 +116,7 @@ impl JobRun {
         self.progress.end
     }
 
-    /// Does what is to be done now; returns when to look again.
+    /// Carries out one decision; returns when the next one is due.
     fn step(&mut self, plan: &Arc<JobPlan>) -> Option<Timestamp> {
         let now = Timestamp::now();
         if plan.job.suspend {
@@ -170,14 +171,14 @@ impl JobRun {
         self.progress.end = Some(End { at, failure });
     }
 
-    /// Takes notice of what became of a pod.
+    /// Updates the progress by a message from a pod.
     fn take(&mut self, event: Option<PodEvent>) {
-        // There is a sender in this very struct.
+        // The channel stays open, because this struct holds a sender.
         let Some(PodEvent { pod, change }) = event else {
             return;
         };
         let Some(at) = self.pods.iter().position(|active| active.name == pod) else {
-            // It ended while it was being stopped.
+            // It ended while it was stopped.
             return;
         };
         match change {
@@ -223,7 +224,8 @@ impl JobRun {
         self.exits.push(exit);
     }
 
-    /// Lets the pods that run finish within `grace`, and ends the others.
+    /// Waits for running pods within `grace`, then kills the rest. Pods that wait for a
+    /// restart end at once.
     async fn drain(&mut self, grace: Duration) {
         let end = tokio::time::Instant::now() + grace;
         self.pods.retain(|pod| !pod.waits);
@@ -247,7 +249,7 @@ impl JobRun {
         }
     }
 
-    /// Into the store, the board and the record.
+    /// Writes the state to the store, the board and the record.
     fn report(&mut self, plan: &JobPlan) {
         let key = object_key("Job", &self.key);
         let status = status::job(plan, &self.progress, self.pods.len());

@@ -1,4 +1,4 @@
-//! The `status` of Job and CronJob, as a cluster reports it.
+//! The `status` of a Job and of a CronJob, as in a cluster.
 
 use galleria_manifest::model::CompletionMode;
 use jiff::Timestamp;
@@ -68,7 +68,7 @@ pub(super) fn cron_job(record: &CronJobRecord, active: &[&WorkloadKey]) -> Value
     status.into()
 }
 
-/// Whole seconds, as a cluster writes times.
+/// A time in whole seconds, as in a cluster.
 fn rfc3339(time: Timestamp) -> Value {
     let second = Timestamp::from_second(time.as_second()).unwrap_or(time);
     second.to_string().into()

@@ -1,4 +1,4 @@
-//! `httpGet`: a GET into the guest. 200 to 399 is good.
+//! `httpGet` probes: a GET request to the guest. Success is a status from 200 to 399.
 
 use std::convert::Infallible;
 
@@ -10,14 +10,14 @@ use super::{ANSWER_MAX, USER_AGENT, context};
 use crate::Request;
 use crate::workload::pod::Pod;
 
-/// Redirects that are followed, as by the kubelet.
+/// The number of redirects that are followed, as in the kubelet.
 const REDIRECTS_MAX: usize = 10;
 
-/// Asks, and follows redirects within the guest. One that leads elsewhere is
-/// good: the guest is well enough to send its callers away.
+/// Sends the request, and follows redirects within the guest. A redirect to another host
+/// counts as success, as in the kubelet.
 ///
 /// # Errors
-/// What came instead.
+/// The status or failure that the request ended with.
 pub(in crate::workload) async fn http_get(pod: &Pod, get: &HttpGet) -> Result<(), String> {
     let headers = headers(get, &pod.address)?;
     let mut path = get.path.clone();
@@ -27,7 +27,7 @@ pub(in crate::workload) async fn http_get(pod: &Pod, get: &HttpGet) -> Result<()
             .await
             .map_err(|failure| failure.to_string())?;
         let (head, body) = response.into_parts();
-        // Read to the end: an instance whose answer is dropped is lost.
+        // Read to the end: an instance whose response is dropped cannot be reused.
         let _ = Limited::new(body, ANSWER_MAX).collect().await;
         let next = redirects(head.status)
             .then(|| local_target(&head.headers, &headers, &path))
@@ -41,7 +41,7 @@ pub(in crate::workload) async fn http_get(pod: &Pod, get: &HttpGet) -> Result<()
     Err(format!("more than {REDIRECTS_MAX} redirects"))
 }
 
-/// The kubelet's headers, with those of the manifest in their place or beside them.
+/// The headers of the manifest, and those of the kubelet that it does not override.
 fn headers(get: &HttpGet, address: &str) -> Result<HeaderMap, String> {
     let mut headers = HeaderMap::new();
     for (name, value) in &get.headers {
@@ -73,7 +73,7 @@ fn redirects(status: StatusCode) -> bool {
     matches!(status.as_u16(), 301 | 302 | 303 | 307 | 308)
 }
 
-/// The path that `location` leads to, where it is the same host's.
+/// The path of the `location` header, if it is on the same host.
 fn local_target(answer: &HeaderMap, asked: &HeaderMap, path: &str) -> Option<String> {
     let location = answer.get(header::LOCATION)?.to_str().ok()?;
     let uri: Uri = match location.strip_prefix("//") {
@@ -118,7 +118,7 @@ mod tests {
     }
 
     #[test]
-    fn headers_of_the_manifest_win_and_repeat() {
+    fn headers_of_the_manifest_override_defaults_and_repeat() {
         let get = |headers: &[(&str, &str)]| HttpGet {
             path: "/".into(),
             port: galleria_manifest::model::PortReference::Number(80),

@@ -1,19 +1,19 @@
-//! When a probe is asked, how long it may take, and what its results amount to.
-//! Knows no guest.
+//! When a probe runs, how long it may take, and how its results count against the
+//! thresholds. Independent of what is probed.
 
 use galleria_manifest::model::Probe;
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at, timeout};
 
-/// One probe of a container's life.
+/// The schedule and the results of one probe.
 pub(super) struct Schedule<'a> {
     pub(super) probe: &'a Probe,
     timer: Interval,
-    /// In a row.
+    /// Consecutive results.
     successes: u32,
     failures: u32,
 }
 
-/// What the results so far amount to.
+/// The result of the probes so far.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Verdict {
     Good,
@@ -23,9 +23,9 @@ pub(super) enum Verdict {
 }
 
 impl<'a> Schedule<'a> {
-    /// For a container that started at `started`. The first question comes after
-    /// `initialDelaySeconds`; at once where they have passed, as they may have
-    /// while the startup probe ran.
+    /// For a container that started at `started`. The first probe runs
+    /// `initialDelaySeconds` later, or at once if they have passed already, for example
+    /// during the startup probe.
     pub(super) fn new(probe: &'a Probe, started: Instant) -> Self {
         let first = (started + probe.initial_delay).max(Instant::now());
         let mut timer = interval_at(first, probe.period);
@@ -38,7 +38,7 @@ impl<'a> Schedule<'a> {
         }
     }
 
-    /// Asks when it is time, for `timeoutSeconds` at most.
+    /// Waits for the time of the next probe, and runs it for at most `timeoutSeconds`.
     pub(super) async fn next(
         &mut self,
         ask: impl Future<Output = Result<(), String>>,
@@ -50,7 +50,7 @@ impl<'a> Schedule<'a> {
             .unwrap_or_else(|_| Err(format!("no answer within {limit:?}")))
     }
 
-    /// Counts results in a row against the thresholds.
+    /// Counts a result against the thresholds.
     pub(super) fn count(&mut self, result: Result<(), String>) -> Verdict {
         match result {
             Ok(()) => {
@@ -83,7 +83,7 @@ mod tests {
 
     use super::*;
 
-    /// A probe as a manifest has it.
+    /// The probe of a manifest.
     fn probe(fields: &str) -> Probe {
         let yaml = format!(
             "apiVersion: apps/v1
@@ -107,7 +107,7 @@ spec:
         container.readiness_probe.clone().expect("a probe")
     }
 
-    /// The seconds after the start at which `count` questions were asked.
+    /// The seconds after the start at which `count` probes ran.
     async fn asked_at(schedule: &mut Schedule<'_>, started: Instant, count: usize) -> Vec<u64> {
         let mut times = Vec::new();
         for _ in 0..count {
@@ -121,7 +121,7 @@ spec:
     }
 
     #[tokio::test(start_paused = true)]
-    async fn questions_begin_after_the_delay_and_come_every_period() {
+    async fn probes_start_after_the_delay_and_repeat_every_period() {
         let probe = probe("initialDelaySeconds: 15, periodSeconds: 5");
         let started = Instant::now();
         let mut schedule = Schedule::new(&probe, started);
@@ -145,7 +145,7 @@ spec:
     }
 
     #[tokio::test(start_paused = true)]
-    async fn delay_counts_from_the_containers_start_and_not_from_the_startup_probes_end() {
+    async fn initial_delay_counts_from_the_start_of_the_container() {
         let probe = probe("initialDelaySeconds: 15");
         let started = Instant::now();
         tokio::time::advance(Duration::from_secs(40)).await;
@@ -154,7 +154,7 @@ spec:
     }
 
     #[tokio::test(start_paused = true)]
-    async fn slow_answers_leave_questions_out_and_none_pile_up() {
+    async fn slow_probes_are_skipped_and_do_not_pile_up() {
         let probe = probe("periodSeconds: 2, timeoutSeconds: 5");
         let started = Instant::now();
         let mut schedule = Schedule::new(&probe, started);
@@ -164,7 +164,7 @@ spec:
     }
 
     #[tokio::test(start_paused = true)]
-    async fn thresholds_count_results_in_a_row() {
+    async fn thresholds_count_consecutive_results() {
         let probe = probe("successThreshold: 2, failureThreshold: 2");
         let mut schedule = Schedule::new(&probe, Instant::now());
         let bad = || Err("503".to_owned());
