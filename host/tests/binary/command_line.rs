@@ -102,7 +102,7 @@ fn status_is_one_page_on_the_running_host() {
     let page = host.status_page(&[]);
     assert_eq!(page.code, Some(0));
     for expected in [
-        "galleria 0.1.0: ready",
+        "galleria 0.2.0: ready",
         "gateway shoppingportal/shoppingportal-gateway",
         "galleria/ui:v2",
         "1/1",

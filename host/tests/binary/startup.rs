@@ -194,7 +194,7 @@ fn guest_that_crashes_at_its_start_backs_off_and_is_shown() {
         let page = status(data.path());
         page.contains("CrashLoopBackOff").then_some(page)
     });
-    assert!(page.contains("galleria 0.1.0: not ready"), "{page}");
+    assert!(page.contains("galleria 0.2.0: not ready"), "{page}");
     assert!(page.contains("StartError"), "{page}");
     assert!(page.contains("BackOff"), "its event: {page}");
 
@@ -203,7 +203,7 @@ fn guest_that_crashes_at_its_start_backs_off_and_is_shown() {
     std::fs::write(folder.path().join("test.yaml"), mended).expect("a file");
     crate::support::eventually("the host is ready after all", || {
         status(data.path())
-            .contains("galleria 0.1.0: ready")
+            .contains("galleria 0.2.0: ready")
             .then_some(())
     });
 }

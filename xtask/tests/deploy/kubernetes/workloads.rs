@@ -154,7 +154,7 @@ fn names_no_host(image: &str) -> bool {
 #[test]
 fn images_without_a_version_or_with_a_host_are_found() {
     for good in [
-        "galleria:0.1.0",
+        "galleria:0.2.0",
         "postgres:17.6-bookworm",
         "prom/prometheus:v3.5.0",
     ] {
@@ -164,9 +164,9 @@ fn images_without_a_version_or_with_a_host_are_found() {
         "galleria",
         "galleria:latest",
         "galleria:1",
-        "registry.example/galleria:0.1.0",
-        "localhost/galleria:0.1.0",
-        "host:5000/galleria:0.1.0",
+        "registry.example/galleria:0.2.0",
+        "localhost/galleria:0.2.0",
+        "host:5000/galleria:0.2.0",
     ] {
         assert!(!is_pinned(&json!(bad)), "{bad}");
     }
