@@ -51,7 +51,7 @@ fn document() -> String {
 
 fn metrics(text: &mut String) {
     text.push_str(
-        "\n## Metrics\n\nThe status port has them at `/metrics`, and under Istio's name \
+        "\n## Metrics\n\nThe status port serves them at `/metrics`, and under Istio's name \
          `/stats/prometheus`: as Prometheus' text, or as OpenMetrics with exemplars if \
          requested. A label whose value is not known is `unknown`.\n\n\
          | metric | kind | unit | labels | meaning |\n| --- | --- | --- | --- | --- |\n",
