@@ -1,4 +1,4 @@
-//! HorizontalPodAutoscalers: pods follow what they use, in both directions.
+//! HorizontalPodAutoscalers scale pods up and down with their usage.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -20,7 +20,7 @@ spec:
     )
 }
 
-/// Five requests a second for each pod.
+/// A target of five requests per second and pod.
 const BY_REQUESTS: &str = "  maxReplicas: 3
   metrics: [{type: Pods, pods: {metric: {name: requests_per_second}, target: {type: AverageValue, averageValue: 5}}}]
 ";
@@ -43,7 +43,7 @@ fn condition<'a>(status: &'a Value, name: &str) -> Option<&'a Value> {
     conditions.find(|it| it["type"] == name)
 }
 
-/// Runs `story` while a caller asks for `paths` all the time; every answer is 200.
+/// Runs `story` while clients request `paths` continuously; every response must be 200.
 fn under_load(host: &Host, paths: &[&str], story: impl FnOnce()) {
     let done = &AtomicBool::new(false);
     std::thread::scope(|scope| {
@@ -61,7 +61,7 @@ fn under_load(host: &Host, paths: &[&str], story: impl FnOnce()) {
 }
 
 #[test]
-fn pods_follow_their_cpu_and_their_requests_up_and_down() {
+fn pods_scale_up_and_down_with_cpu_and_requests() {
     let folder = tempfile::tempdir().expect("a folder");
     let services = |version: &str| {
         manifests(&[
@@ -92,7 +92,7 @@ fn pods_follow_their_cpu_and_their_requests_up_and_down() {
         let rescaled = |event: &Value| {
             event["reason"] == "SuccessfulRescale" && event["involvedObject"]["name"] == "hungry"
         };
-        eventually("an event tells it", || {
+        eventually("an event is recorded", || {
             host.objects("Event").iter().any(rescaled).then_some(())
         });
 
@@ -112,7 +112,7 @@ fn pods_follow_their_cpu_and_their_requests_up_and_down() {
 }
 
 #[test]
-fn a_quota_is_not_exceeded_and_the_status_says_why() {
+fn quota_limits_the_autoscaler_and_the_status_names_it() {
     let quota = "---
 apiVersion: v1
 kind: ResourceQuota
@@ -128,7 +128,7 @@ spec: {hard: {pods: 2}}
     let host = Galleria::run(&file)
         .argument("--horizontal-pod-autoscaler-sync-period=100ms")
         .start();
-    eventually("the status says why", || {
+    eventually("the status names the quota", || {
         let status = &host.object("HorizontalPodAutoscaler", "asked")["status"];
         let able = condition(status, "AbleToScale")?;
         let message = able["message"].as_str()?;

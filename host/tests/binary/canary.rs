@@ -1,4 +1,5 @@
-//! New versions under load: good ones get everything, bad ones nothing, and soon.
+//! Canary releases under load: a good version is promoted, a bad one is rolled back
+//! early.
 
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -9,7 +10,7 @@ use serde_json::Value;
 
 use crate::support::{Done, Galleria, Host, Service, eventually, kubectl, manifests};
 
-/// The canary's Deployment is `app-v2`; nothing goes to it.
+/// The canary's Deployment is `app-v2`, which starts with a weight of 0.
 const ROUTE: &str = "---
 apiVersion: networking.istio.io/v1
 kind: DestinationRule
@@ -41,7 +42,7 @@ struct Shop {
 }
 
 impl Shop {
-    /// With a stable version and a canary, which has this environment too.
+    /// Starts a stable version and a canary, each with its environment.
     fn start(stable: &[(&str, &str)], canary: &[(&str, &str)], more: &str) -> Self {
         let with = |service: Service, version, environment: &[(&str, &str)]| {
             let service = service.env("VERSION", version);
@@ -63,7 +64,7 @@ impl Shop {
         self.folder.path().join("app.yaml")
     }
 
-    /// `galleria canary` as a person types it.
+    /// Runs `galleria canary` with these arguments.
     #[track_caller]
     fn canary(&self, arguments: &[&str]) -> String {
         let output = self.host.galleria(&[&["canary"], arguments].concat());
@@ -76,8 +77,8 @@ impl Shop {
         serde_json::from_str(&report).expect("JSON")
     }
 
-    /// Calls the service from several clients until `done`; returns the answers by
-    /// version.
+    /// Calls the service from several clients while `work` runs; returns the number of
+    /// responses by version.
     fn under_load<T>(&self, work: impl FnOnce() -> T) -> (T, HashMap<String, u64>) {
         let done = AtomicBool::new(false);
         let answers = Mutex::new(HashMap::new());
@@ -99,7 +100,7 @@ impl Shop {
         (result, answers.into_inner().expect("the lock"))
     }
 
-    /// Waits for an event.
+    /// Waits for an event with this message.
     #[track_caller]
     fn happened(&self, message: &str) {
         eventually(message, || {
@@ -129,7 +130,7 @@ impl Shop {
 
 const FAST: [&str; 4] = ["start", "app", "--auto", "--interval=250ms"];
 
-/// What part of the answers is the canary's.
+/// The canary's share of the responses.
 fn share(answers: &HashMap<String, u64>) -> f64 {
     let all: u64 = answers.values().sum();
     let canary = answers.get("v2").copied().unwrap_or(0);
@@ -138,7 +139,7 @@ fn share(answers: &HashMap<String, u64>) -> f64 {
 }
 
 #[test]
-fn good_canary_gets_everything_step_by_step() {
+fn good_canary_is_promoted_step_by_step() {
     let shop = Shop::start(&[], &[], "");
     let (phase, _) = shop.under_load(|| {
         shop.canary(&[&FAST[..], &["--step-weight=25", "--max-weight=50"]].concat());
@@ -153,7 +154,7 @@ fn good_canary_gets_everything_step_by_step() {
 }
 
 #[test]
-fn canary_with_five_percent_errors_is_rolled_back_before_it_had_more_than_its_share() {
+fn canary_with_five_percent_errors_is_rolled_back_at_the_first_step() {
     let shop = Shop::start(&[], &[("FAIL_EVERY", "20")], "");
     let (phase, answers) = shop.under_load(|| {
         shop.canary(&[&FAST[..], &["--threshold=2"]].concat());
@@ -168,7 +169,7 @@ fn canary_with_five_percent_errors_is_rolled_back_before_it_had_more_than_its_sh
 }
 
 #[test]
-fn canary_three_times_as_slow_is_rolled_back() {
+fn canary_that_is_three_times_as_slow_is_rolled_back() {
     let shop = Shop::start(&[("SLOW_MS", "4")], &[("SLOW_MS", "12")], "");
     let (phase, answers) = shop.under_load(|| {
         shop.canary(&FAST);
@@ -181,7 +182,7 @@ fn canary_three_times_as_slow_is_rolled_back() {
 }
 
 #[test]
-fn weights_are_set_by_hand_and_put_into_the_file() {
+fn weights_can_be_set_manually_and_written_to_the_file() {
     let shop = Shop::start(&[], &[], "");
     let before = std::fs::read_to_string(shop.file()).expect("the file");
 
@@ -192,7 +193,7 @@ fn weights_are_set_by_hand_and_put_into_the_file() {
     );
     shop.happened("canary weight 30 set manually");
     let drift = || shop.host.status_page(&[]).stdout.contains("DRIFT");
-    assert!(drift(), "what a file says otherwise is shown");
+    assert!(drift(), "a difference from the file is shown as drift");
     assert_eq!(
         std::fs::read_to_string(shop.file()).expect("the file"),
         before
@@ -207,7 +208,9 @@ fn weights_are_set_by_hand_and_put_into_the_file() {
         std::fs::read_to_string(shop.file()).expect("the file"),
         expected
     );
-    eventually("the file says it now", || (!drift()).then_some(()));
+    eventually("the file matches the running weights", || {
+        (!drift()).then_some(())
+    });
 
     assert!(
         shop.canary(&["promote", "app"])
@@ -227,7 +230,7 @@ fn weights_are_set_by_hand_and_put_into_the_file() {
 }
 
 #[test]
-fn canary_object_begins_with_a_new_revision() {
+fn canary_object_starts_a_run_for_a_new_revision() {
     let canary = "---
 apiVersion: flagger.app/v1beta1
 kind: Canary

@@ -33,14 +33,14 @@ fn help_of_run_names_every_flag_with_its_variable() {
 }
 
 #[test]
-fn no_command_is_wrong_usage() {
+fn missing_command_is_a_usage_error() {
     let (code, _, error) = galleria(&[]);
     assert_eq!(code, Some(2));
     assert!(error.contains("Usage: galleria"), "{error}");
 }
 
 #[test]
-fn check_of_the_shop_finds_nothing() {
+fn check_finds_no_problems_in_the_shop() {
     let shop = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/shop");
     let (code, out, _) = galleria(&["check", shop.to_str().expect("text")]);
     assert_eq!(code, Some(0), "{out}");
@@ -48,7 +48,7 @@ fn check_of_the_shop_finds_nothing() {
 }
 
 #[test]
-fn reader_that_has_seen_enough_is_no_failure() {
+fn closed_output_pipe_is_not_a_failure() {
     let shop = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/shop");
     let shop = shop.to_str().expect("text");
     let folder = tempfile::tempdir().expect("a folder");
@@ -76,7 +76,7 @@ fn reader_that_has_seen_enough_is_no_failure() {
 }
 
 #[test]
-fn check_shows_all_errors_at_once_and_ends_with_one() {
+fn check_shows_all_errors_at_once_and_exits_with_one() {
     let folder = tempfile::tempdir().expect("a folder");
     std::fs::write(folder.path().join("a.yaml"), "kind: Service\n").expect("a file");
     std::fs::write(folder.path().join("b.yaml"), "a: [1, 2\n").expect("a file");
@@ -89,7 +89,7 @@ fn check_shows_all_errors_at_once_and_ends_with_one() {
 }
 
 #[test]
-fn status_without_a_host_says_so() {
+fn status_reports_that_no_host_is_running() {
     let folder = tempfile::tempdir().expect("a folder");
     let (code, _, error) = galleria(&["status", "--data", folder.path().to_str().expect("text")]);
     assert_eq!(code, Some(1));
@@ -97,7 +97,7 @@ fn status_without_a_host_says_so() {
 }
 
 #[test]
-fn status_is_one_page_on_the_running_host() {
+fn status_describes_the_running_host_on_one_page() {
     let host = Galleria::shop().start();
     let page = host.status_page(&[]);
     assert_eq!(page.code, Some(0));
@@ -123,7 +123,7 @@ fn status_is_one_page_on_the_running_host() {
 }
 
 #[test]
-fn restriction_that_is_not_enforced_is_a_warning_everywhere() {
+fn unenforced_policy_causes_a_warning_everywhere() {
     let folder = tempfile::tempdir().expect("a folder");
     let file = folder.path().join("test.yaml");
     let policy = "---\napiVersion: security.istio.io/v1\nkind: AuthorizationPolicy\nmetadata:\n  \
@@ -132,7 +132,7 @@ fn restriction_that_is_not_enforced_is_a_warning_everywhere() {
     std::fs::write(&file, service + policy).expect("a file");
     let warning = "warning: AuthorizationPolicy/deny: AuthorizationPolicy is not enforced";
     let (code, out, _) = galleria(&["check", file.to_str().expect("text")]);
-    assert_eq!(code, Some(0), "it is a warning");
+    assert_eq!(code, Some(0), "a warning does not fail the check");
     assert!(out.contains(warning), "{out}");
     let host = Galleria::run(file).start();
     assert!(host.stderr().contains(warning), "{}", host.stderr());
@@ -144,7 +144,7 @@ fn restriction_that_is_not_enforced_is_a_warning_everywhere() {
 }
 
 #[test]
-fn components_are_compiled_ahead_and_found_by_the_first_start() {
+fn components_compiled_ahead_are_loaded_at_the_first_start() {
     let folder = tempfile::tempdir().expect("a folder");
     let components = crate::support::shop_components();
     let (components, cache) = (
@@ -174,7 +174,7 @@ fn components_are_compiled_ahead_and_found_by_the_first_start() {
 }
 
 #[test]
-fn what_cannot_be_compiled_is_named() {
+fn compile_names_the_component_that_cannot_be_compiled() {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().to_str().expect("text");
     let cache = folder.path().join("cache");
@@ -189,7 +189,7 @@ fn what_cannot_be_compiled_is_named() {
 }
 
 #[test]
-fn healthcheck_tells_ready_and_not_there_apart() {
+fn healthcheck_distinguishes_ready_from_unreachable() {
     let mut host = Galleria::shop().start();
     let address = host.status_address();
     let (code, out, error) = galleria(&["healthcheck", "--status", &address]);

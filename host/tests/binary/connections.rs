@@ -1,5 +1,5 @@
-//! Clients that are silent, slow or too many: each costs its own connection, and a
-//! neighbour never notices.
+//! Clients that are silent, slow or too many affect only their own connections, not those
+//! of a neighbour.
 
 mod clients;
 mod silent;
@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use crate::support::{Done, Galleria, Host, Service, eventually, manifests};
 
-/// A host with `services` and a good neighbour, `good`.
+/// A host with `services` and a well-behaved neighbour, `good`.
 fn galleria(services: Vec<Service>) -> (tempfile::TempDir, Galleria) {
     let folder = tempfile::tempdir().expect("a folder");
     let file = folder.path().join("test.yaml");
@@ -23,10 +23,10 @@ fn galleria(services: Vec<Service>) -> (tempfile::TempDir, Galleria) {
     (folder, host)
 }
 
-/// Keeps asking the neighbour, on one connection and on a new one each time, while
-/// `misbehave` runs: not one request fails, and none waits for long.
+/// Sends requests to the neighbour, on a kept connection and on new ones, while
+/// `misbehave` runs. No request fails and none takes long.
 #[track_caller]
-fn neighbour_is_well_while<T>(host: &Host, misbehave: impl FnOnce() -> T) -> T {
+fn while_neighbour_is_served<T>(host: &Host, misbehave: impl FnOnce() -> T) -> T {
     let done = AtomicBool::new(false);
     let address = host.listener(80);
     std::thread::scope(|scope| {
@@ -40,21 +40,21 @@ fn neighbour_is_well_while<T>(host: &Host, misbehave: impl FnOnce() -> T) -> T {
         for neighbour in neighbours {
             let (asked, slowest) = neighbour.join().expect("no failure");
             assert!(asked > 0);
-            // Generous: other tests run beside this one on two cores.
+            // A generous limit: other tests run at the same time on two cores.
             assert!(
                 slowest < Duration::from_secs(10),
-                "the neighbour once waited {slowest:?}"
+                "the slowest request to the neighbour took {slowest:?}"
             );
         }
         result
     })
 }
 
-/// A client that lets so much time pass between its requests may find its connection
-/// closed: less than half of what the tests' hosts allow.
+/// A client that pauses longer than this between requests may find its connection closed:
+/// less than half of the idle timeout that the tests set.
 const LATE: Duration = Duration::from_millis(400);
 
-/// Returns how many requests there were, and how long the slowest took.
+/// Returns the number of requests and the duration of the slowest.
 fn keep_asking(address: &str, keeps_connection: bool, done: &AtomicBool) -> (usize, Duration) {
     let connect = || BufReader::new(clients::connected(address, b""));
     let mut slowest = Duration::ZERO;
@@ -66,7 +66,7 @@ fn keep_asking(address: &str, keeps_connection: bool, done: &AtomicBool) -> (usi
         let was_late = since.elapsed() > LATE;
         let answer = clients::ask(&mut stream, "/good/");
         if was_late && !matches!(&answer, Ok(Some(answer)) if !answer.closes) {
-            // The machine gave this test no core for so long.
+            // The test itself got no CPU time for that long.
             continue;
         }
         let waited = began.elapsed();
@@ -82,7 +82,7 @@ fn keep_asking(address: &str, keeps_connection: bool, done: &AtomicBool) -> (usi
     (asked, slowest)
 }
 
-/// Waits until only the neighbour's connections are left.
+/// Waits until only the neighbour's connections are open.
 #[track_caller]
 fn connections_are_gone(host: &Host) {
     eventually("the connections are gone", || {

@@ -1,11 +1,11 @@
-//! Guests that misbehave: each is contained, and its neighbour never notices.
+//! Guests that misbehave are contained, and their neighbour is not affected.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::support::{Done, Galleria, Host, Service, eventually, manifests};
 
-/// A misbehaving guest beside a good one.
+/// A misbehaving guest next to a good one.
 fn beside(guest: Service) -> Host {
     let folder = tempfile::tempdir().expect("a folder");
     let file = folder.path().join("test.yaml");
@@ -18,10 +18,10 @@ fn beside(guest: Service) -> Host {
         .start()
 }
 
-/// Keeps asking the neighbour while `misbehave` runs; it never fails and never
-/// waits long.
+/// Sends requests to the neighbour while `misbehave` runs; none fails and none takes
+/// long.
 #[track_caller]
-fn neighbour_is_well_while(host: &Host, misbehave: impl FnOnce()) {
+fn while_neighbour_is_served(host: &Host, misbehave: impl FnOnce()) {
     let done = AtomicBool::new(false);
     let asked = std::thread::scope(|scope| {
         let neighbours: Vec<_> = (0..2)
@@ -50,10 +50,10 @@ fn neighbour_is_well_while(host: &Host, misbehave: impl FnOnce()) {
     });
     for (asked, slowest) in asked {
         assert!(asked > 0);
-        // Generous: other tests run beside this one on two cores.
+        // A generous limit: other tests run at the same time on two cores.
         assert!(
             slowest < Duration::from_secs(5),
-            "the neighbour once waited {slowest:?}"
+            "the slowest request to the neighbour took {slowest:?}"
         );
     }
 }
@@ -70,9 +70,9 @@ fn failures(host: &Host, reason: &str, count: f64) {
 }
 
 #[test]
-fn endless_loop_is_stopped_at_its_deadline() {
+fn endless_loop_is_stopped_at_the_deadline() {
     let host = beside(Service::new("bad", "loop-forever"));
-    neighbour_is_well_while(&host, || {
+    while_neighbour_is_served(&host, || {
         std::thread::scope(|scope| {
             for _ in 0..4 {
                 scope.spawn(|| {
@@ -90,9 +90,9 @@ fn endless_loop_is_stopped_at_its_deadline() {
 }
 
 #[test]
-fn allocation_without_end_is_killed_at_the_pods_limit() {
+fn endless_allocation_is_killed_at_the_pods_limit() {
     let host = beside(Service::new("bad", "allocate").memory("32Mi"));
-    neighbour_is_well_while(&host, || {
+    while_neighbour_is_served(&host, || {
         for _ in 0..3 {
             let answer = host.get("/bad/allocate");
             assert_eq!(answer.status, 503, "{}", answer.body);
@@ -104,16 +104,16 @@ fn allocation_without_end_is_killed_at_the_pods_limit() {
     });
     assert_eq!(call["response_flags"], "UC");
     assert_eq!(host.get("/bad/allocate?mib=8").body.trim(), "8 MiB");
-    eventually("its memory is given back", || {
+    eventually("its memory is released", || {
         (host.metric("galleria_memory_bytes", &["workload=\"bad\""]) < 4e6).then_some(())
     });
 }
 
 #[test]
-fn trap_is_one_failure_one_log_line_and_no_more() {
+fn trap_causes_one_failure_and_one_log_line() {
     let host = beside(Service::new("bad", "trap").annotation("galleria.dev/isolation", "instance"));
     assert_eq!(host.get("/bad/ok").status, 200);
-    neighbour_is_well_while(&host, || {
+    while_neighbour_is_served(&host, || {
         let answer = host.get("/bad/");
         assert_eq!(answer.status, 503);
         assert!(
@@ -133,10 +133,10 @@ fn trap_is_one_failure_one_log_line_and_no_more() {
 }
 
 #[test]
-fn trap_in_the_middle_of_a_body_ends_the_connection_and_not_the_host() {
+fn trap_during_the_body_closes_the_connection() {
     let host = beside(Service::new("bad", "trap-mid-body"));
-    neighbour_is_well_while(&host, || {
-        // The status was sent; the body must not look complete.
+    while_neighbour_is_served(&host, || {
+        // The status was sent already; the body must not look complete.
         assert!(host.try_get("/bad/", &[]).is_err());
     });
     failures(&host, "Error", 1.0);
@@ -151,17 +151,17 @@ fn trap_in_the_middle_of_a_body_ends_the_connection_and_not_the_host() {
 }
 
 #[test]
-fn half_a_body_and_then_silence_is_cut_off() {
+fn response_that_stalls_halfway_is_aborted() {
     let host = beside(Service::new("bad", "half-body"));
-    neighbour_is_well_while(&host, || assert!(host.try_get("/bad/", &[]).is_err()));
+    while_neighbour_is_served(&host, || assert!(host.try_get("/bad/", &[]).is_err()));
     failures(&host, "DeadlineExceeded", 1.0);
     assert_eq!(host.get("/bad/ok").status, 200);
 }
 
 #[test]
-fn service_that_calls_itself_without_end_is_stopped() {
+fn endless_self_call_is_stopped() {
     let host = beside(Service::new("bad", "recurse").env("SELF_URL", "http://bad/"));
-    neighbour_is_well_while(&host, || {
+    while_neighbour_is_served(&host, || {
         let answer = host.get("/bad/");
         assert_eq!(answer.status, 508, "{}", answer.body);
     });
@@ -173,23 +173,23 @@ fn service_that_calls_itself_without_end_is_stopped() {
 }
 
 #[test]
-fn recursion_without_end_is_a_trap() {
+fn endless_recursion_traps() {
     let host = beside(Service::new("bad", "deep-stack"));
-    neighbour_is_well_while(&host, || assert_eq!(host.get("/bad/").status, 503));
+    while_neighbour_is_served(&host, || assert_eq!(host.get("/bad/").status, 503));
     failures(&host, "Error", 1.0);
     assert_eq!(host.get("/bad/ok").status, 200);
 }
 
 #[test]
-fn leaked_handles_cost_the_instance_that_leaks() {
+fn leaked_handles_end_the_leaking_instance() {
     let host = beside(Service::new("bad", "leak").annotation("galleria.dev/isolation", "instance"));
     assert_eq!(host.get("/bad/?n=100").status, 200);
-    neighbour_is_well_while(&host, || assert_eq!(host.get("/bad/?n=20000").status, 503));
+    while_neighbour_is_served(&host, || assert_eq!(host.get("/bad/?n=20000").status, 503));
     assert_eq!(host.get("/bad/?n=100").status, 200);
 }
 
 #[test]
-fn queue_that_is_full_answers_overflow_at_once() {
+fn full_queue_refuses_immediately() {
     let slow = Service::new("bad", "slow")
         .annotation("galleria.dev/max-instances", "1")
         .annotation("galleria.dev/max-queue", "1");
@@ -205,7 +205,7 @@ fn queue_that_is_full_answers_overflow_at_once() {
     });
     let (good, refused): (Vec<_>, Vec<_>) =
         answers.into_iter().partition(|answer| answer.status == 200);
-    assert_eq!(good.len(), 2, "one at work, one in the queue");
+    assert_eq!(good.len(), 2, "one served, one queued");
     for answer in refused {
         assert_eq!(answer.status, 503);
         assert_eq!(answer.header("x-envoy-overloaded"), "true");
@@ -218,7 +218,7 @@ fn queue_that_is_full_answers_overflow_at_once() {
 }
 
 #[test]
-fn review_service_that_always_traps_leaves_the_product_page_working() {
+fn product_page_works_while_the_review_service_traps() {
     let folder = tempfile::tempdir().expect("a folder");
     let shop = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/shop");
     for file in std::fs::read_dir(shop).expect("the shop") {
@@ -254,7 +254,7 @@ fn review_service_that_always_traps_leaves_the_product_page_working() {
 }
 
 #[test]
-fn streamed_answer_of_one_guest_is_passed_on_by_another() {
+fn guest_forwards_a_streamed_response_of_another_guest() {
     let folder = tempfile::tempdir().expect("a folder");
     let file = folder.path().join("test.yaml");
     let services = [
@@ -275,9 +275,9 @@ fn streamed_answer_of_one_guest_is_passed_on_by_another() {
 }
 
 #[test]
-fn storm_of_traps_is_counted_and_passes() {
+fn burst_of_traps_is_counted_and_pods_recover() {
     let host = beside(Service::new("bad", "trap").replicas(2));
-    neighbour_is_well_while(&host, || {
+    while_neighbour_is_served(&host, || {
         std::thread::scope(|scope| {
             for _ in 0..4 {
                 scope.spawn(|| {
@@ -290,14 +290,14 @@ fn storm_of_traps_is_counted_and_passes() {
     });
     failures(&host, "Error", 200.0);
     let ready = host.metric("galleria_pod_ready", &["workload=\"bad\""]);
-    assert_eq!(ready, 2.0, "the pods go on");
+    assert_eq!(ready, 2.0, "the pods keep running");
     assert_eq!(host.get("/bad/ok").status, 200);
 }
 
 #[test]
-fn output_without_end_is_stopped_at_the_deadline() {
+fn endless_output_is_stopped_at_the_deadline() {
     let host = beside(Service::new("bad", "print-forever"));
-    neighbour_is_well_while(&host, || {
+    while_neighbour_is_served(&host, || {
         for path in ["/bad/", "/bad/line"] {
             assert_eq!(host.get(path).status, 504, "{path}");
         }
@@ -307,7 +307,7 @@ fn output_without_end_is_stopped_at_the_deadline() {
 }
 
 #[test]
-fn too_many_headers_and_too_large_ones_cost_the_answer_alone() {
+fn too_many_or_too_large_headers_fail_only_their_response() {
     let host = beside(Service::new("bad", "headers"));
     assert_eq!(host.get("/bad/?n=50&length=100").status, 200);
     let many = [
@@ -316,7 +316,7 @@ fn too_many_headers_and_too_large_ones_cost_the_answer_alone() {
         "length=10000000",
         "n=20&length=20000",
     ];
-    neighbour_is_well_while(&host, || {
+    while_neighbour_is_served(&host, || {
         for query in many {
             assert_eq!(host.get(&format!("/bad/?{query}")).status, 503, "{query}");
         }
@@ -326,7 +326,7 @@ fn too_many_headers_and_too_large_ones_cost_the_answer_alone() {
 }
 
 #[test]
-fn start_that_never_ends_is_given_up_and_its_neighbour_serves() {
+fn endless_start_is_aborted_while_the_neighbour_is_served() {
     let folder = tempfile::tempdir().expect("a folder");
     let file = folder.path().join("test.yaml");
     let good = || Service::new("good", "hello");
@@ -337,8 +337,8 @@ fn start_that_never_ends_is_given_up_and_its_neighbour_serves() {
         .start();
     let bad = Service::new("bad", "start-forever");
     std::fs::write(&file, manifests(&[good(), bad])).expect("a file");
-    neighbour_is_well_while(&host, || {
-        eventually("the pod waits before it starts again", || {
+    while_neighbour_is_served(&host, || {
+        eventually("the pod is in back-off", || {
             let page = host.status_page(&[]).stdout;
             (page.contains("CrashLoopBackOff") && page.contains("DeadlineExceeded")).then_some(())
         });
@@ -347,7 +347,7 @@ fn start_that_never_ends_is_given_up_and_its_neighbour_serves() {
 }
 
 #[test]
-fn pod_may_have_a_request_timeout_of_its_own() {
+fn pod_can_set_its_own_request_timeout() {
     let host = beside(
         Service::new("bad", "loop-forever").annotation("galleria.dev/request-timeout", "200ms"),
     );

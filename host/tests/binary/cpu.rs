@@ -17,7 +17,7 @@ fn cpu_seconds(host: &Host, workload: &str) -> f64 {
 }
 
 #[test]
-fn time_in_guest_code_is_counted_and_time_of_waiting_is_not() {
+fn cpu_time_counts_computing_but_not_waiting() {
     let host = start(&[
         Service::new("classic", "spin"),
         Service::new("kept", "spin").annotation("galleria.dev/isolation", "instance"),
@@ -27,13 +27,13 @@ fn time_in_guest_code_is_counted_and_time_of_waiting_is_not() {
         let before = cpu_seconds(&host, workload);
         assert_eq!(host.get(&format!("/{workload}/spin?ms=400")).status, 200);
         let used = cpu_seconds(&host, workload) - before;
-        // Yields to others are no time of its own, so it may be less than 0.4.
+        // Time after yielding to other guests does not count, so it can be less than 0.4.
         assert!((0.1..1.0).contains(&used), "{workload} used {used} s");
     }
     let before = cpu_seconds(&host, "modern");
     assert_eq!(host.get("/modern/sleep?ms=400").status, 200);
     let used = cpu_seconds(&host, "modern") - before;
-    assert!(used < 0.1, "a sleeper used {used} s");
+    assert!(used < 0.1, "a sleeping guest used {used} s");
 }
 
 fn throttled(host: &Host, workload: &str) -> (f64, f64) {
@@ -45,8 +45,8 @@ fn throttled(host: &Host, workload: &str) -> (f64, f64) {
     )
 }
 
-/// Asks a light service again and again beside loops that never end; returns
-/// how long that took and the CPU seconds that the loops had of it.
+/// Calls a light service repeatedly while endless loops run. Returns the elapsed time,
+/// and the CPU seconds that the loops used in it.
 #[track_caller]
 fn light_beside(host: &Host, hungry: &str) -> (f64, f64) {
     std::thread::scope(|scope| {
@@ -61,21 +61,27 @@ fn light_beside(host: &Host, hungry: &str) -> (f64, f64) {
         while began.elapsed() < Duration::from_secs(3) {
             let asked = Instant::now();
             assert_eq!(host.get("/light/").body, "hello\n");
-            // Generous: other tests run beside this one on two cores.
+            // A generous limit: other tests run at the same time on two cores.
             let waited = asked.elapsed();
-            assert!(waited < Duration::from_secs(2), "it waited {waited:?}");
+            assert!(
+                waited < Duration::from_secs(2),
+                "the light service took {waited:?}"
+            );
             waits.push(waited);
         }
-        // Other tests do not disturb every request, loops would: a guest gives
-        // way at a tick of 5 ms.
+        // Other tests do not delay every request, but endless loops would: a guest yields
+        // at a tick of 5 ms.
         waits.sort();
         let median = waits[waits.len() / 2];
-        assert!(median < Duration::from_millis(10), "half waited {median:?}");
+        assert!(
+            median < Duration::from_millis(10),
+            "the median was {median:?}"
+        );
         let used = cpu_seconds(host, hungry) - before;
         let length = began.elapsed().as_secs_f64();
         for ended in loops {
             let status = ended.join().expect("an answer");
-            assert_eq!(status, 504, "stopped at the deadline, in a pause too");
+            assert_eq!(status, 504, "stopped at the deadline, also while paused");
         }
         (length, used)
     })
@@ -89,12 +95,12 @@ fn hungry_and_light(hungry: Service) -> Host {
 }
 
 #[test]
-fn pod_over_its_cpu_limit_is_paused_and_its_neighbour_is_not() {
+fn cpu_limit_pauses_the_pod_but_not_its_neighbour() {
     let host = hungry_and_light(Service::new("hungry", "loop-forever").cpu("200m"));
     let (length, used) = light_beside(&host, "hungry");
     let share = used / length;
-    // Slices of four loops that were begun before the quota was used up are
-    // paid back later, so the limit holds over seconds but not to the millisecond.
+    // Turns that four loops began before the budget was used up are subtracted later, so
+    // the limit is exact over seconds but not over milliseconds.
     assert!(share < 0.2 + 0.05, "{share} cores instead of 0.2");
     let (periods, seconds) = throttled(&host, "hungry");
     assert!(periods >= 10.0, "{periods} throttled periods");
@@ -105,7 +111,7 @@ fn pod_over_its_cpu_limit_is_paused_and_its_neighbour_is_not() {
 }
 
 #[test]
-fn pod_without_a_limit_takes_what_is_free_and_no_more() {
+fn pod_without_a_cpu_limit_uses_only_idle_cores() {
     let host = hungry_and_light(Service::new("hungry", "loop-forever"));
     let (_, used) = light_beside(&host, "hungry");
     assert!(used > 0.5, "{used} s for four loops in three seconds");
@@ -113,7 +119,7 @@ fn pod_without_a_limit_takes_what_is_free_and_no_more() {
 }
 
 #[test]
-fn limit_holds_for_short_requests_and_for_wasi_03() {
+fn cpu_limit_applies_to_short_requests_and_to_wasi_03() {
     let host = start(&[
         Service::new("short", "spin")
             .annotation("galleria.dev/isolation", "instance")

@@ -1,5 +1,5 @@
-//! What Grafana shows. Every query of `grafana/dashboards` is asked of a Prometheus
-//! that scrapes two busy hosts: the shop, and one with every kind of trouble.
+//! The Grafana dashboards: every query in `grafana/dashboards` runs against a Prometheus
+//! that scrapes two busy hosts, the shop and a host with every kind of failure.
 
 mod board;
 mod load;
@@ -14,14 +14,14 @@ use serde_json::Value;
 use self::board::{Board, Query};
 use crate::support::{Done, Host, PATIENCE, Prometheus, eventually};
 
-/// Series that Prometheus makes itself.
+/// Series that Prometheus itself creates.
 const OF_PROMETHEUS: [&str; 2] = ["up", "ALERTS"];
 
 #[test]
-fn dashboards_have_what_a_reader_needs() {
+fn dashboards_are_complete_and_consistent() {
     let boards = board::all();
     let uids: HashSet<&str> = boards.iter().map(Board::uid).collect();
-    assert_eq!(uids.len(), boards.len(), "each has a uid of its own");
+    assert_eq!(uids.len(), boards.len(), "uids are unique");
     for board in &boards {
         let mistakes = board.mistakes(&uids);
         assert!(mistakes.is_empty(), "{}: {mistakes:#?}", board.name);
@@ -29,7 +29,7 @@ fn dashboards_have_what_a_reader_needs() {
 }
 
 #[test]
-fn every_panel_shows_something_of_busy_hosts() {
+fn every_panel_shows_data_of_busy_hosts() {
     let (shop, trouble) = (load::Shop::start(), load::Trouble::start());
     let hosts = [&shop.host, &trouble.host];
     let prometheus = Prometheus::scraping(&hosts.map(Host::status_address));
@@ -46,7 +46,7 @@ fn every_panel_shows_something_of_busy_hosts() {
             &prometheus,
             boards.iter().flat_map(Board::queries).collect(),
         );
-        eventually("a duration leads to a trace", || {
+        eventually("an exemplar of a duration names a trace", || {
             let traces = traces_of_exemplars(&prometheus);
             let mut spans = shop.collector.spans().into_iter();
             spans.find(|span| traces.contains(&span.trace))
@@ -57,9 +57,9 @@ fn every_panel_shows_something_of_busy_hosts() {
     assert_known(&hosts, &rules(&prometheus), of_boards);
 }
 
-/// Asks until every query has been answered once; names the panels that stay empty.
+/// Runs the queries until each has returned data once; names the panels that stay empty.
 fn until_answered(prometheus: &Prometheus, mut queries: Vec<Query>) {
-    // Other tests run beside this one, and each query needs its own seconds of load.
+    // Other tests run at the same time, and each query needs some seconds of load.
     let until = Instant::now() + 2 * PATIENCE;
     while !queries.is_empty() {
         if Instant::now() > until {
@@ -71,7 +71,8 @@ fn until_answered(prometheus: &Prometheus, mut queries: Vec<Query>) {
     }
 }
 
-/// Every metric in the queries of dashboards and rules is one of a host, or recorded.
+/// Every metric that dashboards and rules query is one of a host, or is recorded by a
+/// rule.
 fn assert_known(hosts: &[&Host], rules: &[Rule], of_boards: impl Iterator<Item = String>) {
     let mut known = families(hosts);
     let recorded = rules.iter().filter(|rule| rule.is_recording);
@@ -85,7 +86,7 @@ fn assert_known(hosts: &[&Host], rules: &[Rule], of_boards: impl Iterator<Item =
     }
 }
 
-/// Names of series that the hosts have.
+/// Names of the series of the hosts.
 fn families(hosts: &[&Host]) -> BTreeSet<String> {
     let mut known = BTreeSet::new();
     for host in hosts {
@@ -107,7 +108,7 @@ fn families(hosts: &[&Host]) -> BTreeSet<String> {
     known
 }
 
-/// A rule that Prometheus was given.
+/// A rule that Prometheus loaded.
 struct Rule {
     name: String,
     query: String,
@@ -131,7 +132,7 @@ fn rules(prometheus: &Prometheus) -> Vec<Rule> {
         .collect()
 }
 
-/// The traces that examples of durations name.
+/// The traces named by the exemplars of durations.
 fn traces_of_exemplars(prometheus: &Prometheus) -> HashSet<String> {
     let query = ("query", "istio_request_duration_milliseconds_bucket");
     let from_to = [query, ("start", "0"), ("end", "9999999999")];

@@ -1,4 +1,4 @@
-//! `galleria:sql`: what a guest may open, and what becomes of its statements.
+//! `galleria:sql`: which databases a guest may open, and the results of its statements.
 
 mod hostile;
 mod placement;
@@ -52,7 +52,7 @@ fn refused(answer: &Answer, error: &str) {
 }
 
 #[test]
-fn statements_keep_types_and_parameters_apart_from_text() {
+fn statements_keep_types_and_do_not_interpret_parameters() {
     let host = start(false);
     let made = ask(
         &host,
@@ -105,12 +105,12 @@ fn statements_keep_types_and_parameters_apart_from_text() {
     assert_eq!(
         count["rows"],
         json!([[1]]),
-        "a script that fails changes nothing"
+        "a failed script changes nothing"
     );
 }
 
 #[test]
-fn nothing_outside_the_mounted_volumes_can_be_opened() {
+fn databases_outside_the_mounted_volumes_cannot_be_opened() {
     let host = start(false);
     for url in [
         "sqlite:/etc/passwd",
@@ -137,7 +137,7 @@ fn no_statement_reaches_a_file_outside_the_volume() {
     for statement in ["attach '{}' as other", "vacuum into '{}'"] {
         let statement = statement.replace("{}", &file.display().to_string());
         for path in ["", "execute", "script", "commit"] {
-            // A transaction is committed whatever became of its statement.
+            // A transaction is committed regardless of its statement's result.
             let answer = ask(&host, path, SHOP, &statement, &[]);
             if path != "commit" {
                 refused(&answer, "access-denied");
@@ -163,7 +163,7 @@ fn read_only_volume_cannot_be_written() {
 }
 
 #[test]
-fn answer_that_is_too_large_is_refused_and_not_held() {
+fn too_large_result_is_refused_without_buffering_it() {
     let host = start(false);
     let many = "with recursive n(i) as (select 1 union all select i + 1 from n where i < 20000) select i from n";
     refused(&ask(&host, "", SHOP, many, &[]), "too-large");

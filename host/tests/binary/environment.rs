@@ -1,4 +1,4 @@
-//! What of a pod reaches its environment: fields, resources, configuration.
+//! What a pod finds in its environment: fields, resources, configuration.
 
 use std::path::Path;
 
@@ -77,9 +77,9 @@ fn every_field_and_resource_reaches_the_environment() {
     }
 }
 
-/// The variables that the pod `name` printed when it started.
+/// The variables that the pod `name` printed at its start.
 fn printed(host: &Host, name: &str) -> impl Fn(&str) -> Option<String> + use<> {
-    let lines = eventually(&format!("{name} has printed all"), || {
+    let lines = eventually(&format!("{name} has printed everything"), || {
         let lines: Vec<String> = host
             .stdout()
             .lines()
@@ -97,7 +97,7 @@ fn printed(host: &Host, name: &str) -> impl Fn(&str) -> Option<String> + use<> {
 }
 
 #[test]
-fn listings_of_the_deck_print_what_they_print_in_a_cluster() {
+fn listings_of_the_deck_print_the_same_as_in_a_cluster() {
     let deck = Path::new(env!("CARGO_MANIFEST_DIR")).join("manifest/tests/deck");
     let folder = tempfile::tempdir().expect("a folder");
     let components = tempfile::tempdir().expect("a folder");

@@ -1,5 +1,5 @@
-//! What a pod finds in its environment and its files, and how both follow
-//! changed ConfigMaps and Secrets.
+//! The environment and files of a pod, and how both follow changes of ConfigMaps and
+//! Secrets.
 
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::support::{Galleria, Host, Service, eventually, manifests};
 
-/// A host with the guest `files` under `/app`.
+/// A host that runs the guest `files` under `/app`.
 struct App {
     host: Host,
     folder: tempfile::TempDir,
@@ -16,7 +16,8 @@ struct App {
 }
 
 impl App {
-    /// `pod` goes into the container and the pod's spec, `objects` beside it.
+    /// `pod` is inserted into the container and the pod's spec, `objects` are added to
+    /// the manifest.
     fn start(pod: &str, objects: &str) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let data = folder.path().join("data");
@@ -131,7 +132,7 @@ stringData: {password: hunter2}
 }
 
 #[test]
-fn changed_values_reach_files_and_new_instances_while_the_pod_stays() {
+fn changed_values_reach_files_and_new_instances_without_a_restart() {
     let pod = "          env: [{name: COLOUR, valueFrom: {configMapKeyRef: {name: settings, key: colour}}}]
           args: ['$(COLOUR)']
           volumeMounts:
@@ -160,7 +161,7 @@ fn changed_values_reach_files_and_new_instances_while_the_pod_stays() {
     let changed = Instant::now();
     eventually("the file changes", || {
         let read = app.host.get("/app/read?path=/settings/colour");
-        // At no moment is the file missing or half of one.
+        // The file is never missing or incomplete.
         assert_eq!(read.status, 200, "{}", read.body);
         assert!(
             ["red", "green"].iter().any(|it| read.json() == text(it)),
@@ -178,12 +179,12 @@ fn changed_values_reach_files_and_new_instances_while_the_pod_stays() {
     assert_eq!(
         app.read("/single/colour"),
         text("red"),
-        "a subPath does not follow"
+        "a subPath mount is not updated"
     );
     assert_eq!(pods(), before, "the pod stayed");
 
     app.change(&SETTINGS.replace("colour", "color"));
-    eventually("the missing key is refused", || {
+    eventually("the missing key is rejected", || {
         app.host
             .stderr()
             .contains("has no key `colour`")
@@ -193,7 +194,7 @@ fn changed_values_reach_files_and_new_instances_while_the_pod_stays() {
 }
 
 #[test]
-fn manifests_in_a_mounted_folder_follow_its_swap() {
+fn manifests_in_a_mounted_folder_are_reloaded_when_the_mount_is_updated() {
     let folder = tempfile::tempdir().expect("a folder");
     let pod = "          volumeMounts: [{name: settings, mountPath: /settings}]
       volumes: [{name: settings, configMap: {name: settings}}]
@@ -217,7 +218,7 @@ fn manifests_in_a_mounted_folder_follow_its_swap() {
     let read = || host.get("/app/read?path=/settings/colour").json();
     assert_eq!(read(), text("red"));
     fill("..2", &SETTINGS.replace("red", "green"));
-    eventually("the new manifests are in force", || {
+    eventually("the new manifests are in effect", || {
         (read() == text("green")).then_some(())
     });
 }
@@ -234,27 +235,27 @@ spec:
 ";
 
 #[test]
-fn a_preset_is_put_into_the_pods_that_it_selects() {
+fn pod_preset_applies_to_the_pods_that_it_selects() {
     let pod = "          args: ['$(DB_PORT)']\n          env: []\n";
     let app = App::start(pod, PRESET);
     let argument = || app.ask("arguments")["arguments"][1].clone();
     assert_eq!(argument(), "6379");
     assert_eq!(app.ask("write?path=/cache/note&text=kept"), json!({}));
     app.change(&PRESET.replace("6379", "6380"));
-    eventually("the changed preset", || {
+    eventually("the changed preset is applied", || {
         (argument() == "6380").then_some(())
     });
 
     let excluded = "podpreset.admission.kubernetes.io/exclude: \"true\", galleria.dev/isolation";
     let file = app.folder.path().join("yaml/app.yaml");
     std::fs::write(&file, yaml(pod).replace("galleria.dev/isolation", excluded)).expect("a file");
-    eventually("the pod is left out", || {
+    eventually("the pod is excluded", || {
         (argument() == "$(DB_PORT)").then_some(())
     });
 }
 
 #[test]
-fn a_pod_that_contradicts_a_preset_stays_as_it_is_written() {
+fn pod_that_conflicts_with_a_preset_is_left_unchanged() {
     let pod = "          args: ['$(DB_PORT)']\n          env: [{name: DB_PORT, value: mine}]\n";
     let app = App::start(pod, PRESET);
     assert_eq!(app.ask("arguments")["arguments"][1], "mine");
@@ -264,7 +265,7 @@ fn a_pod_that_contradicts_a_preset_stays_as_it_is_written() {
 }
 
 #[test]
-fn an_immutable_config_map_keeps_its_data() {
+fn immutable_config_map_cannot_be_changed() {
     let pod = "          volumeMounts: [{name: settings, mountPath: /settings}]
       volumes: [{name: settings, configMap: {name: settings}}]
 ";
@@ -287,7 +288,7 @@ fn an_immutable_config_map_keeps_its_data() {
 }
 
 #[test]
-fn a_pod_over_the_size_of_its_empty_dir_is_evicted_and_begins_anew() {
+fn pod_that_exceeds_its_empty_dir_is_evicted_and_restarted() {
     let pod = "          volumeMounts: [{name: scratch, mountPath: /scratch}]
       volumes: [{name: scratch, emptyDir: {sizeLimit: 2Mi}}]
 ";
@@ -301,13 +302,13 @@ fn a_pod_over_the_size_of_its_empty_dir_is_evicted_and_begins_anew() {
             .contains("exceeds its sizeLimit of 2097152 bytes")
             .then_some(())
     });
-    eventually("an empty volume", || {
+    eventually("the volume is empty", || {
         let list = app.host.try_get("/app/list?path=/scratch", &[]).ok()?;
         (list.status == 200 && list.json() == json!({"names": []})).then_some(())
     });
     let pods = app.data.join("pods");
     app.host.terminate();
-    eventually("nothing is left of the pod", || {
+    eventually("the files of the pod are removed", || {
         std::fs::read_dir(&pods)
             .is_ok_and(|mut left| left.next().is_none())
             .then_some(())
@@ -315,7 +316,7 @@ fn a_pod_over_the_size_of_its_empty_dir_is_evicted_and_begins_anew() {
 }
 
 #[test]
-fn a_pod_over_its_ephemeral_storage_is_evicted_and_says_so() {
+fn pod_that_exceeds_its_ephemeral_storage_is_evicted_with_the_reason() {
     let pod = "          volumeMounts: [{name: one, mountPath: /one}, {name: two, mountPath: /two}]
       volumes: [{name: one, emptyDir: {}}, {name: two, emptyDir: {}}]
 ";
@@ -348,13 +349,13 @@ spec: {accessModes: [ReadWriteOnce], resources: {requests: {storage: 1Gi}}}
 ";
 
 #[test]
-fn no_link_leads_out_of_a_volume() {
+fn links_cannot_leave_a_volume() {
     let pod = "          volumeMounts: [{name: data, mountPath: /data}]
       volumes: [{name: data, persistentVolumeClaim: {claimName: data}}]
 ";
     let app = App::start(pod, CLAIM);
     std::fs::write(app.data.join("secret"), "outside").expect("a file");
-    // Guests may be kept from making such links; whoever made it, it leads nowhere.
+    // Guests may be unable to create such links; whoever creates one, it is not followed.
     let link = app.data.join("volumes/test/data/up");
     std::os::unix::fs::symlink("../../..", &link).expect("a link");
     assert_eq!(app.host.get("/app/read?path=/data/up/secret").status, 500);
@@ -372,12 +373,12 @@ fn no_link_leads_out_of_a_volume() {
     assert_eq!(
         app.host.get("/app/list?path=/data").status,
         200,
-        "the old pod serves"
+        "the old pod still serves"
     );
 }
 
 #[test]
-fn a_host_path_outside_of_the_data_folder_is_refused_with_the_cure() {
+fn host_path_outside_the_data_folder_is_rejected_with_a_hint() {
     let folder = tempfile::tempdir().expect("a folder");
     let pod = "          volumeMounts: [{name: etc, mountPath: /etc}]
       volumes: [{name: etc, hostPath: {path: /etc}}]

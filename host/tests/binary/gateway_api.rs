@@ -1,8 +1,8 @@
-//! The Gateway API: a portal whose manifests have nothing of Istio's.
+//! The Gateway API: a portal whose manifests use no Istio resources.
 
 use crate::support::{Galleria, Host, eventually};
 
-/// A Deployment and its Service, which answer as the guest `image` does.
+/// A Deployment that runs the guest `image`, and its Service.
 fn service(namespace: &str, name: &str, image: &str) -> String {
     format!(
         "---
@@ -138,7 +138,7 @@ fn routes_split_rewrite_redirect_and_mirror_at_the_edge() {
 }
 
 #[test]
-fn routes_of_a_service_hold_for_calls_between_guests_and_cross_namespaces_with_a_grant() {
+fn service_routes_apply_to_calls_between_guests_and_cross_namespaces_with_a_grant() {
     let to_reviews = route(
         "shop",
         "edge",
@@ -180,13 +180,13 @@ spec:
     let new = folder.path().join("test.new");
     std::fs::write(&new, granted).expect("a file");
     std::fs::rename(&new, folder.path().join("test.yaml")).expect("renamed");
-    eventually("the grant holds", || {
+    eventually("the grant is in effect", || {
         (host.get_with("/direct", &[HOST]).status == 200).then_some(())
     });
 }
 
 #[test]
-fn conditions_say_what_is_in_force() {
+fn conditions_report_what_is_in_effect() {
     let (host, _folder) = started(&[
         service("shop", "stable", "env"),
         route(

@@ -1,8 +1,8 @@
-//! The guests made for tests: each is there for a test.
+//! Every guest made for tests is used by a test.
 
 use std::path::Path;
 
-/// Every program below `folder`, as text.
+/// Appends every source file below `folder` to `into`.
 fn sources(folder: &Path, into: &mut String) {
     for entry in std::fs::read_dir(folder).expect("a folder") {
         let path = entry.expect("an entry").path();
@@ -14,8 +14,8 @@ fn sources(folder: &Path, into: &mut String) {
     }
 }
 
-/// A guest counts as tested where a test names it as an image. This finds guests
-/// that were forgotten, not tests that assert too little.
+/// A guest counts as tested if a test names it as an image. This finds unused guests, not
+/// tests that assert too little.
 #[test]
 fn every_guest_is_used_by_a_test() {
     let tests = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests");
@@ -31,5 +31,5 @@ fn every_guest_is_used_by_a_test() {
         })
         .collect();
     unused.sort();
-    assert_eq!(unused, Vec::<String>::new(), "guests that no test runs");
+    assert_eq!(unused, Vec::<String>::new(), "guests that no test uses");
 }

@@ -1,5 +1,5 @@
 //! Guests and other users that misuse files: planted code, full volumes, hoarded
-//! descriptors. The host and the neighbours go on.
+//! descriptors. The host and the neighbours keep working.
 
 use std::fs;
 use std::io::Write;
@@ -15,7 +15,7 @@ use crate::support::{
     Done, Galleria, Host, Service, eventually, kubeconfig, kubectl, kubectl_with, manifests,
 };
 
-/// A host with the guest `files` under `/app`, beside a good one.
+/// A host that runs the guest `files` under `/app`, next to a good guest.
 struct App {
     host: Host,
     data: PathBuf,
@@ -23,7 +23,8 @@ struct App {
 }
 
 impl App {
-    /// `pod` goes into the container and the pod's spec, `objects` beside it.
+    /// `pod` is inserted into the container and the pod's spec, `objects` are added to
+    /// the manifest.
     fn start(pod: &str, objects: &str) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let data = folder.path().join("data");
@@ -38,10 +39,10 @@ impl App {
         }
     }
 
-    /// Asks the guest while its neighbour is asked without a break.
+    /// Sends a request to the guest while its neighbour is called continuously.
     fn ask(&self, query: &str) -> Value {
         let mut answer = None;
-        neighbour_is_well_while(&self.host, || {
+        while_neighbour_is_served(&self.host, || {
             answer = Some(self.host.get(&format!("/app/{query}")).json());
         });
         answer.expect("an answer")
@@ -57,9 +58,9 @@ fn yaml(folder: &Path, pod: &str, objects: &str) -> PathBuf {
     path
 }
 
-/// Every request of the neighbour is answered, and soon.
+/// Calls the neighbour while `misbehave` runs; every request is answered in time.
 #[track_caller]
-fn neighbour_is_well_while(host: &Host, misbehave: impl FnOnce()) {
+fn while_neighbour_is_served(host: &Host, misbehave: impl FnOnce()) {
     let done = AtomicBool::new(false);
     let (asked, slowest) = std::thread::scope(|scope| {
         let neighbour = scope.spawn(|| {
@@ -79,14 +80,14 @@ fn neighbour_is_well_while(host: &Host, misbehave: impl FnOnce()) {
         neighbour.join().expect("no failure")
     });
     assert!(asked >= 10);
-    // Generous: other tests run beside this one on two cores.
+    // A generous limit: other tests run at the same time on two cores.
     assert!(
         slowest < Duration::from_secs(5),
-        "the neighbour once waited {slowest:?}"
+        "the slowest request to the neighbour took {slowest:?}"
     );
 }
 
-/// How the C library shows a stream that found no space.
+/// What the C library reports for a stream that found no space.
 fn unwritten() -> Value {
     json!({"error": "input/output error"})
 }
@@ -113,7 +114,7 @@ const CLAIMED: &str = "          volumeMounts: [{name: data, mountPath: /data}]
 ";
 
 #[test]
-fn a_claim_holds_what_it_asked_for_and_has_room_again_after_a_removal() {
+fn claim_is_limited_to_its_request_and_removed_files_free_space() {
     let app = App::start(CLAIMED, CLAIM);
     let volume = app.data.join("volumes/test/data");
     let full = json!({"error": "no storage space"});
@@ -138,7 +139,7 @@ fn a_claim_holds_what_it_asked_for_and_has_room_again_after_a_removal() {
 }
 
 #[test]
-fn a_removed_file_counts_until_its_descriptors_are_closed() {
+fn removed_file_counts_until_its_descriptors_are_closed() {
     let app = App::start(CLAIMED, CLAIM);
     assert_eq!(app.ask("fill?path=/data/a&mib=6"), json!({}));
     assert_eq!(app.ask("hoard?path=/data/a&count=1")["done"], 1);
@@ -147,7 +148,7 @@ fn a_removed_file_counts_until_its_descriptors_are_closed() {
 }
 
 #[test]
-fn volumes_stay_apart() {
+fn files_cannot_be_moved_or_linked_between_volumes() {
     let pod = "          volumeMounts: [{name: data, mountPath: /data}, {name: scratch, mountPath: /scratch}]
       volumes:
         - {name: data, persistentVolumeClaim: {claimName: data}}
@@ -161,7 +162,7 @@ fn volumes_stay_apart() {
 }
 
 #[test]
-fn hoarded_descriptors_are_refused_and_given_back_with_the_instance() {
+fn hoarded_descriptors_are_limited_and_released_with_the_instance() {
     let app = App::start(CLAIMED, CLAIM);
     assert_eq!(app.ask("write?path=/data/a&text=x"), json!({}));
     let open = || {
@@ -176,12 +177,12 @@ fn hoarded_descriptors_are_refused_and_given_back_with_the_instance() {
         app.host.get("/app/hoard?path=/data/a&count=20000");
     }
     assert!(open() < before + 1200, "{} before, now {}", before, open());
-    // A new pod has none of them.
+    // A new pod starts with none of them.
     app.host.get("/app/read?path=/data/a");
 }
 
 #[test]
-fn guests_of_wasi_0_3_have_the_same_bounds() {
+fn guests_of_wasi_0_3_have_the_same_limits() {
     let folder = tempfile::tempdir().expect("a folder");
     let app = Service::new("app", "files-p3");
     let yaml = manifests(&[app]).replacen("          env: []\n", CLAIMED, 1);
@@ -215,7 +216,7 @@ fn guests_of_wasi_0_3_have_the_same_bounds() {
 }
 
 #[test]
-fn a_host_path_reaches_the_folders_of_its_own_namespace_alone() {
+fn host_path_is_restricted_to_the_folder_of_its_namespace() {
     let folder = tempfile::tempdir().expect("a folder");
     let data = folder.path().join("data");
     let volumes = data.join("volumes");
@@ -256,7 +257,7 @@ fn a_host_path_reaches_the_folders_of_its_own_namespace_alone() {
     assert_eq!(theirs.expect("a file"), "theirs");
 }
 
-/// Starts a host with a cache of its own, and returns what it said.
+/// Starts a host with its own cache, and returns what it logged.
 fn start_with(cache: &Path, folder: &Path, service: &str) -> String {
     let service = Service::new("app", if service == "hello" { "hello" } else { "echo" });
     let file = folder.join("app.yaml");
@@ -283,7 +284,7 @@ fn entries(cache: &Path) -> Vec<PathBuf> {
 const UNUSABLE: &str = "cannot use cached code";
 
 #[test]
-fn planted_native_code_is_not_loaded_but_compiled_anew() {
+fn planted_native_code_is_not_loaded_but_compiled_again() {
     let folder = tempfile::tempdir().expect("a folder");
     let cache = folder.path().join("cache");
     start_with(&cache, folder.path(), "hello");
@@ -292,7 +293,7 @@ fn planted_native_code_is_not_loaded_but_compiled_anew() {
     assert_eq!(key.mode() & 0o777, 0o600);
     assert!(!start_with(&cache, folder.path(), "hello").contains(UNUSABLE));
 
-    // Code of another component, under this one's name.
+    // Code of another component, under the name of this one.
     start_with(&cache, folder.path(), "echo");
     let all = entries(&cache);
     let echo = all.iter().find(|path| **path != hello).expect("another");
@@ -301,7 +302,7 @@ fn planted_native_code_is_not_loaded_but_compiled_anew() {
     let name = hello.file_name().expect("a name").to_str().expect("text");
     assert!(said.contains(UNUSABLE) && said.contains(name), "{said}");
 
-    // A link to code that is good where it is.
+    // A symbolic link to valid code.
     let elsewhere = folder.path().join("elsewhere");
     fs::rename(&hello, &elsewhere).expect("moved");
     std::os::unix::fs::symlink(&elsewhere, &hello).expect("a link");
@@ -312,7 +313,7 @@ fn planted_native_code_is_not_loaded_but_compiled_anew() {
     assert!(said.contains("it has more than one name"), "{said}");
     assert!(!start_with(&cache, folder.path(), "hello").contains(UNUSABLE));
 
-    // Code under a key that others could read.
+    // Code whose key other users could read.
     fs::set_permissions(cache.join("key"), fs::Permissions::from_mode(0o644)).expect("a mode");
     let said = start_with(&cache, folder.path(), "hello");
     assert!(said.contains("creating a new key"), "{said}");
@@ -344,7 +345,7 @@ fn folders_that_others_can_write_are_repaired_or_refused() {
 }
 
 #[test]
-fn an_empty_dir_takes_no_more_than_its_limit_before_the_pod_is_evicted() {
+fn empty_dir_is_limited_before_the_pod_is_evicted() {
     let pod = "          volumeMounts: [{name: scratch, mountPath: /scratch}]
       volumes: [{name: scratch, emptyDir: {sizeLimit: 8Mi}}]
 ";
@@ -360,7 +361,7 @@ fn an_empty_dir_takes_no_more_than_its_limit_before_the_pod_is_evicted() {
     assert_eq!(app.host.get("/good/").status, 200);
 }
 
-/// A small file system that can be filled.
+/// A small file system that tests fill.
 struct Disk(PathBuf);
 
 impl Disk {
@@ -385,7 +386,7 @@ impl Disk {
         Self(at)
     }
 
-    /// Takes all space but `left` bytes, as somebody else would.
+    /// Fills the file system except for `left` bytes, as another program would.
     fn fill(&self, left: u64) -> PathBuf {
         let path = self.0.join("filling");
         let mut file = fs::File::create(&path).expect("a file");
@@ -413,7 +414,7 @@ impl Drop for Disk {
     }
 }
 
-/// Bytes that are free, as `df` says it.
+/// Free bytes, as reported by `df`.
 fn free(folder: &Path) -> u64 {
     let output = Command::new("df")
         .args(["--output=avail", "-B1"])
@@ -455,7 +456,7 @@ fn a_full_disk_refuses_writes_and_everything_goes_on_when_there_is_space_again()
         kubectl_with(&host, &config, &["create", "-f", object])
     };
     let ask = |query: &str| host.get(&format!("/app/{query}")).json();
-    neighbour_is_well_while(&host, || {
+    while_neighbour_is_served(&host, || {
         assert_eq!(ask("fill?path=/data/all&mib=100"), unwritten());
         assert!(free(&disk.0) > Disk::BYTES / 40, "the floor");
         // A guest that fills its volume takes nothing from the host.
@@ -463,13 +464,13 @@ fn a_full_disk_refuses_writes_and_everything_goes_on_when_there_is_space_again()
         assert_eq!(made.code, Some(0), "{}", made.stderr);
     });
     let filling = disk.fill(0);
-    neighbour_is_well_while(&host, || {
+    while_neighbour_is_served(&host, || {
         let refused = create("second");
         assert_eq!(refused.code, Some(1), "{}", refused.stdout);
         assert!(refused.stderr.contains("full"), "{}", refused.stderr);
     });
     fs::remove_file(filling).expect("removed");
-    neighbour_is_well_while(&host, || {
+    while_neighbour_is_served(&host, || {
         let made = create("third");
         assert_eq!(made.code, Some(0), "{}", made.stderr);
         assert_eq!(ask("remove?path=/data/all"), json!({}));

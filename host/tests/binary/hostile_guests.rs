@@ -1,13 +1,13 @@
-//! Guests that take what they can get of the host: each has a bound, and its neighbour
-//! never notices.
+//! Guests that try to exhaust the host's resources: every resource is limited, and the
+//! neighbour is not affected.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::support::{Done, Galleria, Host, Service, eventually, manifests};
 
-/// What the host may have grown by when the hostile guest is done, in MiB: allocators keep
-/// some of what they were given back, and a neighbour works meanwhile.
+/// How much the host may have grown after the attack, in MiB: allocators keep some freed
+/// memory, and a neighbour works at the same time.
 const GROWTH_MAX_MIB: u64 = 256;
 
 fn start(services: impl IntoIterator<Item = Service>) -> Host {
@@ -31,7 +31,7 @@ fn resident(host: &Host) -> u64 {
     kib.trim().parse::<u64>().expect("a number") / 1024
 }
 
-/// The most that it had while it was watched.
+/// The peak of the host's resident memory.
 fn peak(host: &Host) -> u64 {
     let path = format!("/proc/{}/status", host.id());
     let status = std::fs::read_to_string(path).expect("a running host");
@@ -40,8 +40,8 @@ fn peak(host: &Host) -> u64 {
     kib.trim().parse::<u64>().expect("a number") / 1024
 }
 
-/// Runs `attack` while two clients keep asking the neighbour: none of its requests fails
-/// or waits long, and the host has given back what the attack took.
+/// Runs `attack` while two clients call the neighbour: no request fails or takes long,
+/// and the host releases what the attack allocated.
 #[track_caller]
 fn beside_a_neighbour(host: &Host, attack: impl FnOnce()) {
     let before = resident(host);
@@ -56,7 +56,7 @@ fn beside_a_neighbour(host: &Host, attack: impl FnOnce()) {
                     let took = began.elapsed();
                     assert!(
                         took < Duration::from_secs(3),
-                        "the neighbour waited {took:?}"
+                        "a request to the neighbour took {took:?}"
                     );
                     asked.fetch_add(1, Ordering::Relaxed);
                 }
@@ -67,14 +67,14 @@ fn beside_a_neighbour(host: &Host, attack: impl FnOnce()) {
     });
     assert!(
         asked.load(Ordering::Relaxed) > 10,
-        "the neighbour was asked"
+        "the neighbour was called"
     );
-    eventually("the host has given back what the attack took", || {
+    eventually("the host has released what the attack allocated", || {
         (resident(host) < before + GROWTH_MAX_MIB).then_some(())
     });
 }
 
-/// Asks the hostile guest `times` times, from four clients, and lets it answer what it likes.
+/// Calls the hostile guest `times` times, from four clients, and ignores its responses.
 fn attack(host: &Host, times: u32, path: &str) {
     std::thread::scope(|scope| {
         for _ in 0..4 {
@@ -100,17 +100,14 @@ fn thousands_of_traps_leave_nothing_behind() {
     let counted = host.metric("galleria_guest_failures_total", &["reason=\"Error\""]);
     assert_eq!(counted, 4_400.0);
     let logged = host.stderr().matches("the guest trapped").count();
-    assert!(
-        logged < 500,
-        "{logged} lines for as many traps as there are"
-    );
+    assert!(logged < 500, "{logged} lines for 4,400 traps");
     let objects = host.objects("Event");
     assert!(objects.len() < 20, "{} events", objects.len());
     assert_eq!(host.get("/bad/ok").status, 200);
 }
 
 #[test]
-fn what_a_guest_keeps_outside_its_memory_is_bounded() {
+fn data_that_a_guest_keeps_in_the_host_is_bounded() {
     let host = start([hostile()]);
     let before = resident(&host);
     beside_a_neighbour(&host, || {
@@ -123,23 +120,23 @@ fn what_a_guest_keeps_outside_its_memory_is_bounded() {
         }
     });
     let most = peak(&host) - before;
-    assert!(most < 512, "the host once had {most} MiB more");
+    assert!(most < 512, "the host grew by {most} MiB");
     let killed = host.metric("galleria_guest_failures_total", &["reason=\"OOMKilled\""]);
-    assert!(killed > 0.0, "it counts as the pod's memory");
+    assert!(killed > 0.0, "the data counts as the pod's memory");
     assert_eq!(host.get("/bad/fields?n=50").body, "50 sets\n");
-    eventually("all of it is given back", || {
+    eventually("the memory is released", || {
         (host.metric("galleria_memory_bytes", &["workload=\"bad\""]) < 4e6).then_some(())
     });
 }
 
 #[test]
-fn randomness_and_waiting_by_the_hundred_thousand_cost_the_guest_alone() {
+fn huge_requests_for_randomness_and_polls_affect_only_the_guest() {
     let host = start([hostile()]);
     assert_eq!(host.get("/bad/random?mib=1").body, "1048576 bytes\n");
     assert_eq!(
         host.get("/bad/random?mib=2").status,
         503,
-        "too much at once"
+        "more than one call may request"
     );
     assert_eq!(host.get("/bad/poll?n=10").body, "1 ready\n");
     beside_a_neighbour(&host, || {
@@ -149,7 +146,7 @@ fn randomness_and_waiting_by_the_hundred_thousand_cost_the_guest_alone() {
 }
 
 #[test]
-fn ten_thousand_calls_at_once_are_too_many_for_one_instance() {
+fn concurrent_calls_of_one_instance_are_limited() {
     let slow = Service::new("slow", "slow").annotation("galleria.dev/max-instances", "4");
     let host = start([hostile(), slow]);
     let answer = host.get("/bad/calls?n=100&url=http://good/");
@@ -171,7 +168,7 @@ fn ten_thousand_calls_at_once_are_too_many_for_one_instance() {
 }
 
 #[test]
-fn flood_of_lines_is_dropped_before_it_hurts() {
+fn flood_of_log_lines_does_not_affect_the_neighbour() {
     let host = start([hostile()]);
     beside_a_neighbour(&host, || {
         attack(&host, 8, "/bad/flood");
@@ -180,10 +177,10 @@ fn flood_of_lines_is_dropped_before_it_hurts() {
 }
 
 #[test]
-fn streams_of_wasi_03_that_are_dropped_half_way_are_given_back() {
+fn streams_of_wasi_03_that_are_dropped_halfway_are_released() {
     let host = start([Service::new("modern", "hello-p3")]);
     attack(&host, 40, "/modern/streams?n=200");
     beside_a_neighbour(&host, || attack(&host, 400, "/modern/streams?n=1000"));
     let trapped = host.metric("galleria_guest_failures_total", &[]);
-    assert_eq!(trapped, 0.0, "no request found the tables full");
+    assert_eq!(trapped, 0.0, "no request fails because of full tables");
 }

@@ -1,4 +1,4 @@
-//! Where components come from: files, OCI image layouts, registries.
+//! Sources of components: files, OCI image layouts, registries.
 
 mod hostile;
 mod layouts;
@@ -14,8 +14,8 @@ fn component(name: &str) -> Vec<u8> {
     std::fs::read(test_components().join(format!("{name}.wasm"))).expect("a component")
 }
 
-/// A host with one service, `/web/`, and nothing in its components folder but
-/// what the test puts there.
+/// A host with one service, `/web/`, whose components folder contains only what the test
+/// puts there.
 struct Web {
     folder: tempfile::TempDir,
     more: String,
@@ -37,14 +37,14 @@ impl Web {
         self.folder.path().join("components")
     }
 
-    /// More objects.
+    /// Adds objects.
     fn with(mut self, yaml: &str) -> Self {
         self.more.push_str("---\n");
         self.more.push_str(yaml);
         self
     }
 
-    /// More of the pod's spec: one field.
+    /// Adds a field to the pod's spec.
     fn pod(mut self, field: &str) -> Self {
         self.pod.push_str(&format!("\n      {field}"));
         self
@@ -54,8 +54,8 @@ impl Web {
         self.folder.path().join("test.yaml")
     }
 
-    /// Writes the manifests, the service made from `image`; `container` is more
-    /// of its container: nothing, or one field.
+    /// Writes the manifests with a service that runs `image`; `container` is an
+    /// additional field of its container, or empty.
     fn write(&self, image: &str, container: &str) {
         let grace = "terminationGracePeriodSeconds: 20";
         let yaml = manifests(&[Service::new("web", "IMAGE")])
@@ -83,7 +83,7 @@ impl Web {
     }
 }
 
-/// Files below a folder.
+/// The number of files below a folder.
 fn files(folder: &Path) -> usize {
     std::fs::read_dir(folder).map_or(0, Iterator::count)
 }

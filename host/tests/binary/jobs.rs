@@ -1,4 +1,4 @@
-//! Jobs and CronJobs: components that run to their end.
+//! Jobs and CronJobs: components that run to completion.
 
 mod cron_jobs;
 mod endings;
@@ -36,7 +36,7 @@ impl Job {
         }
     }
 
-    /// The object.
+    /// The manifest of the Job.
     fn yaml(&self) -> String {
         format!(
             "---
@@ -50,7 +50,7 @@ spec: {}
         )
     }
 
-    /// A CronJob that makes it; `fields` are lines below its `spec`.
+    /// A CronJob that creates this Job; `fields` are lines below its `spec`.
     fn cron_yaml(&self, schedule: &str, fields: &str) -> String {
         format!(
             "---
@@ -95,11 +95,11 @@ metadata: {name: data, namespace: test}
 spec: {accessModes: [ReadWriteOnce], resources: {requests: {storage: 1Gi}}}
 ";
 
-/// Mounts it at /data: lines for the pod and for the container.
+/// Mounts the claim at /data: lines for the pod and for the container.
 const VOLUME: &str = "volumes: [{name: data, persistentVolumeClaim: {claimName: data}}],";
 const MOUNT: &str = "volumeMounts: [{name: data, mountPath: /data}],";
 
-/// A host for one file, which may be changed.
+/// A host for one file, which the test may change.
 fn host_for(yaml: &str) -> (tempfile::TempDir, Host) {
     let folder = tempfile::tempdir().expect("a folder");
     let file = folder.path().join("test.yaml");
@@ -115,21 +115,21 @@ kind: Namespace
 metadata: {name: test}
 ";
 
-/// The host's report.
+/// The output of `galleria status -o json`.
 fn report(host: &Host) -> Value {
     let page = host.status_page(&["-o", "json"]);
     assert_eq!(page.code, Some(0), "{}", page.stderr);
     serde_json::from_str(&page.stdout).expect("a report")
 }
 
-/// The Job of this name, as the report has it.
+/// The Job of this name in the report.
 fn job(host: &Host, name: &str) -> Option<Value> {
     let report = report(host);
     let jobs = report["jobs"].as_array().expect("a list");
     jobs.iter().find(|job| job["name"] == name).cloned()
 }
 
-/// Waits until the Job is what `phase` says.
+/// Waits until the Job has the phase `phase`.
 #[track_caller]
 fn ended(host: &Host, name: &str, phase: &str) -> Value {
     eventually(&format!("job {name} is {phase}"), || {
@@ -137,7 +137,7 @@ fn ended(host: &Host, name: &str, phase: &str) -> Value {
     })
 }
 
-/// What the pods of a Job printed, with the pod that did.
+/// The lines that the pods of a Job printed, each with its pod.
 fn printed(host: &Host, workload: &str) -> Vec<(String, String)> {
     let stdout = host.stdout();
     let lines = stdout
@@ -152,7 +152,7 @@ fn printed(host: &Host, workload: &str) -> Vec<(String, String)> {
         .collect()
 }
 
-/// Only the words.
+/// Only the lines.
 fn messages(host: &Host, workload: &str) -> Vec<String> {
     printed(host, workload)
         .into_iter()

@@ -1,5 +1,5 @@
-//! The admin API, asked by a client library: informers, controllers and operators
-//! are made of these calls.
+//! The admin API, called by a client library with the calls that informers, controllers
+//! and operators use.
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -18,12 +18,12 @@ use serde_json::json;
 
 use crate::support::{Galleria, Host, Service, kubeconfig, manifests};
 
-/// A host whose namespace `test` has ConfigMaps that a file describes.
+/// A host whose namespace `test` has ConfigMaps from a file.
 struct Maps {
     host: Host,
     file: PathBuf,
     count: usize,
-    /// Beside the value of each map.
+    /// A further value in each map, which makes it larger.
     padding: String,
     _folder: tempfile::TempDir,
 }
@@ -33,7 +33,7 @@ impl Maps {
         Self::padded(count, 0)
     }
 
-    /// Each map with so many bytes more.
+    /// `count` maps, each padded by `bytes` bytes.
     fn padded(count: usize, bytes: usize) -> Self {
         let padding = "x".repeat(bytes);
         let folder = tempfile::tempdir().expect("a folder");
@@ -53,7 +53,7 @@ impl Maps {
         }
     }
 
-    /// Gives every map another value.
+    /// Changes the value of every map.
     fn write(&self, value: usize) {
         let new = self.file.with_extension("new");
         std::fs::write(&new, yaml(self.count, value, &self.padding)).expect("a file");
@@ -93,7 +93,7 @@ fn value(map: &ConfigMap) -> usize {
 }
 
 #[test]
-fn objects_are_written_read_and_refused_by_type() {
+fn objects_are_written_read_and_rejected_through_typed_calls() {
     let maps = Maps::start(0);
     runtime().block_on(async {
         let client = client(&maps.host).await;
@@ -111,7 +111,7 @@ fn objects_are_written_read_and_refused_by_type() {
         let again = api.create(&PostParams::default(), &wanted).await;
         assert!(matches!(again, Err(kube::Error::Api(status)) if status.code == 409));
 
-        // Who writes over what has changed meanwhile is told so.
+        // A write that conflicts with a newer version is rejected.
         let patch = Patch::Apply(json!({
             "apiVersion": "v1", "kind": "ConfigMap",
             "metadata": {"name": "own"}, "data": {"color": "red"},
@@ -165,7 +165,7 @@ fn objects_are_written_read_and_refused_by_type() {
 }
 
 #[test]
-fn a_thousand_objects_are_listed_in_pages_while_they_change() {
+fn thousand_objects_are_listed_in_pages_while_they_change() {
     let maps = Maps::start(1_000);
     runtime().block_on(async {
         let client = client(&maps.host).await;
@@ -199,7 +199,7 @@ fn a_thousand_objects_are_listed_in_pages_while_they_change() {
 }
 
 #[test]
-fn a_watch_through_ten_thousand_changes_misses_none() {
+fn watch_misses_none_of_ten_thousand_changes() {
     const ROUNDS: usize = 20;
     let maps = Maps::start(500);
     runtime().block_on(async {
@@ -219,7 +219,7 @@ fn a_watch_through_ten_thousand_changes_misses_none() {
                 };
                 let number: usize = map.name_any()["map-".len()..].parse().expect("a number");
                 assert_eq!(value(&map), round);
-                assert_eq!(values[number], round - 1, "each change once, in its order");
+                assert_eq!(values[number], round - 1, "each change once and in order");
                 values[number] = round;
             }
         }
@@ -228,11 +228,11 @@ fn a_watch_through_ten_thousand_changes_misses_none() {
 }
 
 #[test]
-fn a_hundred_watchers_see_a_change_and_a_slow_one_holds_up_nobody() {
+fn hundred_watchers_see_every_change_while_one_does_not_read() {
     let maps = Maps::padded(400, 8_000);
     runtime().block_on(async {
-        // It does not read: what waits for it is more than connections hold and the
-        // host remembers.
+        // It does not read: its pending events exceed what the connection buffers and the
+        // host's history.
         let slow: Api<ConfigMap> = Api::namespaced(client(&maps.host).await, "test");
         let listed = slow.list(&ListParams::default()).await.expect("a list");
         let version = listed.metadata.resource_version.expect("a version");

@@ -1,4 +1,4 @@
-//! The admin API, asked by the real kubectl.
+//! The admin API, called by the real kubectl.
 
 use serde_json::Value;
 
@@ -28,7 +28,7 @@ fn shop() -> Host {
     run(&format!("{}{SECRET}", manifests(&services)))
 }
 
-/// Lines without the header, by their first column.
+/// The first column of every line except the header.
 fn names(table: &str) -> Vec<&str> {
     let lines = table.lines().skip(1);
     lines
@@ -37,7 +37,7 @@ fn names(table: &str) -> Vec<&str> {
 }
 
 #[test]
-fn get_shows_what_runs_as_on_a_cluster() {
+fn get_shows_the_same_as_on_a_cluster() {
     let host = shop();
     let pods = kubectl(&host, &["get", "pods", "-n", "test"]);
     let header: Vec<_> = pods
@@ -113,7 +113,7 @@ fn get_selects_and_prints_in_every_form() {
 }
 
 #[test]
-fn what_is_not_there_or_not_understood_gets_the_right_status() {
+fn unknown_objects_and_invalid_parameters_get_the_right_status() {
     let host = shop();
     let absent = refused(&host, &["get", "pod", "nobody", "-n", "test"]);
     assert_eq!(
@@ -146,7 +146,7 @@ fn what_is_not_there_or_not_understood_gets_the_right_status() {
 }
 
 #[test]
-fn only_a_token_lets_in_and_the_read_only_one_sees_no_secret() {
+fn token_is_required_and_the_read_only_token_cannot_read_secrets() {
     let host = shop();
     let config = kubeconfig(&host, &[]);
     let text = std::fs::read_to_string(&config).expect("the kubeconfig");
@@ -215,7 +215,7 @@ fn long_lists_come_in_pages() {
 }
 
 #[test]
-fn watch_tells_of_changes_and_of_what_the_selector_loses() {
+fn watch_reports_changes_and_objects_that_leave_the_selector() {
     let folder = tempfile::tempdir().expect("a folder");
     let file = folder.path().join("test.yaml");
     let write = |label: &str| {
@@ -232,11 +232,11 @@ fn watch_tells_of_changes_and_of_what_the_selector_loses() {
     let path = "/api/v1/configmaps?watch=true&labelSelector=tier%3Dfront&timeoutSeconds=15";
     let watching = std::thread::scope(|scope| {
         let watching = scope.spawn(|| kubectl_with(&host, &config, &["get", "--raw", path]));
-        // The watch begins with what is there, whenever it begins.
+        // The watch starts with the current objects, whenever it starts.
         for label in ["back", "front", "back"] {
             let jsonpath = "jsonpath={.metadata.labels.tier}";
             write(label);
-            eventually("the change is in force", || {
+            eventually("the change is in effect", || {
                 let get = ["get", "cm", "map", "-n", "test", "-o", jsonpath];
                 (kubectl(&host, &get) == label).then_some(())
             });

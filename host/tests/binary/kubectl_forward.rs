@@ -1,4 +1,4 @@
-//! `kubectl port-forward`: a pod past the mesh, from a port of this machine.
+//! `kubectl port-forward`: a local port that reaches a pod and bypasses the mesh.
 
 use std::io::{BufRead, BufReader, Read};
 use std::process::{Child, Command, Stdio};
@@ -6,10 +6,10 @@ use std::sync::mpsc;
 
 use crate::support::{Galleria, Host, Service, eventually, kubeconfig, kubectl, manifests};
 
-/// kubectl, as long as it forwards.
+/// A running `kubectl port-forward`.
 struct Forward {
     child: Child,
-    /// Of this machine.
+    /// The local port.
     port: u16,
     errors: mpsc::Receiver<String>,
 }
@@ -26,7 +26,7 @@ impl Forward {
             .spawn()
             .expect("kubectl");
         let errors = lines(child.stderr.take().expect("piped"));
-        // Read to its end, or kubectl would end with its reader.
+        // The output must be read to the end: kubectl would exit when its reader does.
         let line = lines(child.stdout.take().expect("piped")).recv();
         let line = line.unwrap_or_default();
         // Forwarding from 127.0.0.1:PORT -> 8080
@@ -50,7 +50,7 @@ impl Forward {
 
 impl Drop for Forward {
     fn drop(&mut self) {
-        // It may have ended already.
+        // It may have exited already.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
@@ -60,7 +60,7 @@ fn lines(stream: impl Read + Send + 'static) -> mpsc::Receiver<String> {
     let (sender, receiver) = mpsc::channel();
     std::thread::spawn(move || {
         for line in BufReader::new(stream).lines().map_while(Result::ok) {
-            // Whether somebody listens or not.
+            // The receiver may be gone.
             let _ = sender.send(line);
         }
     });
@@ -76,11 +76,11 @@ fn start() -> Host {
 }
 
 #[test]
-fn requests_reach_the_pod_past_the_mesh() {
+fn forwarded_requests_bypass_the_mesh() {
     let host = start();
     let forward = Forward::start(&host, "deploy/echo", 8080);
     let calls = host.calls().len();
-    // One connection after the other, and several at once.
+    // Several connections, one after another and at once.
     for _ in 0..3 {
         let mut answer = ureq::get(forward.url("/some/path?a=b"))
             .call()
@@ -100,7 +100,7 @@ fn requests_reach_the_pod_past_the_mesh() {
             });
         }
     });
-    assert_eq!(host.calls().len(), calls, "the mesh has not seen them");
+    assert_eq!(host.calls().len(), calls, "the mesh logged no calls");
     let by_service = Forward::start(&host, "service/slow", 80);
     assert_eq!(
         ureq::get(by_service.url("/?ms=10"))
@@ -112,21 +112,21 @@ fn requests_reach_the_pod_past_the_mesh() {
 }
 
 #[test]
-fn a_port_that_is_not_declared_is_refused_and_a_gone_pod_too() {
+fn undeclared_port_and_removed_pod_are_refused() {
     let host = start();
     let forward = Forward::start(&host, "deploy/echo", 9);
     assert!(ureq::get(forward.url("/")).call().is_err());
-    let told = eventually("kubectl says why", || {
+    let told = eventually("kubectl prints the reason", || {
         let line = forward.errors.try_recv().ok()?;
         line.contains("declares no port 9").then_some(line)
     });
     assert!(told.contains("the container of pod echo-"), "{told}");
     let forward = Forward::start(&host, "deploy/echo", 8080);
     kubectl(&host, &["delete", "deploy", "echo", "-n", "test"]);
-    eventually("nobody answers any more", || {
+    eventually("the forwarded port is closed", || {
         let answered = ureq::get(forward.url("/")).call();
         answered.is_err().then_some(())
     });
-    // The host is well.
+    // The host is not affected.
     assert_eq!(host.get("/slow/?ms=1").status, 200);
 }

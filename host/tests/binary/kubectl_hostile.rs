@@ -1,5 +1,5 @@
-//! Requests to the admin API that ask for far more than they are long: each is refused
-//! or answered within bounds, and the traffic beside it never notices.
+//! Small requests to the admin API that cause much work: each is refused or answered
+//! within limits, and the traffic is not affected.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -13,18 +13,18 @@ use serde_json::{Value, json};
 
 use crate::support::{Done, Galleria, Host, Service, kubeconfig, manifests};
 
-/// What the host may grow by at any moment, whatever it is asked: objects of 3 MiB
-/// beside what is made of them. What is tried here would take gigabytes.
+/// How much the host may grow at any time: objects of 3 MiB, plus the data derived from
+/// them. Without limits, these requests would need gigabytes.
 const GROWTH_MAX: u64 = 400 << 20;
 
-/// The longest that any of these may keep the API: without bounds they take minutes.
+/// The longest time for any of these responses: without limits they take minutes.
 const ANSWER_MAX: Duration = Duration::from_secs(20);
 
 const JSON_PATCH: &str = "application/json-patch+json";
 const MAP: &str = "/api/v1/namespaces/test/configmaps/map";
 const DEPLOYMENT: &str = "/apis/apps/v1/namespaces/test/deployments/other";
 
-/// A host with a ConfigMap and a Deployment that came by the API, and with as many more
+/// A host with a ConfigMap and a Deployment created through the API, and `maps` further
 /// maps of 10 kB.
 fn start(maps: usize) -> Host {
     let folder = tempfile::tempdir().expect("a folder");
@@ -63,10 +63,10 @@ fn resident(host: &Host) -> u64 {
     kib.expect("a number") << 10
 }
 
-/// Keeps asking the service beside it while `attack` runs: no request fails, none waits
-/// long, and the host does not grow beyond its bound.
+/// Calls the service while `attack` runs: no request fails or takes long, and the host
+/// does not grow beyond its limit.
 #[track_caller]
-fn neighbour_is_well_while(host: &Host, attack: impl FnOnce()) {
+fn while_neighbour_is_served(host: &Host, attack: impl FnOnce()) {
     let before = resident(host);
     let done = AtomicBool::new(false);
     let (mut times, largest) = std::thread::scope(|scope| {
@@ -94,15 +94,15 @@ fn neighbour_is_well_while(host: &Host, attack: impl FnOnce()) {
         times.len()
     );
     let grown = largest.saturating_sub(before);
-    assert!(grown < GROWTH_MAX, "it grew by {} MiB", grown >> 20);
+    assert!(grown < GROWTH_MAX, "the host grew by {} MiB", grown >> 20);
 }
 
 fn times(count: usize, operation: &Value) -> Vec<Value> {
     vec![operation.clone(); count]
 }
 
-/// Patches that double the depth of the object with every operation: each copies what
-/// is there below its own innermost level.
+/// Patches that double the depth of the object with every operation: each copies the
+/// existing value below its own innermost level.
 fn depth_doubles() -> Value {
     let mut patch = vec![json!({"op": "add", "path": "/data/a", "value": {}})];
     let mut levels = 1;
@@ -114,7 +114,7 @@ fn depth_doubles() -> Value {
     patch.into()
 }
 
-/// Method, path, media type and body, and the status that it deserves.
+/// Method, path, media type, body, and the expected status.
 #[expect(clippy::too_many_lines, reason = "a table")]
 fn attacks() -> Vec<(&'static str, String, &'static str, String, u16)> {
     let copy = |n| json!({"op": "copy", "from": "/data", "path": format!("/data/x{n}")});
@@ -209,7 +209,7 @@ fn attacks() -> Vec<(&'static str, String, &'static str, String, u16)> {
 }
 
 #[test]
-fn small_requests_that_ask_for_much_are_refused_while_traffic_goes_on() {
+fn small_requests_that_cause_much_work_are_refused_while_traffic_is_served() {
     let host = start(0);
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
     let client = runtime.block_on(client(&host));
@@ -232,7 +232,7 @@ fn small_requests_that_ask_for_much_are_refused_while_traffic_goes_on() {
     };
     runtime.block_on(create(MAP, &map));
     runtime.block_on(create(DEPLOYMENT, &other.to_string()));
-    neighbour_is_well_while(&host, || {
+    while_neighbour_is_served(&host, || {
         for (method, path, kind, body, status) in attacks() {
             let began = Instant::now();
             let answer = runtime.block_on(send(&client, method, &path, kind, &body));
@@ -247,15 +247,19 @@ fn small_requests_that_ask_for_much_are_refused_while_traffic_goes_on() {
         let body = answer.into_body().collect().await.expect("a body");
         serde_json::from_slice::<Value>(&body.to_bytes()).expect("JSON")
     });
-    assert_eq!(map["data"]["a"], "x".repeat(1_000), "nothing was changed");
+    assert_eq!(
+        map["data"]["a"],
+        "x".repeat(1_000),
+        "the object is unchanged"
+    );
 }
 
 #[test]
-fn watches_that_are_not_read_cost_nothing_beside_the_objects() {
+fn unread_watches_need_no_memory_of_their_own() {
     let host = start(300);
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
     let client = runtime.block_on(client(&host));
-    neighbour_is_well_while(&host, || {
+    while_neighbour_is_served(&host, || {
         let unread: Vec<_> = (0..150)
             .map(|_| {
                 let path = "/api/v1/configmaps?watch=1";

@@ -1,4 +1,4 @@
-//! `kubectl logs`: what guests print, as it is kept.
+//! `kubectl logs`: the kept output of guests.
 
 use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
@@ -50,7 +50,7 @@ fn logs(host: &Host, arguments: &[&str]) -> String {
 }
 
 #[test]
-fn a_job_s_lines_are_there_after_it_ended() {
+fn lines_of_a_job_are_kept_after_it_has_ended() {
     let host = run(JOB);
     let wait = ["wait", "--for=condition=Complete", "job/once", "-n", "test"];
     kubectl(&host, &wait);
@@ -77,7 +77,7 @@ fn a_job_s_lines_are_there_after_it_ended() {
 }
 
 #[test]
-fn following_shows_lines_as_they_come() {
+fn following_shows_lines_as_they_arrive() {
     let host = run("");
     host.get("/app/first");
     let mut follow = Command::new("kubectl")
@@ -97,7 +97,7 @@ fn following_shows_lines_as_they_come() {
     host.get("/app/second");
     until("out: /second");
     until("out: STDIO_VALUE=kept");
-    // The pod's end is the end.
+    // The stream ends when the pod does.
     kubectl(&host, &["delete", "deploy", "app", "-n", "test"]);
     assert!(
         lines
@@ -109,7 +109,7 @@ fn following_shows_lines_as_they_come() {
 }
 
 #[test]
-fn what_the_run_before_said_is_kept_and_other_containers_are_not_known() {
+fn output_of_the_previous_run_is_kept_and_unknown_containers_are_rejected() {
     let host = run(CRASHES);
     let no_other = refused(&host, &["logs", "crashes", "-c", "sidecar", "-n", "test"]);
     assert!(
@@ -124,7 +124,7 @@ fn what_the_run_before_said_is_kept_and_other_containers_are_not_known() {
         );
         (count.parse::<u32>().ok()? > 0).then_some(())
     });
-    // It said nothing in either run; that there was one before is what counts.
+    // Neither run printed anything, but a previous run exists.
     logs(&host, &["crashes", "--previous"]);
     let none = refused(&host, &["logs", "deploy/app", "--previous", "-n", "test"]);
     assert!(
@@ -136,7 +136,7 @@ fn what_the_run_before_said_is_kept_and_other_containers_are_not_known() {
 }
 
 #[test]
-fn what_a_cluster_has_is_there() {
+fn top_endpoints_nodes_and_reviews_work_as_on_a_cluster() {
     let host = run("");
     host.get("/app/");
     let get = |arguments: &[&str]| kubectl(&host, &[&["get"], arguments].concat());

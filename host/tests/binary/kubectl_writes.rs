@@ -1,4 +1,4 @@
-//! The admin API, written to by the real kubectl.
+//! Writes to the admin API with the real kubectl.
 
 use std::path::{Path, PathBuf};
 
@@ -9,14 +9,14 @@ use crate::support::{
     refused, refused_fed, shop_components,
 };
 
-/// A host without a manifest.
+/// A host without manifests.
 fn empty() -> Galleria {
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("no-manifests");
     std::fs::create_dir_all(&folder).expect("a folder");
     Galleria::run(folder)
 }
 
-/// One that was given two Deployments by kubectl.
+/// A host with two Deployments that kubectl applied.
 fn applied() -> Host {
     let host = empty().start();
     let services = [
@@ -46,7 +46,7 @@ fn shop_manifests() -> String {
 }
 
 #[test]
-fn applying_the_shop_to_an_empty_host_makes_it_serve() {
+fn shop_applied_to_an_empty_host_is_served() {
     let host = empty().components(shop_components()).start();
     let folder = shop_manifests();
     let created = kubectl(&host, &["apply", "-f", &folder]);
@@ -66,7 +66,7 @@ fn applying_the_shop_to_an_empty_host_makes_it_serve() {
     });
     assert!(page.body.contains("<html"), "{}", page.body);
     let again = kubectl(&host, &["apply", "-f", &folder]);
-    // A Secret's plain values are nowhere to be seen again, so kubectl sends them.
+    // A Secret's `stringData` is not returned by the API, so kubectl sends it again.
     let same = |line: &str| line.ends_with(" unchanged") || line.starts_with("secret/");
     assert!(again.lines().all(same), "{again}");
     assert_eq!(kubectl(&host, &["diff", "-f", &folder]), "");
@@ -80,7 +80,7 @@ fn applying_the_shop_to_an_empty_host_makes_it_serve() {
 }
 
 #[test]
-fn a_deployment_is_driven_as_on_a_cluster() {
+fn deployment_is_managed_as_on_a_cluster() {
     let host = applied();
     let replicas = || json(&host, &["get", "deploy", "good"])["status"]["readyReplicas"].clone();
     in_test(&host, &["scale", "deploy/good", "--replicas=3"]);
@@ -126,13 +126,13 @@ fn a_deployment_is_driven_as_on_a_cluster() {
 
     let pod = pods().lines().next().expect("a pod").to_owned();
     in_test(&host, &["delete", &pod]);
-    eventually("another pod takes its place", || {
+    eventually("another pod replaces it", || {
         (replicas() == 3 && !pods().contains(&pod)).then_some(())
     });
 }
 
 #[test]
-fn an_object_is_changed_in_every_way() {
+fn objects_are_changed_by_every_kind_of_patch() {
     let host = applied();
     let label =
         |name: &str| json(&host, &["get", "deploy", "good"])["metadata"]["labels"][name].clone();
@@ -161,13 +161,14 @@ fn an_object_is_changed_in_every_way() {
         &["patch", "deploy", "good", "--type=json", "-p", operations],
     );
     assert_eq!(label("by"), "json");
-    // What only changes metadata starts no rollout.
+    // A change of metadata only starts no rollout.
     assert_eq!(
         json(&host, &["get", "deploy", "good"])["metadata"]["generation"],
         1
     );
 
-    // One container of a pod is named: the others and their fields stay.
+    // The patch names one container of a pod: the other containers and the other fields
+    // do not change.
     let image = r#"{"spec":{"template":{"spec":{"containers":[{"name":"main","image":"echo"}]}}}}"#;
     in_test(&host, &["patch", "deploy", "good", "-p", image]);
     let container =
@@ -197,7 +198,7 @@ fn an_object_is_changed_in_every_way() {
     in_test(&host, &["delete", "deploy", "good", "--dry-run=server"]);
     assert_eq!(json(&host, &["get", "deploy", "good"]), before);
     in_test(&host, &["delete", "deploy", "good", "--cascade=foreground"]);
-    eventually("its pods are gone", || {
+    eventually("its pods are removed", || {
         in_test(&host, &["get", "pods", "-l", "app=good", "-o", "name"])
             .is_empty()
             .then_some(())
@@ -205,7 +206,7 @@ fn an_object_is_changed_in_every_way() {
 }
 
 #[test]
-fn what_kubectl_makes_itself_is_taken() {
+fn objects_generated_by_kubectl_are_accepted() {
     let host = empty().start();
     for created in [
         &["namespace", "test"][..],
@@ -273,7 +274,7 @@ fn what_kubectl_makes_itself_is_taken() {
 }
 
 #[test]
-fn server_side_apply_tells_who_wants_something_else() {
+fn server_side_apply_reports_conflicting_managers() {
     let host = applied();
     let map = |value: &str| {
         format!(
@@ -293,14 +294,14 @@ fn server_side_apply_tells_who_wants_something_else() {
     let force = [&apply[..], &["second", "--force-conflicts"]].concat();
     kubectl_fed(&host, &force, &map("blue"));
     assert_eq!(color(), "blue");
-    // What nobody wants any more is gone.
+    // A field that no manager applies any more is removed.
     let nothing = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: map, namespace: test}\n";
     kubectl_fed(&host, &[&apply[..], &["second"]].concat(), nothing);
     assert_eq!(color(), Value::Null);
 }
 
 #[test]
-fn what_came_by_the_api_outlives_the_host() {
+fn objects_from_the_api_survive_a_restart_of_the_host() {
     let data = tempfile::tempdir().expect("a folder");
     let mut host = empty().data(data.path()).start();
     kubectl_fed(&host, &["apply"], &manifests(&[Service::new("a", "hello")]));
@@ -320,7 +321,7 @@ fn what_came_by_the_api_outlives_the_host() {
 }
 
 #[test]
-fn files_keep_their_objects_and_drift_is_shown() {
+fn api_change_of_an_object_from_a_file_is_shown_as_drift() {
     let folder = tempfile::tempdir().expect("a folder");
     let file: PathBuf = folder.path().join("test.yaml");
     let write = |replicas: u32| {
@@ -343,7 +344,7 @@ fn files_keep_their_objects_and_drift_is_shown() {
         "{page}"
     );
     write(3);
-    eventually("the file has its say", || {
+    eventually("the file takes effect again", || {
         let deployment = json(&host, &["get", "deploy", "app"]);
         (deployment["status"]["readyReplicas"] == 3 && drift().is_null()).then_some(())
     });
@@ -351,7 +352,7 @@ fn files_keep_their_objects_and_drift_is_shown() {
 }
 
 #[test]
-fn what_refers_to_something_absent_waits_for_it() {
+fn object_with_a_missing_reference_waits_for_it() {
     let host = empty().start();
     let whole = manifests(&[Service::new("a", "hello")]);
     let (routes, services): (Vec<_>, Vec<_>) = whole.split("---\n").partition(|document| {
@@ -365,7 +366,7 @@ fn what_refers_to_something_absent_waits_for_it() {
     kubectl_fed(&host, &["apply"], &services.join("---\n"));
     in_test(&host, &["rollout", "status", "deploy/a"]);
     assert_eq!(host.get("/a/").body, "hello\n");
-    // What is in force may not lose what it needs.
+    // An object that is in effect cannot lose an object that it needs.
     let broken = refused(&host, &["delete", "service", "a", "-n", "test"]);
     assert!(
         broken.contains("routes") && broken.contains("there is no Service"),
@@ -375,7 +376,7 @@ fn what_refers_to_something_absent_waits_for_it() {
 }
 
 #[test]
-fn bad_writes_get_the_right_status_and_change_nothing() {
+fn invalid_writes_get_the_right_status_and_change_nothing() {
     let host = applied();
     let before = host.report()["objects"].clone();
     let invalid = refused_fed(

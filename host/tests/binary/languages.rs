@@ -14,7 +14,7 @@ fn start(services: &[Service]) -> Host {
 }
 
 #[test]
-fn component_made_from_javascript_answers_again_and_again() {
+fn component_made_from_javascript_serves_repeated_requests() {
     let host = start(&[Service::new("script", "hello-js").memory("256Mi")]);
     for _ in 0..5 {
         let answer = host.get("/script/");
@@ -38,18 +38,18 @@ fn component_made_from_javascript_calls_another_service_in_process() {
         "{:?}",
         answer.headers
     );
-    let call = host.call("the call between them", |call| {
+    let call = host.call("the call between the services", |call| {
         call["source_workload"] == "test/script"
     });
     assert_eq!(call["destination_workload"], "test/good");
 }
 
 #[test]
-fn guest_of_wasi_03_serves_a_request_while_another_waits_in_it() {
+fn guest_of_wasi_03_serves_requests_concurrently() {
     let host = start(&[Service::new("modern", "hello-p3")]);
     std::thread::scope(|scope| {
         let asleep = scope.spawn(|| host.get("/modern/sleep?ms=2000").status);
-        eventually("the sleeper is in its instance", || {
+        eventually("the sleeping request is in its instance", || {
             let busy = ["workload=\"modern\"", "state=\"busy\""];
             (host.metric("galleria_instances", &busy) == 1.0).then_some(())
         });
@@ -57,11 +57,11 @@ fn guest_of_wasi_03_serves_a_request_while_another_waits_in_it() {
         assert_eq!(
             host.get("/modern/count").body.trim(),
             "2",
-            "the sleeper's own instance"
+            "both requests share an instance"
         );
         assert!(
             began.elapsed() < Duration::from_millis(1500),
-            "it waited for the sleeper"
+            "the request waited for the sleeping one"
         );
         assert_eq!(asleep.join().expect("an answer"), 200);
     });
@@ -76,7 +76,7 @@ fn guest_of_wasi_03_calls_another_service_within_the_same_trace() {
     let parent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
     let answer = host.get_with("/modern/?url=http://good/", &[("traceparent", parent)]);
     assert_eq!((answer.status, answer.body.as_str()), (200, "hello\n"));
-    let call = host.call("the call between them", |call| {
+    let call = host.call("the call between the services", |call| {
         call["source_workload"] == "test/modern"
     });
     assert_eq!(call["trace_id"], "4bf92f3577b34da6a3ce929d0e0e4736");
@@ -90,7 +90,7 @@ fn trap_of_a_wasi_03_guest_is_contained() {
 }
 
 #[test]
-fn isolation_decides_whether_an_instance_meets_a_second_request() {
+fn isolation_decides_whether_an_instance_is_reused() {
     let host = start(&[
         Service::new("fresh", "status"),
         Service::new("kept", "status").annotation("galleria.dev/isolation", "instance"),
@@ -112,7 +112,7 @@ fn isolation_decides_whether_an_instance_meets_a_second_request() {
 }
 
 #[test]
-fn bodies_stream_in_both_directions_and_keep_their_size() {
+fn bodies_are_streamed_in_both_directions() {
     let host = start(&[
         Service::new("large", "large-body"),
         Service::new("echo", "echo"),
@@ -122,12 +122,12 @@ fn bodies_stream_in_both_directions_and_keep_their_size() {
     let answer = host.post("/echo/", &serde_json::Value::String(text.clone()));
     assert_eq!(answer.status, 200);
     assert_eq!(answer.body.len(), text.len() + 2);
-    // The guest has 64 MiB for all of its instances; what streams is not held.
+    // The guest has 64 MiB for all of its instances, less than the streamed bodies.
     assert!(host.metric("galleria_memory_bytes", &["workload=\"large\""]) < 8e6);
 }
 
 #[test]
-fn trailers_survive_every_hop_in_both_directions() {
+fn trailers_are_forwarded_over_every_hop_in_both_directions() {
     let host = start(&[Service::new("echo", "echo")]);
     let address = host.listener(80);
     let runtime = tokio::runtime::Builder::new_current_thread()

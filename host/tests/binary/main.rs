@@ -1,5 +1,5 @@
-//! The real binary, seen from outside: started on free ports, asked over HTTP,
-//! judged by its answers, metrics, log lines and exit code.
+//! Tests of the real binary from outside: it is started on free ports and called over
+//! HTTP, and the tests check responses, metrics, log lines and exit codes.
 //!
 //! Needs the components that `cargo xtask test` builds.
 

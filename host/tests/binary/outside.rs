@@ -1,5 +1,5 @@
-//! What a client says of itself and is not believed: over HTTP/1 and HTTP/2, at a
-//! gateway and at the ports that hosts have for each other.
+//! Metadata that clients send and the host does not trust: over HTTP/1 and HTTP/2, at a
+//! gateway and at the ports for other hosts.
 
 use std::net::SocketAddr;
 
@@ -12,7 +12,7 @@ use tokio::net::{TcpSocket, TcpStream};
 use crate::support::apart::Pod;
 use crate::support::{Galleria, Host, Service, manifests};
 
-/// Headers that only the mesh may set, as a client forges them.
+/// Headers that only the mesh may set, forged by a client.
 const FORGED: [(&str, &str); 9] = [
     (
         "x-forwarded-client-cert",
@@ -48,7 +48,7 @@ fn wait<T>(work: impl Future<Output = T>) -> T {
     done.expect("an answer in time")
 }
 
-/// A connection to `address` from `client`, an address of this machine.
+/// A connection to `address` from the local address `client`.
 async fn connect(address: &str, client: &str) -> TcpStream {
     let socket = TcpSocket::new_v4().expect("a socket");
     let client = SocketAddr::new(client.parse().expect("an address"), 0);
@@ -57,21 +57,21 @@ async fn connect(address: &str, client: &str) -> TcpStream {
     socket.connect(address).await.expect("a connection")
 }
 
-/// Sends `request` as it stands, with `connection: close` where it is to be answered;
-/// everything that comes back.
+/// Sends `request` unchanged, with `connection: close` if a response is expected; returns
+/// everything that the host sends.
 #[track_caller]
 fn raw(address: &str, client: &str, request: &str) -> String {
     wait(async {
         let mut stream = connect(address, client).await;
         stream.write_all(request.as_bytes()).await.expect("sent");
         let mut answer = Vec::new();
-        // A host that refuses a head may reset what is left of it.
+        // A host that refuses a head may reset the connection.
         let _ = stream.read_to_end(&mut answer).await;
         String::from_utf8_lossy(&answer).into_owned()
     })
 }
 
-/// The answer to `request` and `trailers` over HTTP/2, as `STATUS\nBODY\nTRAILERS`.
+/// The response to `request` with `trailers` over HTTP/2, as `STATUS\nBODY\nTRAILERS`.
 #[track_caller]
 fn http2(address: &str, client: &str, request: Request<()>, trailers: HeaderMap) -> String {
     wait(async {
@@ -93,7 +93,7 @@ fn http2(address: &str, client: &str, request: Request<()>, trailers: HeaderMap)
     })
 }
 
-/// The headers `name` that `echo` has seen, in their order.
+/// The headers `name` that `echo` received, in order.
 fn seen(answer: &str, name: &str) -> Vec<String> {
     let lines = answer.lines();
     let values = lines.filter_map(|line| serde_json::from_str::<Value>(line).ok());
@@ -117,14 +117,14 @@ fn forged_request(method: &str, uri: &str) -> Request<()> {
 }
 
 #[track_caller]
-fn nothing_is_forged(answer: &str) {
+fn assert_no_forged_header(answer: &str) {
     for forged in ["forged", "203.0.113.66", "4000000", "spiffe", "rq-timeout"] {
         assert!(!answer.contains(forged), "{forged} in {answer}");
     }
 }
 
 #[test]
-fn what_only_the_mesh_may_set_is_not_taken_from_clients() {
+fn internal_headers_are_removed_from_clients_requests() {
     let host = echo();
     let address = host.listener(80);
     let head = format!("host: a\r\nconnection: close\r\n{}\r\n", forged_lines());
@@ -134,7 +134,7 @@ fn what_only_the_mesh_may_set_is_not_taken_from_clients() {
         &format!("GET /app/ HTTP/1.1\r\n{head}"),
     );
     assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
-    nothing_is_forged(&answer);
+    assert_no_forged_header(&answer);
     let forwarded = |answer: &str| {
         (
             seen(answer, "x-forwarded-proto"),
@@ -148,12 +148,12 @@ fn what_only_the_mesh_may_set_is_not_taken_from_clients() {
     let none = HeaderMap::new;
     let answer = http2(&address, "127.0.0.1", forged_request("GET", &uri), none());
     assert!(answer.starts_with("200"), "{answer}");
-    nothing_is_forged(&answer);
+    assert_no_forged_header(&answer);
     assert_eq!(forwarded(&answer), expected);
 }
 
 #[test]
-fn what_only_the_mesh_may_set_is_not_taken_from_trailers_either() {
+fn internal_headers_are_removed_from_trailers() {
     let host = echo();
     let address = host.listener(80);
     let answer = raw(
@@ -166,7 +166,7 @@ fn what_only_the_mesh_may_set_is_not_taken_from_trailers_either() {
         ),
     );
     assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
-    nothing_is_forged(&answer);
+    assert_no_forged_header(&answer);
 
     let mut trailers = forged_request("POST", "/").headers().clone();
     trailers.insert("x-checksum", 7.into());
@@ -174,12 +174,12 @@ fn what_only_the_mesh_may_set_is_not_taken_from_trailers_either() {
     let request = Request::post(&uri).body(()).expect("a request");
     let answer = http2(&address, "127.0.0.1", request, trailers);
     assert!(answer.starts_with("200"), "{answer}");
-    nothing_is_forged(&answer);
+    assert_no_forged_header(&answer);
     assert!(answer.contains("x-checksum"), "{answer}");
 }
 
 #[test]
-fn scheme_is_the_listeners_and_the_request_lines_authority_wins() {
+fn scheme_is_that_of_the_listener_and_the_request_lines_authority_takes_precedence() {
     let rule = "  http:
     - match: [{scheme: {exact: https}}]
       directResponse: {status: 418}
@@ -212,7 +212,7 @@ fn scheme_is_the_listeners_and_the_request_lines_authority_wins() {
 }
 
 #[test]
-fn every_line_of_the_chain_is_kept_and_connection_does_not_remove_it() {
+fn forwarded_for_keeps_every_line_and_cannot_be_removed_by_connection() {
     let host = echo();
     let answer = raw(
         &host.listener(80),
@@ -232,7 +232,7 @@ fn every_line_of_the_chain_is_kept_and_connection_does_not_remove_it() {
 }
 
 #[test]
-fn heads_that_could_mean_two_things_are_refused() {
+fn ambiguous_heads_are_refused() {
     let host = echo();
     let address = host.listener(80);
     let answered = |lines: &str| {
@@ -289,7 +289,7 @@ fn length_and_chunks_together_do_not_smuggle_a_request() {
 }
 
 #[test]
-fn guests_do_not_say_what_the_mesh_says_of_callers() {
+fn guests_cannot_set_internal_headers() {
     let services = [Service::new("caller", "call"), Service::new("app", "echo")];
     let host = start(&manifests(&services), &[]);
     let answer = host.get(
@@ -298,12 +298,12 @@ fn guests_do_not_say_what_the_mesh_says_of_callers() {
     );
     assert_eq!(answer.status, 200, "{}", answer.body);
     assert!(answer.body.contains("x-own"), "{}", answer.body);
-    nothing_is_forged(&answer.body);
+    assert_no_forged_header(&answer.body);
     assert!(!answer.body.contains("x-galleria"), "{}", answer.body);
 }
 
 #[test]
-fn only_trusted_peers_are_believed_between_hosts() {
+fn internal_headers_are_accepted_only_from_trusted_peers() {
     let manifest = manifests(&[Service::new("app", "echo")]);
     let pod = Pod::of("app");
     let [workload, bind] = pod.arguments();

@@ -1,5 +1,5 @@
-//! More requests than the host can answer: it answers as many as it can, and refuses
-//! the others in a way that their clients understand.
+//! More requests than the host can serve: it serves as many as it can, and refuses the
+//! rest in a way that clients understand.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -10,12 +10,12 @@ use tokio::net::TcpStream;
 
 use crate::support::{Galleria, Host, Service, eventually, manifests};
 
-/// What clients got.
+/// The responses that the clients got.
 #[derive(Debug, Default)]
 struct Answers {
     served: AtomicUsize,
     refused: AtomicUsize,
-    /// The head of an answer that is neither 200 nor a proper refusal.
+    /// The head of a response that is neither 200 nor a proper refusal.
     strange: Mutex<Option<String>>,
 }
 
@@ -25,8 +25,8 @@ impl Answers {
     }
 }
 
-/// So many clients ask `path` again and again for `time`, each as soon as it is
-/// answered.
+/// `clients` clients request `path` for `time`, each again as soon as it has its
+/// response.
 fn flood(host: &Host, path: &str, clients: usize, time: Duration) -> Arc<Answers> {
     let answers = Arc::<Answers>::default();
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -88,7 +88,7 @@ async fn client(address: &str, path: &str, answers: &Answers) {
 }
 
 #[test]
-fn overloaded_host_goes_on_serving_and_refuses_the_rest_properly() {
+fn overloaded_host_keeps_serving_and_refuses_the_rest_properly() {
     let folder = tempfile::tempdir().expect("a folder");
     let file = folder.path().join("test.yaml");
     let reused = |name| Service::new(name, "spin").annotation("galleria.dev/isolation", "instance");
@@ -108,15 +108,15 @@ fn overloaded_host_goes_on_serving_and_refuses_the_rest_properly() {
         let strange = answers.strange.lock().expect("unpoisoned");
         assert_eq!(*strange, None);
     }
-    // Five seconds against three, in a build without optimisation, beside other
-    // tests: a host that collapses serves a few per cent.
+    // Five seconds compared with three, in an unoptimised build, while other tests run: a
+    // host that collapses serves a few per cent.
     assert!(
         flooded.served() * 2 >= alone.served(),
         "{flooded:?} after {alone:?}"
     );
     assert!(
         neighbour.iter().all(|status| *status == 200) && neighbour.len() > 2,
-        "who asks another service has a turn: {neighbour:?}"
+        "requests to another service are served: {neighbour:?}"
     );
     eventually("it recovers", || {
         let answers: Vec<_> = (0..20).map(|_| host.get(path).status).collect();
@@ -125,13 +125,13 @@ fn overloaded_host_goes_on_serving_and_refuses_the_rest_properly() {
 }
 
 #[test]
-fn requests_wait_where_more_instances_would_not_fit_into_the_pods_memory() {
+fn requests_wait_if_more_instances_would_not_fit_into_the_pods_memory() {
     let folder = tempfile::tempdir().expect("a folder");
     let file = folder.path().join("test.yaml");
     let service = Service::new("large", "allocate").memory("64Mi");
     std::fs::write(&file, manifests(&[service])).expect("a file");
     let host = Galleria::run(file).start();
-    // It learns how large they get.
+    // The host learns how large instances become.
     assert_eq!(host.get("/large/?mib=12").status, 200);
     // The response may arrive before the instance has ended and been measured.
     eventually("the instance has ended", || {

@@ -1,4 +1,4 @@
-//! Pods and what happens to them, as objects: `galleria status -o json`.
+//! Pods and their events as objects: `galleria status -o json`.
 
 use serde_json::Value;
 
@@ -13,7 +13,7 @@ fn run(services: &[Service]) -> Host {
         .start()
 }
 
-/// The event with `reason`, once it has happened `count` times.
+/// The event with `reason`, as soon as it has occurred `count` times.
 fn event(host: &Host, reason: &str, count: u64) -> Value {
     eventually(&format!("{count} events {reason}"), || {
         host.objects("Event")
@@ -23,7 +23,7 @@ fn event(host: &Host, reason: &str, count: u64) -> Value {
 }
 
 #[test]
-fn pod_is_an_object_with_the_status_that_a_cluster_gives() {
+fn pod_is_an_object_with_the_status_of_a_cluster() {
     let host = run(&[Service::new("good", "hello")]);
     let pods = host.objects("Pod");
     let [pod] = pods.as_slice() else {
@@ -55,7 +55,7 @@ fn pod_is_an_object_with_the_status_that_a_cluster_gives() {
 }
 
 #[test]
-fn trap_is_in_the_pods_status_with_its_backtrace_and_counted_in_one_event() {
+fn trap_is_reported_in_the_pods_status_and_in_one_event() {
     let host = run(&[Service::new("bad", "trap")]);
     for _ in 0..3 {
         assert_eq!(host.get("/bad/").status, 503);
@@ -72,7 +72,7 @@ fn trap_is_in_the_pods_status_with_its_backtrace_and_counted_in_one_event() {
     );
     let message = last["message"].as_str().expect("a message");
     assert!(message.contains("wasm backtrace"), "{message}");
-    // The instance ended, the pod goes on.
+    // The instance ended, but the pod keeps running.
     assert_eq!(
         (&container["ready"], &container["restartCount"]),
         (&true.into(), &0.into())

@@ -1,4 +1,4 @@
-//! Pods that together want more memory than there is: who gives way.
+//! Pods that together need more memory than is available, and which pod is evicted.
 
 use serde_json::Value;
 
@@ -6,7 +6,7 @@ use crate::support::{Galleria, Host, Service, eventually, manifests};
 
 const MIB: u64 = 1 << 20;
 
-/// `greedy` asks for nothing, `modest` for 64 MiB; there are 100 MiB for both.
+/// `greedy` requests no memory, `modest` requests 64 MiB; together they have 100 MiB.
 fn start() -> Host {
     let folder = tempfile::tempdir().expect("a folder");
     let file = folder.path().join("test.yaml");
@@ -23,7 +23,7 @@ fn start() -> Host {
         .start()
 }
 
-/// How the pod of `app` last ended, and how often it was started again.
+/// How the pod of `app` last ended, and its restart count.
 fn last_end(host: &Host, app: &str) -> (Value, Value) {
     let pods = host.objects("Pod");
     let pod = pods
@@ -37,7 +37,7 @@ fn last_end(host: &Host, app: &str) -> (Value, Value) {
 }
 
 #[test]
-fn pod_over_its_request_is_evicted_for_one_within_its_own() {
+fn pod_over_its_request_is_evicted_for_a_pod_within_its_request() {
     let host = start();
     assert_eq!(host.get("/greedy/allocate?mib=70&keep").status, 200);
     let modest = host.get("/modest/allocate?mib=50&keep");
@@ -48,7 +48,7 @@ fn pod_over_its_request_is_evicted_for_one_within_its_own() {
         let said = message.starts_with("the node was low on resource: memory");
         (ended["reason"] == "Evicted" && said && restarts == 1).then_some(())
     });
-    eventually("it starts again, with nothing", || {
+    eventually("it is restarted with empty memory", || {
         (host.get("/greedy/ok").status == 200).then_some(())
     });
     assert!(host.metric("galleria_memory_bytes", &["workload=\"greedy\""]) < 10e6);
@@ -57,11 +57,15 @@ fn pod_over_its_request_is_evicted_for_one_within_its_own() {
 }
 
 #[test]
-fn pod_over_its_request_is_killed_before_it_takes_the_last_of_the_memory() {
+fn pod_over_its_request_is_killed_before_it_uses_the_reserve() {
     let host = start();
     assert_eq!(host.get("/modest/allocate?mib=20&keep").status, 200);
-    assert_eq!(host.get("/greedy/allocate").status, 503, "within its limit");
-    eventually("the greedy pod's status says why", || {
+    assert_eq!(
+        host.get("/greedy/allocate").status,
+        503,
+        "the pod is within its limit"
+    );
+    eventually("the status of the greedy pod names the reason", || {
         let (ended, _) = last_end(&host, "greedy");
         let message = ended["message"].as_str()?;
         let said = message.contains("bytes for guests are exhausted");

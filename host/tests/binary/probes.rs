@@ -1,4 +1,4 @@
-//! Probes: what they ask, what they gate, and how they end a pod.
+//! Probes: their requests, what they gate, and how they end a pod.
 
 use std::time::{Duration, Instant};
 
@@ -27,7 +27,7 @@ fn probes(host: &Host, workload: &str, probe: &str, result: &str) -> f64 {
     )
 }
 
-/// An event of a pod, once it is there: its message.
+/// Waits for an event of a pod with this message.
 fn event(host: &Host, reason: &str, message: &str) {
     eventually(&format!("the event {reason}: {message}"), || {
         let output = host.status_page(&["-o", "json"]).stdout;
@@ -45,8 +45,8 @@ fn event(host: &Host, reason: &str, message: &str) {
 }
 
 #[test]
-fn startup_probe_gates_the_others_and_no_probe_is_traffic() {
-    // Each instance fails its first three questions; the same one is asked again.
+fn startup_probe_delays_the_others_and_no_probe_counts_as_traffic() {
+    // Each instance fails its first three requests, and the instance is reused.
     let startup = "{httpGet: {path: '/?code=503', port: 8080, httpHeaders: [{name: x-fail-n, value: '3'}]}, \
          periodSeconds: 1, failureThreshold: 10}";
     let slow_start = Service::new("good", "status")
@@ -69,7 +69,7 @@ fn startup_probe_gates_the_others_and_no_probe_is_traffic() {
     );
     assert_eq!(probes(&host, "good", "startup", "failure"), 3.0);
     assert_eq!(probes(&host, "good", "startup", "success"), 1.0);
-    eventually("the others are asked", || {
+    eventually("the other probes run", || {
         (probes(&host, "good", "liveness", "success") >= 1.0).then_some(())
     });
     assert_eq!(probes(&host, "good", "liveness", "failure"), 0.0);
@@ -79,12 +79,16 @@ fn startup_probe_gates_the_others_and_no_probe_is_traffic() {
         "Unhealthy",
         "Startup probe failed: /?code=503 answered 503",
     );
-    assert_eq!(host.calls(), Vec::<Value>::new(), "no call of the mesh");
+    assert_eq!(
+        host.calls(),
+        Vec::<Value>::new(),
+        "probes are not calls of the mesh"
+    );
     assert_eq!(host.metric("istio_requests_total", &[]), 0.0);
 }
 
 #[test]
-fn liveness_probe_restarts_the_pod_and_kills_what_outlives_its_grace() {
+fn liveness_probe_restarts_the_pod_and_kills_requests_after_the_grace_period() {
     let probe = "{httpGet: {path: '/?ms=10000', port: 8080}, initialDelaySeconds: 2, \
          failureThreshold: 1, terminationGracePeriodSeconds: 1}";
     let host = run(&[
@@ -113,7 +117,7 @@ fn liveness_probe_restarts_the_pod_and_kills_what_outlives_its_grace() {
 }
 
 #[test]
-fn probe_does_not_wait_behind_traffic() {
+fn probes_do_not_wait_behind_traffic() {
     let readiness =
         "{httpGet: {path: '/?ms=0', port: 8080}, periodSeconds: 1, failureThreshold: 1}";
     let busy = |service: Service| {
@@ -128,14 +132,14 @@ fn probe_does_not_wait_behind_traffic() {
     ]);
     let paths = ["/older/?ms=4000", "/newer/sleep?ms=4000"];
     std::thread::scope(|scope| {
-        // One at work and one in the queue of each.
+        // Each pod serves one request and queues one.
         for path in paths.into_iter().chain(paths) {
             let host = &host;
             scope.spawn(move || assert_eq!(host.get(path).status, 200, "{path}"));
         }
         for workload in ["older", "newer"] {
             let asked = probes(&host, workload, "readiness", "success");
-            eventually("two probes more", || {
+            eventually("two further probes have run", || {
                 let now = probes(&host, workload, "readiness", "success");
                 (now >= asked + 2.0).then_some(())
             });
@@ -151,7 +155,7 @@ fn probe_does_not_wait_behind_traffic() {
 }
 
 #[test]
-fn grpc_probe_asks_the_health_service() {
+fn grpc_probe_calls_the_health_service() {
     let not_there = "{grpc: {port: 8080}, initialDelaySeconds: 1, failureThreshold: 1}";
     let host = run(&[
         Service::new("good", "grpc-health")

@@ -1,4 +1,4 @@
-//! LimitRange and ResourceQuota: what a namespace's pods may ask for.
+//! LimitRange and ResourceQuota: the resources that a namespace's pods may request.
 
 use crate::support::{Galleria, Service, eventually, manifests};
 
@@ -18,7 +18,7 @@ metadata: {name: quota, namespace: test}
 spec: {hard: {pods: 2, limits.memory: 64Mi}}
 ";
 
-/// Two pods whose container says nothing of resources, with `more` beside them.
+/// Two pods whose container sets no resources, and the manifests `more`.
 fn folder(more: &[&str]) -> tempfile::TempDir {
     let folder = tempfile::tempdir().expect("a folder");
     let service = Service::new("bad", "allocate").replicas(2);
@@ -29,7 +29,7 @@ fn folder(more: &[&str]) -> tempfile::TempDir {
 }
 
 #[test]
-fn limit_range_gives_pods_the_limit_that_kills_them() {
+fn limit_range_sets_the_memory_limit_that_is_enforced() {
     let folder = folder(&[LIMIT_RANGE, QUOTA]);
     let host = Galleria::run(folder.path()).start();
     assert_eq!(host.get("/bad/allocate").status, 503);
@@ -50,7 +50,7 @@ fn limit_range_gives_pods_the_limit_that_kills_them() {
 }
 
 #[test]
-fn quota_refuses_at_the_start_and_with_each_change() {
+fn quota_is_enforced_at_start_and_on_each_change() {
     let without_limits = folder(&[QUOTA]);
     let output = Galleria::run(without_limits.path()).fail();
     assert_eq!(output.code, Some(1));
@@ -65,7 +65,7 @@ fn quota_refuses_at_the_start_and_with_each_change() {
     let host = Galleria::run(folder.path()).start();
     let text = std::fs::read_to_string(&file).expect("text");
     std::fs::write(&file, text.replace("replicas: 2", "replicas: 3")).expect("a file");
-    let refused = eventually("the change is refused", || {
+    let refused = eventually("the change is rejected", || {
         let page = host.status_page(&[]).stdout;
         page.contains("exceeds the quota").then_some(page)
     });
@@ -74,6 +74,6 @@ fn quota_refuses_at_the_start_and_with_each_change() {
     assert_eq!(
         host.get("/bad/allocate?mib=8").status,
         200,
-        "what ran goes on"
+        "the previous configuration stays in effect"
     );
 }

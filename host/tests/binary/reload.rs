@@ -57,7 +57,7 @@ fn is_stable(host: &Host) -> bool {
 }
 
 #[test]
-fn ten_thousand_requests_split_by_weight() {
+fn ten_thousand_requests_are_split_by_weight() {
     let shop = start(&split(80, 20));
     let stable = AtomicUsize::new(0);
     std::thread::scope(|scope| {
@@ -121,7 +121,7 @@ fn changed_weight_takes_effect_within_a_second_and_fails_no_request() {
 }
 
 #[test]
-fn broken_file_keeps_the_old_configuration_and_is_reported() {
+fn invalid_file_is_reported_and_the_previous_configuration_stays_in_effect() {
     let shop = start(&split(100, 0));
     let line = split(100, 0)
         .lines()
@@ -129,7 +129,7 @@ fn broken_file_keeps_the_old_configuration_and_is_reported() {
         .expect("it")
         + 1;
     shop.write(&split(100, 0).replace("host: canary}, weight: 0", "host: canray}, weight: 0"));
-    eventually("the refusal is counted", || {
+    eventually("the rejection is counted", || {
         (shop
             .host
             .metric("galleria_configuration_reloads_total", &["rejected"])
@@ -147,14 +147,14 @@ fn broken_file_keeps_the_old_configuration_and_is_reported() {
     assert!(page.stdout.contains("canray"), "{}", page.stdout);
 
     shop.write(&split(0, 100));
-    eventually("the mended file is taken", || {
+    eventually("the corrected file takes effect", || {
         (!is_stable(&shop.host)).then_some(())
     });
     assert!(!shop.host.status_page(&[]).stdout.contains("canray"));
 }
 
 #[test]
-fn changed_deployment_rolls_without_a_failed_request() {
+fn changed_deployment_rolls_out_without_a_failed_request() {
     let version = |text: &str| manifests(&[Service::new("app", "env").env("VERSION", text)]);
     let shop = start(&version("one"));
     let read = || {
@@ -179,7 +179,7 @@ fn changed_deployment_rolls_without_a_failed_request() {
     });
 }
 
-/// Asks for `path` again and again while `change` takes place; every answer is 200.
+/// Requests `path` continuously while `change` takes place; every response must be 200.
 fn under_load(host: &Host, path: &str, change: impl FnOnce()) {
     let done = AtomicBool::new(false);
     std::thread::scope(|scope| {
@@ -195,7 +195,7 @@ fn under_load(host: &Host, path: &str, change: impl FnOnce()) {
 }
 
 #[test]
-fn request_that_waits_while_its_pods_are_replaced_is_answered_by_new_ones() {
+fn delayed_request_is_served_by_the_pods_that_replaced_the_old_ones() {
     let version = |text: &str| {
         let app = Service::new("app", "env").env("VERSION", text);
         manifests(&[app]).replace(
@@ -211,7 +211,7 @@ fn request_that_waits_while_its_pods_are_replaced_is_answered_by_new_ones() {
     let shop = start(&version("one"));
     std::thread::scope(|scope| {
         let slow = scope.spawn(|| shop.host.get("/slowly"));
-        eventually("it is under way", || {
+        eventually("the request is in flight", || {
             (shop.host.metric("galleria_connections", &["port=\"80\""]) >= 1.0).then_some(())
         });
         shop.write(&version("two"));
@@ -224,7 +224,7 @@ fn request_that_waits_while_its_pods_are_replaced_is_answered_by_new_ones() {
 }
 
 #[test]
-fn service_that_is_removed_with_its_route_fails_no_request() {
+fn removing_a_service_with_its_route_fails_no_request() {
     let both = split(0, 100);
     let only = manifests(&[
         Service::new("stable", "hello").annotation("galleria.dev/isolation", "instance")
@@ -246,7 +246,7 @@ fn service_that_is_removed_with_its_route_fails_no_request() {
 }
 
 #[test]
-fn changed_replicas_scale_the_pods() {
+fn changed_replicas_scale_the_deployment() {
     let scaled = |replicas| manifests(&[Service::new("app", "hello").replicas(replicas)]);
     let shop = start(&scaled(1));
     for replicas in [3, 1] {

@@ -1,11 +1,11 @@
-//! An instance that is reused is after every request what it was before.
+//! A reused instance keeps nothing of the requests that it has served.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
 
 use crate::support::{Answer, Galleria, Host, Service, eventually, manifests};
 
-/// A service of one instance.
+/// A service with one instance.
 fn single(name: &'static str, image: &'static str) -> Service {
     Service::new(name, image)
         .annotation("galleria.dev/isolation", "instance")
@@ -22,7 +22,7 @@ fn start(services: &[Service]) -> Host {
         .start()
 }
 
-/// Asks for `path` so often, four requests at a time.
+/// Requests `path` `times` times, four requests at once.
 #[track_caller]
 fn ask(host: &Host, times: usize, path: &str, is_good: impl Fn(&Answer) -> bool + Sync) {
     std::thread::scope(|scope| {
@@ -46,7 +46,7 @@ fn is_fine(answer: &Answer) -> bool {
     answer.status == 200
 }
 
-/// How many instances of `workload` went for `reason`.
+/// How many instances of `workload` were retired for `reason`.
 fn retired(host: &Host, workload: &str, reason: &str) -> f64 {
     let labels = [
         format!("workload=\"{workload}\""),
@@ -59,7 +59,7 @@ fn retired(host: &Host, workload: &str, reason: &str) -> f64 {
 }
 
 #[track_caller]
-fn no_instance_has_grown(host: &Host, workloads: &[&str]) {
+fn assert_no_instance_has_grown(host: &Host, workloads: &[&str]) {
     for workload in workloads {
         for reason in ["grown", "failed", "spent"] {
             assert_eq!(retired(host, workload, reason), 0.0, "{workload}: {reason}");
@@ -67,10 +67,10 @@ fn no_instance_has_grown(host: &Host, workloads: &[&str]) {
     }
 }
 
-/// An instance keeps at most 1,000 handles: one that is left in a request would
-/// have it retired.
+/// An instance keeps at most 1,000 handles: if a call left one behind, the instance would
+/// be retired.
 #[test]
-fn thirty_thousand_calls_leave_nothing_in_the_instance_that_makes_them() {
+fn calling_instance_keeps_nothing_of_thirty_thousand_calls() {
     let host = start(&[
         single("post", "post"),
         Service::new("modern", "post-p3"),
@@ -89,11 +89,11 @@ fn thirty_thousand_calls_leave_nothing_in_the_instance_that_makes_them() {
         "/modern/?url=http://echo/&bytes=3&times=100",
         fine,
     );
-    no_instance_has_grown(&host, &["post", "modern", "echo"]);
+    assert_no_instance_has_grown(&host, &["post", "modern", "echo"]);
 }
 
 #[test]
-fn requests_of_every_kind_leave_nothing_in_the_instance_that_serves_them() {
+fn serving_instance_keeps_nothing_of_any_kind_of_request() {
     let host = start(&[
         single("plain", "hello"),
         single("large", "large-body"),
@@ -116,11 +116,11 @@ fn requests_of_every_kind_leave_nothing_in_the_instance_that_serves_them() {
     let all = [
         "plain", "large", "echo", "sql", "modern", "passing", "passer",
     ];
-    no_instance_has_grown(&host, &all);
+    assert_no_instance_has_grown(&host, &all);
 }
 
 #[test]
-fn instance_whose_client_leaves_is_given_up_whole() {
+fn instance_whose_client_disconnects_is_discarded() {
     let host = start(&[
         single("large", "large-body"),
         Service::new("modern", "call-p3"),
@@ -146,7 +146,7 @@ fn instance_whose_client_leaves_is_given_up_whole() {
 }
 
 #[test]
-fn guest_that_leaks_is_replaced_between_requests_and_fails_none() {
+fn leaking_instance_is_replaced_between_requests_without_a_failure() {
     let host = start(&[
         single("leak", "leak"),
         Service::new("modern", "hello-p3"),

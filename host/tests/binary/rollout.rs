@@ -1,4 +1,4 @@
-//! Rollouts of Deployments: what callers notice, and what the status says.
+//! Rollouts of Deployments: the effect on callers, and the reported status.
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -11,7 +11,8 @@ struct Shop {
     host: Host,
     _folder: tempfile::TempDir,
     file: std::path::PathBuf,
-    /// `metadata.generation` of the Deployment: 1, and one more for each change.
+    /// `metadata.generation` of the Deployment: starts at 1 and increases by one with
+    /// each change.
     generation: AtomicU64,
 }
 
@@ -20,7 +21,7 @@ impl Shop {
         Self::start_beside(app, "")
     }
 
-    /// Beside the objects of `yaml`, which stay as they are.
+    /// Starts with the objects of `yaml`, which do not change.
     fn start_beside(app: Service, yaml: &str) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let file = folder.path().join("test.yaml");
@@ -44,16 +45,17 @@ impl Shop {
         self.generation.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// The status, once it speaks of what was written last.
+    /// The status, as soon as it reflects the last change of the manifest.
     fn status(&self) -> Value {
         let generation = self.generation.load(Ordering::Relaxed);
-        eventually("the change is seen", || {
+        eventually("the status reflects the change", || {
             let status = self.host.object("Deployment", "app")["status"].clone();
             (status["observedGeneration"] == generation).then_some(status)
         })
     }
 
-    /// Waits until so many pods are available and all of the newest revision.
+    /// Waits until `replicas` pods are available and all of them have the newest
+    /// revision.
     fn rolled_out(&self, replicas: u64) {
         eventually("the rollout is complete", || {
             let status = self.status();
@@ -89,7 +91,7 @@ fn app(version: &str, replicas: u32) -> Service {
         .replicas(replicas)
 }
 
-/// Runs `story` while callers ask all the time; returns what failed.
+/// Runs `story` while clients send requests continuously; returns the failures.
 fn under_load(shop: &Shop, story: impl FnOnce()) -> Vec<String> {
     let (done, asked) = (AtomicBool::new(false), AtomicUsize::new(0));
     let failed = Mutex::new(Vec::new());
@@ -117,7 +119,7 @@ fn under_load(shop: &Shop, story: impl FnOnce()) -> Vec<String> {
 }
 
 #[test]
-fn rolling_scaling_and_a_failed_rollout_cost_no_request() {
+fn rollout_scaling_and_a_failed_rollout_fail_no_request() {
     let shop = Shop::start(app("one", 3));
     let failed = under_load(&shop, || {
         shop.write(app("two", 3));
@@ -130,7 +132,7 @@ fn rolling_scaling_and_a_failed_rollout_cost_no_request() {
 
         let broken = || Service::new("app", "crash-at-start").replicas(2);
         shop.write(broken().rollout("progressDeadlineSeconds: 1"));
-        eventually("the rollout is given up", || {
+        eventually("the rollout exceeds its deadline", || {
             let status = shop.status();
             let progressing = condition(&status, "Progressing");
             (progressing["reason"] == "ProgressDeadlineExceeded").then(|| {
@@ -140,7 +142,7 @@ fn rolling_scaling_and_a_failed_rollout_cost_no_request() {
                 assert_eq!(status["availableReplicas"], 2, "{status}");
             })
         });
-        assert_eq!(shop.version(), "two", "the old serve on");
+        assert_eq!(shop.version(), "two", "the old pods keep serving");
         let log = shop.host.stderr();
         assert!(log.contains("ProgressDeadlineExceeded"), "{log}");
 
@@ -152,7 +154,7 @@ fn rolling_scaling_and_a_failed_rollout_cost_no_request() {
 }
 
 #[test]
-fn recreate_never_has_old_and_new_together() {
+fn recreate_never_runs_old_and_new_pods_together() {
     let rollout = "strategy: {type: Recreate}";
     let shop = Shop::start(app("one", 2).rollout(rollout));
     let before = shop.pod_names();
@@ -175,7 +177,7 @@ fn recreate_never_has_old_and_new_together() {
         seen.iter().all(|(old, new)| *old == 0 || *new == 0),
         "{seen:?}"
     );
-    // A gap is what was asked for; nothing else may fail.
+    // A gap without pods is expected; no other failure is.
     assert!(
         failed.iter().all(|text| text.starts_with("503")),
         "{failed:?}"
@@ -183,7 +185,7 @@ fn recreate_never_has_old_and_new_together() {
 }
 
 #[test]
-fn pods_have_to_stay_ready_before_older_ones_leave() {
+fn old_pods_stop_only_after_min_ready_seconds() {
     let shop = Shop::start(app("one", 1));
     let before = shop.pod_names();
     shop.write(app("two", 1).rollout("minReadySeconds: 2"));
@@ -192,13 +194,16 @@ fn pods_have_to_stay_ready_before_older_ones_leave() {
     });
     let status = shop.status();
     assert_eq!(status["updatedReplicas"], 1, "{status}");
-    assert!(shop.pod_names().contains(&before[0]), "the old one stays");
+    assert!(
+        shop.pod_names().contains(&before[0]),
+        "the old pod keeps running"
+    );
     shop.rolled_out(1);
     assert!(!shop.pod_names().contains(&before[0]));
 }
 
 #[test]
-fn a_paused_rollout_waits_and_scales() {
+fn paused_rollout_waits_but_scales() {
     let shop = Shop::start(app("one", 1));
     shop.write(app("two", 2).rollout("paused: true"));
     eventually("it is scaled", || {
@@ -219,7 +224,7 @@ fn a_paused_rollout_waits_and_scales() {
 }
 
 #[test]
-fn revisions_are_replica_sets_up_to_the_limit() {
+fn revisions_are_kept_as_replica_sets_up_to_the_limit() {
     let limit = "revisionHistoryLimit: 1";
     let shop = Shop::start(app("one", 1).rollout(limit));
     for version in ["two", "three", "two"] {
@@ -234,7 +239,7 @@ fn revisions_are_replica_sets_up_to_the_limit() {
         |set: &Value| set["metadata"]["annotations"]["deployment.kubernetes.io/revision"].clone();
     sets.sort_by_key(|set| number(set).to_string());
     let numbers: Vec<_> = sets.iter().map(number).collect();
-    assert_eq!(numbers, ["3", "4"], "going back is a new revision");
+    assert_eq!(numbers, ["3", "4"], "an undo creates a new revision");
     let version =
         |set: &Value| set["spec"]["template"]["spec"]["containers"][0]["env"][0]["value"].clone();
     assert_eq!(
@@ -278,7 +283,7 @@ spec:
 }
 
 #[test]
-fn a_rollout_and_a_scaling_down_keep_to_the_budget() {
+fn rollouts_and_scaling_down_respect_the_budget() {
     let swift = |version, replicas| {
         let rollout = "strategy: {rollingUpdate: {maxSurge: 1, maxUnavailable: 2}}";
         app(version, replicas).rollout(rollout)
@@ -299,7 +304,11 @@ fn a_rollout_and_a_scaling_down_keep_to_the_budget() {
         let condition = condition(&status, "Progressing");
         (condition["reason"] == "NewReplicaSetAvailable" && shop.version() == "two").then_some(())
     });
-    assert_eq!(least.into_inner(), 3, "though two might have been missing");
+    assert_eq!(
+        least.into_inner(),
+        3,
+        "the budget is stricter than maxUnavailable"
+    );
 
     shop.write(swift("two", 1));
     let told = eventually("the budget is named", || {
@@ -316,7 +325,11 @@ fn a_rollout_and_a_scaling_down_keep_to_the_budget() {
             .contains("PodDisruptionBudget app"),
         "{told}"
     );
-    assert_eq!(shop.status()["readyReplicas"], 3, "three have to stay");
+    assert_eq!(
+        shop.status()["readyReplicas"],
+        3,
+        "the budget requires three pods"
+    );
     std::fs::write(
         shop.file.with_file_name("beside.yaml"),
         self::budget("minAvailable: 1"),
@@ -326,7 +339,7 @@ fn a_rollout_and_a_scaling_down_keep_to_the_budget() {
 }
 
 #[test]
-fn a_rollout_that_a_budget_contradicts_waits_and_says_why() {
+fn rollout_blocked_by_a_budget_waits_and_reports_the_reason() {
     let rollout = "strategy: {type: Recreate}";
     let shop = Shop::start_beside(app("one", 2).rollout(rollout), &budget("maxUnavailable: 1"));
     shop.write(app("two", 2).rollout(rollout));
@@ -340,7 +353,7 @@ fn a_rollout_that_a_budget_contradicts_waits_and_says_why() {
         message.ends_with("It waits for the PodDisruptionBudget \"app\"."),
         "{message}"
     );
-    assert_eq!(shop.status()["readyReplicas"], 2, "none of them is stopped");
+    assert_eq!(shop.status()["readyReplicas"], 2, "no pod is stopped");
     assert_eq!(shop.version(), "one");
     std::fs::write(shop.file.with_file_name("beside.yaml"), "").expect("a file");
     shop.rolled_out(2);

@@ -1,11 +1,11 @@
-//! A Secret's values reach the pods that ask for them, and nothing else.
+//! A Secret's values reach only the pods that use them.
 
 use std::path::Path;
 use std::process::Command;
 
 use crate::support::{Galleria, Service, eventually, manifests};
 
-/// Values that are nowhere by chance, and the base64 forms of them.
+/// Values that do not occur by chance, and their base64 forms.
 const NEEDLES: [&str; 6] = [
     "tr0ub4dor-and-3",
     "dHIwdWI0ZG9yLWFuZC0z",
@@ -53,7 +53,7 @@ fn galleria(arguments: &[&str], folder: &Path) -> String {
     text(&output.stdout) + &text(&output.stderr)
 }
 
-/// Every file of the data folder but those of volumes, which pods read.
+/// Every file of the data folder except volumes, which pods read.
 fn files(folder: &Path, text: &mut String) {
     for entry in std::fs::read_dir(folder).expect("a folder").flatten() {
         let path = entry.path();
@@ -69,7 +69,7 @@ fn files(folder: &Path, text: &mut String) {
 }
 
 #[test]
-fn no_value_of_a_secret_leaves_its_pods() {
+fn values_of_a_secret_do_not_leave_its_pods() {
     let folder = tempfile::tempdir().expect("a folder");
     let service = Service::new("app", "files").annotation("galleria.dev/isolation", "instance");
     let broken = Service::new("broken", "trap");
@@ -88,7 +88,7 @@ fn no_value_of_a_secret_leaves_its_pods() {
         .argument("--log=debug,wasmtime=info,cranelift_codegen=info")
         .start();
 
-    // The pod has them all.
+    // The pod reads all of them.
     let read = |path: &str| host.get(&format!("/app/read?path={path}")).json()["text"].clone();
     assert_eq!(read("/login/password"), NEEDLES[0]);
     assert_eq!(read("/one/token"), NEEDLES[2]);
@@ -96,7 +96,7 @@ fn no_value_of_a_secret_leaves_its_pods() {
     assert_eq!(arguments[1], format!("--password={}", NEEDLES[0]));
     assert_eq!(host.get("/broken/").status, 503);
 
-    // It changes, and then it is wrong in many ways.
+    // The Secret changes, and is then invalid in several ways.
     write(&SECRET.replace(NEEDLES[2], NEEDLES[4]));
     eventually("the new value", || {
         (read("/login/token") == NEEDLES[4]).then_some(())
@@ -144,7 +144,7 @@ fn no_value_of_a_secret_leaves_its_pods() {
 }
 
 #[test]
-fn no_core_dump_is_left() {
+fn host_writes_no_core_dump() {
     let folder = tempfile::tempdir().expect("a folder");
     let file = folder.path().join("test.yaml");
     std::fs::write(&file, manifests(&[Service::new("good", "hello")])).expect("a file");

@@ -1,4 +1,4 @@
-//! The shop, as a user meets it.
+//! The shop from a user's point of view.
 
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
@@ -6,7 +6,7 @@ use serde_json::json;
 
 use crate::support::{Galleria, Host, eventually};
 
-/// One shop for the tests that only read, as long as one of them runs.
+/// One shop for the read-only tests; it stops when the last of them ends.
 fn shop() -> Arc<Host> {
     static SHOP: Mutex<Weak<Host>> = Mutex::new(Weak::new());
     let mut shop = SHOP.lock().unwrap_or_else(PoisonError::into_inner);
@@ -24,9 +24,9 @@ const FIREFOX: (&str, &str) = (
 const CHROME: (&str, &str) = ("user-agent", "Mozilla/5.0 (X11; Linux x86_64) Chrome/140.0");
 
 #[test]
-fn start_lists_a_page_for_each_service_and_nothing_else() {
+fn start_lists_only_a_page_for_each_service() {
     let shop = shop();
-    let log = eventually("it says that it is ready", || {
+    let log = eventually("the host logs that it is ready", || {
         Some(shop.stderr()).filter(|log| log.contains("\nready in "))
     });
     let urls = log.lines().filter_map(|line| line.strip_prefix("http://"));
@@ -158,7 +158,7 @@ fn errors_are_problem_documents() {
 }
 
 #[test]
-fn health_pages_of_the_services_answer() {
+fn health_pages_of_the_services_respond() {
     let shop = shop();
     for service in ["/ui", "/productms", "/productreviewms"] {
         let live = shop.get(&format!("{service}/check/live"));
@@ -173,7 +173,7 @@ fn health_pages_of_the_services_answer() {
 }
 
 #[test]
-fn what_was_acknowledged_is_there_after_kill_9() {
+fn acknowledged_writes_survive_kill_9() {
     let data = tempfile::tempdir().expect("a folder");
     let mut host = Galleria::shop().data(data.path()).start();
     let product = json!({"name": "Lamp", "category": "1", "description": "A lamp", "price": 19.99});

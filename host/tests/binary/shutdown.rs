@@ -1,4 +1,4 @@
-//! The end: what was accepted is answered, then the process goes.
+//! Shutdown: accepted requests are answered before the process exits.
 
 use std::io::ErrorKind;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -16,7 +16,8 @@ fn sigterm_under_load_loses_no_accepted_request() {
     std::thread::scope(|scope| {
         for _ in 0..16 {
             scope.spawn(|| {
-                // One connection for each request: it is accepted, or refused as a whole.
+                // One connection per request, so that each is either accepted or refused
+                // as a whole.
                 loop {
                     let agent = ureq::Agent::config_builder().build().new_agent();
                     match agent.get(&url).header("connection", "close").call() {
@@ -25,9 +26,9 @@ fn sigterm_under_load_loses_no_accepted_request() {
                             answered.fetch_add(1, Ordering::Relaxed);
                         }
                         Err(ureq::Error::ConnectionFailed) => return,
-                        // Reset is a connection that came in the instant in which the
-                        // listener closed. That the host read no request of it, its
-                        // log shows below.
+                        // A reset is a connection that arrived at the moment when the
+                        // listener closed. The log below shows that the host read no
+                        // request from it.
                         Err(ureq::Error::Io(error))
                             if matches!(
                                 error.kind(),
@@ -52,13 +53,13 @@ fn sigterm_under_load_loses_no_accepted_request() {
     assert_eq!(
         calls.len(),
         answered.into_inner(),
-        "what the host read, it answered"
+        "every request that the host read was answered"
     );
     assert!(calls.iter().all(|call| call["response_code"] == 200));
 }
 
 #[test]
-fn readiness_fails_before_the_end() {
+fn readiness_fails_before_the_host_stops() {
     let folder = tempfile::tempdir().expect("a folder");
     let file = folder.path().join("test.yaml");
     std::fs::write(&file, manifests(&[Service::new("slow", "slow")])).expect("a file");
@@ -66,7 +67,7 @@ fn readiness_fails_before_the_end() {
     assert_eq!(host.status("/healthz/ready").status, 200);
     std::thread::scope(|scope| {
         let last = scope.spawn(|| host.get("/slow/?ms=1500"));
-        eventually("the request is under way", || {
+        eventually("the request is in flight", || {
             (host.metric(
                 "galleria_instances",
                 &["state=\"busy\"", "workload=\"slow\""],
@@ -84,7 +85,7 @@ fn readiness_fails_before_the_end() {
 }
 
 #[test]
-fn pre_stop_hook_is_asked_before_the_end() {
+fn pre_stop_hook_is_called_before_the_pod_stops() {
     let folder = tempfile::tempdir().expect("a folder");
     let file = folder.path().join("test.yaml");
     let hook =

@@ -1,5 +1,4 @@
-//! Clients that read or send slowly, or not at all: they cost their own response
-//! and nobody else's.
+//! Clients that read or send slowly, or not at all: they affect only their own response.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -20,20 +19,21 @@ fn connect(host: &Host) -> TcpStream {
     TcpStream::connect(host.listener(80)).expect("a connection")
 }
 
-/// A client that asks for `path` and does not read.
+/// A client that requests `path` and does not read the response.
 fn silent_reader(host: &Host, path: &str) -> TcpStream {
     let mut stream = connect(host);
     write!(stream, "GET {path} HTTP/1.1\r\nhost: localhost\r\n\r\n").expect("a request");
     stream
 }
 
-/// A client of HTTP/2 that asks for `path` ten times on one connection and gives no
-/// stream any room: its settings say INITIAL_WINDOW_SIZE 0.
+/// An HTTP/2 client that requests `path` ten times on one connection without allowing the
+/// host to send: its settings have INITIAL_WINDOW_SIZE 0.
 fn silent_h2_reader(host: &Host, path: &str) -> TcpStream {
     let mut bytes = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec();
     frame(&mut bytes, 4, 0, 0, &[0, 4, 0, 0, 0, 0]);
     for stream in 0..10 {
-        // Of the static table: GET, http; without index: path and authority.
+        // From the static table: GET, http; literals without indexing: path and
+        // authority.
         let mut head = vec![0x82, 0x86];
         for (name, value) in [(4, path), (1, "localhost")] {
             head.extend([name, u8::try_from(value.len()).expect("short")]);
@@ -54,9 +54,9 @@ fn frame(bytes: &mut Vec<u8>, kind: u8, flags: u8, stream: u32, payload: &[u8]) 
     bytes.extend(payload);
 }
 
-/// Asks `paths` in turn while `attack` lasts; every request is answered, and soon.
+/// Requests `paths` in turn during `attack`; every request is answered in time.
 #[track_caller]
-fn neighbours_are_well_while(host: &Host, paths: &[&str], attack: impl FnOnce()) {
+fn while_neighbours_are_served(host: &Host, paths: &[&str], attack: impl FnOnce()) {
     let done = AtomicBool::new(false);
     std::thread::scope(|scope| {
         let asking = scope.spawn(|| {
@@ -77,13 +77,13 @@ fn neighbours_are_well_while(host: &Host, paths: &[&str], attack: impl FnOnce())
         let mut waits = asking.join().expect("no failure");
         waits.sort();
         let p99 = waits[waits.len() * 99 / 100 - usize::from(waits.len() >= 100)];
-        // Generous: other tests run beside this one on two cores. Stalled
-        // neighbours wait for as long as the attack lasts.
+        // A generous limit: other tests run at the same time on two cores. Stalled
+        // neighbours would wait as long as the attack lasts.
         assert!(p99 < Duration::from_secs(2), "p99 {p99:?}");
     });
 }
 
-/// Long enough for a stalled neighbour to be seen.
+/// Keeps the attackers connected long enough for a stalled neighbour to be noticed.
 fn hold<T>(attackers: Vec<T>) {
     let began = Instant::now();
     eventually("the attack has lasted", || {
@@ -93,25 +93,25 @@ fn hold<T>(attackers: Vec<T>) {
 }
 
 #[test]
-fn readers_that_never_read_stall_nobody() {
+fn clients_that_never_read_stall_no_other_client() {
     let host = start(&[
         Service::new("large", "large-body"),
         Service::new("computing", "spin").annotation("galleria.dev/isolation", "instance"),
         Service::new("limited", "spin").cpu("1000m"),
         Service::new("light", "hello"),
     ]);
-    // They all have computed for longer than a tick.
+    // Each has computed for longer than a tick.
     for path in ["/computing/spin?ms=30", "/limited/spin?ms=30"] {
         assert_eq!(host.get(path).status, 200);
     }
     let neighbours = ["/computing/spin?ms=12", "/limited/spin?ms=12", "/light/"];
     for attacker in [silent_reader, silent_h2_reader] {
-        neighbours_are_well_while(&host, &neighbours, || {
+        while_neighbours_are_served(&host, &neighbours, || {
             let attackers = (0..16).map(|_| attacker(&host, "/large/?mib=64"));
             hold(attackers.collect());
         });
     }
-    eventually("their responses are given up with them", || {
+    eventually("their responses are aborted", || {
         let busy = host.metric(
             "galleria_instances",
             &["workload=\"large\"", "state=\"busy\""],
@@ -121,22 +121,22 @@ fn readers_that_never_read_stall_nobody() {
 }
 
 #[test]
-fn readers_that_compute_and_are_not_read_stall_nobody() {
+fn unread_responses_of_computing_guests_stall_no_other_client() {
     let host = start(&[
         Service::new("hungry", "large-body").cpu("200m"),
         Service::new("computing", "spin"),
         Service::new("light", "hello"),
     ]);
     assert_eq!(host.get("/computing/spin?ms=30").status, 200);
-    neighbours_are_well_while(&host, &["/computing/spin?ms=12", "/light/"], || {
+    while_neighbours_are_served(&host, &["/computing/spin?ms=12", "/light/"], || {
         let attackers = (0..16).map(|_| silent_reader(&host, "/hungry/?mib=64"));
         hold(attackers.collect());
     });
 }
 
 #[test]
-fn instance_is_free_when_its_guest_is_done_and_not_when_its_client_is() {
-    // Its answer is larger than what the system keeps for a connection.
+fn instance_is_free_when_its_guest_is_done() {
+    // The response is larger than the socket buffers of a connection.
     let host = start(&[Service::new("large", "large-body")
         .annotation("galleria.dev/max-instances", "1")
         .annotation("galleria.dev/isolation", "instance")]);
@@ -147,7 +147,7 @@ fn instance_is_free_when_its_guest_is_done_and_not_when_its_client_is() {
             &["workload=\"large\"", "state=\"busy\""],
         )
     };
-    eventually("the guest has answered", || {
+    eventually("the guest has responded", || {
         let asked = host.metric("galleria_instances_started_total", &["workload=\"large\""]);
         (asked >= 1.0 && busy() == 0.0).then_some(())
     });
@@ -157,7 +157,7 @@ fn instance_is_free_when_its_guest_is_done_and_not_when_its_client_is() {
 }
 
 #[test]
-fn slow_reader_gives_its_instance_up_to_who_waits_for_it() {
+fn slow_reader_loses_its_instance_to_a_waiting_request() {
     for guest in ["large-body", "call-p3"] {
         let host = start(&[
             Service::new("asked", guest)
@@ -170,7 +170,7 @@ fn slow_reader_gives_its_instance_up_to_who_waits_for_it() {
             _ => "/asked/?mib=64",
         };
         let _readers = [silent_reader(&host, path), silent_reader(&host, path)];
-        eventually("there is room for a request that is read", || {
+        eventually("another request gets the instance", || {
             let answer = host.get(&path.replace("mib=64", "kib=1"));
             (answer.status == 200 && answer.body.len() == 1 << 10).then_some(())
         });
@@ -178,7 +178,7 @@ fn slow_reader_gives_its_instance_up_to_who_waits_for_it() {
 }
 
 #[test]
-fn slow_senders_keep_no_instance_that_others_need() {
+fn slow_senders_do_not_keep_an_instance_that_others_need() {
     let host = start(&[Service::new("echo", "echo").annotation("galleria.dev/max-instances", "1")]);
     let mut slow: Vec<_> = (0..40)
         .map(|_| {
@@ -194,7 +194,7 @@ fn slow_senders_keep_no_instance_that_others_need() {
         assert_eq!(answer.status, 200);
         assert!(began.elapsed() < Duration::from_secs(1));
     }
-    // While nobody needs the instance, a slow sender is as good as any.
+    // As long as no other request needs the instance, a slow sender is served normally.
     let mut stream = connect(&host);
     stream
         .write_all(b"POST /echo/ HTTP/1.1\r\nhost: localhost\r\ncontent-length: 2\r\n\r\nx")
@@ -211,7 +211,7 @@ fn slow_senders_keep_no_instance_that_others_need() {
 }
 
 #[test]
-fn sender_that_stops_half_way_gives_its_instance_up_to_who_waits_for_it() {
+fn stalled_sender_loses_its_instance_to_a_waiting_request() {
     let host = start(&[Service::new("echo", "echo").annotation("galleria.dev/max-instances", "1")]);
     let mut stream = connect(&host);
     let head = "POST /echo/ HTTP/1.1\r\nhost: localhost\r\ncontent-length: 1000000\r\n\r\n";
@@ -223,11 +223,13 @@ fn sender_that_stops_half_way_gives_its_instance_up_to_who_waits_for_it() {
             &["workload=\"echo\"", "state=\"busy\""],
         )
     };
-    eventually("it has the instance", || (busy() == 1.0).then_some(()));
+    eventually("the sender has the instance", || {
+        (busy() == 1.0).then_some(())
+    });
     let began = Instant::now();
     assert_eq!(host.post("/echo/", &serde_json::json!({})).status, 200);
     assert!(began.elapsed() < Duration::from_secs(10));
-    // Its own answer, which had begun, is broken off.
+    // Its own response, which had started, is aborted.
     let limit = Some(Duration::from_secs(10));
     stream.set_read_timeout(limit).expect("a time limit");
     let mut answer = Vec::new();
@@ -237,7 +239,7 @@ fn sender_that_stops_half_way_gives_its_instance_up_to_who_waits_for_it() {
 }
 
 #[test]
-fn readers_at_a_gateway_keep_the_connection_between_hosts_for_others() {
+fn slow_readers_at_a_gateway_do_not_block_the_connection_between_hosts() {
     let folder = tempfile::tempdir().expect("a folder");
     let file = folder.path().join("test.yaml");
     std::fs::write(&file, manifests(&[Service::new("large", "large-body")])).expect("a file");
@@ -249,7 +251,7 @@ fn readers_at_a_gateway_keep_the_connection_between_hosts_for_others() {
     };
     let _host = told().declared_ports().arguments(&pod.arguments()).start();
     let gateway = told().argument("--gateway").start();
-    neighbours_are_well_while(&gateway, &["/large/?kib=200"], || {
+    while_neighbours_are_served(&gateway, &["/large/?kib=200"], || {
         let readers = (0..32).map(|_| silent_reader(&gateway, "/large/?mib=64"));
         hold(readers.collect());
     });

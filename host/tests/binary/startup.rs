@@ -1,4 +1,4 @@
-//! Starting: what is wrong is said in one clear line, and nothing is half started.
+//! Start: each problem is reported in one clear line, and nothing is started partially.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -17,7 +17,7 @@ fn fail(image: &'static str) -> Output {
     Galleria::run(folder.path()).fail()
 }
 
-/// It ended with 1 and said `expected`.
+/// Asserts that the host exited with 1 and that its output contains `expected`.
 #[track_caller]
 fn refused(output: &Output, expected: &[&str]) {
     assert_eq!(output.code, Some(1), "{output:?}");
@@ -41,7 +41,7 @@ fn missing_folder_is_named() {
 }
 
 #[test]
-fn image_without_component_says_where_it_was_looked_for() {
+fn message_about_a_missing_image_names_the_searched_paths() {
     refused(
         &fail("shop/nothing:v3"),
         &[
@@ -54,7 +54,7 @@ fn image_without_component_says_where_it_was_looked_for() {
 }
 
 #[test]
-fn component_without_http_is_refused() {
+fn component_without_an_http_handler_is_refused() {
     refused(
         &fail("no-http"),
         &["exports no HTTP handler", "wasi:http/incoming-handler"],
@@ -77,7 +77,7 @@ fn corrupt_component_is_refused() {
 }
 
 #[test]
-fn core_module_is_told_from_a_component() {
+fn core_module_is_distinguished_from_a_component() {
     let components = tempfile::tempdir().expect("a folder");
     std::fs::write(components.path().join("bad.wasm"), b"\0asm\x01\0\0\0").expect("a file");
     let folder = folder_with(&manifests(&[Service::new("bad", "bad")]));
@@ -119,7 +119,7 @@ fn port_in_use_is_named_with_its_gateway() {
 }
 
 #[test]
-fn data_folder_that_cannot_be_made_is_named() {
+fn data_folder_that_cannot_be_created_is_named() {
     let folder = folder_with(&manifests(&[Service::new("good", "hello")]));
     let output = Galleria::run(folder.path()).data("/proc/galleria").fail();
     refused(&output, &["/proc/galleria", "--data"]);
@@ -135,7 +135,7 @@ fn second_host_on_one_data_folder_is_refused() {
 }
 
 #[test]
-fn manifest_errors_are_all_shown_and_nothing_starts() {
+fn all_manifest_errors_are_reported_and_nothing_starts() {
     let manifest = manifests(&[Service::new("good", "hello")])
         .replace("prefix: /good/", "prefx: /good/")
         .replace("containerPort: 8080", "containerPort: eighty");
@@ -153,7 +153,7 @@ fn manifest_errors_are_all_shown_and_nothing_starts() {
 }
 
 #[test]
-fn wrong_usage_ends_with_two() {
+fn wrong_usage_exits_with_two() {
     let folder = folder_with(&manifests(&[Service::new("good", "hello")]));
     for bad in [
         "--no-such-flag",
@@ -167,7 +167,7 @@ fn wrong_usage_ends_with_two() {
 }
 
 #[test]
-fn guest_that_crashes_at_its_start_backs_off_and_is_shown() {
+fn guest_that_crashes_at_its_start_backs_off_and_is_reported() {
     let manifest = manifests(&[Service::new("bad", "crash-at-start")]);
     let folder = folder_with(&manifest);
     let data = tempfile::tempdir().expect("a folder");
@@ -198,22 +198,22 @@ fn guest_that_crashes_at_its_start_backs_off_and_is_shown() {
     assert!(page.contains("StartError"), "{page}");
     assert!(page.contains("BackOff"), "its event: {page}");
 
-    // Mending the file mends the host, although it was never ready before.
+    // A corrected file fixes a host that was never ready.
     let mended = manifest.replace("image: crash-at-start", "image: hello");
     std::fs::write(folder.path().join("test.yaml"), mended).expect("a file");
-    crate::support::eventually("the host is ready after all", || {
+    crate::support::eventually("the host is ready", || {
         status(data.path())
             .contains("galleria 0.2.0: ready")
             .then_some(())
     });
 }
 
-/// A child that ends with its test, whatever becomes of that.
+/// A child process that is killed when its test ends, even by a panic.
 struct Killed(std::process::Child);
 
 impl Drop for Killed {
     fn drop(&mut self) {
-        // It may have ended already.
+        // It may have exited already.
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
@@ -229,7 +229,7 @@ fn status(data: &Path) -> String {
 }
 
 #[test]
-fn second_start_compiles_nothing_and_a_corrupt_entry_is_made_anew() {
+fn second_start_compiles_only_corrupt_entries() {
     let cache = tempfile::tempdir().expect("a folder");
     let start = || {
         let manifests = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/shop");
@@ -256,7 +256,7 @@ fn second_start_compiles_nothing_and_a_corrupt_entry_is_made_anew() {
     assert_eq!(compiled, 7, "seven components on the first start");
     let (compiled, took, _) = start();
     assert_eq!(compiled, 0, "none on the second");
-    // Other tests run beside this one; alone it is a fraction of a second.
+    // Other tests run at the same time; alone it takes a fraction of a second.
     assert!(
         took < Duration::from_secs(10),
         "the second start took {took:?}"
@@ -288,7 +288,7 @@ fn second_start_compiles_nothing_and_a_corrupt_entry_is_made_anew() {
 }
 
 #[test]
-fn request_timeout_that_is_no_time_is_refused_with_its_place() {
+fn invalid_request_timeout_is_rejected_with_its_position() {
     let service = Service::new("bad", "hello").annotation("galleria.dev/request-timeout", "soon");
     let folder = folder_with(&manifests(&[service]));
     let output = Galleria::run(folder.path()).fail();

@@ -1,4 +1,4 @@
-//! Starting hosts, asking them, and reading what they wrote.
+//! Starts hosts, calls them, and reads their output.
 
 mod answers;
 pub mod apart;
@@ -22,10 +22,11 @@ pub use registry::{PASSWORD, Registry, USER};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-/// How long a test waits for something that will happen.
+/// How long a test waits for an expected event.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Sets a flag when it goes, in a panic too: threads that watch the flag end.
+/// Sets a flag when it is dropped, also during a panic, so that threads that check the
+/// flag end.
 pub struct Done<'a>(pub &'a AtomicBool);
 
 impl Drop for Done<'_> {
@@ -34,14 +35,14 @@ impl Drop for Done<'_> {
     }
 }
 
-/// Asks until the answer is there; fails with `what` when it never is.
+/// Calls `ask` until it returns a value; panics with `what` after [`PATIENCE`].
 pub fn eventually<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
     let until = Instant::now() + PATIENCE;
     loop {
         if let Some(answer) = ask() {
             return answer;
         }
-        assert!(Instant::now() < until, "it never happened: {what}");
+        assert!(Instant::now() < until, "timed out waiting until {what}");
         std::thread::sleep(Duration::from_millis(10));
     }
 }

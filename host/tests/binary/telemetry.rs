@@ -1,4 +1,5 @@
-//! What an operator sees: health, metrics, access log, traces, secrets kept.
+//! Telemetry for operators: health, metrics, access log, traces; and no secrets in any of
+//! them.
 
 mod counts;
 mod exposition;
@@ -16,7 +17,7 @@ fn start(manifest: &str) -> Host {
 }
 
 #[test]
-fn one_click_is_one_trace_over_every_hop() {
+fn one_page_request_is_one_trace_across_all_hops() {
     let host = Galleria::shop().start();
     assert_eq!(host.get("/ui/product/1").status, 200);
     let at_edge = host.call("the edge's line", |call| call["path"] == "/ui/product/1");
@@ -57,7 +58,7 @@ fn trace_of_the_client_is_continued() {
     assert!(seen.contains("4bf92f3577b34da6a3ce929d0e0e4736"), "{seen}");
     assert!(
         !seen.contains("00f067aa0ba902b7"),
-        "the guest's span is its own: {seen}"
+        "the guest has its own span: {seen}"
     );
     assert!(answer.body.contains("shop=1"));
 }
@@ -98,7 +99,8 @@ fn requests_are_counted_with_istios_labels_by_source_and_destination() {
     assert!(host.metric("galleria_instances", &["workload=\"ui-v1\""]) >= 1.0);
 }
 
-/// A call is counted when its body has ended, which its client may see first.
+/// Waits for the count: a call is counted when its body has ended, which its client may
+/// notice earlier.
 #[track_caller]
 fn counted(host: &Host, name: &str, labels: &[&str], count: f64) {
     eventually(&format!("{name} for {labels:?} is {count}"), || {
@@ -107,14 +109,14 @@ fn counted(host: &Host, name: &str, labels: &[&str], count: f64) {
 }
 
 #[test]
-fn probes_do_not_show_in_request_metrics() {
+fn probes_do_not_count_in_request_metrics() {
     let host = Galleria::shop().start();
     assert!(host.metric("galleria_probes_total", &["result=\"success\""]) >= 12.0);
     assert_eq!(host.metric("istio_requests_total", &[]), 0.0);
 }
 
 #[test]
-fn health_and_metrics_are_served_and_nothing_else() {
+fn status_port_serves_only_health_and_metrics() {
     let host = start(&manifests(&[Service::new("good", "hello")]));
     assert_eq!(host.status("/healthz/live").status, 200);
     assert_eq!(host.status("/healthz/ready").status, 200);
@@ -135,7 +137,7 @@ fn health_and_metrics_are_served_and_nothing_else() {
 }
 
 #[test]
-fn destination_that_nothing_declares_is_refused_with_a_hint() {
+fn undeclared_destination_is_refused_with_a_hint() {
     let host = start(&manifests(&[Service::new("caller", "call")]));
     let answer = host.get("/caller/?url=http://api.example.com/orders");
     assert_eq!(answer.header("x-upstream-status"), "502", "{answer:?}");
@@ -152,7 +154,7 @@ fn destination_that_nothing_declares_is_refused_with_a_hint() {
 }
 
 #[test]
-fn every_form_of_a_services_name_reaches_it() {
+fn service_is_reachable_by_every_form_of_its_name() {
     let host = start(&manifests(&[
         Service::new("caller", "call"),
         Service::new("good", "hello"),
@@ -175,7 +177,7 @@ fn every_form_of_a_services_name_reaches_it() {
 }
 
 #[test]
-fn request_that_no_rule_takes_is_404_nr() {
+fn request_without_a_matching_rule_is_404_nr() {
     let host = start(&manifests(&[Service::new("good", "hello")]));
     assert_eq!(host.get("/nowhere").status, 404);
     let call = host.call("its line", |call| call["path"] == "/nowhere");
@@ -191,7 +193,7 @@ fn request_that_no_rule_takes_is_404_nr() {
 const SECRET: &str = "hunter2-k9x7-planted";
 
 #[test]
-fn secrets_reach_the_guest_and_appear_nowhere_else() {
+fn secrets_appear_only_in_the_guest() {
     let manifest = manifests(&[Service::new("env", "env"), Service::new("bad", "trap")])
         + &format!(
             "---
@@ -234,7 +236,7 @@ data: {{MODE: fast}}
 }
 
 #[test]
-fn lines_of_a_guest_carry_its_name() {
+fn lines_of_a_guest_name_its_workload() {
     let host = start(&manifests(&[
         Service::new("talker", "stdio").env("STDIO_VALUE", "words")
     ]));
@@ -254,7 +256,7 @@ fn lines_of_a_guest_carry_its_name() {
 }
 
 #[test]
-fn what_guests_log_has_its_level_and_context_and_is_bounded() {
+fn guest_log_lines_have_level_and_context_and_are_bounded() {
     let host = start(&manifests(&[Service::new("talker", "logger")]));
     assert_eq!(host.get("/talker/hello").status, 200);
     let logged = |level: &'static str, length: usize| {
@@ -281,7 +283,7 @@ fn what_guests_log_has_its_level_and_context_and_is_bounded() {
 }
 
 #[test]
-fn headers_that_are_no_text_harm_nobody() {
+fn headers_that_are_not_utf_8_cause_no_failure() {
     let host = start(&manifests(&[Service::new("good", "hello")]));
     let mut connection = TcpStream::connect(host.listener(80)).expect("a connection");
     let names = ["user-agent", "traceparent", "tracestate", "baggage", "b3"];
@@ -301,7 +303,7 @@ fn headers_that_are_no_text_harm_nobody() {
 }
 
 #[test]
-fn on_a_terminal_calls_and_lines_are_for_people() {
+fn access_log_is_readable_on_a_terminal() {
     let folder = tempfile::tempdir().expect("a folder");
     let file = folder.path().join("test.yaml");
     std::fs::write(&file, manifests(&[Service::new("talker", "logger")])).expect("a file");
@@ -318,7 +320,7 @@ fn on_a_terminal_calls_and_lines_are_for_people() {
 }
 
 #[test]
-fn access_log_can_be_envoys_text_or_off() {
+fn access_log_supports_envoys_text_format_and_off() {
     let folder = tempfile::tempdir().expect("a folder");
     let file = folder.path().join("test.yaml");
     std::fs::write(&file, manifests(&[Service::new("good", "hello")])).expect("a file");

@@ -1,4 +1,4 @@
-//! Workloads in hosts of their own: one mesh over several processes.
+//! Workloads in separate hosts: one mesh across several processes.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -16,7 +16,7 @@ const SHOP: [&str; 6] = [
     "productreviewms-v2",
 ];
 
-/// `host`, told where the pods are, and that the others call from this machine.
+/// `host` with the addresses of the pods and the trusted peers.
 fn told(host: Galleria, pods: &[Pod]) -> Galleria {
     let peers: Vec<_> = pods.iter().map(Pod::peer).collect();
     host.arguments(&peers).argument(apart::CALLERS)
@@ -33,7 +33,7 @@ fn written(manifest: &str) -> tempfile::TempDir {
 }
 
 #[test]
-fn shop_with_a_host_for_each_workload_is_the_same_shop_and_one_trace() {
+fn shop_with_a_host_for_each_workload_behaves_the_same_and_has_one_trace() {
     let pods = SHOP.map(Pod::of);
     let host = || told(Galleria::shop(), &pods);
     let hosts = pods.each_ref().map(|pod| of_pod(host(), pod).start());
@@ -49,7 +49,7 @@ fn shop_with_a_host_for_each_workload_is_the_same_shop_and_one_trace() {
     let asked = gateway.call("the page", |call| call["path"] == "/ui/product/1");
     let trace = &asked["trace_id"];
     let took_part = |host: &Host| host.calls().iter().any(|call| call["trace_id"] == *trace);
-    let workloads = eventually("four hosts took part", || {
+    let workloads = eventually("four hosts have logged calls", || {
         let took_part = pods.iter().zip(&hosts).filter(|(_, host)| took_part(host));
         let workloads: BTreeSet<_> = took_part.map(|(pod, _)| pod.workload()).collect();
         (workloads.len() >= 3).then_some(workloads)
@@ -63,7 +63,7 @@ fn shop_with_a_host_for_each_workload_is_the_same_shop_and_one_trace() {
     };
     assert_eq!(reported(&gateway, "source"), 1.0);
     assert_eq!(reported(&gateway, "destination"), 0.0);
-    eventually("both calls are counted where they arrived", || {
+    eventually("both calls are counted by their destination", || {
         (reported(&hosts[2], "destination") >= 2.0).then_some(())
     });
 }
@@ -105,12 +105,12 @@ fn hosts_are_replaced_under_load_and_no_request_fails() {
     });
     for host in &hosts {
         let served = host.metric("istio_requests_total", &["reporter=\"destination\""]);
-        assert!(served > 0.0, "a host that came back serves again");
+        assert!(served > 0.0, "a restarted host serves again");
     }
 }
 
 #[test]
-fn pod_that_is_not_ready_refuses_and_the_caller_asks_another() {
+fn pod_that_is_not_ready_refuses_and_the_caller_tries_another() {
     let service = |probe| {
         let service = Service::new("app", "hello").rollout("strategy: {type: Recreate}");
         match probe {
@@ -129,7 +129,7 @@ fn pod_that_is_not_ready_refuses_and_the_caller_asks_another() {
     let probe = "{httpGet: {port: 8080, path: /}, initialDelaySeconds: 3600}";
     let file = changed.path().join("test.yaml");
     std::fs::write(file, manifests(&[service(Some(probe))])).expect("a file");
-    eventually("its pod is another, which is not ready", || {
+    eventually("a new pod that is not ready has replaced its pod", || {
         (never.status("/healthz/ready").status == 503).then_some(())
     });
 
@@ -139,7 +139,7 @@ fn pod_that_is_not_ready_refuses_and_the_caller_asks_another() {
             .iter()
             .any(|call| call["response_flags"] == "UH")
     };
-    eventually("a request is refused there", || {
+    eventually("that host refuses a request", || {
         let answer = gateway.get("/app/");
         assert_eq!(answer.status, 200, "{}", answer.body);
         refused().then_some(())
@@ -147,7 +147,7 @@ fn pod_that_is_not_ready_refuses_and_the_caller_asks_another() {
 }
 
 #[test]
-fn what_hosts_tell_each_other_is_neither_taken_from_clients_nor_shown_to_guests() {
+fn headers_between_hosts_are_ignored_from_clients_and_hidden_from_guests() {
     let folder = written(&manifests(&[Service::new("app", "echo")]));
     let pods = ["app"].map(Pod::of);
     let host = || told(Galleria::run(folder.path()), &pods);
@@ -160,7 +160,7 @@ fn what_hosts_tell_each_other_is_neither_taken_from_clients_nor_shown_to_guests(
 }
 
 #[test]
-fn workload_that_is_nowhere_gets_503_and_the_log_says_what_to_do() {
+fn workload_without_an_address_gets_503_and_the_log_says_what_to_do() {
     let folder = written(&manifests(&[Service::new("app", "hello")]));
     let host = Galleria::run(folder.path()).argument("--gateway");
     let gateway = host.argument("--peer=app=nowhere.invalid").start();
@@ -175,7 +175,7 @@ fn workload_that_is_nowhere_gets_503_and_the_log_says_what_to_do() {
 }
 
 #[test]
-fn unknown_workload_is_named_with_those_that_there_are() {
+fn message_about_an_unknown_workload_lists_the_known_ones() {
     let shop = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/shop");
     let output = Galleria::run(shop).argument("--workload=ui-v3").fail();
     assert_eq!(output.code, Some(1));
@@ -192,7 +192,7 @@ fn unknown_workload_is_named_with_those_that_there_are() {
 }
 
 #[test]
-fn workloads_that_want_the_same_port_are_refused_in_one_host() {
+fn workloads_with_the_same_port_are_refused_in_one_host() {
     let services = [Service::new("app", "hello"), Service::new("other", "hello")];
     let folder = written(&manifests(&services));
     let host = Galleria::run(folder.path()).declared_ports();

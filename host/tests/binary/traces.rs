@@ -1,4 +1,4 @@
-//! Traces, as a collector gets them.
+//! Traces, as a collector receives them.
 
 use std::io::Write;
 use std::net::{SocketAddr, TcpListener};
@@ -22,7 +22,8 @@ fn run(services: &[Service], with: impl FnOnce(Galleria) -> Galleria) -> Host {
     with(Galleria::run(&file)).start()
 }
 
-/// Every span but the root is below one of the others, and within its time.
+/// Every span except the root is a descendant of the root, and lies within the time of
+/// its parent.
 #[track_caller]
 fn check_tree(spans: &[SpanRecord], root_parent: &str) {
     for span in spans.iter().filter(|span| span.parent != root_parent) {
@@ -39,7 +40,7 @@ fn check_tree(spans: &[SpanRecord], root_parent: &str) {
 }
 
 #[test]
-fn a_page_of_the_shop_is_one_tree_from_the_edge_to_the_last_guest() {
+fn page_of_the_shop_is_one_tree_of_spans() {
     let collector = Collector::grpc();
     let host = exporting(Galleria::shop(), &collector).start();
     let traceparent = format!("00-{TRACE}-{PARENT}-01");
@@ -63,7 +64,7 @@ fn a_page_of_the_shop_is_one_tree_from_the_edge_to_the_last_guest() {
     assert_eq!(edge.attributes["url.path"], "/ui/product/1");
     assert!(edge.name.starts_with("GET "), "{}", edge.name);
     assert!(edge.attributes["upstream_cluster"].contains("k8uiworkshopservice"));
-    // Each guest's calls are below the guest that made them.
+    // A guest's calls are children of the guest that made them.
     let review = spans
         .iter()
         .find(|it| it.kind == 2 && it.service.starts_with("productreviewms"))
@@ -78,7 +79,7 @@ fn a_page_of_the_shop_is_one_tree_from_the_edge_to_the_last_guest() {
     }
     assert_eq!(above.last(), Some(&"galleria"), "{above:?}");
     assert!(above.len() >= 3, "{above:?}");
-    // What was asked of the databases is below the guest that asked.
+    // A guest's SQL statements are children of the guest that sent them.
     let asked: Vec<_> = spans
         .iter()
         .filter(|it| {
@@ -102,7 +103,7 @@ fn a_page_of_the_shop_is_one_tree_from_the_edge_to_the_last_guest() {
 }
 
 #[test]
-fn http_is_spoken_too_and_waiting_and_failing_are_told() {
+fn http_export_works_and_spans_show_waits_and_failures() {
     let collector = Collector::http();
     let host = run(
         &[
@@ -138,7 +139,7 @@ fn http_is_spoken_too_and_waiting_and_failing_are_told() {
             scope.spawn(|| host.get("/slow/?ms=300"));
         }
     });
-    eventually("one waited for the other", || {
+    eventually("one request waited for the other", || {
         collector
             .spans()
             .into_iter()
@@ -147,11 +148,11 @@ fn http_is_spoken_too_and_waiting_and_failing_are_told() {
 }
 
 #[test]
-fn what_a_guest_prints_bears_the_trace_of_its_request() {
+fn output_of_a_guest_carries_the_trace_of_its_request() {
     let host = run(&[Service::new("a", "stdio")], |host| host);
     let traceparent = format!("00-{TRACE}-{PARENT}-01");
     host.get_with("/a/one", &[("traceparent", &traceparent)]);
-    let line = eventually("the line comes", || {
+    let line = eventually("the line is logged", || {
         let out = host.stdout();
         let mut lines = out.lines();
         lines
@@ -166,7 +167,7 @@ fn what_a_guest_prints_bears_the_trace_of_its_request() {
 }
 
 #[test]
-fn what_a_shared_instance_logs_bears_the_trace_of_each_request() {
+fn log_of_a_shared_instance_carries_the_trace_of_each_request() {
     let host = run(&[Service::new("a", "logger-p3")], |host| host);
     let other = TRACE.replace('4', "5");
     let ask = |trace: &str, path: &str| {
@@ -176,7 +177,7 @@ fn what_a_shared_instance_logs_bears_the_trace_of_each_request() {
     };
     std::thread::scope(|scope| {
         scope.spawn(|| ask(TRACE, "/a/slow?ms=300"));
-        eventually("the first is under way", || {
+        eventually("the first request is in flight", || {
             host.stdout().contains("begin /slow").then_some(())
         });
         ask(&other, "/a/fast");
@@ -200,7 +201,7 @@ fn what_a_shared_instance_logs_bears_the_trace_of_each_request() {
 }
 
 #[test]
-fn statements_of_a_shared_instance_are_of_its_requests() {
+fn statements_of_a_shared_instance_belong_to_their_requests() {
     let collector = Collector::grpc();
     let volume = "env: []
           volumeMounts: [{name: data, mountPath: /data}]
@@ -224,7 +225,7 @@ fn statements_of_a_shared_instance_are_of_its_requests() {
 }
 
 #[test]
-fn b3_comes_and_goes_and_baggage_is_carried() {
+fn b3_and_baggage_are_propagated() {
     let host = run(&[Service::new("a", "echo")], |host| host);
     let single = format!("{TRACE}-{PARENT}-1");
     let seen = host
@@ -250,14 +251,11 @@ fn b3_comes_and_goes_and_baggage_is_carried() {
         "{seen}"
     );
     assert!(seen.contains(r#""x-b3-sampled","value":"0""#), "{seen}");
-    assert!(
-        !seen.contains(PARENT),
-        "the guest has a span of its own: {seen}"
-    );
+    assert!(!seen.contains(PARENT), "the guest has its own span: {seen}");
 }
 
 #[test]
-fn what_is_not_sampled_is_not_told_but_carried() {
+fn unsampled_trace_is_propagated_but_not_exported() {
     let collector = Collector::grpc();
     let host = run(&[Service::new("a", "echo")], |host| {
         exporting(host, &collector).argument("--trace-sample=0")
@@ -267,7 +265,7 @@ fn what_is_not_sampled_is_not_told_but_carried() {
         seen.contains(r#""traceparent","value":"00-"#) && seen.contains(r#"-00"}"#),
         "{seen}"
     );
-    // A caller's own decision stands.
+    // The sampling decision of the caller is respected.
     let traceparent = format!("00-{TRACE}-{PARENT}-01");
     host.get_with("/a/", &[("traceparent", &traceparent)]);
     let spans = collector.trace(TRACE, |spans| spans.len() >= 3);
@@ -276,8 +274,8 @@ fn what_is_not_sampled_is_not_told_but_carried() {
 }
 
 #[test]
-fn a_collector_that_hangs_is_not_there_or_talks_nonsense_harms_nobody() {
-    // It takes connections and never answers.
+fn unresponsive_missing_or_broken_collector_delays_no_request() {
+    // It accepts connections and never responds.
     let silent = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let hangs = silent.local_addr().expect("an address");
     let gone = {
@@ -296,7 +294,7 @@ fn a_collector_that_hangs_is_not_there_or_talks_nonsense_harms_nobody() {
                 .env("OTEL_EXPORTER_OTLP_PROTOCOL", protocol)
                 .env("OTEL_BSP_SCHEDULE_DELAY", "10")
         });
-        // More spans than may wait.
+        // More spans than the queue holds.
         for _ in 0..1_000 {
             assert_eq!(host.get("/a/").status, 200);
         }
@@ -306,21 +304,21 @@ fn a_collector_that_hangs_is_not_there_or_talks_nonsense_harms_nobody() {
                 &[&format!("result=\"{result}\"")],
             )
         };
-        eventually("the loss is counted", || {
+        eventually("the lost spans are counted", || {
             (lost("dropped") + lost("failed") > 0.0).then_some(())
         });
         assert_eq!(lost("exported"), 0.0);
     }
 }
 
-/// Where every connection is answered with bytes that are no protocol's. It ends with
-/// the test program.
+/// An address where every connection gets bytes that belong to no protocol. The thread
+/// ends with the test program.
 fn nonsense() -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let address = listener.local_addr().expect("an address");
     std::thread::spawn(move || {
         for mut connection in listener.incoming().flatten() {
-            // A client that went away is as good as one that reads it.
+            // The client may have disconnected.
             let _ = connection.write_all(b"\x00\xff\xfenonsense\r\n\r\n\x80");
         }
     });

@@ -1,5 +1,5 @@
-//! Traffic management, scenario by scenario: what a person writes in
-//! VirtualServices and DestinationRules, seen in answers, metrics and log.
+//! Traffic management by scenario: VirtualServices and DestinationRules as users write
+//! them, and the resulting responses, metrics and log lines.
 
 mod balancing;
 mod edge;
@@ -18,13 +18,13 @@ use serde_json::Value;
 
 use crate::support::{Galleria, Host, Service, apart, eventually, manifests};
 
-/// The annotation by which an instance serves many requests and remembers.
+/// The annotation that makes an instance serve many requests, and so keep state.
 const ISOLATION: &str = "galleria.dev/isolation";
 
-/// A host and the file that it watches; or, with `GALLERIA_TEST_TOPOLOGY=apart`,
-/// a gateway, and a host for each pod. What a scenario shows is the same.
+/// A host and the manifest file that it watches. With `GALLERIA_TEST_TOPOLOGY=apart`, a
+/// gateway and one host per pod; the results of a scenario are the same.
 struct Shop {
-    /// Where requests come in.
+    /// The host that receives the requests.
     host: Host,
     /// The other hosts.
     pods: Vec<Host>,
@@ -44,8 +44,8 @@ impl Shop {
         }
     }
 
-    /// In one host, whatever the topology: for what only a host with every pod
-    /// does, as changing their number.
+    /// Starts a single host regardless of the topology, for scenarios such as scaling
+    /// that need all pods in one host.
     fn start_under_one_roof(manifest: &str, arguments: &[&str]) -> Self {
         let (folder, file) = written(manifest);
         let host = Galleria::run(folder.path()).arguments(arguments);
@@ -78,14 +78,14 @@ impl Shop {
         self.pods.iter().chain([&self.host])
     }
 
-    /// Replaces the manifests at once, as a careful editor does.
+    /// Replaces the manifest file atomically.
     fn write(&self, manifest: &str) {
         let new = self.file.with_extension("new");
         std::fs::write(&new, manifest).expect("a file");
         std::fs::rename(&new, &self.file).expect("renamed");
     }
 
-    /// The version that answers; `env` says it of itself.
+    /// The version that responds, as reported by the guest `env`.
     #[track_caller]
     fn version(&self, path: &str, headers: &[(&str, &str)]) -> String {
         let answer = self.host.get_with(path, headers);
@@ -96,7 +96,7 @@ impl Shop {
     /// Calls of `path` in the access log, once there are `count` of them.
     #[track_caller]
     fn calls(&self, path: &str, count: usize) -> Vec<Value> {
-        eventually("as many lines in the access log", || {
+        eventually("the access log has the expected number of lines", || {
             let calls = self.hosts().flat_map(Host::calls);
             let calls: Vec<_> = calls
                 .filter(|call| call["path"] == path && !apart::is_inbound(call))
@@ -105,7 +105,7 @@ impl Shop {
         })
     }
 
-    /// Waits until as many requests are counted under `labels` at their source.
+    /// Waits until the source has counted `count` requests with these labels.
     #[track_caller]
     fn counted(&self, labels: &[&str], count: f64) {
         let labels: Vec<&str> = labels
@@ -129,7 +129,7 @@ fn written(manifest: &str) -> (tempfile::TempDir, PathBuf) {
     (folder, file)
 }
 
-/// Services, with rules before those that lead to each, and documents besides.
+/// Services, with rules that precede the one of each service, and further documents.
 fn with_rules(services: &[Service], rules: &str, documents: &[String]) -> String {
     let mut yaml = manifests(services).replacen("  http:\n", &format!("  http:\n{rules}"), 1);
     for document in documents {
@@ -139,7 +139,7 @@ fn with_rules(services: &[Service], rules: &str, documents: &[String]) -> String
     yaml
 }
 
-/// The service `app` in two versions that say which they are.
+/// The service `app` in two versions whose responses name the version.
 fn two_versions() -> [Service; 2] {
     [
         Service::new("app", "env").env("VERSION", "v1"),
@@ -147,7 +147,7 @@ fn two_versions() -> [Service; 2] {
     ]
 }
 
-/// A DestinationRule for the service `host`; `spec` begins at the margin.
+/// A DestinationRule for the service `host`; `spec` is not indented.
 fn destination_rule(host: &str, spec: &str) -> String {
     let spec = spec.trim_end().replace('\n', "\n  ");
     format!(
@@ -169,7 +169,7 @@ fn subsets() -> String {
     )
 }
 
-/// Flags of an access log line.
+/// The response flags of an access log line.
 fn flags(call: &Value) -> &str {
     call["response_flags"].as_str().expect("flags")
 }

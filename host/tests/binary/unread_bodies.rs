@@ -1,4 +1,5 @@
-//! A service may answer without reading what its caller sends: the answer arrives.
+//! A service may respond without reading the body of the request: the response reaches
+//! the caller.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -6,7 +7,7 @@ use std::time::Duration;
 
 use crate::support::{Galleria, Host, Service, manifests};
 
-/// Callers of every kind beside a service that never reads a body.
+/// Callers of every kind, and a service that never reads a body.
 fn host(services: &[Service]) -> Host {
     let folder = tempfile::tempdir().expect("a folder");
     let file = folder.path().join("test.yaml");
@@ -18,7 +19,7 @@ fn hello() -> Service {
     Service::new("hello", "hello").annotation("galleria.dev/isolation", "instance")
 }
 
-/// All of them are answered as the service answers, which the log says too.
+/// All calls get the response of the service, and the log shows no aborted call.
 #[track_caller]
 fn all_arrive(host: &Host, calls: u32, path: &str, expected: &str) {
     std::thread::scope(|scope| {
@@ -36,11 +37,11 @@ fn all_arrive(host: &Host, calls: u32, path: &str, expected: &str) {
         let flags = call["response_flags"].as_str();
         flags.is_some_and(|flags| flags.contains("DC"))
     });
-    assert_eq!(cut, None, "no caller gave up");
+    assert_eq!(cut, None, "no call was aborted by its caller");
 }
 
 #[test]
-fn guest_of_wasi_02_writes_on_after_the_answer_and_gets_it() {
+fn guest_of_wasi_02_keeps_writing_and_gets_the_response() {
     let post = Service::new("post", "post").annotation("galleria.dev/isolation", "instance");
     let host = host(&[post, hello()]);
     for bytes in [0, 1, 100_000, 3_000_000] {
@@ -51,7 +52,7 @@ fn guest_of_wasi_02_writes_on_after_the_answer_and_gets_it() {
 }
 
 #[test]
-fn guest_of_wasi_03_gets_the_answer_and_has_all_of_its_body_taken() {
+fn guest_of_wasi_03_gets_the_response_and_can_write_its_whole_body() {
     let host = host(&[Service::new("modern", "post-p3"), hello()]);
     for bytes in [0, 1, 100_000, 3_000_000] {
         let path = format!("/modern/?url=http://hello/&bytes={bytes}");
@@ -68,7 +69,7 @@ fn guest_in_javascript_posts_to_a_service_that_does_not_read() {
 }
 
 #[test]
-fn what_the_mesh_answers_itself_reaches_a_guest_that_is_still_writing() {
+fn local_reply_reaches_a_guest_that_is_still_writing() {
     let host = host(&[Service::new("post", "post"), hello()]);
     let answer = host.get("/post/?url=http://nobody.test/&bytes=2000000&late");
     let trouble = answer.body;
@@ -77,7 +78,7 @@ fn what_the_mesh_answers_itself_reaches_a_guest_that_is_still_writing() {
 }
 
 #[test]
-fn copy_for_a_mirror_is_whole_although_the_service_does_not_read() {
+fn mirrored_copy_is_complete_although_the_service_does_not_read() {
     let folder = tempfile::tempdir().expect("a folder");
     let file = folder.path().join("test.yaml");
     let mut yaml = manifests(&[hello(), Service::new("echo", "echo")]);
@@ -104,7 +105,7 @@ spec:
     assert_eq!(mirrored["response_flags"], "-", "{mirrored}");
 }
 
-/// A request whose body follows when the answer has come.
+/// A client that sends its body after it has received the response.
 struct LateClient(TcpStream);
 
 impl LateClient {
@@ -118,7 +119,7 @@ impl LateClient {
         client
     }
 
-    /// Reads until `end` has come.
+    /// Reads until `end` has been received.
     fn read_to(&mut self, end: &str) -> String {
         let mut read = Vec::new();
         while !String::from_utf8_lossy(&read).ends_with(end) {
@@ -157,17 +158,17 @@ fn client_that_sends_its_body_late_keeps_its_connection() {
 }
 
 #[test]
-fn client_that_sends_without_end_after_the_answer_is_disconnected() {
+fn client_that_sends_endlessly_after_the_response_is_disconnected() {
     let host = host(&[hello()]);
     let mut client = LateClient::begin(&host, "x", "/hello/", "transfer-encoding: chunked\r\n");
     client.read_to("hello\n");
     let chunk = [b"10000\r\n".as_slice(), &[b'x'; 0x10000], b"\r\n"].concat();
     let sent = (0..1024).find(|_| client.0.write_all(&chunk).is_err());
-    assert!(sent.is_some(), "64 MiB were taken for nobody");
+    assert!(sent.is_some(), "the host read 64 MiB that no service reads");
 }
 
 #[test]
-fn client_that_waits_to_be_asked_for_its_body_is_not_asked() {
+fn client_that_expects_100_continue_gets_only_the_response() {
     let host = host(&[hello()]);
     let headers = "content-length: 500000\r\nexpect: 100-continue\r\n";
     let mut client = LateClient::begin(&host, "x", "/hello/", headers);

@@ -1,10 +1,9 @@
-//! Everything that waits is listed in `docs/SECURITY.md`, with its bound and its
-//! deadline.
+//! Every wait is listed in `docs/SECURITY.md`, with its bound and its maximum duration.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-/// What a task of the host can wait for that another one has or does.
+/// Types on which one task of the host waits for another.
 const WAITS: [&str; 7] = [
     "Semaphore::new(",
     "tokio::sync::Mutex",
@@ -27,7 +26,7 @@ fn sources(folder: &Path, found: &mut Vec<PathBuf>) {
 }
 
 #[test]
-fn every_wait_has_a_bound_and_a_deadline_in_the_list() {
+fn every_wait_is_listed_with_a_bound_and_a_deadline() {
     let package = Path::new(env!("CARGO_MANIFEST_DIR"));
     let root = package.join("src");
     let mut files = Vec::new();
@@ -48,7 +47,10 @@ fn every_wait_has_a_bound_and_a_deadline_in_the_list() {
         .map(|row| {
             let cells: Vec<_> = row.trim_end_matches(" |").split(" | ").collect();
             let full = cells.len() == 4 && cells.iter().all(|cell| !cell.trim().is_empty());
-            assert!(full, "a file, who waits for what, a bound, a time: {row}");
+            assert!(
+                full,
+                "a row needs a file, what waits for what, a bound and a maximum wait: {row}"
+            );
             cells[0].trim_end_matches('`').to_owned()
         })
         .collect();

@@ -13,7 +13,8 @@ struct Edited {
 }
 
 impl Edited {
-    /// A service `app` beside the objects of `yaml`, which may be behind it too.
+    /// A service `app` with the objects of `yaml`, whose pods may belong to the service
+    /// too.
     fn start(yaml: &str) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let file = folder.path().join("test.yaml");
@@ -34,7 +35,7 @@ impl Edited {
         std::fs::rename(&new, &self.file).expect("renamed");
     }
 
-    /// The pods whose names begin so.
+    /// The pods whose names start with `name`.
     fn pods(&self, name: &str) -> Vec<Value> {
         let mut pods = self.host.objects("Pod");
         pods.retain(|pod| self::name(pod).starts_with(name));
@@ -62,7 +63,7 @@ fn env(object: &Value) -> &Value {
 }
 
 #[test]
-fn the_decks_pods_and_controllers_run_behind_its_service() {
+fn pods_and_controllers_of_the_deck_are_endpoints_of_its_service() {
     let deck = Path::new(env!("CARGO_MANIFEST_DIR")).join("manifest/tests/deck");
     let folder = tempfile::tempdir().expect("a folder");
     let components = tempfile::tempdir().expect("a folder");
@@ -132,7 +133,7 @@ spec:
 ";
 
 #[test]
-fn a_replica_set_keeps_its_pods_and_a_pod_is_made_anew() {
+fn replica_set_keeps_its_pods_and_a_changed_pod_is_created_again() {
     let shop = Edited::start(SETS);
     let before = shop.names("set-");
     assert_eq!(before.len(), 2);
@@ -157,7 +158,7 @@ fn a_replica_set_keeps_its_pods_and_a_pod_is_made_anew() {
         .replace("replicas: 2", "replicas: 3")
         .replace("value: one", "value: two");
     shop.write(&changed);
-    eventually("the third pod", || {
+    eventually("the third pod is ready", || {
         (shop.names("set-").len() == 3).then_some(())
     });
     let pods = shop.pods("set-");
@@ -167,8 +168,8 @@ fn a_replica_set_keeps_its_pods_and_a_pod_is_made_anew() {
             .all(|old| pods.iter().any(|pod| name(pod) == *old))
     );
     let two = pods.iter().filter(|pod| *env(pod) == "two").count();
-    assert_eq!(two, 1, "a changed template is for new pods");
-    eventually("the pod with its new environment", || {
+    assert_eq!(two, 1, "a changed template applies only to new pods");
+    eventually("the pod has its new environment", || {
         let pod = shop.host.object("Pod", "alone");
         let is_ready = pod["status"]["containerStatuses"][0]["ready"] == true;
         (*env(&pod) == "two" && is_ready).then_some(())
@@ -176,7 +177,7 @@ fn a_replica_set_keeps_its_pods_and_a_pod_is_made_anew() {
 }
 
 #[test]
-fn a_pod_that_is_never_restarted_fails_for_good() {
+fn pod_that_is_never_restarted_stays_failed() {
     let pod = "apiVersion: v1
 kind: Pod
 metadata: {name: bad, namespace: test}
@@ -185,7 +186,7 @@ spec:
   containers: [{name: main, image: crash-at-start}]
 ";
     let shop = Edited::start(pod);
-    let status = eventually("it has failed", || {
+    let status = eventually("the pod has failed", || {
         let status = shop.host.object("Pod", "bad")["status"].clone();
         (status["phase"] == "Failed").then_some(status)
     });
@@ -195,16 +196,19 @@ spec:
         container["state"]["terminated"]["reason"].is_string(),
         "{status}"
     );
-    assert!(shop.host.stderr().contains("failed"), "it is in the log");
+    assert!(
+        shop.host.stderr().contains("failed"),
+        "the failure is logged"
+    );
     shop.write(&pod.replace("crash-at-start", "hello"));
-    eventually("the mended pod runs", || {
+    eventually("the corrected pod runs", || {
         let pod = shop.host.object("Pod", "bad");
         (pod["status"]["phase"] == "Running").then_some(())
     });
 }
 
 #[test]
-fn stateful_pods_keep_their_names_their_order_and_their_claims() {
+fn stateful_set_pods_keep_their_names_order_and_claims() {
     let set = |replicas: u32, version: &str, partition: u32| {
         format!(
             "apiVersion: apps/v1
@@ -239,7 +243,7 @@ spec:
     }
 
     let settled = |versions: &[&str]| {
-        eventually("the set is as it should be", || {
+        eventually("the StatefulSet has its pods", || {
             let pods = shop.pods("db-");
             let as_wanted = pods.iter().map(env).eq(versions.iter());
             let status = &shop.host.object("StatefulSet", "db")["status"];
@@ -258,5 +262,5 @@ spec:
     shop.write(&set(1, "two", 0));
     settled(&["two"]);
     let kept = shop.host.data.join("volumes/test/data-db-2");
-    assert!(kept.is_dir(), "claims outlive their pods");
+    assert!(kept.is_dir(), "claims are kept when their pods are removed");
 }

@@ -1,10 +1,10 @@
-//! Clients that say exactly what a test wants, and no more.
+//! Clients that send exactly the bytes that a test specifies.
 
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::time::Duration;
 
-/// What every HTTP/2 connection begins with.
+/// The connection preface of HTTP/2.
 pub const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 const HEADERS: u8 = 1;
@@ -15,10 +15,10 @@ const CONTINUATION: u8 = 9;
 const END_STREAM: u8 = 1;
 const END_HEADERS: u8 = 4;
 
-/// How long a test waits for the host to say or do something.
+/// How long a test waits for a response or for the connection to close.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// A connection that has said `first`.
+/// A connection on which `first` has been sent.
 pub fn connected(address: &str, first: &[u8]) -> TcpStream {
     let mut stream = TcpStream::connect(address).expect("a connection");
     stream.set_read_timeout(Some(PATIENCE)).expect("an option");
@@ -26,7 +26,7 @@ pub fn connected(address: &str, first: &[u8]) -> TcpStream {
     stream
 }
 
-/// Waits until the host closes the connection; returns what it said before.
+/// Waits until the host closes the connection; returns what it sent before.
 #[track_caller]
 pub fn closed(mut stream: &TcpStream) -> Vec<u8> {
     let mut said = Vec::new();
@@ -57,14 +57,14 @@ pub fn settings(id: u16, value: u32) -> Vec<u8> {
     frame(SETTINGS, 0, 0, &payload)
 }
 
-/// The fields of `GET path`, none of them in a table.
+/// The header fields of `GET path`, without entries in the dynamic table.
 fn fields(path: &str) -> Vec<u8> {
     let literal = |index: u8, value: &str| {
         let mut field = vec![index, u8::try_from(value.len()).expect("a short value")];
         field.extend(value.as_bytes());
         field
     };
-    // By their indexes in the static table: GET, http, :path, :authority.
+    // Indexes of the static table: GET, http, :path, :authority.
     [&[0x82, 0x86][..], &literal(4, path), &literal(1, "test")].concat()
 }
 
@@ -73,37 +73,37 @@ pub fn get(stream: u32, path: &str) -> Vec<u8> {
     frame(HEADERS, END_STREAM | END_HEADERS, stream, &fields(path))
 }
 
-/// A request's head that does not end.
+/// The start of a request's head, without its end.
 pub fn unended_head(stream: u32, path: &str) -> Vec<u8> {
     frame(HEADERS, END_STREAM, stream, &fields(path))
 }
 
-/// More of a head that does not end.
+/// Another part of a head without its end.
 pub fn continuation(stream: u32) -> Vec<u8> {
     frame(CONTINUATION, 0, stream, &[])
 }
 
-/// Gives a stream up.
+/// Resets a stream.
 pub fn reset(stream: u32) -> Vec<u8> {
     frame(RST_STREAM, 0, stream, &8_u32.to_be_bytes())
 }
 
-/// A response of HTTP/1, as far as tests look at it.
+/// An HTTP/1 response, as far as the tests evaluate it.
 pub struct Answer {
     pub status: u16,
-    /// The host closes the connection after it.
+    /// Whether the host closes the connection after it.
     pub closes: bool,
 }
 
-/// Sends `GET path` and reads the answer. `None`: the host closed the connection
-/// before a byte of it.
+/// Sends `GET path` and reads the response. `None`: the host closed the connection before
+/// the first byte.
 pub fn ask(stream: &mut BufReader<TcpStream>, path: &str) -> io::Result<Option<Answer>> {
     let request = format!("GET {path} HTTP/1.1\r\nhost: test\r\n\r\n");
     stream.get_mut().write_all(request.as_bytes())?;
     answer(stream)
 }
 
-/// Reads an answer. `None`: the host closed the connection before a byte of it.
+/// Reads a response. `None`: the host closed the connection before the first byte.
 pub fn answer(stream: &mut BufReader<TcpStream>) -> io::Result<Option<Answer>> {
     let mut line = String::new();
     if stream.read_line(&mut line)? == 0 {

@@ -1,4 +1,4 @@
-//! Connections that say nothing, or never finish what they say.
+//! Connections that send nothing, or never complete what they send.
 
 use std::io::{BufReader, Write};
 use std::net::{Shutdown, TcpStream};
@@ -7,17 +7,17 @@ use std::time::Duration;
 use super::clients::{
     PREFACE, answer, closed, connected, continuation, frame, get, reset, settings, unended_head,
 };
-use super::{closed as closed_for, connections_are_gone, galleria, neighbour_is_well_while};
+use super::{closed as closed_for, connections_are_gone, galleria, while_neighbour_is_served};
 use crate::support::{Host, eventually, kubectl};
 
-/// Keeps `count` connections open that say nothing. One that the host closed
-/// meanwhile is none of the test's business.
+/// Opens `count` connections that send nothing. Some may be closed by the host right
+/// away.
 fn silent(address: &str, count: usize) -> Vec<TcpStream> {
     let connect = |_| connected(address, b"");
     (0..count).map(connect).collect()
 }
 
-/// Whether the host's own ports answer.
+/// Asserts that the status and admin ports respond.
 fn owner_gets_in(host: &Host) {
     assert_eq!(host.status("/healthz/live").status, 200);
     assert_eq!(host.status("/healthz/ready").status, 200);
@@ -26,7 +26,7 @@ fn owner_gets_in(host: &Host) {
 }
 
 #[test]
-fn silence_on_every_port_of_a_host_with_few_descriptors_shuts_nobody_out() {
+fn silent_connections_on_every_port_lock_out_no_client() {
     let (_folder, host) = galleria(Vec::new());
     let host = host.descriptors(1_024).start();
     let ports = [
@@ -34,26 +34,29 @@ fn silence_on_every_port_of_a_host_with_few_descriptors_shuts_nobody_out() {
         host.status_address(),
         host.admin_address(),
     ];
-    let _silent = neighbour_is_well_while(&host, || {
+    let _silent = while_neighbour_is_served(&host, || {
         let silent: Vec<_> = ports.iter().map(|port| silent(port, 1_200)).collect();
         owner_gets_in(&host);
         silent
     });
-    assert!(closed_for(&host, "evicted") > 0.0, "others gave way");
+    assert!(
+        closed_for(&host, "evicted") > 0.0,
+        "silent connections were closed"
+    );
 }
 
 #[test]
-fn ten_thousand_silent_connections_are_let_go_and_the_neighbour_is_served() {
+fn ten_thousand_silent_connections_are_closed_while_the_neighbour_is_served() {
     let (_folder, host) = galleria(Vec::new());
     let host = host.argument("--client-head-timeout=3s").start();
     let traffic = host.listener(80);
-    let _silent = neighbour_is_well_while(&host, || {
+    let _silent = while_neighbour_is_served(&host, || {
         let silent = silent(&traffic, 10_000);
         owner_gets_in(&host);
         silent
     });
-    // Some may still wait to be accepted.
-    eventually("all were let go", || {
+    // Some may still be in the backlog.
+    eventually("all were closed", || {
         let gone = closed_for(&host, "head_timeout") + closed_for(&host, "evicted");
         (gone >= 10_000.0).then_some(())
     });
@@ -61,7 +64,7 @@ fn ten_thousand_silent_connections_are_let_go_and_the_neighbour_is_served() {
 }
 
 #[test]
-fn half_a_request_of_any_kind_ends_its_connection_in_time() {
+fn incomplete_request_closes_its_connection_in_time() {
     let (_folder, host) = galleria(Vec::new());
     let host = host
         .argument("--client-head-timeout=1s")
@@ -78,16 +81,16 @@ fn half_a_request_of_any_kind_ends_its_connection_in_time() {
         b"PRI * HTT",
         &PREFACE[..23],
         PREFACE,
-        // Without a request, with half of one, and with one whose head never ends.
+        // No request, half a request, and a head without an end.
         &begun,
         &[&begun[..], half_head].concat(),
         &[&begun[..], &unended_head(1, "/good/"), &continuation(1)].concat(),
         b"GET /good/ HT",
         b"GET /good/ HTTP/1.1\r\nhost: test\r\nx: ",
-        // A whole one first.
+        // A complete request first.
         &[request, &b"GET /go"[..]].concat(),
     ];
-    neighbour_is_well_while(&host, || {
+    while_neighbour_is_served(&host, || {
         let open: Vec<_> = kinds
             .iter()
             .flat_map(|first| (0..20).map(|_| connected(&traffic, first)))
@@ -100,7 +103,7 @@ fn half_a_request_of_any_kind_ends_its_connection_in_time() {
 }
 
 #[test]
-fn clients_that_were_in_time_are_served_by_a_host_that_stood_still() {
+fn clients_within_their_deadline_are_served_after_the_host_was_paused() {
     let (_folder, host) = galleria(Vec::new());
     let host = host
         .argument("--client-head-timeout=1s")
@@ -112,10 +115,13 @@ fn clients_that_were_in_time_are_served_by_a_host_that_stood_still() {
         .iter()
         .map(|said| BufReader::new(connected(&host.listener(80), &request[..*said])))
         .collect();
-    eventually("they are accepted, and the whole requests answered", || {
-        let accepted = host.metric("galleria_connections", &["port=\"80\""]);
-        (accepted >= open.len() as f64).then_some(())
-    });
+    eventually(
+        "they are accepted, and the complete requests answered",
+        || {
+            let accepted = host.metric("galleria_connections", &["port=\"80\""]);
+            (accepted >= open.len() as f64).then_some(())
+        },
+    );
     for (stream, said) in open.iter_mut().zip(&kinds) {
         if *said == request.len() {
             assert_eq!(
@@ -127,12 +133,12 @@ fn clients_that_were_in_time_are_served_by_a_host_that_stood_still() {
             );
         }
     }
-    host.standing_still(|| {
+    host.while_paused(|| {
         for (stream, said) in open.iter_mut().zip(&kinds) {
             let rest = &request[said % request.len()..];
             stream.get_mut().write_all(rest).expect("a connection");
         }
-        // Longer than any of its timeouts.
+        // Longer than any timeout of the host.
         std::thread::sleep(Duration::from_millis(1_500));
     });
     for (stream, said) in open.iter_mut().zip(&kinds) {
@@ -142,7 +148,7 @@ fn clients_that_were_in_time_are_served_by_a_host_that_stood_still() {
 }
 
 #[test]
-fn silent_tls_connections_do_not_outlive_their_handshake() {
+fn silent_tls_connections_are_closed_at_the_handshake_timeout() {
     let (_folder, host) = galleria(Vec::new());
     let host = host.argument("--client-head-timeout=1s").start();
     let hello = [0x16, 3, 1, 0, 200, 1];
@@ -161,11 +167,11 @@ fn silent_tls_connections_do_not_outlive_their_handshake() {
 }
 
 #[test]
-fn streams_that_are_reset_at_once_end_their_connection() {
+fn flood_of_stream_resets_closes_the_connection() {
     let (_folder, host) = galleria(Vec::new());
     let host = host.start();
     let traffic = host.listener(80);
-    neighbour_is_well_while(&host, || {
+    while_neighbour_is_served(&host, || {
         std::thread::scope(|scope| {
             for _ in 0..8 {
                 scope.spawn(|| {
@@ -174,7 +180,7 @@ fn streams_that_are_reset_at_once_end_their_connection() {
                         .map(|number| 2 * number + 1)
                         .flat_map(|id| [get(id, "/good/"), reset(id)].concat())
                         .collect();
-                    // The host may close it in the middle.
+                    // The host may close the connection during the write.
                     let _ = (&stream).write_all(&flood);
                     let _ = stream.shutdown(Shutdown::Write);
                     closed(&stream);
@@ -183,7 +189,7 @@ fn streams_that_are_reset_at_once_end_their_connection() {
         });
     });
     connections_are_gone(&host);
-    eventually("nothing of it is left", || {
+    eventually("the connection and its requests are gone", || {
         let busy = host.metric("galleria_instances", &["state=\"busy\""]);
         (busy == 0.0).then_some(())
     });

@@ -1,5 +1,5 @@
-//! SIGTERM while clients keep their connections: each is told, and not one request
-//! is lost.
+//! SIGTERM while clients keep their connections open: each is notified, and no request is
+//! lost.
 
 use std::io::BufReader;
 use std::net::TcpStream;
@@ -14,21 +14,21 @@ use super::clients::ask;
 use super::galleria;
 use crate::support::{Host, eventually};
 
-/// Hosts that are stopped, one after another, beside as many others.
+/// Number of hosts that are stopped, one after another, while as many others run.
 const ROUNDS: usize = 5;
 const AT_ONCE: usize = 4;
 
-/// What happened to the requests of one host's clients.
+/// Counts of what happened to the requests of one host's clients.
 #[derive(Default)]
 struct Tally {
     answered: AtomicUsize,
-    /// Connections that the host asked to close, after an answer.
-    told: AtomicUsize,
+    /// Connections that the host asked to close, after a response.
+    notified: AtomicUsize,
     stopped: AtomicBool,
 }
 
 #[test]
-fn sigterm_cuts_no_request_of_a_kept_connection() {
+fn sigterm_loses_no_request_on_a_keep_alive_connection() {
     std::thread::scope(|scope| {
         for _ in 0..AT_ONCE {
             scope.spawn(|| {
@@ -60,10 +60,13 @@ fn stop_under_load() {
     assert_eq!(
         calls.len(),
         tally.answered.into_inner(),
-        "what the host read, it answered"
+        "every request that the host read was answered"
     );
     assert!(calls.iter().all(|call| call["response_code"] == 200));
-    assert!(tally.told.into_inner() >= 5, "every client was told");
+    assert!(
+        tally.notified.into_inner() >= 5,
+        "every client was notified"
+    );
 }
 
 fn terminate(host: &Host, tally: &Tally) {
@@ -71,8 +74,8 @@ fn terminate(host: &Host, tally: &Tally) {
     host.terminate();
 }
 
-/// Asks on one connection until the host says that it closes it. False where there
-/// is no host any more.
+/// Sends requests on one connection until the host announces that it closes it. Returns
+/// false if the host is gone.
 fn keep_asking(address: &str, tally: &Tally) -> bool {
     let Ok(stream) = TcpStream::connect(address) else {
         assert!(tally.stopped.load(Ordering::Relaxed), "a host");
@@ -87,24 +90,24 @@ fn keep_asking(address: &str, tally: &Tally) -> bool {
                 assert_eq!(answer.status, 200);
                 tally.answered.fetch_add(1, Ordering::Relaxed);
                 if answer.closes {
-                    tally.told.fetch_add(1, Ordering::Relaxed);
+                    tally.notified.fetch_add(1, Ordering::Relaxed);
                     return true;
                 }
             }
-            // It came in the instant in which the listener closed: the host never
-            // had it, as its log shows.
+            // The connection was made at the moment when the listener closed. The host
+            // never accepted it, as its log shows.
             Ok(None) | Err(_) if is_new => {
                 assert!(tally.stopped.load(Ordering::Relaxed), "a connection");
                 return false;
             }
-            Ok(None) => panic!("a kept connection was closed without a word"),
+            Ok(None) => panic!("a keep-alive connection was closed without notice"),
             Err(error) => panic!("an accepted request was lost: {error}"),
         }
         is_new = false;
     }
 }
 
-/// Four requests at a time on one connection of HTTP/2, until the host says goodbye.
+/// Sends four requests at a time on one HTTP/2 connection, until the host sends GOAWAY.
 fn ask_by_http2(address: &str, tally: &Tally) {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -120,7 +123,8 @@ fn ask_by_http2(address: &str, tally: &Tally) {
             .expect("HTTP/2");
         let asking = (0..4).map(|_| async {
             let mut sender = sender.clone();
-            // An error here: the host takes no more, and has begun nothing.
+            // An error here means that the host accepts no more streams; nothing was
+            // sent.
             while sender.ready().await.is_ok() {
                 let request = hyper::Request::get(format!("http://{address}/good/"));
                 let request = request.body(Empty::<Bytes>::new()).expect("a request");
@@ -140,11 +144,11 @@ fn ask_by_http2(address: &str, tally: &Tally) {
         let (_, ended) = tokio::join!(asking, connection);
         ended.expect("a clean end");
     });
-    tally.told.fetch_add(1, Ordering::Relaxed);
+    tally.notified.fetch_add(1, Ordering::Relaxed);
 }
 
-/// Whether the host said that it did not begin the request, which may be sent to
-/// another then.
+/// Whether the host reported that it did not start to process the request, so that it can
+/// be sent to another host.
 fn was_not_begun(error: &hyper::Error) -> bool {
     let source = std::error::Error::source(error);
     let reset = source.and_then(|source| source.downcast_ref::<h2::Error>());

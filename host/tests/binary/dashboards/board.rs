@@ -1,4 +1,4 @@
-//! The dashboards as files, and what they ask Prometheus.
+//! The dashboard files and their queries.
 
 use std::collections::HashSet;
 use std::fmt;
@@ -14,18 +14,18 @@ pub struct Board {
     json: Value,
 }
 
-/// One question to Prometheus.
+/// A query of a dashboard.
 #[derive(Debug, Clone)]
 pub struct Query {
-    /// The dashboard, and the panel's title.
+    /// The dashboard and the title of the panel.
     place: String,
-    /// With variables in it.
+    /// The query, with variables.
     pub text: String,
-    /// As Prometheus gets it.
+    /// The query as it is sent to Prometheus.
     asked: String,
-    /// Labels that the legend shows.
+    /// Labels that the legend uses.
     labels: Vec<String>,
-    /// What was wrong with the last answer.
+    /// What was wrong with the last result.
     trouble: String,
 }
 
@@ -57,7 +57,7 @@ impl Board {
         self.json["panels"].as_array().expect("panels")
     }
 
-    /// Panels that show something, not headings.
+    /// Panels that show data, not headings.
     fn shown(&self) -> impl Iterator<Item = &Value> {
         self.panels().iter().filter(|panel| panel["type"] != "row")
     }
@@ -68,7 +68,7 @@ impl Board {
             .expect("variables")
     }
 
-    /// What is wrong with the file; `uids` are those of all dashboards.
+    /// The mistakes in the file; `uids` are those of all dashboards.
     pub fn mistakes(&self, uids: &HashSet<&str>) -> Vec<String> {
         let mut mistakes = Vec::new();
         let mut check = |is_good: bool, what: String| {
@@ -126,10 +126,7 @@ impl Board {
             let covers = |it: &&Value| overlap(&it["gridPos"], &panel["gridPos"]);
             let covered = self.panels()[..index].iter().find(covers);
             let place = &panel["title"];
-            check(
-                covered.is_none(),
-                format!("place of {place}: another is there"),
-            );
+            check(covered.is_none(), format!("position {place} is used twice"));
         }
         let text = self.json.to_string();
         for link in text.split("\"/d/").skip(1) {
@@ -139,7 +136,7 @@ impl Board {
         mistakes
     }
 
-    /// Of panels, marks and variables.
+    /// The queries of panels, annotations and variables.
     pub fn queries(&self) -> Vec<Query> {
         let of_panels = self.shown().flat_map(|panel| {
             let title = panel["title"].as_str().expect("a title");
@@ -168,7 +165,7 @@ impl Board {
     fn query(&self, title: &str, text: &Value, labels: Vec<String>) -> Query {
         let text = text.as_str().expect("a query");
         let mut asked = text
-            // Eight scrapes, and as many as there are.
+            // Eight scrapes of one second each.
             .replace("$__rate_interval", "8s")
             .replace("$__range", "5m");
         for variable in self.variables() {
@@ -178,7 +175,7 @@ impl Board {
             let value = all.or(chosen).unwrap_or_default();
             asked = asked.replace(&format!("${name}"), value);
         }
-        // `$1` is what a pattern found.
+        // `$1` is the match of a pattern.
         let rest = asked.replace("\"$1\"", "");
         assert!(!rest.contains('$'), "{}, {title}: {asked}", self.name);
         Query {
@@ -192,7 +189,7 @@ impl Board {
 }
 
 impl Query {
-    /// Whether there is a number to show, with the labels of the legend.
+    /// Whether the result has a value, with the labels of the legend.
     pub fn is_answered(&mut self, prometheus: &Prometheus) -> bool {
         let series = match prometheus.query(&self.asked) {
             Ok(series) => series,

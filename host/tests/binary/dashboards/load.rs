@@ -1,5 +1,5 @@
-//! Two hosts that are busy as long as a test wants: the shop with its customers, some
-//! of whom are unlucky, and a host where everything goes wrong that a panel shows.
+//! Two busy hosts: the shop with its customers, and a host in which every failure occurs
+//! that a panel shows.
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -11,7 +11,7 @@ use crate::support::{Collector, Galleria, Host, Service, manifests, shop_compone
 const FIREFOX: (&str, &str) = ("user-agent", "Firefox/140.0");
 const BETA: (&str, &str) = ("end-user", "metamagic");
 
-/// The review service fails now and then, and the nightly job runs by day.
+/// The review service fails occasionally, and the nightly job runs during the test.
 const UNLUCKY: &str = "apiVersion: networking.istio.io/v1
 kind: VirtualService
 metadata: {name: unlucky, namespace: shoppingportal}
@@ -38,7 +38,7 @@ spec:
       volumes: [{name: data, persistentVolumeClaim: {claimName: reviews-data}}]
 ";
 
-/// Rules that stand before those of the services.
+/// Rules that precede those of the services.
 const RULES: &str = "    - name: faulty
       match: [{uri: {prefix: /faulty/}}]
       rewrite: {uri: /}
@@ -56,7 +56,8 @@ const RULES: &str = "    - name: faulty
       route: [{destination: {host: calm}}]
 ";
 
-/// One request at a time to `narrow`; who fails twice behind `outlier` is out.
+/// `narrow` accepts one request at a time; `outlier` ejects an endpoint after two
+/// failures.
 const POLICIES: &str = "---
 apiVersion: networking.istio.io/v1
 kind: DestinationRule
@@ -80,7 +81,7 @@ const JOBS: [(&str, &str); 2] = [("works", "0"), ("fails", "1")];
 /// See the module's documentation.
 pub struct Shop {
     pub host: Host,
-    /// Takes its traces.
+    /// Receives its traces.
     pub collector: Collector,
     _folder: tempfile::TempDir,
 }
@@ -114,7 +115,7 @@ impl Shop {
         }
     }
 
-    /// Customers who look, search, rate and add products, until `done`.
+    /// Customers who browse, search, rate and add products, until `done`.
     pub fn visit(&self, done: &AtomicBool) {
         let host = &self.host;
         let product =
@@ -133,7 +134,7 @@ impl Shop {
             host.get("/productms/product/catalogue/2");
             host.get_with("/productms/product/catalogue?search=lamp", &[BETA]);
             host.post_form("/ui/product/1/review", &form);
-            // Pages should not grow without end.
+            // Keeps the size of the pages bounded.
             if round.is_multiple_of(10) {
                 host.post("/productms/product/", &product);
                 host.post("/productms/product/", &json!({"name": "Half a"}));
@@ -193,7 +194,7 @@ spec:
         }
     }
 
-    /// Asks for everything that fails, and changes the configuration, until `done`.
+    /// Sends the requests that fail and changes the configuration, until `done`.
     pub fn make(&self, done: &AtomicBool) {
         let broken = [("traceparent", "00-broken")];
         for round in 0_u64.. {
@@ -211,7 +212,7 @@ spec:
                 self.host.get(path);
             }
             self.host.get_with("/calm/", &broken);
-            // A change that is refused, one that is not, and so on.
+            // Alternates between a rejected and an accepted change.
             if round.is_multiple_of(5) {
                 let more = match round.is_multiple_of(10) {
                     true => "spec: [\n".to_owned(),
@@ -229,7 +230,7 @@ spec:
         }
     }
 
-    /// One of several who want the same at once, until `done`.
+    /// One of several clients that request the same at once, until `done`.
     pub fn crowd(&self, done: &AtomicBool) {
         while !done.load(Ordering::Relaxed) {
             self.host.get("/narrow/?ms=20");

@@ -1,11 +1,11 @@
-//! The metrics that a query asks for.
+//! The metric names in a query.
 
-/// Words of PromQL that are no function with its arguments at once.
+/// Words of PromQL that are not followed directly by arguments.
 const KEYWORDS: [&str; 10] = [
     "sum", "max", "min", "count", "avg", "and", "or", "unless", "bool", "offset",
 ];
 
-/// Words that a list of labels follows.
+/// Words that are followed by a list of labels.
 const LISTS: [&str; 6] = [
     "by",
     "without",
@@ -15,7 +15,7 @@ const LISTS: [&str; 6] = [
     "group_right",
 ];
 
-/// Every metric in `query`, as often as it stands there.
+/// Every metric in `query`, including repetitions.
 pub fn metrics(query: &str) -> Vec<String> {
     let text = outside(query);
     let mut found = Vec::new();
@@ -35,7 +35,7 @@ pub fn metrics(query: &str) -> Vec<String> {
     found
 }
 
-/// What is left without strings, matchers and ranges.
+/// The query without strings, matchers and ranges.
 fn outside(query: &str) -> String {
     let (mut text, mut depth, mut quoted) = (String::new(), 0, false);
     for c in query.chars() {
@@ -59,7 +59,7 @@ fn is_of_number(c: char) -> bool {
 }
 
 #[test]
-fn metrics_are_told_from_labels_functions_and_words() {
+fn metrics_are_distinguished_from_labels_functions_and_keywords() {
     let query = "histogram_quantile(0.99, sum by (le, a) (rate(b_bucket{c=~\"d{}\"}[5m]))) \
         / on (e) max(f:g{h=\"i\"} offset 5m == bool 0) unless time() - 14 * k";
     assert_eq!(metrics(query), ["b_bucket", "f:g", "k"]);

@@ -1,5 +1,5 @@
-//! Guests whose statements mean harm, beside one that uses its own database all
-//! the while.
+//! Guests that send malicious statements, next to a guest that uses its own database at
+//! the same time.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -14,7 +14,7 @@ const OWN: &str = "sqlite:/data/own.db";
 const ENDLESS: &str =
     "with recursive n(i) as (select 1 union all select i + 1 from n) select count(*) from n";
 
-/// The guest `sql` as `sql` and as `good`, each with a claim.
+/// Runs the guest `sql` as `sql` and as `good`, each with its own claim.
 fn beside(timeout: &str, memory: &'static str) -> Host {
     let volume = |name: &str| {
         format!(
@@ -60,9 +60,9 @@ fn good(host: &Host, path: &str, statement: &str) -> Answer {
     host.get(&format!("/good/{path}?url={url}&q={statement}"))
 }
 
-/// The neighbour writes and reads while `misbehave` runs; nothing of it fails.
+/// The neighbour writes and reads while `misbehave` runs; none of its statements fails.
 #[track_caller]
-fn neighbour_is_well_while(host: &Host, misbehave: impl FnOnce()) {
+fn while_neighbour_is_served(host: &Host, misbehave: impl FnOnce()) {
     let done = AtomicBool::new(false);
     let (asked, slowest) = std::thread::scope(|scope| {
         let neighbour = scope.spawn(|| {
@@ -77,7 +77,7 @@ fn neighbour_is_well_while(host: &Host, misbehave: impl FnOnce()) {
                 assert_eq!(
                     read.json()["rows"][0][0],
                     asked,
-                    "what was acknowledged is there"
+                    "acknowledged rows are present"
                 );
                 slowest = slowest.max(began.elapsed());
             }
@@ -89,10 +89,10 @@ fn neighbour_is_well_while(host: &Host, misbehave: impl FnOnce()) {
         neighbour.join().expect("no failure")
     });
     assert!(asked > 0);
-    // Generous: other tests run beside this one on two cores.
+    // A generous limit: other tests run at the same time on two cores.
     assert!(
         slowest < Duration::from_secs(5),
-        "it once waited {slowest:?}"
+        "the slowest request took {slowest:?}"
     );
     good(host, "execute", "delete from t");
 }
@@ -106,7 +106,7 @@ fn all_at_once(host: &Host, count: usize, each: impl Fn(&Host) + Sync) {
 }
 
 #[test]
-fn endless_statements_end_with_their_requests() {
+fn endless_statement_ends_with_its_request() {
     let host = beside("2s", "256Mi");
     for (count, path) in [(8, ""), (32, ""), (8, "execute")] {
         let statement = match path {
@@ -122,7 +122,7 @@ fn endless_statements_end_with_their_requests() {
             "create table if not exists x (a)",
             &[],
         );
-        neighbour_is_well_while(&host, || {
+        while_neighbour_is_served(&host, || {
             all_at_once(&host, count, |host| {
                 let answer = ask(host, path, OWN, statement, &[]);
                 assert!(matches!(answer.status, 500 | 503 | 504), "{}", answer.body);
@@ -143,13 +143,13 @@ fn endless_statements_end_with_their_requests() {
 }
 
 #[test]
-fn statement_that_was_short_until_now_is_right_and_hurts_no_neighbour_when_it_is_not() {
+fn statement_that_becomes_slow_returns_the_right_result_and_does_not_block_the_neighbour() {
     let host = beside("60s", "256Mi");
     let counts = "with recursive n(i) as (select 1 union all select i + 1 from n where i < cast($1 as integer)) \
                   select count(*) from n";
     let compares = "with v(n) as (select cast($1 as integer)) \
                     select instr(hex(zeroblob(n)), hex(zeroblob(n / 2)) || 'x') from v";
-    neighbour_is_well_while(&host, || {
+    while_neighbour_is_served(&host, || {
         for round in 0..3 {
             for (statement, long, answer) in [(counts, 300_000, 300_000), (compares, 30_000, 0)] {
                 for _ in 0..10 {
@@ -166,13 +166,13 @@ fn statement_that_was_short_until_now_is_right_and_hurts_no_neighbour_when_it_is
 }
 
 #[test]
-fn host_stops_in_time_whatever_runs() {
+fn host_stops_in_time_while_statements_run() {
     let mut host = beside("60s", "256Mi");
     std::thread::scope(|scope| {
         for _ in 0..40 {
             scope.spawn(|| {
                 let (url, statement) = (encode(OWN), encode(ENDLESS));
-                // Whatever it is told, it is told soon.
+                // The request ends soon, with whatever response.
                 let _ = host.try_get(&format!("/sql/?url={url}&q={statement}"), &[]);
             });
         }
@@ -182,7 +182,7 @@ fn host_stops_in_time_whatever_runs() {
         });
         let began = Instant::now();
         host.terminate();
-        eventually("the host has gone", || {
+        eventually("the host has exited", || {
             let state = std::fs::read_to_string(format!("/proc/{}/stat", host.id()));
             let is_gone = state.is_ok_and(|state| state.contains(") Z "));
             is_gone.then_some(())
@@ -193,7 +193,7 @@ fn host_stops_in_time_whatever_runs() {
     assert!(host.wait().success());
 }
 
-/// `VmHWM`, the most memory that the host ever had, in bytes.
+/// `VmHWM`, the peak memory of the host, in bytes.
 fn peak(host: &Host) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{}/status", host.id())).expect("a status");
     let line = status.lines().find(|line| line.starts_with("VmHWM:"));
@@ -202,11 +202,11 @@ fn peak(host: &Host) -> u64 {
 }
 
 #[test]
-fn statements_that_want_memory_get_an_error() {
+fn statements_that_need_too_much_memory_fail() {
     let host = beside("10s", "64Mi");
     let many = "with recursive n(i) as (select 1 union all select i + 1 from n where i < 1000000)";
     let before = peak(&host);
-    neighbour_is_well_while(&host, || {
+    while_neighbour_is_served(&host, || {
         for statement in [
             "select zeroblob(900000000)".to_owned(),
             "select randomblob(900000000)".into(),
@@ -231,7 +231,8 @@ fn statements_that_want_memory_get_an_error() {
             "select trim(hex(zeroblob(900000)), replace(hex(zeroblob(30000)), '0', 'é') || '0')";
         let began = Instant::now();
         ask(&host, "", OWN, trim, &[]);
-        // SQLite's own takes minutes. This is an unoptimised build, beside others.
+        // SQLite's own function takes minutes. The build is not optimised, and other
+        // tests run at the same time.
         let took = began.elapsed();
         assert!(took < Duration::from_secs(20), "{took:?}");
     });
@@ -241,9 +242,9 @@ fn statements_that_want_memory_get_an_error() {
 }
 
 #[test]
-fn what_is_not_the_guests_is_refused() {
+fn statements_outside_the_allow_list_are_refused() {
     let host = beside("10s", "64Mi");
-    neighbour_is_well_while(&host, || {
+    while_neighbour_is_served(&host, || {
         for statement in [
             "pragma mmap_size = 1000000000",
             "pragma hard_heap_limit = 1",
@@ -271,14 +272,14 @@ fn what_is_not_the_guests_is_refused() {
 }
 
 #[test]
-fn guest_that_opens_file_after_file_costs_nobody_else() {
+fn guest_that_opens_many_files_affects_no_other_guest() {
     let host = beside("60s", "256Mi");
     let of_process = |what: &str| {
         let folder = format!("/proc/{}/{what}", host.id());
         std::fs::read_dir(folder).expect("a folder").count()
     };
     let (descriptors, threads) = (of_process("fd"), of_process("task"));
-    neighbour_is_well_while(&host, || {
+    while_neighbour_is_served(&host, || {
         let many = host.get("/sql/open?url=sqlite:/data/many&count=20000");
         let answer = many.json();
         assert!(answer["open"].as_u64().expect("a number") <= 16, "{answer}");
@@ -291,7 +292,7 @@ fn guest_that_opens_file_after_file_costs_nobody_else() {
 }
 
 #[test]
-fn transaction_that_is_left_open_is_taken_away() {
+fn transaction_that_is_left_open_is_rolled_back() {
     let host = beside("20s", "256Mi");
     let made = ask(&host, "script", OWN, "create table x (a)", &[]);
     assert_eq!(made.status, 200, "{}", made.body);
@@ -301,8 +302,8 @@ fn transaction_that_is_left_open_is_taken_away() {
     let written = ask(&host, "execute", OWN, insert, &[]);
     assert_eq!(written.status, 200, "{}", written.body);
     assert_eq!(ask(&host, "hold", OWN, insert, &[]).status, 200);
-    neighbour_is_well_while(&host, || {
-        eventually("the transaction is over", || {
+    while_neighbour_is_served(&host, || {
+        eventually("the transaction is rolled back", || {
             let written = ask(&host, "execute", OWN, insert, &[]);
             if written.status != 200 {
                 refused(&written, "busy");
@@ -311,11 +312,11 @@ fn transaction_that_is_left_open_is_taken_away() {
         });
     });
     let rows = ask(&host, "", OWN, "select count(*) from x", &[]).json();
-    assert_eq!(rows["rows"][0][0], 2, "what was not committed is not there");
+    assert_eq!(rows["rows"][0][0], 2, "the uncommitted row is absent");
 }
 
 #[test]
-fn nothing_acknowledged_is_lost_however_often_the_host_is_killed() {
+fn acknowledged_writes_survive_repeated_kills_of_the_host() {
     let data = tempfile::tempdir().expect("a folder");
     let folder = tempfile::tempdir().expect("a folder");
     let file = folder.path().join("test.yaml");

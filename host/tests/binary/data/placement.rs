@@ -1,4 +1,4 @@
-//! Where databases lie, and what becomes of files in volumes.
+//! Where databases are stored, and how database files in volumes are imported.
 
 use std::os::unix::fs::symlink;
 use std::path::PathBuf;
@@ -16,7 +16,8 @@ fn databases(host: &Host) -> PathBuf {
     host.data.join("databases/test/data")
 }
 
-/// As an earlier version of the host left it: with rows in the log alone.
+/// Creates a database as an earlier version of the host left it, with rows only in the
+/// write-ahead log.
 fn leave_database(host: &Host, name: &str) {
     let folder = tempfile::tempdir().expect("a folder");
     let made = folder.path().join(name);
@@ -33,7 +34,7 @@ fn leave_database(host: &Host, name: &str) {
 }
 
 #[test]
-fn database_is_not_in_the_volume() {
+fn database_is_stored_outside_the_volume() {
     let host = start(false);
     let made = ask(&host, "script", SHOP, "create table t (a)", &[]);
     assert_eq!(made.status, 200, "{}", made.body);
@@ -53,7 +54,7 @@ fn database_is_not_in_the_volume() {
     };
     assert!(names(volume(&host)).is_empty());
     assert_eq!(names(databases(&host)), ["shop.db", "shop.db-wal"]);
-    // What a guest puts there later is nothing to SQLite.
+    // SQLite ignores what a guest creates at that path later.
     std::fs::write(volume(&host).join("shop.db"), "garbage").expect("a file");
     std::fs::write(volume(&host).join("shop.db-wal"), "garbage").expect("a file");
     let read = ask(&host, "", SHOP, "select count(*) from t", &[]);
@@ -61,7 +62,7 @@ fn database_is_not_in_the_volume() {
 }
 
 #[test]
-fn database_in_a_volume_is_taken_over_with_its_log() {
+fn database_in_a_volume_is_imported_with_its_log() {
     let host = start(false);
     leave_database(&host, "shop.db");
     let read = ask(&host, "", SHOP, "select a from t", &[]);
@@ -83,7 +84,7 @@ fn database_in_a_volume_is_taken_over_with_its_log() {
 }
 
 #[test]
-fn what_is_no_database_is_not_taken_over() {
+fn file_that_is_not_a_database_is_not_imported() {
     let host = start(false);
     let url = |name: &str| format!("sqlite:/data/{name}");
     leave_database(&host, "good.db");
@@ -100,13 +101,16 @@ fn what_is_no_database_is_not_taken_over() {
     ] {
         refused(&ask(&host, "", &url(name), "select 1", &[]), error);
     }
-    assert!(volume(&host).join("text.db").exists(), "it stays as it is");
+    assert!(
+        volume(&host).join("text.db").exists(),
+        "the file is unchanged"
+    );
     let read = ask(&host, "", &url("good.db"), "select count(*) from t", &[]);
     assert_eq!(read.json()["rows"], json!([[2]]), "{}", read.body);
 }
 
 #[test]
-fn databases_are_copied_while_they_are_written() {
+fn databases_are_backed_up_while_they_are_written() {
     let host = start(false);
     let made = ask(
         &host,
@@ -128,7 +132,11 @@ fn databases_are_copied_while_they_are_written() {
         .query_row("select sum(a) from t", (), |row| row.get(0))
         .expect("a row");
     assert_eq!(rows, 7);
-    assert_eq!(host.galleria(&["backup", to]).code, Some(1), "it is there");
+    assert_eq!(
+        host.galleria(&["backup", to]).code,
+        Some(1),
+        "the target exists already"
+    );
     let written = ask(&host, "execute", SHOP, "insert into t values (8)", &[]);
     assert_eq!(written.status, 200, "{}", written.body);
 }

@@ -1,5 +1,5 @@
-//! `galleria:sql` on a real PostgreSQL server: types, errors, transactions, and
-//! who may connect how.
+//! `galleria:sql` on a real PostgreSQL server: types, errors, transactions, and the
+//! access rules for connections.
 
 mod shop;
 mod trouble;
@@ -13,7 +13,7 @@ use crate::support::{
     Answer, Galleria, Host, POSTGRESQL_HOST, Postgresql, Service, eventually, manifests,
 };
 
-/// One server for the tests that do it no harm, as long as one of them runs.
+/// One server that the harmless tests share; it stops when the last of them ends.
 fn server() -> Arc<Postgresql> {
     static SERVER: Mutex<Weak<Postgresql>> = Mutex::new(Weak::new());
     let mut server = SERVER.lock().unwrap_or_else(PoisonError::into_inner);
@@ -24,7 +24,7 @@ fn server() -> Arc<Postgresql> {
     })
 }
 
-/// The guest `sql` with the server given to it.
+/// Runs the guest `sql` with access to the server.
 fn start(server: &Postgresql) -> Host {
     start_with(&server.service_entry("test"), |service| service)
 }
@@ -45,7 +45,7 @@ fn message(answer: &Answer) -> String {
 }
 
 #[test]
-fn values_of_every_type_go_there_and_come_back() {
+fn values_of_every_type_survive_a_round_trip() {
     let server = server();
     let host = start(&server);
     let url = server.url("postgres");
@@ -65,7 +65,7 @@ fn values_of_every_type_go_there_and_come_back() {
         kept["rows"],
         json!([[Value::Null, true, i64::MIN, 0.1, "käse", {"blob": [0, 255]}]])
     );
-    // A parameter is read as what its place asks for.
+    // A parameter is converted to the type that the statement expects.
     let places = "select $1::smallint, $2::real, $3::numeric, $4::uuid, $5::timestamptz, $6::date,
                   $7::jsonb, $8::mood, $9::timestamp, $10::name, pg_sleep(0)";
     let uuid = "00010203-0405-0607-0809-0a0b0c0d0e0f";
@@ -111,7 +111,7 @@ fn values_of_every_type_go_there_and_come_back() {
 }
 
 #[test]
-fn errors_say_what_a_guest_can_do_about_them() {
+fn errors_tell_the_guest_what_to_do() {
     let server = server();
     let host = start(&server);
     let url = server.url("postgres");
@@ -145,7 +145,7 @@ fn errors_say_what_a_guest_can_do_about_them() {
         refused(&answer, "invalid-statement");
         assert!(message(&answer).contains(says), "{}", answer.body);
     }
-    // A row of 50 MB, a row after many, and more rows than an answer has.
+    // A row of 50 MB, such a row after many others, and more rows than a result may have.
     for statement in [
         "select repeat('x', 50000000)",
         "select repeat('x', 3000000) from generate_series(1, 4)",
@@ -153,7 +153,8 @@ fn errors_say_what_a_guest_can_do_about_them() {
     ] {
         refused(&ask("", statement, &[]), "too-large");
     }
-    // A COPY waits for rows, or sends them, and neither end of it is the guest's.
+    // A COPY waits for rows or sends rows, which the interface does not support in either
+    // direction.
     for statement in ["copy errors from stdin", "copy errors to stdout"] {
         for path in ["", "execute", "script"] {
             refused(&ask(path, statement, &[]), "invalid-statement");
@@ -167,7 +168,7 @@ fn errors_say_what_a_guest_can_do_about_them() {
         ask("", "select b from errors", &[]).json()["rows"],
         json!([["x"]])
     );
-    // Whoever is not let in is told so, without the password.
+    // A rejected login is reported without the password.
     for (wrong, error) in [
         (url.replace("open", "shut"), "access-denied"),
         (url.replace("/postgres", "/nothing"), "unavailable"),
@@ -181,7 +182,7 @@ fn errors_say_what_a_guest_can_do_about_them() {
 }
 
 #[test]
-fn transactions_are_whole_or_nothing() {
+fn transactions_are_atomic() {
     let server = server();
     let host = start(&server);
     let url = server.url("postgres") + "?pool_max_conns=1";
@@ -189,7 +190,7 @@ fn transactions_are_whole_or_nothing() {
     let count = || ask("", "select count(*) from steps").json()["rows"][0][0].clone();
     assert_eq!(ask("script", "create table steps (a int)").status, 200);
     assert_eq!(ask("drop", "insert into steps values (1)").status, 200);
-    assert_eq!(count(), 0, "a transaction that is dropped is rolled back");
+    assert_eq!(count(), 0, "a dropped transaction is rolled back");
     assert_eq!(ask("commit", "insert into steps values (1)").status, 200);
     assert_eq!(count(), 1);
     refused(
@@ -203,11 +204,11 @@ fn transactions_are_whole_or_nothing() {
         ),
         "invalid-statement",
     );
-    assert_eq!(count(), 1, "a script that fails changes nothing");
-    // What a statement leaves in its connection does not meet the next one.
+    assert_eq!(count(), 1, "a failed script changes nothing");
+    // Session settings of one statement do not affect the next one.
     assert_eq!(ask("execute", "set search_path to nowhere").status, 200);
     assert_eq!(count(), 1);
-    // Nor does what was prepared before a table changed.
+    // A statement that was prepared before a table changed does not fail either.
     assert_eq!(
         ask("", "select * from steps").json()["columns"],
         json!(["a"])
@@ -220,7 +221,7 @@ fn transactions_are_whole_or_nothing() {
 }
 
 #[test]
-fn server_that_nothing_declares_is_not_reached() {
+fn undeclared_server_cannot_be_reached() {
     let server = server();
     let host = start_with("", |service| service);
     let undeclared = ask(&host, "", &server.url("postgres"), "select 1", &[]);
@@ -231,13 +232,13 @@ fn server_that_nothing_declares_is_not_reached() {
         "{}",
         undeclared.body
     );
-    // A workload of the mesh is none.
+    // A workload of the mesh is not a database server.
     let own = server.url("postgres").replace(POSTGRESQL_HOST, "sql:80");
     refused(&ask(&host, "", &own, "select 1", &[]), "access-denied");
 }
 
 #[test]
-fn tls_is_what_sslmode_asks_for() {
+fn sslmode_decides_about_tls() {
     let server = Postgresql::start_secure();
     let authority = |name: &str, pem: &str| {
         let lines = pem.lines().map(|line| format!("    {line}\n"));
@@ -277,7 +278,7 @@ data:
             answer.body
         );
     }
-    // No public authority vouches for it, and the guest has no other file.
+    // No public authority signed the certificate, and the guest has no other file.
     let public = ask(
         &host,
         "",

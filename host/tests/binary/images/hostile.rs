@@ -1,4 +1,4 @@
-//! Registries that mean harm, or are broken as if they did.
+//! Registries that are malicious, or broken in the same ways.
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::{TcpListener, TcpStream};
@@ -8,7 +8,7 @@ use serde_json::json;
 use super::layouts::digest;
 use super::{LAYER, Web, files};
 
-/// A server of plain HTTP that answers each request for a path as `answer` does.
+/// A plain HTTP server that answers each request by calling `answer` with its path.
 fn registry(
     answer: impl Fn(&str, &str, &mut TcpStream) -> std::io::Result<()> + Send + 'static,
 ) -> String {
@@ -21,7 +21,7 @@ fn registry(
             let request = lines.next().unwrap_or_default();
             lines.find(String::is_empty);
             let path = request.split(' ').nth(1).unwrap_or_default();
-            // Whoever has heard enough hangs up.
+            // The client may hang up early.
             let _ = answer(&own, path, &mut stream);
         }
     });
@@ -36,7 +36,7 @@ fn send(stream: &mut TcpStream, status: &str, header: &str, body: &[u8]) -> std:
     stream.write_all(body)
 }
 
-/// Blanks, for as long as anybody reads them.
+/// Sends spaces for as long as the client reads.
 fn send_without_end(stream: &mut TcpStream) -> std::io::Result<()> {
     send(stream, "200 OK", "content-type: application/json", b"")?;
     loop {
@@ -44,7 +44,7 @@ fn send_without_end(stream: &mut TcpStream) -> std::io::Result<()> {
     }
 }
 
-/// Pulls `image` from `host`, which fails with `said` and leaves nothing behind.
+/// Pulling `image` from `host` fails with `said`, and nothing of it is kept.
 #[track_caller]
 fn refused(host: &str, image: &str, said: &str) {
     let web = Web::new();
@@ -59,14 +59,14 @@ fn refused(host: &str, image: &str, said: &str) {
 }
 
 #[test]
-fn manifest_without_end_is_not_read_to_its_end() {
+fn endless_manifest_is_refused_at_the_limit() {
     let host = registry(|_, _, stream| send_without_end(stream));
     let said = "its manifest exceeds the limit of 4194304 bytes";
     refused(&host, "shop/hello:v1", said);
 }
 
 #[test]
-fn token_without_end_is_not_read_to_its_end() {
+fn endless_token_is_refused_at_the_limit() {
     let host = registry(|host, path, stream| {
         if path.starts_with("/token") {
             return send_without_end(stream);
@@ -79,7 +79,7 @@ fn token_without_end_is_not_read_to_its_end() {
 }
 
 #[test]
-fn component_that_is_longer_than_its_manifest_says_is_cut_off() {
+fn component_longer_than_its_descriptor_is_refused() {
     let layer = digest(b"a component");
     let manifest = json!({
         "schemaVersion": 2,
@@ -102,7 +102,7 @@ fn component_that_is_longer_than_its_manifest_says_is_cut_off() {
 }
 
 #[test]
-fn component_that_says_it_is_too_large_is_not_asked_for() {
+fn component_with_too_large_a_descriptor_is_not_requested() {
     let manifest = json!({
         "schemaVersion": 2,
         "layers": [{"mediaType": LAYER, "digest": digest(b"large"), "size": u64::MAX}],
@@ -137,7 +137,7 @@ fn manifest_of_another_digest_is_refused() {
 }
 
 #[test]
-fn redirect_in_a_circle_is_left() {
+fn redirect_loop_is_aborted() {
     let host = registry(|host, path, stream| {
         let location = format!("location: http://{host}{path}");
         send(stream, "307 Temporary Redirect", &location, b"")
@@ -147,7 +147,7 @@ fn redirect_in_a_circle_is_left() {
 }
 
 #[test]
-fn index_that_leads_to_indexes_is_followed_only_so_far() {
+fn nesting_of_indexes_is_limited() {
     let index = |next: &str| {
         json!({
             "schemaVersion": 2,

@@ -13,7 +13,7 @@ pub(super) fn digest(bytes: &[u8]) -> String {
     format!("sha256:{hex}")
 }
 
-/// The digest of what is written as a blob.
+/// Writes a blob and returns its digest.
 fn blob(layout: &Path, bytes: &[u8]) -> String {
     let digest = digest(bytes);
     let blobs = layout.join("blobs/sha256");
@@ -22,8 +22,8 @@ fn blob(layout: &Path, bytes: &[u8]) -> String {
     digest
 }
 
-/// A layout `shop` with a component for each tag; returns the digests of their
-/// manifests and of their components.
+/// A layout `shop` with a component for each tag; returns the digests of the manifests
+/// and of the components.
 fn layout(web: &Web, tags: &[(&str, &str)]) -> Vec<(String, String)> {
     let folder = web.components().join("shop");
     let mut entries = Vec::new();
@@ -87,7 +87,7 @@ fn altered_layout_is_refused() {
 }
 
 #[test]
-fn file_is_held_to_a_pinned_digest() {
+fn file_must_match_a_pinned_digest() {
     let web = Web::new();
     std::fs::write(web.components().join("shop.wasm"), component("hello")).expect("a file");
     let other = format!("demo/shop:v1@sha256:{}", "ab".repeat(32));

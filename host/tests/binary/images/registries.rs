@@ -33,7 +33,7 @@ fn with_login(registry: &Registry) -> Web {
 }
 
 #[test]
-fn component_is_pulled_once_and_is_there_when_the_registry_is_not() {
+fn component_is_pulled_once_and_used_while_the_registry_is_down() {
     let registry = Registry::start();
     let old_type = "application/vnd.wasm.content.layer.v1+wasm";
     let (digest, _) = registry.push("shop/hello:v1", component("hello"), old_type);
@@ -55,7 +55,7 @@ fn component_is_pulled_once_and_is_there_when_the_registry_is_not() {
 }
 
 #[test]
-fn service_accounts_secrets_are_tried_after_the_pods_own() {
+fn pull_secrets_of_the_service_account_are_tried_after_those_of_the_pod() {
     let registry = Registry::start();
     registry.push("shop/hello:v1", component("hello"), LAYER);
     let wrong = secret(&registry, "wrong").replace("name: registry", "name: wrong");
@@ -79,7 +79,7 @@ imagePullSecrets: [{name: registry}]
 }
 
 #[test]
-fn without_the_right_login_the_message_says_what_to_do() {
+fn message_about_a_wrong_login_says_what_to_do() {
     let registry = Registry::start();
     registry.push("shop/hello:v1", component("hello"), LAYER);
     let image = format!("{}/shop/hello:v1", registry.host);
@@ -105,7 +105,7 @@ fn without_the_right_login_the_message_says_what_to_do() {
 }
 
 #[test]
-fn what_is_not_there_or_is_no_component_is_said() {
+fn missing_images_and_images_without_a_component_are_reported() {
     let registry = Registry::start();
     let tar = "application/vnd.oci.image.layer.v1.tar+gzip";
     registry.push("shop/native:v1", b"a tar".to_vec(), tar);
@@ -131,14 +131,18 @@ fn what_is_not_there_or_is_no_component_is_said() {
 }
 
 #[test]
-fn pinned_digest_is_held_and_altered_content_is_refused() {
+fn pinned_digest_is_respected_and_altered_content_is_refused() {
     let registry = Registry::start();
     let (digest, layer) = registry.push("shop/hello:v1", component("hello"), LAYER);
     registry.push("shop/hello:v1", component("status"), LAYER);
     let web = with_login(&registry);
     let pinned = format!("{}/shop/hello:v1@{digest}", registry.host);
     let mut host = web.galleria(&pinned).start();
-    assert_eq!(host.get("/web/").body, "hello\n", "not what the tag is now");
+    assert_eq!(
+        host.get("/web/").body,
+        "hello\n",
+        "the pinned component, not the tag's current one"
+    );
     host.terminate();
     host.wait();
 
@@ -152,7 +156,7 @@ fn pinned_digest_is_held_and_altered_content_is_refused() {
 }
 
 #[test]
-fn pull_policy_says_when_the_registry_is_asked() {
+fn pull_policy_decides_when_the_registry_is_contacted() {
     let registry = Registry::start();
     registry.push("shop/app:v1", component("hello"), LAYER);
     let image = format!("{}/shop/app:v1", registry.host);
@@ -171,14 +175,14 @@ fn pull_policy_says_when_the_registry_is_asked() {
     assert_eq!(host.get("/web/ok").body, "hello\n");
     registry.push("shop/app:v1", component("trap"), LAYER);
     web.write(&image, "workingDir: /");
-    eventually("the changed manifest is in force", || {
+    eventually("the changed manifest is in effect", || {
         let labels = ["result=\"accepted\""];
         (host.metric("galleria_configuration_reloads_total", &labels) >= 1.0).then_some(())
     });
     assert_eq!(
         host.get("/web/ok").body,
         "hello\n",
-        "what was there is used"
+        "the image that was pulled before is used"
     );
 
     web.write(&image, "imagePullPolicy: Always");
@@ -186,22 +190,25 @@ fn pull_policy_says_when_the_registry_is_asked() {
         (host.get("/web/ok").body == "ok\n").then_some(())
     });
     let blobs = web.data().join("images/blobs/sha256");
-    eventually("what is needed no more is gone", || {
+    eventually("unused images are removed", || {
         (files(&blobs) == 2).then_some(())
     });
 
     drop(registry);
     web.write(&image, "imagePullPolicy: Always\n          workingDir: /");
-    eventually("a registry that is gone stops nothing", || {
-        host.stderr()
-            .contains("using the previously pulled image")
-            .then_some(())
-    });
+    eventually(
+        "the previously pulled image is used without the registry",
+        || {
+            host.stderr()
+                .contains("using the previously pulled image")
+                .then_some(())
+        },
+    );
     assert_eq!(host.get("/web/ok").body, "ok\n");
 }
 
 #[test]
-fn change_waits_for_an_image_that_is_not_there_yet() {
+fn change_waits_for_an_image_that_is_not_available_yet() {
     let registry = Registry::start();
     registry.push("shop/app:v1", component("hello"), LAYER);
     let web = with_login(&registry);
@@ -214,7 +221,7 @@ fn change_waits_for_an_image_that_is_not_there_yet() {
         let mut events = host.objects("Event").into_iter();
         events.find(|it| it["reason"] == reason && it["involvedObject"]["kind"] == "Deployment")
     };
-    let backs_off = eventually("it is tried for the third time", || {
+    let backs_off = eventually("the pull is retried for the third time", || {
         event("BackOff").filter(|event| event["count"].as_u64() >= Some(3))
     });
     let said = backs_off["message"].as_str().expect("a message");
@@ -226,21 +233,22 @@ fn change_waits_for_an_image_that_is_not_there_yet() {
     assert_eq!(
         host.get("/web/").body,
         "hello\n",
-        "the previous configuration stays"
+        "the previous configuration stays in effect"
     );
     assert!(host.status_page(&[]).stdout.contains("ErrImagePull"));
 
     registry.push("shop/app:v2", component("trap"), LAYER);
-    eventually("it is taken without another change", || {
-        (host.get("/web/ok").body == "ok\n").then_some(())
-    });
+    eventually(
+        "the change is applied without another change of the file",
+        || (host.get("/web/ok").body == "ok\n").then_some(()),
+    );
     let accepted = ["result=\"accepted\""];
     let accepted = host.metric("galleria_configuration_reloads_total", &accepted);
     assert!(accepted >= 1.0, "{accepted}");
 }
 
 #[test]
-fn registry_of_a_private_authority_is_trusted_by_flag_alone() {
+fn private_authority_of_a_registry_is_trusted_only_with_the_flag() {
     let registry = Registry::start_secure();
     registry.push("shop/hello:v1", component("hello"), LAYER);
     let web = with_login(&registry);
@@ -269,7 +277,7 @@ fn registry_of_a_private_authority_is_trusted_by_flag_alone() {
 }
 
 #[test]
-fn component_in_the_folder_wins_and_no_registry_is_asked() {
+fn component_in_the_folder_takes_precedence_over_the_registry() {
     let web = Web::new();
     std::fs::write(web.components().join("hello.wasm"), component("hello")).expect("a file");
     // Nothing listens on port 1.
@@ -281,7 +289,7 @@ fn component_in_the_folder_wins_and_no_registry_is_asked() {
 fn redirect_to_plain_http_is_not_followed() {
     let plain = Registry::start();
     plain.push("shop/hello:v1", component("hello"), LAYER);
-    // Only for its certificate.
+    // Only used for its certificate.
     let secure = Registry::start_secure();
     let host = redirecting(&secure, &plain.host);
     let web = Web::new();
@@ -297,7 +305,7 @@ fn redirect_to_plain_http_is_not_followed() {
     );
 }
 
-/// A server with TLS that sends everybody to `http://target`.
+/// A TLS server that redirects every request to `http://target`.
 fn redirecting(identity: &Registry, target: &str) -> String {
     let folder = identity.authority();
     let folder = folder.parent().unwrap_or(Path::new("/"));
@@ -323,7 +331,7 @@ fn redirecting(identity: &Registry, target: &str) -> String {
             let connection = ServerConnection::new(config.clone()).expect("a connection");
             let mut stream = StreamOwned::new(connection, stream);
             let mut head = [0; 4096];
-            // Who speaks no TLS gets no answer.
+            // Clients that do not speak TLS get no response.
             if stream.read(&mut head).is_ok() {
                 let _ = stream.write_all(answer.as_bytes());
                 stream.conn.send_close_notify();

@@ -1,4 +1,4 @@
-//! CronJobs: Jobs that are made in time.
+//! CronJobs: Jobs that are created on a schedule.
 
 use std::path::Path;
 use std::time::{Duration, SystemTime};
@@ -15,7 +15,7 @@ pub(super) fn remember(data: &Path, namespace: &str, name: &str, seconds: u64) {
     std::fs::write(folder.join(name).with_extension("json"), record.to_string()).expect("a record");
 }
 
-/// The Jobs that a CronJob made, in order: name and phase.
+/// The Jobs that a CronJob created, in order: name and phase.
 fn made(host: &Host, cron_job: &str) -> Vec<(String, String)> {
     let report = report(host);
     let jobs = report["jobs"].as_array().expect("a list");
@@ -29,7 +29,7 @@ fn made(host: &Host, cron_job: &str) -> Vec<(String, String)> {
 }
 
 #[test]
-fn jobs_are_made_in_time_and_the_latest_are_kept() {
+fn jobs_are_created_on_schedule_and_the_latest_are_kept() {
     let yaml =
         Job::new("tick", "job-print", &[]).cron_yaml("@every 1s", "successfulJobsHistoryLimit: 2");
     let (_folder, host) = host_for(&yaml);
@@ -41,7 +41,7 @@ fn jobs_are_made_in_time_and_the_latest_are_kept() {
     eventually("two are kept", || {
         let jobs = made(&host, "tick");
         let complete = jobs.iter().filter(|(_, phase)| phase == "Complete").count();
-        assert!(complete <= 3, "more than the history: {jobs:?}");
+        assert!(complete <= 3, "more than the history limit: {jobs:?}");
         (complete == 2).then_some(())
     });
     let report = report(&host);
@@ -63,7 +63,7 @@ fn jobs_are_made_in_time_and_the_latest_are_kept() {
 }
 
 #[test]
-fn time_that_came_while_the_host_was_down_is_made_up_for_once() {
+fn start_missed_during_downtime_is_made_up_for_once() {
     let data = tempfile::tempdir().expect("a folder");
     let folder = tempfile::tempdir().expect("a folder");
     let jobs = Job::new("missed", "job-print", &[]).cron_yaml("@every 1h", "suspend: false")
@@ -90,7 +90,7 @@ fn time_that_came_while_the_host_was_down_is_made_up_for_once() {
         "{}",
         host.stderr()
     );
-    eventually("the one that is too late is told", || {
+    eventually("the start that is too late is reported", || {
         host.stderr()
             .contains("missed a scheduled start")
             .then_some(())
@@ -99,7 +99,7 @@ fn time_that_came_while_the_host_was_down_is_made_up_for_once() {
 }
 
 #[test]
-fn policy_says_what_happens_while_a_job_runs() {
+fn concurrency_policy_is_respected() {
     let slow = |name| Job::new(name, "job-sleep", &["600000"]);
     let short = Job {
         pod: "terminationGracePeriodSeconds: 0,",
@@ -121,7 +121,7 @@ fn policy_says_what_happens_while_a_job_runs() {
 }
 
 #[test]
-fn cron_job_that_is_suspended_or_gone_makes_nothing() {
+fn suspended_or_removed_cron_job_creates_no_jobs() {
     let yaml = Job::new("tick", "job-print", &[]).cron_yaml("@every 1s", "suspend: true");
     let (folder, host) = host_for(&yaml);
     let file = folder.path().join("test.yaml");
@@ -129,7 +129,7 @@ fn cron_job_that_is_suspended_or_gone_makes_nothing() {
     assert_eq!(report(&host)["cron_jobs"][0]["suspended"], true);
     assert_eq!(made(&host, "tick"), []);
     std::fs::write(&file, suspended.replace("suspend: true", "suspend: false")).expect("a file");
-    eventually("it makes Jobs", || made(&host, "tick").first().cloned());
+    eventually("it creates Jobs", || made(&host, "tick").first().cloned());
     std::fs::write(&file, NAMESPACE).expect("a file");
     eventually("all is gone", || {
         let report = report(&host);
@@ -139,12 +139,12 @@ fn cron_job_that_is_suspended_or_gone_makes_nothing() {
 }
 
 #[test]
-fn shop_adds_up_its_ratings_in_the_night_that_was_missed() {
+fn shop_computes_its_ratings_for_a_missed_night() {
     const RATINGS: &str = "/productreviewms/productreview/ratings";
     let data = tempfile::tempdir().expect("a folder");
     let host = Galleria::shop().data(data.path()).start();
     let none = serde_json::json!({"computedAt": null, "ratings": []});
-    assert_eq!(host.get(RATINGS).json(), none, "no night has come");
+    assert_eq!(host.get(RATINGS).json(), none, "the job has not run yet");
     drop(host);
 
     remember(data.path(), "shoppingportal", "ratings", 2 * 24 * 3600);

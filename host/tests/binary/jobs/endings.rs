@@ -1,4 +1,4 @@
-//! How pods of Jobs end, and what becomes of the Job.
+//! How pods of Jobs end, and the effect on the Job.
 
 use std::collections::BTreeSet;
 
@@ -14,7 +14,7 @@ fn last(report: &serde_json::Value) -> (i64, String) {
 }
 
 #[test]
-fn exit_code_is_kept_and_the_limit_of_failures_ends_the_job() {
+fn exit_code_is_reported_and_the_backoff_limit_ends_the_job() {
     let fails = Job {
         spec: "backoffLimit: 2,",
         ..Job::new("fails", "job-exit", &["3"])
@@ -22,8 +22,8 @@ fn exit_code_is_kept_and_the_limit_of_failures_ends_the_job() {
     let (_folder, host) = host_for(&fails.yaml());
     let failed = ended(&host, "fails", "Failed");
     assert_eq!(last(&failed), (3, "Error".into()));
-    assert_eq!(failed["failed"], 3, "one try and two more");
-    eventually("three lines, each of a pod of its own", || {
+    assert_eq!(failed["failed"], 3, "one run and two retries");
+    eventually("three lines, each of a different pod", || {
         let lines = printed(&host, "fails").into_iter();
         let pods: BTreeSet<_> = lines.map(|(pod, _)| pod).collect();
         (pods.len() == 3).then_some(())
@@ -42,7 +42,7 @@ fn exit_code_is_kept_and_the_limit_of_failures_ends_the_job() {
 }
 
 #[test]
-fn trap_fails_its_pod_alone_and_what_was_printed_is_kept() {
+fn trap_fails_only_its_pod_and_keeps_its_output() {
     let trap = Job {
         spec: "backoffLimit: 0,",
         ..Job::new("trap", "job-trap", &[])
@@ -51,7 +51,7 @@ fn trap_fails_its_pod_alone_and_what_was_printed_is_kept() {
     let (_folder, host) = host_for(&(trap.yaml() + &good.yaml()));
     assert_eq!(last(&ended(&host, "trap", "Failed")), (134, "Error".into()));
     ended(&host, "good", "Complete");
-    eventually("the line without an end", || {
+    eventually("the incomplete line is logged", || {
         (messages(&host, "trap").first()? == "about to trap").then_some(())
     });
 }
@@ -68,7 +68,7 @@ fn pod_over_its_memory_is_killed() {
 }
 
 #[test]
-fn endless_loop_is_stopped_at_the_deadline_and_hurts_no_neighbour() {
+fn endless_loop_of_a_job_is_stopped_at_the_deadline_and_affects_no_neighbour() {
     let endless = Job {
         spec: "activeDeadlineSeconds: 2, parallelism: 2, completions: 2,",
         ..Job::new("endless", "job-loop", &[])
@@ -76,7 +76,7 @@ fn endless_loop_is_stopped_at_the_deadline_and_hurts_no_neighbour() {
     let folder = tempfile::tempdir().expect("a folder");
     let yaml = manifests(&[Service::new("hello", "hello")]) + &endless.yaml();
     std::fs::write(folder.path().join("test.yaml"), yaml).expect("a file");
-    // It becomes ready: nothing waits for a Job.
+    // The host becomes ready although the Job never completes.
     let host = Galleria::run(folder.path()).start();
     eventually("both pods run", || {
         (host.metric("galleria_job_pods", &["job_name=\"endless\""]) == 2.0).then_some(())
@@ -110,11 +110,11 @@ fn failed_pods_are_replaced_until_one_succeeds() {
     });
     let words: Vec<_> = lines.iter().map(|(_, line)| line.as_str()).collect();
     assert_eq!(words, ["run 1", "run 2", "run 3"]);
-    assert_ne!(lines[0].0, lines[1].0, "another pod each time");
+    assert_ne!(lines[0].0, lines[1].0, "each run has its own pod");
 }
 
 #[test]
-fn pod_that_is_restarted_on_failure_stays_the_same_pod() {
+fn restart_on_failure_keeps_the_pod() {
     let flaky = Job {
         restart_policy: "OnFailure",
         pod: VOLUME,
@@ -138,7 +138,7 @@ fn pod_that_is_restarted_on_failure_stays_the_same_pod() {
 }
 
 #[test]
-fn suspended_job_waits_until_its_file_says_otherwise() {
+fn suspended_job_waits_until_its_file_changes() {
     let suspended = Job {
         spec: "suspend: true,",
         ..Job::new("later", "job-print", &[])
@@ -153,14 +153,14 @@ fn suspended_job_waits_until_its_file_says_otherwise() {
 }
 
 #[test]
-fn job_of_another_template_takes_the_place_of_the_first() {
+fn changed_template_replaces_the_job() {
     let (folder, host) = host_for(&Job::new("twice", "job-print", &["first"]).yaml());
     ended(&host, "twice", "Complete");
     let file = folder.path().join("test.yaml");
     let yaml = std::fs::read_to_string(&file).expect("the file");
-    // Anything else of the file may change: it stays done.
+    // Other changes of the file do not run the Job again.
     std::fs::write(&file, format!("{yaml}{CLAIM}")).expect("a file");
-    eventually("the change is in force", || {
+    eventually("the change is in effect", || {
         let accepted = host.metric("galleria_configuration_reloads_total", &["accepted"]);
         (accepted == 1.0).then_some(())
     });
@@ -174,5 +174,7 @@ fn job_of_another_template_takes_the_place_of_the_first() {
         (args == [r#"args: ["first"]"#, r#"args: ["second"]"#]).then_some(())
     });
     std::fs::write(&file, super::NAMESPACE).expect("a file");
-    eventually("it is gone", || job(&host, "twice").is_none().then_some(()));
+    eventually("the Job is removed", || {
+        job(&host, "twice").is_none().then_some(())
+    });
 }

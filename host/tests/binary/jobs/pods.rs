@@ -1,4 +1,4 @@
-//! What a Job's component is given.
+//! The environment and interfaces of a Job's component.
 
 use super::{CLAIM, Job, MOUNT, VOLUME, ended, host_for, messages, printed};
 use crate::support::{Galleria, Service, eventually, manifests, test_components};
@@ -49,7 +49,7 @@ fn component_gets_arguments_environment_and_configuration() {
 }
 
 #[test]
-fn each_index_gets_a_pod_that_knows_it() {
+fn each_index_gets_a_pod_with_its_index() {
     let job = Job {
         spec: "completions: 3, parallelism: 2, completionMode: Indexed,",
         container: "env: [{name: ANNOTATION, valueFrom: {fieldRef:
@@ -77,18 +77,18 @@ fn each_index_gets_a_pod_that_knows_it() {
 }
 
 #[test]
-fn work_queue_is_complete_with_its_first_success() {
+fn work_queue_completes_with_its_first_success() {
     let job = Job {
         spec: "parallelism: 2,",
         ..Job::new("queue", "job-print", &[])
     };
     let (_folder, host) = host_for(&job.yaml());
     let report = ended(&host, "queue", "Complete");
-    assert_eq!(report["completions"], "2", "both pods ended well");
+    assert_eq!(report["completions"], "2", "both pods succeeded");
 }
 
 #[test]
-fn component_calls_services_through_the_mesh_and_nothing_else() {
+fn component_calls_only_services_of_the_mesh() {
     let jobs = [
         Job::new("inside", "job-call", &["http://hello.test/"]),
         Job {
@@ -105,7 +105,7 @@ fn component_calls_services_through_the_mesh_and_nothing_else() {
         .start();
     ended(&host, "inside", "Complete");
     ended(&host, "outside", "Failed");
-    eventually("the refusal is told", || {
+    eventually("the refused call is logged", || {
         messages(&host, "outside")
             .contains(&"status 502".into())
             .then_some(())
@@ -149,7 +149,7 @@ fn component_reads_the_databases_of_its_volumes() {
 }
 
 #[test]
-fn component_of_wasi_0_3_runs_too() {
+fn component_of_wasi_0_3_runs_to_completion() {
     let good = Job::new("good", "job-p3", &[]);
     let bad = Job {
         spec: "backoffLimit: 0,",
@@ -165,7 +165,7 @@ fn component_of_wasi_0_3_runs_too() {
 }
 
 #[test]
-fn component_without_run_is_refused_with_its_place() {
+fn component_without_run_is_rejected_with_its_position() {
     let folder = tempfile::tempdir().expect("a folder");
     let file = folder.path().join("test.yaml");
     std::fs::write(&file, Job::new("bad", "hello-js", &[]).yaml()).expect("a file");
@@ -178,7 +178,7 @@ fn component_without_run_is_refused_with_its_place() {
 }
 
 #[test]
-fn jobs_of_the_deck_work_as_they_are_written() {
+fn jobs_of_the_deck_run_unchanged() {
     let components = tempfile::tempdir().expect("a folder");
     for image in ["perl", "busybox"] {
         let guest = test_components().join("job-print.wasm");
@@ -190,7 +190,7 @@ fn jobs_of_the_deck_work_as_they_are_written() {
     for file in ["job-pi.yaml", "cronjob-hello.yaml"] {
         std::fs::copy(deck.join(file), folder.path().join(file)).expect("a manifest");
     }
-    // It was last up two minutes ago: the CronJob's minute has come since then.
+    // The host was last up two minutes ago, so the CronJob has a missed start.
     let data = tempfile::tempdir().expect("a folder");
     super::cron_jobs::remember(data.path(), "default", "hello", 120);
     let host = Galleria::run(folder.path())

@@ -1,4 +1,4 @@
-//! Jobs over the end and the start of the host.
+//! Jobs across a restart of the host.
 
 use std::path::Path;
 
@@ -41,7 +41,7 @@ fn finished_job_does_not_run_again_after_a_restart() {
     )
     .expect("a file");
     let third = start(folder.path(), data.path());
-    eventually("another template runs", || {
+    eventually("the changed template runs", || {
         messages(&third, "once")
             .contains(&r#"args: ["other"]"#.into())
             .then_some(())
@@ -49,8 +49,8 @@ fn finished_job_does_not_run_again_after_a_restart() {
 }
 
 #[test]
-fn interrupted_job_goes_on_where_it_was() {
-    // Index 0 fails once; the pause after it is longer than this host's life.
+fn interrupted_job_continues_after_a_restart() {
+    // Index 0 fails once; the back-off after it is longer than this host runs.
     let job = Job {
         spec: "completions: 2, completionMode: Indexed,",
         pod: VOLUME,
@@ -69,7 +69,10 @@ fn interrupted_job_goes_on_where_it_was() {
     let second = start(folder.path(), data.path());
     let report = ended(&second, "goes-on", "Complete");
     assert_eq!(report["completions"], "2/2");
-    assert_eq!(report["failed"], 1, "the failure before is not forgotten");
+    assert_eq!(
+        report["failed"], 1,
+        "the failure before the restart is counted"
+    );
 }
 
 #[test]
@@ -95,7 +98,7 @@ fn pods_may_finish_within_their_grace_period() {
         "{}",
         host.stderr()
     );
-    // What finished is done; what did not begins anew.
+    // Finished indexes stay finished; the others start again.
     let again = start(folder.path(), data.path());
     ended(&again, "slow", "Complete");
     eventually("the endless one runs", || {

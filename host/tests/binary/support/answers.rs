@@ -1,15 +1,15 @@
-//! A response, read whole.
+//! A response that has been read completely.
 
 use std::collections::HashMap;
 
 use ureq::Body;
 use ureq::http::Response;
 
-/// What a host answered.
+/// A response of a host.
 #[derive(Debug, Clone)]
 pub struct Answer {
     pub status: u16,
-    /// By lower-case name; the last of several.
+    /// By lower-case name; the last value if a header is repeated.
     pub headers: HashMap<String, String>,
     pub body: String,
 }

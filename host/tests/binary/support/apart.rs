@@ -1,23 +1,23 @@
-//! One host for each pod, as in a cluster: every one has a loopback address of its
-//! own, so that all of them can have the ports that the manifests declare.
+//! One host per pod, as in a cluster: each has its own loopback address, so that all of
+//! them can bind the ports that the manifests declare.
 
 use std::hash::{BuildHasher, RandomState};
 use std::net::Ipv4Addr;
 
 use serde_json::Value;
 
-/// Whom every host believes: on loopback all of them call from this address, whatever
-/// they are bound to.
+/// The address that every host trusts: on loopback, all hosts call from this address,
+/// regardless of the address that they are bound to.
 pub const CALLERS: &str = "--trusted-peer=127.0.0.1";
 
-/// A pod that gets a host of its own.
+/// A pod that gets its own host.
 pub struct Pod {
     workload: String,
     address: Ipv4Addr,
 }
 
 impl Pod {
-    /// A pod of `workload`, at an address that nothing else has.
+    /// A pod of `workload`, at an address that no other pod has.
     pub fn of(workload: &str) -> Self {
         Self {
             workload: workload.to_owned(),
@@ -25,7 +25,7 @@ impl Pod {
         }
     }
 
-    /// What every host is told of it.
+    /// The flag value that tells every host about this pod.
     pub fn peer(&self) -> String {
         format!("--peer={}={}", self.workload, self.address)
     }
@@ -34,7 +34,7 @@ impl Pod {
         &self.workload
     }
 
-    /// What its own host is told.
+    /// The arguments of its own host.
     pub fn arguments(&self) -> [String; 2] {
         [
             format!("--workload={}", self.workload),
@@ -61,15 +61,16 @@ fn of_deployment(document: &str) -> Vec<Pod> {
     (0..replicas).map(|_| Pod::of(workload)).collect()
 }
 
-/// One of the sixteen million loopback addresses.
+/// A random loopback address.
 fn own_address() -> Ipv4Addr {
     let random = RandomState::new().hash_one(0);
     let [a, b, c, ..] = random.to_le_bytes();
-    // Not 127.0.…, which others use, and not a network's or broadcast address.
+    // Not 127.0.…, which other programs use, and neither a network nor a broadcast
+    // address.
     Ipv4Addr::new(127, a | 1, b, c.clamp(1, 254))
 }
 
-/// Whether the line is of the callee's side.
+/// Whether the line was written by the callee's side.
 pub fn is_inbound(call: &Value) -> bool {
     let cluster = call["upstream_cluster"].as_str();
     cluster.is_some_and(|cluster| cluster.starts_with("inbound|"))

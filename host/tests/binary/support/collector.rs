@@ -1,4 +1,4 @@
-//! An OpenTelemetry collector: takes what the host exports, by gRPC or HTTP.
+//! An OpenTelemetry collector that receives the host's exports over gRPC or HTTP.
 
 use std::collections::HashMap;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -47,7 +47,7 @@ pub struct SpanRecord {
 }
 
 impl Collector {
-    /// One that speaks gRPC.
+    /// A collector that speaks gRPC.
     pub fn grpc() -> Self {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)
@@ -76,13 +76,13 @@ impl Collector {
         }
     }
 
-    /// One that speaks HTTP.
+    /// A collector that speaks HTTP.
     pub fn http() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
         let address = listener.local_addr().expect("an address");
         let spans = Spans::default();
         let kept = spans.clone();
-        // Ends with the test program.
+        // The thread ends with the test program.
         std::thread::spawn(move || {
             for stream in listener.incoming().flatten() {
                 let kept = kept.clone();
@@ -97,7 +97,7 @@ impl Collector {
         }
     }
 
-    /// What tells a host to export here.
+    /// The environment variables that make a host export to it.
     pub fn environment(&self) -> [(&'static str, String); 3] {
         [
             (
@@ -113,9 +113,9 @@ impl Collector {
         self.spans.lock().expect("unpoisoned").clone()
     }
 
-    /// The spans of `trace`, once `is_whole` is content with them.
+    /// The spans of `trace`, as soon as `is_whole` returns true for them.
     pub fn trace(&self, trace: &str, is_whole: impl Fn(&[SpanRecord]) -> bool) -> Vec<SpanRecord> {
-        eventually("the trace is whole", || {
+        eventually("the trace is complete", || {
             let spans: Vec<_> = self
                 .spans()
                 .into_iter()

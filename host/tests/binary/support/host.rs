@@ -1,4 +1,4 @@
-//! A running host, stopped when it is dropped.
+//! A running host, which is stopped when it is dropped.
 
 use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
@@ -33,7 +33,7 @@ fn folder(variable: &str, default: &str) -> PathBuf {
     folder
 }
 
-/// A host that is to be started.
+/// A host before its start.
 pub struct Galleria {
     paths: Vec<PathBuf>,
     components: PathBuf,
@@ -45,10 +45,10 @@ pub struct Galleria {
     ports: &'static [&'static str],
 }
 
-/// A host that runs.
+/// A running host.
 pub struct Host {
     child: Child,
-    /// Its data folder; removed with the host where it is the host's own.
+    /// Its data folder. A folder that the host created is removed with it.
     pub data: PathBuf,
     _own: tempfile::TempDir,
     addresses: Value,
@@ -57,7 +57,7 @@ pub struct Host {
     stderr: Lines,
 }
 
-/// What a host that ended, or never started, left behind.
+/// The exit status and output of a host that has exited or never started.
 #[derive(Debug)]
 pub struct Output {
     pub code: Option<i32>,
@@ -65,7 +65,7 @@ pub struct Output {
     pub stderr: String,
 }
 
-/// Lines of a stream, as far as they have come.
+/// The lines of a stream that have been read so far.
 struct Lines {
     lines: Arc<Mutex<Vec<String>>>,
     reader: Option<JoinHandle<()>>,
@@ -86,7 +86,7 @@ impl Galleria {
         }
     }
 
-    /// The shop, as the README starts it.
+    /// The shop, started as in the README.
     pub fn shop() -> Self {
         let manifests = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/shop");
         Self::run(manifests).components(shop_components())
@@ -97,7 +97,7 @@ impl Galleria {
         self
     }
 
-    /// Keeps its data in `folder`, which outlives it.
+    /// Keeps its data in `folder`, which is not removed with the host.
     pub fn data(mut self, folder: impl Into<PathBuf>) -> Self {
         self.data = Some(folder.into());
         self
@@ -113,19 +113,19 @@ impl Galleria {
         arguments.fold(self, |host, argument| host.argument(argument.as_ref()))
     }
 
-    /// Compiled code is kept where this host alone finds it.
+    /// Uses a cache of compiled code that no other host shares.
     pub fn without_shared_cache(mut self) -> Self {
         self.shared_cache = false;
         self
     }
 
-    /// It may have this many files and sockets open, and cannot raise that.
+    /// Limits the number of open files and sockets, including the hard limit.
     pub fn descriptors(mut self, limit: u32) -> Self {
         self.descriptors = Some(limit);
         self
     }
 
-    /// Binds ports as they are declared.
+    /// Binds the ports that are declared.
     pub fn declared_ports(mut self) -> Self {
         self.ports = &[];
         self
@@ -174,7 +174,7 @@ impl Galleria {
         }
     }
 
-    /// Runs it where it is expected to end by itself.
+    /// Runs it and expects that it exits by itself.
     #[track_caller]
     pub fn fail(self) -> Output {
         let own = tempfile::tempdir().expect("a folder for the host");
@@ -182,7 +182,7 @@ impl Galleria {
         let mut child = self.command(&data).spawn().expect("the galleria binary");
         let stdout = Lines::follow(child.stdout.take().expect("piped"));
         let stderr = Lines::follow(child.stderr.take().expect("piped"));
-        let status = eventually("the host gives up", || child.try_wait().expect("the child"));
+        let status = eventually("the host exits", || child.try_wait().expect("the child"));
         Output {
             code: status.code(),
             stdout: stdout.finish(),
@@ -223,8 +223,8 @@ impl Galleria {
 }
 
 impl Host {
-    /// The address of the listener for declared `port`, be it there from the start
-    /// or since.
+    /// The address of the listener for the declared `port`, including listeners that were
+    /// added after the start.
     #[track_caller]
     pub fn listener(&self, port: u16) -> String {
         let of = |listeners: &Value| {
@@ -244,7 +244,7 @@ impl Host {
         serde_json::from_str(&output.stdout).expect("JSON")
     }
 
-    /// The objects of `kind`, as `galleria status -o json` gives them.
+    /// The objects of `kind` in `galleria status -o json`.
     #[track_caller]
     pub fn objects(&self, kind: &str) -> Vec<Value> {
         let report = self.report();
@@ -255,7 +255,7 @@ impl Host {
             .collect()
     }
 
-    /// The object of `kind` that is called `name`.
+    /// The object of `kind` with the name `name`.
     #[track_caller]
     pub fn object(&self, kind: &str, name: &str) -> Value {
         let objects = self.objects(kind);
@@ -280,7 +280,7 @@ impl Host {
             .unwrap_or_else(|error| panic!("GET {path}: {error}"))
     }
 
-    /// A request that may fail on the way.
+    /// A request that may fail in transit.
     pub fn try_get(&self, path: &str, headers: &[(&str, &str)]) -> Result<Answer, ureq::Error> {
         let mut request = self.agent.get(self.url(path));
         for (name, value) in headers {
@@ -289,7 +289,7 @@ impl Host {
         Answer::read(request.call()?)
     }
 
-    /// A request without a body, by any method.
+    /// A request without a body, with any method.
     #[track_caller]
     pub fn send(&self, method: &str, path: &str, headers: &[(&str, &str)]) -> Answer {
         let mut request = Request::builder().method(method).uri(self.url(path));
@@ -315,7 +315,7 @@ impl Host {
             .unwrap_or_else(|error| panic!("POST {path}: {error}"))
     }
 
-    /// A form that a browser sends.
+    /// Posts a form, as a browser does.
     #[track_caller]
     pub fn post_form(&self, path: &str, fields: &[(&str, &str)]) -> Answer {
         let response = self.agent.post(self.url(path)).send_form(fields.to_vec());
@@ -334,7 +334,7 @@ impl Host {
         address.expect("an admin address").to_owned()
     }
 
-    /// Something of the status port.
+    /// Requests a path of the status port.
     #[track_caller]
     pub fn status(&self, path: &str) -> Answer {
         let address = self.status_address();
@@ -344,7 +344,7 @@ impl Host {
             .unwrap_or_else(|error| panic!("GET {path}: {error}"))
     }
 
-    /// The metrics, for a scraper that sends `accept`.
+    /// The metrics, as returned for the header `accept`.
     #[track_caller]
     pub fn metrics_as(&self, accept: &str) -> Answer {
         let url = format!("http://{}/metrics", self.status_address());
@@ -352,8 +352,8 @@ impl Host {
         request.call().and_then(Answer::read).expect("metrics")
     }
 
-    /// The sum of the metric's samples whose labels contain all of `labels`,
-    /// each written `name="value"`.
+    /// The sum of the metric's samples whose labels contain all of `labels`, each given
+    /// as `name="value"`.
     pub fn metric(&self, name: &str, labels: &[&str]) -> f64 {
         let metrics = self.status("/metrics").body;
         let samples = metrics.lines().filter(|line| {
@@ -393,7 +393,7 @@ impl Host {
         self.stderr.text()
     }
 
-    /// The id of its process.
+    /// Its process id.
     pub fn id(&self) -> u32 {
         self.child.id()
     }
@@ -403,8 +403,8 @@ impl Host {
         self.signal("TERM");
     }
 
-    /// Its process stands still while `meanwhile` runs.
-    pub fn standing_still<T>(&self, meanwhile: impl FnOnce() -> T) -> T {
+    /// Pauses the process (SIGSTOP) while `meanwhile` runs.
+    pub fn while_paused<T>(&self, meanwhile: impl FnOnce() -> T) -> T {
         self.signal("STOP");
         let result = meanwhile();
         self.signal("CONT");
@@ -417,15 +417,15 @@ impl Host {
         assert!(status.expect("kill").success());
     }
 
-    /// Waits for the end.
+    /// Waits until the process exits.
     #[track_caller]
     pub fn wait(&mut self) -> ExitStatus {
-        eventually("the host ends", || {
+        eventually("the host has exited", || {
             self.child.try_wait().expect("the child")
         })
     }
 
-    /// As `kill -9`.
+    /// Kills it, as `kill -9` does.
     pub fn kill(&mut self) {
         self.child.kill().expect("a running child");
         self.child.wait().expect("its end");
@@ -436,7 +436,7 @@ impl Host {
         self.galleria(&[&["status"], arguments].concat())
     }
 
-    /// The program, about this host.
+    /// Runs `galleria` with the data folder of this host.
     pub fn galleria(&self, arguments: &[&str]) -> Output {
         let output = Command::new(env!("CARGO_BIN_EXE_galleria"))
             .args(arguments)
@@ -454,7 +454,7 @@ impl Host {
 
 impl Drop for Host {
     fn drop(&mut self) {
-        // It may have ended already.
+        // It may have exited already.
         let _ = self.child.kill();
         let _ = self.child.wait();
         if std::thread::panicking() {
@@ -482,7 +482,7 @@ impl Lines {
         self.lines.lock().expect("unpoisoned").join("\n")
     }
 
-    /// Everything, once the stream has ended.
+    /// All lines, after the stream has ended.
     fn finish(mut self) -> String {
         if let Some(reader) = self.reader.take() {
             reader.join().expect("the reader");

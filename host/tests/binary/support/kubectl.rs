@@ -1,10 +1,10 @@
-//! The real kubectl, asked about a host.
+//! The real kubectl, run against a host.
 
 use std::process::Command;
 
 use super::host::{Host, Output};
 
-/// `galleria kubeconfig ARGUMENTS`: the path that it prints.
+/// Runs `galleria kubeconfig ARGUMENTS` and returns the path that it prints.
 #[track_caller]
 pub fn kubeconfig(host: &Host, arguments: &[&str]) -> String {
     let output = Command::new(env!("CARGO_BIN_EXE_galleria"))
@@ -18,7 +18,8 @@ pub fn kubeconfig(host: &Host, arguments: &[&str]) -> String {
     path.trim_end().to_owned()
 }
 
-/// kubectl with the kubeconfig of `arguments`, and nothing of this machine's own.
+/// kubectl with the kubeconfig of `arguments`, independent of the machine's own
+/// configuration.
 pub fn kubectl_with(host: &Host, config: &str, arguments: &[&str]) -> Output {
     let output = Command::new("kubectl")
         .env("KUBECONFIG", config)
@@ -35,7 +36,7 @@ pub fn kubectl_with(host: &Host, config: &str, arguments: &[&str]) -> Output {
     }
 }
 
-/// What kubectl prints when it is content.
+/// The output of a kubectl command that succeeds.
 #[track_caller]
 pub fn kubectl(host: &Host, arguments: &[&str]) -> String {
     let output = kubectl_with(host, &kubeconfig(host, &[]), arguments);
@@ -43,7 +44,7 @@ pub fn kubectl(host: &Host, arguments: &[&str]) -> String {
     output.stdout
 }
 
-/// What kubectl complains of.
+/// The error output of a kubectl command that fails.
 #[track_caller]
 pub fn refused(host: &Host, arguments: &[&str]) -> String {
     let output = kubectl_with(host, &kubeconfig(host, &[]), arguments);
@@ -51,7 +52,7 @@ pub fn refused(host: &Host, arguments: &[&str]) -> String {
     output.stderr
 }
 
-/// kubectl with `text` on its standard input: what it prints when it is content.
+/// The output of a kubectl command that succeeds with `text` on its standard input.
 #[track_caller]
 pub fn kubectl_fed(host: &Host, arguments: &[&str], text: &str) -> String {
     let output = fed(host, arguments, text);
@@ -59,7 +60,7 @@ pub fn kubectl_fed(host: &Host, arguments: &[&str], text: &str) -> String {
     output.stdout
 }
 
-/// What kubectl complains of when fed with `text`.
+/// The error output of a kubectl command that fails with `text` on its standard input.
 #[track_caller]
 pub fn refused_fed(host: &Host, arguments: &[&str], text: &str) -> String {
     let output = fed(host, arguments, text);

@@ -1,11 +1,11 @@
-//! Small manifests for tests: a gateway on port 80 and services behind it.
+//! Small manifests for tests: a gateway on port 80, and services.
 
 use std::fmt::Write;
 
-/// One service with one Deployment, reached under `/NAME`.
+/// A service with one Deployment, reachable under `/NAME`.
 pub struct Service {
     name: &'static str,
-    /// The service in front of it, and its label `version`.
+    /// The service that selects its pods, and its label `version`.
     behind: Option<(&'static str, &'static str)>,
     image: &'static str,
     replicas: u32,
@@ -34,7 +34,7 @@ impl Service {
         }
     }
 
-    /// Only a Deployment, `NAME-VERSION`, whose pods are behind the service `name`.
+    /// Only a Deployment, `NAME-VERSION`, whose pods belong to the service `name`.
     pub fn version(name: &'static str, version: &'static str, image: &'static str) -> Self {
         Self {
             behind: Some((name, version)),
@@ -151,7 +151,7 @@ fn pairs<T>(items: &[T], write: impl Fn(&T) -> String) -> String {
     items.iter().map(write).collect::<Vec<_>>().join(", ")
 }
 
-/// A gateway, and a route `/NAME` to each service with the prefix taken off.
+/// A gateway, and a route `/NAME` to each service that removes the prefix.
 pub fn manifests(services: &[Service]) -> String {
     let mut yaml = String::from(
         "apiVersion: v1

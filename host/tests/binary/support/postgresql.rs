@@ -1,5 +1,5 @@
-//! A PostgreSQL server on a free loopback port, in a folder of its own; stopped
-//! when it is dropped.
+//! A PostgreSQL server on a free loopback port, in its own folder; it is stopped when it
+//! is dropped.
 
 use std::net::TcpListener;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
@@ -13,10 +13,10 @@ use super::eventually;
 
 const USER: &str = "ann";
 const PASSWORD: &str = "open/sesame@home";
-/// As it stands in a URL.
+/// The password, percent-encoded for a URL.
 const ENCODED: &str = "open%2Fsesame%40home";
 
-/// The host that its certificate is for, and that manifests give it.
+/// The host name in its certificate, which manifests use.
 pub const HOST: &str = "db.example.com";
 
 /// Debian's `nobody` and `nogroup`: the server does not run as root.
@@ -35,7 +35,7 @@ impl Postgresql {
         Self::with(false)
     }
 
-    /// With TLS; [`Postgresql::authority`] vouches for it.
+    /// With TLS; its certificate is signed by [`Postgresql::authority`].
     pub fn start_secure() -> Self {
         Self::with(true)
     }
@@ -71,10 +71,10 @@ impl Postgresql {
         server
     }
 
-    /// Starts it where it does not run, and waits until it answers.
+    /// Starts it if it does not run, and waits until it accepts connections.
     pub fn revive(&mut self) {
         eventually("PostgreSQL answers", || {
-            // One that was killed may have left processes that end by and by.
+            // A killed server may leave processes that end a little later.
             let process = self.process.as_mut();
             let ended =
                 process.is_none_or(|process| process.try_wait().expect("a child").is_some());
@@ -108,14 +108,14 @@ impl Postgresql {
             .expect("postgres")
     }
 
-    /// As `kill -9`.
+    /// Kills it, as `kill -9` does.
     pub fn kill(&mut self) {
         let process = self.process.as_mut().expect("it runs");
         process.kill().expect("a running child");
         process.wait().expect("its end");
     }
 
-    /// What it says to `sql`: values apart by `|`, a line each row.
+    /// The result of `sql`: values separated by `|`, one line per row.
     #[track_caller]
     pub fn ask(&self, sql: &str) -> String {
         self.try_ask(sql).unwrap_or_else(|| panic!("{sql} failed"))
@@ -137,7 +137,7 @@ impl Postgresql {
         format!("postgres://{USER}:{ENCODED}@{HOST}/{database}")
     }
 
-    /// The ServiceEntry by which `namespace` reaches it.
+    /// A ServiceEntry that allows `namespace` to reach it.
     pub fn service_entry(&self, namespace: &str) -> String {
         format!(
             "---
@@ -155,12 +155,12 @@ spec:
         )
     }
 
-    /// Whether `text` shows its password.
-    pub fn is_betrayed_by(text: &str) -> bool {
+    /// Whether `text` contains its password.
+    pub fn shows_password(text: &str) -> bool {
         text.contains(PASSWORD) || text.contains(ENCODED)
     }
 
-    /// Who vouches for it, as PEM.
+    /// The certificate authority, as PEM.
     pub fn authority(&self) -> String {
         std::fs::read_to_string(self.path("ca.pem")).expect("a certificate")
     }
@@ -173,7 +173,7 @@ spec:
         self.folder.path().metadata().expect("a folder").uid() == 0
     }
 
-    /// A file that the server alone reads.
+    /// A file that only the server can read.
     fn write(&self, name: &str, text: &str) {
         let path = self.path(name);
         std::fs::write(&path, text).expect("a file");
@@ -183,7 +183,7 @@ spec:
         }
     }
 
-    /// One of the server's programs, by a user that it agrees to run as.
+    /// One of the server's programs, run by a user that the server accepts.
     fn command(&self, program: &str) -> Command {
         let mut command = Command::new(find(program));
         command.current_dir(self.folder.path());
@@ -211,7 +211,7 @@ spec:
 impl Drop for Postgresql {
     fn drop(&mut self) {
         if let Some(process) = &mut self.process {
-            // `QUIT` ends its processes too; it may have ended already.
+            // `QUIT` also ends its child processes; it may have exited already.
             let id = process.id().to_string();
             let _ = Command::new("kill").args(["-QUIT", &id]).status();
             let _ = process.wait();
@@ -219,7 +219,7 @@ impl Drop for Postgresql {
     }
 }
 
-/// Debian keeps the server's programs off the `PATH`.
+/// Debian does not put the server's programs on the `PATH`.
 fn find(program: &str) -> PathBuf {
     let versions = std::fs::read_dir("/usr/lib/postgresql")
         .into_iter()

@@ -1,5 +1,5 @@
-//! A Prometheus that scrapes hosts every second, with the rules of `deploy/prometheus`;
-//! stopped when it is dropped.
+//! A Prometheus that scrapes hosts every second with the rules of `deploy/prometheus`; it
+//! is stopped when it is dropped.
 
 use std::io::{BufRead, BufReader};
 use std::path::Path;
@@ -18,7 +18,7 @@ pub struct Prometheus {
 }
 
 impl Prometheus {
-    /// Scrapes `targets`, `ADDRESS:PORT` each, as the job that the rules know.
+    /// Scrapes `targets`, each `ADDRESS:PORT`, under the job name that the rules use.
     pub fn scraping(targets: &[String]) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let rules = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/prometheus/rules.yaml");
@@ -65,18 +65,18 @@ scrape_configs:
             address,
             agent,
         };
-        // It listens before it has read its folder.
+        // It listens before it has loaded its data.
         eventually("Prometheus answers", || server.query("1").ok());
         server
     }
 
-    /// The series that `query` gives now, or what is wrong with it.
+    /// The current series of `query`, or an error message.
     pub fn query(&self, query: &str) -> Result<Vec<Value>, String> {
         let answer = self.get("query", &[("query", query)])?;
         Ok(answer["result"].as_array().cloned().unwrap_or_default())
     }
 
-    /// What `/api/v1/PATH` says.
+    /// The response of `/api/v1/PATH`.
     pub fn get(&self, path: &str, parameters: &[(&str, &str)]) -> Result<Value, String> {
         let url = format!("http://{}/api/v1/{path}", self.address);
         let request = parameters
@@ -97,7 +97,7 @@ scrape_configs:
 
 impl Drop for Prometheus {
     fn drop(&mut self) {
-        // It may have ended already.
+        // It may have exited already.
         let _ = self.process.kill();
         let _ = self.process.wait();
     }

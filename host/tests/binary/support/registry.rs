@@ -1,4 +1,4 @@
-//! A registry of images on loopback, with one user; stopped when it is dropped.
+//! An image registry on loopback with one user; it is stopped when it is dropped.
 
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
@@ -16,7 +16,7 @@ use super::PATIENCE;
 
 pub const USER: &str = "ann";
 pub const PASSWORD: &str = "open sesame";
-/// bcrypt of the password, as `htpasswd -B` makes it.
+/// The bcrypt hash of the password, as created by `htpasswd -B`.
 const HTPASSWD: &str = "ann:$2b$05$SqLlR18b0pHF3/KQ12Bjiu9lO8HDhCaYyb/dhum0BYlozDi4RiiHG\n";
 
 pub struct Registry {
@@ -33,9 +33,9 @@ impl Registry {
         Self::serve(tempfile::tempdir().expect("a folder"), false)
     }
 
-    /// Speaks HTTPS, with an authority of its own: [`Registry::authority`].
+    /// Speaks HTTPS with its own certificate authority: [`Registry::authority`].
     pub fn start_secure() -> Self {
-        // The test's own client needs one too.
+        // The test's own client also needs a provider.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let folder = tempfile::tempdir().expect("a folder");
         make_identity(folder.path());
@@ -92,12 +92,12 @@ http:
         }
     }
 
-    /// Who vouches for it.
+    /// Its certificate authority.
     pub fn authority(&self) -> PathBuf {
         self.folder.path().join("ca.pem")
     }
 
-    /// Where it keeps a blob.
+    /// The file in which it stores a blob.
     pub fn blob(&self, digest: &str) -> PathBuf {
         let hex = digest.strip_prefix("sha256:").expect("a digest");
         let blobs = "storage/docker/registry/v2/blobs/sha256";
@@ -105,8 +105,8 @@ http:
         self.folder.path().join(place)
     }
 
-    /// Puts `bytes` there as `image` (`repository:tag`), in one layer of this
-    /// media type; returns the digests of the manifest and of the layer.
+    /// Pushes `bytes` as `image` (`repository:tag`), as one layer with this media type;
+    /// returns the digests of the manifest and of the layer.
     pub fn push(&self, image: &str, bytes: Vec<u8>, media_type: &str) -> (String, String) {
         let image: Reference = format!("{}/{image}", self.host).parse().expect("a name");
         let layer = ImageLayer::new(bytes, media_type.to_owned(), None);
@@ -118,9 +118,9 @@ http:
         let pushed = async {
             let layers = [layer];
             let pushed = client.push(&image, &layers, config, &login, None).await;
-            pushed.expect("it takes the image");
+            pushed.expect("the registry accepts the image");
             let digest = client.fetch_manifest_digest(&image, &login).await;
-            (digest.expect("it has the image"), blob)
+            (digest.expect("the registry has the image"), blob)
         };
         tokio::runtime::Runtime::new()
             .expect("a runtime")
@@ -148,13 +148,13 @@ http:
 
 impl Drop for Registry {
     fn drop(&mut self) {
-        // It may have ended already.
+        // It may have exited already.
         let _ = self.process.kill();
         let _ = self.process.wait();
     }
 }
 
-/// An authority, and a certificate for loopback from it.
+/// Creates a certificate authority, and a certificate for loopback.
 fn make_identity(folder: &Path) {
     let mut params = CertificateParams::new(Vec::new()).expect("no names");
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);

@@ -1,9 +1,9 @@
-//! What happens moves the metric that speaks of it.
+//! Each event increments the metric that counts it.
 
 use super::{counted, start};
 use crate::support::{Galleria, Service, eventually, manifests};
 
-/// `app` runs `image` behind a rule with `fields`; the documents stand besides.
+/// `app` runs `image` behind a rule with `fields`, with further `documents`.
 fn ruled(image: &'static str, fields: &str, documents: &[&str]) -> String {
     let service = Service::new("app", image).annotation("galleria.dev/isolation", "instance");
     let rule = format!(
@@ -32,7 +32,7 @@ spec: {{host: app, trafficPolicy: {policy}}}
     )
 }
 
-/// The edge's calls of `app`.
+/// Labels of calls from the edge to `app`.
 const EDGE_TO_APP: &[&str] = &[
     "source_workload=\"unknown\"",
     "source_workload_namespace=\"unknown\"",
@@ -44,7 +44,7 @@ fn of_app<'a>(more: &[&'a str]) -> Vec<&'a str> {
 }
 
 #[test]
-fn calls_are_counted_by_the_rule_that_took_them() {
+fn calls_are_counted_by_rule() {
     let fields = "headers: {response: {set: {x-rule: \"1\"}}}
     - match: [{uri: {prefix: /gone}}]
       redirect: {uri: /app}";
@@ -68,7 +68,7 @@ fn calls_are_counted_by_the_rule_that_took_them() {
 }
 
 #[test]
-fn calls_between_services_are_counted_by_their_rule_too() {
+fn calls_between_services_are_counted_by_rule() {
     let rule = "apiVersion: networking.istio.io/v1
 kind: VirtualService
 metadata: {name: inside, namespace: test}
@@ -120,7 +120,7 @@ fn faults_are_counted_by_kind() {
 }
 
 #[test]
-fn breaker_shows_that_it_is_open_and_what_it_refused() {
+fn open_breaker_and_its_overflows_are_reported() {
     let limits =
         policy("{connectionPool: {tcp: {maxConnections: 1}, http: {http1MaxPendingRequests: 1}}}");
     let host = start(&ruled("slow", "retries: {attempts: 0}", &[&limits]));
@@ -150,7 +150,7 @@ fn breaker_shows_that_it_is_open_and_what_it_refused() {
 }
 
 #[test]
-fn ejections_are_counted_and_end() {
+fn ejections_are_counted_until_they_end() {
     let detection = policy(
         "{outlierDetection: {consecutive5xxErrors: 2, interval: 1s, baseEjectionTime: 1s, maxEjectionPercent: 100}}",
     );
@@ -167,7 +167,7 @@ fn ejections_are_counted_and_end() {
 }
 
 #[test]
-fn copies_are_counted_whether_they_arrive_or_not() {
+fn mirrored_requests_are_counted_by_result() {
     let mirror = |name: &str| format!("mirror: {{host: {name}}}");
     let none = "apiVersion: v1
 kind: Service
@@ -188,7 +188,7 @@ spec: {selector: {app: nobody}, ports: [{name: http, port: 80}]}
 }
 
 #[test]
-fn a_trap_is_a_failure_and_the_end_of_an_instance() {
+fn trap_is_counted_as_a_failure_and_a_retired_instance() {
     let host = start(&manifests(&[Service::new("bad", "trap")]));
     let pod = "workload=\"bad\"";
     assert_eq!(host.get("/bad/ok").status, 200);
@@ -212,7 +212,7 @@ fn a_trap_is_a_failure_and_the_end_of_an_instance() {
 }
 
 #[test]
-fn requests_that_wait_for_an_instance_show_how_long() {
+fn queue_wait_is_measured() {
     let service = Service::new("slow", "slow").annotation("galleria.dev/max-instances", "1");
     let host = start(&manifests(&[service]));
     std::thread::scope(|scope| {
@@ -227,7 +227,7 @@ fn requests_that_wait_for_an_instance_show_how_long() {
 }
 
 #[test]
-fn broken_context_of_a_client_is_thrown_away_and_counted() {
+fn malformed_trace_headers_are_ignored_and_counted() {
     let host = start(&manifests(&[Service::new("good", "hello")]));
     let long = "x".repeat(10_000);
     for headers in [
@@ -259,7 +259,7 @@ fn connections_and_bytes_are_counted_by_port() {
 }
 
 #[test]
-fn compiled_code_is_found_at_the_second_start() {
+fn second_start_loads_cached_code() {
     let folder = tempfile::tempdir().expect("a folder");
     let file = folder.path().join("test.yaml");
     std::fs::write(&file, manifests(&[Service::new("good", "hello")])).expect("a file");
@@ -278,7 +278,7 @@ fn compiled_code_is_found_at_the_second_start() {
 }
 
 #[test]
-fn certificates_say_when_they_end() {
+fn certificate_expiry_is_reported() {
     let folder = tempfile::tempdir().expect("a folder");
     let file = folder.path().join("ca.pem");
     let mut params = rcgen::CertificateParams::new(Vec::new()).expect("no names");
@@ -299,7 +299,7 @@ fn certificates_say_when_they_end() {
 }
 
 #[test]
-fn statements_are_timed_by_database_without_saying_who_logs_in() {
+fn statements_are_timed_by_database_without_the_login() {
     let volume = "env: []
           volumeMounts: [{name: data, mountPath: /data}]
       volumes: [{name: data, emptyDir: {}}]";
@@ -327,7 +327,7 @@ fn statements_are_timed_by_database_without_saying_who_logs_in() {
 }
 
 #[test]
-fn series_end_with_what_they_speak_of() {
+fn series_end_with_the_object_that_they_describe() {
     let folder = tempfile::tempdir().expect("a folder");
     let file = folder.path().join("test.yaml");
     let services = || [Service::new("kept", "hello"), Service::new("gone", "hello")];
@@ -341,7 +341,7 @@ fn series_end_with_what_they_speak_of() {
     counted(&host, routes, &["route=\"kept\""], 1.0);
     let [kept, _] = services();
     std::fs::write(&file, manifests(&[kept])).expect("a file");
-    eventually("nothing speaks of what is gone", || {
+    eventually("the series of the removed object are gone", || {
         let metrics = host.status("/metrics").body;
         let lines = metrics.lines().filter(|line| !line.starts_with('#'));
         let gone = lines.filter(|line| line.contains("gone"));

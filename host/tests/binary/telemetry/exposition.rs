@@ -1,4 +1,4 @@
-//! What `/metrics` looks like to the programs that read it.
+//! The format of `/metrics`, checked with the programs that read it.
 
 use std::io::Write;
 use std::net::TcpListener;
@@ -7,7 +7,7 @@ use std::process::{Child, Command, Stdio};
 use super::{counted, start};
 use crate::support::{Galleria, Host, Service, eventually, manifests};
 
-/// The shop, after visits of every kind.
+/// The shop after requests of every kind.
 fn busy_shop() -> Host {
     let host = Galleria::shop().start();
     for path in [
@@ -28,7 +28,7 @@ fn busy_shop() -> Host {
 }
 
 #[test]
-fn promtool_has_no_complaint() {
+fn promtool_accepts_the_metrics() {
     let host = busy_shop();
     let mut promtool = Command::new("promtool")
         .args(["check", "metrics"])
@@ -44,7 +44,7 @@ fn promtool_has_no_complaint() {
     let output = promtool.wait_with_output().expect("promtool ends");
     let said = [output.stdout, output.stderr].concat();
     let said = String::from_utf8(said).expect("text");
-    // Istio's name, which its dashboards ask for; promtool would have seconds.
+    // Istio's name, which its dashboards query; promtool recommends seconds.
     let complaints = said
         .lines()
         .filter(|line| !line.starts_with("istio_request_duration_milliseconds use base unit"));
@@ -52,14 +52,17 @@ fn promtool_has_no_complaint() {
 }
 
 #[test]
-fn a_scraper_that_asks_for_open_metrics_gets_it() {
+fn scraper_that_requests_open_metrics_gets_it() {
     let host = start(&manifests(&[Service::new("good", "hello")]));
     let trace = "4bf92f3577b34da6a3ce929d0e0e4736";
     let parent = |flags| format!("00-{trace}-00f067aa0ba902b7-{flags}");
     let open = || host.metrics_as("application/openmetrics-text; version=1.0.0");
     host.get_with("/good/", &[("traceparent", &parent("00"))]);
     counted(&host, "istio_requests_total", &[], 2.0);
-    assert!(!open().body.contains("trace_id"), "it is not sampled");
+    assert!(
+        !open().body.contains("trace_id"),
+        "the trace is not sampled"
+    );
     host.get_with("/good/", &[("traceparent", &parent("01"))]);
     counted(&host, "istio_requests_total", &[], 4.0);
     let answer = open();
@@ -72,7 +75,7 @@ fn a_scraper_that_asks_for_open_metrics_gets_it() {
     let exemplar = format!("# {{trace_id=\"{trace}\"}} ");
     let buckets = answer.body.lines().filter(|line| line.contains(&exemplar));
     let buckets: Vec<_> = buckets.collect();
-    assert_eq!(buckets.len(), 2, "of both reporters: {buckets:?}");
+    assert_eq!(buckets.len(), 2, "one for each reporter: {buckets:?}");
     for bucket in buckets {
         assert!(
             bucket.starts_with("istio_request_duration_milliseconds_bucket{"),
@@ -84,7 +87,7 @@ fn a_scraper_that_asks_for_open_metrics_gets_it() {
     assert!(!plain.body.contains("trace_id"));
 }
 
-/// A Prometheus that scrapes a host, ended when it is dropped.
+/// A Prometheus that scrapes a host and is stopped when it is dropped.
 struct Prometheus {
     child: Child,
     address: String,
@@ -122,7 +125,7 @@ impl Prometheus {
         }
     }
 
-    /// Data of an answer of its API; none while it starts.
+    /// The data of an API response; `None` while it starts.
     fn ask(&self, path: &str) -> Option<serde_json::Value> {
         let url = format!("http://{}/api/v1/{path}", self.address);
         let mut response = ureq::get(url).call().ok()?;
@@ -134,14 +137,14 @@ impl Prometheus {
 
 impl Drop for Prometheus {
     fn drop(&mut self) {
-        // It may have ended already.
+        // It may have exited already.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
 }
 
 #[test]
-fn prometheus_takes_it_with_exemplars() {
+fn prometheus_stores_metrics_with_exemplars() {
     let host = Galleria::shop().argument("--trace-sample=1").start();
     assert_eq!(host.get("/ui/product/1").status, 200);
     let trace = host.call("the edge's line", |call| call["path"] == "/ui/product/1");
@@ -149,7 +152,7 @@ fn prometheus_takes_it_with_exemplars() {
     let prometheus = Prometheus::of(&host);
     let query =
         "query_exemplars?query=istio_request_duration_milliseconds_bucket&start=0&end=9999999999";
-    eventually("the exemplar is there", || {
+    eventually("the exemplar is stored", || {
         let found = prometheus.ask(query)?;
         let series = found.as_array()?.iter();
         let mut exemplars = series.filter_map(|it| it["exemplars"].as_array()).flatten();
@@ -168,7 +171,7 @@ fn prometheus_takes_it_with_exemplars() {
 }
 
 #[test]
-fn nothing_that_clients_send_makes_series() {
+fn requests_create_no_new_series() {
     let manifest = manifests(&[
         Service::new("good", "hello"),
         Service::new("caller", "call"),

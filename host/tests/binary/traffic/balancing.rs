@@ -1,4 +1,4 @@
-//! Which of several pods is asked.
+//! Which of several pods gets a request.
 
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use super::{Shop, destination_rule, flags, with_rules};
 use crate::support::{Done, Service, eventually};
 
-/// The pods that calls of `path` went to.
+/// The pods that received the calls of `path`.
 fn pods(shop: &Shop, path: &str, count: usize) -> BTreeSet<String> {
     let calls = shop.calls(path, count);
     let hosts = calls
@@ -16,7 +16,7 @@ fn pods(shop: &Shop, path: &str, count: usize) -> BTreeSet<String> {
 }
 
 #[test]
-fn replicas_are_found_as_they_come_and_go_and_no_request_fails() {
+fn scaling_changes_the_endpoints_and_fails_no_request() {
     let replicas = |count| {
         let service = Service::new("app", "hello").replicas(count);
         let policy = "trafficPolicy: {loadBalancer: {simple: ROUND_ROBIN}}";
@@ -36,7 +36,7 @@ fn replicas_are_found_as_they_come_and_go_and_no_request_fails() {
             let path = format!("/app/round{round}");
             let expected = count as usize;
             let mut tried = 0;
-            eventually("as many pods answer", || {
+            eventually("the expected number of pods respond", || {
                 tried += 1;
                 let path = format!("{path}/{tried}");
                 for _ in 0..6 {
@@ -52,7 +52,7 @@ fn replicas_are_found_as_they_come_and_go_and_no_request_fails() {
 }
 
 #[test]
-fn same_header_value_is_always_answered_by_the_same_pod() {
+fn consistent_hash_sends_equal_header_values_to_the_same_pod() {
     let policy = "trafficPolicy: {loadBalancer: {consistentHash: {httpHeaderName: x-user}}}";
     let service = Service::new("app", "hello").replicas(3);
     let shop = Shop::start(&with_rules(
@@ -71,12 +71,12 @@ fn same_header_value_is_always_answered_by_the_same_pod() {
         assert_eq!(asked.len(), 1, "{user}: {asked:?}");
         all.extend(asked);
     }
-    assert!(all.len() > 1, "all users meet at {all:?}");
+    assert!(all.len() > 1, "all users are sent to {all:?}");
     shop.counted(&["response_code=\"200\""], 60.0);
 }
 
 #[test]
-fn session_cookie_is_given_and_keeps_to_its_pod() {
+fn session_cookie_is_set_and_selects_the_same_pod() {
     let policy =
         "trafficPolicy: {loadBalancer: {consistentHash: {httpCookie: {name: basket, ttl: 60s}}}}";
     let service = Service::new("app", "hello").replicas(3);

@@ -1,10 +1,10 @@
-//! The way in: paths that would slip past a rule, and Ingress.
+//! The edge: paths that could bypass a rule, and Ingress.
 
 use super::{Shop, flags, with_rules};
 use crate::support::Service;
 
 #[test]
-fn path_is_normalised_before_any_rule_sees_it() {
+fn path_is_normalised_before_rules_match() {
     let shop = Shop::start(&with_rules(
         &[Service::new("good", "echo")],
         "    - match: [{uri: {prefix: /admin}}]
@@ -29,7 +29,7 @@ fn path_is_normalised_before_any_rule_sees_it() {
 }
 
 #[test]
-fn ingress_leads_to_its_services_by_host_and_path() {
+fn ingress_routes_by_host_and_path() {
     let ingress = "apiVersion: networking.k8s.io/v1
 kind: Ingress
 metadata: {name: web, namespace: test}

@@ -1,4 +1,4 @@
-//! `galleria explain`: the decision, its reasons, and where they stand.
+//! `galleria explain`: the decision, its reasons, and their positions in the manifests.
 
 use std::path::Path;
 use std::process::Command;
@@ -30,7 +30,7 @@ fn explain(path: &str, arguments: &[&str]) -> Said {
     }
 }
 
-/// The line of `file` at a place in the JSON.
+/// The line of `file` that a position in the JSON refers to.
 fn line_at(place: &Value) -> String {
     let file = place["file"].as_str().expect("a file");
     let line = place["line"].as_u64().expect("a line");
@@ -102,7 +102,7 @@ fn json_names_each_step_with_file_and_line() {
 }
 
 #[test]
-fn workload_inside_sees_the_rules_of_the_mesh() {
+fn calls_of_a_workload_are_explained_with_the_rules_of_the_mesh() {
     let said = explain(
         "deploy/shop",
         &[
@@ -128,7 +128,7 @@ fn workload_inside_sees_the_rules_of_the_mesh() {
 }
 
 #[test]
-fn virtual_service_of_the_deck_is_explained_although_its_services_are_missing() {
+fn virtual_service_with_missing_services_is_explained() {
     let folder = tempfile::tempdir().expect("a folder");
     let deck = Path::new(env!("CARGO_MANIFEST_DIR")).join("manifest/tests/deck");
     for file in [
@@ -160,7 +160,7 @@ fn virtual_service_of_the_deck_is_explained_although_its_services_are_missing() 
 }
 
 #[test]
-fn refusal_fault_and_path_are_shown() {
+fn refusals_faults_and_normalised_paths_are_shown() {
     let folder = tempfile::tempdir().expect("a folder");
     let rules = "    - match: [{uri: {prefix: /admin}}]
       directResponse: {status: 403, body: {string: forbidden}}
@@ -193,7 +193,7 @@ fn refusal_fault_and_path_are_shown() {
 }
 
 #[test]
-fn wrong_usage_ends_with_two_and_says_how_it_is_written() {
+fn wrong_usage_of_explain_exits_with_two_and_shows_the_right_form() {
     for (arguments, expected) in [
         (&["--url", "localhost"][..], "write it as in http://"),
         (&["--url", "ftp://localhost/"], "write it as in http://"),
@@ -212,7 +212,7 @@ fn wrong_usage_ends_with_two_and_says_how_it_is_written() {
 }
 
 #[test]
-fn running_host_tells_which_pod_is_ejected() {
+fn running_host_reports_which_pod_is_ejected() {
     let ejection = destination_rule(
         "app",
         "trafficPolicy:
@@ -246,14 +246,14 @@ fn running_host_tells_which_pod_is_ejected() {
             .iter()
             .all(|endpoint| endpoint["eligible"] == true)
     );
-    eventually("the bad pod is out", || {
+    eventually("the bad pod is ejected", || {
         shop.host.get("/app?code=500");
         shop.host.stderr().contains("\"ejected\"").then_some(())
     });
     let out = endpoints()
         .into_iter()
         .find(|endpoint| endpoint["eligible"] == false);
-    let out = out.expect("one that is out");
+    let out = out.expect("an ejected pod");
     assert_eq!(out["workload"], "test/app-v2");
     let reason = out["reason"].as_str().expect("a reason");
     assert!(reason.contains("ejected"), "{reason}");
@@ -261,7 +261,7 @@ fn running_host_tells_which_pod_is_ejected() {
 }
 
 #[test]
-fn running_host_says_what_is_wrong_with_the_question_and_a_missing_host_is_named() {
+fn invalid_queries_and_a_missing_host_are_reported() {
     let shop = Shop::start_under_one_roof(&with_rules(&two_versions(), "", &[]), &[]);
     let data = shop.host.data.to_str().expect("a path");
     let said = explain("--url", &["http://x/", "--data", data, "--from", "test/ap"]);

@@ -1,4 +1,4 @@
-//! Services outside: only what a ServiceEntry declares is reached.
+//! External services: only those that a ServiceEntry declares can be reached.
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpListener};
@@ -6,8 +6,8 @@ use std::net::{SocketAddr, TcpListener};
 use super::{Shop, flags, with_rules};
 use crate::support::Service;
 
-/// A server that answers every request with the host that it was asked for.
-/// It ends with the test program.
+/// A server that answers every request with the requested host. The thread ends with the
+/// test program.
 fn server() -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let address = listener.local_addr().expect("an address");
@@ -26,7 +26,7 @@ fn server() -> SocketAddr {
                         let body = format!("outside, as {host}\n");
                         let head =
                             format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n", body.len());
-                        // A client that has gone wants no answer.
+                        // The client may have disconnected.
                         let _ = writer.write_all((head + &body).as_bytes());
                     }
                 }
@@ -113,7 +113,7 @@ fn undeclared_destination_is_refused_with_the_entry_that_would_allow_it() {
 }
 
 #[test]
-fn allow_any_opens_undeclared_destinations() {
+fn allow_any_permits_undeclared_destinations() {
     let address = server();
     let shop = Shop::start_with(&caller(""), &["--outbound-policy", "allow-any"]);
     let answer = shop.host.get(&format!("/call/?url=http://{address}/price"));
@@ -125,7 +125,7 @@ fn allow_any_opens_undeclared_destinations() {
 }
 
 #[test]
-fn declared_address_that_nobody_listens_on_gives_503() {
+fn declared_address_without_a_listener_gives_503() {
     let free = TcpListener::bind("127.0.0.1:0").expect("a port");
     let address = free.local_addr().expect("an address");
     drop(free);

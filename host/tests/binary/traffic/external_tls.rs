@@ -1,5 +1,5 @@
-//! Services outside that speak TLS or HTTP/2: what a DestinationRule adds to a
-//! plain request of a guest.
+//! External services with TLS or HTTP/2: the effect of a DestinationRule on a plain
+//! request of a guest.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -17,13 +17,13 @@ use tokio_rustls::TlsAcceptor;
 use super::{Shop, flags, with_rules};
 use crate::support::{Answer, Host, Service};
 
-/// A certificate and its key, in files.
+/// A certificate and its key, as files.
 struct Identity {
     certificate: PathBuf,
     key: PathBuf,
 }
 
-/// An authority that this test alone knows.
+/// A certificate authority that only this test uses.
 struct Authority {
     folder: tempfile::TempDir,
     issuer: CertifiedIssuer<'static, KeyPair>,
@@ -57,7 +57,8 @@ impl Authority {
         identity
     }
 
-    /// A server that is `name`; with `clients`, only those that this authority knows.
+    /// A server with the name `name`. With `clients`, it requires client certificates of
+    /// this authority.
     fn server(&self, name: &str, clients: bool) -> SocketAddr {
         let identity = self.issue(name);
         let certificate = |file: &Path| CertificateDer::from_pem_file(file).expect("a certificate");
@@ -83,8 +84,8 @@ impl Authority {
     }
 }
 
-/// Answers with the protocol, the host that was asked for, and whether the
-/// client showed a certificate. It ends with the test program.
+/// Responds with the protocol, the requested host, and whether the client presented a
+/// certificate. The thread ends with the test program.
 fn serve(config: Option<ServerConfig>) -> SocketAddr {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
     listener.set_nonblocking(true).expect("a listener");
@@ -102,7 +103,7 @@ fn serve(config: Option<ServerConfig>) -> SocketAddr {
                 tokio::spawn(async move {
                     match acceptor {
                         None => answer(stream, false).await,
-                        // A client may refuse what it is shown.
+                        // A client may reject the certificate.
                         Some(acceptor) => {
                             if let Ok(stream) = acceptor.accept(stream).await {
                                 let shown = stream.get_ref().1.peer_certificates().is_some();
@@ -137,13 +138,13 @@ where
             )))
         },
     );
-    // Clients end connections as they like.
+    // Clients may end connections in any way.
     let _ = auto::Builder::new(TokioExecutor::new())
         .serve_connection(TokioIo::new(stream), service)
         .await;
 }
 
-/// A guest that calls out, and `api.example.com` at `server`.
+/// A guest that makes outgoing calls, and `api.example.com` at `server`.
 fn caller(server: SocketAddr, protocol: &str, tls: &str) -> Shop {
     let (ip, port) = (server.ip(), server.port());
     let number = if protocol == "HTTPS" { 443 } else { 80 };
@@ -178,7 +179,7 @@ fn ask(shop: &Shop) -> Answer {
     shop.host.get("/call/?url=http://api.example.com/price")
 }
 
-/// The call failed before anything was sent.
+/// Asserts that the call failed before anything was sent.
 fn refused(shop: &Shop, answer: &Answer) {
     assert_eq!(answer.header("x-upstream-status"), "503", "{}", answer.body);
     let call = &shop.calls("/price", 1)[0];
@@ -187,7 +188,7 @@ fn refused(shop: &Shop, answer: &Answer) {
 }
 
 #[test]
-fn tls_is_originated_and_the_authority_named_by_the_rule_is_trusted() {
+fn tls_is_originated_with_the_authority_of_the_rule() {
     let authority = Authority::new();
     let server = authority.server("api.example.com", false);
     let tls = format!(
@@ -206,14 +207,14 @@ fn tls_is_originated_and_the_authority_named_by_the_rule_is_trusted() {
 }
 
 #[test]
-fn server_of_an_unknown_authority_is_refused() {
+fn server_certificate_of_an_unknown_authority_is_refused() {
     let server = Authority::new().server("api.example.com", false);
     let shop = caller(server, "HTTP", "{mode: SIMPLE}");
     refused(&shop, &ask(&shop));
 }
 
 #[test]
-fn server_of_another_name_is_refused_unless_sni_names_it() {
+fn server_certificate_for_another_name_is_refused_unless_sni_names_it() {
     let authority = Authority::new();
     let server = authority.server("inside.example.net", false);
     let file = authority.file();
@@ -229,7 +230,7 @@ fn server_of_another_name_is_refused_unless_sni_names_it() {
 }
 
 #[test]
-fn subject_alt_names_are_what_the_certificate_must_be_for() {
+fn certificate_must_match_the_subject_alt_names() {
     let authority = Authority::new();
     let server = authority.server("inside.example.net", false);
     let trust = format!(
@@ -247,7 +248,7 @@ fn subject_alt_names_are_what_the_certificate_must_be_for() {
 }
 
 #[test]
-fn changed_certificate_files_are_read_again() {
+fn changed_certificate_files_are_reloaded() {
     let (old, new) = (Authority::new(), Authority::new());
     let server = new.server("api.example.com", false);
     let tls = format!("{{mode: SIMPLE, caCertificates: {}}}", old.file().display());
@@ -260,7 +261,7 @@ fn changed_certificate_files_are_read_again() {
 }
 
 #[test]
-fn client_shows_its_certificate_where_the_rule_has_one() {
+fn client_certificate_of_the_rule_is_presented() {
     let authority = Authority::new();
     let server = authority.server("api.example.com", true);
     let client = authority.issue("shop.example.com");
@@ -290,7 +291,7 @@ fn missing_certificate_file_is_named_in_the_log() {
 }
 
 #[test]
-fn http2_is_spoken_where_the_port_says_so() {
+fn http2_is_used_if_the_port_declares_it() {
     let shop = caller(serve(None), "HTTP2", "");
     for _ in 0..2 {
         assert_eq!(ask(&shop).body, "HTTP/2.0 api.example.com unknown");
@@ -308,10 +309,10 @@ fn http2_is_spoken_where_the_port_says_so() {
 }
 
 #[test]
-fn request_for_https_begins_tls_itself() {
+fn https_request_originates_tls_without_a_rule() {
     let server = Authority::new().server("api.example.com", false);
     let ask = |shop: &Shop| shop.host.get("/call/?url=https://api.example.com/price");
-    // Nobody public vouches for the server.
+    // No public authority signed the server's certificate.
     let shop = caller(server, "HTTPS", "");
     refused(&shop, &ask(&shop));
     let shop = caller(server, "HTTPS", "{mode: SIMPLE, insecureSkipVerify: true}");

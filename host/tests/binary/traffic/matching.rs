@@ -1,5 +1,5 @@
-//! What rules can ask for besides paths and headers, and the names by which
-//! services are called.
+//! Match conditions besides paths and headers, and the names by which services are
+//! called.
 
 use std::time::{Duration, Instant};
 
@@ -10,7 +10,7 @@ const TO_V1: &str = "route: [{destination: {host: app, subset: v1}}]";
 const TO_V2: &str = "route: [{destination: {host: app, subset: v2}}]";
 
 #[test]
-fn query_parameters_and_headers_that_are_missing_decide() {
+fn rules_match_query_parameters_and_absent_headers() {
     let rules = format!(
         "    - name: by-query
       match: [{{uri: {{prefix: /app}}, queryParams: {{v: {{exact: '2'}}}}}}]
@@ -47,7 +47,7 @@ fn query_parameters_and_headers_that_are_missing_decide() {
 }
 
 #[test]
-fn callers_inside_are_told_apart_by_their_labels() {
+fn rules_match_the_labels_of_the_calling_workload() {
     let inside = format!(
         "apiVersion: networking.istio.io/v1
 kind: VirtualService
@@ -89,7 +89,7 @@ spec:
 }
 
 #[test]
-fn rules_are_delegated_to_another_virtual_service() {
+fn rules_can_be_delegated_to_another_virtual_service() {
     let child = format!(
         "apiVersion: networking.istio.io/v1
 kind: VirtualService
@@ -114,7 +114,7 @@ spec:
 }
 
 #[test]
-fn plain_requests_of_a_host_are_redirected_to_https() {
+fn plain_http_requests_are_redirected_to_https() {
     let secure = "apiVersion: networking.istio.io/v1
 kind: Gateway
 metadata: {name: secure, namespace: test}
@@ -143,7 +143,7 @@ spec:
 }
 
 #[test]
-fn ingress_rewrites_paths_and_falls_back_to_its_default() {
+fn ingress_rewrites_paths_and_uses_its_default_backend() {
     let ingress = "apiVersion: networking.k8s.io/v1
 kind: Ingress
 metadata:
@@ -175,7 +175,7 @@ spec:
 }
 
 #[test]
-fn external_name_and_mesh_internal_entries_lead_to_services_of_the_mesh() {
+fn external_names_and_mesh_internal_entries_resolve_to_services_of_the_mesh() {
     let alias = "apiVersion: v1
 kind: Service
 metadata: {name: alias, namespace: test}
@@ -196,7 +196,7 @@ spec: {type: ExternalName, externalName: app.test.svc.cluster.local}
 }
 
 #[test]
-fn each_try_has_a_time_of_its_own() {
+fn each_attempt_has_its_own_timeout() {
     let rules = "    - match: [{uri: {prefix: /app}}]
       rewrite: {uri: /}
       route: [{destination: {host: app}}]

@@ -1,11 +1,12 @@
-//! A shadow that sees the traffic and that nobody feels.
+//! Mirroring: a shadow receives copies of the traffic, and callers do not notice it.
 
 use std::time::{Duration, Instant};
 
 use super::{Shop, flags, with_rules};
 use crate::support::{Service, eventually};
 
-/// `app` answers; `shadow` runs the guest `image` and gets `percent` of it too.
+/// `app` serves requests; `shadow` runs the guest `image` and receives copies of
+/// `percent` of them.
 fn mirrored(image: &'static str, percent: &str) -> Shop {
     let rules = format!(
         "    - match: [{{uri: {{prefix: /app}}}}]
@@ -20,7 +21,7 @@ fn mirrored(image: &'static str, percent: &str) -> Shop {
 }
 
 #[test]
-fn shadow_sees_all_traffic_and_its_failures_reach_nobody() {
+fn shadow_receives_all_traffic_and_its_failures_do_not_reach_callers() {
     let shop = mirrored("status", "100");
     for _ in 0..10 {
         let answer = shop.host.get("/app?code=500");
@@ -35,7 +36,7 @@ fn shadow_sees_all_traffic_and_its_failures_reach_nobody() {
         10.0,
     );
     let of = |workload: &str| {
-        eventually("ten lines of each in the access log", || {
+        eventually("the access log has ten lines of each", || {
             let calls = shop.host.calls().into_iter();
             let of_it: Vec<_> = calls
                 .filter(|call| call["destination_workload"] == workload)
@@ -49,7 +50,7 @@ fn shadow_sees_all_traffic_and_its_failures_reach_nobody() {
 }
 
 #[test]
-fn slow_shadow_delays_nobody() {
+fn slow_shadow_does_not_delay_callers() {
     let shop = mirrored("slow", "100");
     let start = Instant::now();
     for _ in 0..3 {
@@ -64,7 +65,7 @@ fn slow_shadow_delays_nobody() {
 }
 
 #[test]
-fn shadow_of_no_percent_sees_nothing() {
+fn shadow_with_zero_percent_receives_nothing() {
     let shop = mirrored("hello", "0");
     for _ in 0..5 {
         assert_eq!(shop.host.get("/app").status, 200);

@@ -1,11 +1,12 @@
-//! Two versions of a service: who gets which, and how one follows the other.
+//! Two versions of a service: which clients get which, and how traffic moves from one to
+//! the other.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use super::{Shop, flags, subsets, two_versions, with_rules};
 use crate::support::{Done, eventually};
 
-/// What `condition` fits goes to v2, everything else to v1.
+/// Requests that match `condition` go to v2, all others to v1.
 fn chosen(condition: &str) -> Shop {
     let rules = format!(
         "    - name: chosen
@@ -19,7 +20,7 @@ fn chosen(condition: &str) -> Shop {
     Shop::start(&with_rules(&two_versions(), &rules, &[subsets()]))
 }
 
-/// Each of `cases` is a header and the version that it leads to.
+/// Each of `cases` has headers and the version that they select.
 fn shows(shop: &Shop, cases: &[(&[(&str, &str)], &str)]) {
     for (number, (headers, version)) in cases.iter().enumerate() {
         let path = format!("/app/{number}");
@@ -93,7 +94,7 @@ fn split(v1: u32, v2: u32) -> String {
 }
 
 #[test]
-fn traffic_shifts_from_90_10_over_50_50_to_0_100_under_load_and_fails_no_request() {
+fn traffic_shifts_from_90_10_to_0_100_under_load_without_a_failed_request() {
     let shop = Shop::start(&split(90, 10));
     let done = AtomicBool::new(false);
     let (all, v2) = (AtomicUsize::new(0), AtomicUsize::new(0));
@@ -121,11 +122,13 @@ fn traffic_shifts_from_90_10_over_50_50_to_0_100_under_load_and_fails_no_request
         let first = share();
         assert!((0.04..0.16).contains(&first), "{first} of 90/10");
         shop.write(&split(50, 50));
-        eventually("half and half", || {
+        eventually("each version gets half of the requests", || {
             (0.4..0.6).contains(&share()).then_some(())
         });
         shop.write(&split(0, 100));
-        eventually("only the new version", || (share() == 1.0).then_some(()));
+        eventually("only the new version responds", || {
+            (share() == 1.0).then_some(())
+        });
         drop(ending);
     });
     let failed = ["4", "5"].map(|class| format!("response_code=\"{class}"));
@@ -136,7 +139,7 @@ fn traffic_shifts_from_90_10_over_50_50_to_0_100_under_load_and_fails_no_request
 }
 
 #[test]
-fn blue_green_switches_at_once_and_back() {
+fn blue_green_switches_immediately_and_back() {
     let live = |version: &str| {
         let rules = format!(
             "    - match: [{{uri: {{prefix: /app}}}}]
@@ -150,7 +153,7 @@ fn blue_green_switches_at_once_and_back() {
     assert_eq!(shop.version("/app", &[]), "v1");
     for (manifest, version) in [(&green, "v2"), (&blue, "v1")] {
         shop.write(manifest);
-        eventually("the other colour answers", || {
+        eventually("the other colour responds", || {
             (shop.version("/app", &[]) == version).then_some(())
         });
         for _ in 0..20 {

@@ -1,11 +1,11 @@
-//! Services that are slow, fail, or are asked too much; and failures on purpose.
+//! Services that are slow, fail, or get too many requests; and injected faults.
 
 use std::time::{Duration, Instant};
 
 use super::{ISOLATION, Shop, destination_rule, flags, with_rules};
 use crate::support::{Answer, Galleria, Service, eventually};
 
-/// A rule for `/app`, to the service `app` with the prefix taken off.
+/// A rule that routes `/app` to the service `app` and removes the prefix.
 fn rule(fields: &str) -> String {
     format!(
         "    - match: [{{uri: {{prefix: /app}}}}]
@@ -22,7 +22,7 @@ fn app(image: &'static str, fields: &str) -> Shop {
 }
 
 #[test]
-fn fault_delays_and_says_so() {
+fn injected_delay_is_flagged() {
     let shop = app(
         "hello",
         "fault: {delay: {fixedDelay: 300ms, percentage: {value: 100}}}",
@@ -35,7 +35,7 @@ fn fault_delays_and_says_so() {
 }
 
 #[test]
-fn fault_aborts_and_says_so() {
+fn injected_abort_is_flagged() {
     let shop = app(
         "hello",
         "fault: {abort: {httpStatus: 418, percentage: {value: 100}}}",
@@ -51,7 +51,7 @@ fn fault_aborts_and_says_so() {
 }
 
 #[test]
-fn fault_in_the_older_form_delays_first_and_then_aborts() {
+fn fault_in_the_older_syntax_delays_and_then_aborts() {
     let shop = app(
         "hello",
         "fault: {delay: {fixedDelay: 100ms, percent: 100}, abort: {httpStatus: 503, percent: 100}}",
@@ -63,7 +63,7 @@ fn fault_in_the_older_form_delays_first_and_then_aborts() {
 }
 
 #[test]
-fn fault_of_no_percent_does_nothing() {
+fn fault_with_zero_percent_does_nothing() {
     let shop = app(
         "hello",
         "fault: {abort: {httpStatus: 503, percentage: {value: 0}}}",
@@ -75,7 +75,7 @@ fn fault_of_no_percent_does_nothing() {
 }
 
 #[test]
-fn slow_service_is_given_up_after_one_second() {
+fn slow_service_times_out_after_one_second() {
     let shop = app("slow", "timeout: 1s");
     assert_eq!(shop.host.get("/app?ms=1").status, 200);
     let start = Instant::now();
@@ -100,7 +100,8 @@ fn retry_on_503_hides_two_failures_and_not_three() {
     assert_eq!(answer.status, 200);
     let call = &shop.calls("/app/twice", 1)[0];
     assert_eq!((flags(call), &call["attempts"]), ("-", &3.into()));
-    // Three of such requests came already: of a hundred, the next still fail.
+    // Three such requests came before, so of a hundred failures the next ones are still
+    // left.
     let answer = shop.host.get_with("/app/always", &[("x-fail-n", "100")]);
     assert_eq!(answer.status, 503);
     let call = &shop.calls("/app/always", 1)[0];
@@ -110,15 +111,15 @@ fn retry_on_503_hides_two_failures_and_not_three() {
 }
 
 #[test]
-fn no_retries_lets_the_first_failure_through() {
+fn first_failure_is_returned_without_retries() {
     let shop = app("status", "retries: {attempts: 0}");
     let answer = shop.host.get_with("/app", &[("x-fail-n", "1")]);
     assert_eq!(answer.status, 503);
     assert_eq!(shop.calls("/app", 1)[0]["attempts"], 1);
 }
 
-/// Six at once where `pool` lets fewer through: `fine` are answered, the others
-/// are refused at once, and afterwards all is well again.
+/// Sends six requests at once, more than `pool` allows: `fine` of them are answered and
+/// the others are refused immediately. Afterwards requests succeed again.
 fn breaker_opens_and_closes(pool: &str, fine: usize) {
     let breaker = destination_rule("app", &format!("trafficPolicy:\n  connectionPool: {pool}"));
     let service = Service::new("app", "slow").annotation(ISOLATION, "instance");
@@ -155,12 +156,12 @@ fn breaker_opens_and_closes(pool: &str, fine: usize) {
 }
 
 #[test]
-fn circuit_breaker_opens_past_the_requests_and_closes_after_them() {
+fn circuit_breaker_opens_above_max_requests_and_closes_afterwards() {
     breaker_opens_and_closes("{http: {http2MaxRequests: 1}}", 1);
 }
 
 #[test]
-fn circuit_breaker_lets_one_wait_and_opens_past_it() {
+fn circuit_breaker_queues_one_request_and_opens_above_it() {
     breaker_opens_and_closes(
         "{tcp: {maxConnections: 1}, http: {http1MaxPendingRequests: 1}}",
         2,
@@ -187,12 +188,14 @@ fn outlier_is_ejected_and_returns() {
     let fails = || shop.host.get("/app?code=500").status == 500;
     for round in 1..=2 {
         for _ in 0..2 {
-            eventually("the bad pod is asked", || fails().then_some(()));
+            eventually("the bad pod gets a request", || fails().then_some(()));
         }
         let ejections = || shop.host.stderr().matches("\"ejected\"").count();
-        eventually("it is out", || (ejections() >= round).then_some(()));
+        eventually("the bad pod is ejected", || {
+            (ejections() >= round).then_some(())
+        });
         for _ in 0..20 {
-            assert!(!fails(), "asked while it is out");
+            assert!(!fails(), "the ejected pod got a request");
         }
     }
     let bad = "destination_version=\"v2\"";
@@ -203,7 +206,7 @@ fn outlier_is_ejected_and_returns() {
 }
 
 #[test]
-fn aggregator_answers_with_one_source_failing() {
+fn aggregator_responds_although_one_source_fails() {
     let folder = tempfile::tempdir().expect("a folder");
     let shop = concat!(env!("CARGO_MANIFEST_DIR"), "/../deploy/shop");
     for file in std::fs::read_dir(shop).expect("the shop") {

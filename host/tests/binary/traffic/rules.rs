@@ -1,14 +1,14 @@
-//! What a rule does to a request besides sending it on.
+//! How rules modify and answer requests.
 
 use super::{Shop, flags, with_rules};
 use crate::support::{Answer, Service};
 
-/// `app` says what it was asked.
+/// `app` responds with the request that it received.
 fn echo(rule: &str) -> Shop {
     Shop::start(&with_rules(&[Service::new("app", "echo")], rule, &[]))
 }
 
-/// The values of a header that the guest saw.
+/// The values of a header that the guest received.
 fn seen(answer: &Answer, name: &str) -> Vec<String> {
     let lines = answer.body.lines().skip(1);
     let headers = lines.filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
@@ -18,14 +18,14 @@ fn seen(answer: &Answer, name: &str) -> Vec<String> {
         .collect()
 }
 
-/// The request's head as the guest saw it.
+/// The head of the request that the guest received.
 fn head(answer: &Answer) -> serde_json::Value {
     let first = answer.body.lines().next().expect("a line");
     serde_json::from_str(first).expect("JSON")
 }
 
 #[test]
-fn headers_are_set_added_and_removed_on_both_ways() {
+fn headers_are_set_added_and_removed_in_both_directions() {
     let shop = echo(
         "    - match: [{uri: {prefix: /app}}]
       headers:
@@ -54,7 +54,7 @@ fn headers_are_set_added_and_removed_on_both_ways() {
 }
 
 #[test]
-fn redirect_sends_the_client_elsewhere() {
+fn redirect_is_sent_to_the_client() {
     let shop = echo(
         "    - name: moved
       match: [{uri: {exact: /old}}]
@@ -73,7 +73,7 @@ fn redirect_sends_the_client_elsewhere() {
 }
 
 #[test]
-fn direct_response_asks_nobody() {
+fn direct_response_calls_no_service() {
     let shop = echo(
         "    - match: [{uri: {exact: /closed}}]
       directResponse: {status: 503, body: {string: closed for the night}}
@@ -116,7 +116,7 @@ fn rewrite_replaces_the_prefix_and_the_host_and_keeps_the_query() {
 }
 
 #[test]
-fn cors_preflight_is_answered_by_the_mesh() {
+fn mesh_answers_cors_preflight() {
     let shop = echo(
         "    - match: [{uri: {prefix: /app}}]
       route: [{destination: {host: app}}]

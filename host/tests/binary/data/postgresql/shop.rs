@@ -1,4 +1,4 @@
-//! The shop with its data on a server, whatever becomes of the server.
+//! The shop with its data on a server that is killed and restarted.
 
 use std::path::Path;
 
@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::support::{Galleria, Host, Postgresql, eventually, shop_components};
 
-/// The shop's manifests with their databases on `server`, and a run of the job.
+/// The shop's manifests with their databases on `server`, and one run of the job.
 fn shop_on(server: &Postgresql, folder: &Path) {
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/shop");
     for entry in std::fs::read_dir(source).expect("the shop") {
@@ -58,7 +58,7 @@ fn names(host: &Host) -> Vec<String> {
 
 #[test]
 #[expect(clippy::too_many_lines, reason = "one story, step by step")]
-fn shop_on_postgresql_loses_nothing_when_the_server_is_killed() {
+fn shop_on_postgresql_loses_no_acknowledged_write_when_the_server_is_killed() {
     let mut server = Postgresql::start();
     server.ask("create database products");
     server.ask("create database reviews");
@@ -69,7 +69,7 @@ fn shop_on_postgresql_loses_nothing_when_the_server_is_killed() {
             .components(shop_components())
             .start()
     };
-    // Both find empty databases, and make the tables at the same time.
+    // Both hosts find empty databases and create the tables at the same time.
     let (host, other) = std::thread::scope(|scope| {
         let other = scope.spawn(begin);
         (begin(), other.join().expect("a host"))
@@ -83,7 +83,7 @@ fn shop_on_postgresql_loses_nothing_when_the_server_is_killed() {
     }
     assert_eq!(names(&host).len(), 12);
 
-    // What one host stores, the other has.
+    // Rows that one host stores are visible on the other.
     let lamp = json!({"category": "6", "name": "Café lamp", "description": "", "price": 0.29});
     let stored = host.post("/productms/product/", &lamp);
     assert_eq!(stored.status, 201, "{}", stored.body);
@@ -111,7 +111,7 @@ fn shop_on_postgresql_loses_nothing_when_the_server_is_killed() {
         (!answer["ratings"].as_array()?.is_empty()).then_some(())
     });
 
-    // Somebody stores products until the server is killed under them.
+    // A client stores products until the server is killed.
     let acknowledged = std::thread::scope(|scope| {
         let storing = scope.spawn(|| store_until_it_fails(&other));
         eventually("some are stored", || {
@@ -120,11 +120,11 @@ fn shop_on_postgresql_loses_nothing_when_the_server_is_killed() {
         server.kill();
         storing.join().expect("names")
     });
-    let failed = eventually("requests fail clearly", || {
+    let failed = eventually("requests fail with a clear error", || {
         let answer = host.get("/productms/product/catalogue");
         (answer.status == 503).then_some(answer)
     });
-    assert!(!Postgresql::is_betrayed_by(&failed.body), "{}", failed.body);
+    assert!(!Postgresql::shows_password(&failed.body), "{}", failed.body);
     eventually("readiness follows", || {
         let gone =
             |host: &Host| host.metric("galleria_pod_ready", &["workload=\"productms-v1\""]) == 0.0;
@@ -143,7 +143,7 @@ fn shop_on_postgresql_loses_nothing_when_the_server_is_killed() {
     for host in [&host, &other] {
         let logs = host.stdout() + &host.stderr() + &host.status("/metrics").body;
         assert!(
-            !Postgresql::is_betrayed_by(&logs),
+            !Postgresql::shows_password(&logs),
             "a log shows the password"
         );
         assert_eq!(

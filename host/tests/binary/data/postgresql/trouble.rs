@@ -1,5 +1,4 @@
-//! Statements that do not end, pools without a connection, connections and
-//! servers that are lost.
+//! Statements that do not end, exhausted pools, and lost connections and servers.
 
 use std::process::Command;
 use std::time::Instant;
@@ -10,7 +9,7 @@ use super::{ask, message, refused, server, start, start_with};
 use crate::support::eventually;
 
 #[test]
-fn statement_that_never_ends_is_cut_off() {
+fn endless_statement_is_cancelled() {
     let server = server();
     let timeout = "galleria.dev/request-timeout";
     let host = start_with(&server.service_entry("test"), |service| {
@@ -26,7 +25,7 @@ fn statement_that_never_ends_is_cut_off() {
     assert!(message(&cut).contains("statement timeout"), "{}", cut.body);
     assert!(began.elapsed().as_secs() < 30, "{:?}", began.elapsed());
     assert_eq!(running(), "0");
-    // A guest that is ended at its own deadline leaves none behind either.
+    // A guest that is ended at its own deadline leaves no statement running either.
     let given_up = ask(
         &host,
         "",
@@ -43,7 +42,7 @@ fn statement_that_never_ends_is_cut_off() {
 }
 
 #[test]
-fn connection_that_is_lost_fails_its_statement_alone() {
+fn lost_connection_fails_only_its_statement() {
     let server = server();
     let host = start(&server);
     let url = server.url("postgres")
@@ -66,7 +65,7 @@ fn connection_that_is_lost_fails_its_statement_alone() {
         lost.body
     );
     assert_eq!(next.json()["rows"], json!([[1]]));
-    // One that ends while nobody uses it is noticed before the next statement.
+    // A connection that is lost while idle is detected before the next statement.
     server.ask(&format!("select pg_terminate_backend(pid) {own}"));
     eventually("it has ended", || {
         (server.ask(&format!("select count(*) {own}")) == "0").then_some(())
@@ -77,7 +76,7 @@ fn connection_that_is_lost_fails_its_statement_alone() {
 }
 
 #[test]
-fn server_that_falls_silent_is_given_up() {
+fn connection_to_a_silent_server_is_dropped() {
     let server = server();
     let host = start(&server);
     let url = server.url("postgres")
@@ -92,7 +91,7 @@ fn server_that_falls_silent_is_given_up() {
         "{}",
         silent.body
     );
-    // Another connection takes its place.
+    // A new connection replaces it.
     assert_eq!(ask("select 1").json()["rows"], json!([[1]]));
     drop(stopped);
     eventually("the silent one is gone from the server", || {
@@ -101,7 +100,7 @@ fn server_that_falls_silent_is_given_up() {
     });
 }
 
-/// A process that does nothing until this is dropped.
+/// A process that is stopped (SIGSTOP) until this is dropped.
 struct Stopped(String);
 
 impl Stopped {
