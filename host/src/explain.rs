@@ -1,9 +1,9 @@
-//! What the mesh does with a request, step by step, with the places in the
-//! manifests that say so.
+//! Explains what the mesh does with a request, step by step, with the positions in the
+//! manifests.
 //!
-//! It decides by the same code as requests do, and changes nothing. `galleria
-//! explain PATH` asks it of manifests alone; a running host asks it of the snapshot
-//! in force, with its pods, ejections and breakers.
+//! The explanation uses the same code as real requests and changes nothing. `galleria
+//! explain PATH` uses only the manifests; a running host uses the current snapshot, with
+//! its pods, ejections and circuit breakers.
 
 mod ask;
 mod left_out;
@@ -21,37 +21,37 @@ use self::places::Places;
 
 pub(crate) use self::ask::WrongUsage;
 
-/// A request that is asked about, as a person writes it.
+/// The request to explain, as a user writes it.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Question {
     pub url: String,
     pub method: String,
     /// `name: value`.
     pub headers: Vec<String>,
-    /// `namespace/workload`; None is a client outside.
+    /// `namespace/workload`; `None` for an external client.
     pub from: Option<String>,
 }
 
-/// What is said of it.
+/// The explanation.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Answer {
     pub page: String,
     pub json: serde_json::Value,
 }
 
-/// What the question is about.
+/// The configuration in which the request is explained.
 pub(crate) struct Subject<'a> {
     pub objects: &'a [Arc<Object>],
     pub pods: &'a [mesh::Pod],
     pub snapshot: &'a mesh::Snapshot,
-    /// Where each declared port is bound, where that is known.
+    /// The port on which each declared port is bound, if known.
     pub bound: &'a [(u16, u16)],
 }
 
-/// Answers the question.
+/// Explains the request.
 ///
 /// # Errors
-/// The question is none, or names a workload that is not there.
+/// The question is invalid, or names an unknown workload.
 pub(crate) fn explain(question: &Question, subject: &Subject<'_>) -> Result<Answer, WrongUsage> {
     let asked = ParsedQuestion::read(question, subject)?;
     let explanation = asked.explain(subject.snapshot);

@@ -1,10 +1,9 @@
-//! Folders that belong to the host alone: data, compiled code, pulled images.
+//! Folders that belong to the host: data, compiled code, pulled images.
 //!
-//! What lies in them is believed: databases, tokens, native code. A folder is
-//! therefore taken only if nobody but its owner can write it, and its owner is
-//! the host's user or root. The mode of a folder of the host's own is repaired.
-//! The check is of the opened folder, so that its path cannot be led elsewhere
-//! in between.
+//! The host trusts their content: databases, tokens, native code. Therefore it uses a
+//! folder only if no user except its owner can write to it, and its owner is the host's
+//! user or root. If the host's user owns the folder, the mode is repaired. The check
+//! applies to the opened folder, so the path cannot be redirected between check and use.
 
 use std::fs::DirBuilder;
 use std::io;
@@ -15,20 +14,20 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{AtFlags, CWD, Mode, OFlags, Stat, fchmod, fstat, fstatvfs, openat, statat};
 use rustix::process::geteuid;
 
-/// What the owner may do, and nobody else.
+/// Permissions only for the owner.
 const PRIVATE: Mode = Mode::RWXU;
 
-/// Free space without which a host does not start: its databases, their journals
-/// and what Jobs record begin with less, and go on for long.
+/// Free space below which a host does not start. Its databases, their journals and the
+/// progress of Jobs need less, and much less to start with.
 const FREE_BYTES_MIN: u64 = 8 << 20;
 
 /// Write permission of the group and of others.
 const WRITE_BY_OTHERS: u32 = 0o022;
 
-/// With this bit, as on `/tmp`, only its owner renames or removes an entry.
+/// With this bit, as on `/tmp`, only the owner of an entry can rename or remove it.
 const STICKY: u32 = 0o1000;
 
-/// Why a folder is not taken.
+/// Why a folder is refused.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum FolderError {
     #[error("cannot create or open the folder `{}`", path.display())]
@@ -56,7 +55,7 @@ pub(crate) enum FolderError {
 }
 
 impl FolderError {
-    /// Whether the folder is in order, and only cannot be used now.
+    /// Whether the folder is acceptable, but cannot be used at the moment.
     pub(crate) fn is_unavailable(&self) -> bool {
         match self {
             Self::Full { .. } | Self::Space { .. } => true,
@@ -66,7 +65,7 @@ impl FolderError {
     }
 }
 
-/// Makes the folder where it is missing, and opens it if it is private.
+/// Creates the folder if it is missing, and opens it if it is private.
 ///
 /// # Errors
 /// See [`FolderError`].
@@ -90,9 +89,9 @@ pub(crate) fn open(path: &Path) -> Result<OwnedFd, FolderError> {
 }
 
 /// # Errors
-/// There is less space than a host needs to start.
+/// The file system has less free space than a host needs to start.
 pub(crate) fn require_space(path: &Path, folder: &OwnedFd) -> Result<(), FolderError> {
-    // A file system that does not say lets the host find out.
+    // If the file system does not report its free space, the host starts.
     let free =
         fstatvfs(folder).map_or(u64::MAX, |stat| stat.f_bavail.saturating_mul(stat.f_frsize));
     if free >= FREE_BYTES_MIN {
@@ -102,10 +101,10 @@ pub(crate) fn require_space(path: &Path, folder: &OwnedFd) -> Result<(), FolderE
     Err(FolderError::Space { path, free })
 }
 
-/// Makes a folder that other users cannot look into.
+/// Creates a folder that other users cannot read.
 ///
 /// # Errors
-/// It, or a folder above it, cannot be made.
+/// The folder, or one above it, cannot be created.
 pub(crate) fn create(path: &Path) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(0o700).create(path)
 }
@@ -129,8 +128,8 @@ fn check(path: &Path, folder: &OwnedFd) -> io::Result<Result<(), FolderError>> {
         return Ok(Err(FolderError::Owner { path, owner, us }));
     }
     if mode & STICKY == 0 && is_mount_point(folder, &stat)? {
-        // How container runtimes hand over a volume: root's, writable by the
-        // group or by all, and in the sight of nobody but this container.
+        // Container runtimes hand over volumes like this: owned by root, writable by the
+        // group or by all, and visible only in this container.
         let folder = path.display();
         tracing::warn!(%folder, mode = %format!("{mode:o}"), "other users could write to this volume; only this host must have access");
         return Ok(Ok(()));
@@ -138,9 +137,8 @@ fn check(path: &Path, folder: &OwnedFd) -> io::Result<Result<(), FolderError>> {
     Ok(Err(FolderError::Writable { path, mode }))
 }
 
-/// Whoever can write a folder above can put another in the place of this one.
-/// The group's permission is not looked at: users with a group of their own
-/// share their folders with nobody.
+/// A user who can write to a folder above can replace this one. The permission of the
+/// group is ignored: a user's private group has no other members.
 fn refuse_open_ancestors(real: &Path) -> io::Result<Result<(), FolderError>> {
     for ancestor in real.ancestors().skip(1) {
         let stat = statat(CWD, ancestor, AtFlags::SYMLINK_NOFOLLOW)?;
@@ -179,7 +177,7 @@ mod tests {
     }
 
     #[test]
-    fn a_new_folder_is_private_and_the_mode_of_an_own_one_is_repaired() {
+    fn new_folder_is_private_and_the_mode_of_an_owned_folder_is_repaired() {
         let root = tempfile::tempdir().expect("a folder");
         let folder = root.path().join("a/b");
         open(&folder).expect("made");
@@ -192,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn a_folder_that_others_can_replace_or_own_is_refused() {
+    fn folder_that_others_own_or_can_replace_is_refused() {
         let root = tempfile::tempdir().expect("a folder");
         let above = root.path().join("above");
         let folder = above.join("data");
@@ -203,7 +201,7 @@ mod tests {
         set_mode(&above, 0o1777);
         open(&folder).expect("sticky");
         set_mode(&above, 0o755);
-        // Only root can give a folder away.
+        // Only root can change the owner of a folder.
         if geteuid().is_root() {
             chown(&folder, Some(12_345), None).expect("another owner");
             let refused = open(&folder).expect_err("another's");
@@ -212,7 +210,7 @@ mod tests {
     }
 
     #[test]
-    fn a_link_is_followed_to_a_folder_that_is_checked_where_it_is() {
+    fn linked_folder_is_checked_at_its_real_location() {
         let root = tempfile::tempdir().expect("a folder");
         let (real, link) = (root.path().join("real"), root.path().join("link"));
         fs::create_dir(&real).expect("a folder");

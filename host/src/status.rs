@@ -1,4 +1,4 @@
-//! What a running host says of itself: `galleria status`, health, metrics.
+//! Status of a running host: `galleria status`, health, metrics.
 
 mod backup;
 mod exchange;

@@ -1,10 +1,10 @@
-//! Which workloads run in this host, and where the others are.
+//! Which workloads run in this host, and where the others run.
 //!
-//! By default all of them run here. With `--workload` only those named do, as one
-//! replica each: this host is then one pod of a cluster, which keeps their number.
-//! With `--gateway` alone none does. The mesh is the same in every host: the same
-//! manifests give the same routes, and the pods of workloads elsewhere are
-//! endpoints like those here.
+//! By default, all workloads run here. With `--workload`, only the named ones do, as one
+//! replica each: this host is then one pod of a cluster, which controls the number of
+//! replicas. With `--gateway` alone, none does. The mesh is the same in every host: the
+//! same manifests give the same routes, and pods in other hosts are endpoints like those
+//! in this host.
 
 mod peers;
 mod trust;
@@ -24,15 +24,15 @@ pub(crate) use trust::Trust;
 
 /// See the module's documentation.
 pub(crate) struct Topology {
-    /// None where every workload runs here.
+    /// `None` if every workload runs here.
     here: Option<Vec<WorkloadName>>,
-    /// Whether the ports of Gateways and Ingresses are open here.
+    /// Whether this host opens the ports of Gateways and Ingresses.
     pub gateway: bool,
     addresses: Vec<PeerAddress>,
     cluster_domain: String,
 }
 
-/// A workload whose pods are in other hosts.
+/// A workload whose pods run in other hosts.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct PeerWorkload {
     pub workload: Arc<mesh::Workload>,
@@ -41,7 +41,7 @@ pub(crate) struct PeerWorkload {
     pub at: Vec<Address>,
 }
 
-/// Names of `--workload` that no manifest has.
+/// Names of `--workload` that no manifest declares.
 #[derive(Debug, thiserror::Error)]
 #[error("--workload {missing}: no such workload in the manifests; they declare {known}")]
 pub(crate) struct UnknownWorkload {
@@ -60,11 +60,11 @@ impl Topology {
         }
     }
 
-    /// What of `objects` is to be run here: workloads elsewhere are left out, and
-    /// so is what a cluster does with those that are here.
+    /// The part of `objects` that this host runs: without the workloads of other hosts,
+    /// and without what the cluster does for the workloads of this host.
     ///
     /// # Errors
-    /// A name of `--workload` is nobody's.
+    /// No workload has a name given by `--workload`.
     pub(crate) fn here(
         &self,
         objects: &[Arc<Object>],
@@ -93,7 +93,7 @@ impl Topology {
         Ok(kept.collect())
     }
 
-    /// The ports on which other hosts call the pods here.
+    /// The ports on which other hosts call the pods of this host.
     pub(crate) fn inbound(&self, objects: &[Arc<Object>]) -> Vec<InboundPort> {
         if self.here.is_none() {
             return Vec::new();
@@ -137,8 +137,8 @@ impl Topology {
         self.here.as_ref().is_none_or(named)
     }
 
-    /// What `--peer` says; or a headless Service that selects this workload and no
-    /// other; or the one of its own name, which a cluster may have.
+    /// The addresses given by `--peer`; otherwise a headless Service that selects only
+    /// this workload; otherwise the workload's own name, which the cluster may resolve.
     fn addresses(&self, object: &Object, objects: &[Arc<Object>]) -> Vec<Address> {
         let told = self.addresses.iter();
         let told = told.filter(|it| is_named(&it.workload, object));
@@ -166,7 +166,7 @@ impl Topology {
     }
 }
 
-/// Whether `object` is the workload that `name` means.
+/// Whether `name` refers to the workload `object`.
 fn is_named(name: &WorkloadName, object: &Object) -> bool {
     let namespace = name.namespace.as_ref();
     is_workload(object)
@@ -182,7 +182,7 @@ fn qualified(object: &Object) -> String {
     format!("{}/{}", object.metadata.namespace, object.metadata.name)
 }
 
-/// The cluster keeps the number of replicas: each is a host of its own.
+/// The cluster controls the number of replicas: each is a separate host.
 fn one_replica(object: &Arc<Object>) -> Arc<Object> {
     let mut object = object.clone();
     let replicas = match &mut Arc::make_mut(&mut object).resource {
@@ -195,7 +195,7 @@ fn one_replica(object: &Arc<Object>) -> Arc<Object> {
     object
 }
 
-/// Those that its containers declare, and those that Services aim at by number.
+/// The ports that its containers declare, and those that Services target by number.
 fn ports(object: &Object, objects: &[Arc<Object>]) -> BTreeSet<u16> {
     let Some((template, _)) = object.serving() else {
         return BTreeSet::new();

@@ -1,8 +1,8 @@
-//! `cargo xtask bench`: the host beside what people run today.
+//! `cargo xtask bench`: compares the host with other servers.
 //!
-//! Figures from one machine at one time mean nothing alone, so the contenders
-//! of a race run in turn (A B A B) and only medians and ratios are read. Load
-//! generator and server share the machine, which is the same for all.
+//! Figures from one machine at one time are not meaningful alone, so the contenders of a
+//! race run in turn (A B A B), and only medians and ratios are reported. Load generator
+//! and server share the machine, which is the same for all.
 
 mod contender;
 mod envoy;
@@ -24,10 +24,10 @@ use crate::workspace::Workspace;
 use contender::{Contender, Round};
 use report::{Race, Report};
 
-/// How long and what to measure.
+/// What to measure, and for how long.
 #[derive(Debug, Clone, clap::Args)]
 pub(crate) struct Options {
-    /// How often each contender has its turn.
+    /// How often each contender is measured.
     #[arg(long, default_value_t = 3, value_name = "N")]
     rounds: usize,
     /// How long each measurement lasts, in seconds.
@@ -39,7 +39,7 @@ pub(crate) struct Options {
     /// Only contenders whose name contains this.
     #[arg(long, value_name = "TEXT")]
     contender: Option<String>,
-    /// Print the results and leave loadtest/results.* alone.
+    /// Print the results and do not change loadtest/results.*.
     #[arg(long)]
     dry_run: bool,
 }
@@ -52,13 +52,13 @@ enum RaceName {
     Product,
     /// The idle shop: memory, and time from start to ready.
     Shop,
-    /// A light service beside one that computes, with a CPU limit and without.
+    /// A light service next to one that computes, with a CPU limit and without.
     Fairness,
-    /// The host with all of its metrics, logs and traces, and without.
+    /// The host with all of its metrics, logs and traces, and without them.
     Telemetry,
 }
 
-/// Runs the races and writes down what came of them.
+/// Runs the races and writes the results.
 pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<()> {
     prerequisites::ensure(&[WRK, PYTHON])?;
     let wanted = |race| options.only.is_empty() || options.only.contains(&race);
@@ -100,7 +100,7 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<()> {
     Ok(())
 }
 
-/// Whether a contender takes part; those that do not need not be built.
+/// Whether a contender takes part; the others are not built.
 fn chosen(options: &Options) -> impl Fn(&str) -> bool {
     let text = options.contender.clone();
     move |name| text.as_ref().is_none_or(|text| name.contains(text))
@@ -119,8 +119,8 @@ fn race(name: &'static str, contenders: Vec<Contender>, options: &Options) -> Re
                 .with_context(|| format!("{name}: {}", contender.name))?;
             println!("    {round}");
             rounds.push(round);
-            // Closed connections and dirty pages of one turn are not the next
-            // one's to pay for.
+            // The cost of closed connections and dirty pages must not affect the next
+            // turn.
             thread::sleep(Duration::from_secs(1));
         }
     }

@@ -1,5 +1,5 @@
-//! The services as components: `target/components/NAME/TAG.wasm`, where the
-//! host looks for the image `NAME:TAG`.
+//! The services as components: `target/components/NAME/TAG.wasm`, where the host looks up
+//! the image `NAME:TAG`.
 
 use std::fs;
 use std::path::Path;
@@ -13,7 +13,7 @@ use crate::workspace::{Package, Workspace, selection};
 /// The cargo profile of components.
 pub(crate) const PROFILE: &str = "component";
 
-/// Builds every version of every service and lays it out for the host.
+/// Builds every version of every service and places it where the host looks it up.
 pub(crate) fn build_services(workspace: &Workspace) -> Result<()> {
     let services = workspace.services();
     build(workspace, &services)?;
@@ -40,7 +40,7 @@ pub(crate) fn build(workspace: &Workspace, packages: &[&Package]) -> Result<()> 
     process::run(&mut command)
 }
 
-/// Where cargo leaves the component of a program.
+/// The path at which cargo writes the component of a program.
 pub(crate) fn built(workspace: &Workspace, bin: &str) -> std::path::PathBuf {
     workspace
         .target
@@ -49,9 +49,9 @@ pub(crate) fn built(workspace: &Workspace, bin: &str) -> std::path::PathBuf {
         .join(format!("{bin}.wasm"))
 }
 
-/// Copies a component unless the destination has it already, and says whether
-/// it did. The destination appears whole or not at all, since a running host
-/// may be watching.
+/// Copies a component unless the destination already has the same content; returns
+/// whether it was copied. The destination is replaced atomically, since a running host
+/// may be watching it.
 pub(crate) fn place(source: &Path, destination: &Path) -> Result<bool> {
     let read = || format!("cannot read {}", source.display());
     let component = fs::read(source).with_context(read)?;
@@ -67,7 +67,7 @@ pub(crate) fn place(source: &Path, destination: &Path) -> Result<bool> {
     Ok(true)
 }
 
-/// A service's program `NAME-TAG` is the image `NAME:TAG`.
+/// A service's program `NAME-TAG` becomes the image `NAME:TAG`.
 fn image(bin: &str) -> Result<(&str, &str)> {
     bin.rsplit_once('-').with_context(|| {
         format!("the program {bin} of a service must be called NAME-TAG, as product-v1 is")

@@ -1,8 +1,7 @@
-//! `cargo xtask test-deploy`: what is in `deploy/`, tried out.
+//! `cargo xtask test-deploy`: tests the content of `deploy/`.
 //!
-//! Containers run here as they do anywhere, by podman, but in a storage of their own
-//! below `target` and with settings that hold inside another container too. The tests
-//! themselves are in `xtask/tests/deploy`.
+//! Containers run with podman, in a separate storage below `target` and with settings
+//! that also work inside another container. The tests are in `xtask/tests/deploy`.
 
 mod base;
 mod kubectl;
@@ -20,7 +19,7 @@ use crate::{k6, process, test};
 
 use podman::Podman;
 
-/// Has the schemas of Kubernetes' own kinds.
+/// Contains the schemas of Kubernetes' own kinds.
 const VALIDATE: &str = "kubernetes-validate==1.37.0";
 
 /// Which of the tests to run.
@@ -30,7 +29,7 @@ pub(crate) struct Options {
     filter: Option<String>,
 }
 
-/// Builds the host without optimisation, then runs the tests.
+/// Builds the host without optimization, then runs the tests.
 pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<()> {
     let mut build = process::cargo();
     build.current_dir(&workspace.root);
@@ -42,7 +41,7 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<()> {
 pub(crate) fn test(workspace: &Workspace, filter: Option<&str>, totals: &mut Totals) -> Result<()> {
     prerequisites::ensure(&[CONTAINERS, PROMETHEUS])?;
     let podman = Podman::of(workspace)?;
-    // What earlier runs left: stages of builds, and what had its name taken.
+    // Leftovers of earlier runs: build stages, and images that lost their name.
     read(podman.command().args(["image", "prune", "--force"]))?;
     base::ensure(workspace, &podman)?;
     let schemas = Environment::of(workspace, "kubernetes-validate")?;
@@ -58,7 +57,7 @@ pub(crate) fn test(workspace: &Workspace, filter: Option<&str>, totals: &mut Tot
     test::counted(&mut test, totals)
 }
 
-/// A command that fails with what it complained about.
+/// Runs a command; if it fails, the error contains its error output.
 fn read(command: &mut Command) -> Result<String> {
     println!("$ {}", process::text(command));
     process::read(command)

@@ -1,8 +1,7 @@
-//! `cargo xtask fuzz`: the fuzz targets of `fuzz/`, for a bounded number of inputs.
+//! `cargo xtask fuzz`: runs the fuzz targets of `fuzz/` for a fixed number of inputs.
 //!
-//! The instrumentation is switched on by flags that the stable compiler has, so
-//! nothing but a C++ compiler is needed; `cargo fuzz run -s none TARGET` works too,
-//! for as long as one likes.
+//! The instrumentation is enabled by flags of the stable compiler, so only a C++ compiler
+//! is needed. `cargo fuzz run -s none TARGET` works too, for any length of time.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -14,14 +13,14 @@ use crate::prerequisites::{self, CXX};
 use crate::process::{self, cargo, read};
 use crate::workspace::Workspace;
 
-/// What libFuzzer needs to see which code an input reached.
+/// Lets libFuzzer see which code an input reaches.
 const INSTRUMENTATION: &str = "--cfg fuzzing -Cpasses=sancov-module \
     -Cllvm-args=-sanitizer-coverage-level=4 \
     -Cllvm-args=-sanitizer-coverage-inline-8bit-counters \
     -Cllvm-args=-sanitizer-coverage-pc-table -Ccodegen-units=1";
 
-/// Each target with the folders whose files it begins with, and how many inputs
-/// it gets: some ten seconds' worth.
+/// Each target with the folders of its seed corpus and its number of inputs, for about
+/// ten seconds.
 const TARGETS: [(&str, &[&str], u32); 5] = [
     (
         "manifest",
@@ -34,13 +33,13 @@ const TARGETS: [(&str, &[&str], u32); 5] = [
     ("sql", &["fuzz/seeds/sql"], 150_000),
 ];
 
-/// How far to go.
+/// How much to fuzz.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Options {
-    /// Where the random choices begin
+    /// Seed of the random number generator
     #[arg(long, value_name = "NUMBER", default_value_t = 1)]
     seed: u32,
-    /// Times the inputs of a run of the tests
+    /// Multiple of the number of inputs that the tests use
     #[arg(long, value_name = "NUMBER", default_value_t = 1)]
     times: u32,
 }
@@ -84,7 +83,7 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<()> {
     Ok(())
 }
 
-/// A folder of its own, so that what is found does not land among the sources.
+/// A separate folder, so that new inputs are not written to the sources.
 fn corpus(workspace: &Workspace, target: &str, seeds: &[&str]) -> Result<PathBuf> {
     let folder = workspace.root.join("target/fuzz/corpus").join(target);
     if folder.exists() {
@@ -112,8 +111,8 @@ fn copy(file: &Path, folder: &Path) -> Result<()> {
     Ok(())
 }
 
-/// The compiler's own target. Named explicitly, it keeps the instrumentation off
-/// what runs while building.
+/// The compiler's own target. If it is named explicitly, build scripts and macros are not
+/// instrumented.
 fn host() -> Result<String> {
     let version = read(Command::new("rustc").arg("-vV"))?;
     let host = version.lines().find_map(|line| line.strip_prefix("host: "));

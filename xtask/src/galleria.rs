@@ -17,24 +17,24 @@ const GATEWAY_PORT: u16 = 80;
 /// How to start the host.
 #[derive(Debug, Clone)]
 pub(crate) struct Host {
-    /// The release build, unless another is set.
+    /// The release build by default.
     pub(crate) program: PathBuf,
     pub(crate) root: PathBuf,
-    /// Manifests, from the workspace's folder.
+    /// Manifests, relative to the workspace's folder.
     pub(crate) manifests: &'static str,
-    /// More of them, whose objects stand in place of those of the same name.
+    /// Further manifests, whose objects replace those with the same name.
     pub(crate) overlay: Option<PathBuf>,
     pub(crate) components: PathBuf,
     /// `json` or `off`.
     pub(crate) access_log: &'static str,
-    /// Whether standard output is a pipe that somebody reads; a file otherwise.
+    /// Whether standard output is a pipe that is read to its end; otherwise it is a file.
     pub(crate) piped: bool,
     pub(crate) environment: Vec<(&'static str, String)>,
     /// Data, cache and logs; kept between starts.
     pub(crate) folder: PathBuf,
 }
 
-/// A host that was started, perhaps not ready yet.
+/// A host that has been started and may not be ready yet.
 #[derive(Debug)]
 pub(crate) struct Started {
     pub(crate) server: Server,
@@ -97,12 +97,12 @@ impl Host {
 }
 
 impl Started {
-    /// Waits until every workload is ready, and gives the time of that.
+    /// Waits until every workload is ready, and returns the time at which it was.
     pub(crate) fn wait(&mut self) -> Result<std::time::Instant> {
         self.server.wait_for(self.status, "/healthz/ready")
     }
 
-    /// Where the first gateway listens.
+    /// The address of the first gateway.
     pub(crate) fn gateway(&mut self) -> Result<SocketAddr> {
         let addresses = self.addresses.clone();
         self.server

@@ -1,4 +1,4 @@
-//! The guests that the host's tests run: `target/test-components/NAME.wasm`.
+//! The guests of the host's tests: `target/test-components/NAME.wasm`.
 
 use std::collections::BTreeSet;
 use std::ffi::OsString;
@@ -10,8 +10,8 @@ use crate::components::{build, built, place};
 use crate::javascript;
 use crate::workspace::Workspace;
 
-/// Builds every guest, in Rust and in JavaScript, and removes those that are no
-/// more.
+/// Builds every guest, in Rust and in JavaScript, and removes guests that no longer
+/// exist.
 pub(crate) fn build_guests(workspace: &Workspace) -> Result<()> {
     let guests = workspace.package("galleria-test-guests")?;
     build(workspace, &[guests])?;
@@ -39,7 +39,7 @@ pub(crate) fn build_guests(workspace: &Workspace) -> Result<()> {
     Ok(())
 }
 
-/// Builds the guests in Rust and gives the names of their files.
+/// Builds the guests in Rust and returns the names of their files.
 pub(crate) fn build_rust(workspace: &Workspace) -> Result<BTreeSet<OsString>> {
     let guests = workspace.package("galleria-test-guests")?;
     build(workspace, &[guests])?;

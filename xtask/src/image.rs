@@ -1,8 +1,7 @@
-//! `cargo xtask image`: the container image, by whichever engine is there.
+//! `cargo xtask image`: builds the container image with the available engine.
 //!
-//! Everything about its content is in `deploy/Dockerfile`; here is only which
-//! command builds it. The commit's time stands in for the time of building, so that
-//! the same sources give the same layers.
+//! `deploy/Dockerfile` defines the content; this module only chooses the command.
+//! Timestamps are those of the commit, so that the same sources give the same layers.
 
 mod engine;
 
@@ -60,8 +59,8 @@ pub(crate) fn build(workspace: &Workspace, options: &Options) -> Result<()> {
     process::run(&mut build)
 }
 
-/// Puts what the stage `target` copies below the workspace, wherever cargo's own
-/// target folder is.
+/// Places the files that the stage `target` copies below the workspace, independent of
+/// cargo's target folder.
 fn lay_out(workspace: &Workspace, profile: &str) -> Result<()> {
     let folder = workspace.root.join("target/image");
     if folder.exists() {
@@ -80,7 +79,7 @@ fn lay_out(workspace: &Workspace, profile: &str) -> Result<()> {
     Ok(())
 }
 
-/// `NAME/TAG.wasm`, all of them.
+/// All files `NAME/TAG.wasm`.
 fn wasm_below(components: &Path) -> Result<Vec<PathBuf>> {
     let mut found = Vec::new();
     for name in components.read_dir()? {
@@ -92,8 +91,7 @@ fn wasm_below(components: &Path) -> Result<Vec<PathBuf>> {
     Ok(found)
 }
 
-/// What git says about the commit that is checked out; nothing where the sources
-/// are no repository.
+/// A property of the current commit; `None` if the sources are not a git repository.
 fn git(workspace: &Workspace, format: &str) -> Result<Option<String>> {
     if !workspace.root.join(".git").exists() {
         return Ok(None);

@@ -1,9 +1,7 @@
-//! The guest written in JavaScript, made a component by the tools that its
-//! authors would use.
+//! Builds the guest written in JavaScript with the tools that its authors would use.
 //!
-//! Its folder is copied below `target` and everything npm installs stays there.
-//! Both the installation and the component are made anew only when what they
-//! were made from has changed.
+//! The guest's folder is copied below `target`, and npm installs everything there. The
+//! packages are installed, and the component is built, only if their inputs have changed.
 
 use std::ffi::OsString;
 use std::fs;
@@ -20,7 +18,7 @@ use crate::workspace::Workspace;
 
 const COMPONENT: &str = "hello-js.wasm";
 
-/// Builds the guest and gives the name of its file among the test components.
+/// Builds the guest and returns the name of its file among the test components.
 pub(crate) fn build(workspace: &Workspace) -> Result<OsString> {
     let source = workspace.root.join("host/tests/guests/js");
     let interfaces = workspace.root.join("wit/deps");
@@ -54,7 +52,7 @@ pub(crate) fn build(workspace: &Workspace) -> Result<OsString> {
     Ok(COMPONENT.into())
 }
 
-/// Something made from files, and the note of what those were.
+/// A build result, with a record of its inputs.
 struct Made {
     note: PathBuf,
     key: String,
@@ -94,7 +92,7 @@ fn copy(from: &Path, to: &Path, names: &[&str]) -> Result<Vec<PathBuf>> {
     names.iter().map(copy).collect()
 }
 
-/// Every file below a folder, in an order that stays.
+/// Every file below a folder, in a stable order.
 fn files(folder: &Path) -> Result<Vec<PathBuf>> {
     let mut found = Vec::new();
     for entry in fs::read_dir(folder)? {

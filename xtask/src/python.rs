@@ -1,4 +1,4 @@
-//! Programs that come as Python packages, in environments below `target`.
+//! Programs distributed as Python packages, in virtual environments below `target`.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -9,11 +9,11 @@ use crate::prerequisites::{self, PYTHON};
 use crate::process;
 use crate::workspace::Workspace;
 
-/// An environment for the packages of one tool.
+/// A virtual environment for the packages of one tool.
 pub(crate) struct Environment(PathBuf);
 
 impl Environment {
-    /// Makes it unless it is there.
+    /// Creates the environment if it is missing.
     pub(crate) fn of(workspace: &Workspace, tool: &str) -> Result<Self> {
         let folder = workspace.target.join("tools").join(tool);
         if !folder.join("bin/python").exists() {
@@ -23,12 +23,12 @@ impl Environment {
         Ok(Self(folder))
     }
 
-    /// One of its programs.
+    /// A program in the environment.
     pub(crate) fn program(&self, name: &str) -> PathBuf {
         self.0.join("bin").join(name)
     }
 
-    /// Installs a package, as `NAME==VERSION`; never builds one.
+    /// Installs a package, given as `NAME==VERSION`, from a wheel.
     pub(crate) fn install(&self, package: &str) -> Result<()> {
         let install = ["-m", "pip", "install", "--quiet", "--only-binary", ":all:"];
         process::run(
@@ -38,12 +38,12 @@ impl Environment {
         )
     }
 
-    /// A folder in it.
+    /// A folder in the environment.
     pub(crate) fn folder(&self, name: &str) -> PathBuf {
         self.0.join(name)
     }
 
-    /// Lays a package's files into a folder, without what it depends on.
+    /// Unpacks a package into a folder, without its dependencies.
     pub(crate) fn unpack(&self, package: &str, folder: &Path) -> Result<()> {
         let install = ["-m", "pip", "install", "--quiet", "--only-binary", ":all:"];
         let mut pip = Command::new(self.program("python"));

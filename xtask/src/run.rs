@@ -1,5 +1,5 @@
-//! `cargo xtask run`: the shop on this machine, by the one command that anybody
-//! could type.
+//! `cargo xtask run`: runs the shop on this machine with the same command that you could
+//! type.
 
 use std::os::unix::process::CommandExt;
 use std::path::Path;
@@ -11,10 +11,10 @@ use crate::components;
 use crate::process::{self, cargo};
 use crate::workspace::Workspace;
 
-/// The cargo profile that is built soonest.
+/// The cargo profile that builds fastest.
 const PROFILE: &str = "local";
 
-/// Builds everything and becomes the host.
+/// Builds everything and replaces itself with the host.
 pub(crate) fn run(workspace: &Workspace, arguments: &[String]) -> Result<()> {
     components::build_services(workspace)?;
     build(workspace, PROFILE)?;
@@ -28,7 +28,7 @@ pub(crate) fn run(workspace: &Workspace, arguments: &[String]) -> Result<()> {
     Err(host.exec()).context("cannot start the host")
 }
 
-/// Builds the host as it is released.
+/// Builds the release profile of the host.
 pub(crate) fn build_host(workspace: &Workspace) -> Result<()> {
     build(workspace, "release")
 }
@@ -41,7 +41,7 @@ fn build(workspace: &Workspace, profile: &str) -> Result<()> {
     process::run(&mut command)
 }
 
-/// A path below the workspace's folder as it would be typed there.
+/// A path below the workspace's folder, relative to that folder.
 fn near<'a>(workspace: &Workspace, path: &'a Path) -> &'a Path {
     path.strip_prefix(&workspace.root).unwrap_or(path)
 }

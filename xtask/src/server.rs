@@ -1,4 +1,4 @@
-//! Processes that serve, and end with the benchmark.
+//! Server processes that end with the benchmark.
 
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
@@ -10,13 +10,13 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 
-/// How long a server may take until it answers; compiling its guests included.
+/// How long a server may take to respond, including the compilation of its guests.
 const START_MAX: Duration = Duration::from_secs(120);
-/// How long one question about readiness may take.
+/// How long one readiness request may take.
 const ANSWER_MAX: Duration = Duration::from_secs(10);
 
-/// A process that is killed when it is dropped, and also when the benchmark
-/// itself is.
+/// A process that is killed when it is dropped, and also when the benchmark itself is
+/// killed.
 #[derive(Debug)]
 pub(crate) struct Server {
     process: Child,
@@ -24,13 +24,13 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    /// Starts a server; what it prints goes to `log`.
+    /// Starts a server; its output is written to `log`.
     pub(crate) fn start(command: &Command, log: &Path) -> Result<Self> {
         let output = File::create(log).with_context(|| log.display().to_string())?;
         Self::spawn(command, output.try_clone()?.into(), output, log)
     }
 
-    /// As [`Server::start`], but standard output is a pipe that is read to its end.
+    /// Like [`Server::start`], but standard output is a pipe that is read to its end.
     pub(crate) fn start_piped(command: &Command, log: &Path) -> Result<Self> {
         let errors = File::create(log).with_context(|| log.display().to_string())?;
         let mut server = Self::spawn(command, Stdio::piped(), errors, log)?;
@@ -41,8 +41,7 @@ impl Server {
     }
 
     fn spawn(command: &Command, output: Stdio, errors: File, log: &Path) -> Result<Self> {
-        // `setpriv` lets the kernel end the server with its parent, whatever
-        // ended that.
+        // With `setpriv`, the kernel ends the server when its parent ends for any reason.
         let mut bound = Command::new("setpriv");
         bound
             .args(["--pdeathsig", "KILL", "--"])
@@ -66,13 +65,13 @@ impl Server {
         })
     }
 
-    /// Waits until a page of this server answers 200, and gives the time of
-    /// that.
+    /// Waits until a page of this server returns 200, and returns the time at which it
+    /// did.
     pub(crate) fn wait_for(&mut self, address: SocketAddr, path: &str) -> Result<Instant> {
         self.wait_until(|| status(address, path).is_ok_and(|status| status == 200))
     }
 
-    /// Waits until something holds, as long as the process lives.
+    /// Waits until `holds` returns true; fails if the process exits.
     pub(crate) fn wait_until(&mut self, holds: impl Fn() -> bool) -> Result<Instant> {
         let start = Instant::now();
         while !holds() {
@@ -93,7 +92,7 @@ impl Server {
         Ok(Instant::now())
     }
 
-    /// Asks the process to end and waits until it has.
+    /// Sends SIGTERM to the process and waits until it exits.
     pub(crate) fn terminate(mut self) -> Result<()> {
         let id = self.process.id().to_string();
         crate::process::read(Command::new("kill").args(["-TERM", &id]))?;
@@ -108,13 +107,13 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        // It may have ended already, which is as good.
+        // It may have exited already.
         let _ = self.process.kill();
         let _ = self.process.wait();
     }
 }
 
-/// Memory of these processes that is resident now, in bytes.
+/// Resident memory of these processes, in bytes.
 pub(crate) fn resident_bytes(servers: &[Server]) -> Result<u64> {
     servers
         .iter()
@@ -130,19 +129,19 @@ fn resident(process: u32) -> Result<u64> {
     Ok(kibibytes.context("the kernel reports no resident memory")? * 1024)
 }
 
-/// A loopback address that nobody listens on just now.
+/// A free loopback address.
 pub(crate) fn free_address() -> Result<SocketAddr> {
     Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?)
 }
 
-/// The status code of one GET.
+/// The status code of a GET request.
 fn status(address: SocketAddr, path: &str) -> Result<u16> {
     let answer = get(address, path)?;
     let code = answer.split(' ').nth(1).context("no status line")?;
     Ok(code.parse()?)
 }
 
-/// One GET; the answer as it came, head and all.
+/// The raw response to a GET request, including its head.
 pub(crate) fn get(address: SocketAddr, path: &str) -> Result<String> {
     let mut connection = TcpStream::connect(address)?;
     connection.set_read_timeout(Some(ANSWER_MAX))?;

@@ -1,19 +1,18 @@
-//! A task in steps: a heading before each, the time it took after it, and all
-//! of them together at the end.
+//! The steps of a task: prints a heading before each, the duration after it, and all
+//! durations at the end.
 
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 
-/// The steps done so far.
+/// The completed steps.
 #[derive(Debug, Default)]
 pub(crate) struct Steps {
     done: Vec<(&'static str, Duration)>,
 }
 
 impl Steps {
-    /// Runs one step. When it fails, the summary is printed and the error names
-    /// the step.
+    /// Runs one step. If it fails, the summary is printed and the error names the step.
     pub(crate) fn step(
         &mut self,
         title: &'static str,
@@ -31,7 +30,7 @@ impl Steps {
         result.with_context(|| format!("step failed: {title}"))
     }
 
-    /// Prints what every step took.
+    /// Prints the durations of all steps.
     pub(crate) fn summary(&self) {
         println!("\n=== summary");
         for (title, took) in &self.done {

@@ -1,8 +1,7 @@
-//! `cargo xtask test`: everything that must hold before a change lands.
+//! `cargo xtask test`: everything that must pass before a change is merged.
 //!
-//! The environment of the compiler is the same in every step (warnings are
-//! denied to clippy itself, not by `RUSTFLAGS`), or each step would build all
-//! dependencies anew.
+//! The compiler's environment is the same in every step (warnings are denied through
+//! clippy, not by `RUSTFLAGS`); otherwise each step would rebuild all dependencies.
 
 use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
@@ -29,17 +28,17 @@ pub(crate) struct Options {
     only: Option<Part>,
 }
 
-/// What can be run alone; `cargo xtask test-deploy` is the rest.
+/// The parts that can run alone; `cargo xtask test-deploy` is the remainder.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 enum Part {
     /// Format, lints and documentation.
     Lint,
     /// Bans, licences and sources of the dependencies.
     Dependencies,
-    /// What became known about the dependencies since they were chosen. It asks the
-    /// network, so that it is no part of everything.
+    /// Advisories published since the dependencies were chosen. They need the network, so
+    /// they are not part of the full run.
     Advisories,
-    /// The tests, short load tests, alert rules and made-up input.
+    /// The tests, short load tests, alert rules and fuzzing.
     Tests,
 }
 
@@ -69,7 +68,7 @@ impl Options {
     }
 }
 
-/// Runs everything, or what is asked for; stops at the first step that fails.
+/// Runs everything, or the selected part; stops at the first step that fails.
 pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<()> {
     let mut steps = Steps::default();
     let mut totals = Totals::default();
@@ -141,7 +140,7 @@ fn lint(workspace: &Workspace, steps: &mut Steps) -> Result<()> {
 }
 
 fn dependencies(workspace: &Workspace) -> Result<()> {
-    // Those of other systems too, which nothing here compiles.
+    // Also the dependencies for other systems, which are not compiled here.
     process::run(here(workspace).args(["fetch", "--quiet"]))?;
     let mut deny = here(workspace);
     deny.args([
@@ -156,7 +155,8 @@ fn dependencies(workspace: &Workspace) -> Result<()> {
     process::run(&mut deny)
 }
 
-/// Builds what the tests run and runs them; with a filter, nothing that has none.
+/// Builds the artifacts that tests need and runs the tests; with a filter, skips the
+/// steps that cannot be filtered.
 fn tests(
     workspace: &Workspace,
     filter: Option<&str>,
@@ -186,7 +186,7 @@ fn tests(
     })
 }
 
-/// What the rules mean is told by stories of series.
+/// Unit tests of the alert rules.
 fn alert_rules(workspace: &Workspace) -> Result<()> {
     for arguments in [
         ["check", "config", "prometheus.yaml"],
@@ -207,7 +207,7 @@ fn test_command(workspace: &Workspace) -> Command {
     test
 }
 
-/// Runs tests, shows what they print and counts them.
+/// Runs tests, shows their output and adds up their results.
 pub(crate) fn counted(test: &mut Command, totals: &mut Totals) -> Result<()> {
     println!("$ {}", process::text(test));
     let mut child = test
@@ -234,7 +234,7 @@ pub(crate) fn counted(test: &mut Command, totals: &mut Totals) -> Result<()> {
     Ok(())
 }
 
-/// What all test programs together said.
+/// The sum of the results of all test programs.
 #[derive(Debug, Default)]
 pub(crate) struct Totals {
     passed: u32,
@@ -242,7 +242,7 @@ pub(crate) struct Totals {
 }
 
 impl Totals {
-    /// Counts a line such as `test result: ok. 12 passed; 0 failed; …`.
+    /// Adds a line such as `test result: ok. 12 passed; 0 failed; …`.
     fn add(&mut self, line: &str) {
         if !line.starts_with("test result: ") {
             return;
@@ -271,7 +271,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn everything_has_each_part_but_what_asks_the_network() {
+    fn full_run_has_every_part_except_those_that_need_the_network() {
         let options = |filter: Option<&str>, only| Options {
             filter: filter.map(str::to_owned),
             only,
@@ -294,7 +294,7 @@ mod tests {
     }
 
     #[test]
-    fn results_of_all_test_programs_add_up() {
+    fn results_of_all_test_programs_are_added_up() {
         let mut totals = Totals::default();
         totals.add("running 3 tests");
         totals.add("test result: ok. 2 passed; 0 failed; 1 ignored; 0 measured; 0 filtered out");

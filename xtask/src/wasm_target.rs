@@ -1,4 +1,4 @@
-//! The compiler's target for components, which a new machine does not have.
+//! The compiler's target for components, which is not installed by default.
 
 use std::path::Path;
 use std::process::Command;
@@ -10,7 +10,7 @@ use crate::process;
 /// The target of every guest.
 pub(crate) const TARGET: &str = "wasm32-wasip2";
 
-/// Adds the target unless the compiler has it.
+/// Installs the target if it is missing.
 pub(crate) fn ensure() -> Result<()> {
     if is_installed()? {
         return Ok(());

@@ -1,5 +1,5 @@
-//! Where things are, and what the workspace builds: asked of cargo, so that
-//! `CARGO_TARGET_DIR` and new packages need no word here.
+//! The folders and packages of the workspace, queried from cargo, so that
+//! `CARGO_TARGET_DIR` and new packages are respected.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -9,12 +9,12 @@ use serde_json::Value;
 
 use crate::process::{self, cargo};
 
-/// What `cargo metadata` says about this workspace.
+/// The relevant output of `cargo metadata`.
 #[derive(Debug)]
 pub(crate) struct Workspace {
     /// The folder of the workspace's `Cargo.toml`.
     pub(crate) root: PathBuf,
-    /// Where everything built goes.
+    /// Cargo's target folder.
     pub(crate) target: PathBuf,
     packages: Vec<Package>,
 }
@@ -29,7 +29,7 @@ pub(crate) struct Package {
 }
 
 impl Workspace {
-    /// Asks cargo about the workspace that this program was built from.
+    /// Queries cargo about the workspace that this program was built from.
     pub(crate) fn find() -> Result<Self> {
         let mut command = cargo();
         command.args(["metadata", "--no-deps", "--format-version", "1"]);
@@ -54,14 +54,14 @@ impl Workspace {
         })
     }
 
-    /// The services: whatever stands in `services/` and has programs.
+    /// The services: packages in `services/` that have programs.
     pub(crate) fn services(&self) -> Vec<&Package> {
         let folder = self.root.join("services");
         let service = |package: &&Package| package.is_in(&folder) && !package.bins.is_empty();
         self.packages.iter().filter(service).collect()
     }
 
-    /// Every package that becomes a component, or a part of one.
+    /// Every package that is compiled to a component, or is part of one.
     pub(crate) fn guests(&self) -> Vec<&Package> {
         let folders = [
             self.root.join("services"),
@@ -71,31 +71,30 @@ impl Workspace {
         self.packages.iter().filter(guest).collect()
     }
 
-    /// The host's own packages: those that are delivered.
+    /// The packages of the host, which are released.
     pub(crate) fn host(&self) -> Vec<&Package> {
         let host =
             |package: &&Package| package.name.starts_with("galleria") && !self.is_guest(package);
         self.packages.iter().filter(host).collect()
     }
 
-    /// The package of this name.
+    /// The package with this name.
     pub(crate) fn package(&self, name: &str) -> Result<&Package> {
         let found = self.packages.iter().find(|package| package.name == name);
         found.with_context(|| format!("the workspace has no package {name}"))
     }
 
-    /// Where `cargo xtask build-services` puts the components, as
-    /// `NAME/TAG.wasm`.
+    /// Where `cargo xtask build-services` writes the components, as `NAME/TAG.wasm`.
     pub(crate) fn components(&self) -> PathBuf {
         self.target.join("components")
     }
 
-    /// Where the test guests go, as `NAME.wasm`.
+    /// Where the test guests are written, as `NAME.wasm`.
     pub(crate) fn test_components(&self) -> PathBuf {
         self.target.join("test-components")
     }
 
-    /// A folder below `target`, empty at its start.
+    /// Creates an empty folder below `target`.
     pub(crate) fn scratch(&self, name: &str) -> Result<PathBuf> {
         let folder = self.target.join(name);
         if folder.exists() {

@@ -1,23 +1,23 @@
-//! What a statement may do: a list of what is allowed, asked while the statement
-//! is prepared. What is not known here is refused, so that a newer SQLite gives
-//! guests nothing by itself.
+//! What a statement may do: an allow list that SQLite consults while it prepares the
+//! statement. Everything that is not listed is refused, so a newer SQLite does not give
+//! guests new abilities by itself.
 
 use rusqlite::hooks::AuthAction;
 
 /// Why a statement was refused.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Refusal {
-    /// It reaches for what is not the guest's.
+    /// It accesses something that guests must not access.
     AccessDenied(String),
-    /// There is another way for it.
+    /// The interface offers another way to do this.
     Misplaced(String),
 }
 
-/// The one database of a connection. `temp` is none of a guest's: what is in it
-/// meets the next statement on the same connection.
+/// The main database of a connection, the only one that guests may use. Content of `temp`
+/// would be visible to the next statement on the same connection.
 const DATABASE: &str = "main";
 
-/// What lists the temporary tables.
+/// The tables that list the temporary tables.
 const TEMPORARY_SCHEMA: [&str; 4] = [
     "sqlite_temp_master",
     "sqlite_temp_schema",
@@ -25,10 +25,10 @@ const TEMPORARY_SCHEMA: [&str; 4] = [
     "sqlite_schema",
 ];
 
-/// Virtual tables of SQLite itself that keep to the database.
+/// Virtual table modules that are part of SQLite and stay within the database.
 const MODULES: [&str; 4] = ["fts5", "fts5vocab", "rtree", "rtree_i32"];
 
-/// PRAGMAs that tell something, with or without an argument.
+/// PRAGMAs that only return information, with or without an argument.
 const PRAGMAS_WITH_ARGUMENT: [&str; 12] = [
     "table_info",
     "table_xinfo",
@@ -44,11 +44,11 @@ const PRAGMAS_WITH_ARGUMENT: [&str; 12] = [
     "defer_foreign_keys",
 ];
 
-/// Those that are written, into the file: versions of applications.
+/// PRAGMAs that guests may set: version numbers of applications, stored in the file.
 const PRAGMAS_WRITTEN: [&str; 2] = ["user_version", "application_id"];
 
-/// Those that may be read only: setting them changes the connection, which other
-/// statements get too, or the file.
+/// PRAGMAs that guests may only read. Setting them would change the connection, which
+/// other statements share, or the file.
 const PRAGMAS_READ: [&str; 10] = [
     "auto_vacuum",
     "data_version",
@@ -62,17 +62,18 @@ const PRAGMAS_READ: [&str; 10] = [
     "synchronous",
 ];
 
-/// What many programs set when they connect, and what is so already.
+/// Settings that many programs apply when they connect, with the values that are in
+/// effect anyway.
 const PRAGMAS_SET_ALREADY: [(&str, &[&str]); 2] = [
     ("foreign_keys", &["1", "on", "true", "yes"]),
     ("journal_mode", &["wal"]),
 ];
 
 /// # Errors
-/// Why not; the statement is not prepared then.
+/// Why the action is refused; the statement is then not prepared.
 pub fn allow(action: &AuthAction<'_>, database: Option<&str>) -> Result<(), Refusal> {
     let elsewhere = match action {
-        // Its database is a part of it; where others have theirs, it has a column.
+        // ALTER TABLE names its database in another field than the other actions.
         AuthAction::AlterTable { database_name, .. } => *database_name != DATABASE,
         _ => database.is_some_and(|name| name != DATABASE) && !is_empty_schema(action, database),
     };
@@ -125,8 +126,8 @@ pub fn allow(action: &AuthAction<'_>, database: Option<&str>) -> Result<(), Refu
     }
 }
 
-/// ALTER TABLE looks for its table among the temporary ones, of which there are none;
-/// a statement of a guest cannot write that list.
+/// ALTER TABLE searches the list of temporary tables for its table. The list is empty,
+/// and guests cannot write to it.
 fn is_empty_schema(action: &AuthAction<'_>, database: Option<&str>) -> bool {
     let (AuthAction::Read { table_name, .. } | AuthAction::Update { table_name, .. }) = action
     else {
@@ -151,7 +152,7 @@ fn pragma(name: &str, value: Option<&str>) -> Result<(), Refusal> {
 
 /// Every function that a statement may call.
 const FUNCTIONS: &[&str] = &[
-    // Of one value.
+    // Scalar functions.
     "abs",
     "char",
     "coalesce",
@@ -194,12 +195,12 @@ const FUNCTIONS: &[&str] = &[
     "unlikely",
     "upper",
     "zeroblob",
-    // Of the connection.
+    // Functions about the connection.
     "changes",
     "last_insert_rowid",
     "sqlite_version",
     "total_changes",
-    // Of the time.
+    // Date and time functions.
     "current_date",
     "current_time",
     "current_timestamp",
@@ -210,7 +211,7 @@ const FUNCTIONS: &[&str] = &[
     "time",
     "timediff",
     "unixepoch",
-    // Of many rows.
+    // Aggregate and window functions.
     "avg",
     "count",
     "group_concat",
@@ -232,7 +233,7 @@ const FUNCTIONS: &[&str] = &[
     "percent_rank",
     "rank",
     "row_number",
-    // Of numbers.
+    // Mathematical functions.
     "acos",
     "acosh",
     "asin",
@@ -262,7 +263,7 @@ const FUNCTIONS: &[&str] = &[
     "tan",
     "tanh",
     "trunc",
-    // Of JSON.
+    // JSON functions.
     "->",
     "->>",
     "json",
@@ -299,7 +300,7 @@ const FUNCTIONS: &[&str] = &[
     "jsonb_replace",
     "jsonb_set",
     "jsonb_tree",
-    // Of full text, and of ALTER TABLE, which calls its own.
+    // Full-text search, and the internal functions that ALTER TABLE calls.
     "bm25",
     "highlight",
     "match",
@@ -327,7 +328,7 @@ fn denied(what: &str) -> Refusal {
     Refusal::AccessDenied(format!("{what} not available to guests"))
 }
 
-/// A name for a message: a guest may spell it in any way.
+/// A name in a form that is safe in a message: guests can choose any spelling.
 fn plain(name: &str) -> String {
     let is_plain = |it: &char| it.is_ascii_alphanumeric() || *it == '_';
     name.chars().filter(is_plain).take(40).collect()

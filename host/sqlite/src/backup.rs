@@ -1,5 +1,5 @@
-//! A copy of a database that is in use. No other process can make one: the
-//! write-ahead log's index is in the memory of this one.
+//! Copies a database that is in use. No other process can do it, because the index of the
+//! write-ahead log is in the memory of this process.
 
 use std::path::Path;
 
@@ -10,8 +10,8 @@ use crate::Error;
 use crate::connection::VFS;
 use crate::memory::initialize;
 
-/// Copies what is committed at this moment. Pages are copied as they are; nothing of
-/// the schema is read.
+/// Copies the data that is committed at this moment. Pages are copied unchanged; the
+/// schema is not interpreted.
 ///
 /// # Errors
 /// A file cannot be opened, read or written.
@@ -23,10 +23,10 @@ pub fn back_up(from: &Path, to: &Path) -> Result<(), Error> {
     let from = Connection::open_with_flags_and_vfs(from, flags, VFS)?;
     let mut to = Connection::open_with_flags(to, flags | OpenFlags::SQLITE_OPEN_CREATE)?;
     let copy = Backup::new(&from, &mut to)?;
-    // All in one step, so that no write in between makes it begin anew.
+    // In a single step: a concurrent write would make the copy start again.
     copy.step(-1)?;
     drop(copy);
-    // One file is all there is of the copy.
+    // The copy consists of a single file.
     to.query_row("pragma journal_mode = delete", (), |_| Ok(()))?;
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! One open file, made safe before the first statement of a guest is seen.
+//! An open database file, made safe before the first statement of a guest runs.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -15,49 +15,48 @@ use crate::authorizer::{Refusal, allow};
 use crate::memory::{Memory, initialize};
 use crate::{AnswerLimits, Error, Rows, functions, limits, statement};
 
-/// The index of the write-ahead log is on the heap, shared by the connections of
-/// this process: no file can be truncated under a memory map, and no other
-/// process gets in between.
+/// The index of the write-ahead log is on the heap, shared by the connections of this
+/// process: no file can be truncated under a memory map, and no other process can open
+/// the database.
 pub(crate) const VFS: &str = "unix-excl";
 
 /// How long a statement waits for the lock of another workload's connection.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// How many instructions of SQLite's machine, some 20 µs, lie between two
-/// questions to the watch.
+/// Instructions of SQLite's virtual machine, about 20 µs, between two calls of the watch.
 const INSTRUCTIONS_PER_WATCH: i32 = 1_000;
 
-/// Prepared statements of one connection.
+/// Prepared statements that a connection keeps.
 const STATEMENTS_KEPT: usize = 64;
 
-/// KiB of pages that a connection keeps.
+/// KiB of pages that a connection caches.
 const CACHE_KIB: u32 = 2_000;
 
 /// Bytes that a write-ahead log keeps after a checkpoint.
 const JOURNAL_BYTES_MAX: u64 = 16 << 20;
 
-/// What SQLite takes for `max_page_count`.
+/// The largest value that SQLite accepts for `max_page_count`.
 const PAGES_MAX: u64 = 0xffff_fffe;
 
-/// Asked again and again while a statement runs; true ends it.
+/// Called repeatedly while a statement runs; returning true ends the statement.
 pub type Watch = Box<dyn FnMut() -> bool + Send>;
 
-/// What a connection is for.
+/// How a connection is used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
-    /// Makes the file where there is none. One at a time for each file.
+    /// Creates the file if it does not exist. There is one writer per file.
     Writer,
-    /// Of a file that there is.
+    /// Opens an existing file.
     Reader,
 }
 
 /// How a file is opened.
 pub struct Settings<'a> {
-    /// Absolute and without symbolic links; never a guest's own text.
+    /// Absolute and without symbolic links; never text that a guest provided.
     pub path: &'a Path,
     pub kind: Kind,
     pub memory: Arc<Memory>,
-    /// Bytes that the file may have.
+    /// The maximum size of the file in bytes.
     pub size_max: u64,
 }
 
@@ -68,19 +67,19 @@ pub struct Connection {
     guard: Arc<Guard>,
 }
 
-/// What the callbacks of SQLite look at.
+/// State that the callbacks of SQLite read.
 #[derive(Default)]
 struct Guard {
-    /// The host itself speaks: BEGIN, COMMIT and the like.
+    /// The host itself runs a statement: BEGIN, COMMIT and the like.
     trusted: AtomicBool,
-    /// Why the present statement was refused.
+    /// Why the current statement was refused.
     refusal: Mutex<Option<Refusal>>,
     watch: Mutex<Option<Watch>>,
 }
 
 impl Connection {
     /// # Errors
-    /// The file cannot be opened, or is no database.
+    /// The file cannot be opened, or is not a database.
     pub fn open(settings: &Settings<'_>) -> Result<Self, Error> {
         initialize()?;
         let scope = settings.memory.enter();
@@ -102,7 +101,8 @@ impl Connection {
         Ok(connection)
     }
 
-    /// In this order: nothing of the schema is read before it is distrusted.
+    /// The order matters: the schema must be marked as untrusted before any of it is
+    /// read.
     fn harden(&mut self, settings: &Settings<'_>) -> Result<(), Error> {
         let inner = &mut self.inner;
         inner.busy_timeout(BUSY_TIMEOUT)?;
@@ -148,11 +148,11 @@ impl Connection {
         Ok(())
     }
 
-    /// Runs one statement, until its end or the watch's. A reader runs none that
-    /// writes.
+    /// Runs one statement until it completes or the watch ends it. A reader refuses
+    /// statements that write.
     ///
     /// # Errors
-    /// See [`Error`]. Where it [`Error::Writes`], nothing has happened.
+    /// See [`Error`]. [`Error::Writes`] means that the statement had no effect.
     pub fn run(
         &mut self,
         kind: Kind,
@@ -167,10 +167,10 @@ impl Connection {
         })
     }
 
-    /// Runs a statement that is expected to be short, on a thread that must not wait:
-    /// no lock is waited for, `watch` ends it, and values are small enough that no
-    /// single step takes long. None says only that it was not short; as long as it
-    /// reads, which this makes sure of, [`Connection::run`] may run it from the start.
+    /// Runs a statement that is expected to be short, on a thread that must not block: it
+    /// waits for no lock, `watch` ends it, and values are small enough that no single
+    /// step takes long. `None` only means that the statement was not short. Since it is
+    /// guaranteed to only read, [`Connection::run`] may run it again from the start.
     pub fn run_short(
         &mut self,
         text: &str,
@@ -186,7 +186,7 @@ impl Connection {
         done?.ok().filter(|_| back)
     }
 
-    /// Runs a script, in the transaction that was begun.
+    /// Runs a script in the open transaction.
     ///
     /// # Errors
     /// See [`Error`].
@@ -218,10 +218,10 @@ impl Connection {
         Ok(read?)
     }
 
-    /// Looks through the whole file, which came from elsewhere.
+    /// Checks the whole file, which may come from an untrusted source.
     ///
     /// # Errors
-    /// What is wrong with it.
+    /// The first problem of the file.
     pub fn quick_check(&mut self, watch: Watch) -> Result<(), Error> {
         let found: String = self.watched(watch, |inner| {
             Ok(inner.query_row("pragma quick_check(1)", (), |row| row.get(0))?)
@@ -232,7 +232,7 @@ impl Connection {
         }
     }
 
-    /// No transaction is open.
+    /// Whether no transaction is open.
     pub fn is_autocommit(&self) -> bool {
         self.inner.is_autocommit()
     }

@@ -1,8 +1,8 @@
-//! Why a statement has no result, sorted by what can be done about it.
+//! Why a statement failed, grouped by what the caller can do about it.
 
 use rusqlite::ffi;
 
-/// Texts name tables and columns, never values.
+/// Messages name tables and columns, never values.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
     #[error("{0}")]
@@ -11,19 +11,19 @@ pub enum Error {
     InvalidStatement(String),
     #[error("{0}")]
     ConstraintViolated(String),
-    /// Another connection has the lock.
+    /// Another connection holds the lock.
     #[error("{0}")]
     Busy(String),
-    /// The file is gone, damaged, or cannot grow.
+    /// The file is missing, damaged, or cannot grow.
     #[error("{0}")]
     Unavailable(String),
-    /// A value, the answer, or what the statement needs to remember.
+    /// A value, the result, or the memory of the statement.
     #[error("{0}")]
     TooLarge(String),
     /// The watch ended it.
     #[error("the statement was ended")]
     Ended,
-    /// It writes, and the connection only reads. Nothing has happened.
+    /// It writes, but the connection is read-only. It had no effect.
     #[error("the statement writes")]
     Writes,
 }
@@ -57,7 +57,8 @@ impl From<rusqlite::Error> for Error {
                     .into(),
             ),
             ffi::SQLITE_INTERRUPT => Self::Ended,
-            // Refused before it is asked for the file that it needs.
+            // SQLite refuses it before the authorizer is asked about the file that it
+            // needs.
             _ if message.starts_with("cannot VACUUM") => Self::AccessDenied(message),
             _ => Self::InvalidStatement(message),
         }

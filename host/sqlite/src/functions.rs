@@ -1,6 +1,6 @@
-//! Functions on texts that SQLite has in quadratic time, in linear time: no
-//! watch can end a function in the middle of one value, and `trim` of 200 KB
-//! takes ten seconds.
+//! Linear-time versions of text functions that take quadratic time in SQLite: no watch
+//! can end a function while it processes one value, and `trim` of 200 KB takes ten
+//! seconds.
 
 mod text;
 
@@ -16,13 +16,13 @@ use rusqlite::{Connection, Result};
 use crate::limits::LENGTH_MAX;
 use text::{bytes, characters, text, too_long};
 
-/// The product of two lengths up to which SQLite's own function is called.
+/// The product of two lengths up to which SQLite's own function is used.
 const QUADRATIC_MAX: usize = 20_000_000;
 
-/// The subtype of what JSON functions give, by which they know each other.
+/// The subtype that JSON functions use to recognize each other's results.
 const JSON: u32 = b'J' as u32;
 
-/// SQLite as it is, for what is not done here.
+/// An unmodified SQLite connection, for cases that are not reimplemented here.
 #[derive(Clone, Default)]
 struct Plain(Arc<Mutex<Option<Connection>>>);
 
@@ -80,7 +80,7 @@ impl Plain {
             .query_row(rusqlite::params_from_iter(arguments), |row| row.get(0))
     }
 
-    /// A number as SQLite writes it.
+    /// A number in SQLite's notation.
     fn number(&self, number: ValueRef<'_>) -> Result<Vec<u8>> {
         match self.call("select cast(?1 as text)", [number])? {
             Value::Text(text) => Ok(text.into_bytes()),
@@ -126,7 +126,8 @@ fn trim(context: &Context<'_>, ends: Ends, plain: &Plain) -> Result<Value> {
     text::value(rest)
 }
 
-/// The place of the second in the first: bytes of blobs, characters of texts.
+/// The position of the second argument in the first: in bytes for blobs, in characters
+/// for texts.
 fn instr(context: &Context<'_>, plain: &Plain) -> Result<Option<i64>> {
     let (all, part) = (context.get_raw(0), context.get_raw(1));
     if let (ValueRef::Blob(all), ValueRef::Blob(part)) = (all, part) {
@@ -151,7 +152,7 @@ fn replace(context: &Context<'_>, plain: &Plain) -> Result<Value> {
     let (Some(all), Some(part)) = (argument(0)?, argument(1)?) else {
         return Ok(Value::Null);
     };
-    // To SQLite a pattern ends at its first zero.
+    // SQLite ends a pattern at its first zero.
     if part.first().is_none_or(|first| *first == 0) {
         return text::value(&all);
     }
@@ -173,8 +174,8 @@ fn replace(context: &Context<'_>, plain: &Plain) -> Result<Value> {
     text::value(&replaced)
 }
 
-/// Pairs of hexadecimal digits, with characters of the second before, between and
-/// after them; null for anything else.
+/// Decodes pairs of hexadecimal digits, with characters of the second argument before,
+/// between and after them; null for anything else.
 fn unhex(context: &Context<'_>) -> Result<Option<Vec<u8>>> {
     let plain = Plain::default();
     let (Some(all), Some(ignored)) = (
@@ -186,7 +187,7 @@ fn unhex(context: &Context<'_>) -> Result<Option<Vec<u8>>> {
     let ignored: HashSet<&[u8]> = characters(&ignored).collect();
     let mut decoded = Vec::new();
     let mut high = None;
-    // To SQLite the digits end at the first zero.
+    // SQLite ends the digits at the first zero.
     let digits = all.split(|byte| *byte == 0).next().unwrap_or_default();
     for character in characters(digits) {
         let digit = match character {

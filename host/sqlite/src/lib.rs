@@ -1,16 +1,15 @@
-//! SQLite for guests that are not trusted: a connection on which no statement
-//! reaches another file, takes memory that nobody counts, or goes on for longer
-//! than it may.
+//! SQLite for untrusted guests: a connection on which no statement can access another
+//! file, use uncounted memory, or run longer than allowed.
 //!
-//! It knows files and statements; which file a guest may have, on which thread a
-//! statement runs and when it has to end are the caller's to say. What holds a
-//! statement back:
+//! The crate knows files and statements. The caller decides which file a guest may open,
+//! on which thread a statement runs, and when it must end. These modules restrict a
+//! statement:
 //!
-//! - `authorizer`: what it may do, a list of what is allowed;
-//! - `limits`: how large its text, values and program may be;
-//! - `memory`: every allocation is counted, and refused over the budget;
-//! - `functions`: those that SQLite has in quadratic time, in linear time;
-//! - the [`Watch`], asked every thousand instructions whether it goes on.
+//! - `authorizer`: an allow list of what it may do;
+//! - `limits`: the size of its text, values and program;
+//! - `memory`: every allocation is counted, and refused if it exceeds the budget;
+//! - `functions`: linear-time versions of functions that take quadratic time in SQLite;
+//! - the [`Watch`], called every thousand instructions, decides whether it continues.
 
 mod authorizer;
 mod backup;

@@ -1,14 +1,14 @@
-//! Memory of SQLite, counted by whom it works for.
+//! Counts SQLite's memory per account.
 //!
-//! SQLite bounds its page cache and nothing else: a statement that sorts, or that
-//! collects distinct values, takes what it needs, and its own limit is one for
-//! the whole process, where one tenant's statement fails another's. So every
-//! allocation is made here, carries the account that it was made for, and fails
-//! when that account's budget is used up; SQLite is built to survive that, and
-//! the statement ends with "out of memory".
+//! SQLite limits only its page cache: a statement that sorts, or that collects distinct
+//! values, allocates as much as it needs. SQLite's own limit applies to the whole
+//! process, so the statement of one tenant would make another's fail. Therefore every
+//! allocation is made here, belongs to an account, and fails if the account's budget is
+//! used up. SQLite handles that, and the statement ends with "out of memory".
 //!
-//! The account is that of the thread's present [`Scope`]. Freeing needs none: a
-//! page that one thread allocated is given back by whichever drops it.
+//! The account is that of the thread's current [`Scope`]. Freeing does not need one: a
+//! page that one thread allocated is credited to its account by whichever thread frees
+//! it.
 
 use std::alloc::{Layout, alloc, dealloc, realloc};
 use std::cell::RefCell;
@@ -22,22 +22,21 @@ use rusqlite::ffi;
 
 use crate::Error;
 
-/// Bytes that an account takes of its budget at once: a statement allocates some
-/// hundred times.
+/// Bytes that an account reserves at a time: a statement makes some hundred allocations.
 const CHUNK: u64 = 256 << 10;
 
-/// Where an account takes its bytes from.
+/// The source of an account's bytes.
 pub trait Budget: Send + Sync {
-    /// Whether there are so many bytes left; they are taken then.
+    /// Reserves `bytes` and returns true if that many are left.
     fn reserve(&self, bytes: u64) -> bool;
     fn release(&self, bytes: u64);
 }
 
-/// The account of some connections.
+/// The account of a group of connections.
 pub struct Memory {
     budget: Arc<dyn Budget>,
     used: AtomicU64,
-    /// Bytes that the budget has given; changed by one thread at a time.
+    /// Bytes reserved from the budget; changed by one thread at a time.
     reserved: AtomicU64,
     turn: Mutex<()>,
 }
@@ -52,12 +51,13 @@ impl Memory {
         })
     }
 
-    /// Bytes that SQLite holds now.
+    /// Bytes that SQLite currently holds.
     pub fn used(&self) -> u64 {
         self.used.load(Ordering::Relaxed)
     }
 
-    /// What SQLite allocates on this thread is counted here while the scope lasts.
+    /// Counts SQLite's allocations on this thread to this account for as long as the
+    /// scope exists.
     pub(crate) fn enter(self: &Arc<Self>) -> Scope {
         Scope(CURRENT.replace(Some(self.clone())))
     }
@@ -109,7 +109,7 @@ thread_local! {
     static CURRENT: RefCell<Option<Arc<Memory>>> = const { RefCell::new(None) };
 }
 
-/// The account before, which is current again afterwards.
+/// The previous account, which becomes current again when this is dropped.
 pub(crate) struct Scope(Option<Arc<Memory>>);
 
 impl Drop for Scope {
@@ -118,10 +118,10 @@ impl Drop for Scope {
     }
 }
 
-/// Makes SQLite allocate here. Whoever opens a database calls it first.
+/// Makes SQLite allocate here. Must be called before a database is opened.
 ///
 /// # Errors
-/// SQLite was used before, or is built without the flags of `.cargo/config.toml`.
+/// SQLite was used before, or was built without the flags of `.cargo/config.toml`.
 pub fn initialize() -> Result<(), Error> {
     static DONE: OnceLock<Result<(), String>> = OnceLock::new();
     DONE.get_or_init(|| configure().and_then(|()| check_build()))
@@ -129,7 +129,7 @@ pub fn initialize() -> Result<(), Error> {
         .map_err(Error::Unavailable)
 }
 
-/// Flags of the build that must not be missing.
+/// Required build flags.
 const BUILT_WITH: [&str; 3] = ["MAX_MMAP_SIZE=0", "TEMP_STORE=3", "OMIT_SHARED_CACHE"];
 
 fn check_build() -> Result<(), String> {
@@ -165,10 +165,11 @@ fn configure() -> Result<(), String> {
         xShutdown: Some(shutdown),
         pAppData: ptr::null_mut(),
     };
-    // SAFETY: SQLite copies the table; no connection is open yet, or SQLite says so.
+    // SAFETY: SQLite copies the table; no connection is open yet, otherwise SQLite
+    // returns an error.
     let result = unsafe {
         match ffi::sqlite3_config(ffi::SQLITE_CONFIG_MALLOC, &raw const methods) {
-            // Its own statistics would take a lock for every allocation.
+            // SQLite's own statistics would take a lock for every allocation.
             ffi::SQLITE_OK => ffi::sqlite3_config(ffi::SQLITE_CONFIG_MEMSTATUS, 0 as c_int),
             failed => failed,
         }
@@ -181,10 +182,10 @@ fn configure() -> Result<(), String> {
     }
 }
 
-/// Before every allocation.
+/// Precedes every allocation.
 #[repr(C, align(16))]
 struct Header {
-    /// Bytes that SQLite sees.
+    /// Bytes that SQLite requested.
     bytes: usize,
     /// From [`Arc::into_raw`], or null.
     account: *const Memory,
@@ -217,7 +218,7 @@ unsafe extern "C" fn allocate(bytes: c_int) -> *mut c_void {
     {
         return ptr::null_mut();
     }
-    // SAFETY: the layout has a size, since there is a header.
+    // SAFETY: the layout is not empty, since it includes a header.
     let header = unsafe { alloc(layout) }.cast::<Header>();
     if header.is_null() {
         if let Some(account) = account {
@@ -226,7 +227,8 @@ unsafe extern "C" fn allocate(bytes: c_int) -> *mut c_void {
         return ptr::null_mut();
     }
     let account = account.map_or(ptr::null(), Arc::into_raw);
-    // SAFETY: it is not null, aligned, and large enough for a header and what follows.
+    // SAFETY: the pointer is not null, is aligned, and has room for a header and the
+    // requested bytes.
     unsafe {
         header.write(Header { bytes, account });
         header.add(1).cast()
@@ -238,7 +240,7 @@ unsafe extern "C" fn free(memory: *mut c_void) {
     if memory.is_null() {
         return;
     }
-    // SAFETY: SQLite gives back what `allocate` or `reallocate` gave it, once.
+    // SAFETY: SQLite frees a pointer from `allocate` or `reallocate` exactly once.
     unsafe {
         let header = memory.cast::<Header>().sub(1);
         let Header { bytes, account } = header.read();
@@ -261,8 +263,8 @@ unsafe extern "C" fn reallocate(memory: *mut c_void, bytes: c_int) -> *mut c_voi
     let Ok(wanted @ 1..) = usize::try_from(bytes) else {
         return ptr::null_mut();
     };
-    // SAFETY: SQLite passes what `allocate` or `reallocate` gave it; where this
-    // fails, that stays as it is. The account is borrowed and not taken.
+    // SAFETY: SQLite passes a pointer from `allocate` or `reallocate`; if this fails,
+    // that allocation is unchanged. The account is borrowed, not released.
     unsafe {
         let header = memory.cast::<Header>().sub(1);
         let account = (*header).account.as_ref();
@@ -294,7 +296,7 @@ unsafe extern "C" fn size(memory: *mut c_void) -> c_int {
     if memory.is_null() {
         return 0;
     }
-    // SAFETY: SQLite passes what `allocate` or `reallocate` gave it.
+    // SAFETY: SQLite passes a pointer from `allocate` or `reallocate`.
     let bytes = unsafe { (*memory.cast::<Header>().sub(1)).bytes };
     c_int::try_from(bytes).unwrap_or(c_int::MAX)
 }

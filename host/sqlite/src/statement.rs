@@ -1,4 +1,4 @@
-//! Preparing, binding, reading.
+//! Prepares statements, binds parameters and reads rows.
 
 use rusqlite::fallible_iterator::FallibleIterator;
 use rusqlite::types::{Value, ValueRef};
@@ -7,10 +7,10 @@ use rusqlite::{Batch, Connection, Row, Statement};
 use crate::Error;
 use crate::limits::STATEMENT_BYTES_MAX;
 
-/// A longer statement is not kept: it was composed, and does not come again.
+/// A longer statement is not cached: it was generated and will not be repeated.
 const KEPT_BYTES_MAX: usize = 16 << 10;
 
-/// The answer to a query: every row has one value per column.
+/// The result of a query: every row has one value per column.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Rows {
     pub columns: Vec<String>,
@@ -19,15 +19,15 @@ pub struct Rows {
     pub changed: u64,
 }
 
-/// How much of an answer is taken; none where both are zero.
+/// How much of a result is accepted; nothing if both are zero.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct AnswerLimits {
     pub rows: usize,
     pub bytes: usize,
 }
 
-/// Whether a statement looks like one that only reads. Where it does not, it may
-/// still be one.
+/// Whether a statement looks like one that only reads. False does not mean that it
+/// writes.
 pub fn reads(statement: &str) -> bool {
     let word = statement
         .trim_start()
@@ -38,7 +38,7 @@ pub fn reads(statement: &str) -> bool {
         .any(|it| word.eq_ignore_ascii_case(it))
 }
 
-/// Runs one statement. `answer` is None where its rows are of no interest.
+/// Runs one statement. `answer` is `None` if its rows are not needed.
 pub(crate) fn run(
     connection: &Connection,
     text: &str,
@@ -52,8 +52,8 @@ pub(crate) fn run(
         let mut statement = connection.prepare_cached(text).map_err(no_statement)?;
         return run_prepared(connection, &mut statement, parameters, answer, only_reads);
     }
-    // Statement by statement: `prepare` looks at what follows the first one by
-    // preparing that, and so on, on the stack.
+    // Statement by statement: `prepare` checks what follows the first statement by
+    // preparing it, and so on, recursively on the stack.
     let mut statements = Batch::new(connection, text);
     let mut first = statements
         .next()?
@@ -64,7 +64,7 @@ pub(crate) fn run(
     run_prepared(connection, &mut first, parameters, answer, only_reads)
 }
 
-/// Runs every statement of a script, without a look at their rows.
+/// Runs every statement of a script and ignores their rows.
 pub(crate) fn run_script(connection: &Connection, script: &str) -> Result<(), Error> {
     check_length(script)?;
     let mut statements = Batch::new(connection, script);
@@ -114,15 +114,15 @@ fn run_prepared(
         }
     }
     let mut rows = answer.map(|answer| answer.rows).unwrap_or_default();
-    // A statement that changes nothing leaves the count of the one before.
+    // A statement that changes nothing leaves the count of the previous one.
     if writes && connection.total_changes() != before {
         rows.changed = connection.changes();
     }
     Ok(rows)
 }
 
-/// `$1` and `?1` are the first parameter wherever they stand; each `?` is the next
-/// one. What is not given is NULL.
+/// `$1` and `?1` are the first parameter wherever they occur; each `?` is the next one.
+/// Missing parameters are NULL.
 fn bind(statement: &mut Statement<'_>, parameters: &[Value]) -> Result<(), Error> {
     statement.clear_bindings();
     let mut next = 0;
@@ -178,7 +178,7 @@ impl Answer {
         for index in 0..columns {
             let value = row.get_ref(index)?;
             self.bytes += size(value);
-            // Before it is copied: a row can have hundreds of large values.
+            // Checked before copying: a row can have hundreds of large values.
             if self.bytes > self.limits.bytes {
                 return Err(self.too_large());
             }

@@ -1,4 +1,4 @@
-//! Statements of a guest that means harm, each on a file of its own.
+//! Malicious statements of a guest, each on its own file.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -9,7 +9,7 @@ use galleria_sqlite::{
     AnswerLimits, Budget, Connection, Error, Kind, Memory, Rows, Settings, Value, Watch,
 };
 
-/// So many bytes, and no more.
+/// A budget of this many bytes.
 struct Limited {
     limit: u64,
     used: AtomicU64,
@@ -67,7 +67,7 @@ impl File {
     }
 }
 
-/// Ends what takes longer than a test may.
+/// Ends statements that take longer than a test may.
 fn patience() -> Watch {
     ends_after(Duration::from_secs(5))
 }
@@ -106,7 +106,7 @@ fn one(connection: &mut Connection, statement: &str) -> Value {
 }
 
 #[test]
-fn what_applications_do_is_allowed() {
+fn statements_of_ordinary_applications_are_allowed() {
     let file = File::new();
     let mut connection = file.writer();
     for statement in [
@@ -165,7 +165,7 @@ fn what_applications_do_is_allowed() {
 
 #[test]
 #[expect(clippy::too_many_lines, reason = "one table of statements")]
-fn nothing_else_is() {
+fn all_other_statements_are_refused() {
     let file = File::new();
     let mut connection = file.writer();
     ask(&mut connection, "create table a (b)").expect("a table");
@@ -260,7 +260,7 @@ fn nothing_else_is() {
 }
 
 #[test]
-fn reader_does_not_write() {
+fn reader_refuses_writes() {
     let file = File::new();
     let mut writer = file.writer();
     ask(&mut writer, "create table a (b)").expect("a table");
@@ -292,7 +292,7 @@ fn statement_of_a_known_attack_is_harmless() {
 }
 
 #[test]
-fn endless_statement_ends_when_the_watch_says_so() {
+fn watch_ends_an_endless_statement() {
     let file = File::new();
     let mut connection = file.writer();
     ask(&mut connection, "create table a (b)").expect("a table");
@@ -346,13 +346,13 @@ fn memory_is_counted_and_bounded() {
     assert!(file.memory.used() < 8 << 20, "{}", file.memory.used());
     drop(connection);
     let File { budget, memory, .. } = file;
-    assert_eq!(memory.used(), 0, "what was allocated is given back");
+    assert_eq!(memory.used(), 0, "all memory is released");
     drop(memory);
     assert_eq!(budget.used.load(Ordering::Relaxed), 0);
 }
 
 #[test]
-fn functions_on_long_texts_take_little_time() {
+fn functions_on_long_texts_take_linear_time() {
     let file = File::new();
     let mut connection = file.writer();
     let many: String = (0x4e00..0x4e00 + 20_000)
@@ -404,9 +404,9 @@ fn functions_on_long_texts_take_little_time() {
     }
 }
 
-/// What these functions gave before they were replaced.
+/// The results that the functions had before they were replaced.
 #[test]
-fn functions_give_what_sqlite_gives() {
+fn replaced_functions_return_the_same_as_sqlite() {
     let file = File::new();
     let mut ours = file.writer();
     let theirs = rusqlite::Connection::open_in_memory().expect("a database");
@@ -471,7 +471,7 @@ fn functions_give_what_sqlite_gives() {
 }
 
 #[test]
-fn parameters_go_to_their_numbers() {
+fn parameters_are_bound_by_number() {
     let file = File::new();
     let mut connection = file.writer();
     let text = |text: &str| Value::Text(text.to_owned());
@@ -495,7 +495,7 @@ fn parameters_go_to_their_numbers() {
 }
 
 #[test]
-fn shapes_without_an_end_are_refused() {
+fn oversized_statements_are_refused() {
     let file = File::new();
     let mut connection = file.writer();
     for statement in [
@@ -525,7 +525,7 @@ fn shapes_without_an_end_are_refused() {
 }
 
 #[test]
-fn file_does_not_grow_over_its_size() {
+fn file_does_not_exceed_its_maximum_size() {
     let file = File::new();
     let mut connection = file.writer();
     ask(&mut connection, "create table a (b)").expect("a table");
@@ -539,12 +539,12 @@ fn file_does_not_grow_over_its_size() {
         panic!("no number");
     };
     assert!(rows >= 10, "{rows}");
-    ask(&mut connection, "delete from a").expect("works when it is full");
+    ask(&mut connection, "delete from a").expect("a full file allows deletion");
     ask(&mut connection, fill).expect("works again");
 }
 
 #[test]
-fn no_link_is_followed_and_no_name_is_a_uri() {
+fn links_are_not_followed_and_uris_are_not_interpreted() {
     let file = File::new();
     drop(file.writer());
     let open = |name: &str, kind| {
@@ -563,7 +563,7 @@ fn no_link_is_followed_and_no_name_is_a_uri() {
 }
 
 #[test]
-fn statement_that_must_be_short_is_ended_in_time_and_can_be_run_again() {
+fn short_statement_is_interrupted_in_time_and_can_run_again() {
     let file = File::new();
     let mut connection = file.writer();
     ask(&mut connection, "create table a (b)").expect("a table");
@@ -589,13 +589,13 @@ fn statement_that_must_be_short_is_ended_in_time_and_can_be_run_again() {
         let watch = ends_after(Duration::from_millis(1));
         let done = reader.run_short(statement, &[], limits, watch);
         assert_eq!(done, None, "{statement}");
-        // Generous: on a busy machine this is mostly waiting for a core.
+        // A generous limit: on a busy machine this is mostly waiting for a core.
         assert!(began.elapsed() < Duration::from_millis(500), "{statement}");
     }
     let watch = ends_after(Duration::from_secs(5));
     let short = reader.run_short("select count(*) from a", &[], limits, watch);
     assert_eq!(short.map(|it| it.rows), Some(vec![vec![Value::Integer(2)]]));
-    // Its limits are the usual ones again.
+    // The usual limits are restored.
     for statement in ["select b from a", long] {
         let done = reader.run(Kind::Reader, statement, &[], limits, patience());
         assert!(done.is_ok(), "{statement}: {done:?}");

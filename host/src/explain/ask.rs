@@ -1,4 +1,4 @@
-//! The request that is asked about, read from the command line.
+//! Reads the request to explain from the command line.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -10,7 +10,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, header};
 
 use super::{Question, Subject};
 
-/// A request, and who sends it.
+/// A request and its caller.
 pub(super) struct ParsedQuestion {
     pub(super) uri: Uri,
     pub(super) method: Method,
@@ -25,7 +25,7 @@ pub(super) enum From {
     Workload(Arc<Workload>),
 }
 
-/// What is wrong with the question itself.
+/// Why the question is invalid.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum WrongUsage {
     #[error("--url `{0}` is not a valid URL; write it as in http://shop.example.com/ui")]
@@ -40,9 +40,9 @@ pub(crate) enum WrongUsage {
     From(String, String),
     #[error("cannot write the explanation")]
     Json(#[from] serde_json::Error),
-    /// What a running host said of the question.
+    /// The running host's error message about the question.
     #[error("{0}")]
-    EndedSpan(String),
+    Host(String),
 }
 
 impl ParsedQuestion {
@@ -121,8 +121,8 @@ fn headers(lines: &[String]) -> Result<HeaderMap, WrongUsage> {
     Ok(headers)
 }
 
-/// The port of the listener that the address leads to: the one it names, or the
-/// one that is bound there.
+/// The port of the listener that the address leads to: the declared port that it names,
+/// or the one that is bound there.
 fn declared_port(uri: &Uri, subject: &Subject<'_>) -> u16 {
     let scheme = if uri.scheme_str() == Some("https") {
         443

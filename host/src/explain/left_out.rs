@@ -1,4 +1,4 @@
-//! Pods of the service that its subset leaves out, and by which label.
+//! Pods of a service that are not in the subset, and the label that is missing.
 
 use std::sync::Arc;
 
@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use super::Subject;
 
-/// A pod that would be an endpoint, had it the subset's labels.
+/// A pod that would be an endpoint if it had the labels of the subset.
 #[derive(Debug, Serialize)]
 pub(super) struct LeftOut {
     pub(super) name: String,
@@ -18,7 +18,7 @@ pub(super) struct LeftOut {
     pub(super) at: Place,
 }
 
-/// The pods that `destination` leaves out.
+/// The pods of the service that are not in the subset of `destination`.
 pub(super) fn left_out(subject: &Subject<'_>, destination: &DestinationStep) -> Vec<LeftOut> {
     let objects = subject.objects;
     let selectors = subset(objects, destination).zip(service(objects, destination));
@@ -75,7 +75,7 @@ fn subset<'a>(objects: &'a [Arc<Object>], destination: &DestinationStep) -> Opti
     Some(&subset.labels)
 }
 
-/// The destination's Service and its namespace, by the cluster's name.
+/// The destination's Service and its namespace, found by the name of the cluster.
 fn service<'a>(
     objects: &'a [Arc<Object>],
     destination: &'a DestinationStep,
@@ -93,7 +93,7 @@ fn service<'a>(
     Some((namespace, service))
 }
 
-/// The first label of `selector` that `labels` do not have.
+/// The first label of `selector` that `labels` does not have.
 fn missing<'a>(selector: &'a Labels, labels: &Labels) -> Option<(&'a String, &'a String)> {
     selector
         .iter()

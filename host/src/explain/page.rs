@@ -9,7 +9,7 @@ use galleria_mesh::{
 use super::ask::{From, ParsedQuestion};
 use super::places::Places;
 
-/// Column at which places begin, where there is room.
+/// The column in which positions start, if the text is shorter.
 const PLACE_COLUMN: usize = 76;
 
 /// The page that `galleria explain` prints.
@@ -77,7 +77,7 @@ impl Page {
         }
         match &explanation.host {
             Some(host) => self.line(1, &format!("host {host}"), None),
-            // Then no server of a gateway does.
+            // Then no server of a gateway serves the host.
             None if explanation.listener.is_some() => {}
             None => {
                 let authority = &explanation.authority;
@@ -173,7 +173,7 @@ impl Page {
         }
     }
 
-    /// What the rule does besides sending the request on.
+    /// What the rule does in addition to routing the request.
     fn treatment(&mut self, explanation: &Explanation) {
         if explanation.action != "forward" {
             return;

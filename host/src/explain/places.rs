@@ -1,5 +1,5 @@
-//! Where subsets and endpoints stand: the mesh knows them by name, the
-//! manifests say where that name was written, and which pods have it not.
+//! Positions of subsets and endpoints. The mesh knows only their names; the manifests
+//! have their positions and the pods that a subset does not select.
 
 use std::collections::HashMap;
 
@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use super::Subject;
 use super::left_out::{LeftOut, left_out};
 
-/// Places by name.
+/// Positions by name.
 #[derive(Default)]
 pub(super) struct Places {
     /// By `namespace/name` of the Deployment.
@@ -20,7 +20,7 @@ pub(super) struct Places {
     entries: HashMap<String, Place>,
     /// By `namespace/name` of the DestinationRule, and the subset.
     subsets: HashMap<(String, String), Place>,
-    /// By the destination's number.
+    /// By the index of the destination.
     left_out: Vec<Vec<LeftOut>>,
 }
 
@@ -81,13 +81,13 @@ impl Places {
         self.subsets.get(&(name, destination.subset.clone()?))
     }
 
-    /// The pods that a subset leaves out.
+    /// The pods that are not in the subset of a destination.
     pub(super) fn left_out(&self, destination: usize) -> &[LeftOut] {
         self.left_out.get(destination).map_or(&[], Vec::as_slice)
     }
 
-    /// The explanation as JSON, with the gateway and the chosen rule named on
-    /// top, and a place for every subset and endpoint.
+    /// The explanation as JSON, with the gateway and the matching rule at the top, and a
+    /// position for every subset and endpoint.
     pub(super) fn into_json(self, explanation: &Explanation) -> serde_json::Result<Value> {
         let mut json = serde_json::to_value(explanation)?;
         let listener = explanation.listener.as_ref();
@@ -112,7 +112,7 @@ impl Places {
     }
 }
 
-/// The chosen rule and its number, from 0.
+/// The matching rule and its index, from 0.
 pub(super) fn chosen(explanation: &Explanation) -> Option<(usize, &RuleStep)> {
     let number = explanation.chosen?;
     Some((number, explanation.rules.get(number)?))

@@ -1,5 +1,4 @@
-//! `galleria backup`: copies of the databases below the data folder, while the host
-//! runs.
+//! `galleria backup`: copies the databases below the data folder while the host runs.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -9,26 +8,26 @@ use serde::{Deserialize, Serialize};
 
 use crate::private_folder;
 
-/// In the data folder: those of claims, and in the copy.
+/// The databases of claims, in the data folder and in the copy.
 const DATABASES: &str = "databases";
 
-/// What is asked of the host.
+/// A request to copy the databases.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Order {
-    /// A folder that is not there yet; absolute, on the host's machine.
+    /// A folder that does not exist yet; an absolute path on the host's machine.
     pub to: PathBuf,
 }
 
-/// What the host did.
+/// The result of a backup.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Copied {
     pub files: Vec<PathBuf>,
 }
 
-/// Copies every database of a claim, on the same path below `to`.
+/// Copies every database of a claim to the same path below `to`.
 ///
 /// # Errors
-/// What cannot be read or written; what was copied by then stays.
+/// A file cannot be read or written; the files copied before that are kept.
 pub(super) fn copy(data: &Path, order: &Order) -> Result<Copied, String> {
     let to = &order.to;
     if !to.is_absolute() || to.exists() {

@@ -1,4 +1,4 @@
-//! One question to a host that runs, and its answer.
+//! A single request to a running host, and its response.
 
 use std::net::SocketAddr;
 
@@ -27,10 +27,10 @@ where
     Ok((head.status, body.collect().await?.to_bytes()))
 }
 
-/// Asks a host's status port for `path`: the status code and the text.
+/// Requests `path` from a host's status port; returns the status code and the text.
 ///
 /// # Errors
-/// Nobody listens there, or what listens does not speak HTTP.
+/// No program listens there, or it does not speak HTTP.
 pub(crate) async fn ask_port(
     address: SocketAddr,
     path: &str,

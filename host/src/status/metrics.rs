@@ -1,5 +1,5 @@
-//! The answer to whoever collects metrics: what is counted as it happens, and what
-//! is read now.
+//! The response to a scraper: metrics that are counted as events occur, and metrics that
+//! are read at scrape time.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -18,7 +18,7 @@ use crate::telemetry::names;
 use crate::tls::Expiries;
 use crate::workload::Pod;
 
-/// What the status port speaks of.
+/// The data that the status port presents.
 #[derive(Clone)]
 pub(crate) struct Context {
     pub health: Arc<HostStatus>,
@@ -28,7 +28,7 @@ pub(crate) struct Context {
     pub certificates: Arc<Expiries>,
 }
 
-/// In the form that the request asks for.
+/// In the format that the request asks for.
 pub(super) async fn answer(
     State(context): State<Context>,
     headers: HeaderMap,
@@ -87,8 +87,8 @@ fn sample_pod(pod: &Pod, samples: &mut Samples) {
     }
 }
 
-/// What a policy has to do with is told from the first call on, the rest once it
-/// has happened.
+/// The metrics of a policy are reported from the first call on, the others after their
+/// first event.
 fn sample_client(client: &ClientReport, samples: &mut Samples) {
     let (namespace, workload) = match &client.caller {
         Some((namespace, workload)) => (namespace.as_str(), workload.as_str()),

@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::report::{CronJobReport, JobReport, PodReport, Report, RuleReport, WorkloadReport};
 
-/// Events on the page, the latest; all of them are in the JSON.
+/// The latest events that the page shows; the JSON has all of them.
 const EVENTS_MAX: usize = 20;
 
 /// The page that `galleria status` prints.
@@ -193,7 +193,7 @@ fn rule_row(rule: &RuleReport) -> Vec<String> {
     vec![format!("  {}", rule.condition), format!("-> {target}")]
 }
 
-/// As `kubectl get events` lists them, the last one last.
+/// As in `kubectl get events`, with the latest event at the end.
 fn events(objects: &[Value], now: Timestamp) -> Vec<Vec<String>> {
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
     let mut events: Vec<&Value> = objects
@@ -216,7 +216,7 @@ fn events(objects: &[Value], now: Timestamp) -> Vec<Vec<String>> {
                 text(&involved["name"])
             ),
             format!("x{}", event["count"]),
-            // A trap's message begins with the backtrace and ends with the cause.
+            // The message of a trap starts with the backtrace and ends with the cause.
             text(&event["message"])
                 .lines()
                 .next_back()
@@ -228,7 +228,7 @@ fn events(objects: &[Value], now: Timestamp) -> Vec<Vec<String>> {
     rows.collect()
 }
 
-/// As kubectl writes ages.
+/// As kubectl formats ages.
 fn age(seconds: u64) -> String {
     match seconds {
         0..120 => format!("{seconds}s"),

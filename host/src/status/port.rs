@@ -1,4 +1,4 @@
-//! The status port: health and metrics, safe to expose; no admin action.
+//! The status port: health and metrics. It is read-only and safe to expose.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -16,7 +16,7 @@ use super::routed::Routed;
 use crate::listen::{Room, Server};
 use crate::settings::listen::ClientTimeouts;
 
-/// Serves what `context` knows until `stop`.
+/// Serves the data of `context` until `stop`.
 pub(crate) fn serve(
     socket: TcpListener,
     context: Context,

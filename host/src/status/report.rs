@@ -1,4 +1,4 @@
-//! The report: one document with everything that `galleria status` shows.
+//! The report: a document with everything that `galleria status` shows.
 
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -15,20 +15,20 @@ use crate::listen::BoundListener;
 use crate::store::{Source, Store};
 use crate::workload::{Board, CronJobStatus, JobStatus, Pod, PodExit, PodRegistry, WorkloadKey};
 
-/// What the parts of the host tell the status pages.
+/// State that other parts of the host report to the status pages.
 #[derive(Default)]
 pub(crate) struct HostStatus {
     ready: AtomicBool,
     listeners: ArcSwap<Vec<BoundListener>>,
     pub pods: Arc<PodRegistry>,
     pub jobs: Arc<Board>,
-    /// Why the last change of the configuration was not taken; empty when it was.
+    /// Why the last configuration change was rejected; empty if it was accepted.
     rejected: Mutex<Vec<String>>,
-    /// What came by the API: where it differs from the files, and what of it waits.
+    /// Objects from the API: their differences from the files, and the objects that wait.
     written: ArcSwap<WrittenReport>,
 }
 
-/// The host at one moment.
+/// The state of the host at one moment.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Report {
     pub version: String,
@@ -38,12 +38,12 @@ pub(crate) struct Report {
     pub jobs: Vec<JobReport>,
     pub cron_jobs: Vec<CronJobReport>,
     pub routes: Vec<RouteReport>,
-    /// What is wrong, each with what to do.
+    /// Problems, each with what to do about it.
     pub problems: Vec<String>,
-    /// How what is in force differs from the files, since the API changed it.
+    /// Differences between the current objects and the files, made by the API.
     pub drift: Vec<String>,
-    /// What the host says of itself, as the Kubernetes API shows it: pods, events,
-    /// revisions, and the manifests' own objects with their status.
+    /// Objects as the Kubernetes API shows them: pods, events, revisions, and the objects
+    /// of the manifests with their status.
     pub objects: Vec<serde_json::Value>,
 }
 
@@ -75,7 +75,7 @@ pub(crate) struct PodReport {
     pub memory_limit_bytes: u64,
     pub age_seconds: u64,
     pub message: Option<String>,
-    /// `OOMKilled`, `Error`, …: how it, or an instance of it, last ended.
+    /// How the pod, or an instance of it, last ended: `OOMKilled`, `Error`, ….
     pub last_termination: Option<String>,
 }
 
@@ -90,7 +90,7 @@ pub(crate) struct JobReport {
     pub active: usize,
     pub failed: u32,
     pub age_seconds: u64,
-    /// The latest runs of its pods that ended, the last one last.
+    /// The latest finished runs of its pods, oldest first.
     pub pods: Vec<JobPodReport>,
 }
 
@@ -156,7 +156,7 @@ impl HostStatus {
         self.listeners.store(Arc::new(listeners));
     }
 
-    /// Whether the last change of the configuration was taken.
+    /// Whether the last configuration change was accepted.
     pub(crate) fn is_accepted(&self) -> bool {
         self.rejected.lock().is_empty()
     }
@@ -175,17 +175,17 @@ impl HostStatus {
     }
 }
 
-/// What there is to say of objects that came by the API, a line each.
+/// Report about objects from the API, one line each.
 #[derive(Debug, Default)]
 pub(crate) struct WrittenReport {
     pub drift: Vec<String>,
-    /// The objects of files that differ, and their files.
+    /// Objects that differ from their files, with these files.
     pub drifted: HashMap<ObjectKey, PathBuf>,
-    /// What refers to something that is not there.
+    /// Objects that refer to a missing object.
     pub waiting: Vec<String>,
 }
 
-/// Gathers the report.
+/// Creates the report.
 pub(crate) fn report(health: &HostStatus, mesh: &Mesh, store: &Store) -> Report {
     let workloads = workloads(&health.pods.all());
     let mut problems = health.rejected.lock().clone();
@@ -230,7 +230,7 @@ pub(crate) fn report(health: &HostStatus, mesh: &Mesh, store: &Store) -> Report 
     }
 }
 
-/// Objects that restrict something, while the host does not.
+/// Policies that the host does not enforce.
 fn unenforced(store: &Store) -> impl Iterator<Item = String> {
     let (objects, _) = store.list();
     objects.into_iter().filter_map(|stored| {

@@ -1,4 +1,4 @@
-//! A router as the handler of a listener.
+//! Makes a router the handler of a listener.
 
 use std::convert::Infallible;
 use std::marker::PhantomData;
@@ -10,7 +10,7 @@ use tower_service::Service;
 
 use crate::listen::{Handler, RequestBody};
 
-/// Answers clients that the listener knows by `C`, each alike.
+/// Serves the clients that the listener identifies by `C`, all in the same way.
 pub(super) struct Routed<C> {
     router: Router,
     client: PhantomData<fn(C)>,

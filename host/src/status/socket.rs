@@ -1,5 +1,6 @@
-//! The report, explanations and canaries, over a Unix socket in the data folder: the file
-//! system says who may ask, so it needs no port and no token, and no web page can reach it.
+//! Serves the report, explanations and canaries over a Unix socket in the data folder.
+//! File permissions control the access, so it needs no port and no token, and web pages
+//! cannot reach it.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -46,10 +47,10 @@ pub(crate) enum SocketError {
     },
 }
 
-/// Takes the data folder's socket, and with it the folder, for this host.
+/// Binds the socket of the data folder, which also locks the folder for this host.
 ///
 /// # Errors
-/// Another host has it, or the folder cannot be written.
+/// Another host uses the folder, or it cannot be written.
 pub(crate) async fn bind(folder: &Path) -> Result<UnixListener, SocketError> {
     let path = folder.join(FILE);
     if UnixStream::connect(&path).await.is_ok() {
@@ -57,7 +58,7 @@ pub(crate) async fn bind(folder: &Path) -> Result<UnixListener, SocketError> {
             folder: folder.into(),
         });
     }
-    // Left behind by a host that was killed.
+    // Left by a host that was killed.
     match std::fs::remove_file(&path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => {
             return Err(SocketError::Bind {
@@ -75,13 +76,13 @@ pub(crate) async fn bind(folder: &Path) -> Result<UnixListener, SocketError> {
     Ok(socket)
 }
 
-/// Only the owner may ask.
+/// Allows only the owner to connect.
 fn restrict(path: &Path) -> io::Result<()> {
     use std::os::unix::fs::PermissionsExt;
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))
 }
 
-/// Serves what `context` knows until `stop`.
+/// Serves the data of `context` until `stop`.
 pub(crate) fn serve(
     socket: UnixListener,
     context: SocketContext,
@@ -101,7 +102,7 @@ pub(crate) fn serve(
     Server::new("the status socket".into(), room, handler, timeouts, stop).accept(socket)
 }
 
-/// What the answers are made from.
+/// The data that responses are made of.
 pub(crate) struct SocketContext {
     pub data: PathBuf,
     pub health: Arc<HostStatus>,
@@ -148,7 +149,7 @@ async fn backed_up(
         .map_err(|error| (StatusCode::BAD_REQUEST, error))
 }
 
-/// Carries an order out, and shows what there is then.
+/// Executes an order, and returns the resulting state.
 async fn canary_ordered(
     State(asked): State<Arc<SocketContext>>,
     Json(order): Json<Order>,
@@ -188,34 +189,34 @@ fn unwritten(error: WriteError) -> String {
     }
 }
 
-/// Asks the host that runs with the data folder `folder`.
+/// Requests the report from the host that runs with the data folder `folder`.
 ///
 /// # Errors
-/// None runs, or it does not answer as expected.
+/// No host runs, or its response is unexpected.
 pub(crate) async fn fetch(folder: &Path) -> Result<Report, SocketError> {
     let request = http::Request::get("/status").body(Full::default());
     let (_, answer) = ask(folder, request).await?;
     read(folder, &answer)
 }
 
-/// Asks the host that runs with the data folder `folder` what it does with a
-/// request. The inner error is the host's, about the question.
+/// Asks the host that runs with the data folder `folder` to explain a request. The inner
+/// error is the host's message about the question.
 ///
 /// # Errors
-/// None runs, or it does not answer as expected.
+/// No host runs, or its response is unexpected.
 pub(crate) async fn ask_to_explain(
     folder: &Path,
     question: &Question,
 ) -> Result<Result<Answer, WrongUsage>, SocketError> {
     let answer = post_json(folder, "/explain", question).await?;
-    Ok(answer.map_err(WrongUsage::EndedSpan))
+    Ok(answer.map_err(WrongUsage::Host))
 }
 
-/// Asks the host that runs with the data folder `folder` to do something with a canary.
-/// The inner error is the host's.
+/// Sends a canary order to the host that runs with the data folder `folder`. The inner
+/// error is the host's.
 ///
 /// # Errors
-/// None runs, or it does not answer as expected.
+/// No host runs, or its response is unexpected.
 pub(crate) async fn order_canary(
     folder: &Path,
     order: &Order,
@@ -223,11 +224,11 @@ pub(crate) async fn order_canary(
     post_json(folder, "/canary", order).await
 }
 
-/// Asks the host that runs with the data folder `folder` for copies of its databases.
-/// The inner error is the host's.
+/// Asks the host that runs with the data folder `folder` to copy its databases. The inner
+/// error is the host's.
 ///
 /// # Errors
-/// None runs, or it does not answer as expected.
+/// No host runs, or its response is unexpected.
 pub(crate) async fn ask_for_backup(
     folder: &Path,
     order: &backup::Order,
@@ -235,11 +236,11 @@ pub(crate) async fn ask_for_backup(
     post_json(folder, "/backup", order).await
 }
 
-/// Asks the host that runs with the data folder `folder` how a canary is. The inner
-/// error is the host's.
+/// Requests the status of a canary from the host that runs with the data folder `folder`.
+/// The inner error is the host's.
 ///
 /// # Errors
-/// None runs, or it does not answer as expected.
+/// No host runs, or its response is unexpected.
 pub(crate) async fn ask_for_canary(
     folder: &Path,
     route: &Route,
@@ -247,7 +248,7 @@ pub(crate) async fn ask_for_canary(
     post_json(folder, "/canary/status", route).await
 }
 
-/// The inner error is what the host says of the question.
+/// The inner error is the host's message about the request.
 async fn post_json<T: DeserializeOwned>(
     folder: &Path,
     path: &str,

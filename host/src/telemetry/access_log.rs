@@ -11,12 +11,12 @@ use super::sink::Sink;
 use super::trace::TraceContext;
 use crate::settings::telemetry::AccessLogFormat;
 
-/// Characters of a client's header that a line shows.
+/// Characters of a client's header that a line contains.
 const HEADER_MAX: usize = 256;
-/// Characters of a path that a line shows.
+/// Characters of a path that a line contains.
 const PATH_MAX: usize = 2_048;
 
-/// Bytes of a usual line: it is made without being moved.
+/// Bytes of a typical line: its buffer is not reallocated.
 const LINE_USUAL: usize = 1_024;
 
 /// Where calls are logged.
@@ -26,7 +26,7 @@ pub(crate) struct AccessLog {
     format: AccessLogFormat,
 }
 
-/// What is known of a request before it is passed on, kept for its line.
+/// Facts about a request, taken before it is forwarded and kept for its line.
 pub(crate) struct RequestFacts {
     pub start: SystemTime,
     pub method: Method,
@@ -41,7 +41,7 @@ pub(crate) struct RequestFacts {
     pub client: Option<IpAddr>,
 }
 
-/// One line. What is not known is null.
+/// One line. Unknown values are null.
 #[derive(Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub(crate) struct Line<'a> {
@@ -163,7 +163,7 @@ impl RequestFacts {
 }
 
 impl RequestFacts {
-    /// As OpenTelemetry writes it.
+    /// In OpenTelemetry's notation.
     pub(crate) fn protocol_version(&self) -> &'static str {
         match self.protocol {
             Version::HTTP_2 => "2",
@@ -179,7 +179,7 @@ impl RequestFacts {
     }
 }
 
-/// Whether it is a message of gRPC.
+/// Whether the headers belong to a gRPC message.
 pub(crate) fn is_grpc(headers: &HeaderMap) -> bool {
     let kind = headers.get(header::CONTENT_TYPE);
     kind.is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc"))
@@ -243,14 +243,15 @@ fn text(headers: &HeaderMap, name: &HeaderName) -> Option<String> {
 }
 
 fn cut(text: &str, max: usize) -> String {
-    // No text has more characters than bytes: nearly all are short, and copied at once.
+    // A text has at most as many characters as bytes; nearly all texts are short and
+    // copied as a whole.
     if text.len() <= max {
         return text.to_owned();
     }
     text.chars().take(max).collect()
 }
 
-/// Quotes and line feeds would let a client forge fields and lines.
+/// Quotes and line feeds would allow a client to forge fields and lines.
 fn quoted(text: &str) -> String {
     text.chars().flat_map(char::escape_default).collect()
 }

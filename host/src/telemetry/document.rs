@@ -1,6 +1,6 @@
-//! `docs/TELEMETRY.md`, made from what the code has: the catalogues of metrics,
-//! spans and attributes, and the lines as they are written. The test fails when the
-//! document is not what the code says; with `UPDATE_DOCS=1` it writes it.
+//! Generates `docs/TELEMETRY.md` from the catalogues of metrics, spans and attributes and
+//! from the types of the log lines. The test fails if the document is out of date; with
+//! `UPDATE_DOCS=1` it writes the document.
 
 use std::fmt::Write;
 use std::path::Path;
@@ -27,7 +27,7 @@ dashboards are in [grafana/](../grafana).
     clippy::disallowed_methods,
     reason = "the variable is for the developer, not for the host"
 )]
-fn document_says_what_the_code_has() {
+fn document_matches_the_code() {
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/TELEMETRY.md");
     let made = document();
     if std::env::var_os("UPDATE_DOCS").is_some() {
@@ -109,7 +109,7 @@ fn logs(text: &mut String) {
     );
 }
 
-/// A row for each field of `T`; each has to say what it is.
+/// A row for each field of `T`; each must have a doc comment.
 fn fields<T: JsonSchema>(text: &mut String) {
     text.push_str("| field | type | meaning |\n| --- | --- | --- |\n");
     let schema = schemars::schema_for!(T);
@@ -124,7 +124,7 @@ fn fields<T: JsonSchema>(text: &mut String) {
             other => panic!("{name} has the type {other}"),
         };
         let meaning = field["description"].as_str();
-        let meaning = meaning.unwrap_or_else(|| panic!("{name} says not what it is"));
+        let meaning = meaning.unwrap_or_else(|| panic!("{name} has no doc comment"));
         let meaning = meaning.replace('\n', " ");
         row(text, &[&format!("`{name}`"), &kind, &meaning]);
     }

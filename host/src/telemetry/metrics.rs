@@ -1,10 +1,10 @@
-//! Metrics: Istio's standard ones for every call, and the host's own.
+//! Metrics: Istio's standard metrics for every call, and the host's own.
 //!
-//! What happens in a call is counted with handles that were resolved before and
-//! are found by identity: a request looks nothing up by label. What can be read
-//! elsewhere is read when it is asked for ([`Samples`]), so a series ends with
-//! what it speaks of. What labels can hold is bounded: names come from manifests,
-//! methods, codes and flags from fixed sets.
+//! Events of a call are counted with handles that are resolved in advance and found by
+//! identity, so that a request looks up nothing by label. Values that are available
+//! elsewhere are read at scrape time ([`Samples`]), so a series ends together with the
+//! object that it describes. The values of labels are bounded: names come from manifests,
+//! and methods, codes and flags from fixed sets.
 
 mod edges;
 mod exemplar;
@@ -32,13 +32,13 @@ use self::register::Register;
 use super::names;
 use super::tally::Tallies;
 
-/// The registry and everything in it.
+/// The registry and its metrics.
 pub(crate) struct Metrics {
     registry: Registry,
     edges: Edges,
     pub routes: Routes,
     pub ports: Ports,
-    /// For canaries.
+    /// Counts for canaries.
     pub tallies: Tallies,
     pub job_pods: IntGaugeVec,
     pub job_pods_ended: IntCounterVec,
@@ -57,7 +57,7 @@ pub(crate) struct ComponentLoads {
     pub compiled: IntCounter,
 }
 
-/// How metrics are written.
+/// The exposition format.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Format {
     /// Prometheus' own, 0.0.4.
@@ -79,7 +79,7 @@ impl Metrics {
 
     fn registered(register: &mut Register) -> Self {
         let loads = register.counters(&names::COMPONENT_LOADS);
-        // All begin at zero: the first one is an increase, too.
+        // All start at zero, so that the first event is an increase.
         let reloads = register.counters(&names::RELOADS);
         for result in ["accepted", "rejected"] {
             reloads.with_label_values(&[result]);
@@ -104,18 +104,19 @@ impl Metrics {
         }
     }
 
-    /// Counts one call, as its source and as its destination saw it.
+    /// Counts one call, from the point of view of its source and its destination in this
+    /// host.
     pub(crate) fn record(&self, edge: &CallEdge, call: &CallRecord) {
         self.edges.record(edge, call);
     }
 
-    /// Lets go of what is no longer there, so that its series end.
+    /// Removes the series of objects that no longer exist.
     pub(crate) fn follow(&self, present: &Present<'_>) {
         self.edges.follow(present);
         self.routes.follow(present);
     }
 
-    /// Everything, `samples` among it.
+    /// All metrics, including `samples`.
     pub(crate) fn render(&self, samples: Samples, format: Format) -> String {
         let mut families = self.registry.gather();
         families.extend(samples.families());
@@ -134,7 +135,7 @@ impl Metrics {
 }
 
 impl Format {
-    /// What a scraper that sends `accept` is given.
+    /// The format for a scraper that sends this `accept` header.
     pub(crate) fn accepted(accept: &str) -> Self {
         let quality = |kind: &str| {
             let of = |range: &str| {
@@ -168,7 +169,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_registered_or_sampled_is_the_catalogue() {
+    fn registered_and_sampled_metrics_match_the_catalogue() {
         let mut register = Register::default();
         Metrics::registered(&mut register);
         let registered: BTreeSet<_> = register.names().collect();
@@ -180,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn a_scraper_gets_the_form_that_it_prefers() {
+    fn scraper_gets_the_format_that_it_prefers() {
         for (accept, format) in [
             ("", Format::Text),
             ("*/*", Format::Text),

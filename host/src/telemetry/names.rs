@@ -1,21 +1,21 @@
-//! The catalogue of metrics: every name, with its meaning, unit and labels. No
-//! other file holds a name.
+//! The catalogue of metrics: every name with its meaning, unit and labels. No other file
+//! contains metric names.
 
-/// One metric, as it is registered and documented.
+/// A metric, as it is registered and documented.
 #[derive(Debug)]
 pub(crate) struct Metric {
     pub name: &'static str,
     pub help: &'static str,
     pub kind: Kind,
-    /// The end of the name without `_total`; empty for numbers of things.
+    /// The suffix of the name before `_total`; empty for plain counts.
     pub unit: &'static str,
     pub labels: &'static [&'static str],
 }
 
-/// How the values of a metric are to be read.
+/// The type of a metric.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Kind {
-    /// Only grows.
+    /// Never decreases.
     Counter,
     Gauge,
     /// With these upper bounds.
@@ -413,7 +413,7 @@ pub(crate) static TRACE_HEADERS_IGNORED: Metric = Metric {
     labels: &[],
 };
 
-/// Every metric there is.
+/// Every metric.
 pub(crate) static ALL: &[&Metric] = &[
     &REQUESTS,
     &REQUEST_DURATION,
@@ -464,11 +464,11 @@ pub(crate) static ALL: &[&Metric] = &[
     &TRACE_HEADERS_IGNORED,
 ];
 
-/// Labels of what is one pod's.
+/// Labels of metrics about one pod.
 const POD: &[&str] = &["namespace", "workload", "pod"];
 
-/// Labels of one caller's calls to one cluster (Envoy's name of it). For the edge
-/// the workload is `unknown`.
+/// Labels of one caller's calls to one cluster (by Envoy's name). For the edge, the
+/// workload is `unknown`.
 const CLIENT: &[&str] = &["source_workload", "source_workload_namespace", "cluster"];
 
 const JOB: &[&str] = &["namespace", "job_name"];
@@ -501,8 +501,8 @@ pub(crate) const EDGE_LABELS: &[&str] = &[
     "connection_security_policy",
 ];
 
-/// Envoy's default buckets, for milliseconds and bytes alike, so that Istio's
-/// dashboards fit.
+/// Envoy's default buckets, used for milliseconds and for bytes, so that Istio's
+/// dashboards work.
 pub(crate) const ENVOY_BUCKETS: &[f64] = &[
     0.5,
     1.0,
@@ -525,22 +525,23 @@ pub(crate) const ENVOY_BUCKETS: &[f64] = &[
     3_600_000.0,
 ];
 
-/// From an instance of a few microseconds to an interpreter that reads its library.
+/// From an instance that starts in a few microseconds to an interpreter that loads its
+/// library.
 const START_BUCKETS: &[f64] = &[
     0.000_02, 0.000_05, 0.000_1, 0.000_2, 0.000_5, 0.001, 0.002, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0,
 ];
 
-/// The first is for requests that need not wait.
+/// The first bucket is for requests that do not wait.
 const WAIT_BUCKETS: &[f64] = &[
     0.000_01, 0.000_1, 0.000_5, 0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 30.0,
 ];
 
-/// From a row of a file in memory to a statement's time limit.
+/// From a row of a cached file to the time limit of a statement.
 const SQL_BUCKETS: &[f64] = &[
     0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1.0, 5.0, 30.0,
 ];
 
-/// The metric that is called `name`.
+/// The metric with the name `name`.
 pub(crate) fn find(name: &str) -> Option<&'static Metric> {
     ALL.iter().find(|metric| metric.name == name).copied()
 }
@@ -552,7 +553,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_are_unique_and_say_kind_and_unit() {
+    fn names_are_unique_and_contain_kind_and_unit() {
         let names: BTreeSet<_> = ALL.iter().map(|metric| metric.name).collect();
         assert_eq!(names.len(), ALL.len());
         for metric in ALL {
@@ -566,7 +567,7 @@ mod tests {
     }
 
     #[test]
-    fn bounds_of_buckets_grow() {
+    fn bucket_bounds_are_increasing() {
         for metric in ALL {
             if let Kind::Histogram(bounds) = metric.kind {
                 assert!(bounds.is_sorted(), "{}", metric.name);

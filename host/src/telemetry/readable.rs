@@ -1,5 +1,5 @@
-//! Lines for a person at a terminal: short, in colours, one glance each. What guests
-//! and clients say cannot steer the terminal.
+//! Lines for people at a terminal: short and colored. Text from guests and clients cannot
+//! control the terminal.
 
 use std::fmt::{self, Write};
 
@@ -59,7 +59,7 @@ fn name(workload: &str) -> &str {
     workload.rsplit('/').next().unwrap_or(workload)
 }
 
-/// Text whose control characters are shown, not sent.
+/// Text in which control characters are escaped.
 struct EscapeControls<'a>(&'a str);
 
 impl fmt::Display for EscapeControls<'_> {
@@ -78,7 +78,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_guest_cannot_steer_the_terminal() {
+    fn guest_cannot_control_the_terminal() {
         let line = guest(Timestamp::UNIX_EPOCH, "ui-v1", "stdout", "a\x1b[2Jb\rc é");
         assert!(line.contains("a\\u{1b}[2Jb\\rc é"), "{line:?}");
         assert!(line.contains("00:00:00.000"), "{line:?}");

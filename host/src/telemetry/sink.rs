@@ -1,5 +1,5 @@
-//! Standard output for lines that come with every request: buffered, bounded,
-//! written by a thread of its own, so that a slow reader delays no request.
+//! Standard output for lines that are written with every request: buffered, bounded, and
+//! written by a separate thread, so that a slow reader delays no request.
 
 use std::io::{self, Write};
 use std::mem;
@@ -10,31 +10,32 @@ use std::time::Duration;
 use parking_lot::{Condvar, Mutex, MutexGuard};
 use prometheus::IntCounter;
 
-/// Bytes that may wait: some seconds of heavy logging. What comes on top is
-/// dropped and counted.
+/// Bytes that may wait: some seconds of heavy logging. Further lines are dropped and
+/// counted.
 const BUFFER_MAX: usize = 16 << 20;
 
-/// Of these, what one guest's pod may fill: a neighbour that prints without end
-/// leaves room for everybody else.
+/// The part of the buffer that one pod may fill: a pod that prints endlessly leaves room
+/// for the others.
 const SHARE_MAX: usize = 1 << 20;
 
-/// Of these, what all guests together may fill: calls are logged whatever guests print.
+/// The part of the buffer that all guests together may fill: calls are logged regardless
+/// of the guests' output.
 const SHARES_MAX: usize = BUFFER_MAX / 2;
 
-/// Lines are gathered this long before they are written together.
+/// Lines are collected for this time and written together.
 const GATHER: Duration = Duration::from_millis(10);
 
-/// A handle to the writer; the lines of all handles go the same way.
+/// A handle to the writer; all handles share one buffer.
 #[derive(Clone)]
 pub(crate) struct Sink(Arc<Shared>);
 
-/// The part of the buffer that one pod may fill.
+/// One pod's part of the buffer.
 pub(crate) struct Share {
     sink: Sink,
     used: Mutex<Used>,
 }
 
-/// What of a batch is a share's.
+/// How much of the current batch belongs to a share.
 #[derive(Debug, Default)]
 struct Used {
     batch: u64,
@@ -50,18 +51,18 @@ struct Shared {
 #[derive(Default)]
 struct Buffer {
     bytes: Vec<u8>,
-    /// Of `bytes`, those of shares.
+    /// The part of `bytes` that belongs to shares.
     shared_bytes: usize,
-    /// The number of the batch that is being gathered.
+    /// The number of the current batch.
     batch: u64,
     closed: bool,
-    /// The writer has written everything and ended.
+    /// The writer has written everything and stopped.
     finished: bool,
 }
 
 impl Sink {
-    /// Starts the writer. `dropped` counts the lines that did not fit, or that the
-    /// output did not take.
+    /// Starts the writer. `dropped` counts the lines that did not fit, or that could not
+    /// be written.
     ///
     /// # Errors
     /// The thread cannot be started.
@@ -81,7 +82,7 @@ impl Sink {
         Ok(Self(shared))
     }
 
-    /// For a pod.
+    /// A share for a pod.
     pub(crate) fn share(&self) -> Share {
         Share {
             sink: self.clone(),
@@ -89,7 +90,7 @@ impl Sink {
         }
     }
 
-    /// Takes one line, without its line feed.
+    /// Adds a line, given without its line feed.
     pub(crate) fn line(&self, line: &[u8]) {
         self.push(self.0.lock(), line);
     }
@@ -108,7 +109,7 @@ impl Sink {
         }
     }
 
-    /// Waits until everything is written, at most two seconds.
+    /// Waits until everything is written, for at most two seconds.
     pub(crate) fn close(&self) {
         let mut buffer = self.0.lock();
         buffer.closed = true;
@@ -120,7 +121,7 @@ impl Sink {
 }
 
 impl Share {
-    /// As [`Sink::line`], within the share.
+    /// Like [`Sink::line`], within the share.
     pub(crate) fn line(&self, line: &[u8]) {
         let mut buffer = self.sink.0.lock();
         let mut used = self.used.lock();
@@ -155,9 +156,9 @@ impl Shared {
                 thread::sleep(GATHER);
             }
             let bytes = self.lock().take();
-            // A reader that went away, or a full disk, is no reason to stop serving.
+            // The host keeps serving if the reader is gone or the disk is full.
             let written = if cut {
-                // What came before may have ended within a line.
+                // The last write may have ended in the middle of a line.
                 output
                     .write_all(b"\n")
                     .and_then(|()| write(&mut output, &bytes))
@@ -185,7 +186,7 @@ impl Shared {
 }
 
 impl Buffer {
-    /// What was gathered; another batch begins.
+    /// Takes the collected lines and starts a new batch.
     fn take(&mut self) -> Vec<u8> {
         self.batch += 1;
         self.shared_bytes = 0;
@@ -202,7 +203,7 @@ fn write(output: &mut impl Write, bytes: &[u8]) -> io::Result<()> {
 mod tests {
     use super::*;
 
-    /// Takes `room` bytes, then nothing until there is `room` again.
+    /// Accepts `room` bytes, then fails until there is `room` again.
     #[derive(Clone, Default)]
     struct Disk(Arc<Mutex<(usize, Vec<u8>)>>);
 
@@ -223,7 +224,7 @@ mod tests {
         }
     }
 
-    /// Takes nothing until it is opened.
+    /// Accepts nothing until it is opened.
     #[derive(Clone, Default)]
     struct Gate(Arc<(Mutex<(bool, usize)>, Condvar)>);
 
@@ -242,13 +243,13 @@ mod tests {
     }
 
     #[test]
-    fn a_pod_that_prints_without_end_loses_its_own_lines_only() {
+    fn pod_that_prints_endlessly_loses_only_its_own_lines() {
         let dropped = IntCounter::new("dropped", "lines").expect("a counter");
         let gate = Gate::default();
         let sink = Sink::start(gate.clone(), dropped.clone()).expect("a thread");
         let (noisy, quiet) = (sink.share(), sink.share());
         let line = vec![b'x'; 1 << 10];
-        // At most two batches are in memory: one that is being written, and the next.
+        // At most two batches are in memory: the one that is being written, and the next.
         for _ in 0..4 * SHARE_MAX / line.len() {
             noisy.line(&line);
         }
@@ -263,7 +264,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_full_disk_did_not_take_is_counted_and_later_lines_are_whole() {
+    fn lines_lost_on_a_full_disk_are_counted_and_later_lines_are_complete() {
         let dropped = IntCounter::new("dropped", "lines").expect("a counter");
         let disk = Disk::default();
         disk.0.lock().0 = 4;

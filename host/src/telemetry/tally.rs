@@ -1,5 +1,5 @@
-//! Exact counts of the requests to a few destinations: those that a canary is judged
-//! by. Where nobody is watched, a request costs one load of a pointer.
+//! Exact counts of the requests to the few destinations of a canary. If no canary runs, a
+//! request costs one load of a pointer.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,17 +11,17 @@ use parking_lot::{Mutex, MutexGuard};
 
 use super::metrics::CallRecord;
 
-/// Durations above this count as this.
+/// Longer durations are counted as this one.
 const DURATION_MAX: Duration = Duration::from_secs(3_600);
 
-/// Durations are told apart by one part in a hundred.
+/// Two significant digits: durations are accurate to one percent.
 const DIGITS: u8 = 2;
 
-/// What was counted of one version's requests.
+/// The counts of one version's requests.
 #[derive(Debug, Clone)]
 pub(crate) struct Observed {
     pub requests: u64,
-    /// Answered by 5xx, by the service or by the mesh.
+    /// Responses with 5xx, from the service or from the mesh.
     pub failures: u64,
     /// In microseconds, from a request's arrival to the end of its response.
     pub durations: Histogram<u64>,
@@ -31,7 +31,7 @@ pub(crate) struct Observed {
 #[derive(Debug, Default)]
 pub(crate) struct Tally(Mutex<Observed>);
 
-/// A destination whose requests count.
+/// A destination whose requests are counted.
 #[derive(Debug, Clone)]
 pub(crate) struct Watched {
     /// The full name of its service.
@@ -50,7 +50,8 @@ impl Default for Observed {
         Self {
             requests: 0,
             failures: 0,
-            // The bounds are constants that it takes; without them it would grow.
+            // Fails only for invalid bounds, and these are constants. Without bounds the
+            // histogram would grow.
             durations: Histogram::new_with_max(max, DIGITS)
                 .unwrap_or_else(|_| unreachable!("the bounds are those of a histogram")),
         }
@@ -67,7 +68,7 @@ impl Observed {
 }
 
 impl Tally {
-    /// Begins to count anew.
+    /// Starts to count from zero.
     pub(crate) fn reset(&self) {
         *self.lock() = Observed::default();
     }
@@ -82,13 +83,13 @@ impl Tally {
 }
 
 impl Tallies {
-    /// Counts for these destinations from now on, and for no others.
+    /// From now on counts these destinations, and no others.
     pub(crate) fn watch(&self, watched: Vec<Watched>) {
         self.0.store(Arc::new(watched));
     }
 
-    /// Counts one call. A client that went away, and a fault that a rule injects, say
-    /// nothing of the version.
+    /// Counts one call. A client that disconnected and an injected fault do not count,
+    /// since they are not caused by the version.
     pub(crate) fn record(&self, cluster: &Cluster, call: &CallRecord) {
         let watched = self.0.load();
         if watched.is_empty() || call.code == 0 || call.flags.contains(ResponseFlags::FI) {

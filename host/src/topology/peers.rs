@@ -1,8 +1,7 @@
-//! The pods of other hosts, as the name service tells them: each address of a
-//! workload's name is a pod.
+//! The pods of other hosts, found by DNS: each address of a workload's name is a pod.
 //!
-//! A name that cannot be resolved for a while keeps the addresses that it had:
-//! a name service that is away must not take the mesh with it.
+//! If a name cannot be resolved for a while, the previous addresses are kept: a failing
+//! name server must not interrupt the mesh.
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -18,30 +17,30 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::{PeerWorkload, Trust};
 
-/// How often names are asked for: Envoy's rate for clusters of STRICT_DNS.
+/// How often names are resolved: Envoy's default for STRICT_DNS clusters.
 const PERIOD: Duration = Duration::from_secs(5);
 
-/// How long one answer of the name service may take.
+/// Timeout of one DNS query.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// Pods of one workload elsewhere that are taken as endpoints.
+/// Pods of one workload in other hosts that are used as endpoints.
 const ADDRESSES_MAX: usize = 1_000;
 
 /// The pods of other hosts, kept up to date.
 pub(crate) struct Peers {
     followed: Vec<Arc<Peer>>,
     changes: watch::Sender<u64>,
-    /// Learns whose addresses are a host's.
+    /// Gets the addresses of hosts.
     trust: Arc<Trust>,
-    /// Asks the name service for as long as it is here.
+    /// The task that resolves the names, aborted when this is dropped.
     asking: Option<AbortOnDropHandle<()>>,
 }
 
 struct Peer {
     workload: PeerWorkload,
-    /// One or more for each of [`PeerWorkload::at`], with the port that it has.
+    /// One or more for each of [`PeerWorkload::at`], with its port.
     addresses: Mutex<BTreeSet<(IpAddr, Option<u16>)>>,
-    /// Always: whether they answer is outlier detection's to find out.
+    /// Always true: outlier detection finds out whether they respond.
     ready: Arc<AtomicBool>,
 }
 
@@ -55,13 +54,13 @@ impl Peers {
         }
     }
 
-    /// Changes when a pod comes or goes.
+    /// Changes when a pod is added or removed.
     pub(crate) fn changes(&self) -> watch::Receiver<u64> {
         self.changes.subscribe()
     }
 
-    /// Follows `workloads` from now on. Returns when each of their names was asked
-    /// for once.
+    /// Follows `workloads` from now on. Returns when each of their names has been
+    /// resolved once.
     pub(crate) async fn follow(&mut self, workloads: Vec<PeerWorkload>) {
         let peers = workloads.into_iter().map(|workload| {
             let known = self.followed.iter().find(|it| it.workload == workload);
@@ -88,13 +87,13 @@ impl Peers {
         self.asking = Some(AbortOnDropHandle::new(tokio::spawn(asking)));
     }
 
-    /// As the mesh wants to see them.
+    /// The pods in the mesh's form.
     pub(crate) fn pods(&self) -> Vec<mesh::Pod> {
         self.followed.iter().flat_map(|peer| peer.pods()).collect()
     }
 }
 
-/// Asks for every name; returns whether any has other addresses now.
+/// Resolves every name; returns whether the addresses of any have changed.
 async fn ask(peers: &[Arc<Peer>], trust: &Trust) -> bool {
     let asked = join_all(peers.iter().map(|peer| peer.ask()));
     let (changed, ()) = tokio::join!(asked, trust.ask());
@@ -115,7 +114,7 @@ impl Peer {
         }
     }
 
-    /// Returns whether there are other addresses now.
+    /// Returns whether the addresses have changed.
     async fn ask(&self) -> bool {
         let resolved = join_all(self.workload.at.iter().map(|at| resolve(&at.host))).await;
         let mut found = BTreeSet::new();

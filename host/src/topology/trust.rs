@@ -1,10 +1,10 @@
 //! Which callers are hosts of the mesh.
 //!
-//! A host believes what another says of a request: its identifiers, the chain of
-//! addresses, how deep the chain of calls is. Hosts do not prove who they are, so an
-//! address is all that there is to go by: those of the workloads that run elsewhere,
-//! which the name service tells, and those of `--trusted-peer`, for callers that run
-//! no workload that anybody calls (a gateway, Jobs). Everybody else is a client.
+//! A host trusts the metadata of requests from other hosts: request ids, the chain of
+//! addresses, and the depth of the call chain. Hosts do not authenticate each other, so
+//! trust depends only on the address. Trusted are the addresses of workloads in other
+//! hosts, which DNS provides, and those of `--trusted-peer`, for callers that run no
+//! workload that other hosts call (a gateway, Jobs). Every other caller is a client.
 
 use std::collections::{BTreeSet, HashSet};
 use std::net::IpAddr;
@@ -18,22 +18,22 @@ use parking_lot::Mutex;
 use super::peers::resolve;
 use crate::settings::topology::TrustedPeer;
 
-/// How often the log may tell of callers that are not trusted: whoever reaches the
-/// port can make it do so.
+/// How often the log may mention untrusted callers: any client that can reach the port
+/// can cause this line.
 const WARN_EVERY: Duration = Duration::from_secs(60);
 
 /// See the module's documentation.
 pub(crate) struct Trust {
     networks: Vec<IpNet>,
     names: Vec<Name>,
-    /// Of `names` and of workloads elsewhere.
+    /// The addresses of `names` and of workloads in other hosts.
     hosts: ArcSwap<HashSet<IpAddr>>,
     warned: Mutex<Option<Instant>>,
 }
 
 struct Name {
     host: String,
-    /// Those that the name had when it was resolved for the last time.
+    /// The addresses from the last successful resolution of the name.
     addresses: Mutex<BTreeSet<IpAddr>>,
 }
 
@@ -62,7 +62,7 @@ impl Trust {
         self.hosts.load().contains(&address) || self.networks.iter().any(|it| it.contains(&address))
     }
 
-    /// Tells that `address` is taken for a client's though it calls as a host does.
+    /// Logs that `address` is treated as a client although it calls like a host.
     pub(crate) fn warn_of(&self, address: IpAddr) {
         {
             let mut warned = self.warned.lock();
@@ -83,12 +83,12 @@ impl Trust {
         !self.names.is_empty()
     }
 
-    /// Asks for the addresses of every name.
+    /// Resolves every name.
     pub(super) async fn ask(&self) {
         join_all(self.names.iter().map(Name::ask)).await;
     }
 
-    /// Trusts `hosts` and what the names have, and nobody else any more.
+    /// Trusts `hosts` and the addresses of the names, and no others.
     pub(super) fn learn(&self, hosts: impl Iterator<Item = IpAddr>) {
         let named = self.names.iter().flat_map(Name::addresses);
         let hosts: HashSet<_> = hosts.chain(named).map(|it| it.to_canonical()).collect();
@@ -145,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn nobody_is_trusted_unless_told() {
+    fn no_caller_is_trusted_by_default() {
         assert!(!trust(&[]).is_peer(address("127.0.0.1")));
         let trust = trust(&["10.1.0.0/16", "192.0.2.7", "fd00::/8"]);
         for peer in ["10.1.255.1", "192.0.2.7", "::ffff:10.1.0.1", "fd00::1"] {
@@ -157,7 +157,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn names_and_pods_of_other_hosts_are_trusted_while_they_are_known() {
+    async fn names_and_pods_of_other_hosts_are_trusted_as_long_as_they_are_known() {
         let trust = trust(&["localhost"]);
         trust.ask().await;
         trust.learn([address("::ffff:192.0.2.7")].into_iter());

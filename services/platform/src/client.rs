@@ -1,25 +1,25 @@
-//! Calling another service over HTTP.
+//! Calls to other services over HTTP.
 //!
-//! A call has one deadline for everything: connecting, waiting, and reading the
-//! answer. It is tried once: retries are the mesh's business, which knows what
-//! is safe and who is healthy.
+//! A call has one deadline for connecting, waiting, and reading the response. It is
+//! attempted once: the mesh retries, because it knows which requests are safe to retry
+//! and which endpoints are healthy.
 
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::{Method, StatusCode, Uri};
 
-/// The largest answer a service reads from another, in bytes.
+/// The largest response that a service reads, in bytes.
 pub const ANSWER_BYTES_MAX: usize = 4 * 1024 * 1024;
 
-/// What the other service said, read to its end.
+/// A response that has been read completely.
 #[derive(Debug, Clone)]
 pub struct Answer {
     pub status: StatusCode,
     pub body: Bytes,
 }
 
-/// Why there is no answer. `url` names who was called.
+/// Why there is no response. `url` is the called URL.
 #[derive(Debug, thiserror::Error)]
 pub enum CallError {
     #[error("{url} is not an http URL with a host; check the configured base URL")]
@@ -35,8 +35,8 @@ pub enum CallError {
 /// `GET url`, expecting JSON.
 ///
 /// # Errors
-/// When no whole answer arrived within `timeout`. An answer with an error
-/// status is an answer.
+/// No complete response arrived within `timeout`. A response with an error status is not
+/// an error.
 pub async fn get_json(url: &str, timeout: Duration) -> Result<Answer, CallError> {
     let request = OutgoingCall {
         method: Method::GET,
@@ -49,7 +49,7 @@ pub async fn get_json(url: &str, timeout: Duration) -> Result<Answer, CallError>
 /// `POST url` with a JSON body.
 ///
 /// # Errors
-/// As [`get_json`].
+/// See [`get_json`].
 pub async fn post_json(url: &str, body: Vec<u8>, timeout: Duration) -> Result<Answer, CallError> {
     let request = OutgoingCall {
         method: Method::POST,
@@ -59,7 +59,7 @@ pub async fn post_json(url: &str, body: Vec<u8>, timeout: Duration) -> Result<An
     crate::backend::client::call(url, request, timeout).await
 }
 
-/// A checked call: the URI has a host.
+/// A validated call: the URI has a host.
 pub(crate) struct OutgoingCall {
     pub(crate) method: Method,
     pub(crate) uri: Uri,

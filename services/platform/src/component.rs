@@ -1,9 +1,8 @@
-//! The platform of a WebAssembly component: everything comes from the host's
-//! interfaces, nothing from an operating system.
+//! The platform of a WebAssembly component: it uses only the host's interfaces, not an
+//! operating system.
 //!
-//! An instance serves one request at a time and is used again for the next, so
-//! what is expensive to make (router, configuration, open database) is kept in
-//! the instance.
+//! An instance serves one request at a time and is reused for the next one, so it keeps
+//! what is expensive to create: router, configuration, open database.
 
 mod bindings;
 pub mod client;
@@ -16,8 +15,8 @@ pub mod server;
 
 pub use wasip2;
 
-/// The program of a component: exports `wasi:http/incoming-handler` and
-/// answers with the router that `$router` makes once for each instance.
+/// Generates the program of a component: exports `wasi:http/incoming-handler` and handles
+/// requests with the router that `$router` creates once per instance.
 #[macro_export]
 macro_rules! serve {
     ($router:expr) => {
@@ -41,13 +40,13 @@ macro_rules! serve {
             );
         }
 
-        /// A service is called by its exported handler; there is nothing to run.
+        /// The host calls the exported handler; `main` does nothing.
         fn main() {}
     };
 }
 
-/// The program of a job: runs the future that `$work` makes to its end, and
-/// ends with 1 and a line in the log where it fails.
+/// Generates the program of a job: runs the future that `$work` creates to completion. If
+/// it fails, the program logs the error and exits with 1.
 #[macro_export]
 macro_rules! run {
     ($work:expr) => {

@@ -1,5 +1,5 @@
-//! The database as a service sees it: statements with parameters, typed rows,
-//! transactions. The drivers and pools belong to the platform.
+//! The database from a service's point of view: statements with parameters, typed rows,
+//! transactions. Drivers and pools are the platform's.
 
 use std::time::Duration;
 
@@ -30,7 +30,7 @@ pub enum DatabaseError {
 }
 
 impl DatabaseError {
-    /// Whether the same work may succeed when it is tried again later.
+    /// Whether the same operation may succeed later.
     pub fn is_temporary(&self) -> bool {
         matches!(self, Self::Busy(_) | Self::Unavailable(_))
     }
@@ -48,8 +48,7 @@ impl From<&str> for Value {
     }
 }
 
-/// Takes the values of one row from left to right, each as the type that the
-/// statement promises.
+/// Reads the values of one row from left to right, each with the expected type.
 #[derive(Debug)]
 pub struct RowReader {
     values: std::vec::IntoIter<Value>,
@@ -64,10 +63,10 @@ impl RowReader {
         }
     }
 
-    /// The next value, an integer.
+    /// The next value, as an integer.
     ///
     /// # Errors
-    /// When the column is missing or holds something else.
+    /// The column is missing or has another type.
     pub fn integer(&mut self) -> Result<i64, DatabaseError> {
         match self.next() {
             Some(Value::Integer(value)) => Ok(value),
@@ -75,10 +74,10 @@ impl RowReader {
         }
     }
 
-    /// The next value, a text.
+    /// The next value, as text.
     ///
     /// # Errors
-    /// When the column is missing or holds something else.
+    /// The column is missing or has another type.
     pub fn text(&mut self) -> Result<String, DatabaseError> {
         match self.next() {
             Some(Value::Text(value)) => Ok(value),
@@ -99,25 +98,25 @@ impl RowReader {
     }
 }
 
-/// A step of a schema's history. Steps are only ever added.
+/// A migration step of a schema. Steps are only ever added.
 #[derive(Debug, Clone, Copy)]
 pub struct Migration {
-    /// Statements without parameters, each run once. `{identity}` stands for the
-    /// type of a key that the database numbers, which has no common spelling.
+    /// Statements without parameters, each run once. `{identity}` is replaced with the
+    /// type of an auto-incremented key, which differs between databases.
     pub statements: &'static [&'static str],
 }
 
-/// How often a migration is tried while other instances hold the database.
+/// How often a migration is attempted while other instances lock the database.
 const MIGRATION_ATTEMPTS_MAX: u32 = 20;
 
-/// Opens the database and brings its schema up to date.
+/// Opens the database and migrates its schema.
 ///
-/// Any number of instances of any number of hosts may do this at once: the steps
-/// and the version they lead to are written in one transaction, and whoever finds
-/// the database locked, or the version taken, starts over.
+/// Any number of instances on any number of hosts may do this at once: the steps and the
+/// resulting version are written in one transaction, and an instance that finds the
+/// database locked, or the version already written, starts over.
 ///
 /// # Errors
-/// When the database cannot be opened or stays locked, or a step is refused.
+/// The database cannot be opened or stays locked, or a step is refused.
 pub async fn open_migrated(url: &str, migrations: &[Migration]) -> Result<Database, DatabaseError> {
     let mut attempt = 1;
     loop {
@@ -138,15 +137,15 @@ pub async fn open_migrated(url: &str, migrations: &[Migration]) -> Result<Databa
 
 async fn try_open_migrated(url: &str, migrations: &[Migration]) -> Result<Database, DatabaseError> {
     let database = Database::open(url).await?;
-    // A transaction may take the write lock at once, and most instances find
-    // nothing to do: they only look.
+    // A transaction may take the write lock immediately, and most instances have nothing
+    // to migrate, so they only read.
     match database.query(VERSION, &[]).await {
         Ok(rows) => {
             if version(rows)? >= migrations.len() {
                 return Ok(database);
             }
         }
-        // There is no such table in a new database.
+        // A new database does not have the table.
         Err(DatabaseError::InvalidStatement(_)) => {}
         Err(error) => return Err(error),
     }
@@ -159,7 +158,7 @@ async fn try_open_migrated(url: &str, migrations: &[Migration]) -> Result<Databa
         .await?;
     let done = version(transaction.query(VERSION, &[]).await?)?;
     for (step, migration) in migrations.iter().enumerate().skip(done) {
-        // First, so that others wait here until this transaction ends.
+        // Written first, so that other instances wait here until this transaction ends.
         let version = i64::try_from(step + 1).unwrap_or(i64::MAX);
         transaction
             .execute(
@@ -176,7 +175,7 @@ async fn try_open_migrated(url: &str, migrations: &[Migration]) -> Result<Databa
     Ok(database)
 }
 
-/// SQLite numbers this one type of key alone.
+/// SQLite auto-increments only this type of key.
 fn identity(url: &str) -> &'static str {
     let url = url.trim();
     match url
@@ -191,7 +190,7 @@ fn identity(url: &str) -> &'static str {
 
 const VERSION: &str = "SELECT COALESCE(MAX(version), 0) FROM schema_version";
 
-/// How many steps were done, as the rows of [`VERSION`] say.
+/// The number of steps that are done, from the rows of [`VERSION`].
 fn version(rows: Rows) -> Result<usize, DatabaseError> {
     let row = rows.rows.into_iter().next().unwrap_or_default();
     Ok(usize::try_from(RowReader::new(row).integer()?).unwrap_or(0))

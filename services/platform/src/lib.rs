@@ -1,12 +1,10 @@
-//! What a service of the shop needs from the platform beneath it: its
-//! configuration, a database, other services, the clock, and a way to be
-//! called.
+//! What a service of the shop needs from its platform: configuration, a database, other
+//! services, the clock, and an HTTP server.
 //!
-//! There are two platforms, chosen by the compile target: as a WebAssembly
-//! component everything comes from the host's interfaces ([`component`]), as a
-//! native program from the operating system (`native`). Services are written
-//! against this crate only and do not know which of the two they run on.
-//! Nothing here knows the shop.
+//! There are two platforms, selected by the compile target: a WebAssembly component uses
+//! the host's interfaces ([`component`]), a native program uses the operating system
+//! (`native`). Services depend only on this crate and do not know which of the two they
+//! run on. The crate does not know the shop.
 
 pub mod client;
 mod config;

@@ -1,15 +1,15 @@
-//! One line to the service's log.
+//! Writes to the service's log.
 
 use std::io::Write;
 use std::process::ExitCode;
 
-/// Writes one line to standard error, where the platform collects it. A log
-/// that cannot be written is no reason to fail a request.
+/// Writes one line to standard error, which the platform collects. A failing log does not
+/// fail a request.
 pub fn log(message: impl std::fmt::Display) {
     let _ = writeln!(std::io::stderr(), "{message}");
 }
 
-/// What a job's program ends with; a failure is told before.
+/// The exit code of a job's program; logs the failure first.
 pub(crate) fn exit_code<E: std::fmt::Display>(result: Result<(), E>) -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,

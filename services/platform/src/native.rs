@@ -1,5 +1,5 @@
-//! The platform of a native program: the operating system. It exists to test
-//! the services and to compare the same code with and without WebAssembly.
+//! The platform of a native program: the operating system. It is used to test the
+//! services and to compare the same code with and without WebAssembly.
 
 pub mod client;
 pub mod clock;
@@ -7,8 +7,8 @@ pub mod config;
 pub mod database;
 pub mod server;
 
-/// The program of a native service: listens on `$PORT` (default 8080) of the
-/// loopback interface.
+/// Generates the program of a native service that listens on `$PORT` (default 8080) of
+/// the loopback interface.
 #[macro_export]
 macro_rules! serve {
     ($router:expr) => {
@@ -18,8 +18,8 @@ macro_rules! serve {
     };
 }
 
-/// The program of a native job: runs the future that `$work` makes to its end,
-/// and ends with 1 and a line in the log where it fails.
+/// Generates the program of a native job: runs the future that `$work` creates to
+/// completion. If it fails, the program logs the error and exits with 1.
 #[macro_export]
 macro_rules! run {
     ($work:expr) => {

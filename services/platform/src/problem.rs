@@ -1,7 +1,7 @@
 //! Errors as callers see them: `application/problem+json` (RFC 9457).
 //!
-//! The text is for the caller. What only the operator should know goes to the
-//! log, where the problem is made.
+//! The text is for the caller. Details for the operator are logged where the problem is
+//! created.
 
 use axum::body::Body;
 use axum::response::{IntoResponse, Response};
@@ -11,8 +11,8 @@ use serde::Serialize;
 use crate::client::CallError;
 use crate::database::DatabaseError;
 
-/// An error answer. `detail` says what is wrong with this request and what
-/// would be right.
+/// An error response. `detail` says what is wrong with this request and what would be
+/// correct.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problem {
     status: StatusCode,
@@ -97,12 +97,12 @@ impl From<CallError> for Problem {
     }
 }
 
-/// The fallback of a router: the path names nothing.
+/// The fallback of a router, for unknown paths.
 pub async fn no_such_path(uri: http::Uri) -> Problem {
     Problem::not_found(format!("nothing is served at {}", uri.path()))
 }
 
-/// The fallback of a path: it exists, but not with this method.
+/// The fallback of a path, for unsupported methods.
 pub async fn no_such_method(method: http::Method, uri: http::Uri) -> Problem {
     Problem::new(
         StatusCode::METHOD_NOT_ALLOWED,
@@ -115,7 +115,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_problem_carries_its_status_and_media_type() {
+    fn problem_has_its_status_and_media_type() {
         let response = Problem::bad_request("rating: 11 is not in 1..10").into_response();
         assert_eq!(response.status(), StatusCode::BAD_REQUEST);
         assert_eq!(
@@ -125,14 +125,14 @@ mod tests {
     }
 
     #[test]
-    fn a_busy_database_is_a_temporary_failure_and_a_bad_statement_is_ours() {
+    fn busy_database_is_temporary_and_invalid_statement_is_an_internal_error() {
         let busy = Problem::from(DatabaseError::Busy("locked".into()));
         assert_eq!(busy.status(), StatusCode::SERVICE_UNAVAILABLE);
         let ours = Problem::from(DatabaseError::InvalidStatement("near SELEC".into()));
         assert_eq!(ours.status(), StatusCode::INTERNAL_SERVER_ERROR);
         assert!(
             !ours.detail().contains("SELEC"),
-            "statements are not the caller's business"
+            "statements are not shown to callers"
         );
     }
 }

@@ -1,5 +1,5 @@
-//! Reading what a caller sent: path ids, query strings, JSON bodies and forms,
-//! each with a [`Problem`] that says what is wrong.
+//! Reads parts of a request: path ids, query strings, JSON bodies and forms. Each fails
+//! with a [`Problem`] that says what is wrong.
 
 use axum::extract::{FromRequest, FromRequestParts, Path, RawQuery, Request};
 use bytes::Bytes;
@@ -9,9 +9,8 @@ use serde::de::DeserializeOwned;
 
 use crate::Problem;
 
-/// The largest request body a service reads, in bytes. A product or a review
-/// has a few hundred; 64 KiB leaves room and bounds what one caller can make an
-/// instance hold.
+/// The largest request body that a service reads, in bytes. A product or a review has a
+/// few hundred; 64 KiB leaves room and limits the memory that one caller can use.
 pub const BODY_BYTES_MAX: usize = 64 * 1024;
 
 /// The `{id}` of a path: a positive whole number.
@@ -34,7 +33,7 @@ impl<S: Send + Sync> FromRequestParts<S> for PathId {
     }
 }
 
-/// The query string, read into `T`. Keys that `T` does not know are ignored.
+/// The query string, deserialized into `T`. Unknown keys are ignored.
 #[derive(Debug)]
 pub struct Query<T>(pub T);
 
@@ -49,8 +48,8 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Query<T> {
     }
 }
 
-/// A JSON body, read into `T`. The content type is not asked for: what is not
-/// JSON does not parse.
+/// A JSON body, deserialized into `T`. The content type is not checked: a body that is
+/// not JSON fails to parse.
 #[derive(Debug)]
 pub struct JsonBody<T>(pub T);
 
@@ -65,7 +64,7 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for JsonBody<T> {
     }
 }
 
-/// A posted form (`application/x-www-form-urlencoded`), read into `T`.
+/// A posted form (`application/x-www-form-urlencoded`), deserialized into `T`.
 #[derive(Debug)]
 pub struct Form<T>(pub T);
 

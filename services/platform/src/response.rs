@@ -1,4 +1,4 @@
-//! Answers that every service gives: JSON documents and short texts.
+//! Responses that every service sends: JSON documents and short texts.
 
 use axum::body::Body;
 use axum::response::Response;
@@ -10,10 +10,10 @@ use crate::Problem;
 /// `document` as JSON.
 ///
 /// # Errors
-/// A problem with status 500 when `document` cannot be written as JSON, which
-/// only a map with keys that are not text can cause.
+/// A problem with status 500 if `document` cannot be serialized, which only happens for a
+/// map whose keys are not text.
 pub fn json<T: Serialize>(status: StatusCode, document: &T) -> Result<Response, Problem> {
-    // One allocation serves most answers of the shop.
+    // Large enough for most responses of the shop.
     let mut body = Vec::with_capacity(2048);
     if let Err(error) = serde_json::to_writer(&mut body, document) {
         crate::log(format_args!("cannot write an answer as JSON: {error}"));
@@ -31,7 +31,7 @@ pub fn json<T: Serialize>(status: StatusCode, document: &T) -> Result<Response, 
     Ok(response)
 }
 
-/// A plain text, as probes and people with curl read it.
+/// A plain text for probes and for people who use curl.
 pub fn text(text: impl Into<String>) -> Response {
     let mut response = Response::new(Body::from(text.into()));
     response.headers_mut().insert(

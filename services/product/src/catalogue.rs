@@ -1,4 +1,4 @@
-//! Sorting and searching the catalogue: what the canary adds.
+//! Sorting and searching the catalogue, the new features of the canary.
 
 use serde::Deserialize;
 use shop_platform::Value;
@@ -6,7 +6,7 @@ use shop_platform::Value;
 /// The longest search text, in characters.
 const SEARCH_CHARS_MAX: usize = 100;
 
-/// The query string of the catalogue, as it was sent.
+/// The query string of the catalogue.
 #[derive(Debug, Default, Deserialize)]
 pub(crate) struct CatalogueQuery {
     #[serde(default)]
@@ -15,7 +15,7 @@ pub(crate) struct CatalogueQuery {
     search: String,
 }
 
-/// What to list, and in which order. The default lists everything by id.
+/// Which products to list, and in which order. The default lists all of them by id.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Selection {
     sort: Sort,
@@ -32,7 +32,7 @@ enum Sort {
     PriceDescending,
 }
 
-/// Why a query selects nothing.
+/// Why a query is invalid.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum InvalidSelection {
     #[error("sort: {0:?} is not an order; use one of name, -name, price, -price")]
@@ -46,7 +46,7 @@ impl TryFrom<CatalogueQuery> for Selection {
 
     fn try_from(query: CatalogueQuery) -> Result<Self, InvalidSelection> {
         let sort = match query.sort.trim() {
-            // An untouched field of a form arrives as an empty text.
+            // An empty field of a form is sent as an empty text.
             "" => Sort::Id,
             "name" => Sort::Name,
             "-name" => Sort::NameDescending,
@@ -67,8 +67,8 @@ impl TryFrom<CatalogueQuery> for Selection {
 }
 
 impl Selection {
-    /// The condition and order of the statement that lists the selection, with
-    /// its parameters. Only constants become part of the statement.
+    /// The condition and order of the statement that lists the selection, with its
+    /// parameters. Only constants become part of the statement.
     pub(crate) fn clauses(&self) -> (&'static str, &'static str, Vec<Value>) {
         let order = match self.sort {
             Sort::Id => "ORDER BY id",
@@ -88,8 +88,7 @@ impl Selection {
     }
 }
 
-/// A pattern that finds `text` anywhere and gives none of its characters a
-/// meaning of its own.
+/// A LIKE pattern that finds `text` anywhere, with its special characters escaped.
 fn like_pattern(text: &str) -> String {
     let mut pattern = String::with_capacity(text.len() + 2);
     pattern.push('%');
@@ -116,12 +115,12 @@ mod tests {
     }
 
     #[test]
-    fn an_untouched_form_selects_everything() {
+    fn empty_form_selects_everything() {
         assert_eq!(select("", "  "), Ok(Selection::default()));
     }
 
     #[test]
-    fn an_unknown_order_is_named() {
+    fn unknown_order_is_named() {
         let message = select("colour", "").unwrap_err().to_string();
         assert_eq!(
             message,
@@ -130,14 +129,14 @@ mod tests {
     }
 
     #[test]
-    fn a_search_text_has_a_limit() {
+    fn search_text_is_limited() {
         assert!(select("", &"x".repeat(SEARCH_CHARS_MAX)).is_ok());
         let refused = select("", &"x".repeat(SEARCH_CHARS_MAX + 1));
         assert_eq!(refused, Err(InvalidSelection::SearchTooLong(101)));
     }
 
     #[test]
-    fn a_search_text_is_never_a_pattern() {
+    fn search_text_is_not_interpreted_as_a_pattern() {
         assert_eq!(like_pattern(r"50%_\"), r"%50\%\_\\%");
     }
 }

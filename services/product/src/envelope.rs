@@ -1,8 +1,8 @@
-//! The envelope around every answer of the product service.
+//! The envelope around every response of the product service.
 
 use serde::Serialize;
 
-/// Field names are the portal's.
+/// Field names are defined by the portal.
 #[derive(Debug, Serialize)]
 pub(crate) struct Envelope<'a, T> {
     pub(crate) version: &'a str,

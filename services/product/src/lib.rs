@@ -1,7 +1,7 @@
 //! The product service: the shop's catalogue.
 //!
-//! It keeps the products, and gathers a product's reviews from the review
-//! service when somebody looks at one. It does not know what a review contains.
+//! It stores the products, and fetches the reviews of a product from the review service
+//! when a client requests the product. It does not interpret reviews.
 
 mod catalogue;
 mod envelope;
@@ -16,17 +16,17 @@ mod tests;
 
 pub use routes::router;
 
-/// Which image of the service this is. Both work on the same data.
+/// The image of the service. Both use the same data.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Edition {
-    /// Lists the catalogue in the order of its ids.
+    /// Lists the catalogue by id.
     V1,
-    /// Also sorts and searches it.
+    /// Also sorts and searches the catalogue.
     V2,
 }
 
 impl Edition {
-    /// The version text when `PRODUCTMS_VERSION` is not set.
+    /// The version text if `PRODUCTMS_VERSION` is not set.
     fn version_default(self) -> &'static str {
         match self {
             Self::V1 => "Product v1",

@@ -1,5 +1,4 @@
-//! The history of the database's schema, and the products that a new shop
-//! starts with.
+//! The migrations of the database's schema, and the initial products of a new shop.
 
 use shop_platform::database::Migration;
 

@@ -1,5 +1,5 @@
-//! Exact money: an amount in minor units, written and read as a JSON number
-//! with decimals. No floating point anywhere on the way.
+//! Exact money: an amount in minor units, serialized as a JSON number with decimals. No
+//! floating-point conversion is involved.
 
 use serde::de::Error as _;
 use serde::ser::Error as _;
@@ -27,7 +27,7 @@ pub(crate) enum MoneyError {
 }
 
 impl Money {
-    /// The largest price the shop takes.
+    /// The largest price that the shop accepts.
     const MAX: Self = Self {
         minor_units: 99_999_999_999,
     };
@@ -40,8 +40,8 @@ impl Money {
         self.minor_units
     }
 
-    /// Reads a plain decimal: digits, and after a point at most two of them
-    /// (zeros beyond those do no harm).
+    /// Parses a plain decimal: digits, and at most two digits after a point (further
+    /// zeros are allowed).
     fn parse(text: &str) -> Result<Self, MoneyError> {
         let not_plain = || MoneyError::NotPlain(text.to_owned());
         let (major, decimals) = text.split_once('.').unwrap_or((text, "0"));
@@ -66,7 +66,7 @@ impl Money {
     }
 }
 
-/// As the portal always wrote it: at least one decimal, none that says nothing.
+/// In the portal's format: at least one decimal, without further trailing zeros.
 impl std::fmt::Display for Money {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let (major, minor) = (
@@ -101,7 +101,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn amounts_are_written_as_the_portal_writes_them() {
+    fn amounts_are_written_in_the_portals_format() {
         for (minor_units, text) in [
             (9_000_000, "90000.0"),
             (1_999, "19.99"),
@@ -116,7 +116,7 @@ mod tests {
     }
 
     #[test]
-    fn amounts_that_floats_cannot_hold_stay_exact() {
+    fn amounts_that_floats_cannot_represent_stay_exact() {
         for text in ["0.1", "0.29", "1.15", "90071992.99", "999999999.99"] {
             assert_eq!(
                 serde_json::from_str::<Money>(text).unwrap().to_string(),
@@ -128,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_an_amount_is_refused() {
+    fn invalid_amounts_are_rejected() {
         for text in ["-1", "1e3", "\"12\"", "null", "true", "[]", "1.", ".5"] {
             assert!(
                 matches!(Money::parse(text), Err(MoneyError::NotPlain(_))),

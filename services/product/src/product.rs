@@ -1,15 +1,15 @@
-//! A product, and what makes a new one acceptable.
+//! A product, and the validation of a new one.
 
 use serde::{Deserialize, Serialize};
 
 use crate::money::Money;
 
-/// Longest texts of a product, in characters: what a page shows without harm.
+/// The longest texts of a product, in characters, that fit on a page.
 const NAME_CHARS_MAX: usize = 120;
 const CATEGORY_CHARS_MAX: usize = 40;
 const DESCRIPTION_CHARS_MAX: usize = 2000;
 
-/// A product of the catalogue, as callers see it.
+/// A product of the catalogue, in the form that callers get.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Product {
@@ -20,8 +20,8 @@ pub(crate) struct Product {
     pub(crate) price: Money,
 }
 
-/// A product as a caller sends it. The service chooses the id; one that was
-/// sent along is ignored.
+/// A product as callers send it. The service assigns the id and ignores one in the
+/// request.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub(crate) struct NewProduct {
     pub(crate) category: String,
@@ -31,7 +31,7 @@ pub(crate) struct NewProduct {
     pub(crate) price: Money,
 }
 
-/// A field that is not acceptable.
+/// An invalid field.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum InvalidProduct {
     #[error("{field}: must not be blank")]
@@ -45,7 +45,7 @@ pub(crate) enum InvalidProduct {
 }
 
 impl NewProduct {
-    /// The product with its texts trimmed, if all of them are acceptable.
+    /// The product with trimmed texts, if all of them are valid.
     pub(crate) fn checked(self) -> Result<Self, InvalidProduct> {
         let checked = Self {
             category: bounded("category", &self.category, CATEGORY_CHARS_MAX)?,
@@ -110,7 +110,7 @@ mod tests {
     }
 
     #[test]
-    fn a_blank_name_is_refused() {
+    fn blank_name_is_rejected() {
         let refused = new_product("  ", "").checked();
         assert_eq!(refused, Err(InvalidProduct::Blank { field: "name" }));
     }

@@ -1,4 +1,4 @@
-//! Gathering a product's reviews from the review service.
+//! Fetches the reviews of a product from the review service.
 
 use std::time::Duration;
 
@@ -6,11 +6,11 @@ use serde_json::value::RawValue;
 use shop_platform::client::{self, CallError};
 use shop_platform::config_or;
 
-/// Where the review service is when `PRODUCTREVIEW_URL` is not set.
+/// The address of the review service if `PRODUCTREVIEW_URL` is not set.
 const BASE_URL_DEFAULT: &str = "http://productreviewservice.shoppingportal.svc.cluster.local";
 
-/// How long a product page waits for its reviews. The page works without them,
-/// so this is what a caller may lose, not what a review may take.
+/// How long a product page waits for its reviews. The page works without them, so the
+/// value limits the delay that a caller accepts, not the time that a review needs.
 const TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Why a product is shown without reviews.
@@ -24,7 +24,7 @@ enum ReviewsError {
     NotAList,
 }
 
-/// The review service, as this one knows it.
+/// A client of the review service.
 #[derive(Debug, Clone)]
 pub(crate) struct Reviews {
     base_url: String,
@@ -43,8 +43,8 @@ impl Reviews {
         }
     }
 
-    /// The reviews exactly as the review service wrote them, or nothing, with a
-    /// line in the log, when it cannot answer.
+    /// The reviews exactly as the review service wrote them, or `None` and a line in the
+    /// log if it does not respond.
     pub(crate) async fn of(&self, product_id: i64) -> Option<Box<RawValue>> {
         match self.fetch(product_id).await {
             Ok(reviews) => Some(reviews),

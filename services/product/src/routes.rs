@@ -1,4 +1,4 @@
-//! The service's paths, and what each answers.
+//! The paths of the service and their handlers.
 
 use std::sync::Arc;
 
@@ -33,7 +33,7 @@ pub fn router(edition: Edition) -> Router {
     ))
 }
 
-/// What the handlers share.
+/// State that the handlers share.
 #[derive(Debug)]
 pub(crate) struct Service {
     edition: Edition,
@@ -76,12 +76,12 @@ pub(crate) fn routes(service: Service) -> Router {
         .with_state(Arc::new(service))
 }
 
-/// A product with what its customers say.
+/// A product with the reviews of its customers.
 #[derive(Debug, Serialize)]
 struct ProductDetails {
     #[serde(flatten)]
     product: Product,
-    /// Null when the review service cannot answer.
+    /// Null if the review service does not respond.
     reviews: Option<Box<RawValue>>,
 }
 

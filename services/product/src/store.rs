@@ -1,4 +1,4 @@
-//! The products in their database.
+//! The products in the database.
 
 use std::sync::{Arc, OnceLock};
 
@@ -10,11 +10,11 @@ use crate::migrations::MIGRATIONS;
 use crate::money::Money;
 use crate::product::{NewProduct, Product};
 
-/// Where the products are when `PRODUCT_DATABASE_URL` is not set.
+/// The database URL if `PRODUCT_DATABASE_URL` is not set.
 const URL_DEFAULT: &str = "sqlite:/data/products.db";
 
-/// The products. The database is opened at first use and then kept; one that
-/// cannot be opened is tried again at the next use.
+/// The products. The database is opened at first use and kept open; if opening fails, the
+/// next use tries again.
 #[derive(Debug, Clone)]
 pub(crate) struct Products(Arc<Inner>);
 
@@ -36,7 +36,7 @@ impl Products {
         }))
     }
 
-    /// Whether the database answers.
+    /// Whether the database responds.
     pub(crate) async fn check(&self) -> Result<(), DatabaseError> {
         self.database()
             .await?
@@ -88,7 +88,7 @@ impl Products {
         if let Some(database) = self.0.database.get() {
             return Ok(database);
         }
-        // Two requests may come here at once; the second handle is dropped.
+        // Two requests may get here at the same time; the second handle is dropped.
         let database = open_migrated(&self.0.url, MIGRATIONS).await?;
         Ok(self.0.database.get_or_init(|| database))
     }

@@ -1,5 +1,5 @@
-//! The service as its callers meet it: requests to the router, a real database
-//! in a temporary folder, and other services in the review service's place.
+//! The service from a caller's point of view: requests to the router, a real database in
+//! a temporary folder, and a stand-in for the review service.
 
 use std::time::Duration;
 
@@ -17,10 +17,10 @@ use crate::reviews::Reviews;
 use crate::routes::{Service, routes};
 use crate::store::Products;
 
-/// Long enough for a loaded machine, short enough to wait for.
+/// Long enough for a busy machine, short enough to wait for.
 const PATIENCE: Duration = Duration::from_millis(400);
 
-/// A shop with nobody at the review service's address.
+/// A shop without a review service.
 struct Shop {
     folder: TempDir,
     edition: Edition,
@@ -38,7 +38,7 @@ impl Shop {
         }
     }
 
-    /// Puts `reviews` at the review service's address.
+    /// Starts `reviews` as the review service.
     async fn with_reviews(mut self, reviews: Router) -> Self {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         self.reviews_url = format!("http://{}/", listener.local_addr().unwrap());
@@ -46,7 +46,7 @@ impl Shop {
         self
     }
 
-    /// An instance of the service, as a new process would be.
+    /// An instance of the service, as in a new process.
     fn instance(&self) -> Router {
         let url = format!(
             "sqlite:{}",
@@ -87,7 +87,7 @@ impl Answer {
         serde_json::from_str(&self.text).unwrap()
     }
 
-    /// The names in a catalogue.
+    /// The names of the products in a catalogue.
     fn names(&self) -> Vec<String> {
         let json = self.json();
         let products = json["response"].as_array().unwrap().iter();
@@ -105,7 +105,10 @@ impl Answer {
         let problem = self.json();
         assert_eq!(problem["status"], status);
         let told = problem["detail"].as_str().unwrap();
-        assert!(told.contains(detail), "{told:?} does not say {detail:?}");
+        assert!(
+            told.contains(detail),
+            "{told:?} does not contain {detail:?}"
+        );
     }
 }
 
@@ -127,7 +130,7 @@ async fn send(router: Router, method: Method, path: &str, body: String) -> Answe
 }
 
 #[tokio::test]
-async fn the_catalogue_is_an_envelope_with_exact_prices() {
+async fn catalogue_is_an_envelope_with_exact_prices() {
     let answer = Shop::new(Edition::V1)
         .get("/productms/product/catalogue")
         .await;
@@ -149,7 +152,7 @@ async fn the_catalogue_is_an_envelope_with_exact_prices() {
 }
 
 #[tokio::test]
-async fn a_product_comes_with_the_reviews_as_they_were_written() {
+async fn product_includes_its_reviews_unchanged() {
     let reviews = r#"[{"id":7,"author":"Asha","desc":"Good.","rating":9,"reviewDate":"x"}]"#;
     let stub = Router::new().route(
         "/productreviewms/productreview/1",
@@ -170,7 +173,7 @@ async fn a_product_comes_with_the_reviews_as_they_were_written() {
 }
 
 #[tokio::test]
-async fn without_reviews_the_product_is_still_shown() {
+async fn product_is_shown_without_reviews_if_the_review_service_fails() {
     let path = "/productreviewms/productreview/{id}";
     let broken = get(|| async { StatusCode::INTERNAL_SERVER_ERROR });
     let garbled = get(|| async { "[{" });
@@ -194,7 +197,7 @@ async fn without_reviews_the_product_is_still_shown() {
 }
 
 #[tokio::test]
-async fn a_stored_product_is_found_by_the_next_instance() {
+async fn stored_product_is_found_by_the_next_instance() {
     let shop = Shop::new(Edition::V1);
     let answer = shop
         .post(r#"{"productId":1,"category":"2","name":" Café <b>","description":"","price":0.29}"#)
@@ -212,7 +215,7 @@ async fn a_stored_product_is_found_by_the_next_instance() {
 }
 
 #[tokio::test]
-async fn what_cannot_be_stored_is_explained() {
+async fn invalid_products_are_rejected_with_an_explanation() {
     let shop = Shop::new(Edition::V1);
     let long = format!(
         r#"{{"category":"2","name":"{}","price":1}}"#,
@@ -254,7 +257,7 @@ async fn what_cannot_be_stored_is_explained() {
 }
 
 #[tokio::test]
-async fn a_body_has_a_limit() {
+async fn request_body_is_limited() {
     let body = format!(
         r#"{{"name":"{}"}}"#,
         "x".repeat(shop_platform::BODY_BYTES_MAX)
@@ -266,7 +269,7 @@ async fn a_body_has_a_limit() {
 }
 
 #[tokio::test]
-async fn what_does_not_exist_is_a_problem_too() {
+async fn unknown_paths_and_ids_are_problem_documents() {
     let shop = Shop::new(Edition::V1);
     shop.get("/productms/product/catalogue/99")
         .await
@@ -324,7 +327,7 @@ async fn v2_sorts_and_searches() {
         .names();
     assert!(
         nothing.is_empty(),
-        "a percent sign is no wildcard: {nothing:?}"
+        "a percent sign is not a wildcard: {nothing:?}"
     );
     shop.get("/productms/product/catalogue?sort=colour")
         .await
@@ -332,7 +335,7 @@ async fn v2_sorts_and_searches() {
 }
 
 #[tokio::test]
-async fn v1_does_not_know_how_to_sort() {
+async fn v1_ignores_sorting() {
     let names = Shop::new(Edition::V1)
         .get("/productms/product/catalogue?sort=colour")
         .await
@@ -341,7 +344,7 @@ async fn v1_does_not_know_how_to_sort() {
 }
 
 #[tokio::test]
-async fn probes_tell_live_from_ready() {
+async fn probes_distinguish_live_and_ready() {
     let shop = Shop::new(Edition::V1);
     assert_eq!(
         shop.get("/productms/check/live").await.text,
@@ -369,7 +372,7 @@ async fn probes_tell_live_from_ready() {
 }
 
 #[tokio::test]
-async fn instances_that_start_together_make_one_catalogue() {
+async fn concurrently_started_instances_create_one_catalogue() {
     let shop = Shop::new(Edition::V1);
     let instances: Vec<_> = (0..8)
         .map(|_| {

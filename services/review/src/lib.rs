@@ -1,6 +1,6 @@
-//! The review service: what customers say about products.
+//! The review service: customers' reviews of products.
 //!
-//! It keeps reviews by product id and does not know the products themselves.
+//! It stores reviews by product id and does not know the products themselves.
 
 mod migrations;
 mod ratings;
@@ -13,17 +13,17 @@ mod tests;
 pub use ratings::compute_ratings;
 pub use routes::router;
 
-/// Which image of the service this is. Both work on the same data.
+/// The image of the service. Both use the same data.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Edition {
-    /// Lists reviews in the order they were written.
+    /// Lists reviews in the order in which they were written.
     V1,
-    /// Lists the newest first and sums them up.
+    /// Lists the newest reviews first and summarizes them.
     V2,
 }
 
 impl Edition {
-    /// The version text when `PRODUCTREVIEW_VERSION` is not set.
+    /// The version text if `PRODUCTREVIEW_VERSION` is not set.
     fn version_default(self) -> &'static str {
         match self {
             Self::V1 => "Product Review v1",

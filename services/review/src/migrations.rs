@@ -1,5 +1,4 @@
-//! The history of the database's schema, and the reviews that a new shop
-//! starts with.
+//! The migrations of the database's schema, and the initial reviews of a new shop.
 
 use shop_platform::database::Migration;
 
@@ -36,8 +35,8 @@ const REVIEWS: Migration = Migration {
     ],
 };
 
-/// What the nightly job computes: sums and counts, so that nothing is
-/// lost by rounding.
+/// The results of the nightly job, as sums and counts, so that they can be rounded
+/// exactly.
 const RATINGS: Migration = Migration {
     statements: &["CREATE TABLE product_rating (
             product_id BIGINT PRIMARY KEY,

@@ -1,7 +1,7 @@
-//! The average ratings of all products: computed by a job, read by anyone.
+//! The average ratings of all products, computed by a job.
 //!
-//! They are as old as the job's last run. Whoever needs one product's numbers as
-//! of now asks for its summary.
+//! They are as old as the last run of the job. The summary of a single product is always
+//! current.
 
 use serde::Serialize;
 use shop_platform::database::{Database, RowReader};
@@ -10,14 +10,14 @@ use shop_platform::{DatabaseError, Value};
 use crate::review::{Summary, rfc3339};
 use crate::store::Reviews;
 
-/// Products in one answer.
+/// Products in one response.
 const LISTED_MAX: i64 = 10_000;
 
-/// What the job's last run found.
+/// The result of the job's last run.
 #[derive(Debug, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Ratings {
-    /// RFC 3339, UTC; null before the first run, or where nothing was reviewed.
+    /// RFC 3339, UTC; null before the first run, or if there are no reviews.
     pub(crate) computed_at: Option<String>,
     /// By product id; only products with reviews.
     pub(crate) ratings: Vec<Summary>,
@@ -26,7 +26,8 @@ pub(crate) struct Ratings {
 /// The work of the job: replaces all averages in one transaction.
 ///
 /// # Errors
-/// When the database cannot be opened or refuses; nothing is changed then.
+/// The database cannot be opened or refuses a statement; nothing has changed in that
+/// case.
 pub async fn compute_ratings() -> Result<(), DatabaseError> {
     let products = compute(&Reviews::from_config()).await?;
     shop_platform::log(format_args!("ratings of {products} products computed"));

@@ -1,9 +1,9 @@
-//! A review, what makes a new one acceptable, and the summary of many.
+//! A review, the validation of a new one, and the summary of several.
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-/// Longest texts of a review, in characters.
+/// The longest texts of a review, in characters.
 const AUTHOR_CHARS_MAX: usize = 60;
 const DESC_CHARS_MAX: usize = 2000;
 
@@ -11,7 +11,7 @@ const DESC_CHARS_MAX: usize = 2000;
 const RATING_MIN: i64 = 1;
 const RATING_MAX: i64 = 10;
 
-/// A review, as callers see it.
+/// A review, in the form that callers get.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Review {
@@ -23,7 +23,7 @@ pub(crate) struct Review {
     pub(crate) review_date: String,
 }
 
-/// A review as a caller sends it.
+/// A review as callers send it.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub(crate) struct NewReview {
     pub(crate) author: String,
@@ -32,7 +32,7 @@ pub(crate) struct NewReview {
     pub(crate) rating: i64,
 }
 
-/// A field that is not acceptable.
+/// An invalid field.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum InvalidReview {
     #[error("author: must not be blank")]
@@ -48,7 +48,7 @@ pub(crate) enum InvalidReview {
 }
 
 impl NewReview {
-    /// The review with its texts trimmed, if all of it is acceptable.
+    /// The review with trimmed texts, if all of it is valid.
     pub(crate) fn checked(self) -> Result<Self, InvalidReview> {
         if !(RATING_MIN..=RATING_MAX).contains(&self.rating) {
             return Err(InvalidReview::Rating(self.rating));
@@ -75,7 +75,7 @@ fn bounded(field: &'static str, text: &str, max: usize) -> Result<String, Invali
     Ok(text.to_owned())
 }
 
-/// `unix_ms` as RFC 3339 in UTC. A time that no calendar has is shown as the
+/// `unix_ms` as RFC 3339 in UTC. A time outside the calendar's range is shown as the
 /// epoch.
 pub(crate) fn rfc3339(unix_ms: i64) -> String {
     Timestamp::from_millisecond(unix_ms)
@@ -83,19 +83,19 @@ pub(crate) fn rfc3339(unix_ms: i64) -> String {
         .to_string()
 }
 
-/// What a product's reviews come to.
+/// The summary of a product's reviews.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Summary {
     pub(crate) product_id: i64,
     pub(crate) count: i64,
-    /// The mean rating to two decimals; null without reviews.
+    /// The mean rating with two decimals; null without reviews.
     pub(crate) average: Option<f64>,
 }
 
 impl Summary {
     pub(crate) fn of(product_id: i64, count: i64, rating_sum: i64) -> Self {
-        // Rounded as a whole number of hundredths, so that 8.33 is 8.33.
+        // Rounded to a whole number of hundredths, so that 8.33 stays 8.33.
         let hundredths = (count > 0).then(|| (rating_sum * 100 + count / 2) / count);
         let average = hundredths
             .and_then(|h| i32::try_from(h).ok())
@@ -130,7 +130,7 @@ mod tests {
     }
 
     #[test]
-    fn ratings_go_from_1_to_10() {
+    fn ratings_range_from_1_to_10() {
         for rating in [1, 10] {
             assert!(new_review("Asha", rating).checked().is_ok());
         }
@@ -145,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn an_author_has_a_name_of_bounded_length() {
+    fn author_name_is_required_and_limited() {
         assert_eq!(
             new_review("\t", 5).checked(),
             Err(InvalidReview::BlankAuthor)
@@ -161,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn an_average_is_rounded_to_hundredths() {
+    fn average_is_rounded_to_hundredths() {
         assert_eq!(Summary::of(1, 3, 25).average, Some(8.33));
         assert_eq!(Summary::of(1, 3, 26).average, Some(8.67));
         assert_eq!(Summary::of(1, 0, 0).average, None);

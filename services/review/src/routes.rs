@@ -1,4 +1,4 @@
-//! The service's paths, and what each answers.
+//! The paths of the service and their handlers.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,7 +17,7 @@ use crate::ratings;
 use crate::review::{InvalidReview, NewReview};
 use crate::store::{Order, Reviews};
 
-/// How long the path for timeout demonstrations takes.
+/// The delay of the path that demonstrates timeouts.
 const SLOW_ANSWER: Duration = Duration::from_secs(5);
 
 /// The service, configured by `REVIEW_DATABASE_URL` and
@@ -32,13 +32,13 @@ pub fn router(edition: Edition) -> Router {
     })
 }
 
-/// What the handlers share.
+/// State that the handlers share.
 #[derive(Debug)]
 pub(crate) struct Service {
     pub(crate) edition: Edition,
     pub(crate) version: String,
     pub(crate) reviews: Reviews,
-    /// How long the slow answer takes.
+    /// The delay of the slow response.
     pub(crate) slow: Duration,
 }
 
@@ -87,7 +87,7 @@ async fn add(
     json(StatusCode::CREATED, &review)
 }
 
-/// The list again, but late: to show what timeouts do.
+/// The list of reviews after a delay, to demonstrate timeouts.
 async fn slow(
     State(service): State<Arc<Service>>,
     PathId(product_id): PathId,
@@ -106,7 +106,7 @@ async fn summary(
     json(StatusCode::OK, &service.reviews.summary(product_id).await?)
 }
 
-/// The averages of all products, as of the nightly job's last run.
+/// The averages of all products, as of the last run of the nightly job.
 async fn ratings(State(service): State<Arc<Service>>) -> Result<Response, Problem> {
     let database = service.reviews.database().await?;
     json(StatusCode::OK, &ratings::list(database).await?)

@@ -1,4 +1,4 @@
-//! The reviews in their database.
+//! The reviews in the database.
 
 use std::sync::{Arc, OnceLock};
 
@@ -8,11 +8,11 @@ use shop_platform::{Database, DatabaseError, Value, config_or};
 use crate::migrations::MIGRATIONS;
 use crate::review::{NewReview, Review, Summary, rfc3339};
 
-/// Where the reviews are when `REVIEW_DATABASE_URL` is not set.
+/// The database URL if `REVIEW_DATABASE_URL` is not set.
 const URL_DEFAULT: &str = "sqlite:/data/reviews.db";
 
-/// The most reviews that one answer lists. A page shows no more, and a caller's
-/// memory is not the author's to fill.
+/// The maximum number of reviews in one response. A page shows no more, and authors must
+/// not be able to fill a caller's memory.
 const LISTED_MAX: i64 = 500;
 
 /// The order of a list.
@@ -22,8 +22,8 @@ pub(crate) enum Order {
     NewestFirst,
 }
 
-/// The reviews. The database is opened at first use and then kept; one that
-/// cannot be opened is tried again at the next use.
+/// The reviews. The database is opened at first use and kept open; if opening fails, the
+/// next use tries again.
 #[derive(Debug, Clone)]
 pub(crate) struct Reviews(Arc<Inner>);
 
@@ -45,7 +45,7 @@ impl Reviews {
         }))
     }
 
-    /// Whether the database answers.
+    /// Whether the database responds.
     pub(crate) async fn check(&self) -> Result<(), DatabaseError> {
         self.database()
             .await?
@@ -123,7 +123,7 @@ impl Reviews {
         if let Some(database) = self.0.database.get() {
             return Ok(database);
         }
-        // Two requests may come here at once; the second handle is dropped.
+        // Two requests may get here at the same time; the second handle is dropped.
         let database = open_migrated(&self.0.url, MIGRATIONS).await?;
         Ok(self.0.database.get_or_init(|| database))
     }

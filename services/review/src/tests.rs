@@ -1,5 +1,5 @@
-//! The service as its callers meet it: requests to the router, and a real
-//! database in a temporary folder.
+//! The service from a caller's point of view: requests to the router, and a real database
+//! in a temporary folder.
 
 use std::time::{Duration, Instant};
 
@@ -31,7 +31,7 @@ impl Shop {
         }
     }
 
-    /// An instance of the service, as a new process would be.
+    /// An instance of the service, as in a new process.
     fn instance(&self) -> Router {
         let url = format!("sqlite:{}", self.folder.path().join("reviews.db").display());
         self.instance_on(url)
@@ -101,7 +101,10 @@ impl Answer {
             "application/problem+json"
         );
         let told = self.json()["detail"].as_str().unwrap().to_owned();
-        assert!(told.contains(detail), "{told:?} does not say {detail:?}");
+        assert!(
+            told.contains(detail),
+            "{told:?} does not contain {detail:?}"
+        );
     }
 }
 
@@ -138,7 +141,7 @@ async fn reviews_are_a_plain_list_with_the_portals_names() {
 }
 
 #[tokio::test]
-async fn a_product_without_reviews_has_an_empty_list() {
+async fn product_without_reviews_has_an_empty_list() {
     assert_eq!(
         Shop::new(Edition::V1).get("/productreview/4711").await.text,
         "[]"
@@ -158,7 +161,7 @@ async fn v1_lists_the_oldest_first_and_v2_the_newest() {
 }
 
 #[tokio::test]
-async fn a_stored_review_is_found_by_the_next_instance() {
+async fn stored_review_is_found_by_the_next_instance() {
     let shop = Shop::new(Edition::V2);
     let body = r#"{"author":" Zoë ","desc":"<b>Good</b>","rating":10}"#;
     let stored = shop.post("/productreview/6", body).await;
@@ -170,7 +173,7 @@ async fn a_stored_review_is_found_by_the_next_instance() {
 }
 
 #[tokio::test]
-async fn what_cannot_be_stored_is_explained() {
+async fn invalid_reviews_are_rejected_with_an_explanation() {
     let shop = Shop::new(Edition::V1);
     for (body, detail) in [
         ("", "body: EOF"),
@@ -207,7 +210,7 @@ async fn what_cannot_be_stored_is_explained() {
 }
 
 #[tokio::test]
-async fn what_does_not_exist_is_a_problem_too() {
+async fn unknown_paths_and_ids_are_problem_documents() {
     let shop = Shop::new(Edition::V1);
     shop.get("/productreview/abc")
         .await
@@ -224,7 +227,7 @@ async fn what_does_not_exist_is_a_problem_too() {
 }
 
 #[tokio::test]
-async fn v2_sums_up() {
+async fn v2_summarizes_reviews() {
     let shop = Shop::new(Edition::V2);
     let summary = shop.get("/productreview/summary/1").await.json();
     assert_eq!(summary, json!({"productId": 1, "count": 3, "average": 9.0}));
@@ -257,7 +260,7 @@ async fn ratings_are_those_of_the_jobs_last_run() {
     let body = r#"{"author":"Zoë","rating":1}"#;
     shop.post("/productreview/2", body).await;
     let before = shop.get("/productreview/ratings").await.json();
-    assert_eq!(before, ratings, "the night has not come");
+    assert_eq!(before, ratings, "the job has not run again");
     ratings::compute(&shop.reviews()).await.unwrap();
     let after = shop.get("/productreview/ratings").await.json();
     assert_eq!(
@@ -272,7 +275,7 @@ async fn ratings_are_those_of_the_jobs_last_run() {
 }
 
 #[tokio::test]
-async fn the_timeout_path_answers_late() {
+async fn timeout_path_responds_late() {
     let shop = Shop::new(Edition::V1);
     let start = Instant::now();
     assert_eq!(shop.get("/productreview/timeout/1").await.ids().len(), 3);
@@ -280,7 +283,7 @@ async fn the_timeout_path_answers_late() {
 }
 
 #[tokio::test]
-async fn probes_tell_live_from_ready() {
+async fn probes_distinguish_live_and_ready() {
     let shop = Shop::new(Edition::V1);
     assert_eq!(
         shop.get("/check/live").await.text,

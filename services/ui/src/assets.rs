@@ -1,7 +1,7 @@
-//! The files that pages refer to, compiled in.
+//! The files that pages refer to, compiled into the program.
 //!
-//! Both images carry the files of both: while traffic is split, a page of one
-//! may well ask the other for its style.
+//! Both images contain the files of both versions: while traffic is split, a page of one
+//! version may request its style sheet from the other.
 
 use axum::body::Body;
 use axum::http::{HeaderValue, header};
@@ -15,7 +15,7 @@ pub(crate) struct Asset {
     name: &'static str,
     media_type: &'static str,
     content: &'static str,
-    /// Changes with the content; part of the address that pages use.
+    /// Changes with the content; part of the address in pages.
     fingerprint: u32,
 }
 
@@ -43,9 +43,9 @@ pub(crate) static MARK: Asset = Asset::new(
 
 static ASSETS: [&Asset; 3] = [&V1_STYLE, &V2_STYLE, &MARK];
 
-/// Content that its address identifies never changes.
+/// The content of an address with a fingerprint never changes.
 const CACHED_FOREVER: HeaderValue = HeaderValue::from_static("public, max-age=31536000, immutable");
-/// An address of another build, or none: fine for now, not for long.
+/// The address has no fingerprint, or that of another build: cache only for a short time.
 const CACHED_SHORTLY: HeaderValue = HeaderValue::from_static("public, max-age=60");
 
 impl Asset {
@@ -62,12 +62,12 @@ impl Asset {
         ASSETS.iter().copied().find(|asset| asset.name == name)
     }
 
-    /// The address to write into a page.
+    /// The address to use in pages.
     pub(crate) fn address(&self) -> String {
         format!("/ui/static/{}?{:08x}", self.name, self.fingerprint)
     }
 
-    /// The file, cached for as long as the address in `query` allows.
+    /// The file, which may be cached as long as the address in `query` allows.
     pub(crate) fn answer(&'static self, query: Option<&str>) -> Response {
         let is_this_build =
             query.is_some_and(|query| u32::from_str_radix(query, 16) == Ok(self.fingerprint));
@@ -97,7 +97,7 @@ pub(crate) fn style(edition: Edition) -> &'static Asset {
     }
 }
 
-/// FNV-1a: tells builds apart, protects nothing.
+/// FNV-1a: distinguishes builds and has no security purpose.
 const fn fingerprint(bytes: &[u8]) -> u32 {
     let mut hash: u32 = 0x811c_9dc5;
     let mut index = 0;
@@ -113,7 +113,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_the_address_of_this_build_is_cached_forever() {
+    fn only_addresses_of_this_build_are_cached_forever() {
         let address = V1_STYLE.address();
         let (_, query) = address.split_once('?').unwrap();
         let cached = |query| V1_STYLE.answer(query).headers()[header::CACHE_CONTROL].clone();
@@ -123,7 +123,7 @@ mod tests {
     }
 
     #[test]
-    fn the_editions_do_not_share_a_style() {
+    fn editions_have_different_styles() {
         assert_ne!(
             style(Edition::V1).fingerprint,
             style(Edition::V2).fingerprint

@@ -1,11 +1,11 @@
-//! What a customer is told when there is no page, and with which status.
+//! The error page that customers see, and its status.
 
 use axum::http::StatusCode;
 use shop_platform::Problem;
 
 use crate::products::ShopError;
 
-/// A page instead of the page.
+/// A page that is shown instead of the requested one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Failure {
     pub(crate) status: StatusCode,
@@ -31,8 +31,8 @@ impl Failure {
     }
 }
 
-/// A service that is away is 503: the same request may work soon. One that
-/// answers nonsense is 502: it will not mend itself by being asked again.
+/// A service that does not respond gives 503: the same request may succeed soon. An
+/// invalid response gives 502: repeating the request will not help.
 impl From<ShopError> for Failure {
     fn from(error: ShopError) -> Self {
         let (status, title, text) = match &error {
@@ -86,7 +86,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn who_is_away_is_503_and_who_talks_nonsense_is_502() {
+    fn unavailable_service_is_503_and_invalid_response_is_502() {
         let status = |error: ShopError| Failure::from(error).status.as_u16();
         let failed = |status| ShopError::Failed {
             service: "it",

@@ -1,6 +1,6 @@
-//! The storefront: pages made on the server from what the other services
-//! answer. It keeps no data of its own and works, with less on the page, when
-//! they do not answer.
+//! The storefront: pages rendered on the server from the responses of the other services.
+//! It stores no data, and if a service does not respond, its pages work with less
+//! content.
 
 mod assets;
 mod failure;
@@ -14,17 +14,17 @@ mod tests;
 
 pub use routes::router;
 
-/// Which image of the service this is.
+/// The image of the service.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Edition {
     /// The plain catalogue.
     V1,
-    /// A look of its own, with searching and sorting.
+    /// A different look, with searching and sorting.
     V2,
 }
 
 impl Edition {
-    /// The version text when `UI_VERSION` is not set.
+    /// The version text if `UI_VERSION` is not set.
     fn version_default(self) -> &'static str {
         match self {
             Self::V1 => "Storefront v1",

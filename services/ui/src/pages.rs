@@ -1,4 +1,4 @@
-//! The pages. `maud` escapes every value; what is put in unescaped is constant.
+//! The pages. `maud` escapes every value; only constants are inserted unescaped.
 
 mod artwork;
 pub(crate) mod catalogue;
@@ -12,18 +12,18 @@ use crate::assets::{MARK, style};
 use crate::failure::Failure;
 use crate::price::Price;
 
-/// What all pages of one storefront share.
+/// What all pages of a storefront share.
 #[derive(Debug)]
 pub(crate) struct Shell {
     pub(crate) edition: Edition,
     pub(crate) version: String,
-    /// The sign before a price.
+    /// The currency sign before a price.
     pub(crate) currency: String,
 }
 
 impl Shell {
-    /// A whole page. `served_by` names the version of the product service that
-    /// answered, when one did.
+    /// A complete page. `served_by` is the version of the product service that responded,
+    /// if any.
     fn page(&self, title: &str, served_by: Option<&str>, content: &Markup) -> Markup {
         html! {
             (DOCTYPE)
@@ -68,7 +68,7 @@ impl Shell {
     }
 }
 
-/// The page for when there is none.
+/// The page that is shown if the requested page cannot be.
 pub(crate) fn failure_page(shell: &Shell, failure: &Failure) -> Markup {
     let content = html! {
         div.wrap.failure {
@@ -82,7 +82,7 @@ pub(crate) fn failure_page(shell: &Shell, failure: &Failure) -> Markup {
     shell.page(failure.title, None, &content)
 }
 
-/// What a category code stands for; an unknown one is its own name.
+/// The name of a category code; an unknown code is its own name.
 fn category_name(category: &str) -> &str {
     match category {
         "1" => "Phones",

@@ -1,5 +1,5 @@
-//! A price as a customer reads it. The storefront never calculates with prices,
-//! so it keeps the digits that the product service wrote.
+//! A price as customers see it. The storefront does not calculate with prices, so it
+//! keeps the digits that the product service wrote.
 
 use std::fmt;
 
@@ -7,7 +7,7 @@ use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
-/// The digits before and after the point.
+/// The digits before and after the decimal point.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Price {
     major: String,
@@ -32,7 +32,7 @@ impl Price {
     }
 }
 
-/// With thousands apart and at least two decimals: `90,000.00`.
+/// With thousands separators and at least two decimals: `90,000.00`.
 impl fmt::Display for Price {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (index, digit) in self.major.chars().enumerate() {
@@ -66,7 +66,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_a_price_is_not_shown() {
+    fn invalid_prices_are_not_shown() {
         for text in ["-1", "1e9", "\"12\"", "null", "<b>"] {
             assert_eq!(Price::parse(text), None, "{text}");
         }

@@ -1,4 +1,4 @@
-//! The product and review services, as the storefront knows them.
+//! Clients of the product and review services.
 
 use std::time::Duration;
 
@@ -10,13 +10,12 @@ use shop_platform::config_or;
 use crate::price::Price;
 use crate::review_form::Draft;
 
-/// Where the services are when `PRODUCTMS_URL` and `PRODUCTREVIEW_URL` are not
-/// set.
+/// The addresses of the services if `PRODUCTMS_URL` and `PRODUCTREVIEW_URL` are not set.
 const PRODUCTS_URL_DEFAULT: &str = "http://productservice.shoppingportal.svc.cluster.local";
 const REVIEWS_URL_DEFAULT: &str = "http://productreviewservice.shoppingportal.svc.cluster.local";
 
-/// How long a page waits for a service. The product service gives up on its
-/// reviews after 2 s, so this leaves it time to answer without them.
+/// How long a page waits for a service. The product service stops waiting for reviews
+/// after 2 s, which leaves it time to respond without them.
 const TIMEOUT: Duration = Duration::from_secs(4);
 
 /// A product of the catalogue.
@@ -30,7 +29,7 @@ pub(crate) struct Product {
     pub(crate) price: Price,
 }
 
-/// What a customer said.
+/// A customer's review.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Review {
@@ -41,14 +40,14 @@ pub(crate) struct Review {
     pub(crate) review_date: String,
 }
 
-/// The catalogue, with the version of the service that answered.
+/// The catalogue, with the version of the service that responded.
 #[derive(Debug)]
 pub(crate) struct Catalogue {
     pub(crate) version: String,
     pub(crate) products: Vec<Product>,
 }
 
-/// One product, with its reviews when they could be gathered.
+/// A product, with its reviews if they are available.
 #[derive(Debug)]
 pub(crate) struct Details {
     pub(crate) version: String,
@@ -56,7 +55,7 @@ pub(crate) struct Details {
     pub(crate) reviews: Option<Vec<Review>>,
 }
 
-/// Why the storefront has nothing to show.
+/// Why the storefront has no content to show.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ShopError {
     #[error("there is no such product")]
@@ -77,7 +76,7 @@ pub(crate) enum ShopError {
 const PRODUCT_SERVICE: &str = "the product service";
 const REVIEW_SERVICE: &str = "the review service";
 
-/// The services behind the storefront.
+/// The services that the storefront calls.
 #[derive(Debug)]
 pub(crate) struct Shop {
     products_url: String,
@@ -117,7 +116,7 @@ impl Shop {
         }
     }
 
-    /// The catalogue; `query` is empty or a query string with its `?`.
+    /// The catalogue; `query` is empty or a query string including `?`.
     pub(crate) async fn catalogue(&self, query: &str) -> Result<Catalogue, ShopError> {
         let url = format!("{}/productms/product/catalogue{query}", self.products_url);
         let answer = client::get_json(&url, TIMEOUT).await?;
@@ -136,7 +135,7 @@ impl Shop {
         let answer = client::get_json(&url, TIMEOUT).await?;
         let envelope = open_envelope(&answer)?;
         let document = envelope.response.get();
-        // Reviews in a shape unknown here are as good as none.
+        // Reviews in an unknown format count as missing.
         let reviews = serde_json::from_str::<ReviewsField>(document).ok();
         Ok(Details {
             version: envelope.version,

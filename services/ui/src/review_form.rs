@@ -1,16 +1,15 @@
-//! The form by which a customer writes a review: what was typed, and whether it
-//! can be sent.
+//! The form for writing a review: the entered values and their validation.
 
 use serde::{Deserialize, Serialize};
 
-/// The review service's own limits, so that a mistake is explained beside its
-/// field and before a call is made.
+/// The limits of the review service, so that a mistake is explained next to its field and
+/// without a call.
 pub(crate) const AUTHOR_CHARS_MAX: usize = 60;
 pub(crate) const DESC_CHARS_MAX: usize = 2000;
 const RATING_MIN: u8 = 1;
 pub(crate) const RATING_MAX: u8 = 10;
 
-/// The form's fields as they were typed.
+/// The values of the form's fields as entered.
 #[derive(Debug, Clone, Default, Deserialize)]
 pub(crate) struct Typed {
     #[serde(default)]
@@ -21,7 +20,7 @@ pub(crate) struct Typed {
     pub(crate) desc: String,
 }
 
-/// A review that can be sent.
+/// A valid review.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub(crate) struct Draft {
     author: String,
@@ -29,7 +28,7 @@ pub(crate) struct Draft {
     rating: u8,
 }
 
-/// What is wrong, by field.
+/// The mistakes, by field.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Mistakes {
     pub(crate) author: Option<String>,
@@ -44,7 +43,7 @@ impl Mistakes {
 }
 
 impl Typed {
-    /// The review, or all that is wrong with it.
+    /// The review, or all mistakes in it.
     pub(crate) fn check(&self) -> Result<Draft, Mistakes> {
         let rating = self
             .rating
@@ -93,7 +92,7 @@ mod tests {
     }
 
     #[test]
-    fn a_complete_form_becomes_a_review() {
+    fn complete_form_becomes_a_review() {
         let draft = typed(" Asha ", "9", " Good. ").check().unwrap();
         let expected = Draft {
             author: "Asha".into(),
@@ -104,7 +103,7 @@ mod tests {
     }
 
     #[test]
-    fn every_mistake_is_told_at_once() {
+    fn all_mistakes_are_reported_at_once() {
         let mistakes = typed(" ", "11", &"x".repeat(2001)).check().unwrap_err();
         assert!(mistakes.author.is_some() && mistakes.rating.is_some());
         assert_eq!(
@@ -114,7 +113,7 @@ mod tests {
     }
 
     #[test]
-    fn ratings_that_are_none_are_refused() {
+    fn invalid_ratings_are_rejected() {
         for rating in ["", "0", "-1", "11", "256", "9.5", "nine"] {
             let mistakes = typed("Asha", rating, "").check().unwrap_err();
             assert!(

@@ -1,4 +1,4 @@
-//! The storefront's paths, and what each answers.
+//! The paths of the storefront and their handlers.
 
 use std::sync::Arc;
 
@@ -21,7 +21,7 @@ use crate::pages::{Shell, failure_page};
 use crate::products::{Shop, ShopError};
 use crate::review_form::Typed;
 
-/// Pages load nothing from elsewhere, run no script and are framed by nobody.
+/// Pages load nothing from other hosts, run no scripts and cannot be framed.
 const CONTENT_SECURITY_POLICY: HeaderValue = HeaderValue::from_static(
     "default-src 'none'; style-src 'self'; img-src 'self'; form-action 'self'; \
      base-uri 'none'; frame-ancestors 'none'",
@@ -41,7 +41,7 @@ pub fn router(edition: Edition) -> Router {
     })
 }
 
-/// What the handlers share.
+/// State that the handlers share.
 #[derive(Debug)]
 pub(crate) struct Storefront {
     pub(crate) shell: Shell,
@@ -83,7 +83,7 @@ async fn catalogue(
     }
 }
 
-/// Set on the way back from a review that was stored.
+/// Set in the redirect after a review was stored.
 #[derive(Debug, Deserialize)]
 struct DetailsQuery {
     review: Option<String>,
@@ -156,7 +156,7 @@ async fn post_review(
     page(status, details_page(shell, &details, &section))
 }
 
-/// Where a reload of a refused form ends up.
+/// The target of a reload after a rejected form.
 async fn back_to_product(
     State(storefront): SharedStorefront,
     id: Result<PathId, Problem>,
@@ -182,8 +182,8 @@ async fn live(State(storefront): SharedStorefront) -> Response {
     text(format!("App is Live {}", storefront.shell.version))
 }
 
-/// The storefront keeps nothing that could be missing, and has a page for every
-/// service that is away: it is ready when it runs.
+/// The storefront stores nothing, and has an error page for every service that does not
+/// respond, so it is ready as soon as it runs.
 async fn ready() -> Response {
     text("App is Ready")
 }
@@ -216,7 +216,7 @@ fn page(status: StatusCode, markup: Markup) -> Response {
         header::CONTENT_TYPE,
         HeaderValue::from_static("text/html; charset=utf-8"),
     );
-    // Which version a customer sees is decided for each request.
+    // The version that a customer sees is decided for each request.
     headers.insert(
         header::CACHE_CONTROL,
         HeaderValue::from_static("private, no-cache"),
@@ -233,7 +233,7 @@ fn page(status: StatusCode, markup: Markup) -> Response {
     response
 }
 
-/// Every path given here is made of constants and numbers.
+/// Every path passed to this function consists of constants and numbers.
 fn see_other(path: &str) -> Response {
     let mut response = Response::new(Body::empty());
     *response.status_mut() = StatusCode::SEE_OTHER;

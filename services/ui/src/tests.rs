@@ -1,5 +1,5 @@
-//! The storefront as its customers meet it: requests to the router, with other
-//! services in the place of the product and review services.
+//! The storefront from a customer's point of view: requests to the router, with stand-ins
+//! for the product and review services.
 
 use std::sync::{Arc, Mutex};
 
@@ -25,10 +25,10 @@ const DETAILS: &str = r#"{"version":"Product 7 > Product Review","responsedate":
 const DETAILS_ALONE: &str = r#"{"version":"Product 7","responsedate":1,"response":
     {"productId":2,"category":"2","name":"Alone","description":"","price":1.0,"reviews":null}}"#;
 
-/// Nothing listens there: port 9 is discard.
-const NOBODY: &str = "http://127.0.0.1:9";
+/// Nothing listens on port 9 (discard).
+const NO_SERVICE: &str = "http://127.0.0.1:9";
 
-/// What reached the services behind the storefront.
+/// The requests that the stand-in services received.
 #[derive(Clone, Default)]
 struct Received(Arc<Mutex<Vec<String>>>);
 
@@ -49,7 +49,7 @@ async fn listen(router: Router) -> String {
     url
 }
 
-/// Product and review services that work.
+/// Working product and review services.
 async fn services(received: &Received) -> String {
     let router = Router::new()
         .route(
@@ -102,7 +102,7 @@ impl Answer {
     fn assert_says(&self, text: &str) {
         assert!(
             self.text.contains(text),
-            "the page does not say {text:?}: {}",
+            "the page does not contain {text:?}: {}",
             self.text
         );
     }
@@ -132,7 +132,7 @@ async fn browse(edition: Edition, path: &str) -> Answer {
 }
 
 #[tokio::test]
-async fn the_catalogue_shows_every_product_and_trusts_none() {
+async fn catalogue_shows_every_product_and_escapes_its_text() {
     let page = browse(Edition::V1, "/ui").await;
     assert_eq!(page.status, StatusCode::OK);
     assert_eq!(
@@ -148,7 +148,7 @@ async fn the_catalogue_shows_every_product_and_trusts_none() {
 }
 
 #[tokio::test]
-async fn pages_load_nothing_from_elsewhere() {
+async fn pages_load_nothing_from_other_hosts() {
     for edition in [Edition::V1, Edition::V2] {
         for path in ["/ui", "/ui/product/1", "/ui/nothing"] {
             let page = browse(edition, path).await;
@@ -156,7 +156,7 @@ async fn pages_load_nothing_from_elsewhere() {
                 .to_str()
                 .unwrap();
             assert!(policy.starts_with("default-src 'none'"));
-            // Both would be blocked by the policy.
+            // The policy would block both.
             assert!(!page.text.contains("style="), "{path}");
             assert!(!page.text.contains("://"), "{path}");
         }
@@ -164,7 +164,7 @@ async fn pages_load_nothing_from_elsewhere() {
 }
 
 #[tokio::test]
-async fn the_versions_differ_and_only_v2_searches() {
+async fn versions_look_different_and_only_v2_searches() {
     let (v1, v2) = (
         browse(Edition::V1, "/ui").await,
         browse(Edition::V2, "/ui").await,
@@ -176,7 +176,7 @@ async fn the_versions_differ_and_only_v2_searches() {
 }
 
 #[tokio::test]
-async fn v2_passes_the_search_on_and_keeps_it_in_its_form() {
+async fn v2_forwards_the_search_and_keeps_it_in_its_form() {
     let received = Received::default();
     let url = services(&received).await;
     let path = "/ui?search=%22lamp%22&sort=-price";
@@ -190,7 +190,7 @@ async fn v2_passes_the_search_on_and_keeps_it_in_its_form() {
 }
 
 #[tokio::test]
-async fn a_product_page_shows_reviews_and_the_form() {
+async fn product_page_shows_reviews_and_the_form() {
     let page = browse(Edition::V1, "/ui/product/1").await;
     page.assert_says("&lt;b&gt;Asha");
     page.assert_says("9 out of 10");
@@ -199,14 +199,14 @@ async fn a_product_page_shows_reviews_and_the_form() {
 }
 
 #[tokio::test]
-async fn a_product_page_works_without_reviews() {
+async fn product_page_works_without_reviews() {
     let page = browse(Edition::V1, "/ui/product/2").await;
     assert_eq!(page.status, StatusCode::OK);
     page.assert_says("Reviews cannot be shown right now");
 }
 
 #[tokio::test]
-async fn what_does_not_exist_has_a_page_of_its_own() {
+async fn missing_pages_have_an_error_page() {
     for path in [
         "/ui/product/99",
         "/ui/product/abc",
@@ -229,9 +229,9 @@ async fn what_does_not_exist_has_a_page_of_its_own() {
 }
 
 #[tokio::test]
-async fn a_shop_without_its_product_service_says_so_kindly() {
+async fn missing_product_service_is_explained() {
     let broken = listen(Router::new().fallback(|| async { StatusCode::SERVICE_UNAVAILABLE })).await;
-    for url in [NOBODY, &broken] {
+    for url in [NO_SERVICE, &broken] {
         for path in ["/ui", "/ui/product/1"] {
             let page = send(storefront(Edition::V1, url, url), Method::GET, path, "").await;
             assert_eq!(page.status, StatusCode::SERVICE_UNAVAILABLE);
@@ -242,10 +242,10 @@ async fn a_shop_without_its_product_service_says_so_kindly() {
 }
 
 #[tokio::test]
-async fn an_answer_that_makes_no_sense_is_a_bad_gateway() {
+async fn invalid_response_is_a_bad_gateway() {
     let nonsense = listen(Router::new().fallback(|| async { "<html>" })).await;
     let page = send(
-        storefront(Edition::V1, &nonsense, NOBODY),
+        storefront(Edition::V1, &nonsense, NO_SERVICE),
         Method::GET,
         "/ui",
         "",
@@ -255,7 +255,7 @@ async fn an_answer_that_makes_no_sense_is_a_bad_gateway() {
 }
 
 #[tokio::test]
-async fn a_posted_review_reaches_the_review_service() {
+async fn posted_review_reaches_the_review_service() {
     let received = Received::default();
     let url = services(&received).await;
     let form = "author=Zo%C3%AB&rating=9&desc=Very+good";
@@ -286,7 +286,7 @@ async fn a_posted_review_reaches_the_review_service() {
 }
 
 #[tokio::test]
-async fn a_mistaken_form_comes_back_with_what_was_typed() {
+async fn invalid_form_is_returned_with_its_values() {
     let received = Received::default();
     let url = services(&received).await;
     let form = "author=&rating=99&desc=%3Cb%3Emine";
@@ -306,11 +306,11 @@ async fn a_mistaken_form_comes_back_with_what_was_typed() {
 }
 
 #[tokio::test]
-async fn a_review_that_cannot_be_stored_is_not_lost() {
+async fn review_that_cannot_be_stored_stays_in_the_form() {
     let url = services(&Received::default()).await;
     let form = "author=Zoe&rating=9&desc=Long+thoughts";
     let page = send(
-        storefront(Edition::V1, &url, NOBODY),
+        storefront(Edition::V1, &url, NO_SERVICE),
         Method::POST,
         "/ui/product/1/review",
         form,
@@ -322,7 +322,7 @@ async fn a_review_that_cannot_be_stored_is_not_lost() {
 }
 
 #[tokio::test]
-async fn a_form_has_a_limit() {
+async fn form_is_limited() {
     let url = services(&Received::default()).await;
     let form = format!("desc={}", "x".repeat(shop_platform::BODY_BYTES_MAX));
     let router = storefront(Edition::V1, &url, &url);
@@ -331,7 +331,7 @@ async fn a_form_has_a_limit() {
 }
 
 #[tokio::test]
-async fn a_product_that_does_not_exist_takes_no_review() {
+async fn review_of_a_missing_product_is_rejected() {
     let url = services(&Received::default()).await;
     let router = storefront(Edition::V1, &url, &url);
     let page = send(
@@ -345,8 +345,8 @@ async fn a_product_that_does_not_exist_takes_no_review() {
 }
 
 #[tokio::test]
-async fn probes_answer_though_nobody_is_there() {
-    let router = storefront(Edition::V1, NOBODY, NOBODY);
+async fn probes_succeed_without_other_services() {
+    let router = storefront(Edition::V1, NO_SERVICE, NO_SERVICE);
     let live = send(router.clone(), Method::GET, "/ui/check/live", "").await;
     assert_eq!(live.text, "App is Live Storefront test");
     let ready = send(router, Method::GET, "/ui/check/ready", "").await;

@@ -1,4 +1,4 @@
-//! Something that answers a URL, and its turn in a race.
+//! A server that takes part in a race, and one measurement of it.
 
 use std::fmt;
 use std::thread;
@@ -11,9 +11,9 @@ use crate::server::{Server, resident_bytes};
 
 /// Connections of the throughput measurement.
 const CONNECTIONS: u32 = 32;
-/// Load before anything is measured: caches, pools and connections are warm.
+/// Load before the measurement, so that caches, pools and connections are warm.
 const WARM_UP: Duration = Duration::from_secs(2);
-/// How long a contender is left alone before its idle memory is read.
+/// How long a contender idles before its memory is read.
 const SETTLE: Duration = Duration::from_secs(1);
 
 /// One way to serve the page of a race.
@@ -22,22 +22,22 @@ pub(super) struct Contender {
     start: Box<dyn Fn() -> Result<Running>>,
 }
 
-/// A contender that is up. Dropping it ends its processes.
+/// A running contender. Dropping it ends its processes.
 pub(super) struct Running {
-    /// The page that is asked for.
+    /// The requested page.
     pub(super) url: String,
     pub(super) servers: Vec<Server>,
 }
 
-/// What one turn gave.
+/// The result of one measurement.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Round {
     pub(super) requests_per_second: f64,
     pub(super) p99: Duration,
-    /// The median answer time when nothing else is going on.
+    /// The median response time with one connection.
     pub(super) p50_alone: Duration,
     pub(super) errors: u64,
-    /// All processes of the contender, idle.
+    /// Memory of all processes of the idle contender.
     pub(super) resident_bytes: u64,
 }
 
@@ -49,7 +49,7 @@ impl Contender {
         }
     }
 
-    /// Starts it, measures it and ends it.
+    /// Starts, measures and stops the contender.
     pub(super) fn round(&self, length: Duration) -> Result<Round> {
         let running = (self.start)()?;
         thread::sleep(SETTLE);

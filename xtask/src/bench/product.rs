@@ -1,6 +1,5 @@
-//! The race of the product page: one service that calls another, each with its
-//! database. The services are the same code everywhere; what differs is what
-//! lies between them.
+//! The race of the product page: one service that calls another, each with its database.
+//! The services run the same code everywhere; what differs is the network between them.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -22,7 +21,7 @@ pub(super) const GALLERIA: &str = "galleria";
 pub(super) const NATIVE: &str = "native over loopback";
 pub(super) const ENVOY: &str = "native with Envoy gateway and sidecars";
 
-/// Builds everything that takes part.
+/// Builds all contenders.
 pub(super) fn contenders(
     workspace: &Workspace,
     takes_part: &dyn Fn(&str) -> bool,
@@ -88,8 +87,8 @@ fn addresses<const N: usize>() -> Result<[SocketAddr; N]> {
     Ok(addresses)
 }
 
-/// Waits for the page, and sees to it that it is the whole page: a contender
-/// that leaves the reviews out would win unfairly.
+/// Waits for the page, and checks that it is complete: a contender without the reviews
+/// would win unfairly.
 fn page(address: SocketAddr, mut servers: Vec<Server>) -> Result<Running> {
     if let Some(last) = servers.last_mut() {
         last.wait_for(address, PAGE)?;
@@ -104,7 +103,7 @@ fn page(address: SocketAddr, mut servers: Vec<Server>) -> Result<Running> {
     })
 }
 
-/// The two services as ordinary programs.
+/// The two services as native programs.
 struct Native {
     programs: PathBuf,
     folder: PathBuf,
@@ -118,7 +117,7 @@ impl Native {
         }
     }
 
-    /// `review_url` is where the product service finds the review service.
+    /// `review_url` is the address at which the product service calls the review service.
     fn start(
         &self,
         product: SocketAddr,

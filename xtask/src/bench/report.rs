@@ -1,4 +1,4 @@
-//! What came of it: `loadtest/results.md` to read, `results.json` to compare.
+//! The results: `loadtest/results.md` for people, `results.json` for comparisons.
 
 use std::fmt::Write;
 use std::fs;
@@ -15,10 +15,10 @@ use super::shop::Shop;
 use super::{hello, product, telemetry};
 use crate::process::read;
 
-pub(super) const TELEMETRY_HELLO: &str = "telling of hello";
-pub(super) const TELEMETRY_PRODUCT: &str = "telling of the product page";
+pub(super) const TELEMETRY_HELLO: &str = "telemetry of hello";
+pub(super) const TELEMETRY_PRODUCT: &str = "telemetry of the product page";
 
-/// Everything that was measured, and where.
+/// All measurements, and the machine.
 #[derive(Debug)]
 pub(super) struct Report {
     machine: String,
@@ -29,14 +29,14 @@ pub(super) struct Report {
     pub(super) fairness: Option<Fairness>,
 }
 
-/// One race: every contender with its rounds.
+/// A race: every contender with its rounds.
 #[derive(Debug)]
 pub(super) struct Race {
     pub(super) name: &'static str,
     pub(super) results: Vec<(&'static str, Vec<Round>)>,
 }
 
-/// What was hoped for, and whether it came.
+/// A target, and whether it was reached.
 struct Target {
     what: &'static str,
     wanted: String,
@@ -71,12 +71,12 @@ impl Report {
     }
 
     pub(super) fn markdown(&self) -> String {
-        let mut text = String::from("# Side by side\n\n");
+        let mut text = String::from("# Benchmark results\n\n");
         let _ = writeln!(
             text,
-            "Made by `cargo xtask bench` ({}). Each contender had its turn {} times, {} s each, \
-             with load generator and server on the same machine; the figures are medians, and \
-             only the ratios between them travel to another machine.\n",
+            "Created by `cargo xtask bench` ({}). Each contender was measured {} times for {} s, \
+             with load generator and server on the same machine. The figures are medians; only \
+             the ratios between them apply to other machines.\n",
             self.machine, self.rounds, self.seconds,
         );
         for race in &self.races {
@@ -94,13 +94,13 @@ impl Report {
         if let Some(fairness) = &self.fairness {
             let _ = writeln!(
                 text,
-                "## a light service beside one that computes\n\n| the neighbour | p99 alone | p99 \
-                 beside it | factor |\n| --- | ---: | ---: | ---: |\n| `limits.cpu: 200m` | {} |\n\
+                "## a light service next to one that computes\n\n| the neighbour | p99 alone | p99 \
+                 next to it | factor |\n| --- | ---: | ---: | ---: |\n| `limits.cpu: 200m` | {} |\n\
                  | no limit | {} |\n",
                 fairness.limited, fairness.unlimited,
             );
         }
-        text.push_str("## targets\n\n| | wanted | got | |\n| --- | ---: | ---: | --- |\n");
+        text.push_str("## targets\n\n| | target | result | |\n| --- | ---: | ---: | --- |\n");
         for Target {
             what,
             wanted,
@@ -172,14 +172,14 @@ impl Report {
             ),
             ratio(
                 TELEMETRY_HELLO,
-                "hello, everything told against nothing",
+                "hello, all telemetry against none",
                 telemetry::ON,
                 telemetry::OFF,
                 0.9,
             ),
             ratio(
                 TELEMETRY_PRODUCT,
-                "product page, everything told against nothing",
+                "product page, all telemetry against none",
                 telemetry::ON,
                 telemetry::OFF,
                 0.9,
@@ -211,7 +211,7 @@ impl Report {
         if let Some(fairness) = &self.fairness {
             let factor = fairness.limited.factor();
             targets.push(Target {
-                what: "the light service's p99, beside a limited neighbour",
+                what: "the light service's p99, next to a limited neighbour",
                 wanted: "≤ 1.5 ×".into(),
                 got: format!("{factor:.2} ×"),
                 met: factor <= 1.5,
@@ -302,8 +302,7 @@ fn median_of(rounds: &[Round], value: impl Fn(&Round) -> f64) -> f64 {
     median(&rounds.iter().map(value).collect::<Vec<_>>())
 }
 
-/// The value in the middle; the mean of the two in the middle of an even
-/// number.
+/// The middle value, or the mean of the two middle values.
 pub(super) fn median(values: &[f64]) -> f64 {
     let mut values = values.to_vec();
     values.sort_by(f64::total_cmp);
@@ -319,7 +318,7 @@ mod tests {
     use super::median;
 
     #[test]
-    fn the_median_is_in_the_middle() {
+    fn median_is_the_middle_value() {
         assert_eq!(median(&[3.0, 1.0, 2.0]), 2.0);
         assert_eq!(median(&[4.0, 1.0, 2.0, 3.0]), 2.5);
     }

@@ -1,5 +1,4 @@
-//! The whole shop on the host, doing nothing: how much memory it takes and how
-//! fast it is there.
+//! The whole shop on an idle host: its memory, and the time until it is ready.
 
 use std::path::PathBuf;
 use std::thread;
@@ -13,19 +12,19 @@ use crate::server::resident_bytes;
 use crate::workspace::Workspace;
 use crate::{components, run};
 
-/// How long the shop is left alone before its memory is read.
+/// How long the shop idles before its memory is read.
 const SETTLE: Duration = Duration::from_secs(3);
 
 /// Medians over several starts.
 #[derive(Debug)]
 pub(super) struct Shop {
     pub(super) resident_bytes: f64,
-    /// From the start of the process until every workload is ready, with
-    /// compiled components in the cache.
+    /// From the start of the process until every workload is ready, with compiled
+    /// components in the cache.
     pub(super) ready_milliseconds: f64,
 }
 
-/// Builds host and services; the host's data go to `folder`.
+/// Builds host and services; the host's data is stored in `folder`.
 pub(super) fn build(workspace: &Workspace, folder: PathBuf) -> Result<Host> {
     components::build_services(workspace)?;
     run::build_host(workspace)?;

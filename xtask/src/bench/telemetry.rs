@@ -1,6 +1,5 @@
-//! The race of the host against itself: with everything that it tells of requests
-//! (metrics, access log to a pipe, 1 % of the traces to a collector), and with
-//! nothing of it.
+//! The race of the host against itself: with all telemetry about requests (metrics,
+//! access log to a pipe, 1 % of the traces to a collector), and without any.
 
 use std::path::Path;
 use std::process::Command;
@@ -16,7 +15,7 @@ use crate::workspace::Workspace;
 pub(super) const OFF: &str = "everything off";
 pub(super) const ON: &str = "metrics, access log to a pipe, 1 % traces";
 
-/// The smallest component there is: what is told of a request is most of its cost.
+/// A minimal component, for which telemetry is most of the cost of a request.
 pub(super) fn of_hello(
     workspace: &Workspace,
     takes_part: &dyn Fn(&str) -> bool,
@@ -27,7 +26,7 @@ pub(super) fn of_hello(
     })
 }
 
-/// The product page: two calls, two lines, two databases.
+/// The product page: two calls, two log lines, two databases.
 pub(super) fn of_product(
     workspace: &Workspace,
     takes_part: &dyn Fn(&str) -> bool,

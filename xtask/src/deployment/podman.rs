@@ -1,5 +1,5 @@
-//! Podman with settings that need neither systemd nor a kernel of its own, so that
-//! containers run within containers too.
+//! Podman with settings that need neither systemd nor a separate kernel, so that
+//! containers can run inside containers.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -9,14 +9,14 @@ use anyhow::{Context, Result};
 
 use crate::workspace::Workspace;
 
-/// The files that podman, buildah and what they start read their settings from.
+/// The files from which podman, buildah and their child processes read their settings.
 pub(crate) struct Podman {
     containers: PathBuf,
     storage: PathBuf,
 }
 
 impl Podman {
-    /// Writes the files; images stay from run to run.
+    /// Writes the files; images are kept between runs.
     pub(crate) fn of(workspace: &Workspace) -> Result<Self> {
         let folder = workspace.target.join("containers");
         fs::create_dir_all(&folder).with_context(|| folder.display().to_string())?;
@@ -44,8 +44,8 @@ impl Podman {
     }
 }
 
-/// runc and cgroupfs do without systemd; the limits are those that a container may
-/// set in a container; a short name is looked for here by Docker's interface too.
+/// runc and cgroupfs work without systemd; the limits are those that a container may set
+/// inside a container; short names are resolved locally through Docker's API too.
 const CONTAINERS: &str = r#"[containers]
 default_ulimits = ["nofile=1024:1024", "nproc=1024:1024"]
 [engine]
@@ -55,7 +55,7 @@ events_logger = "file"
 compat_api_enforce_docker_hub = false
 "#;
 
-/// Folders instead of overlays, which cannot be mounted over each other.
+/// Folders instead of overlays, which cannot be nested.
 fn storage(folder: &Path) -> String {
     let folder = folder.display();
     format!(

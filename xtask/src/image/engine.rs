@@ -1,4 +1,4 @@
-//! The programs that build images.
+//! The programs that can build images.
 
 use std::process::Command;
 
@@ -6,7 +6,7 @@ use anyhow::{Context, Result};
 
 use crate::process::{is_on_path, read};
 
-/// One of them.
+/// A container engine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum Engine {
     Docker,
@@ -17,7 +17,7 @@ pub(crate) enum Engine {
 impl Engine {
     const ALL: [Self; 3] = [Self::Docker, Self::Podman, Self::Buildah];
 
-    /// The first that is there, and for Docker, whose daemon answers.
+    /// The first engine that is installed and, for Docker, whose daemon responds.
     pub(crate) fn that_works() -> Result<Self> {
         let works = |engine: &Self| {
             let program = engine.program();
@@ -29,8 +29,8 @@ impl Engine {
         )
     }
 
-    /// The command that builds, without what is built; `seconds` is the time that
-    /// the image says it was made.
+    /// The build command without its arguments; `seconds` is the creation time of the
+    /// image.
     pub(crate) fn build(self, seconds: Option<&str>) -> Command {
         let mut build = Command::new(self.program());
         build.arg("build");
@@ -43,7 +43,7 @@ impl Engine {
                 }
             }
             Self::Podman | Self::Buildah => {
-                // The other format has no place for the health check.
+                // The OCI format cannot store a health check.
                 build.args(["--format", "docker"]);
                 if let Some(seconds) = seconds {
                     build.args(["--timestamp", seconds]);

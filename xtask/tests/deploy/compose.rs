@@ -1,4 +1,4 @@
-//! What `deploy/compose` brings up.
+//! Tests of `deploy/compose`.
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -8,13 +8,13 @@ use serde_json::{Value, json};
 
 use crate::support::{Stack, eventually, get, post, printed, smoke};
 
-/// Services that run in an image with a health check of its own.
+/// Services whose image defines a health check.
 const CHECKED_BY_IMAGE: [&str; 3] = ["galleria", "stable", "canary"];
-/// Services whose images have no program that could ask after their health.
+/// Services whose images have no program for a health check.
 const UNCHECKED: [&str; 2] = ["otel-collector", "tempo"];
 
 #[test]
-fn compose_files_pin_their_images_and_let_no_service_do_more_than_it_must() {
+fn compose_files_pin_images_and_restrict_every_service() {
     let stack = Stack::of(&[
         "compose.yaml",
         "compose.observability.yaml",
@@ -55,11 +55,11 @@ fn compose_files_pin_their_images_and_let_no_service_do_more_than_it_must() {
 }
 
 #[test]
-fn prometheus_of_the_compose_files_takes_its_configuration_and_the_rules() {
+fn prometheus_accepts_the_configuration_and_the_rules_of_the_compose_files() {
     let stack = Stack::of(&["compose.yaml", "compose.observability.yaml"]);
     let rules = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/prometheus/rules.yaml");
     let observability = stack.folder().join("observability");
-    // Beside each other, as they are mounted.
+    // In one folder, as they are mounted.
     printed(Command::new("cp").arg(rules).arg(&observability));
     let mut check = Command::new("promtool");
     check.current_dir(&observability);
@@ -67,7 +67,7 @@ fn prometheus_of_the_compose_files_takes_its_configuration_and_the_rules() {
     assert!(said.contains("rules found"), "{said}");
 }
 
-/// The services of what `docker-compose config` prints, by name.
+/// The services in the output of `docker-compose config`, by name.
 fn services(files: &str) -> Vec<(&str, &str)> {
     let (_, services) = files.split_once("\nservices:\n").expect("services");
     let end = services.find("\nversion:").unwrap_or(services.len());
@@ -84,7 +84,7 @@ fn services(files: &str) -> Vec<(&str, &str)> {
 }
 
 #[test]
-fn secrets_are_made_once_for_their_owner_alone() {
+fn secrets_are_created_once_and_are_readable_only_by_their_owner() {
     let stack = Stack::of(&["compose.yaml"]);
     let read = || {
         let mut read = Command::new("sh");
@@ -98,7 +98,7 @@ fn secrets_are_made_once_for_their_owner_alone() {
 }
 
 #[test]
-fn compose_stack_passes_the_smoke_test_and_loses_nothing_with_its_database() {
+fn compose_stack_passes_the_smoke_test_and_survives_a_restart_of_its_database() {
     let stack = Stack::up(&["compose.yaml"]);
     stack.healthy();
     let shop = stack.gateway();
@@ -131,7 +131,7 @@ fn compose_stack_passes_the_smoke_test_and_loses_nothing_with_its_database() {
     smoke(shop, 20);
 }
 
-/// The names of the products that the shop said it had stored.
+/// The names of the products that the shop acknowledged.
 fn store_until_it_fails(shop: SocketAddr) -> Vec<String> {
     let mut names = Vec::new();
     loop {
@@ -154,7 +154,7 @@ fn names(shop: SocketAddr) -> Vec<String> {
 }
 
 #[test]
-fn canary_gets_its_share_and_gives_it_back() {
+fn canary_gets_its_share_and_is_rolled_back() {
     const REQUESTS: usize = 2000;
     let stack = Stack::up(&["compose.yaml", "compose.canary.yaml"]);
     stack.healthy();
@@ -171,7 +171,7 @@ fn canary_gets_its_share_and_gives_it_back() {
         releases.iter().filter(|it| *it == "canary").count()
     };
 
-    // A tenth, give or take four standard deviations of a fair draw.
+    // A tenth, within four standard deviations of a fair draw.
     let share = from_canary(REQUESTS);
     assert!((146..=254).contains(&share), "{share} of {REQUESTS}");
     assert!(stack.calls("canary").len() >= share);

@@ -26,25 +26,25 @@ fn image_serves_the_shop_read_only_without_root_or_capabilities() {
 }
 
 #[test]
-fn image_has_its_components_compiled() {
+fn image_contains_compiled_components() {
     let container = Run::of(image()).start().ready();
 
     let logs = container.logs();
     assert!(logs.contains("with 6 pods"), "{logs}");
     assert!(!logs.contains("compiling"), "{logs}");
-    // A release build needs 0.1 s. This one is slower, and other tests run beside it,
-    // but what compiles at its start needs ten times as long.
+    // A release build needs 0.1 s. This build is slower, and other tests run at the same
+    // time, but a host that compiles at its start needs ten times as long.
     let ready = logs.split("ready in ").nth(1).expect("the time");
     let seconds: f64 = ready.split(' ').next().unwrap_or("").parse().expect("s");
     assert!(seconds < 2.0, "{logs}");
 }
 
-/// The whole image may have 60 MB, of which a release build of the program takes 37.
-/// The program here is another build, so it is the rest that is measured.
+/// The whole image may have 60 MB, of which a release build of the program takes 37. The
+/// program here is another build, so only the rest is measured.
 const REST_MAX_BYTES: u64 = 23_000_000;
 
 #[test]
-fn image_has_the_program_with_what_it_loads_and_serves_and_no_shell() {
+fn image_contains_only_the_host_its_libraries_and_the_shop() {
     let root = printed(&mut podman(["image", "mount", image()]));
     let root = Path::new(root.trim());
     let mut files = Vec::new();
@@ -76,8 +76,8 @@ fn image_has_the_program_with_what_it_loads_and_serves_and_no_shell() {
     );
     let rest = files.iter().filter(|(file, _)| !file.ends_with(own[0]));
     let rest: u64 = rest.map(|(_, bytes)| bytes).sum();
-    println!("{rest} bytes beside the program");
-    assert!(rest <= REST_MAX_BYTES, "{rest} bytes beside the program");
+    println!("{rest} bytes besides the program");
+    assert!(rest <= REST_MAX_BYTES, "{rest} bytes besides the program");
 }
 
 /// All files below `folder`, with their sizes.
@@ -94,7 +94,7 @@ fn walk(folder: &Path, files: &mut Vec<(PathBuf, u64)>) {
 }
 
 #[test]
-fn image_keeps_what_was_stored_in_a_volume_from_one_container_to_the_next() {
+fn volume_keeps_data_from_one_container_to_the_next() {
     let volume = printed(&mut podman(["volume", "create"]));
     let volume = volume.trim();
     let run = || {
@@ -114,7 +114,7 @@ fn image_keeps_what_was_stored_in_a_volume_from_one_container_to_the_next() {
 }
 
 #[test]
-fn image_checks_health_and_fails_where_no_host_runs() {
+fn health_check_of_the_image_fails_if_no_host_runs() {
     let check = Run::of(image()).argument("healthcheck").to_its_end();
 
     assert_eq!(check.code, Some(1));
@@ -123,7 +123,7 @@ fn image_checks_health_and_fails_where_no_host_runs() {
 }
 
 #[test]
-fn image_says_what_it_is_and_how_to_end_it() {
+fn image_has_labels_and_a_stop_signal() {
     let inspect = |format| {
         let mut inspect = podman(["image", "inspect", "--format", format]);
         printed(inspect.arg(image())).trim().to_owned()
@@ -147,7 +147,7 @@ fn inspect_label(labels: &str, name: &str) -> String {
 }
 
 #[test]
-fn image_is_the_same_when_it_is_built_again() {
+fn image_is_reproducible() {
     let layers = |name: &str| {
         let format = "{{json .RootFS.Layers}}";
         printed(&mut podman(["image", "inspect", "--format", format, name]))

@@ -1,5 +1,5 @@
-//! `deploy/kubernetes`: every object of every overlay is read, and podman plays the pods
-//! that a cluster would run. What only a cluster does is not tried here: policies,
+//! `deploy/kubernetes`: every object of every overlay is validated, and podman runs the
+//! pods that a cluster would run. Features that need a cluster are not tested: policies,
 //! autoscaling, weights.
 
 mod namespace;
@@ -17,14 +17,14 @@ use serde_json::{Value, json};
 use crate::support::printed;
 use rendered::{Checked, deploy, overlay, overlays, restoring};
 
-/// Those that `galleria check` knows, and the Prometheus operator's.
+/// Kinds that `galleria check` knows, and those of the Prometheus operator.
 const WITHOUT_SCHEMA: [&str; 3] = [
     "gateway.networking.k8s.io/v1",
     "networking.istio.io/v1",
     "monitoring.coreos.com/v1",
 ];
 
-/// Objects of these kinds, as the host's check names them.
+/// Routing objects, as named in the output of the host's check.
 const ROUTING: [&str; 4] = [
     ": HTTPRoute/",
     ": Gateway/",
@@ -33,7 +33,7 @@ const ROUTING: [&str; 4] = [
 ];
 
 #[test]
-fn every_object_of_every_overlay_passes_its_schema() {
+fn every_object_of_every_overlay_matches_its_schema() {
     let names = overlays();
     for expected in ["one-roof", "per-service", "canary", "blue-green", "aws"] {
         assert!(names.iter().any(|name| name == expected), "{expected}");
@@ -57,7 +57,7 @@ fn every_object_of_every_overlay_passes_its_schema() {
 }
 
 #[test]
-fn what_no_schema_allows_is_found() {
+fn schema_violations_are_found() {
     let said = |yaml: &str| rendered::checked(yaml.into())[0].verdict.to_string();
     let misspelt = "{apiVersion: v1, kind: Service, metadata: {name: x}, spec: {selektor: {a: b}}}";
     assert!(said(misspelt).contains("selektor"), "{}", said(misspelt));
@@ -67,7 +67,7 @@ fn what_no_schema_allows_is_found() {
 }
 
 #[test]
-fn hosts_in_a_cluster_get_the_shops_own_manifests() {
+fn hosts_in_a_cluster_get_the_manifests_of_the_shop() {
     let mut own = BTreeMap::new();
     for entry in deploy().join("shop").read_dir().expect("the shop") {
         let path = entry.expect("an entry").path();
@@ -84,13 +84,13 @@ fn hosts_in_a_cluster_get_the_shops_own_manifests() {
         let own = Value::from_iter(own.clone());
         assert!(
             config.object["data"] == own,
-            "{name}: deploy/shop/Kustomization lists others"
+            "{name}: deploy/shop/Kustomization lists other files"
         );
     }
 }
 
 #[test]
-fn each_workload_of_the_shop_has_hosts_and_a_headless_service_of_its_name() {
+fn each_workload_of_the_shop_has_a_deployment_and_a_headless_service() {
     let objects = overlay("per-service");
     let mut workloads = Vec::new();
     for object in objects.iter().filter(|it| it.kind() == "Deployment") {
@@ -111,7 +111,7 @@ fn each_workload_of_the_shop_has_hosts_and_a_headless_service_of_its_name() {
                 object.object["spec"]["strategy"],
                 json!({"type": "Recreate"})
             );
-            continue; // a CronJob: nobody calls it
+            continue; // a CronJob has no callers
         }
         let service = |it: &&Checked| it.kind() == "Service" && it.name() == object.name();
         let service = objects.iter().find(service).expect("a Service of its name");
@@ -133,7 +133,7 @@ fn each_workload_of_the_shop_has_hosts_and_a_headless_service_of_its_name() {
 }
 
 #[test]
-fn routes_of_the_overlays_and_secrets_pass_the_hosts_own_check() {
+fn routes_and_secrets_of_the_overlays_pass_galleria_check() {
     let folder = tempfile::tempdir().expect("a folder");
     let secrets = rendered::secrets(folder.path());
     assert_eq!(secrets.len(), 2);
@@ -142,7 +142,7 @@ fn routes_of_the_overlays_and_secrets_pass_the_hosts_own_check() {
         let objects = overlay(&name)
             .into_iter()
             .chain(rendered::secrets(folder.path()));
-        // Those two run programs, which are no components.
+        // Those two run programs that are not components.
         let known = objects.filter(|it| !["StatefulSet", "CronJob"].contains(&it.kind()));
         let manifests = folder.path().join(format!("{name}.json"));
         let list: Vec<_> = known.map(|it| it.object).collect();
@@ -150,7 +150,7 @@ fn routes_of_the_overlays_and_secrets_pass_the_hosts_own_check() {
         std::fs::write(&manifests, list.to_string()).expect("a manifest");
         let said = printed(galleria().arg("check").arg(&manifests));
         assert!(said.contains(" 0 errors"), "{name}: {said}");
-        // Routes do here what they do in a cluster, or something is wrong with them.
+        // Routes must have the same effect in the host as in a cluster.
         let of_route = |line: &&str| ROUTING.iter().any(|kind| line.contains(kind));
         let complaints = Vec::from_iter(said.lines().filter(of_route));
         assert!(complaints.is_empty(), "{name}: {complaints:#?}");

@@ -1,10 +1,10 @@
-//! What is in `deploy/`, from outside: images built and run by podman, manifests for
-//! Kubernetes. Run by `cargo xtask test-deploy`, which makes what they need.
+//! Tests of the content of `deploy/`: images built and run with podman, manifests for
+//! Kubernetes. Run them with `cargo xtask test-deploy`, which creates what they need.
 
 #![allow(
     clippy::panic,
     unreachable_pub,
-    reason = "a test that cannot go on has failed, and nobody else reads these modules"
+    reason = "a panic fails the test, and the modules have no other users"
 )]
 
 mod compose;

@@ -1,4 +1,4 @@
-//! Building images, running containers, asking them.
+//! Builds images, runs containers, and sends them requests.
 
 mod compose;
 mod container;
@@ -17,29 +17,29 @@ pub use images::{build, image, postgresql};
 pub use k6::smoke;
 pub use network::Network;
 
-/// How long a test waits for something that will happen.
+/// How long a test waits for an expected event.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Asks until the answer is there; fails with `what` when it never is.
+/// Calls `ask` until it returns a value; panics with `what` after [`PATIENCE`].
 pub fn eventually<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
     let until = Instant::now() + PATIENCE;
     loop {
         if let Some(answer) = ask() {
             return answer;
         }
-        assert!(Instant::now() < until, "it never happened: {what}");
+        assert!(Instant::now() < until, "timed out waiting until {what}");
         std::thread::sleep(Duration::from_millis(100));
     }
 }
 
-/// What a command ended with.
+/// The result of a command.
 pub struct Done {
     pub code: Option<i32>,
     pub stdout: String,
     pub stderr: String,
 }
 
-/// Runs a command to its end.
+/// Runs a command and waits for it.
 pub fn done(command: &mut Command) -> Done {
     let output = command.output();
     let output = output.unwrap_or_else(|error| panic!("cannot start {command:?}: {error}"));
@@ -50,7 +50,7 @@ pub fn done(command: &mut Command) -> Done {
     }
 }
 
-/// What a command prints; it must succeed.
+/// The output of a command, which must succeed.
 pub fn printed(command: &mut Command) -> String {
     let done = done(command);
     assert_eq!(
@@ -63,11 +63,11 @@ pub fn printed(command: &mut Command) -> String {
     done.stdout
 }
 
-/// `podman` with these arguments; its settings come by the environment.
+/// `podman` with these arguments; its settings come from the environment.
 pub fn podman<'a>(arguments: impl IntoIterator<Item = &'a str>) -> Command {
     assert!(
         std::env::var_os("CONTAINERS_CONF").is_some(),
-        "run these tests by `cargo xtask test-deploy`, which makes what they need"
+        "run these tests with `cargo xtask test-deploy`, which creates what they need"
     );
     let mut podman = Command::new("podman");
     podman.args(arguments);
@@ -77,13 +77,13 @@ pub fn podman<'a>(arguments: impl IntoIterator<Item = &'a str>) -> Command {
 /// A line of an access log.
 pub type Call = serde_json::Value;
 
-/// Everything that a container wrote.
+/// The whole output of a container.
 pub fn logs(container: &str) -> String {
     let logs = done(&mut podman(["logs", container]));
     logs.stdout + &logs.stderr
 }
 
-/// The calls among the lines that a host wrote.
+/// The calls in the output of a host.
 pub fn calls(logs: &str) -> Vec<Call> {
     let lines = logs.lines().filter(|line| line.starts_with('{'));
     let objects = lines.filter_map(|line| serde_json::from_str::<Call>(line).ok());

@@ -1,5 +1,4 @@
-//! A container for each workload, on a network where each has the name that it has in
-//! a cluster.
+//! One container per workload, on a network where each has the same name as in a cluster.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -18,11 +17,11 @@ const SHOP: [&str; 6] = [
     "productreviewms-v2",
 ];
 
-/// The shop in containers of their own.
+/// The shop in one container per workload.
 struct Apart {
     workloads: BTreeMap<&'static str, Container>,
     gateway: Container,
-    /// Those that others took the place of; ended.
+    /// Containers that have been replaced and stopped.
     replaced: Vec<Container>,
     network: Hosts,
 }
@@ -40,15 +39,15 @@ impl Apart {
             replaced: Vec::new(),
             network,
         };
-        // The first that started asked for names that nobody had yet.
+        // The first host tried to resolve names that did not exist yet.
         for workload in SHOP {
             apart.wait_until_found(workload, 1);
         }
         apart
     }
 
-    /// Waits until every host has found so many pods of `workload`, but those that are
-    /// its pods.
+    /// Waits until every host has found `pods` pods of `workload`, except the hosts that
+    /// run it.
     fn wait_until_found(&self, workload: &str, pods: u64) {
         let others = self.workloads.iter().filter(|(it, _)| **it != workload);
         for host in others.map(|(_, host)| host).chain([&self.gateway]) {
@@ -58,7 +57,7 @@ impl Apart {
         }
     }
 
-    /// The calls that failed, wherever, as the logs have them.
+    /// The failed calls in all logs.
     fn failed_calls(&self) -> String {
         let hosts = self.workloads.values().chain(&self.replaced);
         let calls = hosts.chain([&self.gateway]).flat_map(Container::calls);
@@ -67,7 +66,7 @@ impl Apart {
     }
 }
 
-/// How many pods of `workload` a host has found elsewhere, as it says in its log.
+/// How many pods of `workload` a host has found on other hosts, according to its log.
 fn found(host: &Container, workload: &str) -> u64 {
     let logs = host.logs();
     let lines = logs.lines().filter(|line| line.contains("found the pods"));
@@ -76,7 +75,7 @@ fn found(host: &Container, workload: &str) -> u64 {
     last.and_then(|last| last["pods"].as_u64()).unwrap_or(0)
 }
 
-/// The name by which the others know the way in.
+/// The name of the gateway on the network.
 const GATEWAY: &str = "gateway.shoppingportal.svc.cluster.local";
 
 /// The hosts' network.
@@ -88,7 +87,7 @@ impl Hosts {
         run.argument("run").argument("/etc/galleria/shop")
     }
 
-    /// One pod of `workload`; not ready yet.
+    /// A pod of `workload` that is not ready yet.
     fn workload(&self, workload: &str) -> Container {
         let name = format!("{workload}.shoppingportal.svc.cluster.local");
         let run = self.run().option(format!("--network-alias={name}"));
@@ -98,7 +97,7 @@ impl Hosts {
 }
 
 #[test]
-fn shop_in_a_container_for_each_workload_is_the_same_shop_and_one_trace() {
+fn shop_in_one_container_per_workload_behaves_the_same_and_has_one_trace() {
     let apart = Apart::start();
 
     let page = apart.gateway.get("/ui/product/1");
@@ -116,15 +115,18 @@ fn shop_in_a_container_for_each_workload_is_the_same_shop_and_one_trace() {
         let calls = apart.workloads[workload].calls();
         calls.iter().any(|call| call["trace_id"] == *trace)
     };
-    eventually("storefront, product and review service took part", || {
-        let reviews = of_trace("productreviewms-v1") || of_trace("productreviewms-v2");
-        (of_trace("ui-v1") && of_trace("productms-v1") && reviews).then_some(())
-    });
+    eventually(
+        "storefront, product and review service have logged calls",
+        || {
+            let reviews = of_trace("productreviewms-v1") || of_trace("productreviewms-v2");
+            (of_trace("ui-v1") && of_trace("productms-v1") && reviews).then_some(())
+        },
+    );
     assert!(!of_trace("ui-v2"));
 }
 
 #[test]
-fn containers_are_replaced_under_the_load_of_k6_and_no_request_fails() {
+fn replacing_containers_under_load_fails_no_request() {
     let mut apart = Apart::start();
     let shop = apart.gateway.gateway();
     let done = AtomicBool::new(false);
@@ -148,7 +150,7 @@ fn containers_are_replaced_under_the_load_of_k6_and_no_request_fails() {
             assert!(!apart.workloads[workload].calls().is_empty(), "it serves");
         }
         let before = runs.load(Ordering::Relaxed);
-        eventually("four more runs", || {
+        eventually("four more runs of k6 have passed", || {
             no_fault(&apart);
             (runs.load(Ordering::Relaxed) >= before + 4).then_some(())
         });
@@ -156,7 +158,7 @@ fn containers_are_replaced_under_the_load_of_k6_and_no_request_fails() {
     });
 }
 
-/// Runs k6 until it is `done`; each run must be without fault.
+/// Runs k6 repeatedly until `done`; each run must pass.
 fn visit(shop: SocketAddr, done: &AtomicBool, runs: &AtomicUsize) {
     while !done.load(Ordering::Relaxed) {
         smoke(shop, 100);
@@ -164,7 +166,7 @@ fn visit(shop: SocketAddr, done: &AtomicBool, runs: &AtomicUsize) {
     }
 }
 
-/// Ends the load also when the test fails.
+/// Ends the load, also if the test fails.
 struct Ending<'a>(&'a AtomicBool);
 
 impl Drop for Ending<'_> {

@@ -1,4 +1,4 @@
-//! Values of SQL functions as the texts that SQLite takes them for.
+//! Values of SQL functions, converted to text as SQLite does it.
 
 use std::borrow::Cow;
 
@@ -15,7 +15,7 @@ pub(super) fn bytes(value: ValueRef<'_>) -> &[u8] {
     }
 }
 
-/// None for NULL.
+/// `None` for NULL.
 pub(super) fn text<'a>(value: ValueRef<'a>, plain: &Plain) -> Result<Option<Cow<'a, [u8]>>> {
     Ok(match value {
         ValueRef::Null => None,
@@ -25,7 +25,7 @@ pub(super) fn text<'a>(value: ValueRef<'a>, plain: &Plain) -> Result<Option<Cow<
     })
 }
 
-/// Every character; what is no UTF-8 is taken as SQLite takes it, a first byte
+/// The characters of a text. Invalid UTF-8 is split as SQLite splits it: a first byte
 /// with the bytes that continue it.
 pub(super) fn characters(mut bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
     std::iter::from_fn(move || {
@@ -45,7 +45,7 @@ pub(super) fn characters(mut bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
 }
 
 pub(super) fn value(bytes: &[u8]) -> Result<Value> {
-    // What was no UTF-8 before cannot be given back as a text.
+    // Invalid UTF-8 cannot be returned as text.
     Ok(Value::Text(String::from_utf8_lossy(bytes).into_owned()))
 }
 

@@ -1,8 +1,7 @@
-//! Calls by who called whom and how it ended: Istio's standard metrics.
+//! Calls by caller, destination and result: Istio's standard metrics.
 //!
-//! The handles of one edge (source, destination, code, flags) are resolved once
-//! and then found by identity. Past [`EDGES_MAX`] edges everything else is counted
-//! together.
+//! The handles of one edge (source, destination, code, flags) are resolved once and then
+//! found by identity. Beyond [`EDGES_MAX`] edges, all others are counted together.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -17,23 +16,23 @@ use super::exemplar::{Exemplar, Exemplars};
 use super::register::Register;
 use crate::telemetry::names::{self, EDGE_LABELS, ENVOY_BUCKETS};
 
-/// Distinct edges that get labels of their own. A mesh of a hundred services has
-/// a few hundred edges, each with a handful of codes.
+/// Distinct edges that get their own labels. A mesh of a hundred services has a few
+/// hundred edges, each with a handful of codes.
 const EDGES_MAX: usize = 10_000;
 
-/// Who called whom. Compared by identity: the same `Arc`s are the same edge.
+/// Caller and destination. Compared by identity: the same `Arc`s are the same edge.
 #[derive(Clone)]
 pub(crate) struct CallEdge {
-    /// None: a client outside the mesh.
+    /// `None` for a client outside the mesh.
     pub source: Option<Arc<Workload>>,
-    /// None: no endpoint was reached.
+    /// `None` if no endpoint was reached.
     pub destination: Option<Arc<Workload>>,
-    /// None: no service was found.
+    /// `None` if no service was found.
     pub service: Option<Arc<ServiceNames>>,
     pub reporter: Reporter,
 }
 
-/// One service's names, as labels have them.
+/// The names of a service, as they appear in labels.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct ServiceNames {
     pub fqdn: String,
@@ -41,26 +40,26 @@ pub(crate) struct ServiceNames {
     pub namespace: String,
 }
 
-/// Which ends of a call are in this host: each host reports for its own.
+/// Which ends of a call are in this host: each host reports its own end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum Reporter {
     Both,
     /// The destination is a pod of another host.
     Source,
-    /// The call was handed over by another host.
+    /// The call was forwarded by another host.
     Destination,
 }
 
 /// How one call ended.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct CallRecord {
-    /// 0 where the client went away before a response.
+    /// 0 if the client disconnected before there was a response.
     pub code: u16,
     pub flags: ResponseFlags,
     pub duration: Duration,
     pub request_bytes: u64,
     pub response_bytes: u64,
-    /// Of a call whose trace is sampled.
+    /// Set if the trace of the call is sampled.
     pub trace_id: Option<u128>,
 }
 
@@ -74,7 +73,7 @@ pub(super) struct Edges {
 
 #[derive(Default)]
 struct Known {
-    /// By identity, which holds as long as the edge is kept here.
+    /// By identity, which is stable because the key keeps the edge alive.
     resolved: HashMap<EdgeKey, (CallEdge, Arc<Series>)>,
     /// By the values of their labels.
     series: HashMap<(Reporter, Vec<String>), Arc<Series>>,
@@ -82,7 +81,7 @@ struct Known {
 
 type EdgeKey = (usize, usize, usize, Reporter, u16, ResponseFlags);
 
-/// What one edge counts in.
+/// The metrics of one edge.
 struct Series {
     edge: CallEdge,
     reporters: Vec<ReporterSeries>,
@@ -98,7 +97,7 @@ struct ReporterSeries {
 }
 
 impl CallEdge {
-    /// An edge for what has none of its own.
+    /// The edge that counts calls beyond the limit.
     fn other(reporter: Reporter) -> Self {
         Self {
             source: None,
@@ -139,7 +138,7 @@ impl Edges {
         }
     }
 
-    /// Identities of an earlier snapshot are resolved anew when they come again.
+    /// Edges of an earlier snapshot are resolved again when they occur again.
     pub(super) fn follow(&self, present: &Present<'_>) {
         let mut known = self.known.write();
         known.resolved.clear();
@@ -204,7 +203,7 @@ impl Edges {
             .clone()
     }
 
-    /// Requests that reached no endpoint are known to their source alone.
+    /// Only the source knows about requests that reached no endpoint.
     fn begin(&self, edge: &CallEdge, call: &CallRecord) -> Series {
         let reporters: &[&str] = match edge.reporter {
             Reporter::Both if edge.destination.is_some() => &["source", "destination"],
@@ -230,7 +229,7 @@ impl Edges {
 
     fn remove(&self, series: &Series) {
         for ReporterSeries { labels, .. } in &series.reporters {
-            // Absent is as good as removed.
+            // It does not matter if the series is absent.
             let _ = self.requests.remove_label_values(labels);
             for histograms in [&self.duration, &self.request_bytes, &self.response_bytes] {
                 let _ = histograms.remove_label_values(labels);
@@ -243,8 +242,8 @@ fn identity<T>(shared: Option<&Arc<T>>) -> usize {
     shared.map_or(0, |shared| Arc::as_ptr(shared) as usize)
 }
 
-/// The values of labels as [`super::open_metrics`] finds them: by the names of the
-/// labels, in the order of those.
+/// The values of labels in the form in which [`super::open_metrics`] looks them up: in
+/// the order of the labels' names.
 fn exemplar_key(values: &[String]) -> String {
     let mut pairs: Vec<_> = EDGE_LABELS.iter().zip(values).collect();
     pairs.sort();
@@ -302,7 +301,7 @@ fn labels(reporter: &str, edge: &CallEdge, call: &CallRecord) -> Vec<String> {
     values
 }
 
-/// The SPIFFE identity, as Istio's metrics have it.
+/// The SPIFFE identity, in the form that Istio's metrics use.
 fn principal(workload: &Workload) -> String {
     let (namespace, account) = (&workload.namespace, &workload.service_account);
     format!("spiffe://cluster.local/ns/{namespace}/sa/{account}")
@@ -335,7 +334,7 @@ mod tests {
     }
 
     #[test]
-    fn equal_names_count_together_whatever_the_identity() {
+    fn edges_with_equal_names_count_together() {
         let edges = Edges::new(&mut Register::default());
         for _ in 0..3 {
             edges.record(&called(&workload("ui")), &call(200));
@@ -349,7 +348,7 @@ mod tests {
     }
 
     #[test]
-    fn past_the_limit_edges_count_together() {
+    fn edges_beyond_the_limit_count_together() {
         let edges = Edges::new(&mut Register::default());
         for number in 0..EDGES_MAX + 100 {
             edges.record(&called(&workload(&format!("w{number}"))), &call(200));
@@ -364,7 +363,7 @@ mod tests {
     }
 
     #[test]
-    fn a_sampled_call_is_an_exemplar_of_both_reporters() {
+    fn sampled_call_is_an_exemplar_of_both_reporters() {
         let edges = Edges::new(&mut Register::default());
         edges.record(&called(&workload("ui")), &call(200));
         let exemplars = edges.exemplars();

@@ -1,4 +1,4 @@
-//! Exemplars: for each bucket of a histogram the last call whose trace is sampled.
+//! Exemplars: for each bucket of a histogram, the last call whose trace is sampled.
 
 use std::time::SystemTime;
 
@@ -12,13 +12,13 @@ pub(super) struct Exemplar {
     pub(super) at: SystemTime,
 }
 
-/// One for each bucket, the last without a bound. Nothing is kept until the first
-/// sampled call.
+/// One for each bucket; the last bucket has no upper bound. Empty until the first sampled
+/// call.
 #[derive(Debug, Default)]
 pub(super) struct Exemplars(Mutex<Box<[Option<Exemplar>]>>);
 
 impl Exemplars {
-    /// Where another call is told at the same moment, this one is not.
+    /// Skips the call if another one is being recorded at the same moment.
     pub(super) fn tell(&self, bounds: &[f64], trace_id: u128, value: f64) {
         let Some(mut buckets) = self.0.try_lock() else {
             return;
@@ -36,7 +36,7 @@ impl Exemplars {
         }
     }
 
-    /// Empty where there are none.
+    /// Empty if there are none.
     pub(super) fn told(&self) -> Box<[Option<Exemplar>]> {
         self.0.lock().clone()
     }
@@ -47,7 +47,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_bucket_keeps_its_last_call() {
+    fn bucket_keeps_its_last_call() {
         let exemplars = Exemplars::default();
         assert!(exemplars.told().is_empty());
         for (trace, value) in [(1, 0.5), (2, 1.0), (3, 0.1), (4, 7.0)] {

@@ -1,7 +1,8 @@
-//! The text of OpenMetrics 1.0 (<https://prometheus.io/docs/specs/om/open_metrics_spec/>).
+//! The text format of OpenMetrics 1.0
+//! (<https://prometheus.io/docs/specs/om/open_metrics_spec/>).
 //!
-//! It differs from Prometheus' own in the names of counters' families, in units and
-//! in the end; and it has exemplars, which is what it is for here.
+//! It differs from Prometheus' own format in the family names of counters, in units and
+//! in the end marker, and it supports exemplars, which is why the host offers it.
 
 use std::collections::HashMap;
 use std::fmt::Write;
@@ -12,8 +13,8 @@ use prometheus::proto::{Histogram, LabelPair, Metric as Sample, MetricFamily, Me
 use super::exemplar::Exemplar;
 use crate::telemetry::names;
 
-/// The exemplars of a histogram's buckets, by the values of the series' labels, in
-/// the order of the labels' names, with NUL between them.
+/// The exemplars of a histogram's buckets. The key has the values of the series' labels,
+/// in the order of the labels' names, separated by NUL.
 pub(super) type ExemplarsBySeries = HashMap<String, Box<[Option<Exemplar>]>>;
 
 /// `families`, with the exemplars of the duration of calls.
@@ -33,7 +34,7 @@ fn write_family(text: &mut String, family: &MetricFamily, durations: &ExemplarsB
         MetricType::COUNTER => (name.strip_suffix("_total").unwrap_or(name), "counter"),
         MetricType::GAUGE => (name, "gauge"),
         MetricType::HISTOGRAM => (name, "histogram"),
-        // Nothing of the catalogue is of these.
+        // The catalogue has no metrics of these types.
         MetricType::SUMMARY | MetricType::UNTYPED => return,
     };
     line(text, format_args!("# TYPE {base} {word}"));
@@ -92,7 +93,7 @@ fn write_histogram(
     line(text, format_args!("{name}_count{braced} {count}"));
 }
 
-/// Upper bounds and the counts up to them, the last without a bound.
+/// Upper bounds and cumulative counts; the last bucket has no upper bound.
 fn buckets(histogram: &Histogram) -> impl Iterator<Item = (String, u64)> {
     let bounded = histogram.get_bucket().iter();
     let bounded = bounded.filter(|bucket| bucket.upper_bound().is_finite());
@@ -100,7 +101,7 @@ fn buckets(histogram: &Histogram) -> impl Iterator<Item = (String, u64)> {
     bounded.chain([("+Inf".to_owned(), histogram.get_sample_count())])
 }
 
-/// OpenMetrics wants a bound to look like a float.
+/// OpenMetrics requires that a bound is written as a float.
 fn canonical(bound: f64) -> String {
     match bound.fract() == 0.0 {
         true => format!("{bound:.1}"),
@@ -168,7 +169,7 @@ mod tests {
     }
 
     #[test]
-    fn a_counters_family_has_no_total_and_its_samples_do() {
+    fn total_suffix_belongs_to_samples_and_not_to_the_family() {
         let metric = &names::ROUTE_REQUESTS;
         let options = Opts::new(metric.name, "Calls with a \"rule\".");
         let counters = IntCounterVec::new(options, &["route"]).expect("counters");
@@ -183,7 +184,7 @@ mod tests {
     }
 
     #[test]
-    fn a_gauge_says_its_unit() {
+    fn gauge_declares_its_unit() {
         let metric = &names::SNAPSHOT_AGE;
         let gauge = IntGauge::new(metric.name, "Age.").expect("a gauge");
         gauge.set(7);
@@ -198,7 +199,7 @@ mod tests {
     }
 
     #[test]
-    fn buckets_have_the_exemplars_of_their_series() {
+    fn buckets_show_the_exemplars_of_their_series() {
         let metric = &names::REQUEST_DURATION;
         let options = HistogramOpts::new(metric.name, "Time.").buckets(vec![0.5, 5.0]);
         let histograms = HistogramVec::new(options, &["b", "a"]).expect("histograms");

@@ -1,5 +1,4 @@
-//! What is counted of one pod for as long as it lives, whatever its guest is
-//! started with.
+//! Counts of one pod for its whole lifetime, across restarts of its guest.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::AtomicU64;
@@ -19,7 +18,7 @@ pub(crate) struct PodMeters {
     retired: [AtomicU64; Retired::ALL.len()],
     queue_wait: Histogram,
     instance_start: Histogram,
-    /// Rare, so behind locks.
+    /// Rare events, so a lock is cheap enough.
     failures: Mutex<BTreeMap<&'static str, u64>>,
     probes: Mutex<BTreeMap<(&'static str, &'static str), u64>>,
 }
@@ -27,19 +26,19 @@ pub(crate) struct PodMeters {
 /// Why an instance was dropped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Retired {
-    /// It was made for one request, and has answered it.
+    /// It was created for one request, and has served it.
     Request,
-    /// It was made to see that it starts.
+    /// It was created to check that it starts.
     WarmUp,
     /// It was not needed.
     Idle,
-    /// It has served as many requests as one may.
+    /// It has served the maximum number of requests.
     Spent,
-    /// It kept more and more handles or memory from one request to the next.
+    /// Its handles or memory kept growing from request to request.
     Grown,
-    /// It trapped, or ended without an answer.
+    /// It trapped, or ended without a response.
     Failed,
-    /// Its caller left, or its time was over.
+    /// Its caller disconnected, or its deadline expired.
     Abandoned,
     /// The pod ended, or its environment changed.
     Ended,
@@ -85,25 +84,25 @@ impl Default for PodMeters {
 }
 
 impl PodMeters {
-    /// An instance was made.
+    /// Counts a created instance.
     pub(crate) fn started(&self, took: Duration) {
         self.started.fetch_add(1, Relaxed);
         self.instance_start.observe(took.as_secs_f64());
     }
 
-    /// `count` instances were dropped.
+    /// Counts `count` dropped instances.
     pub(crate) fn retired(&self, why: Retired, count: usize) {
         if let Some(retired) = self.retired.get(why as usize) {
             retired.fetch_add(count as u64, Relaxed);
         }
     }
 
-    /// A request got its instance.
+    /// Counts a request that got its instance after waiting for `time`.
     pub(crate) fn waited(&self, time: Duration) {
         self.queue_wait.observe(time.as_secs_f64());
     }
 
-    /// A request failed in the guest.
+    /// Counts a request that failed in the guest.
     pub(crate) fn failed(&self, reason: &'static str) {
         let mut failures = self.failures.lock();
         *failures.entry(reason).or_default() += 1;
@@ -114,7 +113,7 @@ impl PodMeters {
         *probes.entry((probe, result)).or_default() += 1;
     }
 
-    /// `labels` are the pod's.
+    /// `labels` are the labels of the pod.
     pub(crate) fn sample(&self, labels: [&str; 3], samples: &mut Samples) {
         let [namespace, workload, pod] = labels;
         let started = self.started.load(Relaxed);

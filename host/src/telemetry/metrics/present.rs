@@ -1,4 +1,4 @@
-//! What there is now: series of anything else end.
+//! The objects that exist now; the series of all others end.
 
 use std::collections::HashSet;
 
@@ -8,18 +8,18 @@ use super::CallEdge;
 
 /// See the module's documentation.
 pub(crate) struct Present<'a> {
-    /// Namespace and name of every workload in the manifests, with pods or without.
+    /// Namespace and name of every workload in the manifests, even without pods.
     workloads: HashSet<(&'a str, &'a str)>,
     with_pods: HashSet<(&'a str, &'a str)>,
-    /// The names that pods have in metrics.
+    /// The pods' label values in metrics.
     pods: HashSet<[&'a str; 7]>,
     services: HashSet<&'a str>,
     routes: &'a HashSet<RouteId>,
 }
 
 impl<'a> Present<'a> {
-    /// `workloads` are those of the manifests, `pods` those of all pods that there
-    /// are, in this host and elsewhere.
+    /// `workloads` are those of the manifests, `pods` those of all existing pods, in this
+    /// host and in others.
     pub(crate) fn new(
         workloads: impl Iterator<Item = (&'a str, &'a str)>,
         pods: impl Iterator<Item = &'a Workload> + Clone,
@@ -47,12 +47,12 @@ impl<'a> Present<'a> {
         self.routes.contains(route)
     }
 
-    /// Whether both ends and the service are still there.
+    /// Whether both ends and the service still exist.
     pub(super) fn has_edge(&self, edge: &CallEdge) -> bool {
         let ends = [&edge.source, &edge.destination];
         let ends = ends.into_iter().flatten().all(|it| self.has(it));
-        // Where calls go as they ask there is no service, and for what another host
-        // hands over it is that host's to know.
+        // A passthrough call has no service, and the service of a forwarded call is known
+        // only to the host that forwarded it.
         let service = edge.service.as_ref().is_none_or(|service| {
             !edge.source_decides()
                 || service.namespace.is_empty()
@@ -61,7 +61,7 @@ impl<'a> Present<'a> {
         ends && service
     }
 
-    /// A version that no pod has any more is gone; a workload without pods is not.
+    /// A version without pods no longer exists; a workload without pods does.
     fn has(&self, workload: &Workload) -> bool {
         let key = (workload.namespace.as_str(), workload.name.as_str());
         if self.with_pods.contains(&key) {

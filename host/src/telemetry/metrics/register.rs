@@ -1,4 +1,4 @@
-//! Metrics of the catalogue, registered.
+//! Registers the metrics of the catalogue.
 
 use prometheus::core::Collector;
 use prometheus::{Histogram, Registry};
@@ -6,7 +6,7 @@ use prometheus::{HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGaug
 
 use crate::telemetry::names::{Kind, Metric};
 
-/// A registry, and what of the catalogue is in it.
+/// A registry and the registered metrics of the catalogue.
 #[derive(Default)]
 pub(super) struct Register {
     registry: Registry,
@@ -28,7 +28,7 @@ impl Register {
         self.add(metric, made)
     }
 
-    /// Of a metric without labels.
+    /// For a metric without labels.
     pub(super) fn counter(&mut self, metric: &'static Metric) -> IntCounter {
         let none: &[&str] = &[];
         self.counters(metric).with_label_values(none)
@@ -58,7 +58,7 @@ impl Register {
     }
 }
 
-/// A histogram that is in no registry: its labels come with the sample.
+/// A histogram outside the registry: its labels are set when it is sampled.
 pub(super) fn histogram(metric: &'static Metric) -> Histogram {
     Histogram::with_opts(buckets(metric)).expect("buckets are constants of this crate")
 }

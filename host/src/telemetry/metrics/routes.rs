@@ -1,8 +1,7 @@
-//! Calls by the rule that took them.
+//! Calls by the rule that matched them.
 //!
-//! A rule's names come from the manifests and methods from a fixed set; what a guest
-//! answers is a number of three digits. Past [`SERIES_MAX`] what is new is counted
-//! as the rule `other`.
+//! Rule names come from the manifests, methods from a fixed set, and a guest's status has
+//! three digits. Beyond [`SERIES_MAX`], new series are counted under the rule `other`.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -19,7 +18,7 @@ use crate::telemetry::names;
 /// A thousand rules, each with a few methods and a handful of codes.
 const SERIES_MAX: usize = 10_000;
 
-/// A method that HTTP knows, or another.
+/// A method that HTTP defines, or `other`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct MethodClass(&'static str);
 
@@ -30,7 +29,7 @@ pub(crate) struct Routes {
 
 #[derive(Default)]
 struct Known {
-    /// By identity, which holds as long as the rule is kept here.
+    /// By identity, which is stable because the value keeps the rule alive.
     resolved: HashMap<(usize, MethodClass, u16), (Arc<RouteId>, IntCounter)>,
     series: HashMap<RouteId, Vec<(MethodClass, u16)>>,
     count: usize,
@@ -107,7 +106,7 @@ impl Routes {
             for (method, code) in series.iter().filter(|_| !kept) {
                 let code = code.to_string();
                 let labels = labels(route, *method, &code);
-                // Absent is as good as removed.
+                // It does not matter if the series is absent.
                 let _ = self.requests.remove_label_values(&labels);
             }
             kept
@@ -139,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn a_rule_is_known_by_its_names() {
+    fn rule_is_identified_by_its_names() {
         let routes = Routes::new(&mut Register::default());
         for _ in 0..2 {
             routes.record(&route("ui"), MethodClass::of(&Method::GET), 200);
@@ -149,7 +148,7 @@ mod tests {
     }
 
     #[test]
-    fn methods_that_nobody_knows_are_one() {
+    fn unknown_methods_count_together() {
         let routes = Routes::new(&mut Register::default());
         for number in 0..100 {
             let method = Method::from_bytes(format!("M{number}").as_bytes());
@@ -160,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn past_the_limit_rules_count_together() {
+    fn rules_beyond_the_limit_count_together() {
         let routes = Routes::new(&mut Register::default());
         for number in 0..SERIES_MAX + 50 {
             let id = route(&number.to_string());

@@ -1,4 +1,4 @@
-//! Values that are read when somebody asks for them.
+//! Values that are read at scrape time.
 
 use std::collections::BTreeMap;
 
@@ -8,7 +8,7 @@ use prometheus::proto::{Counter, Gauge, LabelPair, Metric as Sample, MetricFamil
 
 use crate::telemetry::names::{self, Kind, Metric};
 
-/// The metrics that are read so.
+/// The metrics that are read at scrape time.
 pub(super) static SAMPLED: &[&Metric] = &[
     &names::BUILD,
     &names::RETRIES,
@@ -46,7 +46,7 @@ pub(super) static SAMPLED: &[&Metric] = &[
     &names::CERTIFICATE_EXPIRY,
 ];
 
-/// What was read, by metric.
+/// The values that were read, by metric.
 pub(crate) struct Samples(BTreeMap<&'static str, (&'static Metric, Vec<Sample>)>);
 
 impl Samples {
@@ -55,7 +55,7 @@ impl Samples {
         Self(sampled.map(|it| (it.name, (it, Vec::new()))).collect())
     }
 
-    /// A counter's or a gauge's value.
+    /// Sets the value of a counter or a gauge.
     pub(crate) fn set(&mut self, metric: &'static Metric, labels: &[&str], value: f64) {
         let mut sample = Sample::from_label(pairs(metric, labels));
         match metric.kind {
@@ -73,7 +73,7 @@ impl Samples {
         self.add(metric, sample);
     }
 
-    /// A number of things.
+    /// Sets a value that is an integer.
     pub(crate) fn count(&mut self, metric: &'static Metric, labels: &[&str], count: u64) {
         self.set(metric, labels, count as f64);
     }

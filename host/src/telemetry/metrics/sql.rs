@@ -1,7 +1,7 @@
 //! SQL statements by workload and database.
 //!
-//! A guest says which database it opens, so the number of those that have labels
-//! of their own is bounded for each workload.
+//! A guest chooses which databases it opens, so the number of databases with their own
+//! labels is bounded for each workload.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Weak};
@@ -15,10 +15,10 @@ use super::Samples;
 use super::register::histogram;
 use crate::telemetry::names;
 
-/// Databases of one workload with labels of their own: few use two.
+/// Databases of one workload that get their own labels; few workloads use more than two.
 const DATABASES_MAX: usize = 16;
 
-/// What the others are called.
+/// The label of all other databases.
 const OTHER: &str = "other";
 
 /// The statements of one workload to one database.
@@ -27,11 +27,11 @@ pub(crate) struct StatementMeters {
     error: Histogram,
 }
 
-/// All of them.
+/// The statements of all workloads.
 #[derive(Default)]
 pub(crate) struct Statements(Mutex<HashMap<String, HashMap<String, ByWorkload>>>);
 
-/// The databases of one workload, for as long as it is there.
+/// The databases of one workload, kept as long as the workload exists.
 struct ByWorkload {
     workload: Weak<Workload>,
     databases: HashMap<String, Arc<StatementMeters>>,
@@ -52,7 +52,7 @@ impl StatementMeters {
 }
 
 impl Statements {
-    /// Where the statements of `workload` to `database` are counted.
+    /// The counts of the statements of `workload` on `database`.
     pub(crate) fn of(&self, workload: &Arc<Workload>, database: &str) -> Arc<StatementMeters> {
         let mut known = self.0.lock();
         let namespace = match known.get_mut(&workload.namespace) {
@@ -109,7 +109,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn databases_past_the_limit_are_one_and_go_with_the_workload() {
+    fn databases_beyond_the_limit_count_together_until_the_workload_is_removed() {
         let statements = Statements::default();
         let workload = Arc::new(Workload::new("shop", "ui", "default", Default::default()));
         for number in 0..100 {

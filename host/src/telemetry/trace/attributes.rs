@@ -1,8 +1,8 @@
-//! Every attribute that a span can have. No other file holds a name: HTTP, database
-//! and RPC names are OpenTelemetry's semantic conventions, those without a dot or
-//! with `istio.` are what Envoy and Istio write.
+//! Every attribute that a span can have. No other file contains attribute names. HTTP,
+//! database and RPC names are OpenTelemetry's semantic conventions; names without a dot
+//! or with `istio.` are those of Envoy and Istio.
 
-/// A name, and what its value says.
+/// A name and the meaning of its value.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Attribute {
     pub name: &'static str,
@@ -14,7 +14,7 @@ macro_rules! attributes {
     ($($constant:ident = $name:literal, $meaning:literal;)*) => {
         $(pub(crate) const $constant: Attribute = Attribute { name: $name, meaning: $meaning };)*
 
-        /// All of them, in the order of the document.
+        /// All attributes, in the order of the document.
         #[cfg(test)]
         pub(crate) const ALL: &[Attribute] = &[$($constant),*];
     };

@@ -1,8 +1,8 @@
 // node componentize.mjs SOURCE WIT_DEPS COMPONENT
 //
-// Makes the component COMPONENT of the script SOURCE. The engine inside speaks
-// exactly WASI 0.2.10, so the interfaces in WIT_DEPS are taken with that number:
-// nothing that the engine uses has changed since.
+// Builds the component COMPONENT from the script SOURCE. The JavaScript engine supports
+// exactly WASI 0.2.10, so the interfaces in WIT_DEPS are renumbered to that version: the
+// parts that the engine uses have not changed since.
 
 import { cp, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';

@@ -1,9 +1,8 @@
-// A guest in JavaScript: 200 and a text on any path; `/fetch?url=URL` fetches
-// another service and answers with its body, and its status in
-// `x-upstream-status`; 502 and the reason when that fails. With `&post=N` it sends N
-// bytes by POST.
+// A guest in JavaScript: returns 200 and a text on any path. `/fetch?url=URL` fetches
+// another service and returns its body, and its status in `x-upstream-status`, or 502 and
+// the reason if that fails. With `&post=N` it sends N bytes by POST.
 //
-// It must be given a fresh instance for every request.
+// It needs a new instance for every request.
 
 addEventListener('fetch', (event) => event.respondWith(answer(event.request)));
 

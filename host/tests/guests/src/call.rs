@@ -1,7 +1,7 @@
-//! An incoming request and its answer.
+//! An incoming request and its response.
 //!
-//! Nothing is read from the host before a guest asks for it, so the smallest
-//! guest is also the leanest one.
+//! A guest reads only what it needs from the host, so the smallest guest also does the
+//! least work.
 
 use std::io::{self, Write};
 
@@ -10,10 +10,10 @@ use wasip2::http::types::{
     OutputStream, ResponseOutparam, Scheme,
 };
 
-/// Largest piece asked of an incoming body at once, in bytes.
+/// The largest chunk to read from an incoming body, in bytes.
 const PIECE_BYTES: u64 = 64 * 1024;
 
-/// A request that waits for its answer.
+/// A request that has not been answered yet.
 #[derive(Debug)]
 pub struct Call {
     request: IncomingRequest,
@@ -21,12 +21,12 @@ pub struct Call {
 }
 
 impl Call {
-    /// Wraps what `wasi:http/incoming-handler` hands to a guest.
+    /// Wraps the arguments of `wasi:http/incoming-handler`.
     pub fn new(request: IncomingRequest, response: ResponseOutparam) -> Self {
         Self { request, response }
     }
 
-    /// The method in capitals.
+    /// The method in upper case.
     pub fn method(&self) -> String {
         match self.request.method() {
             Method::Get => "GET".into(),
@@ -42,7 +42,7 @@ impl Call {
         }
     }
 
-    /// `http`, `https`, or what else the caller used.
+    /// `http`, `https`, or another scheme that the caller used.
     pub fn scheme(&self) -> Option<String> {
         self.request.scheme().map(|scheme| match scheme {
             Scheme::Http => "http".into(),
@@ -56,7 +56,7 @@ impl Call {
         self.request.authority()
     }
 
-    /// Path and query, `/` when there is none.
+    /// Path and query, `/` if both are missing.
     pub fn path_with_query(&self) -> String {
         self.request.path_with_query().unwrap_or_else(|| "/".into())
     }
@@ -68,7 +68,7 @@ impl Call {
         path
     }
 
-    /// Every value of a query parameter, decoded, in their order.
+    /// Every value of a query parameter, decoded and in order.
     pub fn parameters(&self, name: &str) -> Vec<String> {
         let target = self.path_with_query();
         let query = target.split_once('?').map_or("", |(_, query)| query);
@@ -88,8 +88,7 @@ impl Call {
         self.parameter(name)?.parse().ok()
     }
 
-    /// The headers in their order, values as text (what is no UTF-8 is
-    /// replaced).
+    /// The headers in order, with values as text (invalid UTF-8 is replaced).
     pub fn headers(&self) -> Vec<(String, String)> {
         let text =
             |(name, value): (String, Vec<u8>)| (name, String::from_utf8_lossy(&value).into_owned());
@@ -109,12 +108,12 @@ impl Call {
             .map(|value| String::from_utf8_lossy(value).into_owned())
     }
 
-    /// Answers with a short text.
+    /// Responds with a short text.
     pub fn reply(self, status: u16, text: &str) {
         self.reply_as(status, &[("content-type", "text/plain")], text);
     }
 
-    /// Answers with a JSON document.
+    /// Responds with a JSON document.
     pub fn reply_json(self, status: u16, document: &serde_json::Value) {
         self.reply_as(
             status,
@@ -123,10 +122,10 @@ impl Call {
         );
     }
 
-    /// Answers with these headers and this text.
+    /// Responds with these headers and this text.
     pub fn reply_as(self, status: u16, headers: &[(&str, &str)], text: &str) {
         let mut body = self.begin(status, headers);
-        // The caller may be gone by now: nothing is left to be done about it.
+        // The caller may have disconnected, which needs no action.
         let _ = body.write_all(text.as_bytes());
         body.finish(None);
     }
@@ -136,8 +135,8 @@ impl Call {
         self.begin_echo(status, headers).1
     }
 
-    /// Sends status and headers and hands back the request's body as well, so
-    /// that both can stream at once.
+    /// Sends status and headers and also returns the request's body, so that both can be
+    /// streamed at once.
     pub fn begin_echo(self, status: u16, headers: &[(&str, &str)]) -> (IncomingBody, Body) {
         let fields = Fields::new();
         for (name, value) in headers {
@@ -159,7 +158,7 @@ impl Call {
     }
 }
 
-/// A body on its way out.
+/// An outgoing body.
 #[derive(Debug)]
 pub struct Body {
     // Declared before `body`: a stream must be dropped before its body.
@@ -173,7 +172,7 @@ impl Body {
         Self { stream, body }
     }
 
-    /// Copies a body to its end, piece by piece, and gives its trailers.
+    /// Copies a body chunk by chunk to its end, and returns its trailers.
     pub fn copy_from(&mut self, incoming: IncomingBody) -> io::Result<Option<Fields>> {
         let stream = incoming.stream().expect("a new body has its stream");
         while let Some(piece) = next_piece(&stream)? {
@@ -186,16 +185,16 @@ impl Body {
         match trailers.get() {
             Some(Ok(Ok(fields))) => Ok(fields),
             Some(Ok(Err(code))) => Err(io::Error::other(format!("{code:?}"))),
-            Some(Err(())) | None => Err(io::Error::other("the trailers never came")),
+            Some(Err(())) | None => Err(io::Error::other("the trailers did not arrive")),
         }
     }
 
-    /// Ends the body. A body that is dropped without this is cut off.
+    /// Finishes the body. A body that is dropped without this is aborted.
     pub fn finish(self, trailers: Option<Fields>) {
         let Self { stream, body } = self;
         drop(stream);
-        // Fails when fewer bytes were written than announced, or when the
-        // caller is gone; both are for the host to tell.
+        // Fails if fewer bytes were written than announced, or if the caller has
+        // disconnected; the host reports both.
         let _ = OutgoingBody::finish(body, trailers);
     }
 }

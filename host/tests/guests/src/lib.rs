@@ -1,9 +1,9 @@
-//! What the test guests share: just enough of `wasi:http` to say in a few
-//! lines what a guest does.
+//! The shared code of the test guests: just enough of `wasi:http` to implement a guest in
+//! a few lines.
 //!
-//! Every file of `src/bin` is one guest with one behaviour; its own opening
-//! comment is its contract with the tests. On the native target each of them
-//! is an empty program, so that the whole workspace can be checked at once.
+//! Every file of `src/bin` is one guest with one behaviour; the comment at its top is its
+//! contract with the tests. On the native target each of them is an empty program, so
+//! that the whole workspace can be checked at once.
 
 mod call;
 mod outgoing;
@@ -18,8 +18,8 @@ pub use wasip3;
 pub use call::{Body, Call};
 pub use outgoing::{Answer, get, url};
 
-/// Makes the program a `wasi:http/incoming-handler@0.2` component that answers
-/// each request with the function named.
+/// Makes the program a `wasi:http/incoming-handler@0.2` component that handles each
+/// request with the given function.
 #[macro_export]
 macro_rules! guest {
     ($answer:ident) => {
@@ -47,8 +47,8 @@ macro_rules! guest {
     };
 }
 
-/// Makes the program a `wasi:http/handler@0.3` component that answers requests,
-/// many at once, with the asynchronous function named.
+/// Makes the program a `wasi:http/handler@0.3` component that handles requests
+/// concurrently with the given asynchronous function.
 #[macro_export]
 macro_rules! guest_p3 {
     ($answer:ident) => {
@@ -75,8 +75,8 @@ macro_rules! guest_p3 {
     };
 }
 
-/// Makes the program a `wasi:cli/run@0.3` component that runs the asynchronous
-/// function named.
+/// Makes the program a `wasi:cli/run@0.3` component that runs the given asynchronous
+/// function.
 #[macro_export]
 macro_rules! command_p3 {
     ($run:ident) => {

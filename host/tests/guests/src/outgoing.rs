@@ -1,4 +1,4 @@
-//! Requests that a guest makes.
+//! Outgoing requests of a guest.
 
 use http::Uri;
 use wasip2::http::outgoing_handler;
@@ -6,12 +6,12 @@ use wasip2::http::types::{ErrorCode, Fields, IncomingBody, OutgoingBody, Outgoin
 
 use crate::Call;
 
-/// What came back.
+/// The response.
 #[derive(Debug)]
 pub struct Answer {
     /// The status code.
     pub status: u16,
-    /// The body, not yet read.
+    /// The body, which has not been read yet.
     pub body: IncomingBody,
 }
 
@@ -46,8 +46,8 @@ pub fn get(url: &Uri, headers: &[(String, String)]) -> Result<Answer, ErrorCode>
     response.subscribe().block();
     let response = response
         .get()
-        .expect("a ready response is there")
-        .expect("the response is taken once")?;
+        .expect("a ready response exists")
+        .expect("the response is taken only once")?;
     let body = response.consume().expect("a new response has its body");
     Ok(Answer {
         status: response.status(),

@@ -1,5 +1,4 @@
-//! Requests and answers of WASI 0.3, where one instance serves many requests
-//! at once.
+//! Requests and responses of WASI 0.3, where one instance serves many requests at once.
 
 use std::future::poll_fn;
 use std::pin::pin;
@@ -27,7 +26,7 @@ pub fn parameter(request: &Request, name: &str) -> Option<String> {
         .map(|(_, value)| value.into_owned())
 }
 
-/// An answer with a short text.
+/// A response with a short text.
 pub fn text(status: u16, text: String) -> Response {
     let (mut sender, receiver) = wit_stream::new();
     let (_, trailers) = wit_future::new(|| Ok(None));
@@ -36,7 +35,7 @@ pub fn text(status: u16, text: String) -> Response {
         .set_status_code(status)
         .expect("a guest sends only legal status codes");
     wit_bindgen::spawn_local(async move {
-        // What is left over was for a caller who is gone.
+        // The remainder was for a caller that has disconnected.
         sender.write_all(text.into_bytes()).await;
     });
     response
@@ -59,7 +58,7 @@ pub async fn get(url: &Uri) -> Result<Response, ErrorCode> {
     client::send(request).await
 }
 
-/// Answers 200 with the body and trailers of another answer, and its status in
+/// Responds with 200 and the body and trailers of another response, and its status in
 /// `x-upstream-status`.
 pub fn pass_on(upstream: Response) -> Result<Response, ErrorCode> {
     let headers = Fields::new();
@@ -72,7 +71,7 @@ pub fn pass_on(upstream: Response) -> Result<Response, ErrorCode> {
     Ok(Response::new(headers, Some(body), trailers).0)
 }
 
-/// Waits for two things at once.
+/// Runs two futures concurrently.
 pub async fn both<A: Future, B: Future>(first: A, second: B) -> (A::Output, B::Output) {
     let (mut first, mut second) = (pin!(first), pin!(second));
     let (mut one, mut other) = (None, None);

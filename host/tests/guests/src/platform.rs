@@ -1,4 +1,4 @@
-//! Bindings of what the platform adds to `wasi:http`: `wasi:config/store`,
+//! Bindings of the interfaces that the platform adds to `wasi:http`: `wasi:config/store`,
 //! `wasi:logging` and `galleria:sql`.
 
 #![allow(
@@ -12,6 +12,6 @@ wit_bindgen::generate!({
     path: "../../../wit",
     world: "galleria:platform/additions",
     generate_all,
-    // Named only so that the package parses; nothing of it is used.
+    // Named only so that the package parses; it is not used.
     features: ["clocks-timezone"],
 });

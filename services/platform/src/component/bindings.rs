@@ -1,4 +1,4 @@
-//! Bindings of what the platform adds to `wasi:http/proxy`, generated from
+//! Bindings of the interfaces that the platform adds to `wasi:http/proxy`, generated from
 //! `wit/world.wit`.
 
 #![allow(

@@ -1,5 +1,5 @@
-//! Calls to other services, over `wasi:http/outgoing-handler`: the host's mesh
-//! finds the service and carries the trace.
+//! Calls to other services over `wasi:http/outgoing-handler`: the host's mesh finds the
+//! service and propagates the trace.
 
 use std::time::Duration;
 
@@ -17,10 +17,10 @@ use wstd::runtime::AsyncPollable;
 use super::outgoing::write_all;
 use crate::client::{ANSWER_BYTES_MAX, Answer, CallError, OutgoingCall};
 
-/// How much of an answer is taken from the host at a time, in bytes.
+/// Bytes of a response that are read from the host at a time.
 const CHUNK_BYTES: u64 = 64 * 1024;
 
-/// Why an exchange broke, before the URL is known to the message.
+/// Why an exchange failed, without its URL.
 enum Break {
     Refused(&'static str),
     Host(ErrorCode),
@@ -96,7 +96,7 @@ fn request_head(call: &OutgoingCall) -> Result<OutgoingRequest, Break> {
     }
     let headers = Fields::from_list(&headers).map_err(|_| Break::Refused("headers"))?;
     let request = OutgoingRequest::new(headers);
-    // GET is what a new request has.
+    // GET is the default method of a request.
     if call.method == Method::POST {
         request
             .set_method(&WasiMethod::Post)
@@ -118,8 +118,8 @@ fn request_head(call: &OutgoingCall) -> Result<OutgoingRequest, Break> {
     Ok(request)
 }
 
-/// Tells the host how long an answer is waited for, so that the mesh does not
-/// work on for nobody. A host without the option just works on.
+/// Tells the host how long the caller waits, so that the mesh does not continue after
+/// that. A host without support for the option continues.
 fn options(timeout: Duration) -> RequestOptions {
     let options = RequestOptions::new();
     let nanoseconds = u64::try_from(timeout.as_nanos()).unwrap_or(u64::MAX);
@@ -137,7 +137,7 @@ async fn read_body(response: &IncomingResponse) -> Result<Bytes, Break> {
             Ok(chunk) if chunk.is_empty() => {
                 AsyncPollable::new(stream.subscribe()).wait_for().await;
             }
-            // Most answers are one chunk, which is then the answer as it is.
+            // Most responses consist of one chunk, which is used without copying.
             Ok(chunk) if first.is_none() && collected.is_empty() => first = Some(chunk.into()),
             Ok(chunk) => {
                 if let Some(first) = first.take() {

@@ -1,10 +1,10 @@
-//! Configuration, from `wasi:config/store`, with the environment behind it for
-//! hosts that only have that.
+//! Configuration from `wasi:config/store`, with the environment as a fallback for hosts
+//! without a store.
 
 use super::bindings::wasi::config::store;
 
-/// The raw value of `key`. A store that fails is treated as one that has not
-/// the key, after a line in the log: services have defaults for everything.
+/// The raw value of `key`. If the store fails, the error is logged and the key counts as
+/// missing: services have defaults for every key.
 pub fn read(key: &str) -> Option<String> {
     match store::get(key) {
         Ok(Some(value)) => return Some(value),

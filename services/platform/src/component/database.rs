@@ -1,23 +1,23 @@
-//! Databases, from `galleria:sql`. The host pools connections; what an instance
-//! holds is a handle.
+//! Databases over `galleria:sql`. The host pools the connections; an instance holds only
+//! a handle.
 
 use super::bindings::galleria::sql::client;
 use crate::DatabaseError;
 
 pub use client::{RowSet as Rows, Value};
 
-/// A database that was opened.
+/// An open database.
 #[derive(Debug)]
 pub struct Database(client::Connection);
 
-// The host answers each of these before it returns, so nothing is awaited; the
-// functions are async because a native driver's are.
+// The host completes each of these calls before it returns, so nothing is awaited. The
+// functions are async because those of the native driver are.
 impl Database {
     /// Opens `url`, for example `sqlite:/data/products.db`.
     ///
     /// # Errors
-    /// When the manifest does not give the workload this database, or it cannot
-    /// be reached.
+    /// The manifest does not allow the workload to use this database, or it cannot be
+    /// reached.
     pub async fn open(url: &str) -> Result<Self, DatabaseError> {
         Ok(Self(client::Connection::open(url)?))
     }
@@ -25,7 +25,7 @@ impl Database {
     /// Runs one statement and returns its rows. Parameters are `$1`, `$2`, …
     ///
     /// # Errors
-    /// When the statement is refused or the database cannot answer.
+    /// The statement is refused, or the database does not respond.
     pub async fn query(
         &self,
         statement: &str,
@@ -37,7 +37,7 @@ impl Database {
     /// Runs one statement and returns the number of rows it changed.
     ///
     /// # Errors
-    /// As [`Self::query`].
+    /// See [`Self::query`].
     pub async fn execute(
         &self,
         statement: &str,
@@ -49,7 +49,7 @@ impl Database {
     /// Runs several statements without parameters in one transaction.
     ///
     /// # Errors
-    /// As [`Self::query`].
+    /// See [`Self::query`].
     pub async fn execute_script(&self, script: &str) -> Result<(), DatabaseError> {
         Ok(self.0.execute_script(script)?)
     }
@@ -57,21 +57,21 @@ impl Database {
     /// Begins a transaction.
     ///
     /// # Errors
-    /// When the database cannot answer.
+    /// The database does not respond.
     pub async fn transaction(&self) -> Result<Transaction, DatabaseError> {
         Ok(Transaction(self.0.begin()?))
     }
 }
 
-/// An open transaction. Dropped without [`Self::commit`], it is rolled back.
+/// An open transaction. It is rolled back if it is dropped without [`Self::commit`].
 #[derive(Debug)]
 pub struct Transaction(client::Transaction);
 
 impl Transaction {
-    /// As [`Database::query`].
+    /// See [`Database::query`].
     ///
     /// # Errors
-    /// As [`Database::query`].
+    /// See [`Database::query`].
     pub async fn query(
         &mut self,
         statement: &str,
@@ -80,10 +80,10 @@ impl Transaction {
         Ok(self.0.query(statement, parameters)?)
     }
 
-    /// As [`Database::execute`].
+    /// See [`Database::execute`].
     ///
     /// # Errors
-    /// As [`Database::query`].
+    /// See [`Database::query`].
     pub async fn execute(
         &mut self,
         statement: &str,
@@ -92,10 +92,10 @@ impl Transaction {
         Ok(self.0.execute(statement, parameters)?)
     }
 
-    /// Makes the changes durable.
+    /// Commits the changes, which are then durable.
     ///
     /// # Errors
-    /// As [`Database::query`]; nothing was changed then.
+    /// See [`Database::query`]; nothing has changed in that case.
     pub async fn commit(self) -> Result<(), DatabaseError> {
         Ok(client::Transaction::commit(self.0)?)
     }

@@ -1,11 +1,11 @@
-//! From the host's request to axum's.
+//! Converts the host's request to axum's.
 
 use axum::body::Body;
 use axum::extract::Request;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
 use wasip2::http::types::{IncomingRequest, Method as WasiMethod};
 
-/// What makes a request unreadable. A host that speaks HTTP never sends these.
+/// Why a request cannot be converted. A correct HTTP host never sends such requests.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum RequestError {
     #[error("the request's path is not one: {0}")]
@@ -18,8 +18,8 @@ pub(super) enum RequestError {
     Other(String),
 }
 
-/// Takes over the request. One without a body leaves scheme, authority and body
-/// with the host: nobody asks for them, and each is a call of its own.
+/// Converts the request. For a request without a body, scheme, authority and body are not
+/// read: handlers do not use them, and each is a separate call of the host.
 pub(super) fn accept(incoming: IncomingRequest) -> Result<Request, RequestError> {
     let method = match incoming.method() {
         WasiMethod::Get => Method::GET,

@@ -1,4 +1,4 @@
-//! From axum's response to the host's.
+//! Converts axum's response to the host's.
 
 use std::pin::pin;
 
@@ -12,11 +12,11 @@ use wstd::runtime::AsyncPollable;
 
 use super::incoming::RequestError;
 
-/// Sends the answer. From the moment its head is sent a failure can only mean
-/// that the caller went away, so there is nobody left to tell.
+/// Sends the response. After its head has been sent, a failure can only mean that the
+/// caller has disconnected, so errors are ignored.
 pub(super) async fn respond(outparam: ResponseOutparam, mut answer: Response) {
-    // The answer to a HEAD request has the length of a body it does not carry;
-    // a host that compares the two would call it broken.
+    // The response to a HEAD request has the length of a body that it does not carry; a
+    // host that compares the two would treat it as broken.
     if answer.body().size_hint().exact() == Some(0) {
         answer.headers_mut().remove(CONTENT_LENGTH);
     }
@@ -46,13 +46,13 @@ pub(super) async fn respond(outparam: ResponseOutparam, mut answer: Response) {
     }
 }
 
-/// Tells the host that the request could not be read.
+/// Reports to the host that the request could not be read.
 pub(super) fn refuse(outparam: ResponseOutparam, error: &RequestError) {
     crate::log(error);
     ResponseOutparam::set(outparam, Err(ErrorCode::HttpProtocolError));
 }
 
-/// The caller does not want the rest, or the rest could not be made.
+/// The caller does not accept the rest of the body, or producing it failed.
 struct BodyCut;
 
 async fn send_body(outgoing: &OutgoingBody, body: axum::body::Body) -> Result<(), BodyCut> {
@@ -69,7 +69,7 @@ async fn send_body(outgoing: &OutgoingBody, body: axum::body::Body) -> Result<()
     Ok(())
 }
 
-/// Writes all of `data`, waiting whenever the host has no room.
+/// Writes all of `data`, and waits when the host has no room.
 pub(super) async fn write_all(stream: &OutputStream, mut data: &[u8]) -> Result<(), StreamError> {
     while !data.is_empty() {
         let room = usize::try_from(stream.check_write()?).unwrap_or(usize::MAX);

@@ -1,8 +1,8 @@
-//! Serving: from the exported handler to the router and back.
+//! Connects the exported handler with the router.
 //!
-//! `wstd-axum` does the same with fewer words, but makes the router anew for
-//! each request and asks the host for things that routers do not look at; each
-//! of those is a call across the component's boundary.
+//! `wstd-axum` does the same in less code, but creates the router for each request and
+//! queries properties from the host that routers do not use; each query is a call across
+//! the component's boundary.
 
 use std::cell::OnceCell;
 use std::fmt::Display;
@@ -15,13 +15,13 @@ use wasip2::http::types::{IncomingRequest, ResponseOutparam};
 use super::{incoming, outgoing};
 
 thread_local! {
-    /// The instance's router, made at its first request.
+    /// The instance's router, created at its first request.
     static ROUTER: OnceCell<Router> = const { OnceCell::new() };
 }
 
-/// Answers one request with the instance's router.
+/// Handles one request with the instance's router.
 pub fn handle(request: IncomingRequest, response: ResponseOutparam, make_router: fn() -> Router) {
-    // Cloning a router counts one reference; routing needs it to itself.
+    // Cloning a router only increments a reference count; routing needs its own clone.
     let mut router = ROUTER.with(|router| router.get_or_init(make_router).clone());
     wstd::runtime::block_on(async move {
         match incoming::accept(request) {
@@ -34,7 +34,7 @@ pub fn handle(request: IncomingRequest, response: ResponseOutparam, make_router:
     });
 }
 
-/// Runs the work of a job to its end.
+/// Runs the work of a job to completion.
 pub fn run_to_end<E: Display>(work: impl Future<Output = Result<(), E>>) -> ExitCode {
     crate::log::exit_code(wstd::runtime::block_on(work))
 }

@@ -1,4 +1,4 @@
-//! The database by its native driver, on files in a temporary folder.
+//! The native driver on files in a temporary folder.
 
 use tempfile::TempDir;
 
@@ -29,7 +29,7 @@ async fn count(database: &Database) -> i64 {
 }
 
 #[tokio::test]
-async fn values_come_back_as_they_went_in() {
+async fn values_survive_a_round_trip() {
     let folder = tempfile::tempdir().unwrap();
     let database = Database::open(&url(&folder)).await.unwrap();
     let values = [
@@ -48,7 +48,7 @@ async fn values_come_back_as_they_went_in() {
 }
 
 #[tokio::test]
-async fn migrations_run_once_and_only_the_new_ones() {
+async fn only_new_migrations_run() {
     let folder = tempfile::tempdir().unwrap();
     let database = open_migrated(&url(&folder), &MIGRATIONS[..1])
         .await
@@ -61,7 +61,7 @@ async fn migrations_run_once_and_only_the_new_ones() {
 }
 
 #[tokio::test]
-async fn instances_that_migrate_together_migrate_once() {
+async fn concurrent_instances_migrate_once() {
     let folder = tempfile::tempdir().unwrap();
     let tasks: Vec<_> = (0..8)
         .map(|_| {
@@ -76,7 +76,7 @@ async fn instances_that_migrate_together_migrate_once() {
 }
 
 #[tokio::test]
-async fn a_transaction_that_is_not_committed_changes_nothing() {
+async fn uncommitted_transaction_changes_nothing() {
     let folder = tempfile::tempdir().unwrap();
     let database = open_migrated(&url(&folder), MIGRATIONS).await.unwrap();
     let mut transaction = database.transaction().await.unwrap();
@@ -94,7 +94,7 @@ async fn a_transaction_that_is_not_committed_changes_nothing() {
 }
 
 #[tokio::test]
-async fn a_script_runs_as_a_whole() {
+async fn script_is_atomic() {
     let folder = tempfile::tempdir().unwrap();
     let database = open_migrated(&url(&folder), MIGRATIONS).await.unwrap();
     let script = "DELETE FROM thing; INSERT INTO thing (name) VALUES ('three'); SELECT nonsense;";
@@ -103,7 +103,7 @@ async fn a_script_runs_as_a_whole() {
 }
 
 #[tokio::test]
-async fn errors_say_who_is_to_blame() {
+async fn errors_distinguish_their_causes() {
     let folder = tempfile::tempdir().unwrap();
     let database = open_migrated(&url(&folder), MIGRATIONS).await.unwrap();
     let refused = database.query("SELEC 1", &[]).await;
@@ -131,7 +131,7 @@ async fn errors_say_who_is_to_blame() {
 }
 
 #[test]
-fn a_row_is_read_by_the_types_it_promised() {
+fn row_is_read_with_the_expected_types() {
     let mut row = RowReader::new(vec![Value::Integer(1), Value::Integer(2)]);
     assert_eq!(row.integer().unwrap(), 1);
     let error = row.text().unwrap_err().to_string();

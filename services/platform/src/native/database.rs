@@ -1,6 +1,6 @@
-//! Databases, by rusqlite: SQLite only, which is what the comparison needs. The
-//! connections are pooled, and a statement runs on a thread that may wait, as
-//! programs with SQLite under tokio do it.
+//! Databases with rusqlite, only SQLite, which is enough for the comparison. Connections
+//! are pooled, and statements run on threads that may block, as is usual for SQLite with
+//! tokio.
 
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -15,7 +15,7 @@ use crate::DatabaseError;
 /// Connections to one file.
 const CONNECTIONS_MAX: usize = 8;
 
-/// How long a statement waits for another's lock.
+/// How long a statement waits for the lock of another connection.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// One SQL value. Money belongs in `Integer` (minor units), never in `Real`.
@@ -29,14 +29,14 @@ pub enum Value {
     Blob(Vec<u8>),
 }
 
-/// The answer to a query: every row has one value per column.
+/// The result of a query: every row has one value per column.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Rows {
     pub columns: Vec<String>,
     pub rows: Vec<Vec<Value>>,
 }
 
-/// A database that was opened: a pool of connections.
+/// An open database: a pool of connections.
 #[derive(Debug)]
 pub struct Database(Arc<Pool>);
 
@@ -47,7 +47,7 @@ struct Pool {
     permits: Arc<Semaphore>,
 }
 
-/// A connection that goes back to its pool, unless a transaction is left open on it.
+/// A connection that returns to its pool, unless a transaction is still open.
 #[derive(Debug)]
 struct Pooled {
     connection: Option<Connection>,
@@ -56,15 +56,15 @@ struct Pooled {
 }
 
 impl Database {
-    /// Opens `url`, for example `sqlite:/data/products.db`, making the file
-    /// when it is missing.
+    /// Opens `url`, for example `sqlite:/data/products.db`, and creates the file if it is
+    /// missing.
     ///
     /// # Errors
-    /// When the URL is not one of SQLite, or the file cannot be opened.
+    /// The URL is not one of SQLite, or the file cannot be opened.
     pub async fn open(url: &str) -> Result<Self, DatabaseError> {
         let url = url.trim().trim_start_matches("jdbc:");
         let Some(path) = url.strip_prefix("sqlite:") else {
-            // The URL itself may hold a password, and this ends up in a log.
+            // The URL may contain a password, and this message is logged.
             return Err(DatabaseError::InvalidUrl(
                 "it does not begin with sqlite:".to_owned(),
             ));
@@ -82,7 +82,7 @@ impl Database {
     /// Runs one statement and returns its rows. Parameters are `$1`, `$2`, …
     ///
     /// # Errors
-    /// When the statement is refused or the database cannot answer.
+    /// The statement is refused, or the database does not respond.
     pub async fn query(
         &self,
         statement: &str,
@@ -96,7 +96,7 @@ impl Database {
     /// Runs one statement and returns the number of rows it changed.
     ///
     /// # Errors
-    /// As [`Self::query`].
+    /// See [`Self::query`].
     pub async fn execute(
         &self,
         statement: &str,
@@ -110,7 +110,7 @@ impl Database {
     /// Runs several statements without parameters in one transaction.
     ///
     /// # Errors
-    /// As [`Self::query`].
+    /// See [`Self::query`].
     pub async fn execute_script(&self, script: &str) -> Result<(), DatabaseError> {
         let script = script.to_owned();
         let work = move |connection: &mut Connection| {
@@ -124,7 +124,7 @@ impl Database {
     /// Begins a transaction.
     ///
     /// # Errors
-    /// When the database cannot answer.
+    /// The database does not respond.
     pub async fn transaction(&self) -> Result<Transaction, DatabaseError> {
         let pooled = self.0.pooled().await?;
         let begin = |connection: &mut Connection| Ok(connection.execute_batch("BEGIN")?);
@@ -133,15 +133,15 @@ impl Database {
     }
 }
 
-/// An open transaction. Dropped without [`Self::commit`], it is rolled back.
+/// An open transaction. It is rolled back if it is dropped without [`Self::commit`].
 #[derive(Debug)]
 pub struct Transaction(Option<Pooled>);
 
 impl Transaction {
-    /// As [`Database::query`].
+    /// See [`Database::query`].
     ///
     /// # Errors
-    /// As [`Database::query`].
+    /// See [`Database::query`].
     pub async fn query(
         &mut self,
         statement: &str,
@@ -152,10 +152,10 @@ impl Transaction {
             .await?
     }
 
-    /// As [`Database::execute`].
+    /// See [`Database::execute`].
     ///
     /// # Errors
-    /// As [`Database::query`].
+    /// See [`Database::query`].
     pub async fn execute(
         &mut self,
         statement: &str,
@@ -166,16 +166,16 @@ impl Transaction {
             .await?
     }
 
-    /// Makes the changes durable.
+    /// Commits the changes, which are then durable.
     ///
     /// # Errors
-    /// As [`Database::query`]; nothing was changed then.
+    /// See [`Database::query`]; nothing has changed in that case.
     pub async fn commit(mut self) -> Result<(), DatabaseError> {
         self.run(|connection| Ok(connection.execute_batch("COMMIT")?))
             .await
     }
 
-    /// A transaction whose connection was lost has ended.
+    /// A transaction without a connection has already ended.
     async fn run<T: Send + 'static>(
         &mut self,
         work: impl FnOnce(&mut Connection) -> Result<T, DatabaseError> + Send + 'static,
@@ -240,7 +240,7 @@ impl Pooled {
 
 impl Drop for Pooled {
     fn drop(&mut self) {
-        // One with an open transaction is closed, which rolls it back.
+        // A connection with an open transaction is closed, which rolls it back.
         let connection = self.connection.take().filter(Connection::is_autocommit);
         let mut idle = self
             .pool
@@ -280,7 +280,7 @@ fn execute(
     Ok(connection.changes())
 }
 
-/// `$2` is the second parameter wherever it stands.
+/// `$2` is the second parameter wherever it occurs.
 fn bind(statement: &mut Statement<'_>, parameters: &[Value]) -> Result<(), DatabaseError> {
     for (index, value) in parameters.iter().enumerate() {
         if let Some(place) = statement.parameter_index(&format!("${}", index + 1))? {

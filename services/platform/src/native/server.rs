@@ -1,4 +1,4 @@
-//! Serving on a TCP port.
+//! Serves on a TCP port.
 
 use std::fmt::Display;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -7,13 +7,13 @@ use std::process::ExitCode;
 use axum::Router;
 use tokio::net::TcpListener;
 
-/// Where the service listens when `PORT` is not set.
+/// The port on which the service listens if `PORT` is not set.
 const PORT_DEFAULT: u16 = 8080;
 
 /// Serves `router` until the process is interrupted.
 ///
 /// # Errors
-/// When `PORT` is not a port, or cannot be listened on.
+/// `PORT` is not a port number, or the port cannot be bound.
 pub fn run(router: Router) -> std::io::Result<()> {
     let port = match crate::config("PORT") {
         Some(text) => text.parse().map_err(|_| {
@@ -38,7 +38,7 @@ pub fn run(router: Router) -> std::io::Result<()> {
         })
 }
 
-/// Runs the work of a job to its end.
+/// Runs the work of a job to completion.
 pub fn run_to_end<E: Display>(work: impl Future<Output = Result<(), E>>) -> ExitCode {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()

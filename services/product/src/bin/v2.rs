@@ -1,3 +1,3 @@
-//! The product service's canary image: sorts and searches.
+//! The canary image of the product service, with sorting and searching.
 
 shop_platform::serve!(shop_product::router(shop_product::Edition::V2));

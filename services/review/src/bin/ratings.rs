@@ -1,3 +1,3 @@
-//! The nightly job that computes the average ratings anew.
+//! The nightly job that recomputes the average ratings.
 
 shop_platform::run!(shop_review::compute_ratings());

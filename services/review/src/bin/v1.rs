@@ -1,3 +1,3 @@
-//! The review service's stable image.
+//! The stable image of the review service.
 
 shop_platform::serve!(shop_review::router(shop_review::Edition::V1));

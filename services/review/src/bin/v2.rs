@@ -1,3 +1,4 @@
-//! The review service's canary image: newest first, and summaries.
+//! The canary image of the review service, which lists the newest reviews first and
+//! summarizes them.
 
 shop_platform::serve!(shop_review::router(shop_review::Edition::V2));

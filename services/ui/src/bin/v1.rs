@@ -1,3 +1,3 @@
-//! The storefront's stable image.
+//! The stable image of the storefront.
 
 shop_platform::serve!(shop_ui::router(shop_ui::Edition::V1));

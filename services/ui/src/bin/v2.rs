@@ -1,3 +1,3 @@
-//! The storefront's canary image: another look, searching and sorting.
+//! The canary image of the storefront, with another look, searching and sorting.
 
 shop_platform::serve!(shop_ui::router(shop_ui::Edition::V2));

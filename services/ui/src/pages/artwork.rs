@@ -1,10 +1,10 @@
-//! Pictures of products, drawn: one motif for each category, one palette for
-//! each product. They are decoration, and hidden from screen readers.
+//! Drawings of products: one motif per category, one palette per product. They are
+//! decorative and hidden from screen readers.
 
 use maud::{Markup, PreEscaped, html};
 
-/// The motifs, in a box of 240 by 180. Colours: `currentColor` draws, and the
-/// classes `soft`, `mid` and `glow` are shades of it.
+/// The motifs, in a box of 240 by 180. `currentColor` is the line colour, and the classes
+/// `soft`, `mid` and `glow` are shades of it.
 const PHONE: &str = r#"<rect x="88" y="28" width="64" height="124" rx="12"/><rect class="soft" x="94" y="36" width="52" height="108" rx="6"/><circle class="mid" cx="120" cy="44" r="2.5"/><path class="glow" d="M94 118l52-40v60a6 6 0 0 1-6 6h-40a6 6 0 0 1-6-6z"/>"#;
 const LAPTOP: &str = r#"<rect x="62" y="42" width="116" height="80" rx="8"/><rect class="soft" x="69" y="49" width="102" height="66" rx="3"/><path class="glow" d="M69 112l102-52v52a3 3 0 0 1-3 3H72a3 3 0 0 1-3-3z"/><path class="mid" d="M44 126h152l-7 9a6 6 0 0 1-5 2H56a6 6 0 0 1-5-2z"/>"#;
 const AUDIO: &str = r#"<path d="M70 108v-10a50 50 0 0 1 100 0v10h-9v-10a41 41 0 0 0-82 0v10z"/><rect x="62" y="98" width="26" height="44" rx="11"/><rect x="152" y="98" width="26" height="44" rx="11"/><rect class="soft" x="80" y="104" width="8" height="32" rx="4"/><rect class="soft" x="152" y="104" width="8" height="32" rx="4"/>"#;
@@ -24,7 +24,7 @@ pub(super) fn product(product_id: i64, category: &str) -> Markup {
         "6" => HOME,
         _ => PARCEL,
     };
-    // Neighbours in the catalogue differ by a step that visits every palette.
+    // Adjacent products in the catalogue differ by a step that visits every palette.
     let palette = product_id.rem_euclid(6);
     html! {
         svg class={ "motif palette-" (palette) } viewBox="0 0 240 180" aria-hidden="true"
@@ -37,7 +37,7 @@ pub(super) fn product(product_id: i64, category: &str) -> Markup {
     }
 }
 
-/// The shop's mark: an arcade.
+/// The shop's logo: an arcade.
 pub(super) fn mark() -> Markup {
     html! {
         svg.mark viewBox="0 0 32 32" aria-hidden="true" {
@@ -46,7 +46,7 @@ pub(super) fn mark() -> Markup {
     }
 }
 
-/// A closed shutter, for when there is nothing to show.
+/// A closed shutter, for pages without content.
 pub(super) fn closed() -> Markup {
     html! {
         svg.shutter viewBox="0 0 120 80" aria-hidden="true" {

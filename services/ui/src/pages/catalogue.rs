@@ -1,5 +1,4 @@
-//! The catalogue: every product as a card; in v2 with a form to search and
-//! sort.
+//! The catalogue: every product as a card, in v2 with a form to search and sort.
 
 use maud::{Markup, html};
 use serde::{Deserialize, Serialize};
@@ -8,7 +7,7 @@ use super::{Shell, artwork, category_name};
 use crate::Edition;
 use crate::products::{Catalogue, Product};
 
-/// The orders that v2 offers: the product service's name for it, and ours.
+/// The orders that v2 offers: the product service's name and the label.
 const ORDERS: [(&str, &str); 5] = [
     ("", "Featured"),
     ("price", "Price: low to high"),
@@ -17,10 +16,10 @@ const ORDERS: [(&str, &str); 5] = [
     ("-name", "Name: Z to A"),
 ];
 
-/// What the product service takes as a search text, in characters.
+/// The longest search text that the product service accepts, in characters.
 const SEARCH_CHARS_MAX: usize = 100;
 
-/// What the customer asked for.
+/// The customer's query.
 #[derive(Debug, Clone, Default, Deserialize, Serialize)]
 pub(crate) struct CatalogueQuery {
     #[serde(default, skip_serializing_if = "String::is_empty")]
@@ -30,8 +29,8 @@ pub(crate) struct CatalogueQuery {
 }
 
 impl CatalogueQuery {
-    /// What of it the edition can do: an order that is not offered is none, and
-    /// v1 offers nothing.
+    /// The part of the query that the edition supports: an unknown order is ignored, and
+    /// v1 supports neither searching nor sorting.
     pub(crate) fn for_edition(self, edition: Edition) -> Self {
         if edition == Edition::V1 {
             return Self::default();
@@ -43,7 +42,7 @@ impl CatalogueQuery {
         }
     }
 
-    /// The query string for the product service, with its `?`.
+    /// The query string for the product service, including `?`.
     pub(crate) fn for_product_service(&self) -> String {
         match serde_urlencoded::to_string(self) {
             Ok(query) if !query.is_empty() => format!("?{query}"),
@@ -140,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_asked_reaches_the_product_service_encoded() {
+    fn query_is_encoded_for_the_product_service() {
         let asked = query("a&b=ü", "-price").for_edition(Edition::V2);
         assert_eq!(
             asked.for_product_service(),
@@ -150,13 +149,13 @@ mod tests {
     }
 
     #[test]
-    fn an_order_that_is_not_offered_is_left_out() {
+    fn unknown_order_is_ignored() {
         let asked = query(" lamp ", "colour").for_edition(Edition::V2);
         assert_eq!(asked.for_product_service(), "?search=lamp");
     }
 
     #[test]
-    fn v1_asks_for_nothing() {
+    fn v1_sends_no_query() {
         let asked = query("lamp", "price").for_edition(Edition::V1);
         assert_eq!(asked.for_product_service(), "");
     }

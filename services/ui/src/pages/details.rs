@@ -1,4 +1,4 @@
-//! One product: what it is, what customers say, and a form to say more.
+//! A product with its description, its reviews, and a form to write one.
 
 use maud::{Markup, html};
 
@@ -7,16 +7,16 @@ use super::{Shell, artwork, category_name};
 use crate::products::{Details, Review};
 use crate::review_form::{AUTHOR_CHARS_MAX, DESC_CHARS_MAX, Mistakes, RATING_MAX, Typed};
 
-/// What happened to the form on this page.
+/// The state of the form on this page.
 #[derive(Debug)]
 pub(crate) enum ReviewSection {
-    /// Nothing yet.
+    /// The form has not been sent.
     Empty,
     /// The last review was stored.
     Posted,
-    /// It cannot be sent as it is.
+    /// The form has mistakes.
     Mistaken { typed: Typed, mistakes: Mistakes },
-    /// It could be sent, but was not stored.
+    /// The form is valid, but the review was not stored.
     NotStored { typed: Typed, reason: String },
 }
 
@@ -84,7 +84,7 @@ fn review_card(review: &Review) -> Markup {
     }
 }
 
-/// The day of an RFC 3339 time, as `9 March 2025`; anything else as it is.
+/// The day of an RFC 3339 time, as `9 March 2025`; any other text unchanged.
 fn day(time: &str) -> String {
     const MONTHS: [&str; 12] = [
         "January",
@@ -169,7 +169,7 @@ fn mistake(id: &str, text: Option<&str>) -> Markup {
     html! { @if let Some(text) = text { p.mistake id=(id) { (text) } } }
 }
 
-/// The ends of the scale, said once.
+/// The meaning of the lowest and the highest rating.
 fn rating_hint(rating: u8) -> &'static str {
     match rating {
         RATING_MAX => " (best)",
@@ -183,7 +183,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_review_is_dated_by_its_day() {
+    fn review_shows_its_day() {
         assert_eq!(day("2025-03-09T09:00:00Z"), "9 March 2025");
         for odd in ["yesterday", "2025-13-09", "2025-00-09", "", "2025-03-<b>"] {
             assert_eq!(day(odd), odd);

@@ -8,10 +8,10 @@ use crate::review_form::RATING_MAX;
 /// A five-pointed star in a box of 20 by 20.
 const STAR: &str = "M10 1.6l2.6 5.5 6 .8-4.4 4.2 1.1 6L10 15.2l-5.3 2.9 1.1-6L1.4 7.9l6-.8z";
 
-/// Tenths of a rating step, so that averages stay whole numbers.
+/// Tenths of a rating, so that averages are whole numbers.
 const TENTHS: u64 = 10;
 
-/// The mean of the ratings, in tenths, rounded; none without reviews.
+/// The mean of the ratings in tenths, rounded; `None` without reviews.
 pub(super) fn average_tenths(reviews: &[Review]) -> Option<u64> {
     let count = u64::try_from(reviews.len())
         .ok()
@@ -20,7 +20,7 @@ pub(super) fn average_tenths(reviews: &[Review]) -> Option<u64> {
     Some((sum * TENTHS + count / 2) / count)
 }
 
-/// Five stars, filled as far as the rating goes.
+/// Five stars, filled in proportion to the rating.
 pub(super) fn stars(rating_tenths: u64) -> Markup {
     let scale = u64::from(RATING_MAX) * TENTHS;
     let filled = rating_tenths.min(scale) * 100 / scale;
@@ -40,7 +40,7 @@ fn row(class: &str) -> Markup {
     }
 }
 
-/// The rating in words: `8.7`, or `9` when it is whole.
+/// The rating as text: `8.7`, or `9` if it is a whole number.
 pub(super) fn words(rating_tenths: u64) -> String {
     let (whole, tenths) = (rating_tenths / TENTHS, rating_tenths % TENTHS);
     if tenths == 0 {
@@ -67,7 +67,7 @@ mod tests {
     }
 
     #[test]
-    fn an_average_is_rounded_to_tenths() {
+    fn average_is_rounded_to_tenths() {
         assert_eq!(average_tenths(&reviews(&[9, 8, 9])), Some(87));
         assert_eq!(average_tenths(&reviews(&[10, 10])), Some(100));
         assert_eq!(average_tenths(&[]), None);

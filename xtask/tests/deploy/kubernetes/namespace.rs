@@ -1,4 +1,5 @@
-//! What stands around the workloads: limits, policies, budgets, and whether they fit.
+//! The surroundings of the workloads: limits, policies, budgets, and whether they are
+//! consistent.
 
 use serde_json::{Value, json};
 
@@ -6,7 +7,7 @@ use super::rendered::{Checked, overlay, overlays};
 
 const PORTAL: &str = "shoppingportal";
 
-/// The one object of this kind and name.
+/// The only object of this kind and name.
 fn the<'a>(objects: &'a [Checked], kind: &str, name: &str) -> &'a Value {
     let is_it = |it: &&Checked| it.kind() == kind && it.name() == name;
     let mut found = objects.iter().filter(is_it);
@@ -46,7 +47,7 @@ fn hosts(objects: &[Checked]) -> impl Iterator<Item = &Checked> {
     objects.iter().filter(|it| it.kind() == "Deployment")
 }
 
-/// The most pods that a Deployment has: as many as its autoscaler makes, or as it says.
+/// The maximum number of pods of a Deployment: that of its autoscaler, or its `replicas`.
 fn pods_max(objects: &[Checked], deployment: &Checked) -> Option<u64> {
     let replicas = deployment.object["spec"]["replicas"].as_u64();
     let scales = |it: &&Checked| {
@@ -54,7 +55,7 @@ fn pods_max(objects: &[Checked], deployment: &Checked) -> Option<u64> {
         it.kind() == "HorizontalPodAutoscaler" && target["name"] == deployment.name()
     };
     let autoscaler = objects.iter().find(scales).map(|it| &it.object);
-    // Both together would fight.
+    // Setting both would conflict.
     assert!(replicas.is_none() || autoscaler.is_none());
     if let Some(autoscaler) = autoscaler {
         assert_eq!(autoscaler["apiVersion"], "autoscaling/v2");
@@ -65,7 +66,7 @@ fn pods_max(objects: &[Checked], deployment: &Checked) -> Option<u64> {
 }
 
 #[test]
-fn each_deployment_has_a_size_and_loses_one_pod_at_a_time() {
+fn each_deployment_has_a_size_and_a_disruption_budget() {
     for name in overlays() {
         let objects = overlay(&name);
         for host in hosts(&objects) {
@@ -81,7 +82,7 @@ fn each_deployment_has_a_size_and_loses_one_pod_at_a_time() {
             };
             let budget = objects.iter().find(guards).map(|it| &it.object["spec"]);
             match host.name() {
-                "ratings" => assert!(budget.is_none()), // one pod, which nobody calls
+                "ratings" => assert!(budget.is_none()), // a single pod without callers
                 _ => assert_eq!(budget.expect(&name)["maxUnavailable"], 1),
             }
         }
@@ -89,7 +90,7 @@ fn each_deployment_has_a_size_and_loses_one_pod_at_a_time() {
 }
 
 #[test]
-fn each_service_finds_pods_that_have_its_port() {
+fn each_service_selects_pods_with_its_port() {
     for name in overlays() {
         let objects = overlay(&name);
         for service in objects.iter().filter(|it| it.kind() == "Service") {
@@ -106,14 +107,14 @@ fn each_service_finds_pods_that_have_its_port() {
     }
 }
 
-/// Whether all labels of a selector are there.
+/// Whether `labels` contains all labels of a selector.
 fn selects(selector: &Value, labels: &Value) -> bool {
     let selector = selector.as_object().expect("a selector");
     selector.iter().all(|(key, value)| labels[key] == *value)
 }
 
 #[test]
-fn quota_holds_everything_scaled_out_and_a_rollout_on_top() {
+fn quota_allows_maximum_scale_plus_a_rollout() {
     for name in overlays() {
         let objects = overlay(&name);
         let hard = &the(&objects, "ResourceQuota", "portal")["spec"]["hard"];
@@ -150,7 +151,7 @@ fn quota_holds_everything_scaled_out_and_a_rollout_on_top() {
     }
 }
 
-/// A number with the units that are in use here.
+/// A number with the units that the manifests use.
 fn quantity(value: &Value) -> f64 {
     let text = value.as_str().expect("a quantity");
     let digits = text.trim_end_matches(char::is_alphabetic);

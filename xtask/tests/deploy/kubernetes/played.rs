@@ -1,10 +1,10 @@
-//! Pods of the manifests, played by podman where there is no cluster.
+//! Runs the pods of the manifests with podman (`podman kube play`), without a cluster.
 //!
-//! What podman 4.3 reads otherwise than a kubelet does is said otherwise to it, and
-//! nothing else: it mounts Secrets undecoded, so they come as ConfigMaps; it publishes
-//! every port under its own number, so each gets a free one; what two pods call the same
-//! is one volume to it, so volumes get the pod's name; probes it makes by a curl that no
-//! image here has, so the tests ask themselves.
+//! Only the parts that podman 4.3 interprets differently from a kubelet are changed: it
+//! does not decode Secrets, so they are passed as ConfigMaps; it publishes every port
+//! under its own number, so each gets a free one; volumes of different pods with the same
+//! name are one volume, so their names get the pod's name as a prefix; it runs probes
+//! with a curl that the images do not have, so the tests send the requests themselves.
 
 use std::fs;
 use std::net::TcpListener;
@@ -17,7 +17,7 @@ use crate::support::{Container, Network, image, podman, postgresql, printed};
 
 use super::rendered::Checked;
 
-/// A namespace on one machine; goes with its test.
+/// A namespace on this machine; removed with its test.
 pub struct Namespace {
     objects: Vec<Checked>,
     network: Network,
@@ -27,7 +27,7 @@ pub struct Namespace {
 }
 
 impl Namespace {
-    /// With these objects, none of which is started.
+    /// A namespace with these objects, none of which is started.
     pub fn of(objects: Vec<Checked>) -> Self {
         image();
         postgresql();
@@ -46,7 +46,7 @@ impl Namespace {
         of_kind.map(|it| it.name().to_owned()).collect()
     }
 
-    /// Starts the pod of a workload, which others find as `host_name`.
+    /// Starts the pod of a workload, which other pods reach as `host_name`.
     pub fn play(&mut self, kind: &str, name: &str, host_name: &str) -> Container {
         let is_it = |it: &&Checked| it.kind() == kind && it.name() == name;
         let workload = self.objects.iter().find(is_it).expect("the workload");
@@ -69,8 +69,8 @@ impl Namespace {
         Container::named(after("Container:"))
     }
 
-    /// The workload under a name that no other test has, as podman reads it; what its
-    /// pod mounts goes to `documents`.
+    /// The workload under a name that no other test uses, adapted for podman; the objects
+    /// that its pod mounts are added to `documents`.
     fn renamed(&mut self, mut workload: Value, documents: &mut Vec<Value>) -> Value {
         let name = workload["metadata"]["name"].as_str().expect("a name");
         let name = self.own(name);
@@ -118,7 +118,7 @@ impl Namespace {
         }
     }
 
-    /// Gives a volume the name of what it mounts here.
+    /// Gives a volume the name of the object that it mounts.
     fn mount(&mut self, volume: &mut Value, documents: &mut Vec<Value>) {
         if let Some(secret) = volume["secret"]["secretName"].as_str() {
             *volume = json!({"name": volume["name"], "configMap": {"name": secret}});
@@ -132,7 +132,7 @@ impl Namespace {
         };
         let is_it = |it: &&Checked| it.kind() == "PersistentVolumeClaim" && it.name() == claim;
         let Some(found) = self.objects.iter().find(is_it) else {
-            return; // of a template: it has its own name already
+            return; // from a claim template: the name is already unique
         };
         let own = self.own(&claim);
         if !self.volumes.contains(&own) {
@@ -142,7 +142,7 @@ impl Namespace {
         volume["persistentVolumeClaim"]["claimName"] = json!(own);
     }
 
-    /// What podman reads otherwise in a container.
+    /// Adapts the fields of a container that podman interprets differently.
     fn fit(&mut self, container: &mut Value, documents: &mut Vec<Value>) {
         let container = container.as_object_mut().expect("a container");
         for probe in ["startupProbe", "livenessProbe", "readinessProbe"] {
@@ -165,12 +165,12 @@ impl Namespace {
         }
     }
 
-    /// Adds a ConfigMap, or a Secret as one, and gives the name that it has here.
+    /// Adds a ConfigMap, or a Secret as a ConfigMap, and returns its name.
     fn configuration(&mut self, name: &str, documents: &mut Vec<Value>) -> String {
         let kinds = ["ConfigMap", "Secret"];
         let is_it = |it: &&Checked| kinds.contains(&it.kind()) && it.name() == name;
         let found = self.objects.iter().find(is_it);
-        let found = found.unwrap_or_else(|| panic!("{name} is mounted and nowhere"));
+        let found = found.unwrap_or_else(|| panic!("{name} is mounted but does not exist"));
         let mut data = found.object["data"].clone();
         if found.kind() == "Secret" {
             for value in data.as_object_mut().expect("data").values_mut() {
@@ -188,7 +188,7 @@ impl Namespace {
         own
     }
 
-    /// A name that no other test has.
+    /// A name that no other test uses.
     fn own(&self, name: &str) -> String {
         format!("{name}-{}", self.network.name())
     }
@@ -196,7 +196,7 @@ impl Namespace {
 
 impl Drop for Namespace {
     fn drop(&mut self) {
-        // A test that failed has said so already.
+        // A failed test has reported its error already.
         let mut remove = podman(["pod", "rm", "--force", "--ignore", "--time", "0"]);
         let _ = remove.args(&self.pods).output();
         let mut remove = podman(["volume", "rm"]);
@@ -204,7 +204,7 @@ impl Drop for Namespace {
     }
 }
 
-/// The name of a pod's volume among those of all pods.
+/// The name of a pod's volume, unique among all pods.
 fn of_pod(pod: &str, volume: &Value) -> String {
     format!("{pod}-{}", volume.as_str().expect("a name"))
 }
@@ -214,7 +214,7 @@ fn claimed(name: &str, spec: &Value) -> Value {
     json!({"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": metadata, "spec": spec})
 }
 
-/// What a Secret says, of its base64.
+/// Decodes the base64 value of a Secret.
 fn decoded(value: &str) -> String {
     let bytes = STANDARD.decode(value).expect("base64");
     String::from_utf8(bytes).expect("a text")

@@ -1,4 +1,4 @@
-//! The pods of the overlays at work.
+//! Runs the pods of the overlays.
 
 use std::collections::BTreeMap;
 
@@ -9,7 +9,7 @@ use crate::support::{Container, eventually, smoke};
 use super::played::Namespace;
 use super::rendered::{overlay, restoring, secrets};
 
-/// An overlay's objects, with Secrets made for it.
+/// The objects of an overlay, with generated Secrets.
 fn namespace(name: &str) -> Namespace {
     let folder = tempfile::tempdir().expect("a folder");
     let mut objects = overlay(name);
@@ -18,7 +18,7 @@ fn namespace(name: &str) -> Namespace {
     Namespace::of(objects)
 }
 
-/// Waits for a pod that does its work and ends well.
+/// Waits until a pod has completed successfully; returns its output.
 fn ended(container: &Container) -> String {
     eventually("the pod ends", || {
         (container.inspect("{{.State.Status}}") == "exited").then_some(())
@@ -29,7 +29,7 @@ fn ended(container: &Container) -> String {
 }
 
 #[test]
-fn pod_under_one_roof_serves_the_shop_and_a_backup_brings_its_data_back() {
+fn one_roof_pod_serves_the_shop_and_a_backup_restores_its_data() {
     let mut namespace = namespace("one-roof");
     let database = namespace.play("StatefulSet", "postgresql", "postgresql");
     let portal = namespace.play("Deployment", "galleria", "galleria").ready();
@@ -65,7 +65,7 @@ fn pod_under_one_roof_serves_the_shop_and_a_backup_brings_its_data_back() {
 }
 
 #[test]
-fn pods_of_one_service_each_are_the_shop_together() {
+fn per_service_pods_serve_the_shop_together() {
     let mut namespace = namespace("per-service");
     let _database = namespace.play("StatefulSet", "postgresql", "postgresql");
     let workloads = namespace.workloads("Deployment");

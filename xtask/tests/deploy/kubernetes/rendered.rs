@@ -1,4 +1,4 @@
-//! Manifests as kustomize renders them, and what their schemas say of them.
+//! Manifests as rendered by kustomize, and the results of their validation.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -7,10 +7,10 @@ use serde_json::Value;
 
 use crate::support::printed;
 
-/// The oldest version that has all fields in use.
+/// The oldest Kubernetes version that supports all fields in use.
 const KUBERNETES: &str = "1.31";
 
-/// An object, and null or what is wrong with it.
+/// An object, and null or its schema error.
 pub struct Checked {
     pub object: Value,
     pub verdict: Value,
@@ -25,7 +25,7 @@ impl Checked {
         self.object["metadata"]["name"].as_str().unwrap_or_default()
     }
 
-    /// The template of the pods that it makes.
+    /// The pod template of the object.
     pub fn template(&self) -> Option<&Value> {
         let spec = &self.object["spec"];
         match self.kind() {
@@ -61,13 +61,13 @@ pub fn overlay(name: &str) -> Vec<Checked> {
     ))
 }
 
-/// What puts a backup back.
+/// The objects of `restore.yaml`.
 pub fn restoring() -> Vec<Checked> {
     let file = deploy().join("kubernetes/restore.yaml");
     checked(std::fs::read_to_string(file).expect("a manifest"))
 }
 
-/// What `secrets.sh` prints, made in a folder of its own.
+/// The output of `secrets.sh`, created in a temporary folder.
 pub fn secrets(folder: &Path) -> Vec<Checked> {
     for script in ["compose/secrets.sh", "kubernetes/secrets.sh"] {
         let copy = folder.join(script);
@@ -78,10 +78,10 @@ pub fn secrets(folder: &Path) -> Vec<Checked> {
     checked(printed(&mut Command::new(script)))
 }
 
-/// Every object of some YAML, held to its schema.
+/// Every object of some YAML, validated against its schema.
 pub fn checked(yaml: String) -> Vec<Checked> {
     let python = std::env::var_os("KUBERNETES_VALIDATE");
-    let python = python.expect("run these tests by `cargo xtask test-deploy`");
+    let python = python.expect("run these tests with `cargo xtask test-deploy`");
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/deploy/kubernetes/validate.py");
     let file = tempfile::NamedTempFile::new().expect("a file");
     std::fs::write(file.path(), yaml).expect("the manifests are written");

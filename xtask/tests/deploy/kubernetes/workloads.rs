@@ -1,10 +1,10 @@
-//! What every workload of every overlay has, and what it may not do.
+//! Required and forbidden settings of every workload of every overlay.
 
 use serde_json::{Value, json};
 
 use super::rendered::{Checked, deploy, overlay, overlays, restoring};
 
-/// What is done when a pod's work is done needs no probes.
+/// Pods that run to completion need no probes.
 const WITHOUT_PROBES: [&str; 2] = ["Job", "CronJob"];
 
 #[test]
@@ -26,7 +26,7 @@ fn every_workload_has_probes_limits_a_security_context_and_a_pinned_image() {
     }
 }
 
-/// What a pod lacks.
+/// The missing settings of a pod.
 fn faults_of_pod(workload: &Checked, pod: &Value) -> Vec<&'static str> {
     let mut faults = Vec::new();
     let mut must = |holds: bool, fault| {
@@ -34,7 +34,7 @@ fn faults_of_pod(workload: &Checked, pod: &Value) -> Vec<&'static str> {
             faults.push(fault);
         }
     };
-    // The one that reads the nodes' logs, in a namespace of its own.
+    // The DaemonSet that reads the nodes' logs, in a separate namespace.
     let reads_logs = workload.kind() == "DaemonSet" && workload.name() == "fluent-bit";
     let security = &pod["securityContext"];
     must(
@@ -48,14 +48,14 @@ fn faults_of_pod(workload: &Checked, pod: &Value) -> Vec<&'static str> {
     );
     must(
         reads_logs || security["runAsNonRoot"] == true,
-        "may be root",
+        "may run as root",
     );
     let containers = pod["containers"].as_array().expect("containers");
     for container in containers {
         let security = &container["securityContext"];
         must(
             security["readOnlyRootFilesystem"] == true,
-            "writes to its root",
+            "has a writable root",
         );
         must(
             security["allowPrivilegeEscalation"] == false,
@@ -66,15 +66,15 @@ fn faults_of_pod(workload: &Checked, pod: &Value) -> Vec<&'static str> {
             "has capabilities",
         );
         let resources = &container["resources"];
-        must(resources["requests"]["cpu"].is_string(), "asks for no CPU");
+        must(resources["requests"]["cpu"].is_string(), "no CPU request");
         must(
             resources["requests"]["memory"].is_string(),
-            "asks for no memory",
+            "no memory request",
         );
         must(resources["limits"]["memory"].is_string(), "no memory limit");
         must(
             is_pinned(&container["image"]),
-            "image: a short name, a pinned tag",
+            "image: needs a short name and a pinned tag",
         );
         if !WITHOUT_PROBES.contains(&workload.kind()) {
             must(container["livenessProbe"].is_object(), "no liveness probe");
@@ -91,10 +91,10 @@ fn faults_of_pod(workload: &Checked, pod: &Value) -> Vec<&'static str> {
         );
         must(
             pod["terminationGracePeriodSeconds"] == 60,
-            "no minute to end in",
+            "no grace period of a minute",
         );
         let stop = &pod["containers"][0]["lifecycle"]["preStop"];
-        must(stop["sleep"]["seconds"] == 10, "ends before others know");
+        must(stop["sleep"]["seconds"] == 10, "no preStop sleep of 10 s");
         must(pod["topologySpreadConstraints"].is_array(), "not spread");
         must(
             pod["affinity"]["podAntiAffinity"].is_object(),
@@ -105,7 +105,7 @@ fn faults_of_pod(workload: &Checked, pod: &Value) -> Vec<&'static str> {
 }
 
 #[test]
-fn pod_that_says_nothing_lacks_everything() {
+fn empty_pod_lacks_every_required_setting() {
     let silent = Checked {
         object: json!({"kind": "Deployment", "metadata": {"name": "galleria"}}),
         verdict: Value::Null,
@@ -115,26 +115,26 @@ fn pod_that_says_nothing_lacks_everything() {
         "a token is mounted",
         "no ServiceAccount",
         "no seccomp profile",
-        "may be root",
-        "writes to its root",
+        "may run as root",
+        "has a writable root",
         "may escalate",
         "has capabilities",
-        "asks for no CPU",
-        "asks for no memory",
+        "no CPU request",
+        "no memory request",
         "no memory limit",
-        "image: a short name, a pinned tag",
+        "image: needs a short name and a pinned tag",
         "no liveness probe",
         "no readiness probe",
         "no startup probe",
-        "no minute to end in",
-        "ends before others know",
+        "no grace period of a minute",
+        "no preStop sleep of 10 s",
         "not spread",
         "no anti-affinity",
     ];
     assert_eq!(faults_of_pod(&silent, &pod), faults);
 }
 
-/// `NAME:TAG` or `FOLDER/NAME:TAG`, where the tag has a version.
+/// Whether the image is `NAME:TAG` or `FOLDER/NAME:TAG`, with a version in the tag.
 fn is_pinned(image: &Value) -> bool {
     let image = image.as_str().unwrap_or_default();
     let Some((name, tag)) = image.rsplit_once(':') else {
@@ -152,7 +152,7 @@ fn names_no_host(image: &str) -> bool {
 }
 
 #[test]
-fn images_without_a_version_or_with_a_host_are_found() {
+fn unpinned_images_and_images_with_a_registry_are_found() {
     for good in [
         "galleria:0.2.0",
         "postgres:17.6-bookworm",
@@ -173,7 +173,7 @@ fn images_without_a_version_or_with_a_host_are_found() {
 }
 
 #[test]
-fn no_file_takes_an_image_from_a_registry_by_name() {
+fn no_file_pulls_an_image_from_a_named_registry() {
     let mut folders = vec![deploy().join("kubernetes")];
     let mut images = 0;
     while let Some(folder) = folders.pop() {
@@ -198,7 +198,7 @@ fn no_file_takes_an_image_from_a_registry_by_name() {
 }
 
 #[test]
-fn everything_in_the_portals_namespace_may_run_under_restricted_pod_security() {
+fn portal_runs_under_restricted_pod_security() {
     for name in overlays() {
         for object in overlay(&name) {
             let Some(template) = object.template() else {

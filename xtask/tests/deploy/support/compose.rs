@@ -1,5 +1,5 @@
-//! The compose files as they stand, brought up by docker-compose over podman's socket,
-//! which is how podman serves what was made for Docker.
+//! The unmodified compose files, started by docker-compose over podman's
+//! Docker-compatible socket.
 
 use std::fs;
 use std::net::SocketAddr;
@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::{Call, Done, calls, done, eventually, image, logs, podman, postgresql, printed};
 
-/// A project of docker-compose on a copy of `deploy/compose`; goes with its test.
+/// A docker-compose project on a copy of `deploy/compose`; removed with its test.
 pub struct Stack {
     folder: tempfile::TempDir,
     project: String,
@@ -18,7 +18,7 @@ pub struct Stack {
 }
 
 impl Stack {
-    /// Brings up what `files` describe, with secrets of its own.
+    /// Starts the services of `files`, with generated secrets.
     pub fn up(files: &'static [&'static str]) -> Self {
         image();
         postgresql();
@@ -27,7 +27,7 @@ impl Stack {
         stack
     }
 
-    /// Without starting anything.
+    /// Starts nothing.
     pub fn of(files: &'static [&'static str]) -> Self {
         static NUMBER: AtomicUsize = AtomicUsize::new(0);
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
@@ -35,7 +35,7 @@ impl Stack {
         let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/compose");
         let copy = folder.path().join("compose");
         printed(Command::new("cp").arg("-R").arg(source).arg(&copy));
-        // What somebody made for their own stack stays theirs.
+        // Secrets in the working copy belong to the developer and are not used.
         let _ = fs::remove_dir_all(copy.join("secrets"));
         printed(&mut Command::new(copy.join("secrets.sh")));
         let podman = service(folder.path());
@@ -68,7 +68,7 @@ impl Stack {
         compose
     }
 
-    /// Waits until every health check that is declared succeeds.
+    /// Waits until every declared health check succeeds.
     pub fn healthy(&self) {
         let services = printed(&mut self.compose(["config", "--services"]));
         for service in services.split_whitespace() {
@@ -78,12 +78,12 @@ impl Stack {
         }
     }
 
-    /// Runs a service's health check once, as a timer does elsewhere.
+    /// Runs a service's health check once; without systemd, no timer does.
     pub fn check(&self, service: &str) -> Done {
         done(&mut podman(["healthcheck", "run", &self.id(service)]))
     }
 
-    /// Where the portal is reached from here.
+    /// The address of the portal.
     pub fn gateway(&self) -> SocketAddr {
         let address = printed(&mut podman(["port", &self.id("galleria"), "8080"]));
         address.trim().parse().expect("an address")
@@ -94,7 +94,7 @@ impl Stack {
         calls(&logs(&self.id(service)))
     }
 
-    /// Changes one of the files that are mounted.
+    /// Changes one of the mounted files.
     pub fn edit(&self, file: &str, change: impl Fn(&str) -> String) {
         let path = self.folder().join(file);
         let before = fs::read_to_string(&path).expect("a file");
@@ -110,7 +110,7 @@ impl Stack {
         id.trim().to_owned()
     }
 
-    /// The command that lists all of them.
+    /// The command that lists all of its containers.
     fn containers(&self) -> Command {
         let project = format!("label=com.docker.compose.project={}", self.project);
         podman(["ps", "--all", "--quiet", "--filter", &project])
@@ -119,8 +119,8 @@ impl Stack {
 
 impl Drop for Stack {
     fn drop(&mut self) {
-        // A test that failed has said so already. What is started again and again is
-        // only removed by force.
+        // A failed test has reported its error already. Containers that restart
+        // repeatedly can only be removed by force.
         let containers = done(&mut self.containers()).stdout;
         let mut remove = podman(["rm", "--force", "--time", "0"]);
         let _ = remove.args(containers.split_whitespace()).output();
@@ -130,11 +130,11 @@ impl Drop for Stack {
     }
 }
 
-/// What answers as Docker's daemon does, on a socket in `folder`.
+/// Serves Docker's API on a socket in `folder`.
 fn service(folder: &Path) -> Child {
     let socket = folder.join("podman.sock");
     let podman = podman(["system", "service", "--time", "0"]);
-    // The kernel ends it with the test, whatever ended that.
+    // The kernel ends it when the test ends for any reason.
     let mut bound = Command::new("setpriv");
     bound.args(["--pdeathsig", "KILL", "--"]);
     bound.arg(podman.get_program()).args(podman.get_args());

@@ -1,4 +1,4 @@
-//! A container that goes with its test.
+//! A container that is removed with its test.
 
 use std::net::SocketAddr;
 use std::process::Command;
@@ -22,7 +22,8 @@ pub struct Container {
 }
 
 impl Run {
-    /// As it should be run: nothing to write on, no capability, no way to more.
+    /// The recommended settings: read-only, without capabilities, no privilege
+    /// escalation.
     pub fn of(image: &'static str) -> Self {
         let options = [
             "--read-only",
@@ -59,7 +60,7 @@ impl Run {
         }
     }
 
-    /// Runs it to its end.
+    /// Runs it to completion.
     pub fn to_its_end(self) -> Done {
         done(&mut self.command("--rm"))
     }
@@ -73,12 +74,12 @@ impl Run {
 }
 
 impl Container {
-    /// One that something else started.
+    /// A container that was started otherwise.
     pub fn named(name: &str) -> Self {
         Self { id: name.into() }
     }
 
-    /// Waits until the host within is ready.
+    /// Waits until the host in it is ready.
     pub fn ready(self) -> Self {
         eventually("the host is ready", || {
             assert_eq!(
@@ -93,7 +94,7 @@ impl Container {
         self
     }
 
-    /// Asks the shop's gateway.
+    /// Sends a GET request to the shop's gateway.
     pub fn get(&self, path: &str) -> Answer {
         let answer = get(self.gateway(), path);
         answer.unwrap_or_else(|| panic!("no answer to {path}:\n{}", self.logs()))
@@ -104,20 +105,20 @@ impl Container {
         post(self.gateway(), path, body).expect("an answer")
     }
 
-    /// One line of `podman inspect`.
+    /// One line of output of `podman inspect`.
     pub fn inspect(&self, format: &str) -> String {
         printed(&mut podman(["inspect", "--format", format, &self.id]))
             .trim()
             .to_owned()
     }
 
-    /// A file of `/proc` about the container's program, as the machine sees it.
+    /// A file of `/proc` about the container's process, from the machine's point of view.
     pub fn proc(&self, file: &str) -> String {
         let id = self.inspect("{{.State.Pid}}");
         std::fs::read_to_string(format!("/proc/{id}/{file}")).expect("the container runs")
     }
 
-    /// What a program in the container prints.
+    /// The output of a program in the container.
     pub fn exec<'a>(&self, command: impl IntoIterator<Item = &'a str>) -> String {
         printed(podman(["exec", &self.id]).args(command))
     }
@@ -127,7 +128,7 @@ impl Container {
         done(&mut podman(["healthcheck", "run", &self.id]))
     }
 
-    /// Everything that it wrote.
+    /// The whole output of the container.
     pub fn logs(&self) -> String {
         logs(&self.id)
     }
@@ -137,18 +138,18 @@ impl Container {
         calls(&self.logs())
     }
 
-    /// Asks it to end, waits, and gives its exit code.
+    /// Stops it, waits, and returns its exit code.
     pub fn stop(&self) -> String {
         printed(&mut podman(["stop", "--time", "60", &self.id]));
         self.inspect("{{.State.ExitCode}}")
     }
 
-    /// Where the shop's gateway is reached from here.
+    /// The address of the shop's gateway.
     pub fn gateway(&self) -> SocketAddr {
         self.port(GATEWAY)
     }
 
-    /// Where a port of the container is reached from here.
+    /// The address of a port of the container.
     fn port(&self, port: &str) -> SocketAddr {
         let address = printed(&mut podman(["port", &self.id, port]));
         address.trim().parse().expect("an address")
@@ -157,7 +158,7 @@ impl Container {
 
 impl Drop for Container {
     fn drop(&mut self) {
-        // A test that failed has said so already.
+        // A failed test has reported its error already.
         let _ = podman(["rm", "--force", "--volumes", "--time", "0", &self.id]).output();
     }
 }

@@ -1,8 +1,8 @@
-//! Asking what listens on a port of this machine.
+//! HTTP requests to ports of this machine.
 
 use std::net::SocketAddr;
 
-/// What an HTTP server said.
+/// An HTTP response.
 #[derive(Debug)]
 pub struct Answer {
     pub status: u16,
@@ -11,24 +11,24 @@ pub struct Answer {
 }
 
 impl Answer {
-    /// A header's value, empty where it is absent.
+    /// A header's value, empty if it is absent.
     pub fn header(&self, name: &str) -> &str {
         let value = self.headers.get(name);
         value.and_then(|it| it.to_str().ok()).unwrap_or_default()
     }
 
-    /// The body as JSON; null where it is none.
+    /// The body as JSON; null if it is invalid.
     pub fn json(&self) -> serde_json::Value {
         serde_json::from_str(&self.body).unwrap_or_default()
     }
 }
 
-/// One GET; None where nobody answers.
+/// Sends a GET request; `None` without a response.
 pub fn get(address: SocketAddr, path: &str) -> Option<Answer> {
     answer(agent().get(format!("http://{address}{path}")).call())
 }
 
-/// One POST of JSON; None where nobody answers.
+/// Posts JSON; `None` without a response.
 pub fn post(address: SocketAddr, path: &str, body: &str) -> Option<Answer> {
     let request = agent().post(format!("http://{address}{path}"));
     let request = request.header("content-type", "application/json");

@@ -1,10 +1,10 @@
-//! A network of containers that goes with its test.
+//! A container network that is removed with its test.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::{podman, printed};
 
-/// A network of a name that no other test has.
+/// A network with a name that no other test uses.
 pub struct Network(String);
 
 impl Network {
@@ -23,7 +23,7 @@ impl Network {
 
 impl Drop for Network {
     fn drop(&mut self) {
-        // A test that failed has said so already.
+        // A failed test has reported its error already.
         let _ = podman(["network", "rm", "--force", &self.0]).output();
     }
 }

@@ -1,8 +1,8 @@
-//! Takes memory, and touches every page of it.
+//! Allocates memory and touches every page of it.
 //!
-//! `/allocate` goes on until it is refused, which ends it with a trap.
-//! `?mib=N` stops at N MiB and answers 200 with `N MiB`; `&keep` holds on to
-//! it as long as the instance lives. `/ok` takes nothing.
+//! `/allocate` continues until an allocation fails, which traps. `?mib=N` stops at N MiB
+//! and returns 200 with `N MiB`; `&keep` keeps the memory for as long as the instance
+//! lives. `/ok` allocates nothing.
 
 use std::hint::black_box;
 use std::sync::Mutex;
@@ -22,7 +22,7 @@ fn answer(call: Call) {
     let limit = call.number("mib").unwrap_or(u64::MAX);
     let mut pieces = Vec::new();
     for _ in 0..limit {
-        // Not zero: a zeroed allocation need not be touched.
+        // Not zero: zeroed memory need not be touched.
         pieces.push(black_box(vec![1_u8; MIB]));
     }
     let taken = pieces.len();

@@ -1,9 +1,8 @@
-//! `?url=URL` performs a GET of that URL and answers with its body and
-//! trailers, and its status in `x-upstream-status`.
+//! `?url=URL` performs a GET of that URL and returns its body and trailers, and its
+//! status in `x-upstream-status`.
 //!
-//! `&header=NAME:VALUE`, any number of times, adds request headers. When the
-//! request fails, the answer is 502 with the error code as text; 400 when the
-//! URL is none.
+//! `&header=NAME:VALUE`, any number of times, adds request headers. If the request fails,
+//! the response is 502 with the error code as text; if the URL is invalid, 400.
 
 use galleria_test_guests::{Answer, Call, get, guest, url};
 

@@ -1,6 +1,6 @@
-//! A WASI 0.3 guest. `?url=URL` performs a GET of that URL and answers with its
-//! body and trailers, and its status in `x-upstream-status`; 502 with the error
-//! code as text when that fails, 400 when the URL is none.
+//! A WASI 0.3 guest. `?url=URL` performs a GET of that URL and returns its body and
+//! trailers, and its status in `x-upstream-status`; 502 with the error code as text if
+//! that fails, 400 if the URL is invalid.
 
 use galleria_test_guests::wasip3::http::types::{ErrorCode, Request, Response};
 use galleria_test_guests::{guest_p3, p3};

@@ -1,4 +1,4 @@
-//! Recurses until its stack is used up. `/ok` does not.
+//! Recurses until its stack overflows. `/ok` does not.
 
 use galleria_test_guests::{Call, guest};
 
@@ -9,14 +9,13 @@ fn answer(call: Call) {
     if path == "/ok" {
         return call.reply(200, "ok\n");
     }
-    // A start that only the request knows keeps the compiler from working the
-    // result out beforehand.
+    // A depth that depends on the request, so that the compiler cannot compute the
+    // result.
     let bottom = descend(path.len() as u64);
     call.reply(200, &format!("came back with {bottom}\n"));
 }
 
-/// Not a tail call, and its arithmetic is none that a compiler turns into a
-/// loop.
+/// Not a tail call, and its arithmetic cannot be turned into a loop by a compiler.
 #[inline(never)]
 fn descend(depth: u64) -> u64 {
     if depth == u64::MAX {

@@ -1,9 +1,9 @@
-//! Says what it was asked.
+//! Returns the request.
 //!
-//! `POST` and `PUT` get their body back as it comes, trailers included, with
-//! method and target in `x-echo-method` and `x-echo-target`. Anything else is
-//! answered with JSON lines: first `{"method", "target", "scheme",
-//! "authority"}`, then one `{"name", "value"}` per header in its order.
+//! `POST` and `PUT` return the body as it arrives, including trailers, with method and
+//! target in `x-echo-method` and `x-echo-target`. Every other method returns JSON lines:
+//! first `{"method", "target", "scheme", "authority"}`, then one `{"name", "value"}` per
+//! header, in order.
 
 use galleria_test_guests::{Call, guest};
 use serde_json::json;
@@ -29,7 +29,7 @@ fn stream_back(call: Call, method: &str) {
         ("x-echo-target", &target),
     ];
     let (incoming, mut body) = call.begin_echo(200, &headers);
-    // A body that broke off on its way in is broken off on its way out.
+    // If the request body is aborted, the response body is aborted too.
     if let Ok(trailers) = body.copy_from(incoming) {
         body.finish(trailers);
     }

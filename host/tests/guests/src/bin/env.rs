@@ -1,8 +1,8 @@
-//! Prints its environment as JSON `{name: value}`.
+//! Returns its environment as JSON `{name: value}`.
 //!
-//! `?config=KEY` prints what `wasi:config/store` says instead:
-//! `{"value": "…"}`, `{"value": null}` for an unknown key, or 500 with
-//! `{"error": "…"}`. `?config` without a key prints all of the store.
+//! `?config=KEY` returns the value from `wasi:config/store` instead: `{"value": "…"}`,
+//! `{"value": null}` for an unknown key, or 500 with `{"error": "…"}`. `?config` without
+//! a key returns the whole store.
 
 use galleria_test_guests::platform::wasi::config::store;
 use galleria_test_guests::{Call, guest};

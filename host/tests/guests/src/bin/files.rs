@@ -1,11 +1,11 @@
-//! Works on the files it sees: `/read?path=P` answers with `{"text": …}`,
-//! `/list?path=P` with `{"names": […]}` in order, `/write?path=P&text=T` and
-//! `/link?path=P&text=TARGET` with `{}`. `/fill?path=P&mib=N` writes N MiB,
-//! `/extend?path=P&mib=N` makes a file of N MiB without writing them,
-//! `/remove?path=P` and `/move?path=P&text=TO` do what they say. `/scatter?path=P&count=N`
-//! makes N files and `/hoard?path=P&count=N` opens one N times and closes it never;
-//! both answer with `{"done": …, "error": …}` and stop at an error. `/arguments` answers with `{"arguments": […], "folder": …}`. What fails is
-//! 500 with `{"error": KIND}`.
+//! Works on its files: `/read?path=P` returns `{"text": …}`, `/list?path=P` returns
+//! `{"names": […]}` in order, `/write?path=P&text=T` and `/link?path=P&text=TARGET`
+//! return `{}`. `/fill?path=P&mib=N` writes N MiB, `/extend?path=P&mib=N` creates a file
+//! of N MiB without writing them, `/remove?path=P` removes and `/move?path=P&text=TO`
+//! moves a file. `/scatter?path=P&count=N` creates N files, and `/hoard?path=P&count=N`
+//! opens one file N times and never closes it; both return `{"done": …, "error": …}` and
+//! stop at an error. `/arguments` returns `{"arguments": […], "folder": …}`. A failure
+//! returns 500 with `{"error": KIND}`.
 
 use std::io::{self, Write};
 
@@ -63,8 +63,8 @@ fn run(call: &Call) -> io::Result<Value> {
     }
 }
 
-/// The standard library of WASI knows no kind for these. A stream's
-/// `insufficient-space` comes as EIO: the C library asks for no more.
+/// The standard library of WASI has no kinds for these. A stream's `insufficient-space`
+/// arrives as EIO, because the C library does not query the details.
 fn kind(error: &io::Error) -> String {
     const EIO: i32 = 29;
     const ENOSPC: i32 = 51;
@@ -90,7 +90,7 @@ fn repeat(call: &Call, mut act: impl FnMut(u64) -> io::Result<()>) -> Value {
     json!({ "done": count, "error": null })
 }
 
-/// The standard library makes no links on WASI: the parent's preopen does.
+/// The standard library cannot create links on WASI; the parent's preopen can.
 #[cfg(target_family = "wasm")]
 fn link(target: &str, path: &str) -> io::Result<()> {
     use galleria_test_guests::wasip2::filesystem::preopens::get_directories;

@@ -1,9 +1,9 @@
 //! A WASI 0.3 guest that works on its first mount by `wasi:filesystem@0.3`.
 //! `/fill?path=P&mib=N` writes N MiB and `/append?path=P` one more,
-//! `/extend?path=P&mib=N` makes a file of N MiB without writing them, `/list`
-//! tells the names, `/hoard?path=P&count=N` opens a file N times and
-//! `/begin?count=N` begins to read the folder N times; neither closes anything.
-//! Answers with what was done, or 500 with the error.
+//! `/extend?path=P&mib=N` creates a file of N MiB without writing them, `/list` returns
+//! the names, `/hoard?path=P&count=N` opens a file N times and `/begin?count=N` starts to
+//! read the folder N times; neither closes anything. The response says what was done, or
+//! is 500 with the error.
 
 use galleria_test_guests::wasip3::filesystem::preopens::get_directories;
 use galleria_test_guests::wasip3::filesystem::types::{
@@ -94,7 +94,7 @@ async fn append(file: &Descriptor) -> Result<String, FileError> {
     let (mut sender, receiver) = wit_stream::new();
     let ended = file.append_via_stream(receiver);
     wit_bindgen::spawn_local(async move {
-        // What is left over was refused, as `ended` says.
+        // The rest was refused, as `ended` reports.
         sender.write_all(vec![1; 1 << 20]).await;
     });
     ended.await?;

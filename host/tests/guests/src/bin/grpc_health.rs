@@ -1,6 +1,6 @@
-//! Speaks `grpc.health.v1.Health/Check`, with status and trailers as over
-//! HTTP/2: SERVING, or NOT_SERVING for the service `down`, or grpc-status 5 (not
-//! found) for the service `unknown`. Everything else gets 200 with `ok`.
+//! Implements `grpc.health.v1.Health/Check`, with status and trailers as over HTTP/2:
+//! SERVING, or NOT_SERVING for the service `down`, or grpc-status 5 (not found) for the
+//! service `unknown`. Every other request gets 200 with `ok`.
 
 use std::io::Write;
 
@@ -26,7 +26,7 @@ fn answer(call: Call) {
     };
     let code: &[u8] = match status {
         Some(status) => {
-            // The prober may be gone by now.
+            // The prober may have disconnected.
             let _ = body.write_all(&[0, 0, 0, 0, 2, 8, status]);
             b"0"
         }

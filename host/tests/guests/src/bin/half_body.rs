@@ -1,5 +1,5 @@
-//! Announces a body of 2048 bytes, sends 1024 of them and then sleeps for an
-//! hour. `/ok` answers 200 at once.
+//! Announces a body of 2048 bytes, sends 1024 of them and then sleeps for an hour. `/ok`
+//! returns 200 immediately.
 
 use std::io::Write;
 use std::thread;

@@ -1,5 +1,5 @@
-//! Answers 200 with `?n=N` headers `x-I` whose values have `?length=B` bytes (one
-//! of one byte by default); with `&same` all of them are called `x-same`.
+//! Returns 200 with `?n=N` headers `x-I` whose values have `?length=B` bytes (by default
+//! one header with one byte); with `&same` all of them are called `x-same`.
 
 use galleria_test_guests::{Call, guest};
 

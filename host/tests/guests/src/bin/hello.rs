@@ -1,5 +1,5 @@
-//! Answers every request with 200 and `hello`. The benchmark's component too,
-//! so it does nothing else.
+//! Returns 200 and `hello` for every request. The benchmark uses this component too, so
+//! it does nothing else.
 
 use galleria_test_guests::{Call, guest};
 

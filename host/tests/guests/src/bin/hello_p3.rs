@@ -1,10 +1,9 @@
-//! A WASI 0.3 guest. `/` answers `hello`; `/sleep?ms=N` answers after N
-//! milliseconds without keeping the instance from other requests, `/spin?ms=N`
-//! after computing for as long; `/count`
-//! answers with the number of requests this instance has served, itself
-//! included; `/leak?n=N` leaks N handles,
-//! `/streams?n=N` makes N streams and drops one end after the other; `/trap` traps, and takes with it whatever else the instance was
-//! doing.
+//! A WASI 0.3 guest. `/` returns `hello`; `/sleep?ms=N` responds after N milliseconds
+//! without blocking other requests of the instance, `/spin?ms=N` after computing for as
+//! long; `/count` returns the number of requests that this instance has served, including
+//! the current one; `/leak?n=N` leaks N handles, `/streams?n=N` creates N streams and
+//! drops one end after the other; `/trap` traps, which ends the other requests of the
+//! instance too.
 
 use std::hint::black_box;
 use std::mem;

@@ -1,11 +1,12 @@
-//! Takes as much of the host as it can, and answers 200 with how much that was, or traps.
+//! Uses as many resources of the host as it can, and returns 200 with the amount, or
+//! traps.
 //!
 //! `/fields?n=N` keeps N sets of headers of 100 KiB each; `/bodies?n=N` keeps N request
-//! bodies, written as far as they can be, of requests that are never sent; `/calls?n=N&url=URL`
-//! makes N calls at once and answers with `A answered, R refused`; `/clocks?n=N` keeps N
-//! timers; `/poll?n=N` waits for a list of N times the same timer; `/random?mib=N` asks for
-//! N MiB of randomness in one call; `/print?n=N` prints N lines of 1 KiB, `/flood` without
-//! end; `/trap` traps. `/ok` takes nothing.
+//! bodies, written as far as possible, of requests that are never sent;
+//! `/calls?n=N&url=URL` makes N calls at once and returns `A answered, R refused`;
+//! `/clocks?n=N` keeps N timers; `/poll?n=N` waits for a list of N times the same timer;
+//! `/random?mib=N` requests N MiB of random bytes in one call; `/print?n=N` prints N
+//! lines of 1 KiB, `/flood` prints endlessly; `/trap` traps. `/ok` uses nothing.
 
 use std::hint::black_box;
 use std::mem;
@@ -127,7 +128,7 @@ fn print(count: u64) -> String {
     let line = format!("{}\n", "x".repeat(1023));
     let mut out = std::io::stdout();
     for _ in 0..count {
-        // What the host does not take is what the test is about.
+        // The test is about output that the host does not accept.
         let _ = std::io::Write::write_all(&mut out, line.as_bytes());
     }
     format!("{count} lines\n")

@@ -1,4 +1,4 @@
-//! A command that takes memory until it is refused, which ends it with a trap.
+//! A command that allocates memory until an allocation fails, which traps.
 
 use std::hint::black_box;
 
@@ -7,7 +7,7 @@ const MIB: usize = 1024 * 1024;
 fn main() {
     let mut pieces = Vec::new();
     loop {
-        // Not zero: a zeroed allocation need not be touched.
+        // Not zero: zeroed memory need not be touched.
         pieces.push(black_box(vec![1_u8; MIB]));
     }
 }

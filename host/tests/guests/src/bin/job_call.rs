@@ -1,5 +1,5 @@
-//! `URL`: a command that performs a GET of that URL, prints `status CODE`, and
-//! ends well where the code is 200. A request that fails prints its error code.
+//! `URL`: a command that performs a GET of that URL, prints `status CODE`, and succeeds
+//! if the code is 200. If the request fails, it prints the error code.
 
 use std::io::{self, Write};
 use std::process::ExitCode;

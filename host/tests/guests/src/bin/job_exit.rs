@@ -1,5 +1,5 @@
-//! A command that prints `ending with CODE` on standard error and exits with
-//! the code that its last argument says.
+//! A command that prints `ending with CODE` on standard error and exits with the code in
+//! its last argument.
 
 use std::io::{self, Write};
 

@@ -1,6 +1,5 @@
-//! `FILE N`: a command that fails N times and then succeeds. Each run adds a
-//! line to FILE and prints `run NUMBER`; it ends with 1 until there are more
-//! than N lines.
+//! `FILE N`: a command that fails N times and then succeeds. Each run adds a line to FILE
+//! and prints `run NUMBER`; it exits with 1 until there are more than N lines.
 
 use std::fs::{self, OpenOptions};
 use std::io::{self, Write};

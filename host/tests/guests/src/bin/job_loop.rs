@@ -1,4 +1,4 @@
-//! A command that prints `looping` and never ends, and burns CPU all the while.
+//! A command that prints `looping` and computes endlessly.
 
 use std::hint::black_box;
 use std::io::{self, Write};

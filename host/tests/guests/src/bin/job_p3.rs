@@ -1,5 +1,5 @@
-//! A `wasi:cli/run@0.3` command that prints `hello from 0.3` and ends well; with
-//! an argument, it ends badly.
+//! A `wasi:cli/run@0.3` command that prints `hello from 0.3` and succeeds, or fails if it
+//! has an argument.
 
 use std::io::Write;
 

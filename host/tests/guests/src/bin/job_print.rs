@@ -1,6 +1,6 @@
 //! A command that prints `args: [ARGUMENT, …]` without the program's name, then
-//! `NAME=VALUE` for each variable of its environment, then `config NAME=VALUE`
-//! for each of `wasi:config/store`, sorted, and ends well.
+//! `NAME=VALUE` for each variable of its environment, then `config NAME=VALUE` for each
+//! entry of `wasi:config/store`, sorted, and succeeds.
 
 use std::collections::BTreeMap;
 use std::io::{self, Write};

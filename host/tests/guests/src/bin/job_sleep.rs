@@ -1,5 +1,4 @@
-//! `MILLISECONDS`: a command that prints `sleeping`, sleeps, prints `awake` and
-//! ends well.
+//! `MILLISECONDS`: a command that prints `sleeping`, sleeps, prints `awake` and succeeds.
 
 use std::io::{self, Write};
 use std::time::Duration;

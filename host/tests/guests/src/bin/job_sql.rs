@@ -1,5 +1,5 @@
-//! `URL STATEMENT`: a command that runs one query over `galleria:sql` and
-//! prints each value of its first column on a line.
+//! `URL STATEMENT`: a command that runs one query over `galleria:sql` and prints each
+//! value of the first column on its own line.
 
 use std::io::{self, Write};
 

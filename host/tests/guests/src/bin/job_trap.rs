@@ -1,4 +1,4 @@
-//! A command that prints `about to trap`, without the line's end, and traps.
+//! A command that prints `about to trap` without a line feed, and traps.
 
 use std::io::{self, Write};
 

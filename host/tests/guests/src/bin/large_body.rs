@@ -1,5 +1,5 @@
-//! Streams `?mib=N` MiB (one by default) or `?kib=N` KiB, in pieces of 64 KiB. Stops
-//! when the caller goes away.
+//! Streams `?mib=N` MiB (one by default) or `?kib=N` KiB, in chunks of 64 KiB. Stops when
+//! the caller disconnects.
 
 use std::io::Write;
 

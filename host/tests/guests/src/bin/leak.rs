@@ -1,5 +1,4 @@
-//! Leaks `?n=N` resource handles (one by default) and answers 200 with
-//! `leaked N`.
+//! Leaks `?n=N` resource handles (one by default) and returns 200 with `leaked N`.
 
 use std::mem;
 

@@ -1,5 +1,5 @@
-//! Says the path on `wasi:logging`, at every level, with the context `test`; then a
-//! message of 100 kB at level `info`. Answers `ok`.
+//! Logs the path with `wasi:logging`, at every level, with the context `test`; then a
+//! message of 100 kB at level `info`. Returns `ok`.
 
 use galleria_test_guests::platform::wasi::logging::logging::{Level, log};
 use galleria_test_guests::{Call, guest};

@@ -1,6 +1,6 @@
-//! A WASI 0.3 guest that says `begin PATH` on `wasi:logging`, waits for `?ms=N`
-//! milliseconds, says `end PATH`, prints `printed PATH`, and answers `ok`. Other
-//! requests go on meanwhile. `?db=URL` runs a statement on that database at the end.
+//! A WASI 0.3 guest that logs `begin PATH` with `wasi:logging`, waits for `?ms=N`
+//! milliseconds, logs `end PATH`, prints `printed PATH`, and returns `ok`. Other requests
+//! continue during the wait. `?db=URL` runs a statement on that database at the end.
 
 use std::io::{self, Write};
 
@@ -20,7 +20,7 @@ async fn answer(request: Request) -> Result<Response, ErrorCode> {
     log(Level::Info, "", &format!("begin {path}"));
     monotonic_clock::wait_for(milliseconds.saturating_mul(1_000_000)).await;
     log(Level::Info, "", &format!("end {path}"));
-    // Where nobody reads it, nothing is lost.
+    // The output is optional.
     let _ = writeln!(io::stdout(), "printed {path}");
     if let Some(url) = p3::parameter(&request, "db") {
         let answer =

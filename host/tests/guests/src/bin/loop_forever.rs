@@ -1,4 +1,4 @@
-//! Never comes back from any path but `/ok`, and burns CPU all the while.
+//! Computes endlessly on every path except `/ok`.
 
 use std::hint::black_box;
 
@@ -14,7 +14,7 @@ fn answer(call: Call) {
     call.reply(200, "ok\n");
 }
 
-/// A loop without a call to the host: only the engine itself can stop it.
+/// A loop without calls of the host: only the engine can interrupt it.
 fn spin(turns: &mut u64) {
     while black_box(*turns) != u64::MAX {
         *turns = turns.wrapping_add(1);

@@ -1,5 +1,5 @@
-//! A component that exports no HTTP at all: a plain command, which prints
-//! `no http here` and ends.
+//! A component without an HTTP export: a plain command that prints `no http here` and
+//! exits.
 
 use std::io::{self, Write};
 

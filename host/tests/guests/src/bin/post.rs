@@ -1,9 +1,9 @@
-//! `?url=URL&bytes=N` sends N bytes (none by default) to that URL by POST, with a
-//! time limit of 10 s, and answers with what came back; any trouble, with the call or with
-//! writing its body, is 502 and its text.
+//! `?url=URL&bytes=N` sends N bytes (none by default) to that URL by POST, with a timeout
+//! of 10 s, and returns the response; an error of the call or of writing its body is
+//! returned as 502 with its text.
 //!
-//! `&times=N` does it N times (once by default), one after the other, and answers with
-//! the last one's body. `&late` writes the body only when the answer has begun.
+//! `&times=N` does it N times (once by default), one after the other, and returns the
+//! last body. `&late` writes the body only after the response has started.
 
 use std::io::{Read, Write};
 

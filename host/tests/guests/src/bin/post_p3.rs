@@ -1,8 +1,8 @@
-//! A WASI 0.3 guest. `?url=URL&bytes=N` sends N bytes to that URL by POST and answers
-//! with the number of bytes that were taken of it, and the answer's body; 502 with the
-//! error code as text when the call fails.
+//! A WASI 0.3 guest. `?url=URL&bytes=N` sends N bytes to that URL by POST and returns the
+//! number of bytes that were accepted, and the body of the response; 502 with the error
+//! code as text if the call fails.
 //!
-//! `&times=N` does it N times, one after the other, and answers with the last.
+//! `&times=N` does it N times, one after the other, and returns the last response.
 
 use galleria_test_guests::wasip3::http::client;
 use galleria_test_guests::wasip3::http::types::{

@@ -1,5 +1,5 @@
-//! Prints `NAME=VALUE` for each variable of its environment while it is being
-//! instantiated, then `end`. It answers `ok`.
+//! Prints `NAME=VALUE` for each variable of its environment during instantiation, then
+//! `end`. It returns `ok`.
 
 #[cfg(target_family = "wasm")]
 use std::io::Write;
@@ -8,7 +8,7 @@ use galleria_test_guests::{Call, guest};
 
 guest!(answer);
 
-/// The component model calls a module's `_initialize` when it instantiates it.
+/// The component model calls a module's `_initialize` during instantiation.
 #[cfg(target_family = "wasm")]
 #[expect(unsafe_code, reason = "an export under a fixed name")]
 #[unsafe(export_name = "_initialize")]

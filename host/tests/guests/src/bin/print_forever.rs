@@ -1,5 +1,5 @@
-//! `/` prints short lines on standard output without end and never answers;
-//! `/line` prints one line that never ends; `/ok` answers 200.
+//! `/` prints short lines on standard output endlessly and never responds; `/line` prints
+//! one line that never ends; `/ok` returns 200.
 
 use std::io::Write;
 

@@ -1,6 +1,6 @@
-//! Calls itself over HTTP, at the URL in `SELF_URL`, without end; what the
-//! inner call answers is what the outer one answers. When the inner call fails
-//! the answer is 508 with the error code. `/ok` calls nobody.
+//! Calls itself over HTTP, at the URL in `SELF_URL`, endlessly, and returns the response
+//! of the inner call. If the inner call fails, it returns 508 with the error code. `/ok`
+//! makes no call.
 
 use galleria_test_guests::{Call, get, guest};
 

@@ -1,5 +1,4 @@
-//! Answers 200 after `?ms=N` milliseconds (1000 by default), asleep and not
-//! busy meanwhile.
+//! Returns 200 after sleeping for `?ms=N` milliseconds (1000 by default).
 
 use std::thread;
 use std::time::Duration;

@@ -1,5 +1,5 @@
-//! `/spin?ms=N` computes for N milliseconds of wall time and says how many turns
-//! that were; any other path answers `ok` at once.
+//! `/spin?ms=N` computes for N milliseconds of wall time and returns the number of
+//! iterations; every other path returns `ok` immediately.
 
 use std::hint::black_box;
 use std::time::{Duration, Instant};

@@ -1,15 +1,14 @@
-//! `?url=DATABASE&q=STATEMENT` runs one query over `galleria:sql` and answers
-//! with `{"columns": […], "rows": [[…], …]}`; a blob is `{"blob": [bytes]}`.
+//! `?url=DATABASE&q=STATEMENT` runs one query over `galleria:sql` and returns
+//! `{"columns": […], "rows": [[…], …]}`; a blob is `{"blob": [bytes]}`.
 //!
-//! `&p=TEXT`, any number of times, gives its parameters. `/execute` answers
-//! with `{"changed": N}` instead, and `/script` runs several statements in one
-//! transaction. `/commit` executes within a transaction and commits, even when the
-//! statement failed; `/drop` does not commit. `/kinds` has a parameter of every
-//! kind: null, true, the least integer, 0.1, `käse`, the bytes 0 and 255. `/trap` traps in
-//! the middle of a transaction, and `/hold` keeps it open for as long as the instance
-//! lives. `/open?count=N` opens the files URL-0 to URL-N and answers with how many it
-//! got and the last error. An error is 500 with `{"error": VARIANT, "message": TEXT}`,
-//! the variant named as in the interface.
+//! `&p=TEXT`, any number of times, adds parameters. `/execute` returns `{"changed": N}`
+//! instead, and `/script` runs several statements in one transaction. `/commit` executes
+//! within a transaction and commits, even if the statement failed; `/drop` does not
+//! commit. `/kinds` has a parameter of every kind: null, true, the smallest integer, 0.1,
+//! `käse`, the bytes 0 and 255. `/trap` traps within a transaction, and `/hold` keeps it
+//! open for as long as the instance lives. `/open?count=N` opens the files URL-0 to URL-N
+//! and returns how many could be opened and the last error. An error is 500 with
+//! `{"error": VARIANT, "message": TEXT}`, with the variant named as in the interface.
 
 use galleria_test_guests::platform::galleria::sql::client::{
     Connection, Error, RowSet, Transaction, Value,

@@ -1,10 +1,10 @@
-//! Never comes back from its initialisation, so no request ever reaches it.
+//! Never returns from its initialization, so no request reaches it.
 
 use galleria_test_guests::{Call, guest};
 
 guest!(answer);
 
-/// The component model calls a module's `_initialize` when it instantiates it.
+/// The component model calls a module's `_initialize` during instantiation.
 #[cfg(target_family = "wasm")]
 #[expect(unsafe_code, reason = "an export under a fixed name")]
 #[unsafe(export_name = "_initialize")]

@@ -1,9 +1,8 @@
-//! Answers with the status in `?code=N` (200 by default).
+//! Returns the status in `?code=N` (200 by default).
 //!
-//! With the header `x-fail-n: N`, only the first N of such requests to this
-//! instance get that code (503 by default) and every later one gets 200.
-//! `/counter` answers with the number of requests that this instance has
-//! served, itself included.
+//! With the header `x-fail-n: N`, only the first N of such requests to this instance get
+//! that code (503 by default) and every later one gets 200. `/counter` returns the number
+//! of requests that this instance has served, including the current one.
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 

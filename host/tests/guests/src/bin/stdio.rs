@@ -1,6 +1,6 @@
-//! Prints `out: PATH` and `out: NAME=VALUE` on standard output and the same
-//! with `err:` on standard error, then answers `ok`. `?env=NAME` chooses the
-//! environment variable, `STDIO_VALUE` by default.
+//! Prints `out: PATH` and `out: NAME=VALUE` on standard output and the same with `err:`
+//! on standard error, then returns `ok`. `?env=NAME` selects the environment variable,
+//! `STDIO_VALUE` by default.
 
 use std::io::{self, Write};
 

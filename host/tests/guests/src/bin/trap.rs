@@ -1,5 +1,5 @@
-//! Traps on every request except `/ok` and `…/check/…`, which answer 200: alive
-//! to its probes, broken to its callers.
+//! Traps on every request except `/ok` and `…/check/…`, which return 200, so that its
+//! probes succeed.
 
 use galleria_test_guests::{Call, guest};
 

@@ -1,5 +1,5 @@
-//! Answers 200, sends `?chunks=N` pieces of its body (3 by default), then
-//! traps. `/ok` answers 200 and nothing more.
+//! Returns 200, sends `?chunks=N` chunks of its body (3 by default), then traps. `/ok`
+//! only returns 200.
 
 use std::io::Write;
 

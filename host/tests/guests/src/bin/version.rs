@@ -1,7 +1,7 @@
-//! Answers with the text in `VERSION`.
+//! Returns the text in `VERSION`.
 //!
-//! `FAIL_EVERY=N` makes one answer of N 500, at random, `SLOW_MS=N` makes each take N
-//! milliseconds, asleep.
+//! With `FAIL_EVERY=N`, one response of N is 500, at random. With `SLOW_MS=N`, each takes
+//! N milliseconds, asleep.
 
 use std::hash::{BuildHasher, RandomState};
 use std::time::Duration;
