@@ -1,7 +1,7 @@
 #!/bin/sh
-# Makes the secrets that the compose files mount, unless they are there: passwords that
-# nobody chose, and the Secret with the databases' URLs. The folder is for its owner
-# alone; the files in it are readable because the containers' users are others.
+# Creates the missing secrets that the compose files mount: random passwords, and the
+# Secret with the databases' URLs. Only the owner can enter the folder; its files are
+# readable because the containers run as other users.
 set -eu
 umask 022
 cd "$(dirname "$0")"

@@ -1,6 +1,6 @@
 #!/bin/sh
-# Prints the Secrets, made of the passwords of ../compose/secrets.sh, which makes them
-# unless they are there: `./secrets.sh | kubectl create -f -`, once.
+# Prints the Secrets with the passwords of ../compose/secrets.sh, which creates missing
+# ones. Run `./secrets.sh | kubectl create -f -` once.
 set -eu
 cd "$(dirname "$0")"
 ../compose/secrets.sh

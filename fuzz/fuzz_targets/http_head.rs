@@ -1,5 +1,4 @@
-//! Any head of HTTP/1, as a client sends it to the edge: what only the mesh may say
-//! comes from the mesh, whatever the client wrote.
+//! Sends any HTTP/1 head to the edge: no client can set what only the mesh may set.
 
 #![no_main]
 
@@ -13,7 +12,7 @@ use http::header::{CONNECTION, HOST, HeaderMap, HeaderName, HeaderValue};
 use http::{Method, request};
 use libfuzzer_sys::fuzz_target;
 
-/// As many as the host's HTTP takes.
+/// The number of headers that the host accepts.
 const HEADERS_MAX: usize = 100;
 
 const CLIENT: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 7));
@@ -33,7 +32,7 @@ fuzz_target!(|head: &[u8]| {
     remove_hop_by_hop(&mut parts.headers);
     assert_eq!(parts.headers, once, "removing twice differs from once");
     assert!(!once.contains_key(CONNECTION), "{once:?}");
-    assert_eq!(once.get(HOST), before.get(HOST), "the target stays");
+    assert_eq!(once.get(HOST), before.get(HOST), "the target is unchanged");
 
     sanitise(&mut parts.headers, CLIENT);
     says_nothing_of_the_mesh(&parts.headers);
@@ -49,7 +48,7 @@ fuzz_target!(|head: &[u8]| {
     assert!(!of_guest.contains_key("x-galleria-hops"), "{of_guest:?}");
 });
 
-/// As hyper reads a head.
+/// Parses a head as hyper does.
 fn parsed(head: &[u8]) -> Option<request::Parts> {
     let mut headers = [httparse::EMPTY_HEADER; HEADERS_MAX];
     let mut request = httparse::Request::new(&mut headers);
@@ -63,7 +62,7 @@ fn parsed(head: &[u8]) -> Option<request::Parts> {
     Some(parsed.body(()).ok()?.into_parts().0)
 }
 
-/// One host, the same in the request line and in `Host`, and no user in it.
+/// Asserts that the request line and `Host` name the same single host, without a user.
 fn has_one_target(parts: &request::Parts) {
     assert!(parts.headers.get_all(HOST).iter().count() <= 1);
     let host = parts.headers.get(HOST).map(HeaderValue::as_bytes);
@@ -89,11 +88,12 @@ fn says_nothing_of_the_mesh(headers: &HeaderMap) {
     assert!(!headers.contains_key("x_forwarded_for"), "{headers:?}");
 }
 
-/// Every line of the chain is there, in order, and the client is behind it.
+/// Asserts that every line of the chain is kept in order, followed by the client's
+/// address.
 fn ends_with_the_client(before: &HeaderMap, after: &HeaderMap) {
     let all: Vec<_> = after.get_all(FORWARDED_FOR).iter().collect();
     let [chain] = all.as_slice() else {
-        panic!("one line is expected: {all:?}");
+        panic!("expected one line: {all:?}");
     };
     let said = before.get_all(FORWARDED_FOR).iter();
     let said = said

@@ -1,5 +1,5 @@
-//! Any text read as manifests, and compiled: no panic, no stall, no more memory
-//! than the limits allow, and every problem at a place that is in the text.
+//! Reads any text as manifests and compiles them: no panic, no stall, no more memory than
+//! the limits allow, and the position of every problem is within the text.
 
 #![no_main]
 
@@ -30,6 +30,6 @@ fn assert_inside(lines: &[&str], diagnostic: &Diagnostic) {
         .map(|line| line.chars().count());
     assert!(
         length.is_some_and(|length| (1..=length + 1).contains(&column)),
-        "{diagnostic} is outside of the text"
+        "the position of {diagnostic} is outside the text"
     );
 }

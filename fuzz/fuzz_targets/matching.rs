@@ -1,7 +1,7 @@
-//! Any pattern against any request: the mesh's decision, made by its index,
-//! equals what the pattern says by itself, and `explain` agrees with `route`.
+//! Matches any pattern against any request: the decision of the mesh, made with its
+//! index, equals the direct result of the pattern, and `explain` agrees with `route`.
 //!
-//! An input is lines: how to match, the pattern, then the request's method,
+//! An input consists of lines: the kind of match, the pattern, then the request's method,
 //! host, path, query and a header's value.
 
 #![no_main]
@@ -20,7 +20,7 @@ use rand::rngs::SmallRng;
 use regex::Regex;
 use serde_json::json;
 
-/// Answered by the rule that the pattern stands in, and by the one after it.
+/// The status of the rule with the pattern, and of the rule after it.
 const MATCHED: u16 = 201;
 const OTHER: u16 = 202;
 const EDGE: Caller<'static> = Caller::Edge { listener_port: 80 };
@@ -60,7 +60,7 @@ fuzz_target!(|text: &str| {
     }
 });
 
-/// Two rules: one that asks for the pattern, and one that takes the rest.
+/// Two rules: one with the pattern, and one that matches all other requests.
 fn snapshot(kind: &str, pattern: &str) -> Option<Snapshot> {
     let (field, form) = kind.split_once(' ')?;
     let asked = json!({ form: pattern });
@@ -82,7 +82,8 @@ fn snapshot(kind: &str, pattern: &str) -> Option<Snapshot> {
     compiled(&[virtual_service("vs", "*", &rules)])
 }
 
-/// Two VirtualServices: one for a host that may be a wildcard, one for the rest.
+/// Two VirtualServices: one for a host that may contain a wildcard, and one for all other
+/// hosts.
 fn hosts(pattern: &str) -> Option<Snapshot> {
     let answer = |status: u16| json!([{ "directResponse": { "status": status } }]);
     compiled(&[
@@ -101,7 +102,7 @@ fn virtual_service(name: &str, host: &str, rules: &serde_json::Value) -> String 
     .to_string()
 }
 
-/// `None` where the reader refuses the pattern.
+/// `None` if the reader rejects the pattern.
 fn compiled(documents: &[String]) -> Option<Snapshot> {
     let gateway = r#"{"apiVersion": "networking.istio.io/v1", "kind": "Gateway",
 "metadata": {"name": "gw", "namespace": "shop"}, "spec": {"selector": {"istio": "ingressgateway"},
@@ -122,7 +123,7 @@ fn decide(snapshot: &Snapshot, head: &RequestHead<'_>) -> u16 {
     }
 }
 
-/// What the pattern says without the mesh; `None` where this does not know.
+/// The result of the pattern without the mesh; `None` if it is not known here.
 fn expected(kind: &str, pattern: &str, head: &RequestHead<'_>, cookie: &str) -> Option<bool> {
     let (field, form) = kind.split_once(' ')?;
     let subject = match field {
@@ -135,7 +136,7 @@ fn expected(kind: &str, pattern: &str, head: &RequestHead<'_>, cookie: &str) -> 
     let matched = match form {
         "exact" => subject == pattern,
         "prefix" => subject.starts_with(pattern),
-        // Istio's old way to say that a header is there.
+        // Istio's former syntax for a header that is present.
         "regex" if pattern == "*" => true,
         "regex" => Regex::new(&format!("^(?:{pattern})$"))
             .ok()?

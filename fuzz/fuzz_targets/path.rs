@@ -1,5 +1,5 @@
-//! Any path normalised: two spellings of one path must be one text before a
-//! rule or a policy compares it.
+//! Normalises any path: two spellings of the same path must become the same text before a
+//! rule or a policy compares them.
 
 #![no_main]
 

@@ -1,6 +1,6 @@
-//! Any statement on a connection of a guest: whatever it does to its own
-//! tables, the connection stays as it was made, no other file appears, nothing stays
-//! open, and its memory is bounded.
+//! Runs any statement on a guest's connection: whatever it does to its own tables, the
+//! connection keeps its settings, no other file is created, no transaction stays open,
+//! and its memory is bounded.
 
 #![no_main]
 
@@ -15,7 +15,7 @@ use libfuzzer_sys::fuzz_target;
 
 const MEMORY_MAX: u64 = 32 << 20;
 
-/// What a guest must not change, and what it is.
+/// Settings that a guest must not change, and their values.
 const SETTINGS: [(&str, i64); 9] = [
     ("pragma mmap_size", 0),
     ("pragma hard_heap_limit", 0),
@@ -25,7 +25,7 @@ const SETTINGS: [(&str, i64); 9] = [
     ("pragma foreign_keys", 1),
     ("pragma synchronous", 2),
     ("pragma cache_size", -2_000),
-    // Some of SQLite's own work, as on `alter table`, makes an empty `temp`.
+    // Some of SQLite's own operations, such as `alter table`, create an empty `temp`.
     (
         "select count(*) from pragma_database_list where name not in ('main', 'temp')",
         0,
@@ -112,7 +112,7 @@ thread_local! {
 fuzz_target!(|text: &str| {
     DATABASE.with_borrow_mut(|database| {
         database.get_or_insert_with(Database::new).run(text);
-        // What earlier statements left must not hide what later ones could do.
+        // The effects of earlier statements must not mask those of later ones.
         if database.as_ref().is_some_and(|it| it.statements >= 500) {
             *database = None;
         }

@@ -1,5 +1,5 @@
-//! The same answer as the hello component's, by axum and without WebAssembly.
-//! Takes the address to listen on as its only argument.
+//! The same response as the hello component's, with axum and without WebAssembly. The
+//! only argument is the address to listen on.
 
 use std::net::SocketAddr;
 

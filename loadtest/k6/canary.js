@@ -1,5 +1,5 @@
-// Does the canary get its share? Counts the versions in the answers and compares
-// with what the weights say (CANARY_PERCENT; canary/ has 20).
+// Does the canary get its share? Counts the versions in the responses and compares them
+// with the weights (CANARY_PERCENT; canary/ has 20).
 
 import http from 'k6/http';
 import { Counter } from 'k6/metrics';
@@ -13,8 +13,8 @@ const REQUESTS = Number(__ENV.REQUESTS || 3000);
 
 const canaries = new Counter('canary_answers');
 
-// How far a fair draw strays: four standard deviations, which one run of
-// sixteen thousand exceeds.
+// The tolerance of a fair draw: four standard deviations, exceeded by one run in sixteen
+// thousand.
 const STRAY = 4 * Math.sqrt(REQUESTS * (PERCENT / 100) * (1 - PERCENT / 100));
 const WANTED = (REQUESTS * PERCENT) / 100;
 

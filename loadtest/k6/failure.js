@@ -1,6 +1,6 @@
-// Does the shop stand a service that fails? Beside failure/, half of the calls to
-// the review service are answered 503 by the mesh: product pages must come all
-// the same, those without reviews among them.
+// Does the shop tolerate a failing service? With failure/, the mesh answers half of the
+// calls to the review service with 503. Product pages must be served anyway, some of them
+// without reviews.
 
 import { Counter } from 'k6/metrics';
 
@@ -17,7 +17,7 @@ export const options = {
   thresholds: {
     ...thresholds,
     http_req_failed: ['rate==0'],
-    // Both kinds were seen, so the fault was there.
+    // Both kinds occurred, so the fault was injected.
     products_without_reviews: ['count>0'],
     products_with_reviews: ['count>0'],
   },

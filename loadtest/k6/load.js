@@ -1,4 +1,5 @@
-// The day as it should be: shoppers come, stay and go. Answers keep their times.
+// An ordinary day: shoppers come, stay and leave. Response times stay within their
+// limits.
 
 import { thresholds, visit } from './shopper.js';
 

@@ -1,22 +1,22 @@
-// A shopper: looks at the storefront, searches, views products, and now and
-// then writes a review. Every script uses this one, so that they differ in how
-// many shoppers there are and in nothing else.
+// A shopper who looks at the storefront, searches, views products, and occasionally
+// writes a review. Every script uses this one, so the scripts differ only in the number
+// of shoppers.
 
 import http from 'k6/http';
 import { check, sleep } from 'k6';
 import { Rate } from 'k6/metrics';
 
-// Where the shop is, without a slash at the end.
+// The shop's address, without a trailing slash.
 export const BASE = (__ENV.BASE_URL || 'http://localhost:8080').replace(/\/+$/, '');
 
-// How many visits of a hundred end with a review. Reviews stay in the shop's
-// database; set it to 0 for a shop whose data matter.
+// The percentage of visits that end with a review. Reviews are stored in the shop's
+// database; set it to 0 for a shop whose data matters.
 const REVIEWS_PERCENT = Number(__ENV.REVIEWS_PERCENT || 2);
 
-// The catalogue that a new shop has.
+// The number of products in a new shop.
 const PRODUCTS = 12;
 
-// Checks that did not hold, as a metric that thresholds can name.
+// Failed checks, as a metric that thresholds can use.
 export const wrong = new Rate('wrong_answers');
 
 // Shared by the scripts; each adds its own load.
@@ -25,7 +25,7 @@ export const thresholds = {
   wrong_answers: ['rate<0.001'],
 };
 
-// One visit, with pauses of a person times `pace`.
+// One visit, with the pauses of a person multiplied by `pace`.
 export function visit(pace) {
   browse();
   think(pace);
@@ -48,7 +48,7 @@ export function browse() {
   });
 }
 
-// Only the canary searches, so the shopper asks as one of its users.
+// Only the canary can search, so the shopper sends the headers of one of its users.
 export function search() {
   const url = `${BASE}/productms/product/catalogue?search=phone`;
   const found = http.get(url, { headers: { 'end-user': 'metamagic' }, tags: { name: 'search' } });
@@ -58,7 +58,7 @@ export function search() {
   });
 }
 
-// The product's page, and the same from the service; returns the latter.
+// Requests the product's page, and the product from the service; returns the latter.
 export function view(product) {
   const page = http.get(`${BASE}/ui/product/${product}`, { tags: { name: 'product page' } });
   expect(page, { 'product page: 200': (it) => it.status === 200 });
@@ -83,7 +83,7 @@ function expect(answer, wanted) {
   wrong.add(!check(answer, wanted));
 }
 
-// The JSON of an answer; an empty envelope where there is none.
+// The JSON of a response; an empty envelope if there is none.
 export function parsed(answer) {
   try {
     return answer.json() || { response: {} };

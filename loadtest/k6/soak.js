@@ -1,5 +1,5 @@
-// Hours of ordinary load (DURATION, two by default): memory and times must not
-// creep. Watch galleria_memory_bytes meanwhile.
+// Hours of ordinary load (DURATION, two by default): memory and response times must not
+// increase. Watch galleria_memory_bytes during the run.
 
 import { thresholds, visit } from './shopper.js';
 

@@ -1,4 +1,4 @@
-// A crowd within seconds, and gone again; afterwards everything is as before.
+// A sudden peak within seconds; afterwards everything works as before.
 
 import { thresholds, visit } from './shopper.js';
 

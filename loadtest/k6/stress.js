@@ -1,5 +1,5 @@
-// More and more shoppers, to see where times begin to grow. Being slow is
-// allowed, being wrong is not.
+// More and more shoppers, to find the load at which response times increase. Responses
+// may be slow, but not wrong.
 
 import { thresholds, visit } from './shopper.js';
 

@@ -1,5 +1,5 @@
-// What a script says at its end: k6's own text, and everything as JSON in the
-// file that SUMMARY names.
+// The output at the end of a script: k6's own text, and everything as JSON in the file
+// named by SUMMARY.
 
 import { textSummary } from './text.js';
 

@@ -1,5 +1,5 @@
-// A summary to read: thresholds first, since they decide, then the checks that
-// failed, then times for each kind of request.
+// A readable summary: first the thresholds, which decide the result, then the failed
+// checks, then the durations of each kind of request.
 
 export function textSummary(data) {
   const lines = [''];

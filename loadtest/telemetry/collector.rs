@@ -1,5 +1,5 @@
-//! A collector of traces by OTLP over HTTP that takes everything and keeps nothing.
-//! Takes the address to listen on as its only argument.
+//! A trace collector for OTLP over HTTP that accepts everything and stores nothing. The
+//! only argument is the address to listen on.
 
 use std::net::SocketAddr;
 
@@ -17,7 +17,7 @@ async fn main() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Reads the whole request: an answer before its end would be no success. An empty
+/// Reads the whole request: a response before its end would count as a failure. An empty
 /// `ExportTraceServiceResponse` has no bytes.
 async fn take(request: Request) -> impl axum::response::IntoResponse {
     let mut body = request.into_body().into_data_stream();

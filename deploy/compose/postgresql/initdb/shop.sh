@@ -1,6 +1,6 @@
 #!/bin/sh
-# Run once, on an empty volume: the shop's role, and a database for each service that
-# keeps data. The role owns them and may do nothing else.
+# Runs once, on an empty volume: creates the shop's role, and a database for each service
+# that stores data. The role owns these databases and has no other rights.
 set -eu
 psql --no-psqlrc --quiet --set ON_ERROR_STOP=1 --username postgres \
   --set password="$(cat /run/secrets/shop-password)" <<'SQL'
