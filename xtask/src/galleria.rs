@@ -36,7 +36,7 @@ pub(crate) struct Host {
 
 /// A host that has been started and may not be ready yet.
 #[derive(Debug)]
-pub(crate) struct Started {
+pub(crate) struct StartedHost {
     pub(crate) server: Server,
     status: SocketAddr,
     addresses: PathBuf,
@@ -65,7 +65,7 @@ impl Host {
         }
     }
 
-    pub(crate) fn start(&self) -> Result<Started> {
+    pub(crate) fn start(&self) -> Result<StartedHost> {
         let status = free_address()?;
         let offset = free_address()?.port() - GATEWAY_PORT;
         let addresses = self.folder.join("addresses.json");
@@ -88,7 +88,7 @@ impl Host {
             true => Server::start_piped(&host, &log)?,
             false => Server::start(&host, &log)?,
         };
-        Ok(Started {
+        Ok(StartedHost {
             server,
             status,
             addresses,
@@ -96,7 +96,7 @@ impl Host {
     }
 }
 
-impl Started {
+impl StartedHost {
     /// Waits until every workload is ready, and returns the time at which it was.
     pub(crate) fn wait(&mut self) -> Result<std::time::Instant> {
         self.server.wait_for(self.status, "/healthz/ready")

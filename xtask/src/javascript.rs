@@ -26,7 +26,7 @@ pub(crate) fn build(workspace: &Workspace) -> Result<OsString> {
     let packages = copy(&source, &folder, &["package.json", "package-lock.json"])?;
     let scripts = copy(&source, &folder, &["componentize.mjs", "hello.js"])?;
 
-    let installed = Made::of(&folder, "npm", &packages)?;
+    let installed = BuildStep::of(&folder, "npm", &packages)?;
     if !installed.is_current() {
         prerequisites::ensure(&[NODE])?;
         let mut npm = Command::new("npm");
@@ -36,7 +36,7 @@ pub(crate) fn build(workspace: &Workspace) -> Result<OsString> {
     }
 
     let inputs = [packages, scripts, files(&interfaces)?].concat();
-    let component = Made::of(&folder, "component", &inputs)?;
+    let component = BuildStep::of(&folder, "component", &inputs)?;
     if !component.is_current() {
         let mut node = Command::new("node");
         node.args(["componentize.mjs", "hello.js"])
@@ -53,12 +53,12 @@ pub(crate) fn build(workspace: &Workspace) -> Result<OsString> {
 }
 
 /// A build result, with a record of its inputs.
-struct Made {
+struct BuildStep {
     note: PathBuf,
     key: String,
 }
 
-impl Made {
+impl BuildStep {
     fn of(folder: &Path, name: &str, inputs: &[PathBuf]) -> Result<Self> {
         let mut hash = Sha256::new();
         for input in inputs {

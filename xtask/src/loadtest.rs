@@ -44,7 +44,7 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<()> {
     components::build_services(workspace)?;
     run::build_host(workspace)?;
     let release = workspace.target.join("release/galleria");
-    beside(workspace, release, &script, &mut visits)
+    run_against_own_shop(workspace, release, &script, &mut visits)
 }
 
 /// Runs the short scripts on the host that the tests use.
@@ -53,7 +53,7 @@ pub(crate) fn test(workspace: &Workspace) -> Result<()> {
     for name in ["smoke", "canary", "failure"] {
         let mut visits = visits(&k6);
         let program = workspace.target.join("debug/galleria");
-        beside(workspace, program, &script(workspace, name)?, &mut visits)?;
+        run_against_own_shop(workspace, program, &script(workspace, name)?, &mut visits)?;
     }
     Ok(())
 }
@@ -66,7 +66,7 @@ fn visits(k6: &Path) -> Command {
 
 /// Runs `visits` against a separate shop, whose manifests are overlaid with those in the
 /// script's folder.
-fn beside(
+fn run_against_own_shop(
     workspace: &Workspace,
     program: PathBuf,
     script: &Path,

@@ -20,7 +20,7 @@ pub(crate) struct Order {
 
 /// The result of a backup.
 #[derive(Debug, Serialize, Deserialize)]
-pub(crate) struct Copied {
+pub(crate) struct BackupReport {
     pub files: Vec<PathBuf>,
 }
 
@@ -28,7 +28,7 @@ pub(crate) struct Copied {
 ///
 /// # Errors
 /// A file cannot be read or written; the files copied before that are kept.
-pub(super) fn copy(data: &Path, order: &Order) -> Result<Copied, String> {
+pub(super) fn copy(data: &Path, order: &Order) -> Result<BackupReport, String> {
     let to = &order.to;
     if !to.is_absolute() || to.exists() {
         return Err(format!(
@@ -65,7 +65,7 @@ pub(super) fn copy(data: &Path, order: &Order) -> Result<Copied, String> {
         }
     }
     files.sort();
-    Ok(Copied { files })
+    Ok(BackupReport { files })
 }
 
 fn make(folder: &Path) -> Result<(), String> {

@@ -12,7 +12,7 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use super::metrics::{self, Context};
-use super::routed::Routed;
+use super::routed::RouterHandler;
 use crate::listen::{Room, Server};
 use crate::settings::listen::ClientTimeouts;
 
@@ -30,7 +30,7 @@ pub(crate) fn serve(
         .route("/metrics", get(metrics::answer))
         .route("/stats/prometheus", get(metrics::answer))
         .with_state(context);
-    let handler = Routed::<SocketAddr>::new(router);
+    let handler = RouterHandler::<SocketAddr>::new(router);
     Server::new("the status port".into(), room, handler, timeouts, stop).accept(socket)
 }
 

@@ -11,12 +11,12 @@ use tower_service::Service;
 use crate::listen::{Handler, RequestBody};
 
 /// Serves the clients that the listener identifies by `C`, all in the same way.
-pub(super) struct Routed<C> {
+pub(super) struct RouterHandler<C> {
     router: Router,
     client: PhantomData<fn(C)>,
 }
 
-impl<C> Routed<C> {
+impl<C> RouterHandler<C> {
     pub(super) fn new(router: Router) -> Self {
         Self {
             router,
@@ -25,13 +25,13 @@ impl<C> Routed<C> {
     }
 }
 
-impl<C> Clone for Routed<C> {
+impl<C> Clone for RouterHandler<C> {
     fn clone(&self) -> Self {
         Self::new(self.router.clone())
     }
 }
 
-impl<C: Copy + Send + Sync + 'static> Handler for Routed<C> {
+impl<C: Copy + Send + Sync + 'static> Handler for RouterHandler<C> {
     type Client = C;
     type Body = Body;
     type Error = Infallible;

@@ -18,10 +18,10 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
-use super::backup::{self, Copied};
+use super::backup::{self, BackupReport};
 use super::exchange::{Request, exchange};
 use super::report::{HostStatus, Report, report};
-use super::routed::Routed;
+use super::routed::RouterHandler;
 use crate::call::Mesh;
 use crate::canary::{self, CanaryReport, Order, Route};
 use crate::explain::{Answer, Question, Subject, WrongUsage, explain};
@@ -98,7 +98,7 @@ pub(crate) fn serve(
         .route("/canary", post(canary_ordered))
         .route("/canary/status", post(canary_status))
         .with_state(asked);
-    let handler = Routed::<()>::new(router);
+    let handler = RouterHandler::<()>::new(router);
     Server::new("the status socket".into(), room, handler, timeouts, stop).accept(socket)
 }
 
@@ -141,7 +141,7 @@ async fn explained(
 async fn backed_up(
     State(asked): State<Arc<SocketContext>>,
     Json(order): Json<backup::Order>,
-) -> Result<Json<Copied>, (StatusCode, String)> {
+) -> Result<Json<BackupReport>, (StatusCode, String)> {
     let copying = tokio::task::spawn_blocking(move || backup::copy(&asked.data, &order));
     let copied = copying.await.unwrap_or_else(|error| Err(error.to_string()));
     copied
@@ -232,7 +232,7 @@ pub(crate) async fn order_canary(
 pub(crate) async fn ask_for_backup(
     folder: &Path,
     order: &backup::Order,
-) -> Result<Result<Copied, String>, SocketError> {
+) -> Result<Result<BackupReport, String>, SocketError> {
     post_json(folder, "/backup", order).await
 }
 

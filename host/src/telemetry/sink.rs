@@ -32,12 +32,12 @@ pub(crate) struct Sink(Arc<Shared>);
 /// One pod's part of the buffer.
 pub(crate) struct Share {
     sink: Sink,
-    used: Mutex<Used>,
+    used: Mutex<ShareUsage>,
 }
 
 /// How much of the current batch belongs to a share.
 #[derive(Debug, Default)]
-struct Used {
+struct ShareUsage {
     batch: u64,
     bytes: usize,
 }
@@ -126,7 +126,7 @@ impl Share {
         let mut buffer = self.sink.0.lock();
         let mut used = self.used.lock();
         if used.batch != buffer.batch {
-            *used = Used {
+            *used = ShareUsage {
                 batch: buffer.batch,
                 bytes: 0,
             };

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde_json::Value;
 
-use crate::support::{Done, Galleria, Host, Service, eventually, manifests};
+use crate::support::{Galleria, Host, Service, SetOnDrop, eventually, manifests};
 
 fn autoscaler(app: &str, spec: &str) -> String {
     format!(
@@ -54,7 +54,7 @@ fn under_load(host: &Host, paths: &[&str], story: impl FnOnce()) {
                 }
             });
         }
-        let ending = Done(done);
+        let ending = SetOnDrop(done);
         story();
         drop(ending);
     });

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde_json::Value;
 
-use crate::support::{Done, Galleria, Host, Service, eventually, kubectl, manifests};
+use crate::support::{Galleria, Host, Service, SetOnDrop, eventually, kubectl, manifests};
 
 /// The canary's Deployment is `app-v2`, which starts with a weight of 0.
 const ROUTE: &str = "---
@@ -83,7 +83,7 @@ impl Shop {
         let done = AtomicBool::new(false);
         let answers = Mutex::new(HashMap::new());
         let result = std::thread::scope(|scope| {
-            let ending = Done(&done);
+            let ending = SetOnDrop(&done);
             for _ in 0..4 {
                 scope.spawn(|| {
                     while !done.load(Ordering::Relaxed) {

@@ -10,7 +10,7 @@ use std::io::BufReader;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use crate::support::{Done, Galleria, Host, Service, eventually, manifests};
+use crate::support::{Galleria, Host, Service, SetOnDrop, eventually, manifests};
 
 /// A host with `services` and a well-behaved neighbour, `good`.
 fn galleria(services: Vec<Service>) -> (tempfile::TempDir, Galleria) {
@@ -34,7 +34,7 @@ fn while_neighbour_is_served<T>(host: &Host, misbehave: impl FnOnce() -> T) -> T
             let (address, done) = (&address, &done);
             scope.spawn(move || keep_asking(address, keeps, done))
         });
-        let ending = Done(&done);
+        let ending = SetOnDrop(&done);
         let result = misbehave();
         drop(ending);
         for neighbour in neighbours {

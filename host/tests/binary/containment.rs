@@ -3,10 +3,10 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use crate::support::{Done, Galleria, Host, Service, eventually, manifests};
+use crate::support::{Galleria, Host, Service, SetOnDrop, eventually, manifests};
 
 /// A misbehaving guest next to a good one.
-fn beside(guest: Service) -> Host {
+fn start_with_neighbour(guest: Service) -> Host {
     let folder = tempfile::tempdir().expect("a folder");
     let file = folder.path().join("test.yaml");
     let good = Service::new("good", "hello").annotation("galleria.dev/isolation", "instance");
@@ -40,7 +40,7 @@ fn while_neighbour_is_served(host: &Host, misbehave: impl FnOnce()) {
                 })
             })
             .collect();
-        let ending = Done(&done);
+        let ending = SetOnDrop(&done);
         misbehave();
         drop(ending);
         neighbours
@@ -71,7 +71,7 @@ fn failures(host: &Host, reason: &str, count: f64) {
 
 #[test]
 fn endless_loop_is_stopped_at_the_deadline() {
-    let host = beside(Service::new("bad", "loop-forever"));
+    let host = start_with_neighbour(Service::new("bad", "loop-forever"));
     while_neighbour_is_served(&host, || {
         std::thread::scope(|scope| {
             for _ in 0..4 {
@@ -91,7 +91,7 @@ fn endless_loop_is_stopped_at_the_deadline() {
 
 #[test]
 fn endless_allocation_is_killed_at_the_pods_limit() {
-    let host = beside(Service::new("bad", "allocate").memory("32Mi"));
+    let host = start_with_neighbour(Service::new("bad", "allocate").memory("32Mi"));
     while_neighbour_is_served(&host, || {
         for _ in 0..3 {
             let answer = host.get("/bad/allocate");
@@ -111,7 +111,9 @@ fn endless_allocation_is_killed_at_the_pods_limit() {
 
 #[test]
 fn trap_causes_one_failure_and_one_log_line() {
-    let host = beside(Service::new("bad", "trap").annotation("galleria.dev/isolation", "instance"));
+    let host = start_with_neighbour(
+        Service::new("bad", "trap").annotation("galleria.dev/isolation", "instance"),
+    );
     assert_eq!(host.get("/bad/ok").status, 200);
     while_neighbour_is_served(&host, || {
         let answer = host.get("/bad/");
@@ -134,7 +136,7 @@ fn trap_causes_one_failure_and_one_log_line() {
 
 #[test]
 fn trap_during_the_body_closes_the_connection() {
-    let host = beside(Service::new("bad", "trap-mid-body"));
+    let host = start_with_neighbour(Service::new("bad", "trap-mid-body"));
     while_neighbour_is_served(&host, || {
         // The status was sent already; the body must not look complete.
         assert!(host.try_get("/bad/", &[]).is_err());
@@ -152,7 +154,7 @@ fn trap_during_the_body_closes_the_connection() {
 
 #[test]
 fn response_that_stalls_halfway_is_aborted() {
-    let host = beside(Service::new("bad", "half-body"));
+    let host = start_with_neighbour(Service::new("bad", "half-body"));
     while_neighbour_is_served(&host, || assert!(host.try_get("/bad/", &[]).is_err()));
     failures(&host, "DeadlineExceeded", 1.0);
     assert_eq!(host.get("/bad/ok").status, 200);
@@ -160,7 +162,7 @@ fn response_that_stalls_halfway_is_aborted() {
 
 #[test]
 fn endless_self_call_is_stopped() {
-    let host = beside(Service::new("bad", "recurse").env("SELF_URL", "http://bad/"));
+    let host = start_with_neighbour(Service::new("bad", "recurse").env("SELF_URL", "http://bad/"));
     while_neighbour_is_served(&host, || {
         let answer = host.get("/bad/");
         assert_eq!(answer.status, 508, "{}", answer.body);
@@ -174,7 +176,7 @@ fn endless_self_call_is_stopped() {
 
 #[test]
 fn endless_recursion_traps() {
-    let host = beside(Service::new("bad", "deep-stack"));
+    let host = start_with_neighbour(Service::new("bad", "deep-stack"));
     while_neighbour_is_served(&host, || assert_eq!(host.get("/bad/").status, 503));
     failures(&host, "Error", 1.0);
     assert_eq!(host.get("/bad/ok").status, 200);
@@ -182,7 +184,9 @@ fn endless_recursion_traps() {
 
 #[test]
 fn leaked_handles_end_the_leaking_instance() {
-    let host = beside(Service::new("bad", "leak").annotation("galleria.dev/isolation", "instance"));
+    let host = start_with_neighbour(
+        Service::new("bad", "leak").annotation("galleria.dev/isolation", "instance"),
+    );
     assert_eq!(host.get("/bad/?n=100").status, 200);
     while_neighbour_is_served(&host, || assert_eq!(host.get("/bad/?n=20000").status, 503));
     assert_eq!(host.get("/bad/?n=100").status, 200);
@@ -193,7 +197,7 @@ fn full_queue_refuses_immediately() {
     let slow = Service::new("bad", "slow")
         .annotation("galleria.dev/max-instances", "1")
         .annotation("galleria.dev/max-queue", "1");
-    let host = beside(slow);
+    let host = start_with_neighbour(slow);
     let answers: Vec<_> = std::thread::scope(|scope| {
         let asked: Vec<_> = (0..8)
             .map(|_| scope.spawn(|| host.get("/bad/?ms=700")))
@@ -276,7 +280,7 @@ fn guest_forwards_a_streamed_response_of_another_guest() {
 
 #[test]
 fn burst_of_traps_is_counted_and_pods_recover() {
-    let host = beside(Service::new("bad", "trap").replicas(2));
+    let host = start_with_neighbour(Service::new("bad", "trap").replicas(2));
     while_neighbour_is_served(&host, || {
         std::thread::scope(|scope| {
             for _ in 0..4 {
@@ -296,7 +300,7 @@ fn burst_of_traps_is_counted_and_pods_recover() {
 
 #[test]
 fn endless_output_is_stopped_at_the_deadline() {
-    let host = beside(Service::new("bad", "print-forever"));
+    let host = start_with_neighbour(Service::new("bad", "print-forever"));
     while_neighbour_is_served(&host, || {
         for path in ["/bad/", "/bad/line"] {
             assert_eq!(host.get(path).status, 504, "{path}");
@@ -308,7 +312,7 @@ fn endless_output_is_stopped_at_the_deadline() {
 
 #[test]
 fn too_many_or_too_large_headers_fail_only_their_response() {
-    let host = beside(Service::new("bad", "headers"));
+    let host = start_with_neighbour(Service::new("bad", "headers"));
     assert_eq!(host.get("/bad/?n=50&length=100").status, 200);
     let many = [
         "n=100000",
@@ -348,7 +352,7 @@ fn endless_start_is_aborted_while_the_neighbour_is_served() {
 
 #[test]
 fn pod_can_set_its_own_request_timeout() {
-    let host = beside(
+    let host = start_with_neighbour(
         Service::new("bad", "loop-forever").annotation("galleria.dev/request-timeout", "200ms"),
     );
     let began = Instant::now();

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 use self::board::{Board, Query};
-use crate::support::{Done, Host, PATIENCE, Prometheus, eventually};
+use crate::support::{Host, PATIENCE, Prometheus, SetOnDrop, eventually};
 
 /// Series that Prometheus itself creates.
 const OF_PROMETHEUS: [&str; 2] = ["up", "ALERTS"];
@@ -36,7 +36,7 @@ fn every_panel_shows_data_of_busy_hosts() {
     let boards = board::all();
     let done = AtomicBool::new(false);
     std::thread::scope(|scope| {
-        let done_at_end = Done(&done);
+        let done_at_end = SetOnDrop(&done);
         scope.spawn(|| shop.visit(&done));
         scope.spawn(|| trouble.make(&done));
         for _ in 0..2 {

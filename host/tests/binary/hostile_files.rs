@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use crate::support::{
-    Done, Galleria, Host, Service, eventually, kubeconfig, kubectl, kubectl_with, manifests,
+    Galleria, Host, Service, SetOnDrop, eventually, kubeconfig, kubectl, kubectl_with, manifests,
 };
 
 /// A host that runs the guest `files` under `/app`, next to a good guest.
@@ -74,7 +74,7 @@ fn while_neighbour_is_served(host: &Host, misbehave: impl FnOnce()) {
             }
             (asked, slowest)
         });
-        let ending = Done(&done);
+        let ending = SetOnDrop(&done);
         misbehave();
         drop(ending);
         neighbour.join().expect("no failure")

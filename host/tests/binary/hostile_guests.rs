@@ -4,7 +4,7 @@
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use crate::support::{Done, Galleria, Host, Service, eventually, manifests};
+use crate::support::{Galleria, Host, Service, SetOnDrop, eventually, manifests};
 
 /// How much the host may have grown after the attack, in MiB: allocators keep some freed
 /// memory, and a neighbour works at the same time.
@@ -62,7 +62,7 @@ fn beside_a_neighbour(host: &Host, attack: impl FnOnce()) {
                 }
             });
         }
-        let _ending = Done(&done);
+        let _ending = SetOnDrop(&done);
         attack();
     });
     assert!(

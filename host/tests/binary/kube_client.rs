@@ -241,7 +241,7 @@ fn hundred_watchers_see_every_change_while_one_does_not_read() {
 
         let api: Api<ConfigMap> = Api::namespaced(client(&maps.host).await, "test");
         let named = params.clone().fields("metadata.name=map-0007");
-        let (seen, mut told) = tokio::sync::mpsc::unbounded_channel();
+        let (seen, mut received) = tokio::sync::mpsc::unbounded_channel();
         for _ in 0..100 {
             let events = api.watch(&named, &version).await.expect("a watch");
             let seen = seen.clone();
@@ -259,7 +259,7 @@ fn hundred_watchers_see_every_change_while_one_does_not_read() {
             maps.write(round);
             for _ in 0..100 {
                 assert_eq!(
-                    told.recv().await,
+                    received.recv().await,
                     Some(round),
                     "every watcher sees every change"
                 );

@@ -116,11 +116,11 @@ fn undeclared_port_and_removed_pod_are_refused() {
     let host = start();
     let forward = Forward::start(&host, "deploy/echo", 9);
     assert!(ureq::get(forward.url("/")).call().is_err());
-    let told = eventually("kubectl prints the reason", || {
+    let message = eventually("kubectl prints the reason", || {
         let line = forward.errors.try_recv().ok()?;
         line.contains("declares no port 9").then_some(line)
     });
-    assert!(told.contains("the container of pod echo-"), "{told}");
+    assert!(message.contains("the container of pod echo-"), "{message}");
     let forward = Forward::start(&host, "deploy/echo", 8080);
     kubectl(&host, &["delete", "deploy", "echo", "-n", "test"]);
     eventually("the forwarded port is closed", || {

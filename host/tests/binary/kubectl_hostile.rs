@@ -11,7 +11,7 @@ use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
 use serde_json::{Value, json};
 
-use crate::support::{Done, Galleria, Host, Service, kubeconfig, manifests};
+use crate::support::{Galleria, Host, Service, SetOnDrop, kubeconfig, manifests};
 
 /// How much the host may grow at any time: objects of 3 MiB, plus the data derived from
 /// them. Without limits, these requests would need gigabytes.
@@ -81,7 +81,7 @@ fn while_neighbour_is_served(host: &Host, attack: impl FnOnce()) {
             }
             (times, largest)
         });
-        let ending = Done(&done);
+        let ending = SetOnDrop(&done);
         attack();
         drop(ending);
         neighbour.join().expect("no failure")

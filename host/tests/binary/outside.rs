@@ -338,6 +338,6 @@ fn internal_headers_are_accepted_only_from_trusted_peers() {
         assert_eq!(seen(&answer, "x-forwarded-proto"), ["http"]);
         assert!(!answer.contains("x-galleria"), "{answer}");
     }
-    let told = host.stderr();
-    assert_eq!(told.matches("--trusted-peer").count(), 1, "{told}");
+    let log = host.stderr();
+    assert_eq!(log.matches("--trusted-peer").count(), 1, "{log}");
 }

@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use crate::support::{Done, Galleria, Host, Service, eventually, manifests};
+use crate::support::{Galleria, Host, Service, SetOnDrop, eventually, manifests};
 
 /// Two versions of one service, split by weight.
 fn split(stable: u32, canary: u32) -> String {
@@ -24,25 +24,25 @@ fn split(stable: u32, canary: u32) -> String {
     )
 }
 
-struct Edited {
+struct HostAndFile {
     host: Host,
     _folder: tempfile::TempDir,
     file: std::path::PathBuf,
 }
 
-fn start(manifest: &str) -> Edited {
+fn start(manifest: &str) -> HostAndFile {
     let folder = tempfile::tempdir().expect("a folder");
     let file = folder.path().join("test.yaml");
     std::fs::write(&file, manifest).expect("a file");
     let host = Galleria::run(folder.path()).start();
-    Edited {
+    HostAndFile {
         host,
         _folder: folder,
         file,
     }
 }
 
-impl Edited {
+impl HostAndFile {
     fn write(&self, manifest: &str) {
         let new = self.file.with_extension("new");
         std::fs::write(&new, manifest).expect("a file");
@@ -93,7 +93,7 @@ fn changed_weight_takes_effect_within_a_second_and_fails_no_request() {
                 }
             });
         }
-        let ending = Done(&done);
+        let ending = SetOnDrop(&done);
         eventually("some load", || {
             (all.load(Ordering::Relaxed) > 100).then_some(())
         });
@@ -189,7 +189,7 @@ fn under_load(host: &Host, path: &str, change: impl FnOnce()) {
                 assert_eq!(answer.status, 200, "{}", answer.body);
             }
         });
-        let _ending = Done(&done);
+        let _ending = SetOnDrop(&done);
         change();
     });
 }

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
 use serde_json::Value;
 
-use crate::support::{Done, Galleria, Host, Service, eventually, manifests};
+use crate::support::{Galleria, Host, Service, SetOnDrop, eventually, manifests};
 
 struct Shop {
     host: Host,
@@ -108,7 +108,7 @@ fn under_load(shop: &Shop, story: impl FnOnce()) -> Vec<String> {
                 }
             });
         }
-        let ending = Done(&done);
+        let ending = SetOnDrop(&done);
         eventually("some load", || {
             (asked.load(Ordering::Relaxed) > 100).then_some(())
         });
@@ -311,7 +311,7 @@ fn rollouts_and_scaling_down_respect_the_budget() {
     );
 
     shop.write(swift("two", 1));
-    let told = eventually("the budget is named", || {
+    let message = eventually("the budget is named", || {
         let events = shop.host.objects("Event");
         let found = events.iter().find(|event| {
             event["reason"] == "DisruptionNotAllowed" && event["involvedObject"]["name"] == "app"
@@ -320,10 +320,11 @@ fn rollouts_and_scaling_down_respect_the_budget() {
         (status["observedGeneration"] == 3).then_some(found?["message"].clone())
     });
     assert!(
-        told.as_str()
+        message
+            .as_str()
             .expect("text")
             .contains("PodDisruptionBudget app"),
-        "{told}"
+        "{message}"
     );
     assert_eq!(
         shop.status()["readyReplicas"],

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::support::apart::{self, Pod};
-use crate::support::{Done, Galleria, Host, Service, eventually, manifests};
+use crate::support::{Galleria, Host, Service, SetOnDrop, eventually, manifests};
 
 fn start(services: &[Service]) -> Host {
     let folder = tempfile::tempdir().expect("a folder");
@@ -71,7 +71,7 @@ fn while_neighbours_are_served(host: &Host, paths: &[&str], attack: impl FnOnce(
             }
             waits
         });
-        let ending = Done(&done);
+        let ending = SetOnDrop(&done);
         attack();
         drop(ending);
         let mut waits = asking.join().expect("no failure");
@@ -244,13 +244,13 @@ fn slow_readers_at_a_gateway_do_not_block_the_connection_between_hosts() {
     let file = folder.path().join("test.yaml");
     std::fs::write(&file, manifests(&[Service::new("large", "large-body")])).expect("a file");
     let pod = Pod::of("large");
-    let told = || {
+    let host = || {
         Galleria::run(file.clone())
             .argument(&pod.peer())
             .argument(apart::CALLERS)
     };
-    let _host = told().declared_ports().arguments(&pod.arguments()).start();
-    let gateway = told().argument("--gateway").start();
+    let _host = host().declared_ports().arguments(&pod.arguments()).start();
+    let gateway = host().argument("--gateway").start();
     while_neighbours_are_served(&gateway, &["/large/?kib=200"], || {
         let readers = (0..32).map(|_| silent_reader(&gateway, "/large/?mib=64"));
         hold(readers.collect());

@@ -189,7 +189,7 @@ fn guest_that_crashes_at_its_start_backs_off_and_is_reported() {
         .stderr(std::process::Stdio::null())
         .spawn()
         .expect("the binary");
-    let _host = Killed(host);
+    let _host = KillOnDrop(host);
     let page = crate::support::eventually("the pod backs off", || {
         let page = status(data.path());
         page.contains("CrashLoopBackOff").then_some(page)
@@ -209,9 +209,9 @@ fn guest_that_crashes_at_its_start_backs_off_and_is_reported() {
 }
 
 /// A child process that is killed when its test ends, even by a panic.
-struct Killed(std::process::Child);
+struct KillOnDrop(std::process::Child);
 
-impl Drop for Killed {
+impl Drop for KillOnDrop {
     fn drop(&mut self) {
         // It may have exited already.
         let _ = self.0.kill();

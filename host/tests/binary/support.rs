@@ -27,9 +27,9 @@ pub const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Sets a flag when it is dropped, also during a panic, so that threads that check the
 /// flag end.
-pub struct Done<'a>(pub &'a AtomicBool);
+pub struct SetOnDrop<'a>(pub &'a AtomicBool);
 
-impl Drop for Done<'_> {
+impl Drop for SetOnDrop<'_> {
     fn drop(&mut self) {
         self.0.store(true, Ordering::Relaxed);
     }

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use crate::support::apart::{self, Pod};
-use crate::support::{Done, Galleria, Host, Service, eventually, manifests};
+use crate::support::{Galleria, Host, Service, SetOnDrop, eventually, manifests};
 
 const SHOP: [&str; 6] = [
     "ui-v1",
@@ -17,7 +17,7 @@ const SHOP: [&str; 6] = [
 ];
 
 /// `host` with the addresses of the pods and the trusted peers.
-fn told(host: Galleria, pods: &[Pod]) -> Galleria {
+fn with_peers(host: Galleria, pods: &[Pod]) -> Galleria {
     let peers: Vec<_> = pods.iter().map(Pod::peer).collect();
     host.arguments(&peers).argument(apart::CALLERS)
 }
@@ -35,7 +35,7 @@ fn written(manifest: &str) -> tempfile::TempDir {
 #[test]
 fn shop_with_a_host_for_each_workload_behaves_the_same_and_has_one_trace() {
     let pods = SHOP.map(Pod::of);
-    let host = || told(Galleria::shop(), &pods);
+    let host = || with_peers(Galleria::shop(), &pods);
     let hosts = pods.each_ref().map(|pod| of_pod(host(), pod).start());
     let gateway = host().argument("--gateway").start();
 
@@ -72,7 +72,7 @@ fn shop_with_a_host_for_each_workload_behaves_the_same_and_has_one_trace() {
 fn hosts_are_replaced_under_load_and_no_request_fails() {
     let folder = written(&manifests(&[Service::new("app", "hello").replicas(2)]));
     let pods = ["app", "app"].map(Pod::of);
-    let host = || told(Galleria::run(folder.path()), &pods);
+    let host = || with_peers(Galleria::run(folder.path()), &pods);
     let mut hosts = pods.each_ref().map(|pod| of_pod(host(), pod).start());
     let gateway = host().argument("--gateway").start();
     let (done, answered) = (AtomicBool::new(false), AtomicUsize::new(0));
@@ -83,7 +83,7 @@ fn hosts_are_replaced_under_load_and_no_request_fails() {
         });
     };
     std::thread::scope(|scope| {
-        let ending = Done(&done);
+        let ending = SetOnDrop(&done);
         for _ in 0..3 {
             scope.spawn(|| {
                 while !done.load(Ordering::Relaxed) {
@@ -121,9 +121,9 @@ fn pod_that_is_not_ready_refuses_and_the_caller_tries_another() {
     let folder = written(&manifests(&[service(None)]));
     let changed = written(&manifests(&[service(None)]));
     let pods = ["app", "app"].map(Pod::of);
-    let _good = of_pod(told(Galleria::run(folder.path()), &pods), &pods[0]).start();
-    let never = of_pod(told(Galleria::run(changed.path()), &pods), &pods[1]).start();
-    let gateway = told(Galleria::run(folder.path()), &pods)
+    let _good = of_pod(with_peers(Galleria::run(folder.path()), &pods), &pods[0]).start();
+    let never = of_pod(with_peers(Galleria::run(changed.path()), &pods), &pods[1]).start();
+    let gateway = with_peers(Galleria::run(folder.path()), &pods)
         .argument("--gateway")
         .start();
     let probe = "{httpGet: {port: 8080, path: /}, initialDelaySeconds: 3600}";
@@ -150,7 +150,7 @@ fn pod_that_is_not_ready_refuses_and_the_caller_tries_another() {
 fn headers_between_hosts_are_ignored_from_clients_and_hidden_from_guests() {
     let folder = written(&manifests(&[Service::new("app", "echo")]));
     let pods = ["app"].map(Pod::of);
-    let host = || told(Galleria::run(folder.path()), &pods);
+    let host = || with_peers(Galleria::run(folder.path()), &pods);
     let _pod = of_pod(host(), &pods[0]).start();
     let gateway = host().argument("--gateway").start();
     let answer = gateway.get_with("/app/", &[("x-galleria-hops", "4000000")]);

@@ -6,13 +6,13 @@ use serde_json::Value;
 
 use crate::support::{Galleria, Host, Service, eventually, manifests, test_components};
 
-struct Edited {
+struct HostAndFile {
     host: Host,
     _folder: tempfile::TempDir,
     file: std::path::PathBuf,
 }
 
-impl Edited {
+impl HostAndFile {
     /// A service `app` with the objects of `yaml`, whose pods may belong to the service
     /// too.
     fn start(yaml: &str) -> Self {
@@ -134,7 +134,7 @@ spec:
 
 #[test]
 fn replica_set_keeps_its_pods_and_a_changed_pod_is_created_again() {
-    let shop = Edited::start(SETS);
+    let shop = HostAndFile::start(SETS);
     let before = shop.names("set-");
     assert_eq!(before.len(), 2);
     let owner = &shop.pods("set-")[0]["metadata"]["ownerReferences"][0];
@@ -185,7 +185,7 @@ spec:
   restartPolicy: Never
   containers: [{name: main, image: crash-at-start}]
 ";
-    let shop = Edited::start(pod);
+    let shop = HostAndFile::start(pod);
     let status = eventually("the pod has failed", || {
         let status = shop.host.object("Pod", "bad")["status"].clone();
         (status["phase"] == "Failed").then_some(status)
@@ -232,7 +232,7 @@ spec:
 "
         )
     };
-    let shop = Edited::start(&set(2, "one", 0));
+    let shop = HostAndFile::start(&set(2, "one", 0));
     assert_eq!(shop.names("db-"), ["db-0", "db-1"]);
     let created = |pod: &Value| pod["metadata"]["labels"]["apps.kubernetes.io/pod-index"].clone();
     let pods = shop.pods("db-");

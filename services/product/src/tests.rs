@@ -104,10 +104,10 @@ impl Answer {
         );
         let problem = self.json();
         assert_eq!(problem["status"], status);
-        let told = problem["detail"].as_str().unwrap();
+        let text = problem["detail"].as_str().unwrap();
         assert!(
-            told.contains(detail),
-            "{told:?} does not contain {detail:?}"
+            text.contains(detail),
+            "{text:?} does not contain {detail:?}"
         );
     }
 }

@@ -100,10 +100,10 @@ impl Answer {
             self.headers[header::CONTENT_TYPE],
             "application/problem+json"
         );
-        let told = self.json()["detail"].as_str().unwrap().to_owned();
+        let text = self.json()["detail"].as_str().unwrap().to_owned();
         assert!(
-            told.contains(detail),
-            "{told:?} does not contain {detail:?}"
+            text.contains(detail),
+            "{text:?} does not contain {detail:?}"
         );
     }
 }

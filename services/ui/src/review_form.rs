@@ -11,7 +11,7 @@ pub(crate) const RATING_MAX: u8 = 10;
 
 /// The values of the form's fields as entered.
 #[derive(Debug, Clone, Default, Deserialize)]
-pub(crate) struct Typed {
+pub(crate) struct FormValues {
     #[serde(default)]
     pub(crate) author: String,
     #[serde(default)]
@@ -42,7 +42,7 @@ impl Mistakes {
     }
 }
 
-impl Typed {
+impl FormValues {
     /// The review, or all mistakes in it.
     pub(crate) fn check(&self) -> Result<Draft, Mistakes> {
         let rating = self
@@ -83,8 +83,8 @@ fn too_long(what: &str, text: &str, max: usize) -> Option<String> {
 mod tests {
     use super::*;
 
-    fn typed(author: &str, rating: &str, desc: &str) -> Typed {
-        Typed {
+    fn typed(author: &str, rating: &str, desc: &str) -> FormValues {
+        FormValues {
             author: author.to_owned(),
             rating: rating.to_owned(),
             desc: desc.to_owned(),

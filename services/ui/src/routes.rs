@@ -19,7 +19,7 @@ use crate::pages::catalogue::{CatalogueQuery, catalogue_page};
 use crate::pages::details::{ReviewSection, details_page};
 use crate::pages::{Shell, failure_page};
 use crate::products::{Shop, ShopError};
-use crate::review_form::Typed;
+use crate::review_form::FormValues;
 
 /// Pages load nothing from other hosts, run no scripts and cannot be framed.
 const CONTENT_SECURITY_POLICY: HeaderValue = HeaderValue::from_static(
@@ -113,7 +113,7 @@ async fn details(
 async fn post_review(
     State(storefront): SharedStorefront,
     id: Result<PathId, Problem>,
-    form: Result<Form<Typed>, Problem>,
+    form: Result<Form<FormValues>, Problem>,
 ) -> Response {
     let Storefront { shell, shop } = &*storefront;
     let Ok(PathId(id)) = id else {

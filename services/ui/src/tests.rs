@@ -30,9 +30,9 @@ const NO_SERVICE: &str = "http://127.0.0.1:9";
 
 /// The requests that the stand-in services received.
 #[derive(Clone, Default)]
-struct Received(Arc<Mutex<Vec<String>>>);
+struct ReceivedRequests(Arc<Mutex<Vec<String>>>);
 
-impl Received {
+impl ReceivedRequests {
     fn note(&self, what: String) {
         self.0.lock().unwrap().push(what);
     }
@@ -50,12 +50,12 @@ async fn listen(router: Router) -> String {
 }
 
 /// Working product and review services.
-async fn services(received: &Received) -> String {
+async fn services(received: &ReceivedRequests) -> String {
     let router = Router::new()
         .route(
             "/productms/product/catalogue",
             get(
-                |State(received): State<Received>, RawQuery(query): RawQuery| async move {
+                |State(received): State<ReceivedRequests>, RawQuery(query): RawQuery| async move {
                     received.note(query.unwrap_or_default());
                     CATALOGUE
                 },
@@ -69,7 +69,7 @@ async fn services(received: &Received) -> String {
         .route(
             "/productreviewms/productreview/1",
             post(
-                |State(received): State<Received>, body: String| async move {
+                |State(received): State<ReceivedRequests>, body: String| async move {
                     received.note(body);
                     StatusCode::CREATED
                 },
@@ -127,7 +127,7 @@ async fn send(router: Router, method: Method, path: &str, body: &str) -> Answer 
 }
 
 async fn browse(edition: Edition, path: &str) -> Answer {
-    let url = services(&Received::default()).await;
+    let url = services(&ReceivedRequests::default()).await;
     send(storefront(edition, &url, &url), Method::GET, path, "").await
 }
 
@@ -177,7 +177,7 @@ async fn versions_look_different_and_only_v2_searches() {
 
 #[tokio::test]
 async fn v2_forwards_the_search_and_keeps_it_in_its_form() {
-    let received = Received::default();
+    let received = ReceivedRequests::default();
     let url = services(&received).await;
     let path = "/ui?search=%22lamp%22&sort=-price";
     let page = send(storefront(Edition::V2, &url, &url), Method::GET, path, "").await;
@@ -217,7 +217,7 @@ async fn missing_pages_have_an_error_page() {
         assert_eq!(page.status, StatusCode::NOT_FOUND, "{path}");
         page.assert_says("Go to the catalogue");
     }
-    let url = services(&Received::default()).await;
+    let url = services(&ReceivedRequests::default()).await;
     let page = send(
         storefront(Edition::V1, &url, &url),
         Method::DELETE,
@@ -256,7 +256,7 @@ async fn invalid_response_is_a_bad_gateway() {
 
 #[tokio::test]
 async fn posted_review_reaches_the_review_service() {
-    let received = Received::default();
+    let received = ReceivedRequests::default();
     let url = services(&received).await;
     let form = "author=Zo%C3%AB&rating=9&desc=Very+good";
     let posted = send(
@@ -287,7 +287,7 @@ async fn posted_review_reaches_the_review_service() {
 
 #[tokio::test]
 async fn invalid_form_is_returned_with_its_values() {
-    let received = Received::default();
+    let received = ReceivedRequests::default();
     let url = services(&received).await;
     let form = "author=&rating=99&desc=%3Cb%3Emine";
     let page = send(
@@ -307,7 +307,7 @@ async fn invalid_form_is_returned_with_its_values() {
 
 #[tokio::test]
 async fn review_that_cannot_be_stored_stays_in_the_form() {
-    let url = services(&Received::default()).await;
+    let url = services(&ReceivedRequests::default()).await;
     let form = "author=Zoe&rating=9&desc=Long+thoughts";
     let page = send(
         storefront(Edition::V1, &url, NO_SERVICE),
@@ -323,7 +323,7 @@ async fn review_that_cannot_be_stored_stays_in_the_form() {
 
 #[tokio::test]
 async fn form_is_limited() {
-    let url = services(&Received::default()).await;
+    let url = services(&ReceivedRequests::default()).await;
     let form = format!("desc={}", "x".repeat(shop_platform::BODY_BYTES_MAX));
     let router = storefront(Edition::V1, &url, &url);
     let page = send(router, Method::POST, "/ui/product/1/review", &form).await;
@@ -332,7 +332,7 @@ async fn form_is_limited() {
 
 #[tokio::test]
 async fn review_of_a_missing_product_is_rejected() {
-    let url = services(&Received::default()).await;
+    let url = services(&ReceivedRequests::default()).await;
     let router = storefront(Edition::V1, &url, &url);
     let page = send(
         router,

@@ -69,7 +69,7 @@ fn series(
         let quiet = light(&url, length)?;
         let noisy = beside_hungry(&url, length)?;
         println!(
-            "--- {manifests}, round {number} of {rounds}: p99 {:.2?} alone, {:.2?} beside",
+            "--- {manifests}, round {number} of {rounds}: p99 {:.2?} alone, {:.2?} next to it",
             quiet.p99, noisy.p99
         );
         alone.push(quiet.p99.as_secs_f64() * 1000.0);

@@ -59,12 +59,14 @@ fn contenders(
             piped: true,
             ..host.clone()
         };
-        contenders.push(Contender::new(ON, move || told(&host, &collector, start)));
+        contenders.push(Contender::new(ON, move || {
+            with_telemetry(&host, &collector, start)
+        }));
     }
     Ok(contenders)
 }
 
-fn told(
+fn with_telemetry(
     host: &Host,
     collector: &Path,
     start: impl Fn(&Host) -> Result<Running>,
@@ -74,7 +76,7 @@ fn told(
     let log = host.folder.join("collector.log");
     let mut server = Server::start(command.arg(address.to_string()), &log)?;
     server.wait_for(address, "/")?;
-    let telling = Host {
+    let host = Host {
         environment: vec![
             ("GALLERIA_TRACE_SAMPLE", "0.01".into()),
             ("OTEL_EXPORTER_OTLP_ENDPOINT", format!("http://{address}")),
@@ -82,7 +84,7 @@ fn told(
         ],
         ..host.clone()
     };
-    let mut running = start(&telling)?;
+    let mut running = start(&host)?;
     running.servers.push(server);
     Ok(running)
 }

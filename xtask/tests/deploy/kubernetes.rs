@@ -15,7 +15,7 @@ use std::process::Command;
 use serde_json::{Value, json};
 
 use crate::support::printed;
-use rendered::{Checked, deploy, overlay, overlays, restoring};
+use rendered::{ManifestObject, deploy, overlay, overlays, restoring};
 
 /// Kinds that `galleria check` knows, and those of the Prometheus operator.
 const WITHOUT_SCHEMA: [&str; 3] = [
@@ -79,7 +79,7 @@ fn hosts_in_a_cluster_get_the_manifests_of_the_shop() {
     }
     for name in overlays() {
         let objects = overlay(&name);
-        let config = |object: &&Checked| object.name().starts_with("shop-manifests-");
+        let config = |object: &&ManifestObject| object.name().starts_with("shop-manifests-");
         let config = objects.iter().find(config).expect("the ConfigMap");
         let own = Value::from_iter(own.clone());
         assert!(
@@ -113,7 +113,7 @@ fn each_workload_of_the_shop_has_a_deployment_and_a_headless_service() {
             );
             continue; // a CronJob has no callers
         }
-        let service = |it: &&Checked| it.kind() == "Service" && it.name() == object.name();
+        let service = |it: &&ManifestObject| it.kind() == "Service" && it.name() == object.name();
         let service = objects.iter().find(service).expect("a Service of its name");
         let spec = &service.object["spec"];
         assert_eq!(spec["clusterIP"], "None");

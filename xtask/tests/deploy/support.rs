@@ -33,17 +33,17 @@ pub fn eventually<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
 }
 
 /// The result of a command.
-pub struct Done {
+pub struct CommandResult {
     pub code: Option<i32>,
     pub stdout: String,
     pub stderr: String,
 }
 
 /// Runs a command and waits for it.
-pub fn done(command: &mut Command) -> Done {
+pub fn done(command: &mut Command) -> CommandResult {
     let output = command.output();
     let output = output.unwrap_or_else(|error| panic!("cannot start {command:?}: {error}"));
-    Done {
+    CommandResult {
         code: output.status.code(),
         stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
         stderr: String::from_utf8_lossy(&output.stderr).into_owned(),

@@ -18,7 +18,7 @@ const SHOP: [&str; 6] = [
 ];
 
 /// The shop in one container per workload.
-struct Apart {
+struct ContainerPerWorkload {
     workloads: BTreeMap<&'static str, Container>,
     gateway: Container,
     /// Containers that have been replaced and stopped.
@@ -26,7 +26,7 @@ struct Apart {
     network: Hosts,
 }
 
-impl Apart {
+impl ContainerPerWorkload {
     fn start() -> Self {
         let network = Hosts(Network::create());
         let workloads = SHOP.map(|workload| (workload, network.workload(workload)));
@@ -98,7 +98,7 @@ impl Hosts {
 
 #[test]
 fn shop_in_one_container_per_workload_behaves_the_same_and_has_one_trace() {
-    let apart = Apart::start();
+    let apart = ContainerPerWorkload::start();
 
     let page = apart.gateway.get("/ui/product/1");
     assert_eq!(page.status, 200, "{}", page.body);
@@ -127,14 +127,14 @@ fn shop_in_one_container_per_workload_behaves_the_same_and_has_one_trace() {
 
 #[test]
 fn replacing_containers_under_load_fails_no_request() {
-    let mut apart = Apart::start();
+    let mut apart = ContainerPerWorkload::start();
     let shop = apart.gateway.gateway();
     let done = AtomicBool::new(false);
     let runs = AtomicUsize::new(0);
     std::thread::scope(|scope| {
         let visitors: [_; 2] = std::array::from_fn(|_| scope.spawn(|| visit(shop, &done, &runs)));
         let ending = Ending(&done);
-        let no_fault = |apart: &Apart| {
+        let no_fault = |apart: &ContainerPerWorkload| {
             let failed = visitors.iter().any(|it| it.is_finished());
             assert!(!failed, "k6 failed:\n{}", apart.failed_calls());
         };

@@ -134,7 +134,7 @@ impl Edges {
             reporter.response_bytes.observe(call.response_bytes as f64);
         }
         if let Some(trace_id) = call.trace_id {
-            series.durations.tell(ENVOY_BUCKETS, trace_id, duration);
+            series.durations.record(ENVOY_BUCKETS, trace_id, duration);
         }
     }
 
@@ -154,13 +154,13 @@ impl Edges {
     /// The exemplars of durations, by [`exemplar_key`].
     pub(super) fn exemplars(&self) -> HashMap<String, Box<[Option<Exemplar>]>> {
         let known = self.known.read();
-        let told = known.series.values().flat_map(|series| {
-            let told = series.durations.told();
-            let reporters = series.reporters.iter().filter(|_| !told.is_empty());
+        let exemplars = known.series.values().flat_map(|series| {
+            let exemplars = series.durations.snapshot();
+            let reporters = series.reporters.iter().filter(|_| !exemplars.is_empty());
             let keys = reporters.map(|it| exemplar_key(&it.labels));
-            keys.map(|key| (key, told.clone())).collect::<Vec<_>>()
+            keys.map(|key| (key, exemplars.clone())).collect::<Vec<_>>()
         });
-        told.collect()
+        exemplars.collect()
     }
 
     fn series(&self, edge: &CallEdge, call: &CallRecord) -> Arc<Series> {
@@ -368,9 +368,9 @@ mod tests {
         edges.record(&called(&workload("ui")), &call(200));
         let exemplars = edges.exemplars();
         assert_eq!(exemplars.len(), 2);
-        for told in exemplars.values() {
-            let told: Vec<_> = told.iter().flatten().map(|it| it.trace_id).collect();
-            assert_eq!(told, [7]);
+        for exemplars in exemplars.values() {
+            let exemplars: Vec<_> = exemplars.iter().flatten().map(|it| it.trace_id).collect();
+            assert_eq!(exemplars, [7]);
         }
     }
 }

@@ -19,7 +19,7 @@ pub(super) struct Exemplars(Mutex<Box<[Option<Exemplar>]>>);
 
 impl Exemplars {
     /// Skips the call if another one is being recorded at the same moment.
-    pub(super) fn tell(&self, bounds: &[f64], trace_id: u128, value: f64) {
+    pub(super) fn record(&self, bounds: &[f64], trace_id: u128, value: f64) {
         let Some(mut buckets) = self.0.try_lock() else {
             return;
         };
@@ -37,7 +37,7 @@ impl Exemplars {
     }
 
     /// Empty if there are none.
-    pub(super) fn told(&self) -> Box<[Option<Exemplar>]> {
+    pub(super) fn snapshot(&self) -> Box<[Option<Exemplar>]> {
         self.0.lock().clone()
     }
 }
@@ -49,12 +49,12 @@ mod tests {
     #[test]
     fn bucket_keeps_its_last_call() {
         let exemplars = Exemplars::default();
-        assert!(exemplars.told().is_empty());
+        assert!(exemplars.snapshot().is_empty());
         for (trace, value) in [(1, 0.5), (2, 1.0), (3, 0.1), (4, 7.0)] {
-            exemplars.tell(&[1.0, 5.0], trace, value);
+            exemplars.record(&[1.0, 5.0], trace, value);
         }
-        let told = exemplars.told();
-        let ids: Vec<_> = told.iter().map(|it| it.map(|it| it.trace_id)).collect();
+        let snapshot = exemplars.snapshot();
+        let ids: Vec<_> = snapshot.iter().map(|it| it.map(|it| it.trace_id)).collect();
         assert_eq!(ids, [Some(3), None, Some(4)]);
     }
 }

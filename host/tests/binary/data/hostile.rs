@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 use super::{ask, encode, refused};
-use crate::support::{Answer, Done, Galleria, Host, Service, eventually, manifests};
+use crate::support::{Answer, Galleria, Host, Service, SetOnDrop, eventually, manifests};
 
 const OWN: &str = "sqlite:/data/own.db";
 
@@ -15,7 +15,7 @@ const ENDLESS: &str =
     "with recursive n(i) as (select 1 union all select i + 1 from n) select count(*) from n";
 
 /// Runs the guest `sql` as `sql` and as `good`, each with its own claim.
-fn beside(timeout: &str, memory: &'static str) -> Host {
+fn start_with_neighbour(timeout: &str, memory: &'static str) -> Host {
     let volume = |name: &str| {
         format!(
             "env: []
@@ -83,7 +83,7 @@ fn while_neighbour_is_served(host: &Host, misbehave: impl FnOnce()) {
             }
             (asked, slowest)
         });
-        let ending = Done(&done);
+        let ending = SetOnDrop(&done);
         misbehave();
         drop(ending);
         neighbour.join().expect("no failure")
@@ -107,7 +107,7 @@ fn all_at_once(host: &Host, count: usize, each: impl Fn(&Host) + Sync) {
 
 #[test]
 fn endless_statement_ends_with_its_request() {
-    let host = beside("2s", "256Mi");
+    let host = start_with_neighbour("2s", "256Mi");
     for (count, path) in [(8, ""), (32, ""), (8, "execute")] {
         let statement = match path {
             "execute" => {
@@ -144,7 +144,7 @@ fn endless_statement_ends_with_its_request() {
 
 #[test]
 fn statement_that_becomes_slow_returns_the_right_result_and_does_not_block_the_neighbour() {
-    let host = beside("60s", "256Mi");
+    let host = start_with_neighbour("60s", "256Mi");
     let counts = "with recursive n(i) as (select 1 union all select i + 1 from n where i < cast($1 as integer)) \
                   select count(*) from n";
     let compares = "with v(n) as (select cast($1 as integer)) \
@@ -167,7 +167,7 @@ fn statement_that_becomes_slow_returns_the_right_result_and_does_not_block_the_n
 
 #[test]
 fn host_stops_in_time_while_statements_run() {
-    let mut host = beside("60s", "256Mi");
+    let mut host = start_with_neighbour("60s", "256Mi");
     std::thread::scope(|scope| {
         for _ in 0..40 {
             scope.spawn(|| {
@@ -203,7 +203,7 @@ fn peak(host: &Host) -> u64 {
 
 #[test]
 fn statements_that_need_too_much_memory_fail() {
-    let host = beside("10s", "64Mi");
+    let host = start_with_neighbour("10s", "64Mi");
     let many = "with recursive n(i) as (select 1 union all select i + 1 from n where i < 1000000)";
     let before = peak(&host);
     while_neighbour_is_served(&host, || {
@@ -243,7 +243,7 @@ fn statements_that_need_too_much_memory_fail() {
 
 #[test]
 fn statements_outside_the_allow_list_are_refused() {
-    let host = beside("10s", "64Mi");
+    let host = start_with_neighbour("10s", "64Mi");
     while_neighbour_is_served(&host, || {
         for statement in [
             "pragma mmap_size = 1000000000",
@@ -273,7 +273,7 @@ fn statements_outside_the_allow_list_are_refused() {
 
 #[test]
 fn guest_that_opens_many_files_affects_no_other_guest() {
-    let host = beside("60s", "256Mi");
+    let host = start_with_neighbour("60s", "256Mi");
     let of_process = |what: &str| {
         let folder = format!("/proc/{}/{what}", host.id());
         std::fs::read_dir(folder).expect("a folder").count()
@@ -293,7 +293,7 @@ fn guest_that_opens_many_files_affects_no_other_guest() {
 
 #[test]
 fn transaction_that_is_left_open_is_rolled_back() {
-    let host = beside("20s", "256Mi");
+    let host = start_with_neighbour("20s", "256Mi");
     let made = ask(&host, "script", OWN, "create table x (a)", &[]);
     assert_eq!(made.status, 200, "{}", made.body);
     let insert = "insert into x values (1)";

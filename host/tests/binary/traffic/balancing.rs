@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::{Shop, destination_rule, flags, with_rules};
-use crate::support::{Done, Service, eventually};
+use crate::support::{Service, SetOnDrop, eventually};
 
 /// The pods that received the calls of `path`.
 fn pods(shop: &Shop, path: &str, count: usize) -> BTreeSet<String> {
@@ -25,7 +25,7 @@ fn scaling_changes_the_endpoints_and_fails_no_request() {
     let shop = Shop::start_under_one_roof(&replicas(1), &[]);
     let done = AtomicBool::new(false);
     std::thread::scope(|scope| {
-        let ending = Done(&done);
+        let ending = SetOnDrop(&done);
         scope.spawn(|| {
             while !done.load(Ordering::Relaxed) {
                 assert_eq!(shop.host.get("/app/load").status, 200);

@@ -4,7 +4,7 @@
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use super::{Shop, flags, subsets, two_versions, with_rules};
-use crate::support::{Done, eventually};
+use crate::support::{SetOnDrop, eventually};
 
 /// Requests that match `condition` go to v2, all others to v1.
 fn chosen(condition: &str) -> Shop {
@@ -108,7 +108,7 @@ fn traffic_shifts_from_90_10_to_0_100_under_load_without_a_failed_request() {
         (after.1 - before.1) as f64 / (after.0 - before.0) as f64
     };
     std::thread::scope(|scope| {
-        let ending = Done(&done);
+        let ending = SetOnDrop(&done);
         for _ in 0..3 {
             scope.spawn(|| {
                 while !done.load(Ordering::Relaxed) {

@@ -49,7 +49,7 @@ struct Pool {
 
 /// A connection that returns to its pool, unless a transaction is still open.
 #[derive(Debug)]
-struct Pooled {
+struct PooledConnection {
     connection: Option<Connection>,
     pool: Arc<Pool>,
     _permit: OwnedSemaphorePermit,
@@ -135,7 +135,7 @@ impl Database {
 
 /// An open transaction. It is rolled back if it is dropped without [`Self::commit`].
 #[derive(Debug)]
-pub struct Transaction(Option<Pooled>);
+pub struct Transaction(Option<PooledConnection>);
 
 impl Transaction {
     /// See [`Database::query`].
@@ -189,7 +189,7 @@ impl Transaction {
 }
 
 impl Pool {
-    async fn pooled(self: &Arc<Self>) -> Result<Pooled, DatabaseError> {
+    async fn pooled(self: &Arc<Self>) -> Result<PooledConnection, DatabaseError> {
         let permit = self.permits.clone().acquire_owned().await;
         let closed = |_| DatabaseError::Unavailable("the pool is closed".to_owned());
         let idle = self
@@ -197,7 +197,7 @@ impl Pool {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .pop();
-        Ok(Pooled {
+        Ok(PooledConnection {
             connection: idle,
             pool: self.clone(),
             _permit: permit.map_err(closed)?,
@@ -220,7 +220,7 @@ impl Pool {
     }
 }
 
-impl Pooled {
+impl PooledConnection {
     async fn run<T: Send + 'static>(
         mut self,
         work: impl FnOnce(&mut Connection) -> Result<T, DatabaseError> + Send + 'static,
@@ -238,7 +238,7 @@ impl Pooled {
     }
 }
 
-impl Drop for Pooled {
+impl Drop for PooledConnection {
     fn drop(&mut self) {
         // A connection with an open transaction is closed, which rolls it back.
         let connection = self.connection.take().filter(Connection::is_autocommit);

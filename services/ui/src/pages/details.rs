@@ -5,7 +5,7 @@ use maud::{Markup, html};
 use super::rating::{average_tenths, stars, words};
 use super::{Shell, artwork, category_name};
 use crate::products::{Details, Review};
-use crate::review_form::{AUTHOR_CHARS_MAX, DESC_CHARS_MAX, Mistakes, RATING_MAX, Typed};
+use crate::review_form::{AUTHOR_CHARS_MAX, DESC_CHARS_MAX, FormValues, Mistakes, RATING_MAX};
 
 /// The state of the form on this page.
 #[derive(Debug)]
@@ -15,9 +15,12 @@ pub(crate) enum ReviewSection {
     /// The last review was stored.
     Posted,
     /// The form has mistakes.
-    Mistaken { typed: Typed, mistakes: Mistakes },
+    Mistaken {
+        typed: FormValues,
+        mistakes: Mistakes,
+    },
     /// The form is valid, but the review was not stored.
-    NotStored { typed: Typed, reason: String },
+    NotStored { typed: FormValues, reason: String },
 }
 
 pub(crate) fn details_page(shell: &Shell, details: &Details, section: &ReviewSection) -> Markup {
@@ -113,7 +116,7 @@ fn day(time: &str) -> String {
 }
 
 fn review_form(product_id: i64, section: &ReviewSection) -> Markup {
-    let untouched = (Typed::default(), Mistakes::default());
+    let untouched = (FormValues::default(), Mistakes::default());
     let (typed, mistakes) = match section {
         ReviewSection::Empty | ReviewSection::Posted => (&untouched.0, &untouched.1),
         ReviewSection::Mistaken { typed, mistakes } => (typed, mistakes),

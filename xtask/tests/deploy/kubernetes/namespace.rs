@@ -3,13 +3,13 @@
 
 use serde_json::{Value, json};
 
-use super::rendered::{Checked, overlay, overlays};
+use super::rendered::{ManifestObject, overlay, overlays};
 
 const PORTAL: &str = "shoppingportal";
 
 /// The only object of this kind and name.
-fn the<'a>(objects: &'a [Checked], kind: &str, name: &str) -> &'a Value {
-    let is_it = |it: &&Checked| it.kind() == kind && it.name() == name;
+fn the<'a>(objects: &'a [ManifestObject], kind: &str, name: &str) -> &'a Value {
+    let is_it = |it: &&ManifestObject| it.kind() == kind && it.name() == name;
     let mut found = objects.iter().filter(is_it);
     let one = found.next().unwrap_or_else(|| panic!("no {kind} {name}"));
     assert!(found.next().is_none(), "two: {kind} {name}");
@@ -37,20 +37,20 @@ fn every_overlay_has_what_a_namespace_needs() {
         }
         let database = the(&objects, "StatefulSet", "postgresql");
         assert!(database["spec"]["volumeClaimTemplates"][0].is_object());
-        let secret = |it: &Checked| it.kind() == "Secret";
+        let secret = |it: &ManifestObject| it.kind() == "Secret";
         assert!(!objects.iter().any(secret), "{name}: a Secret in a file");
     }
 }
 
 /// The Deployments of hosts.
-fn hosts(objects: &[Checked]) -> impl Iterator<Item = &Checked> {
+fn hosts(objects: &[ManifestObject]) -> impl Iterator<Item = &ManifestObject> {
     objects.iter().filter(|it| it.kind() == "Deployment")
 }
 
 /// The maximum number of pods of a Deployment: that of its autoscaler, or its `replicas`.
-fn pods_max(objects: &[Checked], deployment: &Checked) -> Option<u64> {
+fn pods_max(objects: &[ManifestObject], deployment: &ManifestObject) -> Option<u64> {
     let replicas = deployment.object["spec"]["replicas"].as_u64();
-    let scales = |it: &&Checked| {
+    let scales = |it: &&ManifestObject| {
         let target = &it.object["spec"]["scaleTargetRef"];
         it.kind() == "HorizontalPodAutoscaler" && target["name"] == deployment.name()
     };
@@ -76,7 +76,7 @@ fn each_deployment_has_a_size_and_a_disruption_budget() {
                 host.name()
             );
             let labels = &host.template().expect("a template")["metadata"]["labels"];
-            let guards = |it: &&Checked| {
+            let guards = |it: &&ManifestObject| {
                 let selector = &it.object["spec"]["selector"]["matchLabels"];
                 it.kind() == "PodDisruptionBudget" && selects(selector, labels)
             };
@@ -101,7 +101,10 @@ fn each_service_selects_pods_with_its_port() {
                 selects(&spec["selector"], &pod["metadata"]["labels"])
                     && ports.is_some_and(|it| it.iter().any(|port| port["name"] == *target))
             };
-            let found = objects.iter().filter_map(Checked::template).any(takes);
+            let found = objects
+                .iter()
+                .filter_map(ManifestObject::template)
+                .any(takes);
             assert!(found, "{name}: {}", service.name());
         }
     }

@@ -15,11 +15,11 @@ use serde_json::{Value, json};
 
 use crate::support::{Container, Network, image, podman, postgresql, printed};
 
-use super::rendered::Checked;
+use super::rendered::ManifestObject;
 
 /// A namespace on this machine; removed with its test.
 pub struct Namespace {
-    objects: Vec<Checked>,
+    objects: Vec<ManifestObject>,
     network: Network,
     folder: tempfile::TempDir,
     pods: Vec<String>,
@@ -28,7 +28,7 @@ pub struct Namespace {
 
 impl Namespace {
     /// A namespace with these objects, none of which is started.
-    pub fn of(objects: Vec<Checked>) -> Self {
+    pub fn of(objects: Vec<ManifestObject>) -> Self {
         image();
         postgresql();
         Self {
@@ -48,7 +48,7 @@ impl Namespace {
 
     /// Starts the pod of a workload, which other pods reach as `host_name`.
     pub fn play(&mut self, kind: &str, name: &str, host_name: &str) -> Container {
-        let is_it = |it: &&Checked| it.kind() == kind && it.name() == name;
+        let is_it = |it: &&ManifestObject| it.kind() == kind && it.name() == name;
         let workload = self.objects.iter().find(is_it).expect("the workload");
         let workload = workload.object.clone();
         let mut documents = Vec::new();
@@ -130,7 +130,8 @@ impl Namespace {
         let Some(claim) = claim.as_str().map(str::to_owned) else {
             return;
         };
-        let is_it = |it: &&Checked| it.kind() == "PersistentVolumeClaim" && it.name() == claim;
+        let is_it =
+            |it: &&ManifestObject| it.kind() == "PersistentVolumeClaim" && it.name() == claim;
         let Some(found) = self.objects.iter().find(is_it) else {
             return; // from a claim template: the name is already unique
         };
@@ -168,7 +169,7 @@ impl Namespace {
     /// Adds a ConfigMap, or a Secret as a ConfigMap, and returns its name.
     fn configuration(&mut self, name: &str, documents: &mut Vec<Value>) -> String {
         let kinds = ["ConfigMap", "Secret"];
-        let is_it = |it: &&Checked| kinds.contains(&it.kind()) && it.name() == name;
+        let is_it = |it: &&ManifestObject| kinds.contains(&it.kind()) && it.name() == name;
         let found = self.objects.iter().find(is_it);
         let found = found.unwrap_or_else(|| panic!("{name} is mounted but does not exist"));
         let mut data = found.object["data"].clone();

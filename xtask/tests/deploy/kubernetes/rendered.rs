@@ -11,12 +11,12 @@ use crate::support::printed;
 const KUBERNETES: &str = "1.31";
 
 /// An object, and null or its schema error.
-pub struct Checked {
+pub struct ManifestObject {
     pub object: Value,
     pub verdict: Value,
 }
 
-impl Checked {
+impl ManifestObject {
     pub fn kind(&self) -> &str {
         self.object["kind"].as_str().unwrap_or_default()
     }
@@ -54,7 +54,7 @@ pub fn overlays() -> Vec<String> {
 }
 
 /// Every object of an overlay.
-pub fn overlay(name: &str) -> Vec<Checked> {
+pub fn overlay(name: &str) -> Vec<ManifestObject> {
     let folder = deploy().join("kubernetes/overlays").join(name);
     checked(printed(
         Command::new("kubectl").arg("kustomize").arg(folder),
@@ -62,13 +62,13 @@ pub fn overlay(name: &str) -> Vec<Checked> {
 }
 
 /// The objects of `restore.yaml`.
-pub fn restoring() -> Vec<Checked> {
+pub fn restoring() -> Vec<ManifestObject> {
     let file = deploy().join("kubernetes/restore.yaml");
     checked(std::fs::read_to_string(file).expect("a manifest"))
 }
 
 /// The output of `secrets.sh`, created in a temporary folder.
-pub fn secrets(folder: &Path) -> Vec<Checked> {
+pub fn secrets(folder: &Path) -> Vec<ManifestObject> {
     for script in ["compose/secrets.sh", "kubernetes/secrets.sh"] {
         let copy = folder.join(script);
         std::fs::create_dir_all(copy.parent().expect("a folder")).expect("a folder");
@@ -79,7 +79,7 @@ pub fn secrets(folder: &Path) -> Vec<Checked> {
 }
 
 /// Every object of some YAML, validated against its schema.
-pub fn checked(yaml: String) -> Vec<Checked> {
+pub fn checked(yaml: String) -> Vec<ManifestObject> {
     let python = std::env::var_os("KUBERNETES_VALIDATE");
     let python = python.expect("run these tests with `cargo xtask test-deploy`");
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/deploy/kubernetes/validate.py");
@@ -89,7 +89,7 @@ pub fn checked(yaml: String) -> Vec<Checked> {
     validate.arg(script).arg(KUBERNETES);
     validate.stdin(Stdio::from(file.reopen().expect("the file")));
     let verdicts: Vec<Value> = serde_json::from_str(&printed(&mut validate)).expect("JSON");
-    let checked = verdicts.into_iter().map(|mut it| Checked {
+    let checked = verdicts.into_iter().map(|mut it| ManifestObject {
         object: it["object"].take(),
         verdict: it["verdict"].take(),
     });

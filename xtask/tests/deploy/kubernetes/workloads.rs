@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::rendered::{Checked, deploy, overlay, overlays, restoring};
+use super::rendered::{ManifestObject, deploy, overlay, overlays, restoring};
 
 /// Pods that run to completion need no probes.
 const WITHOUT_PROBES: [&str; 2] = ["Job", "CronJob"];
@@ -27,7 +27,7 @@ fn every_workload_has_probes_limits_a_security_context_and_a_pinned_image() {
 }
 
 /// The missing settings of a pod.
-fn faults_of_pod(workload: &Checked, pod: &Value) -> Vec<&'static str> {
+fn faults_of_pod(workload: &ManifestObject, pod: &Value) -> Vec<&'static str> {
     let mut faults = Vec::new();
     let mut must = |holds: bool, fault| {
         if !holds {
@@ -106,7 +106,7 @@ fn faults_of_pod(workload: &Checked, pod: &Value) -> Vec<&'static str> {
 
 #[test]
 fn empty_pod_lacks_every_required_setting() {
-    let silent = Checked {
+    let silent = ManifestObject {
         object: json!({"kind": "Deployment", "metadata": {"name": "galleria"}}),
         verdict: Value::Null,
     };

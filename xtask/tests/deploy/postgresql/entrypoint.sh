@@ -1,10 +1,10 @@
 #!/bin/sh
-# An empty volume gets a cluster with the superuser's password, and what stands in
-# /docker-entrypoint-initdb.d is run on it while only the socket answers; what may not be
-# executed, as in a ConfigMap, is read in place.
+# On an empty volume, creates a cluster with the superuser's password and runs the scripts
+# in /docker-entrypoint-initdb.d while the server listens only on its socket. A script
+# that is not executable, as in a ConfigMap, is sourced.
 set -eu
 if [ ! -s "$PGDATA/PG_VERSION" ]; then
-  # Word by word: these are options.
+  # Not quoted: split into options.
   initdb --username=postgres --pwfile="$POSTGRES_PASSWORD_FILE" ${POSTGRES_INITDB_ARGS:-}
   echo 'host all all all scram-sha-256' >> "$PGDATA/pg_hba.conf"
   pg_ctl --wait --options="-c listen_addresses=" start

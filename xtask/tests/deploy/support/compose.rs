@@ -7,7 +7,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use super::{Call, Done, calls, done, eventually, image, logs, podman, postgresql, printed};
+use super::{
+    Call, CommandResult, calls, done, eventually, image, logs, podman, postgresql, printed,
+};
 
 /// A docker-compose project on a copy of `deploy/compose`; removed with its test.
 pub struct Stack {
@@ -79,7 +81,7 @@ impl Stack {
     }
 
     /// Runs a service's health check once; without systemd, no timer does.
-    pub fn check(&self, service: &str) -> Done {
+    pub fn check(&self, service: &str) -> CommandResult {
         done(&mut podman(["healthcheck", "run", &self.id(service)]))
     }
 

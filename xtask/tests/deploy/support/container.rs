@@ -3,7 +3,9 @@
 use std::net::SocketAddr;
 use std::process::Command;
 
-use super::{Answer, Call, Done, calls, done, eventually, get, logs, podman, post, printed};
+use super::{
+    Answer, Call, CommandResult, calls, done, eventually, get, logs, podman, post, printed,
+};
 
 /// The port of the shop's gateway in a container, and the status port.
 const GATEWAY: &str = "8080";
@@ -61,7 +63,7 @@ impl Run {
     }
 
     /// Runs it to completion.
-    pub fn to_its_end(self) -> Done {
+    pub fn to_its_end(self) -> CommandResult {
         done(&mut self.command("--rm"))
     }
 
@@ -124,7 +126,7 @@ impl Container {
     }
 
     /// Runs the health check that the image declares.
-    pub fn health_check(&self) -> Done {
+    pub fn health_check(&self) -> CommandResult {
         done(&mut podman(["healthcheck", "run", &self.id]))
     }
 

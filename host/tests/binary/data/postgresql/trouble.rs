@@ -83,7 +83,7 @@ fn connection_to_a_silent_server_is_dropped() {
         + "?pool_max_conns=1&statement_timeout=200&connect_timeout=1&application_name=silent";
     let ask = |statement: &str| ask(&host, "", &url, statement, &[]);
     let pid = ask("select pg_backend_pid()").json()["rows"][0][0].to_string();
-    let stopped = Stopped::process(&pid);
+    let stopped = StoppedProcess::process(&pid);
     let silent = ask("select 1");
     refused(&silent, "unavailable");
     assert!(
@@ -101,9 +101,9 @@ fn connection_to_a_silent_server_is_dropped() {
 }
 
 /// A process that is stopped (SIGSTOP) until this is dropped.
-struct Stopped(String);
+struct StoppedProcess(String);
 
-impl Stopped {
+impl StoppedProcess {
     fn process(id: &str) -> Self {
         let stopped = Command::new("kill").args(["-STOP", id]).status();
         assert!(
@@ -114,7 +114,7 @@ impl Stopped {
     }
 }
 
-impl Drop for Stopped {
+impl Drop for StoppedProcess {
     fn drop(&mut self) {
         let _ = Command::new("kill").args(["-CONT", &self.0]).status();
     }
