@@ -161,7 +161,7 @@ fn objects_are_changed_by_every_kind_of_patch() {
         &["patch", "deploy", "good", "--type=json", "-p", operations],
     );
     assert_eq!(label("by"), "json");
-    // A change of metadata only starts no rollout.
+    // A change of only metadata starts no rollout.
     assert_eq!(
         json(&host, &["get", "deploy", "good"])["metadata"]["generation"],
         1

@@ -171,7 +171,7 @@ fn prometheus_stores_metrics_with_exemplars() {
 }
 
 #[test]
-fn requests_create_no_new_series() {
+fn request_data_creates_no_series() {
     let manifest = manifests(&[
         Service::new("good", "hello"),
         Service::new("caller", "call"),

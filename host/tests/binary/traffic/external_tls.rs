@@ -309,7 +309,7 @@ fn http2_is_used_if_the_port_declares_it() {
 }
 
 #[test]
-fn https_request_originates_tls_without_a_rule() {
+fn https_request_of_a_guest_originates_tls() {
     let server = Authority::new().server("api.example.com", false);
     let ask = |shop: &Shop| shop.host.get("/call/?url=https://api.example.com/price");
     // No public authority signed the server's certificate.
