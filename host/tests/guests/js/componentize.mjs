@@ -9,7 +9,7 @@ import { join } from 'node:path';
 import { componentize } from '@bytecodealliance/componentize-js';
 
 const ENGINE = '0.2.10';
-const wit = 'wit'; // made anew in the working directory
+const wit = 'wit'; // recreated in the working directory
 const PACKAGES = ['cli', 'clocks', 'filesystem', 'http', 'io', 'random', 'sockets'];
 
 const [source, interfaces, destination] = process.argv.slice(2);
