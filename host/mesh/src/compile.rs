@@ -28,8 +28,6 @@ use std::sync::Arc;
 use galleria_manifest::Diagnostic;
 use galleria_manifest::model::Object;
 
-pub(crate) use self::gateway_api::HTTP_ROUTE;
-
 use self::clusters::{Clusters, PASSTHROUGH};
 use self::destination_rule::DestinationRules;
 use self::edge::EdgeCompiler;
@@ -37,10 +35,10 @@ use self::inventory::Inventory;
 use self::mesh::{MeshCompiler, intern};
 use self::registry::Registry;
 use self::rules::{Rules, plain_rule};
-use crate::rewrite::Rewrite;
-use crate::rule::ClusterChoice;
-use crate::snapshot::{CallerIdentity, Callers, MeshHosts};
-use crate::virtual_host::{RouteTable, VirtualHost};
+use crate::decide::rewrite::Rewrite;
+use crate::decide::rule::ClusterChoice;
+use crate::decide::snapshot::{CallerIdentity, Callers, MeshHosts};
+use crate::decide::virtual_host::{RouteTable, VirtualHost};
 use crate::{Options, Pod, Snapshot, State};
 
 /// A snapshot, and what the mesh itself found odd.

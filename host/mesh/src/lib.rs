@@ -1,22 +1,32 @@
-//! The mesh: from resources to an immutable snapshot, and every decision on it.
+//! The mesh: from resources to an immutable snapshot, and every decision based on it.
 //!
-//! [`compile`] turns Kubernetes and Istio resources, and the pods there are,
-//! into a [`Snapshot`]. [`Snapshot::route`] decides a request: either the mesh
-//! answers itself ([`LocalReply`]) or it is forwarded ([`Forward`]) to a
-//! [`Cluster`], which admits it, picks an endpoint for each try and learns how
-//! the try ended. The host does what is decided; this crate does nothing.
+//! The modules follow a request:
 //!
-//! The rules it keeps: no I/O, no sockets, no environment; time and randomness
-//! are passed in. A snapshot never changes; what has to be remembered between
-//! snapshots is in [`State`]. `explain` and `route` share one matching code.
+//! | module | purpose |
+//! | --- | --- |
+//! | [`edge`] | the head of a request from outside, before the mesh trusts it |
+//! | `decide` | the decision about a request: listener, host, rule, destination |
+//! | `traffic` | what happens between a decision and its endpoints: limits, load balancing, outlier detection, retries |
+//! | `compile` | compiles Kubernetes and Istio resources, and the existing pods, into a [`Snapshot`] |
+//!
+//! [`Snapshot::decide`] decides a request: either the mesh answers itself
+//! ([`LocalReply`]), or the request is forwarded ([`Forward`]) to a [`Cluster`], which
+//! admits it, picks an endpoint for each attempt, and is told how the attempt ended. The
+//! host carries the decisions out; this crate does no I/O.
+//!
+//! The rules:
+//!
+//! - No sockets, no environment, no runtime. Time and random numbers are passed in.
+//! - A snapshot never changes. What must outlive a snapshot is in [`State`].
+//! - `traffic` does not know `decide`, and neither knows `compile`.
 //!
 //! A call, in short:
 //!
 //! ```text
-//! normalise_path → Snapshot::route → Reply
-//!                                  → Forward → fault → acquire().await → apply_request
-//!                                      ┌→ hash, pick → (the host calls) → Picked::record
-//!                                      └─ retry_policy().decide ─┘  → apply_response
+//! normalise_path → Snapshot::decide → Reply
+//!                                   → Forward → fault → hash, apply_request → acquire
+//!                                       ┌→ pick → (the host sends the request) → Picked::record
+//!                                       └─ retry_policy().decide ─┘  → apply_response
 //! ```
 
 #![cfg_attr(
@@ -27,58 +37,35 @@
     )
 )]
 
-mod admit;
-mod balance;
-mod cluster;
 mod compile;
-mod condition;
-mod cors;
-mod count;
+mod decide;
 pub mod edge;
-mod eject;
-mod explain;
-mod fault;
 mod flags;
-mod forward;
-mod hash;
-mod headers;
-mod listener;
-mod outcome;
-mod path;
-mod query;
-mod redirect;
 mod reply;
-mod request;
-mod retry;
-mod rewrite;
-mod route;
-mod rule;
-mod snapshot;
-mod state;
 mod status;
-mod virtual_host;
+mod traffic;
 mod workload;
 
-pub use admit::{Admission, RequestPermit, RetryPermit};
-pub use cluster::{CallerKey, Cluster, Endpoint, EndpointId, PickContext, Picked, Target};
 pub use compile::{Compiled, compile};
-pub use count::{Breaker, ClientReport};
-pub use eject::Ejection;
-pub use explain::{
+pub use decide::explain::{
     BlockStep, ConditionStep, DestinationStep, EndpointStep, Explanation, FaultStep, LimitStep,
     ListenerStep, MirrorStep, Place, Reference, ReplyStep, RetryStep, RuleStep,
 };
-pub use fault::FaultPlan;
+pub use decide::fault::FaultPlan;
+pub use decide::forward::{Decided, Decision, Forward, MirrorForward};
+pub use decide::listener::{Listener, ListenerServer, ListenerTls};
+pub use decide::path::normalise_path;
+pub use decide::request::{Caller, RequestHead};
+pub use decide::rule::RouteId;
+pub use decide::snapshot::Snapshot;
 pub use flags::ResponseFlags;
-pub use forward::{Decided, Decision, Forward, MirrorForward};
-pub use listener::{Listener, ListenerServer, ListenerTls};
-pub use outcome::{Failure, Outcome};
-pub use path::normalise_path;
 pub use reply::LocalReply;
-pub use request::{Caller, RequestHead};
-pub use retry::{RetryDecision, RetryPolicy};
-pub use rule::RouteId;
-pub use snapshot::Snapshot;
-pub use state::State;
 pub use status::{DestinationStatus, RouteStatus, RuleStatus, ServiceStatus};
+pub use traffic::admit::{Admission, RequestPermit, RetryPermit};
+pub use traffic::cluster::{CallerKey, Cluster, Endpoint, EndpointId, PickContext, Picked, Target};
+pub use traffic::count::{Breaker, ClientReport};
+pub use traffic::eject::Ejection;
+pub use traffic::outcome::{Failure, Outcome};
+pub use traffic::retry::{RetryDecision, RetryPolicy};
+pub use traffic::state::State;
 pub use workload::{InboundPort, Location, ObjectRef, Options, OutboundPolicy, Pod, Workload};

@@ -11,11 +11,10 @@ use galleria_manifest::model::{Destination, Protocol, TrafficPolicy};
 use super::destination_rule::DestinationRules;
 use super::export::View;
 use super::inventory::full_name;
-use super::registry::{Registry, RegistryEndpoint, RegistryPort, requested};
-use crate::admit::Limits;
-use crate::balance::Balancer;
-use crate::rule::ClusterChoice;
-use crate::virtual_host::selects;
+use super::registry::{Registry, RegistryEndpoint, RegistryPort, requested, selects};
+use crate::decide::rule::ClusterChoice;
+use crate::traffic::admit::Limits;
+use crate::traffic::balance::Balancer;
 use crate::{Cluster, Endpoint, EndpointId, InboundPort, ObjectRef, Options, Pod, State, Target};
 
 /// Istio's `connectTimeout`.

@@ -7,7 +7,7 @@ use galleria_manifest::model::{DestinationRule, Subset, TrafficPolicy};
 use super::export::{ExportTo, View};
 use super::inventory::{Inventory, Source, full_name};
 use super::registry::RegistryService;
-use crate::route::HostTable;
+use crate::decide::host::HostTable;
 use crate::{ObjectRef, Options};
 
 /// All rules, those of one namespace and host merged.

@@ -12,10 +12,10 @@ use super::export::View;
 use super::ingress::{IngressHosts, ingress_hosts};
 use super::inventory::{Inventory, Source};
 use super::rules::{Rules, Scope};
-use crate::listener::{Listener, ListenerServer, ListenerTls};
-use crate::route::{HostTable, canonical, covers};
-use crate::rule::Rule;
-use crate::virtual_host::{RouteTable, VirtualHost};
+use crate::decide::host::{HostTable, canonical, covers};
+use crate::decide::listener::{Listener, ListenerServer, ListenerTls};
+use crate::decide::rule::Rule;
+use crate::decide::virtual_host::{RouteTable, VirtualHost};
 use crate::{ObjectRef, Options};
 
 /// What a host of a port is made of, before it is compiled.

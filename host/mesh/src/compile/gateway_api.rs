@@ -22,10 +22,8 @@ use super::edge::intersection;
 use super::export::ExportTo;
 use super::inventory::{Inventory, Source, full_name};
 use crate::Options;
-use crate::route::canonical;
-
-/// The kind, where replies and status name it.
-pub(crate) const HTTP_ROUTE: &str = "HTTPRoute";
+use crate::decide::host::canonical;
+use crate::decide::rule::HTTP_ROUTE;
 
 /// The label that every namespace has.
 const NAMESPACE_NAME: &str = "kubernetes.io/metadata.name";

@@ -10,11 +10,11 @@ use galleria_manifest::model::Protocol;
 
 use super::clusters::Clusters;
 use super::rules::plain_rule;
-use crate::listener::Listener;
-use crate::rewrite::Rewrite;
-use crate::route::HostTable;
-use crate::rule::ClusterChoice;
-use crate::virtual_host::{RouteTable, VirtualHost};
+use crate::decide::host::HostTable;
+use crate::decide::listener::Listener;
+use crate::decide::rewrite::Rewrite;
+use crate::decide::rule::ClusterChoice;
+use crate::decide::virtual_host::{RouteTable, VirtualHost};
 use crate::{InboundPort, Pod};
 
 /// Listeners and hosts, to be added to those of the edge.

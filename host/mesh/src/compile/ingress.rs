@@ -14,11 +14,11 @@ use super::clusters::Clusters;
 use super::export::View;
 use super::inventory::{Inventory, Source, full_name};
 use super::rules::plain_rule;
-use crate::condition::{Condition, UriMatch};
-use crate::listener::{Listener, ListenerServer, ListenerTls};
-use crate::rewrite::Rewrite;
-use crate::route::canonical;
-use crate::rule::{Block, ClusterChoice, Rule};
+use crate::decide::condition::{Condition, UriMatch};
+use crate::decide::host::canonical;
+use crate::decide::listener::{Listener, ListenerServer, ListenerTls};
+use crate::decide::rewrite::Rewrite;
+use crate::decide::rule::{Block, ClusterChoice, Rule};
 use crate::{Options, RouteId};
 
 /// The rule of `defaultBackend`.

@@ -95,7 +95,7 @@ impl<T> Source<'_, T> {
 /// A host as a resource writes it, as a full name: without a dot it is a
 /// service of the resource's own namespace.
 pub(crate) fn full_name(host: &str, namespace: &str, cluster_domain: &str) -> String {
-    let host = crate::route::canonical(host);
+    let host = crate::decide::host::canonical(host);
     if host.contains('.') || host.starts_with('*') {
         return host.into_owned();
     }

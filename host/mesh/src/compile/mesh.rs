@@ -13,12 +13,12 @@ use super::inventory::full_name;
 use super::registry::{Registry, RegistryService};
 use super::rules::{Rules, Scope, plain_rule};
 use crate::Options;
-use crate::condition::Condition;
-use crate::rewrite::Rewrite;
-use crate::route::HostTable;
-use crate::rule::{Block, ClusterChoice};
-use crate::snapshot::{HostViews, MeshHosts};
-use crate::virtual_host::{RouteTable, VirtualHost};
+use crate::decide::condition::Condition;
+use crate::decide::host::HostTable;
+use crate::decide::rewrite::Rewrite;
+use crate::decide::rule::{Block, ClusterChoice};
+use crate::decide::snapshot::{HostViews, MeshHosts};
+use crate::decide::virtual_host::{RouteTable, VirtualHost};
 
 /// Compiles the mesh's side.
 pub(crate) struct MeshCompiler<'a, 'c> {
@@ -262,7 +262,11 @@ impl<'a> MeshCompiler<'a, '_> {
     }
 }
 
-fn port_rule(service: &RegistryService, port: u16, cluster: ClusterChoice) -> crate::rule::Rule {
+fn port_rule(
+    service: &RegistryService,
+    port: u16,
+    cluster: ClusterChoice,
+) -> crate::decide::rule::Rule {
     let block = Block {
         at: None,
         conditions: vec![Condition::Port(port)],

@@ -196,3 +196,10 @@ pub(crate) fn requested() -> RegistryEndpoint {
         ready: None,
     }
 }
+
+/// Whether `labels` contain all of `selector`.
+pub(crate) fn selects(selector: &Labels, labels: &Labels) -> bool {
+    selector
+        .iter()
+        .all(|(key, value)| labels.get(key) == Some(value))
+}

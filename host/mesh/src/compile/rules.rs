@@ -11,13 +11,13 @@ use super::clusters::Clusters;
 use super::delegate::{BoundRoute, BoundVirtualService, gateway_name};
 use super::export::View;
 use crate::RetryPolicy;
-use crate::condition::{Condition, HeaderKey, UriMatch};
-use crate::cors::Cors;
-use crate::fault::Fault;
-use crate::headers::HeaderChanges;
-use crate::redirect::Redirect;
-use crate::rewrite::Rewrite;
-use crate::rule::{Action, Block, ClusterChoice, ForwardAction, Rule, WeightedDestination};
+use crate::decide::condition::{Condition, HeaderKey, UriMatch};
+use crate::decide::cors::Cors;
+use crate::decide::fault::Fault;
+use crate::decide::headers::HeaderChanges;
+use crate::decide::redirect::Redirect;
+use crate::decide::rewrite::Rewrite;
+use crate::decide::rule::{Action, Block, ClusterChoice, ForwardAction, Rule, WeightedDestination};
 
 /// For whom rules are compiled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

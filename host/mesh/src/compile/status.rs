@@ -10,7 +10,7 @@ use super::delegate::{BoundRoute, BoundVirtualService};
 use super::ingress::DEFAULT_BACKEND;
 use super::inventory::Inventory;
 use super::rules::blocks;
-use crate::rule::Block;
+use crate::decide::rule::Block;
 use crate::{Cluster, DestinationStatus, RouteId, RouteStatus, RuleStatus, ServiceStatus};
 
 pub(crate) fn services(clusters: &Clusters<'_>) -> Vec<ServiceStatus> {

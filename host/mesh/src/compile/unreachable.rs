@@ -10,8 +10,8 @@ use galleria_manifest::{Diagnostic, Severity};
 
 use super::delegate::{BoundRoute, BoundVirtualService};
 use super::rules::blocks;
-use crate::condition::{Condition, UriMatch};
-use crate::rule::Block;
+use crate::decide::condition::{Condition, UriMatch};
+use crate::decide::rule::Block;
 
 /// Earlier blocks that are compared with one block at most: a bound on the time
 /// that a manifest can take.

@@ -13,7 +13,7 @@ pub(super) fn entry_service(
     options: &Options,
 ) -> RegistryService {
     let entry = source.spec;
-    let host = crate::route::canonical(host).into_owned();
+    let host = crate::decide::host::canonical(host).into_owned();
     let ports = entry.ports.iter().map(|port| RegistryPort {
         number: port.number,
         name: Some(port.name.clone()),

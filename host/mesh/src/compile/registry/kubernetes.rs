@@ -4,10 +4,9 @@ use galleria_manifest::model::{
     Labels, PortReference, Protocol, Service, ServiceKind, ServicePort,
 };
 
-use super::{RegistryEndpoint, RegistryPort, RegistryService, remote};
+use super::{RegistryEndpoint, RegistryPort, RegistryService, remote, selects};
 use crate::compile::export::ExportTo;
 use crate::compile::inventory::{Source, full_name};
-use crate::virtual_host::selects;
 use crate::{Options, Pod};
 
 pub(super) fn kubernetes_service(
@@ -25,7 +24,7 @@ pub(super) fn kubernetes_service(
         })
         .collect();
     let external_name = match &source.spec.kind {
-        ServiceKind::ExternalName(name) => Some(crate::route::canonical(name).into_owned()),
+        ServiceKind::ExternalName(name) => Some(crate::decide::host::canonical(name).into_owned()),
         ServiceKind::ClusterIp | ServiceKind::Headless => None,
     };
     let mut ports: Vec<RegistryPort> = source

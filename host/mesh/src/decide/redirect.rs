@@ -5,10 +5,10 @@ use std::borrow::Cow;
 use galleria_manifest::model::{self, RedirectPort};
 use http::{HeaderValue, StatusCode};
 
+use super::condition::UriMatch;
+use super::request::split_port;
+use super::rewrite::replace_prefix;
 use crate::RequestHead;
-use crate::condition::UriMatch;
-use crate::request::split_port;
-use crate::rewrite::replace_prefix;
 
 /// `http[].redirect`.
 #[derive(Debug, Clone)]

@@ -6,7 +6,7 @@ use galleria_manifest::model;
 use http::header::HeaderValue;
 use regex::Regex;
 
-use crate::condition::UriMatch;
+use super::condition::UriMatch;
 
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Rewrite {

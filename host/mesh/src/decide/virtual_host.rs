@@ -2,11 +2,9 @@
 
 use std::sync::Arc;
 
-use galleria_manifest::model::Labels;
-
-use crate::condition::{Condition, MatchContext, UriMatch};
-use crate::route::Index;
-use crate::rule::{Block, Rule};
+use super::condition::{Condition, MatchContext, UriMatch};
+use super::index::Index;
+use super::rule::{Block, Rule};
 
 /// What a host does with its requests.
 #[derive(Debug)]
@@ -102,11 +100,4 @@ impl RouteTable {
 /// `None` where the rule has no blocks, and so matches everything.
 fn block_of(rules: &[Arc<Rule>], rule: u32, block: u32) -> Option<&Block> {
     rules.get(rule as usize)?.blocks.get(block as usize)
-}
-
-/// Whether `labels` contain all of `selector`.
-pub(crate) fn selects(selector: &Labels, labels: &Labels) -> bool {
-    selector
-        .iter()
-        .all(|(key, value)| labels.get(key) == Some(value))
 }

@@ -1,8 +1,5 @@
-//! Consistent hashing: what of a request is hashed, and how.
-//!
-//! The hash is part of what hosts that share a load must agree on, so it is
-//! written down here instead of taken from the standard library, which may
-//! change it.
+//! The key of consistent hashing: which part of a request is hashed
+//! (`loadBalancer.consistentHash`).
 
 use std::time::Duration;
 
@@ -11,26 +8,9 @@ use http::HeaderValue;
 use http::header::COOKIE;
 use rand::Rng;
 
+use super::query;
 use crate::RequestHead;
-use crate::query;
-
-/// 64-bit FNV-1a, finished as SplitMix64 does: FNV alone spreads the last
-/// bytes too little for a ring.
-pub(crate) fn hash_bytes<'a>(parts: impl IntoIterator<Item = &'a [u8]>) -> u64 {
-    let mut hash = 0xcbf2_9ce4_8422_2325_u64;
-    for part in parts {
-        for byte in part {
-            hash = (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
-        }
-    }
-    finish(hash)
-}
-
-fn finish(mut hash: u64) -> u64 {
-    hash = (hash ^ (hash >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    hash = (hash ^ (hash >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    hash ^ (hash >> 31)
-}
+use crate::traffic::balance::hash_bytes;
 
 /// The key's hash, and the cookie to set where the mesh had to make one up.
 pub(crate) struct Hashed {

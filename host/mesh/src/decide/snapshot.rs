@@ -3,8 +3,9 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use crate::route::{Found, HostTable, Lookup, canonical};
-use crate::virtual_host::VirtualHost;
+use super::host::{Found, HostTable, canonical};
+use super::route::Lookup;
+use super::virtual_host::VirtualHost;
 use crate::{
     Caller, CallerKey, Listener, Options, RequestHead, RouteId, RouteStatus, ServiceStatus, State,
     Workload,

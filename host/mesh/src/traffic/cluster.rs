@@ -13,11 +13,11 @@ use parking_lot::Mutex;
 use galleria_manifest::model::{ClientTls, HashKey, Labels, OutlierDetection, Protocol};
 use rand::Rng;
 
-use crate::admit::{self, Admission, Limits, RetryPermit};
-use crate::balance::{Balancer, Candidates};
-use crate::count::Shape;
-use crate::eject::{self, Ejection};
-use crate::state::{ClientState, EndpointState, State};
+use super::admit::{self, Admission, Limits, RetryPermit};
+use super::balance::{Balancer, Candidates};
+use super::count::Shape;
+use super::eject::{self, Ejection};
+use super::state::{ClientState, EndpointState, State};
 use crate::{LocalReply, ObjectRef, Outcome, Workload};
 
 /// Whom state is kept for: the edge, or one calling workload. Sidecars keep

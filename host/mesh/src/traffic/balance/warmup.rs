@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use super::Candidates;
-use crate::state::EndpointState;
+use crate::traffic::state::EndpointState;
 
 /// The share at the beginning, in percent.
 const SHARE_MIN: i64 = 10;

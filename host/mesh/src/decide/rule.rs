@@ -9,14 +9,16 @@ use galleria_manifest::model::Percent;
 use http::StatusCode;
 use rand::Rng;
 
-use crate::compile::HTTP_ROUTE;
-use crate::condition::{Condition, MatchContext, UriMatch};
-use crate::cors::Cors;
-use crate::fault::Fault;
-use crate::headers::HeaderChanges;
-use crate::redirect::Redirect;
-use crate::rewrite::Rewrite;
+use super::condition::{Condition, MatchContext, UriMatch};
+use super::cors::Cors;
+use super::fault::Fault;
+use super::headers::HeaderChanges;
+use super::redirect::Redirect;
+use super::rewrite::Rewrite;
 use crate::{Cluster, LocalReply, ObjectRef, RetryPolicy};
+
+/// The kind of an HTTPRoute, as an [`ObjectRef`] names it.
+pub(crate) const HTTP_ROUTE: &str = "HTTPRoute";
 
 #[derive(Debug)]
 pub(crate) struct Rule {

@@ -7,9 +7,9 @@ use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Instant;
 
-use crate::admit::Limits;
-use crate::state::{ClientState, State};
-use crate::{CallerKey, Cluster, Ejection, FaultPlan};
+use super::admit::Limits;
+use super::state::{ClientState, State};
+use crate::{CallerKey, Cluster, Ejection};
 
 /// The reasons of ejections, as Envoy calls them.
 pub(crate) const CONSECUTIVE_5XX: &str = "consecutive_5xx";
@@ -77,17 +77,14 @@ impl Counts {
 }
 
 impl Cluster {
-    pub(crate) fn count_fault(&self, caller: CallerKey, plan: &FaultPlan) {
-        if plan.delay.is_none() && plan.abort.is_none() {
+    /// Counts the parts of an injected fault.
+    pub(crate) fn count_fault(&self, caller: CallerKey, delays: bool, aborts: bool) {
+        if !delays && !aborts {
             return;
         }
         let counts = &self.client(caller).memory.counts;
-        counts
-            .delays
-            .fetch_add(u64::from(plan.delay.is_some()), Relaxed);
-        counts
-            .aborts
-            .fetch_add(u64::from(plan.abort.is_some()), Relaxed);
+        counts.delays.fetch_add(u64::from(delays), Relaxed);
+        counts.aborts.fetch_add(u64::from(aborts), Relaxed);
     }
 
     /// Counts the copy of a request that was sent here, or could not be.
@@ -156,7 +153,7 @@ impl ClientState {
 mod tests {
     use super::*;
     use crate::Workload;
-    use crate::admit::{acquire, acquire_retry};
+    use crate::traffic::admit::{acquire, acquire_retry};
 
     fn report(state: &State) -> ClientReport {
         let mut report = state.report(Instant::now());

@@ -5,6 +5,7 @@
 //! is allocated, and with equal weights only a few endpoints are looked at.
 
 mod consistent;
+mod hash;
 mod warmup;
 
 use std::sync::Arc;
@@ -14,10 +15,11 @@ use std::time::Duration;
 use galleria_manifest::model::{HashKey, LoadBalancer, LoadBalancerPolicy};
 use rand::Rng;
 
+use super::cluster::Endpoint;
+use super::state::{ClientState, EndpointState};
 use crate::EndpointId;
-use crate::cluster::Endpoint;
-use crate::state::{ClientState, EndpointState};
 pub(crate) use consistent::HashTable;
+pub(crate) use hash::hash_bytes;
 
 /// How often an endpoint is drawn at random before all are looked at.
 const DRAWS: usize = 4;

@@ -8,9 +8,9 @@ use http::uri::{Authority, PathAndQuery, Uri};
 use http::{request, response};
 use rand::Rng;
 
-use crate::fault::happens;
-use crate::hash::hash_request;
-use crate::rule::{Action, ForwardAction, Rule, WeightedDestination};
+use super::fault::happens;
+use super::hash::hash_request;
+use super::rule::{Action, ForwardAction, Rule, WeightedDestination};
 use crate::{
     CallerKey, Cluster, FaultPlan, LocalReply, ObjectRef, RequestHead, RetryPolicy, RouteId,
 };
@@ -86,7 +86,8 @@ impl Forward {
             return FaultPlan::default();
         };
         let plan = fault.plan(rng);
-        self.cluster.count_fault(self.caller, &plan);
+        self.cluster
+            .count_fault(self.caller, plan.delay.is_some(), plan.abort.is_some());
         plan
     }
 
@@ -174,7 +175,7 @@ impl Forward {
         self.action()?.destinations.get(self.destination)
     }
 
-    fn matched_uri(&self) -> Option<&crate::condition::UriMatch> {
+    fn matched_uri(&self) -> Option<&super::condition::UriMatch> {
         self.rule.blocks.get(self.block?)?.uri()
     }
 }

@@ -12,8 +12,8 @@ use std::time::Instant;
 
 use parking_lot::Mutex;
 
-use crate::admit::Gate;
-use crate::count::{Counts, Shape};
+use super::admit::Gate;
+use super::count::{Counts, Shape};
 use crate::{CallerKey, Workload};
 
 /// Remembered per calling workload (or the edge) and destination cluster, by

@@ -9,11 +9,12 @@ use std::time::{Duration, Instant};
 use galleria_manifest::model::{AbortStatus, OutlierDetection};
 pub use steps::*;
 
-use crate::listener::{Listener, ListenerServer};
-use crate::route::{Lookup, canonical, covers, no_port, undeclared};
-use crate::rule::{Action, Block, ClusterChoice, ForwardAction, Rule};
-use crate::snapshot::Via;
-use crate::virtual_host::{Matched, VirtualHost};
+use super::host::{canonical, covers};
+use super::listener::{Listener, ListenerServer};
+use super::route::{Lookup, no_port, undeclared};
+use super::rule::{Action, Block, ClusterChoice, ForwardAction, Rule};
+use super::snapshot::Via;
+use super::virtual_host::{Matched, VirtualHost};
 use crate::{
     Caller, CallerKey, Cluster, LocalReply, OutboundPolicy, PickContext, RequestHead, Snapshot,
     Target,
@@ -139,7 +140,7 @@ fn most_specific<'a>(listener: &'a Listener, host: &str) -> Option<&'a ListenerS
         .map(|(_, server)| server)
 }
 
-fn block_step(block: &Block, context: &crate::condition::MatchContext<'_>) -> BlockStep {
+fn block_step(block: &Block, context: &super::condition::MatchContext<'_>) -> BlockStep {
     let conditions = block.conditions.iter().map(|condition| ConditionStep {
         field: condition.field().into_owned(),
         expected: condition.expected(),

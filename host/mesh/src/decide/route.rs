@@ -1,24 +1,18 @@
 //! The decision: listener, host, rule, destination.
 
-mod host;
-mod index;
-
 use std::sync::Arc;
 use std::time::Duration;
 
 use http::HeaderMap;
 use rand::Rng;
 
-pub(crate) use host::{Found, HostTable, canonical, covers};
-pub(crate) use index::Index;
-
-use crate::condition::MatchContext;
-use crate::rule::{Action, ForwardAction};
-use crate::snapshot::{Snapshot, Via};
-use crate::virtual_host::{Matched, VirtualHost};
+use super::condition::MatchContext;
+use super::redirect;
+use super::rule::{Action, ForwardAction};
+use super::snapshot::{Snapshot, Via};
+use super::virtual_host::{Matched, VirtualHost};
 use crate::{
     Caller, CallerKey, Decided, Decision, Forward, LocalReply, OutboundPolicy, RequestHead,
-    redirect,
 };
 
 /// What the host part of a request came to.

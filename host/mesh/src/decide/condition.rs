@@ -8,7 +8,8 @@ use http::HeaderMap;
 use http::header::HeaderName;
 use regex::Regex;
 
-use crate::{RequestHead, Workload, query};
+use super::query;
+use crate::{RequestHead, Workload};
 
 /// What conditions are tested against.
 #[derive(Debug, Clone, Copy)]

@@ -9,8 +9,8 @@
 
 use std::sync::{Arc, OnceLock};
 
-use crate::cluster::Endpoint;
-use crate::hash::hash_bytes;
+use super::hash::hash_bytes;
+use crate::traffic::cluster::Endpoint;
 
 /// A prime, as Maglev needs; Envoy's default.
 const MAGLEV_SIZE: usize = 65_537;

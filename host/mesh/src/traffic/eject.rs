@@ -12,10 +12,10 @@ use std::time::Duration;
 
 use galleria_manifest::model::OutlierDetection;
 
+use super::cluster::Endpoint;
+use super::count::{CONSECUTIVE_5XX, CONSECUTIVE_GATEWAY_FAILURE};
+use super::state::{ClientState, EndpointState};
 use crate::Outcome;
-use crate::cluster::Endpoint;
-use crate::count::{CONSECUTIVE_5XX, CONSECUTIVE_GATEWAY_FAILURE};
-use crate::state::{ClientState, EndpointState};
 
 /// Envoy's `max_ejection_time`; a longer base time takes its place.
 const EJECTION_TIME_MAX: Duration = Duration::from_secs(300);

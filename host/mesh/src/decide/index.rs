@@ -13,7 +13,7 @@ use http::header::HeaderName;
 
 use galleria_manifest::model::StringMatch;
 
-use crate::condition::{Condition, HeaderKey, UriMatch};
+use super::condition::{Condition, HeaderKey, UriMatch};
 
 /// Blocks at one place before they are found by header.
 const BUCKET_MAX: usize = 8;
@@ -212,7 +212,7 @@ impl Bucket {
         };
         search(&self.plain);
         for (name, by_value) in &self.by_header {
-            let value = crate::condition::joined(headers, name);
+            let value = super::condition::joined(headers, name);
             if let Some(blocks) = value.and_then(|value| by_value.get(value.as_ref())) {
                 search(blocks);
             }

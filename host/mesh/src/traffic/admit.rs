@@ -24,8 +24,8 @@ use parking_lot::Mutex;
 
 use galleria_manifest::model::{ConnectionPool, Protocol};
 
+use super::state::ClientState;
 use crate::LocalReply;
-use crate::state::ClientState;
 
 /// Requests that wait where `http1MaxPendingRequests` is absent. Istio has
 /// 2³²−1 there; each waiting request holds memory, so here it has an end.

@@ -1,0 +1,38 @@
+//! The decision about one request: listener, host, rule, destination.
+//!
+//! In the order in which a request meets them:
+//!
+//! - [`path`] normalises its path; [`request`] is its head and its caller;
+//! - [`listener`], [`host`] and [`virtual_host`] find the rules of its host;
+//! - [`index`], [`condition`], [`query`] and [`rule`] find the first rule that matches;
+//! - [`redirect`], [`cors`] and [`fault`] are what a rule can answer by itself;
+//! - [`forward`] is a request with a destination: [`rewrite`], [`headers`] and [`hash`]
+//!   apply to it.
+//!
+//! [`snapshot`] holds everything that a decision reads, [`route`] decides, and
+//! [`explain`] reports a decision with its reasons.
+//!
+//! The rule: a decision depends on the snapshot, the head of the request and the
+//! random numbers that are passed in. It reads no clock, waits for nothing, and
+//! knows of [`crate::traffic`] only the clusters that a request can be sent to and
+//! their retry policy.
+
+pub(crate) mod condition;
+pub(crate) mod cors;
+pub(crate) mod explain;
+pub(crate) mod fault;
+pub(crate) mod forward;
+pub(crate) mod hash;
+pub(crate) mod headers;
+pub(crate) mod host;
+pub(crate) mod index;
+pub(crate) mod listener;
+pub(crate) mod path;
+pub(crate) mod query;
+pub(crate) mod redirect;
+pub(crate) mod request;
+pub(crate) mod rewrite;
+pub(crate) mod route;
+pub(crate) mod rule;
+pub(crate) mod snapshot;
+pub(crate) mod virtual_host;
