@@ -7,6 +7,7 @@
 //! | [`edge`] | the head of a request from outside, before the mesh trusts it |
 //! | `decide` | the decision about a request: listener, host, rule, destination |
 //! | `traffic` | what happens between a decision and its endpoints: limits, load balancing, outlier detection, retries |
+//! | `drive` | the protocol of one call: [`Driver`] |
 //! | `compile` | compiles Kubernetes and Istio resources, and the existing pods, into a [`Snapshot`] |
 //!
 //! [`Snapshot::decide`] decides a request: either the mesh answers itself
@@ -39,6 +40,7 @@
 
 mod compile;
 mod decide;
+mod drive;
 pub mod edge;
 mod flags;
 mod reply;
@@ -58,6 +60,7 @@ pub use decide::path::normalise_path;
 pub use decide::request::{Caller, RequestHead};
 pub use decide::rule::RouteId;
 pub use decide::snapshot::Snapshot;
+pub use drive::{Attempt, Driver, Step};
 pub use flags::ResponseFlags;
 pub use reply::LocalReply;
 pub use status::{DestinationStatus, RouteStatus, RuleStatus, ServiceStatus};

@@ -10,7 +10,7 @@ use rand::Rng;
 
 use super::fault::happens;
 use super::hash::hash_request;
-use super::rule::{Action, ForwardAction, Rule, WeightedDestination};
+use super::rule::{ForwardAction, Rule, WeightedDestination};
 use crate::{
     CallerKey, Cluster, FaultPlan, LocalReply, ObjectRef, RequestHead, RetryPolicy, RouteId,
 };
@@ -145,10 +145,9 @@ impl Forward {
         Some(hashed.hash)
     }
 
+    /// `http[].retries`, with its defaults.
     pub fn retry_policy(&self) -> &RetryPolicy {
-        static NEVER: std::sync::LazyLock<RetryPolicy> =
-            std::sync::LazyLock::new(RetryPolicy::never);
-        self.action().map_or(&NEVER, |action| &action.retry)
+        self.rule.retry_policy()
     }
 
     /// The copies to send, thrown by percentage. A mirror whose cluster does
@@ -165,10 +164,7 @@ impl Forward {
     }
 
     fn action(&self) -> Option<&ForwardAction> {
-        match &self.rule.action {
-            Action::Forward(action) => Some(action),
-            Action::Redirect(_) | Action::Direct { .. } => None,
-        }
+        self.rule.forward_action()
     }
 
     fn destination(&self) -> Option<&WeightedDestination> {

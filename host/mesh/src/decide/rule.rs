@@ -1,6 +1,6 @@
 //! A rule as requests meet it: its match blocks, and what it does.
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -105,6 +105,22 @@ impl Rule {
             return LocalReply::invalid_backend(missing);
         }
         LocalReply::no_cluster(missing)
+    }
+}
+
+impl Rule {
+    /// `None` where the mesh answers itself.
+    pub(crate) fn forward_action(&self) -> Option<&ForwardAction> {
+        match &self.action {
+            Action::Forward(action) => Some(action),
+            Action::Redirect(_) | Action::Direct { .. } => None,
+        }
+    }
+
+    /// Of a rule that forwards; others never retry.
+    pub(crate) fn retry_policy(&self) -> &RetryPolicy {
+        static NEVER: LazyLock<RetryPolicy> = LazyLock::new(RetryPolicy::never);
+        self.forward_action().map_or(&NEVER, |action| &action.retry)
     }
 }
 

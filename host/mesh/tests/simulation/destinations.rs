@@ -26,6 +26,23 @@ fn policy(policy: &str) -> World {
     world(&format!("  trafficPolicy: {policy}"))
 }
 
+/// The same, where calls are retried on every 5xx.
+fn retrying(attempts: u32, policy: &str) -> World {
+    let rule = format!(
+        "  hosts: [a]\n  http: [{{route: [{{destination: {{host: a}}}}], retries: {{attempts: {attempts}, retryOn: 5xx}}}}]"
+    );
+    let yaml = services(&[("shop", "a")])
+        + &virtual_service("shop", "vs", &rule)
+        + &destination_rule(
+            "shop",
+            "rule",
+            &format!("  host: a\n  trafficPolicy: {policy}"),
+        );
+    World::new(&yaml)
+        .pods("shop", "a", &[("app", "a")], 4)
+        .pods("shop", "client", &[], 1)
+}
+
 /// How often each pod is picked, each request ending before the next begins.
 fn spread(world: &mut World, calls: usize) -> BTreeMap<String, usize> {
     let mut spread = BTreeMap::new();
@@ -99,22 +116,18 @@ fn a_retry_prefers_endpoints_that_were_not_tried() {
         "{simple: ROUND_ROBIN}",
         hash,
     ] {
-        let mut world = policy(&format!("{{loadBalancer: {balancer}}}"));
-        let mut tried = Vec::new();
+        let mut world = retrying(4, &format!("{{loadBalancer: {balancer}}}"));
+        let call = world.from("shop", "client", "http://a/");
+        let mut call = call.header("x-user", "me").begin();
+        let unavailable = Outcome::response(StatusCode::SERVICE_UNAVAILABLE);
         let mut seen = BTreeSet::new();
         for _ in 0..4 {
-            let call = world
-                .from("shop", "client", "http://a/")
-                .header("x-user", "me");
-            let sent = call.send_again(&tried).sent();
-            tried.push(sent.endpoint().id);
-            seen.insert(sent.pod().to_owned());
+            seen.insert(call.attempt(&mut world));
+            call.ended(&mut world, &unavailable);
         }
         assert_eq!(seen.len(), 4, "{balancer}");
-        let call = world
-            .from("shop", "client", "http://a/")
-            .header("x-user", "me");
-        call.send_again(&tried).sent();
+        // None is left that was not tried, so the fifth attempt goes to one again.
+        call.attempt(&mut world);
     }
 }
 

@@ -12,6 +12,7 @@
 )]
 
 mod destinations;
+mod drive;
 mod explain;
 mod gateway_api;
 mod gateways;

@@ -1,4 +1,4 @@
-//! Calls as a host would make them, against endpoints that follow a script, in
+//! Thousands of calls as a host makes them, against endpoints that follow a script, in
 //! time that only moves when nothing else can.
 
 use std::collections::{BTreeMap, VecDeque};
@@ -6,11 +6,8 @@ use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
-use galleria_mesh::{
-    Admission, Decision, EndpointId, Failure, Forward, Outcome, PickContext, Picked, RequestHead,
-    RequestPermit, ResponseFlags, RetryDecision, RetryPermit,
-};
-use http::{HeaderMap, Method, StatusCode};
+use galleria_mesh::{Admission, Driver, Failure, Outcome, RequestPermit, ResponseFlags, Step};
+use http::StatusCode;
 use rand::Rng;
 
 use crate::world::{World, destination_rule, gateway, services, virtual_service};
@@ -23,35 +20,33 @@ type Script = dyn Fn(&str, Duration, &mut rand::rngs::StdRng) -> (Duration, Outc
 struct Ended {
     status: u16,
     flags: ResponseFlags,
-    tries: u32,
+    attempts: u32,
     took: Duration,
     waited: Duration,
-    /// The endpoint of the last try.
+    /// The endpoint of the last attempt.
     endpoint: Option<String>,
 }
 
 enum Stage {
-    Waiting(Admission),
-    Trying {
-        picked: Picked,
+    /// A fault's delay.
+    Delay(Instant),
+    Admission(Admission),
+    Attempt {
         until: Instant,
         outcome: Outcome,
-        retry: Option<RetryPermit>,
     },
-    Pausing {
-        until: Instant,
-        retry: Option<RetryPermit>,
-    },
+    /// The back-off before a retry.
+    Pause(Instant),
 }
 
 /// A call under way.
 struct Running {
     began: Instant,
     admitted: Option<Instant>,
-    forward: Forward,
+    driver: Driver,
+    hash: Option<u64>,
     permit: Option<RequestPermit>,
-    tries: u32,
-    tried: Vec<EndpointId>,
+    endpoint: Option<String>,
     last: Outcome,
     stage: Stage,
 }
@@ -94,7 +89,7 @@ impl<'a> Run<'a> {
                 .into_iter()
                 .chain(arrivals.front().copied())
                 .min();
-            let next = next.expect("something is always due: nothing waits without bound");
+            let next = next.expect("something is always due: no wait is without a limit");
             self.world.now = next.max(self.world.now);
             while arrivals.front().is_some_and(|at| *at <= self.world.now) {
                 arrivals.pop_front();
@@ -107,55 +102,32 @@ impl<'a> Run<'a> {
 
     fn next_event(&self) -> Option<Instant> {
         let due = |call: &Running| {
-            let deadline = call.forward.timeout.map(|timeout| call.began + timeout);
             let own = match &call.stage {
-                Stage::Waiting(_) => None,
-                Stage::Trying { until, .. } | Stage::Pausing { until, .. } => Some(*until),
+                Stage::Admission(_) => None,
+                Stage::Delay(until) | Stage::Pause(until) | Stage::Attempt { until, .. } => {
+                    Some(*until)
+                }
             };
-            own.into_iter().chain(deadline).min()
+            own.into_iter().chain(call.driver.deadline()).min()
         };
         self.running.iter().filter_map(due).min()
     }
 
     fn begin(&mut self) {
-        let headers = HeaderMap::new();
-        let head = RequestHead {
-            method: &Method::GET,
-            scheme: "http",
-            authority: "shop.example",
-            path: self.path,
-            query: None,
-            headers: &headers,
-            source_ip: None,
+        let url = format!("http://shop.example{}", self.path);
+        let begun = self.world.edge(&url).begin();
+        let call = Running {
+            began: self.world.now,
+            admitted: None,
+            driver: begun.driver,
+            hash: begun.hash,
+            permit: None,
+            endpoint: None,
+            last: Outcome::default(),
+            stage: Stage::Delay(self.world.now),
         };
-        let caller = galleria_mesh::Caller::Edge { listener_port: 80 };
-        let forward = match self
-            .world
-            .snapshot
-            .route(caller, &head, &mut self.world.rng)
-        {
-            Decision::Forward(forward) => forward,
-            Decision::Reply(reply) => panic!("{reply:?}"),
-        };
-        match forward.cluster.acquire(forward.caller) {
-            Err(reply) => self.ended.push(Ended {
-                status: reply.status.as_u16(),
-                flags: reply.flags,
-                tries: 0,
-                took: Duration::ZERO,
-                waited: Duration::ZERO,
-                endpoint: None,
-            }),
-            Ok(admission) => self.running.push(Running {
-                began: self.world.now,
-                admitted: None,
-                forward,
-                permit: None,
-                tries: 0,
-                tried: Vec::new(),
-                last: Outcome::default(),
-                stage: Stage::Waiting(admission),
-            }),
+        if let Some(call) = self.advance(call) {
+            self.running.push(call);
         }
     }
 
@@ -177,8 +149,9 @@ impl<'a> Run<'a> {
             let active = self.running.iter().filter(|it| it.permit.is_some()).count();
             self.active_most = self.active_most.max(active);
             let retries = self.running.iter().filter(|call| match &call.stage {
-                Stage::Trying { retry, .. } | Stage::Pausing { retry, .. } => retry.is_some(),
-                Stage::Waiting(_) => false,
+                Stage::Attempt { .. } => call.driver.attempts() > 1,
+                Stage::Pause(_) => true,
+                Stage::Delay(_) | Stage::Admission(_) => false,
             });
             self.retries_most = self.retries_most.max(retries.count() as u32);
             if !moved {
@@ -187,125 +160,94 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// One step; `None` when the call has ended.
+    /// One step, and whether it changed anything; `None` when the call has ended.
     fn step(&mut self, mut call: Running) -> (Option<Running>, bool) {
         let now = self.world.now;
-        if call
-            .forward
-            .timeout
-            .is_some_and(|timeout| now >= call.began + timeout)
-        {
-            if let Stage::Trying { picked, .. } = &call.stage {
-                picked.record(&Outcome::failure(Failure::Timeout), now);
+        let is_over = match &mut call.stage {
+            Stage::Delay(until) | Stage::Pause(until) => *until <= now,
+            Stage::Admission(admission) => {
+                let mut context = Context::from_waker(Waker::noop());
+                match Pin::new(admission).poll(&mut context) {
+                    Poll::Ready(permit) => {
+                        call.permit = Some(permit);
+                        call.admitted = Some(now);
+                        true
+                    }
+                    Poll::Pending => false,
+                }
             }
-            self.end(&call, 504, ResponseFlags::UT);
+            Stage::Attempt { until, outcome } if *until <= now => {
+                call.last = *outcome;
+                call.driver.ended(outcome, true, now, &mut self.world.rng);
+                true
+            }
+            Stage::Attempt { .. } => false,
+        };
+        if is_over {
+            return (self.advance(call), true);
+        }
+        if call
+            .driver
+            .deadline()
+            .is_some_and(|deadline| deadline <= now)
+        {
+            let (reply, _) = call.driver.timed_out(now);
+            self.end(&call, reply.status.as_u16(), reply.flags);
             return (None, true);
         }
-        match &mut call.stage {
-            Stage::Waiting(admission) => {
-                let mut context = Context::from_waker(Waker::noop());
-                let Poll::Ready(permit) = Pin::new(admission).poll(&mut context) else {
-                    return (Some(call), false);
-                };
-                call.permit = Some(permit);
-                call.admitted = Some(now);
-                (self.begin_try(call, None), true)
-            }
-            Stage::Pausing { until, retry } if *until <= now => {
-                let retry = retry.take();
-                (self.begin_try(call, retry), true)
-            }
-            Stage::Trying { until, .. } if *until <= now => (self.end_try(call), true),
-            Stage::Pausing { .. } | Stage::Trying { .. } => (Some(call), false),
-        }
+        (Some(call), false)
     }
 
-    fn begin_try(&mut self, mut call: Running, retry: Option<RetryPermit>) -> Option<Running> {
+    /// Asks the driver until there is something to wait for; `None` when the call has
+    /// ended.
+    fn advance(&mut self, mut call: Running) -> Option<Running> {
         let now = self.world.now;
-        let context = PickContext {
-            caller: call.forward.caller,
-            now,
-            hash: None,
-            tried: &call.tried,
-        };
-        let picked = match call.forward.cluster.pick(&context, &mut self.world.rng) {
-            Ok(picked) => picked,
-            Err(reply) => {
-                self.end(&call, reply.status.as_u16(), reply.flags);
-                return None;
-            }
-        };
-        call.tries += 1;
-        call.tried.push(picked.endpoint.id);
-        let elapsed = now - self.start;
-        let (mut time, mut outcome) =
-            (self.script)(&picked.endpoint.name, elapsed, &mut self.world.rng);
-        if let Some(limit) = call.forward.per_try_timeout.filter(|limit| *limit < time) {
-            (time, outcome) = (limit, Outcome::failure(Failure::Timeout));
-        }
-        call.stage = Stage::Trying {
-            picked,
-            until: now + time,
-            outcome,
-            retry,
-        };
-        Some(call)
-    }
-
-    fn end_try(&mut self, mut call: Running) -> Option<Running> {
-        let now = self.world.now;
-        let Stage::Trying {
-            picked, outcome, ..
-        } = &call.stage
-        else {
-            return Some(call);
-        };
-        picked.record(outcome, now);
-        call.last = *outcome;
-        let policy = call.forward.retry_policy();
-        let decision = policy.decide(call.tries, &Method::GET, outcome, &mut self.world.rng);
-        let status = outcome.status.map_or(503, |status| status.as_u16());
-        match decision {
-            RetryDecision::Retry(pause) => {
-                // The try's own retry has ended before the next one is asked for.
-                call.stage = Stage::Pausing {
-                    until: now,
-                    retry: None,
-                };
-                let Some(retry) = call.forward.cluster.acquire_retry(call.forward.caller) else {
-                    self.end(&call, status, ResponseFlags::UO);
+        loop {
+            call.stage = match call.driver.step(now, &mut self.world.rng) {
+                Step::Prepare => {
+                    call.driver.set_hash(call.hash);
+                    continue;
+                }
+                Step::Delay(delay) => Stage::Delay(now + delay),
+                Step::Admit(admission) => Stage::Admission(admission),
+                Step::Attempt(attempt) => {
+                    let name = attempt.picked.endpoint.name.clone();
+                    let elapsed = now - self.start;
+                    let (mut time, mut outcome) =
+                        (self.script)(&name, elapsed, &mut self.world.rng);
+                    if let Some(limit) = attempt.per_try_timeout.filter(|limit| *limit < time) {
+                        (time, outcome) = (limit, Outcome::failure(Failure::Timeout));
+                    }
+                    call.endpoint = Some(name);
+                    Stage::Attempt {
+                        until: now + time,
+                        outcome,
+                    }
+                }
+                Step::Pause(pause) => Stage::Pause(now + pause),
+                Step::NoEndpoint(reply) | Step::Reply(reply) => {
+                    self.end(&call, reply.status.as_u16(), reply.flags);
                     return None;
-                };
-                call.stage = Stage::Pausing {
-                    until: now + pause,
-                    retry: Some(retry),
-                };
-                Some(call)
-            }
-            RetryDecision::Exhausted => {
-                self.end(&call, status, ResponseFlags::URX);
-                None
-            }
-            RetryDecision::Final => {
-                self.end(&call, status, ResponseFlags::NONE);
-                None
-            }
+                }
+                Step::Answer => {
+                    let status = call.last.status.map_or(503, |status| status.as_u16());
+                    self.end(&call, status, ResponseFlags::NONE);
+                    return None;
+                }
+            };
+            return Some(call);
         }
     }
 
     fn end(&mut self, call: &Running, status: u16, flags: ResponseFlags) {
         let now = self.world.now;
-        let endpoint = match &call.stage {
-            Stage::Trying { picked, .. } => Some(picked.endpoint.name.clone()),
-            Stage::Waiting(_) | Stage::Pausing { .. } => None,
-        };
         self.ended.push(Ended {
             status,
-            flags,
-            tries: call.tries,
+            flags: call.driver.flags() | flags,
+            attempts: call.driver.attempts(),
             took: now - call.began,
             waited: call.admitted.unwrap_or(now) - call.began,
-            endpoint,
+            endpoint: call.endpoint.clone(),
         });
     }
 }
@@ -368,7 +310,7 @@ fn least_request_sends_less_to_a_slow_endpoint() {
 }
 
 #[test]
-fn tries_never_exceed_the_policy_and_the_deadline_is_never_exceeded() {
+fn attempts_stay_within_the_policy_and_the_deadline() {
     let rule = format!(
         "{ROUTE}\n      timeout: 300ms\n      retries: {{attempts: 3, perTryTimeout: 80ms, retryOn: '5xx'}}"
     );
@@ -381,7 +323,7 @@ fn tries_never_exceed_the_policy_and_the_deadline_is_never_exceeded() {
     };
     let (ended, _, _) = Run::new(&mut world, "/", &script).calls(5000, MS);
     assert_eq!(ended.len(), 5000);
-    let most = ended.iter().map(|it| it.tries).max();
+    let most = ended.iter().map(|it| it.attempts).max();
     assert_eq!(most, Some(4));
     let longest = ended.iter().map(|it| it.took).max().expect("some");
     assert!(longest <= MS * 300, "{longest:?}");
@@ -425,7 +367,7 @@ fn an_outage_is_retried_away_and_its_endpoint_ejected_and_taken_back() {
     };
     let (ended, _, _) = Run::new(&mut world, "/", &script).calls(10_000, MS);
     assert_eq!(count(&ended, 200), 10_000);
-    let retried = ended.iter().filter(|it| it.tries > 1).count();
+    let retried = ended.iter().filter(|it| it.attempts > 1).count();
     assert!((5..60).contains(&retried), "{retried} calls met the outage");
     let back = ended.iter().rev().take(3000);
     assert!(

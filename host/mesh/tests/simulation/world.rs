@@ -10,13 +10,15 @@ use std::time::{Duration, Instant};
 
 use galleria_manifest::model::{ContainerPort, Labels, Object};
 use galleria_mesh::{
-    Caller, CallerKey, Compiled, Decision, Endpoint, EndpointId, Explanation, Forward, LocalReply,
+    Caller, CallerKey, Compiled, Decision, Driver, Endpoint, Explanation, Forward, LocalReply,
     Location, Options, PickContext, Picked, Pod, RequestHead, Snapshot, State, Workload, compile,
     normalise_path,
 };
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri};
 use rand::SeedableRng;
 use rand::rngs::StdRng;
+
+use crate::drive::Driven;
 
 pub(crate) const SEED: u64 = 0x6761_6c6c_6572_6961;
 
@@ -41,6 +43,7 @@ pub(crate) struct Call<'w> {
     uri: Uri,
     headers: HeaderMap,
     source_ip: Option<IpAddr>,
+    timeout: Option<Duration>,
 }
 
 enum From {
@@ -197,6 +200,7 @@ impl World {
             uri,
             headers,
             source_ip: None,
+            timeout: None,
         }
     }
 }
@@ -225,83 +229,114 @@ impl Call<'_> {
         self
     }
 
+    /// How long the caller itself waits.
+    pub(crate) fn timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = Some(timeout);
+        self
+    }
+
     pub(crate) fn explain(self) -> Explanation {
-        let path = normalise_path(self.uri.path()).expect("a good path");
-        let head = RequestHead {
-            method: &self.method,
-            scheme: self.uri.scheme_str().unwrap_or("http"),
-            authority: self
-                .uri
-                .authority()
-                .map_or("", |authority| authority.as_str()),
-            path: &path,
-            query: self.uri.query(),
-            headers: &self.headers,
-            source_ip: self.source_ip,
-        };
-        self.world
+        let path = self.path();
+        let world = &*self.world;
+        world
             .snapshot
-            .explain(self.from.caller(), &head, self.world.now)
+            .explain(self.from.caller(), &self.head(&path), world.now)
     }
 
-    /// Decides and picks an endpoint for the first try.
-    pub(crate) fn send(self) -> Answer {
-        self.send_again(&[])
-    }
-
-    /// The same after tries at these endpoints.
-    pub(crate) fn send_again(self, tried: &[EndpointId]) -> Answer {
-        let path = normalise_path(self.uri.path())
-            .expect("a good path")
-            .into_owned();
-        let head = RequestHead {
-            method: &self.method,
-            scheme: self.uri.scheme_str().unwrap_or("http"),
-            authority: self
-                .uri
-                .authority()
-                .map_or("", |authority| authority.as_str()),
-            path: &path,
-            query: self.uri.query(),
-            headers: &self.headers,
-            source_ip: self.source_ip,
+    /// Decides, and picks an endpoint as a first attempt does.
+    pub(crate) fn send(mut self) -> Answer {
+        let path = self.path();
+        let (forward, hash) = match self.decide(&path) {
+            (Decision::Reply(reply), _) => return Answer::Reply(reply),
+            (Decision::Forward(forward), hash) => (forward, hash),
         };
-        let world = self.world;
-        let mut forward = match world
-            .snapshot
-            .route(self.from.caller(), &head, &mut world.rng)
-        {
-            Decision::Reply(reply) => return Answer::Reply(reply),
-            Decision::Forward(forward) => forward,
-        };
-        let hash = forward.hash(&head, &mut world.rng);
         let context = PickContext {
             caller: forward.caller,
-            now: world.now,
+            now: self.world.now,
             hash,
-            tried,
+            tried: &[],
         };
-        let picked = match forward.cluster.pick(&context, &mut world.rng) {
+        let picked = match forward.cluster.pick(&context, &mut self.world.rng) {
             Ok(picked) => picked,
             Err(reply) => return Answer::Reply(reply),
         };
-        let (mut request, ()) = Request::new(()).into_parts();
-        request.method = self.method.clone();
-        request.headers = self.headers.clone();
-        let host = HeaderValue::from_str(head.authority).expect("a header value");
-        request.headers.insert(http::header::HOST, host);
-        let path_and_query = match head.query {
-            Some(query) => format!("{path}?{query}"),
-            None => path.clone(),
-        };
-        request.uri = path_and_query.parse().expect("a path");
-        forward.apply_request(&mut request);
-        Answer::Sent(Box::new(Sent {
+        let request = self.request(&path);
+        let mut sent = Box::new(Sent {
             forward,
             picked,
             hash,
             request,
-        }))
+        });
+        sent.forward.apply_request(&mut sent.request);
+        Answer::Sent(sent)
+    }
+
+    /// Decides, and begins a call that tests drive to its end.
+    #[track_caller]
+    pub(crate) fn begin(mut self) -> Driven {
+        let path = self.path();
+        let (forward, hash) = match self.decide(&path) {
+            (Decision::Forward(forward), hash) => (forward, hash),
+            (Decision::Reply(reply), _) => panic!("not forwarded: {reply:?}"),
+        };
+        let driver = Driver::new(&forward, &self.method, self.timeout, &mut self.world.rng);
+        Driven {
+            forward,
+            driver,
+            hash,
+        }
+    }
+
+    fn decide(&mut self, path: &str) -> (Decision, Option<u64>) {
+        let mut rng = self.world.rng.clone();
+        let head = self.head(path);
+        let caller = self.from.caller();
+        let mut decision = self.world.snapshot.route(caller, &head, &mut rng);
+        let hash = match &mut decision {
+            Decision::Forward(forward) => forward.hash(&head, &mut rng),
+            Decision::Reply(_) => None,
+        };
+        self.world.rng = rng;
+        (decision, hash)
+    }
+
+    fn head<'a>(&'a self, path: &'a str) -> RequestHead<'a> {
+        RequestHead {
+            method: &self.method,
+            scheme: self.uri.scheme_str().unwrap_or("http"),
+            authority: self.authority(),
+            path,
+            query: self.uri.query(),
+            headers: &self.headers,
+            source_ip: self.source_ip,
+        }
+    }
+
+    fn authority(&self) -> &str {
+        self.uri
+            .authority()
+            .map_or("", |authority| authority.as_str())
+    }
+
+    fn path(&self) -> String {
+        normalise_path(self.uri.path())
+            .expect("a good path")
+            .into_owned()
+    }
+
+    /// The head that a host would send, before the route's changes.
+    fn request(&self, path: &str) -> http::request::Parts {
+        let (mut request, ()) = Request::new(()).into_parts();
+        request.method = self.method.clone();
+        request.headers = self.headers.clone();
+        let host = HeaderValue::from_str(self.authority()).expect("a header value");
+        request.headers.insert(http::header::HOST, host);
+        let path_and_query = match self.uri.query() {
+            Some(query) => format!("{path}?{query}"),
+            None => path.to_owned(),
+        };
+        request.uri = path_and_query.parse().expect("a path");
+        request
     }
 }
 
