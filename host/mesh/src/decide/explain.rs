@@ -1,28 +1,30 @@
-//! A decision with its reasons: every step that `route` takes, by the same code,
-//! with the places in the manifests that it comes from.
+//! A decision with its reasons, and the places in the manifests that they come from.
+//!
+//! The steps are those of [`Snapshot::decide`], by the same functions; nothing of a decision
+//! is repeated here. Of what is random, an explanation shows every case with its share.
 
+mod destination;
 mod steps;
 
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use galleria_manifest::model::{AbortStatus, OutlierDetection};
-pub use steps::*;
+use galleria_manifest::model::AbortStatus;
 
+use super::condition::MatchContext;
+use super::fault::Fault;
 use super::host::{canonical, covers};
 use super::listener::{Listener, ListenerServer};
-use super::route::{Lookup, no_port, undeclared};
-use super::rule::{Action, Block, ClusterChoice, ForwardAction, Rule};
+use super::route::{OwnReply, ReplyReason, Resolution, Timeouts};
+use super::rule::{Block, ForwardAction, Rule};
 use super::snapshot::Via;
-use super::virtual_host::{Matched, VirtualHost};
-use crate::{
-    Caller, CallerKey, Cluster, LocalReply, OutboundPolicy, PickContext, RequestHead, Snapshot,
-    Target,
-};
+use super::virtual_host::Matched;
+use crate::{Caller, LocalReply, RequestHead, Snapshot};
+use destination::destination_step;
+pub use steps::*;
 
 impl Snapshot {
-    /// The decision about a request with its reasons, by the same matching
-    /// code as [`Snapshot::route`]. `now` tells which endpoints are ejected.
+    /// The decision about a request with its reasons. `now` decides which endpoints are
+    /// ejected.
     pub fn explain(
         &self,
         caller: Caller<'_>,
@@ -46,7 +48,7 @@ impl Snapshot {
             virtual_service: None,
             rules: Vec::new(),
             chosen: None,
-            action: "refuse".into(),
+            action: String::new(),
             reply: None,
             fault: None,
             timeout: None,
@@ -54,58 +56,13 @@ impl Snapshot {
             destinations: Vec::new(),
             mirrors: Vec::new(),
         };
-        match self.lookup(&via, request) {
-            Lookup::Host(host) => self.explain_host(&mut explanation, host, &via, request, now),
-            Lookup::NotServed => explanation.refuse(&LocalReply::no_route()),
-            Lookup::NoPort(host) => {
-                explanation.host = Some(host.domain.clone());
-                explanation.refuse(&no_port(host, request));
-            }
-            Lookup::Undeclared => match self.options().outbound_policy {
-                OutboundPolicy::AllowAny => {
-                    self.explain_host(&mut explanation, self.passthrough(), &via, request, now);
-                }
-                OutboundPolicy::RegistryOnly => explanation.refuse(&undeclared(request)),
-            },
+        let resolution = self.resolve(&via, request);
+        explanation.explain_host(&resolution, &via.context(request));
+        match &resolution.result {
+            Ok(matched) => explanation.explain_rule(matched, &via, request, now),
+            Err(own) => explanation.answer(own),
         }
         explanation
-    }
-
-    fn explain_host(
-        &self,
-        explanation: &mut Explanation,
-        host: &VirtualHost,
-        via: &Via<'_>,
-        request: &RequestHead<'_>,
-        now: Instant,
-    ) {
-        explanation.host = Some(host.domain.clone());
-        if host.https_redirect {
-            explanation.answer("redirect", &self.to_https(request));
-            return;
-        }
-        let context = via.context(request);
-        let matched = host.table.find(&context);
-        let chosen = matched.as_ref().map(|matched| matched.number);
-        explanation.chosen = chosen;
-        let rules = host.table.rules.iter().enumerate();
-        explanation.rules = rules
-            .map(|(number, rule)| RuleStep {
-                name: rule.name.clone(),
-                object: rule.object.as_deref().map(Reference::from),
-                at: rule.at.as_ref().map(Place::from),
-                matched: Some(number) == chosen,
-                blocks: rule
-                    .blocks
-                    .iter()
-                    .map(|block| block_step(block, &context))
-                    .collect(),
-            })
-            .collect();
-        match matched {
-            Some(matched) => explanation.explain_rule(&matched, via, request, now),
-            None => explanation.refuse(&LocalReply::no_route()),
-        }
     }
 
     fn listener_step(&self, port: u16, request: &RequestHead<'_>) -> ListenerStep {
@@ -125,7 +82,7 @@ impl Snapshot {
     }
 }
 
-/// Of the servers that serve the host, the one that names it most closely.
+/// The server of the listener whose hosts name this one most specifically.
 fn most_specific<'a>(listener: &'a Listener, host: &str) -> Option<&'a ListenerServer> {
     let serving = listener.servers.iter().filter_map(|server| {
         let hosts = server.hosts.iter().filter(|pattern| covers(pattern, host));
@@ -134,13 +91,120 @@ fn most_specific<'a>(listener: &'a Listener, host: &str) -> Option<&'a ListenerS
             .max()?;
         Some((closest, server))
     });
-    // The first of equals: `max_by_key` would give the last.
+    // The first of equals: `max_by_key` would return the last.
     serving
         .reduce(|best, next| if next.0 > best.0 { next } else { best })
         .map(|(_, server)| server)
 }
 
-fn block_step(block: &Block, context: &super::condition::MatchContext<'_>) -> BlockStep {
+impl Explanation {
+    fn explain_host(&mut self, resolution: &Resolution<'_>, context: &MatchContext<'_>) {
+        self.host = resolution.host.map(|host| host.domain.clone());
+        self.chosen = resolution.result.as_ref().ok().map(|it| it.number);
+        let rules = resolution.rules.iter().enumerate();
+        let steps = rules.map(|(number, rule)| RuleStep {
+            name: rule.name.clone(),
+            object: rule.object.as_deref().map(Reference::from),
+            at: rule.at.as_ref().map(Place::from),
+            matched: Some(number) == self.chosen,
+            blocks: rule
+                .blocks
+                .iter()
+                .map(|block| block_step(block, context))
+                .collect(),
+        });
+        self.rules = steps.collect();
+    }
+
+    fn explain_rule(
+        &mut self,
+        matched: &Matched<'_>,
+        via: &Via<'_>,
+        request: &RequestHead<'_>,
+        now: Instant,
+    ) {
+        let rule: &Rule = matched.rule;
+        self.virtual_service = rule.object.as_deref().map(Reference::from);
+        self.fault = rule.fault.as_ref().map(fault_step);
+        if let Some(action) = rule.forward_action() {
+            self.explain_forward(matched, action, via, request, now);
+        }
+        if let Some(own) = matched.own_reply(via, request) {
+            self.answer(&own);
+        }
+    }
+
+    fn explain_forward(
+        &mut self,
+        matched: &Matched<'_>,
+        action: &ForwardAction,
+        via: &Via<'_>,
+        request: &RequestHead<'_>,
+        now: Instant,
+    ) {
+        let timeouts = Timeouts::of(action, via, request);
+        let policy = matched.rule.retry_policy();
+        self.action = "forward".into();
+        self.timeout = timeouts.route.map(text_of);
+        self.retries = Some(RetryStep {
+            max_attempts: policy.max_attempts,
+            retry_on: policy.retry_on(),
+            per_try_timeout: timeouts.per_try.map(text_of),
+            backoff: text_of(policy.backoff),
+        });
+        let total: u64 = action
+            .destinations
+            .iter()
+            .map(|it| u64::from(it.weight))
+            .sum();
+        let mut replies = Vec::new();
+        for (number, destination) in action.destinations.iter().enumerate() {
+            let mut step = destination_step(&destination.cluster, via, now);
+            step.host.clone_from(&destination.host);
+            step.subset.clone_from(&destination.subset);
+            step.at = destination.at.as_ref().map(Place::from);
+            step.weight = destination.weight;
+            step.share = f64::from(destination.weight) / total.max(1) as f64;
+            replies.extend(match matched.forward(number, via, request) {
+                Err(reply) => Some(reply),
+                Ok(_) if step.endpoints.iter().any(|it| it.eligible) => None,
+                Ok(_) => Some(LocalReply::no_healthy_upstream()),
+            });
+            self.destinations.push(step);
+        }
+        let mirrors = action.mirrors.iter().map(|(choice, percent)| {
+            let (cluster, exists) = match choice.for_port(via.port) {
+                Ok(cluster) => (cluster.name.clone(), true),
+                Err(missing) => (missing.to_owned(), false),
+            };
+            MirrorStep {
+                cluster,
+                exists,
+                percent: percent.0,
+            }
+        });
+        self.mirrors = mirrors.collect();
+        // Where no destination can take the request, the answer is certain.
+        if let Some(reply) = replies.first()
+            && replies.len() == action.destinations.len()
+        {
+            self.reply = Some(reply_step(reply));
+        }
+    }
+
+    fn answer(&mut self, own: &OwnReply) {
+        self.action = match own.reason {
+            ReplyReason::Refused => "refuse",
+            ReplyReason::Redirect => "redirect",
+            ReplyReason::DirectResponse => "direct response",
+            ReplyReason::Preflight => "preflight",
+        }
+        .into();
+        self.reply = Some(reply_step(&own.reply));
+    }
+}
+
+fn block_step(block: &Block, context: &MatchContext<'_>) -> BlockStep {
     let conditions = block.conditions.iter().map(|condition| ConditionStep {
         field: condition.field().into_owned(),
         expected: condition.expected(),
@@ -154,218 +218,29 @@ fn block_step(block: &Block, context: &super::condition::MatchContext<'_>) -> Bl
     }
 }
 
-impl Explanation {
-    fn refuse(&mut self, reply: &LocalReply) {
-        self.answer("refuse", reply);
-    }
-
-    fn answer(&mut self, action: &str, reply: &LocalReply) {
-        let location = reply
-            .headers
-            .iter()
-            .find(|(name, _)| *name == http::header::LOCATION);
-        self.action = action.into();
-        self.reply = Some(ReplyStep {
-            status: reply.status.as_u16(),
-            flags: reply.flags.to_string(),
-            details: reply.details.to_string(),
-            location: location.and_then(|(_, value)| value.to_str().ok().map(str::to_owned)),
-        });
-    }
-
-    fn explain_rule(
-        &mut self,
-        matched: &Matched<'_>,
-        via: &Via<'_>,
-        request: &RequestHead<'_>,
-        now: Instant,
-    ) {
-        let rule: &Rule = matched.rule;
-        self.virtual_service = rule.object.as_deref().map(Reference::from);
-        self.fault = rule.fault.as_ref().map(|fault| FaultStep {
-            delay: fault.delay.map(|(delay, _)| text_of(delay)),
-            delay_percent: fault.delay.map_or(0.0, |(_, percent)| percent.0),
-            abort: fault.abort.map(|(status, _)| match status {
-                AbortStatus::Http(code) => code.to_string(),
-                AbortStatus::Grpc(code) => format!("grpc {code}"),
-            }),
-            abort_percent: fault.abort.map_or(0.0, |(_, percent)| percent.0),
-        });
-        match &rule.action {
-            Action::Redirect(redirect) => {
-                if let Some(location) = redirect.location(request, via.port, matched.uri()) {
-                    self.answer(
-                        "redirect",
-                        &LocalReply::redirect(redirect.status, &location),
-                    );
-                }
-            }
-            Action::Direct { status, body } => {
-                let flags = crate::ResponseFlags::NONE;
-                let reply = LocalReply::new(*status, flags, body.clone(), "direct_response");
-                self.answer("direct response", &reply);
-            }
-            Action::Forward(action) => {
-                self.explain_forward(rule, action, via, now);
-                if let Some(reply) = rule.cors.as_ref().and_then(|cors| cors.preflight(request)) {
-                    self.answer("preflight", &reply);
-                }
-            }
-        }
-    }
-
-    fn explain_forward(
-        &mut self,
-        rule: &Rule,
-        action: &ForwardAction,
-        via: &Via<'_>,
-        now: Instant,
-    ) {
-        self.action = "forward".into();
-        self.timeout = action.timeout.map(text_of);
-        self.retries = Some(RetryStep {
-            max_attempts: action.retry.max_attempts,
-            retry_on: action.retry.retry_on(),
-            per_try_timeout: action.retry.per_try_timeout.map(text_of),
-            backoff: text_of(action.retry.backoff),
-        });
-        let total: u64 = action
-            .destinations
-            .iter()
-            .map(|it| u64::from(it.weight))
-            .sum();
-        let destinations = action.destinations.iter().map(|destination| {
-            let mut step = destination_step(&destination.cluster, via, now);
-            step.host.clone_from(&destination.host);
-            step.subset.clone_from(&destination.subset);
-            step.at = destination.at.as_ref().map(Place::from);
-            step.weight = destination.weight;
-            step.share = f64::from(destination.weight) / total.max(1) as f64;
-            step
-        });
-        self.destinations = destinations.collect();
-        let mirrors = action.mirrors.iter().map(|(choice, percent)| {
-            let (cluster, exists) = match choice.for_port(via.port) {
-                Ok(cluster) => (cluster.name.clone(), true),
-                Err(missing) => (missing.to_owned(), false),
-            };
-            MirrorStep {
-                cluster,
-                exists,
-                percent: percent.0,
-            }
-        });
-        self.mirrors = mirrors.collect();
-        // Where all of a rule's destinations are missing, so is the answer.
-        if let [only] = self.destinations.as_slice() {
-            let reply = match (only.exists, only.endpoints.iter().any(|it| it.eligible)) {
-                (false, _) => Some(rule.no_cluster(&only.cluster)),
-                (true, false) => Some(LocalReply::no_healthy_upstream()),
-                (true, true) => None,
-            };
-            if let Some(reply) = reply {
-                self.answer("forward", &reply);
-            }
-        }
+fn fault_step(fault: &Fault) -> FaultStep {
+    FaultStep {
+        delay: fault.delay.map(|(delay, _)| text_of(delay)),
+        delay_percent: fault.delay.map_or(0.0, |(_, percent)| percent.0),
+        abort: fault.abort.map(|(status, _)| match status {
+            AbortStatus::Http(code) => code.to_string(),
+            AbortStatus::Grpc(code) => format!("grpc {code}"),
+        }),
+        abort_percent: fault.abort.map_or(0.0, |(_, percent)| percent.0),
     }
 }
 
-fn destination_step(choice: &ClusterChoice, via: &Via<'_>, now: Instant) -> DestinationStep {
-    let mut step = DestinationStep {
-        host: String::new(),
-        subset: None,
-        at: None,
-        weight: 0,
-        share: 0.0,
-        cluster: String::new(),
-        exists: false,
-        destination_rule: None,
-        load_balancer: None,
-        limits: None,
-        outlier_detection: None,
-        endpoints: Vec::new(),
-    };
-    match choice.for_port(via.port) {
-        Err(missing) => step.cluster = missing.to_owned(),
-        Ok(cluster) => {
-            let (active, pending) = cluster.occupancy(via.caller);
-            let limits = cluster.limits();
-            step.cluster.clone_from(&cluster.name);
-            step.exists = true;
-            step.destination_rule = cluster.destination_rule.as_ref().map(Reference::from);
-            step.load_balancer = Some(cluster.load_balancer().into());
-            step.limits = Some(LimitStep {
-                max_requests: limits.requests,
-                max_connections: limits.connections,
-                max_pending: limits.pending,
-                active,
-                pending,
-            });
-            step.outlier_detection = cluster.outlier_detection().map(outlier_text);
-            step.endpoints = endpoint_steps(cluster, via.caller, now);
-        }
-    }
-    step
-}
-
-fn endpoint_steps(cluster: &Arc<Cluster>, caller: CallerKey, now: Instant) -> Vec<EndpointStep> {
-    let client = cluster.client(caller);
-    let context = PickContext {
-        caller,
-        now,
-        hash: None,
-        tried: &[],
-    };
-    let panic = cluster.candidates(&client, &context).is_panicking();
-    let steps = cluster.endpoints().iter().map(|endpoint| {
-        let (ready, ejected) = (
-            endpoint.is_ready(),
-            cluster.is_ejected(caller, endpoint.id, now),
-        );
-        let reason = match (ready, ejected, panic) {
-            (false, ..) => "not ready",
-            (true, false, _) => "ready",
-            (true, true, false) => "ejected",
-            (true, true, true) => "ejected, but still used since too few are healthy",
-        };
-        EndpointStep {
-            name: endpoint.name.clone(),
-            eligible: ready && (panic || !ejected),
-            reason: reason.into(),
-            workload: endpoint
-                .workload
-                .as_ref()
-                .map(|it| format!("{}/{}", it.namespace, it.name)),
-            target: match &endpoint.target {
-                Target::Pod { port, .. } => format!("in process, port {port}"),
-                Target::Peer { host, port } => format!("another host, {host}:{port}"),
-                Target::Remote { host, port } => format!("{host}:{port}"),
-                Target::Requested => "as requested".into(),
-            },
-            active_requests: cluster.active_requests(caller, endpoint.id),
-        }
-    });
-    steps.collect()
-}
-
-/// `5 consecutive 5xx, out for 30s, at most 10 %`.
-fn outlier_text(detection: &OutlierDetection) -> String {
-    let limits = [
-        (detection.consecutive_5xx, "consecutive 5xx"),
-        (
-            detection.consecutive_gateway_errors,
-            "consecutive gateway errors",
-        ),
-    ];
-    let limits = limits
+fn reply_step(reply: &LocalReply) -> ReplyStep {
+    let location = reply
+        .headers
         .iter()
-        .filter_map(|(limit, name)| Some(format!("{} {name}", (*limit)?)));
-    format!(
-        "{}, out for {}, at most {} %",
-        limits.collect::<Vec<_>>().join(" or "),
-        text_of(detection.base_ejection_time),
-        detection.max_ejection_percent
-    )
+        .find(|(name, _)| *name == http::header::LOCATION);
+    ReplyStep {
+        status: reply.status.as_u16(),
+        flags: reply.flags.to_string(),
+        details: reply.details.to_string(),
+        location: location.and_then(|(_, value)| value.to_str().ok().map(str::to_owned)),
+    }
 }
 
 /// `1.5s`, `25ms`.

@@ -1,4 +1,8 @@
 //! The decision: listener, host, rule, destination.
+//!
+//! It has two parts. [`Snapshot::resolve`], [`Matched::own_reply`] and [`Matched::forward`]
+//! follow from the request alone; [`Snapshot::explain`] reports them. [`Snapshot::decide`]
+//! adds what is random.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,14 +12,47 @@ use rand::Rng;
 
 use super::condition::MatchContext;
 use super::redirect;
-use super::rule::{Action, ForwardAction};
+use super::rule::{Action, ForwardAction, Rule};
 use super::snapshot::{Snapshot, Via};
 use super::virtual_host::{Matched, VirtualHost};
 use crate::{
     Caller, CallerKey, Decided, Decision, Forward, LocalReply, OutboundPolicy, RequestHead,
+    ResponseFlags,
 };
 
-/// What the host part of a request came to.
+/// The part of a decision that follows from the request alone.
+pub(crate) struct Resolution<'a> {
+    /// The host whose rules apply; `None` where nothing declares it.
+    pub(crate) host: Option<&'a VirtualHost>,
+    /// The rules that were searched.
+    pub(crate) rules: &'a [Arc<Rule>],
+    pub(crate) result: Result<Matched<'a>, OwnReply>,
+}
+
+/// A reply of the mesh itself, and the reason for it.
+pub(crate) struct OwnReply {
+    pub(crate) reason: ReplyReason,
+    pub(crate) reply: LocalReply,
+}
+
+/// Why the mesh replies instead of an endpoint.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum ReplyReason {
+    Refused,
+    Redirect,
+    DirectResponse,
+    Preflight,
+}
+
+/// The timeouts of one request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Timeouts {
+    /// Of all attempts together.
+    pub(crate) route: Option<Duration>,
+    pub(crate) per_try: Option<Duration>,
+}
+
+/// What the lookup of a request's host found.
 pub(crate) enum Lookup<'a> {
     Host(&'a Arc<VirtualHost>),
     /// The service has no such port.
@@ -27,8 +64,8 @@ pub(crate) enum Lookup<'a> {
 }
 
 impl Snapshot {
-    /// Decides a request. Everything random about the route (the weighted
-    /// choice, and the fault of a rule that answers itself) is decided here.
+    /// Decides a request. Everything random about the route (the weighted choice, and the
+    /// fault of a rule that answers itself) is decided here.
     pub fn route(
         &self,
         caller: Caller<'_>,
@@ -38,145 +75,207 @@ impl Snapshot {
         self.decide(caller, request, rng).decision
     }
 
-    /// As [`Snapshot::route`], with the rule that took the request.
+    /// As [`Snapshot::route`], with the rule that matched the request.
     pub fn decide(
         &self,
         caller: Caller<'_>,
         request: &RequestHead<'_>,
         rng: &mut impl Rng,
     ) -> Decided {
-        let no_rule = |reply| Decided {
-            decision: Decision::Reply(reply),
-            route: None,
-        };
         let via = self.via(caller, request);
-        let found = match self.lookup(&via, request) {
-            Lookup::Host(found) => found,
-            Lookup::NotServed => return no_rule(LocalReply::no_route()),
-            Lookup::NoPort(host) => return no_rule(no_port(host, request)),
-            Lookup::Undeclared => match self.options().outbound_policy {
-                OutboundPolicy::AllowAny => self.passthrough(),
-                OutboundPolicy::RegistryOnly => return no_rule(undeclared(request)),
-            },
-        };
-        if found.https_redirect {
-            return no_rule(self.to_https(request));
-        }
-        match found.table.find(&via.context(request)) {
-            Some(matched) => Decided {
-                decision: decide(&matched, &via, request, rng),
+        match self.resolve(&via, request).result {
+            Ok(matched) => Decided {
+                decision: matched.decide(&via, request, rng),
                 route: matched.rule.id.clone(),
             },
-            None => no_rule(LocalReply::no_route()),
+            Err(own) => Decided {
+                decision: Decision::Reply(own.reply),
+                route: None,
+            },
         }
     }
 
-    pub(crate) fn to_https(&self, request: &RequestHead<'_>) -> LocalReply {
+    /// Finds the rule for a request.
+    pub(crate) fn resolve<'a>(
+        &'a self,
+        via: &Via<'_>,
+        request: &RequestHead<'_>,
+    ) -> Resolution<'a> {
+        let host = match self.lookup(via, request) {
+            Lookup::Host(host) => host,
+            Lookup::NotServed => return Resolution::refused(None, LocalReply::no_route()),
+            Lookup::NoPort(host) => {
+                return Resolution::refused(Some(host), no_port(host, request));
+            }
+            Lookup::Undeclared => match self.options().outbound_policy {
+                OutboundPolicy::AllowAny => self.passthrough(),
+                OutboundPolicy::RegistryOnly => {
+                    return Resolution::refused(None, undeclared(request));
+                }
+            },
+        };
+        if host.https_redirect {
+            return Resolution {
+                host: Some(host),
+                rules: &[],
+                result: Err(self.https_redirect(request)),
+            };
+        }
+        let matched = host.table.find(&via.context(request));
+        Resolution {
+            host: Some(host),
+            rules: &host.table.rules,
+            result: matched.ok_or_else(|| OwnReply::refused(LocalReply::no_route())),
+        }
+    }
+
+    fn https_redirect(&self, request: &RequestHead<'_>) -> OwnReply {
         match redirect::to_https(request, self.options().https_redirect_port) {
-            Some(location) => LocalReply::https_redirect(&location),
-            None => LocalReply::bad_request("invalid_authority"),
-        }
-    }
-}
-
-/// What the rule makes of the request: an answer, or a destination.
-fn decide(
-    matched: &Matched<'_>,
-    via: &Via<'_>,
-    request: &RequestHead<'_>,
-    rng: &mut impl Rng,
-) -> Decision {
-    let rule = matched.rule;
-    let reply = match &rule.action {
-        Action::Forward(action) => {
-            match rule.cors.as_ref().and_then(|cors| cors.preflight(request)) {
-                Some(preflight) => preflight,
-                None => match forward(matched, action, via, request, rng) {
-                    Decision::Reply(reply) => with_headers(reply, matched, request),
-                    decided @ Decision::Forward(_) => return decided,
-                },
-            }
-        }
-        Action::Redirect(redirect) => match redirect.location(request, via.port, matched.uri()) {
             Some(location) => {
-                let reply = LocalReply::redirect(redirect.status, &location);
-                with_headers(reply, matched, request)
+                OwnReply::new(ReplyReason::Redirect, LocalReply::https_redirect(&location))
             }
-            None => LocalReply::bad_request("invalid_redirect"),
-        },
-        Action::Direct { status, body } => {
-            let flags = crate::ResponseFlags::NONE;
-            let reply = LocalReply::new(*status, flags, body.clone(), "direct_response");
-            with_headers(reply, matched, request)
+            None => OwnReply::refused(LocalReply::bad_request("invalid_authority")),
         }
-    };
-    let abort = rule
-        .fault
-        .as_ref()
-        .and_then(|fault| fault.plan(rng).abort)
-        .map(|abort| with_headers(abort, matched, request));
-    Decision::Reply(abort.unwrap_or(reply))
-}
-
-/// What the mesh answers itself gets the rule's header operations and CORS
-/// headers too, or a browser could not read it.
-fn with_headers(
-    mut reply: LocalReply,
-    matched: &Matched<'_>,
-    request: &RequestHead<'_>,
-) -> LocalReply {
-    let mut headers: HeaderMap = reply.headers.into_iter().collect();
-    if let Some(cors) = &matched.rule.cors {
-        cors.apply(request.headers.get(http::header::ORIGIN), &mut headers);
     }
-    matched.rule.response_headers.apply(&mut headers);
-    let pairs = headers
-        .iter()
-        .map(|(name, value)| (name.clone(), value.clone()));
-    reply.headers = pairs.collect();
-    reply
 }
 
-fn forward(
-    matched: &Matched<'_>,
-    action: &ForwardAction,
-    via: &Via<'_>,
-    request: &RequestHead<'_>,
-    rng: &mut impl Rng,
-) -> Decision {
-    let number = action.split(rng).unwrap_or(0);
-    let Some(destination) = action.destinations.get(number) else {
-        return Decision::Reply(LocalReply::no_route());
-    };
-    let cluster = match destination.cluster.for_port(via.port) {
-        Ok(cluster) => Arc::clone(cluster),
-        Err(missing) => return Decision::Reply(matched.rule.no_cluster(missing)),
-    };
-    // Only callers inside may steer the proxy; the edge ignores these headers.
-    let asked = |name| {
-        let headers = (via.caller != CallerKey::EDGE).then_some(request.headers);
-        headers.and_then(|headers| milliseconds(headers, name))
-    };
-    let timeout = match asked("x-envoy-upstream-rq-timeout-ms") {
-        Some(timeout) => Some(timeout).filter(|timeout| !timeout.is_zero()),
-        None => action.timeout,
-    };
-    let per_try = asked("x-envoy-upstream-rq-per-try-timeout-ms");
-    let per_try = per_try
-        .filter(|timeout| !timeout.is_zero())
-        .or(action.retry.per_try_timeout);
-    Decision::Forward(Forward {
-        cluster,
-        caller: via.caller,
-        timeout,
-        // A try that may take longer than all tries together has no limit of its own.
-        per_try_timeout: per_try.filter(|per_try| timeout.is_none_or(|timeout| *per_try < timeout)),
-        rule: Arc::clone(matched.rule),
-        block: matched.block,
-        destination: number,
-        port: via.port,
-        set_cookie: None,
-    })
+impl<'a> Resolution<'a> {
+    fn refused(host: Option<&'a Arc<VirtualHost>>, reply: LocalReply) -> Self {
+        Self {
+            host: host.map(Arc::as_ref),
+            rules: &[],
+            result: Err(OwnReply::refused(reply)),
+        }
+    }
+}
+
+impl OwnReply {
+    fn new(reason: ReplyReason, reply: LocalReply) -> Self {
+        Self { reason, reply }
+    }
+
+    fn refused(reply: LocalReply) -> Self {
+        Self::new(ReplyReason::Refused, reply)
+    }
+}
+
+impl Matched<'_> {
+    /// The mesh's own reply, or a destination selected by weight.
+    fn decide(&self, via: &Via<'_>, request: &RequestHead<'_>, rng: &mut impl Rng) -> Decision {
+        let reply = match self.own_reply(via, request) {
+            Some(own) => own.reply,
+            None => {
+                let action = self.rule.forward_action();
+                let number = action.and_then(|action| action.split(rng));
+                match self.forward(number.unwrap_or(0), via, request) {
+                    Ok(forward) => return Decision::Forward(forward),
+                    Err(reply) => reply,
+                }
+            }
+        };
+        let fault = self.rule.fault.as_ref();
+        let abort = fault
+            .and_then(|fault| fault.plan(rng).abort)
+            .map(|abort| self.with_headers(abort, request));
+        Decision::Reply(abort.unwrap_or(reply))
+    }
+
+    /// The reply of a rule that does not forward the request.
+    pub(crate) fn own_reply(&self, via: &Via<'_>, request: &RequestHead<'_>) -> Option<OwnReply> {
+        match &self.rule.action {
+            Action::Forward(_) => {
+                let preflight = self.rule.cors.as_ref()?.preflight(request)?;
+                Some(OwnReply::new(ReplyReason::Preflight, preflight))
+            }
+            Action::Redirect(redirect) => {
+                let Some(location) = redirect.location(request, via.port, self.uri()) else {
+                    let reply = LocalReply::bad_request("invalid_redirect");
+                    return Some(OwnReply::refused(reply));
+                };
+                let reply = LocalReply::redirect(redirect.status, &location);
+                let reply = self.with_headers(reply, request);
+                Some(OwnReply::new(ReplyReason::Redirect, reply))
+            }
+            Action::Direct { status, body } => {
+                let flags = ResponseFlags::NONE;
+                let reply = LocalReply::new(*status, flags, body.clone(), "direct_response");
+                let reply = self.with_headers(reply, request);
+                Some(OwnReply::new(ReplyReason::DirectResponse, reply))
+            }
+        }
+    }
+
+    /// Forwards to the destination with this number.
+    ///
+    /// # Errors
+    /// The reply where the destination does not exist.
+    pub(crate) fn forward(
+        &self,
+        number: usize,
+        via: &Via<'_>,
+        request: &RequestHead<'_>,
+    ) -> Result<Forward, LocalReply> {
+        let action = self.rule.forward_action();
+        let destination = action.and_then(|it| Some((it, it.destinations.get(number)?)));
+        let Some((action, destination)) = destination else {
+            return Err(self.with_headers(LocalReply::no_route(), request));
+        };
+        let cluster = destination.cluster.for_port(via.port).map_err(|missing| {
+            let reply = self.rule.no_cluster(missing);
+            self.with_headers(reply, request)
+        })?;
+        let timeouts = Timeouts::of(action, via, request);
+        Ok(Forward {
+            cluster: Arc::clone(cluster),
+            caller: via.caller,
+            timeout: timeouts.route,
+            per_try_timeout: timeouts.per_try,
+            rule: Arc::clone(self.rule),
+            block: self.block,
+            destination: number,
+            port: via.port,
+            set_cookie: None,
+        })
+    }
+
+    /// The mesh's own replies get the rule's header operations and CORS headers too:
+    /// without these, a browser could not read them.
+    fn with_headers(&self, mut reply: LocalReply, request: &RequestHead<'_>) -> LocalReply {
+        let mut headers: HeaderMap = reply.headers.into_iter().collect();
+        if let Some(cors) = &self.rule.cors {
+            cors.apply(request.headers.get(http::header::ORIGIN), &mut headers);
+        }
+        self.rule.response_headers.apply(&mut headers);
+        let pairs = headers
+            .iter()
+            .map(|(name, value)| (name.clone(), value.clone()));
+        reply.headers = pairs.collect();
+        reply
+    }
+}
+
+impl Timeouts {
+    /// The timeouts of the route, or those that a workload sets in `x-envoy-…` headers. The
+    /// headers of callers outside the mesh are ignored.
+    pub(crate) fn of(action: &ForwardAction, via: &Via<'_>, request: &RequestHead<'_>) -> Self {
+        let asked = |name| {
+            let headers = (via.caller != CallerKey::EDGE).then_some(request.headers);
+            headers.and_then(|headers| milliseconds(headers, name))
+        };
+        let route = match asked("x-envoy-upstream-rq-timeout-ms") {
+            Some(timeout) => Some(timeout).filter(|timeout| !timeout.is_zero()),
+            None => action.timeout,
+        };
+        let per_try = asked("x-envoy-upstream-rq-per-try-timeout-ms")
+            .filter(|timeout| !timeout.is_zero())
+            .or(action.retry.per_try_timeout);
+        Self {
+            route,
+            // An attempt that may take longer than all attempts together has no limit of
+            // its own.
+            per_try: per_try.filter(|per_try| route.is_none_or(|route| *per_try < route)),
+        }
+    }
 }
 
 fn milliseconds(headers: &HeaderMap, name: &str) -> Option<Duration> {
@@ -190,7 +289,7 @@ fn milliseconds(headers: &HeaderMap, name: &str) -> Option<Duration> {
         .map(Duration::from_millis)
 }
 
-pub(crate) fn no_port(host: &VirtualHost, request: &RequestHead<'_>) -> LocalReply {
+fn no_port(host: &VirtualHost, request: &RequestHead<'_>) -> LocalReply {
     let ports: Vec<String> = host
         .ports
         .iter()
@@ -205,8 +304,9 @@ pub(crate) fn no_port(host: &VirtualHost, request: &RequestHead<'_>) -> LocalRep
     ))
 }
 
-/// The reply to a call of a host that nothing declares, with what would allow it.
-pub(crate) fn undeclared(request: &RequestHead<'_>) -> LocalReply {
+/// The reply to a call to an undeclared host. Its details name the ServiceEntry that would
+/// allow it.
+fn undeclared(request: &RequestHead<'_>) -> LocalReply {
     let (host, port) = (request.host(), request.port());
     let protocol = match request.scheme {
         "tcp" => "TCP",

@@ -1,4 +1,4 @@
-//! The immutable result of a compilation, on which every request is decided.
+//! The immutable result of a compilation. Every request is decided on one snapshot.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use crate::{
     Workload,
 };
 
-/// All listeners, routes and destinations, as one consistent whole.
+/// A consistent set of all listeners, routes and destinations.
 #[derive(Debug)]
 pub struct Snapshot {
     pub(crate) listeners: Vec<Listener>,
@@ -26,27 +26,27 @@ pub struct Snapshot {
     pub(crate) route_ids: HashSet<RouteId>,
 }
 
-/// The hosts that workloads call, and what each namespace sees of them.
+/// The hosts that workloads call, and which namespace sees which rules.
 #[derive(Debug, Default)]
 pub(crate) struct MeshHosts {
     pub(crate) slots: Vec<HostViews>,
-    /// Numbers of slots by full names and their longer forms.
+    /// Indices into `slots`, by the full name and its longer forms.
     pub(crate) names: HostTable<usize>,
-    /// By namespace and then by the name without it.
+    /// Indices into `slots`, by namespace and then by the name without it.
     pub(crate) short: HashMap<u32, HashMap<String, usize>>,
     pub(crate) namespaces: HashMap<String, u32>,
 }
 
-/// One host as namespaces see it; most see the same.
+/// The rules of one host for each namespace. Most namespaces see the same rules.
 #[derive(Debug, Default)]
 pub(crate) struct HostViews {
     pub(crate) others: Option<Arc<VirtualHost>>,
-    /// Namespaces with a view of their own, `None` where they do not see it.
+    /// Namespaces with a view of their own; `None` if the host is not visible to them.
     pub(crate) special: Vec<(u32, Option<Arc<VirtualHost>>)>,
 }
 
-/// The workloads that were there when the snapshot was compiled, by their place
-/// in memory, which holds as long as they are kept here.
+/// The workloads that existed when the snapshot was compiled, by their address in memory.
+/// It is unique because the workloads are kept alive here.
 #[derive(Debug)]
 pub(crate) struct Callers {
     pub(crate) by_address: HashMap<usize, CallerIdentity>,
@@ -55,14 +55,14 @@ pub(crate) struct Callers {
 
 #[derive(Debug)]
 pub(crate) struct CallerIdentity {
-    /// Kept, so that its place in memory stays its own.
+    /// Keeps the workload alive, so that its address stays unique.
     pub(crate) workload: Arc<Workload>,
     pub(crate) key: CallerKey,
-    /// `None` for a namespace that no resource names.
+    /// `None` if no resource names the namespace.
     pub(crate) namespace: Option<u32>,
 }
 
-/// Who calls, by which port, as the decision needs it.
+/// The caller and the port of one request.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Via<'a> {
     pub(crate) caller: CallerKey,
@@ -72,7 +72,7 @@ pub(crate) struct Via<'a> {
 }
 
 impl Snapshot {
-    /// One for every distinct port.
+    /// One listener per port.
     pub fn listeners(&self) -> &[Listener] {
         &self.listeners
     }
@@ -87,12 +87,12 @@ impl Snapshot {
         &self.routes
     }
 
-    /// The rules that may take a request.
+    /// The names of all rules that can match a request.
     pub fn route_ids(&self) -> &HashSet<RouteId> {
         &self.route_ids
     }
 
-    /// The key under which state is kept for a caller.
+    /// The key of a caller's state.
     pub fn caller_key(&self, caller: Caller<'_>) -> CallerKey {
         match caller {
             Caller::Edge { .. } => CallerKey::EDGE,
@@ -104,7 +104,7 @@ impl Snapshot {
         &self.options
     }
 
-    /// The host of allow-any.
+    /// The host of every undeclared destination under [`OutboundPolicy::AllowAny`].
     pub(crate) fn passthrough(&self) -> &Arc<VirtualHost> {
         &self.passthrough
     }
@@ -160,7 +160,7 @@ impl Snapshot {
     }
 }
 
-/// An Ingress's star stands for exactly one label.
+/// The star of an Ingress matches exactly one label.
 fn serves<'a>(host: &'a Arc<VirtualHost>, found: Found<'_>) -> Option<&'a Arc<VirtualHost>> {
     match found {
         Found::Wildcard(star) if host.one_label && host.domain != "*" => {
@@ -179,10 +179,10 @@ impl VirtualHost {
 }
 
 impl MeshHosts {
-    /// What `namespace` sees under `host`, in all the forms of a service's name.
+    /// The rules of `host` for `namespace`. `host` can be any form of a service's name.
     fn find(&self, host: &str, namespace: Option<u32>) -> Option<&Arc<VirtualHost>> {
         let seen = |slot: &usize| self.slots.get(*slot)?.seen_from(namespace);
-        // `service`, and `pod.service` of a headless one.
+        // `service`, or `pod.service` for a headless service.
         let is_short = host.bytes().filter(|byte| *byte == b'.').count() <= 1;
         let short = namespace.filter(|_| is_short);
         let short = short.and_then(|namespace| self.short.get(&namespace)?.get(host));

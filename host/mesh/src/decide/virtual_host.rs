@@ -1,4 +1,4 @@
-//! A host's rules in the order in which they are tried, and their index.
+//! The rules of a host in the order in which they are tested, and their index.
 
 use std::sync::Arc;
 
@@ -6,42 +6,41 @@ use super::condition::{Condition, MatchContext, UriMatch};
 use super::index::Index;
 use super::rule::{Block, Rule};
 
-/// What a host does with its requests.
+/// A host with its rules.
 #[derive(Debug)]
 pub(crate) struct VirtualHost {
     /// The host as declared: a name, or a wildcard.
     pub(crate) domain: String,
     pub(crate) table: Arc<RouteTable>,
-    /// `httpsRedirect` of the server: nothing is routed.
+    /// `httpsRedirect` of the server: no rule applies.
     pub(crate) https_redirect: bool,
-    /// The ports of the service that the host is; `None` where it is none, and
-    /// any port will do.
+    /// The ports of the service; `None` if the host is not a service: then every port is
+    /// accepted.
     pub(crate) ports: Option<Vec<u16>>,
-    /// Only Ingresses declare it: a star stands for one label.
+    /// Only Ingresses declare the host: a star matches one label.
     pub(crate) one_label: bool,
 }
 
-/// Rules with their index. Hosts with the same rules share it.
+/// Rules with their index. Hosts with the same rules share one table.
 #[derive(Debug, Default)]
 pub(crate) struct RouteTable {
     pub(crate) rules: Vec<Arc<Rule>>,
-    /// Every block of every rule in order: the rule's number, and the block's
-    /// within it.
+    /// All blocks in order: the index of the rule, and of the block within the rule.
     blocks: Vec<(u32, u32)>,
     index: Index,
 }
 
-/// The rule that a request matched, and its first block that holds.
+/// The rule that matched a request, and its first block that matches.
 #[derive(Debug, Clone)]
 pub(crate) struct Matched<'a> {
     pub(crate) number: usize,
     pub(crate) rule: &'a Arc<Rule>,
-    /// `None` where the rule has no block.
+    /// `None` if the rule has no blocks.
     pub(crate) block: Option<usize>,
 }
 
 impl<'a> Matched<'a> {
-    /// The condition on the path, where the block that holds has one.
+    /// The condition on the path, if the matching block has one.
     pub(crate) fn uri(&self) -> Option<&'a UriMatch> {
         let block = self.rule.blocks.get(self.block?)?;
         block
@@ -72,7 +71,7 @@ impl RouteTable {
         }
     }
 
-    /// The first rule with a block that holds.
+    /// The first rule with a block that matches.
     pub(crate) fn find(&self, context: &MatchContext<'_>) -> Option<Matched<'_>> {
         let number = self
             .index
@@ -97,7 +96,7 @@ impl RouteTable {
     }
 }
 
-/// `None` where the rule has no blocks, and so matches everything.
+/// `None` if the rule has no blocks, and so matches every request.
 fn block_of(rules: &[Arc<Rule>], rule: u32, block: u32) -> Option<&Block> {
     rules.get(rule as usize)?.blocks.get(block as usize)
 }

@@ -1,8 +1,8 @@
-//! Which endpoint a try goes to: `trafficPolicy.loadBalancer`.
+//! Which endpoint an attempt is sent to: `trafficPolicy.loadBalancer`.
 //!
-//! Whatever the policy, an endpoint must be ready and not ejected, and one that
-//! this request has tried already is only taken where no other is left. Nothing
-//! is allocated, and with equal weights only a few endpoints are looked at.
+//! Every policy picks only endpoints that are ready and not ejected, and picks an endpoint
+//! that the request has already tried only if no other is left. A pick allocates nothing,
+//! and with equal weights it examines only a few endpoints.
 
 mod consistent;
 mod hash;
@@ -21,15 +21,15 @@ use crate::EndpointId;
 pub(crate) use consistent::HashTable;
 pub(crate) use hash::hash_bytes;
 
-/// How often an endpoint is drawn at random before all are looked at.
+/// The number of random draws before all endpoints are examined.
 const DRAWS: usize = 4;
 
-/// `loadBalancer`, with what it needs prepared.
+/// `loadBalancer`, prepared for picks.
 #[derive(Debug)]
 pub(crate) struct Balancer {
     policy: Policy,
     warmup: Option<Duration>,
-    /// Weights differ, so each draw has to look at all of them.
+    /// Weights differ, so each draw has to examine all endpoints.
     weighted: bool,
 }
 
@@ -41,7 +41,7 @@ enum Policy {
     Consistent { key: HashKey, table: HashTable },
 }
 
-/// The endpoints as one caller sees them at one time.
+/// The endpoints as one caller sees them at one point in time.
 pub(crate) struct Candidates<'a> {
     pub(crate) endpoints: &'a [Arc<Endpoint>],
     pub(crate) client: &'a ClientState,
@@ -54,8 +54,8 @@ pub(crate) struct Candidates<'a> {
 }
 
 impl Balancer {
-    /// LEAST_REQUEST where nothing is said. PASSTHROUGH keeps the address that
-    /// the client resolved, which for a service is any of its endpoints.
+    /// The default is LEAST_REQUEST. PASSTHROUGH keeps the address that the client has
+    /// resolved; for a service, that is any of its endpoints.
     pub(crate) fn new(load_balancer: Option<&LoadBalancer>, endpoints: &[Arc<Endpoint>]) -> Self {
         let first = endpoints.first().map_or(1, |endpoint| endpoint.weight);
         let policy = match load_balancer.map(|balancer| &balancer.policy) {
@@ -83,7 +83,7 @@ impl Balancer {
         }
     }
 
-    /// What of a request is hashed.
+    /// Which part of a request is hashed.
     pub(crate) fn hash_key(&self) -> Option<&HashKey> {
         match &self.policy {
             Policy::Consistent { key, .. } => Some(key),
@@ -101,7 +101,7 @@ impl Balancer {
         }
     }
 
-    /// The number of the endpoint to go to; `None` where none is eligible.
+    /// The index of the endpoint; `None` if no endpoint is eligible.
     pub(crate) fn choose(&self, candidates: &Candidates<'_>, rng: &mut impl Rng) -> Option<usize> {
         if self.warmup.is_some() {
             candidates.note_readiness();
@@ -128,8 +128,7 @@ impl Balancer {
 }
 
 impl Candidates<'_> {
-    /// Below `minHealthPercent` ejections count for nothing, as Envoy's panic
-    /// threshold has it.
+    /// Below `minHealthPercent`, ejections are ignored: Envoy's panic threshold.
     pub(crate) fn is_panicking(&self) -> bool {
         if self.min_health_percent == 0 {
             return false;
@@ -143,6 +142,21 @@ impl Candidates<'_> {
             (total + 1, healthy + u64::from(!state.is_ejected(self.now)))
         });
         healthy * 100 < total * u64::from(self.min_health_percent)
+    }
+
+    /// Whether the endpoint is ready, and not ejected unless ejections are ignored.
+    pub(crate) fn is_eligible(&self, index: usize, panic: bool) -> bool {
+        match (self.endpoints.get(index), self.states.get(index)) {
+            (Some(endpoint), Some(state)) => {
+                endpoint.is_ready() && (panic || !state.is_ejected(self.now))
+            }
+            _ => false,
+        }
+    }
+
+    fn is_tried(&self, index: usize) -> bool {
+        let endpoint = self.endpoints.get(index);
+        endpoint.is_some_and(|endpoint| self.tried.contains(&endpoint.id))
     }
 }
 
@@ -158,7 +172,7 @@ impl Draw<'_> {
     fn choose(&self, rng: &mut impl Rng) -> Option<usize> {
         match (&self.balancer.policy, self.candidates.hash) {
             (Policy::Consistent { table, .. }, Some(hash)) => {
-                // Without this, a table of which nothing is eligible is searched whole.
+                // Without this, the whole table is searched if no endpoint is eligible.
                 self.eligible().next()?;
                 table.choose(self.candidates.endpoints, hash, |index| {
                     self.is_eligible(index)
@@ -176,15 +190,8 @@ impl Draw<'_> {
     }
 
     fn is_eligible(&self, index: usize) -> bool {
-        let (Some(endpoint), Some(state)) = (
-            self.candidates.endpoints.get(index),
-            self.candidates.states.get(index),
-        ) else {
-            return false;
-        };
-        endpoint.is_ready()
-            && (self.panic || !state.is_ejected(self.candidates.now))
-            && !(self.skip_tried && self.candidates.tried.contains(&endpoint.id))
+        self.candidates.is_eligible(index, self.panic)
+            && !(self.skip_tried && self.candidates.is_tried(index))
     }
 
     fn eligible(&self) -> impl Iterator<Item = usize> {
@@ -197,8 +204,8 @@ impl Draw<'_> {
         self.eligible().nth(turn.checked_rem(count)?)
     }
 
-    /// Smooth weighted round robin: everyone gains its weight, the richest is
-    /// chosen and pays for all.
+    /// Smooth weighted round robin: each endpoint gains its weight as credit; the one with
+    /// the most credit is picked, and pays the total.
     fn weighted_turn(&self) -> Option<usize> {
         let _deciding = self.candidates.client.deciding.lock();
         let mut total = 0;
@@ -223,8 +230,8 @@ impl Draw<'_> {
         Some(index)
     }
 
-    /// The less busy of two random endpoints (the power of two choices), by
-    /// active requests for its weight.
+    /// The less busy of two random endpoints (power of two choices), by active requests
+    /// relative to weight.
     fn least_of_two(&self, rng: &mut impl Rng) -> Option<usize> {
         let (first, second) = (self.random(rng)?, self.random(rng)?);
         let load = |index: usize| {
@@ -259,7 +266,7 @@ impl Draw<'_> {
         if count == 0 {
             return None;
         }
-        // Readiness may change in between; then the last one left will do.
+        // Readiness can change in between; then any endpoint that is left is picked.
         let choice = rng.random_range(0..count);
         self.eligible()
             .nth(choice)
@@ -283,7 +290,7 @@ impl Draw<'_> {
         last
     }
 
-    /// In thousandths, so that warm-up can take a part of it; at least 1.
+    /// The weight in thousandths, so that warm-up can reduce it; at least 1.
     fn weight(&self, index: usize) -> i64 {
         let Some(endpoint) = self.candidates.endpoints.get(index) else {
             return 1;

@@ -1,9 +1,10 @@
 //! What `explain` says, and that it says what `route` does.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
-use galleria_mesh::Outcome;
-use http::StatusCode;
+use galleria_mesh::{Explanation, Outcome};
+use http::{Method, StatusCode};
 use proptest::prelude::*;
 
 use crate::shop::SHOP;
@@ -171,6 +172,157 @@ fn status_pages_see_services_clusters_and_routes() {
         "uri prefix /ui, header user-agent regex .*Firefox.*"
     );
     assert_eq!(route.rules[0].destinations[0].weight, 100);
+}
+
+/// A rule of every kind, for callers in the mesh and outside.
+fn kinds() -> World {
+    let rules = "  hosts: [a, h.example]
+  gateways: [mesh, gw]
+  http:
+    - match: [{uri: {prefix: /redirect}}]
+      redirect: {uri: /new}
+      headers: {response: {set: {location: 'http://other.example/'}}}
+    - match: [{uri: {prefix: /direct}}]
+      directResponse: {status: 418, body: {string: tea}}
+    - match: [{uri: {prefix: /cors}}]
+      corsPolicy: {allowOrigins: [{exact: 'https://shop.example'}]}
+      route: [{destination: {host: a}}]
+    - match: [{uri: {prefix: /missing}}]
+      route: [{destination: {host: a, subset: gone}}]
+    - match: [{uri: {prefix: /all-missing}}]
+      route: [{destination: {host: a, subset: gone}, weight: 50}, {destination: {host: gone}, weight: 50}]
+    - match: [{uri: {prefix: /some-missing}}]
+      route: [{destination: {host: a, subset: gone}, weight: 1}, {destination: {host: a}, weight: 99}]
+    - match: [{uri: {prefix: /down}}]
+      route: [{destination: {host: down}}]
+    - match: [{uri: {prefix: /plain}}]
+      route: [{destination: {host: a}}]
+    - match: [{uri: {prefix: /limited}}]
+      timeout: 2s
+      retries: {attempts: 4, perTryTimeout: 500ms, retryOn: 'gateway-error,reset', backoff: 10ms}
+      route: [{destination: {host: a}}]
+";
+    let yaml = services(&[("shop", "a"), ("shop", "down")])
+        + &gateway("shop", "gw")
+        + &virtual_service("shop", "vs", rules);
+    World::new(&yaml)
+        .pods("shop", "a", &[("app", "a")], 2)
+        .pods("shop", "client", &[], 1)
+}
+
+/// The explanation of a request, and its answer.
+fn ask(
+    world: &mut World,
+    url: &str,
+    inside: bool,
+    headers: &[(&str, &str)],
+) -> (Explanation, Answer) {
+    let call = match inside {
+        true => world.from("shop", "client", url),
+        false => world.edge(url),
+    };
+    let is_preflight = headers
+        .iter()
+        .any(|(name, _)| *name == "access-control-request-method");
+    let call = match is_preflight {
+        true => call.method(Method::OPTIONS),
+        false => call,
+    };
+    let call = headers
+        .iter()
+        .fold(call, |call, (name, value)| call.header(name, value));
+    (call.explain(), call.send())
+}
+
+#[test]
+fn a_reply_of_the_mesh_is_explained_as_it_is_given() {
+    let mut world = kinds();
+    let preflight: &[(&str, &str)] = &[
+        ("origin", "https://shop.example"),
+        ("access-control-request-method", "GET"),
+    ];
+    for (url, inside, headers, action) in [
+        ("http://h.example/redirect", false, &[][..], "redirect"),
+        ("http://a/redirect", true, &[], "redirect"),
+        ("http://h.example/direct", false, &[], "direct response"),
+        ("http://a/cors", true, preflight, "preflight"),
+        ("http://a/missing", true, &[], "forward"),
+        ("http://h.example/all-missing", false, &[], "forward"),
+        ("http://a/down", true, &[], "forward"),
+        ("http://a/no-rule", true, &[], "refuse"),
+        ("http://nowhere.example/", false, &[], "refuse"),
+        ("http://nowhere.example/", true, &[], "refuse"),
+        ("http://a:81/plain", true, &[], "refuse"),
+    ] {
+        let (explanation, answer) = ask(&mut world, url, inside, headers);
+        let reply = answer.reply();
+        let explained = explanation.reply.expect("an explanation of the reply");
+        assert_eq!(explanation.action, action, "{url}");
+        assert_eq!(explained.status, reply.status.as_u16(), "{url}");
+        assert_eq!(explained.flags, reply.flags.to_string(), "{url}");
+        let location = reply.headers.iter().find(|(name, _)| name == "location");
+        let location = location.and_then(|(_, value)| value.to_str().ok());
+        assert_eq!(explained.location.as_deref(), location, "{url}");
+        // Which of several missing destinations it is, is random.
+        if !url.ends_with("/all-missing") {
+            assert_eq!(explained.details, reply.details, "{url}");
+        }
+    }
+}
+
+#[test]
+fn the_timeouts_and_retries_of_a_call_are_explained() {
+    let timeout = "x-envoy-upstream-rq-timeout-ms";
+    let per_try = "x-envoy-upstream-rq-per-try-timeout-ms";
+    let headers: &[&[(&str, &str)]] = &[
+        &[],
+        &[(timeout, "250")],
+        &[(timeout, "0")],
+        &[(timeout, "soon")],
+        &[(per_try, "100")],
+        &[(per_try, "0")],
+        &[(timeout, "250"), (per_try, "100")],
+        &[(timeout, "100"), (per_try, "250")],
+        // The mesh does not read these.
+        &[("x-envoy-max-retries", "9"), ("x-envoy-retry-on", "5xx")],
+    ];
+    let mut world = kinds();
+    let mut different = BTreeSet::new();
+    for path in ["plain", "limited", "cors", "some-missing"] {
+        for headers in headers {
+            for (host, inside) in [("a", true), ("h.example", false)] {
+                let url = format!("http://{host}/{path}");
+                let (explanation, answer) = ask(&mut world, &url, inside, headers);
+                let Answer::Sent(sent) = answer else {
+                    assert_eq!(path, "some-missing");
+                    continue;
+                };
+                let context = format!("{url} {headers:?}");
+                let text = |duration: Option<Duration>| duration.map(|it| format!("{it:?}"));
+                let policy = sent.forward.retry_policy();
+                let retries = explanation.retries.expect("the rule forwards");
+                assert_eq!(explanation.timeout, text(sent.forward.timeout), "{context}");
+                assert_eq!(
+                    retries.per_try_timeout,
+                    text(sent.forward.per_try_timeout),
+                    "{context}"
+                );
+                assert_eq!(retries.max_attempts, policy.max_attempts, "{context}");
+                assert_eq!(retries.retry_on, policy.retry_on(), "{context}");
+                assert_eq!(
+                    Some(retries.backoff),
+                    text(Some(policy.backoff)),
+                    "{context}"
+                );
+                assert_eq!(explanation.reply, None, "{context}");
+                different.insert((inside, explanation.timeout, retries.per_try_timeout));
+            }
+        }
+    }
+    // A caller outside cannot change anything, a workload can.
+    let (inside, outside): (Vec<_>, Vec<_>) = different.iter().partition(|it| it.0);
+    assert_eq!(outside.len(), 2, "{outside:?}");
+    assert!(inside.len() > 5, "{inside:?}");
 }
 
 /// A rule that matches some of a small world of paths, headers and queries.

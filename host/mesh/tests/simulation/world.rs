@@ -235,7 +235,7 @@ impl Call<'_> {
         self
     }
 
-    pub(crate) fn explain(self) -> Explanation {
+    pub(crate) fn explain(&self) -> Explanation {
         let path = self.path();
         let world = &*self.world;
         world

@@ -1,5 +1,4 @@
-//! The steps of a decision as data: what `galleria explain` prints and the admin
-//! API answers.
+//! The steps of a decision as data, for `galleria explain` and the admin API.
 
 use galleria_manifest::Position;
 use serde::Serialize;
@@ -15,19 +14,19 @@ pub struct Explanation {
     pub method: String,
     pub authority: String,
     pub path: String,
-    /// At the edge: the listener and the server of a Gateway that took it.
+    /// At the edge: the listener, and the server of the Gateway that serves the host.
     pub listener: Option<ListenerStep>,
-    /// The host whose rules apply, as declared; `None` where nothing declares it.
+    /// The host whose rules apply, as declared; `None` if nothing declares it.
     pub host: Option<String>,
     /// The VirtualService or Ingress of the chosen rule.
     pub virtual_service: Option<Reference>,
-    /// Every rule of the host, in order, up to and after the chosen one.
+    /// Every rule of the host in order, including those after the chosen one.
     pub rules: Vec<RuleStep>,
-    /// The number of the chosen one among `rules`.
+    /// The index of the chosen rule in `rules`.
     pub chosen: Option<usize>,
     /// `forward`, `redirect`, `direct response`, `preflight` or `refuse`.
     pub action: String,
-    /// What the mesh answers itself.
+    /// The mesh's own reply, if it is certain.
     pub reply: Option<ReplyStep>,
     pub fault: Option<FaultStep>,
     pub timeout: Option<String>,
@@ -56,7 +55,7 @@ pub struct Reference {
 #[serde(rename_all = "camelCase")]
 pub struct ListenerStep {
     pub port: u16,
-    /// The server with the most specific host; `None` where none serves it.
+    /// The server with the most specific host; `None` if no server has the host.
     pub gateway: Option<Reference>,
     pub server: Option<Place>,
     pub server_name: Option<String>,
@@ -69,7 +68,7 @@ pub struct RuleStep {
     pub object: Option<Reference>,
     pub at: Option<Place>,
     pub matched: bool,
-    /// Any of these; none matches everything.
+    /// One of them must match. Without blocks, the rule matches every request.
     pub blocks: Vec<BlockStep>,
 }
 
@@ -109,7 +108,7 @@ pub struct FaultStep {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct RetryStep {
-    /// Tries at most, the first included.
+    /// The maximum number of attempts, including the first.
     pub max_attempts: u32,
     pub retry_on: String,
     pub per_try_timeout: Option<String>,
@@ -123,9 +122,9 @@ pub struct DestinationStep {
     pub subset: Option<String>,
     pub at: Option<Place>,
     pub weight: u32,
-    /// Of all requests, 0 to 1.
+    /// The share of all requests, from 0 to 1.
     pub share: f64,
-    /// Envoy's name; of the missing cluster where there is none.
+    /// Envoy's name of the cluster, also if the cluster does not exist.
     pub cluster: String,
     pub exists: bool,
     pub destination_rule: Option<Reference>,
@@ -135,7 +134,7 @@ pub struct DestinationStep {
     pub endpoints: Vec<EndpointStep>,
 }
 
-/// `connectionPool`, and how much of it this caller uses now.
+/// `connectionPool`, and how much of it this caller is using.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct LimitStep {
