@@ -1,10 +1,13 @@
-//! From resources to a snapshot.
+//! Compiles resources into a snapshot.
 //!
-//! In order: the resources by kind and age ([`inventory`]), the hosts there are
-//! ([`registry`]), the policies on them ([`destination_rule`]), VirtualServices
-//! with their delegates ([`delegate`]), then the rules for the edge ([`edge`],
-//! [`ingress`]) and for the mesh ([`mesh`]), whose destinations come to
-//! [`clusters`].
+//! In order: the resources by kind and age ([`inventory`]), the known hosts ([`registry`]),
+//! their policies ([`destination_rule`]), VirtualServices with their delegates
+//! ([`delegate`]) and HTTPRoutes ([`gateway_api`]), the rules ([`rules`]) for the edge
+//! ([`edge`], [`ingress`]) and for the mesh ([`mesh`]), and the ports for other hosts
+//! ([`inbound`]). Destinations are resolved to [`clusters`].
+//!
+//! The rule: compilation depends on its arguments alone, and never fails. A resource that
+//! does not fit the others is reported, and the rest takes effect.
 
 mod clusters;
 mod delegate;
@@ -41,17 +44,17 @@ use crate::decide::snapshot::{CallerIdentity, Callers, MeshHosts};
 use crate::decide::virtual_host::{RouteTable, VirtualHost};
 use crate::{Options, Pod, Snapshot, State};
 
-/// A snapshot, and what the mesh itself found odd.
+/// A snapshot, and the problems that compilation found.
 #[derive(Debug)]
 pub struct Compiled {
     pub snapshot: Snapshot,
-    /// Rules that can never match, delegates that do not fit, and the like:
-    /// what only shows once resources are put together.
+    /// Problems that only the combination of resources shows: rules that can never match,
+    /// delegates that do not fit, and similar.
     pub diagnostics: Vec<Diagnostic>,
 }
 
-/// Compiles `objects` (in order of age where they carry no timestamps) and
-/// `pods` to a snapshot. `state` is the same for every compilation of a host.
+/// Compiles `objects` and `pods` into a snapshot. Objects without a timestamp are in order
+/// of age. `state` is the same for every compilation of a host.
 pub fn compile(
     objects: &[Arc<Object>],
     pods: &[Pod],

@@ -13,9 +13,8 @@
 //! [`explain`] reports a decision with its reasons.
 //!
 //! The rule: a decision depends on the snapshot, the head of the request and the
-//! random numbers that are passed in. It reads no clock, waits for nothing, and
-//! knows of [`crate::traffic`] only the clusters that a request can be sent to and
-//! their retry policy.
+//! random numbers that are passed in. It reads no clock and waits for nothing. Of
+//! [`crate::traffic`] it uses only the clusters, and the retry policy of a rule.
 
 pub(crate) mod condition;
 pub(crate) mod cors;

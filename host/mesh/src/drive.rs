@@ -1,21 +1,20 @@
 //! The protocol of one call, without I/O: fault, admission, attempts, retries, deadline.
 //!
-//! A [`Driver`] says what to do next ([`Driver::step`]), and is told what happened. The
-//! host sleeps, sends requests and watches the deadline; it decides nothing. Time and
-//! random numbers are passed in, so the simulation of the tests drives calls with the same
-//! code as the host.
+//! A [`Driver`] decides what to do next ([`Driver::step`]), and the host reports what
+//! happened. The host sleeps, sends requests and watches the deadline, but decides nothing.
+//! Time and random numbers are passed in, so simulations drive calls with the same code as
+//! the host.
 //!
 //! ```text
-//! Delay? → Reply (a fault's abort)
-//!        → Prepare → Admit → ┌→ Attempt → ended() ─┬→ Answer
-//!                  ↘ Reply   │        ↘ NoEndpoint  └→ Pause ─┐
-//!                            └───────────────────────────────┘
+//! Delay ──→ Prepare ──→ Admit ──→ Attempt ──→ ended() ──→ Answer
+//!   └→ Reply   └→ Reply             ↑  └→ NoEndpoint  └→ Pause ─┐
+//!      (abort)    (overflow)        └───────────────────────────┘
 //! ```
 //!
 //! [`Driver::deadline`] is `None` until [`Step::Prepare`], because a fault's delay is not
 //! part of the timeout. From then on the host waits for nothing beyond the deadline: when
-//! it passes, [`Driver::timed_out`] ends the call. A wait that is over at the moment of the
-//! deadline counts as over.
+//! it passes, [`Driver::timed_out`] ends the call. A wait that ends exactly at the deadline
+//! is in time.
 //!
 //! # Example
 //!
@@ -25,7 +24,7 @@
 //! ```
 //! use std::time::{Duration, Instant};
 //!
-//! use galleria_mesh::{Driver, Forward, LocalReply, Outcome, Picked, RequestHead, Step};
+//! use galleria_mesh::{Driver, Forward, LocalReply, Outcome, RequestHead, Step};
 //! # use std::sync::{Arc, atomic::AtomicBool};
 //! # use galleria_mesh::{Caller, Decision, Location, Options, Pod, State, Workload, compile};
 //! # async fn sleep(_: Duration) {}
@@ -129,12 +128,12 @@ pub struct Driver {
     caller: CallerKey,
     /// The shorter of the route's timeout and the caller's own.
     timeout: Option<Duration>,
-    /// The body of the response must be complete at the deadline too.
+    /// Whether the deadline is also for the response's body.
     limits_body: bool,
     per_try_timeout: Option<Duration>,
     deadline: Option<Instant>,
     hash: Option<u64>,
-    /// Endpoints of earlier attempts. Empty, and without memory, until there is a retry.
+    /// Endpoints of earlier attempts. It allocates only if there is a retry.
     tried: Vec<EndpointId>,
     attempts: u32,
     /// The endpoint of the last attempt. It counts as busy until the next one is picked.
@@ -149,14 +148,15 @@ pub struct Driver {
 pub enum Step {
     /// Sleep for a fault's delay. [`Driver::flags`] has DI from here on.
     Delay(Duration),
-    /// Compute the hash ([`Forward::hash`], [`Driver::set_hash`]), then change the request
-    /// ([`Forward::apply_request`]). The time of the call begins here.
+    /// Compute the hash ([`Forward::hash`], [`Driver::set_hash`]), then apply the changes of
+    /// the route ([`Forward::apply_request`]). The timeout begins here.
     Prepare,
     /// Await the permit until the deadline. Hold it until the response's body has ended.
     Admit(Admission),
     /// Send the request to this endpoint, then call [`Driver::ended`].
     Attempt(Attempt),
-    /// No endpoint is ready: answer with this, or go on with [`Driver::replace_cluster`].
+    /// No endpoint is available: answer with this, or continue with
+    /// [`Driver::replace_cluster`].
     NoEndpoint(LocalReply),
     /// Drop the answer of the last attempt and sleep, at most until the deadline: the
     /// back-off before a retry.
@@ -174,7 +174,7 @@ pub struct Attempt {
     pub picked: Arc<Picked>,
     /// 1 for the first.
     pub number: u32,
-    /// The attempt fails with [`Failure::Timeout`] when it has no response head by then.
+    /// If the response head takes longer, the outcome is [`Failure::Timeout`].
     pub per_try_timeout: Option<Duration>,
 }
 
@@ -184,8 +184,7 @@ enum Mode {
         rule: Arc<Rule>,
         method: Method,
     },
-    /// One attempt, which counts for nobody: it is never retried, and outlier detection
-    /// does not see it.
+    /// One attempt, which is never retried, and which outlier detection does not count.
     Mirror,
 }
 
@@ -336,17 +335,17 @@ impl Driver {
         self.hash = hash;
     }
 
-    /// Goes on with the same destination of a newer snapshot. A call that waited keeps its
-    /// route, and still finds the endpoints that have replaced those of its own snapshot.
+    /// Continues with the same destination in a newer snapshot. A call that has waited keeps
+    /// its route, and still finds the endpoints that replaced those of its own snapshot.
     pub fn replace_cluster(&mut self, successor: Arc<Cluster>) {
         self.cluster = successor;
         self.tried.clear();
     }
 
-    /// Reports the end of the attempt: outlier detection counts it, and the retry policy
+    /// Reports the outcome of the attempt: outlier detection counts it, and the retry policy
     /// decides. `can_repeat` is whether the request's body can be sent again.
     ///
-    /// `Some` says that this failure ejected the endpoint.
+    /// `Some` means that this failure ejected the endpoint.
     pub fn ended(
         &mut self,
         outcome: &Outcome,
@@ -378,8 +377,8 @@ impl Driver {
         ejection
     }
 
-    /// The deadline has passed, and the call is over with 504 UT. The last attempt's
-    /// endpoint was too slow: that is a failure of it, which may eject it.
+    /// Ends the call with 504 UT, because the deadline has passed. It counts as a failure of
+    /// the last attempt's endpoint, which may eject the endpoint.
     pub fn timed_out(&mut self, now: Instant) -> (LocalReply, Option<Ejection>) {
         self.retry = None;
         let ejection = match (&self.mode, &self.picked) {
@@ -391,20 +390,20 @@ impl Driver {
         (LocalReply::upstream_timeout(), ejection)
     }
 
-    /// When the call must have an answer; `None` before [`Step::Prepare`], and where there
-    /// is no timeout.
+    /// When the call must have an answer; `None` before [`Step::Prepare`], and without a
+    /// timeout.
     pub fn deadline(&self) -> Option<Instant> {
         self.deadline
     }
 
-    /// When the response's body must be complete. A route's timeout is for the whole
-    /// response, a caller's own for the head alone.
+    /// When the response's body must be complete. The timeout of a route includes the body,
+    /// the caller's own timeout only the head.
     pub fn body_deadline(&self) -> Option<Instant> {
         self.deadline.filter(|_| self.limits_body)
     }
 
-    /// DI after a fault's delay, URX where the retries are used up, UO where `maxRetries`
-    /// refused one. The flags of a [`LocalReply`] come in addition.
+    /// DI after a fault's delay, URX if the limit of attempts was reached, UO if `maxRetries`
+    /// refused a retry. The flags of a [`LocalReply`] come in addition.
     pub fn flags(&self) -> ResponseFlags {
         self.flags
     }

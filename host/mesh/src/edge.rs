@@ -1,9 +1,9 @@
-//! The head of a request from outside, before the mesh believes any of it.
+//! The head of a request from outside, before the mesh trusts any of it.
 //!
-//! Envoy's rules for an edge proxy (`use_remote_address`, no trusted hops): headers
-//! that only the mesh may set are removed, the client's address and scheme are those
-//! of its connection, and a request has one authority. `forwarded` and
-//! `x-forwarded-host` are the client's own words, as with Envoy, and pass.
+//! The rules are those of Envoy as an edge proxy (`use_remote_address`, no trusted hops):
+//! headers that only the mesh may set are removed, the client's address and scheme are
+//! those of its connection, and a request has one authority. `forwarded` and
+//! `x-forwarded-host` are not trusted and not removed, as in Envoy.
 
 use std::net::IpAddr;
 
@@ -17,20 +17,19 @@ pub const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for")
 pub const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
-/// Beginnings of the names that belong to the mesh: what steers it (`x-envoy-…`),
-/// and what its hosts tell each other.
+/// Prefixes of the headers that only the mesh may set: those that control it (`x-envoy-…`),
+/// and those between its hosts.
 const INTERNAL: [&str; 3] = ["x-envoy-", "x-galleria-", "x-istio-"];
 
-/// The identity of a caller's certificate: Envoy's default is to remove it
+/// The identity in a caller's certificate. Envoy's default is to remove it
 /// (`forward_client_cert_details: SANITIZE`).
 const CLIENT_CERTIFICATE: &str = "x-forwarded-client-cert";
 
-/// What this mesh sets itself at the edge.
+/// The headers that the mesh sets at the edge.
 const SET_HERE: [HeaderName; 3] = [FORWARDED_FOR, FORWARDED_PROTO, REQUEST_ID];
 
-/// Headers that speak of one connection only (RFC 9110, 7.6.1), and those that are
-/// settled with it: `expect` is answered by the host, `http2-settings` belongs to an
-/// upgrade that it does not offer.
+/// Headers for one connection (RFC 9110, 7.6.1), and headers that the host handles itself:
+/// it answers `expect`, and does not support the upgrade of `http2-settings`.
 const HOP_BY_HOP: [HeaderName; 10] = [
     header::CONNECTION,
     header::PROXY_AUTHENTICATE,
@@ -44,13 +43,13 @@ const HOP_BY_HOP: [HeaderName; 10] = [
     HeaderName::from_static("http2-settings"),
 ];
 
-/// Settles what a request that came to a plain listener is for: the scheme is the
-/// listener's whatever the request line says, and `Host` is the authority of the
-/// request line where that has one (RFC 9112, 3.2.2; RFC 9113, 8.3.1).
+/// Determines the target of a request to a listener without TLS: the scheme is always the
+/// listener's, and the authority of the request line replaces `Host` if there is one (RFC
+/// 9112, 3.2.2; RFC 9113, 8.3.1).
 ///
 /// # Errors
-/// 400: `Host` is absent, empty, malformed or there twice, an authority names a user,
-/// or the request is to open a tunnel.
+/// 400 if `Host` is absent, empty, malformed or repeated, if an authority contains a user,
+/// or if the method is CONNECT.
 pub fn settle_target(parts: &mut request::Parts) -> Result<(), LocalReply> {
     if parts.method == Method::CONNECT {
         return Err(LocalReply::bad_request("connect_not_supported"));
@@ -83,7 +82,7 @@ pub fn settle_target(parts: &mut request::Parts) -> Result<(), LocalReply> {
     Ok(())
 }
 
-/// A host and perhaps a port (RFC 3986, 3.2); no user.
+/// A host with an optional port (RFC 3986, 3.2), without a user.
 fn is_authority(text: &[u8]) -> bool {
     let (host, port) = match text.iter().position(|byte| *byte == b']') {
         Some(end) => text.split_at(end + 1),
@@ -112,7 +111,7 @@ fn is_of_name(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"-._~%!$&'()*+,;=".contains(&byte)
 }
 
-/// Removes what speaks of one connection only, and what `connection` names.
+/// Removes the headers for one connection, and those that `connection` names.
 pub fn remove_hop_by_hop(headers: &mut HeaderMap) {
     if headers.contains_key(header::CONNECTION) {
         remove_named_by_connection(headers);
@@ -122,8 +121,8 @@ pub fn remove_hop_by_hop(headers: &mut HeaderMap) {
     }
 }
 
-/// `connection: host, authorization` would hide from policies what others rely on;
-/// names that are meant for every recipient are not the client's to remove.
+/// `connection: host, authorization` would hide these headers from policies. A client
+/// cannot remove headers that are meant for every recipient.
 fn remove_named_by_connection(headers: &mut HeaderMap) {
     let named: Vec<HeaderName> = headers
         .get_all(header::CONNECTION)
@@ -146,16 +145,16 @@ fn is_end_to_end(name: &HeaderName) -> bool {
         || name.starts_with("x-forwarded-")
 }
 
-/// Makes the headers of a request from `client` those of the mesh: what a client may
-/// not say is removed, and what the mesh knows better is put in its place.
+/// Sanitises the headers of a request from `client`: removes those that a client must not
+/// set, and sets those that the mesh knows better.
 pub fn sanitise(headers: &mut HeaderMap, client: IpAddr) {
     remove_internal(headers);
     headers.insert(FORWARDED_PROTO, HeaderValue::from_static("http"));
     append_forwarded_for(headers, client);
 }
 
-/// Removes what a client must not say in trailers either: everything of the mesh, and
-/// what belongs to a head (RFC 9110, 6.5.1).
+/// Removes the trailers that a client must not set: those of the mesh, and those that
+/// belong into the head (RFC 9110, 6.5.1).
 pub fn sanitise_trailers(trailers: &mut HeaderMap) {
     remove_hop_by_hop(trailers);
     remove_internal(trailers);
@@ -172,15 +171,15 @@ pub fn sanitise_trailers(trailers: &mut HeaderMap) {
     }
 }
 
-/// What the mesh alone says of a caller to the callee: no workload may say it in the
-/// mesh's stead.
+/// Removes the headers with which the mesh describes a caller to the callee: no workload
+/// may set them.
 pub fn remove_claims(headers: &mut HeaderMap) {
     let is_claim = |name: &str| name.starts_with("x-galleria-") || name == CLIENT_CERTIFICATE;
     remove_all(headers, is_claim);
 }
 
-/// Removes what only the mesh may set, and headers that look like that to a program
-/// which does not tell `_` from `-`, as those after CGI's manner.
+/// Removes the headers that only the mesh may set, also with `_` instead of `-`: programs
+/// in the tradition of CGI do not distinguish the two.
 fn remove_internal(headers: &mut HeaderMap) {
     remove_all(headers, |name| match name.contains('_') {
         false => is_internal(name),
@@ -206,7 +205,8 @@ fn remove_all(headers: &mut HeaderMap, unwanted: impl Fn(&str) -> bool) {
     }
 }
 
-/// All lines are one list (RFC 9110, 5.3); the client is its last element.
+/// Several headers of the name are one list (RFC 9110, 5.3). The client becomes the last
+/// element.
 fn append_forwarded_for(headers: &mut HeaderMap, client: IpAddr) {
     let mut chain = Vec::new();
     for before in headers.get_all(FORWARDED_FOR) {
@@ -240,8 +240,8 @@ mod tests {
         names
     }
 
-    /// The target of `GET uri` with these `Host` lines: `SCHEME AUTHORITY HOST`, or
-    /// why not.
+    /// The target of `GET uri` with these `Host` headers as `SCHEME AUTHORITY HOST`, or the
+    /// reason why it is refused.
     fn settled(uri: &str, hosts: &[&str]) -> String {
         let request = http::Request::get(uri);
         let request = hosts
@@ -295,7 +295,7 @@ mod tests {
     }
 
     #[test]
-    fn what_only_the_mesh_may_set_is_removed() {
+    fn headers_that_only_the_mesh_may_set_are_removed() {
         let mut headers = headers(&[
             ("x-envoy-upstream-rq-timeout-ms", "1"),
             ("x-galleria-hops", "1"),
@@ -319,7 +319,7 @@ mod tests {
     }
 
     #[test]
-    fn connection_names_what_goes_but_nothing_that_is_for_everybody() {
+    fn connection_removes_the_headers_it_names_but_no_end_to_end_headers() {
         let mut headers = headers(&[
             ("connection", "close, X-Mine, host"),
             ("connection", "x-forwarded-for,authorization"),
@@ -337,7 +337,7 @@ mod tests {
     }
 
     #[test]
-    fn every_line_of_the_chain_is_kept_and_the_client_is_its_end() {
+    fn forwarded_for_is_kept_and_the_client_is_appended() {
         let mut headers = headers(&[
             ("x-forwarded-for", "203.0.113.9, 203.0.113.8"),
             ("x-forwarded-for", "203.0.113.7"),
@@ -355,7 +355,7 @@ mod tests {
     }
 
     #[test]
-    fn trailers_say_nothing_that_belongs_to_a_head() {
+    fn trailers_lose_the_headers_of_the_mesh_and_of_a_head() {
         let mut trailers = headers(&[
             ("x-forwarded-client-cert", "1"),
             ("x-forwarded-for", "203.0.113.9"),

@@ -1,10 +1,10 @@
-//! Envoy's response flags: why the mesh, and not a workload, shaped a response.
+//! Envoy's response flags: why the mesh replied itself or changed a response.
 
 use std::fmt;
 use std::ops::{BitOr, BitOrAssign};
 
-/// A set of Envoy's response flags (`%RESPONSE_FLAGS%`). Displays as Envoy
-/// prints them: in Envoy's order, joined by a comma, `-` where there are none.
+/// A set of Envoy's response flags (`%RESPONSE_FLAGS%`). It is displayed as in Envoy: in
+/// Envoy's order, separated by commas, `-` if empty.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub struct ResponseFlags(u32);
 
@@ -13,7 +13,7 @@ macro_rules! flags {
         impl ResponseFlags {
             $($(#[$doc])* pub const $name: Self = Self(1 << $bit);)*
         }
-        /// Envoy's order, which is not the alphabet's.
+        /// In Envoy's order, which is not alphabetical.
         const NAMES: &[(ResponseFlags, &str)] = &[$((ResponseFlags::$name, stringify!($name))),*];
     };
 }
@@ -21,7 +21,7 @@ macro_rules! flags {
 flags! {
     /// No healthy upstream: no endpoint is ready, or all are ejected.
     UH = 0;
-    /// Upstream request timeout: the route's or the last try's.
+    /// Upstream request timeout: of the route, or of the last attempt.
     UT = 1;
     /// The local side reset the stream.
     LR = 2;
@@ -29,7 +29,7 @@ flags! {
     UR = 3;
     /// The connection to the upstream failed.
     UF = 4;
-    /// The upstream ended the connection; a guest that traps.
+    /// The upstream terminated the connection, or the guest trapped.
     UC = 5;
     /// Overflow: a connection pool limit was reached.
     UO = 6;
@@ -43,22 +43,22 @@ flags! {
     RL = 10;
     /// An external authorization service refused the request.
     UAEX = 11;
-    /// The downstream went away.
+    /// The downstream disconnected.
     DC = 12;
-    /// The limit of retries was reached and the last answer would be retried.
+    /// The limit of retries was reached, and the last answer would have been retried.
     URX = 13;
     /// The stream was idle for too long.
     SI = 14;
-    /// A request header that steers the proxy is invalid.
+    /// A request header that controls the proxy is invalid.
     IH = 15;
-    /// The downstream broke the protocol.
+    /// The downstream violated the protocol.
     DPE = 16;
     /// The route's cluster does not exist.
     NC = 17;
 }
 
 impl ResponseFlags {
-    /// No flag at all, printed as `-`.
+    /// No flag, displayed as `-`.
     pub const NONE: Self = Self(0);
 
     pub fn contains(self, other: Self) -> bool {
@@ -105,7 +105,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn flags_print_as_envoy_prints_them() {
+    fn flags_are_displayed_as_in_envoy() {
         assert_eq!(ResponseFlags::NONE.to_string(), "-");
         assert_eq!(ResponseFlags::UH.to_string(), "UH");
         assert_eq!(

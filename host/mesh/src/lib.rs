@@ -12,22 +12,21 @@
 //!
 //! [`Snapshot::decide`] decides a request: either the mesh answers itself
 //! ([`LocalReply`]), or the request is forwarded ([`Forward`]) to a [`Cluster`], which
-//! admits it, picks an endpoint for each attempt, and is told how the attempt ended. The
-//! host carries the decisions out; this crate does no I/O.
+//! admits it and picks an endpoint for each attempt. [`Driver`] keeps the order of a call.
+//! The host carries the decisions out; this crate does no I/O.
 //!
 //! The rules:
 //!
 //! - No sockets, no environment, no runtime. Time and random numbers are passed in.
 //! - A snapshot never changes. What must outlive a snapshot is in [`State`].
-//! - `traffic` does not know `decide`, and neither knows `compile`.
+//! - `traffic` does not use `decide`, and neither uses `compile`.
 //!
 //! A call, in short:
 //!
 //! ```text
-//! normalise_path → Snapshot::decide → Reply
-//!                                   → Forward → fault → hash, apply_request → acquire
-//!                                       ┌→ pick → (the host sends the request) → Picked::record
-//!                                       └─ retry_policy().decide ─┘  → apply_response
+//! edge → normalise_path → Snapshot::decide → Reply
+//!                                          → Forward → Driver: fault, admission, attempts
+//!                                                    → Forward::apply_response
 //! ```
 
 #![cfg_attr(

@@ -1,5 +1,5 @@
-//! Every response that the mesh makes itself. A status, a flag and a body are
-//! chosen here and nowhere else; they are Envoy's for the same case.
+//! Every response that the mesh generates itself. Only this module chooses their status,
+//! flags and body, which are those of Envoy in the same case.
 
 use std::borrow::Cow;
 
@@ -9,20 +9,20 @@ use http::{HeaderMap, StatusCode};
 
 use crate::ResponseFlags;
 
-/// A response made by the mesh, not by a workload.
+/// A response from the mesh, not from a workload.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LocalReply {
     pub status: StatusCode,
     pub flags: ResponseFlags,
     pub body: Bytes,
-    /// Without `content-length`, which follows from the body.
+    /// Without `content-length`: it follows from the body.
     pub headers: Vec<(HeaderName, HeaderValue)>,
-    /// `%RESPONSE_CODE_DETAILS%`: Envoy's word for the case, and for a refused
-    /// destination what would allow it. For the log, never for the caller.
+    /// `%RESPONSE_CODE_DETAILS%`: Envoy's name of the case; for a refused destination, what
+    /// would allow it. For the log, never for the caller.
     pub details: Cow<'static, str>,
 }
 
-/// When it is worth to ask again after a limit was reached: queues last for less.
+/// When a client can retry after a limit was reached. Queues are shorter than that.
 const RETRY_AFTER_SECONDS: HeaderValue = HeaderValue::from_static("1");
 
 const RESET_BEFORE_HEADERS: &str =
@@ -71,7 +71,7 @@ impl LocalReply {
         )
     }
 
-    /// 500 NC: an HTTPRoute's backend does not exist, or may not be used.
+    /// 500 NC: the backend of an HTTPRoute does not exist, or the route must not use it.
     pub fn invalid_backend(backend: &str) -> Self {
         let details = format!("invalid_backend{{{backend}}}");
         Self::new(
@@ -103,8 +103,7 @@ impl LocalReply {
         reply
     }
 
-    /// 503 UO: the host has more to do than it can, and refuses what has waited too
-    /// long.
+    /// 503 UO: the host is overloaded, and refuses requests that have waited too long.
     pub fn overloaded() -> Self {
         Self {
             details: "overload".into(),
@@ -117,7 +116,7 @@ impl LocalReply {
         Self::reset(ResponseFlags::UF, "remote connection failure")
     }
 
-    /// 503 UC: the guest trapped or ended before it answered.
+    /// 503 UC: the guest trapped or ended before it responded.
     pub fn connection_termination() -> Self {
         Self::reset(ResponseFlags::UC, "connection termination")
     }
@@ -139,7 +138,7 @@ impl LocalReply {
         )
     }
 
-    /// 504 UT: the route's timeout, over all tries.
+    /// 504 UT: the timeout of the route, for all attempts.
     pub fn upstream_timeout() -> Self {
         Self::new(
             StatusCode::GATEWAY_TIMEOUT,
@@ -149,7 +148,7 @@ impl LocalReply {
         )
     }
 
-    /// 504 UT: the time of one try.
+    /// 504 UT: the timeout of one attempt.
     pub fn upstream_per_try_timeout() -> Self {
         Self {
             details: "upstream_per_try_timeout".into(),
@@ -157,7 +156,7 @@ impl LocalReply {
         }
     }
 
-    /// FI: a fault's abort with an HTTP status.
+    /// FI: the abort of a fault, with an HTTP status.
     pub fn fault_abort(status: StatusCode) -> Self {
         Self::new(
             status,
@@ -167,7 +166,7 @@ impl LocalReply {
         )
     }
 
-    /// FI: a fault's abort with a gRPC status, answered as gRPC does.
+    /// FI: the abort of a fault, with a gRPC status.
     pub fn fault_abort_grpc(code: u16) -> Self {
         let mut reply = Self::new(StatusCode::OK, ResponseFlags::FI, "", "fault_filter_abort");
         reply.set_grpc_status(code, "fault filter abort");
@@ -180,7 +179,7 @@ impl LocalReply {
         Self::new(StatusCode::BAD_GATEWAY, ResponseFlags::NONE, "", details)
     }
 
-    /// 400 DPE: the request cannot be understood.
+    /// 400 DPE: the request is malformed.
     pub fn bad_request(details: &'static str) -> Self {
         Self::new(StatusCode::BAD_REQUEST, ResponseFlags::DPE, "", details)
     }
@@ -205,7 +204,7 @@ impl LocalReply {
         )
     }
 
-    /// 408 SI: nothing moved on the stream for too long.
+    /// 408 SI: the stream was idle for too long.
     pub fn stream_idle() -> Self {
         Self::new(
             StatusCode::REQUEST_TIMEOUT,
@@ -215,7 +214,7 @@ impl LocalReply {
         )
     }
 
-    /// 301 to `location`, which has the scheme `https`.
+    /// 301 to `location`, a URL with the scheme `https`.
     pub fn https_redirect(location: &HeaderValue) -> Self {
         Self::redirect(StatusCode::MOVED_PERMANENTLY, location)
     }
@@ -229,9 +228,9 @@ impl LocalReply {
         reply
     }
 
-    /// The same failure as a gRPC client understands it: status 200 with
-    /// `grpc-status` (Envoy's mapping of HTTP to gRPC codes). Replies that are
-    /// gRPC already, and those without an error, stay as they are.
+    /// The reply for a gRPC client: status 200 with `grpc-status`, in Envoy's mapping of
+    /// HTTP to gRPC codes. Replies that are gRPC already, and replies that are not errors,
+    /// do not change.
     pub fn for_grpc(mut self) -> Self {
         let grpc = HeaderName::from_static("grpc-status");
         let done = self.headers.iter().any(|(name, _)| *name == grpc);
@@ -262,8 +261,8 @@ impl LocalReply {
         }
     }
 
-    /// The reply as a response, with its body. Its flags are among the extensions,
-    /// where the response of an endpoint has none.
+    /// The reply as a response. Its extensions contain its flags, which tells it from the
+    /// response of an endpoint.
     pub fn into_response(self) -> http::Response<Bytes> {
         let mut headers = HeaderMap::with_capacity(self.headers.len());
         for (name, value) in self.headers {
@@ -295,7 +294,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn replies_carry_envoys_status_flag_and_body() {
+    fn replies_have_the_status_flags_and_body_of_envoy() {
         let cases = [
             (LocalReply::no_route(), 404, "NR", ""),
             (LocalReply::no_cluster("outbound|80||a"), 503, "NC", ""),
@@ -339,7 +338,7 @@ mod tests {
     }
 
     #[test]
-    fn a_grpc_caller_gets_the_failure_as_a_grpc_status() {
+    fn a_grpc_client_gets_a_failure_as_a_grpc_status() {
         let response = LocalReply::no_healthy_upstream().for_grpc().into_response();
         assert_eq!(response.status(), 200);
         assert_eq!(response.headers()["grpc-status"], "14");

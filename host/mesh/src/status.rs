@@ -1,4 +1,4 @@
-//! The snapshot as status pages show it.
+//! The content of a snapshot, for status pages.
 
 use std::sync::Arc;
 
@@ -13,10 +13,10 @@ pub struct ServiceStatus {
     pub namespace: String,
     /// The Service or ServiceEntry.
     pub object: ObjectRef,
-    /// The DNS name is served from elsewhere.
+    /// Whether the service is outside the mesh.
     pub external: bool,
     pub ports: Vec<u16>,
-    /// One for every port and subset.
+    /// One cluster for each port and subset.
     pub clusters: Vec<Arc<Cluster>>,
 }
 
@@ -33,7 +33,7 @@ pub struct RouteStatus {
 #[derive(Debug, Clone)]
 pub struct RuleStatus {
     pub name: String,
-    /// What it matches, in a line: `uri prefix /ui, header user-agent regex .*Firefox.*`.
+    /// The match in one line: `uri prefix /ui, header user-agent regex .*Firefox.*`.
     pub condition: String,
     /// `forward`, `redirect` or `direct response`.
     pub action: &'static str,
@@ -45,6 +45,6 @@ pub struct DestinationStatus {
     pub host: String,
     pub subset: Option<String>,
     pub port: Option<u16>,
-    /// As written, or 100 for the only destination.
+    /// As declared, or 100 for the only destination.
     pub weight: u32,
 }

@@ -6,8 +6,8 @@
 //! [`eject`]), and the call is retried or not ([`retry`]). What a caller learns about a
 //! cluster outlives the snapshot: it is in [`state`], with the counters of [`count`].
 //!
-//! The rule: nothing here knows about requests, rules or [`crate::decide`]. Time and
-//! random numbers are passed in.
+//! The rule: nothing here uses [`crate::decide`], so nothing depends on requests or rules.
+//! Time and random numbers are passed in.
 
 pub(crate) mod admit;
 pub(crate) mod balance;

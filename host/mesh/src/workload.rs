@@ -1,4 +1,4 @@
-//! Who calls and who answers: workloads, their pods, and how the mesh is set up.
+//! Workloads and their pods, and the options of the mesh.
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -6,7 +6,7 @@ use std::sync::atomic::AtomicBool;
 use galleria_manifest::Position;
 use galleria_manifest::model::{ContainerPort, Labels};
 
-/// The identity of a caller or a destination: what all pods of one Deployment share.
+/// The identity of a caller or a destination, which all pods of a Deployment share.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Workload {
     pub namespace: String,
@@ -15,9 +15,9 @@ pub struct Workload {
     pub service_account: String,
     /// The pod template's labels.
     pub labels: Labels,
-    /// `app` of Istio's metrics; `unknown` where no label says it.
+    /// `app` in Istio's metrics; `unknown` without a label.
     pub app: String,
-    /// `version` of Istio's metrics; `unknown` where no label says it.
+    /// `version` in Istio's metrics; `unknown` without a label.
     pub version: String,
     /// `service.istio.io/canonical-name`, `app.kubernetes.io/name`, `app`, or the name.
     pub canonical_service: String,
@@ -28,12 +28,12 @@ pub struct Workload {
 /// One replica.
 #[derive(Debug, Clone)]
 pub struct Pod {
-    /// Unique in its namespace; the key of everything that is remembered about it.
+    /// Unique in its namespace. It is the key of the pod's state.
     pub name: String,
     pub workload: Arc<Workload>,
     pub labels: Labels,
     pub ports: Vec<ContainerPort>,
-    /// Whether it takes requests now; the host flips it, the mesh only reads it.
+    /// Whether the pod accepts requests. The host changes it, the mesh only reads it.
     pub ready: Arc<AtomicBool>,
     pub location: Location,
 }
@@ -41,53 +41,53 @@ pub struct Pod {
 /// Where a pod runs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Location {
-    /// In this process; the host's own index of it, handed back in
-    /// [`crate::Target::Pod`].
+    /// In this process, with the host's index of the pod, which [`crate::Target::Pod`]
+    /// returns.
     Here(usize),
-    /// In another host of the mesh, at this name or address. `port` is where
-    /// that host takes its requests, if not on the pod's own port.
+    /// In another host of the mesh, at this name or address. `port` is the port on which
+    /// that host accepts requests, if it differs from the pod's own port.
     Peer { host: String, port: Option<u16> },
 }
 
-/// A port on which other hosts call the pods of a workload of this one. They
-/// have routed already: what comes in goes to those pods and nowhere else.
+/// A port on which other hosts call the pods of a workload in this host. They have routed
+/// the request already, so it is sent to these pods.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct InboundPort {
     pub namespace: String,
-    /// The workload.
+    /// The name of the workload.
     pub name: String,
-    /// The pods' own.
+    /// The port of the pods.
     pub port: u16,
 }
 
-/// What holds for the whole mesh.
+/// The options of the mesh.
 #[derive(Debug, Clone)]
 pub struct Options {
     pub outbound_policy: OutboundPolicy,
     /// `cluster.local`.
     pub cluster_domain: String,
-    /// Where DestinationRules for every namespace live; `istio-system`.
+    /// The namespace of the DestinationRules for every namespace; `istio-system`.
     pub root_namespace: String,
-    /// The port by which clients reach HTTPS, where it is not 443: what
-    /// `httpsRedirect` names in its location.
+    /// The port that clients use for HTTPS, if it is not 443: the port in the location of
+    /// `httpsRedirect`.
     pub https_redirect_port: Option<u16>,
-    /// Whether this host is a gateway too: else what Gateways and Ingresses
-    /// declare has no listeners here.
+    /// Whether this host is a gateway. If not, it has no listeners for Gateways and
+    /// Ingresses.
     pub gateway: bool,
-    /// Ports for the other hosts of the mesh; none where every workload runs here.
+    /// Ports for the other hosts of the mesh; empty if every workload runs in this host.
     pub inbound: Vec<InboundPort>,
 }
 
-/// `outboundTrafficPolicy.mode`: what happens to a destination that nothing declares.
+/// `outboundTrafficPolicy.mode`: what happens to a request for an undeclared destination.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum OutboundPolicy {
-    /// Refused with 502; the default here.
+    /// It is refused with 502. This is the default.
     RegistryOnly,
-    /// Forwarded to wherever the request says; Istio's default.
+    /// It is forwarded to the host that it addresses. This is Istio's default.
     AllowAny,
 }
 
-/// The object that a decision comes from.
+/// The resource that a decision comes from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ObjectRef {
     pub kind: &'static str,
@@ -97,7 +97,7 @@ pub struct ObjectRef {
 }
 
 impl Workload {
-    /// A workload whose Istio names are read from `labels`.
+    /// A workload. Its names in Istio are read from `labels`.
     pub fn new(
         namespace: impl Into<String>,
         name: impl Into<String>,
@@ -145,7 +145,7 @@ impl Default for Options {
 }
 
 impl ObjectRef {
-    /// `namespace/name`, as Istio writes references.
+    /// `namespace/name`, Istio's notation of references.
     pub fn qualified_name(&self) -> String {
         format!("{}/{}", self.namespace, self.name)
     }

@@ -1,4 +1,4 @@
-//! Destinations come to clusters here, each made once.
+//! Resolves destinations to clusters. Each cluster is created once per snapshot.
 
 use std::collections::HashMap;
 use std::sync::{Arc, OnceLock};
@@ -22,10 +22,10 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// Envoy's idle timeout of upstream connections.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(3600);
 
-/// Envoy's name of the cluster that goes wherever the request says.
+/// Envoy's name of the cluster for undeclared destinations.
 pub(crate) const PASSTHROUGH: &str = "PassthroughCluster";
 
-/// Makes clusters, and remembers those it made.
+/// The clusters of a snapshot, created when a destination needs them.
 pub(crate) struct Clusters<'a> {
     pub(crate) registry: &'a Registry,
     pub(crate) rules: &'a DestinationRules,
@@ -44,7 +44,7 @@ struct ClusterKey {
     pod: Option<String>,
 }
 
-/// Whose cluster it is.
+/// The service of a cluster.
 #[derive(Clone, Copy)]
 struct Identity<'a> {
     host: &'a str,
@@ -71,7 +71,8 @@ impl<'a> Clusters<'a> {
         }
     }
 
-    /// What a route's destination is to a caller with `client`'s eyes.
+    /// The cluster of a route's destination. `visible` finds the service, and `client` the
+    /// DestinationRule.
     pub(crate) fn destination(
         &mut self,
         destination: &Destination,
@@ -106,8 +107,8 @@ impl<'a> Clusters<'a> {
         ClusterChoice::ByPort(clusters, missing)
     }
 
-    /// One port of a service, or of a subset of it; `None` where it has no such
-    /// port, or no DestinationRule has the subset.
+    /// The cluster of a service's port, or of a subset of it; `None` if the service does
+    /// not have the port, or no DestinationRule has the subset.
     pub(crate) fn cluster(
         &mut self,
         number: usize,
@@ -120,7 +121,7 @@ impl<'a> Clusters<'a> {
         self.make(number, port, subset, rule, None)
     }
 
-    /// One pod of a headless service.
+    /// The cluster of one pod of a headless service.
     pub(crate) fn pod_cluster(
         &mut self,
         number: usize,
@@ -238,7 +239,7 @@ impl<'a> Clusters<'a> {
         }
     }
 
-    /// Where undeclared destinations go under allow-any.
+    /// The cluster of undeclared destinations.
     pub(crate) fn passthrough(&self) -> Arc<Cluster> {
         let name = PASSTHROUGH;
         let identity = Identity {
@@ -259,7 +260,7 @@ impl<'a> Clusters<'a> {
         Arc::new(cluster)
     }
 
-    /// The pods of this host behind a port for other hosts.
+    /// The cluster of the pods behind a port for other hosts.
     pub(crate) fn inbound(&self, inbound: &InboundPort, pods: &[Pod]) -> Arc<Cluster> {
         let own = pods.iter().filter(|pod| {
             pod.workload.namespace == inbound.namespace && pod.workload.name == inbound.name
@@ -268,7 +269,7 @@ impl<'a> Clusters<'a> {
         let endpoints: Vec<_> = endpoints
             .filter(|endpoint| matches!(endpoint.target, Target::Pod { .. }))
             .collect();
-        // Metrics name the service that callers know the pods by.
+        // Metrics show the service through which callers know the pods.
         let service = self.registry.services.iter().find(|service| {
             let mut known = service.ports.iter().flat_map(|port| &port.endpoints);
             known.any(|known| endpoints.iter().any(|own| own.target == known.target))

@@ -1,8 +1,8 @@
-//! VirtualServices with their delegates' rules in place.
+//! VirtualServices with the rules of their delegates.
 //!
-//! A rule that delegates becomes the delegate's rules, each narrowed to what the
-//! parent matches. What the child leaves open it takes from the parent; a child
-//! whose match contradicts the parent's is dropped. One level, as in Istio.
+//! The rules of the delegate replace the rule that delegates, each narrowed to the match of
+//! the parent. Fields that the child does not set come from the parent. A child whose match
+//! contradicts the parent's is dropped. There is one level of delegation, as in Istio.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -16,11 +16,11 @@ use super::export::{ExportTo, View};
 use super::inventory::{Inventory, Source, full_name};
 use crate::{ObjectRef, Options, RouteId};
 
-/// A VirtualService bound to hosts and gateways.
+/// A VirtualService with its hosts and gateways.
 #[derive(Debug)]
 pub(crate) struct BoundVirtualService<'a> {
     pub(crate) object: Arc<ObjectRef>,
-    /// In full and in lower case.
+    /// Full names in lower case.
     pub(crate) hosts: Vec<String>,
     /// `mesh`, or `namespace/name`.
     pub(crate) gateways: Vec<String>,
@@ -28,14 +28,14 @@ pub(crate) struct BoundVirtualService<'a> {
     pub(crate) routes: Vec<BoundRoute<'a>>,
 }
 
-/// A rule, of the VirtualService itself or of a delegate.
+/// A rule of the VirtualService itself or of a delegate.
 #[derive(Debug)]
 pub(crate) struct BoundRoute<'a> {
     pub(crate) object: Arc<ObjectRef>,
-    /// Its place in `spec.http` of `object`.
+    /// Its index in `spec.http` of `object`.
     pub(crate) index: usize,
     pub(crate) route: Cow<'a, HttpRoute>,
-    /// Destinations, by number, that the route may not or cannot have.
+    /// The indices of destinations that the route must not use or that cannot be called.
     pub(crate) refused: Vec<usize>,
 }
 
@@ -72,8 +72,7 @@ pub(crate) fn bind<'a>(
     bound.collect()
 }
 
-/// `mesh` as it is, others as `namespace/name` (`.` is the own namespace);
-/// `[mesh]` where none is given.
+/// `mesh`, or `namespace/name` (`.` is the own namespace); `[mesh]` if none is given.
 pub(crate) fn gateway_names<'a>(
     names: impl Iterator<Item = &'a str>,
     namespace: &str,
@@ -177,7 +176,7 @@ fn delegated<'a>(
     }
 }
 
-/// The child's rule within the parent's match; `None` where they contradict.
+/// The child's rule, narrowed to the parent's match; `None` if they contradict each other.
 fn merge(parent: &HttpRoute, child: &HttpRoute) -> Option<HttpRoute> {
     let mut merged = child.clone();
     merged.matches = merge_matches(&parent.matches, &child.matches)?;
@@ -206,7 +205,8 @@ fn merge(parent: &HttpRoute, child: &HttpRoute) -> Option<HttpRoute> {
     Some(merged)
 }
 
-/// Every block of the child with every block of the parent that it fits.
+/// Combines every block of the child with every block of the parent that it does not
+/// contradict.
 fn merge_matches(parents: &[HttpMatch], children: &[HttpMatch]) -> Option<Vec<HttpMatch>> {
     if parents.is_empty() || children.is_empty() {
         return Some(
@@ -276,13 +276,13 @@ fn contradicts(parent: &HttpMatch, child: &HttpMatch) -> bool {
         )
 }
 
-/// Whether the child matches what the parent does not. Two expressions are
-/// never compared: they contradict.
+/// Whether the child can match a value that the parent does not match. Two regular
+/// expressions are not compared: they count as a contradiction.
 fn outside(parent: Option<&StringMatch>, child: Option<&StringMatch>) -> bool {
     use StringMatch::{Exact, PathPrefix, Prefix, Present, Regex};
     match (parent, child) {
         (None | Some(Present), _) | (_, None | Some(Present)) => false,
-        // No VirtualService has these.
+        // VirtualServices do not have this kind of match.
         (Some(PathPrefix(_)), _) | (_, Some(PathPrefix(_))) => true,
         (Some(Regex { .. }), Some(_)) | (Some(_), Some(Regex { .. })) => true,
         (Some(Exact(parent)), Some(Exact(child))) => parent != child,

@@ -1,4 +1,4 @@
-//! Which DestinationRule shapes a destination, for which caller.
+//! Which DestinationRule applies to a destination, for which caller.
 
 use std::collections::HashMap;
 
@@ -10,7 +10,7 @@ use super::registry::RegistryService;
 use crate::decide::host::HostTable;
 use crate::{ObjectRef, Options};
 
-/// All rules, those of one namespace and host merged.
+/// All DestinationRules. Those of the same namespace and host are merged.
 #[derive(Debug, Default)]
 pub(crate) struct DestinationRules {
     pub(crate) rules: Vec<MergedRule>,
@@ -38,8 +38,8 @@ impl DestinationRules {
         all
     }
 
-    /// Subsets are united, the first of a name wins; the policy is that of the
-    /// first rule that has one.
+    /// Merges the subsets: the first of a name wins. The policy is that of the first rule
+    /// that has one.
     fn add(&mut self, source: &Source<'_, DestinationRule>, options: &Options) {
         let rule = source.spec;
         let host = full_name(&rule.host, source.namespace(), &options.cluster_domain);
@@ -71,8 +71,8 @@ impl DestinationRules {
         });
     }
 
-    /// The rule for calls to `service`: of the caller's namespace, else of the
-    /// service's, else of the root; the first namespace with one decides alone.
+    /// The rule for calls to `service`: of the caller's namespace, else of the service's,
+    /// else of the root namespace. Only the first of these namespaces with a rule counts.
     pub(crate) fn find(&self, service: &RegistryService, client: View<'_>) -> Option<usize> {
         let own = match client {
             View::Namespace(namespace) => self.in_namespace(namespace, &service.host),
@@ -94,8 +94,8 @@ impl DestinationRules {
         self.by_namespace.get(namespace)?.get(host).copied()
     }
 
-    /// Namespaces whose calls to `service` may be shaped otherwise than those
-    /// of others.
+    /// The namespaces whose calls to `service` may have a different policy than those of
+    /// other namespaces.
     pub(crate) fn special<'a>(
         &'a self,
         service: &'a RegistryService,
@@ -122,7 +122,7 @@ impl MergedRule {
             .find(|subset| subset.name.as_str() == name)
     }
 
-    /// The policy of one port of the host or of a subset of it.
+    /// The policy of one port of the host, or of a subset of it.
     pub(crate) fn policy_for(&self, subset: Option<&Subset>, port: u16) -> TrafficPolicy {
         let base = self
             .policy
@@ -137,8 +137,8 @@ impl MergedRule {
     }
 }
 
-/// Blocks of `policy` take the place of the base's; settings of the port take
-/// the place of all of them, also where they say nothing.
+/// Blocks of `policy` replace those of the base. Settings of the port replace all of them,
+/// including the blocks that they do not set.
 fn overlay(base: TrafficPolicy, policy: &TrafficPolicy, port: u16) -> TrafficPolicy {
     if let Some((_, settings)) = policy
         .port_level_settings

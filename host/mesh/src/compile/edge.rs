@@ -1,5 +1,5 @@
-//! The hosts that clients outside reach: Gateways with the VirtualServices bound
-//! to them, and Ingresses.
+//! The hosts for clients outside the mesh: Gateways with their VirtualServices, and
+//! Ingresses.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -18,10 +18,10 @@ use crate::decide::rule::Rule;
 use crate::decide::virtual_host::{RouteTable, VirtualHost};
 use crate::{ObjectRef, Options};
 
-/// What a host of a port is made of, before it is compiled.
+/// The sources of a host on one port, before they are compiled.
 #[derive(Debug, Default, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 struct Parts {
-    /// VirtualServices with the Gateway by which each of them is bound, both by number.
+    /// VirtualServices, each with the Gateway that it is bound to, both by index.
     bound: Vec<(usize, usize)>,
     https_redirect: bool,
     ingress: bool,
@@ -29,7 +29,7 @@ struct Parts {
 
 pub(crate) struct EdgeCompiler<'a, 'c> {
     pub(crate) inventory: &'a Inventory<'a>,
-    /// `namespace/name` of every Gateway, in the inventory's order.
+    /// `namespace/name` of every Gateway, in the order of the inventory.
     pub(crate) gateway_names: &'a [String],
     pub(crate) bound: &'a [BoundVirtualService<'a>],
     pub(crate) clusters: &'c mut Clusters<'a>,
@@ -37,7 +37,7 @@ pub(crate) struct EdgeCompiler<'a, 'c> {
     pub(crate) rules: Rules<'a>,
 }
 
-/// The edge of a snapshot.
+/// The edge part of a snapshot.
 pub(crate) struct Edge {
     pub(crate) listeners: Vec<Listener>,
     pub(crate) hosts: HashMap<u16, HostTable<Arc<VirtualHost>>>,
@@ -74,8 +74,8 @@ impl<'a> EdgeCompiler<'a, '_> {
         }
     }
 
-    /// The names that a server serves: each VirtualService's hosts as far as the
-    /// server's hosts reach, and with `httpsRedirect` the server's own.
+    /// Adds the names that a server serves: the hosts of each VirtualService that are
+    /// within the server's hosts, and with `httpsRedirect` the server's own hosts.
     fn add_hosts(
         &self,
         hosts: &mut BTreeMap<String, Parts>,
@@ -114,8 +114,8 @@ impl<'a> EdgeCompiler<'a, '_> {
         }
     }
 
-    /// Every gateway workload is this host; it sees what the Gateway's own
-    /// namespace and the root namespace see.
+    /// This host is every gateway workload. It sees what the Gateway's namespace and the
+    /// root namespace see.
     fn is_visible(&self, bound: &BoundVirtualService<'_>, namespace: &str) -> bool {
         [namespace, &self.options.root_namespace]
             .iter()
@@ -131,7 +131,7 @@ impl<'a> EdgeCompiler<'a, '_> {
         let mut table = HostTable::default();
         for (host, parts) in hosts {
             let routes = match shared.get(&parts) {
-                // An Ingress's rules are its host's own.
+                // The rules of Ingresses differ for each host.
                 Some(routes) if !parts.ingress => Arc::clone(routes),
                 _ => {
                     let routes =
@@ -153,8 +153,8 @@ impl<'a> EdgeCompiler<'a, '_> {
         table
     }
 
-    /// The rules of all VirtualServices one after the other, those that match
-    /// everything moved to the end.
+    /// The rules of all VirtualServices in order, with those that match everything at the
+    /// end.
     fn route_rules(&mut self, parts: &Parts, host: &str, ingress: &IngressHosts) -> Vec<Arc<Rule>> {
         let mut rules: Vec<Arc<Rule>> = Vec::new();
         for (vs, gateway) in &parts.bound {
@@ -198,7 +198,7 @@ fn is_routed(server: &Server) -> bool {
     plain || terminated
 }
 
-/// `namespace/name` taken apart; `*` is every namespace, `.` the Gateway's own.
+/// Splits `namespace/name`. `*` is every namespace, `.` the Gateway's own.
 fn split_host<'h>(entry: &'h str, own: &'h str) -> (Option<&'h str>, String) {
     let (namespace, name) = match entry.split_once('/') {
         None | Some(("*", _)) => (None, entry.split_once('/').map_or(entry, |(_, name)| name)),
@@ -208,7 +208,7 @@ fn split_host<'h>(entry: &'h str, own: &'h str) -> (Option<&'h str>, String) {
     (namespace, canonical(name).into_owned())
 }
 
-/// The more specific of two hosts, where one includes the other.
+/// The more specific of two hosts, if one includes the other.
 pub(crate) fn intersection<'h>(server: &'h str, virtual_service: &'h str) -> Option<&'h str> {
     if covers(server, virtual_service) {
         Some(virtual_service)

@@ -1,7 +1,7 @@
-//! Outlier detection that can take nothing out.
+//! Reports outlier detection that can never eject an endpoint.
 //!
-//! `maxEjectionPercent` is 10 where it is absent, and ten percent of nine
-//! endpoints is none: Envoy since 1.31 ejects nothing then, and says nothing.
+//! The default of `maxEjectionPercent` is 10, and ten percent of nine endpoints is less
+//! than one. Since 1.31, Envoy ejects nothing in this case, without a warning.
 
 use std::collections::BTreeSet;
 

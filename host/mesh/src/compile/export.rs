@@ -2,17 +2,17 @@
 
 use galleria_manifest::Located;
 
-/// Who sees a resource.
+/// The namespaces that see a resource.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum ExportTo {
-    /// `*`, or nothing said.
+    /// `*`, or not set.
     All,
-    /// `.` and named namespaces; none at all for `~`.
+    /// `.` and named namespaces; empty for `~`.
     Namespaces(Vec<String>),
 }
 
-/// Whose eyes a part of the snapshot is compiled for. Most namespaces see the
-/// same; those that do not are compiled on their own.
+/// The namespace for which a part of the snapshot is compiled. Most namespaces see the
+/// same; only those that do not are compiled separately.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum View<'a> {
     Namespace(&'a str),
@@ -25,7 +25,7 @@ impl ExportTo {
         Self::from_names(entries.iter().map(|entry| entry.as_str()), namespace)
     }
 
-    /// The annotation `networking.istio.io/exportTo` of a Service.
+    /// Reads the annotation `networking.istio.io/exportTo` of a Service.
     pub(crate) fn from_annotation(text: &str, namespace: &str) -> Self {
         Self::from_names(
             text.split(',')
@@ -64,7 +64,7 @@ impl ExportTo {
         }
     }
 
-    /// The namespaces that see what others do not.
+    /// The namespaces that see the resource when others do not.
     pub(crate) fn special(&self) -> &[String] {
         match self {
             Self::All => &[],

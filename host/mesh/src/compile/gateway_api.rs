@@ -1,9 +1,8 @@
-//! The Gateway API in the terms of Istio's: a listener is a Gateway with one
-//! server, and the rules of all HTTPRoutes for one host are one VirtualService.
+//! Translates the Gateway API into the resources of Istio: a listener becomes a Gateway
+//! with one server, and the rules of all HTTPRoutes for a host become one VirtualService.
 //!
-//! Rules stand in the Gateway API's order: the most specific path first, then
-//! those that ask for a method, for more headers, for more query parameters, and
-//! then the oldest route.
+//! Rules are in the order of the Gateway API: the most specific path first, then rules with
+//! a method, with more headers, with more query parameters, and then the oldest route.
 
 use std::borrow::Cow;
 use std::cmp::Reverse;
@@ -36,7 +35,7 @@ pub(crate) struct BoundListener<'a> {
     object: &'a Object,
     section: &'a str,
     port: u16,
-    /// `*` where it names none.
+    /// `*` if it has no hostname.
     host: String,
     allowed: &'a AllowedNamespaces,
     takes_http: bool,
@@ -132,19 +131,19 @@ fn server_host(server: &Server) -> String {
     canonical(host).into_owned()
 }
 
-/// Where rules apply: they are ordered among those of one place.
+/// Where rules apply. Rules are ordered among those of the same place.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Place {
-    /// Calls of one Service from one namespace: a route beside the callers. It
-    /// stands before what holds for everybody.
+    /// Calls of one Service from one namespace: a consumer route. It has precedence over
+    /// producer routes.
     Consumer { host: String, namespace: String },
-    /// Calls of one Service from everywhere: a route beside the Service.
+    /// Calls of one Service from every namespace: a producer route.
     Producer { host: String },
-    /// A host on a listener, by its number.
+    /// A host on a listener, by the index of the listener.
     Listener { number: usize, host: String },
 }
 
-/// The rules of all HTTPRoutes, by where they apply.
+/// The rules of all HTTPRoutes, by the place where they apply.
 pub(crate) fn bind<'a>(
     inventory: &Inventory<'a>,
     listeners: &[BoundListener<'_>],
@@ -169,7 +168,7 @@ pub(crate) fn bind<'a>(
         }
     }
     let bound = places.into_iter().filter_map(|(place, mut routes)| {
-        // Stable: what is equal stays in the order of age.
+        // The sort is stable: equal rules stay in the order of age.
         routes.sort_by_key(|route| precedence(&route.route));
         let object = Arc::clone(&routes.first()?.object);
         let (host, gateway, export_to) = match place {
@@ -256,8 +255,8 @@ fn rules<'a>(
     rules.collect()
 }
 
-/// For calls of one port of a Service where there is one, and without copies to
-/// where none may be sent.
+/// Narrows the rule to calls of one port of a Service, if there is one, and removes the
+/// refused mirrors.
 fn narrowed<'a>(
     rule: &'a MatchedRule,
     port: Option<u16>,
@@ -278,7 +277,8 @@ fn narrowed<'a>(
     Cow::Owned(route)
 }
 
-/// Backends of a kind that cannot be called, or in a namespace that grants it not.
+/// The indices of backends that cannot be called, or whose namespace does not grant the
+/// reference.
 fn refused(backends: &[Backend], namespace: &str, inventory: &Inventory<'_>) -> Vec<usize> {
     let refused = backends.iter().enumerate().filter(|(_, backend)| {
         let home = backend.namespace.as_deref().unwrap_or(namespace);
@@ -292,14 +292,14 @@ fn refused(backends: &[Backend], namespace: &str, inventory: &Inventory<'_>) -> 
     refused.map(|(number, _)| number).collect()
 }
 
-/// What comes first has the least.
+/// The sort key of a rule. The rule with the smallest key is tested first.
 fn precedence(route: &HttpRoute) -> impl Ord + use<> {
     let condition: Option<&HttpMatch> = route.matches.first();
     let uri = condition.and_then(|condition| condition.uri.as_ref());
     let (kind, length) = match uri {
         Some(StringMatch::Exact(path)) => (0, path.len()),
         Some(StringMatch::PathPrefix(path)) => (2, path.len()),
-        // The Gateway API leaves their place open; whoever writes one means it.
+        // The Gateway API does not define the precedence of regular expressions.
         Some(other) => (1, other.pattern().len()),
         None => (3, 0),
     };

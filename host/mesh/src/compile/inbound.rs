@@ -1,7 +1,7 @@
 //! The ports on which other hosts of the mesh call the pods of this one.
 //!
-//! The caller's host decided everything already, as a sidecar on its side would:
-//! here a request goes to the pods of that port, whatever its host and path.
+//! The caller's host has decided everything already, as a sidecar of the caller does. A
+//! request is sent to the pods of the port, regardless of its host and path.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -17,11 +17,11 @@ use crate::decide::rule::ClusterChoice;
 use crate::decide::virtual_host::{RouteTable, VirtualHost};
 use crate::{InboundPort, Pod};
 
-/// Listeners and hosts, to be added to those of the edge.
+/// The listeners and hosts to add to those of the edge.
 pub(crate) struct Inbound {
     pub(crate) listeners: Vec<Listener>,
     pub(crate) hosts: HashMap<u16, HostTable<Arc<VirtualHost>>>,
-    /// Names of clusters, whose state is to be kept.
+    /// The names of the clusters, whose state must be kept.
     pub(crate) clusters: Vec<String>,
 }
 

@@ -1,5 +1,5 @@
-//! Ingresses: the paths of a host over all of them, exact ones first, then the
-//! longest prefix, and the default backend last.
+//! Ingresses: the paths of all Ingresses for a host, exact paths first, then the longest
+//! prefix, and the default backend last.
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
@@ -21,19 +21,19 @@ use crate::decide::rewrite::Rewrite;
 use crate::decide::rule::{Block, ClusterChoice, Rule};
 use crate::{Options, RouteId};
 
-/// The rule of `defaultBackend`.
+/// The name of the rule of `defaultBackend`.
 pub(crate) const DEFAULT_BACKEND: &str = "default-backend";
 
-/// All Ingresses together.
+/// The hosts of all Ingresses.
 #[derive(Debug, Default)]
 pub(crate) struct IngressHosts {
-    /// 80, and 443 where one has `tls`.
+    /// 80, and 443 if an Ingress has `tls`.
     pub(crate) listeners: Vec<Listener>,
-    /// By host, `*` for rules without one; in the order in which they are tried.
+    /// By host, `*` for rules without a host; in the order in which they are tested.
     pub(crate) hosts: BTreeMap<String, Vec<Arc<Rule>>>,
 }
 
-/// Exact, then prefixes, then regular expressions; the longest first.
+/// Exact paths, then prefixes, then regular expressions; the longest first.
 type Rank = (u8, Reverse<usize>);
 
 pub(crate) fn ingress_hosts(
@@ -71,10 +71,10 @@ pub(crate) fn ingress_hosts(
         }
     }
     let hosts = ranked.into_iter().map(|(host, mut ranked)| {
-        // The sort is stable: of equal paths, the older Ingress's is tried first.
+        // The sort is stable: of equal paths, that of the older Ingress is tested first.
         ranked.sort_by_key(|(rank, _)| *rank);
         let rules = ranked.into_iter().map(|(_, rule)| Arc::new(rule));
-        // The oldest default backend takes what no path does.
+        // The oldest default backend serves requests that no path matches.
         (host, rules.chain(defaults.first().cloned()).collect())
     });
     IngressHosts {
@@ -136,7 +136,7 @@ fn path_rule(
     (rank, rule)
 }
 
-/// `/ui/*`, `/ui.*` and `/ui/` are the prefix `/ui`.
+/// `/ui/*`, `/ui.*` and `/ui/` mean the prefix `/ui`.
 fn element_prefix(path: &str) -> &str {
     let path = path
         .strip_suffix('*')
@@ -144,8 +144,8 @@ fn element_prefix(path: &str) -> &str {
     path.trim_end_matches('/')
 }
 
-/// With `rewrite-target`, nginx reads paths as expressions, in any case. `None`
-/// where the path has nothing of an expression.
+/// With `rewrite-target`, nginx reads paths as regular expressions that ignore case. `None`
+/// if the path is plain text.
 fn nginx_pattern(path: &str) -> Option<Regex> {
     let is_expression = path.contains(['(', '[', '|', '?', '+', '$', '\\']) || path.contains(".*");
     let pattern = format!("^{path}.*$");

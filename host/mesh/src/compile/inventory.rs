@@ -9,15 +9,15 @@ use galleria_manifest::model::{
 
 use crate::ObjectRef;
 
-/// A resource of one kind with the object that it is in.
+/// A resource of one kind, with its object.
 #[derive(Debug)]
 pub(crate) struct Source<'a, T> {
     pub(crate) object: &'a Object,
     pub(crate) spec: &'a T,
 }
 
-/// Oldest first: by creationTimestamp, then name, then namespace. Objects
-/// without a timestamp are younger than those with one, in the order given.
+/// Oldest first: by creationTimestamp, then name, then namespace. Objects without a
+/// timestamp come last, in the given order.
 #[derive(Debug, Default)]
 pub(crate) struct Inventory<'a> {
     pub(crate) services: Vec<Source<'a, Service>>,
@@ -29,14 +29,14 @@ pub(crate) struct Inventory<'a> {
     pub(crate) gateway_api_gateways: Vec<Source<'a, GatewayApiGateway>>,
     pub(crate) gateway_api_routes: Vec<Source<'a, GatewayApiHttpRoute>>,
     pub(crate) reference_grants: Vec<Source<'a, ReferenceGrant>>,
-    /// With their labels.
+    /// The Namespace objects, for their labels.
     pub(crate) namespaces: Vec<&'a Object>,
 }
 
 impl<'a> Inventory<'a> {
     pub(crate) fn new(objects: &'a [Arc<Object>]) -> Self {
         let mut sorted: Vec<&Object> = objects.iter().map(Arc::as_ref).collect();
-        // The sort is stable, so equal keys stay in the order given.
+        // The sort is stable, so equal keys stay in the given order.
         sorted.sort_by_key(|object| {
             let metadata = &object.metadata;
             let known = metadata.creation_timestamp.as_deref();
@@ -92,8 +92,8 @@ impl<T> Source<'_, T> {
     }
 }
 
-/// A host as a resource writes it, as a full name: without a dot it is a
-/// service of the resource's own namespace.
+/// The full name of a host in a resource: a name without a dot is a service of the
+/// resource's namespace.
 pub(crate) fn full_name(host: &str, namespace: &str, cluster_domain: &str) -> String {
     let host = crate::decide::host::canonical(host);
     if host.contains('.') || host.starts_with('*') {

@@ -1,5 +1,4 @@
-//! The hosts that workloads can call: services, and what VirtualServices say
-//! about them.
+//! The hosts that workloads can call: services, and the VirtualServices for them.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
@@ -20,7 +19,7 @@ use crate::decide::rule::{Block, ClusterChoice};
 use crate::decide::snapshot::{HostViews, MeshHosts};
 use crate::decide::virtual_host::{RouteTable, VirtualHost};
 
-/// Compiles the mesh's side.
+/// Compiles the hosts of the mesh.
 pub(crate) struct MeshCompiler<'a, 'c> {
     pub(crate) bound: &'a [BoundVirtualService<'a>],
     pub(crate) registry: &'a Registry,
@@ -79,8 +78,8 @@ impl<'a> MeshCompiler<'a, '_> {
         views
     }
 
-    /// The VirtualService for the host that `view` sees: of the most specific
-    /// host, the oldest. Without one, the service itself.
+    /// The host as `view` sees it: the oldest VirtualService for the most specific matching
+    /// host, or without one the service itself.
     fn virtual_host(
         &mut self,
         host: &'a str,
@@ -142,7 +141,7 @@ impl<'a> MeshCompiler<'a, '_> {
         Some(Arc::new(RouteTable::new(rules)))
     }
 
-    /// Namespaces that may see something else under `host` than others do.
+    /// The namespaces that may see other rules or policies for `host` than most.
     fn special(&self, host: &'a str, by_host: &HostTable<Vec<usize>>) -> BTreeSet<&'a str> {
         let mut special = BTreeSet::new();
         self.add_special_of_service(host, &mut special);
@@ -177,7 +176,7 @@ impl<'a> MeshCompiler<'a, '_> {
         }
     }
 
-    /// The shorter forms of a service's name, and addresses of ServiceEntries.
+    /// Adds the shorter forms of services' names, and the addresses of ServiceEntries.
     fn add_forms(&self, hosts: &BTreeSet<&'a str>, mesh: &mut MeshHosts) {
         for (slot, host) in hosts.iter().enumerate() {
             if let Some((name, namespace)) = self.service_of(host) {
@@ -196,7 +195,7 @@ impl<'a> MeshCompiler<'a, '_> {
         }
     }
 
-    /// `productservice` and `shop` of `productservice.shop.svc.cluster.local`.
+    /// Splits `productservice.shop.svc.cluster.local` into `productservice` and `shop`.
     fn service_of<'h>(&self, host: &'h str) -> Option<(&'h str, &'h str)> {
         let rest = host
             .strip_suffix(self.options.cluster_domain.as_str())?
@@ -205,7 +204,7 @@ impl<'a> MeshCompiler<'a, '_> {
         (!name.starts_with('*')).then_some((name, namespace))
     }
 
-    /// Pods of headless services by their own names.
+    /// Adds the pods of headless services by their own names.
     fn add_pods(&mut self, mesh: &mut MeshHosts) {
         let registry = self.registry;
         for (number, service) in registry.services.iter().enumerate() {
@@ -299,7 +298,7 @@ fn destination_hosts(route: &HttpRoute) -> impl Iterator<Item = &str> {
     )
 }
 
-/// The number of a namespace, given now where it has none.
+/// The number of a namespace, assigned if it has none.
 pub(crate) fn intern(namespaces: &mut HashMap<String, u32>, namespace: &str) -> u32 {
     if let Some(number) = namespaces.get(namespace) {
         return *number;

@@ -15,7 +15,7 @@ use crate::{Location, ObjectRef, Options, Pod, Target, Workload};
 use entry::entry_service;
 use kubernetes::kubernetes_service;
 
-/// Every host that something declares.
+/// All declared hosts.
 #[derive(Debug, Default)]
 pub(crate) struct Registry {
     pub(crate) services: Vec<RegistryService>,
@@ -25,7 +25,7 @@ pub(crate) struct Registry {
 /// A Service, or one host of a ServiceEntry.
 #[derive(Debug)]
 pub(crate) struct RegistryService {
-    /// In full and in lower case; may be a wildcard.
+    /// The full name in lower case. It can be a wildcard.
     pub(crate) host: String,
     pub(crate) name: String,
     pub(crate) namespace: String,
@@ -33,11 +33,11 @@ pub(crate) struct RegistryService {
     pub(crate) export_to: ExportTo,
     pub(crate) ports: Vec<RegistryPort>,
     pub(crate) external: bool,
-    /// An ExternalName: the service that it stands for, where that is one.
+    /// The name that an ExternalName refers to, which can be another service.
     pub(crate) alias: Option<String>,
-    /// IP addresses by which it may be called too.
+    /// IP addresses by which it can be called too.
     pub(crate) addresses: Vec<String>,
-    /// Its pods can be called by `pod.service` as well.
+    /// Whether its pods can be called as `pod.service`.
     pub(crate) headless: bool,
 }
 
@@ -60,7 +60,7 @@ pub(crate) struct RegistryEndpoint {
 }
 
 impl RegistryEndpoint {
-    /// `port` is the pod's own.
+    /// `port` is a port of the pod.
     pub(crate) fn of_pod(pod: &Pod, port: u16) -> Self {
         let target = match &pod.location {
             Location::Here(target) => Target::Pod {
@@ -107,8 +107,8 @@ impl Registry {
         registry
     }
 
-    /// Entries of one namespace for one host are one service: the later adds
-    /// the ports that the earlier does not have.
+    /// Entries of one namespace for the same host are one service: the later adds the ports
+    /// that the earlier does not have.
     fn add(&mut self, service: RegistryService) {
         let same_host = self.by_host.entry(service.host.clone()).or_default();
         let earlier = same_host.iter().find_map(|number| {
@@ -133,8 +133,8 @@ impl Registry {
         self.services.push(service);
     }
 
-    /// The service that a host means to `view`: one of its own namespace, or
-    /// else the oldest that it can see.
+    /// The service that `host` refers to in `view`: one of the view's own namespace, or
+    /// else the oldest visible one.
     pub(crate) fn find(&self, host: &str, view: View<'_>) -> Option<usize> {
         let visible = |number: &&usize| {
             self.services
@@ -159,7 +159,7 @@ impl Registry {
             .filter_map(|number| self.services.get(*number))
     }
 
-    /// Follows an ExternalName to the service that it stands for.
+    /// Follows an ExternalName to the service that it refers to.
     pub(crate) fn resolve_alias(&self, number: usize, view: View<'_>) -> usize {
         let alias = self
             .services
@@ -197,7 +197,7 @@ pub(crate) fn requested() -> RegistryEndpoint {
     }
 }
 
-/// Whether `labels` contain all of `selector`.
+/// Whether `labels` contains all labels of `selector`.
 pub(crate) fn selects(selector: &Labels, labels: &Labels) -> bool {
     selector
         .iter()

@@ -19,25 +19,25 @@ use crate::decide::redirect::Redirect;
 use crate::decide::rewrite::Rewrite;
 use crate::decide::rule::{Action, Block, ClusterChoice, ForwardAction, Rule, WeightedDestination};
 
-/// For whom rules are compiled.
+/// The gateway and the views for which rules are compiled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct Scope<'a> {
     /// `mesh`, or `namespace/name` of a Gateway.
     pub(crate) gateway: &'a str,
-    /// Whose eyes find the destinations.
+    /// The view that finds the services.
     pub(crate) visible: View<'a>,
-    /// Whose DestinationRules shape them.
+    /// The view that finds the DestinationRules.
     pub(crate) client: View<'a>,
 }
 
-/// Compiled rules by VirtualService and scope, so that hosts share them.
+/// Compiled rules by VirtualService and scope. Hosts share them.
 #[derive(Default)]
 pub(crate) struct Rules<'a> {
     compiled: HashMap<(usize, Scope<'a>), Arc<[Arc<Rule>]>>,
 }
 
 impl<'a> Rules<'a> {
-    /// The rules up to the first that matches everything.
+    /// The rules, up to and including the first that matches everything.
     pub(crate) fn of(
         &mut self,
         number: usize,
@@ -65,7 +65,7 @@ impl<'a> Rules<'a> {
     }
 }
 
-/// `None` where no block of it applies in this scope.
+/// `None` if none of its blocks applies in this scope.
 fn rule(bound: &BoundRoute<'_>, scope: Scope<'_>, clusters: &mut Clusters<'_>) -> Option<Rule> {
     let route: &HttpRoute = &bound.route;
     let namespace = bound.object.namespace.as_str();
@@ -123,7 +123,8 @@ fn action(bound: &BoundRoute<'_>, scope: Scope<'_>, clusters: &mut Clusters<'_>)
     })))
 }
 
-/// Without those of weight 0, unless there is only one: that gets everything.
+/// The destinations with a weight above 0. A single destination gets every request,
+/// whatever its weight.
 fn destinations(
     bound: &BoundRoute<'_>,
     scope: Scope<'_>,
@@ -157,9 +158,9 @@ fn destinations(
     destinations.collect()
 }
 
-/// The blocks that apply at this gateway. One with gateways of its own applies
-/// where they say and asks for no source; one without, at the edge, applies
-/// unless it asks for a source, which clients outside do not have.
+/// The blocks that apply at this gateway. A block with gateways of its own applies there,
+/// and its source conditions are ignored. A block without gateways applies everywhere; at
+/// the edge only if it has no source conditions, because clients outside have no source.
 pub(crate) fn blocks(matches: &[HttpMatch], namespace: &str, gateway: &str) -> Vec<Block> {
     let applying = matches.iter().filter(|block| {
         if block.gateways.is_empty() {
@@ -174,7 +175,7 @@ pub(crate) fn blocks(matches: &[HttpMatch], namespace: &str, gateway: &str) -> V
     applying.filter_map(block).collect()
 }
 
-/// `None` for a block that no request can satisfy here.
+/// `None` for a block that no request can match here.
 fn block(spec: &HttpMatch) -> Option<Block> {
     let mut conditions = Vec::new();
     let uri = spec
@@ -220,12 +221,12 @@ fn block(spec: &HttpMatch) -> Option<Block> {
     })
 }
 
-/// Names that Istio ignores among headers, since they have fields of their own.
+/// Header names that Istio ignores, because they have fields of their own.
 fn is_ignored(name: &str) -> bool {
     matches!(name, "uri" | "scheme" | "method" | "authority")
 }
 
-/// A rule that forwards to one cluster and asks nothing else.
+/// A rule that forwards to one cluster, without any other settings.
 pub(crate) fn plain_rule(
     blocks: Vec<Block>,
     host: &str,

@@ -1,4 +1,4 @@
-//! What status pages show, gathered when the snapshot is made.
+//! The content of status pages, collected when the snapshot is compiled.
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
@@ -88,7 +88,7 @@ pub(crate) fn routes(
     virtual_services.chain(ingresses).collect()
 }
 
-/// What the rules of all objects are called.
+/// The names of the rules of all objects.
 pub(crate) fn route_ids(
     bound: &[BoundVirtualService<'_>],
     inventory: &Inventory<'_>,
@@ -109,7 +109,7 @@ fn rule(route: &HttpRoute, namespace: &str) -> RuleStatus {
         .matches
         .iter()
         .flat_map(|spec| {
-            // A block is shown whatever the gateway that it is for.
+            // A block is shown for every gateway.
             let mut spec = spec.clone();
             spec.gateways.clear();
             blocks(&[spec], namespace, "mesh")

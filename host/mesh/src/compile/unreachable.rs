@@ -1,8 +1,9 @@
-//! Rules that can never match, because an earlier one takes all they would.
+//! Reports rules that can never match, because an earlier rule matches all of their
+//! requests.
 //!
-//! Looked for where only the mesh sees it: between a VirtualService's own rules
-//! and those of its delegates (within one resource the reader has looked). A
-//! rule is unreachable when each of its blocks is covered by one block before it.
+//! It compares the rules of a VirtualService with those of its delegates; the manifest
+//! reader has compared the rules within one resource. A rule is unreachable if each of its
+//! blocks is covered by one earlier block.
 
 use std::collections::HashMap;
 
@@ -13,12 +14,12 @@ use super::rules::blocks;
 use crate::decide::condition::{Condition, UriMatch};
 use crate::decide::rule::Block;
 
-/// Earlier blocks that are compared with one block at most: a bound on the time
+/// The maximum number of earlier blocks that a block is compared with. It limits the time
 /// that a manifest can take.
 const COMPARED_MAX: usize = 256;
 
 pub(crate) fn find(bound: &BoundVirtualService<'_>, diagnostics: &mut Vec<Diagnostic>) {
-    // What one gateway does not see, another may.
+    // A rule that is hidden at one gateway can be reachable at another.
     let gateways: Vec<&str> = bound.gateways.iter().map(String::as_str).collect();
     let mut shadows: HashMap<usize, usize> = HashMap::new();
     let mut reachable = vec![false; bound.routes.len()];
@@ -71,7 +72,7 @@ fn diagnostic(route: &BoundRoute<'_>, by: &BoundRoute<'_>) -> Diagnostic {
     }
 }
 
-/// The blocks before, found by the path they are about.
+/// The earlier blocks, by the path that they match.
 #[derive(Default)]
 struct Seen {
     anywhere: Vec<(usize, Block)>,
@@ -79,7 +80,7 @@ struct Seen {
 }
 
 impl Seen {
-    /// The rule that covers the last of `blocks`, if each is covered.
+    /// The rule that covers the last of `blocks`, if all are covered.
     fn covering(&self, blocks: &[Block]) -> Option<usize> {
         if blocks.is_empty() {
             return self.covering_block(&Block {
@@ -126,7 +127,7 @@ impl Seen {
     }
 }
 
-/// `None` where a block is not about one path.
+/// `None` if the block does not match one path or prefix.
 fn path_of(block: &Block) -> Option<&str> {
     match block.uri()? {
         UriMatch::Exact(path)

@@ -1,5 +1,5 @@
-//! The conditions of a match block, one by one: what `route` tests and
-//! `explain` reports.
+//! The conditions of a match block. `route` tests them, and `explain` reports them one by
+//! one.
 
 use std::borrow::Cow;
 
@@ -11,7 +11,7 @@ use regex::Regex;
 use super::query;
 use crate::{RequestHead, Workload};
 
-/// What conditions are tested against.
+/// What a condition is tested against.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct MatchContext<'a> {
     pub(crate) request: &'a RequestHead<'a>,
@@ -45,17 +45,17 @@ pub(crate) enum UriMatch {
     ExactIgnoringCase(String),
     /// Lower case.
     PrefixIgnoringCase(String),
-    /// Matches the whole path.
+    /// Must match the whole path.
     Regex {
         pattern: String,
         regex: Regex,
     },
-    /// An Ingress's or HTTPRoute's prefix, by path element, without a slash at its end:
-    /// `/ui` matches `/ui` and `/ui/a`, not `/uix`.
+    /// The prefix of an Ingress or HTTPRoute: by path element, without a trailing slash.
+    /// `/ui` matches `/ui` and `/ui/a`, but not `/uix`.
     Element(String),
 }
 
-/// A header's name, or one of the names with a colon that stand for the request line.
+/// The name of a header, or a pseudo-header of the request line.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum HeaderKey {
     Name(HeaderName),
@@ -76,7 +76,7 @@ impl Condition {
             Self::Header(key, value) => key
                 .value(request)
                 .is_some_and(|actual| matches(value, &actual)),
-            // A header that is absent counts as empty text, as in Envoy.
+            // An absent header is compared as empty text, as in Envoy.
             Self::WithoutHeader(key, value) => match key.value(request) {
                 Some(actual) => !matches(value, &actual),
                 None => is_presence(value) || !value.matches(""),
@@ -97,7 +97,7 @@ impl Condition {
         }
     }
 
-    /// Whether it holds for every request.
+    /// Whether every request meets it.
     pub(crate) fn is_vacuous(&self) -> bool {
         match self {
             Self::Uri(uri) => uri.matches_everything(),
@@ -105,7 +105,7 @@ impl Condition {
         }
     }
 
-    /// The field as Istio names it.
+    /// The name of the field in Istio.
     pub(crate) fn field(&self) -> Cow<'static, str> {
         match self {
             Self::Uri(_) => "uri".into(),
@@ -121,7 +121,7 @@ impl Condition {
         }
     }
 
-    /// What it asks for: `prefix /ui`, `exact metamagic`.
+    /// The expected value: `prefix /ui`, `exact metamagic`.
     pub(crate) fn expected(&self) -> String {
         match self {
             Self::Uri(uri) => uri.describe(),
@@ -140,7 +140,7 @@ impl Condition {
         }
     }
 
-    /// What the request has there; `None` where it has nothing.
+    /// The request's value; `None` if the request has none.
     pub(crate) fn actual(&self, context: &MatchContext<'_>) -> Option<String> {
         let request = context.request;
         match self {
@@ -167,7 +167,7 @@ impl Condition {
         }
     }
 
-    /// Whether whatever satisfies `other` also satisfies this.
+    /// Whether every request that meets `other` also meets this condition.
     pub(crate) fn is_implied_by(&self, other: &Self) -> bool {
         match (self, other) {
             (Self::Uri(this), Self::Uri(other)) => this.is_implied_by(other),
@@ -225,7 +225,7 @@ impl UriMatch {
         }
     }
 
-    /// How much of a matching path the match itself covers; `None` is all of it.
+    /// The length of the part of a path that this match covers; `None` is the whole path.
     pub(crate) fn matched_length(&self) -> Option<usize> {
         match self {
             Self::Prefix(prefix) | Self::PrefixIgnoringCase(prefix) | Self::Element(prefix) => {
@@ -284,7 +284,7 @@ impl UriMatch {
 }
 
 impl HeaderKey {
-    /// `None` for a name that no header can have, which never matches.
+    /// `None` if the name is not a valid header name; such a condition never matches.
     pub(crate) fn new(name: &str) -> Option<Self> {
         Some(match name {
             ":method" => Self::Method,
@@ -319,7 +319,7 @@ impl HeaderKey {
     }
 }
 
-/// A header's value; those of several lines are joined by a comma.
+/// The value of a header. Several values are joined by a comma.
 pub(crate) fn joined<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<Cow<'a, str>> {
     let mut values = headers.get_all(name).iter();
     let mut text = String::from_utf8_lossy(values.next()?.as_bytes());
@@ -331,7 +331,7 @@ pub(crate) fn joined<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<Co
     Some(text)
 }
 
-/// `regex: "*"` is Istio's old way to say that a header is there.
+/// `regex: "*"` is the old notation of Istio for a header that is present.
 fn is_presence(value: &StringMatch) -> bool {
     match value {
         StringMatch::Present => true,

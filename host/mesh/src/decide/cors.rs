@@ -1,5 +1,5 @@
-//! `http[].corsPolicy`: preflights answered here, other requests passed on and
-//! their responses given the headers that a browser asks for.
+//! `http[].corsPolicy`: the mesh answers preflight requests itself, and adds the CORS
+//! headers to the responses of other requests.
 
 use galleria_manifest::model::{CorsPolicy, StringMatch};
 use http::header::{
@@ -14,7 +14,7 @@ use crate::{LocalReply, RequestHead, ResponseFlags};
 #[derive(Debug, Clone)]
 pub(crate) struct Cors {
     origins: Vec<StringMatch>,
-    /// Ready to be set: those of a preflight, and those of other responses.
+    /// The headers of the response to a preflight request, and of other responses.
     preflight: Vec<(HeaderName, HeaderValue)>,
     actual: Vec<(HeaderName, HeaderValue)>,
 }
@@ -51,8 +51,8 @@ impl Cors {
         }
     }
 
-    /// The answer to a preflight from an allowed origin. Which method it asks
-    /// for is the browser's to compare; one from elsewhere is passed on.
+    /// The response to a preflight request from an allowed origin. The browser compares the
+    /// requested method with the allowed ones. A request from another origin is forwarded.
     pub(crate) fn preflight(&self, request: &RequestHead<'_>) -> Option<LocalReply> {
         let asks = request.headers.get(ACCESS_CONTROL_REQUEST_METHOD);
         if request.method != Method::OPTIONS || asks.is_none_or(HeaderValue::is_empty) {
@@ -77,7 +77,7 @@ impl Cors {
         }
     }
 
-    /// `*` as an exact origin allows all.
+    /// The exact origin `*` allows every origin.
     fn allowed<'a>(&self, origin: Option<&'a HeaderValue>) -> Option<&'a HeaderValue> {
         let origin = origin.filter(|origin| !origin.is_empty())?;
         let text = origin.to_str().ok()?;

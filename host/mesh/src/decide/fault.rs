@@ -1,7 +1,7 @@
-//! Faults on purpose: a delay, an abort, each with its own dice.
+//! Fault injection: a delay and an abort, each with its own percentage.
 //!
-//! Both are thrown once a request, before the route's timeout begins and never
-//! for a retry, as the client's fault filter in Envoy does.
+//! Both are sampled once per request, before the route's timeout begins, and never for a
+//! retry, as in Envoy's fault filter.
 
 use std::time::Duration;
 
@@ -11,8 +11,8 @@ use rand::Rng;
 
 use crate::LocalReply;
 
-/// What a fault does to one request: wait for `delay` (flag DI), then answer
-/// with `abort` (flag FI) instead of going on.
+/// The faults of one request: wait for `delay` (flag DI), then answer with `abort` (flag
+/// FI) instead of forwarding the request.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct FaultPlan {
     pub delay: Option<Duration>,
@@ -52,7 +52,7 @@ impl Fault {
 
 fn abort_reply(status: AbortStatus) -> LocalReply {
     match status {
-        // The reader only lets statuses through; 500 is what an abort is for.
+        // The manifest reader accepts valid status codes only.
         AbortStatus::Http(code) => LocalReply::fault_abort(
             StatusCode::from_u16(code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR),
         ),
@@ -60,7 +60,7 @@ fn abort_reply(status: AbortStatus) -> LocalReply {
     }
 }
 
-/// One throw of the dice.
+/// Samples a percentage.
 pub(crate) fn happens(percent: Percent, rng: &mut impl Rng) -> bool {
     percent.0 >= 100.0 || (percent.0 > 0.0 && rng.random_range(0.0..100.0) < percent.0)
 }
@@ -83,7 +83,7 @@ mod tests {
     }
 
     #[test]
-    fn delay_and_abort_are_thrown_independently() {
+    fn delay_and_abort_are_sampled_independently() {
         let fault = Fault {
             delay: Some((Duration::from_secs(1), Percent(50.0))),
             abort: Some((AbortStatus::Http(503), Percent(50.0))),

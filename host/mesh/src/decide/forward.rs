@@ -1,4 +1,4 @@
-//! A decision to forward: everything a rule says about one request, resolved.
+//! The decision to forward a request, with everything that its rule says about it.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,45 +18,45 @@ use crate::{
 /// What the mesh decided about a request.
 #[derive(Debug)]
 pub enum Decision {
-    /// The mesh answers itself.
+    /// The mesh replies itself.
     Reply(LocalReply),
     Forward(Forward),
 }
 
-/// A decision, and the rule that it comes from.
+/// A decision, and the rule that made it.
 #[derive(Debug)]
 pub struct Decided {
     pub decision: Decision,
-    /// `None` where no rule of a resource took the request.
+    /// `None` if no rule of a resource matched the request.
     pub route: Option<Arc<RouteId>>,
 }
 
-/// Where a request goes and what happens on the way. It holds what it needs,
-/// so it outlives the snapshot that made it.
+/// Where a request is sent, and what happens to it on the way. It owns what it needs, so it
+/// can outlive its snapshot.
 #[derive(Debug)]
 pub struct Forward {
-    /// The destination, chosen by weight.
+    /// The destination, selected by weight.
     pub cluster: Arc<Cluster>,
     /// For [`Cluster::acquire`] and [`crate::PickContext`].
     pub caller: CallerKey,
-    /// `http[].timeout` over all tries and pauses; begins after the fault's
-    /// delay. A workload's `x-envoy-upstream-rq-timeout-ms` takes its place.
+    /// `http[].timeout`: the time of all attempts and back-offs, without a fault's delay. A
+    /// workload can replace it with `x-envoy-upstream-rq-timeout-ms`.
     pub timeout: Option<Duration>,
-    /// `retries.perTryTimeout`; a workload's
-    /// `x-envoy-upstream-rq-per-try-timeout-ms` takes its place.
+    /// `retries.perTryTimeout`. A workload can replace it with
+    /// `x-envoy-upstream-rq-per-try-timeout-ms`.
     pub per_try_timeout: Option<Duration>,
     pub(crate) rule: Arc<Rule>,
-    /// The match block that held.
+    /// The index of the match block that matched.
     pub(crate) block: Option<usize>,
     pub(crate) destination: usize,
-    /// The port that the request came to.
+    /// The port that the request was sent to.
     pub(crate) port: u16,
-    /// The cookie that consistent hashing made up.
+    /// The cookie that consistent hashing generated.
     pub(crate) set_cookie: Option<HeaderValue>,
 }
 
-/// A copy of a request, sent besides and forgotten: of the request as
-/// [`Forward::apply_request`] has left it, its host included.
+/// A mirrored request: a copy of the request as [`Forward::apply_request`] has changed it,
+/// including its host. Its response is discarded.
 #[derive(Debug, Clone)]
 pub struct MirrorForward {
     pub cluster: Arc<Cluster>,
@@ -69,18 +69,17 @@ impl Forward {
         &self.rule.name
     }
 
-    /// The VirtualService or Ingress whose rule matched; `None` where a service
-    /// is called that has neither.
+    /// The VirtualService or Ingress whose rule matched; `None` if the service has neither.
     pub fn virtual_service(&self) -> Option<&ObjectRef> {
         self.rule.object.as_deref()
     }
 
-    /// The rule's place in `spec.http`.
+    /// The index of the rule in `spec.http`.
     pub fn rule_index(&self) -> usize {
         self.rule.index
     }
 
-    /// Throws the fault's dice; once a request, before `timeout` begins.
+    /// Samples the fault. Call it once per request, before `timeout` begins.
     pub fn fault(&self, rng: &mut impl Rng) -> FaultPlan {
         let Some(fault) = &self.rule.fault else {
             return FaultPlan::default();
@@ -91,8 +90,8 @@ impl Forward {
         plan
     }
 
-    /// The rewrite, then the header operations of the route, then of the
-    /// destination. Once a request, before the first try.
+    /// Applies the rewrite, then the header operations of the route, then those of the
+    /// destination. Call it once per request, before the first attempt.
     pub fn apply_request(&self, parts: &mut request::Parts) {
         let Some(action) = self.action() else { return };
         let destination = self.destination();
@@ -115,10 +114,10 @@ impl Forward {
         }
     }
 
-    /// Header operations of the route, then of the destination, CORS headers
-    /// for `request_origin`, and the cookie of consistent hashing. For whatever
-    /// the caller gets, the mesh's own replies after this decision included, as
-    /// in Envoy: without CORS headers a browser cannot read a 503.
+    /// Applies the CORS headers for `request_origin`, the header operations of the route,
+    /// those of the destination, and the cookie of consistent hashing. Call it for every
+    /// response to the caller, including the mesh's own replies, as Envoy does: without
+    /// CORS headers a browser cannot read a 503.
     pub fn apply_response(
         &self,
         request_origin: Option<&HeaderValue>,
@@ -136,9 +135,9 @@ impl Forward {
         }
     }
 
-    /// The key of consistent hashing; `None` where the destination does not
-    /// hash, or the request lacks what it hashes. Once a request: where a cookie
-    /// has to be set, its value is made up here and set by `apply_response`.
+    /// The key of consistent hashing; `None` if the destination does not use it, or the
+    /// request does not have the hashed part. Call it once per request: if a cookie must be
+    /// set, its value is generated here, and `apply_response` sets it.
     pub fn hash(&mut self, request: &RequestHead<'_>, rng: &mut impl Rng) -> Option<u64> {
         let hashed = hash_request(self.cluster.hash_key()?, request, rng)?;
         self.set_cookie = hashed.set_cookie;
@@ -150,8 +149,7 @@ impl Forward {
         self.rule.retry_policy()
     }
 
-    /// The copies to send, thrown by percentage. A mirror whose cluster does
-    /// not exist is left out.
+    /// Samples the mirrors of the route. A mirror whose cluster does not exist is left out.
     pub fn mirrors(&self, rng: &mut impl Rng) -> impl Iterator<Item = MirrorForward> {
         let mirrors = self.action().map_or(&[][..], |action| &action.mirrors);
         mirrors.iter().filter_map(move |(choice, percent)| {
@@ -176,8 +174,8 @@ impl Forward {
     }
 }
 
-/// Keeps the query, and remembers the path as Envoy does. A path that no URI
-/// can have leaves the request as it is.
+/// Keeps the query, and stores the original path in a header, as Envoy does. A path that is
+/// not valid in a URI leaves the request unchanged.
 fn set_path(parts: &mut request::Parts, path: &str) {
     let original = parts.uri.path_and_query().cloned();
     let text = match parts.uri.query() {
@@ -198,8 +196,8 @@ fn set_path(parts: &mut request::Parts, path: &str) {
     }
 }
 
-/// In the URI where it has an authority, and in `Host` where that is what
-/// carries it.
+/// Changes the URI if it has an authority, and `Host` if the request has it or the URI has
+/// no authority.
 fn set_authority(parts: &mut request::Parts, authority: &HeaderValue) {
     if parts.uri.authority().is_some()
         && let Ok(new) = Authority::try_from(authority.as_bytes())

@@ -12,13 +12,13 @@ use super::query;
 use crate::RequestHead;
 use crate::traffic::balance::hash_bytes;
 
-/// The key's hash, and the cookie to set where the mesh had to make one up.
+/// The hash of the key, and the cookie to set if the mesh generated it.
 pub(crate) struct Hashed {
     pub(crate) hash: u64,
     pub(crate) set_cookie: Option<HeaderValue>,
 }
 
-/// `None` where the request lacks the key: any endpoint will do.
+/// `None` if the request does not have the key: any endpoint can serve it.
 pub(crate) fn hash_request(
     key: &HashKey,
     request: &RequestHead<'_>,
@@ -58,7 +58,7 @@ pub(crate) fn hash_request(
     }
 }
 
-/// The value of a cookie of the request, without quotes.
+/// The value of a cookie in the request, without quotes.
 pub(crate) fn cookie<'a>(request: &RequestHead<'a>, name: &str) -> Option<&'a str> {
     let lines = request
         .headers
@@ -72,7 +72,7 @@ pub(crate) fn cookie<'a>(request: &RequestHead<'a>, name: &str) -> Option<&'a st
     Some(value.trim().trim_matches('"'))
 }
 
-/// As Envoy writes it; a TTL of zero makes it last as long as the session.
+/// In Envoy's notation. With a TTL of zero it is a session cookie.
 fn set_cookie(name: &str, value: &str, path: Option<&str>, ttl: Duration) -> Option<HeaderValue> {
     let mut text = format!("{name}=\"{value}\"");
     if !ttl.is_zero() {

@@ -5,10 +5,10 @@ use galleria_manifest::model;
 use http::HeaderMap;
 use http::header::{HOST, HeaderName, HeaderValue};
 
-/// Remove, then set, then add: Envoy removes first.
+/// Headers are removed, then set, then added, as in Envoy.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct HeaderChanges {
-    /// `host` or `:authority` among those to set: a rewrite of the authority.
+    /// The value of `host` or `:authority` in `set`: it rewrites the authority.
     pub(crate) authority: Option<HeaderValue>,
     remove: Vec<HeaderName>,
     set: Vec<(HeaderName, HeaderValue)>,
@@ -16,7 +16,7 @@ pub(crate) struct HeaderChanges {
 }
 
 impl HeaderChanges {
-    /// Other names with a colon, which no request may change, are left out.
+    /// Other pseudo-headers cannot be changed; they are left out.
     pub(crate) fn new(changes: &model::HeaderChanges) -> Self {
         let authority = changes
             .set
@@ -60,7 +60,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn remove_comes_before_set_and_set_before_add() {
+    fn headers_are_removed_then_set_then_added() {
         let text = |name: &str, value: &str| (name.to_owned(), value.to_owned());
         let changes = HeaderChanges::new(&model::HeaderChanges {
             set: vec![text("a", "set"), text("host", "other.example")],

@@ -1,25 +1,25 @@
-//! Hosts and what belongs to them: exact first, then the longest wildcard.
+//! A map by host name: an exact name matches first, then the longest wildcard.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
 
-/// Characters of a DNS name at most.
+/// The maximum length of a DNS name.
 const NAME_MAX: usize = 253;
 
-/// By host name; `*.foo.com` matches every name that ends in `.foo.com`, `*`
-/// every name. All keys are lower case.
+/// `*.foo.com` matches every name that ends in `.foo.com`, and `*` every name. All keys are
+/// lower case.
 #[derive(Debug)]
 pub(crate) struct HostTable<T> {
     exact: HashMap<String, T>,
-    /// By what follows the star.
+    /// By the part after the star.
     wildcards: HashMap<String, T>,
 }
 
-/// Where a name was found.
+/// Which kind of key matched.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Found<'a> {
     Exact,
-    /// The part of the name that the star stands for.
+    /// The part of the name that the star matched.
     Wildcard(&'a str),
 }
 
@@ -41,8 +41,8 @@ impl<T> HostTable<T> {
         }
     }
 
-    /// The first hit, from the most to the least specific, that `accept` takes.
-    /// `host` is in lower case.
+    /// The first match, from the most to the least specific, for which `accept` returns a
+    /// value. `host` is in lower case.
     pub(crate) fn find<'a, 'b, R>(
         &'a self,
         host: &'b str,
@@ -56,8 +56,8 @@ impl<T> HostTable<T> {
         if self.wildcards.is_empty() {
             return None;
         }
-        // No DNS name is longer (RFC 1035); a longer text made of dots would be
-        // looked up once for each of them.
+        // No DNS name is longer (RFC 1035), and a longer text of dots would cost one lookup per
+        // dot.
         let short_enough = host.len() <= NAME_MAX;
         let dots = host
             .match_indices('.')
@@ -74,7 +74,7 @@ impl<T> HostTable<T> {
     }
 }
 
-/// A host in lower case, without the dot that ends an absolute name.
+/// A host in lower case, without the trailing dot of an absolute name.
 pub(crate) fn canonical(host: &str) -> Cow<'_, str> {
     let host = host.strip_suffix('.').unwrap_or(host);
     if host.bytes().any(|byte| byte.is_ascii_uppercase()) {
@@ -83,8 +83,8 @@ pub(crate) fn canonical(host: &str) -> Cow<'_, str> {
     host.into()
 }
 
-/// Whether the names that `pattern` stands for include all those of `name`,
-/// which may have a star itself. Both in lower case.
+/// Whether `pattern` matches every name that `name` matches; `name` can be a wildcard too.
+/// Both are in lower case.
 pub(crate) fn covers(pattern: &str, name: &str) -> bool {
     match (pattern.strip_prefix('*'), name.strip_prefix('*')) {
         (None, _) => pattern == name,
@@ -98,7 +98,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn exact_beats_the_longest_wildcard_beats_the_rest() {
+    fn an_exact_name_wins_then_the_longest_wildcard() {
         let mut table = HostTable::default();
         for host in ["*", "*.com", "*.foo.com", "a.foo.com"] {
             table.entry(host).or_insert(host);

@@ -1,10 +1,12 @@
-//! Finds the first match block that holds without trying all of them.
+//! Finds the first match block that matches, without testing all of them.
 //!
-//! Blocks with an exact path or a prefix stand in a radix tree, so a path meets
-//! only the blocks on its own branch; a regular expression stands at its literal
-//! beginning. Where many blocks meet at one place and ask for one value of a
-//! header, they are found by that value. The index only proposes: whoever asks
-//! still tests every condition, so a wrong proposal costs time and no more.
+//! A radix tree holds the blocks with an exact path or a prefix, so that only the blocks on
+//! a path's branch are candidates. A regular expression is stored under its literal prefix.
+//! If a node has many blocks that require one value of a header, they are found by that
+//! value.
+//!
+//! The index only proposes candidates: the caller still tests every condition, so a wrong
+//! candidate costs time but never changes the result.
 
 use std::collections::HashMap;
 
@@ -15,10 +17,10 @@ use galleria_manifest::model::StringMatch;
 
 use super::condition::{Condition, HeaderKey, UriMatch};
 
-/// Blocks at one place before they are found by header.
+/// The number of blocks of a node up to which they are not grouped by header.
 const BUCKET_MAX: usize = 8;
 
-/// Numbers of match blocks, in order; the lowest that holds is the answer.
+/// Finds match blocks by number. The lowest number that matches wins.
 #[derive(Debug, Default)]
 pub(crate) struct Index {
     by_path: Tree,
@@ -90,7 +92,7 @@ impl Index {
         bucket.plain.push(number);
     }
 
-    /// The lowest block of which `holds` is true.
+    /// The lowest block for which `holds` returns true.
     pub(crate) fn first(
         &self,
         path: &str,
@@ -112,7 +114,7 @@ impl Index {
 }
 
 impl Tree {
-    /// The node of `key`, made where it is missing.
+    /// The node of `key`, which is created if it is missing.
     fn node(&mut self, key: &str) -> &mut Node {
         if self.nodes.is_empty() {
             self.nodes.push(Node::default());
@@ -145,7 +147,7 @@ impl Tree {
         &mut self.nodes[at]
     }
 
-    /// Cuts a node's label in two; the node keeps the first part.
+    /// Splits a node's label in two; the node keeps the first part.
     fn split(&mut self, at: usize, length: usize) {
         let below = self.nodes.len();
         let (head, tail) = self.nodes[at].label.split_at(length);
@@ -163,7 +165,7 @@ impl Tree {
         });
     }
 
-    /// Shows every bucket on the branch of `path`.
+    /// Calls `consider` with every bucket on the branch of `path`.
     fn walk(&self, path: &[u8], fold: fn(&u8) -> u8, consider: &mut impl FnMut(&Bucket)) {
         let Some(mut node) = self.nodes.first() else {
             return;
@@ -194,7 +196,7 @@ impl Tree {
 }
 
 impl Bucket {
-    /// Lowers `best` to the first block here that holds.
+    /// Lowers `best` to the first block in this bucket that matches.
     fn improve(
         &self,
         best: &mut Option<u32>,
@@ -255,7 +257,7 @@ fn exact_header(conditions: &[Condition]) -> Option<(&HeaderName, &str)> {
     })
 }
 
-/// What every text that matches `pattern` begins with; empty where in doubt.
+/// A literal prefix of every text that matches `pattern`; empty if in doubt.
 fn literal_prefix(pattern: &str) -> &str {
     let pattern = pattern.strip_prefix('^').unwrap_or(pattern);
     if pattern.contains('|') {
@@ -265,7 +267,7 @@ fn literal_prefix(pattern: &str) -> &str {
         .find(|c: char| ".+*?()[]{}^$\\".contains(c))
         .unwrap_or(pattern.len());
     let (literal, rest) = pattern.split_at(end);
-    // The last character belongs to what repeats it.
+    // The repetition applies to the last character.
     if rest.starts_with(['*', '?', '{', '+']) {
         let last = literal.char_indices().next_back().map_or(0, |(at, _)| at);
         return &literal[..last];
@@ -299,7 +301,7 @@ mod tests {
     }
 
     #[test]
-    fn a_path_meets_only_the_blocks_on_its_branch() {
+    fn only_the_blocks_on_the_branch_of_a_path_are_candidates() {
         let blocks = [
             prefix("/ui"),
             exact("/ui"),
@@ -315,7 +317,7 @@ mod tests {
     }
 
     #[test]
-    fn the_lowest_block_that_holds_wins() {
+    fn the_lowest_block_that_matches_wins() {
         let blocks = [prefix("/a/b"), vec![], prefix("/a")];
         let index = Index::new(blocks.iter().map(Vec::as_slice));
         let first = |path| index.first(path, &HeaderMap::new(), |_| true);
@@ -324,7 +326,7 @@ mod tests {
     }
 
     #[test]
-    fn many_blocks_at_one_place_are_found_by_their_header() {
+    fn many_blocks_of_one_node_are_found_by_header() {
         let user = |name: &str| {
             let key = HeaderKey::new("end-user").expect("a valid name");
             let mut block = prefix("/");
@@ -346,7 +348,7 @@ mod tests {
     }
 
     #[test]
-    fn a_regex_stands_at_its_literal_beginning() {
+    fn a_regex_is_stored_under_its_literal_prefix() {
         for (pattern, expected) in [
             ("/api/v[0-9]+/.*", "/api/v"),
             ("/apis?/x", "/api"),
@@ -364,7 +366,7 @@ mod tests {
     }
 
     #[test]
-    fn case_is_folded_only_where_asked() {
+    fn case_is_ignored_only_for_blocks_that_ignore_it() {
         let blocks = [
             vec![Condition::Uri(UriMatch::PrefixIgnoringCase("/ui".into()))],
             prefix("/UI"),

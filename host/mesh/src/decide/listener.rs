@@ -1,23 +1,23 @@
-//! The ports that Gateways and Ingresses declare, and those for other hosts of
-//! the mesh.
+//! The ports that Gateways and Ingresses declare, and the ports for other hosts of the
+//! mesh.
 
 use galleria_manifest::Position;
 use galleria_manifest::model::{Protocol, ServerTls};
 
 use crate::ObjectRef;
 
-/// One declared port, over all Gateways and Ingresses that declare it.
+/// One declared port, with the servers of all Gateways and Ingresses that declare it.
 #[derive(Debug, Clone)]
 pub struct Listener {
     /// As declared, not as bound.
     pub port: u16,
     pub protocol: Protocol,
-    /// `namespace/name` of every Gateway and Ingress with a server on it; of the
-    /// workload where it is inbound.
+    /// `namespace/name` of every Gateway and Ingress with a server on this port; of the
+    /// workload if the port is inbound.
     pub gateways: Vec<String>,
     /// Every server of the port redirects to HTTPS.
     pub https_redirect: bool,
-    /// For other hosts of the mesh: see [`crate::InboundPort`].
+    /// Whether it serves other hosts of the mesh: see [`crate::InboundPort`].
     pub inbound: bool,
     pub servers: Vec<ListenerServer>,
 }
@@ -26,17 +26,17 @@ pub struct Listener {
 #[derive(Debug, Clone)]
 pub struct ListenerServer {
     pub gateway: ObjectRef,
-    /// Where the server stands in the manifest.
+    /// The position of the server in the manifest.
     pub at: Position,
-    /// The server's name, where it has one.
+    /// The server's name, if it has one.
     pub name: Option<String>,
-    /// DNS names as declared, the namespace part taken off.
+    /// DNS names as declared, without the namespace.
     pub hosts: Vec<String>,
     pub https_redirect: bool,
     pub tls: Option<ListenerTls>,
 }
 
-/// The TLS side of a server.
+/// The TLS settings of a server.
 #[derive(Debug, Clone)]
 pub enum ListenerTls {
     Gateway(ServerTls),

@@ -1,19 +1,19 @@
-//! Path normalisation, before any match and any policy.
+//! Path normalisation, before any rule or policy sees the path.
 //!
-//! Policies compare paths as text, so two spellings of one path must become one
-//! text before anything looks at it. What cannot be spelled out is refused.
+//! Policies compare paths as text, so all spellings of a path must become the same text
+//! first. A path that cannot be normalised is refused.
 
 use std::borrow::Cow;
 
 use crate::LocalReply;
 
-/// Envoy's BASE normalisation (Istio's default): `.` and `..` resolved, `\`
-/// turned into `/`, escaped unreserved characters decoded; slashes are not
-/// merged and `%2f` stays. `raw` is a path without its query.
+/// Envoy's BASE normalisation, which is Istio's default: `.` and `..` are resolved, `\`
+/// becomes `/`, and escaped unreserved characters are decoded. Slashes are not merged, and
+/// `%2f` stays. `raw` is a path without its query.
 ///
 /// # Errors
-/// 400 for a path that does not begin with `/` or contains a NUL, escaped or
-/// not. `*`, as `OPTIONS *` has it, stays.
+/// 400 for a path that does not begin with `/` or contains a NUL, escaped or not. The `*`
+/// of `OPTIONS *` is accepted.
 pub fn normalise_path(raw: &str) -> Result<Cow<'_, str>, LocalReply> {
     if raw == "*" {
         return Ok(Cow::Borrowed(raw));
@@ -32,7 +32,7 @@ fn refused() -> LocalReply {
     LocalReply::bad_request("path_normalization_failed")
 }
 
-/// Whether there is nothing to do: almost always, so looked at first.
+/// Whether the path is normal already, which is the common case.
 fn is_normal(raw: &str) -> bool {
     let plain = raw
         .bytes()
@@ -40,12 +40,12 @@ fn is_normal(raw: &str) -> bool {
     plain && !raw.contains("/.")
 }
 
-/// Decodes escapes of unreserved characters (RFC 3986, 2.3), keeps the others as
-/// they are, and escapes what may not stand in a path at all.
+/// Decodes escaped unreserved characters (RFC 3986, 2.3), keeps the other escapes, and
+/// escapes the characters that are not allowed in a path.
 fn decode(raw: &str) -> Result<String, LocalReply> {
     let mut text = String::with_capacity(raw.len());
     let mut rest = raw.as_bytes();
-    // Where a percent sign stands that begins no escape.
+    // The position of a percent sign that does not begin an escape.
     let mut stray: Option<usize> = None;
     while let Some((byte, tail)) = rest.split_first() {
         rest = tail;
@@ -68,7 +68,7 @@ fn decode(raw: &str) -> Result<String, LocalReply> {
             (byte, _) if byte.is_ascii_graphic() => text.push(char::from(*byte)),
             (byte, _) => text.push_str(&format!("%{byte:02X}")),
         }
-        // Decoding must not make an escape of it: `%%341` would become `%41`.
+        // Decoding must not turn it into an escape: `%%341` would become `%41`.
         if let Some(at) = stray
             && text.as_bytes().get(at + 1..).and_then(escaped).is_some()
         {
@@ -79,7 +79,7 @@ fn decode(raw: &str) -> Result<String, LocalReply> {
     Ok(text)
 }
 
-/// The value of the two hexadecimal digits at the beginning.
+/// The value of the two hexadecimal digits at the start.
 fn escaped(bytes: &[u8]) -> Option<u8> {
     let digit = |byte: &u8| {
         char::from(*byte)
@@ -94,7 +94,7 @@ fn is_unreserved(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~')
 }
 
-/// RFC 3986, 5.2.4. Empty segments count: slashes are not merged.
+/// RFC 3986, 5.2.4. Empty segments are kept: slashes are not merged.
 fn resolve_dots(path: &str) -> String {
     let mut segments: Vec<&str> = Vec::new();
     let mut ends_in_folder = false;
@@ -152,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn a_nul_and_a_path_without_slash_are_refused() {
+    fn a_nul_or_a_path_without_a_slash_is_refused() {
         for raw in ["/admin%00", "/admin\0", "", "admin", "http://x/"] {
             assert_eq!(normalise_path(raw).unwrap_err().status, 400, "{raw}");
         }
@@ -160,7 +160,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn normalising_twice_changes_nothing(raw in "[/\\\\](\\PC|[%./\\\\0-9a-fA-F]){0,40}") {
+        fn normalisation_is_idempotent(raw in "[/\\\\](\\PC|[%./\\\\0-9a-fA-F]){0,40}") {
             if let Ok(once) = normalise_path(&raw) {
                 let twice = normalise_path(&once);
                 prop_assert_eq!(twice.as_deref(), Ok(once.as_ref()));
@@ -168,7 +168,7 @@ mod tests {
         }
 
         #[test]
-        fn no_dots_are_left(raw in "/([%./\\\\25eEfFaA]){0,40}") {
+        fn no_dot_segment_is_left(raw in "/([%./\\\\25eEfFaA]){0,40}") {
             if let Ok(path) = normalise_path(&raw) {
                 let mut segments = path.split('/');
                 prop_assert!(segments.all(|segment| segment != "." && segment != ".."), "{}", path);
@@ -177,7 +177,7 @@ mod tests {
         }
 
         #[test]
-        fn no_escape_of_an_unreserved_character_is_left(raw in "/([%0-9a-f./]){0,40}") {
+        fn no_escaped_unreserved_character_is_left(raw in "/([%0-9a-f./]){0,40}") {
             if let Ok(path) = normalise_path(&raw) {
                 let escapes = path.as_bytes().windows(3).filter(|window| window[0] == b'%');
                 for escape in escapes {

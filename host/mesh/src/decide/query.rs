@@ -1,7 +1,7 @@
-//! Query parameters, as Envoy reads them: split at `&` and the first `=`, not
-//! decoded, the first of a name counts.
+//! Query parameters as Envoy reads them: split at `&` and at the first `=`, without
+//! decoding. The first value of a name counts.
 
-/// The first value of `name`; empty where it has none.
+/// The first value of `name`; empty if the parameter has no value.
 pub(crate) fn value<'a>(query: &'a str, name: &str) -> Option<&'a str> {
     query
         .split('&')
@@ -15,7 +15,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_first_value_of_a_parameter_counts() {
+    fn the_first_value_of_a_parameter_is_used() {
         assert_eq!(value("a=1&b=2&a=3", "a"), Some("1"));
         assert_eq!(value("key", "key"), Some(""));
         assert_eq!(value("key=", "key"), Some(""));

@@ -1,4 +1,4 @@
-//! Redirects: where the client is sent instead.
+//! Redirects: the location that the client is sent to.
 
 use std::borrow::Cow;
 
@@ -26,8 +26,8 @@ impl Redirect {
         }
     }
 
-    /// The location, as Envoy builds it: parts that the redirect does not name
-    /// are the request's; the query stays unless the new path has its own.
+    /// The location as Envoy builds it: parts that the redirect does not set come from the
+    /// request. The query stays unless the new path has its own.
     pub(crate) fn location(
         &self,
         request: &RequestHead<'_>,
@@ -64,8 +64,8 @@ impl Redirect {
     }
 }
 
-/// `tls.httpsRedirect`: the same address with HTTPS, on its default port or
-/// the one by which clients reach it.
+/// `tls.httpsRedirect`: the same address with HTTPS, on the default port or on the port
+/// that clients use.
 pub(crate) fn to_https(request: &RequestHead<'_>, https_port: Option<u16>) -> Option<HeaderValue> {
     let mut location = format!("https://{}", request.host());
     if let Some(port) = https_port {

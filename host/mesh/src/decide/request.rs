@@ -1,4 +1,4 @@
-//! What the mesh sees of a request: its head, and who sent it.
+//! The head of a request, and its caller.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -7,24 +7,24 @@ use http::{HeaderMap, Method};
 
 use crate::Workload;
 
-/// Who sends a request.
+/// The sender of a request.
 #[derive(Debug, Clone, Copy)]
 pub enum Caller<'a> {
-    /// A client outside, by the port of the listener it came to, as declared
-    /// in the Gateway (not as bound).
+    /// A client outside the mesh, by the port of its listener: as declared in the Gateway,
+    /// not as bound.
     Edge { listener_port: u16 },
     /// A workload of the mesh.
     Workload(&'a Arc<Workload>),
 }
 
-/// The head of a request. `path` must have gone through
-/// [`crate::normalise_path`]: every match and every policy relies on it.
+/// The head of a request. `path` must be the result of [`crate::normalise_path`]: every
+/// match and every policy relies on that.
 #[derive(Debug, Clone, Copy)]
 pub struct RequestHead<'a> {
     pub method: &'a Method,
-    /// `http` or `https`; `tcp` for a server that speaks something else.
+    /// `http` or `https`; `tcp` for a server with another protocol.
     pub scheme: &'a str,
-    /// `Host` or `:authority`, with its port where it has one.
+    /// `Host` or `:authority`, including its port if it has one.
     pub authority: &'a str,
     /// Normalised, without the query.
     pub path: &'a str,
@@ -35,12 +35,12 @@ pub struct RequestHead<'a> {
 }
 
 impl RequestHead<'_> {
-    /// The authority without its port, brackets kept.
+    /// The authority without its port. Brackets are kept.
     pub fn host(&self) -> &str {
         split_port(self.authority).0
     }
 
-    /// The port that the request addresses: the authority's, or the scheme's.
+    /// The port of the authority, or the default port of the scheme.
     pub fn port(&self) -> u16 {
         let default = if self.scheme.eq_ignore_ascii_case("https") {
             443
@@ -51,7 +51,7 @@ impl RequestHead<'_> {
     }
 }
 
-/// `host:port` taken apart; an IPv6 address keeps its brackets.
+/// Splits `host:port`. An IPv6 address keeps its brackets.
 pub(crate) fn split_port(authority: &str) -> (&str, Option<u16>) {
     match authority.rsplit_once(':') {
         Some((host, port)) if !host.contains(':') || host.ends_with(']') => {
@@ -71,7 +71,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_port_is_taken_off_the_authority() {
+    fn an_authority_is_split_into_host_and_port() {
         assert_eq!(split_port("shop"), ("shop", None));
         assert_eq!(split_port("shop:8080"), ("shop", Some(8080)));
         assert_eq!(split_port("shop:"), ("shop", None));

@@ -16,7 +16,7 @@ pub(crate) struct Rewrite {
 
 #[derive(Debug, Clone)]
 enum UriRewrite {
-    /// Replaces what the match covers: the prefix, or all of the path.
+    /// Replaces the part that the match covers: the prefix, or the whole path.
     Matched(String),
     /// Replaces every match of the pattern.
     Regex(Regex, String),
@@ -38,8 +38,8 @@ impl Rewrite {
         }
     }
 
-    /// nginx's `rewrite-target`: the whole path, with `$1` for the groups of
-    /// the pattern that the rule's path is.
+    /// nginx's `rewrite-target`: replaces the whole path; `$1` is a group of the pattern of
+    /// the rule's path.
     pub(crate) fn whole_path(target: &str, pattern: Option<&Regex>) -> Self {
         let uri = match pattern {
             Some(regex) => UriRewrite::Regex(regex.clone(), braced_groups(target)),
@@ -51,7 +51,7 @@ impl Rewrite {
         }
     }
 
-    /// The new path; `None` where it stays. It always begins with a slash.
+    /// The new path, which always begins with a slash; `None` if the path does not change.
     pub(crate) fn path(&self, path: &str, matched: Option<&UriMatch>) -> Option<String> {
         let rewritten = match self.uri.as_ref()? {
             UriRewrite::Whole(target) => Cow::Borrowed(target.as_str()),
@@ -66,9 +66,9 @@ impl Rewrite {
     }
 }
 
-/// `path` with `target` in place of what the match covers; it begins with a slash.
+/// `path` with the part that the match covers replaced by `target`. It begins with a slash.
 pub(crate) fn replace_prefix(target: &str, path: &str, matched: Option<&UriMatch>) -> String {
-    // Without a match on the path, Istio matches the prefix `/`.
+    // A rule without a match on the path has the prefix `/` in Istio.
     let covered = matched.map_or(Some(1), UriMatch::matched_length);
     let rest = covered.and_then(|length| path.get(length..)).unwrap_or("");
     if target.starts_with('/') || rest.starts_with('/') {
@@ -78,7 +78,7 @@ pub(crate) fn replace_prefix(target: &str, path: &str, matched: Option<&UriMatch
     }
 }
 
-/// RE2's `\1` as the regex crate writes it, `$` taken literally.
+/// Translates a replacement of RE2 (`\1`) for the regex crate. `$` is literal.
 fn replacement_from_re2(text: &str) -> String {
     let mut result = String::with_capacity(text.len());
     let mut characters = text.chars();
@@ -101,7 +101,8 @@ fn replacement_from_re2(text: &str) -> String {
     result
 }
 
-/// nginx's `$1` in braces, so that a letter after it is not part of the name.
+/// Puts nginx's `$1` into braces, so that a letter after it is not part of the group's
+/// name.
 fn braced_groups(text: &str) -> String {
     let mut result = String::with_capacity(text.len() + 2);
     let mut characters = text.chars().peekable();
@@ -140,7 +141,7 @@ mod tests {
             rewrite("/v1", "/foo/bar", Some(&prefix)).as_deref(),
             Some("/v1/bar")
         );
-        // Istio's known trap.
+        // This is a known pitfall of Istio.
         assert_eq!(
             rewrite("/", "/foo/bar", Some(&prefix)).as_deref(),
             Some("//bar")
@@ -149,7 +150,7 @@ mod tests {
     }
 
     #[test]
-    fn an_exact_or_regex_match_is_replaced_whole() {
+    fn an_exact_or_regex_match_replaces_the_whole_path() {
         let exact = UriMatch::Exact("/foo".into());
         assert_eq!(
             rewrite("/bar", "/foo", Some(&exact)).as_deref(),
@@ -172,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn groups_are_written_as_re2_does() {
+    fn groups_are_translated_from_re2() {
         assert_eq!(replacement_from_re2(r"/\2/\1x$"), "/${2}/${1}x$$");
         let regex = Regex::new("^/service/([^/]+)(/.*)$").expect("valid");
         let uri = Some(UriRewrite::Regex(

@@ -1,4 +1,4 @@
-//! A rule as requests meet it: its match blocks, and what it does.
+//! A compiled rule: its match blocks, and its action.
 
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
@@ -24,14 +24,14 @@ pub(crate) const HTTP_ROUTE: &str = "HTTPRoute";
 pub(crate) struct Rule {
     /// `http[].name`, or `default`.
     pub(crate) name: String,
-    /// The VirtualService or Ingress; `None` for a service called as it is.
+    /// The VirtualService or Ingress; `None` for a service without either.
     pub(crate) object: Option<Arc<ObjectRef>>,
-    /// Its place in `spec.http`.
+    /// Its index in `spec.http`.
     pub(crate) index: usize,
-    /// `None` where there is no object.
+    /// `None` if there is no object.
     pub(crate) id: Option<Arc<RouteId>>,
     pub(crate) at: Option<Position>,
-    /// Any of these; empty matches everything.
+    /// One of them must match. Without blocks, the rule matches every request.
     pub(crate) blocks: Vec<Block>,
     pub(crate) fault: Option<Fault>,
     pub(crate) cors: Option<Cors>,
@@ -40,12 +40,12 @@ pub(crate) struct Rule {
     pub(crate) action: Action,
 }
 
-/// How metrics name a rule. The same rule has the same names in every snapshot.
+/// The name of a rule in metrics. A rule has the same name in every snapshot.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct RouteId {
     /// `namespace/name` of the VirtualService, HTTPRoute or Ingress.
     pub object: String,
-    /// The rule's name, or its place in the object.
+    /// The rule's name, or its index in the object.
     pub rule: String,
 }
 
@@ -84,21 +84,20 @@ pub(crate) struct WeightedDestination {
     pub(crate) response_headers: HeaderChanges,
 }
 
-/// What a destination came to when the snapshot was compiled.
+/// The cluster of a destination, as the snapshot was compiled.
 #[derive(Debug, Clone)]
 pub(crate) enum ClusterChoice {
     One(Arc<Cluster>),
-    /// A destination without a port, of a service with several: the port that
-    /// the request came to.
+    /// A destination without a port, of a service with several ports: the port that the
+    /// request was sent to.
     ByPort(Vec<(u16, Arc<Cluster>)>, String),
-    /// The service, its port or the subset does not exist; Envoy's name of the
-    /// cluster that would be.
+    /// The service, its port or the subset does not exist. This is Envoy's name for the
+    /// missing cluster.
     Missing(String),
 }
 
 impl Rule {
-    /// The reply where the chosen destination does not exist. For the Gateway API
-    /// that is the server's fault, and 500.
+    /// The reply if the selected destination does not exist. The Gateway API requires 500.
     pub(crate) fn no_cluster(&self, missing: &str) -> LocalReply {
         let object = self.object.as_ref();
         if object.is_some_and(|object| object.kind == HTTP_ROUTE) {
@@ -109,7 +108,7 @@ impl Rule {
 }
 
 impl Rule {
-    /// `None` where the mesh answers itself.
+    /// `None` if the mesh replies itself.
     pub(crate) fn forward_action(&self) -> Option<&ForwardAction> {
         match &self.action {
             Action::Forward(action) => Some(action),
@@ -117,7 +116,7 @@ impl Rule {
         }
     }
 
-    /// Of a rule that forwards; others never retry.
+    /// The policy of a rule that forwards; other rules never retry.
     pub(crate) fn retry_policy(&self) -> &RetryPolicy {
         static NEVER: LazyLock<RetryPolicy> = LazyLock::new(RetryPolicy::never);
         self.forward_action().map_or(&NEVER, |action| &action.retry)
@@ -149,7 +148,7 @@ impl Block {
             })
     }
 
-    /// Whether it holds for every request.
+    /// Whether it matches every request.
     pub(crate) fn is_catch_all(&self) -> bool {
         self.conditions.iter().all(Condition::is_vacuous)
     }
@@ -162,7 +161,7 @@ impl Rule {
 }
 
 impl ForwardAction {
-    /// The destination of one request, by weight.
+    /// Selects the destination of one request by weight.
     pub(crate) fn split(&self, rng: &mut impl Rng) -> Option<usize> {
         if self.destinations.len() <= 1 {
             return (!self.destinations.is_empty()).then_some(0);
@@ -186,7 +185,7 @@ impl ForwardAction {
 }
 
 impl ClusterChoice {
-    /// The cluster for a request to `port`, or Envoy's name of what is missing.
+    /// The cluster for a request to `port`, or Envoy's name for the missing cluster.
     pub(crate) fn for_port(&self, port: u16) -> Result<&Arc<Cluster>, &str> {
         match self {
             Self::One(cluster) => Ok(cluster),

@@ -104,7 +104,7 @@ impl Snapshot {
         &self.options
     }
 
-    /// The host of every undeclared destination under [`OutboundPolicy::AllowAny`].
+    /// The host of every undeclared destination under [`crate::OutboundPolicy::AllowAny`].
     pub(crate) fn passthrough(&self) -> &Arc<VirtualHost> {
         &self.passthrough
     }

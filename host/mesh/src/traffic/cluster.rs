@@ -1,5 +1,5 @@
-//! A destination: one port of one service, or of a subset of it, with the
-//! policy of its DestinationRule and its endpoints.
+//! A destination: one port of a service or of one of its subsets, with the policy of its
+//! DestinationRule and its endpoints.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -20,42 +20,43 @@ use super::eject::{self, Ejection};
 use super::state::{ClientState, EndpointState, State};
 use crate::{LocalReply, ObjectRef, Outcome, Workload};
 
-/// Whom state is kept for: the edge, or one calling workload. Sidecars keep
-/// breakers, ejections and counters per client; so does this mesh.
+/// The owner of state: the edge, or one calling workload. Breakers, ejections and counters
+/// are kept per caller, as sidecars keep them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct CallerKey(pub(crate) u32);
 
-/// An endpoint's number within its cluster, for [`PickContext::tried`].
+/// The number of an endpoint within its cluster, for [`PickContext::tried`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct EndpointId(pub(crate) u32);
 
-/// Where an endpoint is.
+/// The address of an endpoint.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Target {
-    /// A pod of this process: the index in [`crate::Location::Here`], and the port
-    /// that it listens on.
+    /// A pod in this process: the index in [`crate::Location::Here`], and the port that it
+    /// listens on.
     Pod { target: usize, port: u16 },
-    /// A pod of another host of the mesh.
+    /// A pod in another host of the mesh.
     Peer { host: String, port: u16 },
-    /// Elsewhere, at this name or address (brackets taken off IPv6).
+    /// Outside the mesh, at this name or address. IPv6 addresses have no brackets.
     Remote { host: String, port: u16 },
-    /// Elsewhere, at whatever host and port the request itself addresses:
-    /// ServiceEntries with resolution NONE or DYNAMIC_DNS, and allow-any.
+    /// Outside the mesh, at the host and port that the request itself addresses:
+    /// ServiceEntries with resolution NONE or DYNAMIC_DNS, and
+    /// [`crate::OutboundPolicy::AllowAny`].
     Requested,
 }
 
-/// One place that can answer.
+/// One pod or address that can answer requests.
 #[derive(Debug)]
 pub struct Endpoint {
     pub id: EndpointId,
-    /// The pod's `namespace/name`, or `host:port`: stable over snapshots.
+    /// The pod's `namespace/name`, or `host:port`. It is the same in every snapshot.
     pub name: String,
     pub workload: Option<Arc<Workload>>,
     pub target: Target,
     pub labels: Labels,
-    /// 1 where nothing says otherwise.
+    /// The default is 1.
     pub weight: u32,
-    /// `None` is always ready.
+    /// `None` means always ready.
     pub(crate) ready: Option<Arc<AtomicBool>>,
 }
 
@@ -71,45 +72,46 @@ pub struct Cluster {
     /// The service's port, not the endpoints'.
     pub port: u16,
     pub protocol: Protocol,
-    /// Outside the mesh (a MESH_EXTERNAL ServiceEntry, an external name, allow-any).
+    /// Outside the mesh: a MESH_EXTERNAL ServiceEntry, an ExternalName, or an undeclared
+    /// destination.
     pub external: bool,
     /// The pods behind an [`crate::InboundPort`].
     pub inbound: bool,
-    /// The DestinationRule that shapes it.
+    /// The DestinationRule that applies to it.
     pub destination_rule: Option<ObjectRef>,
-    /// `trafficPolicy.tls`. Where it is absent, or its mode leaves it open, a
-    /// request with scheme `https` to a remote endpoint still begins TLS itself.
+    /// `trafficPolicy.tls`. If it is absent or its mode does not decide, a request with
+    /// scheme `https` to a remote endpoint still uses TLS.
     pub tls: Option<ClientTls>,
-    /// `connectionPool.tcp.connectTimeout`, 10 s where absent.
+    /// `connectionPool.tcp.connectTimeout`; 10 s if absent.
     pub connect_timeout: Duration,
-    /// `connectionPool.http.idleTimeout`, 1 h where absent.
+    /// `connectionPool.http.idleTimeout`; 1 h if absent.
     pub idle_timeout: Duration,
     pub(crate) endpoints: Vec<Arc<Endpoint>>,
     pub(crate) balancer: Balancer,
     pub(crate) limits: Limits,
     pub(crate) outlier_detection: Option<OutlierDetection>,
     pub(crate) state: Arc<State>,
-    /// Keys below this were given out before this snapshot.
+    /// Keys below this existed before this snapshot.
     pub(crate) callers_known: usize,
-    /// By caller key; most clusters have few callers, so made on first use.
+    /// By caller key. Created on first use, because most clusters have few callers.
     pub(crate) clients: OnceLock<Box<[OnceLock<Arc<Client>>]>>,
-    /// Callers that came after this snapshot.
+    /// Callers that are newer than this snapshot.
     pub(crate) late_clients: Mutex<HashMap<CallerKey, Arc<Client>>>,
 }
 
-/// What a pick depends on.
+/// The inputs of a pick.
 #[derive(Debug, Clone, Copy)]
 pub struct PickContext<'a> {
     pub caller: CallerKey,
     pub now: Instant,
     /// From [`crate::Forward::hash`].
     pub hash: Option<u64>,
-    /// Endpoints that earlier tries of this request went to.
+    /// The endpoints of earlier attempts of this request.
     pub tried: &'a [EndpointId],
 }
 
-/// The endpoint of one try. Counts as an active request of that endpoint until
-/// it is dropped: keep it until the response's body has ended.
+/// The endpoint of one attempt. It counts as an active request of the endpoint until it is
+/// dropped: keep it until the response's body has ended.
 pub struct Picked {
     pub endpoint: Arc<Endpoint>,
     cluster: Arc<Cluster>,
@@ -117,7 +119,7 @@ pub struct Picked {
     index: usize,
 }
 
-/// What one caller remembers of the cluster, in the order of its endpoints.
+/// The state of one caller, with the states of the endpoints in the order of the cluster.
 #[derive(Debug)]
 pub(crate) struct Client {
     pub(crate) memory: Arc<ClientState>,
@@ -125,7 +127,7 @@ pub(crate) struct Client {
 }
 
 impl Endpoint {
-    /// Whether the pod takes requests; ejection is not part of it.
+    /// Whether the pod accepts requests. It can be ejected nevertheless.
     pub fn is_ready(&self) -> bool {
         self.ready
             .as_ref()
@@ -134,7 +136,7 @@ impl Endpoint {
 }
 
 impl CallerKey {
-    /// Clients outside, together.
+    /// All clients outside the mesh.
     pub const EDGE: Self = Self(0);
 }
 
@@ -148,25 +150,25 @@ impl Cluster {
         self.balancer.name()
     }
 
-    /// Asks for a place among the requests that `connectionPool` allows.
+    /// Asks for one of the requests that `connectionPool` allows.
     ///
     /// # Errors
-    /// 503 UO where the requests and the queue are full.
+    /// 503 UO if the limit of requests is reached, or the queue is full.
     pub fn acquire(&self, caller: CallerKey) -> Result<Admission, LocalReply> {
         admit::acquire(&self.client(caller).memory, &self.limits)
     }
 
-    /// Asks for one of the retries that `maxRetries` allows; `None` means the
-    /// last answer is final, with flag UO.
+    /// Asks for one of the retries that `maxRetries` allows. `None` means that the last
+    /// answer is final, with flag UO.
     pub fn acquire_retry(&self, caller: CallerKey) -> Option<RetryPermit> {
         admit::acquire_retry(&self.client(caller).memory, &self.limits)
     }
 
-    /// Chooses an endpoint that is ready and not ejected; one that was tried
-    /// already only where no other is left.
+    /// Picks an endpoint that is ready and not ejected. An endpoint that was already tried
+    /// is picked only if no other is left.
     ///
     /// # Errors
-    /// 503 UH where there is none.
+    /// 503 UH if no endpoint is available.
     pub fn pick(
         self: &Arc<Self>,
         context: &PickContext<'_>,
@@ -190,19 +192,20 @@ impl Cluster {
         })
     }
 
-    /// Requests under way and requests waiting, as far as limits make them count.
+    /// The requests in progress and the waiting requests. They are counted only if there
+    /// are limits.
     pub fn occupancy(&self, caller: CallerKey) -> (u32, usize) {
         self.client(caller).memory.gate.occupancy()
     }
 
-    /// Whether the endpoint is out at `now` because of its failures, for this caller.
+    /// Whether the endpoint is ejected at `now` for this caller.
     pub fn is_ejected(&self, caller: CallerKey, endpoint: EndpointId, now: Instant) -> bool {
         let client = self.client(caller);
         let state = client.states.get(endpoint.0 as usize);
         state.is_some_and(|state| state.is_ejected(self.state.nanos(now)))
     }
 
-    /// Requests of this caller under way at the endpoint.
+    /// The active requests of this caller at the endpoint.
     pub fn active_requests(&self, caller: CallerKey, endpoint: EndpointId) -> u32 {
         let client = self.client(caller);
         client
@@ -242,8 +245,8 @@ impl Cluster {
         }
     }
 
-    /// What the caller remembers of this cluster. Callers that were known when
-    /// the snapshot was compiled are found without a lock.
+    /// The state of a caller for this cluster. Callers that existed when the snapshot was
+    /// compiled are found without a lock.
     pub(crate) fn client(&self, caller: CallerKey) -> Arc<Client> {
         let slots = self.clients.get_or_init(|| {
             (0..self.callers_known)
@@ -277,9 +280,9 @@ impl Cluster {
 }
 
 impl Picked {
-    /// Tells outlier detection how the try ended. Call it once, when the
-    /// response head is there or will never be; `Some` says that this failure
-    /// took the endpoint out.
+    /// Reports the end of the attempt to outlier detection. Call it once, when the response
+    /// head has arrived or cannot arrive any more. `Some` means that this failure ejected
+    /// the endpoint.
     pub fn record(&self, outcome: &Outcome, now: Instant) -> Option<Ejection> {
         let detection = self.cluster.outlier_detection.as_ref()?;
         let ring = eject::Ring {

@@ -1,7 +1,7 @@
-//! What is counted of each caller's calls to each cluster, for metrics.
+//! The counters of each caller's calls to each cluster, for metrics.
 //!
-//! Counts are kept with the other state: a new snapshot goes on with them, and
-//! they end with the cluster.
+//! Counters are part of the state: they continue with a new snapshot, and end with the
+//! cluster.
 
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
@@ -11,11 +11,11 @@ use super::admit::Limits;
 use super::state::{ClientState, State};
 use crate::{CallerKey, Cluster, Ejection};
 
-/// The reasons of ejections, as Envoy calls them.
+/// The reasons of ejections, in Envoy's terms.
 pub(crate) const CONSECUTIVE_5XX: &str = "consecutive_5xx";
 pub(crate) const CONSECUTIVE_GATEWAY_FAILURE: &str = "consecutive_gateway_failure";
 
-/// One caller's counts for one cluster.
+/// The counters of one caller for one cluster.
 #[derive(Debug, Default)]
 pub(crate) struct Counts {
     pub(crate) retries: AtomicU64,
@@ -28,17 +28,17 @@ pub(crate) struct Counts {
     mirrors_dropped: AtomicU64,
 }
 
-/// What of the cluster's policy makes a count mean something.
+/// The parts of the cluster's policy that decide which counters are reported.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Shape {
     pub(crate) limits: Limits,
     pub(crate) ejects: bool,
 }
 
-/// One caller and one cluster at one moment. Counts only grow.
+/// The counters of one caller and one cluster at one point in time. They never decrease.
 #[derive(Debug, Clone)]
 pub struct ClientReport {
-    /// Namespace and name of the workload; `None` is the edge.
+    /// The namespace and name of the workload; `None` is the edge.
     pub caller: Option<(String, String)>,
     /// Envoy's name of the cluster.
     pub cluster: String,
@@ -51,9 +51,9 @@ pub struct ClientReport {
     pub aborts: u64,
     pub mirrors_sent: u64,
     pub mirrors_dropped: u64,
-    /// Where `connectionPool` limits anything.
+    /// `None` if `connectionPool` sets no limits.
     pub breaker: Option<Breaker>,
-    /// Endpoints that are out; `None` without `outlierDetection`.
+    /// The number of ejected endpoints; `None` without `outlierDetection`.
     pub ejected: Option<usize>,
 }
 
@@ -87,7 +87,7 @@ impl Cluster {
         counts.aborts.fetch_add(u64::from(aborts), Relaxed);
     }
 
-    /// Counts the copy of a request that was sent here, or could not be.
+    /// Counts a mirrored request, which was sent or dropped.
     pub fn count_mirror(&self, caller: CallerKey, sent: bool) {
         let counts = &self.client(caller).memory.counts;
         let count = match sent {
@@ -99,7 +99,7 @@ impl Cluster {
 }
 
 impl State {
-    /// Every caller that has called, and the clusters that it called.
+    /// The counters of every caller for every cluster that it has called.
     pub fn report(&self, now: Instant) -> Vec<ClientReport> {
         let now = self.nanos(now);
         let callers = self.caller_names();
@@ -162,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn a_breaker_is_open_when_it_would_refuse() {
+    fn a_breaker_is_open_if_it_would_refuse_a_request() {
         let state = State::new(Instant::now());
         let client = state.client(CallerKey::EDGE, "cluster");
         let limits = Limits {
@@ -190,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn a_retry_is_counted_once_and_a_refused_one_as_overflow() {
+    fn a_retry_is_counted_once_and_a_refused_retry_as_an_overflow() {
         let state = State::new(Instant::now());
         let client = state.client(CallerKey::EDGE, "cluster");
         let limits = Limits {
@@ -205,7 +205,7 @@ mod tests {
     }
 
     #[test]
-    fn callers_that_are_gone_are_forgotten_and_the_edge_is_not() {
+    fn the_state_of_removed_callers_is_dropped_but_not_that_of_the_edge() {
         let state = State::new(Instant::now());
         let ui = state.caller(&Workload::new("shop", "ui", "default", Default::default()));
         state.client(ui, "cluster");

@@ -1,11 +1,12 @@
-//! Taking out endpoints that fail, and letting them back in:
-//! `trafficPolicy.outlierDetection`, as Envoy's outlier detector does it.
+//! Outlier detection: ejects endpoints that fail, for a limited time
+//! (`trafficPolicy.outlierDetection`).
 //!
-//! An endpoint is ejected on its n-th failure in a row, for the base time
-//! multiplied by how often that has happened lately, and comes back at the
-//! first tick of the interval after that. Never more than `maxEjectionPercent`
-//! of the ready endpoints are out, which for a small number may mean none.
-//! There is no background task: an ejection's end is known when it begins.
+//! It works as Envoy's outlier detector does. An endpoint is ejected on its n-th
+//! consecutive failure. The duration is the base time, multiplied by the number of recent
+//! ejections, and rounded up to the next tick of the interval. At most `maxEjectionPercent`
+//! of the ready endpoints are ejected, which can be none if there are few endpoints.
+//!
+//! There is no background task: the end of an ejection is known when it starts.
 
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
 use std::time::Duration;
@@ -17,23 +18,22 @@ use super::count::{CONSECUTIVE_5XX, CONSECUTIVE_GATEWAY_FAILURE};
 use super::state::{ClientState, EndpointState};
 use crate::Outcome;
 
-/// Envoy's `max_ejection_time`; a longer base time takes its place.
+/// Envoy's `max_ejection_time`. A longer base time replaces it.
 const EJECTION_TIME_MAX: Duration = Duration::from_secs(300);
 
-/// An endpoint was taken out because of its failures.
+/// The ejection of an endpoint because of its failures.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Ejection {
     pub endpoint: String,
     /// `consecutive_5xx` or `consecutive_gateway_failure`.
     pub reason: &'static str,
-    /// Until it may be back, counted from now.
+    /// The time until it is available again.
     pub duration: Duration,
-    /// How often it has been ejected in a row, this one included.
+    /// The number of recent ejections, including this one.
     pub times: u32,
 }
 
-/// What the detector works on: the endpoints of a cluster and their states, in
-/// the same order.
+/// The endpoints of a cluster, and their states in the same order.
 pub(crate) struct Ring<'a> {
     pub(crate) endpoints: &'a [std::sync::Arc<Endpoint>],
     pub(crate) client: &'a ClientState,
@@ -41,12 +41,12 @@ pub(crate) struct Ring<'a> {
 }
 
 impl EndpointState {
-    /// Whether it is out at `now`.
+    /// Whether it is ejected at `now`.
     pub(crate) fn is_ejected(&self, now: u64) -> bool {
         self.ejected_until.load(Acquire) > now
     }
 
-    /// Forgets an ejection that is over, with the failures that led to it.
+    /// Clears an ejection that is over, and the failures that led to it.
     fn settle(&self, now: u64) {
         let until = self.ejected_until.load(Acquire);
         let over = until != 0 && until <= now;
@@ -62,8 +62,8 @@ impl EndpointState {
         }
     }
 
-    /// The multiplier for the next ejection: one more than the last, less one
-    /// for every interval that it has been back.
+    /// The multiplier of the next ejection: one more than the last multiplier, minus one
+    /// for every interval since the last ejection ended.
     fn next_multiplier(&self, now: u64, interval: u64) -> u32 {
         let back_for = now.saturating_sub(self.returned_at.load(Acquire));
         let healthy_intervals = u32::try_from(back_for / interval.max(1)).unwrap_or(u32::MAX);
@@ -74,7 +74,7 @@ impl EndpointState {
     }
 }
 
-/// Counts how a try at the endpoint number `index` ended.
+/// Counts the outcome of an attempt at the endpoint with this index.
 pub(crate) fn record(
     detection: &OutlierDetection,
     ring: &Ring<'_>,
@@ -114,7 +114,7 @@ pub(crate) fn record(
     })
 }
 
-/// Ejects unless that would be one too many.
+/// Ejects the endpoint unless that would exceed the allowed percentage.
 fn eject(
     detection: &OutlierDetection,
     ring: &Ring<'_>,

@@ -1,36 +1,37 @@
-//! How a try ended, as data: what retries and outlier detection decide on.
+//! The outcome of an attempt: the input of retries and outlier detection.
 
 use http::StatusCode;
 
-/// The end of one try at one endpoint.
+/// The outcome of one attempt at one endpoint.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Outcome {
-    /// The endpoint's status; `None` where it gave no response head.
+    /// The status of the response; `None` if there is no response head.
     pub status: Option<StatusCode>,
-    /// `grpc-status` of the response head or trailers.
+    /// `grpc-status` of the response's head or trailers.
     pub grpc_status: Option<u16>,
-    /// Why there is no response; `None` where there is one.
+    /// Why there is no response; `None` if there is one.
     pub failure: Option<Failure>,
-    /// Whether anything of the request may have reached the endpoint.
+    /// Whether a part of the request may have reached the endpoint.
     pub request_sent: bool,
     /// Whether the response carries `x-envoy-ratelimited`.
     pub rate_limited: bool,
 }
 
-/// Why a try has no response.
+/// Why an attempt has no response.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Failure {
-    /// No connection to the endpoint.
+    /// The connection to the endpoint failed.
     ConnectFailure,
-    /// The endpoint refused the request before it began (`REFUSED_STREAM`, draining).
+    /// The endpoint refused the request before it processed it (`REFUSED_STREAM`,
+    /// draining).
     Refused,
     /// The endpoint's own queue was full.
     Overflow,
     /// The endpoint reset the stream.
     Reset,
-    /// The endpoint ended without an answer: a trap, a closed connection.
+    /// The endpoint terminated without a response: a trap, or a closed connection.
     Termination,
-    /// The try's or the route's time was over.
+    /// The timeout of the attempt or of the route expired.
     Timeout,
 }
 
@@ -44,7 +45,7 @@ impl Outcome {
         }
     }
 
-    /// A try that gave no response.
+    /// An attempt without a response.
     pub fn failure(failure: Failure) -> Self {
         let request_sent = matches!(
             failure,
@@ -57,9 +58,9 @@ impl Outcome {
         }
     }
 
-    /// The status that outlier detection counts: the response's, gRPC's as
-    /// Envoy maps it, or the one that the mesh would give for the failure.
-    /// `None` for an overflow, which says nothing about the endpoint.
+    /// The status that outlier detection counts: the status of the response, the gRPC
+    /// status in Envoy's mapping, or the mesh's own status for the failure. `None` for an
+    /// overflow, which is not a failure of the endpoint.
     pub(crate) fn effective_status(&self) -> Option<u16> {
         match self.failure {
             Some(Failure::Overflow) => None,

@@ -1,9 +1,8 @@
-//! Whether a try that failed is made again, and after which pause.
+//! Whether an attempt is retried, and after which back-off.
 //!
-//! The conditions are Envoy's (`x-envoy-retry-on`), the defaults Istio's since
-//! 1.24: `connect-failure,refused-stream,unavailable,cancelled`, two retries,
-//! a base interval of 25 ms. The policy decides on data alone; the host makes
-//! the tries, keeps the bodies and the time.
+//! The conditions are those of Envoy (`x-envoy-retry-on`). The defaults are those of Istio
+//! since 1.24: `connect-failure,refused-stream,unavailable,cancelled`, two retries, and a
+//! base interval of 25 ms.
 
 use std::time::Duration;
 
@@ -13,35 +12,35 @@ use rand::Rng;
 
 use crate::{Failure, Outcome};
 
-/// Retries where a rule says nothing.
+/// The number of retries if the rule does not set it.
 const ATTEMPTS_DEFAULT: u32 = 2;
 /// Envoy's `retry_back_off.base_interval`.
 const BACKOFF_BASE: Duration = Duration::from_millis(25);
-/// The largest pause, in base intervals.
+/// The maximum back-off, in base intervals.
 const BACKOFF_CAP: u32 = 10;
 
 /// `http[].retries`, with its defaults filled in.
 #[derive(Debug, Clone)]
 pub struct RetryPolicy {
-    /// Tries at most, the first included; 1 means no retries.
+    /// The maximum number of attempts, including the first. 1 means no retries.
     pub max_attempts: u32,
-    /// The time of one try; `None` leaves it to the route's timeout.
+    /// The timeout of one attempt; `None` means that only the route's timeout applies.
     pub per_try_timeout: Option<Duration>,
-    /// The base of the back-off.
+    /// The base interval of the back-off.
     pub backoff: Duration,
     conditions: Conditions,
-    /// Nothing in the manifest asks for these conditions: a request whose
-    /// method is not safe is repeated only where it never reached a guest.
+    /// The conditions are defaults, not set in the manifest: a request with an unsafe
+    /// method is retried only if it has not reached a guest.
     by_default: bool,
 }
 
-/// What becomes of a try that has ended.
+/// What happens after an attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RetryDecision {
-    /// Try again after this pause.
+    /// Retry after this back-off.
     Retry(Duration),
-    /// It would be tried again, but the tries are used up: the answer goes to
-    /// the caller with flag URX.
+    /// The attempt would be retried, but the limit of attempts is reached. The answer is
+    /// final, with flag URX.
     Exhausted,
     /// The answer is final.
     Final,
@@ -62,7 +61,7 @@ struct Conditions {
 }
 
 impl RetryPolicy {
-    /// The policy of a rule; Istio's default where it has none.
+    /// The policy of a rule; Istio's default if it has none.
     pub fn new(retries: Option<&Retries>) -> Self {
         let retry_on = retries.and_then(|retries| retries.retry_on.as_ref());
         let conditions = match retry_on {
@@ -88,7 +87,7 @@ impl RetryPolicy {
         }
     }
 
-    /// Decides after `attempt` tries (1 after the first).
+    /// Decides after `attempt` attempts (1 after the first).
     pub fn decide(
         &self,
         attempt: u32,
@@ -112,7 +111,7 @@ impl RetryPolicy {
         RetryDecision::Retry(self.pause(attempt, rng))
     }
 
-    /// Full jitter over `[0, (2^n - 1) * base)` before the n-th retry, capped.
+    /// Full jitter over `[0, (2^n - 1) * base)` before the n-th retry, with a maximum.
     fn pause(&self, retry: u32, rng: &mut impl Rng) -> Duration {
         let intervals = 2_u32
             .saturating_pow(retry)
@@ -122,13 +121,13 @@ impl RetryPolicy {
         ceiling.mul_f64(rng.random_range(0.0..1.0))
     }
 
-    /// The conditions as Envoy writes them, for `explain`.
+    /// The conditions in Envoy's notation, for `explain`.
     pub fn retry_on(&self) -> String {
         self.conditions.to_text()
     }
 }
 
-/// Envoy's words and the field each of them sets.
+/// Envoy's names of the conditions, and the field of each.
 type Flag = (&'static str, fn(&mut Conditions) -> &mut bool);
 const WORDS: &[Flag] = &[
     ("5xx", |conditions| &mut conditions.any_5xx),
@@ -169,7 +168,7 @@ impl Conditions {
         )
     }
 
-    /// Words that Envoy does not know are left out; the reader has reported them.
+    /// Unknown names are left out: the manifest reader has reported them.
     fn read<'a>(words: impl Iterator<Item = &'a str>) -> Self {
         let mut conditions = Self::default();
         for word in words {
@@ -191,7 +190,7 @@ impl Conditions {
         }
     }
 
-    /// `5xx`, `gateway-error` and `reset` include every try without a response.
+    /// `5xx`, `gateway-error` and `reset` include every attempt without a response.
     fn hold_for_failure(&self, failure: Failure, request_sent: bool) -> bool {
         let any = self.any_5xx || self.gateway_error || self.reset;
         any || match failure {
@@ -263,7 +262,7 @@ mod tests {
     }
 
     #[test]
-    fn by_default_only_what_never_reached_the_guest_is_repeated_for_an_unsafe_method() {
+    fn by_default_an_unsafe_method_is_retried_only_if_it_did_not_reach_the_guest() {
         let policy = RetryPolicy::new(None);
         assert_eq!((policy.max_attempts, policy.per_try_timeout), (3, None));
         assert_eq!(
@@ -292,7 +291,7 @@ mod tests {
     }
 
     #[test]
-    fn a_rule_that_names_its_conditions_means_every_method() {
+    fn explicit_conditions_apply_to_every_method() {
         let policy = policy(2, &["5xx"]);
         assert!(retries(&policy, &Method::POST, &status(500)));
         assert!(retries(
@@ -304,7 +303,7 @@ mod tests {
     }
 
     #[test]
-    fn each_condition_holds_for_its_own_failures() {
+    fn each_condition_matches_its_own_failures() {
         let failure = Outcome::failure;
         for (word, outcome, expected) in [
             ("5xx", failure(Failure::Timeout), true),
@@ -358,7 +357,7 @@ mod tests {
     }
 
     #[test]
-    fn attempts_are_retries_after_the_first_try_and_0_turns_them_off() {
+    fn attempts_counts_retries_and_0_turns_them_off() {
         let mut rng = StdRng::seed_from_u64(1);
         let mut decide = |policy: &RetryPolicy, attempt| {
             policy.decide(attempt, &Method::GET, &status(503), &mut rng)
@@ -370,7 +369,7 @@ mod tests {
     }
 
     #[test]
-    fn the_pause_grows_with_full_jitter_and_has_a_cap() {
+    fn the_back_off_grows_with_full_jitter_up_to_a_maximum() {
         let policy = policy(20, &["503"]);
         let mut rng = StdRng::seed_from_u64(1);
         for (retry, ceiling_ms) in [(1, 25), (2, 75), (3, 175), (4, 250), (15, 250)] {

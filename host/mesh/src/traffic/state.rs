@@ -1,9 +1,9 @@
-//! What outlives a snapshot: counters, limits, breakers and ejections.
+//! State that outlives snapshots: counters, limits, breakers and ejections.
 //!
-//! Everything is kept per calling workload (or the edge) and destination
-//! cluster, and within that by the stable names of endpoints, so a new snapshot
-//! finds what the old one learned. A cluster that a snapshot no longer has is
-//! forgotten; requests still under way keep their part alive until they end.
+//! State is kept per caller (a workload or the edge) and cluster, and within a cluster by
+//! the stable names of endpoints, so a new snapshot continues with the state of the
+//! previous one. The state of a cluster is removed with the cluster; requests in progress
+//! keep their part alive until they end.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -16,9 +16,8 @@ use super::admit::Gate;
 use super::count::{Counts, Shape};
 use crate::{CallerKey, Workload};
 
-/// Remembered per calling workload (or the edge) and destination cluster, by
-/// the stable names of endpoints. One for the life of the host; every
-/// [`crate::compile`] gets the same.
+/// The state of all callers and clusters. A host has one, and passes it to every
+/// [`crate::compile()`].
 #[derive(Debug)]
 pub struct State {
     start: Instant,
@@ -26,41 +25,41 @@ pub struct State {
     clients: Mutex<HashMap<String, HashMap<CallerKey, Arc<ClientState>>>>,
 }
 
-/// What one caller remembers of one cluster.
+/// The state of one caller for one cluster.
 #[derive(Debug, Default)]
 pub(crate) struct ClientState {
     pub(crate) gate: Gate,
     pub(crate) counts: Counts,
-    /// Of the latest snapshot that was used.
+    /// The policy of the latest snapshot that was used.
     pub(crate) shape: Mutex<Option<Shape>>,
-    /// Retries under way.
+    /// Retries in progress.
     pub(crate) retries: AtomicU32,
     /// The next turn of round robin.
     pub(crate) turn: AtomicUsize,
-    /// Held while an ejection, or a turn of weighted round robin, is decided.
+    /// Held while an ejection or a turn of weighted round robin is decided.
     pub(crate) deciding: Mutex<()>,
     endpoints: Mutex<HashMap<String, Arc<EndpointState>>>,
 }
 
-/// What one caller remembers of one endpoint. Times are nanoseconds since
-/// [`State::new`]; 0 stands for never.
+/// The state of one caller for one endpoint. Times are nanoseconds since [`State::new`]; 0
+/// means never.
 #[derive(Debug, Default)]
 pub(crate) struct EndpointState {
     pub(crate) active: AtomicU32,
     pub(crate) consecutive_5xx: AtomicU32,
     pub(crate) consecutive_gateway_errors: AtomicU32,
     pub(crate) ejected_until: AtomicU64,
-    /// The multiplier of the next ejection's time, less one.
+    /// The multiplier of the next ejection, minus one.
     pub(crate) ejections: AtomicU32,
     pub(crate) returned_at: AtomicU64,
-    /// When it was first seen ready in a row, for warm-up.
+    /// Since when it is ready, for warm-up.
     pub(crate) ready_since: AtomicU64,
     /// The credit of smooth weighted round robin.
     pub(crate) credit: AtomicI64,
 }
 
 impl State {
-    /// `start` is the beginning of this host's time.
+    /// `start` is the start of this host.
     pub fn new(start: Instant) -> Arc<Self> {
         Arc::new(Self {
             start,
@@ -69,7 +68,7 @@ impl State {
         })
     }
 
-    /// The key of a workload, the same for the life of the host.
+    /// The key of a workload. It stays the same for the life of the host.
     pub(crate) fn caller(&self, workload: &Workload) -> CallerKey {
         let mut callers = self.callers.lock();
         if let Some(key) = callers
@@ -89,7 +88,7 @@ impl State {
         key
     }
 
-    /// How many keys there are, the edge's included.
+    /// The number of keys, including the edge's.
     pub(crate) fn callers_known(&self) -> usize {
         1 + self
             .callers
@@ -111,7 +110,7 @@ impl State {
         Arc::clone(callers.entry(caller).or_default())
     }
 
-    /// Namespace and name of every caller but the edge.
+    /// The namespace and name of every caller except the edge.
     pub(crate) fn caller_names(&self) -> HashMap<CallerKey, (String, String)> {
         let callers = self.callers.lock();
         let named = callers.iter().flat_map(|(namespace, names)| {
@@ -122,7 +121,7 @@ impl State {
         named.collect()
     }
 
-    /// Everything that is remembered, by cluster and caller.
+    /// The state of every cluster and caller.
     pub(crate) fn clients(&self) -> Vec<(String, CallerKey, Arc<ClientState>)> {
         let clients = self.clients.lock();
         let remembered = clients.iter().flat_map(|(cluster, callers)| {
@@ -134,14 +133,14 @@ impl State {
         remembered.collect()
     }
 
-    /// Forgets every cluster that is not among `clusters`.
+    /// Removes the state of every cluster that is not in `clusters`.
     pub(crate) fn retain(&self, clusters: &HashSet<&str>) {
         self.clients
             .lock()
             .retain(|name, _| clusters.contains(name.as_str()));
     }
 
-    /// Forgets what callers remember that are no longer there, the edge excepted.
+    /// Removes the state of callers that no longer exist, except the edge.
     pub fn retain_callers(&self, is_present: impl Fn(&str, &str) -> bool) {
         let names = self.caller_names();
         let kept = |caller: &CallerKey| {
@@ -153,7 +152,7 @@ impl State {
         }
     }
 
-    /// Nanoseconds since the start, counted from 1, since 0 stands for never.
+    /// Nanoseconds since the start, counted from 1, because 0 means never.
     pub(crate) fn nanos(&self, now: Instant) -> u64 {
         let elapsed = now.saturating_duration_since(self.start).as_nanos();
         u64::try_from(elapsed).unwrap_or(u64::MAX).saturating_add(1)
@@ -161,8 +160,8 @@ impl State {
 }
 
 impl ClientState {
-    /// The states of these endpoints, in their order; those of others that
-    /// nobody holds any more are dropped.
+    /// The states of these endpoints, in the same order. States of other endpoints that are
+    /// no longer in use are dropped.
     pub(crate) fn endpoints<'a>(
         &self,
         names: impl Iterator<Item = &'a str>,
@@ -180,7 +179,7 @@ impl ClientState {
 }
 
 impl ClientState {
-    /// How many endpoints that there still are are out at `now`.
+    /// The number of endpoints in use that are ejected at `now`.
     pub(crate) fn ejected(&self, now: u64) -> usize {
         let known = self.endpoints.lock();
         let present = known.values().filter(|it| Arc::strong_count(it) > 1);
@@ -188,8 +187,6 @@ impl ClientState {
     }
 }
 
-/// No code of this crate panics while it holds a lock, and what the locks
-/// guard is valid at every step, so a poisoned lock is as good as any.
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -209,7 +206,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cluster_that_is_gone_is_forgotten_and_others_are_kept() {
+    fn the_state_of_a_removed_cluster_is_dropped_and_that_of_others_kept() {
         let state = State::new(Instant::now());
         let kept = state.client(CallerKey::EDGE, "kept");
         let gone = state.client(CallerKey::EDGE, "gone");

@@ -1,4 +1,4 @@
-//! DestinationRules (SEMANTICS 1e) and ServiceEntries (1f).
+//! DestinationRules and ServiceEntries.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -9,7 +9,7 @@ use http::StatusCode;
 
 use crate::world::{World, destination_rule, istio, services, virtual_service};
 
-/// Service `a` with two pods of v1 and two of v2, and a rule for it.
+/// Service `a` with two pods of v1 and two of v2, and a DestinationRule for it.
 fn world(rule: &str) -> World {
     let mut yaml = services(&[("shop", "a")]);
     if !rule.is_empty() {
@@ -54,12 +54,12 @@ fn spread(world: &mut World, calls: usize) -> BTreeMap<String, usize> {
 }
 
 #[test]
-fn least_request_is_the_default_and_avoids_the_busy() {
+fn least_request_is_the_default_and_avoids_busy_endpoints() {
     let mut world = world("");
     let first = world.from("shop", "client", "http://a/").send().sent();
     assert_eq!(first.forward.cluster.load_balancer(), "LEAST_REQUEST");
     let busy = first.pod().to_owned();
-    // Of two drawn, the busy one loses unless it is drawn twice.
+    // Of two random endpoints, the busy one is picked only if it is drawn twice.
     let spread = spread(&mut world, 1600);
     assert!(spread[&busy] < 200, "{spread:?}");
     drop(first);
@@ -75,7 +75,7 @@ fn round_robin_takes_turns() {
 }
 
 #[test]
-fn random_and_passthrough_spread_over_all() {
+fn random_and_passthrough_use_all_endpoints() {
     for simple in ["RANDOM", "PASSTHROUGH"] {
         let mut world = policy(&format!("{{loadBalancer: {{simple: {simple}}}}}"));
         let spread = spread(&mut world, 4000);
@@ -87,7 +87,7 @@ fn random_and_passthrough_spread_over_all() {
 }
 
 #[test]
-fn an_endpoint_that_is_not_ready_gets_nothing_under_any_policy() {
+fn an_endpoint_that_is_not_ready_gets_no_requests_under_any_policy() {
     let hash = "{consistentHash: {httpHeaderName: x-user}}";
     let maglev = "{consistentHash: {httpHeaderName: x-user, maglev: {}}}";
     for balancer in [
@@ -126,13 +126,13 @@ fn a_retry_prefers_endpoints_that_were_not_tried() {
             call.ended(&mut world, &unavailable);
         }
         assert_eq!(seen.len(), 4, "{balancer}");
-        // None is left that was not tried, so the fifth attempt goes to one again.
+        // Every endpoint has been tried, so the fifth attempt uses one of them again.
         call.attempt(&mut world);
     }
 }
 
 #[test]
-fn a_header_keeps_its_endpoint_and_gets_it_back() {
+fn a_hashed_header_keeps_its_endpoint_and_gets_it_back() {
     for maglev in ["", ", maglev: {}"] {
         let mut world = policy(&format!(
             "{{loadBalancer: {{consistentHash: {{httpHeaderName: x-user{maglev}}}}}}}"
@@ -160,7 +160,7 @@ fn a_header_keeps_its_endpoint_and_gets_it_back() {
 }
 
 #[test]
-fn scaling_moves_only_the_keys_of_endpoints_that_went_or_came() {
+fn scaling_moves_only_the_keys_of_added_and_removed_endpoints() {
     let mut world = policy("{loadBalancer: {consistentHash: {httpQueryParameterName: user}}}");
     let place = |world: &mut World, user: usize| {
         let url = format!("http://a/?user={user}");
@@ -185,7 +185,7 @@ fn scaling_moves_only_the_keys_of_endpoints_that_went_or_came() {
 }
 
 #[test]
-fn a_cookie_with_ttl_is_set_where_it_is_missing_and_then_kept() {
+fn a_cookie_with_a_ttl_is_set_if_it_is_missing() {
     let mut world = policy(
         "{loadBalancer: {consistentHash: {httpCookie: {name: user, path: /shop, ttl: 60s}}}}",
     );
@@ -210,14 +210,14 @@ fn a_cookie_with_ttl_is_set_where_it_is_missing_and_then_kept() {
 }
 
 #[test]
-fn a_cookie_without_ttl_is_read_and_never_set() {
+fn a_cookie_without_a_ttl_is_read_and_never_set() {
     let mut world = policy("{loadBalancer: {consistentHash: {httpCookie: {name: user}}}}");
     let sent = world.from("shop", "client", "http://a/").send().sent();
     assert_eq!((sent.hash, sent.response(None).len()), (None, 0));
 }
 
 #[test]
-fn the_source_address_keeps_its_endpoint() {
+fn a_hashed_source_address_keeps_its_endpoint() {
     let mut world = policy("{loadBalancer: {consistentHash: {useSourceIp: true}}}");
     let place = |world: &mut World, ip: &str| {
         world
@@ -255,7 +255,7 @@ fn an_endpoint_that_has_just_become_ready_warms_up() {
 }
 
 #[test]
-fn subsets_select_by_labels_and_one_that_selects_nothing_is_503_uh() {
+fn subsets_select_by_labels_and_an_empty_subset_is_503_uh() {
     let yaml = services(&[("shop", "a")])
         + &destination_rule(
             "shop",
@@ -291,7 +291,7 @@ fn subsets_select_by_labels_and_one_that_selects_nothing_is_503_uh() {
     );
 }
 
-/// The policy of the cluster that a call to `url` goes to.
+/// The policy of the cluster of a call to `url`.
 fn retry_limit(world: &mut World, url: &str) -> (u64, &'static str) {
     let sent = world.from("shop", "client", url).send().sent();
     (
@@ -301,7 +301,7 @@ fn retry_limit(world: &mut World, url: &str) -> (u64, &'static str) {
 }
 
 #[test]
-fn a_subset_s_policy_overrides_block_by_block_and_a_port_s_replaces_all() {
+fn the_policy_of_a_subset_overrides_blocks_and_that_of_a_port_everything() {
     let rule = "  host: a
   trafficPolicy:
     loadBalancer: {simple: RANDOM}
@@ -328,12 +328,13 @@ spec: {selector: {app: a}, ports: [{name: http, port: 80}, {name: http-b, port: 
         .pods("shop", "client", &[], 1);
     assert_eq!(retry_limit(&mut world, "http://a/"), (3, "RANDOM"));
     assert_eq!(retry_limit(&mut world, "http://a/s"), (3, "ROUND_ROBIN"));
-    // What the port does not say is Istio's default, not the destination's.
+    // A block that the port does not set has Istio's default, not the value of the
+    // destination.
     assert_eq!(retry_limit(&mut world, "http://a:81/"), (10, "ROUND_ROBIN"));
 }
 
 #[test]
-fn two_rules_for_a_host_in_one_namespace_are_one() {
+fn two_rules_for_a_host_in_one_namespace_are_merged() {
     let yaml = services(&[("shop", "a")])
         + &destination_rule(
             "shop",
@@ -445,7 +446,7 @@ const OUTLIER: &str = "{loadBalancer: {simple: ROUND_ROBIN}, outlierDetection: {
                        interval: 10s, baseEjectionTime: 30s, maxEjectionPercent: 50}}";
 
 #[test]
-fn an_endpoint_is_ejected_on_its_nth_failure_in_a_row_and_returns() {
+fn an_endpoint_is_ejected_on_its_nth_consecutive_failure_and_returns() {
     let mut world = policy(OUTLIER);
     let error = Outcome::response(StatusCode::INTERNAL_SERVER_ERROR);
     assert_eq!(fail(&mut world, "shop/a-v1-0", &error, 2), None);
@@ -466,7 +467,7 @@ fn an_endpoint_is_ejected_on_its_nth_failure_in_a_row_and_returns() {
 }
 
 #[test]
-fn each_ejection_in_a_row_is_longer_and_health_makes_them_shorter_again() {
+fn repeated_ejections_get_longer_and_healthy_intervals_make_them_shorter() {
     let mut world = policy(OUTLIER);
     let error = Outcome::failure(Failure::Termination);
     for times in 1..=3_u32 {
@@ -482,7 +483,7 @@ fn each_ejection_in_a_row_is_longer_and_health_makes_them_shorter_again() {
             1,
         );
     }
-    // Two intervals of health take two steps back.
+    // Two healthy intervals reduce the multiplier by two.
     world.advance(Duration::from_secs(20));
     assert_eq!(
         fail(&mut world, "shop/a-v1-0", &error, 3)
@@ -493,7 +494,7 @@ fn each_ejection_in_a_row_is_longer_and_health_makes_them_shorter_again() {
 }
 
 #[test]
-fn never_more_than_max_ejection_percent_are_out() {
+fn at_most_max_ejection_percent_are_ejected() {
     let mut world = policy(OUTLIER);
     let error = Outcome::failure(Failure::ConnectFailure);
     assert!(fail(&mut world, "shop/a-v1-0", &error, 3).is_some());
@@ -503,7 +504,7 @@ fn never_more_than_max_ejection_percent_are_out() {
 }
 
 #[test]
-fn ten_percent_of_four_is_none() {
+fn ten_percent_of_four_endpoints_ejects_none() {
     let mut world = policy(
         "{loadBalancer: {simple: ROUND_ROBIN}, outlierDetection: {consecutive5xxErrors: 1}}",
     );
@@ -512,7 +513,7 @@ fn ten_percent_of_four_is_none() {
 }
 
 #[test]
-fn outlier_detection_that_can_eject_nothing_is_noted() {
+fn outlier_detection_that_can_eject_nothing_is_reported() {
     let noted = policy("{outlierDetection: {consecutive5xxErrors: 1}}").diagnostics;
     assert_eq!(noted.len(), 1, "{noted:?}");
     let text = "maxEjectionPercent 10 of 4 endpoints is less than one; 25 or more would allow ejecting one";
@@ -525,7 +526,7 @@ fn outlier_detection_that_can_eject_nothing_is_noted() {
 }
 
 #[test]
-fn with_all_ejected_it_is_503_uh() {
+fn if_all_endpoints_are_ejected_the_reply_is_503_uh() {
     let mut world = policy(
         "{loadBalancer: {simple: ROUND_ROBIN}, outlierDetection: {consecutive5xxErrors: 1, maxEjectionPercent: 100}}",
     );
@@ -537,12 +538,12 @@ fn with_all_ejected_it_is_503_uh() {
         world.from("shop", "client", "http://a/").send().summary(),
         "503 UH"
     );
-    // Another caller has its own view of them.
+    // Ejections are per caller.
     world.from("shop", "other", "http://a/").send().sent();
 }
 
 #[test]
-fn below_min_health_percent_ejections_count_for_nothing() {
+fn below_min_health_percent_ejections_are_ignored() {
     let mut world = policy(
         "{loadBalancer: {simple: ROUND_ROBIN}, outlierDetection: {consecutive5xxErrors: 1, \
          maxEjectionPercent: 100, minHealthPercent: 50}}",
@@ -557,7 +558,7 @@ fn below_min_health_percent_ejections_count_for_nothing() {
 }
 
 #[test]
-fn the_old_consecutive_errors_counts_gateway_errors_only() {
+fn the_deprecated_consecutive_errors_counts_gateway_errors_only() {
     let mut world = policy(
         "{loadBalancer: {simple: ROUND_ROBIN}, outlierDetection: {consecutiveErrors: 2, maxEjectionPercent: 100}}",
     );
@@ -625,7 +626,7 @@ fn a_service_entry_resolved_by_dns_goes_to_its_host() {
 }
 
 #[test]
-fn endpoints_of_a_service_entry_have_ports_by_name_weights_and_labels() {
+fn endpoints_of_a_service_entry_have_named_ports_weights_and_labels() {
     let yaml = istio(
         "ServiceEntry",
         "shop",
@@ -662,7 +663,7 @@ fn endpoints_of_a_service_entry_have_ports_by_name_weights_and_labels() {
 }
 
 #[test]
-fn a_wildcard_service_entry_goes_where_the_request_says() {
+fn a_wildcard_service_entry_forwards_to_the_requested_host() {
     let mut world = entry(
         "  hosts: ['*.example.com']\n  ports: [{number: 443, name: https, protocol: HTTPS}]\n  resolution: NONE",
     );
@@ -680,7 +681,7 @@ fn a_wildcard_service_entry_goes_where_the_request_says() {
 }
 
 #[test]
-fn the_deck_s_service_entry_is_served() {
+fn the_service_entry_of_the_shop_is_served() {
     let mut world = entry(
         "  hosts: [foo.bar.com]
   location: MESH_EXTERNAL
@@ -691,7 +692,7 @@ fn the_deck_s_service_entry_is_served() {
     - {address: uk.foo.bar.com, ports: {https: 9080}}
     - {address: in.foo.bar.com, ports: {https: 7080}}",
     );
-    // The endpoints name a port that the entry does not have, so it is the entry's.
+    // The endpoints name a port that the entry does not have, so the entry's port applies.
     let targets: BTreeSet<String> = (0..60)
         .map(|_| {
             world
@@ -714,7 +715,7 @@ fn the_deck_s_service_entry_is_served() {
 }
 
 #[test]
-fn an_external_name_is_another_service_or_a_host_outside() {
+fn an_external_name_refers_to_a_service_or_to_a_host_outside() {
     let external = |name: &str, target: &str| {
         format!(
             "apiVersion: v1\nkind: Service\nmetadata: {{name: {name}, namespace: shop}}\n\
@@ -742,7 +743,7 @@ fn an_external_name_is_another_service_or_a_host_outside() {
 }
 
 #[test]
-fn tls_origination_is_the_destination_rule_s() {
+fn tls_origination_comes_from_the_destination_rule() {
     let yaml = istio(
         "ServiceEntry",
         "shop",

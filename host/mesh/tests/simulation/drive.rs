@@ -1,5 +1,5 @@
-//! The protocol of one call, step by step: what [`Driver`] asks for, in which order, and
-//! what it makes of the answers.
+//! The protocol of one call, step by step: the steps of [`Driver`], their order, and how it
+//! reacts to outcomes.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -33,7 +33,8 @@ impl Driven {
         step
     }
 
-    /// Goes on to the next attempt, sleeping where it must: the name of its endpoint.
+    /// Advances to the next attempt, sleeping as needed, and returns the name of its
+    /// endpoint.
     #[track_caller]
     pub(crate) fn attempt(&mut self, world: &mut World) -> String {
         loop {
@@ -57,7 +58,7 @@ impl Driven {
         self.driver.ended(outcome, true, world.now, &mut world.rng);
     }
 
-    /// The next attempt ends like this; the step after it.
+    /// Ends the next attempt with this outcome, and returns the following step.
     #[track_caller]
     fn attempt_ends(&mut self, world: &mut World, outcome: &Outcome) -> Step {
         self.attempt(world);
@@ -66,8 +67,8 @@ impl Driven {
     }
 }
 
-/// Service `a` with two pods and a workload `client`. `rule` is what the rule for `a` has
-/// besides its route, `policy` its `trafficPolicy`.
+/// Service `a` with two pods, and a workload `client`. `rule` is added to the route of `a`,
+/// and `policy` is its `trafficPolicy`.
 fn world(rule: &str, policy: &str) -> World {
     let spec =
         format!("  hosts: [a]\n  http:\n    - route: [{{destination: {{host: a}}}}]\n{rule}");
@@ -157,7 +158,7 @@ fn an_abort_follows_the_delay_and_ends_the_call() {
 }
 
 #[test]
-fn the_shorter_of_the_routes_and_the_callers_timeout_counts() {
+fn the_shorter_of_route_timeout_and_caller_timeout_applies() {
     let deadline = |rule: &str, timeout: Option<Duration>| {
         let mut world = world(rule, "{}");
         let mut call = world.from("shop", "client", "http://a/");
@@ -182,7 +183,7 @@ fn the_shorter_of_the_routes_and_the_callers_timeout_counts() {
         (Some(MS * 50), Some(MS * 50))
     );
     assert_eq!(deadline(route, Some(MS * 900)).0, Some(MS * 300));
-    // A deadline that no clock can show is none.
+    // A deadline beyond the range of the clock is no deadline.
     assert_eq!(deadline("", Some(Duration::MAX)), (None, None));
 }
 
@@ -204,7 +205,7 @@ fn a_refused_admission_ends_the_call() {
 }
 
 #[test]
-fn retries_end_with_the_policy_and_the_flag_says_so() {
+fn exhausted_retries_set_the_flag_urx() {
     let mut world = world(RETRIES, "{}");
     let mut call = begin(&mut world);
     for _ in 0..2 {
@@ -258,7 +259,7 @@ fn a_retry_over_max_retries_makes_the_answer_final() {
         Step::Answer
     ));
     assert_eq!(flags(&second), "UO");
-    // The permit is given back when the first call has its answer.
+    // The permit is returned when the first call has its answer.
     assert!(matches!(
         first.attempt_ends(&mut world, &status(200)),
         Step::Answer
@@ -285,7 +286,7 @@ fn a_timeout_counts_as_a_failure_of_the_endpoint() {
 }
 
 #[test]
-fn a_timeout_before_the_first_attempt_is_no_endpoints_failure() {
+fn a_timeout_before_the_first_attempt_is_not_a_failure_of_an_endpoint() {
     let mut world = world("      timeout: 100ms\n", "{}");
     let mut call = begin(&mut world);
     call.prepare(&mut world);
@@ -294,7 +295,7 @@ fn a_timeout_before_the_first_attempt_is_no_endpoints_failure() {
 }
 
 #[test]
-fn a_call_without_endpoints_can_go_on_with_a_newer_snapshot() {
+fn a_call_without_endpoints_can_continue_with_a_newer_snapshot() {
     let mut world = world(RETRIES, "{}");
     let mut call = begin(&mut world);
     call.attempt(&mut world);

@@ -1,4 +1,4 @@
-//! What `explain` says, and that it says what `route` does.
+//! Explanations, and whether they agree with the decisions that they explain.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -27,7 +27,7 @@ fn shop() -> World {
 }
 
 #[test]
-fn every_step_has_its_place_in_the_manifest() {
+fn every_step_has_its_position_in_the_manifest() {
     let mut world = shop();
     world.set_ready("ui-v1-1", false);
     let explanation = world
@@ -100,7 +100,7 @@ fn every_step_has_its_place_in_the_manifest() {
 }
 
 #[test]
-fn what_the_mesh_would_answer_itself_is_explained() {
+fn own_replies_of_the_mesh_are_explained() {
     let mut world = shop();
     let reply = world
         .edge("http://localhost/nowhere")
@@ -123,7 +123,7 @@ fn what_the_mesh_would_answer_itself_is_explained() {
 }
 
 #[test]
-fn ejections_show_for_the_caller_that_made_them() {
+fn ejections_are_explained_per_caller() {
     let yaml = services(&[("shop", "a")])
         + &destination_rule(
             "shop",
@@ -147,7 +147,7 @@ fn ejections_show_for_the_caller_that_made_them() {
 }
 
 #[test]
-fn status_pages_see_services_clusters_and_routes() {
+fn a_snapshot_lists_services_clusters_and_routes() {
     let world = shop();
     let ui = world
         .snapshot
@@ -235,7 +235,7 @@ fn ask(
 }
 
 #[test]
-fn a_reply_of_the_mesh_is_explained_as_it_is_given() {
+fn own_replies_are_the_same_in_explanation_and_decision() {
     let mut world = kinds();
     let preflight: &[(&str, &str)] = &[
         ("origin", "https://shop.example"),
@@ -263,7 +263,7 @@ fn a_reply_of_the_mesh_is_explained_as_it_is_given() {
         let location = reply.headers.iter().find(|(name, _)| name == "location");
         let location = location.and_then(|(_, value)| value.to_str().ok());
         assert_eq!(explained.location.as_deref(), location, "{url}");
-        // Which of several missing destinations it is, is random.
+        // It is random which of the missing destinations is selected.
         if !url.ends_with("/all-missing") {
             assert_eq!(explained.details, reply.details, "{url}");
         }
@@ -271,7 +271,7 @@ fn a_reply_of_the_mesh_is_explained_as_it_is_given() {
 }
 
 #[test]
-fn the_timeouts_and_retries_of_a_call_are_explained() {
+fn timeouts_and_retries_are_the_same_in_explanation_and_decision() {
     let timeout = "x-envoy-upstream-rq-timeout-ms";
     let per_try = "x-envoy-upstream-rq-per-try-timeout-ms";
     let headers: &[&[(&str, &str)]] = &[
@@ -319,13 +319,13 @@ fn the_timeouts_and_retries_of_a_call_are_explained() {
             }
         }
     }
-    // A caller outside cannot change anything, a workload can.
+    // A workload can change the timeouts, a caller outside cannot.
     let (inside, outside): (Vec<_>, Vec<_>) = different.iter().partition(|it| it.0);
     assert_eq!(outside.len(), 2, "{outside:?}");
     assert!(inside.len() > 5, "{inside:?}");
 }
 
-/// A rule that matches some of a small world of paths, headers and queries.
+/// A match block for a small set of paths, headers and queries.
 fn arbitrary_block() -> impl Strategy<Value = String> {
     let path = "(/[ab]){0,3}/?";
     let uri = prop_oneof![
@@ -351,10 +351,10 @@ fn arbitrary_block() -> impl Strategy<Value = String> {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(200))]
 
-    /// The index proposes, the conditions decide: trying every rule in order,
-    /// as the explanation does, must come to the same rule.
+    /// The index only proposes candidates: testing every rule in order, as the explanation
+    /// does, must find the same rule.
     #[test]
-    fn the_rule_that_route_finds_is_the_first_whose_conditions_hold(
+    fn the_rule_of_a_decision_is_the_first_whose_conditions_match(
         blocks in proptest::collection::vec(arbitrary_block(), 1..40),
         path in "(/[abAB]){0,4}/?",
         user in proptest::option::of("[xyz]"),

@@ -1,4 +1,4 @@
-//! The Gateway API (SEMANTICS 4).
+//! The Gateway API.
 
 use http::Method;
 
@@ -13,7 +13,7 @@ fn world(yaml: &str) -> World {
         .pods("other", "d", &[("app", "d")], 1)
 }
 
-/// A Gateway `gw` of the namespace `shop`, with these listeners.
+/// A Gateway `gw` in the namespace `shop` with these listeners.
 fn gateway(listeners: &str) -> String {
     format!(
         "---
@@ -29,7 +29,7 @@ spec:
 
 const HTTP: &str = "{name: http, port: 80, protocol: HTTP}";
 
-/// An HTTPRoute of `namespace`; `spec` stands two spaces in.
+/// An HTTPRoute in `namespace`; `spec` is indented by two.
 fn route(namespace: &str, name: &str, spec: &str) -> String {
     format!(
         "---
@@ -42,7 +42,7 @@ spec:
     )
 }
 
-/// A route on the Gateway, with these rules.
+/// An HTTPRoute of the Gateway with these rules.
 fn rules(name: &str, rules: &str) -> String {
     let spec = format!("  parentRefs: [{{name: gw}}]\n  rules:\n{rules}");
     route("shop", name, &spec)
@@ -52,7 +52,7 @@ fn to(service: &str) -> String {
     format!("backendRefs: [{{name: {service}, port: 80}}]")
 }
 
-/// The service that answers, or the mesh's own status and flags.
+/// The service that gets the request, or the status and flags of the mesh's own reply.
 fn answer(call: Call<'_>) -> String {
     match call.send() {
         Answer::Sent(sent) => sent.forward.cluster.service_name.clone(),
@@ -65,7 +65,7 @@ fn edge(world: &mut World, url: &str) -> String {
 }
 
 #[test]
-fn paths_match_by_element_and_the_most_specific_rule_goes_first() {
+fn paths_match_by_element_and_the_most_specific_rule_wins() {
     let early = rules(
         "early",
         &format!(
@@ -98,7 +98,7 @@ fn paths_match_by_element_and_the_most_specific_rule_goes_first() {
 }
 
 #[test]
-fn methods_headers_and_parameters_narrow_and_decide_between_equal_paths() {
+fn methods_headers_and_parameters_narrow_a_match_and_decide_between_equal_paths() {
     let yaml = rules(
         "all",
         &format!(
@@ -131,7 +131,7 @@ fn methods_headers_and_parameters_narrow_and_decide_between_equal_paths() {
     );
 }
 
-/// Lets HTTPRoutes of `namespace` use the Services of `other`.
+/// A ReferenceGrant that lets HTTPRoutes of `namespace` use the Services of `other`.
 fn grant(namespace: &str) -> String {
     format!(
         "---
@@ -146,7 +146,7 @@ spec:
 }
 
 #[test]
-fn backends_that_are_missing_or_not_granted_give_500_for_their_share() {
+fn missing_and_ungranted_backends_reply_500_for_their_share() {
     let cases = [
         ("backendRefs: [{name: nobody, port: 80}]", "500 NC"),
         ("backendRefs: [{name: a, port: 81}]", "500 NC"),
@@ -189,7 +189,7 @@ fn backends_that_are_missing_or_not_granted_give_500_for_their_share() {
 }
 
 #[test]
-fn hosts_are_those_that_listener_and_route_share() {
+fn a_route_serves_the_hosts_that_it_shares_with_the_listener() {
     let listeners = "{name: shop, port: 80, protocol: HTTP, hostname: '*.shop.example'},
         {name: admin, port: 80, protocol: HTTP, hostname: admin.example}";
     let hosted = |name: &str, hosts: &str, section: &str, service: &str| {
@@ -213,7 +213,7 @@ fn hosts_are_those_that_listener_and_route_share() {
 }
 
 #[test]
-fn listeners_take_routes_of_the_namespaces_that_they_allow() {
+fn listeners_accept_routes_of_allowed_namespaces() {
     let foreign = route(
         "other",
         "foreign",
@@ -326,7 +326,7 @@ fn redirects_replace_prefixes_and_schemes() {
 }
 
 #[test]
-fn routes_of_services_hold_in_the_mesh_for_all_callers_or_for_those_of_one_namespace() {
+fn routes_of_services_apply_to_all_callers_or_to_those_of_one_namespace() {
     let of_service = |namespace: &str, name: &str, to: &str| {
         let spec = format!(
             "  parentRefs: [{{group: '', kind: Service, name: a, namespace: shop, port: 80}}]
@@ -349,7 +349,7 @@ fn routes_of_services_hold_in_the_mesh_for_all_callers_or_for_those_of_one_names
 }
 
 #[test]
-fn timeouts_and_retries_are_those_of_the_rule() {
+fn timeouts_and_retries_come_from_the_rule() {
     let yaml = rules(
         "slow",
         &format!(
@@ -371,7 +371,7 @@ fn timeouts_and_retries_are_those_of_the_rule() {
 }
 
 #[test]
-fn mirrors_and_weights_follow_the_backends() {
+fn mirrors_and_weights_come_from_the_backends() {
     let yaml = rules(
         "split",
         "    - backendRefs: [{name: a, port: 80, weight: 3}, {name: b, port: 80, weight: 1}]

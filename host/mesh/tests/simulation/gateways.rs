@@ -1,4 +1,4 @@
-//! Gateways (SEMANTICS 1d) and Ingresses (1j).
+//! Gateways and Ingresses.
 
 use galleria_manifest::model::Protocol;
 
@@ -63,7 +63,7 @@ fn each_declared_port_is_one_listener_with_all_its_servers() {
 }
 
 #[test]
-fn a_virtual_service_is_served_as_far_as_the_server_s_hosts_reach() {
+fn a_virtual_service_is_served_for_the_hosts_that_the_server_includes() {
     let yaml = servers(
         "    - {port: {number: 80, name: http, protocol: HTTP}, hosts: ['*.shop.example']}",
     ) + &route("wide", "['*']", "a")
@@ -77,7 +77,7 @@ fn a_virtual_service_is_served_as_far_as_the_server_s_hosts_reach() {
 }
 
 #[test]
-fn a_server_host_with_a_namespace_takes_virtual_services_of_that_namespace() {
+fn a_server_host_with_a_namespace_accepts_virtual_services_of_that_namespace() {
     for (host, expected) in [
         ("shop/*", "a"),
         ("./*", "a"),
@@ -93,7 +93,7 @@ fn a_server_host_with_a_namespace_takes_virtual_services_of_that_namespace() {
 }
 
 #[test]
-fn rules_of_several_virtual_services_stand_one_after_the_other_catch_alls_last() {
+fn rules_of_several_virtual_services_are_concatenated_with_catch_alls_last() {
     let first = route("first", "[x.example]", "a");
     let second = virtual_service(
         "shop",
@@ -131,7 +131,7 @@ fn https_redirect_answers_301_for_every_host_of_the_server() {
 }
 
 #[test]
-fn the_redirect_names_the_port_that_clients_use_where_it_is_not_443() {
+fn an_https_redirect_names_the_port_of_clients_if_it_is_not_443() {
     let yaml = servers(
         "    - {port: {number: 80, name: http, protocol: HTTP}, hosts: ['*'], tls: {httpsRedirect: true}}",
     );
@@ -147,7 +147,7 @@ fn the_redirect_names_the_port_that_clients_use_where_it_is_not_443() {
 }
 
 #[test]
-fn one_port_with_hosts_of_several_gateways_is_merged() {
+fn servers_of_several_gateways_on_one_port_are_merged() {
     let one = servers("    - {port: {number: 80, name: http, protocol: HTTP}, hosts: [a.example]}");
     let two = istio(
         "Gateway",
@@ -172,7 +172,7 @@ fn one_port_with_hosts_of_several_gateways_is_merged() {
 }
 
 #[test]
-fn a_match_on_port_is_the_listener_s() {
+fn a_match_on_port_compares_the_port_of_the_listener() {
     let yaml = servers(
         "    - {port: {number: 80, name: http, protocol: HTTP}, hosts: ['*']}
     - {port: {number: 8080, name: http-2, protocol: HTTP}, hosts: ['*']}",
@@ -205,7 +205,7 @@ const PATHS: &str = "  rules:
           - {path: /b/exact, pathType: Exact, backend: {service: {name: c, port: {number: 80}}}}";
 
 #[test]
-fn an_ingress_path_is_exact_before_the_longest_prefix_by_element() {
+fn an_ingress_matches_an_exact_path_then_the_longest_prefix_by_element() {
     let mut world = world(&ingress("networking.k8s.io/v1", PATHS));
     for (path, expected) in [
         ("/", "a"),
@@ -226,7 +226,7 @@ fn an_ingress_path_is_exact_before_the_longest_prefix_by_element() {
 }
 
 #[test]
-fn the_deck_s_ingress_in_its_old_version_is_a_prefix_also_with_a_star() {
+fn an_old_ingress_path_with_a_star_is_a_prefix() {
     for path in ["/ui", "/ui/", "/ui/*"] {
         let spec = format!(
             "  rules: [{{http: {{paths: [{{path: '{path}', backend: {{serviceName: a, servicePort: 80}}}}]}}}}]"
@@ -239,7 +239,7 @@ fn the_deck_s_ingress_in_its_old_version_is_a_prefix_also_with_a_star() {
 }
 
 #[test]
-fn an_ingress_host_is_exact_before_a_star_for_one_label_before_none() {
+fn an_ingress_matches_an_exact_host_then_a_one_label_wildcard_then_no_host() {
     let rule = |host: &str, service: &str| {
         format!(
             "    - {{{host}http: {{paths: [{{path: /, pathType: Prefix, backend: {{service: \
@@ -260,7 +260,7 @@ fn an_ingress_host_is_exact_before_a_star_for_one_label_before_none() {
 }
 
 #[test]
-fn the_default_backend_takes_what_no_path_does() {
+fn the_default_backend_serves_requests_that_no_path_matches() {
     let spec = "  defaultBackend: {service: {name: c, port: {number: 80}}}
   rules:
     - host: x.example
@@ -272,7 +272,7 @@ fn the_default_backend_takes_what_no_path_does() {
 }
 
 #[test]
-fn rewrite_target_replaces_the_path_with_groups_of_the_rule_s_path() {
+fn rewrite_target_replaces_the_path_and_can_use_groups() {
     let yaml = ingress(
         "networking.k8s.io/v1",
         "  rules:

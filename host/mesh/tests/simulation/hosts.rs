@@ -1,8 +1,8 @@
-//! Which VirtualService applies to which host, for whom (SEMANTICS 1b).
+//! Which VirtualService applies to which host, for which caller.
 
 use crate::world::{World, destination_rule, gateway, services, virtual_service};
 
-/// Three services in two namespaces with a pod each, and a client in `shop`.
+/// Three services in two namespaces with one pod each, and a client in `shop`.
 fn world(yaml: &str) -> World {
     let base = services(&[("shop", "a"), ("shop", "b"), ("other", "c")]);
     World::new(&(base + yaml))
@@ -22,7 +22,7 @@ fn cluster(world: &mut World, namespace: &str, from: &str, url: &str) -> String 
 }
 
 #[test]
-fn a_short_host_is_a_service_of_the_virtual_service_s_namespace() {
+fn a_short_host_is_a_service_in_the_namespace_of_the_virtual_service() {
     let mut world = world(&virtual_service(
         "shop",
         "vs",
@@ -57,7 +57,7 @@ fn a_destination_in_another_namespace_needs_its_full_name() {
 }
 
 #[test]
-fn of_two_virtual_services_for_a_host_in_the_mesh_the_older_applies() {
+fn the_older_of_two_virtual_services_for_a_mesh_host_applies() {
     let first = virtual_service("shop", "first", &format!("  hosts: [a]\n{}", to("b")));
     let second = virtual_service("shop", "second", &format!("  hosts: [a]\n{}", to("a")));
     let mut world = world(&(first + &second));
@@ -65,7 +65,7 @@ fn of_two_virtual_services_for_a_host_in_the_mesh_the_older_applies() {
 }
 
 #[test]
-fn a_timestamp_makes_a_virtual_service_older_than_the_order_of_files() {
+fn a_virtual_service_with_a_timestamp_is_older_than_one_without() {
     let first = virtual_service("shop", "first", &format!("  hosts: [a]\n{}", to("b")));
     let second = virtual_service("shop", "second", &format!("  hosts: [a]\n{}", to("a"))).replace(
         "name: second,",
@@ -76,7 +76,7 @@ fn a_timestamp_makes_a_virtual_service_older_than_the_order_of_files() {
 }
 
 #[test]
-fn an_exact_host_beats_a_wildcard_and_a_longer_wildcard_a_shorter_one() {
+fn an_exact_host_wins_over_wildcards_and_a_longer_wildcard_over_a_shorter_one() {
     let all = virtual_service(
         "shop",
         "all",
@@ -95,7 +95,7 @@ fn an_exact_host_beats_a_wildcard_and_a_longer_wildcard_a_shorter_one() {
 }
 
 #[test]
-fn a_virtual_service_may_have_a_host_that_no_service_has() {
+fn a_virtual_service_can_have_a_host_without_a_service() {
     let vs = virtual_service(
         "shop",
         "vs",
@@ -107,7 +107,7 @@ fn a_virtual_service_may_have_a_host_that_no_service_has() {
 }
 
 #[test]
-fn without_mesh_among_the_gateways_calls_between_services_go_past_it() {
+fn a_virtual_service_without_the_gateway_mesh_does_not_apply_between_services() {
     let vs = format!("  hosts: [a]\n  gateways: [gw]\n{}", to("b"));
     let mut world = world(&(gateway("shop", "gw") + &virtual_service("shop", "vs", &vs)));
     assert!(cluster(&mut world, "shop", "client", "http://a/").contains("|a.shop"));
@@ -119,7 +119,7 @@ fn without_mesh_among_the_gateways_calls_between_services_go_past_it() {
 }
 
 #[test]
-fn mesh_and_a_gateway_in_one_list_apply_to_both() {
+fn a_virtual_service_can_apply_to_a_gateway_and_to_the_mesh() {
     let vs = format!("  hosts: [a]\n  gateways: [mesh, shop/gw]\n{}", to("b"));
     let mut world = world(&(gateway("shop", "gw") + &virtual_service("shop", "vs", &vs)));
     assert!(cluster(&mut world, "shop", "client", "http://a/").contains("|b.shop"));
@@ -131,7 +131,7 @@ fn mesh_and_a_gateway_in_one_list_apply_to_both() {
 }
 
 #[test]
-fn a_rule_s_own_gateways_replace_the_list_and_then_no_source_is_asked() {
+fn gateways_of_a_match_replace_the_list_and_disable_source_conditions() {
     let vs = "  hosts: [a]
   gateways: [mesh, gw]
   http:
@@ -148,7 +148,7 @@ fn a_rule_s_own_gateways_replace_the_list_and_then_no_source_is_asked() {
 }
 
 #[test]
-fn source_labels_and_namespace_select_the_caller_and_never_the_edge() {
+fn source_labels_and_namespace_select_callers_and_never_the_edge() {
     let vs = "  hosts: [a]
   gateways: [mesh, gw]
   http:
@@ -187,7 +187,7 @@ fn the_first_rule_that_matches_wins_and_blocks_are_alternatives() {
 }
 
 #[test]
-fn where_no_rule_matches_it_is_404_nr_and_not_the_plain_service() {
+fn a_request_that_no_rule_matches_is_404_nr() {
     let vs =
         "  hosts: [a]\n  http: [{match: [{uri: {prefix: /x}}], route: [{destination: {host: b}}]}]";
     let mut world = world(&virtual_service("shop", "vs", vs));
@@ -206,7 +206,7 @@ fn rules_after_one_that_matches_everything_are_dropped() {
 }
 
 #[test]
-fn a_delegate_s_rule_behind_a_wider_one_of_the_parent_is_reported() {
+fn an_unreachable_rule_of_a_delegate_is_reported() {
     let parent = "  hosts: [a]
   http:
     - match: [{uri: {prefix: /x}}]
@@ -230,7 +230,7 @@ fn a_delegate_s_rule_behind_a_wider_one_of_the_parent_is_reported() {
 }
 
 #[test]
-fn a_gateway_may_be_named_with_a_dot_for_its_own_namespace() {
+fn a_gateway_can_be_named_with_a_dot_for_its_own_namespace() {
     let vs = format!("  hosts: [a]\n  gateways: [./gw]\n{}", to("b"));
     let mut world = world(&(gateway("shop", "gw") + &virtual_service("shop", "vs", &vs)));
     let edge = world
@@ -252,7 +252,7 @@ fn a_host_made_of_dots_costs_no_more_than_a_name() {
 }
 
 #[test]
-fn an_unknown_host_is_502_and_the_log_says_what_would_allow_it() {
+fn an_undeclared_host_is_502_and_the_details_say_what_would_allow_it() {
     let mut world = world("");
     let reply = world
         .from("shop", "client", "https://api.example.com/x")
@@ -268,7 +268,7 @@ fn an_unknown_host_is_502_and_the_log_says_what_would_allow_it() {
 }
 
 #[test]
-fn allow_any_forwards_an_unknown_host_as_requested() {
+fn allow_any_forwards_to_an_undeclared_host() {
     let options = galleria_mesh::Options {
         outbound_policy: galleria_mesh::OutboundPolicy::AllowAny,
         ..Default::default()
@@ -294,7 +294,7 @@ fn export_to_its_own_namespace_hides_a_virtual_service_from_others() {
 }
 
 #[test]
-fn a_private_virtual_service_of_a_caller_shapes_only_its_own_calls() {
+fn a_private_virtual_service_applies_only_to_calls_from_its_namespace() {
     let vs = format!(
         "  hosts: [a.shop.svc.cluster.local]\n  exportTo: ['.']\n{}",
         to("c.other.svc.cluster.local")
@@ -305,7 +305,7 @@ fn a_private_virtual_service_of_a_caller_shapes_only_its_own_calls() {
 }
 
 #[test]
-fn export_to_nobody_hides_it_from_all() {
+fn export_to_no_namespace_hides_a_virtual_service_from_all() {
     let vs = format!("  hosts: [a]\n  exportTo: ['~']\n{}", to("b"));
     let mut world = world(&virtual_service("shop", "vs", &vs));
     assert!(cluster(&mut world, "shop", "client", "http://a/").contains("|a.shop"));
@@ -327,7 +327,7 @@ spec: {selector: {app: c}, ports: [{name: http, port: 80}]}
 }
 
 #[test]
-fn a_delegate_s_rules_stand_within_the_parent_s_match() {
+fn rules_of_a_delegate_are_narrowed_to_the_match_of_the_parent() {
     let parent = "  hosts: [a]
   http:
     - match: [{uri: {prefix: /x}}]
@@ -371,7 +371,7 @@ fn a_delegate_s_rules_stand_within_the_parent_s_match() {
 }
 
 #[test]
-fn a_destination_rule_of_the_caller_s_namespace_beats_the_service_s() {
+fn a_destination_rule_of_the_callers_namespace_wins_over_that_of_the_service() {
     let rule = |namespace: &str, policy: &str| {
         let spec = format!(
             "  host: a.shop.svc.cluster.local\n  trafficPolicy: {{loadBalancer: {{simple: {policy}}}}}"
@@ -392,7 +392,7 @@ fn a_destination_rule_of_the_caller_s_namespace_beats_the_service_s() {
 }
 
 #[test]
-fn a_service_with_several_ports_is_reached_on_the_port_that_was_called() {
+fn a_service_with_several_ports_is_called_on_the_requested_port() {
     let yaml = "apiVersion: v1
 kind: Service
 metadata: {name: d, namespace: shop}
@@ -407,7 +407,7 @@ spec: {selector: {app: a}, ports: [{name: http, port: 80}, {name: http-admin, po
 }
 
 #[test]
-fn pods_of_a_headless_service_are_called_by_their_names() {
+fn pods_of_a_headless_service_can_be_called_by_name() {
     let yaml = "apiVersion: v1
 kind: Service
 metadata: {name: db, namespace: shop}

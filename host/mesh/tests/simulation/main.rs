@@ -1,5 +1,5 @@
-//! The mesh simulated: YAML in, thousands of calls against scripted endpoints,
-//! time that only moves when a test moves it, and a printed seed.
+//! Simulations of the mesh: resources as YAML, thousands of calls to scripted endpoints, a
+//! clock that only tests advance, and a printed seed.
 
 #![allow(
     clippy::disallowed_methods,

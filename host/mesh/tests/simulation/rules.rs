@@ -1,4 +1,4 @@
-//! The fields of an HTTPRoute (SEMANTICS 1c).
+//! The fields of a rule of a VirtualService.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -7,7 +7,7 @@ use http::Method;
 
 use crate::world::{Answer, World, gateway, services, virtual_service};
 
-/// Rules for everything that comes to the gateway, services `a` and `b`.
+/// Rules for all requests to the gateway, and services `a` and `b`.
 fn world(http: &str) -> World {
     let spec = format!("  hosts: ['*']\n  gateways: [gw]\n  http:\n{http}");
     let yaml = services(&[("shop", "a"), ("shop", "b")])
@@ -18,7 +18,7 @@ fn world(http: &str) -> World {
         .pods("shop", "b", &[("app", "b")], 1)
 }
 
-/// `a` where the block matches, `b` elsewhere.
+/// Requests that match the block are sent to `a`, all others to `b`.
 fn matching(block: &str) -> World {
     world(&format!(
         "    - match: [{block}]
@@ -27,7 +27,7 @@ fn matching(block: &str) -> World {
     ))
 }
 
-/// `a` with these fields of the rule.
+/// A rule with these fields, and the destination `a`.
 fn rule(fields: &str) -> World {
     world(&format!(
         "    - {fields}\n      route: [{{destination: {{host: a}}}}]"
@@ -39,7 +39,7 @@ fn matches(answer: Answer) -> bool {
 }
 
 #[test]
-fn a_uri_is_exact_prefix_or_an_expression_for_all_of_the_path() {
+fn a_uri_matches_exactly_by_prefix_or_by_a_regex_for_the_whole_path() {
     for (uri, path, expected) in [
         ("{exact: /x}", "/x", true),
         ("{exact: /x}", "/x?q=1", true),
@@ -59,7 +59,7 @@ fn a_uri_is_exact_prefix_or_an_expression_for_all_of_the_path() {
 }
 
 #[test]
-fn ignore_uri_case_is_for_exact_and_prefix() {
+fn ignore_uri_case_applies_to_exact_and_prefix() {
     for (uri, path, expected) in [
         ("{exact: /X}", "/x", true),
         ("{prefix: /Ui}", "/uI/page", true),
@@ -98,7 +98,7 @@ fn method_scheme_and_authority_are_matched() {
 }
 
 #[test]
-fn all_conditions_of_a_block_must_hold() {
+fn all_conditions_of_a_block_must_match() {
     let mut world = matching("{uri: {prefix: /x}, headers: {user: {exact: me}}}");
     assert!(matches(
         world.edge("http://h/x").header("user", "me").send()
@@ -143,7 +143,7 @@ fn repeated_headers_are_joined_by_a_comma() {
 }
 
 #[test]
-fn pseudo_headers_stand_for_the_request_line() {
+fn pseudo_headers_match_the_request_line() {
     let mut world = matching("{headers: {':method': {exact: PUT}}}");
     assert!(matches(world.edge("http://h/").method(Method::PUT).send()));
     let mut world = matching("{headers: {':path': {exact: '/x?q=1'}}}");
@@ -151,7 +151,7 @@ fn pseudo_headers_stand_for_the_request_line() {
 }
 
 #[test]
-fn a_header_that_must_be_absent_counts_as_empty_when_it_is() {
+fn an_absent_header_is_compared_as_empty_text() {
     for (condition, value, expected) in [
         ("{exact: me}", None, true),
         ("{exact: me}", Some("me"), false),
@@ -192,7 +192,7 @@ fn query_parameters_are_matched() {
 }
 
 #[test]
-fn weights_are_shares_of_their_sum_and_0_gets_nothing() {
+fn weights_are_shares_of_their_sum_and_0_gets_no_requests() {
     let mut world = world(
         "    - route:
         - {destination: {host: a}, weight: 0}
@@ -204,13 +204,13 @@ fn weights_are_shares_of_their_sum_and_0_gets_nothing() {
 }
 
 #[test]
-fn the_only_destination_gets_everything_whatever_its_weight() {
+fn a_single_destination_gets_every_request() {
     let mut world = world("    - route: [{destination: {host: a}, weight: 1}]");
     assert!(matches(world.edge("http://h/").send()));
 }
 
 #[test]
-fn the_deck_s_80_and_2_are_shares_of_82() {
+fn weights_of_80_and_2_are_shares_of_82() {
     let mut world = world(
         "    - route:
         - {destination: {host: a}, weight: 80}
@@ -251,7 +251,7 @@ fn a_rewrite_replaces_the_prefix_and_keeps_the_query() {
 }
 
 #[test]
-fn a_rewrite_by_expression_and_of_the_authority() {
+fn a_rewrite_can_use_a_regex_and_change_the_authority() {
     let mut world = rule(
         "rewrite: {uriRegexRewrite: {match: '^/users/([^/]+)', rewrite: '/u/\\1'}, authority: new.example}",
     );
@@ -261,7 +261,7 @@ fn a_rewrite_by_expression_and_of_the_authority() {
 }
 
 #[test]
-fn a_redirect_names_what_it_changes_and_keeps_the_rest() {
+fn a_redirect_keeps_the_parts_that_it_does_not_set() {
     for (redirect, url, status, location) in [
         ("{uri: /new}", "http://h/old?q=1", 301, "http://h/new?q=1"),
         (
@@ -343,7 +343,7 @@ fn header_operations_of_the_route_come_before_those_of_the_destination() {
 }
 
 #[test]
-fn setting_the_host_header_rewrites_the_authority_the_route_s_before_the_destination_s() {
+fn setting_the_host_header_rewrites_the_authority() {
     let mut world = world(
         "    - headers: {request: {set: {host: route.example}}}
       route:
@@ -365,7 +365,7 @@ fn there_is_no_timeout_unless_the_rule_has_one() {
 }
 
 #[test]
-fn a_caller_in_the_mesh_may_set_its_own_timeout_and_a_client_outside_may_not() {
+fn a_workload_can_set_its_own_timeout_and_a_client_outside_cannot() {
     let yaml = services(&[("shop", "a")]);
     let mut world = World::new(&yaml)
         .pods("shop", "a", &[("app", "a")], 1)
@@ -390,7 +390,7 @@ fn a_caller_in_the_mesh_may_set_its_own_timeout_and_a_client_outside_may_not() {
 }
 
 #[test]
-fn a_fault_is_thrown_by_percentage_in_either_spelling() {
+fn a_fault_is_sampled_by_percentage_in_either_spelling() {
     for (fault, expected) in [
         (
             "{abort: {httpStatus: 503, percentage: {value: 100}}}",
@@ -423,7 +423,7 @@ fn a_fault_is_thrown_by_percentage_in_either_spelling() {
 }
 
 #[test]
-fn a_fault_also_aborts_what_the_mesh_answers_itself() {
+fn a_fault_also_aborts_own_replies() {
     let mut world = world(
         "    - fault: {abort: {httpStatus: 500, percentage: {value: 100}}}
       redirect: {uri: /new}",
@@ -432,7 +432,7 @@ fn a_fault_also_aborts_what_the_mesh_answers_itself() {
 }
 
 #[test]
-fn mirrors_are_thrown_by_percentage_and_100_is_the_default() {
+fn mirrors_are_sampled_by_percentage_and_100_is_the_default() {
     let count = |fields: &str| {
         let mut world = rule(fields);
         let forward = world.edge("http://h/").send().sent().forward;
@@ -471,7 +471,7 @@ const CORS: &str = "corsPolicy:
         allowCredentials: true";
 
 #[test]
-fn a_preflight_from_an_allowed_origin_is_answered_here() {
+fn a_preflight_from_an_allowed_origin_gets_a_reply() {
     let mut world = rule(CORS);
     let call = world
         .edge("http://h/")
@@ -495,7 +495,7 @@ fn a_preflight_from_an_allowed_origin_is_answered_here() {
 }
 
 #[test]
-fn other_origins_and_plain_options_requests_are_passed_on() {
+fn other_origins_and_plain_options_requests_are_forwarded() {
     let mut world = rule(CORS);
     let preflight = |origin: &'static str, world: &mut World| {
         let call = world
@@ -515,7 +515,7 @@ fn other_origins_and_plain_options_requests_are_passed_on() {
 }
 
 #[test]
-fn responses_to_an_allowed_origin_carry_its_cors_headers() {
+fn responses_to_an_allowed_origin_have_cors_headers() {
     let mut world = rule(CORS);
     let sent = world
         .edge("http://h/")
@@ -533,7 +533,7 @@ fn responses_to_an_allowed_origin_carry_its_cors_headers() {
 }
 
 #[test]
-fn the_rule_s_name_and_place_are_told() {
+fn a_forward_knows_the_name_and_index_of_its_rule() {
     let mut world = world(
         "    - match: [{uri: {prefix: /x}}]
       name: first
@@ -550,7 +550,7 @@ fn the_rule_s_name_and_place_are_told() {
 }
 
 #[test]
-fn a_browser_can_read_what_the_mesh_answers_itself() {
+fn own_replies_have_cors_headers() {
     let mut world = world(&format!(
         "    - {CORS}
       headers: {{response: {{set: {{x-served: mesh}}}}}}

@@ -1,5 +1,5 @@
-//! Thousands of calls as a host makes them, against endpoints that follow a script, in
-//! time that only moves when nothing else can.
+//! Thousands of calls as a host makes them, to endpoints that follow a script. The clock
+//! advances only when no call can make progress.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::pin::Pin;
@@ -12,10 +12,10 @@ use rand::Rng;
 
 use crate::world::{World, destination_rule, gateway, services, virtual_service};
 
-/// What an endpoint does with a request: how long it takes, and how it ends.
+/// How an endpoint serves a request: how long it takes, and the outcome.
 type Script = dyn Fn(&str, Duration, &mut rand::rngs::StdRng) -> (Duration, Outcome);
 
-/// How one call went.
+/// The result of one call.
 #[derive(Debug, Clone)]
 struct Ended {
     status: u16,
@@ -39,7 +39,7 @@ enum Stage {
     Pause(Instant),
 }
 
-/// A call under way.
+/// A call in progress.
 struct Running {
     began: Instant,
     admitted: Option<Instant>,
@@ -78,7 +78,7 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// Begins a call every `gap`, and runs until all have ended.
+    /// Begins a call every `gap`, and runs until all calls have ended.
     fn calls(mut self, count: usize, gap: Duration) -> (Vec<Ended>, u32, usize) {
         let mut arrivals: VecDeque<Instant> = (0..count)
             .map(|number| self.start + gap * number as u32)
@@ -131,7 +131,7 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// Moves every call on as far as it can go now.
+    /// Advances every call as far as possible at the current time.
     fn step_all(&mut self) {
         loop {
             let mut moved = false;
@@ -160,7 +160,8 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// One step, and whether it changed anything; `None` when the call has ended.
+    /// Advances one call by one step, and returns whether it made progress; `None` if the
+    /// call has ended.
     fn step(&mut self, mut call: Running) -> (Option<Running>, bool) {
         let now = self.world.now;
         let is_over = match &mut call.stage {
@@ -198,7 +199,7 @@ impl<'a> Run<'a> {
         (Some(call), false)
     }
 
-    /// Asks the driver until there is something to wait for; `None` when the call has
+    /// Follows the driver until there is something to wait for; `None` if the call has
     /// ended.
     fn advance(&mut self, mut call: Running) -> Option<Running> {
         let now = self.world.now;
@@ -341,7 +342,7 @@ fn attempts_stay_within_the_policy_and_the_deadline() {
 }
 
 #[test]
-fn retries_under_way_never_exceed_max_retries() {
+fn retries_in_progress_never_exceed_max_retries() {
     let rule = format!("{ROUTE}\n      retries: {{attempts: 5, retryOn: '5xx'}}");
     let mut world = world(&rule, "{connectionPool: {http: {maxRetries: 3}}}");
     let script = |_: &str, _, _: &mut rand::rngs::StdRng| {
@@ -353,7 +354,7 @@ fn retries_under_way_never_exceed_max_retries() {
 }
 
 #[test]
-fn an_outage_is_retried_away_and_its_endpoint_ejected_and_taken_back() {
+fn an_outage_is_hidden_by_retries_and_its_endpoint_ejected_until_it_recovers() {
     let rule = format!("{ROUTE}\n      retries: {{attempts: 2, retryOn: '5xx'}}");
     let policy = "{outlierDetection: {consecutive5xxErrors: 5, interval: 1s, baseEjectionTime: 2s, maxEjectionPercent: 50}}";
     let mut world = world(&rule, policy);
@@ -378,7 +379,7 @@ fn an_outage_is_retried_away_and_its_endpoint_ejected_and_taken_back() {
 }
 
 #[test]
-fn ejected_endpoints_never_exceed_the_percentage_whatever_happens() {
+fn ejected_endpoints_never_exceed_the_percentage() {
     for percent in [0, 10, 25, 50, 74, 75, 100] {
         let policy = format!(
             "{{outlierDetection: {{consecutive5xxErrors: 1, interval: 1s, baseEjectionTime: 3s, maxEjectionPercent: {percent}}}}}"
@@ -409,8 +410,8 @@ fn ejected_endpoints_never_exceed_the_percentage_whatever_happens() {
                 ejected +=
                     usize::from(cluster.is_ejected(sent.forward.caller, endpoint.id, world.now));
             }
-            // A pod that comes back not ejected only lowers the share; one that
-            // goes may raise it, and nothing is taken back early for that.
+            // A pod that becomes ready lowers the share. A pod that becomes unready can raise
+            // it, but does not end an ejection early.
             let allowed = 4 * percent / 100;
             assert!(ejected <= allowed, "{ejected} of {total} at {percent} %");
             world.advance(MS * 37);
@@ -419,7 +420,7 @@ fn ejected_endpoints_never_exceed_the_percentage_whatever_happens() {
 }
 
 #[test]
-fn max_connections_holds_and_waiting_ends_in_a_turn_or_a_refusal() {
+fn max_connections_limits_requests_and_the_queue_has_a_limit() {
     let rule = format!("{ROUTE}\n      timeout: 100ms");
     let mut world = world(
         &rule,
@@ -433,7 +434,7 @@ fn max_connections_holds_and_waiting_ends_in_a_turn_or_a_refusal() {
         .iter()
         .filter(|it| it.flags == ResponseFlags::UO)
         .count();
-    // Five at a time for 10 ms are 500 a second, of 1000 that come.
+    // Five at a time for 10 ms each are 500 per second, of 1000 that arrive.
     assert!((2300..2700).contains(&refused), "{refused} of 5000");
     let longest = ended.iter().map(|it| it.waited).max().expect("some");
     assert!(
@@ -443,7 +444,7 @@ fn max_connections_holds_and_waiting_ends_in_a_turn_or_a_refusal() {
 }
 
 #[test]
-fn max_requests_refuses_at_once() {
+fn max_requests_refuses_without_waiting() {
     let mut world = world(ROUTE, "{connectionPool: {http: {http2MaxRequests: 7}}}");
     let script = |_: &str, _, _: &mut rand::rngs::StdRng| ok(MS * 20);
     let (ended, _, active_most) = Run::new(&mut world, "/", &script).calls(2000, MS);

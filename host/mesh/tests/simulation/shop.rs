@@ -1,4 +1,4 @@
-//! The portal as the deck describes it.
+//! The routing of the shop.
 
 use std::collections::HashMap;
 
@@ -41,7 +41,7 @@ fn shop() -> World {
 }
 
 #[test]
-fn firefox_gets_the_canary_and_others_the_stable_storefront() {
+fn firefox_gets_the_canary_and_other_clients_the_stable_storefront() {
     let mut world = shop();
     let firefox = world
         .edge("http://localhost/ui")
@@ -67,7 +67,7 @@ fn firefox_gets_the_canary_and_others_the_stable_storefront() {
 }
 
 #[test]
-fn the_beta_user_gets_the_new_product_service() {
+fn the_beta_user_gets_the_canary_of_the_product_service() {
     let mut world = shop();
     let url = "http://localhost/productms/product/catalogue";
     let beta = world
@@ -81,7 +81,7 @@ fn the_beta_user_gets_the_new_product_service() {
 }
 
 #[test]
-fn a_path_that_no_rule_has_is_404_nr() {
+fn a_path_without_a_rule_is_404_nr() {
     assert_eq!(
         shop().edge("http://localhost/elsewhere").send().summary(),
         "404 NR"
@@ -89,7 +89,7 @@ fn a_path_that_no_rule_has_is_404_nr() {
 }
 
 #[test]
-fn a_port_that_no_gateway_declares_is_404_nr() {
+fn an_undeclared_port_at_the_edge_is_404_nr() {
     assert_eq!(
         shop().edge("http://localhost:9999/ui").send().summary(),
         "404 NR"
@@ -97,7 +97,7 @@ fn a_port_that_no_gateway_declares_is_404_nr() {
 }
 
 #[test]
-fn services_are_called_by_every_form_of_their_name() {
+fn services_can_be_called_by_every_form_of_their_name() {
     let mut world = shop();
     let expected = "outbound|80||productservice.shoppingportal.svc.cluster.local";
     for host in [
@@ -117,7 +117,7 @@ fn services_are_called_by_every_form_of_their_name() {
 }
 
 #[test]
-fn from_another_namespace_the_short_name_is_unknown_and_the_longer_ones_work() {
+fn from_another_namespace_a_service_needs_a_longer_name() {
     let mut world = shop().pods("other", "client", &[], 1);
     let short = world
         .from("other", "client", "http://productservice/")
@@ -136,7 +136,7 @@ fn from_another_namespace_the_short_name_is_unknown_and_the_longer_ones_work() {
 }
 
 #[test]
-fn a_plain_service_is_called_without_a_virtual_service_and_all_versions_answer() {
+fn a_service_without_a_virtual_service_uses_all_versions() {
     let mut world = shop();
     let mut seen: HashMap<String, usize> = HashMap::new();
     for _ in 0..300 {
@@ -151,7 +151,7 @@ fn a_plain_service_is_called_without_a_virtual_service_and_all_versions_answer()
 }
 
 #[test]
-fn a_port_that_the_service_does_not_have_is_refused_with_those_it_has() {
+fn a_missing_port_is_refused_and_the_details_list_the_ports() {
     let reply = shop()
         .from("shoppingportal", "ui-v1", "http://productservice:8080/")
         .send()
@@ -180,12 +180,12 @@ fn no_ready_endpoint_is_503_uh() {
 }
 
 #[test]
-fn the_deck_s_own_rules_are_all_reachable() {
+fn all_rules_of_the_shop_are_reachable() {
     assert_eq!(shop().diagnostics, Vec::<String>::new());
 }
 
 #[test]
-fn a_request_in_flight_finishes_on_the_snapshot_it_began_with() {
+fn a_request_in_progress_keeps_its_snapshot() {
     let mut world = shop();
     let sent = world.edge("http://localhost/ui").send().sent();
     world.apply("");

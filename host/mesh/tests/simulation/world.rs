@@ -1,5 +1,5 @@
-//! A mesh without a host: resources as YAML, pods that only have a name, a
-//! clock that stands still until it is told to go on, and a seed.
+//! A mesh without a host: resources as YAML, pods that only have a name, a clock that tests
+//! advance, and a seed.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -22,7 +22,7 @@ use crate::drive::Driven;
 
 pub(crate) const SEED: u64 = 0x6761_6c6c_6572_6961;
 
-/// The mesh, and everything that a host would know.
+/// The mesh, and everything that a host knows.
 pub(crate) struct World {
     pub(crate) state: Arc<State>,
     pub(crate) snapshot: Snapshot,
@@ -35,7 +35,7 @@ pub(crate) struct World {
     workloads: HashMap<(String, String), Arc<Workload>>,
 }
 
-/// A request in the making.
+/// A request that a test builds.
 pub(crate) struct Call<'w> {
     world: &'w mut World,
     from: From,
@@ -51,7 +51,7 @@ enum From {
     Workload(Arc<Workload>),
 }
 
-/// What became of a request: the mesh's own answer, or an endpoint.
+/// The result of a request: the mesh's own reply, or an endpoint.
 #[derive(Debug)]
 pub(crate) enum Answer {
     Reply(LocalReply),
@@ -105,7 +105,7 @@ impl World {
         self
     }
 
-    /// Makes a Deployment have `count` pods, with a new snapshot.
+    /// Scales a Deployment to `count` pods, and compiles a new snapshot.
     pub(crate) fn scale(
         &mut self,
         namespace: &str,
@@ -170,7 +170,7 @@ impl World {
         self.now += time;
     }
 
-    /// A request from outside, by the URL that a browser would show.
+    /// A request from outside, by the URL in the browser.
     pub(crate) fn edge(&mut self, url: &str) -> Call<'_> {
         let uri: Uri = url.parse().expect("a URL");
         let port = uri
@@ -183,7 +183,7 @@ impl World {
         self.call(From::Edge(port), uri)
     }
 
-    /// A request of a workload, by the URL that its code has.
+    /// A request of a workload, by the URL in its code.
     pub(crate) fn from(&mut self, namespace: &str, name: &str, url: &str) -> Call<'_> {
         let key = (namespace.to_owned(), name.to_owned());
         let stranger = || Arc::new(Workload::new(namespace, name, name, Labels::new()));
@@ -229,7 +229,7 @@ impl Call<'_> {
         self
     }
 
-    /// How long the caller itself waits.
+    /// Sets how long the caller itself waits.
     pub(crate) fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = Some(timeout);
         self
@@ -271,7 +271,7 @@ impl Call<'_> {
         Answer::Sent(sent)
     }
 
-    /// Decides, and begins a call that tests drive to its end.
+    /// Decides, and begins a call for a test to drive.
     #[track_caller]
     pub(crate) fn begin(mut self) -> Driven {
         let path = self.path();
@@ -368,7 +368,7 @@ impl Answer {
         }
     }
 
-    /// `outbound|80||…`, or status and flags: what an access log would show.
+    /// `outbound|80||…`, or status and flags, as in an access log.
     pub(crate) fn summary(&self) -> String {
         match self {
             Self::Reply(reply) => format!("{} {}", reply.status.as_u16(), reply.flags),
@@ -404,7 +404,7 @@ impl Sent {
             .and_then(|value| value.to_str().ok())
     }
 
-    /// The response's headers after the mesh has changed them.
+    /// The response headers after the mesh has changed them.
     pub(crate) fn response(&self, origin: Option<&str>) -> HeaderMap {
         let (mut parts, ()) = http::Response::new(()).into_parts();
         let origin = origin.map(|origin| HeaderValue::from_str(origin).expect("a header value"));

@@ -1,4 +1,4 @@
-//! A ServiceEntry: each of its hosts is a service of its own.
+//! ServiceEntries: each host is a service of its own.
 
 use galleria_manifest::model::{Labels, Resolution, ServiceEntry, ServiceEntryPort, WorkloadEntry};
 
@@ -20,7 +20,8 @@ pub(super) fn entry_service(
         protocol: port.protocol,
         endpoints: entry_endpoints(entry, &host, port),
     });
-    // A ServiceEntry for a name of the cluster is known by the service's part of it.
+    // The name of a ServiceEntry for a host of the cluster is the service's part of the
+    // host.
     let suffix = format!(".svc.{}", options.cluster_domain);
     let name = host
         .strip_suffix(&suffix)
@@ -63,7 +64,7 @@ fn entry_endpoints(
                 .collect()
         }
         Resolution::Static => Vec::new(),
-        // A wildcard has no address of its own; the name that is called has.
+        // A wildcard has no address, but the name that a request addresses has.
         Resolution::Dns | Resolution::DnsRoundRobin if host.starts_with('*') => vec![requested()],
         Resolution::Dns | Resolution::DnsRoundRobin => to_host(host),
     }

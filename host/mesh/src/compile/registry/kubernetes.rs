@@ -1,4 +1,4 @@
-//! A Service with the pods that it selects.
+//! Services with the pods that they select.
 
 use galleria_manifest::model::{
     Labels, PortReference, Protocol, Service, ServiceKind, ServicePort,
@@ -47,7 +47,7 @@ pub(super) fn kubernetes_service(
     if let Some(name) = &external_name
         && ports.is_empty()
     {
-        // An ExternalName needs no ports; it is called as HTTP or HTTPS.
+        // An ExternalName needs no ports. It can be called with HTTP and HTTPS.
         ports = [(80, Protocol::Http), (443, Protocol::Https)]
             .into_iter()
             .map(|(number, protocol)| RegistryPort {
@@ -79,8 +79,8 @@ pub(super) fn kubernetes_service(
     }
 }
 
-/// A pod whose ports do not have the name that `targetPort` asks for is no
-/// endpoint, as in Kubernetes.
+/// The endpoint of a pod; `None` if the pod has no port with the name in `targetPort`, as
+/// in Kubernetes.
 fn pod_endpoint(pod: &Pod, port: &ServicePort) -> Option<RegistryEndpoint> {
     let number = match &port.target_port {
         PortReference::Number(number) => *number,
@@ -94,8 +94,8 @@ fn pod_endpoint(pod: &Pod, port: &ServicePort) -> Option<RegistryEndpoint> {
     Some(RegistryEndpoint::of_pod(pod, number))
 }
 
-/// `appProtocol`, or the port name's part before the first dash. Everything
-/// here is HTTP, so what is not known is HTTP too.
+/// `appProtocol`, or the part of the port's name before the first dash. The default is
+/// HTTP.
 fn service_protocol(port: &ServicePort) -> Protocol {
     let name = port
         .app_protocol

@@ -49,7 +49,7 @@ pub(crate) struct Gate {
 #[derive(Debug, Default)]
 struct Requests {
     in_progress: u32,
-    /// Of the latest snapshot that asked.
+    /// The limit of the latest snapshot that was used.
     limit: u32,
     /// By ticket, in the order of arrival, with what wakes each request. A ticket that is
     /// no longer here is admitted: a request that gives up removes its own.
@@ -82,7 +82,8 @@ impl Gate {
         })
     }
 
-    /// Requests in progress and waiting, as far as limits made them count.
+    /// The requests in progress and the waiting requests. They are counted only if there
+    /// are limits.
     pub(crate) fn occupancy(&self) -> (u32, usize) {
         let requests = self.requests.lock();
         (requests.in_progress, requests.waiting.len())
@@ -290,7 +291,7 @@ mod tests {
         let mut waiting: Vec<Admission> = (0..5)
             .map(|_| acquire(&client, &limits).expect("may wait"))
             .collect();
-        // Also where one in the middle has given up.
+        // One in the middle gives up.
         drop(waiting.remove(2));
         while !waiting.is_empty() {
             drop(permit);
@@ -319,7 +320,7 @@ mod tests {
         assert_eq!(client.gate.occupancy(), (3, 0));
         let permits = (poll(&mut second), poll(&mut third));
         assert!(permits.0.is_ready() && permits.1.is_ready());
-        // A lower limit admits nobody until enough have ended.
+        // With a lower limit, none is admitted until enough have ended.
         let mut fifth = acquire(&client, &limits(1)).expect("may wait");
         drop(first);
         drop(permits.0);
@@ -350,7 +351,8 @@ mod tests {
             order(&mut waiting, &mut rng);
             let start = Instant::now();
             drop(waiting);
-            // Some tens of milliseconds; a queue that is searched takes minutes.
+            // It takes some tens of milliseconds; searching the queue for each would take far
+            // longer.
             let took = start.elapsed();
             assert!(took < Duration::from_secs(10), "{took:?}");
             assert_eq!(client.gate.occupancy(), (1, 0));

@@ -1,25 +1,28 @@
-//! Ring hash and Maglev: the same key goes to the same endpoint for as long as
-//! that endpoint is there.
+//! Ring hash and Maglev: a key is always sent to the same endpoint, as long as that
+//! endpoint exists.
 //!
-//! Both tables are made of all endpoints and searched on from the key's place
-//! until an eligible one is found, so an endpoint that is not ready or ejected
-//! moves its own keys only, and gets the same ones back. On the ring an endpoint
-//! has as many places as the ring's minimum size, whatever the number of
-//! endpoints, so that also adding and removing endpoints moves no other keys.
+//! Both tables contain all endpoints. The search starts at the position of the key and ends
+//! at the first eligible endpoint, so an endpoint that is not ready or is ejected loses
+//! only its own keys, and gets the same keys back.
+//!
+//! On the ring, the number of positions of an endpoint is the minimum size of the ring,
+//! regardless of the number of endpoints. So adding or removing an endpoint moves only the
+//! keys of that endpoint.
 
 use std::sync::{Arc, OnceLock};
 
 use super::hash::hash_bytes;
 use crate::traffic::cluster::Endpoint;
 
-/// A prime, as Maglev needs; Envoy's default.
+/// A prime, as Maglev requires; Envoy's default.
 const MAGLEV_SIZE: usize = 65_537;
-/// Places of one endpoint on the ring: a bound on memory, 16 KiB an endpoint.
+/// The maximum number of positions of one endpoint on the ring. It limits the memory to 16
+/// KiB per endpoint and unit of weight.
 const PLACES_MAX: u32 = 1024;
-/// Places are multiplied by weight up to this.
+/// The maximum weight by which the positions are multiplied.
 const WEIGHT_MAX: u32 = 16;
 
-/// Made when the first key is looked up.
+/// A table, which is created when the first key is looked up.
 #[derive(Debug)]
 pub(crate) enum HashTable {
     Ring {
@@ -48,7 +51,7 @@ impl HashTable {
         }
     }
 
-    /// The first eligible endpoint from the place of `hash` on.
+    /// The first eligible endpoint, starting at the position of `hash`.
     pub(crate) fn choose(
         &self,
         endpoints: &[Arc<Endpoint>],
@@ -79,7 +82,7 @@ fn first_eligible<T>(
     let (before, after) = table.split_at_checked(start).unwrap_or((table, &[]));
     let mut rejected = None;
     for index in after.iter().chain(before).map(index_of) {
-        // Neighbours on the table are often the same endpoint.
+        // Neighbours in the table are often the same endpoint.
         if rejected == Some(index) {
             continue;
         }
@@ -103,8 +106,8 @@ fn make_ring(endpoints: &[Arc<Endpoint>], places: u32) -> Vec<(u64, u32)> {
     ring
 }
 
-/// Each endpoint in turn takes the next free place of its own permutation;
-/// weights are turns in a row.
+/// Each endpoint in turn takes the next free position of its own permutation; a weight is a
+/// number of turns in a row.
 fn make_maglev(endpoints: &[Arc<Endpoint>]) -> Vec<u32> {
     const FREE: u32 = u32::MAX;
     if endpoints.is_empty() {
@@ -124,7 +127,7 @@ fn make_maglev(endpoints: &[Arc<Endpoint>]) -> Vec<u32> {
     loop {
         for (endpoint, (next, skip)) in endpoints.iter().zip(&mut permutations) {
             for _ in 0..endpoint.weight.clamp(1, WEIGHT_MAX) {
-                // A permutation visits every place, so a free one is found.
+                // A permutation visits every position, so it finds a free one.
                 loop {
                     let place = usize::try_from(*next).unwrap_or(0);
                     *next = (*next + *skip) % size;

@@ -3,8 +3,8 @@
 //! Hosts that share a load must compute the same hash, so the function is written
 //! out here: the standard library may change its own.
 
-/// 64-bit FNV-1a, finished as SplitMix64 does: FNV alone spreads the last
-/// bytes too little for a ring.
+/// 64-bit FNV-1a with the finaliser of SplitMix64: FNV alone spreads the last bytes too
+/// little for a ring.
 pub(crate) fn hash_bytes<'a>(parts: impl IntoIterator<Item = &'a [u8]>) -> u64 {
     let mut hash = 0xcbf2_9ce4_8422_2325_u64;
     for part in parts {

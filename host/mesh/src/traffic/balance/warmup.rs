@@ -1,7 +1,7 @@
-//! Warm-up: an endpoint that has just become ready gets a growing share.
+//! Warm-up: the share of an endpoint that has just become ready grows over time.
 //!
-//! Envoy's slow start with Istio's defaults: the share grows in a straight line
-//! from 10 % to all over the duration.
+//! This is Envoy's slow start with Istio's defaults: the share grows linearly from 10 % to
+//! 100 % over the duration.
 
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
@@ -9,12 +9,12 @@ use std::time::Duration;
 use super::Candidates;
 use crate::traffic::state::EndpointState;
 
-/// The share at the beginning, in percent.
+/// The share at the start, in percent.
 const SHARE_MIN: i64 = 10;
 
 impl Candidates<'_> {
-    /// Remembers since when each endpoint is ready. Those that are ready when
-    /// the first request looks all begin together, which changes no share.
+    /// Records when each endpoint became ready. Endpoints that are ready at the first
+    /// request start together, which changes no share.
     pub(super) fn note_readiness(&self) {
         for (endpoint, state) in self.endpoints.iter().zip(self.states) {
             let since = state.ready_since.load(Relaxed);
@@ -27,7 +27,7 @@ impl Candidates<'_> {
     }
 }
 
-/// The part of `full` that an endpoint gets at `now`.
+/// The weight of an endpoint at `now`, where `full` is its weight after the warm-up.
 pub(super) fn scale(full: i64, state: &EndpointState, now: u64, warmup: Duration) -> i64 {
     let since = state.ready_since.load(Relaxed);
     let elapsed = now.saturating_sub(since);
@@ -41,7 +41,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_share_grows_from_a_tenth_to_all() {
+    fn the_share_grows_from_a_tenth_to_the_whole() {
         let state = EndpointState::default();
         state.ready_since.store(1_000, Relaxed);
         let warmup = Duration::from_nanos(1_000);
