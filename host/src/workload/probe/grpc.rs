@@ -1,11 +1,15 @@
-//! `grpc`: `grpc.health.v1.Health/Check`, asked of the guest's HTTP handler.
+//! `grpc` probes: calls `grpc.health.v1.Health/Check` on the guest's HTTP handler.
 //!
-//! Two messages of one field each are read and written here by hand; a guest
-//! that speaks gRPC gets it framed as over HTTP/2, with its trailers.
+//! The messages are those of `tonic-health`. They are framed as over HTTP/2, and the
+//! status comes in trailers. There is no gRPC client here, because the request does
+//! not leave the process.
 
 use bytes::{BufMut, Bytes, BytesMut};
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use http_body_util::{BodyExt, Full, Limited};
+use prost::Message;
+use tonic_health::pb::health_check_response::ServingStatus;
+use tonic_health::pb::{HealthCheckRequest, HealthCheckResponse};
 
 use super::{ANSWER_MAX, USER_AGENT, context};
 use crate::Request;
@@ -13,16 +17,13 @@ use crate::workload::pod::Pod;
 
 const METHOD: &str = "/grpc.health.v1.Health/Check";
 
-/// `HealthCheckResponse.ServingStatus.SERVING`.
-const SERVING: u64 = 1;
-
-/// Flag byte and length before each message.
+/// The flag byte and the length that precede each message.
 const PREFIX: usize = 5;
 
-/// Asks whether `service` is served; the empty name asks about the whole server.
+/// Asks whether the guest serves `service`; the empty name means the whole server.
 ///
 /// # Errors
-/// What came instead of SERVING.
+/// The reason why the response is not `SERVING`.
 pub(super) async fn check(pod: &Pod, service: &str) -> Result<(), String> {
     let response = pod
         .serve_probe(request(service, &pod.address)?, context())
@@ -34,10 +35,10 @@ pub(super) async fn check(pod: &Pod, service: &str) -> Result<(), String> {
         return Err(format!("{METHOD} answered {}", head.status));
     }
     let read = read.map_err(|error| format!("{METHOD}: {error}"))?;
-    // An answer without messages has its status in the headers.
+    // A response without messages has its status in the headers.
     judge(read.trailers().unwrap_or(&head.headers))?;
-    match serving_status(&read.to_bytes()) {
-        Some(SERVING) => Ok(()),
+    match response_of(&read.to_bytes()).map(|response| response.status) {
+        Some(status) if status == ServingStatus::Serving as i32 => Ok(()),
         Some(status) => Err(format!("the service is not serving (status {status})")),
         None => Err(format!("{METHOD} returned no HealthCheckResponse")),
     }
@@ -55,19 +56,12 @@ fn request(service: &str, address: &str) -> Result<Request, String> {
     Ok(request)
 }
 
-/// A framed `HealthCheckRequest`, whose field 1 is the service.
+/// A framed `HealthCheckRequest`.
 fn frame(service: &str) -> Bytes {
-    let mut message = BytesMut::new();
-    if !service.is_empty() {
-        message.put_u8(1 << 3 | 2);
-        let mut length = service.len();
-        while length >= 0x80 {
-            message.put_u8((length & 0x7f) as u8 | 0x80);
-            length >>= 7;
-        }
-        message.put_u8(length as u8);
-        message.put_slice(service.as_bytes());
+    let message = HealthCheckRequest {
+        service: service.to_owned(),
     }
+    .encode_to_vec();
     let mut frame = BytesMut::with_capacity(PREFIX + message.len());
     frame.put_u8(0);
     frame.put_u32(u32::try_from(message.len()).unwrap_or(u32::MAX));
@@ -93,48 +87,13 @@ fn judge(status: &HeaderMap) -> Result<(), String> {
     }
 }
 
-/// Field 1 of a framed `HealthCheckResponse`; 0 where it is absent, as protobuf
-/// leaves zeros out. None where it is no such message.
-fn serving_status(frame: &[u8]) -> Option<u64> {
+/// The message of a frame; `None` if it is compressed, truncated or malformed.
+fn response_of(frame: &[u8]) -> Option<HealthCheckResponse> {
     let (prefix, rest) = frame.split_at_checked(PREFIX)?;
-    let length = u32::from_be_bytes(prefix.get(1..)?.try_into().ok()?);
-    let mut message = rest.get(..usize::try_from(length).ok()?)?;
-    let mut status = 0;
-    if prefix.first() != Some(&0) {
-        return None; // compressed
-    }
-    while !message.is_empty() {
-        let key = varint(&mut message)?;
-        match key & 7 {
-            0 => {
-                let value = varint(&mut message)?;
-                if key >> 3 == 1 {
-                    status = value;
-                }
-            }
-            1 => message = message.get(8..)?,
-            2 => {
-                let length = usize::try_from(varint(&mut message)?).ok()?;
-                message = message.get(length..)?;
-            }
-            5 => message = message.get(4..)?,
-            _ => return None,
-        }
-    }
-    Some(status)
-}
-
-fn varint(bytes: &mut &[u8]) -> Option<u64> {
-    let mut value = 0;
-    for shift in (0..64).step_by(7) {
-        let (byte, rest) = bytes.split_first()?;
-        *bytes = rest;
-        value |= u64::from(byte & 0x7f) << shift;
-        if byte & 0x80 == 0 {
-            return Some(value);
-        }
-    }
-    None
+    let (compressed, length) = prefix.split_first()?;
+    let length = u32::from_be_bytes(length.try_into().ok()?);
+    let message = rest.get(..usize::try_from(length).ok()?)?;
+    (*compressed == 0).then(|| HealthCheckResponse::decode(message).ok())?
 }
 
 #[cfg(test)]
@@ -150,21 +109,31 @@ mod tests {
     }
 
     #[test]
-    fn answers_are_read_and_rubbish_is_none() {
-        assert_eq!(serving_status(&[0, 0, 0, 0, 2, 8, 1]), Some(SERVING));
-        assert_eq!(serving_status(&[0, 0, 0, 0, 2, 8, 2]), Some(2));
-        assert_eq!(serving_status(&[0, 0, 0, 0, 0]), Some(0), "unknown");
-        // A field of tomorrow is skipped.
+    fn malformed_responses_are_rejected() {
+        let serving_status = |frame: &[u8]| response_of(frame).map(|response| response.status());
+        assert_eq!(
+            serving_status(&[0, 0, 0, 0, 2, 8, 1]),
+            Some(ServingStatus::Serving)
+        );
+        assert_eq!(
+            serving_status(&[0, 0, 0, 0, 2, 8, 2]),
+            Some(ServingStatus::NotServing)
+        );
+        assert_eq!(
+            serving_status(&[0, 0, 0, 0, 0]),
+            Some(ServingStatus::Unknown)
+        );
+        // Unknown fields are skipped.
         let newer = [0, 0, 0, 0, 6, 0x12, 2, 9, 9, 8, 1];
-        assert_eq!(serving_status(&newer), Some(SERVING));
-        for rubbish in [
+        assert_eq!(serving_status(&newer), Some(ServingStatus::Serving));
+        for malformed in [
             &b"ok"[..],
             &[0, 0, 0, 0, 9, 8, 1],
             &[1, 0, 0, 0, 2, 8, 1],
             &[0, 0, 0, 0, 2, 8, 0x80],
             &[0, 0xff, 0xff, 0xff, 0xff],
         ] {
-            assert_eq!(serving_status(rubbish), None, "{rubbish:?}");
+            assert_eq!(serving_status(malformed), None, "{malformed:?}");
         }
     }
 }
