@@ -1,12 +1,13 @@
-//! From an `image:` to a component.
+//! Resolves an `image:` to a component.
 //!
-//! `--components DIR` is asked first, by the last part of the image's name:
-//! `NAME/TAG.wasm`, `NAME.wasm`, then the OCI image layout `NAME`. What is not
-//! there is pulled if the image names a registry's host; no registry is meant
-//! where none is named. A pinned digest is held whatever the way.
+//! The folder `--components` is searched first, by the last part of the image's name:
+//! `NAME/TAG.wasm`, `NAME.wasm`, then the OCI image layout `NAME`. An image that is not
+//! there is pulled if it names the host of a registry; there is no default registry. A
+//! pinned digest is checked in all cases.
 
 mod artifact;
 mod credentials;
+mod digest;
 mod distribution;
 mod layout;
 mod pulled;
@@ -20,16 +21,17 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use galleria_manifest::model::PullPolicy;
+use oci_spec::image::Digest;
 use parking_lot::Mutex;
 
 use crate::guest::{Cache, Component, ComponentError, Engine};
 use crate::settings::image::RegistrySettings;
 use crate::telemetry::metrics::ComponentLoads;
 use layout::{Found, Layout, LayoutError};
-use reference::{Digest, Reference};
+use reference::Reference;
 use registry::{PullError, Registries};
 
-/// Components by image name, loaded once and again when their file changes.
+/// Loads components, each once, and again when its file changes.
 pub(crate) struct Images {
     engine: Engine,
     cache: Cache,
@@ -39,7 +41,7 @@ pub(crate) struct Images {
     loads: ComponentLoads,
 }
 
-/// An image, as a container wants it.
+/// A container's request for an image.
 pub(crate) struct Wanted<'a> {
     pub image: &'a str,
     pub policy: Option<PullPolicy>,
@@ -47,7 +49,7 @@ pub(crate) struct Wanted<'a> {
     pub pull_secrets: Vec<&'a [u8]>,
 }
 
-/// What tells that a file is another one than before.
+/// Detects that a file has changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Fingerprint {
     size: u64,
@@ -90,14 +92,14 @@ pub(crate) enum ImageError {
 }
 
 impl ImageError {
-    /// Whether it may be another time, although nothing changes here.
+    /// Whether a later attempt may succeed without a change of the configuration.
     pub(super) fn is_transient(&self) -> bool {
         matches!(self, Self::Pull { source, .. } if source.is_transient())
     }
 }
 
 impl Images {
-    /// `pulled` is where components from registries are kept.
+    /// `pulled` is the folder that stores components from registries.
     pub(crate) fn new(
         engine: Engine,
         cache: Cache,
@@ -116,9 +118,9 @@ impl Images {
         }
     }
 
-    /// Finds and loads the component of an image. Pulls it when it is a
-    /// registry's, compiles when the cache does not have it: not for an
-    /// asynchronous task, but within reach of the runtime.
+    /// Finds and loads the component of an image. Pulls it from its registry, and compiles it
+    /// if the cache does not have it. Blocks: call it outside of asynchronous tasks, but with
+    /// access to the runtime.
     ///
     /// # Errors
     /// See [`ImageError`].
@@ -129,7 +131,7 @@ impl Images {
         })?;
         let Found { path, digest } = self.find(wanted, &reference)?;
         let component = self.load_file(image, &path)?;
-        let found = Digest::from_hash(&component.digest());
+        let found = digest::from_hash(&component.digest());
         if digest.is_some_and(|digest| digest != found) {
             let image = image.into();
             return Err(ImageError::Digest { image, path, found });

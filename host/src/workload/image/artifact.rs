@@ -1,47 +1,27 @@
-//! What an OCI manifest says: which blob is the component.
+//! Finds the blob in an OCI manifest that is the component.
 //!
-//! A component is one layer of a WebAssembly media type. An index leads to its
-//! entry for WebAssembly, or to its only one.
+//! A component is the one layer with a WebAssembly media type. An index points to its
+//! entry for WebAssembly, or to its only entry.
 
-use std::collections::BTreeMap;
+use oci_spec::image::{Descriptor, Digest};
+use serde::Deserialize;
 
-use serde::{Deserialize, Serialize};
+use super::digest;
 
-use super::reference::Digest;
-
-/// The largest manifest. Registries refuse larger ones too.
+/// The largest manifest, in bytes. Registries reject larger ones too.
 pub(super) const MANIFEST_MAX: u64 = 4 << 20;
 
-pub(super) const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 const LAYERS: [&str; 2] = [
     "application/wasm",
     "application/vnd.wasm.content.layer.v1+wasm",
 ];
 
-/// A blob, as manifests name it.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub(super) struct Descriptor {
-    pub(super) media_type: String,
-    pub(super) digest: String,
-    pub(super) size: u64,
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub(super) annotations: BTreeMap<String, String>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(super) platform: Option<Platform>,
-}
-
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub(super) struct Platform {
-    architecture: String,
-}
-
-/// Where a manifest leads.
+/// What a manifest points to.
 #[derive(Debug)]
 pub(super) enum Next {
-    /// The component itself, and its size.
+    /// The component and its size in bytes.
     Component(Digest, u64),
-    /// Another manifest.
+    /// Another manifest, because this one is an index.
     Manifest(Digest),
 }
 
@@ -50,7 +30,7 @@ pub(crate) enum ArtifactError {
     #[error("its manifest cannot be read")]
     Manifest(#[from] serde_json::Error),
     #[error("its manifest names `{0}`, which is not a SHA-256 digest")]
-    Digest(String),
+    Digest(Digest),
     #[error(
         "it is a container image, not a WebAssembly component (its layers are {}); declare services that run elsewhere with a ServiceEntry",
         list(.0)
@@ -69,7 +49,10 @@ fn list(types: &[String]) -> String {
     }
 }
 
-/// Reads one manifest or index.
+/// Reads a manifest or an index.
+///
+/// `ImageManifest` and `ImageIndex` are not used: they require fields that do not matter
+/// here, and the media type that tells them apart is optional.
 pub(super) fn next(manifest: &[u8]) -> Result<Next, ArtifactError> {
     #[derive(Deserialize)]
     struct Manifest {
@@ -82,12 +65,12 @@ pub(super) fn next(manifest: &[u8]) -> Result<Next, ArtifactError> {
     if !manifests.is_empty() {
         return index(&manifests).map(Next::Manifest);
     }
-    let is_component = |layer: &&Descriptor| LAYERS.contains(&layer.media_type.as_str());
+    let is_component = |layer: &&Descriptor| LAYERS.contains(&layer.media_type().as_ref());
     let components: Vec<_> = layers.iter().filter(is_component).collect();
     match components.as_slice() {
-        [component] => Ok(Next::Component(digest(component)?, component.size)),
+        [component] => Ok(Next::Component(digest_of(component)?, component.size())),
         [] => {
-            let types = layers.into_iter().map(|layer| layer.media_type);
+            let types = layers.iter().map(|layer| layer.media_type().to_string());
             Err(ArtifactError::NotAComponent(types.collect()))
         }
         several => Err(ArtifactError::Several(several.len())),
@@ -96,29 +79,35 @@ pub(super) fn next(manifest: &[u8]) -> Result<Next, ArtifactError> {
 
 fn index(manifests: &[Descriptor]) -> Result<Digest, ArtifactError> {
     let is_wasm = |entry: &&Descriptor| {
-        let platform = entry.platform.as_ref();
-        platform.is_some_and(|platform| platform.architecture.starts_with("wasm"))
+        let platform = entry.platform().as_ref();
+        platform.is_some_and(|it| it.architecture().to_string().starts_with("wasm"))
     };
     let entry = match manifests {
         [only] => Some(only),
         several => several.iter().find(is_wasm),
     };
-    digest(entry.ok_or(ArtifactError::NoPlatform(manifests.len()))?)
+    digest_of(entry.ok_or(ArtifactError::NoPlatform(manifests.len()))?)
 }
 
-pub(super) fn digest(descriptor: &Descriptor) -> Result<Digest, ArtifactError> {
-    let text = &descriptor.digest;
-    Digest::parse(text).ok_or_else(|| ArtifactError::Digest(text.clone()))
+/// # Errors
+/// The digest is not a SHA-256 digest.
+pub(super) fn digest_of(descriptor: &Descriptor) -> Result<Digest, ArtifactError> {
+    let digest = descriptor.digest().clone();
+    match digest::is_supported(&digest) {
+        true => Ok(digest),
+        false => Err(ArtifactError::Digest(digest)),
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use oci_spec::image::MediaType;
     use serde_json::json;
 
     use super::*;
 
     fn blob(media_type: &str) -> serde_json::Value {
-        json!({"mediaType": media_type, "digest": Digest::of(media_type.as_bytes()).as_str(), "size": 7})
+        json!({"mediaType": media_type, "digest": digest::of(media_type.as_bytes()), "size": 7})
     }
 
     fn read(manifest: &serde_json::Value) -> Result<Next, ArtifactError> {
@@ -130,35 +119,42 @@ mod tests {
         for layer in LAYERS {
             let manifest = json!({"layers": [blob("text/plain"), blob(layer)]});
             match read(&manifest) {
-                Ok(Next::Component(digest, 7)) => assert_eq!(digest, Digest::of(layer.as_bytes())),
+                Ok(Next::Component(digest, 7)) => assert_eq!(digest, digest::of(layer.as_bytes())),
                 other => panic!("{other:?}"),
             }
         }
     }
 
     #[test]
-    fn an_index_leads_to_its_entry_for_webassembly() {
-        let mut entry = blob(MANIFEST);
+    fn an_index_points_to_its_entry_for_webassembly() {
+        let manifest = MediaType::ImageManifest.to_string();
+        let mut entry = blob(&manifest);
         entry["platform"] = json!({"os": "wasip2", "architecture": "wasm"});
         let mut native = blob("other");
         native["platform"] = json!({"os": "linux", "architecture": "amd64"});
         let found = read(&json!({"manifests": [native, entry]}));
         assert!(
-            matches!(found, Ok(Next::Manifest(digest)) if digest == Digest::of(MANIFEST.as_bytes()))
+            matches!(found, Ok(Next::Manifest(digest)) if digest == digest::of(manifest.as_bytes()))
         );
         let none = read(&json!({"manifests": [native, native]}));
         assert!(matches!(none, Err(ArtifactError::NoPlatform(2))));
     }
 
     #[test]
-    fn what_is_no_component_says_so() {
+    fn manifests_without_exactly_one_component_are_rejected() {
         let tar = "application/vnd.oci.image.layer.v1.tar+gzip";
         let image = read(&json!({"layers": [blob(tar)]})).expect_err("a container image");
         assert!(image.to_string().contains("container image") && image.to_string().contains(tar));
         let both = read(&json!({"layers": [blob(LAYERS[0]), blob(LAYERS[1])]}));
         assert!(matches!(both, Err(ArtifactError::Several(2))));
-        let digest =
-            json!({"layers": [{"mediaType": LAYERS[0], "digest": "../../etc", "size": 1}]});
-        assert!(matches!(read(&digest), Err(ArtifactError::Digest(_))));
+        let layer = |digest: &str| {
+            read(&json!({"layers": [{"mediaType": LAYERS[0], "digest": digest, "size": 1}]}))
+        };
+        let sha512 = format!("sha512:{}", "ab".repeat(64));
+        assert!(matches!(layer(&sha512), Err(ArtifactError::Digest(_))));
+        assert!(matches!(
+            layer("../../etc"),
+            Err(ArtifactError::Manifest(_))
+        ));
     }
 }

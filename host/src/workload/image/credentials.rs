@@ -1,8 +1,8 @@
-//! Who we are to a registry: `kubernetes.io/dockerconfigjson` Secrets, read as
-//! the kubelet reads them.
+//! Logins for registries, from Secrets of type `kubernetes.io/dockerconfigjson`, as the
+//! kubelet reads them.
 //!
-//! `Debug` is left out on purpose: passwords are secret. Nothing here says what
-//! it could not read beyond that it could not.
+//! Logins do not implement `Debug`, and malformed Secrets are ignored without a message, so
+//! that no password is ever logged.
 
 use std::collections::BTreeMap;
 
@@ -12,7 +12,7 @@ use serde::Deserialize;
 
 use super::reference::Reference;
 
-/// A name and a password for a registry.
+/// A username and a password for a registry.
 #[derive(Clone, PartialEq, Eq)]
 pub(super) struct Login {
     pub(super) username: String,
@@ -29,12 +29,12 @@ struct DockerConfig {
 struct Entry {
     username: Option<String>,
     password: Option<String>,
-    /// base64 of `username:password`; wins, as the kubelet has it.
+    /// base64 of `username:password`; takes precedence, as in the kubelet.
     auth: Option<String>,
 }
 
-/// The logins of `secrets` that are meant for the registry of `image`, the most
-/// exact first. Each secret is the JSON of a `.dockerconfigjson`.
+/// The logins in `secrets` for the registry of `image`, the most specific first. Each secret
+/// is the JSON of a `.dockerconfigjson`.
 pub(super) fn logins<'a>(
     image: &Reference,
     secrets: impl IntoIterator<Item = &'a [u8]>,
@@ -73,8 +73,8 @@ impl Entry {
     }
 }
 
-/// How exactly `place` (`[https://]HOST[/PATH]`, `*` for one label of the host)
-/// means the image: by the length of its path; None where it does not.
+/// How specifically `place` (`[https://]HOST[/PATH]`, with `*` for one label of the host)
+/// matches the image, as the length of its path. `None` if it does not match.
 fn matches(place: &str, image: &Reference) -> Option<usize> {
     let place = place
         .strip_prefix("https://")
@@ -82,7 +82,7 @@ fn matches(place: &str, image: &Reference) -> Option<usize> {
         .unwrap_or(place);
     let (host, path) = place.split_once('/').unwrap_or((place, ""));
     let path = path.trim_end_matches('/');
-    // What old tools append to a registry's address.
+    // Old tools append the version of the API to the host.
     let path = if matches!(path, "v1" | "v2") {
         ""
     } else {
@@ -113,7 +113,7 @@ mod tests {
     }
 
     #[test]
-    fn the_most_exact_entry_comes_first() {
+    fn the_most_specific_entry_comes_first() {
         let config = r#"{"auths": {
             "registry.example": {"username": "all", "password": "1"},
             "https://registry.example/shop/": {"username": "shop", "password": "2"},
@@ -138,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_read_is_no_login() {
+    fn malformed_configurations_have_no_login() {
         for config in ["", "{}", "[]", r#"{"auths": {"a.example": {"auth": "?"}}}"#] {
             assert!(names("a.example/ui", config).is_empty(), "{config}");
         }

@@ -1,39 +1,39 @@
-//! The pulling half of the OCI distribution protocol: manifests, blobs, and the
-//! login that a registry asks for.
+//! The pull requests of the OCI distribution protocol: manifests, blobs, and the login that
+//! a registry requires.
 //!
-//! Every answer is read up to a bound, whatever its head says about its length.
-//! Whether what came is what was wanted is for others to check.
+//! The size of every response is limited, regardless of its `content-length`. The caller
+//! checks the content against its digest.
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use bytes::{Bytes, BytesMut};
 use http_auth::ChallengeParser;
+use oci_spec::image::Digest;
 use reqwest::header::{ACCEPT, AUTHORIZATION, HeaderMap, HeaderValue, WWW_AUTHENTICATE};
 use reqwest::{Response, StatusCode, Url};
 use serde::Deserialize;
 use tokio::sync::OnceCell;
 
 use super::credentials::Login;
-use super::reference::Digest;
 
-/// The largest answer of a token service: a token that names many rights has
-/// some kilobytes.
+/// The largest response of a token service, in bytes. A token with many scopes has a few
+/// kilobytes.
 const TOKEN_MAX: u64 = 256 << 10;
 
-/// One repository of a registry, asked as one user.
+/// One repository of a registry, accessed as one user.
 pub(super) struct Repository {
     http: reqwest::Client,
     /// `https://HOST/v2/REPOSITORY`.
     url: String,
     name: String,
     login: Option<Login>,
-    /// What the registry wants to see; it says so once.
+    /// The `authorization` header. The registry is asked once which one it requires.
     authorization: OnceCell<HeaderValue>,
 }
 
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum DistributionError {
-    /// Without the address: one that a registry leads to may hold a signature.
+    /// Without the URL: a redirect's URL may contain a signature.
     #[error("there is no answer")]
     Request(#[source] reqwest::Error),
     #[error("the answer is {0}")]
@@ -50,7 +50,7 @@ impl From<reqwest::Error> for DistributionError {
     }
 }
 
-/// `WWW-Authenticate: Bearer …`: who gives tokens, and for what.
+/// `WWW-Authenticate: Bearer …`: the service that issues tokens.
 struct TokenService {
     realm: Url,
     service: Option<String>,
@@ -73,7 +73,7 @@ impl Repository {
         }
     }
 
-    /// The manifest that `reference`, a tag or a digest, names.
+    /// Fetches a manifest. `reference` is a tag or a digest.
     pub(super) async fn manifest(
         &self,
         reference: &str,
@@ -85,13 +85,13 @@ impl Repository {
         read(answer, "manifest", max).await
     }
 
-    /// The blob, to be read piece by piece.
+    /// Starts to fetch a blob.
     pub(super) async fn blob(&self, digest: &Digest) -> Result<Response, DistributionError> {
         let url = format!("{}/blobs/{digest}", self.url);
         self.get(&url, "*/*").await
     }
 
-    /// Asks as a stranger first, unless the registry has said what it wants.
+    /// The first request is anonymous, because only the response says what is required.
     async fn get(&self, url: &str, accept: &str) -> Result<Response, DistributionError> {
         let mut answer = self.ask(url, accept).await?;
         if answer.status() == StatusCode::UNAUTHORIZED && !self.authorization.initialized() {
@@ -110,7 +110,7 @@ impl Repository {
         Ok(request.send().await?)
     }
 
-    /// What the challenge in `headers` wants to see: a token, or the login itself.
+    /// The `authorization` header for the challenge in `headers`: a token, or the login.
     async fn authorize(&self, headers: &HeaderMap) -> Result<HeaderValue, DistributionError> {
         let refused = DistributionError::Status(StatusCode::UNAUTHORIZED);
         let authorization = match (token_service(headers), &self.login) {
@@ -157,7 +157,7 @@ fn good(answer: Response) -> Result<Response, DistributionError> {
     }
 }
 
-/// The whole answer, if it is not longer than `max`.
+/// Reads the body, at most `max` bytes.
 async fn read(
     mut answer: Response,
     what: &'static str,
@@ -213,7 +213,7 @@ mod tests {
     }
 
     #[test]
-    fn challenge_that_is_none_leads_nowhere() {
+    fn other_challenges_have_no_token_service() {
         for challenge in [
             r#"Basic realm="r""#,
             "Bearer",

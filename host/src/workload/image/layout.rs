@@ -1,37 +1,28 @@
-//! OCI image layouts: folders with `index.json` and `blobs/sha256`, as tools
-//! write them and as pulled images are kept.
+//! OCI image layouts: folders with `index.json` and `blobs/sha256`. Tools write them, and
+//! pulled images are stored in one.
 
 use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use serde::{Deserialize, Serialize};
+use oci_spec::image::{ANNOTATION_REF_NAME, Descriptor, Digest, ImageIndex};
 
-use super::artifact::{self, ArtifactError, Descriptor, MANIFEST_MAX, Next};
-use super::reference::{Digest, Reference};
+use super::artifact::{self, ArtifactError, MANIFEST_MAX, Next};
+use super::digest;
+use super::reference::Reference;
 
-/// The annotation that holds an entry's tag, or its whole name.
-pub(super) const NAME: &str = "org.opencontainers.image.ref.name";
-
-/// Manifests between the index and the component: one index in an index.
+/// The number of manifests between the index and the component: an index may contain one
+/// more index.
 const DEPTH_MAX: usize = 2;
 
-/// A layout that was read.
+/// A layout whose index has been read.
 #[derive(Debug)]
 pub(super) struct Layout {
     folder: PathBuf,
-    index: Index,
+    index: ImageIndex,
 }
 
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub(super) struct Index {
-    pub(super) schema_version: u32,
-    #[serde(default)]
-    pub(super) manifests: Vec<Descriptor>,
-}
-
-/// A component on disk, and the digest that it must have.
+/// A component on disk, and the digest that its content must have.
 #[derive(Debug)]
 pub(super) struct Found {
     pub(super) path: PathBuf,
@@ -74,11 +65,11 @@ fn list(there: &[String]) -> String {
 }
 
 impl Layout {
-    pub(super) fn new(folder: PathBuf, index: Index) -> Self {
+    pub(super) fn new(folder: PathBuf, index: ImageIndex) -> Self {
         Self { folder, index }
     }
 
-    /// None where there is none.
+    /// `None` if `folder` contains no layout.
     pub(super) fn open(folder: PathBuf) -> Result<Option<Self>, LayoutError> {
         let path = folder.join("index.json");
         if !path.is_file() {
@@ -90,12 +81,12 @@ impl Layout {
         Ok(Some(Self { folder, index }))
     }
 
-    /// The component that `image` means here: by digest if it has one, else by
-    /// tag; a layout with a single entry without a name needs none.
+    /// Finds the component of `image` by its digest, or by its tag if it has no digest. A
+    /// layout with a single, unnamed entry matches every tag.
     pub(super) fn find(&self, image: &Reference) -> Result<Found, LayoutError> {
-        let entry = match (&image.digest, self.index.manifests.as_slice()) {
-            (Some(digest), entries) => entries.iter().find(|entry| entry.digest == digest.as_str()),
-            (None, [only]) if !only.annotations.contains_key(NAME) => Some(only),
+        let entry = match (&image.digest, self.index.manifests().as_slice()) {
+            (Some(digest), entries) => entries.iter().find(|entry| entry.digest() == digest),
+            (None, [only]) if ref_name(only).is_none() => Some(only),
             (None, entries) => entries.iter().find(|entry| is_tagged(entry, image.tag())),
         };
         match entry {
@@ -104,20 +95,19 @@ impl Layout {
         }
     }
 
-    /// The entry of this very name.
+    /// The entry with exactly this name.
     pub(super) fn named(&self, name: &str) -> Option<&Descriptor> {
-        let is_named =
-            |entry: &&Descriptor| entry.annotations.get(NAME).is_some_and(|it| it == name);
-        self.index.manifests.iter().find(is_named)
+        let mut entries = self.index.manifests().iter();
+        entries.find(|entry| ref_name(entry) == Some(name))
     }
 
-    /// Follows an entry to its component. Manifests are checked against their
-    /// digests here; the component's own is for whoever reads it.
+    /// Follows an entry to its component. This checks manifests against their digests; the
+    /// caller checks the component.
     pub(super) fn component(&self, entry: &Descriptor) -> Result<Found, LayoutError> {
-        let mut digest = artifact::digest(entry)?;
+        let mut digest = artifact::digest_of(entry)?;
         for _ in 0..=DEPTH_MAX {
             let manifest = read(&self.blob(&digest))?;
-            if Digest::of(&manifest) != digest {
+            if digest::of(&manifest) != digest {
                 return Err(LayoutError::Corrupt { digest });
             }
             match artifact::next(&manifest)? {
@@ -133,12 +123,12 @@ impl Layout {
         Err(LayoutError::Depth)
     }
 
-    pub(super) fn into_index(self) -> Index {
+    pub(super) fn into_index(self) -> ImageIndex {
         self.index
     }
 
     fn blob(&self, digest: &Digest) -> PathBuf {
-        self.folder.join("blobs/sha256").join(digest.hex())
+        self.folder.join("blobs/sha256").join(digest.digest())
     }
 
     fn missing(&self, image: &Reference) -> LayoutError {
@@ -146,22 +136,27 @@ impl Layout {
             Some(digest) => digest.to_string(),
             None => image.tag().to_owned(),
         };
-        let name = |entry: &Descriptor| match (&image.digest, entry.annotations.get(NAME)) {
-            (None, Some(name)) => name.clone(),
-            _ => entry.digest.clone(),
+        let name = |entry: &Descriptor| match (&image.digest, ref_name(entry)) {
+            (None, Some(name)) => name.to_owned(),
+            _ => entry.digest().to_string(),
         };
         LayoutError::Missing {
             folder: self.folder.clone(),
             wanted,
-            there: self.index.manifests.iter().map(name).collect(),
+            there: self.index.manifests().iter().map(name).collect(),
         }
     }
 }
 
-/// Tools write the tag alone, or the whole name with it.
+/// The annotation that contains an entry's tag, or its full name.
+pub(super) fn ref_name(entry: &Descriptor) -> Option<&str> {
+    let annotations = entry.annotations().as_ref()?;
+    annotations.get(ANNOTATION_REF_NAME).map(String::as_str)
+}
+
+/// Some tools write only the tag, others the full name.
 fn is_tagged(entry: &Descriptor, tag: &str) -> bool {
-    let name = entry.annotations.get(NAME);
-    name.is_some_and(|name| {
+    ref_name(entry).is_some_and(|name| {
         name == tag
             || name
                 .strip_suffix(tag)

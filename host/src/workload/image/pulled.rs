@@ -1,22 +1,25 @@
-//! What was pulled, kept below the data folder as one OCI image layout: each
-//! image under its whole name.
+//! Pulled images, stored in the data folder as one OCI image layout: each image under its
+//! full name.
 //!
-//! A blob is written beside its place and moved there when it is complete and
-//! has its digest. Blobs that no image needs any more are removed.
+//! A blob is written to a temporary file, which is renamed when it is complete and matches
+//! its digest. Blobs that no image uses are removed.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{HashMap, HashSet};
 use std::fs;
 use std::io::{self, Write};
 use std::path::PathBuf;
 
+use oci_spec::image::{
+    ANNOTATION_REF_NAME, Descriptor, Digest, ImageIndex, ImageIndexBuilder, MediaType,
+    SCHEMA_VERSION,
+};
 use sha2::{Digest as _, Sha256};
 use tempfile::NamedTempFile;
 
-use super::artifact::{Descriptor, MANIFEST};
-use super::layout::{Found, Index, Layout, NAME};
-use super::reference::Digest;
+use super::digest;
+use super::layout::{Found, Layout, ref_name};
 
-/// Images that are kept; the one pulled longest ago goes first.
+/// How many images are kept. The image that was pulled the longest ago is removed first.
 const IMAGES_MAX: usize = 200;
 
 #[derive(Debug)]
@@ -24,15 +27,15 @@ pub(super) struct Pulled {
     folder: PathBuf,
 }
 
-/// An image that is kept.
+/// A stored image.
 #[derive(Debug)]
 pub(super) struct PulledImage {
-    /// Of its manifest, as the registry names it.
+    /// The digest of its manifest, as in the registry.
     pub(super) digest: Digest,
     pub(super) component: Found,
 }
 
-/// A blob on its way in.
+/// A blob that is being received.
 pub(super) struct Incoming {
     file: NamedTempFile,
     hash: Sha256,
@@ -43,8 +46,8 @@ impl Pulled {
         Self { folder }
     }
 
-    /// What is kept under this name. A layout that cannot be read holds nothing:
-    /// it is pulled again.
+    /// The image with this name. If the layout is not readable, there is none, and the image
+    /// is pulled again.
     pub(super) fn find(&self, name: &str) -> Option<PulledImage> {
         let layout = match Layout::open(self.folder.clone()) {
             Ok(layout) => layout?,
@@ -56,7 +59,7 @@ impl Pulled {
         let entry = layout.named(name)?;
         match layout.component(entry) {
             Ok(component) if component.path.is_file() => Some(PulledImage {
-                digest: Digest::parse(&entry.digest)?,
+                digest: entry.digest().clone(),
                 component,
             }),
             Ok(_) => None,
@@ -79,10 +82,9 @@ impl Pulled {
         })
     }
 
-    /// Puts the blob in its place; false where its content is another than
-    /// `digest` says.
+    /// Stores the blob. Returns false if its content does not match `digest`.
     pub(super) fn finish(&self, incoming: Incoming, digest: &Digest) -> io::Result<bool> {
-        if Digest::from_hash(&incoming.hash.finalize()) != *digest {
+        if digest::from_hash(&incoming.hash.finalize()) != *digest {
             return Ok(false);
         }
         incoming.file.as_file().sync_all()?;
@@ -96,25 +98,24 @@ impl Pulled {
         self.finish(incoming, digest)
     }
 
-    /// Keeps the image whose manifest is `digest` under `name`; all of its blobs
-    /// are there.
+    /// Adds the image whose manifest is `digest` to the index, as `name`. All of its blobs
+    /// must be stored already.
     pub(super) fn keep(&self, name: &str, digest: &Digest, size: u64) -> io::Result<()> {
         let mut index = match Layout::open(self.folder.clone()) {
             Ok(Some(layout)) => layout.into_index(),
-            Ok(None) | Err(_) => Index::default(),
+            Ok(None) | Err(_) => empty_index(),
         };
-        index.schema_version = 2;
-        let is_other = |entry: &Descriptor| entry.annotations.get(NAME).is_none_or(|it| it != name);
-        index.manifests.retain(is_other);
-        index.manifests.push(Descriptor {
-            media_type: MANIFEST.to_owned(),
-            digest: digest.to_string(),
-            size,
-            annotations: BTreeMap::from([(NAME.to_owned(), name.to_owned())]),
-            platform: None,
-        });
-        let surplus = index.manifests.len().saturating_sub(IMAGES_MAX);
-        index.manifests.drain(..surplus);
+        let mut manifests = index.manifests().clone();
+        manifests.retain(|entry| ref_name(entry) != Some(name));
+        let mut entry = Descriptor::new(MediaType::ImageManifest, size, digest.clone());
+        entry.set_annotations(Some(HashMap::from([(
+            ANNOTATION_REF_NAME.to_owned(),
+            name.to_owned(),
+        )])));
+        manifests.push(entry);
+        let surplus = manifests.len().saturating_sub(IMAGES_MAX);
+        manifests.drain(..surplus);
+        index.set_manifests(manifests);
         self.write("oci-layout", br#"{"imageLayoutVersion": "1.0.0"}"#)?;
         self.write("index.json", &serde_json::to_vec_pretty(&index)?)?;
         if let Err(error) = self.remove_unneeded(&index) {
@@ -123,15 +124,14 @@ impl Pulled {
         Ok(())
     }
 
-    /// What an image that was replaced leaves behind.
-    fn remove_unneeded(&self, index: &Index) -> io::Result<()> {
+    /// Removes the blobs of images that were replaced.
+    fn remove_unneeded(&self, index: &ImageIndex) -> io::Result<()> {
         let layout = Layout::new(self.folder.clone(), index.clone());
-        let mut needed = BTreeSet::new();
-        for entry in &index.manifests {
+        let mut needed = HashSet::new();
+        for entry in index.manifests() {
             let component = layout.component(entry).map_err(io::Error::other)?;
-            let manifest = Digest::parse(&entry.digest);
-            for digest in manifest.into_iter().chain(component.digest) {
-                needed.insert(digest.hex().to_owned());
+            for digest in component.digest.iter().chain([entry.digest()]) {
+                needed.insert(digest.digest().to_owned());
             }
         }
         for blob in fs::read_dir(self.blobs())? {
@@ -152,7 +152,7 @@ impl Pulled {
     }
 
     fn blob(&self, digest: &Digest) -> PathBuf {
-        self.blobs().join(digest.hex())
+        self.blobs().join(digest.digest())
     }
 
     fn blobs(&self) -> PathBuf {
@@ -165,4 +165,12 @@ impl Incoming {
         self.hash.update(bytes);
         self.file.write_all(bytes)
     }
+}
+
+fn empty_index() -> ImageIndex {
+    ImageIndexBuilder::default()
+        .schema_version(SCHEMA_VERSION)
+        .manifests(Vec::new())
+        .build()
+        .expect("every required field is set")
 }

@@ -1,34 +1,34 @@
-//! An image's name, taken apart: `[HOST[:PORT]/]REPOSITORY[:TAG][@sha256:HEX]`.
+//! Parses an image name: `[HOST[:PORT]/]REPOSITORY[:TAG][@sha256:HEX]`.
 //!
-//! A first part with a dot, a port, or the word `localhost` is a registry's
-//! host, as everywhere. There is no host that is meant where none is named.
+//! As in Docker, the first part is a registry's host if it contains a dot or a port, or is
+//! `localhost`. Unlike in Docker, there is no default registry: an image without a host is
+//! local. This is why `oci_spec::distribution::Reference` is not used, which also does not
+//! support IPv6 addresses.
 
 use std::fmt;
 
-use sha2::{Digest as _, Sha256};
+use oci_spec::image::Digest;
 
-/// The tag that is meant where there is neither tag nor digest.
+use super::digest;
+
+/// The tag of an image with neither tag nor digest.
 const LATEST: &str = "latest";
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Reference {
-    /// With its port, if it has one.
+    /// The registry, with its port if it has one.
     pub(super) host: Option<String>,
-    /// Everything between host and tag.
+    /// Everything between the host and the tag.
     pub(super) repository: String,
     tag: Option<String>,
     pub(super) digest: Option<Digest>,
 }
 
-/// `sha256:` and 64 hexadecimal digits.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Digest(String);
-
 impl Reference {
-    /// None where the text is no such name, or could lead out of a folder.
+    /// `None` if `image` is malformed, or contains a part that is unsafe as a file name.
     pub(super) fn parse(image: &str) -> Option<Self> {
         let (name, digest) = match image.split_once('@') {
-            Some((name, digest)) => (name, Some(Digest::parse(digest)?)),
+            Some((name, digest)) => (name, Some(digest::parse(digest)?)),
             None => (image, None),
         };
         let (host, path) = match name.split_once('/') {
@@ -48,7 +48,7 @@ impl Reference {
         })
     }
 
-    /// The last part of the repository, by which `--components` knows it.
+    /// The last part of the repository: the name in the `--components` folder.
     pub(super) fn name(&self) -> &str {
         let last = self.repository.rsplit('/').next();
         last.unwrap_or(&self.repository)
@@ -58,14 +58,14 @@ impl Reference {
         self.tag.as_deref().unwrap_or(LATEST)
     }
 
-    /// Whether the name stands for whatever is newest.
+    /// Whether the name is not fixed to a version, so that it must be pulled again.
     pub(super) fn is_latest(&self) -> bool {
         self.digest.is_none() && self.tag() == LATEST
     }
 }
 
 impl fmt::Display for Reference {
-    /// In full, the tag that is meant included.
+    /// The full name, with the default tag if there is neither tag nor digest.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if let Some(host) = &self.host {
             write!(f, "{host}/")?;
@@ -79,38 +79,6 @@ impl fmt::Display for Reference {
             Some(digest) => write!(f, "@{digest}"),
             None => Ok(()),
         }
-    }
-}
-
-impl Digest {
-    pub(super) fn parse(text: &str) -> Option<Self> {
-        let hex = text.strip_prefix("sha256:")?;
-        let lower = |byte: u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
-        (hex.len() == 64 && hex.bytes().all(lower)).then(|| Self(text.to_owned()))
-    }
-
-    pub(super) fn of(bytes: &[u8]) -> Self {
-        Self::from_hash(&Sha256::digest(bytes))
-    }
-
-    pub(super) fn from_hash(hash: &[u8]) -> Self {
-        let hex: String = hash.iter().map(|byte| format!("{byte:02x}")).collect();
-        Self(format!("sha256:{hex}"))
-    }
-
-    pub(super) fn as_str(&self) -> &str {
-        &self.0
-    }
-
-    /// Its file below `blobs/sha256`.
-    pub(super) fn hex(&self) -> &str {
-        self.0.strip_prefix("sha256:").unwrap_or(&self.0)
-    }
-}
-
-impl fmt::Display for Digest {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
     }
 }
 
@@ -143,7 +111,7 @@ mod tests {
     }
 
     #[test]
-    fn the_last_part_of_the_name_and_the_tag_decide() {
+    fn name_is_the_last_part_and_the_default_tag_is_latest() {
         assert_eq!(
             (parse("galleria/ui:v1").name(), parse("ui:v1").tag()),
             ("ui", "v1")
@@ -153,7 +121,7 @@ mod tests {
     }
 
     #[test]
-    fn a_host_is_one_that_looks_like_it() {
+    fn host_has_a_dot_or_a_port_or_is_localhost() {
         let host = |image: &str| parse(image).host;
         assert_eq!(
             host("localhost:5000/shop/ui"),
@@ -164,15 +132,16 @@ mod tests {
             Some("registry.example".into())
         );
         assert_eq!(host("127.0.0.1:5000/ui"), Some("127.0.0.1:5000".into()));
+        assert_eq!(host("[::1]:5000/ui"), Some("[::1]:5000".into()));
         assert_eq!(host("shop/ui:v1"), None);
         assert_eq!(host("ui.v1:v2"), None);
     }
 
     #[test]
-    fn a_digest_pins_it() {
+    fn digest_must_be_sha256() {
         let digest = format!("sha256:{}", "ab".repeat(32));
         let pinned = parse(&format!("registry.example/shop/ui@{digest}"));
-        assert_eq!(pinned.digest, Digest::parse(&digest));
+        assert_eq!(pinned.digest, digest::parse(&digest));
         assert_eq!(
             pinned.to_string(),
             format!("registry.example/shop/ui@{digest}")
@@ -184,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_cannot_leave_the_folder() {
+    fn names_that_are_unsafe_as_file_names_are_rejected() {
         for image in [
             "",
             "shop/",

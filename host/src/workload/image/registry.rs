@@ -1,38 +1,40 @@
 //! Pulling components from registries.
 //!
-//! What comes in is bounded in size and time and is checked against its digest
-//! before it has a name. A registry is spoken to by HTTPS; plain HTTP is for
-//! this machine and for hosts that `--registry-insecure` names. A redirect from
-//! HTTPS to HTTP is not followed. Proxies of the environment are not used.
+//! Downloads are limited in size and time, and are checked against their digest before they
+//! are stored. Registries are accessed with HTTPS; plain HTTP is only for loopback and for
+//! the hosts of `--registry-insecure`. Redirects from HTTPS to HTTP and the proxies of the
+//! environment are not used.
 //!
-//! It pushes nothing and lists nothing.
+//! There is no push and no list.
 
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use galleria_manifest::model::PullPolicy;
+use oci_spec::image::Digest;
 use reqwest::{Certificate, StatusCode};
 
 use super::artifact::{self, ArtifactError, MANIFEST_MAX, Next};
 use super::credentials::Login;
+use super::digest;
 use super::distribution::{DistributionError, Repository};
 use super::layout::Found;
 use super::pulled::{Pulled, PulledImage};
-use super::reference::{Digest, Reference};
+use super::reference::Reference;
 use crate::guest::COMPONENT_FILE_MAX;
 use crate::settings::image::RegistrySettings;
 
-/// For one image, from the first question to the last byte: 256 MiB at 1 MiB/s.
+/// For one image, from the first request to the last byte: 256 MiB at 1 MiB/s.
 const PULL_MAX: Duration = Duration::from_secs(300);
 const CONNECT_MAX: Duration = Duration::from_secs(10);
-/// Between two pieces of an answer.
+/// Between two reads of a response.
 const READ_MAX: Duration = Duration::from_secs(30);
 
-/// Registries lead to where their blobs are, which takes one or two.
+/// Registries redirect to the storage of their blobs, which takes one or two redirects.
 const REDIRECTS_MAX: usize = 10;
 
-/// Manifests and indexes, of OCI and of Docker before it.
+/// Manifests and indexes, of OCI and of its predecessor Docker.
 const ACCEPTED: &str = "application/vnd.oci.image.manifest.v1+json, \
     application/vnd.oci.image.index.v1+json, \
     application/vnd.docker.distribution.manifest.v2+json, \
@@ -44,7 +46,7 @@ pub(super) struct Registries {
     pulled: Pulled,
 }
 
-/// Why an image could not be had, in the kubelet's words.
+/// Why an image cannot be pulled. The messages begin with the kubelet's reasons.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum PullError {
     #[error(
@@ -99,16 +101,16 @@ pub(crate) enum PullError {
 }
 
 impl PullError {
-    /// Whether the registry may say something else another time.
+    /// Whether a later attempt may succeed.
     pub(super) fn is_transient(&self) -> bool {
         !matches!(self, Self::Never | Self::Client(_))
     }
 }
 
 impl Registries {
-    /// What is pulled is kept in `folder`.
+    /// Pulled images are stored in `folder`.
     pub(super) fn new(settings: RegistrySettings, folder: PathBuf) -> Self {
-        // The process has one provider of TLS; the first to say so wins.
+        // The process has one TLS provider; it may be installed already.
         let _ = rustls::crypto::ring::default_provider().install_default();
         Self {
             settings,
@@ -116,8 +118,8 @@ impl Registries {
         }
     }
 
-    /// The component of `image`, pulled as its policy wants it. Waits: not for
-    /// an asynchronous task, but within reach of the runtime.
+    /// The component of `image`, pulled according to its policy. Blocks: call it outside of
+    /// asynchronous tasks, but with access to the runtime.
     pub(super) fn pull(
         &self,
         image: &Reference,
@@ -148,7 +150,7 @@ impl Registries {
                 let lost = || std::io::Error::other("it was removed in the meantime");
                 Ok(kept.ok_or_else(lost)?.component)
             }
-            // A registry that is down stops nothing that was pulled before.
+            // An unavailable registry must not stop a pod whose image is stored already.
             (
                 Err(
                     error @ (PullError::Unreachable { .. }
@@ -165,7 +167,7 @@ impl Registries {
         }
     }
 
-    /// Tries each login, and both schemes where this machine is asked.
+    /// Tries each login, and both schemes if `host` is loopback.
     async fn fetch_as_anyone(
         &self,
         image: &Reference,
@@ -281,7 +283,7 @@ fn is_this_machine(host: &str) -> bool {
     name == "localhost" || address.is_ok_and(|address| address.is_loopback())
 }
 
-/// One repository of a registry, asked as one user.
+/// One repository of a registry, accessed as one user.
 struct Registry<'a> {
     host: &'a str,
     repository: Repository,
@@ -291,7 +293,7 @@ struct Registry<'a> {
 }
 
 impl Registry<'_> {
-    /// Pulls what is not kept yet.
+    /// Pulls the image unless it is stored already.
     async fn fetch(&self, image: &Reference, kept: Option<&PulledImage>) -> Result<(), PullError> {
         let began = Instant::now();
         let (manifest, digest, component, size) = self.manifest(image).await?;
@@ -317,18 +319,18 @@ impl Registry<'_> {
         Ok(())
     }
 
-    /// The manifest of the component, through an index if there is one; its
-    /// digest, the component's, and the component's size.
+    /// Fetches the manifest of the component, following an index if there is one. Returns the
+    /// manifest, its digest, the component's digest, and the component's size.
     async fn manifest(&self, image: &Reference) -> Result<(Bytes, Digest, Digest, u64), PullError> {
         let mut wanted = image.digest.clone();
         for _ in 0..2 {
-            let reference = wanted.as_ref().map_or(image.tag(), Digest::as_str);
+            let reference = wanted.as_ref().map_or(image.tag(), Digest::as_ref);
             let manifest = self
                 .repository
                 .manifest(reference, ACCEPTED, MANIFEST_MAX)
                 .await
                 .map_err(|error| self.failure(error))?;
-            let digest = Digest::of(&manifest);
+            let digest = digest::of(&manifest);
             if let Some(wanted) = wanted.filter(|wanted| *wanted != digest) {
                 return Err(PullError::Digest { digest: wanted });
             }
@@ -340,7 +342,7 @@ impl Registry<'_> {
         Err(PullError::Depth)
     }
 
-    /// Pulls the blob `digest`, of `size` bytes as its manifest says.
+    /// Pulls the blob `digest`, whose size is `size` bytes according to its manifest.
     async fn blob(&self, digest: &Digest, size: u64) -> Result<(), PullError> {
         let altered = || PullError::Digest {
             digest: digest.clone(),
@@ -395,9 +397,9 @@ impl Registry<'_> {
 mod tests {
     use super::*;
 
-    /// Time passes as soon as nothing happens.
+    /// The paused clock advances as soon as every task waits.
     #[tokio::test(start_paused = true)]
-    async fn registry_that_says_nothing_is_given_up() {
+    async fn silent_registry_times_out() {
         let socket = tokio::net::TcpListener::bind("127.0.0.1:0").await;
         let socket = socket.expect("a port");
         let host = socket.local_addr().expect("its address").to_string();
