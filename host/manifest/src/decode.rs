@@ -20,7 +20,7 @@ use std::borrow::Cow;
 use std::path::Path;
 use std::sync::Arc;
 
-pub(crate) use durations::{duration, non_negative_seconds, positive_duration};
+pub(crate) use durations::{duration, go_duration, non_negative_seconds, positive_duration};
 pub(crate) use fields::Fields;
 pub(crate) use lists::{items, labels, map, strings};
 pub(crate) use names::{

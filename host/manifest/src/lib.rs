@@ -10,6 +10,7 @@
 //! `galleria-mesh`).
 
 mod admission;
+mod cron;
 mod decode;
 mod diagnostic;
 mod files;

@@ -18,7 +18,7 @@ pub(crate) fn duration(d: &mut Decoder, node: &Node) -> Option<Duration> {
         return refuse(d, node, &format!("; a unit is missing, write `{number}s`"));
     }
     let text = scalar.text.trim();
-    if text.starts_with('-') && parse(&text[1..]).is_some() {
+    if text.starts_with('-') && go_duration(&text[1..]).is_some() {
         let shown = d.show(text);
         d.error(
             node.mark,
@@ -27,7 +27,7 @@ pub(crate) fn duration(d: &mut Decoder, node: &Node) -> Option<Duration> {
         );
         return None;
     }
-    match parse(text) {
+    match go_duration(text) {
         Some(value) if value <= LONGEST => Some(value),
         Some(_) => {
             d.error(node.mark, codes::INVALID_VALUE, "is longer than a year");
@@ -67,8 +67,8 @@ fn refuse(d: &mut Decoder, node: &Node, hint: &str) -> Option<Duration> {
     None
 }
 
-/// Go's duration syntax without a sign.
-fn parse(text: &str) -> Option<Duration> {
+/// Go's syntax of durations, without a sign.
+pub(crate) fn go_duration(text: &str) -> Option<Duration> {
     if text == "0" {
         return Some(Duration::ZERO);
     }
@@ -83,7 +83,7 @@ fn parse(text: &str) -> Option<Duration> {
             .unwrap_or(rest.len());
         let unit = match &rest[..end] {
             "ns" => 1e-9,
-            "us" | "µs" => 1e-6,
+            "us" | "µs" | "μs" => 1e-6,
             "ms" => 1e-3,
             "s" => 1.0,
             "m" => 60.0,
@@ -104,14 +104,14 @@ mod tests {
 
     #[test]
     fn go_durations_are_read() {
-        assert_eq!(parse("1s"), Some(Duration::from_secs(1)));
-        assert_eq!(parse("0.5s"), Some(Duration::from_millis(500)));
-        assert_eq!(parse("1h30m"), Some(Duration::from_secs(5400)));
-        assert_eq!(parse("25ms"), Some(Duration::from_millis(25)));
-        assert_eq!(parse("0"), Some(Duration::ZERO));
-        assert_eq!(parse("1d"), None);
-        assert_eq!(parse("s"), None);
-        assert_eq!(parse(""), None);
-        assert_eq!(parse("1e400h"), None);
+        assert_eq!(go_duration("1s"), Some(Duration::from_secs(1)));
+        assert_eq!(go_duration("0.5s"), Some(Duration::from_millis(500)));
+        assert_eq!(go_duration("1h30m"), Some(Duration::from_secs(5400)));
+        assert_eq!(go_duration("25ms"), Some(Duration::from_millis(25)));
+        assert_eq!(go_duration("0"), Some(Duration::ZERO));
+        assert_eq!(go_duration("1d"), None);
+        assert_eq!(go_duration("s"), None);
+        assert_eq!(go_duration(""), None);
+        assert_eq!(go_duration("1e400h"), None);
     }
 }

@@ -1,20 +1,19 @@
-//! `schedule` and `timeZone`: the syntax of a cluster's parser, with the position of each
-//! error.
+//! `schedule` and `timeZone`: accepts what Kubernetes accepts, and reports the position of
+//! what it would reject.
 
 use std::time::Duration;
 
-use cronexpr::{FallbackTimezoneOption, ParseOptions};
+use jiff::tz::TimeZone;
 
 use crate::codes;
-use crate::decode::{Decoder, did_you_mean, non_empty};
+use crate::cron::{Cron, FIELDS};
+use crate::decode::{Decoder, did_you_mean, go_duration, non_empty};
 use crate::model::{Schedule, Times};
 use crate::yaml::{Mark, Node, Scalar, Value};
 
-const FIELDS: [&str; 5] = ["minute", "hour", "day of month", "month", "day of week"];
-
 const FORM: &str = "write five fields (minute, hour, day of month, month, day of week), as in `0 3 * * *`, or `@hourly`";
 
-/// Abbreviations of five fields.
+/// The names of common cron expressions.
 const NAMED: [(&str, &str); 7] = [
     ("@yearly", "0 0 1 1 *"),
     ("@annually", "0 0 1 1 *"),
@@ -25,10 +24,10 @@ const NAMED: [(&str, &str); 7] = [
     ("@hourly", "0 * * * *"),
 ];
 
-/// A name of the IANA database, in its exact case, as in a cluster.
+/// A name of the IANA database. As in a cluster, the case matters.
 pub(super) fn time_zone(d: &mut Decoder, node: &Node) -> Option<String> {
     let name = non_empty(d, node)?;
-    let known = jiff::tz::TimeZone::get(&name).ok();
+    let known = TimeZone::get(&name).ok();
     let spelled = known.as_ref().and_then(|zone| zone.iana_name());
     if spelled == Some(name.as_str()) && name != "Local" {
         return Some(name);
@@ -57,6 +56,11 @@ pub(super) fn read(d: &mut Decoder, node: &Node, time_zone: Option<String>) -> O
                 time_zone,
                 times,
             };
+            if every(&schedule.text).is_some_and(|period| period < Duration::from_secs(1)) {
+                let shown = d.show(&schedule.text);
+                let message = format!("{shown} is shorter than a second; it runs every second");
+                d.warning(node.mark, codes::INVALID_VALUE, message);
+            }
             if schedule.next_after(jiff::Timestamp::UNIX_EPOCH).is_none() {
                 let shown = d.show(&schedule.text);
                 let message =
@@ -82,26 +86,25 @@ struct Problem {
 }
 
 fn times(text: &str, time_zone: Option<&str>) -> Result<Times, Problem> {
-    let problem = |offset, message: String| Err(Problem { offset, message });
     let start = text.len() - text.trim_start().len();
+    let problem = |offset, message| Err(Problem { offset, message });
     let trimmed = text.trim();
     if trimmed.starts_with("TZ=") || trimmed.starts_with("CRON_TZ=") {
         let message = "a time zone is not allowed here; set it in `timeZone`";
         return problem(start, message.to_owned());
     }
-    if let Some(period) = trimmed.strip_prefix("@every ") {
-        return match every(period.trim()) {
-            Some(period) => Ok(Times::Every(period)),
-            None => problem(
-                start,
-                "`@every` needs a duration of at least one second, as in `@every 90m` or `@every 1h30m`"
-                    .to_owned(),
-            ),
-        };
+    if let Some(period) = every(text) {
+        // As in a cluster: whole seconds, and at least one.
+        let seconds = period.as_secs().max(1);
+        return Ok(Times::Every(Duration::from_secs(seconds)));
     }
-    let named = NAMED.iter().find(|(name, _)| *name == trimmed);
-    if named.is_none() && trimmed.starts_with('@') {
-        let hint = did_you_mean(trimmed, NAMED.iter().map(|(name, _)| *name));
+    if text.starts_with("@every ") {
+        let message = "`@every` needs a duration of at least one second, as in `@every 90m` or `@every 1h30m`";
+        return problem(start, message.to_owned());
+    }
+    let named = NAMED.iter().find(|(name, _)| *name == text);
+    if named.is_none() && text.starts_with('@') {
+        let hint = did_you_mean(text, NAMED.iter().map(|(name, _)| *name));
         let form = if hint.is_empty() {
             format!("; {FORM}")
         } else {
@@ -109,84 +112,37 @@ fn times(text: &str, time_zone: Option<&str>) -> Result<Times, Problem> {
         };
         return problem(start, format!("there is no such name{hint}{form}"));
     }
-    let fields = match named {
-        Some((_, fields)) => words(fields),
-        None => words(text),
+    let words = words(named.map_or(text, |(_, fields)| fields));
+    let fields: Vec<&str> = words.iter().map(|(_, field)| *field).collect();
+    let Ok(fields) = <[&str; FIELDS]>::try_from(fields.as_slice()) else {
+        let surplus = words.get(FIELDS);
+        let offset = surplus.map_or(start, |(offset, _)| *offset);
+        return problem(offset, format!("it has {} fields; {FORM}", words.len()));
     };
-    if fields.len() != FIELDS.len() {
-        let offset = fields
-            .get(FIELDS.len())
-            .map_or(start, |(offset, _)| *offset);
-        let count = fields.len();
-        return problem(offset, format!("it has {count} fields; {FORM}"));
-    }
-    for ((offset, field), name) in fields.iter().zip(FIELDS) {
-        if let Some(extension) = field.split([',', '-', '/']).find(|part| is_extension(part)) {
-            let message =
-                format!("{name}: `{extension}` is not known to Kubernetes; name the days");
-            return problem(*offset, message);
-        }
-    }
-    crontab(&fields, time_zone)
-}
-
-fn crontab(fields: &[(usize, &str)], time_zone: Option<&str>) -> Result<Times, Problem> {
-    let mut options = ParseOptions::default();
-    options.fallback_timezone_option = FallbackTimezoneOption::UTC;
-    let written: Vec<&str> = fields.iter().map(|(_, field)| *field).collect();
-    // In Kubernetes `?` is the same as `*`.
-    let expression = written.join(" ").replace('?', "*");
-    let parse = |fields: &str| cronexpr::parse_crontab_with(fields, options);
-    for (at, ((offset, field), name)) in fields.iter().zip(FIELDS).enumerate() {
-        let mut alone = ["*"; FIELDS.len()];
-        let field = field.replace('?', "*");
-        alone[at] = &field;
-        if let Err(error) = parse(&alone.join(" ")) {
-            let reason = reason(&error.to_string());
-            return Err(Problem {
-                offset: *offset,
-                message: format!("{name} `{field}`: {reason}"),
-            });
-        }
-    }
-    let whole = match time_zone {
-        Some(zone) => format!("{expression} {zone}"),
-        None => expression,
+    let cron = Cron::parse(fields).map_err(|(field, message)| Problem {
+        offset: words[field].0,
+        message,
+    })?;
+    let zone = match time_zone {
+        None => TimeZone::UTC,
+        Some(name) => TimeZone::get(name).map_err(|error| Problem {
+            offset: start,
+            message: error.to_string(),
+        })?,
     };
-    match parse(&whole) {
-        Ok(crontab) => Ok(Times::Cron(Box::new(crontab))),
-        Err(error) => Err(Problem {
-            offset: 0,
-            message: reason(&error.to_string()),
-        }),
-    }
+    Ok(Times::Cron { cron, zone })
 }
 
-/// The parser marks the position below the text; its reason follows the mark.
-fn reason(error: &str) -> String {
-    let last = error.lines().last().unwrap_or(error);
-    last.trim_start().trim_start_matches("^ ").to_owned()
-}
-
-/// `L`, `15W`, `5#2` and `H` belong to other schedulers.
-fn is_extension(part: &str) -> bool {
-    let digits = part.trim_end_matches(['L', 'W', 'l', 'w']);
-    let marked = digits.len() < part.len() && digits.bytes().all(|byte| byte.is_ascii_digit());
-    marked || part.contains('#') || part.eq_ignore_ascii_case("h")
-}
-
-/// Whole seconds in Go's syntax: `1h30m`, `45s`.
+/// The period of `@every PERIOD`.
 fn every(text: &str) -> Option<Duration> {
-    let parsed: jiff::SignedDuration = text.parse().ok()?;
-    let seconds = u64::try_from(parsed.as_secs()).ok()?;
-    (seconds > 0).then(|| Duration::from_secs(seconds))
+    go_duration(text.strip_prefix("@every ")?)
 }
 
-/// The words of `text`, each with its byte offset.
+/// The words of `text`, each with the offset of its first byte.
 fn words(text: &str) -> Vec<(usize, &str)> {
     let mut words = Vec::new();
     let mut rest = 0;
-    for word in text.split_ascii_whitespace() {
+    for word in text.split_whitespace() {
         let offset = text[rest..].find(word).map_or(rest, |found| rest + found);
         words.push((offset, word));
         rest = offset + word.len();
@@ -194,8 +150,8 @@ fn words(text: &str) -> Vec<(usize, &str)> {
     words
 }
 
-/// The position of a byte in a scalar, or of the scalar itself if its text differs from what
-/// is written.
+/// The position of a byte within a scalar, or the position of the scalar if its text differs
+/// from its source, as in a folded scalar.
 fn place(node: &Node, offset: usize) -> Mark {
     let Value::Scalar(Scalar {
         text,
@@ -267,7 +223,7 @@ mod tests {
 
     #[test]
     fn hour_that_does_not_exist_is_skipped() {
-        // On 2026-03-29 Berlin goes from 02:00 to 03:00.
+        // On 2026-03-29, Berlin goes from 02:00 to 03:00.
         assert_eq!(
             next(
                 "30 2 * * *",
@@ -280,7 +236,7 @@ mod tests {
     }
 
     #[test]
-    fn hour_that_exists_twice_counts_twice() {
+    fn hour_that_exists_twice_matches_twice() {
         // On 2026-10-25 Berlin goes from 03:00 back to 02:00.
         assert_eq!(
             next(
@@ -298,7 +254,7 @@ mod tests {
     }
 
     #[test]
-    fn half_hour_zones_and_the_end_of_a_day_are_exact() {
+    fn zones_with_half_hours_are_supported() {
         assert_eq!(
             next("0 0 * * *", Some("Asia/Kolkata"), "2026-05-01T00:00:00Z", 1),
             ["2026-05-01T18:30:00Z"]

@@ -1,39 +1,39 @@
-//! Which Job of a CronJob is due. Pure: the time is given from outside.
+//! Decides which Job of a CronJob is due. Pure: the current time is a parameter.
 
 use std::time::Duration;
 
 use galleria_manifest::model::{ConcurrencyPolicy, CronJob, Schedule};
 use jiff::{SignedDuration, Timestamp};
 
-/// Starts that may be missed before it is an error, as a cluster has it.
+/// How many starts may be missed before this is an error, as in a cluster.
 const MISSED_MAX: usize = 100;
 
-/// What a CronJob's schedule says at one moment.
+/// What is due at one point in time.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Due {
     pub start: Start,
     /// More than [`MISSED_MAX`] starts were missed.
     pub too_many_missed: bool,
-    /// The next time of the schedule; None where there is none.
+    /// The next time of the schedule; `None` if there is none.
     pub next: Option<Timestamp>,
 }
 
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Start {
     Nothing,
-    /// A Job for this time, beside those that are active.
+    /// Start a Job for this time, in addition to the active Jobs.
     Now(Timestamp),
-    /// A Job for this time, in the place of those that are active.
+    /// Start a Job for this time, and end the active Jobs.
     Instead(Timestamp),
-    /// A Job for this time has to wait for the active one.
+    /// A Job is due, but must wait for the active one.
     Waits,
-    /// This time was missed by more than the starting deadline allows.
+    /// This time is further in the past than the starting deadline allows.
     TooLate(Timestamp),
 }
 
 impl Due {
-    /// What is due at `now`, where the last Job was started for the time `last`
-    /// (or, where none was, the CronJob exists since then) and `active` Jobs run.
+    /// What is due at `now`. The last Job was started for the time `last`; without a Job,
+    /// `last` is the time since which the CronJob exists. `active` Jobs are running.
     pub(super) fn at(cron_job: &CronJob, last: Timestamp, active: usize, now: Timestamp) -> Self {
         let schedule = &cron_job.schedule;
         let missed = if cron_job.suspend {
@@ -65,7 +65,7 @@ fn is_too_late(cron_job: &CronJob, time: Timestamp, now: Timestamp) -> bool {
     now.duration_since(time) > deadline
 }
 
-/// Times of a schedule that have come.
+/// Times of a schedule that have passed without a start.
 #[derive(Debug, Default)]
 struct Missed {
     latest: Option<Timestamp>,
@@ -73,7 +73,7 @@ struct Missed {
 }
 
 impl Missed {
-    /// Those after `last`, up to and with `now`. Only the latest is of use.
+    /// The times after `last`, up to and including `now`. Only the latest is needed.
     fn between(schedule: &Schedule, last: Timestamp, now: Timestamp) -> Self {
         let times = |from: Timestamp| {
             std::iter::successors(schedule.next_after(from), |time| schedule.next_after(*time))
@@ -90,8 +90,8 @@ impl Missed {
                 too_many: false,
             };
         }
-        // Not all of a year's minutes: windows before now, ever wider, until
-        // there is a time in one.
+        // Do not walk through every minute of a year: search windows before `now` that
+        // grow until one contains a time.
         let windows = std::iter::successors(Some(Duration::from_secs(120)), |window| {
             window.checked_mul(4)
         });
@@ -168,7 +168,7 @@ spec:
     }
 
     #[test]
-    fn time_that_is_missed_for_longer_than_the_deadline_is_left_out() {
+    fn start_that_is_later_than_the_deadline_is_skipped() {
         let nightly = cron_job("0 3 * * *", "startingDeadlineSeconds: 600");
         let last = "2026-03-01T03:00:00Z";
         let missed = time("2026-03-02T03:00:00Z");
@@ -183,7 +183,7 @@ spec:
     }
 
     #[test]
-    fn policy_decides_what_becomes_of_a_time_while_a_job_runs() {
+    fn concurrency_policy_decides_about_a_start_while_a_job_runs() {
         let (last, now) = ("2026-03-01T10:00:00Z", "2026-03-01T10:01:00Z");
         let due = time(now);
         for (policy, expected) in [
@@ -198,7 +198,7 @@ spec:
     }
 
     #[test]
-    fn suspended_cron_job_starts_nothing_and_knows_its_next_time() {
+    fn suspended_cron_job_starts_nothing_but_has_a_next_time() {
         let suspended = cron_job("* * * * *", "suspend: true");
         let due = Due::at(
             &suspended,
@@ -211,7 +211,7 @@ spec:
     }
 
     #[test]
-    fn hundred_missed_times_are_borne_and_one_more_is_an_error() {
+    fn more_than_a_hundred_missed_times_are_an_error() {
         let minutely = cron_job("* * * * *", "suspend: false");
         let last = time("2026-03-01T00:00:00Z");
         let hundred = Due::at(&minutely, last, 0, time("2026-03-01T01:40:30Z"));
@@ -222,7 +222,7 @@ spec:
     }
 
     #[test]
-    fn latest_time_is_found_after_years() {
+    fn latest_missed_time_is_found_after_years() {
         let monthly = cron_job("0 0 1 * *", "suspend: false");
         let due = Due::at(
             &monthly,
@@ -243,7 +243,7 @@ spec:
     }
 
     #[test]
-    fn clocks_that_are_set_back_start_a_job_for_each_hour() {
+    fn hour_that_exists_twice_starts_two_jobs() {
         let zone = cron_job("30 2 * * *", "timeZone: Europe/Berlin");
         let first = "2026-10-25T00:30:00Z";
         assert_eq!(
