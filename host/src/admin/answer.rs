@@ -35,8 +35,14 @@ impl Api {
         let target = Target::of(&request.uri)?;
         let headers = &request.headers;
         if let Target::Objects(resource) = target {
-            access.check(&request.method, &resource.kind.resource())?;
-            if resource.is_subresource("portforward") {
+            let forwards = resource.is_subresource("portforward");
+            // A WebSocket begins with GET, but it does not only read.
+            let method = match forwards {
+                true => &Method::POST,
+                false => &request.method,
+            };
+            access.check(method, &resource.kind.resource())?;
+            if forwards {
                 let name = resource.name.as_deref().ok_or(Failure::NoSuchPath)?;
                 return self.forward(request, &resource, name);
             }

@@ -4,8 +4,12 @@
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::pin::pin;
+use std::time::Duration;
 
-use futures::{StreamExt, TryStreamExt};
+use futures::{SinkExt, StreamExt, TryStreamExt};
+use http_body_util::BodyExt;
+use hyper::client::conn::http1;
+use hyper_util::rt::TokioIo;
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{ConfigMap, Pod};
 use kube::api::{
@@ -15,6 +19,7 @@ use kube::api::{
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config, ResourceExt};
 use serde_json::json;
+use tokio_tungstenite::tungstenite::Message;
 
 use crate::support::{Galleria, Host, Service, kubeconfig, manifests};
 
@@ -80,7 +85,12 @@ fn runtime() -> tokio::runtime::Runtime {
 }
 
 async fn client(host: &Host) -> Client {
-    let path = kubeconfig(host, &[]);
+    client_with(host, &[]).await
+}
+
+/// A client with the kubeconfig of these arguments.
+async fn client_with(host: &Host, arguments: &[&str]) -> Client {
+    let path = kubeconfig(host, arguments);
     let kubeconfig = Kubeconfig::read_from(path).expect("a kubeconfig");
     let options = KubeConfigOptions::default();
     let config = Config::from_custom_kubeconfig(kubeconfig, &options).await;
@@ -279,5 +289,94 @@ fn hundred_watchers_see_every_change_while_one_does_not_read() {
         let (seen, code) = cut_off.await;
         assert_eq!(code, 410);
         assert!(seen < 400 * 8, "{seen}");
+    });
+}
+
+/// A host whose only pod echoes requests, and the pod's name.
+async fn echo() -> (Host, String) {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("test.yaml");
+    std::fs::write(&file, manifests(&[Service::new("echo", "echo")])).expect("a file");
+    let host = Galleria::run(&file).start();
+    let pods: Api<Pod> = Api::namespaced(client(&host).await, "test");
+    let pods = pods.list(&ListParams::default()).await.expect("pods");
+    let name = pods.items[0].name_any();
+    (host, name)
+}
+
+#[test]
+fn ports_are_forwarded_over_channels_of_a_websocket() {
+    runtime().block_on(async {
+        let (host, name) = echo().await;
+        let pods: Api<Pod> = Api::namespaced(client(&host).await, "test");
+        let mut forwarder = pods.portforward(&name, &[8080, 9]).await.expect("ports");
+        let refused = forwarder.take_error(9).expect("its error").await;
+        let refused = refused.expect("a message");
+        assert!(refused.contains("declares no port 9"), "{refused}");
+        let stream = TokioIo::new(forwarder.take_stream(8080).expect("a stream"));
+        let (mut requests, connection) = http1::handshake(stream).await.expect("a connection");
+        let connection = tokio::spawn(connection);
+        let body = "x".repeat(300_000);
+        for header in ["keep-alive", "close"] {
+            let request = http::Request::post("/")
+                .header("host", "echo")
+                .header("connection", header)
+                .body(body.clone())
+                .expect("a request");
+            requests.ready().await.expect("an open connection");
+            let answer = requests.send_request(request).await.expect("an answer");
+            let answer = answer.into_body().collect().await.expect("a body");
+            assert_eq!(answer.to_bytes(), body.as_bytes(), "{header}");
+        }
+        // Both connections have ended, so the host closes the WebSocket.
+        let closed = tokio::time::timeout(Duration::from_secs(10), connection);
+        let closed = closed.await.expect("the end").expect("no panic");
+        closed.expect("no failure");
+    });
+}
+
+#[test]
+fn forwarding_needs_the_full_token_and_ports_in_the_query() {
+    runtime().block_on(async {
+        let (host, name) = echo().await;
+        let path = format!("/api/v1/namespaces/test/pods/{name}/portforward");
+        let connect = async |client: &Client, query: &str| {
+            let request = http::Request::get(format!("{path}{query}")).body(Vec::new());
+            match client.connect(request.expect("a request")).await {
+                Err(kube::Error::Api(status)) => status.code,
+                Err(error) => panic!("{error}"),
+                Ok(_) => 101,
+            }
+        };
+        let full = client(&host).await;
+        assert_eq!(connect(&full, "?ports=8080").await, 101);
+        assert_eq!(connect(&full, "").await, 400);
+        assert_eq!(connect(&full, "?ports=http").await, 400);
+        let read_only = client_with(&host, &["--read-only"]).await;
+        assert_eq!(connect(&read_only, "?ports=8080").await, 403);
+    });
+}
+
+#[test]
+fn malformed_messages_close_the_websocket() {
+    runtime().block_on(async {
+        let (host, name) = echo().await;
+        let client = client(&host).await;
+        let path = format!("/api/v1/namespaces/test/pods/{name}/portforward?ports=8080");
+        for (case, message) in [
+            ("too large", Message::binary(vec![0; 2 << 20])),
+            ("no channel", Message::binary(Vec::new())),
+            ("an unknown channel", Message::binary(vec![2, 0])),
+            ("text", Message::text("\0GET")),
+        ] {
+            let request = http::Request::get(&path).body(Vec::new());
+            let connection = client.connect(request.expect("a request")).await;
+            let mut socket = connection.expect("an upgrade").into_stream();
+            // Fails if the host closes the connection while it is sent.
+            let _ = socket.send(message).await;
+            let end = async { while let Some(Ok(_)) = socket.next().await {} };
+            let end = tokio::time::timeout(Duration::from_secs(10), end);
+            assert!(end.await.is_ok(), "{case}");
+        }
     });
 }

@@ -1,4 +1,4 @@
-//! `kubectl port-forward`: a local port that reaches a pod and bypasses the mesh.
+//! `kubectl port-forward`: reaches a pod from a port of this machine, bypassing the mesh.
 
 use std::io::{BufRead, BufReader, Read};
 use std::process::{Child, Command, Stdio};
@@ -6,27 +6,39 @@ use std::sync::mpsc;
 
 use crate::support::{Galleria, Host, Service, eventually, kubeconfig, kubectl, manifests};
 
-/// A running `kubectl port-forward`.
+/// How kubectl upgrades its connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Upgrade {
+    WebSocket,
+    Spdy,
+}
+
+/// A kubectl that forwards a port until it is dropped.
 struct Forward {
     child: Child,
-    /// The local port.
+    /// The port on this machine.
     port: u16,
     errors: mpsc::Receiver<String>,
 }
 
 impl Forward {
-    fn start(host: &Host, target: &str, port: u16) -> Self {
+    fn start(host: &Host, target: &str, port: u16, upgrade: Upgrade) -> Self {
+        let websockets = upgrade == Upgrade::WebSocket;
         let mut child = Command::new("kubectl")
             .env("KUBECONFIG", kubeconfig(host, &[]))
             .env("HOME", &host.data)
-            .args(["port-forward", "--address=127.0.0.1", "-n", "test", target])
-            .arg(format!(":{port}"))
+            .env(
+                "KUBECTL_PORT_FORWARD_WEBSOCKETS",
+                if websockets { "true" } else { "false" },
+            )
+            .args(["port-forward", "-v=4", "--address=127.0.0.1", "-n", "test"])
+            .args([target, &format!(":{port}")])
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
             .expect("kubectl");
         let errors = lines(child.stderr.take().expect("piped"));
-        // The output must be read to the end: kubectl would exit when its reader does.
+        // Both outputs are read to their end, or kubectl would block or terminate.
         let line = lines(child.stdout.take().expect("piped")).recv();
         let line = line.unwrap_or_default();
         // Forwarding from 127.0.0.1:PORT -> 8080
@@ -43,6 +55,12 @@ impl Forward {
         }
     }
 
+    /// What kubectl has logged so far.
+    fn log(&self) -> String {
+        let lines: Vec<_> = self.errors.try_iter().collect();
+        lines.join("\n")
+    }
+
     fn url(&self, path: &str) -> String {
         format!("http://127.0.0.1:{}{path}", self.port)
     }
@@ -50,7 +68,7 @@ impl Forward {
 
 impl Drop for Forward {
     fn drop(&mut self) {
-        // It may have exited already.
+        // Fails if it has terminated already.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
@@ -60,7 +78,7 @@ fn lines(stream: impl Read + Send + 'static) -> mpsc::Receiver<String> {
     let (sender, receiver) = mpsc::channel();
     std::thread::spawn(move || {
         for line in BufReader::new(stream).lines().map_while(Result::ok) {
-            // The receiver may be gone.
+            // Fails if the test does not need the lines.
             let _ = sender.send(line);
         }
     });
@@ -78,50 +96,56 @@ fn start() -> Host {
 #[test]
 fn forwarded_requests_bypass_the_mesh() {
     let host = start();
-    let forward = Forward::start(&host, "deploy/echo", 8080);
-    let calls = host.calls().len();
-    // Several connections, one after another and at once.
-    for _ in 0..3 {
-        let mut answer = ureq::get(forward.url("/some/path?a=b"))
-            .call()
-            .expect("an answer");
-        let body = answer.body_mut().read_to_string().expect("text");
-        assert!(body.contains("/some/path?a=b"), "{body}");
-    }
-    let large = "x".repeat(300_000);
-    let url = forward.url("/");
-    std::thread::scope(|scope| {
-        for _ in 0..8 {
-            scope.spawn(|| {
-                let agent = ureq::agent();
-                let mut answer = agent.post(&url).send(&large).expect("an answer");
-                let body = answer.body_mut().read_to_string().expect("text");
-                assert_eq!(body.len(), large.len());
-            });
+    for upgrade in [Upgrade::WebSocket, Upgrade::Spdy] {
+        let forward = Forward::start(&host, "deploy/echo", 8080, upgrade);
+        let calls = host.calls().len();
+        // Several connections, one after another and at once.
+        for _ in 0..3 {
+            let mut answer = ureq::get(forward.url("/some/path?a=b"))
+                .call()
+                .expect("an answer");
+            let body = answer.body_mut().read_to_string().expect("text");
+            assert!(body.contains("/some/path?a=b"), "{body}");
         }
-    });
-    assert_eq!(host.calls().len(), calls, "the mesh logged no calls");
-    let by_service = Forward::start(&host, "service/slow", 80);
-    assert_eq!(
-        ureq::get(by_service.url("/?ms=10"))
-            .call()
-            .expect("an answer")
-            .status(),
-        200
-    );
+        let large = "x".repeat(300_000);
+        let url = forward.url("/");
+        std::thread::scope(|scope| {
+            for _ in 0..8 {
+                scope.spawn(|| {
+                    let agent = ureq::agent();
+                    let mut answer = agent.post(&url).send(&large).expect("an answer");
+                    let body = answer.body_mut().read_to_string().expect("text");
+                    assert_eq!(body.len(), large.len());
+                });
+            }
+        });
+        assert_eq!(host.calls().len(), calls, "the mesh logged no calls");
+        let by_service = Forward::start(&host, "service/slow", 80, upgrade);
+        assert_eq!(
+            ureq::get(by_service.url("/?ms=10"))
+                .call()
+                .expect("an answer")
+                .status(),
+            200
+        );
+        let log = forward.log();
+        assert!(!log.contains("fallback"), "{upgrade:?}: {log}");
+    }
 }
 
 #[test]
 fn undeclared_port_and_removed_pod_are_refused() {
     let host = start();
-    let forward = Forward::start(&host, "deploy/echo", 9);
-    assert!(ureq::get(forward.url("/")).call().is_err());
-    let message = eventually("kubectl prints the reason", || {
-        let line = forward.errors.try_recv().ok()?;
-        line.contains("declares no port 9").then_some(line)
-    });
-    assert!(message.contains("the container of pod echo-"), "{message}");
-    let forward = Forward::start(&host, "deploy/echo", 8080);
+    for upgrade in [Upgrade::WebSocket, Upgrade::Spdy] {
+        let forward = Forward::start(&host, "deploy/echo", 9, upgrade);
+        assert!(ureq::get(forward.url("/")).call().is_err());
+        let message = eventually("kubectl prints the reason", || {
+            let line = forward.errors.try_recv().ok()?;
+            line.contains("declares no port 9").then_some(line)
+        });
+        assert!(message.contains("the container of pod echo-"), "{message}");
+    }
+    let forward = Forward::start(&host, "deploy/echo", 8080, Upgrade::WebSocket);
     kubectl(&host, &["delete", "deploy", "echo", "-n", "test"]);
     eventually("the forwarded port is closed", || {
         let answered = ureq::get(forward.url("/")).call();

@@ -1,4 +1,4 @@
-//! Frames of SPDY/3.1, as far as forwarding needs them
+//! The frames of SPDY/3.1 that forwarding needs
 //! (<https://www.chromium.org/spdy/spdy-protocol/spdy-protocol-draft3-1/>).
 
 use std::collections::HashMap;
@@ -7,10 +7,10 @@ use bytes::{BufMut, Bytes, BytesMut};
 use flate2::{Compress, Compression, Decompress, FlushCompress, FlushDecompress, Status};
 use tokio::io::{AsyncRead, AsyncReadExt};
 
-/// What headers are compressed with; both sides know it (draft 3, section 2.6.10.1).
+/// The preset dictionary for compressed headers (draft 3, section 2.6.10.1).
 const DICTIONARY: &[u8] = include_bytes!("dictionary.bin");
 
-/// Bytes of a frame, and of its headers when they are unpacked.
+/// The largest frame, and the largest decompressed headers, in bytes.
 const FRAME_MAX: usize = 1 << 20;
 const HEADERS_MAX: usize = 16 << 10;
 
@@ -21,29 +21,29 @@ const RST_STREAM: u16 = 3;
 const PING: u16 = 6;
 const FIN: u8 = 1;
 
-/// What a client sends.
+/// A frame from a client.
 #[derive(Debug)]
 pub(super) enum Frame {
     Open {
         stream: u32,
-        /// By their names in lower case.
+        /// With names in lower case.
         headers: HashMap<String, String>,
     },
     Data {
         stream: u32,
         data: Bytes,
-        /// The client sends no more on it.
+        /// Whether this is the last frame of the stream.
         last: bool,
     },
     Reset {
         stream: u32,
     },
-    /// The answer.
+    /// With the frame that answers it.
     Ping(Bytes),
     Other,
 }
 
-/// Why a client is cut off.
+/// Why the connection of a client is closed.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum FrameError {
     #[error("the connection failed: {0}")]
@@ -54,7 +54,7 @@ pub(super) enum FrameError {
     Form,
 }
 
-/// One connection's frames: headers are packed in the light of those before.
+/// Reads and writes the frames of one connection. The compression of headers has a state.
 pub(super) struct Frames {
     unpack: Decompress,
     pack: Compress,
@@ -72,7 +72,7 @@ impl Default for Frames {
 }
 
 impl Frames {
-    /// The next frame; none once the client is gone.
+    /// The next frame; `None` if the client is gone.
     ///
     /// # Errors
     /// See [`FrameError`].
@@ -110,7 +110,7 @@ impl Frames {
         Ok(Some(match u16::from_be_bytes([c, d]) {
             SYN_STREAM => {
                 let stream = stream()?;
-                // Behind two streams, a priority and a slot.
+                // After two streams, a priority and a slot.
                 let packed = payload.get(10..).ok_or(FrameError::Form)?;
                 let headers = self.unpack(packed)?;
                 Frame::Open { stream, headers }
@@ -121,10 +121,10 @@ impl Frames {
         }))
     }
 
-    /// That a stream was taken, with no headers.
+    /// Accepts a stream, without headers.
     ///
     /// # Errors
-    /// The headers cannot be packed.
+    /// The headers cannot be compressed.
     pub(super) fn reply(&mut self, stream: u32) -> Result<Bytes, FrameError> {
         if self.pack.total_in() == 0 {
             self.pack
@@ -161,7 +161,7 @@ impl Frames {
                         .set_dictionary(DICTIONARY)
                         .map_err(|_| FrameError::Headers)?;
                 }
-                // Full, ended or broken.
+                // Too large, ended or malformed.
                 _ => return Err(FrameError::Headers),
             }
         }
@@ -190,7 +190,7 @@ fn read_headers(mut bytes: &[u8]) -> Option<HashMap<String, String>> {
     Some(headers)
 }
 
-/// Data for the client, which fits into one frame.
+/// Data for the client. It must fit into one frame.
 pub(super) fn data(stream: u32, data: &[u8], last: bool) -> Bytes {
     let mut frame = BytesMut::with_capacity(8 + data.len());
     frame.put_u32(stream);
@@ -199,7 +199,7 @@ pub(super) fn data(stream: u32, data: &[u8], last: bool) -> Bytes {
     frame.freeze()
 }
 
-/// That a stream is refused.
+/// Rejects a stream.
 pub(super) fn reset(stream: u32) -> Bytes {
     const REFUSED: u32 = 3;
     let payload = [stream.to_be_bytes(), REFUSED.to_be_bytes()].concat();
@@ -219,7 +219,7 @@ fn control(kind: u16, payload: &[u8]) -> Bytes {
 mod tests {
     use super::*;
 
-    /// A SYN_STREAM as a client packs it.
+    /// A SYN_STREAM as a client writes it.
     fn open(pack: &mut Compress, stream: u32, headers: &[(&str, &str)]) -> Vec<u8> {
         let mut plain = u32::try_from(headers.len())
             .expect("few")
@@ -237,7 +237,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn streams_are_opened_with_headers_in_the_light_of_those_before() {
+    async fn headers_are_decompressed_with_the_state_of_earlier_frames() {
         let mut pack = Compress::new(Compression::best(), true);
         pack.set_dictionary(DICTIONARY).expect("the dictionary");
         let mut wire = Vec::new();
@@ -277,7 +277,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn nonsense_cuts_its_sender_off() {
+    async fn malformed_frames_are_errors() {
         let mut pack = Compress::new(Compression::best(), true);
         pack.set_dictionary(DICTIONARY).expect("the dictionary");
         let long = "x".repeat(2 * HEADERS_MAX);
