@@ -1,8 +1,8 @@
-//! Instances that serve one request at a time, and the queue before them.
+//! Instances that serve one request at a time, and the queue in front of them.
 //!
-//! A request is served on its caller's own task: the instance's future is
-//! polled by whoever waits for the response. What the guest still does after its
-//! response began goes on in a task of its own ([`delivery`]).
+//! A request is served on the task of its caller: whoever waits for the response polls the
+//! instance. Work that the guest does after the start of its response runs in a separate task
+//! ([`delivery`]).
 //!
 //! [`delivery`]: super::delivery
 
@@ -34,7 +34,7 @@ use crate::{Request, Response};
 use http_body::Body as _;
 use instances::{For, Instances, Life, Pooled, Taken};
 
-/// A guest's work on one request, which ends some time after its response began.
+/// A guest's work on one request. It ends some time after the start of the response.
 pub(super) type Work = Pin<Box<dyn Future<Output = Result<(), Failure>> + Send>>;
 
 /// The instances of one pod.
@@ -42,15 +42,15 @@ pub(super) struct Pool {
     setup: Arc<GuestSetup>,
     isolation: Isolation,
     instances: Instances,
-    /// One permit per instance that may have a request.
+    /// One permit per instance that may serve a request.
     slots: Arc<Semaphore>,
     queued: AtomicUsize,
     paces: Paces,
-    /// Bytes that wait for the readers of responses.
+    /// How many bytes wait for the readers of responses.
     buffered: Arc<AtomicUsize>,
 }
 
-/// A pool at one moment.
+/// The state of a pool at one point in time.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct PoolStatus {
     pub idle: usize,
@@ -86,7 +86,7 @@ impl Pool {
         Ok(())
     }
 
-    /// Drops the idle instances that were idle ever since the last call, but one.
+    /// Drops the instances that have been idle since the last call, except one.
     pub(super) fn trim(&self) {
         self.instances.trim();
     }
@@ -115,7 +115,7 @@ impl Pool {
             meters.waited(Duration::ZERO);
             return Ok(slot);
         }
-        // The queue is for requests that can be served when their turn comes.
+        // The queue is only for requests that can be served when they get an instance.
         if is_late {
             return Err(Failure::Ousted);
         }
@@ -124,15 +124,9 @@ impl Pool {
         let since = Instant::now();
         let mut slot = std::pin::pin!(self.slots.clone().acquire_owned());
         loop {
-            let next = deadline.min(Instant::now() + OUST_EVERY);
-            match timeout_at(next.into(), slot.as_mut()).await {
-                Ok(Ok(slot)) => {
-                    meters.waited(since.elapsed());
-                    return Ok(slot);
-                }
-                Ok(Err(_)) => return Err(Failure::Overflow),
-                Err(_) if Instant::now() >= deadline => return Err(Failure::Deadline),
-                Err(_) => self.paces.oust_slowest(),
+            if let Some(slot) = wait_or_oust(slot.as_mut(), &self.paces, deadline).await? {
+                meters.waited(since.elapsed());
+                return slot.map_err(|_| Failure::Overflow);
             }
         }
     }
@@ -160,7 +154,7 @@ impl Pool {
         Ok(life.of(instance, wanted))
     }
 
-    /// Learns from an instance that ended badly.
+    /// Adapts the number of instances after an instance ran out of memory.
     fn note(&self, failure: &Failure) {
         if let Failure::OutOfMemory(reached) = failure {
             self.instances.outgrown(*reached);
@@ -184,7 +178,28 @@ impl Pool {
     }
 }
 
-/// Serves a request that may wait for its turn.
+/// Waits for `ready`, but only for a short time: then it ousts the slowest request and returns
+/// `None`.
+///
+/// # Errors
+/// `Deadline` if the deadline has passed.
+async fn wait_or_oust<T>(
+    ready: impl Future<Output = T>,
+    paces: &Paces,
+    deadline: Instant,
+) -> Result<Option<T>, Failure> {
+    let next = deadline.min(Instant::now() + OUST_EVERY);
+    match timeout_at(next.into(), ready).await {
+        Ok(value) => Ok(Some(value)),
+        Err(_) if Instant::now() >= deadline => Err(Failure::Deadline),
+        Err(_) => {
+            paces.oust_slowest();
+            Ok(None)
+        }
+    }
+}
+
+/// Serves a request, which may wait for an instance.
 pub(super) async fn serve(
     pool: &Arc<Pool>,
     request: Request,
@@ -197,7 +212,7 @@ pub(super) async fn serve(
     run(pool, Some(slot), instance, request, context, deadline).await
 }
 
-/// Serves a probe at once: on an instance more than traffic may use, if need be.
+/// Serves a probe at once, if necessary on an additional instance that traffic cannot use.
 pub(super) async fn serve_probe(
     pool: &Arc<Pool>,
     request: Request,
@@ -252,7 +267,7 @@ async fn run(
     }
 }
 
-/// Ends `work` as soon as others need its instance more than its slow client.
+/// Ends `work` when other requests need the instance more than its slow client does.
 async fn until_ousted<T>(
     pace: Option<&Pace>,
     work: impl Future<Output = Result<T, Failure>>,
@@ -270,7 +285,7 @@ async fn until_ousted<T>(
     .await
 }
 
-/// The guest's whole work on one request. Dropping it drops the instance.
+/// The guest's entire work on one request. Dropping it drops the instance.
 fn work(
     pool: Arc<Pool>,
     slot: Option<OwnedSemaphorePermit>,
@@ -323,7 +338,7 @@ async fn handle(
         .await
 }
 
-/// Runs the guest until its response begins. Returns the work that is left.
+/// Runs the guest until its response starts. Returns the response and the remaining work.
 async fn first_response(
     mut work: Work,
     mut head: oneshot::Receiver<Head>,
@@ -351,7 +366,7 @@ async fn first_response(
     }
 }
 
-/// Counts an instance whose work nobody waits for any more.
+/// Counts an instance whose work was cancelled.
 struct Abandoned(Option<Arc<PodMeters>>);
 
 impl Drop for Abandoned {
@@ -362,7 +377,7 @@ impl Drop for Abandoned {
     }
 }
 
-/// A place in the queue, given up when dropped.
+/// A place in the queue, released when dropped.
 struct Queued<'a>(&'a AtomicUsize);
 
 impl<'a> Queued<'a> {

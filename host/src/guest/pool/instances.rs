@@ -1,8 +1,8 @@
-//! The instances of one pod: those without a request, and how many may live.
+//! The instances of one pod: the idle ones, and how many may exist.
 //!
-//! A pod's memory is one budget over its instances, and the instance that goes
-//! over it is killed. So no more are started than would fit if each grew as
-//! large as they usually do; a request waits for one of those that live instead.
+//! All instances share the memory budget of the pod, and the instance that exceeds it is
+//! killed. Therefore the host starts no more instances than fit at their usual size; further
+//! requests wait for an existing instance.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -10,15 +10,15 @@ use std::time::Instant;
 
 use parking_lot::Mutex;
 use tokio::sync::Notify;
-use tokio::time::timeout_at;
 
+use super::wait_or_oust;
 use crate::guest::instance::Instance;
 use crate::guest::limits::{MemoryLimitReached, PodMemory};
-use crate::guest::pace::{OUST_EVERY, Paces};
+use crate::guest::pace::Paces;
 use crate::guest::{Failure, GuestSetup};
 use crate::telemetry::metrics::{PodMeters, Retired};
 
-/// By which part of itself the usual size falls with every smaller instance.
+/// The usual size decreases by this fraction with every smaller instance.
 const DECAY: u64 = 64;
 
 pub(super) struct Instances {
@@ -26,49 +26,49 @@ pub(super) struct Instances {
     population: Arc<Population>,
 }
 
-/// Instances without a request, the most recently used last, since its memory
-/// is the warmest.
+/// Instances without a request. The most recently used one, whose memory is the warmest, is
+/// the last.
 struct Idle {
     instances: Vec<Pooled>,
-    /// The fewest there were since the last trim: so many were not needed.
+    /// The lowest number of idle instances since the last trim: that many were not needed.
     unneeded: usize,
     meters: Arc<PodMeters>,
 }
 
-/// How many live, and how large they get.
+/// How many instances exist, and their usual size.
 struct Population {
     live: AtomicUsize,
-    /// Bytes of linear memory; 0 while none is known.
+    /// Bytes of linear memory; 0 if unknown.
     usual_size: AtomicU64,
     memory: Arc<PodMemory>,
     /// Notified when an instance becomes idle or ends.
     freed: Notify,
 }
 
-/// An instance that counts as living for as long as it does.
+/// An instance that is counted as long as it exists.
 pub(super) struct Pooled {
     pub(super) instance: Box<Instance>,
-    /// Who has it, or had it last.
+    /// The current or the last user.
     wanted: For,
-    // After the instance: its memory is free when others learn of its end.
+    // Dropped after the instance, whose memory is free when a waiting request is notified.
     _life: Life,
 }
 
-/// Room for one instance.
+/// Permission for one instance to exist.
 pub(super) struct Life(Arc<Population>);
 
-/// What a request gets.
+/// The result of asking for an instance.
 pub(super) enum Taken {
     Idle(Pooled),
-    /// Room to start one.
+    /// Permission to start a new one.
     Room(Life),
 }
 
-/// Who wants an instance.
+/// The purpose of an instance.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum For {
     Traffic,
-    /// Where memory allows more than one instance, one is for probes.
+    /// If memory allows more than one instance, one is reserved for probes.
     Probe,
 }
 
@@ -89,10 +89,10 @@ impl Instances {
         }
     }
 
-    /// An idle instance, or room for another, after waiting for one of both.
+    /// Waits for an idle instance, or for permission to start one.
     ///
     /// # Errors
-    /// `Deadline`, where neither was there in time.
+    /// `Deadline` if neither was available in time.
     pub(super) async fn take(
         &self,
         wanted: For,
@@ -108,14 +108,8 @@ impl Instances {
             if let Some(taken) = self.try_take(wanted) {
                 return Ok(taken);
             }
-            let now = Instant::now();
-            if now >= deadline {
-                return Err(Failure::Deadline);
-            }
-            let next = deadline.min(now + OUST_EVERY);
-            if timeout_at(next.into(), freed).await.is_err() {
-                paces.oust_slowest();
-            }
+            // After a while the usual size may have changed, also without a notification.
+            wait_or_oust(freed, paces, deadline).await?;
         }
     }
 
@@ -132,8 +126,8 @@ impl Instances {
         }
     }
 
-    /// Notes how large an instance has become by a request. A probe says nothing of
-    /// how large others get.
+    /// Records the size of an instance after a request. The size after a probe is only a lower
+    /// bound for others.
     pub(super) fn measure(&self, pooled: &Pooled) {
         let bytes = pooled.instance.memory();
         match pooled.wanted {
@@ -142,20 +136,20 @@ impl Instances {
         }
     }
 
-    /// Notes that an instance was killed because the pod's memory was used up.
+    /// Records that an instance was killed because the pod's memory was exhausted.
     pub(super) fn outgrown(&self, reached: MemoryLimitReached) {
         if let MemoryLimitReached::Pod { limit } = reached {
             self.population.outgrown(limit);
         }
     }
 
-    /// Keeps an instance for the next request.
+    /// Keeps an instance for a later request.
     pub(super) fn give_back(&self, instance: Pooled) {
         self.idle.lock().instances.push(instance);
         self.population.freed.notify_one();
     }
 
-    /// Drops the idle instances that were idle ever since the last call, but one.
+    /// Drops the instances that have been idle since the last call, except one.
     pub(super) fn trim(&self) {
         let dropped: Vec<_> = {
             let mut idle = self.idle.lock();
@@ -174,7 +168,8 @@ impl Instances {
 }
 
 impl Population {
-    /// Room for one more; none where memory is short. There is always room for one.
+    /// Permission for one more instance; `None` if memory is short. One instance is always
+    /// allowed.
     fn room(population: &Arc<Self>, wanted: For) -> Option<Life> {
         let usual = population.usual_size.load(Ordering::Relaxed).max(1);
         let fit = usize::try_from(population.memory.limit() / usual).unwrap_or(usize::MAX);
@@ -203,7 +198,7 @@ impl Population {
         self.usual_size.fetch_max(bytes, Ordering::Relaxed);
     }
 
-    /// So many were too many.
+    /// The number of existing instances was too high for `limit`.
     fn outgrown(&self, limit: u64) {
         let live = self.live.load(Ordering::Relaxed) as u64;
         if live > 1 {
@@ -214,7 +209,7 @@ impl Population {
 
 impl Life {
     pub(super) fn of(self, instance: Box<Instance>, wanted: For) -> Pooled {
-        // It has not grown yet: its size is only a lower bound.
+        // The instance has not grown yet: its size is only a lower bound.
         self.0.reaches(instance.memory());
         Pooled {
             instance,
@@ -231,7 +226,7 @@ impl Drop for Life {
     }
 }
 
-/// Counts what goes with a pool whose environment is no longer that of the pod.
+/// Counts the idle instances of a pool that is replaced, because its environment changed.
 impl Drop for Idle {
     fn drop(&mut self) {
         self.meters.retired(Retired::Ended, self.instances.len());
@@ -259,12 +254,12 @@ mod tests {
     }
 
     #[test]
-    fn so_many_live_as_fit_with_one_for_probes() {
+    fn as_many_instances_exist_as_fit_and_one_is_reserved_for_probes() {
         let population = population(64);
         assert_eq!(
             lives(&population, For::Traffic).len(),
             63,
-            "nothing is known"
+            "the usual size is unknown"
         );
         population.measure(10);
         let traffic = lives(&population, For::Traffic);
@@ -273,14 +268,14 @@ mod tests {
     }
 
     #[test]
-    fn there_is_room_for_one_however_large_it_is() {
+    fn one_instance_is_always_allowed() {
         let population = population(64);
         population.measure(1_000);
         assert_eq!(lives(&population, For::Traffic).len(), 1);
     }
 
     #[test]
-    fn those_that_only_start_or_are_probed_are_not_taken_for_small() {
+    fn instances_that_only_started_do_not_reduce_the_usual_size() {
         let population = population(640);
         population.measure(100);
         for _ in 0..300 {
@@ -290,7 +285,7 @@ mod tests {
     }
 
     #[test]
-    fn kill_for_memory_lets_fewer_live_until_they_are_seen_to_be_small() {
+    fn out_of_memory_reduces_the_number_of_instances_until_they_are_small_again() {
         let population = population(6_400);
         population.measure(100);
         let live = lives(&population, For::Traffic);
