@@ -1,12 +1,11 @@
-//! Running guests: from a `.wasm` file to an answered request, or an exit code.
+//! Runs guests: from a `.wasm` file to a response, or to an exit code.
 //!
-//! A [`Component`] is compiled once (and cached on disk), a [`Guest`] is a
-//! component with the environment, mounts and limits of one pod, and an
-//! instance is one live store of it. The rule kept here: whatever a guest does
-//! (trap, loop, allocate, stall, leak) costs it its own instance and gives its
-//! caller a [`Failure`]; the host and its other guests go on.
+//! A [`Component`] is compiled once and cached on disk. A [`Guest`] is a component with the
+//! environment, mounts and limits of one pod. An instance is one live store of a guest.
+//! Whatever a guest does (trap, loop, allocate, stall, leak) ends at most its own instance and
+//! gives its caller a [`Failure`]; the host and the other guests continue.
 //!
-//! What it does not do: no routing, no probes, no restarts.
+//! There is no routing, no probing and no restarting here.
 
 mod cache;
 mod command;
@@ -64,31 +63,31 @@ use crate::{Request, Response};
 use concurrent::ConcurrentGuest;
 use pool::Pool;
 
-/// Everything a pod's instances are made from.
+/// Everything from which a pod's instances are created.
 #[derive(Clone)]
 pub(crate) struct GuestSetup {
-    /// Whose instances they are.
+    /// The workload of the pod.
     pub workload: Arc<mesh::Workload>,
     pub component: Arc<Component>,
     pub environment: Vec<(String, String)>,
     pub arguments: Vec<String>,
-    /// Absolute.
+    /// An absolute path.
     pub working_dir: Option<String>,
     pub mounts: Vec<Mount>,
-    /// None: WASI 0.3 guests are reused concurrently, WASI 0.2 guests get a
-    /// fresh instance per request.
+    /// `None`: WASI 0.3 guests are reused concurrently, WASI 0.2 guests get a new instance per
+    /// request.
     pub isolation: Option<Isolation>,
-    /// Instances that may exist at once. Default 64: more than two cores can
-    /// use, and enough for instances that wait for other services.
+    /// How many instances may exist at once. Default 64: more than two cores can use, and
+    /// enough for instances that wait for other services.
     pub instances_max: usize,
-    /// Requests that may wait for an instance. Default 256; over it: 503 UO.
+    /// How many requests may wait for an instance. Default 256; further requests get 503 UO.
     pub queue_max: usize,
     pub memory: Arc<PodMemory>,
     pub meters: Arc<PodMeters>,
-    /// What its instances hold open together.
+    /// The open files of all instances.
     pub open_files: Arc<OpenFiles>,
     pub cpu: Arc<PodCpu>,
-    /// Ends what its instances still do.
+    /// Ends all work of the instances.
     pub killed: CancellationToken,
     pub limits: RequestLimits,
     pub events: Arc<dyn GuestEvents>,
@@ -96,26 +95,26 @@ pub(crate) struct GuestSetup {
     pub sql: Arc<Databases>,
 }
 
-/// A folder of the host that appears in the guest.
+/// A folder of the host that is visible to the guest.
 #[derive(Debug, Clone)]
 pub(crate) struct Mount {
     pub host_path: std::path::PathBuf,
-    /// The folder above, or the same, that guests cannot replace by a link.
+    /// `host_path` or one of its parents, which guests cannot replace by a link.
     pub volume: std::path::PathBuf,
-    /// The folder itself, where guests could have put a link on its path since.
+    /// The open folder, if guests could have placed a link in its path since.
     pub opened: Option<Arc<std::os::fd::OwnedFd>>,
-    /// Where its databases lie, since no guest may write what SQLite trusts; absolute
-    /// and without links. None: it has none.
+    /// The folder of the volume's databases, outside of the volume, because a guest must not
+    /// write files that SQLite trusts. Absolute and without links; `None` if there are none.
     pub databases: Option<std::path::PathBuf>,
-    /// Absolute, as the guest sees it.
+    /// An absolute path inside the guest.
     pub guest_path: String,
     pub read_only: bool,
-    /// How much may be written; None where the guest writes nothing.
+    /// The limit on writes; `None` if the guest cannot write.
     pub quota: Option<Arc<VolumeQuota>>,
 }
 
 impl Mount {
-    /// A folder that no guest can replace.
+    /// A mount of a folder that no guest can replace.
     pub(crate) fn new(host_path: &std::path::Path, guest_path: &str, read_only: bool) -> Self {
         Self {
             host_path: host_path.into(),
@@ -128,7 +127,7 @@ impl Mount {
         }
     }
 
-    /// A path that leads to the folder, whatever became of its name.
+    /// A path to the folder that stays valid when the folder is renamed.
     fn path(&self) -> std::path::PathBuf {
         use std::os::fd::AsRawFd;
         match &self.opened {
@@ -140,7 +139,7 @@ impl Mount {
     }
 }
 
-/// One pod's guest: answers requests until it is dropped.
+/// The guest of one pod. It serves requests until it is dropped.
 pub(crate) struct Guest {
     serving: Serving,
     setup: Arc<GuestSetup>,
@@ -173,7 +172,7 @@ impl Guest {
         self.setup.environment == environment
     }
 
-    /// A guest like this one, whose instances get another environment.
+    /// The same guest with another environment for its instances.
     pub(crate) fn with_environment(
         &self,
         environment: Vec<(String, String)>,
@@ -186,11 +185,11 @@ impl Guest {
         })
     }
 
-    /// Makes one instance now, so that a component that cannot start is found
-    /// before traffic is, and the first request finds it warm.
+    /// Creates one instance, so that a component that cannot start is detected before there is
+    /// traffic, and so that the first request finds a warm instance.
     ///
     /// # Errors
-    /// The component's own start function failed, or its imports cannot be met.
+    /// The component's start function failed, or its imports are not available.
     pub(crate) async fn warm_up(&self) -> Result<(), Failure> {
         match &self.serving {
             Serving::Exclusive(pool) => pool.warm_up().await,
@@ -198,11 +197,11 @@ impl Guest {
         }
     }
 
-    /// Answers one request. The response's body streams from the guest as it
-    /// is read; dropping it abandons the guest's work.
+    /// Serves one request. The response's body streams from the guest while it is read;
+    /// dropping it cancels the guest's work.
     ///
     /// # Errors
-    /// The guest gave no response head; see [`Failure`].
+    /// The guest returned no response head; see [`Failure`].
     pub(crate) async fn serve(
         &self,
         request: Request,
@@ -217,7 +216,7 @@ impl Guest {
         self.until_killed(served).await
     }
 
-    /// Like [`Guest::serve`], past the queue: a probe never waits behind traffic.
+    /// Like [`Guest::serve`], but bypasses the queue: a probe never waits for traffic.
     ///
     /// # Errors
     /// As [`Guest::serve`].
@@ -247,12 +246,12 @@ impl Guest {
         served.inspect_err(|failure| self.setup.events.failed(failure))
     }
 
-    /// Ends every request that is under way, bodies included, with a failure.
+    /// Fails all requests in progress, including their response bodies.
     pub(crate) fn kill(&self) {
         self.setup.killed.cancel();
     }
 
-    /// Lets go of instances that nobody needed since the last call.
+    /// Drops instances that were not needed since the last call.
     pub(crate) fn trim(&self) {
         if let Serving::Exclusive(pool) = &self.serving {
             pool.trim();

@@ -1,11 +1,11 @@
 //! The disk cache of compiled components.
 //!
-//! An entry is named by the content of the component and everything of the
-//! engine that shapes native code. It begins with a MAC over its name and its
-//! content, under a key that only the owner of the folder reads: code that was
-//! planted, altered, cut short, renamed from another component or made by
-//! another engine is never loaded, but compiled anew. What is checked is what
-//! is loaded: the bytes in memory, not a file that may change.
+//! The name of an entry is derived from the content of the component and from all engine
+//! settings that affect native code. An entry begins with a MAC over its name and its content,
+//! with a key that only the owner of the folder can read. Code that was planted, altered,
+//! truncated, renamed from another component or created by another engine is never loaded; the
+//! component is compiled again. The bytes in memory are checked and then loaded, so a file
+//! that changes in between has no effect.
 
 mod key;
 
@@ -25,28 +25,27 @@ use super::component::FILE_MAX;
 use crate::private_folder::{self, FolderError};
 use key::Key;
 
-/// The largest entry: native code is a few times the size of its component.
+/// The largest entry. Native code is a few times as large as its component.
 const ENTRY_MAX: u64 = 8 * FILE_MAX;
 
-/// Compiled components in one folder; or nowhere, where none can be used.
+/// Compiled components in one folder, or no cache if no folder can be used.
 #[derive(Clone, Default)]
 pub(crate) struct Cache {
     folder: Option<Arc<Folder>>,
 }
 
-/// The folder, opened once: whatever becomes of its path, entries are of the
-/// folder that was checked.
+/// The open folder. Even if its path changes, entries belong to the folder that was checked.
 struct Folder {
     path: PathBuf,
     opened: OwnedFd,
     key: Key,
 }
 
-/// What became of one look-up.
+/// The result of a look-up.
 pub(super) enum Lookup {
     Hit(component::Component),
     Miss,
-    /// An entry was there and could not be used.
+    /// There was an entry that could not be used.
     Unusable {
         file: PathBuf,
         reason: String,
@@ -54,11 +53,11 @@ pub(super) enum Lookup {
 }
 
 impl Cache {
-    /// Without space, or on a file system that is read-only, there is no cache,
-    /// and that is said.
+    /// Without space, or on a read-only file system, there is no cache, and a warning is
+    /// logged.
     ///
     /// # Errors
-    /// The folder is not the host's alone, or cannot be made.
+    /// The folder is accessible by others, or cannot be created.
     pub(crate) fn open(path: &Path) -> Result<Self, FolderError> {
         let opened = match private_folder::open(path) {
             Ok(opened) => opened,
@@ -101,18 +100,17 @@ impl Cache {
             return unusable("it was not written by this host, or was altered".into());
         };
         #[expect(unsafe_code, reason = "wasmtime's only way to load what it compiled")]
-        // SAFETY: these bytes, in memory, carry a MAC under a key that nobody but
-        // this host's user has: they are what `store` was given for this component
-        // and this engine. wasmtime itself refuses code of another version or
-        // configuration.
+        // SAFETY: these bytes, in memory, have a MAC with a key that only this host's user can
+        // read: they are what `store` was given for this component and this engine. wasmtime
+        // rejects code of another version or configuration.
         let loaded = unsafe { component::Component::deserialize(engine, code) };
         loaded.map_or_else(|error| unusable(error.to_string()), Lookup::Hit)
     }
 
-    /// Writes an entry so that a reader, or a crash, sees all of it or nothing.
+    /// Writes an entry atomically: neither a reader nor a crash sees a part of it.
     ///
     /// # Errors
-    /// The folder cannot be written.
+    /// The folder is not writable.
     pub(super) fn store(
         &self,
         engine: &wasmtime::Engine,
@@ -129,7 +127,7 @@ impl Cache {
 }
 
 impl Folder {
-    /// The content of a plain file of this name: no link, symbolic or hard, to one.
+    /// The content of a regular file with this name; symbolic and hard links are rejected.
     fn read(&self, name: &str) -> io::Result<Vec<u8>> {
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
         let file = match openat(&self.opened, name, flags, Mode::empty()) {
@@ -158,14 +156,14 @@ impl Folder {
         let written = write_new(&self.opened, content)?;
         let moved = renameat(&self.opened, &written, &self.opened, name);
         if moved.is_err() {
-            // Nothing refers to it; what keeps it from being removed is said below.
+            // Nothing refers to the file; a failure to remove it is reported below.
             let _ = unlinkat(&self.opened, &written, AtFlags::empty());
         }
         moved.map_err(Into::into)
     }
 }
 
-/// Writes a new file that its owner alone can read, and returns its name.
+/// Writes a new file that only its owner can read, and returns its name.
 fn write_new(folder: &OwnedFd, content: &[&[u8]]) -> io::Result<String> {
     let name = format!(".{:032x}.new", rand::random::<u128>());
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
@@ -202,7 +200,7 @@ fn hex(bytes: &[u8]) -> String {
         })
 }
 
-/// Feeds a `Hash` value into a digest that is the same on every run.
+/// Feeds a `Hash` value into a digest that does not change between runs.
 struct DigestHasher(Sha256);
 
 impl Hasher for DigestHasher {

@@ -1,10 +1,8 @@
-//! Components that run to their end: `wasi:cli/run`, once, on an instance of
-//! its own.
+//! Components that run to completion: `wasi:cli/run`, once, in an instance of its own.
 //!
-//! What holds for instances that answer requests holds here: mounts, memory,
-//! output and the way out are the same, and the guest yields as they do. It has
-//! no deadline of its own; dropping the run ends the guest, in a loop or
-//! waiting.
+//! Mounts, memory, output and outgoing calls are the same as for instances that serve
+//! requests, and the guest yields in the same way. There is no deadline; dropping the run ends
+//! the guest, whether it loops or waits.
 
 use wasmtime::Store;
 use wasmtime::component::InstancePre;
@@ -18,7 +16,7 @@ use super::limits::bound;
 use super::state::GuestState;
 use super::{ComponentError, Failure, GuestSetup};
 
-/// The exported `run`, found before anything is started.
+/// The exported `run`, looked up before anything is started.
 pub(super) enum CommandPre {
     P2(p2::bindings::CommandPre<GuestState>),
     P3(p3::bindings::CommandPre<GuestState>),
@@ -50,12 +48,10 @@ impl CommandPre {
     }
 }
 
-/// Runs the pod's component to its end and returns its exit code: 0 is
-/// success.
+/// Runs the pod's component to completion and returns its exit code; 0 means success.
 ///
 /// # Errors
-/// The component has no `run`, cannot be started, traps or wants more memory
-/// than its pod has.
+/// The component has no `run`, cannot be started, traps or exceeds the pod's memory.
 pub(crate) async fn run(setup: &GuestSetup) -> Result<i32, Failure> {
     let component = setup.component.clone();
     let no_command = |error: ComponentError| Failure::Start(error.to_string().into());

@@ -1,4 +1,4 @@
-//! A component: its file, compiled and linked once, shared by all of its pods.
+//! A component: its file, compiled and linked once, and shared by all of its pods.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -15,11 +15,10 @@ use super::command::CommandPre;
 use super::state::GuestState;
 use super::{Cache, Engine, linker};
 
-/// The largest component file. Interpreters come at 10 to 40 MB; a file much
-/// larger than that is a mistake.
+/// The largest component file. Interpreters have 10 to 40 MB; a much larger file is a mistake.
 pub(crate) const FILE_MAX: u64 = 256 << 20;
 
-/// Which WASI a component is made for.
+/// The version of WASI for which a component is made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Generation {
     /// `wasi:http/incoming-handler@0.2.x`, `wasi:cli/run@0.2.x`.
@@ -28,12 +27,12 @@ pub(crate) enum Generation {
     P3,
 }
 
-/// What is called of a component.
+/// The export that the host calls.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Entry {
-    /// Its HTTP handler, request by request.
+    /// The HTTP handler, once per request.
     Http,
-    /// Its `run`, once.
+    /// `run`, once.
     Run,
 }
 
@@ -74,16 +73,16 @@ pub(crate) enum ComponentError {
     },
 }
 
-/// Compiled and linked: instances come from here.
+/// A compiled and linked component, from which instances are created.
 pub(crate) struct Component {
-    /// Where it came from, for messages.
+    /// The path of the file, for messages.
     path: PathBuf,
     generation: Generation,
     http: Option<ProxyPre<GuestState>>,
     command: Option<CommandPre>,
     engine: Engine,
     digest: [u8; 32],
-    /// How long compiling took; None when it came from the cache.
+    /// The duration of the compilation; `None` if the code came from the cache.
     compiled_in: Option<Duration>,
 }
 
@@ -139,10 +138,10 @@ impl Component {
         self.generation
     }
 
-    /// Whether it can be called so.
+    /// Checks that the component has the export for `entry`.
     ///
     /// # Errors
-    /// It does not export what is called.
+    /// It does not have the export.
     pub(crate) fn offers(&self, entry: Entry) -> Result<(), ComponentError> {
         match entry {
             Entry::Http => self.http().map(drop),
@@ -150,20 +149,20 @@ impl Component {
         }
     }
 
-    /// Its HTTP handler.
+    /// The HTTP handler.
     ///
     /// # Errors
-    /// It exports none.
+    /// There is none.
     pub(super) fn http(&self) -> Result<&ProxyPre<GuestState>, ComponentError> {
         self.http.as_ref().ok_or_else(|| ComponentError::NoHttp {
             path: self.path.clone(),
         })
     }
 
-    /// Its `run`.
+    /// The exported `run`.
     ///
     /// # Errors
-    /// It exports none, or one of another WASI than its HTTP handler.
+    /// There is none, or it belongs to another version of WASI than the HTTP handler.
     pub(super) fn command(&self) -> Result<&CommandPre, ComponentError> {
         self.command
             .as_ref()
@@ -177,7 +176,7 @@ impl Component {
         self.digest
     }
 
-    /// How long compiling took; None when the cache had it.
+    /// The duration of the compilation; `None` if the code came from the cache.
     pub(crate) fn compiled_in(&self) -> Option<Duration> {
         self.compiled_in
     }
@@ -186,7 +185,7 @@ impl Component {
         &self.engine
     }
 
-    /// The engine that it was compiled for.
+    /// The engine for which the component was compiled.
     pub(super) fn wasmtime(&self) -> &wasmtime::Engine {
         self.engine.wasmtime(self.generation)
     }
@@ -205,7 +204,7 @@ fn read(path: &Path) -> Result<Vec<u8>, ComponentError> {
         });
     }
     let wasm = fs::read(path).map_err(failed)?;
-    // The fifth byte on is the binary format: version 1, layer 0 is a core module.
+    // The binary format starts at the fifth byte. Version 1 with layer 0 is a core module.
     if wasm.starts_with(b"\0asm\x01\0\0\0") {
         return Err(ComponentError::CoreModule { path: path.into() });
     }
@@ -240,12 +239,12 @@ fn compile(
         return Ok((component, Some(took)));
     }
     #[expect(unsafe_code, reason = "wasmtime's only way to load what it compiled")]
-    // SAFETY: these bytes were made by this very engine a moment ago.
+    // SAFETY: these bytes have just been created by this engine.
     let component = unsafe { component::Component::deserialize(engine, &code) };
     Ok((component.map_err(invalid)?, Some(took)))
 }
 
-/// What of a component the host can call.
+/// The exports of a component that the host can call.
 #[derive(Default)]
 struct Exports {
     http: Option<Generation>,
@@ -253,8 +252,8 @@ struct Exports {
 }
 
 impl Exports {
-    /// Read from the component's outermost layer: they decide which engine
-    /// compiles it.
+    /// Reads the outermost layer of the component. Its exports decide which engine compiles
+    /// it.
     fn of(wasm: &[u8]) -> Result<Self, BinaryReaderError> {
         let mut exports = Self::default();
         let mut depth = 0;
@@ -285,8 +284,8 @@ impl Exports {
         }
     }
 
-    /// Toolchains give a program a `run` of 0.2 whatever else it exports, one
-    /// that does nothing: what was written by hand comes first.
+    /// Toolchains add a `run` of 0.2 that does nothing to any program, so other exports take
+    /// precedence.
     fn generation(&self) -> Option<Generation> {
         self.http.or(self.run.first().copied())
     }

@@ -1,9 +1,8 @@
-//! Guests of WASI 0.3: one instance serves many requests at once.
+//! WASI 0.3 guests: one instance serves several requests at once.
 //!
-//! wasmtime's handler drives the instances on tasks of its own and gives no
-//! back-pressure; a semaphore before it bounds how many requests are inside.
-//! Each request is known by its component-model task, so that an outgoing call
-//! finds the request it belongs to although instances are shared.
+//! wasmtime's handler runs the instances on its own tasks and has no back-pressure, so a
+//! semaphore limits the number of requests. A request is identified by its component-model
+//! task, so that an outgoing call finds its request even though instances are shared.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -39,8 +38,8 @@ use crate::context::RequestContext;
 use crate::telemetry::metrics::{PodMeters, Retired};
 use crate::{Request, Response};
 
-/// Requests inside one instance at once. More than that gains nothing on a few
-/// cores and makes one trap cost more.
+/// How many requests one instance serves at once. More gain nothing on a few cores, and
+/// increase the cost of a trap.
 const CONCURRENT_MAX: usize = 64;
 
 /// How long an instance without requests is kept.
@@ -49,7 +48,7 @@ const IDLE_MAX: Duration = Duration::from_secs(60);
 /// One pod's instances, behind wasmtime's handler.
 pub(super) struct ConcurrentGuest {
     handler: ProxyHandler<Handler>,
-    /// Requests that may be inside or queued: over it the answer is overflow.
+    /// How many requests may be served or queued; further requests fail with `Overflow`.
     admitted: Arc<Semaphore>,
     admitted_max: usize,
     paces: Paces,
@@ -99,7 +98,7 @@ impl ConcurrentGuest {
         Ok(response.map(|body| self.admitted(body, context, Some(permit))))
     }
 
-    /// Past the bound of requests that may be inside.
+    /// Like [`ConcurrentGuest::serve`], but bypasses the limit.
     pub(super) async fn serve_probe(
         &self,
         request: Request,
@@ -110,7 +109,7 @@ impl ConcurrentGuest {
         Ok(response.map(|body| self.admitted(body, context, None)))
     }
 
-    /// A place; that of the slowest reader, where there is no other.
+    /// A permit for a request. If there is none, the slowest reader loses its permit.
     fn permit(&self) -> Result<OwnedSemaphorePermit, Failure> {
         let free = || self.admitted.clone().try_acquire_owned();
         free()
@@ -187,13 +186,13 @@ fn failure(error: &wasmtime::Error) -> Failure {
     }
 }
 
-/// What wasmtime's handler asks when it needs another instance.
+/// What wasmtime's handler calls to create an instance.
 struct Handler {
     setup: Arc<GuestSetup>,
     per_instance: usize,
     requests_max: usize,
     alive: Arc<AtomicUsize>,
-    /// Instances that have served.
+    /// How many instances have served a request.
     busy: Arc<AtomicUsize>,
 }
 
@@ -253,7 +252,7 @@ fn view_http(state: &mut GuestState) -> WasiHttpCtxView<'_> {
     state.http()
 }
 
-/// One instance's rules.
+/// The rules for one instance.
 struct Worker {
     per_instance: usize,
     requests_max: usize,
@@ -262,10 +261,10 @@ struct Worker {
     killed: CancellationToken,
     alive: Arc<AtomicUsize>,
     busy: Arc<AtomicUsize>,
-    /// Requests; from the first one on it is counted in `busy`.
+    /// How many requests it has started. From the first one on, it is counted in `busy`.
     served: AtomicUsize,
     growth: Mutex<Growth>,
-    /// It serves what it has begun, and nothing more.
+    /// It finishes its requests, but accepts no more.
     grown: AtomicBool,
 }
 
@@ -319,7 +318,7 @@ impl WorkerState for Worker {
 }
 
 impl Worker {
-    /// Why it is dropped after so many requests.
+    /// Why the instance is dropped after this many requests.
     fn why(&self, served: usize, well: bool) -> Retired {
         match well {
             _ if self.killed.is_cancelled() => Retired::Ended,
@@ -332,7 +331,7 @@ impl Worker {
     }
 }
 
-/// Ends an instance whose requests are all overdue, or that has had none for long.
+/// Ends an instance if all of its requests are overdue, or if it was idle for too long.
 struct Expiration {
     response: Duration,
     until: Option<Instant>,
@@ -348,8 +347,8 @@ impl WorkerExpiration for Expiration {
     ) -> Poll<()> {
         let allowed = match status {
             WorkerStatus::Idle => IDLE_MAX,
-            // The request's own timer answers first; this one is for guests
-            // that do not let it run.
+            // Usually the request's own timer fires first; this one is for guests that block
+            // it.
             WorkerStatus::Requests => self.response + Duration::from_secs(1),
             WorkerStatus::PostReturn => self.response,
         };
@@ -362,18 +361,18 @@ impl WorkerExpiration for Expiration {
     }
 }
 
-/// A response body that keeps its request counted until it has been read, or until
-/// others need its place.
+/// A response body that holds the permit of its request until it has been read, or until
+/// another request needs the permit.
 struct Admitted {
     content: Arc<Mutex<Option<Content>>>,
     kill: Kill,
     pace: Arc<Pace>,
 }
 
-/// What a response holds.
+/// What a response holds until it has been read.
 struct Content {
     body: WasiBody,
-    /// Its guest may still call others.
+    /// The guest may still make outgoing calls for the request.
     _context: Arc<RequestContext>,
     _permit: Option<OwnedSemaphorePermit>,
 }
@@ -409,7 +408,7 @@ impl http_body::Body for Admitted {
             }
             Poll::Ready(frame) => {
                 match frame {
-                    // Until it asks for the next one.
+                    // Until the reader asks for the next frame.
                     Some(Ok(_)) => self.pace.waits(Side::Reader),
                     _ => drop(self.content.lock().take()),
                 }
@@ -431,7 +430,7 @@ impl http_body::Body for Admitted {
     }
 }
 
-/// `wasi:http/client` that first notes which request is asking.
+/// `wasi:http/client`, which first records the request that makes the call.
 struct Client;
 
 impl HasData for Client {
@@ -451,15 +450,13 @@ impl client::HostWithStore<GuestState> for Client {
     }
 }
 
-/// Notes which request the guest serves as it calls the host: what it does there is
-/// told as that request's.
+/// Records which request makes the current call, so that its effects are attributed to it.
 fn note_request(store: &mut StoreContextMut<'_, GuestState>) {
     let request = serving(store);
     store.data_mut().hooks.serve(request);
 }
 
-/// The request that the guest serves as it calls the host; none where it calls on its
-/// own account.
+/// The request that makes the current call; `None` if the guest calls outside of a request.
 fn serving(store: &mut StoreContextMut<'_, GuestState>) -> Option<Arc<RequestContext>> {
     let task = store.async_call_stack().ok()?.last()?;
     store.data().hooks.of_task(task)

@@ -1,14 +1,14 @@
-//! The CPU time of one pod: how long the code of its guests ran, and how long
-//! it may (`resources.limits.cpu`).
+//! The CPU time of one pod: how long the code of its guests ran, and how long it may run
+//! (`resources.limits.cpu`).
 //!
-//! Measured by the clock around each poll of a guest ([`CpuTurn::take`]), or, where
-//! wasmtime polls it, around each stay in it ([`take_turns_inside`]). That costs two
-//! readings of the clock; asking the kernel for the thread's own time would
-//! cost ten times as much. What the kernel gives to other processes meanwhile
-//! is counted too, which matters on an overloaded machine alone.
+//! Time is measured with the clock around each poll of a guest ([`CpuTurn::take`]), or around
+//! each entry into the guest if wasmtime polls it ([`take_turns_inside`]). That costs two
+//! readings of the clock; the kernel's time of the thread would cost ten times as much. The
+//! result includes time that the kernel gave to other processes, which matters only on an
+//! overloaded machine.
 //!
-//! Statements of SQLite count too (`guest/sql/sqlite/caller.rs`). It does not count
-//! the host's other work for a pod: HTTP, routing.
+//! SQLite statements are included (`guest/sql/sqlite/caller.rs`). The host's other work for a
+//! pod, such as HTTP and routing, is not.
 
 mod budget;
 mod compute;
@@ -26,27 +26,26 @@ pub(crate) use budget::Throttling;
 pub(super) use compute::ComputeThreads;
 pub(super) use turn::{CpuTurn, give_way_at_ticks, take_turns_inside};
 
-/// What the instances of one pod use together.
+/// What the instances of one pod share.
 #[derive(Debug)]
 pub(crate) struct PodCpu {
     used_nanos: AtomicU64,
-    /// The request that ended last, or one under way, computed for a whole turn.
+    /// Whether the latest request computed for a whole turn.
     computes: AtomicBool,
-    /// None: it may use what there is.
+    /// `None` if there is no limit.
     limit: Option<Limit>,
 }
 
 #[derive(Debug)]
 struct Limit {
     budget: Mutex<Budget>,
-    /// As many of its guests may compute at once as the limit has cores, begun
-    /// ones included: a small pod spends its budget on one core, and leaves
-    /// the others to its neighbours.
+    /// One permit per core of the limit, for guests that compute. A small pod then spends its
+    /// budget on one core, and leaves the others to its neighbours.
     cores: Semaphore,
 }
 
 impl PodCpu {
-    /// `limit` in thousandths of a core.
+    /// `limit` is in thousandths of a core.
     pub(crate) fn new(limit: Option<u64>) -> Arc<Self> {
         Arc::new(Self {
             used_nanos: AtomicU64::new(0),
@@ -55,49 +54,49 @@ impl PodCpu {
         })
     }
 
-    /// Time on a core since the pod began, over all cores.
+    /// CPU time since the start of the pod, over all cores.
     pub(crate) fn used(&self) -> Duration {
         Duration::from_nanos(self.used_nanos.load(Ordering::Relaxed))
     }
 
-    /// How much its limit held it back.
+    /// How much the limit has throttled the pod.
     pub(crate) fn throttling(&self) -> Throttling {
         self.budget()
             .map(|budget| budget.throttling())
             .unwrap_or_default()
     }
 
-    /// Whether the next request is likely to need more than a moment.
+    /// Whether the next request is expected to compute for a whole turn.
     fn computes(&self) -> bool {
         self.computes.load(Ordering::Relaxed)
     }
 
     fn set_computes(&self, computes: bool) {
-        // Nearly always the same as before: no cache line changes hands then.
+        // The value rarely changes; without a write, no cache line moves between cores.
         if self.computes() != computes {
             self.computes.store(computes, Ordering::Relaxed);
         }
     }
 
-    /// When a guest of the pod may run; None is now.
+    /// When a guest of the pod may run; `None` means now.
     pub(super) fn resumes_at(&self, now: Instant) -> Option<Instant> {
         self.budget()?.resumes_at(now)
     }
 
-    /// Ready when a guest of the pod may run.
+    /// Waits until a guest of the pod may run.
     async fn within_budget(&self) {
         while let Some(resumes) = self.resumes_at(Instant::now()) {
             tokio::time::sleep_until(resumes.into()).await;
         }
     }
 
-    /// One of the cores that the pod may compute on; None where it has no limit.
+    /// Waits for one of the cores that the pod may compute on; `None` if there is no limit.
     async fn core(&self) -> Option<SemaphorePermit<'_>> {
-        // Never closed.
+        // The semaphore is never closed.
         self.limit.as_ref()?.cores.acquire().await.ok()
     }
 
-    /// Counts the time since a guest began to run.
+    /// Counts the time since a guest started to run.
     pub(super) fn charge_since(&self, began: Instant) {
         let now = Instant::now();
         let spent = now - began;

@@ -1,10 +1,10 @@
-//! A response body on its way from a guest to its reader.
+//! The delivery of a response body from a guest to its reader.
 //!
-//! The rule kept here: a reader paces nothing but a bounded buffer. The guest's
-//! work goes on in a task of its own, which fills the buffer; the reader empties
-//! it. A guest that is done is gone, however much of its response is still to be
-//! read. A guest whose reader does not keep up waits in its own instance, and is
-//! ended after a time, or as soon as others need the instance (see [`pace`]).
+//! A reader delays nothing but a bounded buffer. The guest's work continues in a separate
+//! task, which fills the buffer, and the reader empties it. When the guest is done, its
+//! instance is free, even if most of the response has not been read. A guest whose reader is
+//! too slow waits in its instance; it is ended after some time, or as soon as other requests
+//! need the instance (see [`pace`]).
 //!
 //! [`pace`]: super::pace
 
@@ -31,34 +31,33 @@ use super::pace::{Pace, Side};
 use super::pool::Work;
 use super::{Deadline, Failure};
 
-/// Bytes of one response that wait for its reader. With the 64 KiB that a guest may
-/// write at once ([`super::limits::BODY_PIECE_MAX`]) most responses fit, so that their guests never
-/// wait.
+/// How many bytes of one response may wait for its reader. With the 64 KiB that a guest may
+/// write at once ([`super::limits::BODY_PIECE_MAX`]), most responses fit, so that their guests
+/// never wait.
 const BUFFER_MAX: usize = 64 << 10;
 
-/// Bytes that wait for the readers of one pod. Beyond it each response has one
-/// chunk at a time: what slow readers cost stays bounded by their number.
+/// How many bytes may wait for the readers of one pod. Beyond it, each response has one chunk
+/// at a time, which limits the memory of slow readers by their number.
 const POD_BUFFERS_MAX: usize = 16 << 20;
 
-/// How long a reader may take nothing from a full buffer, at most.
+/// How long a reader may leave a full buffer unread.
 const STALL_MAX: Duration = Duration::from_secs(30);
 
-/// What one delivery knows of its guest.
+/// What one delivery needs to know about its guest.
 pub(super) struct Delivery {
-    /// Bytes of the body, where that is known: its reader stops there, and never
-    /// asks for the end.
+    /// The length of the body, if known: its reader stops there and does not poll for the end.
     pub(super) expected: Option<u64>,
     pub(super) deadline: Deadline,
     /// How long the guest may take between two frames.
     pub(super) idle: Duration,
     pub(super) killed: CancellationToken,
     pub(super) events: Arc<dyn GuestEvents>,
-    /// Bytes that wait for the readers of the pod.
+    /// How many bytes wait for the readers of the pod.
     pub(super) pod_buffers: Arc<AtomicUsize>,
 }
 
-/// What a response holds until its guest has produced the whole of it, however
-/// long its reader takes. An extension of the response.
+/// Guards that are held until the guest has produced its whole response, regardless of the
+/// reader. An extension of the response.
 #[derive(Clone)]
 pub(crate) struct Production(Arc<Mutex<Held>>);
 
@@ -76,7 +75,7 @@ impl Production {
         })))
     }
 
-    /// Drops `guard` when the guest is done; at once where it is already.
+    /// Drops `guard` when the guest is done, which may be now.
     pub(crate) fn hold(&self, guard: impl Send + 'static) {
         let mut held = self.0.lock();
         if !held.ended {
@@ -94,8 +93,8 @@ impl Production {
     }
 }
 
-/// The response as its reader gets it. `work` is what the guest still does; none
-/// once it has returned.
+/// Returns the response for its reader. `work` is the guest's remaining work; `None` if the
+/// guest has returned.
 pub(super) fn deliver(
     response: http::Response<WasiBody>,
     work: Option<Work>,
@@ -112,7 +111,7 @@ pub(super) fn deliver(
     http::Response::from_parts(parts, body)
 }
 
-/// Between the guest's task and the reader.
+/// The buffer between the guest's task and the reader.
 struct Buffer {
     state: Mutex<State>,
     pod_buffers: Arc<AtomicUsize>,
@@ -122,7 +121,7 @@ struct Buffer {
 struct State {
     frames: VecDeque<Result<Frame<Bytes>, Error>>,
     bytes: usize,
-    /// Nothing follows what is here.
+    /// Nothing follows the buffered frames.
     ended: bool,
     reader_left: bool,
     reader: Option<Waker>,
@@ -132,7 +131,7 @@ struct State {
 enum Room {
     Some,
     None,
-    /// Nobody reads any more.
+    /// The reader is gone.
     NoReader,
 }
 
@@ -198,7 +197,7 @@ impl Body for Reader {
             let bytes = length(&frame);
             state.bytes -= bytes;
             buffer.pod_buffers.fetch_sub(bytes, Ordering::Relaxed);
-            // In halves: a writer is not woken for every frame.
+            // At half of the limit, so that the writer is not woken for every frame.
             if state.bytes <= BUFFER_MAX / 2 {
                 wake(state.writer.take());
             }
@@ -216,8 +215,8 @@ impl Body for Reader {
         state.ended && state.frames.is_empty()
     }
 
-    /// Unknown, whatever the guest announced: an exact size would say that
-    /// the body is in memory.
+    /// Always unknown, even if the guest announced a length: an exact size means that the body
+    /// is in memory.
     fn size_hint(&self) -> SizeHint {
         SizeHint::default()
     }
@@ -276,7 +275,7 @@ impl Delivery {
                 }
                 writer.delivery.events.failed(&failure);
             }
-            // The instance goes before its reader learns of the end.
+            // The instance is dropped before the reader sees the end.
             writer.work = None;
             writer.buffer.end();
             production.end();
@@ -288,18 +287,18 @@ impl Delivery {
 /// The guest's side.
 struct Writer {
     inner: WasiBody,
-    /// None once the guest has returned.
+    /// `None` when the guest has returned.
     work: Option<Work>,
     buffer: Arc<Buffer>,
-    /// Bytes that are still to come, where that is known.
+    /// How many bytes are still missing, if known.
     missing: Option<u64>,
-    /// The reader has, or will have, all that it asks for.
+    /// The buffer contains everything that the reader needs.
     complete: bool,
-    /// The guest ended badly: what there is of the body must not look complete.
+    /// The guest failed: an incomplete body must not look complete.
     failed: bool,
     /// The body has ended.
     ended: bool,
-    /// What is waited for, and until when.
+    /// Which side is waited for, and until when.
     waiting: Option<(Waiting, Pin<Box<Sleep>>)>,
     pace: Arc<Pace>,
     delivery: Delivery,
@@ -312,7 +311,7 @@ enum Waiting {
 }
 
 impl Writer {
-    /// Ready when there is nothing more to do, with the failure that is not yet told.
+    /// Ready when the delivery is finished, with a failure that is not reported yet.
     fn poll(&mut self, context: &mut Context<'_>) -> Poll<Option<Failure>> {
         loop {
             if let Some(work) = &mut self.work
@@ -331,15 +330,15 @@ impl Writer {
                 return self.wait(Waiting::Guest, context);
             }
             match self.buffer.room(context) {
-                // What the reader does not want any more the guest need not make; after
-                // a whole response it may tidy up.
+                // Without a reader the rest of the body is not needed. After a whole response,
+                // the guest may clean up.
                 Room::NoReader if self.complete || self.inner.is_end_stream() => self.ended = true,
                 Room::NoReader => return Poll::Ready(None),
                 Room::None => return self.wait(Waiting::Reader, context),
                 Room::Some => match Pin::new(&mut self.inner).poll_frame(context) {
                     Poll::Ready(frame) => self.pass_on(frame),
                     Poll::Pending if self.work.is_none() => {
-                        // Otherwise the guest returned without finishing its body.
+                        // Without a frame here, the guest returned without finishing its body.
                         let frame = at_hand(&mut self.inner);
                         self.pass_on(frame.unwrap_or(Some(Err(Error::ConnectionTerminated))));
                     }
@@ -377,13 +376,13 @@ impl Writer {
                 }
             }
         }
-        // What follows is for the guest alone.
+        // Only the guest's own work follows.
         if self.ended {
             self.buffer.end();
         }
     }
 
-    /// Waits for one side, for as long as it may take.
+    /// Waits for one side, until its time limit.
     fn wait(&mut self, side: Waiting, context: &mut Context<'_>) -> Poll<Option<Failure>> {
         let idle = self.delivery.idle;
         let allowed = match side {
@@ -401,7 +400,7 @@ impl Writer {
         match side {
             Waiting::Guest => pace.goes_on(Side::Reader),
             Waiting::Reader => {
-                // What its reader does is not the guest's fault.
+                // The guest is not responsible for its reader.
                 self.delivery.deadline.set(Instant::now() + idle);
                 pace.waits(Side::Reader);
             }
@@ -421,14 +420,14 @@ impl Writer {
     }
 }
 
-/// The next frame, where it is there already, whatever is left of the budget that
-/// tokio gives a task: a channel says pending when that is used up.
+/// Returns the next frame if it is available, regardless of tokio's budget for the task: a
+/// channel is pending when the budget is used up.
 fn at_hand(body: &mut WasiBody) -> Option<Option<Result<Frame<Bytes>, Error>>> {
     tokio::task::coop::unconstrained(body.frame()).now_or_never()
 }
 
-/// The guest has returned, so its body cannot grow: what it left is taken out
-/// at once, and has a size then. A body that it never finished is cut short.
+/// The guest has returned, so the body cannot grow: it is collected now and then has a known
+/// size. A body that the guest did not finish is truncated.
 fn in_memory(mut body: WasiBody) -> WasiBody {
     let mut frames = Vec::new();
     loop {
@@ -466,7 +465,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn body_is_whole_although_the_task_has_used_up_its_budget() {
+    async fn body_is_complete_even_if_the_task_has_used_up_its_budget() {
         let (sender, mut frames) = mpsc::channel(3);
         for text in ["two ", "pieces"] {
             let frame = Ok(Frame::data(Bytes::from_static(text.as_bytes())));

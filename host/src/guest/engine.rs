@@ -1,8 +1,8 @@
-//! The wasmtime engines: their settings, and the clock that makes guests yield.
+//! The wasmtime engines: their configuration, and the clock that makes guests yield.
 //!
-//! There are two, for guests of WASI 0.2 and of 0.3. What an engine needs to run
-//! a guest's tasks concurrently costs every call across its border, and only
-//! guests of 0.3 have such tasks.
+//! There is one for WASI 0.2 and one for 0.3. An engine that can run a guest's tasks
+//! concurrently makes every call between host and guest more expensive, and only 0.3 has such
+//! tasks.
 
 use std::sync::Arc;
 use std::thread;
@@ -15,24 +15,22 @@ use wasmtime::{
 use super::Generation;
 use super::cpu::ComputeThreads;
 
-/// How often a running guest yields to others and has its deadline checked.
-/// Five milliseconds: no guest delays another for longer, and an idle host
-/// wakes only 200 times a second.
+/// How often a running guest yields and checks its deadline. With 5 ms, no guest delays
+/// another by more, and an idle host wakes up only 200 times per second.
 pub(super) const EPOCH_TICK: Duration = Duration::from_millis(5);
 
-/// Instances of each generation that may live at once over all pods. Each
-/// reserves address space (not memory): 4 GiB for its linear memory and 2 MiB of
-/// stack.
+/// How many instances of each generation may exist, over all pods. Each reserves address
+/// space, not memory: 4 GiB for its linear memory, and 2 MiB for its stack.
 const INSTANCES_MAX: u32 = 2_000;
 
-/// Largest linear memory, whatever a pod's limit says.
+/// The largest linear memory, regardless of a pod's limit.
 const LINEAR_MEMORY_MAX: usize = 2 << 30;
 
 #[derive(Debug, thiserror::Error)]
 #[error("cannot set up the WebAssembly runtime")]
 pub(crate) struct EngineError(#[source] wasmtime::Error);
 
-/// Compiles components and is the home of all instances.
+/// Compiles components, and contains all instances.
 #[derive(Clone)]
 pub(crate) struct Engine {
     sequential: wasmtime::Engine,
@@ -41,12 +39,12 @@ pub(crate) struct Engine {
     _ticker: Arc<Ticker>,
 }
 
-/// Stops its thread when the last engine handle goes.
+/// Stops its thread when the last handle of the engine is dropped.
 struct Ticker;
 
 impl Engine {
     /// # Errors
-    /// The machine refuses the address space that the pools reserve.
+    /// The system refuses to reserve the address space.
     pub(crate) fn new() -> Result<Self, EngineError> {
         let engine = |concurrent| wasmtime::Engine::new(&settings(concurrent)).map_err(EngineError);
         let (sequential, concurrent) = (engine(false)?, engine(true)?);
@@ -102,8 +100,8 @@ fn settings(concurrent: bool) -> Config {
     config
 }
 
-/// The pooling allocator: slots are made once and reused, and what a guest
-/// touched is zeroed rather than unmapped while it is small.
+/// The pooling allocator. Slots are created once and reused. Memory that a guest has touched
+/// is zeroed instead of unmapped, as long as it is small.
 fn pool() -> PoolingAllocationConfig {
     let mut pool = PoolingAllocationConfig::new();
     pool.total_component_instances(INSTANCES_MAX)
@@ -112,8 +110,8 @@ fn pool() -> PoolingAllocationConfig {
         .total_tables(INSTANCES_MAX * 4)
         .total_stacks(INSTANCES_MAX * 2)
         .max_memory_size(LINEAR_MEMORY_MAX)
-        // Interpreters compiled to WebAssembly (JavaScript, Python) come as
-        // several core modules with large tables.
+        // Interpreters that are compiled to WebAssembly (JavaScript, Python) have several core
+        // modules with large tables.
         .max_core_instances_per_component(64)
         .max_memories_per_component(8)
         .max_tables_per_component(64)

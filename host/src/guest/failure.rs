@@ -1,47 +1,47 @@
-//! Why a guest gave no response.
+//! Why a guest returned no response.
 
 use std::sync::Arc;
 
 use super::limits::MemoryLimitReached;
 
-/// What went wrong with one request in one guest. Says who is to blame, so that
-/// the mesh can choose status, flag and whether to try elsewhere.
+/// The failure of one request in one guest. It says who is to blame, so that the mesh can
+/// choose the status, the flag and whether to retry.
 #[derive(Debug, Clone, thiserror::Error)]
 pub(crate) enum Failure {
-    /// Every instance is busy and the queue is full: the request never reached the guest.
+    /// All instances are busy and the queue is full. The request did not reach the guest.
     #[error("every instance is busy and the queue is full")]
     Overflow,
-    /// The guest trapped; the text is wasmtime's, with the guest's backtrace.
+    /// The guest trapped. The text is wasmtime's, with the guest's backtrace.
     #[error("the guest trapped: {0}")]
     Trap(Arc<str>),
-    /// The pod's memory limit was reached, or that of all pods together.
+    /// The memory limit of the pod, or of all pods, was reached.
     #[error("{0}")]
     OutOfMemory(MemoryLimitReached),
-    /// The pod wrote more than it may.
+    /// The pod exceeded a limit on its storage.
     #[error("{0}")]
     Evicted(Arc<str>),
-    /// No response within the time allowed.
+    /// There was no response before the deadline.
     #[error("the guest took too long")]
     Deadline,
-    /// The guest returned an error instead of a response, or nothing at all.
+    /// The guest returned an error or nothing instead of a response.
     #[error("the guest returned no response: {0}")]
     NoResponse(Arc<str>),
-    /// The client sent or read nothing for too long.
+    /// The client did not send or read for too long.
     #[error("the client sent or read nothing for too long")]
     Stalled,
-    /// The client was slow, and other requests waited for the instance.
+    /// The client was slow, and other requests needed the instance.
     #[error("the client was slow, and other requests waited for the instance")]
     Ousted,
-    /// The pod's grace period was over.
+    /// The pod's grace period ended.
     #[error("killed after the grace period")]
     Killed,
-    /// An instance could not be made: the request never reached the guest.
+    /// An instance could not be created. The request did not reach the guest.
     #[error("cannot create an instance: {0}")]
     Start(Arc<str>),
 }
 
 impl Failure {
-    /// A short name for metrics and pod status, as Kubernetes would call it.
+    /// A short name for metrics and the pod's status, in the style of Kubernetes.
     pub(crate) fn reason(&self) -> &'static str {
         match self {
             Self::Overflow => "Overflow",
@@ -57,7 +57,7 @@ impl Failure {
         }
     }
 
-    /// Whether the guest ended with it: an instance is gone, or never came to be.
+    /// Whether an instance ended, or could not be created.
     pub(crate) fn ends_instance(&self) -> bool {
         !matches!(
             self,
@@ -65,7 +65,7 @@ impl Failure {
         )
     }
 
-    /// Reads what wasmtime says when a call ends badly.
+    /// Converts the error of a call.
     pub(super) fn from_call(error: &wasmtime::Error) -> Self {
         if let Some(reached) = error.downcast_ref::<MemoryLimitReached>() {
             Self::OutOfMemory(*reached)

@@ -1,10 +1,9 @@
-//! `wasi:filesystem` within bounds: what a guest writes is asked of its volume's
-//! account first, and what it holds open is counted.
+//! `wasi:filesystem` with limits: writes are checked against the quota of their volume, and
+//! open files are counted.
 //!
-//! wasmtime does the work. Functions by which volumes grow, or descriptors come
-//! to be, are replaced in the linker by ones that ask first and call it then.
-//! Volumes stay apart, as mounts do: nothing is moved or linked from one into
-//! another, which no account would see.
+//! wasmtime does the work. Functions that make a volume grow, or that create descriptors, are
+//! replaced in the linker by functions that check first. As between mounts, nothing can be
+//! moved or linked from one volume to another, because no quota would notice.
 
 mod directories;
 mod floor;
@@ -34,15 +33,15 @@ use open_files::Slot;
 use quota::Full;
 use streams::{StreamResources, StreamTokens};
 
-/// The most that one write takes; a guest is told how much was written.
+/// The largest write. The guest is told how much was written.
 const WRITE_MAX: usize = 64 << 10;
 
-/// What one instance does with files.
+/// The use of files by one instance.
 pub(super) struct FileAccess {
-    /// The account of each mount, by where the guest sees it.
+    /// The quota of each mount, by its path in the guest.
     mounts: Vec<(String, Option<Arc<VolumeQuota>>)>,
-    /// The account of each open file, by its address, which is its own as long
-    /// as it is referred to from here.
+    /// The quota of each open file, by the address of the file, which is unique as long as it
+    /// is referenced here.
     accounts: HashMap<usize, (Weak<File>, Option<Arc<VolumeQuota>>)>,
     open: Arc<OpenFiles>,
     open_in_pod: Arc<OpenFiles>,
@@ -52,14 +51,14 @@ pub(super) struct FileAccess {
     writers: StreamTokens,
 }
 
-/// Why a guest does not get what it wants of its files.
+/// Why a file operation fails.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum AccessError {
-    /// No room in the volume, or on its file system.
+    /// There is no space in the volume, or on its file system.
     Space,
-    /// Too much is open.
+    /// Too many files are open.
     Descriptors,
-    /// From one volume to another.
+    /// The operation moves or links between two volumes.
     CrossDevice,
 }
 
@@ -85,20 +84,20 @@ impl FileAccess {
         }
     }
 
-    /// Notes the folder of a mount that the guest got.
+    /// Records the folder of a mount.
     fn mounted(&mut self, descriptor: &Descriptor, guest_path: &str) {
         let mount = self.mounts.iter().find(|(path, _)| path == guest_path);
         let quota = mount.and_then(|(_, quota)| quota.clone());
         self.note(file_of(descriptor), quota);
     }
 
-    /// Places for one more open file.
+    /// Places for one more open file: one of the instance and one of the pod.
     fn admit(&self) -> Result<[Slot; 2], AccessError> {
         let slots = (self.open.admit()).zip(self.open_in_pod.admit());
         slots.map(<[Slot; 2]>::from).ok_or(AccessError::Descriptors)
     }
 
-    /// Notes what was opened in the volume of `quota`.
+    /// Records a file that was opened in the volume of `quota`.
     fn opened(
         &mut self,
         descriptor: &Descriptor,
@@ -123,8 +122,7 @@ impl FileAccess {
         self.accounts.insert(key, (Arc::downgrade(file), quota));
     }
 
-    /// The account of the volume that `descriptor` is in; none where nothing is
-    /// written.
+    /// The quota of the volume that contains `descriptor`; `None` if it is read-only.
     fn quota(&self, descriptor: &Descriptor) -> Option<Arc<VolumeQuota>> {
         let key = Arc::as_ptr(file_of(descriptor)).addr();
         self.accounts.get(&key)?.1.clone()
@@ -153,7 +151,7 @@ fn view(state: &mut GuestState) -> WasiFilesystemCtxView<'_> {
     state.filesystem()
 }
 
-/// Puts the bounded functions in the place of wasmtime's.
+/// Replaces functions of wasmtime by those with limits.
 pub(super) fn bound(
     linker: &mut Linker<GuestState>,
     generation: Generation,

@@ -1,22 +1,23 @@
 //! What an instance keeps from one request to the next.
 //!
-//! A guest may keep what it needs: a connection, a cache. One that keeps a little
-//! more with every request would run into a limit in the middle of one; it is
-//! replaced before that, between two requests.
+//! A guest may keep what it needs, such as connections and caches. An instance that grows with
+//! every request would reach a limit during a request; it is replaced before that, between two
+//! requests.
 
 use wasmtime::{AsContextMut, StoreContextMut};
 
 use super::limits::{HANDLES_MAX, PodMemory};
 use super::state::GuestState;
 
-/// Handles that an instance may keep when it serves nothing. Guests keep a handful;
-/// what is left up to [`HANDLES_MAX`] is for the next request.
+/// How many handles an idle instance may keep. Guests keep a handful; the remaining ones up to
+/// [`HANDLES_MAX`] are for the next request.
 const KEPT_MAX: usize = 1_000;
 
-/// The same for an instance that serves several requests at once, theirs included.
+/// The same for an instance that serves several requests at once, including the handles of
+/// those.
 const SHARED_MAX: usize = HANDLES_MAX / 2;
 
-/// From one request to the next.
+/// The growth of one instance.
 #[derive(Debug, Default)]
 pub(super) struct Growth {
     /// Bytes of linear memory after the first request.
@@ -24,14 +25,14 @@ pub(super) struct Growth {
 }
 
 impl Growth {
-    /// Whether an instance that serves nothing now has grown too much to serve again.
+    /// Whether an instance that serves no request has grown too large to serve another.
     pub(super) fn is_too_much(&mut self, state: &mut GuestState) -> bool {
         let memory = state.limiter.reserved();
         state.table.iter_mut().count() > KEPT_MAX
             || self.memory_is_too_much(memory, state.limiter.pod())
     }
 
-    /// The same in the middle of other requests.
+    /// The same while the instance serves other requests.
     pub(super) fn is_too_much_shared(
         &mut self,
         store: &mut StoreContextMut<'_, GuestState>,
@@ -45,7 +46,7 @@ impl Growth {
             || self.memory_is_too_much(memory, state.limiter.pod())
     }
 
-    /// More than twice what it was, while the pod has less left than it uses.
+    /// Its memory has more than doubled, and the pod has less left than it uses.
     fn memory_is_too_much(&mut self, memory: u64, pod: &PodMemory) -> bool {
         let first = *self.first.get_or_insert(memory);
         memory / 2 > first && pod.used() > pod.limit() / 2
@@ -58,7 +59,7 @@ mod tests {
     use crate::guest::NodeMemory;
 
     #[test]
-    fn memory_is_given_back_when_it_has_doubled_and_the_pod_runs_short() {
+    fn instance_is_replaced_when_its_memory_has_doubled_and_the_pod_runs_short() {
         let pod = PodMemory::new(1_000, 0, &NodeMemory::new(u64::MAX));
         let mut growth = Growth::default();
         pod.reserve(400).expect("there is enough");

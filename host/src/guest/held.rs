@@ -1,9 +1,8 @@
-//! What the host keeps for a guest outside the guest's own memory: headers, and bodies
-//! that nobody reads yet.
+//! What the host keeps for a guest outside of the guest's memory: headers, and unread bodies.
 //!
-//! It counts as the pod's memory. It is looked at when the guest has called
-//! `wasi:http` some times, not at every call; what is too much ends the guest at the
-//! next tick, as too much linear memory does.
+//! It counts as the pod's memory. It is measured after a number of calls of `wasi:http`, not
+//! at every call. If it is too large, the guest is ended at the next tick, as for linear
+//! memory.
 
 use wasmtime::component::ResourceTable;
 use wasmtime_wasi_http::p2::body::HostOutgoingBody;
@@ -12,13 +11,14 @@ use wasmtime_wasi_http::{FieldMap, p3};
 
 use super::limits::{BODY_PIECE_MAX, InstanceLimiter, MemoryLimitReached};
 
-/// Calls from one look to the next. In so many a guest can leave 8 MiB of headers.
+/// How many calls there are between two measurements. In that many, a guest can create 8 MiB
+/// of headers.
 const CALLS: u32 = 64;
 
-/// What any entry of the table takes, roughly.
+/// The approximate size of any entry of the resource table.
 const ENTRY_BYTES: u64 = 512;
 
-/// What a header takes beside its text.
+/// The size of a header in addition to its text.
 const HEADER_BYTES: usize = 64;
 
 /// See the module's documentation.
@@ -29,7 +29,7 @@ pub(super) struct Held {
 }
 
 impl Held {
-    /// Notes a call.
+    /// Counts a call.
     pub(super) fn called(&mut self, table: &mut ResourceTable, limiter: &mut InstanceLimiter) {
         self.calls += 1;
         if self.calls >= CALLS {
@@ -37,14 +37,14 @@ impl Held {
         }
     }
 
-    /// Counts what there is.
+    /// Measures what is kept now.
     pub(super) fn look(&mut self, table: &mut ResourceTable, limiter: &mut InstanceLimiter) {
         self.calls = 0;
         let bytes = table.iter_mut().map(|entry| bytes(entry)).sum();
         self.reached = limiter.hold(bytes).err();
     }
 
-    /// What was too much.
+    /// The limit that the guest has exceeded, if any.
     pub(super) fn reached(&self) -> Option<MemoryLimitReached> {
         self.reached
     }
@@ -54,7 +54,7 @@ fn bytes(entry: &(dyn std::any::Any + Send)) -> u64 {
     let of_kind = if let Some(fields) = entry.downcast_ref::<FieldMap>() {
         of_fields(fields)
     } else if entry.is::<HostOutgoingBody>() {
-        // One piece waits, another is on its way.
+        // One piece waits, another is being delivered.
         2 * BODY_PIECE_MAX as u64
     } else if let Some(request) = entry.downcast_ref::<HostOutgoingRequest>() {
         of_fields(&request.headers)

@@ -1,4 +1,4 @@
-//! One live instance of a component: its store and how it was started.
+//! One live instance of a component: its store, and how it is started.
 
 use std::time::Instant;
 
@@ -12,8 +12,8 @@ use super::state::GuestState;
 use super::{ComponentError, Deadline, Failure, GuestSetup};
 use crate::telemetry::metrics::Retired;
 
-/// Requests after which an instance is replaced: bounds what a guest that
-/// leaks a little with every request can hold.
+/// An instance is replaced after this many requests, which limits what a guest with a small
+/// leak can accumulate.
 pub(super) const REQUESTS_MAX: u32 = 100_000;
 
 pub(super) struct Instance {
@@ -24,8 +24,7 @@ pub(super) struct Instance {
 }
 
 impl Instance {
-    /// Instantiates the component, running its start function, within the time
-    /// that a request may take.
+    /// Instantiates the component and runs its start function, within the time for a request.
     pub(super) async fn start(setup: &GuestSetup) -> Result<Box<Self>, Failure> {
         let no_http = |error: ComponentError| Failure::Start(error.to_string().into());
         let component = setup.component.clone();
@@ -60,13 +59,13 @@ impl Instance {
         self.store.data().limiter.reserved()
     }
 
-    /// Why it may not serve another request, as it is between two.
+    /// Why the instance must not serve another request, if so. Called between two requests.
     pub(super) fn is_done(&mut self) -> Option<Retired> {
         if self.requests >= REQUESTS_MAX {
             return Some(Retired::Spent);
         }
         let state = self.store.data_mut();
-        // What it prints from here on is of no request.
+        // Further output belongs to no request.
         state.hooks.serve(None);
         let grown = state.holds_too_much() || self.growth.is_too_much(state);
         grown.then_some(Retired::Grown)

@@ -1,5 +1,5 @@
-//! The end of requests that do not end by themselves: after its grace period a
-//! pod's guest is killed, as a container is.
+//! Ends requests that do not end by themselves: a pod's guest is killed after its grace
+//! period, as a container is.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -7,10 +7,10 @@ use std::task::{Context, Poll};
 use futures::FutureExt;
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
-/// One response body's ear for the kill.
+/// Observes the kill on behalf of one response body.
 pub(super) struct Kill {
     token: CancellationToken,
-    /// Made when it is first waited for: most bodies never wait.
+    /// Created when it is first polled to wait, which most bodies never are.
     wait: Option<Pin<Box<WaitForCancellationFutureOwned>>>,
 }
 
@@ -19,7 +19,7 @@ impl Kill {
         Self { token, wait: None }
     }
 
-    /// Ready when the guest was killed.
+    /// Ready when the guest has been killed.
     pub(super) fn poll(&mut self, context: &mut Context<'_>) -> Poll<()> {
         let token = &self.token;
         let wait = self

@@ -1,5 +1,4 @@
-//! Memory limits: one budget per pod, over all of its instances, within that of
-//! all pods together.
+//! Memory limits: one budget per pod for all of its instances, within the budget of all pods.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -10,35 +9,34 @@ use wasmtime::{ResourceLimiter, Store};
 use super::node_memory::NodeMemory;
 use super::state::GuestState;
 
-/// Elements of one table; the pool bounds the tables of an instance. JavaScript
-/// engines need some 20,000.
+/// The elements of one table; the pooling allocator limits the number of tables. JavaScript
+/// engines need about 20,000.
 const TABLE_ELEMENTS_MAX: usize = 64 << 10;
 
-/// Handles (requests, streams, files) that one instance may hold. A guest that
-/// leaks handles traps here, long before the host feels it.
+/// The handles (requests, streams, files) of one instance. A guest that leaks handles traps
+/// before it affects the host.
 pub(super) const HANDLES_MAX: usize = 10_000;
 
-/// Handles of all kinds in one instance, those between the parts of a component
-/// included: what [`HANDLES_MAX`] counts, each once more for the guest's side, and as
-/// many of the component's own.
+/// All handles of one instance, including those between the parts of a component: each of
+/// [`HANDLES_MAX`] a second time for the guest's side, and as many of the component's own.
 const COMPONENT_HANDLES_MAX: usize = 3 * HANDLES_MAX;
 
-/// Bytes that a guest may hand over in one call of the host, which keeps them while it
-/// works: a statement of SQL with its parameters is the largest.
+/// Bytes that a guest may pass in one call of the host, which keeps them during the call. The
+/// largest are SQL statements with their parameters.
 const CALL_BYTES_MAX: usize = 32 << 20;
 
 /// Bytes of randomness in one call.
 pub(super) const RANDOM_MAX: u64 = 1 << 20;
 
-/// Bytes of one set of HTTP fields that a guest makes: twice of what a listener
-/// takes. The host keeps it, and it counts as the pod's memory.
+/// Bytes of one set of HTTP fields that a guest creates: twice what a listener accepts. They
+/// are kept by the host and count as the pod's memory.
 pub(super) const FIELDS_BYTES_MAX: usize = 128 << 10;
 
-/// Bytes of a body that a guest may write before somebody reads them, twice: one piece is
-/// kept while another is on its way.
+/// Bytes of a body that a guest may write before they are read. Twice as much can exist: one
+/// piece is kept while another is being delivered.
 pub(super) const BODY_PIECE_MAX: usize = 64 << 10;
 
-/// Bounds what the runtime itself keeps for an instance.
+/// Limits what the runtime keeps for an instance.
 pub(super) fn bound(store: &mut Store<GuestState>) {
     store.limiter(|state| &mut state.limiter);
     store.set_hostcall_fuel(CALL_BYTES_MAX);
@@ -48,7 +46,7 @@ pub(super) fn bound(store: &mut Store<GuestState>) {
     }
 }
 
-/// Raised inside a guest that would take more than there is for it.
+/// Raised inside a guest that needs more memory than it may use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum MemoryLimitReached {
     /// `limits.memory`.
@@ -60,15 +58,15 @@ pub(crate) enum MemoryLimitReached {
     Node { limit: u64, request: u64 },
 }
 
-/// The memory of one pod's instances together (`resources.limits.memory`).
+/// The memory of all instances of one pod (`resources.limits.memory`).
 #[derive(Debug)]
 pub(crate) struct PodMemory {
     limit: u64,
-    /// `resources.requests.memory`: what it is sure of.
+    /// `resources.requests.memory`: the amount that the pod is guaranteed.
     request: u64,
     used: AtomicU64,
     node: Arc<NodeMemory>,
-    /// Set from an eviction until the pod starts again.
+    /// Set from an eviction until the next start of the pod.
     leaving: AtomicBool,
     evicted: Notify,
 }
@@ -87,8 +85,8 @@ impl PodMemory {
         pod
     }
 
-    /// Waits until the pod, which runs now, has to leave so that others may have
-    /// what they asked for; says so as the kubelet does.
+    /// Waits until the running pod must be evicted so that others get the memory that they
+    /// requested. Returns the kubelet's message.
     pub(crate) async fn until_evicted(&self) -> String {
         let evicted = self.evicted.notified();
         self.leaving.store(false, Ordering::Relaxed);
@@ -113,7 +111,7 @@ impl PodMemory {
         self.used().saturating_sub(self.request)
     }
 
-    /// Bytes of linear memory in use now.
+    /// Bytes of linear memory in use.
     pub(crate) fn used(&self) -> u64 {
         self.used.load(Ordering::Relaxed)
     }
@@ -145,11 +143,11 @@ impl PodMemory {
     }
 }
 
-/// One instance's share of its pod's budget; given back when it is dropped.
+/// One instance's share of its pod's budget, released when it is dropped.
 pub(super) struct InstanceLimiter {
     pod: Arc<PodMemory>,
     reserved: u64,
-    /// Beside its linear memory, on the host's side.
+    /// Bytes in addition to its linear memory, on the side of the host.
     held: u64,
 }
 
@@ -171,10 +169,10 @@ impl InstanceLimiter {
         self.reserved
     }
 
-    /// What the host keeps for the instance is `bytes` now.
+    /// Sets the number of bytes that the host keeps for the instance.
     ///
     /// # Errors
-    /// It is more than the pod may have.
+    /// It exceeds the memory of the pod.
     pub(super) fn hold(&mut self, bytes: u64) -> Result<(), MemoryLimitReached> {
         match bytes.checked_sub(self.held) {
             Some(more) => self.pod.reserve(more)?,
@@ -192,15 +190,15 @@ impl Drop for InstanceLimiter {
 }
 
 impl ResourceLimiter for InstanceLimiter {
-    /// Over the limit the guest is killed rather than told: a container would
-    /// be, and a guest that is told may limp on without what it needs.
+    /// A guest over the limit is killed, as a container is: one that gets an error may
+    /// continue in a broken state.
     fn memory_growing(
         &mut self,
         current: usize,
         desired: usize,
         maximum: Option<usize>,
     ) -> wasmtime::Result<bool> {
-        // Refused for the module's own maximum, which costs the pod nothing.
+        // Exceeds the module's own maximum, so the pod's memory is not affected.
         if maximum.is_some_and(|maximum| desired > maximum) {
             return Ok(false);
         }
@@ -226,8 +224,8 @@ mod tests {
 
     use super::*;
 
-    /// A module with a memory and a table, and the functions `memory` and `table`
-    /// that grow them by so much and give what `*.grow` gives.
+    /// A module with a memory and a table. Its functions `memory` and `table` grow them, and
+    /// return the result of `*.grow`.
     const GROWS: &[u8] = b"\0asm\x01\0\0\0\
         \x01\x06\x01\x60\x01\x7f\x01\x7f\
         \x03\x03\x02\x00\x00\
@@ -236,7 +234,7 @@ mod tests {
         \x07\x12\x02\x06memory\x00\x00\x05table\x00\x01\
         \x0a\x12\x02\x06\x00\x20\x00\x40\x00\x0b\x09\x00\xd0\x70\x20\x00\xfc\x0f\x00\x0b";
 
-    /// An instance of [`GROWS`] and a way to call it.
+    /// An instance of [`GROWS`], and a function that calls it.
     fn instance(memory: &Arc<PodMemory>) -> impl FnMut(&str, i32) -> wasmtime::Result<i32> {
         let engine = Engine::default();
         let module = Module::new(&engine, GROWS).expect("a module");
@@ -256,7 +254,7 @@ mod tests {
     }
 
     #[test]
-    fn instances_share_one_budget_and_the_one_that_goes_over_is_killed() {
+    fn instances_share_one_budget_and_the_one_that_exceeds_it_is_killed() {
         let pod = pod();
         let mut first = instance(&pod);
         let mut second = instance(&pod);
@@ -272,7 +270,7 @@ mod tests {
     }
 
     #[test]
-    fn growth_beyond_the_modules_own_maximum_takes_nothing() {
+    fn growth_beyond_the_modules_own_maximum_uses_no_budget() {
         let pod = pod();
         let mut limiter = InstanceLimiter::new(pod.clone());
         let grown = limiter.memory_growing(0, 3 << 16, Some(2 << 16));
@@ -281,7 +279,7 @@ mod tests {
     }
 
     #[test]
-    fn table_that_grows_too_large_is_refused() {
+    fn table_cannot_exceed_its_limit() {
         let pod = pod();
         let mut guest = instance(&pod);
         assert_eq!(guest("table", 100).expect("grown"), 1);

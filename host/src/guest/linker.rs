@@ -1,4 +1,4 @@
-//! Everything a component may import.
+//! The interfaces that a component can import.
 
 use wasmtime::component::Linker;
 use wasmtime_wasi_config::WasiConfig;
@@ -6,9 +6,9 @@ use wasmtime_wasi_config::WasiConfig;
 use super::state::GuestState;
 use super::{Engine, Generation, concurrent, filesystem, logging, outgoing, sql};
 
-/// WASI 0.2 and its `wasi:http`, `wasi:config/store`, `wasi:logging`, `galleria:sql`;
-/// for guests of WASI 0.3 (which use 0.2 as well) that too. Sockets are linked, since
-/// language runtimes import them, and refuse. Files are bounded.
+/// WASI 0.2, `wasi:http`, `wasi:config/store`, `wasi:logging` and `galleria:sql`, and WASI 0.3
+/// for its guests, which also use 0.2. Sockets are linked because language runtimes import
+/// them, but every use fails. The use of files is limited.
 pub(super) fn linker(
     engine: &Engine,
     generation: Generation,

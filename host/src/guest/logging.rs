@@ -1,5 +1,5 @@
-//! `wasi:logging` for guests: lines that know how much they matter, and which
-//! request they are of, also where one instance serves several.
+//! `wasi:logging` for guests. Each line has a level and its request, even if one instance
+//! serves several requests.
 
 use wasmtime::StoreContextMut;
 use wasmtime::component::{ComponentType, Lift, Linker};
@@ -7,13 +7,13 @@ use wasmtime::component::{ComponentType, Lift, Linker};
 use super::output::{GuestLine, LINE_MAX, Origin};
 use super::state::GuestState;
 
-/// The draft was published with a version and, before that, without one.
+/// The draft was published both with and without a version.
 const NAMES: [&str; 2] = ["wasi:logging/logging@0.1.0-draft", "wasi:logging/logging"];
 
-/// Bytes of a context that are kept.
+/// The longest context that is kept, in bytes.
 const CONTEXT_MAX: usize = 256;
 
-/// How much a line matters.
+/// The level of a line.
 #[expect(dead_code, reason = "only guests make them")]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ComponentType, Lift)]
 #[component(enum)]
@@ -72,7 +72,7 @@ fn log(
     Ok(())
 }
 
-/// The beginning of `text`, of at most `max` bytes.
+/// The longest prefix of `text` with at most `max` bytes.
 fn cut(text: &str, max: usize) -> &str {
     text.get(..text.floor_char_boundary(max)).unwrap_or(text)
 }
@@ -82,7 +82,7 @@ mod tests {
     use super::cut;
 
     #[test]
-    fn what_is_too_long_is_cut_between_characters() {
+    fn long_text_is_cut_at_a_character_boundary() {
         assert_eq!(cut("short", 16), "short");
         assert_eq!(cut("ééé", 3), "é");
     }

@@ -1,11 +1,10 @@
-//! The memory of all pods together, and who gives way when it runs short.
+//! The memory of all pods together, and which pod is evicted when it runs short.
 //!
-//! A tenth of it is kept for pods within their `requests.memory`: a pod that has
-//! more than it asked for is killed where it would take of that tenth. Once it is
-//! taken of, the pod that is furthest over its request is evicted, as the kubelet
-//! ranks them; a pod of the class BestEffort is over its own with its first byte.
-//! So guests end before the machine has to choose, and a pod within its request
-//! ends last.
+//! A tenth is reserved for pods that use no more than their `requests.memory`: a pod above its
+//! request that would use the reserve is killed. When the reserve is in use, the pod that
+//! exceeds its request the most is evicted, in the order of the kubelet; a BestEffort pod
+//! exceeds its request with its first byte. Guests are therefore terminated before the kernel
+//! has to choose a process, and pods within their requests last.
 
 use std::cmp::Reverse;
 use std::fs;
@@ -25,7 +24,7 @@ pub(crate) struct NodeMemory {
 }
 
 impl NodeMemory {
-    /// `limit` in bytes, over the linear memories of all instances.
+    /// `limit` is in bytes of linear memory, over all instances.
     pub(crate) fn new(limit: u64) -> Arc<Self> {
         Arc::new(Self {
             limit,
@@ -34,29 +33,29 @@ impl NodeMemory {
         })
     }
 
-    /// In bytes, over the linear memories of all instances.
+    /// Bytes of linear memory, over all instances.
     pub(crate) fn limit(&self) -> u64 {
         self.limit
     }
 
-    /// What everybody may take of.
+    /// The part of the limit that all pods may use.
     fn shared(&self) -> u64 {
         self.limit - self.limit / 10
     }
 
-    /// Counts a pod among those that may have to give way, while it lives.
+    /// Adds a pod to those that can be evicted, while it exists.
     pub(super) fn admit(&self, pod: &Arc<PodMemory>) {
         let mut pods = self.pods.lock();
         pods.retain(|pod| pod.strong_count() > 0);
         pods.push(Arc::downgrade(pod));
     }
 
-    /// Takes `bytes` for a pod that is within its request with them, or not.
-    /// False where they are not to be had.
+    /// Allocates `bytes` for a pod, which stays within its request or not. Returns false if
+    /// they are not available.
     pub(super) fn take(&self, bytes: u64, is_within_request: bool) -> bool {
         let limit = if is_within_request {
             let wanted = self.used.load(Ordering::Relaxed).saturating_add(bytes);
-            // What is on its way out need not be waited for.
+            // Memory that is about to be released can be used already.
             let leaving = self.relieve(wanted.saturating_sub(self.shared()));
             self.limit.saturating_add(leaving)
         } else {
@@ -73,8 +72,8 @@ impl NodeMemory {
         self.used.fetch_sub(bytes, Ordering::Relaxed);
     }
 
-    /// Evicts pods over their requests until `excess` is on its way out; returns
-    /// how much is.
+    /// Evicts pods above their requests until they release at least `excess`. Returns how much
+    /// they release.
     fn relieve(&self, excess: u64) -> u64 {
         if excess == 0 {
             return 0;
@@ -100,11 +99,11 @@ impl NodeMemory {
     }
 }
 
-/// Bytes that guests may have where nobody says: nine tenths of what the
-/// machine has, or its control group. Without end where neither tells.
+/// The default for the memory of all guests: nine tenths of the memory of the machine or of
+/// its control group. `u64::MAX` if neither is known.
 pub(crate) fn guest_memory_default() -> u64 {
     let group = fs::read_to_string("/sys/fs/cgroup/memory.max").ok();
-    // `max` is no number, and no limit.
+    // `max`, which means no limit, does not parse.
     let group = group.and_then(|text| text.trim().parse::<u64>().ok());
     let machine = fs::read_to_string("/proc/meminfo").ok();
     let machine = machine.and_then(|text| mem_total(&text));
@@ -131,7 +130,7 @@ mod tests {
     }
 
     #[test]
-    fn last_tenth_is_for_pods_within_their_requests() {
+    fn last_tenth_is_reserved_for_pods_within_their_requests() {
         let node = NodeMemory::new(100 * MIB);
         let (best_effort, guaranteed) = (pod(&node, 0), pod(&node, 20));
         assert!(best_effort.reserve(90 * MIB).is_ok());
@@ -147,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn pod_furthest_over_its_request_leaves_first_and_no_more_than_needed() {
+    fn pod_that_exceeds_its_request_the_most_is_evicted_first() {
         let node = NodeMemory::new(100 * MIB);
         let pods = [pod(&node, 0), pod(&node, 30), pod(&node, 40)];
         let used = [20, 60, 10].map(|used| used * MIB);
@@ -162,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn total_of_the_machine_is_read() {
+    fn memory_of_the_machine_is_parsed() {
         let meminfo = "MemTotal:        8000000 kB\nMemFree:          700000 kB\n";
         assert_eq!(mem_total(meminfo), Some(8_000_000 * 1024));
         assert_eq!(mem_total("MemFree: 1 kB"), None);

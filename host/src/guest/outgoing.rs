@@ -1,8 +1,7 @@
-//! `wasi:http/outgoing-handler`, which leaves nothing behind.
+//! `wasi:http/outgoing-handler` without its leak.
 //!
-//! wasmtime's own looks at the options of a request and leaves them in the
-//! instance's table: an instance that is reused would fill it, one call after the
-//! other.
+//! The implementation of wasmtime reads the options of a request and leaves them in the
+//! instance's table. The table of a reused instance would fill up, one call after another.
 
 use wasmtime::StoreContextMut;
 use wasmtime::component::{Linker, Resource};
@@ -13,7 +12,7 @@ use wasmtime_wasi_http::{RequestOptions, WasiHttpView};
 
 use super::state::GuestState;
 
-/// As wasmtime has it: it stands for all of 0.2.
+/// The version that wasmtime links, for all of 0.2.
 const INTERFACE: &str = "wasi:http/outgoing-handler@0.2.12";
 
 type Arguments = (
@@ -22,7 +21,7 @@ type Arguments = (
 );
 type Handled = Result<Resource<HostFutureIncomingResponse>, ErrorCode>;
 
-/// Replaces wasmtime's own.
+/// Replaces the implementation of wasmtime.
 pub(super) fn add_to_linker(linker: &mut Linker<GuestState>) -> wasmtime::Result<()> {
     linker.allow_shadowing(true);
     linker.instance(INTERFACE)?.func_wrap("handle", handle)?;

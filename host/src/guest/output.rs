@@ -1,4 +1,4 @@
-//! What a guest says while it runs: lines on stdout and stderr, and failures.
+//! The output of a running guest: lines on stdout and stderr, and failures.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -13,28 +13,28 @@ use wasmtime_wasi::p2::{OutputStream, Pollable, StreamResult};
 use super::Failure;
 use super::logging::Level;
 
-/// The longest line; the rest of a longer one becomes the next line.
+/// The longest line, in bytes. The rest of a longer line becomes the next line.
 pub(super) const LINE_MAX: usize = 16 << 10;
 
-/// A line of a guest.
+/// A line of output.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct GuestLine<'a> {
     pub origin: Origin<'a>,
-    /// Without its line feed.
+    /// Without the line feed.
     pub text: &'a str,
-    /// Of the request that the guest serves, where that is known.
+    /// The request that the guest serves, if known.
     pub trace: Option<u128>,
 }
 
-/// How a line came to be.
+/// How a line was written.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Origin<'a> {
     Stdout,
     Stderr,
-    /// By `wasi:logging`.
+    /// With `wasi:logging`.
     Log {
         level: Level,
-        /// The part of the guest that speaks.
+        /// The part of the guest that logs.
         context: &'a str,
     },
 }
@@ -45,16 +45,16 @@ pub(super) enum Stream {
     Stderr,
 }
 
-/// Hears of everything that happens in one pod's guests. Must not block.
+/// Receives the events of one pod's guests. Must not block.
 pub(crate) trait GuestEvents: Send + Sync {
-    /// The guest said something.
+    /// The guest wrote a line.
     fn line(&self, line: &GuestLine<'_>);
-    /// A request failed in the guest, before or after its response began.
-    /// Called once for each.
+    /// A request failed in the guest, before or after the start of its response. Called once
+    /// for each failure.
     fn failed(&self, failure: &Failure);
 }
 
-/// The trace of the request that an instance serves as it prints.
+/// The trace of the request that an instance currently serves.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Serving(Arc<Mutex<Option<u128>>>);
 
@@ -72,8 +72,8 @@ impl Serving {
     }
 }
 
-/// Collects what is written and hands on whole lines; what is left goes with
-/// the instance's end.
+/// Collects writes and emits whole lines. An unfinished line is emitted when the instance
+/// ends.
 #[derive(Clone)]
 pub(super) struct LineStream {
     events: Arc<dyn GuestEvents>,
@@ -131,7 +131,7 @@ impl IsTerminal for LineStream {
 }
 
 impl StdoutStream for LineStream {
-    /// Of WASI 0.3: read when the guest has gone on, perhaps with another request.
+    /// WASI 0.3: read later, when the guest may already serve another request.
     fn async_stream(&self) -> Box<dyn AsyncWrite + Send + Sync> {
         let (events, serving) = (self.events.clone(), Serving::default());
         Box::new(Self::new(events, serving, self.stream))
@@ -197,7 +197,7 @@ mod tests {
     }
 
     #[test]
-    fn writes_become_lines_whatever_their_pieces() {
+    fn lines_do_not_depend_on_the_sizes_of_writes() {
         let lines = Arc::new(Lines::default());
         let mut stream = LineStream::new(lines.clone(), Serving::default(), Stream::Stdout);
         stream.push(b"one\ntw");
@@ -207,7 +207,7 @@ mod tests {
     }
 
     #[test]
-    fn an_endless_line_is_cut() {
+    fn endless_line_is_split() {
         let lines = Arc::new(Lines::default());
         LineStream::new(lines.clone(), Serving::default(), Stream::Stderr)
             .push(&vec![b'x'; LINE_MAX + 1]);

@@ -1,5 +1,5 @@
-//! What one instance's store holds, and the hook by which its outgoing
-//! requests enter the mesh.
+//! The data of one instance's store, and the hook that sends its outgoing requests into the
+//! mesh.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Weak};
@@ -27,39 +27,38 @@ use super::{Deadline, Failure, Generation, GuestSetup};
 use crate::context::RequestContext;
 use crate::{Request, Response};
 
-/// Outgoing calls of one instance that may wait for their answers at once. A fan-out of
-/// some dozens is common; each is a task of the host, and the services called have their
-/// own queues to fill. Over it a call fails at once (`connection-limit-reached`).
+/// How many outgoing calls of one instance may wait for a response. A fan-out of a few dozen
+/// is common; each is a task of the host, and the called services have queues of their own.
+/// Further calls fail immediately (`connection-limit-reached`).
 const CALLS_MAX: usize = 256;
 
-/// The one way out of a guest: everything it calls goes through here.
+/// The only way out of a guest: all of its calls go through this.
 pub(crate) trait Outbound: Send + Sync {
-    /// Carries a guest's request into the mesh, as the guest's workload.
+    /// Sends a guest's request into the mesh, with the identity of the guest's workload.
     fn call(&self, outgoing: Outgoing) -> BoxFuture<'static, Result<Response, Error>>;
 
-    /// Where a server is that speaks no HTTP.
+    /// Locates a server that does not speak HTTP.
     ///
     /// # Errors
-    /// Why the guest may not have it, and what would allow it.
+    /// Why the guest may not use the server, and how to allow it.
     fn server(&self, host: &str, port: u16) -> Result<Server, String>;
 }
 
-/// A server outside, as a guest reaches it.
+/// An external server, as a guest reaches it.
 #[derive(Debug)]
 pub(crate) struct Server {
-    /// `namespace/name` of the workload that asks.
+    /// `namespace/name` of the calling workload.
     pub client: String,
-    /// Hosts and ports, to be tried in turn.
+    /// Hosts and ports, tried in this order.
     pub targets: Vec<(String, u16)>,
 }
 
-/// A request that a guest makes.
+/// An outgoing request of a guest.
 pub(crate) struct Outgoing {
     pub request: Request,
-    /// The request that the guest is serving while it makes this one; None
-    /// where it calls on its own account.
+    /// The request that the guest serves while it makes this one; `None` if it serves none.
     pub context: Option<Arc<RequestContext>>,
-    /// How long the guest wants to wait for the response head.
+    /// How long the guest is willing to wait for the response head.
     pub timeout: Option<Duration>,
 }
 
@@ -75,7 +74,7 @@ pub(super) struct GuestState {
     pub(super) files: FileAccess,
     pub(super) events: Arc<dyn GuestEvents>,
     pub(super) turn: CpuTurn,
-    /// Until when the present request may run.
+    /// The deadline of the current request.
     pub(super) deadline: Deadline,
     held: Held,
 }
@@ -116,10 +115,10 @@ impl GuestState {
         })
     }
 
-    /// Whether the guest may run on, asked at every tick.
+    /// Checks at every tick whether the guest may continue.
     ///
     /// # Errors
-    /// Its time is over, or the host keeps too much for it.
+    /// Its deadline has passed, or the host keeps too much data for it.
     pub(super) fn may_run_on(&self) -> wasmtime::Result<()> {
         if self.deadline.has_passed() {
             return Err(DeadlinePassed.into());
@@ -129,14 +128,14 @@ impl GuestState {
             .map_or(Ok(()), |reached| Err(reached.into()))
     }
 
-    /// Counts what the host keeps for the guest between two requests.
+    /// Measures what the host keeps for the guest between two requests.
     pub(super) fn holds_too_much(&mut self) -> bool {
         self.held.look(&mut self.table, &mut self.limiter);
         self.held.reached().is_some()
     }
 }
 
-/// Environment, arguments, output and mounts; no sockets, no other files.
+/// Environment, arguments, output and mounts. There are no sockets and no other files.
 fn wasi(setup: &GuestSetup, serving: &Serving) -> Result<WasiCtx, Failure> {
     let mut builder = WasiCtx::builder();
     builder
@@ -197,23 +196,23 @@ impl WasiHttpView for GuestState {
     }
 }
 
-/// Which requests an instance is serving, and where its own requests go.
+/// The requests that an instance serves, and the target of its outgoing requests.
 pub(super) struct Hooks {
     outbound: Arc<dyn Outbound>,
-    /// For what it prints.
+    /// Attributes the output.
     printing: Serving,
-    /// The request that the guest serves at its present call of the host.
+    /// The request that makes the current call of the host.
     pub(super) context: Option<Arc<RequestContext>>,
-    /// A permit for each outgoing call that waits for its answer.
+    /// A permit for each outgoing call that waits for its response.
     calls: Arc<Semaphore>,
-    /// Whether wasmtime polls outgoing calls inside the instance (WASI 0.3). They
-    /// run other guests, which must not run inside this one.
+    /// Whether wasmtime polls outgoing calls inside the instance (WASI 0.3). They run other
+    /// guests, which must not run inside this one.
     inline: bool,
     turn: CpuTurn,
-    /// The runtime of the threads that serve everybody.
+    /// The runtime of the serving threads.
     serving: Handle,
-    /// The requests of an instance that serves several, by the task of each, as
-    /// long as they go on.
+    /// The requests of an instance that serves several, by their tasks, while they are in
+    /// progress.
     tasks: HashMap<GuestTaskId, Weak<RequestContext>>,
 }
 
@@ -236,20 +235,20 @@ impl Hooks {
         }
     }
 
-    /// The request that the guest serves at its present call of the host; none where
-    /// it calls on its own account.
+    /// The request that makes the current call of the host; `None` if the guest calls outside
+    /// of a request.
     pub(super) fn serving(&self) -> Option<&RequestContext> {
         self.context.as_deref()
     }
 
-    /// What the guest does from here on is of the request of `context`.
+    /// Attributes everything that the guest does from now on to the request of `context`.
     pub(super) fn serve(&mut self, context: Option<Arc<RequestContext>>) {
         let trace = context.as_ref().map(|context| context.trace.trace_id);
         self.printing.set(trace);
         self.context = context;
     }
 
-    /// Notes that `task` serves the request of `context`.
+    /// Records that `task` serves the request of `context`.
     pub(super) fn begin(&mut self, task: GuestTaskId, context: &Arc<RequestContext>) {
         if self.tasks.len() == self.tasks.capacity() {
             self.tasks.retain(|_, context| context.strong_count() > 0);
@@ -257,14 +256,14 @@ impl Hooks {
         self.tasks.insert(task, Arc::downgrade(context));
     }
 
-    /// The request that `task` serves, if it still goes on.
+    /// The request that `task` serves, if it is still in progress.
     pub(super) fn of_task(&self, task: GuestTaskId) -> Option<Arc<RequestContext>> {
         self.tasks.get(&task)?.upgrade()
     }
 }
 
 impl WasiHttpHooks for Hooks {
-    /// `host` is the mesh's to set; the rest is hop-by-hop.
+    /// The mesh sets `host`; the others are hop-by-hop headers.
     fn forbidden_header_filter(&mut self) -> ForbiddenHeaderFilter {
         Arc::new(|name| DEFAULT_FORBIDDEN_HEADERS.contains(name))
     }
@@ -297,7 +296,8 @@ impl WasiHttpHooks for Hooks {
             context,
             timeout,
         });
-        // What it calls serves on the threads for everybody, wherever it computes itself.
+        // The called guest runs on the serving threads, even if this one runs on a compute
+        // thread.
         let call: BoxFuture<'static, _> = if self.inline || self.turn.computes() {
             let _serving = self.serving.enter();
             Box::pin(wasmtime_wasi::runtime::spawn(call))

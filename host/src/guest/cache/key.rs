@@ -1,7 +1,7 @@
-//! The key by which a host knows the native code that it wrote.
+//! The key with which a host recognizes the native code that it wrote.
 //!
-//! It is made with the cache's folder, by whichever host is first, and never
-//! leaves it. Whoever reads it can make code that hosts run.
+//! The first host creates it together with the cache's folder, and it never leaves the folder.
+//! Whoever can read it can create code that hosts execute.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -16,29 +16,29 @@ use rustix::process::geteuid;
 
 use super::write_new;
 
-/// The file in the folder.
+/// The file name in the folder.
 const FILE: &str = "key";
 
-/// As long as the hash: a longer key adds nothing.
+/// As long as the hash; a longer key adds nothing.
 const LENGTH: usize = 32;
 
-/// Bytes before the code of an entry.
+/// The length of the header before the code of an entry.
 pub(super) const MAC_LENGTH: usize = 32;
 
-/// Tells these MACs from any other use of a key; the number is the format's.
+/// Separates these MACs from any other use of a key. The number is the version of the format.
 const PURPOSE: &[u8] = b"galleria native code 1\0";
 
-/// Tries to agree on a key with hosts that start at the same time.
+/// How often to try when hosts that start at the same time create the key.
 const TRIES: usize = 3;
 
 pub(super) struct Key(Hmac<Sha256>);
 
 impl Key {
-    /// Reads the key of the folder; makes one where there is none, or where
-    /// others could have read it.
+    /// Reads the key of the folder. Creates a new one if there is none, or if others could
+    /// have read it.
     ///
     /// # Errors
-    /// The key can be neither read nor made.
+    /// The key can neither be read nor created.
     pub(super) fn of(folder: &OwnedFd) -> io::Result<Self> {
         for _ in 0..TRIES {
             match read(folder) {
@@ -74,7 +74,8 @@ impl Key {
     }
 
     fn over(&self, name: &str, code: &[u8]) -> Hmac<Sha256> {
-        // Names are all of one length: where the code begins is no question.
+        // All names have the same length, so the boundary between name and code is
+        // unambiguous.
         self.0
             .clone()
             .chain_update(PURPOSE)
@@ -83,7 +84,7 @@ impl Key {
     }
 }
 
-/// None for a file that others could have written or read.
+/// `None` for a file that others could have written or read.
 fn read(folder: &OwnedFd) -> io::Result<Option<Vec<u8>>> {
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
     let file = match openat(folder, FILE, flags, Mode::empty()) {
@@ -100,9 +101,9 @@ fn read(folder: &OwnedFd) -> io::Result<Option<Vec<u8>>> {
     Ok(Some(secret).filter(|secret| secret.len() == LENGTH))
 }
 
-/// A key of our own that nobody else reads; or root's, in a folder that only
-/// root writes, as in an image that was built with its code: a MAC keeps nobody
-/// out there who is not kept out already.
+/// The key must be our own and unreadable for others. A key of root in a folder that only root
+/// can write is also accepted, as in a container image that was built with its code: whoever
+/// can read it cannot write an entry.
 fn is_trusted(key: &Stat, folder: &Stat) -> bool {
     let mode = key.st_mode & 0o777;
     let is_file = FileType::from_raw_mode(key.st_mode) == FileType::RegularFile;
@@ -113,7 +114,7 @@ fn is_trusted(key: &Stat, folder: &Stat) -> bool {
     is_file && (is_ours || is_of_image)
 }
 
-/// Leaves a key that another host made meanwhile.
+/// Does not replace a key that another host has created in the meantime.
 fn make(folder: &OwnedFd) -> io::Result<()> {
     let written = write_new(folder, &[&rand::random::<[u8; LENGTH]>()])?;
     match renameat_with(folder, &written, folder, FILE, RenameFlags::NOREPLACE) {

@@ -1,44 +1,43 @@
-//! `limits.cpu` as arithmetic: a quota that is filled up at every period, as
-//! the kernel does it (CFS bandwidth control). Time is passed in.
+//! The arithmetic of `limits.cpu`: a quota that is refilled in every period, like the kernel's
+//! CFS bandwidth control. The current time is a parameter.
 //!
-//! A pod may spend its quota as fast as it likes and is paused then. What it
-//! spent beyond it, because it is stopped at ticks only, is taken from the
-//! periods that follow, so on average the limit holds. What it left unspent
-//! is lost.
+//! A pod may spend its quota at any speed, and is then paused. Guests stop only at ticks, so a
+//! pod can spend more than its quota: the excess is deducted from the following periods, so
+//! that the limit holds on average. An unspent quota is lost.
 
 use std::time::{Duration, Instant};
 
-/// The kernel's default, and the kubelet's.
+/// The default of the kernel and the kubelet.
 const PERIOD: Duration = Duration::from_millis(100);
 
-/// The least that a period gives, as the kubelet has it: 1 % of a core.
+/// The minimum quota of a period, as in the kubelet: 1 % of a core.
 const QUOTA_MIN: Duration = Duration::from_millis(1);
 
-/// A pod's account.
+/// The account of a pod.
 #[derive(Debug)]
 pub(super) struct Budget {
-    /// What each period gives, in nanoseconds over all cores.
+    /// The quota of each period, in nanoseconds over all cores.
     quota: i64,
-    /// When the present period began.
+    /// The start of the current period.
     period_began: Instant,
-    /// Nanoseconds left in it; below zero is a debt.
+    /// The nanoseconds that are left in the period; negative if too much was spent.
     left: i64,
     /// The end of the latest pause.
     paused_until: Instant,
     throttling: Throttling,
 }
 
-/// How much a pod was held back.
+/// How much a pod was throttled.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Throttling {
-    /// Periods in which it was paused.
+    /// The number of periods in which it was paused.
     pub periods: u64,
-    /// How long it was paused in all.
+    /// The total duration of its pauses.
     pub time: Duration,
 }
 
 impl Budget {
-    /// `limit` in thousandths of a core.
+    /// `limit` is in thousandths of a core.
     pub(super) fn new(limit: u64, now: Instant) -> Self {
         let quota = nanos(PERIOD).saturating_mul(i64::try_from(limit).unwrap_or(i64::MAX)) / 1000;
         let quota = quota.max(nanos(QUOTA_MIN));
@@ -51,14 +50,14 @@ impl Budget {
         }
     }
 
-    /// Takes what a guest has used.
+    /// Deducts the time that a guest has used.
     pub(super) fn charge(&mut self, spent: Duration, now: Instant) {
         self.fill_up(now);
         self.left = self.left.saturating_sub(nanos(spent));
     }
 
-    /// When a guest may run: None is now. A pause is counted when it is first
-    /// asked for.
+    /// When a guest may run; `None` means now. A pause is counted when this is called for the
+    /// first time.
     pub(super) fn resumes_at(&mut self, now: Instant) -> Option<Instant> {
         self.fill_up(now);
         if self.left > 0 {
@@ -92,7 +91,8 @@ impl Budget {
     }
 }
 
-/// Periods that the time from `begin` to the period's end `end` touches.
+/// How many periods the time from `begin` to `end` touches, where `end` is the end of a
+/// period.
 fn periods_between(begin: Instant, end: Instant) -> u64 {
     let nanos = (end - begin).as_nanos();
     u64::try_from(nanos.div_ceil(PERIOD.as_nanos())).unwrap_or(u64::MAX)
@@ -110,14 +110,14 @@ mod tests {
         Duration::from_millis(millis)
     }
 
-    /// A budget of 20 ms in each period, and its beginning.
+    /// A budget of 20 ms per period, and its start.
     fn budget() -> (Budget, Instant) {
         let began = Instant::now();
         (Budget::new(200, began), began)
     }
 
     #[test]
-    fn a_burst_may_take_the_whole_quota_at_once() {
+    fn quota_can_be_spent_in_one_burst() {
         let (mut budget, began) = budget();
         budget.charge(ms(19), began + ms(10));
         assert_eq!(budget.resumes_at(began + ms(10)), None);
@@ -125,7 +125,7 @@ mod tests {
     }
 
     #[test]
-    fn over_its_quota_it_waits_for_the_next_period() {
+    fn pod_without_quota_waits_for_the_next_period() {
         let (mut budget, began) = budget();
         budget.charge(ms(20), began + ms(30));
         assert_eq!(budget.resumes_at(began + ms(30)), Some(began + ms(100)));
@@ -136,10 +136,10 @@ mod tests {
     }
 
     #[test]
-    fn what_it_spent_too_much_is_taken_from_the_periods_after() {
+    fn excess_is_deducted_from_the_following_periods() {
         let (mut budget, began) = budget();
         budget.charge(ms(65), began + ms(40));
-        // 45 ms of debt: two whole periods and a part of the third pay it.
+        // A debt of 45 ms: it takes two periods and a part of the third.
         assert_eq!(budget.resumes_at(began + ms(40)), Some(began + ms(300)));
         assert_eq!(budget.resumes_at(began + ms(300)), None);
         budget.charge(ms(14), began + ms(310));
@@ -149,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn what_it_did_not_spend_is_lost() {
+    fn unspent_quota_is_lost() {
         let (mut budget, began) = budget();
         budget.charge(ms(1), began);
         let later = began + ms(5_050);
@@ -158,7 +158,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pause_counts_once_however_many_wait_and_longer_when_others_spend_more() {
+    fn pause_counts_once_and_grows_with_further_spending() {
         let (mut budget, began) = budget();
         budget.charge(ms(20), began + ms(50));
         for _ in 0..5 {
@@ -169,7 +169,7 @@ mod tests {
             time: ms(50),
         };
         assert_eq!(budget.throttling(), first);
-        // Another instance was still in its slice.
+        // Another instance was still in its turn.
         budget.charge(ms(5), began + ms(55));
         assert_eq!(budget.resumes_at(began + ms(55)), Some(began + ms(100)));
         assert_eq!(budget.throttling(), first);
@@ -183,7 +183,7 @@ mod tests {
     }
 
     #[test]
-    fn a_greedy_guest_gets_its_limit_over_time() {
+    fn limit_holds_on_average() {
         for limit in [1, 50, 200, 1000, 2500] {
             let began = Instant::now();
             let mut budget = Budget::new(limit, began);
@@ -192,7 +192,7 @@ mod tests {
                 match budget.resumes_at(now) {
                     Some(resumes) => now = resumes,
                     None => {
-                        // Four instances, each to its next tick.
+                        // Four instances, each until its next tick.
                         now += ms(5);
                         used += ms(20);
                         budget.charge(ms(20), now);

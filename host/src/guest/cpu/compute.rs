@@ -1,10 +1,8 @@
-//! The threads on which guests compute.
+//! The threads for guests that compute.
 //!
-//! The threads that serve everybody run a guest only until it has used a tick of
-//! CPU time. From then on it runs here: one thread for each core, at a lower
-//! priority, so that the kernel lets short work go first and gives what is left
-//! to guests that compute. The threads start with the first guest that needs
-//! them.
+//! The serving threads run a guest only until it has used one tick of CPU time. After that, it
+//! runs here: one thread per core, with a lower priority, so that the kernel prefers short
+//! work. The threads are started when the first guest needs them.
 
 use std::future::pending;
 use std::panic::resume_unwind;
@@ -16,14 +14,13 @@ use futures::FutureExt;
 use tokio::runtime::{Builder, Handle, Runtime};
 use tokio::task::JoinHandle;
 
-/// Added to the priority that the process has (`nice`). At 10 the kernel gives a
-/// serving thread about ten times the time of a computing one while both want
-/// the same core.
+/// Added to the priority of the process (`nice`). With 10, the kernel gives a serving thread
+/// about ten times as much time as a compute thread if both need the same core.
 #[cfg(target_os = "linux")]
 const NICENESS: i32 = 10;
 
-/// A task yields after each turn of a guest, which is a tick: sockets and new
-/// tasks are looked at as often, not after the default of 61 turns.
+/// Turns between two polls of sockets and new tasks. A turn takes a tick, so the default of 61
+/// would be too long.
 const EVENT_INTERVAL: u32 = 1;
 const GLOBAL_QUEUE_INTERVAL: u32 = 2;
 
@@ -31,17 +28,17 @@ const GLOBAL_QUEUE_INTERVAL: u32 = 2;
 #[derive(Debug, Clone, Default)]
 pub(in crate::guest) struct ComputeThreads(Arc<Threads>);
 
-/// None where the system refuses the threads: guests compute on the serving
-/// threads then, a tick at a time.
+/// `None` if the system refuses to start threads. Then guests compute on the serving threads,
+/// one tick at a time.
 #[derive(Debug, Default)]
 struct Threads(OnceLock<Option<Runtime>>);
 
 impl ComputeThreads {
-    /// Runs `work` on these threads. Dropping the returned future stops the work at
-    /// its next turn.
+    /// Runs `work` on these threads. Dropping the returned future stops the work at its next
+    /// turn.
     ///
     /// # Panics
-    /// With the panic of `work`.
+    /// If `work` panics.
     pub(super) async fn run<F>(&self, work: F) -> F::Output
     where
         F: Future + Send + 'static,
@@ -55,7 +52,7 @@ impl ComputeThreads {
             Ok(output) => output,
             Err(error) => match error.try_into_panic() {
                 Ok(panic) => resume_unwind(panic),
-                // The process ends, and nobody waits for an output any more.
+                // The process terminates, and nothing needs the output.
                 Err(_) => pending().await,
             },
         }
@@ -79,7 +76,7 @@ fn start() -> Option<Runtime> {
         .ok()
 }
 
-/// On Linux a thread has a priority of its own.
+/// On Linux, a thread has its own priority.
 fn lower_priority() {
     #[cfg(target_os = "linux")]
     {
@@ -94,7 +91,7 @@ fn lower_priority() {
 }
 
 impl Drop for Threads {
-    /// Waiting for the threads would block, which an asynchronous task must not.
+    /// Waiting for the threads would block, which is not allowed in an asynchronous task.
     fn drop(&mut self) {
         if let Some(Some(runtime)) = self.0.take() {
             runtime.shutdown_background();

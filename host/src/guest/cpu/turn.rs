@@ -1,18 +1,16 @@
-//! Turns: how long a guest runs before it lets others run.
+//! Turns: how long a guest runs before others can run.
 //!
-//! A guest begins on the task of its caller, on the threads that serve everybody.
-//! Once it has computed for a tick without a pause it moves to the compute
-//! threads, as a task of its own, and stays there until its request ends. While
-//! the latest request of a pod computed, its next one begins there.
+//! A guest starts on the task of its caller, on a serving thread. When it has computed for a
+//! tick without a pause, it moves to the compute threads as a task of its own, and stays there
+//! until its request ends. If the latest request of a pod computed, its next request starts
+//! there.
 //!
-//! Whoever waits for a guest never holds what other guests wait for: a pod's
-//! share of the cores is taken for one turn, by a task that only the runtime
-//! polls, so a client that does not read its response keeps nobody waiting.
+//! A client that does not read its response does not delay other guests: a guest takes one of
+//! its pod's cores only for one turn, in a task that only the runtime polls.
 //!
-//! No pod takes more compute threads than its limit has cores. WASI 0.3 services,
-//! which wasmtime polls, stay where they are: they give way at ticks and wait
-//! while their pod is over its budget. Pods are not weighed against each other
-//! (`requests.cpu`).
+//! A pod uses no more compute threads than its limit has cores. WASI 0.3 services, which
+//! wasmtime polls, do not move: they yield at ticks, and wait while their pod exceeds its
+//! budget. There are no weights between pods (`requests.cpu`).
 
 use std::future::poll_fn;
 use std::pin::Pin;
@@ -28,12 +26,11 @@ use crate::guest::deadline::since_origin;
 use crate::guest::engine::EPOCH_TICK;
 use crate::guest::state::GuestState;
 
-/// How long a guest runs at least before a tick ends its turn. Ticks come by the
-/// clock: a guest that waited finds one behind it as soon as it resumes, which
-/// says nothing about how long it ran.
+/// The minimum duration of a turn. Ticks follow the clock: a guest that has waited finds a
+/// tick in the past when it resumes, which says nothing about how long it ran.
 const TURN_MIN: Duration = EPOCH_TICK.checked_div(2).expect("not by zero");
 
-/// One instance's turns.
+/// The turns of one instance.
 #[derive(Debug, Clone)]
 pub(in crate::guest) struct CpuTurn {
     cpu: Arc<PodCpu>,
@@ -41,14 +38,14 @@ pub(in crate::guest) struct CpuTurn {
     running: Arc<Running>,
 }
 
-/// What the guest's side tells the outside.
+/// Shared between the code inside the guest and the code that polls it.
 #[derive(Debug, Default)]
 struct Running {
-    /// When the present poll began, see [`since_origin`], in nanoseconds.
+    /// When the current poll started, see [`since_origin`], in nanoseconds.
     began_nanos: AtomicU64,
-    /// The guest gave way to a tick: it did not wait for anything.
+    /// The guest yielded at a tick; it did not wait for anything.
     ticked: AtomicBool,
-    /// It runs on a compute thread.
+    /// The guest runs on a compute thread.
     computes: AtomicBool,
 }
 
@@ -61,8 +58,8 @@ impl CpuTurn {
         }
     }
 
-    /// Runs `guest`, a future that is in guest code whenever it is polled: counts
-    /// its time and takes turns. Dropping it drops the guest.
+    /// Runs `guest`, a future that runs guest code whenever it is polled. Counts its time and
+    /// takes turns. Dropping it drops the guest.
     pub(in crate::guest) async fn take<F>(self, guest: F) -> F::Output
     where
         F: Future + Send + 'static,
@@ -82,7 +79,7 @@ impl CpuTurn {
         self.running.computes.load(Ordering::Relaxed)
     }
 
-    /// Turns on the thread that serves everybody, until the end or the first tick.
+    /// Takes turns on a serving thread, until the end or the first tick.
     async fn serve<F: Future>(&self, mut guest: Pin<&mut F>) -> Option<F::Output> {
         loop {
             self.cpu.within_budget().await;
@@ -94,8 +91,8 @@ impl CpuTurn {
         }
     }
 
-    /// Turns on a compute thread, until the end. `computed`: it ran into a tick
-    /// before.
+    /// Takes turns on a compute thread, until the end. `computed` says whether the guest has
+    /// already run into a tick.
     async fn compute<F: Future>(self, mut guest: Pin<Box<F>>, mut computed: bool) -> F::Output {
         self.running.computes.store(true, Ordering::Relaxed);
         loop {
@@ -132,7 +129,7 @@ impl CpuTurn {
         .await
     }
 
-    /// Whether the poll before ended at a tick.
+    /// Whether the previous poll ended at a tick.
     fn ticked(&self) -> bool {
         let ticked = self.running.ticked.swap(false, Ordering::Relaxed);
         if ticked {
@@ -141,7 +138,7 @@ impl CpuTurn {
         ticked
     }
 
-    /// At a tick, inside the guest: whether its turn is over.
+    /// Called inside the guest at a tick. Returns whether its turn is over.
     fn is_over(&self) -> bool {
         let began = self.running.began_nanos.load(Ordering::Relaxed);
         let ran = Duration::from_nanos(nanos(Instant::now()).saturating_sub(began));
@@ -157,7 +154,7 @@ fn nanos(instant: Instant) -> u64 {
     u64::try_from(since_origin(instant).as_nanos()).unwrap_or(u64::MAX)
 }
 
-/// Ready when the task is polled again.
+/// Waits until the task is polled again.
 async fn woken() {
     let mut polled = false;
     poll_fn(|_| match std::mem::replace(&mut polled, true) {
@@ -167,8 +164,7 @@ async fn woken() {
     .await;
 }
 
-/// Makes the store's guest look at its deadline at every tick, and give way once
-/// its turn is over.
+/// Makes the guest check its deadline at every tick, and yield when its turn is over.
 pub(in crate::guest) fn give_way_at_ticks(store: &mut Store<GuestState>) {
     store.epoch_deadline_callback(|store| {
         let state = store.data();
@@ -182,9 +178,9 @@ pub(in crate::guest) fn give_way_at_ticks(store: &mut Store<GuestState>) {
     store.set_epoch_deadline(1);
 }
 
-/// The same for a store that only wasmtime polls: its guest's time is counted
-/// from every entry into its code to the next way out, and its pauses are in
-/// the ticks. `called` sees every call of the host by the guest first.
+/// The same for a store that only wasmtime polls. The time of the guest is counted from each
+/// entry into its code to the next exit, and it pauses at ticks. `called` runs first at every
+/// call of the host by the guest.
 pub(in crate::guest) fn take_turns_inside(
     store: &mut Store<GuestState>,
     called: fn(&mut StoreContextMut<'_, GuestState>),
@@ -218,8 +214,8 @@ pub(in crate::guest) fn take_turns_inside(
 mod tests {
     use super::*;
 
-    /// A guest that computes for so many turns; answers on which kind of thread it
-    /// began and ended.
+    /// A guest that computes for this many turns. Returns the kinds of thread on which it
+    /// started and ended.
     async fn request(cpu: &Arc<PodCpu>, threads: &ComputeThreads, turns: usize) -> [String; 2] {
         let turn = CpuTurn::new(cpu.clone(), threads.clone());
         let running = turn.running.clone();
@@ -239,7 +235,7 @@ mod tests {
     }
 
     #[tokio::test(flavor = "multi_thread")]
-    async fn after_a_tick_requests_begin_on_a_compute_thread_until_one_is_short() {
+    async fn requests_start_on_a_compute_thread_after_one_that_computed() {
         let (cpu, threads) = (PodCpu::new(None), ComputeThreads::default());
         let mut ran = Vec::new();
         for turns in [0, 3, 1, 0, 0] {
@@ -259,7 +255,7 @@ mod tests {
     }
 
     #[tokio::test(flavor = "multi_thread")]
-    async fn nobody_waits_for_a_guest_that_is_not_polled() {
+    async fn guest_that_is_not_polled_delays_no_other() {
         let (cpu, threads) = (PodCpu::new(Some(1000)), ComputeThreads::default());
         let turn = CpuTurn::new(cpu.clone(), threads.clone());
         let running = turn.running.clone();

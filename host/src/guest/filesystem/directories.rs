@@ -1,29 +1,29 @@
-//! How many folders an instance reads at once: what it has not read yet of each
-//! is kept by the host.
+//! How many folders an instance reads at once: the host keeps the entries that the guest has
+//! not read yet.
 
 use std::sync::{Arc, Weak};
 
 use super::AccessError;
 use super::usage::ENTRIES_MAX;
 
-/// Entries of all folders that an instance is reading, at most: twice the
-/// largest volume, some 20 MB.
+/// The total number of entries in all folders that an instance is reading: twice the largest
+/// volume, about 20 MB.
 const ENTRIES_READ_MAX: u64 = 2 * ENTRIES_MAX;
 
-/// Folders that an instance reads at once: as deep as folders lie in each other.
+/// How many folders an instance reads at once: as many as can be nested.
 const STREAMS_MAX: usize = 128;
 
 /// The folders that one instance is reading.
 #[derive(Debug, Default)]
 pub(super) struct DirectoryStreams {
     reading: Vec<(Weak<()>, u64)>,
-    /// The tokens of resources of WASI 0.2, which do not tell when they go.
+    /// The tokens of WASI 0.2 resources, which do not notify when they are dropped.
     resources: Vec<(u32, Arc<()>)>,
 }
 
 impl DirectoryStreams {
-    /// Takes a place for reading a folder of a volume with so many entries; it
-    /// is taken as long as the token lives.
+    /// Reserves the reading of a folder in a volume with this many entries, until the token is
+    /// dropped.
     pub(super) fn admit(&mut self, entries: u64) -> Result<Arc<()>, AccessError> {
         self.reading.retain(|(token, _)| token.strong_count() > 0);
         let reading: u64 = self.reading.iter().map(|(_, entries)| entries).sum();
@@ -36,12 +36,12 @@ impl DirectoryStreams {
         Ok(token)
     }
 
-    /// Keeps the token as long as the resource is there.
+    /// Keeps the token as long as the resource exists.
     pub(super) fn note(&mut self, resource: u32, token: Arc<()>) {
         self.resources.push((resource, token));
     }
 
-    /// Lets go of the tokens of resources that are gone.
+    /// Drops the tokens of resources that no longer exist.
     pub(super) fn forget(&mut self, is_there: impl Fn(u32) -> bool) {
         self.resources.retain(|(resource, _)| is_there(*resource));
     }
@@ -52,7 +52,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn small_folders_are_read_deep_and_large_ones_one_by_one() {
+    fn many_small_folders_or_few_large_ones_are_read_at_once() {
         let mut streams = DirectoryStreams::default();
         let small: Vec<_> = (0..STREAMS_MAX).map(|_| streams.admit(10)).collect();
         assert!(small.iter().all(Result::is_ok));

@@ -1,19 +1,19 @@
-//! Space that guests leave free on the file system of the data folder, so that
-//! the host can still write its own: objects, records of Jobs, logs.
+//! Free space that guests must leave on the file system of the data folder, so that the host
+//! can still write its own files: objects, records of Jobs, logs.
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
-/// Least free space: a twentieth of the file system.
+/// The reserved part of the file system: a twentieth.
 const SHARE: u64 = 20;
 
-/// No more than this is kept free of a large one: it lasts the host for long.
+/// The largest reserve: it is enough for the host on any file system.
 const BYTES_MAX: u64 = 1 << 30;
 
-/// For how long what the file system said is taken for true, but for what guests
-/// reserved since.
+/// How long a reading of the free space is used. Reservations by guests since then are
+/// deducted.
 const FRESH: Duration = Duration::from_millis(50);
 
 #[derive(Debug)]
@@ -25,7 +25,7 @@ pub(crate) struct DiskFloor {
 #[derive(Debug, Clone, Copy)]
 struct Known {
     at: Instant,
-    /// Bytes that guests may still write.
+    /// How many bytes guests may still write.
     room: u64,
 }
 
@@ -37,12 +37,12 @@ impl DiskFloor {
         }
     }
 
-    /// Bytes that guests may still write.
+    /// How many bytes guests may still write.
     pub(super) fn room(&self) -> u64 {
         self.with(|room| *room)
     }
 
-    /// Whether there is room for so much; then it is taken.
+    /// Reserves `bytes`, and returns whether they were available.
     pub(super) fn take(&self, bytes: u64) -> bool {
         self.with(|room| match room.checked_sub(bytes) {
             Some(left) => {
@@ -66,8 +66,8 @@ impl DiskFloor {
         with(&mut known.insert(fresh).room)
     }
 
-    /// A file system that does not answer keeps nobody from writing: its own
-    /// errors tell.
+    /// If the free space is unknown, writes are not prevented; they fail with the errors of
+    /// the file system.
     fn measure(&self) -> u64 {
         rustix::fs::statvfs(&self.folder).map_or(u64::MAX, |stat| {
             let all = stat.f_blocks.saturating_mul(stat.f_frsize);

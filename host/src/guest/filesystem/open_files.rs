@@ -1,21 +1,21 @@
-//! How many files guests hold open, so that none takes the host's descriptors.
+//! Limits the open files of guests, so that none exhausts the host's descriptors.
 //!
-//! Files are counted as long as they are open, whoever of the guest holds them:
-//! a descriptor, a stream made from it, an operation under way.
+//! A file counts as long as anything of the guest keeps it open: a descriptor, a stream, or an
+//! operation in progress.
 
 use std::fs::File;
 use std::sync::{Arc, Weak};
 
 use parking_lot::Mutex;
 
-/// Files and folders that the instances of a pod hold open together.
+/// How many files and folders the instances of a pod may have open together.
 const POD_MAX: usize = 1024;
 
-/// Files and folders that one instance holds open: the descriptors that an
-/// ordinary process gets on a small system.
+/// How many files and folders one instance may have open: the limit of an ordinary process on
+/// a small system.
 const INSTANCE_MAX: usize = 256;
 
-/// What a pod, or one of its instances, holds open.
+/// The open files of a pod, or of one of its instances.
 #[derive(Debug)]
 pub(crate) struct OpenFiles {
     max: usize,
@@ -25,11 +25,11 @@ pub(crate) struct OpenFiles {
 #[derive(Debug, Default)]
 struct Inner {
     files: Vec<Weak<File>>,
-    /// Files about to be opened.
+    /// How many files are being opened.
     opening: usize,
 }
 
-/// A place for a file that is about to be opened.
+/// A place for a file that is being opened.
 #[derive(Debug)]
 pub(super) struct Slot(Arc<OpenFiles>);
 
@@ -49,7 +49,7 @@ impl OpenFiles {
         })
     }
 
-    /// None where as many are open as may be.
+    /// `None` if the limit is reached.
     pub(super) fn admit(self: &Arc<Self>) -> Option<Slot> {
         let mut inner = self.inner.lock();
         if inner.files.len() + inner.opening >= self.max {
@@ -64,7 +64,7 @@ impl OpenFiles {
 }
 
 impl Slot {
-    /// Gives the place to `file`, until it is closed.
+    /// Assigns the place to `file`, until it is closed.
     pub(super) fn fill(self, file: &Arc<File>) {
         let open = self.0.clone();
         let mut inner = open.inner.lock();
@@ -85,7 +85,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_place_is_free_again_when_the_file_is_closed_or_never_opened() {
+    fn place_is_released_when_the_file_is_closed_or_not_opened() {
         let open = OpenFiles::new(2);
         let first = Arc::new(tempfile::tempfile().expect("a file"));
         open.admit().expect("a place").fill(&first);

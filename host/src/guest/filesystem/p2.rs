@@ -1,4 +1,4 @@
-//! The functions of `wasi:filesystem@0.2` that are bounded here.
+//! The functions of `wasi:filesystem@0.2` that have limits.
 
 use std::io;
 use std::sync::Arc;
@@ -21,7 +21,7 @@ type Fd = Resource<Descriptor>;
 type Store<'a> = StoreContextMut<'a, GuestState>;
 type Answer<T> = wasmtime::Result<(Result<T, ErrorCode>,)>;
 
-/// The version whose functions wasmtime links; guests of others find them too.
+/// The version that wasmtime links. Guests of other 0.2 versions get the same functions.
 const PREOPENS: &str = "wasi:filesystem/preopens@0.2.12";
 const TYPES: &str = "wasi:filesystem/types@0.2.12";
 
@@ -130,7 +130,7 @@ pub(super) fn bound(linker: &mut Linker<GuestState>) -> wasmtime::Result<()> {
     )
 }
 
-/// Puts an asynchronous function in the place of another.
+/// Replaces an asynchronous function by another.
 fn wrap<P, R>(
     types: &mut LinkerInstance<'_, GuestState>,
     name: &str,
@@ -176,8 +176,8 @@ fn same_volume(state: &GuestState, from: &Fd, to: &Fd) -> FsResult<()> {
     Ok(state.files.same_volume(from, to)?)
 }
 
-/// Takes room for what makes the file of `fd` reach to `end`. What is no file
-/// is refused by wasmtime.
+/// Reserves the space for extending the file of `fd` to `end`. If `fd` is not a file, wasmtime
+/// rejects the operation.
 async fn reserve_growth(state: &mut GuestState, fd: &Fd, end: u64) -> FsResult<Reservation> {
     let Descriptor::File(file) = state.table.get(fd)? else {
         return Ok(Reservation::default());
@@ -240,7 +240,7 @@ fn read_stream(state: &mut GuestState, fd: Fd, offset: u64) -> FsResult<Resource
     Ok(stream)
 }
 
-/// The stream of wasmtime, behind one that asks first.
+/// Wraps wasmtime's stream in one that reserves space first.
 fn stream(state: &mut GuestState, fd: &Fd, place: Place) -> FsResult<Resource<DynOutputStream>> {
     let table = &state.table;
     let is_there = |rep| {

@@ -1,4 +1,4 @@
-//! The functions of `wasi:filesystem@0.3` that are bounded here.
+//! The functions of `wasi:filesystem@0.3` that have limits.
 
 mod directory;
 mod write;
@@ -30,7 +30,7 @@ type Fd = Resource<Descriptor>;
 type Store<'a> = StoreContextMut<'a, GuestState>;
 type Answer<T> = wasmtime::Result<(Result<T, ErrorCode>,)>;
 type Pinned<'a, R> = std::pin::Pin<Box<dyn Future<Output = wasmtime::Result<R>> + Send + 'a>>;
-/// What ends after it was returned.
+/// The result of a stream, which is known after the function has returned.
 type Ending = FutureReader<Result<(), ErrorCode>>;
 
 const PREOPENS: &str = "wasi:filesystem/preopens@0.3.0";
@@ -123,7 +123,7 @@ pub(super) fn bound(linker: &mut Linker<GuestState>) -> wasmtime::Result<()> {
     )
 }
 
-/// Puts an asynchronous function in the place of another.
+/// Replaces an asynchronous function by another.
 fn wrap<P, R>(
     types: &mut LinkerInstance<'_, GuestState>,
     name: &str,
@@ -143,7 +143,7 @@ fn answer<T>(result: FilesystemResult<T>) -> Answer<T> {
     }
 }
 
-/// The same store, as wasmtime's own functions see it.
+/// The same store, in the form that wasmtime's own functions need.
 fn wasi(store: &Accessor<GuestState>) -> Accessor<GuestState, WasiFilesystem> {
     store.with_getter::<WasiFilesystem>(view)
 }
@@ -214,7 +214,7 @@ async fn open_at(
     })
 }
 
-/// Writes what comes by `data`, taking room before.
+/// Writes the stream `data`, and reserves the space before each write.
 fn write(
     mut store: Store<'_>,
     fd: &Fd,
@@ -240,14 +240,14 @@ fn write(
         }
         Err(error) => {
             data.close(&mut store)?;
-            // The guest may have dropped the other end.
+            // Fails if the guest has dropped the other end.
             let _ = ended.send(Err(error));
         }
     }
     FutureReader::new(&mut store, ending)
 }
 
-/// Reads a folder at once, and keeps no thread while the guest does not go on.
+/// Reads the whole folder at once, so that no thread is blocked while the guest does not read.
 fn read_directory(
     mut store: Store<'_>,
     fd: &Fd,

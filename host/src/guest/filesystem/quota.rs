@@ -1,10 +1,9 @@
-//! How much may be in a volume, asked before it is written.
+//! The quota of a volume, which is checked before a write.
 //!
-//! The account of a volume counts up with what its guests are about to write,
-//! and never down: what was removed meanwhile is found by measuring, when
-//! somebody would get nothing else. So nothing can be written over the limit
-//! between two measurements, and no order of writes, cuts and removals makes the
-//! account too low.
+//! The account of a volume increases with every planned write and never decreases: space that
+//! was released is found by measuring the volume, when a write would otherwise fail. So no
+//! guest can write beyond the limit between two measurements, and no order of writes,
+//! truncations and removals makes the account too low.
 
 use std::fs::File;
 use std::io;
@@ -19,32 +18,32 @@ use parking_lot::Mutex;
 use super::floor::DiskFloor;
 use super::usage::{ENTRIES_MAX, ENTRY_BYTES, Usage};
 
-/// A volume is measured again after this, at the earliest.
+/// The minimum pause between two measurements of a volume.
 const MEASURE_PAUSE_MIN: Duration = Duration::from_millis(20);
 
-/// And after so many times what the last measurement took: a guest that is
-/// always at its limit keeps the disk busy a fifth of the time.
+/// The pause is also at least this multiple of the duration of the last measurement: a guest
+/// that stays at its limit keeps the disk busy for a fifth of the time.
 const MEASURE_PAUSE_FACTOR: u32 = 4;
 
-/// The account of one volume, shared by every pod that mounts it.
+/// The account of one volume, shared by all pods that mount it.
 #[derive(Debug)]
 pub(crate) struct VolumeQuota {
-    /// What is measured: the volume's folder, and what belongs to it elsewhere.
+    /// The measured folders: the volume's own, and those that belong to it elsewhere.
     folders: Mutex<Vec<PathBuf>>,
     limit: AtomicU64,
     bytes: AtomicU64,
     entries: AtomicU64,
-    /// Of `bytes` and `entries`: what is being written, and may not be found by
-    /// measuring yet.
+    /// The part of `bytes` and `entries` that is being written, and that a measurement may not
+    /// see yet.
     bytes_pending: AtomicU64,
     entries_pending: AtomicU64,
     floor: Arc<DiskFloor>,
-    /// Of all emptyDirs of the pod together.
+    /// The account of all emptyDirs of the pod.
     above: Option<Arc<VolumeQuota>>,
-    /// Files that are open: one that was removed takes its space until it is closed.
+    /// Open files. A file that was removed uses its space until it is closed.
     open: Mutex<Vec<Weak<File>>>,
     measured: tokio::sync::Mutex<Option<Measured>>,
-    /// Whether somebody wanted more than the limit.
+    /// Whether a write was rejected because of the limit.
     exceeded: AtomicBool,
 }
 
@@ -54,24 +53,24 @@ struct Measured {
     took: Duration,
 }
 
-/// Room that was taken for what is about to be written; to be kept until it is.
+/// Space that is reserved for a write. Keep it until the write has finished.
 #[derive(Debug)]
 #[must_use = "what is not written yet is kept in the account by this"]
 pub(crate) struct Reservation {
-    /// None where nothing had to be taken.
+    /// `None` if nothing had to be reserved.
     quota: Option<Arc<VolumeQuota>>,
     bytes: u64,
     entries: u64,
 }
 
-/// There is no room in the volume, or on its file system.
+/// There is no space in the volume, or on its file system.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("no space left in the volume")]
 pub(crate) struct Full;
 
 impl VolumeQuota {
-    /// The account of the volume in `folder`, which holds up to `limit` bytes.
-    /// Nothing is counted until it is measured.
+    /// The account of the volume in `folder`, which may contain up to `limit` bytes. It is
+    /// empty until the volume is measured.
     pub(crate) fn new(
         folder: &Path,
         limit: u64,
@@ -96,15 +95,15 @@ impl VolumeQuota {
         })
     }
 
-    /// An account over those of several volumes.
+    /// An account for several volumes together.
     pub(crate) fn over_all(limit: u64, floor: &Arc<DiskFloor>) -> Arc<Self> {
         let quota = Self::new(Path::new(""), limit, floor, None);
         quota.folders().clear();
         quota
     }
 
-    /// Measures `folder` too, whose content lies outside of the volume and is its
-    /// own, as databases are.
+    /// Also measures `folder`, which is outside of the volume but belongs to it, as databases
+    /// do.
     pub(crate) fn also_counts(&self, folder: &Path) {
         let mut folders = self.folders();
         if !folders.iter().any(|known| known == folder) {
@@ -112,12 +111,12 @@ impl VolumeQuota {
         }
     }
 
-    /// Bytes in the volume, or more.
+    /// An upper bound for the bytes in the volume.
     pub(crate) fn used(&self) -> u64 {
         self.bytes.load(Ordering::Relaxed)
     }
 
-    /// Bytes that may be in the volume; `u64::MAX` where nothing limits it.
+    /// How many bytes may be in the volume; `u64::MAX` if there is no limit.
     pub(crate) fn limit(&self) -> u64 {
         self.limit.load(Ordering::Relaxed)
     }
@@ -126,29 +125,30 @@ impl VolumeQuota {
         self.limit.store(limit, Ordering::Relaxed);
     }
 
-    /// Bytes that may still be written now.
+    /// How many bytes may still be written.
     pub(crate) fn room(&self) -> u64 {
         let own = self.limit().saturating_sub(self.used());
         let above = self.above.as_ref().map_or(u64::MAX, |above| above.room());
         own.min(above).min(self.floor.room())
     }
 
-    /// Whether somebody wanted to write more than the limit, or it holds more.
+    /// Whether a write was rejected because of the limit, or the volume contains more than
+    /// that.
     pub(crate) fn was_exceeded(&self) -> bool {
         self.exceeded.load(Ordering::Relaxed) || self.used() > self.limit()
     }
 
-    /// Forgets who wanted too much: the volume begins anew.
+    /// Forgets rejected writes, because the volume is empty again.
     pub(crate) fn forgive(&self) {
         self.exceeded.store(false, Ordering::Relaxed);
     }
 
-    /// Takes room for one more file, folder or link.
+    /// Reserves space for one more file, folder or link.
     pub(super) async fn reserve_entry(self: &Arc<Self>) -> Result<Reservation, Full> {
         self.take(ENTRY_BYTES, 1).await
     }
 
-    /// Takes room for what makes `file` reach to `end`.
+    /// Reserves the space for extending `file` to `end`.
     pub(super) async fn reserve_growth(
         self: &Arc<Self>,
         file: &File,
@@ -172,12 +172,12 @@ impl VolumeQuota {
         }
     }
 
-    /// Whether there seems to be no room for what makes `file` reach to `end`.
+    /// Whether there is probably no space for extending `file` to `end`.
     pub(super) fn lacks_room(&self, file: &File, end: u64) -> bool {
         growth(file, end) > self.room()
     }
 
-    /// Counts `file`, if it was removed, until it is closed.
+    /// Keeps counting `file` until it is closed, in case it is removed.
     pub(super) fn opened(&self, file: &Arc<File>) {
         let mut open = self.open.lock();
         if open.len() == open.capacity() {
@@ -190,10 +190,10 @@ impl VolumeQuota {
         self.entries.load(Ordering::Relaxed)
     }
 
-    /// Takes room, and looks at what there really is before it gives up.
+    /// Reserves space. Measures the volume before it fails.
     ///
     /// # Errors
-    /// There is none.
+    /// There is no space.
     async fn take(self: &Arc<Self>, bytes: u64, entries: u64) -> Result<Reservation, Full> {
         if let Ok(reserved) = self.try_take(bytes, entries) {
             return Ok(reserved);
@@ -206,7 +206,7 @@ impl VolumeQuota {
         taken
     }
 
-    /// Measures again, not too often.
+    /// Measures the volume again, unless that was done recently.
     pub(super) async fn refresh(self: &Arc<Self>) {
         let mut measured = self.measured.lock().await;
         if let Some(last) = *measured {
@@ -214,7 +214,7 @@ impl VolumeQuota {
             tokio::time::sleep_until((last.at + pause).into()).await;
         }
         let (quota, began) = (self.clone(), Instant::now());
-        // What cannot be measured stays as it was counted.
+        // If the measurement fails, the account stays as it is.
         let _ = tokio::task::spawn_blocking(move || quota.measure()).await;
         *measured = Some(Measured {
             at: Instant::now(),
@@ -222,8 +222,8 @@ impl VolumeQuota {
         });
     }
 
-    /// Counts what there is now. Takes as long as walking through the volume:
-    /// not for an asynchronous task.
+    /// Measures the volume. This walks through all of it: do not call it in an asynchronous
+    /// task.
     pub(crate) fn measure(&self) {
         self.measure_own();
         if let Some(above) = &self.above {
@@ -255,7 +255,7 @@ impl VolumeQuota {
                 usage.add_content(&metadata);
             }
         }
-        // What was being written when it was measured may be missing in it.
+        // The measurement may not include the writes that were in progress.
         replace(&self.bytes, bytes, usage.bytes);
         replace(&self.entries, entries, usage.entries);
     }
@@ -278,7 +278,7 @@ impl VolumeQuota {
 
     fn count_within_limits(&self, bytes: u64, entries: u64) -> Result<(), Full> {
         if self.entries() >= ENTRIES_MAX {
-            // There may be more than was seen.
+            // The volume has more entries than were measured.
             return Err(Full);
         }
         add(&self.bytes, bytes, self.limit())?;
@@ -293,7 +293,7 @@ impl VolumeQuota {
         rest.inspect_err(|_| subtract(&self.bytes, bytes))
     }
 
-    /// What was taken is written, or never will be.
+    /// The reserved space has been written, or will not be written.
     fn settle(&self, bytes: u64, entries: u64) {
         self.settle_own(bytes, entries);
         if let Some(above) = &self.above {
@@ -306,7 +306,7 @@ impl VolumeQuota {
         self.entries_pending.fetch_sub(entries, Ordering::Release);
     }
 
-    /// Notes that somebody wanted so much more.
+    /// Records a rejected write of `bytes`.
     pub(super) fn note_exceeded(&self, bytes: u64) {
         if self.used().saturating_add(bytes) > self.limit() {
             self.exceeded.store(true, Ordering::Relaxed);
@@ -322,7 +322,7 @@ impl VolumeQuota {
 }
 
 impl Default for Reservation {
-    /// Of nothing.
+    /// A reservation of nothing.
     fn default() -> Self {
         Self {
             quota: None,
@@ -346,8 +346,8 @@ impl From<Full> for io::Error {
     }
 }
 
-/// Bytes that are new where `file` comes to reach to `end`. Holes count: they
-/// can be filled later.
+/// By how many bytes `file` grows if it is extended to `end`. Holes count, because they can be
+/// filled later.
 fn growth(file: &File, end: u64) -> u64 {
     let length = file.metadata().map_or(0, |metadata| metadata.len());
     end.saturating_sub(length)
@@ -366,11 +366,11 @@ fn add(counter: &AtomicU64, more: u64, limit: u64) -> Result<(), Full> {
 
 fn subtract(counter: &AtomicU64, less: u64) {
     let rest = |now: u64| Some(now.saturating_sub(less));
-    // It always gives a value.
+    // `rest` always returns a value.
     let _ = counter.fetch_update(Ordering::Relaxed, Ordering::Relaxed, rest);
 }
 
-/// Puts `measured` where `before` was, and keeps what came on top since.
+/// Replaces `before` by `measured`, and keeps what was added since.
 fn replace(counter: &AtomicU64, before: u64, measured: u64) {
     let update = |now: u64| Some(measured.saturating_add(now.saturating_sub(before)));
     let _ = counter.fetch_update(Ordering::Relaxed, Ordering::Relaxed, update);
@@ -388,7 +388,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_there_counts_with_its_entries_and_its_holes() {
+    fn measurement_includes_entries_and_holes() {
         let folder = tempfile::tempdir().expect("a folder");
         fs::create_dir(folder.path().join("a")).expect("a folder");
         fs::write(folder.path().join("a/b"), [1; 10_000]).expect("a file");
@@ -402,7 +402,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_was_removed_is_found_when_the_room_is_used_up() {
+    async fn released_space_is_found_when_the_quota_is_used_up() {
         let folder = tempfile::tempdir().expect("a folder");
         let quota = quota(folder.path(), 100_000);
         let file = folder.path().join("file");
@@ -417,7 +417,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_volume_with_folders_too_deep_to_look_into_is_full() {
+    async fn volume_with_folders_that_are_nested_too_deeply_is_full() {
         use rustix::fs::{CWD, Mode, OFlags, mkdirat, openat};
         let root = tempfile::tempdir().expect("a folder");
         let quota = quota(root.path(), u64::MAX);
@@ -433,7 +433,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_removed_file_takes_its_room_until_it_is_closed() {
+    async fn removed_file_uses_its_space_until_it_is_closed() {
         let folder = tempfile::tempdir().expect("a folder");
         let quota = quota(folder.path(), 100_000);
         let path = folder.path().join("file");
@@ -448,7 +448,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_is_being_written_stays_in_the_account() {
+    async fn writes_in_progress_stay_in_the_account() {
         let folder = tempfile::tempdir().expect("a folder");
         let quota = quota(folder.path(), 100_000);
         let reserved = quota.take(60_000, 0).await.expect("room");
@@ -460,7 +460,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn volumes_of_a_pod_share_the_pods_room() {
+    async fn volumes_of_a_pod_share_the_quota_of_the_pod() {
         let folder = tempfile::tempdir().expect("a folder");
         let floor = Arc::new(DiskFloor::of(folder.path()));
         let all = VolumeQuota::over_all(100_000, &floor);

@@ -1,20 +1,20 @@
-//! How many streams into and out of files an instance has at once: each holds a
-//! piece of up to 64 KiB outside of the guest's memory.
+//! How many streams of files an instance has at once: each keeps up to 64 KiB outside of the
+//! guest's memory.
 
 use std::sync::Arc;
 
 use super::AccessError;
 
-/// Streams of either direction: 16 MiB of pieces.
+/// Streams in both directions; their data is at most 16 MiB.
 const STREAMS_MAX: usize = 256;
 
-/// Streams of WASI 0.2: resources, which do not tell when they go.
+/// Streams of WASI 0.2: resources, which do not notify when they are dropped.
 #[derive(Debug, Default)]
 pub(super) struct StreamResources(Vec<u32>);
 
 impl StreamResources {
     /// # Errors
-    /// As many are there as may be.
+    /// The limit is reached.
     pub(super) fn admit(&mut self, is_there: impl Fn(u32) -> bool) -> Result<(), AccessError> {
         if self.0.len() >= STREAMS_MAX {
             self.0.retain(|resource| is_there(*resource));
@@ -28,13 +28,13 @@ impl StreamResources {
     }
 }
 
-/// Streams of WASI 0.3, by the tokens that they hold.
+/// Streams of WASI 0.3, counted by the tokens that they hold.
 #[derive(Debug, Default)]
 pub(super) struct StreamTokens(Arc<()>);
 
 impl StreamTokens {
     /// # Errors
-    /// As many are there as may be.
+    /// The limit is reached.
     pub(super) fn admit(&self) -> Result<Arc<()>, AccessError> {
         let is_free = Arc::strong_count(&self.0) <= STREAMS_MAX;
         is_free
@@ -48,7 +48,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_stream_that_is_gone_makes_room_for_another() {
+    fn dropped_stream_makes_room_for_another() {
         let mut resources = StreamResources::default();
         for resource in 0..STREAMS_MAX as u32 {
             resources.admit(|_| true).expect("room");

@@ -1,4 +1,4 @@
-//! How much a volume holds.
+//! Measures how much a volume contains.
 
 use std::collections::HashSet;
 use std::fs;
@@ -6,33 +6,32 @@ use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-/// Entries that a volume may have, and that are looked at: nobody may make the
-/// host count for ever.
+/// How many entries a volume may have. The limit also bounds the time of a measurement.
 pub(super) const ENTRIES_MAX: u64 = 100_000;
 
-/// What every entry costs beside its content: its name, its node, the part of a
-/// block that its content leaves empty.
+/// The cost of an entry in addition to its content: its name, its inode, and the unused part
+/// of its last block.
 pub(super) const ENTRY_BYTES: u64 = 4096;
 
-/// What is in a volume.
+/// The content of a volume.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Usage {
-    /// Content as files say it, holes included, and [`ENTRY_BYTES`] per entry.
+    /// The sizes of all files, including holes, and [`ENTRY_BYTES`] per entry.
     pub(super) bytes: u64,
     pub(super) entries: u64,
 }
 
 impl Usage {
-    /// Adds what is below `folder`; what vanishes meanwhile is not counted, no
-    /// link is followed, and nothing after the last entry that a volume may have.
+    /// Adds everything below `folder`. Skips files that vanish and symbolic links, and stops
+    /// after the maximum number of entries.
     pub(super) fn add_folder(&mut self, folder: &Path) {
         let mut linked = HashSet::new();
         let mut folders: Vec<PathBuf> = vec![folder.into()];
         while let Some(folder) = folders.pop() {
             let entries = match fs::read_dir(folder) {
                 Ok(entries) => entries.flatten(),
-                // Deeper than a path can say: what is in there is not seen, and
-                // nothing more may come.
+                // Nested too deeply for a path: the content is unknown, so the volume counts
+                // as full.
                 Err(error) if error.kind() == io::ErrorKind::InvalidFilename => {
                     self.entries = ENTRIES_MAX;
                     return;
@@ -57,10 +56,10 @@ impl Usage {
         }
     }
 
-    /// Adds what one file holds.
+    /// Adds the content of one file.
     pub(super) fn add_content(&mut self, metadata: &fs::Metadata) {
         let blocks = metadata.blocks().saturating_mul(512);
-        // Small files are paid with their entry.
+        // The content of small files is included in the cost of their entry.
         let blocks = if blocks > ENTRY_BYTES { blocks } else { 0 };
         self.bytes = self.bytes.saturating_add(metadata.len().max(blocks));
     }

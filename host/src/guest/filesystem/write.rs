@@ -1,4 +1,4 @@
-//! Streams into files of WASI 0.2, that take room before they write.
+//! Output streams of WASI 0.2 to files, which reserve space before they write.
 
 use std::fs::File;
 use std::mem;
@@ -11,7 +11,7 @@ use wasmtime_wasi::p2::{DynOutputStream, OutputStream, Pollable, StreamError, St
 use super::WRITE_MAX;
 use super::quota::{Full, Reservation, VolumeQuota};
 
-/// Where a write goes.
+/// The position of a write.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Place {
     At(u64),
@@ -19,7 +19,7 @@ pub(super) enum Place {
 }
 
 impl Place {
-    /// Where a write of so many bytes ends.
+    /// The end of a write of `length` bytes.
     pub(super) fn end(self, file: &File, length: usize) -> u64 {
         let begin = match self {
             Self::At(offset) => offset,
@@ -40,9 +40,9 @@ pub(super) struct WriteStream {
     file: Arc<File>,
     place: Place,
     quota: Arc<VolumeQuota>,
-    /// Of the write under way.
+    /// For the write in progress.
     reserved: Reservation,
-    /// Whether the volume was measured since the last write.
+    /// Whether the volume has been measured since the last write.
     is_measured: bool,
     state: State,
 }
@@ -50,9 +50,9 @@ pub(super) struct WriteStream {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
     Open,
-    /// A write found no room; nobody has been told.
+    /// A write failed for lack of space, and the guest has not been told yet.
     Full,
-    /// And somebody has.
+    /// The guest has been told.
     Closed,
 }
 
@@ -74,14 +74,14 @@ impl WriteStream {
         }
     }
 
-    /// Whether a write of so many bytes finds no room, unless measuring finds some.
+    /// Whether a write of `length` bytes fails unless a measurement finds space.
     fn lacks_room(&self, length: usize) -> bool {
         let end = self.place.end(&self.file, length.min(WRITE_MAX));
         !self.is_measured && self.quota.lacks_room(&self.file, end)
     }
 
     /// # Errors
-    /// A write before this found no room.
+    /// An earlier write failed for lack of space.
     fn check(&mut self) -> StreamResult<()> {
         match self.state {
             State::Open => Ok(()),
@@ -102,7 +102,7 @@ fn full() -> StreamError {
 impl Pollable for WriteStream {
     async fn ready(&mut self) {
         self.inner.ready().await;
-        // Nothing is under way any more.
+        // No write is in progress any more.
         drop(mem::take(&mut self.reserved));
         if self.lacks_room(WRITE_MAX) {
             self.quota.refresh().await;
@@ -118,7 +118,7 @@ impl OutputStream for WriteStream {
         let (length, end) = (bytes.len(), self.place.end(&self.file, bytes.len()));
         match self.quota.try_reserve_growth(&self.file, end) {
             Ok(reserved) => self.reserved = reserved,
-            // Said at the next call, as any failure of a write is.
+            // Reported by the next call, like any failed write.
             Err(Full) => {
                 self.quota.note_exceeded(length as u64);
                 self.state = State::Full;
@@ -154,7 +154,7 @@ impl OutputStream for WriteStream {
     fn check_write(&mut self) -> StreamResult<usize> {
         self.check()?;
         let capacity = self.inner.check_write()?.min(WRITE_MAX);
-        // `ready` measures.
+        // `ready` measures the volume.
         if capacity > 0 && self.lacks_room(capacity) {
             return Ok(0);
         }

@@ -1,5 +1,5 @@
-//! The entries of a folder, for a guest of WASI 0.3: read at once, and given as
-//! the guest takes them.
+//! The entries of a folder for a WASI 0.3 guest: read at once, and delivered as the guest
+//! reads them.
 
 use std::fs::File;
 use std::io;
@@ -16,15 +16,15 @@ use wasmtime_wasi::p3::bindings::filesystem::types::{DescriptorType, DirectoryEn
 
 use crate::guest::filesystem::usage::ENTRIES_MAX;
 
-/// Entries that are given at once.
+/// How many entries are delivered at once.
 const BATCH: usize = 256;
 
 pub(super) struct DirectoryReader {
     reading: Option<JoinHandle<Result<Vec<DirectoryEntry>, ErrorCode>>>,
-    /// What was read and not given yet, the next at the end.
+    /// The entries that were read but not delivered yet, in reverse order.
     rest: Vec<DirectoryEntry>,
     ended: Option<oneshot::Sender<Result<(), ErrorCode>>>,
-    /// Counts this reader among those of its instance.
+    /// Counts this reader for its instance.
     _token: Arc<()>,
 }
 
@@ -44,7 +44,7 @@ impl DirectoryReader {
 
     fn end(&mut self, result: Result<(), ErrorCode>) {
         if let Some(ended) = self.ended.take() {
-            // The guest may not want to know.
+            // Fails if the guest has dropped the other end.
             let _ = ended.send(result);
         }
     }
@@ -76,7 +76,7 @@ impl<D> StreamProducer<D> for DirectoryReader {
                 Err(error) => return Poll::Ready(Err(wasmtime::Error::new(error))),
             }
         }
-        // A guest that reads nothing only waits until there is something.
+        // A guest that reads nothing only waits until there are entries.
         if destination.remaining(&mut store) == Some(0) {
             return Poll::Ready(Ok(StreamResult::Completed));
         }
@@ -100,7 +100,7 @@ impl Drop for DirectoryReader {
 
 fn entries(folder: &File) -> Result<Vec<DirectoryEntry>, ErrorCode> {
     let mut entries = Vec::new();
-    // The guest's own handle may be a place only, and is not to be moved on.
+    // The guest's own handle may be open only as a path, and its position must not change.
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let opened = openat(folder, c".", flags, Mode::empty()).map_err(io::Error::from)?;
     for entry in Dir::new(opened).map_err(io::Error::from)? {

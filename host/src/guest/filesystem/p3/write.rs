@@ -1,4 +1,4 @@
-//! What a guest of WASI 0.3 streams into a file, written piece by piece.
+//! Streams of a WASI 0.3 guest to a file, written piece by piece.
 
 use std::fs::File;
 use std::io::{self, IoSlice};
@@ -24,7 +24,7 @@ pub(super) struct FileWriter {
     quota: Option<Arc<VolumeQuota>>,
     ended: Option<oneshot::Sender<Result<(), ErrorCode>>>,
     writing: Option<JoinHandle<io::Result<usize>>>,
-    /// Counts this writer among those of its instance.
+    /// Counts this writer for its instance.
     _token: Arc<()>,
 }
 
@@ -48,7 +48,7 @@ impl FileWriter {
 
     fn end(&mut self, result: Result<(), ErrorCode>) {
         if let Some(ended) = self.ended.take() {
-            // The guest may not want to know.
+            // Fails if the guest has dropped the other end.
             let _ = ended.send(result);
         }
     }
@@ -92,8 +92,7 @@ impl<D> StreamConsumer<D> for FileWriter {
         let Some(writing) = &mut self.writing else {
             return Poll::Ready(Ok(StreamResult::Completed));
         };
-        // Waited for even where the guest wants to stop: it is told how much was
-        // written.
+        // Waits even if the guest wants to stop, because it is told how much was written.
         let written = ready!(Pin::new(writing).poll(context));
         self.writing = None;
         match written {
