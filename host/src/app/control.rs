@@ -236,6 +236,7 @@ impl Control {
         self.pulls.forget();
         let mut taken = self.take(desired.clone()).await;
         if let Err(RejectedChange::Plan(PlanError { unpulled, .. })) = &mut taken
+            && !unpulled.is_empty()
             && let Ok(Admissible { in_force, .. }) = self.settle(&desired)
         {
             let (images, volumes) = (self.images.clone(), self.volumes.clone());
