@@ -28,7 +28,7 @@ pub mod model;
 
 pub use admission::{QuotaUse, admit, quotas};
 pub use diagnostic::{Code, Diagnostic, Severity};
-pub use load::{Loaded, load, read_str};
+pub use load::{Loaded, load, read_json, read_str};
 pub use position::{Located, Position};
 pub use preset::{Conflict, Preset, Presets};
 pub use references::{check_references, deployments_behind};

@@ -1,4 +1,4 @@
-//! Loading: all files, all objects, all problems.
+//! Loading: all files, all objects, and all problems at once.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::{Path, PathBuf};
@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use crate::model::{Object, ObjectKey};
 use crate::read::Document;
+use crate::yaml::{Node, Problem};
 use crate::{Diagnostic, Position, Severity, admission, codes, files, read, references, yaml};
 
 /// The result of a load.
@@ -16,7 +17,7 @@ pub struct Loaded {
     pub objects: Vec<Arc<Object>>,
     /// Sorted by position.
     pub diagnostics: Vec<Diagnostic>,
-    /// Every file that was read.
+    /// All files that were read.
     pub files: Vec<PathBuf>,
 }
 
@@ -67,9 +68,23 @@ pub fn read_str(file: &Path, text: &str) -> Loaded {
     collected.finish()
 }
 
+/// Reads one document that is already a JSON value. References are not checked.
+///
+/// Diagnostics name `place` as their file, and have no line: see [`Position`].
+pub fn read_json(place: &Path, value: &serde_json::Value) -> Loaded {
+    let place: Arc<Path> = Arc::from(place);
+    let mut collected = Collected::default();
+    match yaml::from_json(value) {
+        Ok(root) if root.is_null() => {}
+        Ok(root) => collected.documents(&place, &[root]),
+        Err(problem) => collected.problem(&place, problem),
+    }
+    collected.finish()
+}
+
 #[derive(Default)]
 struct Collected {
-    documents: Vec<Arc<Object>>,
+    objects: Vec<Arc<Object>>,
     refused: HashSet<ObjectKey>,
     diagnostics: Vec<Diagnostic>,
 }
@@ -77,21 +92,30 @@ struct Collected {
 impl Collected {
     fn read(&mut self, file: &Arc<Path>, text: &str) {
         let parsed = yaml::parse(text.strip_prefix('\u{feff}').unwrap_or(text));
-        self.diagnostics
-            .extend(parsed.problems.into_iter().map(|problem| Diagnostic {
-                at: Position {
-                    file: Arc::clone(file),
-                    line: problem.mark.line,
-                    column: problem.mark.column,
-                },
-                severity: Severity::Error,
-                object: None,
-                path: String::new(),
-                message: problem.message,
-                code: problem.code,
-            }));
+        for problem in parsed.problems {
+            self.problem(file, problem);
+        }
+        self.documents(file, &parsed.documents);
+    }
+
+    fn problem(&mut self, file: &Arc<Path>, problem: Problem) {
+        self.diagnostics.push(Diagnostic {
+            at: Position {
+                file: Arc::clone(file),
+                line: problem.mark.line,
+                column: problem.mark.column,
+            },
+            severity: Severity::Error,
+            object: None,
+            path: String::new(),
+            message: problem.message,
+            code: problem.code,
+        });
+    }
+
+    fn documents(&mut self, file: &Arc<Path>, roots: &[Node]) {
         let mut documents = Vec::new();
-        for root in &parsed.documents {
+        for root in roots {
             read::documents(file, root, &mut documents);
         }
         for Document {
@@ -102,7 +126,7 @@ impl Collected {
         {
             self.diagnostics.extend(diagnostics);
             match object {
-                Some(object) => self.documents.push(Arc::new(object)),
+                Some(object) => self.objects.push(Arc::new(object)),
                 None => self.refused.extend(key),
             }
         }
@@ -110,15 +134,15 @@ impl Collected {
 
     /// Replaces objects by later ones with the same key, and reports that.
     fn finish(mut self) -> Loaded {
-        let mut last: HashMap<ObjectKey, usize> = HashMap::with_capacity(self.documents.len());
+        let mut last: HashMap<ObjectKey, usize> = HashMap::with_capacity(self.objects.len());
         let mut replaced: BTreeMap<usize, usize> = BTreeMap::new();
-        for (index, object) in self.documents.iter().enumerate() {
+        for (index, object) in self.objects.iter().enumerate() {
             if let Some(earlier) = last.insert(object.key(), index) {
                 replaced.insert(earlier, index);
             }
         }
         for (earlier, later) in &replaced {
-            let (earlier, later) = (&self.documents[*earlier], &self.documents[*later]);
+            let (earlier, later) = (&self.objects[*earlier], &self.objects[*later]);
             self.diagnostics.push(Diagnostic {
                 at: earlier.at.clone(),
                 severity: Severity::Warning,
@@ -129,7 +153,7 @@ impl Collected {
             });
         }
         let objects = self
-            .documents
+            .objects
             .into_iter()
             .enumerate()
             .filter(|(index, _)| !replaced.contains_key(index))

@@ -11,7 +11,7 @@ mod parse;
 mod scalar;
 mod syntax;
 
-pub(crate) use json::to_json;
+pub(crate) use json::{from_json, to_json};
 pub(crate) use parse::parse;
 pub(crate) use scalar::{Resolved, Scalar, Style};
 
@@ -33,6 +33,9 @@ pub fn yaml_to_json(text: &str) -> Result<serde_json::Value, String> {
 }
 
 /// A position in the text; lines and columns count from 1.
+///
+/// In a tree that was built from a JSON value, the line is 0 and the column counts keys
+/// and values.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Mark {
     pub(crate) line: u32,

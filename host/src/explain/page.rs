@@ -46,6 +46,8 @@ impl Page {
         // Writing to a string cannot fail.
         let _ = match at {
             None => writeln!(self.0, "{text}"),
+            // An object from the API, which has no lines.
+            Some(Place { file, line: 0, .. }) => writeln!(self.0, "{text:<PLACE_COLUMN$}  {file}"),
             Some(Place { file, line, .. }) => {
                 writeln!(self.0, "{text:<PLACE_COLUMN$}  {file}:{line}")
             }

@@ -72,7 +72,7 @@ pub(crate) fn place(key: &ObjectKey) -> String {
 /// # Errors
 /// What is wrong with it.
 pub(crate) fn read_object(key: &ObjectKey, raw: &Value) -> Result<ReadObject, Vec<Diagnostic>> {
-    let read = galleria_manifest::read_str(Path::new(&place(key)), &raw.to_string());
+    let read = galleria_manifest::read_json(Path::new(&place(key)), raw);
     let is_error = |it: &Diagnostic| it.severity == Severity::Error;
     match read.objects.first() {
         Some(object) if !read.diagnostics.iter().any(is_error) => Ok(ReadObject {

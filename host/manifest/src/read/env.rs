@@ -214,8 +214,12 @@ pub(super) fn check_names(d: &mut Decoder, container: &Node) {
         let Some(name) = variable.get("name").and_then(Node::as_text) else {
             continue;
         };
-        if let Some(earlier) = seen.insert(name, variable.mark.line) {
-            let message = format!("`{name}` is set on line {earlier} too; the last one wins");
+        if let Some((line, earlier)) = seen.insert(name, (variable.mark.line, index)) {
+            let place = match line {
+                0 => format!("by env[{earlier}]"),
+                line => format!("on line {line}"),
+            };
+            let message = format!("`{name}` is set {place} too; the last one wins");
             d.within(steps!["env", index], |d| {
                 d.warning(variable.mark, codes::DUPLICATE_NAME, message);
             });

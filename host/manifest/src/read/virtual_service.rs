@@ -80,7 +80,10 @@ fn unreachable_rules(spec: &mut Fields<'_, '_>, http: &[HttpRoute]) {
     for (index, earlier, whole) in super::shadowed::shadowed(http) {
         let at = &http[index].at;
         let mark = Mark::from(at);
-        let place = format!("rule http[{}] on line {}", earlier, http[earlier].at.line);
+        let place = match http[earlier].at.line {
+            0 => format!("rule http[{earlier}]"),
+            line => format!("rule http[{earlier}] on line {line}"),
+        };
         let (code, message) = if whole {
             (
                 codes::UNREACHABLE_RULE,

@@ -142,12 +142,7 @@ impl Builder {
 
     fn open(&mut self, mark: Mark, anchor: usize, kind: Collection) -> Result<(), Problem> {
         if self.stack.len() >= NESTING_DEPTH_MAX {
-            let message = format!("nested more than {NESTING_DEPTH_MAX} levels deep");
-            return Err(Problem {
-                mark,
-                code: codes::LIMIT,
-                message,
-            });
+            return Err(too_deep(mark));
         }
         if let Some(Frame {
             kind: Collection::Mapping { key: None, .. },
@@ -246,14 +241,7 @@ impl Builder {
 
     fn too_many_nodes(&mut self, mark: Mark) -> Problem {
         self.nodes_left = 0;
-        let message = format!(
-            "more than {NODES_PER_FILE_MAX} values in one file, aliases expanded; split the file"
-        );
-        Problem {
-            mark,
-            code: codes::LIMIT,
-            message,
-        }
+        too_many_nodes(mark)
     }
 
     fn syntax(&self, error: &ScanError) -> Problem {
@@ -287,6 +275,25 @@ fn not_a_key(mark: Mark) -> Problem {
     Problem {
         mark,
         code: codes::SYNTAX,
+        message,
+    }
+}
+
+pub(super) fn too_deep(mark: Mark) -> Problem {
+    Problem {
+        mark,
+        code: codes::LIMIT,
+        message: format!("nested more than {NESTING_DEPTH_MAX} levels deep"),
+    }
+}
+
+pub(super) fn too_many_nodes(mark: Mark) -> Problem {
+    let message = format!(
+        "more than {NODES_PER_FILE_MAX} values in one file, aliases expanded; split the file"
+    );
+    Problem {
+        mark,
+        code: codes::LIMIT,
         message,
     }
 }

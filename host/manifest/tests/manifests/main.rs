@@ -8,6 +8,7 @@
 
 mod deck;
 mod folders;
+mod json;
 mod malformed;
 mod properties;
 mod secrets;
