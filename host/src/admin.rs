@@ -37,10 +37,11 @@ pub(crate) use threads::Threads;
 
 use std::sync::Arc;
 
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::Semaphore;
 
-use crate::store::{Store, Write};
+use crate::store::Store;
 use crate::workload::{Logs, PodRegistry};
+use crate::writes::Writer;
 use usage::Usage;
 
 /// Concurrent watches and followed logs: each is a task and a subscription.
@@ -51,8 +52,7 @@ pub(crate) struct Sources {
     pub store: Arc<Store>,
     pub logs: Arc<Logs>,
     pub pods: Arc<PodRegistry>,
-    /// To the control loop.
-    pub writer: mpsc::Sender<Write>,
+    pub writer: Writer,
 }
 
 /// The state that all requests share.
@@ -61,7 +61,7 @@ struct Api {
     logs: Arc<Logs>,
     usage: Arc<Usage>,
     pods: Arc<PodRegistry>,
-    writer: mpsc::Sender<Write>,
+    writer: Writer,
     watches: Arc<Semaphore>,
 }
 

@@ -29,7 +29,6 @@ use crate::active_config::{ActiveConfig, ConfigHandle};
 use crate::admin;
 use crate::call::{Mesh, Overload};
 use crate::canary::Canaries;
-use crate::cli::eprint;
 use crate::files::Files;
 use crate::guest::{Cache, Databases, Engine, NodeMemory, guest_memory_default};
 use crate::listen::{Budget, Capacities, Listeners, Room};
@@ -39,14 +38,16 @@ use crate::remote::RemoteClient;
 use crate::settings::RunSettings;
 use crate::settings::telemetry::{AccessLogFormat, Switch, TraceProtocol, TraceSettings};
 use crate::status::{self, HostStatus};
-use crate::store::{Store, Write};
+use crate::store::Store;
 use crate::telemetry::access_log::AccessLog;
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::sink::Sink;
 use crate::telemetry::trace::{TraceExport, Tracer};
+use crate::terminal::eprint;
 use crate::tls::Expiries;
 use crate::topology::{Peers, Topology, Trust};
 use crate::workload::{Images, Jobs, Platform, VolumeFolder, Workloads};
+use crate::writes::{Write, Writer};
 use announce::Addresses;
 use api_store::ApiStore;
 use autoscale::Autoscalers;
@@ -58,9 +59,6 @@ use pulls::Pulls;
 /// How long listeners and pods have to finish at the end, at most: longer than
 /// any grace period should be.
 const DRAIN_MAX: Duration = Duration::from_secs(600);
-
-/// Writes of the API that wait for their turn; more wait at their clients.
-const WRITES_WAITING: usize = 16;
 
 /// Runs the host until it is told to stop.
 ///
@@ -98,7 +96,7 @@ pub(crate) async fn run(settings: RunSettings) -> anyhow::Result<ExitCode> {
     let host = Host::new(&settings)?;
     let mut api_store = ApiStore::open(&settings.data.folder)?;
     let written = api_store.load()?;
-    let (writer, writes) = mpsc::channel(WRITES_WAITING);
+    let (writer, writes) = Writer::new();
     let files = files.excluding(&settings.data.folder);
     let room = Room::new(capacities.traffic);
     let mut control = host.control(&settings, room, files, api_store, writes);

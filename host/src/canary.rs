@@ -1,17 +1,19 @@
-//! Canaries: which share of the requests a new version gets, and whether it may have
+//! Canaries: the share of requests that a new version gets, and whether it may get
 //! more.
 //!
-//! The weights of a VirtualService are the truth: they are written as the API would
-//! write them, and what a run remembers besides them may be lost with the process. A
-//! run goes on from the weight that it finds.
+//! The weights of the VirtualService are the only durable state. They are written as
+//! the API would write them. Everything else that a run remembers may be lost with the
+//! process: a run continues from the weight that it finds.
 
 mod analysis;
 mod order;
 mod report;
+mod run;
 mod split;
 
 pub(crate) use order::{Action, Order, Planned, Route, Settings, plan};
 pub(crate) use report::{CanaryReport, RuleReport, report};
+pub(crate) use run::Phase;
 pub(crate) use split::Split;
 
 use std::collections::BTreeMap;
@@ -20,80 +22,42 @@ use std::time::Instant;
 
 use galleria_manifest::deployments_behind;
 use galleria_manifest::model::{Canary, Destination, Object, ObjectKey, Resource};
-use jiff::Timestamp;
-use serde_json::{Value, json};
+use galleria_mesh as mesh;
+use serde_json::Value;
 
-use crate::active_config::ActiveConfig;
-use crate::store::Store;
-use crate::telemetry::tally::{Observed, Tallies, Tally, Watched};
-use crate::workload::{EventType, Involved, Recorder};
-use analysis::{Verdict, judge};
+use crate::store::{EventType, Involved, Recorder, Store};
+use crate::telemetry::tally::{Tallies, Watched};
+use run::{Run, Step, WeightChange};
 use split::{Share, SplitError};
 
-/// The Canary objects and how far each of them is.
+/// The Canary objects and the progress of each.
 #[derive(Default)]
 pub(crate) struct Canaries {
     runs: BTreeMap<ObjectKey, Run>,
 }
 
-/// Flagger's phases, as far as there are any here.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Phase {
-    /// Nothing was begun.
-    Initialized,
-    Progressing,
-    Succeeded,
-    Failed,
-}
-
-struct Run {
-    phase: Phase,
-    /// `spec.template` of the target: another one begins a run.
-    template: Value,
-    /// Begins with the next step.
-    begins: bool,
-    failed_checks: u32,
-    /// When the weight was changed last.
-    since: Instant,
-    due: Instant,
-    changed: Timestamp,
-    /// What the last check said.
-    message: String,
-    canary: Arc<Tally>,
-    stable: Arc<Tally>,
-}
-
-/// A weight to be written, and what is true when it is.
+/// A weight to write for a canary.
 pub(crate) struct Shift {
     pub canary: ObjectKey,
     pub split: Split,
-    pub weight: u32,
-    phase: Phase,
-    kind: EventType,
-    reason: &'static str,
-    message: String,
+    change: WeightChange,
 }
 
-/// What a canary may do next.
-enum Step {
-    Wait(String),
-    Shift {
-        weight: u32,
-        phase: Phase,
-        kind: EventType,
-        reason: &'static str,
-        message: String,
-    },
+impl Shift {
+    /// In percent.
+    pub(crate) fn weight(&self) -> u32 {
+        self.change.weight
+    }
 }
 
 impl Canaries {
-    /// When the next of them is to be looked at.
+    /// When the next canary is due for a check.
     pub(crate) fn due(&self) -> Option<Instant> {
-        self.runs.values().map(|run| run.due).min()
+        self.runs.values().map(Run::due).min()
     }
 
-    /// Follows the Canaries among `objects` from now on. One whose target has another
-    /// template than before begins.
+    /// Follows the Canaries among `objects` from now on. A Canary whose target has a new
+    /// template starts a run.
     pub(crate) fn follow(&mut self, objects: &[Arc<Object>], tallies: &Tallies, now: Instant) {
         let mut known = std::mem::take(&mut self.runs);
         let mut watched = Vec::new();
@@ -102,17 +66,11 @@ impl Canaries {
             let split = split_of(object, spec, objects).ok();
             let template = template(objects, object, spec);
             let run = match known.remove(&key) {
-                Some(run) if run.template == template => run,
-                Some(run) => Run {
-                    template,
-                    begins: true,
-                    due: now,
-                    ..run
-                },
+                Some(run) => run.with_template(template, now),
                 None => Run::found(split.as_ref(), template, now),
             };
             for of_canary in [true, false] {
-                let tally = if of_canary { &run.canary } else { &run.stable };
+                let tally = run.tally(of_canary);
                 let shares = split.iter().flat_map(|split| split.shares(of_canary));
                 watched.extend(shares.map(|share| Watched {
                     host: share.host.clone(),
@@ -122,26 +80,26 @@ impl Canaries {
             }
             self.runs.insert(key, run);
         }
-        // Rules may name the same destination: its requests count once.
+        // Several rules may name the same destination; its requests count once.
         let of = |it: &Watched| (Arc::as_ptr(&it.tally), it.host.clone(), it.subset.clone());
         watched.sort_by_key(of);
         watched.dedup_by_key(|it| of(it));
         tallies.watch(watched);
     }
 
-    /// Begins a run now.
+    /// Starts a run now.
     pub(crate) fn begin(&mut self, canary: &ObjectKey, now: Instant) {
         if let Some(run) = self.runs.get_mut(canary) {
-            run.begins = true;
-            run.due = now;
+            run.begin(now);
         }
     }
 
-    /// Looks at every canary that is due, and says which weights to change.
+    /// Checks every canary that is due, and returns the weights to write. `snapshot` is
+    /// the routing that is active.
     pub(crate) fn advance(
         &mut self,
         objects: &[Arc<Object>],
-        live: &ActiveConfig,
+        snapshot: &mesh::Snapshot,
         recorder: &Recorder,
         store: &Store,
         now: Instant,
@@ -149,41 +107,31 @@ impl Canaries {
         let mut shifts = Vec::new();
         for (object, spec) in canaries(objects) {
             let key = object.key();
-            let Some(run) = self.runs.get_mut(&key).filter(|run| run.due <= now) else {
+            let Some(run) = self.runs.get_mut(&key).filter(|run| run.due() <= now) else {
                 continue;
             };
-            run.due = now + spec.analysis.interval;
+            run.delay(now + spec.analysis.interval);
             let split = split_of(object, spec, objects);
             let name = format!("{}.{}", key.name, key.namespace);
             match (&split, spec.suspended) {
-                (Err(error), _) => run.message = error.to_string(),
-                (Ok(_), true) => "suspended".clone_into(&mut run.message),
+                (Err(error), _) => run.set_message(&error.to_string()),
+                (Ok(_), true) => run.set_message("suspended"),
                 (Ok(split), false) => {
-                    let ready = is_ready(live, split, &spec.target.value);
-                    let failed = run.failed_checks;
+                    let ready = is_ready(snapshot, split, &spec.target.value);
+                    let failed = run.failed_checks();
                     match run.step(spec, &name, split.weight(), ready, now) {
                         Step::Wait(message) => {
-                            if run.failed_checks > failed {
+                            if run.failed_checks() > failed {
                                 let involved = Arc::new(Involved::of(object));
                                 recorder.record(&involved, EventType::Warning, "Halt", &message);
                                 tracing::warn!(canary = %key, "{message}");
                             }
-                            run.message = message;
+                            run.set_message(&message);
                         }
-                        Step::Shift {
-                            weight,
-                            phase,
-                            kind,
-                            reason,
-                            message,
-                        } => shifts.push(Shift {
+                        Step::Shift(change) => shifts.push(Shift {
                             canary: key.clone(),
                             split: split.clone(),
-                            weight,
-                            phase,
-                            kind,
-                            reason,
-                            message,
+                            change,
                         }),
                     }
                 }
@@ -193,7 +141,7 @@ impl Canaries {
         shifts
     }
 
-    /// The weight of `shift` is in force.
+    /// Notes that the weight of `shift` is active.
     pub(crate) fn shifted(
         &mut self,
         shift: &Shift,
@@ -202,17 +150,24 @@ impl Canaries {
         store: &Store,
         now: Instant,
     ) {
-        let key = &shift.canary;
+        let (key, change) = (&shift.canary, &shift.change);
         let object = objects.iter().find(|object| object.key() == *key);
         if let Some(object) = object {
             let involved = Arc::new(Involved::of(object));
-            recorder.record(&involved, shift.kind, shift.reason, &shift.message);
+            recorder.record(&involved, change.kind, change.reason, &change.message);
         }
-        tracing::info!(canary = %key, weight = shift.weight, "{}", shift.message);
-        self.settle(key, shift.phase, shift.weight, &shift.message, store, now);
+        tracing::info!(canary = %key, weight = change.weight, "{}", change.message);
+        self.settle(
+            key,
+            change.phase,
+            change.weight,
+            &change.message,
+            store,
+            now,
+        );
     }
 
-    /// A canary has this weight from now on, by a step of its own or by order.
+    /// Notes that a canary has this weight from now on, by its own step or by order.
     pub(crate) fn settle(
         &mut self,
         key: &ObjectKey,
@@ -222,174 +177,11 @@ impl Canaries {
         store: &Store,
         now: Instant,
     ) {
-        let Some(run) = self.runs.get_mut(key) else {
-            return;
-        };
-        if run.begins || (run.phase != Phase::Progressing && phase == Phase::Progressing) {
-            run.failed_checks = 0;
-        }
-        run.begins = false;
-        run.phase = phase;
-        run.since = now;
-        run.changed = Timestamp::now();
-        message.clone_into(&mut run.message);
-        run.reset();
-        run.report(key, weight, store);
-    }
-}
-
-impl Run {
-    /// How far a run is of which nothing is known but the weight.
-    fn found(split: Option<&Split>, template: Value, now: Instant) -> Self {
-        let phase = match split.map_or(0, Split::weight) {
-            0 => Phase::Initialized,
-            100 => Phase::Succeeded,
-            _ => Phase::Progressing,
-        };
-        Self {
-            phase,
-            template,
-            begins: false,
-            failed_checks: 0,
-            since: now,
-            due: now,
-            changed: Timestamp::now(),
-            message: "no check has run yet".to_owned(),
-            canary: Arc::default(),
-            stable: Arc::default(),
+        if let Some(run) = self.runs.get_mut(key) {
+            run.settle(phase, message, now);
+            run.report(key, weight, store);
         }
     }
-
-    /// What to do with a canary that has `weight` percent now.
-    fn step(&mut self, spec: &Canary, name: &str, weight: u32, ready: bool, now: Instant) -> Step {
-        let analysis = &spec.analysis;
-        let overdue = now.duration_since(self.since) > spec.progress_deadline;
-        if !self.begins && self.phase != Phase::Progressing {
-            return Step::Wait(
-                match self.phase {
-                    Phase::Initialized => "waiting for a new revision, or `galleria canary start`",
-                    _ => "finished; waiting for a new revision, or `galleria canary start`",
-                }
-                .to_owned(),
-            );
-        }
-        if self.begins || weight == 0 {
-            return match (ready, spec.skip_analysis) {
-                (false, _) if overdue && !self.begins => rollback(
-                    name,
-                    "progress deadline exceeded: no pod of the canary is ready",
-                ),
-                (false, _) => Step::Wait(format!(
-                    "Halt {name} advancement no pod of the canary is ready"
-                )),
-                (true, true) => promoted(name),
-                (true, false) => advance(name, analysis.weights.first().copied().unwrap_or(100)),
-            };
-        }
-        let verdict = match ready {
-            true => judge(
-                &analysis.metrics,
-                &self.canary.observed(),
-                &self.stable.observed(),
-            ),
-            false => Verdict::Fail("no pod of the canary is ready".to_owned()),
-        };
-        match verdict {
-            Verdict::Pass => {
-                let next = analysis.weights.iter().find(|next| **next > weight);
-                next.map_or_else(|| promoted(name), |next| advance(name, *next))
-            }
-            Verdict::Undecided(text) if overdue => {
-                rollback(name, &format!("progress deadline exceeded: {text}"))
-            }
-            Verdict::Undecided(text) => Step::Wait(text),
-            Verdict::Fail(text) => {
-                self.failed_checks += 1;
-                if self.failed_checks >= analysis.threshold {
-                    let failed = self.failed_checks;
-                    let text = format!("failed checks threshold reached {failed}: {text}");
-                    return rollback(name, &text);
-                }
-                self.reset();
-                Step::Wait(format!("Halt {name} advancement {text}"))
-            }
-        }
-    }
-
-    fn reset(&self) {
-        self.canary.reset();
-        self.stable.reset();
-    }
-
-    fn report(&self, key: &ObjectKey, weight: u32, store: &Store) {
-        let (promoted, reason) = match self.phase {
-            Phase::Initialized => ("Unknown", "Initialized"),
-            Phase::Progressing => ("Unknown", "Progressing"),
-            Phase::Succeeded => ("True", "Succeeded"),
-            Phase::Failed => ("False", "Failed"),
-        };
-        let changed = self.changed.to_string();
-        let status = json!({
-            "phase": reason,
-            "canaryWeight": weight,
-            "failedChecks": self.failed_checks,
-            "iterations": 0,
-            "lastTransitionTime": changed,
-            "conditions": [{
-                "type": "Promoted",
-                "status": promoted,
-                "reason": reason,
-                "message": self.message,
-                "lastTransitionTime": changed,
-                "lastUpdateTime": changed,
-            }],
-            "observed": {
-                "canary": seen(&self.canary.observed()),
-                "stable": seen(&self.stable.observed()),
-            },
-        });
-        store.set_status(key, status);
-    }
-}
-
-fn advance(name: &str, weight: u32) -> Step {
-    Step::Shift {
-        weight,
-        phase: Phase::Progressing,
-        kind: EventType::Normal,
-        reason: "Advance",
-        message: format!("Advance {name} canary weight {weight}"),
-    }
-}
-
-fn promoted(name: &str) -> Step {
-    Step::Shift {
-        weight: 100,
-        phase: Phase::Succeeded,
-        kind: EventType::Normal,
-        reason: "Promoted",
-        message: format!("Promotion completed! {name}"),
-    }
-}
-
-fn rollback(name: &str, why: &str) -> Step {
-    Step::Shift {
-        weight: 0,
-        phase: Phase::Failed,
-        kind: EventType::Warning,
-        reason: "RolledBack",
-        message: format!("Rolling back {name} {why}"),
-    }
-}
-
-fn seen(observed: &Observed) -> Value {
-    let millis = |quantile| observed.durations.value_at_quantile(quantile) as f64 / 1_000.0;
-    json!({
-        "requests": observed.requests,
-        "failures": observed.failures,
-        "medianMilliseconds": millis(0.5),
-        "p99Milliseconds": millis(0.99),
-    })
 }
 
 fn canaries(objects: &[Arc<Object>]) -> impl Iterator<Item = (&Object, &Canary)> {
@@ -399,7 +191,7 @@ fn canaries(objects: &[Arc<Object>]) -> impl Iterator<Item = (&Object, &Canary)>
     })
 }
 
-/// What a Canary object shifts.
+/// The rules and weights that a Canary object controls.
 fn split_of(object: &Object, spec: &Canary, objects: &[Arc<Object>]) -> Result<Split, CanaryError> {
     let namespace = &object.metadata.namespace;
     let service = find_service(objects, namespace, &spec.route.value)?;
@@ -439,10 +231,10 @@ fn template(objects: &[Arc<Object>], canary: &Object, spec: &Canary) -> Value {
     target.map_or(Value::Null, |it| it.written_template().clone())
 }
 
-/// Whether the services of the canary have a pod of the Deployment `target` that takes
-/// requests. Subsets that get nothing have no cluster yet: any of the service will do.
-fn is_ready(live: &ActiveConfig, split: &Split, target: &str) -> bool {
-    let services = live.snapshot.services();
+/// Whether the services of the canary have a ready pod of the Deployment `target`. A
+/// subset without a weight has no cluster yet, so any cluster of the service counts.
+fn is_ready(snapshot: &mesh::Snapshot, split: &Split, target: &str) -> bool {
+    let services = snapshot.services();
     let is_ready = |share: &Share| {
         let of_host = services.iter().filter(|it| it.fqdn == share.host);
         let clusters = of_host.flat_map(|it| &it.clusters);
@@ -455,7 +247,7 @@ fn is_ready(live: &ActiveConfig, split: &Split, target: &str) -> bool {
     split.shares(true).all(is_ready)
 }
 
-/// Why an order is not carried out.
+/// Why an order cannot be carried out.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum CanaryError {
     #[error("there is no VirtualService {name}; `kubectl get virtualservices -A` lists them")]

@@ -10,7 +10,6 @@ mod kubeconfig;
 mod run;
 mod status;
 
-use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -19,6 +18,7 @@ use clap::{Parser, Subcommand, ValueEnum};
 
 use crate::causes::with_causes;
 use crate::settings::RunSettings;
+use crate::terminal::eprint;
 
 /// Microservices under one roof: runs WebAssembly components behind a service mesh,
 /// configured by the Kubernetes and Istio YAML that you already have.
@@ -129,7 +129,7 @@ enum Output {
     Json,
 }
 
-/// Does what the command line says.
+/// Runs the command that the command line names.
 pub fn main() -> ExitCode {
     let done = match Arguments::parse().command {
         Command::Run(settings) => run::run(*settings),
@@ -153,22 +153,4 @@ pub fn main() -> ExitCode {
             ExitCode::from(1)
         }
     }
-}
-
-/// A reader that has seen enough (`galleria status | head`) is no failure: the rest is
-/// dropped, and the exit code is that of the whole.
-fn print(text: &str) {
-    let mut stdout = io::stdout().lock();
-    match writeln!(stdout, "{text}").and_then(|()| stdout.flush()) {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
-            eprint(&format!("error: cannot write to standard output: {error}"));
-            std::process::exit(1);
-        }
-        _ => {}
-    }
-}
-
-/// A failure to write to standard error is ignored: it cannot be reported.
-pub(crate) fn eprint(text: &str) {
-    drop(writeln!(io::stderr().lock(), "{text}"));
 }

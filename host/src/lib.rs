@@ -28,8 +28,10 @@ mod private_folder;
 mod status;
 mod store;
 mod telemetry;
+mod terminal;
 mod tls;
 mod topology;
+mod writes;
 
 pub use cli::main;
 

@@ -5,13 +5,13 @@
 //! is reported beside an object and is a write too. Nothing here decides what
 //! an object means.
 
+mod api_object;
+mod recorder;
 mod reported;
-mod write;
 
+pub(crate) use api_object::{ReadObject, is_place, place, read_object};
+pub(crate) use recorder::{EventType, Involved, Recorder, cut, seconds};
 pub(crate) use reported::{Reported, fresh_uid, owner_of, uid, uid_of};
-pub(crate) use write::{
-    Command, Edit, ReadObject, Write, WriteError, is_place, place, read_object,
-};
 
 use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::sync::Arc;

@@ -22,7 +22,6 @@ mod plan;
 mod pod;
 mod probe;
 mod pull_secrets;
-mod recorder;
 mod registry;
 mod revisions;
 mod running;
@@ -38,7 +37,6 @@ pub(crate) use log::{LogLine, Logs, PodLog};
 use plan::PodPlan;
 pub(crate) use plan::{Plan, PlanError, Unpulled, plan};
 pub(crate) use pod::{InFlight, Pod};
-pub(crate) use recorder::{EventType, Involved, Recorder};
 pub(crate) use registry::PodRegistry;
 pub(crate) use volumes::DataFolder as VolumeFolder;
 
@@ -52,7 +50,7 @@ use tokio::sync::watch;
 
 use crate::guest::{NodeMemory, Outbound};
 use crate::settings::guest::RequestLimits;
-use crate::store::Reported;
+use crate::store::{Recorder, Reported};
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::sink::Sink;
 use budgets::Budgets;

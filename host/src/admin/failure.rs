@@ -9,7 +9,8 @@ use http::{HeaderValue, Response, StatusCode, header};
 use serde_json::{Value, json};
 
 use super::kind::Kind;
-use crate::store::{WriteError, is_place};
+use crate::store::is_place;
+use crate::writes::{STOPPING, WriteError};
 
 /// See the module's documentation.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -129,8 +130,9 @@ impl Failure {
     pub(super) fn of(error: WriteError, kind: &'static Kind, name: &str) -> Self {
         match error {
             WriteError::Changed => Self::conflict(kind, name),
-            WriteError::NotKept(why) => Self::Unavailable(why),
-            WriteError::Refused(problems) => Self::invalid(kind, name, &problems),
+            WriteError::NotPersisted(why) => Self::Unavailable(why),
+            WriteError::Stopping => Self::Unavailable(STOPPING.to_owned()),
+            WriteError::Invalid(problems) => Self::invalid(kind, name, &problems),
             WriteError::Impossible(why) => Self::Invalid {
                 kind,
                 name: name.to_owned(),

@@ -10,9 +10,9 @@ use galleria_manifest::model::{Resource, StringMatch};
 use serde::Serialize;
 
 use super::control::Control;
-use crate::cli::eprint;
 use crate::listen::BoundListener;
 use crate::settings::RunSettings;
+use crate::terminal::eprint;
 
 /// Pages that are listed for one listener.
 const PAGES_MAX: usize = 8;

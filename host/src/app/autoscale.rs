@@ -15,8 +15,8 @@ use galleria_manifest::model::{
 use jiff::Timestamp;
 use serde_json::Value;
 
-use crate::store::Store;
-use crate::workload::{Autoscaler, EventType, Involved, Measured, Pod, Recorder, Workloads};
+use crate::store::{EventType, Involved, Recorder, Store};
+use crate::workload::{Autoscaler, Measured, Pod, Workloads};
 
 /// What the host measures of pods besides their resources.
 const REQUESTS_PER_SECOND: &str = "requests_per_second";

@@ -8,8 +8,8 @@ use std::sync::Arc;
 
 use super::control::Control;
 use crate::canary::{Order, Planned, Split, plan};
-use crate::store::{Edit, WriteError, read_object};
-use crate::workload::{EventType, Involved};
+use crate::store::{EventType, Involved, read_object};
+use crate::writes::{Edit, WriteError};
 
 /// The reason of the event when a weight is set by hand.
 const WEIGHT_SET: &str = "WeightSet";
@@ -21,9 +21,11 @@ impl Control {
         let (store, recorder) = (&self.store, &self.recorder);
         let objects = &self.in_force;
         let now = Instant::now();
-        let shifts = self.canaries.advance(objects, &live, recorder, store, now);
+        let shifts = self
+            .canaries
+            .advance(objects, &live.snapshot, recorder, store, now);
         for shift in shifts {
-            match self.write_weight(&shift.split, shift.weight).await {
+            match self.write_weight(&shift.split, shift.weight()).await {
                 Ok(()) => {
                     let (store, recorder) = (&self.store, &self.recorder);
                     let now = Instant::now();
@@ -81,7 +83,7 @@ impl Control {
     }
 
     async fn write_object(&mut self, key: &ObjectKey, raw: &Value) -> Result<(), WriteError> {
-        let read = read_object(key, raw).map_err(WriteError::Refused)?;
+        let read = read_object(key, raw).map_err(WriteError::Invalid)?;
         let edit = Edit {
             key: key.clone(),
             from: self.store.get(key).map(|stored| stored.object.clone()),

@@ -26,13 +26,11 @@ use crate::canary::Canaries;
 use crate::files::{Changes, Files};
 use crate::listen::{ListenError, Listeners};
 use crate::status::{HostStatus, WrittenReport};
-use crate::store::{Command, Edit, Store, Write, WriteError, immutable, owner_of};
+use crate::store::{EventType, Involved, Recorder, Store, immutable, owner_of};
 use crate::telemetry::metrics::Present;
 use crate::topology::{Peers, Topology, UnknownWorkload};
-use crate::workload::{
-    EventType, Images, Involved, Jobs, Plan, PlanError, Pod, Recorder, VolumeFolder, Workloads,
-    plan,
-};
+use crate::workload::{Images, Jobs, Plan, PlanError, Pod, VolumeFolder, Workloads, plan};
+use crate::writes::{Command, Edit, Write, WriteError};
 
 /// How often instances that nobody needs are let go.
 const TRIM: Duration = Duration::from_secs(30);
@@ -323,8 +321,8 @@ impl Control {
     }
 
     /// Takes what the API asks for, or says why not.
-    async fn write(&mut self, Write { asked, answer }: Write) {
-        let result = match asked {
+    async fn write(&mut self, Write { command, reply }: Write) {
+        let result = match command {
             Command::Edits { edits, dry_run } => self.edit(&edits, dry_run).await,
             Command::Canary(order) => self.order(&order).await,
             Command::Evict(pod) => match self.workloads.evict(&pod) {
@@ -333,7 +331,7 @@ impl Control {
             },
         };
         // A client that is gone does not want to know.
-        let _ = answer.send(result);
+        let _ = reply.send(result);
     }
 
     pub(super) async fn edit(&mut self, edits: &[Edit], dry_run: bool) -> Result<(), WriteError> {
@@ -351,9 +349,9 @@ impl Control {
             desired = desired.with(key, to.clone());
         }
         let refused = |refused: RejectedChange| match refused {
-            RejectedChange::ApiStore(error) => WriteError::NotKept(error.to_string()),
+            RejectedChange::ApiStore(error) => WriteError::NotPersisted(error.to_string()),
             RejectedChange::Manifests(problems)
-            | RejectedChange::Plan(PlanError { problems, .. }) => WriteError::Refused(problems),
+            | RejectedChange::Plan(PlanError { problems, .. }) => WriteError::Invalid(problems),
             refused => WriteError::Impossible(refused.problems().join("; ")),
         };
         let ready = self.stage(&desired).await.map_err(refused)?;

@@ -9,7 +9,8 @@ use std::time::Duration;
 
 use tokio_util::task::AbortOnDropHandle;
 
-use crate::workload::{Backoff, EventType, Involved, PlanError, Recorder, Unpulled};
+use crate::store::{EventType, Involved, Recorder};
+use crate::workload::{Backoff, PlanError, Unpulled};
 
 /// See the module's documentation.
 pub(super) struct Pulls {

@@ -3,8 +3,8 @@
 use std::path::Path;
 use std::process::ExitCode;
 
-use super::print;
 use crate::status;
+use crate::terminal::print;
 
 pub(super) fn backup(data: &Path, to: &Path) -> anyhow::Result<ExitCode> {
     let order = status::BackupOrder {

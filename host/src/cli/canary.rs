@@ -1,4 +1,4 @@
-//! `galleria canary`: what the running host does with a new version.
+//! `galleria canary`: controls the canaries of the running host.
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -7,9 +7,10 @@ use anyhow::{Context, bail};
 use clap::{Args, Subcommand};
 use galleria_manifest::model::Resource;
 
-use super::{Output, eprint, print};
+use super::Output;
 use crate::canary::{Action, CanaryReport, Order, Route, RuleReport, Settings};
 use crate::status;
+use crate::terminal::{eprint, print};
 
 /// The flags of `galleria canary`.
 #[derive(Debug, Args)]
@@ -128,8 +129,8 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     };
     let report = match report {
         Ok(report) => report,
-        Err(told) => {
-            eprint(&format!("error: {told}"));
+        Err(message) => {
+            eprint(&format!("error: {message}"));
             return Ok(ExitCode::from(1));
         }
     };
@@ -143,7 +144,7 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Puts the weights of `report` into its file; nothing else of it changes.
+/// Writes the weights of `report` into its file, which stays the same otherwise.
 fn write(report: &CanaryReport) -> anyhow::Result<()> {
     let file = &report.file;
     if !file.is_file() {
@@ -159,7 +160,7 @@ fn write(report: &CanaryReport) -> anyhow::Result<()> {
     if written == text {
         return Ok(());
     }
-    // Beside it first: a full disk must not leave half a manifest.
+    // A new file is renamed over the old one: a full disk must not truncate a manifest.
     let beside = file.with_extension("galleria-new");
     let unwritable = || format!("cannot write `{}`", file.display());
     std::fs::write(&beside, written).with_context(unwritable)?;
@@ -171,7 +172,7 @@ fn write(report: &CanaryReport) -> anyhow::Result<()> {
 fn with_weights(file: &Path, text: &str, report: &CanaryReport) -> anyhow::Result<String> {
     let mut lines: Vec<String> = text.split('\n').map(str::to_owned).collect();
     let mut places = weights(file, text, report)?;
-    // From the end, so that earlier places stay where they are.
+    // From the end, so that earlier positions stay valid.
     places.sort_by_key(|(line, column, _)| std::cmp::Reverse((*line, *column)));
     for (line, column, weight) in places {
         let unwritten = || format!("line {line} of `{}` has changed", file.display());
@@ -200,7 +201,7 @@ fn with_weights(file: &Path, text: &str, report: &CanaryReport) -> anyhow::Resul
     Ok(written)
 }
 
-/// Line, column and wanted value of every weight, from 1.
+/// Line and column (from 1) of every weight, and its new value.
 fn weights(
     file: &Path,
     text: &str,
@@ -273,7 +274,7 @@ mod tests {
     }
 
     #[test]
-    fn only_the_weights_of_a_file_change() {
+    fn only_weights_change_in_a_file() {
         let file = Path::new("shop.yaml");
         let written = with_weights(file, FILE, &report([95, 5])).expect("weights");
         let expected = FILE.replace("weight: 100,", "weight: 95,");
@@ -281,7 +282,7 @@ mod tests {
     }
 
     #[test]
-    fn file_that_says_no_weight_is_left_alone() {
+    fn file_without_a_weight_is_not_changed() {
         let file = Path::new("shop.yaml");
         let without = FILE.replace("      weight: 0 # soon more\n", "");
         let error = with_weights(file, &without, &report([95, 5])).expect_err("no weight");

@@ -8,8 +8,8 @@ use galleria_manifest::Severity;
 use galleria_manifest::model::{Class, Object};
 use galleria_mesh as mesh;
 
-use super::print;
 use crate::files::Files;
+use crate::terminal::print;
 
 pub(super) fn check(paths: &[PathBuf]) -> anyhow::Result<ExitCode> {
     let mut read = Files::new(paths.to_vec()).read();

@@ -1,16 +1,16 @@
-//! `galleria compile`: native code ahead of the first start, as when an image is
-//! built.
+//! `galleria compile`: compiles components ahead of the first start, for instance when
+//! an image is built.
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context, bail};
 
-use super::{eprint, print};
 use crate::causes::with_causes;
 use crate::guest::{Cache, Component, Engine};
+use crate::terminal::{eprint, print};
 
-/// Folders within folders that are looked into: `NAME/TAG.wasm` has two.
+/// Levels of folders that are searched: `NAME/TAG.wasm` has two.
 const DEPTH_MAX: usize = 8;
 
 pub(super) fn compile(components: &Path, folder: &Path) -> anyhow::Result<ExitCode> {

@@ -1,8 +1,7 @@
-//! `galleria explain`: of manifests, or of the running host.
+//! `galleria explain`: explains a request from manifests, or on the running host.
 //!
-//! With paths, every workload has one pod, which is ready, and no image is needed.
-//! Without, the host that runs with the data folder is asked, whose pods, ejections
-//! and breakers are what they are.
+//! With paths, every workload has one ready pod, and no image is needed. Without paths,
+//! the host of the data folder answers, with its actual pods, ejections and breakers.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -15,11 +14,12 @@ use galleria_manifest::Severity;
 use galleria_manifest::model::Object;
 use galleria_mesh as mesh;
 
-use super::{Output, eprint, print};
+use super::Output;
 use crate::explain::{Answer, Question, Subject, WrongUsage, explain};
 use crate::files::Files;
 use crate::settings::listen::PortRule;
 use crate::status;
+use crate::terminal::{eprint, print};
 
 /// The flags of `galleria explain`.
 #[derive(Debug, Clone, Args)]
@@ -95,7 +95,7 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::from(1))
 }
 
-/// The answer, and what is wrong with the manifests.
+/// The answer, and the errors of the manifests.
 fn of_manifests(
     paths: &[PathBuf],
     question: &Question,

@@ -1,4 +1,4 @@
-//! `galleria healthcheck`: for a container's health check, where there is no curl.
+//! `galleria healthcheck`: a container's health check, for images without curl.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::process::ExitCode;
@@ -6,13 +6,13 @@ use std::time::Duration;
 
 use anyhow::Context;
 
-use super::print;
 use crate::status;
+use crate::terminal::print;
 
-/// As long as a container engine waits by default.
+/// The default timeout of a container engine.
 const ANSWER_MAX: Duration = Duration::from_secs(30);
 
-/// Asks whether the host is ready, or only whether it lives.
+/// Checks whether the host is ready, or only whether it is alive.
 pub(super) fn healthcheck(address: SocketAddr, live: bool) -> anyhow::Result<ExitCode> {
     let address = reachable(address);
     let path = if live {
@@ -32,7 +32,7 @@ pub(super) fn healthcheck(address: SocketAddr, live: bool) -> anyhow::Result<Exi
     Ok(ExitCode::from(u8::from(!code.is_success())))
 }
 
-/// A port that is bound on every address is asked on loopback.
+/// The loopback address for a port that is bound on all addresses.
 fn reachable(address: SocketAddr) -> SocketAddr {
     let ip = match address.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),

@@ -3,8 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use super::print;
 use crate::admin;
+use crate::terminal::print;
 
 pub(super) fn kubeconfig(
     data: &Path,

@@ -17,7 +17,7 @@ pub(super) fn run(settings: RunSettings) -> anyhow::Result<ExitCode> {
         .enable_all()
         .build()?;
     let ended = runtime.block_on(app::run(settings));
-    // Guests that did not stop in their grace period do not keep the process.
+    // Guests that exceeded their grace period must not keep the process alive.
     runtime.shutdown_background();
     ended
 }

@@ -15,7 +15,6 @@ use http_body_util::Full;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::net::{UnixListener, UnixStream};
-use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use super::backup::{self, BackupReport};
@@ -27,7 +26,8 @@ use crate::canary::{self, CanaryReport, Order, Route};
 use crate::explain::{Answer, Question, Subject, WrongUsage, explain};
 use crate::listen::{Room, Server};
 use crate::settings::listen::ClientTimeouts;
-use crate::store::{Command, Store, Write, WriteError};
+use crate::store::Store;
+use crate::writes::{Command, STOPPING, WriteError, Writer};
 
 const FILE: &str = "host.sock";
 
@@ -108,7 +108,7 @@ pub(crate) struct SocketContext {
     pub health: Arc<HostStatus>,
     pub mesh: Arc<Mesh>,
     pub store: Arc<Store>,
-    pub writer: mpsc::Sender<Write>,
+    pub writer: Writer,
 }
 
 async fn status(State(asked): State<Arc<SocketContext>>) -> Json<Report> {
@@ -154,15 +154,8 @@ async fn canary_ordered(
     State(asked): State<Arc<SocketContext>>,
     Json(order): Json<Order>,
 ) -> Result<Json<CanaryReport>, (StatusCode, String)> {
-    let stopping = |_| (StatusCode::BAD_REQUEST, "the host is stopping".to_owned());
     let route = order.route.clone();
-    let (answer, answered) = oneshot::channel();
-    let write = Write {
-        asked: Command::Canary(order),
-        answer,
-    };
-    asked.writer.send(write).await.map_err(|_| stopping(()))?;
-    match answered.await.map_err(|_| stopping(()))? {
+    match asked.writer.send(Command::Canary(order)).await {
         Ok(()) => canary_status(State(asked), Json(route)).await,
         Err(error) => Err((StatusCode::BAD_REQUEST, unwritten(error))),
     }
@@ -181,11 +174,12 @@ async fn canary_status(
 fn unwritten(error: WriteError) -> String {
     match error {
         WriteError::Changed => "the VirtualService was changed concurrently; try again".into(),
-        WriteError::Refused(problems) => {
+        WriteError::Invalid(problems) => {
             let problems: Vec<_> = problems.iter().map(ToString::to_string).collect();
             problems.join("\n")
         }
-        WriteError::Impossible(text) | WriteError::NotKept(text) => text,
+        WriteError::Impossible(text) | WriteError::NotPersisted(text) => text,
+        WriteError::Stopping => STOPPING.to_owned(),
     }
 }
 

@@ -7,7 +7,8 @@ use tokio::sync::watch;
 use tokio_util::task::TaskTracker;
 
 use super::plan::PodPlan;
-use super::{Platform, Pod, Recorder};
+use super::{Platform, Pod};
+use crate::store::Recorder;
 
 /// See the module's documentation.
 pub(super) struct Kubelet {

@@ -18,8 +18,8 @@ use http::HeaderValue;
 use tokio::time::Instant;
 
 use super::pod::Pod;
-use super::recorder::EventType;
 use crate::context::RequestContext;
+use crate::store::EventType;
 use schedule::{Schedule, Verdict};
 
 /// The maximum number of bytes that a probe reads of a response body.

@@ -17,7 +17,8 @@ use crate::admin::list::Options;
 use crate::admin::object::shown;
 use crate::admin::path::Resource;
 use crate::admin::table::Form;
-use crate::store::{Command, Edit, Source, Stored, WriteError};
+use crate::store::{Source, Stored};
+use crate::writes::{Command, Edit, WriteError};
 
 /// The body of a delete.
 #[derive(Debug, Default, Deserialize)]
@@ -65,7 +66,7 @@ impl Api {
             let deleted = if is_pod && stored.source == Source::Host {
                 match dry_run {
                     true => Ok(()),
-                    false => self.send(Command::Evict(key.clone())).await,
+                    false => self.writer.send(Command::Evict(key.clone())).await,
                 }
             } else {
                 check_owner(resource, &stored)?;

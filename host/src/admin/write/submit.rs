@@ -3,28 +3,17 @@
 use galleria_manifest::codes::UNKNOWN_FIELD;
 use galleria_manifest::model::ObjectKey;
 use serde_json::Value;
-use tokio::sync::oneshot;
 
 use super::WriteOptions;
 use crate::admin::Api;
 use crate::admin::failure::Failure;
 use crate::admin::path::Resource;
-use crate::store::{Command, Edit, ReadObject, Write, WriteError, read_object};
+use crate::store::{ReadObject, read_object};
+use crate::writes::{Command, Edit, WriteError};
 
 impl Api {
     pub(super) async fn submit(&self, edits: Vec<Edit>, dry_run: bool) -> Result<(), WriteError> {
-        self.send(Command::Edits { edits, dry_run }).await
-    }
-
-    pub(super) async fn send(&self, command: Command) -> Result<(), WriteError> {
-        let stopping = |_| WriteError::NotKept("the host is stopping".into());
-        let (answer, answered) = oneshot::channel();
-        let write = Write {
-            asked: command,
-            answer,
-        };
-        self.writer.send(write).await.map_err(|_| stopping(()))?;
-        answered.await.map_err(|_| stopping(()))?
+        self.writer.send(Command::Edits { edits, dry_run }).await
     }
 }
 

@@ -8,10 +8,9 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::{PodExit, Shared};
-use crate::store::{Reported, owner_of};
+use crate::store::{Reported, owner_of, seconds};
 use crate::workload::plan::PodPlan;
 use crate::workload::pod::{Life, manifest};
-use crate::workload::recorder::seconds;
 use crate::workload::{PodLog, WorkloadKey};
 
 /// The number of ended pods that are kept.

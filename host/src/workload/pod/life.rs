@@ -6,9 +6,9 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use parking_lot::{Mutex, MutexGuard};
 
+use crate::store::{EventType, Involved, Recorder, cut};
 use crate::workload::Platform;
 use crate::workload::log::PodLog;
-use crate::workload::recorder::{EventType, Involved, Recorder, cut};
 
 /// The longest message of a termination, as the kubelet has it.
 const MESSAGE_MAX: usize = 4_096;

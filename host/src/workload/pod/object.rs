@@ -8,10 +8,9 @@ use serde_json::{Map, Value, json};
 
 use super::Pod;
 use super::life::{Life, Moment, Phase, Termination};
-use crate::store::Reported;
+use crate::store::{Reported, seconds};
 use crate::workload::field::{HOST_ADDRESS, NODE_NAME};
 use crate::workload::plan::{Owner, PodPlan};
-use crate::workload::recorder::seconds;
 
 /// The resources of a container.
 const RESOURCES: [&str; 3] = ["cpu", "memory", "ephemeral-storage"];

@@ -10,8 +10,8 @@ use jiff::Timestamp;
 use super::Pod;
 use super::container::CONFIG_ERROR;
 use super::life::Phase;
+use crate::store::EventType;
 use crate::workload::backoff::Backoff;
-use crate::workload::recorder::EventType;
 use crate::workload::{Platform, probe};
 
 /// The reason of a pod that exceeded its storage, or whose memory other pods are

@@ -3,12 +3,12 @@
 use std::sync::Arc;
 
 use super::Running;
+use crate::store::{EventType, Involved};
 use crate::workload::controller::Action;
 use crate::workload::controller::budget::{Allowed, Disruptions};
 use crate::workload::controller::deployment::Method;
 use crate::workload::kubelet::Kubelet;
 use crate::workload::plan::Controller;
-use crate::workload::recorder::{EventType, Involved};
 
 /// The reason of the event that a budget causes.
 const KEPT_BACK: &str = "DisruptionNotAllowed";

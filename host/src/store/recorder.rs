@@ -12,12 +12,12 @@ use jiff::{SignedDuration, Timestamp};
 use parking_lot::{Mutex, MutexGuard};
 use serde_json::{Value, json};
 
-use crate::store::{Reported, uid, uid_of};
+use super::{Reported, uid, uid_of};
 
 /// The maximum number of events.
 const EVENTS_MAX: usize = 1_000;
 
-/// How long an event is kept after it last happened, as in a cluster.
+/// How long an event is kept after its last occurrence, as in a cluster.
 const KEPT: SignedDuration = SignedDuration::from_hours(1);
 
 /// The longest message, as in the API server.
@@ -177,13 +177,13 @@ impl Recorded {
 }
 
 /// A time as in the API: RFC 3339, whole seconds, UTC.
-pub(super) fn seconds(time: Timestamp) -> String {
+pub(crate) fn seconds(time: Timestamp) -> String {
     format!("{time:.0}")
 }
 
 /// At most `max` bytes of `text`: its beginning and its end, which usually contain the
 /// problem and its cause. The middle is cut out.
-pub(super) fn cut(text: &str, max: usize) -> String {
+pub(crate) fn cut(text: &str, max: usize) -> String {
     const MARK: &str = " … ";
     if text.len() <= max {
         return text.to_owned();

@@ -1,0 +1,84 @@
+//! Writes: what the admin API and the command line ask the control loop to change.
+//!
+//! A write passes through the control loop, as a change of the files does, and is
+//! applied completely or not at all. Nothing here carries a write out.
+
+use std::sync::Arc;
+
+use galleria_manifest::Diagnostic;
+use galleria_manifest::model::{Object, ObjectKey};
+use tokio::sync::{mpsc, oneshot};
+
+use crate::canary::Order;
+
+/// Writes that wait for the control loop; further ones wait at their clients.
+const PENDING_MAX: usize = 16;
+
+/// A change of one object.
+#[derive(Debug, Clone)]
+pub(crate) struct Edit {
+    pub key: ObjectKey,
+    /// The object that the change was made from; `None` if there was none.
+    pub from: Option<Arc<Object>>,
+    /// `None` deletes the object.
+    pub to: Option<Arc<Object>>,
+}
+
+/// What a write asks for.
+#[derive(Debug)]
+pub(crate) enum Command {
+    /// Changes of objects that take effect together.
+    Edits { edits: Vec<Edit>, dry_run: bool },
+    /// Evicts a pod; its workload replaces it.
+    Evict(ObjectKey),
+    /// Changes the share of a canary.
+    Canary(Order),
+}
+
+/// A command, and where its result goes.
+#[derive(Debug)]
+pub(crate) struct Write {
+    pub command: Command,
+    pub reply: oneshot::Sender<Result<(), WriteError>>,
+}
+
+/// Why a write has no effect.
+#[derive(Debug, Clone)]
+pub(crate) enum WriteError {
+    /// The object was changed concurrently.
+    Changed,
+    /// The resulting configuration is invalid.
+    Invalid(Vec<Diagnostic>),
+    /// The configuration is valid, but this host cannot run it.
+    Impossible(String),
+    /// The data folder cannot be written.
+    NotPersisted(String),
+    /// The control loop has ended.
+    Stopping,
+}
+
+/// What clients are told of [`WriteError::Stopping`].
+pub(crate) const STOPPING: &str = "the host is stopping";
+
+/// Sends writes to the control loop.
+#[derive(Debug, Clone)]
+pub(crate) struct Writer(mpsc::Sender<Write>);
+
+impl Writer {
+    /// A writer, and the queue that the control loop reads.
+    pub(crate) fn new() -> (Self, mpsc::Receiver<Write>) {
+        let (sender, receiver) = mpsc::channel(PENDING_MAX);
+        (Self(sender), receiver)
+    }
+
+    /// Waits until the control loop has carried out `command`.
+    ///
+    /// # Errors
+    /// See [`WriteError`]; nothing has changed then.
+    pub(crate) async fn send(&self, command: Command) -> Result<(), WriteError> {
+        let (reply, replied) = oneshot::channel();
+        let write = Write { command, reply };
+        self.0.send(write).await.map_err(|_| WriteError::Stopping)?;
+        replied.await.map_err(|_| WriteError::Stopping)?
+    }
+}
