@@ -1,5 +1,5 @@
-//! The composition: everything is made here, in order, and taken down in the
-//! opposite one. What each part does is its own business.
+//! Composition: creates all parts of the host in order, and shuts them down in reverse
+//! order. Contains no logic of its own.
 
 mod announce;
 mod api_store;
@@ -10,6 +10,7 @@ mod conditions;
 mod control;
 mod desired;
 mod pulls;
+mod source;
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -52,18 +53,18 @@ use announce::Addresses;
 use api_store::ApiStore;
 use autoscale::Autoscalers;
 use cluster::Node;
-use control::{Control, RejectedChange};
+use control::{Control, Controllers, DataPlane, Planning, RejectedChange, Reporting};
 use desired::Desired;
 use pulls::Pulls;
+use source::{Contents, ObjectSource};
 
-/// How long listeners and pods have to finish at the end, at most: longer than
-/// any grace period should be.
+/// The longest shutdown of listeners and pods: longer than any sensible grace period.
 const DRAIN_MAX: Duration = Duration::from_secs(600);
 
-/// Runs the host until it is told to stop.
+/// Runs the host until it receives a signal to stop.
 ///
 /// # Errors
-/// Whatever keeps it from starting; nothing is left running then.
+/// The host cannot start; nothing is left running then.
 pub(crate) async fn run(settings: RunSettings) -> anyhow::Result<ExitCode> {
     let began = Instant::now();
     forbid_core_dumps();
@@ -72,15 +73,7 @@ pub(crate) async fn run(settings: RunSettings) -> anyhow::Result<ExitCode> {
     let capacities = Capacities::of(descriptors, client_connections);
     let timeouts = settings.client_timeouts();
     let files = Files::new(settings.paths.clone());
-    let read = files.read();
-    for diagnostic in &read.diagnostics {
-        if diagnostic.severity > galleria_manifest::Severity::Note {
-            eprint(&diagnostic.to_string());
-        }
-    }
-    if read.has_errors() {
-        anyhow::bail!("the manifests have errors; nothing was started");
-    }
+    let manifests = read_manifests(&files)?;
     let socket = take_data_folder(&settings.data.folder).await?;
     let status_port = TcpListener::bind(settings.listen.status)
         .await
@@ -94,19 +87,17 @@ pub(crate) async fn run(settings: RunSettings) -> anyhow::Result<ExitCode> {
     let admin = admin::Listener::bind(settings.listen.admin, &settings.data.folder).await?;
     let admin_address = admin.address;
     let host = Host::new(&settings)?;
-    let mut api_store = ApiStore::open(&settings.data.folder)?;
-    let written = api_store.load()?;
+    let api_store = Arc::new(ApiStore::open(&settings.data.folder)?);
+    let written = ObjectSource::read(&*api_store)?;
     let (writer, writes) = Writer::new();
     let files = files.excluding(&settings.data.folder);
     let room = Room::new(capacities.traffic);
-    let mut control = host.control(&settings, room, files, api_store, writes);
+    let mut control = host.control(&settings, room, Arc::new(files), api_store, writes);
     control
-        .prepare(written, read.objects)
+        .prepare([manifests.layer, written.layer])
         .await
-        .map_err(|refused| describe(&refused))?;
-    let changes = control
-        .watch()
-        .context("cannot watch the manifests for changes")?;
+        .map_err(|rejected| describe(&rejected))?;
+    let changes = control.watch()?;
 
     let stop = CancellationToken::new();
     let store = host.store.clone();
@@ -142,7 +133,7 @@ pub(crate) async fn run(settings: RunSettings) -> anyhow::Result<ExitCode> {
     let admin_threads =
         admin::Threads::start().context("cannot start threads for the admin API")?;
     admin_threads.spawn(admin.serve(sources, room, timeouts, stop.clone()));
-    let told_to_stop = told_to_stop()?;
+    let stop_signal = stop_signal()?;
     let addresses = Addresses {
         status: status_address,
         admin: admin_address,
@@ -150,8 +141,8 @@ pub(crate) async fn run(settings: RunSettings) -> anyhow::Result<ExitCode> {
     let announce =
         |control: &Control| announce::ready(control, &settings, addresses, began.elapsed());
     let followed = tokio::select! {
-        followed = control.follow(&changes, announce) => followed.map(|never| match never {}),
-        () = told_to_stop => Ok(()),
+        followed = control.follow(changes, announce) => followed.map(|never| match never {}),
+        () = stop_signal => Ok(()),
     };
     tracing::info!("stopping: finishing active requests first");
     host.sql.hurry();
@@ -166,7 +157,24 @@ pub(crate) async fn run(settings: RunSettings) -> anyhow::Result<ExitCode> {
     followed.map(|()| ExitCode::SUCCESS)
 }
 
-/// Where spans go, as the settings say.
+/// Reads the manifests and shows their problems.
+///
+/// # Errors
+/// The manifests have errors.
+fn read_manifests(files: &Files) -> anyhow::Result<Contents> {
+    let manifests = ObjectSource::read(files)?;
+    for diagnostic in &manifests.diagnostics {
+        if diagnostic.severity > galleria_manifest::Severity::Note {
+            eprint(&diagnostic.to_string());
+        }
+    }
+    if manifests.has_errors() {
+        anyhow::bail!("the manifests have errors; nothing was started");
+    }
+    Ok(manifests)
+}
+
+/// The tracer of the settings, and its exporter.
 fn tracer(
     traces: &TraceSettings,
     metrics: &Metrics,
@@ -188,7 +196,7 @@ struct Host {
     store: Arc<Store>,
     sql: Arc<Databases>,
     sink: Sink,
-    /// None where nothing is exported.
+    /// `None` if spans are not exported.
     traces: Option<TraceExport>,
     platform: Platform,
     volumes: VolumeFolder,
@@ -264,63 +272,70 @@ impl Host {
         })
     }
 
+    /// The control loop of this host, which reads objects from `base` and `api_store`.
     fn control(
         &self,
         settings: &RunSettings,
         room: Arc<Room>,
-        files: Files,
-        api_store: ApiStore,
+        base: Arc<dyn ObjectSource>,
+        api_store: Arc<ApiStore>,
         writes: mpsc::Receiver<Write>,
     ) -> Control {
         let topology = Topology::of(&settings.topology);
+        let recorder = self.platform.recorder.clone();
         Control {
-            files,
-            desired: Desired::default(),
-            in_force: Vec::new(),
+            sources: vec![base, api_store.clone()],
             api_store,
             writes,
-            store: self.store.clone(),
-            node: Node {
-                since: Timestamp::now(),
-                memory: self.platform.memory.limit(),
+            desired: Desired::default(),
+            in_force: Vec::new(),
+            planning: Planning {
+                images: self.platform.images.clone(),
+                volumes: self.volumes.clone(),
+                pulls: Pulls::new(recorder.clone(), settings.guest.restart_backoff_initial),
             },
-            images: self.platform.images.clone(),
-            volumes: self.volumes.clone(),
-            recorder: self.platform.recorder.clone(),
-            pulls: Pulls::new(
-                self.platform.recorder.clone(),
-                settings.guest.restart_backoff_initial,
-            ),
-            workloads: Workloads::new(self.platform.clone()),
-            autoscalers: Autoscalers::default(),
-            autoscale_every: settings.guest.horizontal_pod_autoscaler_sync_period,
-            canaries: Canaries::default(),
-            jobs: Jobs::new(
-                self.platform.clone(),
-                self.store.clone(),
-                self.health.jobs.clone(),
-                &settings.data.folder,
-            ),
-            listeners: Listeners::new(
-                settings.listen.binding(),
-                settings.listen.max_request_body,
-                settings.client_timeouts(),
-                room,
-            ),
-            mesh: self.mesh.clone(),
-            state: self.state.clone(),
-            options: mesh::Options {
-                gateway: topology.gateway,
-                ..settings.mesh_options()
+            controllers: Controllers {
+                workloads: Workloads::new(self.platform.clone()),
+                jobs: Jobs::new(
+                    self.platform.clone(),
+                    self.store.clone(),
+                    self.health.jobs.clone(),
+                    &settings.data.folder,
+                ),
+                autoscalers: Autoscalers::default(),
+                autoscale_interval: settings.guest.horizontal_pod_autoscaler_sync_period,
+                canaries: Canaries::default(),
             },
-            topology,
-            peers: Peers::new(self.mesh.trust.clone()),
-            health: self.health.clone(),
+            data_plane: DataPlane {
+                mesh: self.mesh.clone(),
+                state: self.state.clone(),
+                options: mesh::Options {
+                    gateway: topology.gateway,
+                    ..settings.mesh_options()
+                },
+                listeners: Listeners::new(
+                    settings.listen.binding(),
+                    settings.listen.max_request_body,
+                    settings.client_timeouts(),
+                    room,
+                ),
+                topology,
+                peers: Peers::new(self.mesh.trust.clone()),
+            },
+            reporting: Reporting {
+                store: self.store.clone(),
+                recorder,
+                health: self.health.clone(),
+                node: Node {
+                    since: Timestamp::now(),
+                    memory: self.platform.memory.limit(),
+                },
+            },
         }
     }
 }
 
-/// Makes the data folder and takes it for this host alone.
+/// Creates the data folder if necessary, and locks it for this host.
 async fn take_data_folder(folder: &Path) -> anyhow::Result<UnixListener> {
     private_folder::open(folder)
         .and_then(|opened| private_folder::require_space(folder, &opened))
@@ -334,7 +349,7 @@ async fn take_data_folder(folder: &Path) -> anyhow::Result<UnixListener> {
     Ok(status::bind_socket(folder).await?)
 }
 
-/// A core dump would hold every Secret.
+/// A core dump would contain every Secret.
 fn forbid_core_dumps() {
     let none = Rlimit {
         current: Some(0),
@@ -345,8 +360,8 @@ fn forbid_core_dumps() {
     }
 }
 
-/// Ready when SIGTERM or SIGINT comes.
-fn told_to_stop() -> anyhow::Result<impl Future<Output = ()>> {
+/// Completes on SIGTERM or SIGINT.
+fn stop_signal() -> anyhow::Result<impl Future<Output = ()>> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     Ok(async move {
@@ -357,8 +372,8 @@ fn told_to_stop() -> anyhow::Result<impl Future<Output = ()>> {
     })
 }
 
-fn describe(refused: &RejectedChange) -> anyhow::Error {
-    for problem in refused.problems() {
+fn describe(rejected: &RejectedChange) -> anyhow::Error {
+    for problem in rejected.problems() {
         eprint(&problem);
     }
     anyhow::anyhow!("nothing was started")

@@ -1,4 +1,4 @@
-//! What a person, and a script, is told once everything is ready.
+//! The announcement, for people and scripts, that the host is ready.
 
 use std::collections::BTreeSet;
 use std::io::Write;
@@ -14,10 +14,10 @@ use crate::listen::BoundListener;
 use crate::settings::RunSettings;
 use crate::terminal::eprint;
 
-/// Pages that are listed for one listener.
+/// URLs that are listed for one listener.
 const PAGES_MAX: usize = 8;
 
-/// Ports of the host's own.
+/// The ports of the host itself.
 #[derive(Debug, Clone, Copy, Serialize)]
 pub(super) struct Addresses {
     pub(super) status: SocketAddr,
@@ -39,7 +39,7 @@ pub(super) fn ready(
     own: Addresses,
     took: Duration,
 ) -> anyhow::Result<()> {
-    let listeners = control.listeners.addresses();
+    let listeners = control.data_plane.listeners.addresses();
     let paths = paths(control);
     for listener in &listeners {
         if listener.inbound {
@@ -54,7 +54,7 @@ pub(super) fn ready(
         }
     }
     eprint(&format!("http://{}/metrics", own.status));
-    let pods = control.workloads.pods().len();
+    let pods = control.controllers.workloads.pods().len();
     eprint(&format!(
         "ready in {:.2} s with {pods} pods; ctrl-c drains and stops",
         took.as_secs_f32()
@@ -79,7 +79,7 @@ pub(super) fn ready(
     Ok(())
 }
 
-/// Loopback is `localhost` to people.
+/// Shows a loopback address as `localhost`.
 fn shown(address: SocketAddr) -> String {
     if address.ip().is_loopback() || address.ip().is_unspecified() {
         format!("localhost:{}", address.port())
@@ -88,10 +88,10 @@ fn shown(address: SocketAddr) -> String {
     }
 }
 
-/// The paths that VirtualServices and Ingresses route, in order; `/` where a
-/// rule takes everything. A pattern is no page that one could open.
+/// The paths that VirtualServices, HTTPRoutes and Ingresses route, in order; `/` for a
+/// rule that matches every path. A regular expression is not a path to open.
 fn paths(control: &Control) -> Vec<String> {
-    let (stored, _) = control.store.list();
+    let (stored, _) = control.reporting.store.list();
     let mut seen = BTreeSet::new();
     let mut paths = Vec::new();
     let mut add = |path: &str| {

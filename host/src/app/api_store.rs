@@ -1,5 +1,5 @@
-//! What came by the API, in the data folder: there again after a restart, however
-//! the host ended. It knows rows of JSON and nothing of what they mean.
+//! The objects from the API, persisted in the data folder. They survive a restart,
+//! however the host ended.
 
 use std::collections::BTreeMap;
 use std::os::unix::fs::PermissionsExt;
@@ -7,11 +7,14 @@ use std::path::Path;
 use std::time::Duration;
 use std::{fs, io};
 
+use futures::stream::{self, BoxStream, StreamExt};
 use galleria_manifest::model::ObjectKey;
+use parking_lot::Mutex;
 use rusqlite::{Connection, OpenFlags, params};
 use serde_json::Value;
 
 use super::desired::ApiOverride;
+use super::source::{Contents, Layer, ObjectSource};
 use crate::store::read_object;
 
 /// In the data folder.
@@ -23,7 +26,7 @@ const TABLE: &str = "create table if not exists objects (
     primary key (api_group, kind, namespace, name)
 ) strict";
 
-/// How long to wait for whoever looks at the file from outside.
+/// How long to wait for another process that has the file open.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Why an object written through the API cannot be stored or read.
@@ -38,10 +41,16 @@ pub(crate) enum ApiStoreError {
 }
 
 /// See the module's documentation.
-pub(super) struct ApiStore(Connection);
+pub(super) struct ApiStore(Mutex<Inner>);
+
+struct Inner {
+    connection: Connection,
+    /// The rows that were read or saved last.
+    saved: BTreeMap<ObjectKey, ApiOverride>,
+}
 
 impl ApiStore {
-    /// Opens the file; nobody else may read it, it holds Secrets.
+    /// Opens the file. Only its owner may read it, because it contains Secrets.
     ///
     /// # Errors
     /// See [`ApiStoreError`].
@@ -53,90 +62,118 @@ impl ApiStore {
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let connection = Connection::open_with_flags(&path, flags)?;
         connection.busy_timeout(BUSY_TIMEOUT)?;
-        // What was answered survives a crash of the process and of the machine.
+        // An acknowledged write survives a crash of the process and of the machine.
         connection.execute_batch("pragma journal_mode = wal; pragma synchronous = full")?;
         connection.execute_batch(TABLE)?;
-        Ok(Self(connection))
+        Ok(Self(Mutex::new(Inner {
+            connection,
+            saved: BTreeMap::new(),
+        })))
     }
 
-    /// Everything. A row that this version cannot read stays where it is, is not
-    /// in force, and is told of.
+    /// Replaces the rows by `overrides`.
     ///
     /// # Errors
-    /// See [`ApiStoreError`].
-    pub(super) fn load(&mut self) -> Result<BTreeMap<ObjectKey, ApiOverride>, ApiStoreError> {
-        let all = "select api_group, kind, namespace, name, object, over from objects";
-        let mut all = self.0.prepare(all)?;
-        let mut rows = all.query(())?;
-        let mut written = BTreeMap::new();
-        while let Some(row) = rows.next()? {
-            let key = ObjectKey {
-                group: row.get(0)?,
-                kind: row.get(1)?,
-                namespace: row.get(2)?,
-                name: row.get(3)?,
-            };
-            let json = |text: Option<String>| text.map(|text| serde_json::from_str(&text));
-            let object: Option<Value> = json(row.get(4)?).transpose().unwrap_or_default();
-            let over = json(row.get(5)?).transpose().unwrap_or_default();
-            let object = match object.map(|raw| read_object(&key, &raw)) {
-                None => None,
-                Some(Ok(read)) => Some(read.object),
-                Some(Err(problems)) => {
-                    for problem in problems {
-                        tracing::error!("ignoring {key} from the API: {problem}");
-                    }
-                    continue;
-                }
-            };
-            written.insert(key, ApiOverride { object, over });
-        }
-        Ok(written)
-    }
-
-    /// Makes the rows that differ say what `after` says.
-    ///
-    /// # Errors
-    /// See [`ApiStoreError`]; nothing is changed then.
+    /// See [`ApiStoreError`]; nothing has changed then.
     pub(super) fn save(
-        &mut self,
-        before: &BTreeMap<ObjectKey, ApiOverride>,
-        after: &BTreeMap<ObjectKey, ApiOverride>,
+        &self,
+        overrides: &BTreeMap<ObjectKey, ApiOverride>,
     ) -> Result<(), ApiStoreError> {
-        let same = |a: &ApiOverride, b: &ApiOverride| {
-            let raw = |it: &ApiOverride| it.object.as_ref().map(|it| it.raw.clone());
-            a.over == b.over && raw(a) == raw(b)
+        let mut inner = self.0.lock();
+        let Inner { connection, saved } = &mut *inner;
+        write(connection, saved, overrides)?;
+        saved.clone_from(overrides);
+        Ok(())
+    }
+}
+
+impl ObjectSource for ApiStore {
+    fn name(&self) -> &'static str {
+        "objects from the API"
+    }
+
+    fn read(&self) -> anyhow::Result<Contents> {
+        let mut inner = self.0.lock();
+        inner.saved = read(&inner.connection)?;
+        Ok(Contents {
+            layer: Layer::Overrides(inner.saved.clone()),
+            diagnostics: Vec::new(),
+        })
+    }
+
+    /// Only the control loop changes these objects, so there is nothing to watch.
+    fn watch(&self) -> anyhow::Result<BoxStream<'static, ()>> {
+        Ok(stream::pending().boxed())
+    }
+}
+
+/// Reads every row. A row that this version cannot read is logged and ignored, and
+/// stays in the file.
+fn read(connection: &Connection) -> Result<BTreeMap<ObjectKey, ApiOverride>, ApiStoreError> {
+    let all = "select api_group, kind, namespace, name, object, over from objects";
+    let mut all = connection.prepare(all)?;
+    let mut rows = all.query(())?;
+    let mut written = BTreeMap::new();
+    while let Some(row) = rows.next()? {
+        let key = ObjectKey {
+            group: row.get(0)?,
+            kind: row.get(1)?,
+            namespace: row.get(2)?,
+            name: row.get(3)?,
         };
-        let gone = before.keys().filter(|key| !after.contains_key(key));
-        let changed: Vec<_> = after
-            .iter()
-            .filter(|(key, it)| before.get(key).is_none_or(|known| !same(known, it)))
-            .collect();
-        let transaction = self.0.transaction()?;
-        for ObjectKey {
+        let json = |text: Option<String>| text.map(|text| serde_json::from_str(&text));
+        let object: Option<Value> = json(row.get(4)?).transpose().unwrap_or_default();
+        let over = json(row.get(5)?).transpose().unwrap_or_default();
+        let object = match object.map(|raw| read_object(&key, &raw)) {
+            None => None,
+            Some(Ok(read)) => Some(read.object),
+            Some(Err(problems)) => {
+                for problem in problems {
+                    tracing::error!("ignoring {key} from the API: {problem}");
+                }
+                continue;
+            }
+        };
+        written.insert(key, ApiOverride { object, over });
+    }
+    Ok(written)
+}
+
+/// Writes the rows that differ between `before` and `after`.
+fn write(
+    connection: &mut Connection,
+    before: &BTreeMap<ObjectKey, ApiOverride>,
+    after: &BTreeMap<ObjectKey, ApiOverride>,
+) -> Result<(), ApiStoreError> {
+    let gone = before.keys().filter(|key| !after.contains_key(key));
+    let changed: Vec<_> = after
+        .iter()
+        .filter(|(key, it)| before.get(key).is_none_or(|known| !known.is_same(it)))
+        .collect();
+    let transaction = connection.transaction()?;
+    for ObjectKey {
+        group,
+        kind,
+        namespace,
+        name,
+    } in gone
+    {
+        let delete = "delete from objects \
+                 where api_group = ? and kind = ? and namespace = ? and name = ?";
+        transaction.execute(delete, params![group, kind, namespace, name])?;
+    }
+    for (key, written) in changed {
+        let replace = "insert or replace into objects \
+                 (api_group, kind, namespace, name, object, over) values (?, ?, ?, ?, ?, ?)";
+        let object = written.object.as_ref().map(|object| object.raw.to_string());
+        let over = written.over.as_ref().map(Value::to_string);
+        let ObjectKey {
             group,
             kind,
             namespace,
             name,
-        } in gone
-        {
-            let delete = "delete from objects \
-                 where api_group = ? and kind = ? and namespace = ? and name = ?";
-            transaction.execute(delete, params![group, kind, namespace, name])?;
-        }
-        for (key, written) in changed {
-            let replace = "insert or replace into objects \
-                 (api_group, kind, namespace, name, object, over) values (?, ?, ?, ?, ?, ?)";
-            let object = written.object.as_ref().map(|object| object.raw.to_string());
-            let over = written.over.as_ref().map(Value::to_string);
-            let ObjectKey {
-                group,
-                kind,
-                namespace,
-                name,
-            } = key;
-            transaction.execute(replace, params![group, kind, namespace, name, object, over])?;
-        }
-        Ok(transaction.commit()?)
+        } = key;
+        transaction.execute(replace, params![group, kind, namespace, name, object, over])?;
     }
+    Ok(transaction.commit()?)
 }

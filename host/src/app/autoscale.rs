@@ -1,6 +1,6 @@
-//! HorizontalPodAutoscalers: measures pods, asks for the number there should be,
-//! and keeps it over what the manifests say. Whoever keeps the pods follows the
-//! object that is scaled, as in a cluster; the file stays as it is.
+//! HorizontalPodAutoscalers: measures pods, decides on the number of replicas, and
+//! overrides that of the manifests. The controllers of pods follow the scaled object, as
+//! in a cluster; the file is not changed.
 
 mod status;
 
@@ -18,19 +18,19 @@ use serde_json::Value;
 use crate::store::{EventType, Involved, Recorder, Store};
 use crate::workload::{Autoscaler, Measured, Pod, Workloads};
 
-/// What the host measures of pods besides their resources.
+/// The metric that the host measures besides the resources of pods.
 const REQUESTS_PER_SECOND: &str = "requests_per_second";
 
-/// The reason of the event.
+/// The reason of the event for a new number of replicas.
 const RESCALED: &str = "SuccessfulRescale";
 
 /// See the module's documentation.
 #[derive(Default)]
 pub(super) struct Autoscalers {
     known: BTreeMap<ObjectKey, Known>,
-    /// What pods had used when they were measured last, by their number.
+    /// The last measurement of each pod, by its target number.
     used: HashMap<usize, Used>,
-    /// `spec.replicas` of what was scaled.
+    /// `spec.replicas` of the scaled objects.
     replicas: BTreeMap<ObjectKey, u32>,
 }
 
@@ -47,7 +47,7 @@ struct Used {
     requests: u64,
 }
 
-/// What a pod uses.
+/// The usage of a pod.
 #[derive(Clone, Copy)]
 struct Usage {
     cpu_cores: f64,
@@ -56,8 +56,8 @@ struct Usage {
 }
 
 impl Autoscalers {
-    /// Measures and decides, once for every autoscaler among `objects`, and reports
-    /// their status. Returns whether another number of pods is wanted than before.
+    /// Measures pods, decides once for every autoscaler among `objects`, and reports
+    /// their status. Returns whether a number of replicas has changed.
     pub(super) fn sync(
         &mut self,
         objects: &[Arc<Object>],
@@ -89,8 +89,8 @@ impl Autoscalers {
         changed
     }
 
-    /// `objects`, each with the replicas that its autoscaler gave it last. One
-    /// whose manifest says 0 is switched off, and stays so.
+    /// `objects`, each with the replicas that its autoscaler decided last. An object
+    /// with 0 replicas in its manifest is switched off and stays so.
     pub(super) fn scaled(&self, mut objects: Vec<Arc<Object>>) -> Vec<Arc<Object>> {
         let targets: Vec<_> = autoscalers(&objects)
             .map(|(object, spec)| target(object, spec))
@@ -109,7 +109,7 @@ impl Autoscalers {
         objects
     }
 
-    /// What each pod used since the last time; new ones only begin to be measured.
+    /// The usage of each pod since the last measurement. New pods have none yet.
     fn measure(&mut self, pods: &[Arc<Pod>], now: Instant) -> HashMap<usize, Usage> {
         let before = std::mem::take(&mut self.used);
         let mut usage = HashMap::new();
@@ -140,8 +140,7 @@ impl Autoscalers {
 }
 
 impl Known {
-    /// Returns the status, and the replicas there should be where that is another
-    /// number than now.
+    /// Returns the status, and the new number of replicas if it changes.
     fn sync(
         &mut self,
         object: &Object,
@@ -199,7 +198,7 @@ fn autoscalers(
     })
 }
 
-/// The ResourceQuota that leaves no room for `replicas`.
+/// The ResourceQuota that `replicas` would exceed.
 fn over_quota(objects: &[Arc<Object>], target: &ObjectKey, replicas: u32) -> Option<String> {
     let grown: Vec<_> = objects
         .iter()
@@ -233,8 +232,7 @@ fn target(object: &Object, spec: &HorizontalPodAutoscaler) -> ObjectKey {
     }
 }
 
-/// None where nothing is known: no pod was measured, or there is no request to
-/// measure it by.
+/// `None` if no pod was measured, or if there is no resource request to compare with.
 fn measure(
     metric: &ScalingMetric,
     pods: &[Arc<Pod>],
@@ -254,8 +252,8 @@ fn measure(
     })
 }
 
-/// What a pod uses, in parts of what it should; none where its template has no
-/// request to measure it by.
+/// The usage of a pod relative to its target; `None` if its template has no resource
+/// request to compare with.
 fn ratio(metric: &ScalingMetric, pod: &Pod, usage: &Usage) -> Option<f64> {
     let requests = &pod.plan.container.resources.requests;
     let (used, requested, target) = match metric {

@@ -1,5 +1,5 @@
-//! What a cluster has without anybody's writing it: its node, the namespaces in
-//! use with their default ServiceAccounts, and the endpoints of Services.
+//! The objects that a cluster creates by itself: its node, the namespaces in use with
+//! their default ServiceAccounts, and the endpoints of Services.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -11,21 +11,21 @@ use serde_json::{Value, json};
 use crate::store::Reported;
 use crate::workload::{HOST_ADDRESS, NODE_NAME, Pod};
 
-/// What `kubectl get nodes` shows as the node's version.
+/// The node's version in `kubectl get nodes`.
 const VERSION: &str = concat!("galleria-", env!("CARGO_PKG_VERSION"));
 
-/// Every pod has room for as many as a kubelet allows by default.
+/// The pods of a node in its status; the default of a kubelet.
 const PODS_MAX: u32 = 110;
 
-/// Since when this host runs, and what it may use.
+/// When this host started, and its resources.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Node {
     pub since: Timestamp,
-    /// Bytes, over all guests.
+    /// Bytes, for all guests together.
     pub memory: u64,
 }
 
-/// Whether [`objects`] says all there is of this kind, besides what is written.
+/// Whether [`objects`] returns all objects of this kind that no source declares.
 pub(super) fn is_one(object: &Object) -> bool {
     matches!(
         object.kind.as_str(),
@@ -33,7 +33,7 @@ pub(super) fn is_one(object: &Object) -> bool {
     )
 }
 
-/// See the module's documentation. `written` are the objects in force.
+/// See the module's documentation. `written` is the objects in force.
 pub(super) fn objects(written: &[Arc<Object>], pods: &[Arc<Pod>], node: Node) -> Vec<Reported> {
     let mut reported = vec![node.object()];
     let named: BTreeSet<_> = written
@@ -149,7 +149,7 @@ impl Node {
     }
 }
 
-/// The endpoints of a Service, in the old form and in the new one.
+/// The endpoints of a Service, as Endpoints and as an EndpointSlice.
 fn endpoints(object: &Object, service: &Service, pods: &[Arc<Pod>]) -> [Reported; 2] {
     let (namespace, name) = (&object.metadata.namespace, &object.metadata.name.value);
     let selected: Vec<_> = pods
@@ -197,7 +197,7 @@ fn endpoints(object: &Object, service: &Service, pods: &[Arc<Pod>]) -> [Reported
         })).collect::<Vec<_>>(),
         "ports": ports(first),
     });
-    // A subset has the pods whose ports are the same.
+    // The pods of a subset have the same ports.
     let mut subsets: BTreeMap<String, (Value, Vec<Value>, Vec<Value>)> = BTreeMap::new();
     for pod in &selected {
         let ports = Value::from(ports(Some(pod)));

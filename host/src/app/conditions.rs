@@ -1,5 +1,5 @@
-//! `status` of routing objects, for tools that ask whether they are in force: the
-//! Gateway API's conditions, and Istio's.
+//! The `status` of routing objects: the conditions of the Gateway API and of Istio that
+//! tell tools whether an object is in effect.
 
 use std::sync::Arc;
 
@@ -12,22 +12,22 @@ use serde_json::{Value, json};
 
 use crate::store::Store;
 
-/// Who answers for what is written below `status.parents`.
+/// `controllerName` in `status.parents`.
 const CONTROLLER: &str = "galleria.dev/gateway-controller";
 
-/// One condition: its type, whether it holds, and why.
+/// A condition: its type, and its reason, with a message if it does not hold.
 type Condition = (&'static str, Result<&'static str, (&'static str, String)>);
 
-/// What is known of an object.
+/// An object with what is known about it.
 pub(super) struct Known<'a> {
     pub object: &'a Object,
-    /// What keeps it back; empty where it is in force.
+    /// Why it waits; empty if it is in force.
     pub waits: &'a [Diagnostic],
-    /// What else is odd about it.
+    /// Its other problems.
     pub warnings: Vec<&'a Diagnostic>,
 }
 
-/// Reports the conditions of every routing object among `all` into the store.
+/// Writes the conditions of every routing object among `all` to the store.
 pub(super) fn report(store: &Store, all: &[Known<'_>]) {
     for known in all {
         let key = known.object.key();
@@ -42,7 +42,7 @@ pub(super) fn report(store: &Store, all: &[Known<'_>]) {
     }
 }
 
-/// The objects in force and those that wait, with what was said of each.
+/// The objects in force and those that wait, with the diagnostics of each.
 pub(super) fn known<'a>(
     in_force: &'a [Arc<Object>],
     waiting: &'a [(Arc<Object>, Vec<Diagnostic>)],
@@ -125,7 +125,7 @@ fn of_gateway(known: &Known<'_>, gateway: &GatewayApiGateway, all: &[Known<'_>])
     })
 }
 
-/// How many routes in force name this listener.
+/// The number of routes in force that are attached to this listener.
 fn attached(gateway: &Known<'_>, listener: &str, port: u16, all: &[Known<'_>]) -> usize {
     let own: &ObjectKey = &gateway.object.key();
     let names_it = |known: &&Known<'_>| {
@@ -200,8 +200,8 @@ fn conditions(all: &[Condition]) -> Value {
     all.iter().map(condition).collect()
 }
 
-/// Adds to every condition of `status` which generation it speaks of, and since when
-/// it is so: as `before` says, where that says the same.
+/// Adds `observedGeneration` and `lastTransitionTime` to every condition of `status`.
+/// The time is that of `before` where the condition has not changed.
 fn complete(status: &mut Value, before: &Value, generation: u64) {
     match status {
         Value::Object(fields) if fields.contains_key("reason") => {

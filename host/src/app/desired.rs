@@ -1,8 +1,7 @@
-//! What there should be: the objects of the files and, over them, what came by
-//! the API.
+//! The desired state: the objects of the files, overlaid with the objects from the API.
 //!
-//! A file owns its objects. What the API says of one of them (drift) holds until
-//! the file says something else of it than it did then.
+//! A file owns its objects. A change of such an object by the API (drift) holds until
+//! the file itself changes the object.
 
 use std::collections::{BTreeMap, HashSet};
 use std::path::Path;
@@ -12,6 +11,7 @@ use galleria_manifest::model::{Object, ObjectKey};
 use galleria_manifest::{Diagnostic, Severity};
 use serde_json::Value;
 
+use super::source::Layer;
 use crate::store::{Source, place};
 
 /// See the module's documentation.
@@ -21,64 +21,70 @@ pub(super) struct Desired {
     written: BTreeMap<ObjectKey, ApiOverride>,
 }
 
-/// What the API said last of one object.
+/// The last change of one object by the API.
 #[derive(Debug, Clone)]
 pub(super) struct ApiOverride {
-    /// `None`: that it is deleted.
+    /// `None`: the object is deleted.
     pub object: Option<Arc<Object>>,
-    /// What the file said then.
+    /// The object of the file at that time.
     pub over: Option<Value>,
 }
 
-/// What of the desired objects can be in force.
+/// The desired objects that can be in force.
 #[derive(Debug, Default)]
 pub(super) struct Admissible {
-    /// With what LimitRanges fill in.
+    /// With the defaults of LimitRanges.
     pub in_force: Vec<Arc<Object>>,
-    /// With what keeps each back.
+    /// The objects that wait, each with the reasons.
     pub waiting: Vec<(Arc<Object>, Vec<Diagnostic>)>,
-    /// What is odd about what is in force.
+    /// Warnings about the objects in force.
     pub warnings: Vec<Diagnostic>,
 }
 
+impl ApiOverride {
+    pub(super) fn is_same(&self, other: &Self) -> bool {
+        let raw = |it: &Self| it.object.as_ref().map(|it| it.raw.clone());
+        self.over == other.over && raw(self) == raw(other)
+    }
+}
+
 impl Desired {
-    pub(super) fn new(written: BTreeMap<ObjectKey, ApiOverride>) -> Self {
-        Self {
-            files: Vec::new(),
-            written,
-        }
+    /// Whether both declare the same objects. Positions in files do not count.
+    pub(super) fn is_same(&self, other: &Self) -> bool {
+        let same_file = |(one, other): (&Arc<Object>, &Arc<Object>)| one.raw == other.raw;
+        let same_override =
+            |(one, other): ((&ObjectKey, &ApiOverride), (&ObjectKey, &ApiOverride))| {
+                one.0 == other.0 && one.1.is_same(other.1)
+            };
+        self.files.len() == other.files.len()
+            && self.files.iter().zip(&other.files).all(same_file)
+            && self.written.len() == other.written.len()
+            && self.written.iter().zip(&other.written).all(same_override)
     }
 
-    /// Whether the files said the same before.
-    pub(super) fn has_files(&self, files: &[Arc<Object>]) -> bool {
-        let same = |(known, read): (&Arc<Object>, &Arc<Object>)| known.raw == read.raw;
-        self.files.len() == files.len() && self.files.iter().zip(files).all(same)
-    }
-
-    /// With other objects of the files: what they say anew stands, whatever the
-    /// API said before.
-    pub(super) fn with_files(&self, files: Vec<Arc<Object>>) -> Self {
+    /// This state with one layer replaced. An override ends when the base declares
+    /// something else than at the time of the override.
+    pub(super) fn with_layer(self, layer: Layer) -> Self {
+        let (files, mut written) = match layer {
+            Layer::Base(objects) => (objects, self.written),
+            Layer::Overrides(overrides) => (self.files, overrides),
+        };
         let raw: BTreeMap<_, _> = files.iter().map(|it| (it.key(), &it.raw)).collect();
-        let unchanged =
-            |key: &ObjectKey, it: &ApiOverride| it.over.as_ref() == raw.get(key).copied();
-        let written = self.written.iter().filter(|(key, it)| unchanged(key, it));
-        Self {
-            written: written.map(|(key, it)| (key.clone(), it.clone())).collect(),
-            files,
-        }
+        written.retain(|key, it| it.over.as_ref() == raw.get(key).copied());
+        Self { files, written }
     }
 
-    /// With what the API says of one object.
+    /// This state with one object changed by the API; `None` deletes it.
     pub(super) fn with(&self, key: &ObjectKey, object: Option<Arc<Object>>) -> Self {
         let mut desired = self.clone();
         let file = self.files.iter().find(|it| it.key() == *key);
         let over = file.map(|it| it.raw.clone());
-        let says_what_the_file_says = match (&object, &over) {
+        let is_as_in_file = match (&object, &over) {
             (Some(object), Some(over)) => object.raw == *over,
             (None, None) => true,
             _ => false,
         };
-        match says_what_the_file_says {
+        match is_as_in_file {
             true => desired.written.remove(key),
             false => desired
                 .written
@@ -91,7 +97,7 @@ impl Desired {
         &self.written
     }
 
-    /// Every object, and whose it is.
+    /// Every object with its owner.
     pub(super) fn objects(&self) -> impl Iterator<Item = (Source, &Arc<Object>)> {
         let files = self.files.iter();
         let files = files.filter(|it| !self.written.contains_key(&it.key()));
@@ -110,17 +116,17 @@ impl Desired {
         self.written.iter().filter(|(_, it)| it.over.is_some())
     }
 
-    /// The file that has an object, whatever the API said of it.
+    /// The file of an object, even if the API has changed the object.
     pub(super) fn file_of(&self, key: &ObjectKey) -> Option<&Path> {
         let object = self.files.iter().find(|it| it.key() == *key)?;
         Some(&object.at.file)
     }
 
-    /// Keeps back what came by the API and refers to something that is not there,
-    /// but nothing of what is `in_force` already: that is refused.
+    /// Decides which objects can be in force. An object from the API that refers to a
+    /// missing object waits, unless it is `in_force` already.
     ///
     /// # Errors
-    /// What is wrong with the rest.
+    /// The errors of objects that cannot wait.
     pub(super) fn settle(
         &self,
         in_force: &HashSet<ObjectKey>,
@@ -146,19 +152,19 @@ impl Desired {
                 admissible.warnings = warnings;
                 return Ok(admissible);
             }
-            let mut kept_back = BTreeMap::<&ObjectKey, Vec<Diagnostic>>::new();
+            let mut waiting = BTreeMap::<&ObjectKey, Vec<Diagnostic>>::new();
             for error in &errors {
                 let Some(key) = error.at.file.to_str().and_then(|it| may_wait.get(it)) else {
                     return Err(errors);
                 };
-                kept_back.entry(key).or_default().push(error.clone());
+                waiting.entry(key).or_default().push(error.clone());
             }
             admissible.in_force.retain(|object| {
-                let problems = kept_back.remove(&object.key());
-                let stays = problems.is_none();
+                let problems = waiting.remove(&object.key());
+                let is_admitted = problems.is_none();
                 let waits = problems.map(|problems| (object.clone(), problems));
                 admissible.waiting.extend(waits);
-                stays
+                is_admitted
             });
         }
     }
@@ -170,6 +176,10 @@ mod tests {
 
     use super::*;
     use crate::store::read_object;
+
+    fn with_files(desired: &Desired, files: Vec<Arc<Object>>) -> Desired {
+        desired.clone().with_layer(Layer::Base(files))
+    }
 
     fn file(yaml: &str) -> Vec<Arc<Object>> {
         galleria_manifest::read_str("test.yaml".as_ref(), yaml).objects
@@ -187,15 +197,15 @@ mod tests {
     }
 
     #[test]
-    fn a_change_by_the_api_holds_until_the_file_says_something_else() {
-        let desired = Desired::default().with_files(file(A1));
+    fn change_by_the_api_holds_until_the_file_changes() {
+        let desired = with_files(&Desired::default(), file(A1));
         let key = file(A1)[0].key();
         let changed = desired.with(&key, Some(file(A2)[0].clone()));
         assert_eq!(values(&changed), [(Source::Drift, "2")]);
         assert_eq!(changed.drifted().count(), 1);
-        let read_again = changed.with_files(file(&format!("# moved\n{A1}")));
+        let read_again = with_files(&changed, file(&format!("# moved\n{A1}")));
         assert_eq!(values(&read_again), [(Source::Drift, "2")]);
-        let file_changed = changed.with_files(file(A3));
+        let file_changed = with_files(&changed, file(A3));
         assert_eq!(values(&file_changed), [(Source::Files, "3")]);
         let back = changed.with(&key, Some(file(A1)[0].clone()));
         assert_eq!(
@@ -205,25 +215,37 @@ mod tests {
     }
 
     #[test]
-    fn a_deletion_by_the_api_holds_as_long_and_a_file_may_take_over() {
+    fn deletion_by_the_api_holds_as_long_and_a_file_may_take_over() {
         let key = file(A1)[0].key();
-        let deleted = Desired::default().with_files(file(A1)).with(&key, None);
+        let deleted = with_files(&Desired::default(), file(A1)).with(&key, None);
         assert_eq!(values(&deleted), []);
         assert_eq!(
-            values(&deleted.with_files(file(A2))),
+            values(&with_files(&deleted, file(A2))),
             [(Source::Files, "2")]
         );
         let created = Desired::default().with(&key, Some(file(A1)[0].clone()));
         assert_eq!(values(&created), [(Source::Api, "1")]);
         assert_eq!(
-            values(&created.with_files(file(A2))),
+            values(&with_files(&created, file(A2))),
             [(Source::Files, "2")]
         );
         assert!(created.with(&key, None).written().is_empty());
     }
 
     #[test]
-    fn what_refers_to_nothing_waits_and_what_is_in_force_is_not_broken() {
+    fn overrides_that_the_base_has_outlived_are_dropped_when_they_are_read() {
+        let key = file(A1)[0].key();
+        let overridden = with_files(&Desired::default(), file(A1)).with(&key, None);
+        let read = Layer::Overrides(overridden.written().clone());
+        let same = with_files(&Desired::default(), file(A1)).with_layer(read.clone());
+        assert!(same.is_same(&overridden));
+        let changed = with_files(&Desired::default(), file(A2)).with_layer(read);
+        assert_eq!(values(&changed), [(Source::Files, "2")]);
+        assert!(!changed.is_same(&overridden));
+    }
+
+    #[test]
+    fn object_with_a_missing_reference_waits_unless_it_is_in_force() {
         let route = json!({
             "apiVersion": "networking.istio.io/v1", "kind": "VirtualService",
             "metadata": {"name": "r"},

@@ -1,14 +1,15 @@
-//! Images that could not be pulled are tried again, as the kubelet does it
-//! (`ImagePullBackOff`): after pauses that double, until they are there or the
-//! manifests say something else. What ran before goes on meanwhile.
+//! Retries of image pulls, as the kubelet's `ImagePullBackOff`: after pauses that
+//! double, until the images are pulled or the manifests change. The previous
+//! configuration keeps running meanwhile.
 //!
-//! It only tries: whether the manifests are taken is for the control loop to say.
+//! This module only pulls. The control loop decides whether the manifests are applied.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio_util::task::AbortOnDropHandle;
 
+use super::source::ObjectSource;
 use crate::store::{EventType, Involved, Recorder};
 use crate::workload::{Backoff, PlanError, Unpulled};
 
@@ -16,7 +17,13 @@ use crate::workload::{Backoff, PlanError, Unpulled};
 pub(super) struct Pulls {
     recorder: Arc<Recorder>,
     backoff_initial: Duration,
-    trying: Option<AbortOnDropHandle<()>>,
+    retry: Option<Retry>,
+}
+
+struct Retry {
+    /// Its change needs the images.
+    source: Arc<dyn ObjectSource>,
+    task: AbortOnDropHandle<()>,
 }
 
 impl Pulls {
@@ -24,21 +31,22 @@ impl Pulls {
         Self {
             recorder,
             backoff_initial,
-            trying: None,
+            retry: None,
         }
     }
 
-    /// Tells what could not be pulled, and makes the plan again and again until
-    /// nothing is left of that; what else is wrong with it is not looked at.
+    /// Records the failed pulls as events, and repeats the plan of a change of `source`
+    /// until all images are pulled. Other errors of the plan are ignored.
     pub(super) fn failed(
         &mut self,
+        source: &Arc<dyn ObjectSource>,
         mut unpulled: Vec<Unpulled>,
         plan: impl Fn() -> Result<(), PlanError> + Send + Sync + 'static,
     ) {
         let recorder = self.recorder.clone();
         let mut backoff = Backoff::new(self.backoff_initial);
         let plan = Arc::new(plan);
-        self.trying = Some(AbortOnDropHandle::new(tokio::spawn(async move {
+        let task = AbortOnDropHandle::new(tokio::spawn(async move {
             while !unpulled.is_empty() {
                 let pause = backoff.pause(Duration::ZERO);
                 for unpulled in &unpulled {
@@ -49,27 +57,30 @@ impl Pulls {
                 let planned = tokio::task::spawn_blocking(move || plan()).await;
                 unpulled = match planned {
                     Ok(Err(error)) => error.unpulled,
-                    // A panic is told where the plan is made in earnest.
+                    // The control loop plans again, and reports a panic then.
                     Ok(Ok(())) | Err(_) => Vec::new(),
                 };
             }
-        })));
+        }));
+        let source = source.clone();
+        self.retry = Some(Retry { source, task });
     }
 
-    /// Nothing is to be pulled any more.
+    /// Stops pulling.
     pub(super) fn forget(&mut self) {
-        self.trying = None;
+        self.retry = None;
     }
 
-    /// Waits until everything can be pulled that could not be.
-    pub(super) async fn succeeded(&mut self) {
-        match &mut self.trying {
-            Some(trying) => {
-                let _ = trying.await;
-                self.trying = None;
-            }
-            None => std::future::pending().await,
-        }
+    /// Waits until all images are pulled, and returns the source that needs them.
+    /// Waits forever if there are none to pull.
+    pub(super) async fn succeeded(&mut self) -> Arc<dyn ObjectSource> {
+        let Some(Retry { source, task }) = &mut self.retry else {
+            return std::future::pending().await;
+        };
+        let _ = task.await;
+        let source = source.clone();
+        self.retry = None;
+        source
     }
 }
 

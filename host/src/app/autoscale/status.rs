@@ -1,4 +1,4 @@
-//! `status` of a HorizontalPodAutoscaler, as kubectl reads it.
+//! The `status` of a HorizontalPodAutoscaler, in the form that kubectl reads.
 
 use galleria_manifest::model::{
     HorizontalPodAutoscaler, ObjectKey, Quantity, ResourceTarget, ScaledResource, ScalingMetric,
@@ -8,17 +8,17 @@ use serde_json::{Value, json};
 
 use crate::workload::{Decision, Limited, Measured};
 
-/// What became of an autoscaler.
+/// The result of one decision of an autoscaler.
 pub(super) struct Report<'a> {
     pub spec: &'a HorizontalPodAutoscaler,
-    /// `spec.replicas` of what is scaled.
+    /// `spec.replicas` of the target.
     pub current: u32,
-    /// Those that are there.
+    /// Existing pods of the target.
     pub pods: usize,
-    /// One for each of the specification's.
+    /// One for each metric of the specification.
     pub metrics: &'a [Option<Measured>],
     pub decision: Decision,
-    /// The ResourceQuota that left no room.
+    /// The ResourceQuota that rejected the change.
     pub refused: Option<String>,
     pub scaled_at: Option<Timestamp>,
 }
@@ -95,7 +95,7 @@ impl Report<'_> {
     }
 }
 
-/// There is nothing to scale.
+/// The status of an autoscaler whose target does not exist.
 pub(super) fn without_target(target: &ObjectKey) -> Value {
     let message = format!("the scale target {target} does not exist");
     let able = condition("AbleToScale", false, "FailedGetScale", &message);
@@ -107,7 +107,7 @@ pub(super) fn with_generation(mut status: Value, generation: u64) -> Value {
     status
 }
 
-/// One of `status.currentMetrics`.
+/// An entry of `status.currentMetrics`.
 fn shown((metric, measured): (&ScalingMetric, &Option<Measured>)) -> Option<Value> {
     let ratio = measured.as_ref()?.ratio;
     Some(match metric {

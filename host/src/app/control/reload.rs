@@ -1,0 +1,66 @@
+//! Changes of sources: reads a source again and applies the difference.
+
+use std::sync::Arc;
+
+use super::{Control, RejectedChange, stage};
+use crate::app::desired::Desired;
+use crate::app::source::ObjectSource;
+
+impl Control {
+    /// Reads a source again and applies what has changed.
+    pub(super) async fn reload(&mut self, source: Arc<dyn ObjectSource>) {
+        let applied = match stage::read(&source).await {
+            Err(error) => {
+                tracing::error!("cannot read the {}: {error:#}", source.name());
+                return;
+            }
+            Ok(contents) if contents.has_errors() => {
+                Err(RejectedChange::Manifests(contents.diagnostics))
+            }
+            Ok(contents) => {
+                let desired = self.desired.clone().with_layer(contents.layer);
+                // A rejected change is tried again, because another source may have
+                // changed.
+                if desired.is_same(&self.desired) && self.reporting.health.is_accepted() {
+                    return;
+                }
+                self.apply_or_retry(&source, desired).await
+            }
+        };
+        if applied.is_ok() {
+            self.serve();
+        }
+        self.report_reload(source.name(), applied);
+    }
+
+    /// Applies a change. If it fails because images cannot be pulled, the change of
+    /// `source` is applied as soon as they can.
+    async fn apply_or_retry(
+        &mut self,
+        source: &Arc<dyn ObjectSource>,
+        desired: Desired,
+    ) -> Result<(), RejectedChange> {
+        self.planning.pulls.forget();
+        let mut applied = self.apply(desired.clone()).await;
+        if let Err(RejectedChange::Plan(error)) = &mut applied {
+            let unpulled = std::mem::take(&mut error.unpulled);
+            if !unpulled.is_empty()
+                && let Ok(admissible) = self.settle(&desired)
+            {
+                let plan = self.planning.planner(admissible.in_force);
+                let plan = move || plan().map(drop);
+                self.planning.pulls.failed(source, unpulled, plan);
+            }
+        }
+        applied
+    }
+
+    /// Stages and commits a change.
+    ///
+    /// # Errors
+    /// See [`RejectedChange`]; nothing has changed then.
+    pub(super) async fn apply(&mut self, desired: Desired) -> Result<(), RejectedChange> {
+        let staged = self.stage(&desired).await?;
+        self.commit(desired, staged).await
+    }
+}

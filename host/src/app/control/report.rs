@@ -1,0 +1,139 @@
+//! What the control loop reports to the store, the status and the log.
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use galleria_manifest::Diagnostic;
+use galleria_manifest::model::{Object, ObjectKey, Quantities};
+
+use super::stage::StagedChange;
+use super::{Control, RejectedChange};
+use crate::app::desired::{ApiOverride, Desired};
+use crate::app::{cluster, conditions};
+use crate::status::WrittenReport;
+use crate::store::{EventType, Involved, owner_of};
+
+impl Control {
+    /// Reports whether the changed objects of a source were applied. `name` is what
+    /// messages call them.
+    pub(super) fn report_reload(&self, name: &str, applied: Result<(), RejectedChange>) {
+        let health = &self.reporting.health;
+        let result = match applied {
+            Ok(()) => {
+                health.set_rejected(Vec::new());
+                tracing::info!("the changed {name} are active");
+                "accepted"
+            }
+            Err(rejected) => {
+                let problems = rejected.problems();
+                for problem in &problems {
+                    tracing::error!("{problem}");
+                }
+                tracing::error!(
+                    "the changed {name} were rejected; keeping the previous configuration"
+                );
+                health.set_rejected(problems);
+                "rejected"
+            }
+        };
+        let reloads = &self.data_plane.mesh.metrics.reloads;
+        reloads.with_label_values(&[result]).inc();
+    }
+
+    /// Writes the state of workloads, revisions and pods to the store, and their events.
+    pub(super) fn report_status(&mut self) {
+        let store = &self.reporting.store;
+        let workloads = &mut self.controllers.workloads;
+        let present = workloads.pods();
+        // A Pod of the manifests is in the store already.
+        let owned = present.iter().filter(|pod| pod.plan.owner.is_some());
+        let pods = owned.map(|pod| pod.object()).collect();
+        // Jobs report their own pods.
+        let of_workload = |it: &Object| it.kind == "Pod" && owner_of(it).0 != "Job";
+        store.report(pods, of_workload);
+        let events = self.reporting.recorder.objects();
+        store.report(events, |it| it.kind == "Event");
+        let sets = workloads.replica_sets();
+        store.report(sets, |it| it.kind == "ReplicaSet");
+        let cluster = cluster::objects(&self.in_force, &present, self.reporting.node);
+        store.report(cluster, cluster::is_one);
+        for (key, status) in workloads.statuses() {
+            store.set_status(&key, status);
+        }
+    }
+
+    /// Writes the usage of each ResourceQuota to the store.
+    pub(super) fn report_quotas(&self) {
+        for quota in galleria_manifest::quotas(&self.in_force) {
+            let (hard, used) = (shown(&quota.hard), shown(&quota.used));
+            let status = serde_json::json!({"hard": hard, "used": used});
+            self.reporting.store.set_status(&quota.key, status);
+        }
+    }
+
+    /// Writes the conditions of routing objects to the store.
+    pub(super) fn report_conditions(&self, staged: &StagedChange) {
+        let warnings = [&staged.known_warnings[..], &staged.warnings].concat();
+        let known = conditions::known(&staged.in_force, &staged.waiting, &warnings);
+        conditions::report(&self.reporting.store, &known);
+    }
+
+    /// Reports once what an object waits for.
+    pub(super) fn report_waiting(&self, waiting: &[(Arc<Object>, Vec<Diagnostic>)]) {
+        let new = waiting.iter().filter(|(object, _)| {
+            !self
+                .desired
+                .objects()
+                .any(|(_, it)| Arc::ptr_eq(it, object))
+        });
+        for (object, problems) in new {
+            let involved = Arc::new(Involved::of(object));
+            for problem in problems {
+                tracing::warn!("waiting for a referenced object: {problem}");
+                let message = format!("{}: {}", problem.path, problem.message);
+                let recorder = &self.reporting.recorder;
+                recorder.record(&involved, EventType::Warning, "Waiting", &message);
+            }
+        }
+    }
+
+    /// Shows in the status how the objects from the API differ from the files.
+    pub(super) fn report_written(&self, waiting: &[(Arc<Object>, Vec<Diagnostic>)]) {
+        self.reporting.health.set_written(WrittenReport {
+            drift: drift(&self.desired),
+            drifted: drifted(&self.desired),
+            waiting: waiting.iter().flat_map(waits).collect(),
+        });
+    }
+}
+
+fn waits((object, problems): &(Arc<Object>, Vec<Diagnostic>)) -> impl Iterator<Item = String> {
+    let key = object.key();
+    problems
+        .iter()
+        .map(move |it| format!("{key} is waiting: {}: {}", it.path, it.message))
+}
+
+/// How the objects in force differ from the files, one line each.
+fn drift(desired: &Desired) -> Vec<String> {
+    let line = |(key, written): (&ObjectKey, &ApiOverride)| match written.object {
+        Some(_) => format!("{key} differs from its file"),
+        None => format!("{key} of a file is deleted"),
+    };
+    desired.drifted().map(line).collect()
+}
+
+/// The files of objects that the API changed.
+fn drifted(desired: &Desired) -> HashMap<ObjectKey, PathBuf> {
+    let keys = desired.drifted().map(|(key, _)| key);
+    keys.filter_map(|key| Some((key.clone(), desired.file_of(key)?.to_owned())))
+        .collect()
+}
+
+fn shown(quantities: &Quantities) -> BTreeMap<&str, String> {
+    let quantities = quantities.iter();
+    quantities
+        .map(|(name, quantity)| (name.as_str(), quantity.show(name)))
+        .collect()
+}

@@ -1,0 +1,226 @@
+//! The control loop over a source in memory.
+
+use std::path::Path;
+
+use anyhow::bail;
+use clap::Parser;
+use galleria_manifest::model::ObjectKey;
+use parking_lot::Mutex;
+use tempfile::TempDir;
+use tokio::sync::Notify;
+
+use super::*;
+use crate::app::Host;
+use crate::app::source::Contents;
+use crate::listen::{Budget, Capacities, Room};
+use crate::settings::RunSettings;
+use crate::store::{Source, read_object};
+use crate::writes::{Command, Edit, WriteError, Writer};
+
+/// Objects as YAML; `None` cannot be read.
+struct Memory {
+    yaml: Mutex<Option<String>>,
+    changed: Arc<Notify>,
+}
+
+impl Memory {
+    fn set(&self, yaml: Option<&str>) {
+        *self.yaml.lock() = yaml.map(str::to_owned);
+        self.changed.notify_one();
+    }
+}
+
+impl ObjectSource for Memory {
+    fn name(&self) -> &'static str {
+        "objects in memory"
+    }
+
+    fn read(&self) -> anyhow::Result<Contents> {
+        let Some(yaml) = self.yaml.lock().clone() else {
+            bail!("the memory is gone");
+        };
+        let read = galleria_manifest::read_str(Path::new("memory.yaml"), &yaml);
+        Ok(Contents {
+            layer: Layer::Base(read.objects),
+            diagnostics: read.diagnostics,
+        })
+    }
+
+    fn watch(&self) -> anyhow::Result<BoxStream<'static, ()>> {
+        let changed = self.changed.clone();
+        let changes = futures::stream::unfold(changed, |changed| async move {
+            changed.notified().await;
+            Some(((), changed))
+        });
+        Ok(changes.boxed())
+    }
+}
+
+#[derive(Parser)]
+struct Arguments {
+    #[command(flatten)]
+    settings: RunSettings,
+}
+
+/// A host without listeners whose control loop reads a [`Memory`].
+struct Fixture {
+    source: Arc<Memory>,
+    control: Control,
+    store: Arc<Store>,
+    health: Arc<HostStatus>,
+    writer: Writer,
+    _data: TempDir,
+}
+
+impl Fixture {
+    async fn new(yaml: &str) -> Self {
+        let data = tempfile::tempdir().expect("a folder");
+        let folder = data.path().to_str().expect("a name");
+        let cache = format!("{folder}/cache");
+        let arguments = ["test", "memory.yaml", "--data", folder, "--cache", &cache];
+        let settings = Arguments::parse_from(arguments).settings;
+        let host = Host::new(&settings).expect("a host");
+        let source = Arc::new(Memory {
+            yaml: Mutex::new(Some(yaml.to_owned())),
+            changed: Arc::default(),
+        });
+        let api_store = Arc::new(ApiStore::open(data.path()).expect("a store"));
+        let (writer, writes) = Writer::new();
+        let room = Room::new(Capacities::of(Budget::raise(), None).traffic);
+        let mut control = host.control(&settings, room, source.clone(), api_store, writes);
+        let layers = control.sources.iter();
+        let layers = layers.map(|source| source.read().expect("readable").layer);
+        let layers: Vec<_> = layers.collect();
+        control.prepare(layers).await.expect("valid");
+        Self {
+            source,
+            control,
+            store: host.store.clone(),
+            health: host.health.clone(),
+            writer,
+            _data: data,
+        }
+    }
+
+    async fn reload(&mut self, yaml: Option<&str>) {
+        self.source.set(yaml);
+        self.control.reload(self.source.clone()).await;
+    }
+
+    /// The value of the ConfigMap, and its owner.
+    fn value(&self) -> (String, Source) {
+        value(&self.store).expect("a ConfigMap")
+    }
+}
+
+fn key() -> ObjectKey {
+    ObjectKey {
+        group: String::new(),
+        kind: "ConfigMap".into(),
+        namespace: "default".into(),
+        name: "a".into(),
+    }
+}
+
+fn value(store: &Store) -> Option<(String, Source)> {
+    let stored = store.get(&key())?;
+    let value = stored.object.raw["data"]["k"].as_str()?;
+    Some((value.to_owned(), stored.source))
+}
+
+fn yaml(value: &str) -> String {
+    format!("apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: a}}\ndata: {{k: {value}}}\n")
+}
+
+/// An edit of the ConfigMap, made from what the store has.
+fn edit(store: &Store, value: &str) -> Edit {
+    let raw = serde_json::json!({
+        "apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "a"}, "data": {"k": value},
+    });
+    Edit {
+        key: key(),
+        from: store.get(&key()).map(|stored| stored.object.clone()),
+        to: Some(read_object(&key(), &raw).expect("valid").object),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn invalid_or_unreadable_source_keeps_the_previous_configuration() {
+    let mut fixture = Fixture::new(&yaml("one")).await;
+    assert_eq!(fixture.value(), ("one".into(), Source::Files));
+    fixture.reload(Some(&yaml("two"))).await;
+    assert_eq!(fixture.value(), ("two".into(), Source::Files));
+    fixture.reload(Some(&yaml("[no, text]"))).await;
+    assert_eq!(fixture.value(), ("two".into(), Source::Files));
+    assert!(!fixture.health.is_accepted());
+    fixture.reload(None).await;
+    assert_eq!(fixture.value(), ("two".into(), Source::Files));
+    fixture.reload(Some(&yaml("two"))).await;
+    assert!(
+        fixture.health.is_accepted(),
+        "the same again is tried again"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn edit_by_the_api_holds_until_the_source_changes_the_object() {
+    let mut fixture = Fixture::new(&yaml("one")).await;
+    let stale = edit(&fixture.store, "stale");
+    let edits = [edit(&fixture.store, "edited")];
+    fixture.control.edit(&edits, true).await.expect("valid");
+    assert_eq!(fixture.value(), ("one".into(), Source::Files), "a dry run");
+    fixture.control.edit(&edits, false).await.expect("valid");
+    assert_eq!(fixture.value(), ("edited".into(), Source::Drift));
+    let conflict = fixture.control.edit(&[stale], false).await;
+    assert!(matches!(conflict, Err(WriteError::Changed)));
+    fixture.reload(Some(&yaml("one"))).await;
+    assert_eq!(fixture.value(), ("edited".into(), Source::Drift));
+    fixture.reload(Some(&yaml("two"))).await;
+    assert_eq!(fixture.value(), ("two".into(), Source::Files));
+    let contents = ObjectSource::read(&*fixture.control.api_store).expect("readable");
+    assert!(
+        matches!(contents.layer, Layer::Overrides(rows) if rows.is_empty()),
+        "the override is deleted from the data folder"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn loop_follows_its_sources_and_its_writer() {
+    let Fixture {
+        source,
+        mut control,
+        store,
+        writer,
+        _data,
+        ..
+    } = Fixture::new(&yaml("one")).await;
+    let changes = control.watch().expect("a watch");
+    let mut versions = store.versions();
+    let story = async {
+        source.set(Some(&yaml("two")));
+        let two = Some(("two".to_owned(), Source::Files));
+        let changed = versions.wait_for(|_| value(&store) == two).await;
+        changed.expect("the loop runs");
+        let edits = vec![edit(&store, "edited")];
+        let dry_run = false;
+        let written = writer.send(Command::Edits { edits, dry_run }).await;
+        written.expect("valid");
+        assert_eq!(value(&store), Some(("edited".into(), Source::Drift)));
+    };
+    tokio::select! {
+        ended = control.follow(changes, |_| Ok(())) => panic!("the loop ended: {ended:?}"),
+        () = story => {}
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn change_that_needs_no_pull_is_not_retried() {
+    let mut fixture = Fixture::new(&yaml("one")).await;
+    let unplannable = "apiVersion: v1\nkind: Pod\nmetadata: {name: p}\nspec:\n  containers:\n  - \
+        {name: c, image: 'c:missing', imagePullPolicy: Never}\n";
+    fixture.reload(Some(unplannable)).await;
+    assert!(!fixture.health.is_accepted());
+    let retried = fixture.control.planning.pulls.succeeded();
+    let pause = Duration::from_millis(50);
+    assert!(tokio::time::timeout(pause, retried).await.is_err());
+}

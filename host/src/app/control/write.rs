@@ -1,0 +1,65 @@
+//! Commands of the API: edits of objects, evictions of pods, orders for canaries.
+
+use std::sync::Arc;
+
+use super::{Control, RejectedChange};
+use crate::workload::PlanError;
+use crate::writes::{Command, Edit, Write, WriteError};
+
+impl Control {
+    /// Carries out a command and replies with its result.
+    pub(super) async fn write(&mut self, Write { command, reply }: Write) {
+        let result = match command {
+            Command::Edits { edits, dry_run } => self.edit(&edits, dry_run).await,
+            Command::Canary(order) => self.order(&order).await,
+            Command::Evict(pod) => match self.controllers.workloads.evict(&pod) {
+                true => Ok(()),
+                false => Err(WriteError::Changed),
+            },
+        };
+        // The client may have gone away meanwhile.
+        let _ = reply.send(result);
+    }
+
+    /// Applies edits together, or only checks them.
+    ///
+    /// # Errors
+    /// See [`WriteError`]; nothing has changed then.
+    pub(in crate::app) async fn edit(
+        &mut self,
+        edits: &[Edit],
+        dry_run: bool,
+    ) -> Result<(), WriteError> {
+        let mut desired = self.desired.clone();
+        for Edit { key, from, to } in edits {
+            let stored = self.reporting.store.get(key);
+            let unchanged = match (&stored, from) {
+                (Some(stored), Some(from)) => Arc::ptr_eq(&stored.object, from),
+                (None, None) => true,
+                _ => false,
+            };
+            if !unchanged {
+                return Err(WriteError::Changed);
+            }
+            desired = desired.with(key, to.clone());
+        }
+        let staged = self.stage(&desired).await?;
+        if dry_run {
+            return Ok(());
+        }
+        self.commit(desired, staged).await?;
+        self.serve();
+        Ok(())
+    }
+}
+
+impl From<RejectedChange> for WriteError {
+    fn from(rejected: RejectedChange) -> Self {
+        match rejected {
+            RejectedChange::ApiStore(error) => Self::NotPersisted(error.to_string()),
+            RejectedChange::Manifests(problems)
+            | RejectedChange::Plan(PlanError { problems, .. }) => Self::Invalid(problems),
+            rejected => Self::Impossible(rejected.problems().join("; ")),
+        }
+    }
+}
