@@ -1,7 +1,7 @@
-//! The snapshot that requests are decided on, and the pods it speaks of.
+//! The active configuration: the snapshot that decides on requests, and its pods.
 //!
-//! It is replaced whole, behind an atomic pointer: a request keeps the one it
-//! started with, the next request sees the new one.
+//! It is replaced as a whole behind an atomic pointer. A request keeps the configuration
+//! that it started with; the next request uses the new one.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -13,11 +13,11 @@ use galleria_mesh as mesh;
 use crate::telemetry::metrics::ServiceNames;
 use crate::workload::Pod;
 
-/// What is in force at one moment.
+/// The configuration at one moment.
 pub(crate) struct ActiveConfig {
     pub snapshot: mesh::Snapshot,
     pods: HashMap<usize, Arc<Pod>>,
-    /// One shared name per service, so that metrics know it by identity.
+    /// One shared allocation per service, so that metrics compare names by pointer.
     names: HashMap<String, Arc<ServiceNames>>,
     pub since: Instant,
 }
@@ -49,7 +49,7 @@ impl ActiveConfig {
         self.pods.get(&target)
     }
 
-    /// What was `cluster` of an earlier snapshot.
+    /// The cluster that has replaced `cluster` of an earlier snapshot.
     pub(crate) fn successor_of(&self, cluster: &mesh::Cluster) -> Option<&Arc<mesh::Cluster>> {
         let services = self.snapshot.services().iter();
         services
@@ -72,7 +72,7 @@ impl ActiveConfig {
     }
 }
 
-/// The pointer to what is in force.
+/// The pointer to the active configuration.
 pub(crate) struct ConfigHandle(ArcSwap<ActiveConfig>);
 
 impl ConfigHandle {

@@ -1,5 +1,4 @@
-//! Manifests from files: the store's first source, read at start and whenever
-//! something changes.
+//! Manifest files: reading them, and watching them for changes.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -11,18 +10,18 @@ use galleria_manifest::{Diagnostic, Loaded, Severity};
 use notify::{RecommendedWatcher, RecursiveMode, Watcher};
 use tokio::sync::Notify;
 
-/// Editors write in several steps: changes are gathered this long.
+/// The quiet period that ends a change: editors write in several steps.
 const GATHER: Duration = Duration::from_millis(100);
 
-/// The files and folders that the host was started with.
+/// The files and folders of the command line.
 #[derive(Debug, Clone)]
 pub(crate) struct Files {
     paths: Vec<PathBuf>,
-    /// The host's own data, which may lie among the manifests and is none.
+    /// The host's data folder, which may be inside a folder of manifests.
     data: Option<PathBuf>,
 }
 
-/// What was read, and what there is to say about it.
+/// The objects of all files, and their diagnostics.
 pub(crate) struct Read {
     pub objects: Vec<Arc<Object>>,
     pub diagnostics: Vec<Diagnostic>,
@@ -41,7 +40,7 @@ impl Files {
         Self { paths, data: None }
     }
 
-    /// Takes no notice of what happens in `data`.
+    /// Ignores changes inside `data`.
     pub(crate) fn excluding(self, data: &Path) -> Self {
         let data = data.canonicalize().unwrap_or_else(|_| data.into());
         Self {
@@ -50,7 +49,7 @@ impl Files {
         }
     }
 
-    /// Reads everything. May take long for large folders: not for an asynchronous task.
+    /// Reads all files. Blocks the thread, for long if the folders are large.
     pub(crate) fn read(&self) -> Read {
         let Loaded {
             objects,
@@ -63,7 +62,7 @@ impl Files {
         }
     }
 
-    /// Begins to watch for changes.
+    /// Starts watching for changes.
     ///
     /// # Errors
     /// The system's file notification is not available.
@@ -88,7 +87,7 @@ impl Files {
     }
 }
 
-/// Whether anything but reading happened, to anything but the host's own data.
+/// Whether the event is more than a read, outside the host's data folder.
 fn is_change(event: &notify::Event, data: Option<&Path>) -> bool {
     let own = |path: &PathBuf| {
         let real = path.canonicalize();
@@ -98,7 +97,7 @@ fn is_change(event: &notify::Event, data: Option<&Path>) -> bool {
     !event.kind.is_access() && !all_own
 }
 
-/// A single file is watched through its folder: editors replace files.
+/// A file is watched through its folder, because editors replace files.
 fn watched(path: &Path) -> &Path {
     if path.is_dir() {
         return path;
@@ -117,14 +116,14 @@ pub(crate) struct Changes {
 
 #[derive(Default)]
 struct Changed {
-    /// Something changed that nobody has been told of yet.
+    /// There is a change that [`Changes::next`] has not returned yet.
     pending: AtomicBool,
     notify: Notify,
 }
 
 impl Changes {
-    /// Waits for the next change, and until it has settled. Given up half way,
-    /// it loses nothing: the next call returns the change.
+    /// Waits for the next change and its quiet period. Cancel safe: the next call
+    /// returns the change.
     pub(crate) async fn next(&self) {
         let Changed { pending, notify } = &*self.changed;
         while !pending.load(Ordering::Acquire) {
@@ -146,7 +145,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn reading_and_the_hosts_own_data_are_no_changes() {
+    fn reads_and_the_data_folder_are_not_changes() {
         let folder = tempfile::tempdir().expect("a folder");
         let root = folder.path().canonicalize().expect("a real path");
         let (data, manifest) = (root.join("data"), root.join("shop.yaml"));

@@ -1,9 +1,8 @@
-//! The objects that describe a running host, as a cluster's API server has them.
+//! The objects of a running host, as in the API server of a cluster.
 //!
-//! One store, several sources: a source writes the objects it owns, everything
-//! else lists and watches. Every write gets the next resource version; a status
-//! is reported beside an object and is a write too. Nothing here decides what
-//! an object means.
+//! Each source writes the objects that it owns; everything else lists and watches. Every
+//! write, including that of a status, gets the next resource version. Nothing here
+//! interprets an object.
 
 mod api_object;
 mod recorder;
@@ -24,35 +23,34 @@ use tokio::sync::watch;
 
 pub(crate) mod immutable;
 
-/// Past events kept for watchers that fall behind; one that is further behind
-/// has to list again.
+/// Past events that are kept for slow watchers. A watcher that is further behind has to
+/// list again.
 const EVENTS_MAX: usize = 1_000;
 
-/// Who an object belongs to: an object is replaced or removed by its owner only.
+/// The owner of an object: only the owner replaces or deletes it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum Source {
     Files,
     /// The admin API.
     Api,
-    /// The admin API, about an object of a file, which says something else.
+    /// The admin API, for an object that a file declares differently.
     Drift,
-    /// The host itself: what its controllers make for an object of another
-    /// source, what it runs and what happens.
+    /// The host itself: objects of its controllers, pods, and events.
     Host,
 }
 
-/// One object as the store holds it.
+/// An object in the store.
 #[derive(Debug, Clone)]
 pub(crate) struct Stored {
     pub object: Arc<Object>,
     pub source: Source,
-    /// Version of the last write to this object, status included.
+    /// The version of the last write of this object or of its status.
     pub resource_version: u64,
     /// Counts changes of the object itself, not of its status.
     pub generation: u64,
-    /// When it came into this store.
+    /// When it was added to the store.
     pub created: Timestamp,
-    /// What the host reports, as in `kubectl get -o json`'s `status`.
+    /// The `status` in `kubectl get -o json`.
     pub status: Value,
 }
 
@@ -69,12 +67,12 @@ pub(crate) struct Event {
     /// Only the status changed.
     pub is_status: bool,
     pub key: ObjectKey,
-    /// What it replaced: a watcher by labels has to be told what it lost.
+    /// The previous object: a watcher by labels must learn of an object it has lost.
     pub before: Option<Arc<Stored>>,
     pub stored: Arc<Stored>,
 }
 
-/// The watcher asked for events that are no longer kept.
+/// The requested events are no longer kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("resource version {requested} is too old; the oldest kept is {oldest}")]
 pub(crate) struct Expired {
@@ -86,7 +84,7 @@ pub(crate) struct Expired {
 #[derive(Debug)]
 pub(crate) struct Store {
     inner: Mutex<Inner>,
-    /// The version of the last write, for those who wait for the next.
+    /// The version of the last write, for watchers.
     version: watch::Sender<u64>,
 }
 
@@ -116,16 +114,16 @@ impl Store {
         }
     }
 
-    /// A store whose versions are above those of hosts that ran before, so that
-    /// nobody who knew an object then takes it for another one now: no host
-    /// writes more often than once a millisecond all the time.
+    /// A store whose versions are higher than those of earlier runs, so that a client
+    /// never confuses two versions of an object. They start at the current time in
+    /// milliseconds, which is safe because no host writes once per millisecond for long.
     pub(crate) fn of_this_run() -> Self {
         let now = Timestamp::now().as_millisecond();
         Self::after(u64::try_from(now).unwrap_or_default())
     }
 
-    /// Makes `objects` the whole of what is not the host's own, in one step: what
-    /// is new is added, what differs is replaced, what is gone is deleted.
+    /// Replaces all objects that are not the host's own by `objects`, in one step.
+    /// Unchanged objects are not written.
     pub(crate) fn replace_all<'a>(
         &self,
         objects: impl IntoIterator<Item = (Source, &'a Arc<Object>)>,
@@ -141,8 +139,8 @@ impl Store {
         self.version.send_replace(inner.version);
     }
 
-    /// Makes `reported` the whole of the host's own objects of which `is_one`
-    /// holds, in one step. What says the same as before is no write.
+    /// Replaces those of the host's own objects that satisfy `is_one` by `reported`, in
+    /// one step. Unchanged objects are not written.
     pub(crate) fn report(&self, reported: Vec<Reported>, is_one: impl Fn(&Object) -> bool) {
         let mut inner = self.lock();
         let mut kept = HashSet::new();
@@ -165,14 +163,14 @@ impl Store {
         self.version.send_replace(inner.version);
     }
 
-    /// Deletes one object, if it is there.
+    /// Deletes one object if it exists.
     pub(crate) fn remove(&self, key: &ObjectKey) {
         let mut inner = self.lock();
         inner.delete_all(|known, _| known == key);
         self.version.send_replace(inner.version);
     }
 
-    /// Reports `status` for an object; a status that says the same is no write.
+    /// Sets the status of an object. An unchanged status is not written.
     pub(crate) fn set_status(&self, key: &ObjectKey, status: Value) {
         let mut inner = self.lock();
         inner.set_status(key, status);
@@ -183,7 +181,7 @@ impl Store {
         self.lock().objects.get(key).cloned()
     }
 
-    /// Everything, ordered by key, and the version at which this is the truth.
+    /// All objects, ordered by key, and the version of this list.
     pub(crate) fn list(&self) -> (Vec<Arc<Stored>>, u64) {
         let inner = self.lock();
         (inner.objects.values().cloned().collect(), inner.version)
@@ -202,18 +200,18 @@ impl Store {
                 oldest,
             });
         }
-        // Every watcher asks after every write: the known ones are skipped, not read.
+        // Every watcher calls this after every write: skip known events by binary search.
         let known = |event: &Event| event.stored.resource_version <= version;
         let first = inner.events.partition_point(known);
         Ok(inner.events.range(first..).cloned().collect())
     }
 
-    /// Tells of every write by its version.
+    /// Notifies of every write with its version.
     pub(crate) fn versions(&self) -> watch::Receiver<u64> {
         self.version.subscribe()
     }
 
-    /// Logs every change of an object, but not of its status, from now on.
+    /// Logs every change of an object from now on, except for its status.
     pub(crate) async fn log_changes(&self) {
         let mut version = self.version.subscribe();
         loop {
@@ -285,8 +283,8 @@ impl Inner {
         self.write(change, false, key, stored);
     }
 
-    /// The same object read again: its place in the file may have moved, which
-    /// messages need and nobody watches.
+    /// Replaces an object that only has a new position in its file. Messages need the
+    /// position; for watchers it is not a change.
     fn move_source(&mut self, key: &ObjectKey, object: Arc<Object>) {
         if let Some(stored) = self.objects.get_mut(key) {
             Arc::make_mut(stored).object = object;
@@ -341,151 +339,4 @@ impl Inner {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn files(objects: &[Arc<Object>]) -> impl Iterator<Item = (Source, &Arc<Object>)> {
-        objects.iter().map(|object| (Source::Files, object))
-    }
-
-    fn objects(yaml: &str) -> Vec<Arc<Object>> {
-        galleria_manifest::read_str("test.yaml".as_ref(), yaml).objects
-    }
-
-    const A: &str = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a}\ndata: {k: '1'}\n";
-    const A_CHANGED: &str =
-        "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a}\ndata: {k: '2'}\n";
-    const B: &str = "---\napiVersion: v1\nkind: ConfigMap\nmetadata: {name: b}\n";
-
-    fn changes(store: &Store, after: u64) -> Vec<(Change, String)> {
-        let events = store.events_after(after).expect("kept");
-        events
-            .into_iter()
-            .map(|event| (event.change, event.key.name))
-            .collect()
-    }
-
-    #[test]
-    fn a_source_replaces_what_it_owns_in_one_step() {
-        let store = Store::default();
-        store.replace_all(files(&objects(&format!("{A}{B}"))));
-        assert_eq!(
-            changes(&store, 0),
-            [(Change::Added, "a".into()), (Change::Added, "b".into())]
-        );
-        let (_, version) = store.list();
-        store.replace_all(files(&objects(A_CHANGED)));
-        let expected = [
-            (Change::Modified, "a".into()),
-            (Change::Deleted, "b".into()),
-        ];
-        assert_eq!(changes(&store, version), expected);
-        let (stored, _) = store.list();
-        assert_eq!(stored.len(), 1);
-        assert_eq!(stored[0].generation, 2);
-    }
-
-    #[test]
-    fn the_same_object_again_is_no_change() {
-        let store = Store::default();
-        store.replace_all(files(&objects(A)));
-        let (_, version) = store.list();
-        store.replace_all(files(&objects(&format!("# moved down\n{A}"))));
-        assert_eq!(changes(&store, version), []);
-        let (stored, _) = store.list();
-        assert_eq!(stored[0].object.at.line, 2, "messages name the new place");
-    }
-
-    #[test]
-    fn a_status_is_a_write_but_no_new_generation() {
-        let store = Store::default();
-        store.replace_all(files(&objects(A)));
-        let key = objects(A)[0].key();
-        store.set_status(&key, serde_json::json!({"ready": true}));
-        let stored = store.get(&key).expect("there");
-        assert_eq!((stored.resource_version, stored.generation), (2, 1));
-        store.set_status(&key, serde_json::json!({"ready": true}));
-        assert_eq!(store.list().1, 2, "the same status is no write");
-        assert!(store.events_after(1).expect("kept")[0].is_status);
-    }
-
-    #[test]
-    fn metadata_changes_are_writes_but_no_new_generation() {
-        let store = Store::default();
-        store.replace_all(files(&objects(A)));
-        let labelled = A.replace("{name: a}", "{name: a, labels: {b: c}}");
-        let labelled = objects(&labelled);
-        store.replace_all([(Source::Drift, &labelled[0])]);
-        let stored = store.get(&labelled[0].key()).expect("there");
-        assert_eq!((stored.generation, stored.source), (1, Source::Drift));
-        assert!(!store.events_after(1).expect("kept")[0].is_status);
-    }
-
-    #[test]
-    fn what_the_host_reports_is_its_own_and_replaced_by_kind() {
-        let store = Store::default();
-        store.replace_all(files(&objects(A)));
-        let reported = |kind: &str, name: &str, ready: bool| {
-            let raw = serde_json::json!({
-                "apiVersion": "v1", "kind": kind, "metadata": {"name": name, "namespace": "n"},
-            });
-            Reported::new(raw, serde_json::json!({ "ready": ready }))
-        };
-        let is = |kind: &'static str| move |object: &Object| object.kind == kind;
-        store.report(vec![reported("Pod", "p", false)], is("Pod"));
-        store.report(vec![reported("Event", "e", true)], is("Event"));
-        let (_, version) = store.list();
-        store.report(vec![reported("Pod", "p", false)], is("Pod"));
-        assert_eq!(changes(&store, version), [], "the same again is no write");
-        store.report(vec![reported("Pod", "p", true)], is("Pod"));
-        store.report(Vec::new(), is("Pod"));
-        store.replace_all(files(&[]));
-        let expected = [
-            (Change::Modified, "p".into()),
-            (Change::Deleted, "p".into()),
-            (Change::Deleted, "a".into()),
-        ];
-        assert_eq!(changes(&store, version), expected);
-        let (left, _) = store.list();
-        assert_eq!(left.len(), 1, "the event stays");
-        assert_eq!(left[0].to_json()["status"]["ready"], true);
-    }
-
-    #[test]
-    fn a_watcher_that_is_too_far_behind_must_list_again() {
-        let store = Store::default();
-        store.replace_all(files(&objects(A)));
-        let key = objects(A)[0].key();
-        for count in 0..EVENTS_MAX {
-            store.set_status(&key, serde_json::json!({"count": count}));
-        }
-        assert_eq!(
-            store.events_after(0).expect_err("too old"),
-            Expired {
-                requested: 0,
-                oldest: 1
-            }
-        );
-        assert_eq!(store.events_after(1).expect("kept").len(), EVENTS_MAX);
-    }
-
-    #[test]
-    fn a_watcher_that_keeps_up_misses_none_of_ten_thousand_changes() {
-        let store = Store::default();
-        store.replace_all(files(&objects(A)));
-        let key = objects(A)[0].key();
-        let mut seen = vec![1];
-        for count in 0..10_000 {
-            store.set_status(&key, serde_json::json!({"count": count}));
-            // As far behind as a watcher may be.
-            if (count + 1) % EVENTS_MAX == 0 {
-                let last = seen.last().copied().unwrap_or_default();
-                let events = store.events_after(last).expect("kept");
-                seen.extend(events.iter().map(|event| event.stored.resource_version));
-            }
-        }
-        assert_eq!(seen, (1..=10_001).collect::<Vec<u64>>());
-        assert!(store.events_after(10_001).expect("kept").is_empty());
-        assert!(store.events_after(1).is_err(), "one that slept is told so");
-    }
-}
+mod tests;

@@ -1,37 +1,36 @@
-//! Whether a canary is as good as it should be, by what its requests came to.
+//! Analysis: judges a canary by the results of its requests.
 //!
-//! Every metric is a share of requests that are bad: answered by 5xx, or slow. A check
-//! fails when a canary whose share is at the limit would look this bad once in a
-//! thousand checks at most, and passes when the share is within the limit and enough
-//! requests were seen that one far above it would have shown. Anything else needs more
-//! requests. The stable version's own share raises the limit: what fails both versions
-//! alike is not the canary's doing.
+//! Every metric is a share of bad requests: answered with 5xx, or slow. A check fails if
+//! a canary whose share is at the limit would look this bad in at most one of a thousand
+//! checks. It passes if the share is within the limit and there were enough requests to
+//! notice a share far above it. Otherwise the check needs more requests. The share of the
+//! stable version raises the limit: a failure of both versions is not the canary's.
 
 use galleria_manifest::model::CanaryMetric;
 use statrs::distribution::{Binomial, DiscreteCDF};
 
 use crate::telemetry::tally::Observed;
 
-/// How likely a check fails a canary that is at the limit.
+/// The probability that a check fails a canary whose share is at the limit.
 const SIGNIFICANCE: f64 = 0.001;
 
-/// Requests that a check needs at least, whatever the limit.
+/// The smallest number of requests for a check, for any limit.
 const REQUESTS_MIN: u64 = 50;
 
-/// One-sided, 99.9 %: the bound of what the stable version's share may really be.
+/// The normal quantile of a one-sided bound of 99.9 % for the stable version's share.
 const BOUND: f64 = 3.09;
 
-/// Without a range, the canary's median may be this much of the stable version's.
+/// Without a range, the limit for the canary's median in multiples of the stable one.
 const SLOWER_MAX: f64 = 1.5;
 
-/// Microseconds by which a median may differ in any case.
+/// Microseconds by which the medians may always differ.
 const DIFFERENCE_MIN: f64 = 1_000.0;
 
-/// The share of requests that may be slower than `thresholdRange.max`: it is about the
+/// The share of requests that may be slower than `thresholdRange.max`, which limits the
 /// 99th percentile.
 const SLOW_MAX: f64 = 0.01;
 
-/// What a check says; the text is for people.
+/// The result of a check, with a text for people.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Verdict {
     Pass,
@@ -40,7 +39,7 @@ pub(crate) enum Verdict {
     Undecided(String),
 }
 
-/// Judges a canary by what was counted of it and of the stable version meanwhile.
+/// Judges a canary by its requests and those of the stable version in the same time.
 pub(crate) fn judge(metrics: &[CanaryMetric], canary: &Observed, stable: &Observed) -> Verdict {
     let mut verdict = Verdict::Pass;
     for metric in metrics {
@@ -79,7 +78,7 @@ fn success_rate(min: f64, canary: &Observed, stable: &Observed) -> Verdict {
     })
 }
 
-/// The share of requests that took more than `max` microseconds.
+/// Judges the share of requests that took more than `max` microseconds.
 fn slow(max: f64, allowed: f64, canary: &Observed, stable: Option<&Observed>) -> Verdict {
     let slower = |of: &Observed| {
         let upto = of.durations.count_between(0, max as u64);
@@ -97,7 +96,7 @@ fn slow(max: f64, allowed: f64, canary: &Observed, stable: Option<&Observed>) ->
     })
 }
 
-/// Judges `bad` of `seen` requests against the share that may be bad.
+/// Judges `bad` of `seen` requests against the allowed share.
 fn share(bad: u64, seen: u64, limit: f64, text: impl Fn(f64) -> String) -> Verdict {
     let needed = REQUESTS_MIN.max((3.0 / limit).ceil() as u64);
     let share = bad as f64 / seen.max(1) as f64;
@@ -116,8 +115,8 @@ fn share(bad: u64, seen: u64, limit: f64, text: impl Fn(f64) -> String) -> Verdi
     Verdict::Pass
 }
 
-/// The highest share that `bad` of `seen` still speak for (Wilson's interval); 0 where
-/// nothing was seen.
+/// The upper bound of Wilson's interval for `bad` of `seen` requests; 0 if these are too
+/// few.
 fn bound(bad: u64, seen: u64) -> f64 {
     if seen < REQUESTS_MIN {
         return 0.0;

@@ -1,4 +1,4 @@
-//! What `galleria canary` asks of the running host.
+//! Orders of `galleria canary`, and what they mean for the objects in force.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -11,14 +11,14 @@ use serde_json::{Value, json};
 
 use super::{CanaryError, Phase, Split};
 
-/// One thing to do with a canary.
+/// An action on the rules of a canary.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Order {
     pub route: Route,
     pub action: Action,
 }
 
-/// The rules that are meant.
+/// The rules that an order is about.
 #[derive(Debug, Clone, Serialize, Deserialize, Args)]
 pub(crate) struct Route {
     /// The VirtualService that splits the requests
@@ -38,17 +38,17 @@ pub(crate) struct Route {
 pub(crate) enum Action {
     /// Gives the canary its share, in percent.
     Set(u32),
-    /// Everything goes to the canary.
+    /// Sends all requests to the canary.
     Promote,
-    /// Nothing goes to the canary.
+    /// Sends no requests to the canary.
     Abort,
-    /// Moves on by itself, from nothing, by this analysis, or by that of the Canary
-    /// object that is there.
+    /// Starts an automatic run with this analysis, or with that of the existing Canary
+    /// object.
     Analyse(Settings),
 }
 
-/// `spec.analysis` of the Canary that is made; where nothing is set, the Canary object
-/// that is there says it.
+/// `spec.analysis` of the Canary object to create. If no field is set, the existing Canary
+/// object is used.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, Args)]
 pub(crate) struct Settings {
     /// Percent by which the share grows with each step [default: 10]
@@ -77,26 +77,26 @@ pub(crate) struct Settings {
     pub duration_max: Option<u64>,
 }
 
-/// An order, by the objects in force.
+/// What an order means for the objects in force.
 pub(crate) enum Planned {
-    /// To write a weight by hand.
+    /// Sets a weight manually.
     Weight {
         split: Split,
         weight: u32,
-        /// The Canary that is about the same rules, and how far it is then.
+        /// The Canary object of the same rules, and its phase afterwards.
         canary: Option<(ObjectKey, Phase)>,
     },
-    /// To begin a run; with another object first, where there is one.
+    /// Starts a run, after `object` is written if there is one.
     Analyse {
         key: ObjectKey,
         object: Option<Value>,
     },
 }
 
-/// What an order means.
+/// Resolves an order.
 ///
 /// # Errors
-/// It names what is not there.
+/// The order refers to something that does not exist.
 pub(crate) fn plan(order: &Order, objects: &[Arc<Object>]) -> Result<Planned, CanaryError> {
     let route = &order.route;
     let (split, canary) = resolve(route, objects)?;
@@ -138,7 +138,7 @@ pub(crate) fn plan(order: &Order, objects: &[Arc<Object>]) -> Result<Planned, Ca
     }
 }
 
-/// The rules that `route` means, and the Canary that is about them.
+/// The rules of `route`, and the Canary object for them.
 pub(super) fn resolve<'a>(
     route: &Route,
     objects: &'a [Arc<Object>],
@@ -191,7 +191,7 @@ fn service<'a>(named: &str, objects: &'a [Arc<Object>]) -> Result<&'a Object, Ca
     }
 }
 
-/// The Canary that an order makes.
+/// The Canary object that an order creates.
 fn object(
     name: &str,
     route: &Route,

@@ -1,4 +1,4 @@
-//! A canary as `galleria canary status` shows it.
+//! The report of `galleria canary status`.
 
 use std::fmt::Write;
 use std::path::PathBuf;
@@ -16,25 +16,25 @@ use crate::store::Stored;
 pub(crate) struct CanaryReport {
     /// `namespace/name` of the VirtualService.
     pub virtual_service: String,
-    /// The file that has it, from the root; none that is there where it came by the API.
+    /// The absolute path of its file; does not exist if the object is from the API.
     pub file: PathBuf,
     pub rules: Vec<RuleReport>,
-    /// `status` of the Canary object, where there is one.
+    /// The `status` of the Canary object, if there is one.
     pub canary: Option<Value>,
-    /// What happened, oldest first.
+    /// Oldest first.
     pub events: Vec<EventReport>,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct RuleReport {
-    /// Its place in `spec.http`.
+    /// Its index in `spec.http`.
     pub index: usize,
     pub name: Option<String>,
     /// The canary's share, in percent.
     pub weight: u32,
     pub canary: Vec<String>,
     pub stable: Vec<String>,
-    /// Of every destination of the rule, as they are in force.
+    /// The active weights of all destinations of the rule.
     pub weights: Vec<u32>,
 }
 
@@ -46,10 +46,10 @@ pub(crate) struct EventReport {
     pub message: String,
 }
 
-/// Reports on the rules that `route` means.
+/// Reports on the rules of `route`.
 ///
 /// # Errors
-/// They are not there.
+/// The rules do not exist.
 pub(crate) fn report(
     route: &Route,
     stored: &[Arc<Stored>],
@@ -104,7 +104,7 @@ pub(crate) fn report(
 }
 
 impl CanaryReport {
-    /// As a person reads it.
+    /// The report for people.
     pub(crate) fn text(&self) -> String {
         let mut text = format!("VirtualService {}\n", self.virtual_service);
         for rule in &self.rules {

@@ -1,39 +1,39 @@
-//! The rules of a VirtualService that divide requests between a canary and what is
-//! stable, and their weights.
+//! The rules of a VirtualService that split requests between a canary and the stable
+//! version, and their weights.
 
 use galleria_manifest::model::{Destination, HttpRoute, Object, ObjectKey, Resource};
 use galleria_mesh as mesh;
 use serde_json::Value;
 
-/// Where a canary's share of the requests is written.
+/// The rules that hold the weight of a canary.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Split {
     /// The VirtualService.
     pub service: ObjectKey,
-    /// At least one.
+    /// Not empty.
     pub rules: Vec<SplitRule>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct SplitRule {
-    /// Its place in `spec.http`.
+    /// Its index in `spec.http`.
     pub index: usize,
     pub name: Option<String>,
-    /// The place of the canary's destination in `route`.
+    /// The index of the canary's destination in `route`.
     canary: usize,
     pub destinations: Vec<Share>,
 }
 
-/// One destination of a rule.
+/// A destination of a rule.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Share {
-    /// The full name of its service.
+    /// The fully qualified name of its service.
     pub host: String,
     pub subset: Option<String>,
     pub weight: u32,
 }
 
-/// Why there is nothing to shift.
+/// Why there are no weights to shift.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub(crate) enum SplitError {
     #[error("VirtualService {service} has no rule named `{name}`; it has {known}")]
@@ -55,11 +55,11 @@ pub(crate) enum SplitError {
 }
 
 impl Split {
-    /// The rules of `object` (the one named `rule`, if any) in which `is_canary` holds
-    /// for one destination and there is another; `canary` says what was looked for.
+    /// The rules of `object` (or only the one named `rule`) that have exactly one
+    /// destination which satisfies `is_canary`, and others. Errors name it `canary`.
     ///
     /// # Errors
-    /// There is none.
+    /// There is no such rule.
     pub(crate) fn of(
         object: &Object,
         rule: Option<&str>,
@@ -104,19 +104,19 @@ impl Split {
         })
     }
 
-    /// The canary's share in the first rule, in percent.
+    /// The weight of the canary in the first rule, in percent.
     pub(crate) fn weight(&self) -> u32 {
         self.rules.first().map_or(0, SplitRule::weight)
     }
 
-    /// Those of the canary, or all others.
+    /// The destinations of the canary, or all others.
     pub(crate) fn shares(&self, of_canary: bool) -> impl Iterator<Item = &Share> {
         self.rules
             .iter()
             .flat_map(move |rule| rule.shares(of_canary))
     }
 
-    /// The canary's destinations as `service` has them.
+    /// The canary's destinations in `service`.
     pub(crate) fn canaries<'a>(
         &self,
         service: &'a Object,
@@ -131,8 +131,8 @@ impl Split {
         })
     }
 
-    /// The VirtualService's JSON with `percent` of each rule for the canary; the
-    /// others share the rest as they share it now.
+    /// The VirtualService's JSON with a weight of `percent` for the canary in each rule.
+    /// The other destinations keep their proportions.
     pub(crate) fn with_weight(&self, raw: &Value, percent: u32) -> Value {
         let mut raw = raw.clone();
         for rule in &self.rules {
@@ -170,7 +170,7 @@ impl SplitRule {
         })
     }
 
-    /// The canary's share, in percent.
+    /// The weight of the canary, in percent.
     pub(crate) fn weight(&self) -> u32 {
         let all: u64 = self
             .destinations
@@ -188,7 +188,7 @@ impl SplitRule {
             .map(|(_, share)| share)
     }
 
-    /// The weights of all destinations with `percent` for the canary.
+    /// The weights of all destinations if the canary has `percent`.
     fn weights(&self, percent: u32) -> Vec<u32> {
         let rest = u64::from(100 - percent);
         let others: u64 = self.shares(false).map(|it| u64::from(it.weight)).sum();
@@ -206,7 +206,7 @@ impl SplitRule {
             };
             weights.push(weight);
         }
-        // What rounding left over, or everything where nothing had a weight.
+        // The remainder of rounding, or everything if no other destination has a weight.
         let first = (0..weights.len()).find(|at| *at != self.canary);
         if let Some(weight) = first.and_then(|at| weights.get_mut(at)) {
             *weight += u32::try_from(left).unwrap_or(0);
@@ -272,7 +272,7 @@ mod tests {
     }
 
     #[test]
-    fn canary_gets_its_share_and_the_others_divide_the_rest_as_before() {
+    fn canary_gets_its_weight_and_the_others_keep_their_proportions() {
         let (split, raw) = split(None, "v2").expect("a split");
         assert_eq!((split.weight(), split.rules.len()), (10, 1));
         let weights = |percent| {
@@ -285,7 +285,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_divided_is_refused_with_what_there_is() {
+    fn missing_split_is_an_error_that_lists_the_existing_destinations() {
         let text = |rule, canary| split(rule, canary).expect_err("nothing").to_string();
         assert!(text(Some("find"), "v2").contains("it has search"));
         let undivided = text(Some("search"), "v2");

@@ -1,5 +1,5 @@
-//! ConfigMaps and Secrets with `immutable: true`: their data stays as it is
-//! until the object is deleted, and so does the mark.
+//! ConfigMaps and Secrets with `immutable: true`: neither their data nor `immutable` can
+//! change until the object is deleted.
 
 use std::sync::Arc;
 
@@ -8,7 +8,7 @@ use galleria_manifest::{Diagnostic, Severity, codes};
 
 use super::Store;
 
-/// What of `objects` changes data that the store has as immutable.
+/// An error for each of `objects` that changes an immutable object of the store.
 pub(crate) fn changes(store: &Store, objects: &[Arc<Object>]) -> Vec<Diagnostic> {
     let problem = |object: &Object| Diagnostic {
         at: object.at.clone(),

@@ -1,5 +1,5 @@
-//! Objects that the host writes about itself: pods and events, in the form in
-//! which a cluster's API server gives them.
+//! Objects that the host writes about itself, such as pods and events, in the form of a
+//! cluster's API server.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use uuid::Uuid;
 
 use super::{Source, Stored};
 
-/// An object of the host's own, and its status.
+/// An object of the host itself, and its status.
 #[derive(Debug, Clone)]
 pub(crate) struct Reported {
     pub object: Arc<Object>,
@@ -21,7 +21,7 @@ pub(crate) struct Reported {
 }
 
 impl Reported {
-    /// Takes identity and labels from `raw`, which holds everything but the status.
+    /// Takes identity and labels from `raw`, the object without its status.
     pub(crate) fn new(raw: Value, status: Value) -> Self {
         let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
         let metadata = &raw["metadata"];
@@ -61,8 +61,7 @@ impl Reported {
     }
 }
 
-/// The kind and the name of what an object belongs to; empty where it belongs to
-/// nothing.
+/// The kind and the name of the owner of an object; empty if it has none.
 pub(crate) fn owner_of(object: &Object) -> (&str, &str) {
     match &object.metadata.owner {
         Some(owner) => (&owner.kind, &owner.name),
@@ -71,7 +70,7 @@ pub(crate) fn owner_of(object: &Object) -> (&str, &str) {
 }
 
 impl Stored {
-    /// An object that is not in the store, or not in this form: that is `before`.
+    /// An object that is not in the store, or that replaces `before` there.
     pub(crate) fn unwritten(object: Arc<Object>, before: Option<&Self>) -> Self {
         Self {
             source: before.map_or(Source::Api, |it| it.source),
@@ -83,13 +82,13 @@ impl Stored {
         }
     }
 
-    /// What `metadata.generation` is once this object has the form `object`.
+    /// The `metadata.generation` after this object is replaced by `object`.
     pub(crate) fn generation_with(&self, object: &Object) -> u64 {
-        let same = wants_the_same(&self.object.raw, &object.raw);
+        let same = differs_in_metadata_only(&self.object.raw, &object.raw);
         self.generation + u64::from(!same)
     }
 
-    /// The whole object, as `kubectl get -o json` shows one.
+    /// The complete object, as `kubectl get -o json` shows it.
     pub(crate) fn to_json(&self) -> Value {
         let mut json = self.object.raw.clone();
         json["metadata"]["resourceVersion"] = self.resource_version.to_string().into();
@@ -100,8 +99,8 @@ impl Stored {
     }
 }
 
-/// An object's `metadata.uid`: the same for the same kind, namespace and name,
-/// so that owners can be named before they are written, and after a restart.
+/// The `metadata.uid` of an object, derived from its kind, namespace and name: an owner
+/// can be named before it is written, and after a restart.
 pub(crate) fn uid(kind: &str, namespace: &str, name: &str) -> String {
     let digest = Sha256::digest(format!("{kind}/{namespace}/{name}"));
     let hex: String = digest.iter().take(16).fold(String::new(), |mut hex, byte| {
@@ -116,11 +115,11 @@ pub(crate) fn uid(kind: &str, namespace: &str, name: &str) -> String {
         &hex[17..20],
         &hex[20..],
     );
-    // Version 8, "made in a way of one's own", of RFC 9562's variant.
+    // UUID version 8 of RFC 9562: custom content.
     format!("{a}-{b}-8{c}-8{d}-{e}")
 }
 
-/// The `metadata.uid` of an object that has one, and otherwise what it is shown with.
+/// The `metadata.uid` of an object, or the one that the API shows if it has none.
 pub(crate) fn uid_of(object: &Object) -> String {
     match &object.metadata.uid {
         Some(uid) => uid.clone(),
@@ -133,21 +132,21 @@ pub(crate) fn uid_of(object: &Object) -> String {
     }
 }
 
-/// A `metadata.uid` that nothing had before.
+/// A new random `metadata.uid`.
 pub(crate) fn fresh_uid() -> String {
     Uuid::new_v4().to_string()
 }
 
-/// Whether two forms of an object differ in their metadata at most.
-fn wants_the_same(before: &Value, after: &Value) -> bool {
-    let wanted = |raw: &Value| {
+/// Whether two versions of an object differ at most in metadata and status.
+fn differs_in_metadata_only(before: &Value, after: &Value) -> bool {
+    let desired = |raw: &Value| {
         let fields = raw.as_object().into_iter().flatten();
         let fields = fields.filter(|(name, _)| !matches!(name.as_str(), "metadata" | "status"));
         fields
             .map(|(name, value)| (name.clone(), value.clone()))
             .collect::<serde_json::Map<_, _>>()
     };
-    wanted(before) == wanted(after)
+    desired(before) == desired(after)
 }
 
 #[cfg(test)]
@@ -155,7 +154,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn uids_are_uuids_and_tell_objects_apart() {
+    fn uids_are_uuids_and_distinguish_objects() {
         let first = uid("Pod", "shop", "ui-1");
         let lengths: Vec<_> = first.split('-').map(str::len).collect();
         assert_eq!(lengths, [8, 4, 4, 4, 12], "{first}");

@@ -1,4 +1,4 @@
-//! Single checks, and whole runs, many times over, against chance.
+//! Single checks, and many complete runs with random requests.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ const METRICS: [CanaryMetric; 2] = [
     CanaryMetric::DurationAgainstStable,
 ];
 
-/// `requests`, of which every `nth` fails, all as long.
+/// `requests` of equal duration, of which `failures` fail.
 fn observed(requests: u64, failures: u64, millis: u64) -> Observed {
     let mut observed = Observed::default();
     for request in 0..requests {
@@ -22,7 +22,7 @@ fn observed(requests: u64, failures: u64, millis: u64) -> Observed {
 }
 
 #[test]
-fn few_requests_decide_nothing_unless_they_are_bad_beyond_chance() {
+fn few_requests_decide_only_if_they_are_significantly_bad() {
     let stable = observed(1_000, 0, 10);
     let judged = |requests, failures| judge(&METRICS, &observed(requests, failures, 10), &stable);
     assert_eq!(
@@ -41,7 +41,7 @@ fn few_requests_decide_nothing_unless_they_are_bad_beyond_chance() {
 }
 
 #[test]
-fn what_fails_both_versions_is_not_the_canarys_doing() {
+fn failures_of_both_versions_do_not_fail_the_canary() {
     let bad = observed(1_000, 100, 10);
     assert_eq!(judge(&METRICS, &bad, &bad), Verdict::Pass);
     let good = observed(1_000, 0, 10);
@@ -49,7 +49,7 @@ fn what_fails_both_versions_is_not_the_canarys_doing() {
 }
 
 #[test]
-fn durations_are_judged_by_a_limit_or_by_the_stable_version() {
+fn durations_are_compared_with_a_limit_or_with_the_stable_version() {
     let stable = observed(1_000, 0, 10);
     let limit = [CanaryMetric::Duration {
         max: Duration::from_millis(50),
@@ -67,11 +67,11 @@ fn durations_are_judged_by_a_limit_or_by_the_stable_version() {
     assert!(matches!(alone, Verdict::Undecided(_)));
 }
 
-/// How a version answers.
+/// The behaviour of a version.
 #[derive(Clone, Copy)]
 struct Version {
     failing: f64,
-    /// Milliseconds; a request takes from a third of it to about five times as long.
+    /// The median in milliseconds; requests take between a seventh and seven times as long.
     duration: f64,
 }
 
@@ -84,7 +84,7 @@ impl Version {
     fn serve(self, requests: u64, random: &mut impl Rng, observed: &mut Observed) {
         for _ in 0..requests {
             let failed = random.random_bool(self.failing);
-            // A sum of uniform numbers in the exponent: skewed as durations are.
+            // A sum of uniform numbers in the exponent gives a skewed distribution.
             let spread: f64 = (0..4).map(|_| random.random_range(-0.5..0.5)).sum();
             let millis = self.duration * spread.exp();
             observed.record(failed, Duration::from_secs_f64(millis / 1_000.0));
@@ -92,17 +92,17 @@ impl Version {
     }
 }
 
-/// How a run ended.
-struct Ended {
+/// The result of a run.
+struct Outcome {
     promoted: bool,
     intervals: u32,
-    /// Requests that the canary got, of all.
+    /// The share of all requests that the canary got.
     exposed: f64,
 }
 
-/// A run of 10, 20 … 50 %, `traffic` requests in an interval, rolled back by `threshold`
-/// failed checks.
-fn run(canary: Version, traffic: u64, threshold: u32, random: &mut impl Rng) -> Ended {
+/// A run with weights of 10, 20 … 50 % and `traffic` requests per interval that is rolled
+/// back after `threshold` failed checks.
+fn run(canary: Version, traffic: u64, threshold: u32, random: &mut impl Rng) -> Outcome {
     let (mut weight, mut failed, mut intervals) = (10, 0, 0);
     let (mut of_canary, mut of_stable) = (Observed::default(), Observed::default());
     let (mut exposed, mut all) = (0, 0);
@@ -119,7 +119,7 @@ fn run(canary: Version, traffic: u64, threshold: u32, random: &mut impl Rng) -> 
             Verdict::Fail(_) => failed += 1,
         }
         if weight > 50 || failed >= threshold {
-            return Ended {
+            return Outcome {
                 promoted: failed < threshold,
                 intervals,
                 exposed: exposed as f64 / all as f64,
@@ -130,15 +130,15 @@ fn run(canary: Version, traffic: u64, threshold: u32, random: &mut impl Rng) -> 
 }
 
 /// The share of `runs` that were promoted, the mean number of intervals, and the largest
-/// share of the requests that a canary got.
+/// share of requests that a canary got.
 fn runs(canary: Version, threshold: u32, seed: u64, runs: u32) -> (f64, f64, f64) {
     let mut random = StdRng::seed_from_u64(seed);
-    let ended: Vec<_> = (0..runs)
+    let outcomes: Vec<_> = (0..runs)
         .map(|_| run(canary, 1_000, threshold, &mut random))
         .collect();
-    let promoted = ended.iter().filter(|it| it.promoted).count() as f64;
-    let intervals: u32 = ended.iter().map(|it| it.intervals).sum();
-    let exposed = ended.iter().map(|it| it.exposed).fold(0.0, f64::max);
+    let promoted = outcomes.iter().filter(|it| it.promoted).count() as f64;
+    let intervals: u32 = outcomes.iter().map(|it| it.intervals).sum();
+    let exposed = outcomes.iter().map(|it| it.exposed).fold(0.0, f64::max);
     let result = (
         promoted / f64::from(runs),
         f64::from(intervals) / f64::from(runs),
@@ -149,14 +149,14 @@ fn runs(canary: Version, threshold: u32, seed: u64, runs: u32) -> (f64, f64, f64
 }
 
 #[test]
-fn canary_like_the_stable_version_is_hardly_ever_rolled_back() {
+fn canary_like_the_stable_version_is_rarely_rolled_back() {
     let (promoted, intervals, _) = runs(STABLE, 1, 1, 2_000);
     assert!(promoted >= 0.99, "{promoted}");
     assert!(intervals < 12.0, "{intervals}");
 }
 
 #[test]
-fn canary_with_five_percent_errors_is_always_rolled_back_soon() {
+fn canary_with_five_percent_errors_is_always_rolled_back_early() {
     let bad = Version {
         failing: 0.05,
         ..STABLE
@@ -168,7 +168,7 @@ fn canary_with_five_percent_errors_is_always_rolled_back_soon() {
 }
 
 #[test]
-fn canary_three_times_as_slow_is_always_rolled_back_soon() {
+fn canary_three_times_as_slow_is_always_rolled_back_early() {
     let slow = Version {
         duration: 3.0 * STABLE.duration,
         ..STABLE
