@@ -9,10 +9,10 @@ mod cluster;
 mod conditions;
 mod control;
 mod desired;
+mod ports;
 mod pulls;
 mod source;
 
-use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -21,40 +21,36 @@ use anyhow::Context;
 use galleria_mesh as mesh;
 use jiff::Timestamp;
 use rustix::process::{Resource, Rlimit, setrlimit};
-use tokio::net::{TcpListener, UnixListener};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use crate::active_config::{ActiveConfig, ConfigHandle};
-use crate::admin;
 use crate::call::{Mesh, Overload};
 use crate::canary::Canaries;
 use crate::files::Files;
 use crate::guest::{Cache, Databases, Engine, NodeMemory, guest_memory_default};
 use crate::listen::{Budget, Capacities, Listeners, Room};
 use crate::outbound::MeshDoors;
-use crate::private_folder;
 use crate::remote::RemoteClient;
 use crate::settings::RunSettings;
 use crate::settings::telemetry::{AccessLogFormat, Switch, TraceProtocol, TraceSettings};
-use crate::status::{self, HostStatus};
+use crate::status::HostStatus;
 use crate::store::Store;
 use crate::telemetry::access_log::AccessLog;
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::sink::Sink;
 use crate::telemetry::trace::{TraceExport, Tracer};
 use crate::terminal::eprint;
-use crate::tls::Expiries;
 use crate::topology::{Peers, Topology, Trust};
 use crate::workload::{Images, Jobs, Platform, VolumeFolder, Workloads};
 use crate::writes::{Write, Writer};
-use announce::Addresses;
 use api_store::ApiStore;
 use autoscale::Autoscalers;
 use cluster::Node;
 use control::{Control, Controllers, DataPlane, Planning, RejectedChange, Reporting};
 use desired::Desired;
+use ports::Ports;
 use pulls::Pulls;
 use source::{Contents, ObjectSource};
 
@@ -71,21 +67,10 @@ pub(crate) async fn run(settings: RunSettings) -> anyhow::Result<ExitCode> {
     let descriptors = Budget::raise();
     let client_connections = settings.listen.client_connections.map(|max| max as usize);
     let capacities = Capacities::of(descriptors, client_connections);
-    let timeouts = settings.client_timeouts();
     let files = Files::new(settings.paths.clone());
     let manifests = read_manifests(&files)?;
-    let socket = take_data_folder(&settings.data.folder).await?;
-    let status_port = TcpListener::bind(settings.listen.status)
-        .await
-        .with_context(|| {
-            format!(
-                "cannot bind the status port {}; choose another with --status",
-                settings.listen.status
-            )
-        })?;
-    let status_address = status_port.local_addr()?;
-    let admin = admin::Listener::bind(settings.listen.admin, &settings.data.folder).await?;
-    let admin_address = admin.address;
+    let ports = Ports::bind(&settings).await?;
+    let addresses = ports.addresses()?;
     let host = Host::new(&settings)?;
     let api_store = Arc::new(ApiStore::open(&settings.data.folder)?);
     let written = ObjectSource::read(&*api_store)?;
@@ -103,41 +88,8 @@ pub(crate) async fn run(settings: RunSettings) -> anyhow::Result<ExitCode> {
     let store = host.store.clone();
     tokio::spawn(async move { store.log_changes().await });
     control.serve();
-    let metrics = status::MetricsContext {
-        health: host.health.clone(),
-        mesh: host.mesh.clone(),
-        state: host.state.clone(),
-        sql: host.sql.clone(),
-        certificates: Arc::new(Expiries::new(admin.certificate())),
-    };
-    let room = Room::new(capacities.status);
-    let port = status::serve_port(status_port, metrics, &room, timeouts, stop.clone());
-    tokio::spawn(port);
-    let context = status::SocketContext {
-        data: settings.data.folder.clone(),
-        health: host.health.clone(),
-        mesh: host.mesh.clone(),
-        store: host.store.clone(),
-        writer: writer.clone(),
-    };
-    let room = Room::new(capacities.socket);
-    let answering = status::serve_socket(socket, context, &room, timeouts, stop.clone());
-    tokio::spawn(answering);
-    let sources = admin::Sources {
-        store: host.store.clone(),
-        logs: host.platform.logs.clone(),
-        pods: host.health.pods.clone(),
-        writer,
-    };
-    let room = Room::new(capacities.admin);
-    let admin_threads =
-        admin::Threads::start().context("cannot start threads for the admin API")?;
-    admin_threads.spawn(admin.serve(sources, room, timeouts, stop.clone()));
+    let _admin_threads = ports.serve(&host, &settings, &capacities, writer, &stop)?;
     let stop_signal = stop_signal()?;
-    let addresses = Addresses {
-        status: status_address,
-        admin: admin_address,
-    };
     let announce =
         |control: &Control| announce::ready(control, &settings, addresses, began.elapsed());
     let followed = tokio::select! {
@@ -333,20 +285,6 @@ impl Host {
             },
         }
     }
-}
-
-/// Creates the data folder if necessary, and locks it for this host.
-async fn take_data_folder(folder: &Path) -> anyhow::Result<UnixListener> {
-    private_folder::open(folder)
-        .and_then(|opened| private_folder::require_space(folder, &opened))
-        .context("cannot use the data folder; choose another with --data")?;
-    for inner in ["images", "volumes"] {
-        let inner = folder.join(inner);
-        if inner.exists() {
-            private_folder::open(&inner).context("cannot use the contents of the data folder")?;
-        }
-    }
-    Ok(status::bind_socket(folder).await?)
 }
 
 /// A core dump would contain every Secret.
