@@ -7,11 +7,10 @@
 
 mod attempt;
 mod call_log;
-mod discard;
 mod mirror;
 mod overload;
 mod prebuffer;
-mod replay;
+mod respond;
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -24,18 +23,17 @@ use opentelemetry::trace::SpanKind;
 use tokio::time::{sleep, timeout_at};
 
 use crate::active_config::{ActiveConfig, ConfigHandle};
+use crate::body::{ByteCount, Replay};
 use crate::context::{HOPS_MAX, RequestContext};
 use crate::remote::RemoteClient;
 use crate::telemetry::access_log::{AccessLog, RequestFacts, is_grpc};
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::trace::{Service, Span, Tracer, spans};
 use crate::topology::Trust;
-use crate::{Request, Response, respond};
+use crate::{Request, Response};
 use call_log::CallLog;
 pub(crate) use overload::Overload;
-use replay::Replay;
-
-pub(crate) use discard::{AwaitsContinue, Rest, rest_of};
+pub(crate) use respond::respond;
 
 /// Everything a call needs that is the same for all calls.
 pub(crate) struct Mesh {
@@ -55,6 +53,8 @@ pub(crate) struct Mesh {
 pub(crate) struct Call {
     pub source: Source,
     pub request: Request,
+    /// Bytes of the request's body that were read.
+    pub received: ByteCount,
     /// The answer, where the head alone gives reason for one.
     pub refusal: Option<LocalReply>,
     pub context: Arc<RequestContext>,
@@ -113,9 +113,7 @@ impl Mesh {
         let (parts, body) = call.request.into_parts();
         let mesh = self.clone();
         let mut call_log = CallLog::open(mesh, &parts.method, workload, &context, facts, span);
-        let (body, received) = call_log::Received::count(body);
-        call_log.received = received;
-        let body = rest_of(body, Rest::of(&call.source, &parts));
+        call_log.received = call.received;
         let scope = CallScope {
             mesh: self,
             live: &live,
@@ -397,7 +395,7 @@ impl Destination {
 /// The mesh's own answer, in the caller's protocol.
 fn answer(reply: LocalReply, is_grpc: bool, call_log: &mut CallLog) -> Response {
     call_log.reply(&reply);
-    respond::local(if is_grpc { reply.for_grpc() } else { reply })
+    respond(if is_grpc { reply.for_grpc() } else { reply })
 }
 
 /// Waits for `work`, at most until `deadline`.

@@ -96,8 +96,6 @@ pub(crate) fn request_id() -> HeaderValue {
 
 #[cfg(test)]
 mod tests {
-    use http_body_util::BodyExt;
-
     use super::*;
 
     #[test]
@@ -110,8 +108,7 @@ mod tests {
             from_peer: false,
             recording: None,
         };
-        let body = http_body_util::Empty::new().map_err(|never| match never {});
-        let mut request = context.for_peer(Request::new(body.boxed_unsync()));
+        let mut request = context.for_peer(Request::new(crate::body::empty()));
         let headers = request.headers_mut();
         context.trace.inject(headers);
         headers.insert(REQUEST_ID, context.request_id.clone());

@@ -1,5 +1,5 @@
-//! Where clients' requests become calls: headers that a client may not set are
-//! taken off (`galleria_mesh::edge`), identifiers are given, sizes are limited.
+//! Turns clients' requests into calls: removes headers that a client must not set
+//! (`galleria_mesh::edge`), assigns identifiers, limits sizes.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -8,15 +8,15 @@ use bytes::Bytes;
 use galleria_mesh::edge::{remove_hop_by_hop, sanitise, sanitise_trailers, settle_target};
 use h2::Reason;
 use http::{HeaderMap, Version, header};
+use http_body::{Body as _, Frame};
 use http_body_util::{BodyExt, Limited};
-use hyper::body::{Body as _, Frame};
 use wasmtime_wasi_http::Error;
 
-use crate::call::{AwaitsContinue, Call, Mesh, Rest, Source, rest_of};
+use crate::Response;
+use crate::body::{AnyBody, AwaitsContinue, Count, Discard, RequestBody, RequestBodyError, Rest};
+use crate::call::{Call, Mesh, Source, respond};
 use crate::context::{HOPS, REQUEST_ID, RequestContext, request_id};
-use crate::listen::{RequestBody, RequestBodyError};
 use crate::telemetry::trace::PropagatedHeaders;
-use crate::{Body, Response, respond};
 use galleria_mesh::{LocalReply, ResponseFlags};
 
 /// One listener's way into the mesh.
@@ -53,19 +53,16 @@ impl Edge {
         }
         let refusal = settle_target(&mut parts).err();
         remove_hop_by_hop(&mut parts.headers);
-        let body = self.limited(body);
-        let (context, body) = match self.taken_over(&mut parts.headers, client) {
-            Some(context) => (context, body),
-            None => {
-                let context = enter(&mut parts.headers, client, &self.mesh);
-                (context, with_clean_trailers(body))
-            }
-        };
+        let handed_over = self.taken_over(&mut parts.headers, client);
+        let body = self.body(body, handed_over.is_none());
+        let (body, received) = Count::boxed(body, Rest::of_client(&parts));
+        let context = handed_over.unwrap_or_else(|| enter(&mut parts.headers, client, &self.mesh));
         let call = Call {
             source: Source::Edge {
                 listener_port: self.listener_port,
             },
             request: http::Request::from_parts(parts, body),
+            received,
             refusal,
             context: Arc::new(context),
             client: Some(client.ip()),
@@ -96,10 +93,9 @@ impl Edge {
         }
     }
 
-    fn limited(&self, body: RequestBody) -> Body {
-        if body.is_end_stream() {
-            return body.map_err(unread).boxed_unsync();
-        }
+    /// `body`, limited in size; of a client without the trailers that a client must not
+    /// send.
+    fn body(&self, body: RequestBody, is_client: bool) -> impl AnyBody + use<> {
         let limit = self.request_body_max;
         let max = usize::try_from(limit).unwrap_or(usize::MAX);
         let failed = move |error: Box<dyn std::error::Error + Send + Sync>| match error
@@ -108,11 +104,17 @@ impl Edge {
             Ok(error) => unread(*error),
             Err(_) => Error::HttpRequestBodySize(Some(limit)),
         };
-        Limited::new(body, max).map_err(failed).boxed_unsync()
+        let clean = move |mut frame: Frame<Bytes>| {
+            if let Some(trailers) = frame.trailers_mut().filter(|_| is_client) {
+                sanitise_trailers(trailers);
+            }
+            frame
+        };
+        Limited::new(body, max).map_err(failed).map_frame(clean)
     }
 }
 
-/// Why a client's body is not whole.
+/// Why a client's body is incomplete.
 fn unread(error: RequestBodyError) -> Error {
     match error {
         RequestBodyError::Connection(error) => Error::from(error),
@@ -140,29 +142,12 @@ fn enter(headers: &mut HeaderMap, client: SocketAddr, mesh: &Mesh) -> RequestCon
     }
 }
 
-/// Of a body that is too large as much is read as of any that nobody wants, so that
-/// the client sees why.
+/// Refuses a body that is too large. Like any other unread body it is read up to a
+/// limit, so that the client receives the response.
 fn refuse(request: http::Request<RequestBody>) -> Response {
     let (parts, body) = request.into_parts();
-    if parts.version != Version::HTTP_2 {
-        let body = body.map_err(unread).boxed_unsync();
-        drop(rest_of(body, Rest::of_client(&parts)));
-    }
-    respond::local(too_large())
-}
-
-/// `body` without trailers that a client must not send.
-fn with_clean_trailers(body: Body) -> Body {
-    if body.is_end_stream() {
-        return body;
-    }
-    let clean = |mut frame: Frame<Bytes>| {
-        if let Some(trailers) = frame.trailers_mut() {
-            sanitise_trailers(trailers);
-        }
-        frame
-    };
-    body.map_frame(clean).boxed_unsync()
+    drop(Discard::new(body.map_err(unread), Rest::of_client(&parts)));
+    respond(too_large())
 }
 
 /// Whether `response` is the mesh's own: no endpoint is ready.

@@ -8,13 +8,13 @@ mod cli;
 mod settings;
 
 mod active_config;
+mod body;
 mod call;
 mod edge;
 mod guest;
 mod listen;
 mod outbound;
 mod remote;
-mod respond;
 mod workload;
 
 mod admin;
@@ -23,7 +23,6 @@ mod causes;
 mod context;
 mod explain;
 mod files;
-mod length;
 mod private_folder;
 mod status;
 mod store;

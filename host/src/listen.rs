@@ -2,12 +2,11 @@
 
 mod accept;
 mod activity;
+mod body_pace;
 mod connection;
 mod descriptors;
 mod limits;
 mod protocol;
-mod request_body;
-mod response_body;
 mod room;
 mod stream;
 mod streams;
@@ -16,7 +15,6 @@ pub(crate) use accept::Server;
 pub(crate) use connection::Handler;
 pub(crate) use descriptors::Budget;
 pub(crate) use limits::Capacities;
-pub(crate) use request_body::{RequestBody, RequestBodyError};
 pub(crate) use room::Room;
 
 use std::collections::BTreeMap;
@@ -33,6 +31,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::Response;
+use crate::body::RequestBody;
 use crate::call::Mesh;
 use crate::edge::Edge;
 use crate::settings::listen::{Binding, ClientTimeouts, OffsetTooLarge};

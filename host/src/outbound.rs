@@ -1,6 +1,5 @@
 //! Where a guest's outgoing requests become calls, as the guest's workload.
 
-mod detach;
 mod server;
 
 use std::sync::{Arc, OnceLock, Weak};
@@ -12,6 +11,7 @@ use galleria_mesh::edge::remove_claims;
 use wasmtime_wasi_http::Error;
 
 use crate::Response;
+use crate::body::{Count, Rest, detach};
 use crate::call::{Call, Mesh, Source};
 use crate::context::{REQUEST_ID, RequestContext, request_id};
 use crate::guest::{Outbound, Outgoing, Server};
@@ -59,15 +59,18 @@ impl Outbound for WorkloadDoor {
             if let Some(baggage) = &context.baggage {
                 headers.entry(BAGGAGE).or_insert_with(|| baggage.clone());
             }
+            let (head, body) = request.into_parts();
+            let (body, received) = Count::boxed(body, Rest::All);
             let call = Call {
                 source,
-                request,
+                request: http::Request::from_parts(head, body),
+                received,
                 refusal: None,
                 context: Arc::new(context),
                 client: None,
                 timeout: outgoing.timeout,
             };
-            Ok(mesh.call(call).await.map(detach::detach))
+            Ok(mesh.call(call).await.map(detach))
         }
         .boxed()
     }

@@ -15,7 +15,8 @@ use tokio_util::sync::CancellationToken;
 use super::access::Guard;
 use super::identity::{Identity, IdentityError};
 use super::{Api, Sources};
-use crate::listen::{Handler, RequestBody, Room, Server};
+use crate::body::RequestBody;
+use crate::listen::{Handler, Room, Server};
 use crate::settings::listen::ClientTimeouts;
 use crate::tls::{Acceptor, ServerTlsError};
 

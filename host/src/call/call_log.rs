@@ -3,8 +3,7 @@
 use std::borrow::Cow;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -14,22 +13,22 @@ use galleria_mesh::{
     LocalReply, Outcome, Picked, RequestPermit, ResponseFlags, RouteId, Target, Workload,
 };
 use http::Method;
-use http_body::{Body as _, Frame, SizeHint};
+use http_body::{Body as _, Frame};
 use http_body_util::BodyExt;
 use tokio::time::Sleep;
 use wasmtime_wasi_http::Error;
 
 use super::Mesh;
 use super::attempt::Spans;
+use crate::Response;
 use crate::active_config::ActiveConfig;
+use crate::body::{ByteCount, End, Watch, Watcher, body_length};
 use crate::context::RequestContext;
 use crate::guest::Production;
-use crate::length::body_length;
 use crate::telemetry::access_log::{self, Line, RequestFacts};
 use crate::telemetry::metrics::{CallEdge, CallRecord, MethodClass, Reporter};
 use crate::telemetry::trace::{Span, attributes};
 use crate::workload::InFlight;
-use crate::{Body, Response};
 
 /// One call's record. Dropping it writes it down.
 pub(super) struct CallLog {
@@ -54,7 +53,7 @@ pub(super) struct CallLog {
     /// Until the last try's response head.
     pub(super) upstream_time: Option<Duration>,
     /// Bytes of the request's body that were read.
-    pub(super) received: Arc<AtomicU64>,
+    pub(super) received: ByteCount,
     sent: u64,
     /// The last try's endpoint, which counts as busy until the body has ended.
     picked: Option<Arc<Picked>>,
@@ -98,7 +97,7 @@ impl CallLog {
             pods_were_full: false,
             transport_failure: None,
             upstream_time: None,
-            received: Arc::default(),
+            received: ByteCount::default(),
             sent: 0,
             picked: None,
             in_flight: None,
@@ -169,20 +168,16 @@ impl CallLog {
         if let Some(production) = response.extensions().get::<Production>() {
             production.hold((self.permit.take(), self.in_flight.take()));
         }
-        let missing = body_length(method, &response);
+        let length = body_length(method, &response);
         let timer = self
             .deadline
             .map(|deadline| Box::pin(tokio::time::sleep_until(deadline.into())));
-        response.map(|inner| {
-            let ended = missing == Some(0);
-            Watched {
-                inner,
-                call_log: Box::new(self),
+        response.map(|body| {
+            let watch = ResponseWatch {
+                call_log: self,
                 timer,
-                missing,
-                ended,
-            }
-            .boxed_unsync()
+            };
+            Watch::with_length(body, watch, length).boxed_unsync()
         })
     }
 }
@@ -254,7 +249,7 @@ impl CallLog {
 impl Drop for CallLog {
     fn drop(&mut self) {
         let duration = self.started.elapsed();
-        let received = self.received.load(Ordering::Relaxed);
+        let received = self.received.get();
         if self.code == 0 {
             // The caller went away before there was a response.
             self.flags |= ResponseFlags::DC;
@@ -322,116 +317,32 @@ impl Drop for CallLog {
     }
 }
 
-/// A response body that keeps its call's record open until it has ended.
-struct Watched {
-    inner: Body,
-    call_log: Box<CallLog>,
+/// Keeps the call log of a response open until the response's body is dropped.
+struct ResponseWatch {
+    call_log: CallLog,
     timer: Option<Pin<Box<Sleep>>>,
-    /// Bytes that are still to come, where that is known.
-    missing: Option<u64>,
-    ended: bool,
 }
 
-impl http_body::Body for Watched {
-    type Data = Bytes;
-    type Error = Error;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
-        if let Poll::Ready(frame) = Pin::new(&mut self.inner).poll_frame(context) {
-            match &frame {
-                Some(Ok(frame)) => {
-                    let read = frame.data_ref().map_or(0, |data| data.len() as u64);
-                    self.call_log.sent += read;
-                    self.missing = self.missing.map(|missing| missing.saturating_sub(read));
-                    self.ended = self.missing == Some(0) || self.inner.is_end_stream();
-                }
-                Some(Err(_)) => {
-                    self.ended = true;
-                    self.call_log.flags |= ResponseFlags::UC;
-                }
-                None => self.ended = true,
-            }
-            return Poll::Ready(frame);
-        }
-        let overdue = self
-            .timer
-            .as_mut()
-            .is_some_and(|timer| timer.poll_unpin(context).is_ready());
-        if overdue {
-            self.ended = true;
-            self.call_log.flags |= ResponseFlags::UT;
-            self.call_log.abandoned();
-            return Poll::Ready(Some(Err(Error::HttpResponseTimeout)));
-        }
-        Poll::Pending
+impl Watcher for ResponseWatch {
+    fn frame(&mut self, frame: &Frame<Bytes>) {
+        self.call_log.sent += frame.data_ref().map_or(0, |data| data.len() as u64);
     }
 
-    fn is_end_stream(&self) -> bool {
-        self.inner.is_end_stream()
+    fn pending(&mut self, context: &mut Context<'_>) -> Poll<Error> {
+        let Some(timer) = &mut self.timer else {
+            return Poll::Pending;
+        };
+        ready!(timer.poll_unpin(context));
+        self.call_log.flags |= ResponseFlags::UT;
+        self.call_log.abandoned();
+        Poll::Ready(Error::HttpResponseTimeout)
     }
 
-    fn size_hint(&self) -> SizeHint {
-        self.inner.size_hint()
-    }
-}
-
-impl Drop for Watched {
-    fn drop(&mut self) {
-        if !self.ended && !self.inner.is_end_stream() {
-            self.call_log.flags |= ResponseFlags::DC;
-        }
-    }
-}
-
-/// A request body that counts what is read of it.
-pub(super) struct Received {
-    inner: Body,
-    bytes: Arc<AtomicU64>,
-}
-
-impl Received {
-    /// `body`, and the counter of its bytes.
-    pub(super) fn count(body: Body) -> (Body, Arc<AtomicU64>) {
-        let bytes = Arc::<AtomicU64>::default();
-        if body.is_end_stream() {
-            return (body, bytes);
-        }
-        (
-            Self {
-                inner: body,
-                bytes: bytes.clone(),
-            }
-            .boxed_unsync(),
-            bytes,
-        )
-    }
-}
-
-impl http_body::Body for Received {
-    type Data = Bytes;
-    type Error = Error;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
-        let frame = std::task::ready!(Pin::new(&mut self.inner).poll_frame(context));
-        if let Some(Ok(frame)) = &frame
-            && let Some(data) = frame.data_ref()
-        {
-            self.bytes.fetch_add(data.len() as u64, Ordering::Relaxed);
-        }
-        Poll::Ready(frame)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.inner.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.inner.size_hint()
+    fn end(&mut self, end: End) {
+        self.call_log.flags |= match end {
+            End::Complete => ResponseFlags::NONE,
+            End::Failed => ResponseFlags::UC,
+            End::Cancelled => ResponseFlags::DC,
+        };
     }
 }

@@ -9,7 +9,6 @@
 //! [`pace`]: super::pace
 
 use std::collections::VecDeque;
-use std::convert::Infallible;
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -20,7 +19,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use futures::FutureExt;
 use http_body::{Body, Frame, SizeHint};
-use http_body_util::{BodyExt, Empty, Full, StreamBody};
+use http_body_util::{BodyExt, StreamBody};
 use parking_lot::Mutex;
 use tokio::time::Sleep;
 use tokio_util::sync::CancellationToken;
@@ -30,6 +29,7 @@ use super::output::GuestEvents;
 use super::pace::{Pace, Side};
 use super::pool::Work;
 use super::{Deadline, Failure};
+use crate::body;
 
 /// How many bytes of one response may wait for its reader. With the 64 KiB that a guest may
 /// write at once ([`super::limits::BODY_PIECE_MAX`]), most responses fit, so that their guests
@@ -445,15 +445,8 @@ fn in_memory(mut body: WasiBody) -> WasiBody {
         }
     }
     match frames.as_slice() {
-        [] => Empty::new()
-            .map_err(|never: Infallible| match never {})
-            .boxed_unsync(),
-        [Ok(frame)] if frame.is_data() => {
-            let data = frame.data_ref().cloned().unwrap_or_default();
-            Full::new(data)
-                .map_err(|never: Infallible| match never {})
-                .boxed_unsync()
-        }
+        [] => body::empty(),
+        [Ok(frame)] if frame.is_data() => body::full(frame.data_ref().cloned().unwrap_or_default()),
         _ => StreamBody::new(futures::stream::iter(frames)).boxed_unsync(),
     }
 }

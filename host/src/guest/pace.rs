@@ -1,11 +1,10 @@
-//! Guests that wait for their clients, and what happens when others need their
-//! instances.
+//! Guests that wait for their clients, and what happens when another request needs
+//! their instance.
 //!
-//! A client that sends or reads slowly keeps a guest waiting, and with it an
-//! instance. That is fine while there are instances enough. When a request waits
-//! for one, the guest that has waited longest for its client is ended for it.
+//! A client that sends or reads slowly keeps a guest waiting, and with it an instance.
+//! That is fine while there are enough instances. When a request waits for one, the
+//! guest that has waited longest for its client is terminated.
 
-use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::task::{Context, Poll};
@@ -13,42 +12,43 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use futures::task::AtomicWaker;
-use http_body::{Body, Frame, SizeHint};
+use http_body::Frame;
 use http_body_util::BodyExt;
 use parking_lot::Mutex;
 use wasmtime_wasi_http::{Error, WasiBody};
 
 use super::deadline::since_origin;
+use crate::body::{End, Watch, Watcher};
 
-/// A client on a slow line pauses for less.
+/// Even a client on a slow line pauses for less.
 const PAUSE_MAX: Duration = Duration::from_secs(1);
 
-/// How often a request that waits for an instance looks for one to take.
+/// How often a request that waits for an instance looks for one to take over.
 pub(super) const OUST_EVERY: Duration = Duration::from_millis(100);
 
-/// An extension of a request whose client sends its body slowly: it has an instance
-/// only as long as no other request needs it.
+/// An extension of a request whose client sends its body slowly: it keeps its instance
+/// only while no other request needs it.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct LateBody;
 
-/// Which part of a client a guest waits for.
+/// What a guest waits for its client to do.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Side {
-    /// The rest of its request.
+    /// Send the rest of the request.
     Sender,
-    /// Room for more of the response.
+    /// Read more of the response.
     Reader,
 }
 
-/// Of one request: whether its guest waits for its client.
+/// Whether the guest of one request waits for its client.
 #[derive(Default)]
 pub(super) struct Pace {
-    /// By [`Side`]: since when, in milliseconds of [`since_origin`] plus one; 0: the
+    /// By [`Side`]: since when, in milliseconds of [`since_origin`] plus one; 0 if the
     /// guest does not wait.
     waiting_since: [AtomicU64; 2],
     ousted: AtomicBool,
     waker: AtomicWaker,
-    /// Dropped when it is ousted.
+    /// Dropped when the guest is ousted.
     held: Mutex<Option<Box<dyn Send>>>,
 }
 
@@ -62,12 +62,12 @@ impl Pace {
             .compare_exchange(0, now, Ordering::Relaxed, Ordering::Relaxed);
     }
 
-    /// The guest waits for its client from the beginning, and for long already.
+    /// The guest will wait for its client from the start, and counts as waiting for long.
     pub(super) fn is_late(&self) {
         self.waiting(Side::Sender).store(1, Ordering::Relaxed);
     }
 
-    /// The client has done its part.
+    /// The guest no longer waits.
     pub(super) fn goes_on(&self, side: Side) {
         self.waiting(side).store(0, Ordering::Relaxed);
     }
@@ -80,7 +80,7 @@ impl Pace {
         }
     }
 
-    /// Since when, on either side; none where it waits for nobody.
+    /// Since when, on either side; None if the guest does not wait.
     fn since(&self) -> Option<u64> {
         let since = self.waiting_since.iter();
         since
@@ -89,7 +89,7 @@ impl Pace {
             .min()
     }
 
-    /// Ready when the guest has to end. One task waits for it at a time.
+    /// Ready when the guest has to end. Only one task can wait for it at a time.
     pub(super) fn poll_ousted(&self, context: &Context<'_>) -> Poll<()> {
         self.waker.register(context.waker());
         match self.ousted.load(Ordering::Acquire) {
@@ -98,7 +98,7 @@ impl Pace {
         }
     }
 
-    /// Drops `guard` when the guest has to end, for guests that no task waits for.
+    /// Drops `guard` when the guest has to end, for guests without a task that waits.
     pub(super) fn frees(&self, guard: impl Send + 'static) {
         *self.held.lock() = Some(Box::new(guard));
     }
@@ -111,75 +111,47 @@ impl Pace {
     }
 }
 
-/// A client that sends less in a pause has not gone on.
+/// A client that sends less in a pause has made no progress.
 const PROGRESS_MIN: usize = 1 << 10;
 
-/// A request's body that tells whether its guest waits for it.
-pub(super) struct PacedBody {
-    inner: WasiBody,
+/// Tells a [`Pace`] whether its guest waits for the rest of its request.
+struct SenderWatch {
     pace: Arc<Pace>,
     /// Bytes since the guest began to wait.
     progress: usize,
 }
 
-impl PacedBody {
-    pub(super) fn boxed(inner: WasiBody, pace: Arc<Pace>) -> WasiBody {
-        let progress = 0;
-        Self {
-            inner,
-            pace,
-            progress,
-        }
-        .boxed_unsync()
-    }
+/// `body` of a request, whose reader is the guest of `pace`.
+pub(super) fn watch_sender(body: WasiBody, pace: Arc<Pace>) -> WasiBody {
+    let watch = SenderWatch { pace, progress: 0 };
+    Watch::new(body, watch).boxed_unsync()
+}
 
-    fn progress(&mut self, frame: Option<&Result<Frame<Bytes>, Error>>) {
-        let data = frame.and_then(|frame| frame.as_ref().ok()?.data_ref());
-        self.progress += data.map_or(PROGRESS_MIN, Bytes::len);
-        if self.progress >= PROGRESS_MIN || self.inner.is_end_stream() {
+impl Watcher for SenderWatch {
+    fn frame(&mut self, frame: &Frame<Bytes>) {
+        self.progress += frame.data_ref().map_or(PROGRESS_MIN, Bytes::len);
+        if self.progress >= PROGRESS_MIN {
             self.progress = 0;
             self.pace.goes_on(Side::Sender);
         }
     }
-}
 
-impl Body for PacedBody {
-    type Data = Bytes;
-    type Error = Error;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
-        let polled = Pin::new(&mut self.inner).poll_frame(context);
-        match &polled {
-            Poll::Ready(frame) => self.progress(frame.as_ref()),
-            Poll::Pending => self.pace.waits(Side::Sender),
-        }
-        polled
+    fn pending(&mut self, _context: &mut Context<'_>) -> Poll<Error> {
+        self.pace.waits(Side::Sender);
+        Poll::Pending
     }
 
-    fn is_end_stream(&self) -> bool {
-        self.inner.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.inner.size_hint()
-    }
-}
-
-impl Drop for PacedBody {
-    fn drop(&mut self) {
+    fn end(&mut self, _end: End) {
         self.pace.goes_on(Side::Sender);
     }
 }
 
-/// The requests of one pod whose guests may wait for clients.
+/// The requests of one pod whose guests can wait for clients.
 #[derive(Default)]
 pub(super) struct Paces(Mutex<Vec<Weak<Pace>>>);
 
 impl Paces {
-    /// Of a new request.
+    /// For a new request.
     pub(super) fn add(&self) -> Arc<Pace> {
         let pace = Arc::<Pace>::default();
         let mut all = self.0.lock();
@@ -190,8 +162,8 @@ impl Paces {
         pace
     }
 
-    /// Ends the guest that has waited longest for its client, if one has waited for
-    /// long.
+    /// Ousts the guest that has waited longest for its client, if any has waited longer
+    /// than a pause.
     pub(super) fn oust_slowest(&self) {
         let latest = millis(since_origin(Instant::now())).saturating_sub(millis(PAUSE_MAX));
         let slowest = {

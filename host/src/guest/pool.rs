@@ -24,10 +24,10 @@ use wasmtime_wasi_http::p2::bindings::http::types::{ErrorCode, Scheme};
 
 use super::delivery::{Delivery, deliver};
 use super::instance::Instance;
-use super::pace::{LateBody, OUST_EVERY, Pace, PacedBody, Paces};
+use super::pace::{LateBody, OUST_EVERY, Pace, Paces, watch_sender};
 use super::{Failure, GuestSetup, Isolation};
+use crate::body::body_length;
 use crate::context::RequestContext;
-use crate::length::body_length;
 use crate::telemetry::metrics::{PodMeters, Retired};
 use crate::telemetry::trace::spans;
 use crate::{Request, Response};
@@ -243,7 +243,7 @@ async fn run(
         pace.is_late();
     }
     let request = match &pace {
-        Some(pace) => request.map(|body| PacedBody::boxed(body, pace.clone())),
+        Some(pace) => request.map(|body| watch_sender(body, pace.clone())),
         None => request,
     };
     let work = work(pool.clone(), slot, instance, request, context, sender);

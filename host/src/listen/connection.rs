@@ -21,15 +21,15 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::activity::{Activity, Version};
+use super::activity::{Activity, InFlight, Version};
+use super::body_pace::body_pace;
 use super::limits::{
     AGE_MAX, CLOSE_GRACE, CONNECTION_WINDOW, DRAIN_GRACE, ERROR_STREAMS_MAX, HANDSHAKE, HEAD_MAX,
     PING_INTERVAL, PING_TIMEOUT, RESET_STREAMS_MAX, SEND_BUFFER, STREAM_WINDOW, STREAMS_MAX,
 };
 use super::protocol::HttpStream;
-use super::request_body::RequestBody;
-use super::response_body::ResponseBody;
 use super::streams::{Progress, StreamExecutor};
+use crate::body::{Pieces, RequestBody};
 use crate::causes::with_causes;
 use crate::remote::{PEER_CONNECTION_WINDOW, PEER_STREAMS_MAX};
 use crate::settings::listen::ClientTimeouts;
@@ -37,6 +37,9 @@ use crate::telemetry::metrics::{CloseReason, PortMeters};
 use crate::tls::{self, Alpn};
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
+
+/// The body of a response; its request is in progress until the body is dropped.
+type ResponseBody<B> = Pieces<B, Arc<Progress>, InFlight>;
 
 /// How often a stopping connection is checked while a response is in progress.
 const DRAIN_LOOK: Duration = Duration::from_millis(100);
@@ -230,7 +233,7 @@ async fn answer<H: Handler>(
     let progress = Progress::current();
     let is_http2 = progress.is_some();
     let (head, body) = request.into_parts();
-    let (body, too_slow) = RequestBody::new(body, &head.headers, &timeouts);
+    let (body, too_slow) = RequestBody::new(body, || body_pace(&head.headers, &timeouts));
     let too_slow = OptionFuture::from(too_slow.as_ref().map(|it| it.notified()));
     let mut too_slow = std::pin::pin!(too_slow);
     let answer = tokio::select! {
@@ -258,7 +261,7 @@ async fn answer<H: Handler>(
         response.headers_mut().insert(header::CONNECTION, CLOSE);
     }
     Ok(response.map(|(body, in_flight)| match body {
-        Some(body) => ResponseBody::new(body, in_flight, progress),
+        Some(body) => ResponseBody::new(body, progress, in_flight),
         None => ResponseBody::text("the request body arrived too slowly", in_flight),
     }))
 }

@@ -12,6 +12,7 @@ use std::time::Duration;
 use hyper::rt::Executor;
 use tokio::time::Sleep;
 
+use crate::body::Turns;
 use crate::telemetry::metrics::{CloseReason, PortMeters};
 
 tokio::task_local! {
@@ -30,22 +31,22 @@ impl Progress {
         STREAM.try_with(Clone::clone).ok()
     }
 
-    /// A frame was passed on: the client is to take it.
-    pub(super) fn handed_over(&self) {
-        let turn = self.0.load(Relaxed);
-        self.0.store((turn + 2) | 1, Relaxed);
-    }
-
-    /// The service is to produce the next frame.
-    pub(super) fn awaited(&self) {
-        let turn = self.0.load(Relaxed);
-        self.0.store((turn + 1) & !1, Relaxed);
-    }
-
     /// The number of the turn, if it is the client's.
     fn client_turn(&self) -> Option<u64> {
         let turn = self.0.load(Relaxed);
         (turn & 1 == 1).then_some(turn)
+    }
+}
+
+impl Turns for Arc<Progress> {
+    fn handed_over(&self) {
+        let turn = self.0.load(Relaxed);
+        self.0.store((turn + 2) | 1, Relaxed);
+    }
+
+    fn awaited(&self) {
+        let turn = self.0.load(Relaxed);
+        self.0.store((turn + 1) & !1, Relaxed);
     }
 }
 

@@ -8,7 +8,8 @@ use axum::body::Body;
 use http::{Request, Response};
 use tower_service::Service;
 
-use crate::listen::{Handler, RequestBody};
+use crate::body::RequestBody;
+use crate::listen::Handler;
 
 /// Serves the clients that the listener identifies by `C`, all in the same way.
 pub(super) struct RouterHandler<C> {

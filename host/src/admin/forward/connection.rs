@@ -13,6 +13,7 @@ use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncReadExt, DuplexStream, ReadHalf, WriteHalf, duplex, split};
 use tokio::sync::mpsc;
 
+use crate::body;
 use crate::context::{RequestContext, request_id};
 use crate::workload::Pod;
 
@@ -97,9 +98,7 @@ async fn answer(pod: &Arc<Pod>, request: http::Request<Incoming>) -> crate::Resp
         }),
         Err(failure) => {
             let text = format!("{}: {failure}\n", failure.reason());
-            let body = http_body_util::Full::new(Bytes::from(text));
-            let body = body.map_err(|never: Infallible| match never {});
-            let mut response = Response::new(body.boxed_unsync());
+            let mut response = Response::new(body::full(text));
             *response.status_mut() = StatusCode::BAD_GATEWAY;
             response
         }

@@ -6,14 +6,14 @@
 
 use bytes::{BufMut, Bytes, BytesMut};
 use http::{HeaderMap, HeaderValue, StatusCode, header};
-use http_body_util::{BodyExt, Full, Limited};
+use http_body_util::{BodyExt, Limited};
 use prost::Message;
 use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::{HealthCheckRequest, HealthCheckResponse};
 
 use super::{ANSWER_MAX, USER_AGENT, context};
-use crate::Request;
 use crate::workload::pod::Pod;
+use crate::{Request, body};
 
 const METHOD: &str = "/grpc.health.v1.Health/Check";
 
@@ -45,12 +45,11 @@ pub(super) async fn check(pod: &Pod, service: &str) -> Result<(), String> {
 }
 
 fn request(service: &str, address: &str) -> Result<Request, String> {
-    let body = Full::new(frame(service)).map_err(|never: std::convert::Infallible| match never {});
     let mut request = http::Request::post(METHOD)
         .header(header::HOST, address)
         .header(header::CONTENT_TYPE, "application/grpc")
         .header(header::TE, "trailers")
-        .body(body.boxed_unsync())
+        .body(body::full(frame(service)))
         .map_err(|error| format!("cannot build the probe request: {error}"))?;
     request.headers_mut().insert(header::USER_AGENT, USER_AGENT);
     Ok(request)

@@ -1,14 +1,12 @@
 //! `httpGet` probes: a GET request to the guest. Success is a status from 200 to 399.
 
-use std::convert::Infallible;
-
 use galleria_manifest::model::HttpGet;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri, header};
-use http_body_util::{BodyExt, Empty, Limited};
+use http_body_util::{BodyExt, Limited};
 
 use super::{ANSWER_MAX, USER_AGENT, context};
-use crate::Request;
 use crate::workload::pod::Pod;
+use crate::{Request, body};
 
 /// The number of redirects that are followed, as in the kubelet.
 const REDIRECTS_MAX: usize = 10;
@@ -61,9 +59,8 @@ fn headers(get: &HttpGet, address: &str) -> Result<HeaderMap, String> {
 }
 
 fn request(path: &str, headers: HeaderMap) -> Result<Request, String> {
-    let body = Empty::new().map_err(|never: Infallible| match never {});
     let mut request = http::Request::get(path)
-        .body(body.boxed_unsync())
+        .body(body::empty())
         .map_err(|error| format!("cannot build the probe request: {error}"))?;
     *request.headers_mut() = headers;
     Ok(request)

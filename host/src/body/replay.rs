@@ -1,49 +1,50 @@
 //! A request body that can be sent again.
 //!
-//! What a try reads is buffered, up to a bound; the next try gets that first and
-//! then what nobody has read yet. A body larger than the bound is sent once.
+//! What one attempt reads is buffered, up to a limit; the next attempt gets the buffer
+//! first and then the unread rest. A body larger than the limit can be sent only once.
 
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use http::HeaderMap;
 use http_body::{Body as _, Frame, SizeHint};
-use http_body_util::{BodyExt, Empty};
+use http_body_util::BodyExt;
 use parking_lot::Mutex;
 use wasmtime_wasi_http::Error;
 
+use super::empty;
 use crate::Body;
 
-/// What is buffered of one request for another try.
-const KEPT_MAX: usize = 64 << 10;
+/// Bytes of one request that are buffered for further attempts.
+const BUFFERED_MAX: usize = 64 << 10;
 
-/// The body of all tries of one call.
-pub(super) enum Replay {
+/// The body of all attempts of one call.
+pub(crate) enum Replay {
     Empty,
     Buffered(Arc<Mutex<BufferedBody>>),
 }
 
-pub(super) struct BufferedBody {
+pub(crate) struct BufferedBody {
     rest: Body,
     frames: Vec<Bytes>,
     trailers: Option<HeaderMap>,
     bytes: usize,
     ended: bool,
-    /// More was read than is buffered, or the body failed: it cannot be repeated.
+    /// More was read than the buffer holds, or the body failed: it cannot be repeated.
     spent: bool,
 }
 
-/// One try's view.
-struct Reading {
+/// The body of one attempt.
+struct ReplayReader {
     buffered: Arc<Mutex<BufferedBody>>,
     next: usize,
     trailers_given: bool,
 }
 
 impl Replay {
-    pub(super) fn new(body: Body) -> Self {
+    pub(crate) fn new(body: Body) -> Self {
         if body.is_end_stream() {
             return Self::Empty;
         }
@@ -57,11 +58,11 @@ impl Replay {
         })))
     }
 
-    /// The body for the next try.
-    pub(super) fn body(&self) -> Body {
+    /// The body for the next attempt.
+    pub(crate) fn body(&self) -> Body {
         match self {
             Self::Empty => empty(),
-            Self::Buffered(buffered) => Reading {
+            Self::Buffered(buffered) => ReplayReader {
                 buffered: buffered.clone(),
                 next: 0,
                 trailers_given: false,
@@ -70,7 +71,7 @@ impl Replay {
         }
     }
 
-    pub(super) fn can_repeat(&self) -> bool {
+    pub(crate) fn can_repeat(&self) -> bool {
         match self {
             Self::Empty => true,
             Self::Buffered(buffered) => !buffered.lock().spent,
@@ -78,18 +79,12 @@ impl Replay {
     }
 }
 
-pub(super) fn empty() -> Body {
-    Empty::new()
-        .map_err(|never: std::convert::Infallible| match never {})
-        .boxed_unsync()
-}
-
 impl BufferedBody {
     fn poll_rest(
         &mut self,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
-        let frame = match std::task::ready!(Pin::new(&mut self.rest).poll_frame(context)) {
+        let frame = match ready!(Pin::new(&mut self.rest).poll_frame(context)) {
             None => {
                 self.ended = true;
                 return Poll::Ready(None);
@@ -111,7 +106,7 @@ impl BufferedBody {
 
     fn keep(&mut self, data: Bytes) {
         self.bytes += data.len();
-        if self.bytes > KEPT_MAX {
+        if self.bytes > BUFFERED_MAX {
             self.spent = true;
             self.frames.clear();
         }
@@ -121,7 +116,7 @@ impl BufferedBody {
     }
 }
 
-impl http_body::Body for Reading {
+impl http_body::Body for ReplayReader {
     type Data = Bytes;
     type Error = Error;
 
@@ -165,15 +160,10 @@ impl http_body::Body for Reading {
 
 #[cfg(test)]
 mod tests {
-    use http_body_util::{Full, StreamBody};
+    use http_body_util::StreamBody;
 
     use super::*;
-
-    fn body(text: &str) -> Body {
-        Full::new(Bytes::from(text.to_owned()))
-            .map_err(|never: std::convert::Infallible| match never {})
-            .boxed_unsync()
-    }
+    use crate::body::full;
 
     async fn text(body: Body) -> String {
         let bytes = body.collect().await.expect("a body").to_bytes();
@@ -181,8 +171,8 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_small_body_is_sent_as_often_as_needed() {
-        let replay = Replay::new(body("order 66"));
+    async fn small_body_is_sent_as_often_as_needed() {
+        let replay = Replay::new(full("order 66"));
         for _ in 0..3 {
             assert!(replay.can_repeat());
             assert_eq!(text(replay.body()).await, "order 66");
@@ -190,7 +180,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_try_that_read_half_leaves_the_whole_to_the_next() {
+    async fn attempt_that_reads_half_leaves_the_whole_to_the_next() {
         let frames = ["first ", "second"].map(|part| Ok(Frame::data(Bytes::from(part))));
         let replay = Replay::new(StreamBody::new(futures::stream::iter(frames)).boxed_unsync());
         let mut half = replay.body();
@@ -200,11 +190,11 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn trailers_are_repeated_too() {
+    async fn trailers_are_repeated() {
         let mut trailers = HeaderMap::new();
         trailers.insert("checksum", "abc".parse().expect("a value"));
         let replay = Replay::new(
-            body("x")
+            full("x")
                 .with_trailers(async move { Some(Ok(trailers)) })
                 .boxed_unsync(),
         );
@@ -215,9 +205,9 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_large_body_is_sent_once() {
-        let replay = Replay::new(body(&"x".repeat(KEPT_MAX + 1)));
-        assert_eq!(text(replay.body()).await.len(), KEPT_MAX + 1);
+    async fn large_body_is_sent_once() {
+        let replay = Replay::new(full("x".repeat(BUFFERED_MAX + 1)));
+        assert_eq!(text(replay.body()).await.len(), BUFFERED_MAX + 1);
         assert!(!replay.can_repeat());
     }
 }

@@ -1,12 +1,12 @@
-//! How much of a response's body its reader will ask for.
+//! How much of a response body its reader will ask for.
 //!
-//! A reader that knows the length stops there and never asks for the end, so
-//! whoever waits for the end of a body has to know the length too.
+//! A reader that knows the length stops there and never asks for the end, so code that
+//! waits for the end of a body has to know the length too.
 
 use http::{Method, StatusCode, header};
 
-/// Bytes of the body of a response to a `method` request, where that is known
-/// beforehand (RFC 9110, 6.4.1, and `content-length`).
+/// Bytes of the body of a response to a `method` request, if known in advance
+/// (RFC 9110, 6.4.1, and `content-length`).
 pub(crate) fn body_length<B>(method: &Method, response: &http::Response<B>) -> Option<u64> {
     let status = response.status();
     let none = method == Method::HEAD
@@ -30,7 +30,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_length_follows_from_method_status_and_header() {
+    fn length_follows_from_method_status_and_header() {
         let response = |status: u16, length: Option<&str>| {
             let mut builder = http::Response::builder().status(status);
             if let Some(length) = length {

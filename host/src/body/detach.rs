@@ -1,7 +1,7 @@
-//! A body that runs on a task of its own.
+//! Moves a body to a separate task.
 //!
-//! Reading a response's body runs the guest that makes it, and one guest must
-//! not run inside another: wasmtime allows one store at a time on a thread.
+//! Reading a response body runs the guest that produces it, and one guest must not run
+//! inside another: wasmtime allows only one store at a time on a thread.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -14,12 +14,12 @@ use wasmtime_wasi_http::Error;
 
 use crate::Body;
 
-/// Frames that may wait for the reader; the guest behind them waits then.
+/// Frames that can wait for the reader. When they do, the producing guest waits too.
 const WAITING_MAX: usize = 2;
 
-/// `body`, safe to be read from inside a guest. A body that is in memory
-/// already stays as it is.
-pub(super) fn detach(mut body: Body) -> Body {
+/// `body`, safe to read from inside a guest. A body that is already in memory is
+/// returned unchanged.
+pub(crate) fn detach(mut body: Body) -> Body {
     if body.size_hint().exact().is_some() {
         return body;
     }
@@ -36,13 +36,13 @@ pub(super) fn detach(mut body: Body) -> Body {
             }
         }
     });
-    Detached(frames).boxed_unsync()
+    Detach(frames).boxed_unsync()
 }
 
-/// The reader's end.
-struct Detached(mpsc::Receiver<Result<Frame<Bytes>, Error>>);
+/// The reader's side.
+struct Detach(mpsc::Receiver<Result<Frame<Bytes>, Error>>);
 
-impl http_body::Body for Detached {
+impl http_body::Body for Detach {
     type Data = Bytes;
     type Error = Error;
 
@@ -60,12 +60,13 @@ impl http_body::Body for Detached {
 
 #[cfg(test)]
 mod tests {
-    use http_body_util::{Full, StreamBody};
+    use http_body_util::StreamBody;
 
     use super::*;
+    use crate::body::full;
 
     #[tokio::test]
-    async fn frames_and_trailers_come_through_in_order() {
+    async fn frames_and_trailers_arrive_in_order() {
         let mut trailers = http::HeaderMap::new();
         trailers.insert("checksum", "abc".parse().expect("a value"));
         let frames = [
@@ -80,7 +81,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_error_comes_through_and_ends_it() {
+    async fn error_arrives_and_ends_the_body() {
         let frames = [
             Ok(Frame::data(Bytes::from("one"))),
             Err(Error::ConnectionTerminated),
@@ -90,10 +91,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_is_in_memory_needs_no_task() {
-        let body = Full::new(Bytes::from("x"))
-            .map_err(|never: std::convert::Infallible| match never {})
-            .boxed_unsync();
-        assert_eq!(detach(body).size_hint().exact(), Some(1));
+    async fn body_in_memory_needs_no_task() {
+        assert_eq!(detach(full("x")).size_hint().exact(), Some(1));
     }
 }

@@ -1,40 +1,40 @@
-//! The rest of a request's body that nobody wants is read and thrown away.
+//! Discards the rest of a request body that nobody reads.
 //!
-//! A service may answer without reading what its caller sends, and so may the
-//! mesh. The answer has to arrive all the same: a guest whose body is dropped while
-//! it writes gets an error from that write, and most HTTP libraries then give up
-//! the call; a client on HTTP/1.1 may lose the answer to the reset of a connection
-//! that is closed while bytes of it are unread. Nothing waits for the rest: it is
-//! read on a task of its own, and none of it is kept.
+//! A service, or the mesh itself, may respond without reading what its caller sends.
+//! The response must arrive nevertheless: a guest whose body is dropped while it
+//! writes gets an error from that write, and most HTTP libraries then abort the call.
+//! A client on HTTP/1.1 can lose the response to the reset of a connection that is
+//! closed with unread bytes. Nothing waits for the rest: a separate task reads it, and
+//! none of it is kept.
 
 use std::pin::Pin;
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::{Version, header, request};
-use http_body::{Body as _, Frame, SizeHint};
+use http_body::{Body, Frame, SizeHint};
 use http_body_util::BodyExt;
 use tokio::runtime::Handle;
 use tokio::time::timeout;
 use wasmtime_wasi_http::Error;
 
-use super::Source;
-use crate::Body;
+use super::AnyBody;
 
-/// Bytes that are read of a client's body after the answer: most forms fit in, and a
-/// client that sends more has its connection closed, as HTTP allows.
+/// Bytes of a client's body that are read after the response. Most forms fit; a client
+/// that sends more has its connection closed, as HTTP allows.
 const CLIENT_BYTES_MAX: usize = 1 << 20;
 
-/// How long the rest of a client's body is waited for.
+/// How long to wait for the rest of a client's body.
 const CLIENT_TIME_MAX: Duration = Duration::from_secs(5);
 
 /// Frames that are read at once, without a task: enough for the end of a body
-/// that was written whole.
+/// that was written in one piece.
 const FRAMES_AT_ONCE: usize = 4;
 
-/// An extension of a request: its client waits with the body until it is asked for
-/// (`expect: 100-continue`). The header itself is the connection's and goes no further.
+/// An extension of a request: its client sends the body only when asked for it
+/// (`expect: 100-continue`). The header itself belongs to the connection and is not
+/// forwarded.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct AwaitsContinue;
 
@@ -46,26 +46,25 @@ pub(crate) enum Rest {
     All,
     /// [`CLIENT_BYTES_MAX`] within [`CLIENT_TIME_MAX`].
     Bounded,
-    /// As [`Rest::Bounded`] once the body has been asked for: the client waits with it
-    /// until then (`expect: 100-continue`).
+    /// As [`Rest::Bounded`], but only if the body was asked for: the client does not
+    /// send it before (`expect: 100-continue`).
     BoundedOnceRead,
-    /// Nothing: HTTP/2 tells the client by a reset of the stream, after the answer,
-    /// that the rest is not needed.
+    /// Nothing.
     Nothing,
 }
 
 impl Rest {
-    /// By who sends the body, and how.
-    pub(super) fn of(source: &Source, parts: &request::Parts) -> Self {
-        match source {
-            Source::Workload(_) => Self::All,
-            Source::Edge { .. } if parts.version == Version::HTTP_2 => Self::Nothing,
-            Source::Edge { .. } => Self::of_client(parts),
+    /// The rest of the body of a client's request. On HTTP/2 a reset of the stream
+    /// after the response tells the client that the rest is not needed.
+    pub(crate) fn of_client(parts: &request::Parts) -> Self {
+        match parts.version {
+            Version::HTTP_2 => Self::Nothing,
+            _ => Self::bounded(parts),
         }
     }
 
-    /// By what a client on HTTP/1.1 announces.
-    pub(crate) fn of_client(parts: &request::Parts) -> Self {
+    /// A bounded rest, whatever the HTTP version.
+    pub(crate) fn bounded(parts: &request::Parts) -> Self {
         let awaits = parts.extensions.get::<AwaitsContinue>().is_some();
         match awaits || parts.headers.contains_key(header::EXPECT) {
             true => Self::BoundedOnceRead,
@@ -74,25 +73,23 @@ impl Rest {
     }
 }
 
-/// `body`, of which the rest is read when it is dropped before its end.
-pub(crate) fn rest_of(body: Body, rest: Rest) -> Body {
-    if rest == Rest::Nothing || body.is_end_stream() {
-        return body;
-    }
-    DiscardRest {
-        inner: Some(body),
-        rest,
-    }
-    .boxed_unsync()
-}
-
-struct DiscardRest {
+/// A body whose rest is read when it is dropped before its end.
+pub(crate) struct Discard<B: AnyBody> {
     /// None once it has ended.
-    inner: Option<Body>,
+    inner: Option<B>,
     rest: Rest,
 }
 
-impl http_body::Body for DiscardRest {
+impl<B: AnyBody> Discard<B> {
+    pub(crate) fn new(inner: B, rest: Rest) -> Self {
+        Self {
+            inner: Some(inner),
+            rest,
+        }
+    }
+}
+
+impl<B: AnyBody> Body for Discard<B> {
     type Data = Bytes;
     type Error = Error;
 
@@ -106,7 +103,7 @@ impl http_body::Body for DiscardRest {
         let Some(inner) = &mut self.inner else {
             return Poll::Ready(None);
         };
-        let frame = std::task::ready!(Pin::new(inner).poll_frame(context));
+        let frame = ready!(Pin::new(inner).poll_frame(context));
         if !matches!(&frame, Some(Ok(frame)) if frame.is_data()) {
             self.inner = None;
         }
@@ -127,30 +124,32 @@ impl http_body::Body for DiscardRest {
     }
 }
 
-impl Drop for DiscardRest {
+impl<B: AnyBody> Drop for Discard<B> {
     fn drop(&mut self) {
+        if matches!(self.rest, Rest::Nothing | Rest::BoundedOnceRead) {
+            return;
+        }
         let Some(mut body) = self.inner.take().filter(|body| !body.is_end_stream()) else {
             return;
         };
-        if self.rest == Rest::BoundedOnceRead || has_ended(&mut body) {
+        if has_ended(&mut body) {
             return;
         }
-        // Outside a runtime the host is ending.
+        // Outside a runtime the host is stopping.
         let Ok(runtime) = Handle::try_current() else {
             return;
         };
-        match self.rest {
-            Rest::All => drop(runtime.spawn(discard(body, usize::MAX))),
-            Rest::Bounded | Rest::BoundedOnceRead | Rest::Nothing => {
-                let discarded = timeout(CLIENT_TIME_MAX, discard(body, CLIENT_BYTES_MAX));
-                drop(runtime.spawn(async { drop(discarded.await) }));
-            }
+        if self.rest == Rest::All {
+            drop(runtime.spawn(discard(body, usize::MAX)));
+        } else {
+            let discarded = timeout(CLIENT_TIME_MAX, discard(body, CLIENT_BYTES_MAX));
+            drop(runtime.spawn(async { drop(discarded.await) }));
         }
     }
 }
 
-/// Whether what is left of `body` has come already.
-fn has_ended(body: &mut Body) -> bool {
+/// Whether the rest of `body` is already here.
+fn has_ended(body: &mut impl AnyBody) -> bool {
     let mut context = Context::from_waker(Waker::noop());
     for _ in 0..FRAMES_AT_ONCE {
         match Pin::new(&mut *body).poll_frame(&mut context) {
@@ -163,7 +162,7 @@ fn has_ended(body: &mut Body) -> bool {
 }
 
 /// Reads at most `max` bytes and a frame.
-async fn discard(mut body: Body, max: usize) {
+async fn discard(mut body: impl AnyBody, max: usize) {
     let mut read = 0_usize;
     while let Some(Ok(frame)) = body.frame().await {
         read = read.saturating_add(frame.data_ref().map_or(0, Bytes::len));
@@ -179,10 +178,11 @@ mod tests {
     use tokio::sync::mpsc;
 
     use super::*;
+    use crate::Body;
 
     type Frames = mpsc::Sender<Result<Frame<Bytes>, Error>>;
 
-    /// A body, and the way to write it.
+    /// A body and its writer.
     fn body() -> (Frames, Body) {
         let (sender, mut frames) = mpsc::channel(1);
         let frames = futures::stream::poll_fn(move |context| frames.poll_recv(context));
@@ -195,53 +195,55 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn guest_goes_on_writing_to_nobody_for_as_long_as_it_likes() {
+    async fn guest_can_write_its_whole_body() {
         let (frames, body) = body();
-        drop(rest_of(body, Rest::All));
+        drop(Discard::new(body, Rest::All));
         for _ in 0..64 {
             assert!(write(&frames, 64 << 10).await);
         }
     }
 
     #[tokio::test]
-    async fn of_a_client_a_bounded_rest_is_read() {
+    async fn rest_of_a_client_is_bounded() {
         let (frames, body) = body();
-        drop(rest_of(body, Rest::Bounded));
+        drop(Discard::new(body, Rest::Bounded));
         let piece = CLIENT_BYTES_MAX / 16;
         for _ in 0..16 {
             assert!(write(&frames, piece).await);
         }
         let ended = async { while write(&frames, piece).await {} };
-        timeout(CLIENT_TIME_MAX, ended).await.expect("it is closed");
+        timeout(CLIENT_TIME_MAX, ended)
+            .await
+            .expect("the rest is closed");
     }
 
     #[tokio::test(start_paused = true)]
-    async fn client_that_says_nothing_is_not_waited_for() {
+    async fn silent_client_is_given_up() {
         let (frames, body) = body();
-        drop(rest_of(body, Rest::Bounded));
+        drop(Discard::new(body, Rest::Bounded));
         assert!(write(&frames, 1).await);
         tokio::time::sleep(CLIENT_TIME_MAX).await;
         frames.closed().await;
     }
 
     #[tokio::test]
-    async fn client_that_waits_to_be_asked_is_not_asked() {
+    async fn client_that_waits_to_be_asked_for_its_body_is_not_asked() {
         let (frames, body) = body();
-        drop(rest_of(body, Rest::BoundedOnceRead));
+        drop(Discard::new(body, Rest::BoundedOnceRead));
         frames.closed().await;
 
         let (frames, unread) = self::body();
         assert!(write(&frames, 1).await);
-        let mut read = rest_of(unread, Rest::BoundedOnceRead);
+        let mut read = Discard::new(unread, Rest::BoundedOnceRead);
         read.frame().await.expect("a frame").expect("data");
         drop(read);
-        assert!(write(&frames, 1).await, "the client is sending already");
+        assert!(write(&frames, 1).await, "the client sends already");
     }
 
     #[tokio::test]
     async fn body_that_was_read_to_its_end_needs_no_task() {
         let (frames, body) = body();
-        let read = rest_of(body, Rest::All);
+        let read = Discard::new(body, Rest::All);
         assert!(write(&frames, 1).await);
         drop(frames);
         let read = read.collect().await.expect("a body");
