@@ -31,7 +31,7 @@ use crate::telemetry::metrics::Metrics;
 use crate::telemetry::trace::{Service, Span, Tracer, spans};
 use crate::topology::Trust;
 use crate::{Request, Response};
-use call_log::CallLog;
+use call_log::{CallLog, Record};
 pub(crate) use overload::Overload;
 pub(crate) use respond::respond;
 
@@ -111,9 +111,14 @@ impl Mesh {
             .then(|| RequestFacts::of(&call.request, call.client));
         let workload = call.source.workload();
         let (parts, body) = call.request.into_parts();
-        let mesh = self.clone();
-        let mut call_log = CallLog::open(mesh, &parts.method, workload, &context, facts, span);
-        call_log.received = call.received;
+        let record = Record::new(
+            &parts.method,
+            workload,
+            context.clone(),
+            facts,
+            call.received,
+        );
+        let mut call_log = CallLog::new(self.clone(), record, span);
         let scope = CallScope {
             mesh: self,
             live: &live,
@@ -190,11 +195,13 @@ impl CallScope<'_> {
                 .snapshot
                 .decide(self.source.as_caller(), &head, &mut rand::rng())
         };
-        call_log.taken(decided.route);
+        call_log.record.matched(decided.route);
         match decided.decision {
             Decision::Reply(reply) => Err(reply),
             Decision::Forward(mut forward) => {
-                call_log.forwarded(self.live, &forward.cluster, forward.route_name());
+                call_log
+                    .record
+                    .forwarded(self.live, &forward.cluster, forward.route_name());
                 let origin = parts.headers.get(header::ORIGIN).cloned();
                 let is_grpc = is_grpc(&parts.headers);
                 let response = match self.source {
@@ -247,7 +254,7 @@ impl CallScope<'_> {
         let tries = Box::pin(self.tries(forward, parts, Replay::new(body), hash, call_log));
         let answered = with_deadline(deadline, tries)
             .await
-            .inspect_err(|_| call_log.abandoned())?;
+            .inspect_err(|_| call_log.record.timed_out())?;
         call_log.admitted(permit, deadline.filter(|_| forward.timeout.is_some()));
         answered
     }
@@ -268,7 +275,7 @@ impl CallScope<'_> {
     ) -> Result<(), LocalReply> {
         let plan = forward.fault(&mut rand::rng());
         if let Some(delay) = plan.delay {
-            call_log.flags |= ResponseFlags::DI;
+            call_log.record.flags |= ResponseFlags::DI;
             let _span = self.span(spans::FAULT_DELAY);
             sleep(delay).await;
         }
@@ -307,12 +314,12 @@ impl CallScope<'_> {
                 }
             };
             tried.push(picked.endpoint.id);
-            call_log.attempt(picked.clone());
+            call_log.record.attempt(picked.clone());
             let attempt = attempt::Attempt {
                 scope: self,
                 at: &at,
                 per_try_timeout: forward.per_try_timeout,
-                number: call_log.attempts,
+                number: call_log.record.attempts,
             };
             let answered = attempt
                 .run(&picked, parts.clone(), replay.body(), call_log)
@@ -328,12 +335,16 @@ impl CallScope<'_> {
                 );
             }
             let policy = forward.retry_policy();
-            let decision =
-                policy.decide(call_log.attempts, &parts.method, &outcome, &mut rand::rng());
+            let decision = policy.decide(
+                call_log.record.attempts,
+                &parts.method,
+                &outcome,
+                &mut rand::rng(),
+            );
             let pause = match decision {
                 RetryDecision::Retry(pause) if replay.can_repeat() => pause,
                 RetryDecision::Exhausted => {
-                    call_log.flags |= ResponseFlags::URX;
+                    call_log.record.flags |= ResponseFlags::URX;
                     return answered.finish(call_log);
                 }
                 RetryDecision::Retry(_) | RetryDecision::Final => {
@@ -343,7 +354,7 @@ impl CallScope<'_> {
             _retrying = match at.cluster.acquire_retry(forward.caller) {
                 Some(permit) => Some(permit),
                 None => {
-                    call_log.flags |= ResponseFlags::UO;
+                    call_log.record.flags |= ResponseFlags::UO;
                     return answered.finish(call_log);
                 }
             };
@@ -394,7 +405,7 @@ impl Destination {
 
 /// The mesh's own answer, in the caller's protocol.
 fn answer(reply: LocalReply, is_grpc: bool, call_log: &mut CallLog) -> Response {
-    call_log.reply(&reply);
+    call_log.record.replied(&reply);
     respond(if is_grpc { reply.for_grpc() } else { reply })
 }
 

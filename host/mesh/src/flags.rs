@@ -23,38 +23,30 @@ flags! {
     UH = 0;
     /// Upstream request timeout: of the route, or of the last attempt.
     UT = 1;
-    /// The local side reset the stream.
-    LR = 2;
     /// The upstream reset the stream.
-    UR = 3;
+    UR = 2;
     /// The connection to the upstream failed.
-    UF = 4;
+    UF = 3;
     /// The upstream terminated the connection, or the guest trapped.
-    UC = 5;
+    UC = 4;
     /// Overflow: a connection pool limit was reached.
-    UO = 6;
+    UO = 5;
     /// No route matched.
-    NR = 7;
+    NR = 6;
     /// A fault's delay was injected.
-    DI = 8;
+    DI = 7;
     /// A fault's abort was injected.
-    FI = 9;
-    /// A local rate limit refused the request.
-    RL = 10;
-    /// An external authorization service refused the request.
-    UAEX = 11;
+    FI = 8;
     /// The downstream disconnected.
-    DC = 12;
+    DC = 9;
     /// The limit of retries was reached, and the last answer would have been retried.
-    URX = 13;
+    URX = 10;
     /// The stream was idle for too long.
-    SI = 14;
-    /// A request header that controls the proxy is invalid.
-    IH = 15;
+    SI = 11;
     /// The downstream violated the protocol.
-    DPE = 16;
+    DPE = 12;
     /// The route's cluster does not exist.
-    NC = 17;
+    NC = 13;
 }
 
 impl ResponseFlags {

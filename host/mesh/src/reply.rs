@@ -7,7 +7,7 @@ use bytes::Bytes;
 use http::header::{CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER};
 use http::{HeaderMap, StatusCode};
 
-use crate::ResponseFlags;
+use crate::{Failure, ResponseFlags};
 
 /// A response from the mesh, not from a workload.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -111,19 +111,18 @@ impl LocalReply {
         }
     }
 
-    /// 503 UF: no connection, or the endpoint refused the request.
-    pub fn connection_failure() -> Self {
-        Self::reset(ResponseFlags::UF, "remote connection failure")
-    }
-
-    /// 503 UC: the guest trapped or ended before it responded.
-    pub fn connection_termination() -> Self {
-        Self::reset(ResponseFlags::UC, "connection termination")
-    }
-
-    /// 503 UR: the upstream reset the stream before headers.
-    pub fn remote_reset() -> Self {
-        Self::reset(ResponseFlags::UR, "remote reset")
+    /// The reply for an attempt without a response, if it is the last one: 504 for a
+    /// timeout, 503 otherwise.
+    pub fn for_failure(failure: Failure) -> Self {
+        match failure {
+            Failure::ConnectFailure | Failure::Refused => {
+                Self::reset(ResponseFlags::UF, "remote connection failure")
+            }
+            Failure::Overflow => Self::overflow(),
+            Failure::Reset => Self::reset(ResponseFlags::UR, "remote reset"),
+            Failure::Termination => Self::reset(ResponseFlags::UC, "connection termination"),
+            Failure::Timeout => Self::upstream_timeout(),
+        }
     }
 
     fn reset(flags: ResponseFlags, reason: &'static str) -> Self {
@@ -182,26 +181,6 @@ impl LocalReply {
     /// 400 DPE: the request is malformed.
     pub fn bad_request(details: &'static str) -> Self {
         Self::new(StatusCode::BAD_REQUEST, ResponseFlags::DPE, "", details)
-    }
-
-    /// 403: an authorization policy denied the request.
-    pub fn rbac_denied(details: impl Into<Cow<'static, str>>) -> Self {
-        Self::new(
-            StatusCode::FORBIDDEN,
-            ResponseFlags::NONE,
-            "RBAC: access denied",
-            details,
-        )
-    }
-
-    /// 429 RL: a local rate limit.
-    pub fn rate_limited() -> Self {
-        Self::new(
-            StatusCode::TOO_MANY_REQUESTS,
-            ResponseFlags::RL,
-            "local_rate_limited",
-            "local_rate_limited",
-        )
     }
 
     /// 408 SI: the stream was idle for too long.
@@ -323,17 +302,27 @@ mod tests {
                 "fault filter abort",
             ),
             (LocalReply::blocked("x"), 502, "-", ""),
-            (
-                LocalReply::rbac_denied("x"),
-                403,
-                "-",
-                "RBAC: access denied",
-            ),
         ];
         for (reply, status, flags, body) in cases {
             assert_eq!(reply.status.as_u16(), status);
             assert_eq!(reply.flags.to_string(), flags);
             assert_eq!(reply.body, body);
+        }
+    }
+
+    #[test]
+    fn every_failure_has_one_reply() {
+        for (failure, status, flags) in [
+            (Failure::ConnectFailure, 503, "UF"),
+            (Failure::Refused, 503, "UF"),
+            (Failure::Overflow, 503, "UO"),
+            (Failure::Reset, 503, "UR"),
+            (Failure::Termination, 503, "UC"),
+            (Failure::Timeout, 504, "UT"),
+        ] {
+            let reply = LocalReply::for_failure(failure);
+            assert_eq!(reply.status.as_u16(), status, "{failure:?}");
+            assert_eq!(reply.flags.to_string(), flags, "{failure:?}");
         }
     }
 

@@ -56,7 +56,12 @@ enum Sent {
 }
 
 impl Sent {
-    fn failed(failure: mesh::Failure, reply: LocalReply) -> Self {
+    fn failed(failure: mesh::Failure) -> Self {
+        Self::failed_with(failure, LocalReply::for_failure(failure))
+    }
+
+    /// With a reply that is more precise than that of the failure.
+    fn failed_with(failure: mesh::Failure, reply: LocalReply) -> Self {
         Self::Failed {
             failure,
             reply,
@@ -87,17 +92,15 @@ impl Attempt<'_, '_> {
         let sent = match per_try {
             None => sent.await,
             Some(limit) => timeout(limit, sent).await.unwrap_or_else(|_| {
-                Sent::failed(
-                    mesh::Failure::Timeout,
-                    LocalReply::upstream_per_try_timeout(),
-                )
+                let reply = LocalReply::upstream_per_try_timeout();
+                Sent::failed_with(mesh::Failure::Timeout, reply)
             }),
         };
         spans.describe(&sent);
         match sent {
             Sent::Response(mut response, in_flight) => {
                 let took = started.elapsed();
-                call_log.upstream_time = Some(took);
+                call_log.record.upstream_time = Some(took);
                 call_log.pods_were_full = false;
                 response
                     .headers_mut()
@@ -109,7 +112,7 @@ impl Attempt<'_, '_> {
                 reply,
                 transport,
             } => {
-                call_log.transport_failure = transport;
+                call_log.record.transport_failure = transport;
                 call_log.pods_were_full = reply.flags.contains(ResponseFlags::UO);
                 Answered::Failed(failure, reply)
             }
@@ -218,10 +221,7 @@ impl Attempt<'_, '_> {
                         Err(failure) => failed(&failure),
                     }
                 }
-                None => Sent::failed(
-                    mesh::Failure::ConnectFailure,
-                    LocalReply::connection_failure(),
-                ),
+                None => Sent::failed(mesh::Failure::ConnectFailure),
             },
             Target::Peer { host, port } => {
                 let request = context.for_peer(request);
@@ -255,22 +255,14 @@ impl Attempt<'_, '_> {
                         tracing::debug!(cluster, endpoint = %target, cause, "{error}");
                     }
                 }
-                let (failure, reply) = match error {
-                    RemoteError::Connect(_) | RemoteError::Tls(_) => (
-                        mesh::Failure::ConnectFailure,
-                        LocalReply::connection_failure(),
-                    ),
-                    RemoteError::Refused(_) => {
-                        (mesh::Failure::Refused, LocalReply::connection_failure())
-                    }
-                    RemoteError::Request(_) => (
-                        mesh::Failure::Termination,
-                        LocalReply::connection_termination(),
-                    ),
+                let failure = match error {
+                    RemoteError::Connect(_) | RemoteError::Tls(_) => mesh::Failure::ConnectFailure,
+                    RemoteError::Refused(_) => mesh::Failure::Refused,
+                    RemoteError::Request(_) => mesh::Failure::Termination,
                 };
                 Sent::Failed {
                     failure,
-                    reply,
+                    reply: LocalReply::for_failure(failure),
                     transport: Some(with_causes(&error)),
                 }
             }
@@ -335,23 +327,20 @@ pub(super) fn outcome(answered: &Answered) -> Outcome {
 }
 
 fn failed(failure: &Failure) -> Sent {
-    match failure {
-        Failure::Overflow => Sent::failed(mesh::Failure::Overflow, LocalReply::overflow()),
-        Failure::Start(_) => Sent::failed(mesh::Failure::Refused, LocalReply::connection_failure()),
-        Failure::Deadline => Sent::failed(mesh::Failure::Timeout, LocalReply::upstream_timeout()),
-        // No fault of the endpoint.
+    Sent::failed(match failure {
+        Failure::Overflow => mesh::Failure::Overflow,
+        Failure::Start(_) => mesh::Failure::Refused,
+        Failure::Deadline => mesh::Failure::Timeout,
         Failure::Stalled | Failure::Ousted => {
-            Sent::failed(mesh::Failure::Overflow, LocalReply::stream_idle())
+            // The client was too slow: as with an overflow, the endpoint is not at fault.
+            return Sent::failed_with(mesh::Failure::Overflow, LocalReply::stream_idle());
         }
         Failure::Trap(_)
         | Failure::OutOfMemory(_)
         | Failure::Evicted(_)
         | Failure::NoResponse(_)
-        | Failure::Killed => Sent::failed(
-            mesh::Failure::Termination,
-            LocalReply::connection_termination(),
-        ),
-    }
+        | Failure::Killed => mesh::Failure::Termination,
+    })
 }
 
 /// Of a query nothing is shown: it may hold what is nobody's business.

@@ -11,9 +11,9 @@ use http_body_util::BodyExt;
 use tokio::time::timeout;
 
 use super::attempt::Attempt;
-use super::call_log::CallLog;
-use super::{CallScope, Destination, Source, respond, with_span};
-use crate::body::{Rest, tee};
+use super::call_log::{CallLog, Record};
+use super::{CallScope, Destination, Source, answer, with_span};
+use crate::body::{ByteCount, Rest, tee};
 use crate::telemetry::access_log::RequestFacts;
 use crate::telemetry::trace::{Span, spans};
 use crate::{Body, Request};
@@ -86,15 +86,17 @@ async fn carry(
     let request = Request::from_parts(parts, body);
     let log = &scope.mesh.access_log;
     let facts = (log.is_on() || span.is_some()).then(|| RequestFacts::of(&request, scope.client));
-    let mut call_log = CallLog::open(
-        scope.mesh.clone(),
+    let record = Record::new(
         &method,
         scope.source.workload(),
-        scope.context,
+        scope.context.clone(),
         facts,
-        span,
+        ByteCount::default(),
     );
-    call_log.forwarded(scope.live, &mirror.cluster, "mirror");
+    let mut call_log = CallLog::new(scope.mesh.clone(), record, span);
+    call_log
+        .record
+        .forwarded(scope.live, &mirror.cluster, "mirror");
     let context = PickContext {
         caller: mirror.caller,
         now: Instant::now(),
@@ -106,11 +108,11 @@ async fn carry(
         cluster: mirror.cluster.clone(),
     };
     let picked = at.cluster.pick(&context, &mut rand::rng());
-    let answer = match picked {
+    let answered = match picked {
         Err(reply) => Err(reply),
         Ok(picked) => {
             let picked = Arc::new(picked);
-            call_log.attempt(picked.clone());
+            call_log.record.attempt(picked.clone());
             let attempt = Attempt {
                 scope,
                 at: &at,
@@ -124,12 +126,9 @@ async fn carry(
                 .finish(&mut call_log)
         }
     };
-    let answered = answer.is_ok();
-    let response = answer.unwrap_or_else(|reply| {
-        call_log.reply(&reply);
-        respond(reply)
-    });
+    let is_response = answered.is_ok();
+    let response = answered.unwrap_or_else(|reply| answer(reply, false, &mut call_log));
     let mut body = call_log.watch(&method, response).into_body();
     while let Some(Ok(_)) = body.frame().await {}
-    answered
+    is_response
 }

@@ -1,0 +1,78 @@
+//! Reports a call that has ended: one count in the metrics, one access log line.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use galleria_mesh::Workload;
+
+use super::record::Record;
+use crate::telemetry::access_log::{self, AccessLog, Line, RequestFacts};
+use crate::telemetry::metrics::{CallRecord, Metrics};
+
+/// Counts the call: for its source and destination and for its rule if `all`, for its
+/// cluster in any case, because canaries are judged by that.
+pub(super) fn count(metrics: &Metrics, all: bool, record: &Record, duration: Duration) {
+    let trace = &record.context.trace;
+    let call = CallRecord {
+        code: record.code,
+        flags: record.flags,
+        duration,
+        request_bytes: record.received.get(),
+        response_bytes: record.sent,
+        trace_id: trace.is_sampled().then_some(trace.trace_id),
+    };
+    if all {
+        metrics.record(&record.edge, &call);
+        if let Some(route) = &record.route {
+            metrics.routes.record(route, record.method, record.code);
+        }
+    }
+    if let Some(cluster) = &record.cluster {
+        metrics.tallies.record(cluster, &call);
+    }
+}
+
+pub(super) fn log(log: &AccessLog, record: &Record, duration: Duration) {
+    if let Some(facts) = record.facts.as_ref().filter(|_| log.is_on()) {
+        log.write(&line(record, facts, duration));
+    }
+}
+
+fn line<'a>(record: &'a Record, facts: &'a RequestFacts, duration: Duration) -> Line<'a> {
+    let endpoint = record.picked.as_ref().map(|picked| &picked.endpoint);
+    let cluster = record.cluster.as_ref();
+    Line {
+        start_time: access_log::timestamp(facts.start),
+        method: facts.method.as_str(),
+        path: &facts.path,
+        protocol: access_log::protocol(facts.protocol),
+        response_code: record.code,
+        response_flags: record.flags.to_string(),
+        response_code_details: &record.details,
+        connection_termination_details: None,
+        upstream_transport_failure_reason: record.transport_failure.as_deref(),
+        bytes_received: record.received.get(),
+        bytes_sent: record.sent,
+        duration: access_log::millis(duration),
+        upstream_service_time: record.upstream_time.map(access_log::millis),
+        x_forwarded_for: facts.forwarded_for.as_deref(),
+        user_agent: facts.user_agent.as_deref(),
+        request_id: record.context.request_id.to_str().unwrap_or_default(),
+        authority: &facts.authority,
+        upstream_host: endpoint.map(|endpoint| endpoint.name.as_str()),
+        upstream_cluster: cluster.map(|cluster| cluster.name.as_str()),
+        upstream_local_address: None,
+        downstream_local_address: None,
+        requested_server_name: None,
+        downstream_remote_address: facts.client.map(|client| client.to_string()),
+        route_name: Some(record.route_name.as_str()).filter(|name| !name.is_empty()),
+        attempts: record.attempts,
+        source_workload: record.edge.source.as_ref().map(name),
+        destination_workload: record.edge.destination.as_ref().map(name),
+        trace_id: access_log::trace_id(&record.context.trace),
+    }
+}
+
+fn name(workload: &Arc<Workload>) -> String {
+    format!("{}/{}", workload.namespace, workload.name)
+}
