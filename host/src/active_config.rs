@@ -9,6 +9,7 @@ use std::time::Instant;
 
 use arc_swap::ArcSwap;
 use galleria_mesh as mesh;
+use galleria_mesh::inbound::{Peer, WorkloadIdentity};
 
 use crate::telemetry::metrics::ServiceNames;
 use crate::workload::Pod;
@@ -19,6 +20,7 @@ pub(crate) struct ActiveConfig {
     pods: HashMap<usize, Arc<Pod>>,
     /// One shared allocation per service, so that metrics compare names by pointer.
     names: HashMap<String, Arc<ServiceNames>>,
+    workloads: HashMap<WorkloadIdentity, Arc<mesh::Workload>>,
     pub since: Instant,
 }
 
@@ -36,17 +38,30 @@ impl ActiveConfig {
                 (service.fqdn.clone(), Arc::new(names))
             })
             .collect();
+        let workloads = snapshot.workloads();
+        let workloads = workloads.map(|it| (WorkloadIdentity::from(&**it), it.clone()));
+        let workloads = workloads.collect();
         let pods = pods.into_iter().map(|pod| (pod.target, pod)).collect();
         Self {
             snapshot,
             pods,
             names,
+            workloads,
             since: Instant::now(),
         }
     }
 
     pub(crate) fn pod(&self, target: usize) -> Option<&Arc<Pod>> {
         self.pods.get(&target)
+    }
+
+    /// A peer that another host names, as the workload that this host knows.
+    pub(crate) fn resolve(&self, peer: Peer) -> Peer {
+        let known = match &peer {
+            Peer::Named(identity) => self.workloads.get(identity),
+            Peer::Client { .. } | Peer::Workload(_) | Peer::Unknown => None,
+        };
+        known.map_or(peer, |workload| Peer::Workload(workload.clone()))
     }
 
     /// The cluster that has replaced `cluster` of an earlier snapshot.

@@ -7,18 +7,19 @@
 
 mod attempt;
 mod call_log;
+mod inbound;
 mod mirror;
 mod overload;
 mod prebuffer;
 mod respond;
+mod source;
 
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use galleria_mesh as mesh;
 use galleria_mesh::{Decision, Forward, LocalReply, RequestHead, ResponseFlags, RetryDecision};
-use http::{HeaderName, StatusCode, header, request};
+use http::{HeaderMap, HeaderName, StatusCode, Uri, header, request};
 use opentelemetry::trace::SpanKind;
 use tokio::time::{sleep, timeout_at};
 
@@ -28,12 +29,13 @@ use crate::context::{HOPS_MAX, RequestContext};
 use crate::remote::RemoteClient;
 use crate::telemetry::access_log::{AccessLog, RequestFacts, is_grpc};
 use crate::telemetry::metrics::Metrics;
-use crate::telemetry::trace::{Service, Span, Tracer, spans};
+use crate::telemetry::trace::{Span, Tracer, spans};
 use crate::topology::Trust;
 use crate::{Request, Response};
 use call_log::{CallLog, Record};
 pub(crate) use overload::Overload;
 pub(crate) use respond::respond;
+pub(crate) use source::Source;
 
 /// Everything a call needs that is the same for all calls.
 pub(crate) struct Mesh {
@@ -58,46 +60,8 @@ pub(crate) struct Call {
     /// The answer, where the head alone gives reason for one.
     pub refusal: Option<LocalReply>,
     pub context: Arc<RequestContext>,
-    /// The client's address, at the edge.
-    pub client: Option<IpAddr>,
     /// How long the caller itself wants to wait for the response head.
     pub timeout: Option<Duration>,
-}
-
-/// Who calls.
-#[derive(Clone)]
-pub(crate) enum Source {
-    /// A client outside, by the declared port of the listener it came to.
-    Edge {
-        listener_port: u16,
-    },
-    Workload(Arc<mesh::Workload>),
-}
-
-impl Source {
-    fn as_caller(&self) -> mesh::Caller<'_> {
-        match self {
-            Self::Edge { listener_port } => mesh::Caller::Edge {
-                listener_port: *listener_port,
-            },
-            Self::Workload(workload) => mesh::Caller::Workload(workload),
-        }
-    }
-
-    /// Whose spans a call's are.
-    fn service(&self) -> Service {
-        match self {
-            Self::Edge { .. } => Service::Gateway,
-            Self::Workload(workload) => Service::Workload(workload.clone()),
-        }
-    }
-
-    fn workload(&self) -> Option<Arc<mesh::Workload>> {
-        match self {
-            Self::Edge { .. } => None,
-            Self::Workload(workload) => Some(workload.clone()),
-        }
-    }
 }
 
 impl Mesh {
@@ -108,7 +72,7 @@ impl Mesh {
         let span = self.span(&call);
         let context = with_span(span.as_ref(), call.context);
         let facts = (self.access_log.is_on() || span.is_some())
-            .then(|| RequestFacts::of(&call.request, call.client));
+            .then(|| RequestFacts::of(&call.request, call.source.address()));
         let workload = call.source.workload();
         let (parts, body) = call.request.into_parts();
         let record = Record::new(
@@ -124,7 +88,6 @@ impl Mesh {
             live: &live,
             source: &call.source,
             context: &context,
-            client: call.client,
             timeout: call.timeout,
         };
         let (method, is_grpc) = (parts.method.clone(), is_grpc(&parts.headers));
@@ -143,10 +106,7 @@ impl Mesh {
             return None;
         }
         let service = call.source.service();
-        let kind = match &call.source {
-            Source::Edge { .. } => SpanKind::Server,
-            Source::Workload(_) => SpanKind::Internal,
-        };
+        let kind = call.source.span_kind();
         let name = call.request.method().to_string();
         self.tracer.span(&call.context.trace, service, kind, name)
     }
@@ -169,7 +129,6 @@ struct CallScope<'a> {
     live: &'a Arc<ActiveConfig>,
     source: &'a Source,
     context: &'a Arc<RequestContext>,
-    client: Option<IpAddr>,
     timeout: Option<Duration>,
 }
 
@@ -205,7 +164,7 @@ impl CallScope<'_> {
                 let origin = parts.headers.get(header::ORIGIN).cloned();
                 let is_grpc = is_grpc(&parts.headers);
                 let response = match self.source {
-                    Source::Edge { .. } => {
+                    Source::Edge { .. } | Source::Host { .. } => {
                         let body = prebuffer::prebuffer(&mut parts, body).await;
                         match self.mesh.overload.admit(&forward.cluster.name).await {
                             Ok(admitted) => {
@@ -364,23 +323,26 @@ impl CallScope<'_> {
     }
 
     fn head<'p>(&self, parts: &'p request::Parts) -> Result<RequestHead<'p>, LocalReply> {
-        let authority = match parts.uri.authority() {
-            Some(authority) => authority.as_str(),
-            None => parts
-                .headers
-                .get(header::HOST)
-                .and_then(|host| host.to_str().ok())
-                .ok_or_else(|| LocalReply::bad_request("missing_host_header"))?,
-        };
         Ok(RequestHead {
             method: &parts.method,
             scheme: parts.uri.scheme_str().unwrap_or("http"),
-            authority,
+            authority: authority(&parts.uri, &parts.headers)?,
             path: parts.uri.path(),
             query: parts.uri.query(),
             headers: &parts.headers,
-            source_ip: self.client,
+            source_ip: self.source.address(),
         })
+    }
+}
+
+/// The authority of a request: in its URI, or in `host`.
+fn authority<'a>(uri: &'a Uri, headers: &'a HeaderMap) -> Result<&'a str, LocalReply> {
+    match uri.authority() {
+        Some(authority) => Ok(authority.as_str()),
+        None => headers
+            .get(header::HOST)
+            .and_then(|host| host.to_str().ok())
+            .ok_or_else(|| LocalReply::bad_request("missing_host_header")),
     }
 }
 
@@ -437,8 +399,8 @@ fn normalise(parts: &mut request::Parts) -> Result<(), LocalReply> {
     let parsed = path_and_query.parse();
     uri.path_and_query =
         Some(parsed.map_err(|_| LocalReply::bad_request("path_normalization_failed"))?);
-    parts.uri = http::Uri::from_parts(uri)
-        .map_err(|_| LocalReply::bad_request("path_normalization_failed"))?;
+    parts.uri =
+        Uri::from_parts(uri).map_err(|_| LocalReply::bad_request("path_normalization_failed"))?;
     Ok(())
 }
 

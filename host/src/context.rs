@@ -6,6 +6,7 @@
 
 use std::borrow::Cow;
 
+use galleria_mesh::inbound::Peer;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use opentelemetry::trace::SpanKind;
 
@@ -56,24 +57,33 @@ impl RequestContext {
     }
 
     /// Adds to `request` what another host of the mesh needs to continue this context.
-    pub(crate) fn for_peer(&self, mut request: Request) -> Request {
-        request.headers_mut().insert(HOPS, self.hops.into());
+    /// `peer` is who calls.
+    pub(crate) fn for_peer(&self, peer: &Peer, mut request: Request) -> Request {
+        let headers = request.headers_mut();
+        headers.insert(HOPS, self.hops.into());
+        match HeaderValue::from_str(&peer.to_string()) {
+            Ok(peer) => headers.insert(SOURCE, peer),
+            Err(_) => headers.remove(SOURCE),
+        };
         request
     }
 
-    /// Reads the context of a request that another host of the mesh sent, and removes
-    /// the headers that only hosts use.
-    pub(crate) fn taken_over(headers: &mut HeaderMap) -> Option<Self> {
+    /// Reads the context of a request that another host of the mesh sent, and for whom
+    /// it was sent. Removes the headers that only hosts use.
+    pub(crate) fn from_peer_headers(headers: &mut HeaderMap) -> Option<(Self, Peer)> {
         let hops = headers.remove(HOPS)?.to_str().ok()?.parse().ok()?;
+        let peer = headers.remove(SOURCE);
+        let peer = peer.and_then(|peer| peer.to_str().ok()?.parse().ok());
         let PropagatedHeaders { trace, baggage, .. } = PropagatedHeaders::read(headers);
-        Some(Self {
+        let context = Self {
             trace: trace.unwrap_or_else(TraceContext::begin),
             request_id: headers.get(REQUEST_ID)?.clone(),
             baggage,
             hops,
             from_peer: true,
             recording: None,
-        })
+        };
+        Some((context, peer.unwrap_or(Peer::Unknown)))
     }
 
     /// A span of the guest's work on this request.
@@ -85,6 +95,8 @@ impl RequestContext {
 
 /// The depth of the chain of calls, from one host of the mesh to another.
 pub(crate) const HOPS: HeaderName = HeaderName::from_static("x-galleria-hops");
+/// Who calls, from one host of the mesh to another.
+const SOURCE: HeaderName = HeaderName::from_static("x-galleria-source");
 pub(crate) use galleria_mesh::edge::REQUEST_ID;
 
 /// A new `x-request-id`.
@@ -108,11 +120,15 @@ mod tests {
             from_peer: false,
             recording: None,
         };
-        let mut request = context.for_peer(Request::new(crate::body::empty()));
+        let peer: Peer = "workload shop/ui-v1 default".parse().expect("a peer");
+        let mut request = context.for_peer(&peer, Request::new(crate::body::empty()));
         let headers = request.headers_mut();
         context.trace.inject(headers);
         headers.insert(REQUEST_ID, context.request_id.clone());
-        let taken = RequestContext::taken_over(headers).expect("a context");
+        assert_eq!(headers[SOURCE], "workload shop/ui-v1 default");
+        let (taken, caller) = RequestContext::from_peer_headers(headers).expect("a context");
+        assert_eq!(caller, peer);
+        assert!(!headers.contains_key(SOURCE), "no guest sees it");
         assert_eq!(taken.hops, 7);
         assert_eq!(taken.trace.to_string(), context.trace.to_string());
         assert!(taken.from_peer);
@@ -125,8 +141,24 @@ mod tests {
         headers.insert(HOPS, 31.into());
         headers.insert(REQUEST_ID, HeaderValue::from_static("some-id"));
         headers.insert("traceparent", HeaderValue::from_static("nonsense"));
-        let taken = RequestContext::taken_over(&mut headers).expect("a context");
+        let (taken, _) = RequestContext::from_peer_headers(&mut headers).expect("a context");
         assert_eq!(taken.hops, 31);
+    }
+
+    #[test]
+    fn host_that_does_not_say_who_calls_is_believed_in_everything_else() {
+        for source in [None, Some("nonsense")] {
+            let mut headers = HeaderMap::new();
+            headers.insert(HOPS, 1.into());
+            headers.insert(REQUEST_ID, HeaderValue::from_static("some-id"));
+            if let Some(source) = source {
+                headers.insert(SOURCE, HeaderValue::from_static(source));
+            }
+            let (taken, caller) =
+                RequestContext::from_peer_headers(&mut headers).expect("a context");
+            assert_eq!((taken.hops, caller), (1, Peer::Unknown));
+            assert!(!headers.contains_key(SOURCE));
+        }
     }
 
     #[test]

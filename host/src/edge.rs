@@ -1,7 +1,7 @@
 //! Turns clients' requests into calls: removes headers that a client must not set
 //! (`galleria_mesh::edge`), assigns identifiers, limits sizes.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -17,6 +17,7 @@ use crate::body::{AnyBody, AwaitsContinue, Count, Discard, RequestBody, RequestB
 use crate::call::{Call, Mesh, Source, respond};
 use crate::context::{HOPS, REQUEST_ID, RequestContext, request_id};
 use crate::telemetry::trace::PropagatedHeaders;
+use galleria_mesh::inbound::Peer;
 use galleria_mesh::{LocalReply, ResponseFlags};
 
 /// One listener's way into the mesh.
@@ -53,19 +54,15 @@ impl Edge {
         }
         let refusal = settle_target(&mut parts).err();
         remove_hop_by_hop(&mut parts.headers);
-        let handed_over = self.taken_over(&mut parts.headers, client);
-        let body = self.body(body, handed_over.is_none());
+        let (source, context) = self.source(&mut parts.headers, client.ip());
+        let body = self.body(body, matches!(source, Source::Edge { .. }));
         let (body, received) = Count::boxed(body, Rest::of_client(&parts));
-        let context = handed_over.unwrap_or_else(|| enter(&mut parts.headers, client, &self.mesh));
         let call = Call {
-            source: Source::Edge {
-                listener_port: self.listener_port,
-            },
+            source,
             request: http::Request::from_parts(parts, body),
             received,
             refusal,
             context: Arc::new(context),
-            client: Some(client.ip()),
             timeout: None,
         };
         let mut response = self.mesh.call(call).await;
@@ -78,16 +75,39 @@ impl Edge {
         Ok(response)
     }
 
-    /// The context in which another host of the mesh hands a request over. Who says so
-    /// without being one is a client.
-    fn taken_over(&self, headers: &mut HeaderMap, client: SocketAddr) -> Option<RequestContext> {
+    /// Who calls, and the context of the call. The headers are then those of a request
+    /// within the mesh.
+    fn source(&self, headers: &mut HeaderMap, address: IpAddr) -> (Source, RequestContext) {
+        let listener_port = self.listener_port;
+        if let Some((context, peer)) = self.handed_over(headers, address) {
+            let source = Source::Host {
+                listener_port,
+                address,
+                peer: self.mesh.current.load().resolve(peer),
+            };
+            return (source, context);
+        }
+        let source = Source::Edge {
+            listener_port,
+            client: address,
+        };
+        (source, enter(headers, address, &self.mesh))
+    }
+
+    /// What another host of the mesh says of a request; None for a request of a client,
+    /// even if it claims to be a host.
+    fn handed_over(
+        &self,
+        headers: &mut HeaderMap,
+        address: IpAddr,
+    ) -> Option<(RequestContext, Peer)> {
         if !self.inbound || !headers.contains_key(HOPS) {
             return None;
         }
-        match self.mesh.trust.is_peer(client.ip()) {
-            true => RequestContext::taken_over(headers),
+        match self.mesh.trust.is_peer(address) {
+            true => RequestContext::from_peer_headers(headers),
             false => {
-                self.mesh.trust.warn_of(client.ip());
+                self.mesh.trust.warn_of(address);
                 None
             }
         }
@@ -123,13 +143,13 @@ fn unread(error: RequestBodyError) -> Error {
 }
 
 /// Makes a client's request one of the mesh's.
-fn enter(headers: &mut HeaderMap, client: SocketAddr, mesh: &Mesh) -> RequestContext {
+fn enter(headers: &mut HeaderMap, client: IpAddr, mesh: &Mesh) -> RequestContext {
     let propagated = PropagatedHeaders::read(headers);
     mesh.metrics
         .trace_headers_ignored
         .inc_by(propagated.ignored);
     let trace = propagated.trace.unwrap_or_else(|| mesh.tracer.begin());
-    sanitise(headers, client.ip());
+    sanitise(headers, client);
     let request_id = request_id();
     headers.insert(REQUEST_ID, request_id.clone());
     RequestContext {

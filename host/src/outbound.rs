@@ -67,7 +67,6 @@ impl Outbound for WorkloadDoor {
                 received,
                 refusal: None,
                 context: Arc::new(context),
-                client: None,
                 timeout: outgoing.timeout,
             };
             Ok(mesh.call(call).await.map(detach))

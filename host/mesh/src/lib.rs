@@ -42,6 +42,7 @@ mod decide;
 mod drive;
 pub mod edge;
 mod flags;
+pub mod inbound;
 mod reply;
 mod status;
 mod traffic;

@@ -1,52 +1,55 @@
-//! One try at one endpoint.
+//! One attempt at one endpoint.
 
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use galleria_mesh as mesh;
 use galleria_mesh::{LocalReply, Outcome, Picked, ResponseFlags, Target};
-use http::{HeaderValue, Uri, header, request};
+use http::{HeaderValue, Uri, request};
 use opentelemetry::trace::SpanKind;
 use tokio::time::timeout;
 
 use super::call_log::CallLog;
+use super::inbound::{Inbound, InboundError};
 use super::{ATTEMPT_COUNT, CallScope, Destination, UPSTREAM_TIME};
 use crate::causes::with_causes;
-use crate::context::{Recording, RequestContext};
+use crate::context::RequestContext;
 use crate::guest::Failure;
 use crate::remote::{RemoteError, RemoteTarget};
 use crate::telemetry::access_log::millis;
-use crate::telemetry::trace::{Service, Span, attributes};
-use crate::workload::{InFlight, Pod};
+use crate::telemetry::trace::{Span, attributes};
+use crate::workload::InFlight;
 use crate::{Body, Request, Response};
 
 pub(super) struct Attempt<'a, 'b> {
     pub(super) scope: &'a CallScope<'b>,
     pub(super) at: &'a Destination,
-    /// How long this try may take.
+    /// How long this attempt can take.
     pub(super) per_try_timeout: Option<Duration>,
     /// 1 for the first.
     pub(super) number: u32,
 }
 
-/// The spans of a try: they are told when its response's body has ended.
+/// The spans of an attempt. They end with the body of its response.
 #[derive(Debug, Default)]
 pub(super) struct Spans {
-    /// In the guest; told before the try itself.
+    /// Of the guest; it ends before that of the attempt.
     guest: Option<Span>,
     attempt: Option<Span>,
 }
 
-/// How a try ended.
+/// How an attempt ended.
 pub(super) enum Answered {
     Response(Response, Option<InFlight>, Spans),
-    /// No response; the reply is the mesh's for this failure.
+    /// The destination does not accept the request.
+    Denied(LocalReply),
+    /// No response. The reply is used if this is the last attempt.
     Failed(mesh::Failure, LocalReply),
 }
 
-/// What came back, before it is the answer.
+/// What the endpoint returned.
 enum Sent {
     Response(Response, Option<InFlight>),
+    Denied(LocalReply),
     Failed {
         failure: mesh::Failure,
         reply: LocalReply,
@@ -107,6 +110,10 @@ impl Attempt<'_, '_> {
                     .insert(UPSTREAM_TIME, HeaderValue::from(millis(took)));
                 Answered::Response(response, in_flight, spans)
             }
+            Sent::Denied(reply) => {
+                call_log.pods_were_full = false;
+                Answered::Denied(reply)
+            }
             Sent::Failed {
                 failure,
                 reply,
@@ -119,8 +126,8 @@ impl Attempt<'_, '_> {
         }
     }
 
-    /// The span of this try. For what another host hands over there is none: that
-    /// host has it.
+    /// The span of this attempt; None for a request from another host, which has the
+    /// span.
     fn span(&self, picked: &Picked, parts: &request::Parts) -> Option<Span> {
         let CallScope {
             mesh,
@@ -146,8 +153,8 @@ impl Attempt<'_, '_> {
         Some(span)
     }
 
-    /// What the endpoint is told of the request: within the span of this try, or a
-    /// span that nobody records, one hop further.
+    /// The context that the endpoint gets: one hop further, within the span of this
+    /// attempt or a span that is not recorded.
     fn context(&self, spans: &Spans) -> RequestContext {
         let context = self.scope.context;
         RequestContext {
@@ -162,86 +169,49 @@ impl Attempt<'_, '_> {
         }
     }
 
-    /// `context` as the pod's guest has it: within a span of its own.
-    fn in_pod(
-        &self,
-        pod: &Pod,
-        request: &Request,
-        spans: &mut Spans,
-        context: RequestContext,
-    ) -> RequestContext {
-        let tracer = &self.scope.mesh.tracer;
-        let service = Service::Workload(pod.plan.identity.clone());
-        let name = request.method().to_string();
-        let span = tracer.span(&context.trace, service.clone(), SpanKind::Server, name);
-        let Some(mut span) = span else {
-            return context;
-        };
-        span.set(attributes::HTTP_METHOD, request.method().to_string());
-        span.set(attributes::URL_PATH, request.uri().path().to_owned());
-        span.set(attributes::POD, pod.name.clone());
-        let identity = &pod.plan.identity;
-        span.set(
-            attributes::CANONICAL_SERVICE,
-            identity.canonical_service.clone(),
-        );
-        span.set(
-            attributes::CANONICAL_REVISION,
-            identity.canonical_revision.clone(),
-        );
-        span.set(attributes::ISTIO_NAMESPACE, identity.namespace.clone());
-        span.set(attributes::MESH_ID, "cluster.local");
-        span.set(attributes::CLUSTER_ID, "Kubernetes");
-        let trace = span.within(&context.trace);
-        spans.guest = Some(span);
-        let tracer = tracer.clone();
-        RequestContext {
-            trace,
-            recording: Some(Recording { tracer, service }),
-            ..context
-        }
-    }
-
-    async fn send(&self, picked: &Picked, mut request: Request, spans: &mut Spans) -> Sent {
-        let mut context = self.context(spans);
-        let pod = match &picked.endpoint.target {
-            Target::Pod { target, .. } => self.at.live.pod(*target),
-            _ => None,
-        };
-        if let Some(pod) = &pod {
-            context = self.in_pod(pod, &request, spans, context);
-        }
-        context.trace.inject(request.headers_mut());
+    async fn send(&self, picked: &Picked, request: Request, spans: &mut Spans) -> Sent {
+        let context = self.context(spans);
         match &picked.endpoint.target {
-            Target::Pod { .. } => match pod {
-                Some(pod) => {
-                    let in_flight = pod.enter();
-                    match pod.serve(addressed(request), Arc::new(context)).await {
-                        Ok(response) => Sent::Response(response, Some(in_flight)),
-                        Err(failure) => failed(&failure),
-                    }
+            Target::Pod { target, port } => {
+                let Some(pod) = self.at.live.pod(*target) else {
+                    return Sent::failed(mesh::Failure::ConnectFailure);
+                };
+                let inbound = Inbound {
+                    scope: self.scope,
+                    pod,
+                    port: *port,
+                };
+                match inbound.call(request, context, &mut spans.guest).await {
+                    Ok((response, in_flight)) => Sent::Response(response, Some(in_flight)),
+                    Err(InboundError::Denied(reply)) => Sent::Denied(reply),
+                    Err(InboundError::Failed(failure)) => failed(&failure),
                 }
-                None => Sent::failed(mesh::Failure::ConnectFailure),
-            },
+            }
             Target::Peer { host, port } => {
-                let request = context.for_peer(request);
+                let request = context.for_peer(&self.scope.source.peer(), request);
                 let target = RemoteTarget::Peer { host, port: *port };
-                self.send_remote(target, request).await
+                self.send_remote(target, request, &context).await
             }
             Target::Remote { host, port } => {
                 let target = RemoteTarget::Outside { host, port: *port };
-                self.send_remote(target, request).await
+                self.send_remote(target, request, &context).await
             }
             Target::Requested => {
                 let host = request.uri().host().unwrap_or_default().to_owned();
                 let port = request.uri().port_u16().unwrap_or(self.at.cluster.port);
                 let target = RemoteTarget::Outside { host: &host, port };
-                self.send_remote(target, request).await
+                self.send_remote(target, request, &context).await
             }
         }
     }
 
-    async fn send_remote(&self, target: RemoteTarget<'_>, request: Request) -> Sent {
+    async fn send_remote(
+        &self,
+        target: RemoteTarget<'_>,
+        mut request: Request,
+        context: &RequestContext,
+    ) -> Sent {
+        context.trace.inject(request.headers_mut());
         let remote = &self.scope.mesh.remote;
         match remote.send(&self.at.cluster, target, request).await {
             Ok(response) => Sent::Response(response, None),
@@ -274,6 +244,7 @@ impl Spans {
     fn describe(&mut self, sent: &Sent) {
         let code = match sent {
             Sent::Response(response, _) => response.status().as_u16(),
+            Sent::Denied(reply) => reply.status.as_u16(),
             Sent::Failed { reply, .. } => {
                 for span in self.both() {
                     span.fail(reply.details.clone());
@@ -295,7 +266,7 @@ impl Spans {
 }
 
 impl Answered {
-    /// Makes this the call's answer; the endpoint stays in use until the body ends.
+    /// Makes this the response of the call. The endpoint is in use until its body ends.
     pub(super) fn finish(self, call_log: &mut CallLog) -> Result<Response, LocalReply> {
         match self {
             Self::Response(response, in_flight, spans) => {
@@ -303,15 +274,16 @@ impl Answered {
                 call_log.spans = spans;
                 Ok(response)
             }
-            Self::Failed(_, reply) => Err(reply),
+            Self::Denied(reply) | Self::Failed(_, reply) => Err(reply),
         }
     }
 }
 
-/// As retries and outlier detection want to know it.
+/// For retries and outlier detection.
 pub(super) fn outcome(answered: &Answered) -> Outcome {
     match answered {
         Answered::Failed(failure, _) => Outcome::failure(*failure),
+        Answered::Denied(reply) => Outcome::response(reply.status),
         Answered::Response(response, ..) => {
             let headers = response.headers();
             let grpc_status = headers
@@ -343,7 +315,7 @@ fn failed(failure: &Failure) -> Sent {
     })
 }
 
-/// Of a query nothing is shown: it may hold what is nobody's business.
+/// The URL of an attempt, without its query, which may contain secrets.
 fn asked(endpoint: &mesh::Endpoint, uri: &Uri) -> String {
     let scheme = uri.scheme_str().unwrap_or("http");
     let authority = match &endpoint.target {
@@ -355,12 +327,21 @@ fn asked(endpoint: &mesh::Endpoint, uri: &Uri) -> String {
     format!("{scheme}://{authority}{}", uri.path())
 }
 
-/// A guest sees the host that was asked for in `host`, and a path.
-fn addressed(mut request: Request) -> Request {
-    if let Some(authority) = request.uri().authority()
-        && let Ok(host) = HeaderValue::from_str(authority.as_str())
-    {
-        request.headers_mut().insert(header::HOST, host);
+#[cfg(test)]
+mod tests {
+    use galleria_mesh::ResponseFlags;
+    use http::StatusCode;
+
+    use super::*;
+
+    #[test]
+    fn denial_is_a_response_of_the_endpoint() {
+        let status = StatusCode::FORBIDDEN;
+        let reply = LocalReply::new(status, ResponseFlags::NONE, "", "denied");
+        assert_eq!(
+            outcome(&Answered::Denied(reply)),
+            Outcome::response(status),
+            "no failure, so it is not retried and ejects no endpoint"
+        );
     }
-    request
 }

@@ -36,7 +36,7 @@ pub(super) fn send(
     // The copies are complete even if the service responds without reading.
     let rest = match scope.source {
         Source::Workload(_) => Rest::All,
-        Source::Edge { .. } => Rest::bounded(parts),
+        Source::Edge { .. } | Source::Host { .. } => Rest::bounded(parts),
     };
     let incomplete: Vec<_> = mirrors.iter().map(|_| Arc::default()).collect();
     let (body, copies) = tee(body, rest, &incomplete);
@@ -55,7 +55,7 @@ fn start(
     incomplete: Arc<AtomicBool>,
 ) {
     let (mesh, live) = (scope.mesh.clone(), scope.live.clone());
-    let (source, client) = (scope.source.clone(), scope.client);
+    let source = scope.source.clone();
     let span = scope.span(spans::MIRROR);
     let context = with_span(span.as_ref(), scope.context.clone());
     tokio::spawn(async move {
@@ -64,7 +64,6 @@ fn start(
             live: &live,
             source: &source,
             context: &context,
-            client,
             timeout: None,
         };
         // A timeout drops the copy, which ends its call.
@@ -85,7 +84,8 @@ async fn carry(
     let method = parts.method.clone();
     let request = Request::from_parts(parts, body);
     let log = &scope.mesh.access_log;
-    let facts = (log.is_on() || span.is_some()).then(|| RequestFacts::of(&request, scope.client));
+    let facts =
+        (log.is_on() || span.is_some()).then(|| RequestFacts::of(&request, scope.source.address()));
     let record = Record::new(
         &method,
         scope.source.workload(),

@@ -10,7 +10,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
 
 use crate::support::apart::Pod;
-use crate::support::{Galleria, Host, Service, manifests};
+use crate::support::{Galleria, Host, Service, eventually, manifests};
 
 /// Headers that only the mesh may set, forged by a client.
 const FORGED: [(&str, &str); 9] = [
@@ -314,11 +314,13 @@ fn internal_headers_are_accepted_only_from_trusted_peers() {
         .start();
     let address = host.listener(8080);
     let head = "GET / HTTP/1.1\r\nhost: app.test\r\nconnection: close\r\n\
-                x-galleria-hops: 3\r\nx-request-id: known\r\nx-forwarded-for: 203.0.113.9\r\n\
+                x-galleria-hops: 3\r\nx-galleria-source: workload test/app default\r\n\
+                x-request-id: known\r\nx-forwarded-for: 203.0.113.9\r\n\
                 x-forwarded-proto: https\r\n\r\n";
     let over_http2 = |client: &str| {
         let request = Request::get("http://app.test/")
             .header("x-galleria-hops", "3")
+            .header("x-galleria-source", "workload test/app default")
             .header("x-request-id", "known")
             .header("x-forwarded-for", "203.0.113.9")
             .header("x-forwarded-proto", "https");
@@ -330,6 +332,7 @@ fn internal_headers_are_accepted_only_from_trusted_peers() {
             assert_eq!(seen(&answer, "x-request-id"), ["known"], "{answer}");
             assert_eq!(seen(&answer, "x-forwarded-for"), ["203.0.113.9"]);
             assert_eq!(seen(&answer, "x-forwarded-proto"), ["https"]);
+            assert!(!answer.contains("x-galleria"), "{answer}");
         }
     }
     for answer in [raw(&address, "127.0.0.1", head), over_http2("127.0.0.1")] {
@@ -340,4 +343,10 @@ fn internal_headers_are_accepted_only_from_trusted_peers() {
     }
     let log = host.stderr();
     assert_eq!(log.matches("--trusted-peer").count(), 1, "{log}");
+    let calls = eventually("all calls are logged", || {
+        let calls = host.calls();
+        (calls.len() == 6).then_some(calls)
+    });
+    let sources = calls.iter().map(|call| &call["source_workload"]);
+    assert_eq!(sources.filter(|source| *source == "test/app").count(), 4);
 }

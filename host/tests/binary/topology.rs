@@ -4,6 +4,8 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
+use serde_json::Value;
+
 use crate::support::apart::{self, Pod};
 use crate::support::{Galleria, Host, Service, SetOnDrop, eventually, manifests};
 
@@ -56,6 +58,18 @@ fn shop_with_a_host_for_each_workload_behaves_the_same_and_has_one_trace() {
     });
     assert!(workloads.contains("ui-v1"), "{workloads:?}");
     assert!(workloads.contains("productms-v1"), "{workloads:?}");
+    let sources: BTreeSet<_> = ["shoppingportal/ui-v1", "null"].map(String::from).into();
+    eventually(
+        "the destination knows who calls: the storefront and a client",
+        || {
+            let calls = hosts[2].calls();
+            let seen = calls.iter().map(|call| match &call["source_workload"] {
+                Value::String(workload) => workload.clone(),
+                other => other.to_string(),
+            });
+            (seen.collect::<BTreeSet<_>>() == sources).then_some(())
+        },
+    );
     let reported = |host: &Host, reporter: &str| {
         let reporter = format!("reporter=\"{reporter}\"");
         let workload = "destination_workload=\"productms-v1\"";
@@ -153,7 +167,11 @@ fn headers_between_hosts_are_ignored_from_clients_and_hidden_from_guests() {
     let host = || with_peers(Galleria::run(folder.path()), &pods);
     let _pod = of_pod(host(), &pods[0]).start();
     let gateway = host().argument("--gateway").start();
-    let answer = gateway.get_with("/app/", &[("x-galleria-hops", "4000000")]);
+    let forged = [
+        ("x-galleria-hops", "4000000"),
+        ("x-galleria-source", "workload test/app default"),
+    ];
+    let answer = gateway.get_with("/app/", &forged);
     assert_eq!(answer.status, 200, "{}", answer.body);
     assert!(!answer.body.contains("x-galleria"), "{}", answer.body);
     assert!(answer.body.contains("x-forwarded-for"), "{}", answer.body);

@@ -92,6 +92,12 @@ impl Snapshot {
         &self.route_ids
     }
 
+    /// The workloads that have pods, wherever these run.
+    pub fn workloads(&self) -> impl Iterator<Item = &Arc<Workload>> {
+        let callers = self.callers.by_address.values();
+        callers.map(|caller| &caller.workload)
+    }
+
     /// The key of a caller's state.
     pub fn caller_key(&self, caller: Caller<'_>) -> CallerKey {
         match caller {

@@ -293,10 +293,11 @@ fn labels(reporter: &str, edge: &CallEdge, call: &CallRecord) -> Vec<String> {
     values.push("http".to_owned());
     values.push(call.code.to_string());
     values.push(call.flags.to_string());
-    values.push(match (reporter, &edge.source) {
-        ("source", _) => unknown(),
-        (_, Some(_)) => "mutual_tls".to_owned(),
-        (_, None) => "none".to_owned(),
+    // Between hosts the connection is plain text.
+    values.push(match (reporter, &edge.source, edge.reporter) {
+        ("source", ..) => unknown(),
+        (_, Some(_), Reporter::Both) => "mutual_tls".to_owned(),
+        _ => "none".to_owned(),
     });
     values
 }

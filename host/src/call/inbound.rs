@@ -1,0 +1,122 @@
+//! The destination's side of a call: the only way into a pod of this process.
+//!
+//! Whoever calls (a client, a guest, another host), the destination decides first
+//! whether it accepts the request (`galleria_mesh::inbound`). Probes and
+//! `kubectl port-forward` do not pass through here: in a cluster they bypass the
+//! sidecar too.
+
+use std::sync::Arc;
+
+use galleria_mesh::inbound::decide;
+use galleria_mesh::{LocalReply, RequestHead};
+use http::{HeaderValue, header};
+use opentelemetry::trace::SpanKind;
+
+use super::{CallScope, authority};
+use crate::context::{Recording, RequestContext};
+use crate::guest::Failure;
+use crate::telemetry::trace::{Service, Span, attributes};
+use crate::workload::{InFlight, Pod};
+use crate::{Request, Response};
+
+/// A pod of this process that is called.
+pub(super) struct Inbound<'a, 'b> {
+    pub(super) scope: &'a CallScope<'b>,
+    pub(super) pod: &'a Arc<Pod>,
+    /// The pod's own.
+    pub(super) port: u16,
+}
+
+/// Why there is no response.
+pub(super) enum InboundError {
+    /// The destination does not accept the request.
+    Denied(LocalReply),
+    Failed(Failure),
+}
+
+impl Inbound<'_, '_> {
+    /// Calls the pod's guest. Its span is put into `span`.
+    ///
+    /// # Errors
+    /// See [`InboundError`].
+    pub(super) async fn call(
+        &self,
+        mut request: Request,
+        context: RequestContext,
+        span: &mut Option<Span>,
+    ) -> Result<(Response, InFlight), InboundError> {
+        self.decide(&request).map_err(InboundError::Denied)?;
+        let context = self.within_span(&request, context, span);
+        context.trace.inject(request.headers_mut());
+        let in_flight = self.pod.enter();
+        let served = self.pod.serve(with_host(request), Arc::new(context));
+        match served.await {
+            Ok(response) => Ok((response, in_flight)),
+            Err(failure) => Err(InboundError::Failed(failure)),
+        }
+    }
+
+    fn decide(&self, request: &Request) -> Result<(), LocalReply> {
+        let (uri, headers) = (request.uri(), request.headers());
+        let head = RequestHead {
+            method: request.method(),
+            scheme: uri.scheme_str().unwrap_or("http"),
+            authority: authority(uri, headers)?,
+            path: uri.path(),
+            query: uri.query(),
+            headers,
+            source_ip: self.scope.source.address(),
+        };
+        let destination = &self.pod.plan.identity;
+        decide(destination, self.port, &self.scope.source.peer(), &head)
+    }
+
+    /// `context` within a new span of the guest.
+    fn within_span(
+        &self,
+        request: &Request,
+        context: RequestContext,
+        guest: &mut Option<Span>,
+    ) -> RequestContext {
+        let tracer = &self.scope.mesh.tracer;
+        let identity = &self.pod.plan.identity;
+        let service = Service::Workload(identity.clone());
+        let name = request.method().to_string();
+        let span = tracer.span(&context.trace, service.clone(), SpanKind::Server, name);
+        let Some(mut span) = span else {
+            return context;
+        };
+        span.set(attributes::HTTP_METHOD, request.method().to_string());
+        span.set(attributes::URL_PATH, request.uri().path().to_owned());
+        span.set(attributes::POD, self.pod.name.clone());
+        span.set(
+            attributes::CANONICAL_SERVICE,
+            identity.canonical_service.clone(),
+        );
+        span.set(
+            attributes::CANONICAL_REVISION,
+            identity.canonical_revision.clone(),
+        );
+        span.set(attributes::ISTIO_NAMESPACE, identity.namespace.clone());
+        span.set(attributes::MESH_ID, "cluster.local");
+        span.set(attributes::CLUSTER_ID, "Kubernetes");
+        let trace = span.within(&context.trace);
+        *guest = Some(span);
+        let tracer = tracer.clone();
+        RequestContext {
+            trace,
+            recording: Some(Recording { tracer, service }),
+            ..context
+        }
+    }
+}
+
+/// A guest sees the requested host in `host`.
+fn with_host(mut request: Request) -> Request {
+    if let Some(authority) = request.uri().authority()
+        && let Ok(host) = HeaderValue::from_str(authority.as_str())
+    {
+        request.headers_mut().insert(header::HOST, host);
+    }
+    request
+}

@@ -1,0 +1,143 @@
+//! Where a call comes from.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use galleria_mesh as mesh;
+use galleria_mesh::inbound::Peer;
+use opentelemetry::trace::SpanKind;
+
+use crate::telemetry::trace::Service;
+
+/// See the module's documentation. Ports of listeners are as declared, not as bound.
+#[derive(Debug, Clone)]
+pub(crate) enum Source {
+    /// A client outside the mesh.
+    Edge { listener_port: u16, client: IpAddr },
+    /// Another host of the mesh, which calls on behalf of `peer`.
+    Host {
+        listener_port: u16,
+        address: IpAddr,
+        peer: Peer,
+    },
+    /// A workload of this host.
+    Workload(Arc<mesh::Workload>),
+}
+
+impl Source {
+    /// For the decision of the route. The other host has already decided it: here it
+    /// follows from the listener alone.
+    pub(super) fn as_caller(&self) -> mesh::Caller<'_> {
+        match self {
+            Self::Edge { listener_port, .. } | Self::Host { listener_port, .. } => {
+                mesh::Caller::Edge {
+                    listener_port: *listener_port,
+                }
+            }
+            Self::Workload(workload) => mesh::Caller::Workload(workload),
+        }
+    }
+
+    /// For the decision of the destination.
+    pub(super) fn peer(&self) -> Peer {
+        match self {
+            Self::Edge {
+                listener_port,
+                client,
+            } => Peer::Client {
+                listener_port: *listener_port,
+                ip: *client,
+            },
+            Self::Host { peer, .. } => peer.clone(),
+            Self::Workload(workload) => Peer::Workload(workload.clone()),
+        }
+    }
+
+    /// The calling workload, if this host knows it.
+    pub(super) fn workload(&self) -> Option<Arc<mesh::Workload>> {
+        match self {
+            Self::Workload(workload)
+            | Self::Host {
+                peer: Peer::Workload(workload),
+                ..
+            } => Some(workload.clone()),
+            Self::Edge { .. } | Self::Host { .. } => None,
+        }
+    }
+
+    /// The address at the other end of the connection.
+    pub(super) fn address(&self) -> Option<IpAddr> {
+        match self {
+            Self::Edge { client, .. } => Some(*client),
+            Self::Host { address, .. } => Some(*address),
+            Self::Workload(_) => None,
+        }
+    }
+
+    /// The service that the spans of a call belong to.
+    pub(super) fn service(&self) -> Service {
+        match self {
+            Self::Edge { .. } | Self::Host { .. } => Service::Gateway,
+            Self::Workload(workload) => Service::Workload(workload.clone()),
+        }
+    }
+
+    pub(super) fn span_kind(&self) -> SpanKind {
+        match self {
+            Self::Edge { .. } | Self::Host { .. } => SpanKind::Server,
+            Self::Workload(_) => SpanKind::Internal,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use galleria_mesh::inbound::WorkloadIdentity;
+
+    use super::*;
+
+    const HOST: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(10, 0, 0, 7));
+
+    fn workload() -> Arc<mesh::Workload> {
+        let labels = Default::default();
+        Arc::new(mesh::Workload::new("shop", "ui-v1", "account", labels))
+    }
+
+    fn host(peer: Peer) -> Source {
+        Source::Host {
+            listener_port: 8080,
+            address: HOST,
+            peer,
+        }
+    }
+
+    #[test]
+    fn destination_knows_who_calls() {
+        let client = Source::Edge {
+            listener_port: 80,
+            client: HOST,
+        };
+        let expected = Peer::Client {
+            listener_port: 80,
+            ip: HOST,
+        };
+        assert_eq!(client.peer(), expected);
+        assert_eq!(client.workload(), None);
+
+        let caller = workload();
+        let here = Source::Workload(caller.clone());
+        assert_eq!(here.peer(), Peer::Workload(caller.clone()));
+        assert_eq!(host(here.peer()).peer(), here.peer());
+        assert_eq!(host(Peer::Unknown).peer(), Peer::Unknown);
+    }
+
+    #[test]
+    fn calling_workload_of_another_host_is_reported_if_it_is_known() {
+        let caller = workload();
+        let known = host(Peer::Workload(caller.clone()));
+        assert_eq!(known.workload(), Some(caller.clone()));
+        let named = host(Peer::Named(WorkloadIdentity::from(&*caller)));
+        assert_eq!(named.workload(), None);
+        assert_eq!(named.address(), Some(HOST));
+    }
+}
