@@ -31,7 +31,7 @@ use crate::canary::Canaries;
 use crate::files::Files;
 use crate::guest::{Cache, Databases, Engine, NodeMemory, guest_memory_default};
 use crate::listen::{Budget, Capacities, Listeners, Room};
-use crate::outbound::MeshDoors;
+use crate::outbound::OutboundCalls;
 use crate::remote::RemoteClient;
 use crate::settings::RunSettings;
 use crate::settings::telemetry::{AccessLogFormat, Switch, TraceProtocol, TraceSettings};
@@ -177,8 +177,8 @@ impl Host {
             tracer,
             trust: Arc::new(Trust::new(settings.topology.trusted_peers())),
         });
-        let outbound_factory = MeshDoors::default();
-        outbound_factory.open(&mesh);
+        let outbound_factory = OutboundCalls::default();
+        outbound_factory.connect(&mesh);
         let sql = Arc::<Databases>::default();
         let volumes = VolumeFolder::new(&settings.data.folder);
         volumes

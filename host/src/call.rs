@@ -1,9 +1,10 @@
-//! The one entry into the mesh.
+//! The only entry into the mesh.
 //!
-//! The edge and the guests call here, and nothing reaches a service by another
-//! way: decide, inject faults, admit, then try, try again, and give the answer.
-//! What is decided is `galleria-mesh`'s; this does it. Every call ends in one
-//! line of the access log and one count in the metrics, when its body has ended.
+//! The edge and the guests call here; services cannot be reached in any other way. A
+//! call is decided, delayed or aborted by faults, admitted, and attempted until its
+//! response is final. `galleria-mesh` decides; this module carries out the decisions.
+//! Every call produces one access log line and one count in the metrics, when the body
+//! of its response has ended.
 
 mod attempt;
 mod call_log;
@@ -37,13 +38,13 @@ pub(crate) use overload::Overload;
 pub(crate) use respond::respond;
 pub(crate) use source::Source;
 
-/// Everything a call needs that is the same for all calls.
+/// What all calls share.
 pub(crate) struct Mesh {
     pub current: ConfigHandle,
     pub remote: RemoteClient,
     pub overload: Arc<Overload>,
     pub metrics: Arc<Metrics>,
-    /// Whether they count every call.
+    /// Whether the metrics count every call.
     pub counts_calls: bool,
     pub access_log: AccessLog,
     pub tracer: Tracer,
@@ -51,22 +52,22 @@ pub(crate) struct Mesh {
     pub trust: Arc<Trust>,
 }
 
-/// A request on its way to whatever it addresses.
+/// A request to whatever it addresses.
 pub(crate) struct Call {
     pub source: Source,
     pub request: Request,
     /// Bytes of the request's body that were read.
     pub received: ByteCount,
-    /// The answer, where the head alone gives reason for one.
+    /// The reply, if the head alone is reason to refuse the request.
     pub refusal: Option<LocalReply>,
     pub context: Arc<RequestContext>,
-    /// How long the caller itself wants to wait for the response head.
+    /// How long the caller waits for the response head.
     pub timeout: Option<Duration>,
 }
 
 impl Mesh {
-    /// Carries a call through. There is always an answer: where no service
-    /// gives one, the mesh does, with Envoy's status and flag for the case.
+    /// Carries out a call. There is always a response: if no service returns one, the
+    /// mesh replies with Envoy's status and flag for the case.
     pub(crate) async fn call(self: &Arc<Self>, call: Call) -> Response {
         let live = self.current.load();
         let span = self.span(&call);
@@ -99,8 +100,7 @@ impl Mesh {
         call_log.watch(&method, response)
     }
 
-    /// The span of a call, from end to end. Another host that hands a request over
-    /// has one of its own.
+    /// The span of a call; None for a request from another host, which has the span.
     fn span(&self, call: &Call) -> Option<Span> {
         if call.context.from_peer {
             return None;
@@ -112,7 +112,7 @@ impl Mesh {
     }
 }
 
-/// `context` as calls within `span` propagate it.
+/// `context` within `span`.
 fn with_span(span: Option<&Span>, context: Arc<RequestContext>) -> Arc<RequestContext> {
     match span {
         None => context,
@@ -123,7 +123,7 @@ fn with_span(span: Option<&Span>, context: Arc<RequestContext>) -> Arc<RequestCo
     }
 }
 
-/// One call on its way through one snapshot.
+/// One call, with the snapshot that it is decided on.
 struct CallScope<'a> {
     mesh: &'a Arc<Mesh>,
     live: &'a Arc<ActiveConfig>,
@@ -180,8 +180,8 @@ impl CallScope<'_> {
                     }
                     Source::Workload(_) => self.forward(&mut forward, parts, body, call_log).await,
                 };
-                // The route's headers are on the mesh's own replies too: without
-                // them a browser could not read a failure.
+                // The mesh's own replies get the route's headers too: without those of
+                // CORS a browser could not read a failure.
                 let (mut parts, body) = response
                     .unwrap_or_else(|reply| answer(reply, is_grpc, call_log))
                     .into_parts();
@@ -191,7 +191,7 @@ impl CallScope<'_> {
         }
     }
 
-    /// Fault, admission and tries, within the route's timeout.
+    /// Fault, admission and attempts, within the route's timeout.
     async fn forward(
         &self,
         forward: &mut Forward,
@@ -241,7 +241,7 @@ impl CallScope<'_> {
         plan.abort.map_or(Ok(()), Err)
     }
 
-    /// Tries until an answer is final.
+    /// Attempts the call until a response is final.
     async fn tries(
         &self,
         forward: &Forward,
@@ -255,7 +255,7 @@ impl CallScope<'_> {
             live: self.live.clone(),
             cluster: forward.cluster.clone(),
         };
-        // Held while a retry is under way, and given up with the last one.
+        // Held while a retry is in progress.
         let mut _retrying;
         loop {
             let context = mesh::PickContext {
@@ -346,15 +346,15 @@ fn authority<'a>(uri: &'a Uri, headers: &'a HeaderMap) -> Result<&'a str, LocalR
     }
 }
 
-/// Where the tries of a call go, as one snapshot has it.
+/// The cluster of a call's attempts, in one snapshot.
 struct Destination {
     live: Arc<ActiveConfig>,
     cluster: Arc<mesh::Cluster>,
 }
 
 impl Destination {
-    /// The same in the snapshot that is in force now. A call that waited keeps its
-    /// route, and yet finds the pods that took the place of those it would have asked.
+    /// The same cluster in the current snapshot; None if that has not changed. A call
+    /// keeps its route, but finds the pods that have replaced those of its snapshot.
     fn successor(&self, current: &ConfigHandle) -> Option<Self> {
         let live = current.load();
         if Arc::ptr_eq(&live, &self.live) {
@@ -365,13 +365,13 @@ impl Destination {
     }
 }
 
-/// The mesh's own answer, in the caller's protocol.
+/// The mesh's own reply, in the caller's protocol.
 fn answer(reply: LocalReply, is_grpc: bool, call_log: &mut CallLog) -> Response {
     call_log.record.replied(&reply);
     respond(if is_grpc { reply.for_grpc() } else { reply })
 }
 
-/// Waits for `work`, at most until `deadline`.
+/// Waits for `work` until `deadline`.
 async fn with_deadline<T>(
     deadline: Option<Instant>,
     work: impl Future<Output = T>,
@@ -384,8 +384,7 @@ async fn with_deadline<T>(
     }
 }
 
-/// Puts the normalised path in place of the one that came: every later match
-/// and every policy sees only that.
+/// Replaces the path by its normalised form, which all conditions and policies see.
 fn normalise(parts: &mut request::Parts) -> Result<(), LocalReply> {
     let path = match mesh::normalise_path(parts.uri.path())? {
         std::borrow::Cow::Borrowed(path) if path == parts.uri.path() => return Ok(()),

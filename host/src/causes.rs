@@ -1,8 +1,8 @@
-//! An error and what caused it, on one line.
+//! An error and its causes, on one line.
 
 use std::error::Error;
 
-/// A cause that only repeats what was said is left out.
+/// Omits a cause whose text is already there.
 pub(crate) fn with_causes(error: &(dyn Error + 'static)) -> String {
     let mut text = error.to_string();
     let mut source = error.source();

@@ -20,25 +20,25 @@ use crate::telemetry::trace::PropagatedHeaders;
 use galleria_mesh::inbound::Peer;
 use galleria_mesh::{LocalReply, ResponseFlags};
 
-/// One listener's way into the mesh.
+/// Passes the requests of one listener to the mesh.
 #[derive(Clone)]
 pub(crate) struct Edge {
     pub mesh: Arc<Mesh>,
-    /// As declared in the Gateway, or the pods' own where it is inbound.
+    /// As declared in the Gateway; the pods' own if `inbound`.
     pub listener_port: u16,
-    /// For other hosts of the mesh: identifiers, chain and context are theirs, where
-    /// the address is one that the mesh trusts ([`Trust`](crate::topology::Trust)).
+    /// For other hosts of the mesh. Identifiers and context are theirs if their address
+    /// is trusted ([`Trust`](crate::topology::Trust)).
     pub inbound: bool,
-    /// Bytes that a request's body may have (`--max-request-body`).
+    /// The largest request body in bytes (`--max-request-body`).
     pub request_body_max: u64,
 }
 
 impl Edge {
-    /// Answers one request of `client`.
+    /// Serves one request of `client`.
     ///
     /// # Errors
-    /// Another host asked for a pod that is not ready: it is told that nothing was
-    /// begun, so that it may ask elsewhere whatever the request does.
+    /// Another host called a pod that is not ready. The error says that processing has
+    /// not started, so the other host can try another endpoint whatever the method.
     pub(crate) async fn serve(
         self,
         request: http::Request<RequestBody>,
@@ -67,7 +67,7 @@ impl Edge {
         };
         let mut response = self.mesh.call(call).await;
         if can_refuse && is_no_healthy_upstream(&response) {
-            // Read, so that nobody takes it for a client that went away.
+            // Otherwise the call would be reported as one whose client disconnected.
             let _ = response.into_body().collect().await;
             return Err(Reason::REFUSED_STREAM.into());
         }
@@ -113,8 +113,7 @@ impl Edge {
         }
     }
 
-    /// `body`, limited in size; of a client without the trailers that a client must not
-    /// send.
+    /// `body`, limited in size. Removes trailers that a client must not send.
     fn body(&self, body: RequestBody, is_client: bool) -> impl AnyBody + use<> {
         let limit = self.request_body_max;
         let max = usize::try_from(limit).unwrap_or(usize::MAX);
@@ -142,7 +141,7 @@ fn unread(error: RequestBodyError) -> Error {
     }
 }
 
-/// Makes a client's request one of the mesh's.
+/// Makes a client's request a request of the mesh.
 fn enter(headers: &mut HeaderMap, client: IpAddr, mesh: &Mesh) -> RequestContext {
     let propagated = PropagatedHeaders::read(headers);
     mesh.metrics
@@ -170,7 +169,7 @@ fn refuse(request: http::Request<RequestBody>) -> Response {
     respond(too_large())
 }
 
-/// Whether `response` is the mesh's own: no endpoint is ready.
+/// Whether `response` is the mesh's own reply that no endpoint is ready.
 fn is_no_healthy_upstream(response: &Response) -> bool {
     let flags = response.extensions().get::<ResponseFlags>();
     flags.is_some_and(|flags| flags.contains(ResponseFlags::UH))

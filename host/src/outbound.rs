@@ -1,4 +1,4 @@
-//! Where a guest's outgoing requests become calls, as the guest's workload.
+//! Turns a guest's outgoing requests into calls of the guest's workload.
 
 mod server;
 
@@ -18,34 +18,35 @@ use crate::guest::{Outbound, Outgoing, Server};
 use crate::telemetry::trace::{BAGGAGE, PropagatedHeaders};
 use crate::workload::OutboundFactory;
 
-/// Makes outbound handles before there is a mesh: pods are described
-/// first, and nothing calls until the mesh is there.
+/// Creates the handles by which guests call. Pods are planned before the mesh exists, so
+/// the handles are connected to it later.
 #[derive(Default)]
-pub(crate) struct MeshDoors(Arc<OnceLock<Weak<Mesh>>>);
+pub(crate) struct OutboundCalls(Arc<OnceLock<Weak<Mesh>>>);
 
-impl MeshDoors {
-    /// Connects all outbound handles to the mesh, those already made too.
-    pub(crate) fn open(&self, mesh: &Arc<Mesh>) {
-        // The mesh is set once; a second call changes nothing.
+impl OutboundCalls {
+    /// Connects all handles to the mesh, including existing ones.
+    pub(crate) fn connect(&self, mesh: &Arc<Mesh>) {
+        // The mesh is set only once; a second call has no effect.
         let _ = self.0.set(Arc::downgrade(mesh));
     }
 }
 
-impl OutboundFactory for MeshDoors {
+impl OutboundFactory for OutboundCalls {
     fn outbound(&self, workload: &Arc<mesh::Workload>) -> Arc<dyn Outbound> {
-        Arc::new(WorkloadDoor {
+        Arc::new(WorkloadOutbound {
             mesh: self.0.clone(),
             workload: workload.clone(),
         })
     }
 }
 
-struct WorkloadDoor {
+/// The outgoing requests of one workload's guests.
+struct WorkloadOutbound {
     mesh: Arc<OnceLock<Weak<Mesh>>>,
     workload: Arc<mesh::Workload>,
 }
 
-impl Outbound for WorkloadDoor {
+impl Outbound for WorkloadOutbound {
     fn call(&self, outgoing: Outgoing) -> BoxFuture<'static, Result<Response, Error>> {
         let mesh = self.mesh.get().and_then(Weak::upgrade);
         let source = Source::Workload(self.workload.clone());
@@ -85,8 +86,8 @@ impl Outbound for WorkloadDoor {
     }
 }
 
-/// The context that the outgoing request is made in. Trace headers that the
-/// guest set itself win; otherwise it is the request that the guest is serving.
+/// The context of an outgoing request: that of the request that the guest is serving.
+/// Trace headers that the guest sets itself take precedence.
 fn context(outgoing: &Outgoing, mesh: &Mesh) -> RequestContext {
     let PropagatedHeaders {
         trace: own,

@@ -38,7 +38,7 @@ pub(super) struct Spans {
 }
 
 /// How an attempt ended.
-pub(super) enum Answered {
+pub(super) enum AttemptResult {
     Response(Response, Option<InFlight>, Spans),
     /// The destination does not accept the request.
     Denied(LocalReply),
@@ -47,7 +47,7 @@ pub(super) enum Answered {
 }
 
 /// What the endpoint returned.
-enum Sent {
+enum EndpointResult {
     Response(Response, Option<InFlight>),
     Denied(LocalReply),
     Failed {
@@ -58,7 +58,7 @@ enum Sent {
     },
 }
 
-impl Sent {
+impl EndpointResult {
     fn failed(failure: mesh::Failure) -> Self {
         Self::failed_with(failure, LocalReply::for_failure(failure))
     }
@@ -80,7 +80,7 @@ impl Attempt<'_, '_> {
         mut parts: request::Parts,
         body: Body,
         call_log: &mut CallLog,
-    ) -> Answered {
+    ) -> AttemptResult {
         let mut spans = Spans {
             guest: None,
             attempt: self.span(picked, &parts),
@@ -96,32 +96,32 @@ impl Attempt<'_, '_> {
             None => sent.await,
             Some(limit) => timeout(limit, sent).await.unwrap_or_else(|_| {
                 let reply = LocalReply::upstream_per_try_timeout();
-                Sent::failed_with(mesh::Failure::Timeout, reply)
+                EndpointResult::failed_with(mesh::Failure::Timeout, reply)
             }),
         };
         spans.describe(&sent);
         match sent {
-            Sent::Response(mut response, in_flight) => {
+            EndpointResult::Response(mut response, in_flight) => {
                 let took = started.elapsed();
                 call_log.record.upstream_time = Some(took);
                 call_log.pods_were_full = false;
                 response
                     .headers_mut()
                     .insert(UPSTREAM_TIME, HeaderValue::from(millis(took)));
-                Answered::Response(response, in_flight, spans)
+                AttemptResult::Response(response, in_flight, spans)
             }
-            Sent::Denied(reply) => {
+            EndpointResult::Denied(reply) => {
                 call_log.pods_were_full = false;
-                Answered::Denied(reply)
+                AttemptResult::Denied(reply)
             }
-            Sent::Failed {
+            EndpointResult::Failed {
                 failure,
                 reply,
                 transport,
             } => {
                 call_log.record.transport_failure = transport;
                 call_log.pods_were_full = reply.flags.contains(ResponseFlags::UO);
-                Answered::Failed(failure, reply)
+                AttemptResult::Failed(failure, reply)
             }
         }
     }
@@ -169,12 +169,12 @@ impl Attempt<'_, '_> {
         }
     }
 
-    async fn send(&self, picked: &Picked, request: Request, spans: &mut Spans) -> Sent {
+    async fn send(&self, picked: &Picked, request: Request, spans: &mut Spans) -> EndpointResult {
         let context = self.context(spans);
         match &picked.endpoint.target {
             Target::Pod { target, port } => {
                 let Some(pod) = self.at.live.pod(*target) else {
-                    return Sent::failed(mesh::Failure::ConnectFailure);
+                    return EndpointResult::failed(mesh::Failure::ConnectFailure);
                 };
                 let inbound = Inbound {
                     scope: self.scope,
@@ -182,8 +182,10 @@ impl Attempt<'_, '_> {
                     port: *port,
                 };
                 match inbound.call(request, context, &mut spans.guest).await {
-                    Ok((response, in_flight)) => Sent::Response(response, Some(in_flight)),
-                    Err(InboundError::Denied(reply)) => Sent::Denied(reply),
+                    Ok((response, in_flight)) => {
+                        EndpointResult::Response(response, Some(in_flight))
+                    }
+                    Err(InboundError::Denied(reply)) => EndpointResult::Denied(reply),
                     Err(InboundError::Failed(failure)) => failed(&failure),
                 }
             }
@@ -210,11 +212,11 @@ impl Attempt<'_, '_> {
         target: RemoteTarget<'_>,
         mut request: Request,
         context: &RequestContext,
-    ) -> Sent {
+    ) -> EndpointResult {
         context.trace.inject(request.headers_mut());
         let remote = &self.scope.mesh.remote;
         match remote.send(&self.at.cluster, target, request).await {
-            Ok(response) => Sent::Response(response, None),
+            Ok(response) => EndpointResult::Response(response, None),
             Err(error) => {
                 let cluster = &self.at.cluster.name;
                 match &error {
@@ -230,7 +232,7 @@ impl Attempt<'_, '_> {
                     RemoteError::Refused(_) => mesh::Failure::Refused,
                     RemoteError::Request(_) => mesh::Failure::Termination,
                 };
-                Sent::Failed {
+                EndpointResult::Failed {
                     failure,
                     reply: LocalReply::for_failure(failure),
                     transport: Some(with_causes(&error)),
@@ -241,11 +243,11 @@ impl Attempt<'_, '_> {
 }
 
 impl Spans {
-    fn describe(&mut self, sent: &Sent) {
+    fn describe(&mut self, sent: &EndpointResult) {
         let code = match sent {
-            Sent::Response(response, _) => response.status().as_u16(),
-            Sent::Denied(reply) => reply.status.as_u16(),
-            Sent::Failed { reply, .. } => {
+            EndpointResult::Response(response, _) => response.status().as_u16(),
+            EndpointResult::Denied(reply) => reply.status.as_u16(),
+            EndpointResult::Failed { reply, .. } => {
                 for span in self.both() {
                     span.fail(reply.details.clone());
                 }
@@ -265,7 +267,7 @@ impl Spans {
     }
 }
 
-impl Answered {
+impl AttemptResult {
     /// Makes this the response of the call. The endpoint is in use until its body ends.
     pub(super) fn finish(self, call_log: &mut CallLog) -> Result<Response, LocalReply> {
         match self {
@@ -280,11 +282,11 @@ impl Answered {
 }
 
 /// For retries and outlier detection.
-pub(super) fn outcome(answered: &Answered) -> Outcome {
+pub(super) fn outcome(answered: &AttemptResult) -> Outcome {
     match answered {
-        Answered::Failed(failure, _) => Outcome::failure(*failure),
-        Answered::Denied(reply) => Outcome::response(reply.status),
-        Answered::Response(response, ..) => {
+        AttemptResult::Failed(failure, _) => Outcome::failure(*failure),
+        AttemptResult::Denied(reply) => Outcome::response(reply.status),
+        AttemptResult::Response(response, ..) => {
             let headers = response.headers();
             let grpc_status = headers
                 .get("grpc-status")
@@ -298,14 +300,14 @@ pub(super) fn outcome(answered: &Answered) -> Outcome {
     }
 }
 
-fn failed(failure: &Failure) -> Sent {
-    Sent::failed(match failure {
+fn failed(failure: &Failure) -> EndpointResult {
+    EndpointResult::failed(match failure {
         Failure::Overflow => mesh::Failure::Overflow,
         Failure::Start(_) => mesh::Failure::Refused,
         Failure::Deadline => mesh::Failure::Timeout,
         Failure::Stalled | Failure::Ousted => {
             // The client was too slow: as with an overflow, the endpoint is not at fault.
-            return Sent::failed_with(mesh::Failure::Overflow, LocalReply::stream_idle());
+            return EndpointResult::failed_with(mesh::Failure::Overflow, LocalReply::stream_idle());
         }
         Failure::Trap(_)
         | Failure::OutOfMemory(_)
@@ -339,7 +341,7 @@ mod tests {
         let status = StatusCode::FORBIDDEN;
         let reply = LocalReply::new(status, ResponseFlags::NONE, "", "denied");
         assert_eq!(
-            outcome(&Answered::Denied(reply)),
+            outcome(&AttemptResult::Denied(reply)),
             Outcome::response(status),
             "no failure, so it is not retried and ejects no endpoint"
         );

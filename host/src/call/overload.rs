@@ -1,30 +1,30 @@
-//! What the host does when more is asked of it than it can do.
+//! Limits the requests in progress while the host is overloaded.
 //!
-//! Two numbers of requests are bounded, each by a signal of its own (additive
-//! increase, multiplicative decrease):
+//! There are two limits, each with a signal of its own (additive increase,
+//! multiplicative decrease):
 //!
-//! - those of all clients together, by the time that work waits for a core. Neither
-//!   their number nor their latency would do: guests that wait for a database or
-//!   another service use no core, and there may be thousands of them. The bound falls
-//!   while that delay is too long and the host itself is what uses the cores;
-//! - those for one service, by what its pods have room for, from the moment that they
-//!   had none for many. A few are refused at once; refusing thousands of clients that
-//!   ask again at once would cost more than it saves.
+//! - for the requests of all clients together, by the time that work waits for a core.
+//!   Their number or latency says nothing: guests that wait for a database or another
+//!   service use no core, and there can be thousands of them. The limit falls while
+//!   that delay is too long and the host itself uses the cores;
+//! - for the requests of one service, by what its pods can accept, as soon as they
+//!   have rejected many. A few are rejected at once; rejecting thousands of clients
+//!   that retry immediately would cost more than it saves.
 //!
-//! Requests over a bound wait. Each service has a queue of its own, the queues take
-//! turns, and every service may have a share under way whatever the others do: a
-//! flood of requests for one service does not keep those for another waiting. A
-//! request that has waited too long is refused; when queues are long the newest go
-//! first, since their clients still wait.
+//! Requests over a limit wait. Each service has a queue of its own, the queues take
+//! turns, and every service keeps a share of the requests in progress: a flood of
+//! requests for one service does not delay those for another. A request that has
+//! waited too long is refused. When queues are long the newest requests go first,
+//! because their clients still wait.
 //!
 //! Envoy's adaptive concurrency filter measures latency instead. Here that would
-//! count what guests wait for, and its measuring windows refuse requests on an
-//! idle host. CoDel's measure, the shortest delay of an interval, is what tells a
-//! burst from overload.
+//! include what guests wait for, and its measuring windows refuse requests on an idle
+//! host. The shortest delay of an interval, as in CoDel, distinguishes a burst from
+//! overload.
 //!
-//! Only requests of clients and of other hosts pass here. What a guest calls while
-//! it serves one is part of work that was admitted already, and refusing it would
-//! waste that work.
+//! Only requests of clients and of other hosts are limited. A call that a guest makes
+//! while it serves a request is part of work that is already admitted; refusing it
+//! would waste that work.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::ops::Bound;
@@ -37,58 +37,57 @@ use galleria_mesh::LocalReply;
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::oneshot;
 
-/// Work may wait this long for a core before the host counts as overloaded: two
-/// turns of a guest.
+/// How long work can wait for a core before the host counts as overloaded: two turns
+/// of a guest.
 const DELAY_TARGET: Duration = Duration::from_millis(10);
 
-/// The share of the machine's CPU time that makes a delay the host's own doing. Work
-/// is late on a machine that is busy with other things too, and refusing requests
+/// The share of the machine's CPU time from which the host itself causes a delay. Work
+/// is also late on a machine that is busy with other things, where refusing requests
 /// would not help.
 const BUSY_SHARE: f64 = 0.3;
 
-/// The shortest delay of so much time decides.
+/// The limits are adapted to the shortest delay of each interval.
 const INTERVAL: Duration = Duration::from_millis(100);
 
 /// How often the delay is measured.
 const MEASURE_EVERY: Duration = Duration::from_millis(10);
 
-/// Requests of one interval that the pods of a service may refuse before they are
-/// bounded: a thousand each second take some hundredths of a core.
+/// Requests that the pods of a service can refuse in one interval before the service is
+/// limited: a thousand each second take a few hundredths of a core.
 const REFUSED_AT_ONCE_MAX: usize = 100;
 
-/// Requests per core that may always be under way: some of them wait for something
-/// else than a core, and so many short ones still take only some milliseconds.
+/// Requests per core that can always be in progress: some of them wait for something
+/// other than a core, and this many short ones take only a few milliseconds.
 const LIMIT_PER_CORE_MIN: usize = 32;
 
-/// Requests per core that each service may have under way whatever the others do.
+/// Requests per core that each service can have in progress regardless of the others.
 const SHARE_PER_CORE_MIN: usize = 8;
 
-/// Stands for no bound: more than the number of connections allows.
+/// Means no limit: more than the number of connections allows.
 const LIMIT_MAX: usize = 100_000;
 
-/// By which part of itself a bound rises in an interval: that of all requests, and
-/// that of a service, where each one too many is refused.
+/// A limit rises by this part of itself in an interval: the limit of all requests, and
+/// that of a service, whose pods reject every request too many.
 const RISE: usize = 8;
 const SERVICE_RISE: usize = 32;
 
-/// How long a request may wait. Longer than most clients are patient would be waste;
-/// shorter, and thousands of clients that ask again at once would keep the host busy
-/// with refusing them.
+/// How long a request can wait. Most clients would not wait longer; a shorter wait
+/// would keep the host busy with refusing clients that retry immediately.
 const WAIT_MAX: Duration = Duration::from_secs(1);
 
 /// Once the oldest request of a queue has waited this long, not all of them will be
 /// served in time, and the newest goes first.
 const FIRST_COME_MAX: Duration = Duration::from_millis(500);
 
-/// Requests that may wait for one service: about as many as there may be
-/// connections. One takes some kilobytes.
+/// Requests that can wait for one service: about as many as connections. One takes a
+/// few kilobytes.
 const WAITING_MAX: usize = 8_192;
 
-/// Decides which requests of clients go on.
+/// Decides when requests of clients proceed.
 #[derive(Debug)]
 pub(crate) struct Overload {
-    all: Bounded,
-    /// Requests that each service may have under way whatever the others do.
+    all: RequestLimit,
+    /// Requests that each service can have in progress regardless of the others.
     share: AtomicUsize,
     services: RwLock<BTreeMap<Arc<str>, Arc<Service>>>,
     waiting: AtomicUsize,
@@ -97,20 +96,20 @@ pub(crate) struct Overload {
     share_min: usize,
 }
 
-/// A bounded number of requests.
+/// A number of requests and its limit.
 #[derive(Debug)]
-struct Bounded {
-    under_way: AtomicUsize,
+struct RequestLimit {
+    in_progress: AtomicUsize,
     limit: AtomicUsize,
-    /// The most there were since the last decision, or the limit where more were wanted.
+    /// The highest number since the last decision, or the limit if more were wanted.
     peak: AtomicUsize,
 }
 
 /// The requests for one service.
 #[derive(Debug, Default)]
 struct Service {
-    requests: Bounded,
-    /// Those that its pods had no room for since the last decision.
+    requests: RequestLimit,
+    /// Requests that its pods rejected since the last decision.
     refused: AtomicUsize,
 }
 
@@ -118,7 +117,7 @@ struct Service {
 struct Queues {
     /// By service.
     waiting: BTreeMap<Arc<str>, Queue>,
-    /// Whose turn was last.
+    /// The service that had the last turn.
     last: Arc<str>,
 }
 
@@ -131,18 +130,18 @@ struct Queue {
 #[derive(Debug)]
 struct Waiting {
     since: Instant,
-    admit: oneshot::Sender<Admitted>,
+    admit: oneshot::Sender<OverloadPermit>,
 }
 
-/// A request under way; drop it when its response begins.
+/// A request in progress; dropped when its response begins.
 #[derive(Debug)]
-pub(crate) struct Admitted {
+pub(crate) struct OverloadPermit {
     overload: Arc<Overload>,
     service: Arc<Service>,
 }
 
 impl Overload {
-    /// Must be called within a runtime: measures the delay on its threads.
+    /// Must be called within a runtime, whose delay it measures.
     pub(crate) fn start() -> Arc<Self> {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let overload = Self::new(cores * LIMIT_PER_CORE_MIN, cores * SHARE_PER_CORE_MIN);
@@ -153,7 +152,7 @@ impl Overload {
 
     fn new(limit_min: usize, share_min: usize) -> Self {
         Self {
-            all: Bounded::default(),
+            all: RequestLimit::default(),
             share: AtomicUsize::new(share_min),
             services: RwLock::default(),
             waiting: AtomicUsize::new(0),
@@ -166,11 +165,14 @@ impl Overload {
         }
     }
 
-    /// Lets a request for `service` go on, at once or after a time.
+    /// Waits until a request for `service` can proceed.
     ///
     /// # Errors
-    /// The reply for one that has waited too long, or that too many wait before.
-    pub(crate) async fn admit(self: &Arc<Self>, service: &str) -> Result<Admitted, LocalReply> {
+    /// The reply for a request that has waited too long, or whose queue is full.
+    pub(crate) async fn admit(
+        self: &Arc<Self>,
+        service: &str,
+    ) -> Result<OverloadPermit, LocalReply> {
         let (name, service) = self.service(service);
         if self.waiting.load(Relaxed) == 0
             && let Some(admitted) = self.try_admit(&service)
@@ -196,24 +198,24 @@ impl Overload {
         (name, service)
     }
 
-    fn try_admit(self: &Arc<Self>, service: &Arc<Service>) -> Option<Admitted> {
+    fn try_admit(self: &Arc<Self>, service: &Arc<Service>) -> Option<OverloadPermit> {
         let before = service.requests.begin(false)?;
         if self.all.begin(before < self.share.load(Relaxed)).is_none() {
             service.requests.end();
             return None;
         }
-        Some(Admitted {
+        Some(OverloadPermit {
             overload: self.clone(),
             service: service.clone(),
         })
     }
 
-    /// A place in the queue of a service; none where it is full.
+    /// A place in the queue of a service; None if the queue is full.
     fn wait(
         self: &Arc<Self>,
         name: Arc<str>,
         service: Arc<Service>,
-    ) -> Option<oneshot::Receiver<Admitted>> {
+    ) -> Option<oneshot::Receiver<OverloadPermit>> {
         let (admit, admitted) = oneshot::channel();
         {
             let mut queues = self.queues.lock();
@@ -221,7 +223,7 @@ impl Overload {
                 service,
                 waiting: VecDeque::new(),
             });
-            // Those that gave up leave when their turn comes; here, when there are many.
+            // Requests whose caller has left are removed at their turn, and here.
             if queue.waiting.len() >= WAITING_MAX {
                 queue.waiting.retain(|it| !it.admit.is_closed());
             }
@@ -234,12 +236,12 @@ impl Overload {
             });
             self.count(&queues);
         }
-        // One may have ended before this one waited.
+        // Another may have ended before this one was queued.
         self.admit_waiting();
         Some(admitted)
     }
 
-    /// Admits those whose turn it is, as many as there is room for.
+    /// Admits waiting requests in turn, as far as the limits allow.
     fn admit_waiting(self: &Arc<Self>) {
         while self.waiting.load(Relaxed) > 0 {
             let next = {
@@ -251,7 +253,7 @@ impl Overload {
             let Some((waiting, admitted)) = next else {
                 return;
             };
-            // One that gave up meanwhile drops what it was given, which admits the next.
+            // If its caller has left, dropping the admission admits the next.
             drop(waiting.admit.send(admitted));
         }
     }
@@ -261,13 +263,13 @@ impl Overload {
         self.waiting.store(count, Relaxed);
     }
 
-    /// Takes what was measured in an interval into account: the shortest delay, and
-    /// the share of the machine's CPU time that the host used.
+    /// Adapts the limits to one interval: its shortest delay, and the share of the
+    /// machine's CPU time that the host used.
     fn adapt(self: &Arc<Self>, shortest_delay: Duration, share: f64) {
         let peak = self.all.take_peak();
         let limit = self.all.limit.load(Relaxed);
         let next = if shortest_delay > DELAY_TARGET && share > BUSY_SHARE {
-            // The later work is, the more there is too much of; half at once is enough.
+            // The longer the delay, the lower the new limit, but at least half.
             let share = DELAY_TARGET
                 .div_duration_f64(shortest_delay)
                 .clamp(0.5, 0.9);
@@ -283,7 +285,7 @@ impl Overload {
         self.admit_waiting();
     }
 
-    /// Raises the bounds of services whose pods may have more room, and drops services
+    /// Raises the limits of services whose pods may accept more, and drops services
     /// without requests. Returns how many services are left.
     fn adapt_services(&self) -> usize {
         let mut services = self.services.write();
@@ -303,7 +305,7 @@ impl Overload {
     }
 }
 
-/// The limit after an interval in which so many were wanted at most.
+/// The limit after an interval with this peak.
 fn risen(limit: usize, peak: usize, part: usize) -> usize {
     match peak >= limit {
         true => limit + (limit / part).max(1),
@@ -311,25 +313,25 @@ fn risen(limit: usize, peak: usize, part: usize) -> usize {
     }
 }
 
-impl Default for Bounded {
+impl Default for RequestLimit {
     fn default() -> Self {
         Self {
-            under_way: AtomicUsize::new(0),
+            in_progress: AtomicUsize::new(0),
             limit: AtomicUsize::new(LIMIT_MAX),
             peak: AtomicUsize::new(0),
         }
     }
 }
 
-impl Bounded {
-    /// Counts one more, where the limit or else `anyway` allows it; returns how many
-    /// there were before.
+impl RequestLimit {
+    /// Counts one more if it is within the limit, or `anyway`. Returns the number
+    /// before.
     fn begin(&self, anyway: bool) -> Option<usize> {
         let limit = match anyway {
             true => usize::MAX,
             false => self.limit.load(Relaxed),
         };
-        let begun = self.under_way.fetch_update(Relaxed, Relaxed, |count| {
+        let begun = self.in_progress.fetch_update(Relaxed, Relaxed, |count| {
             (count < limit).then_some(count + 1)
         });
         let reached = begun.map_or_else(|count| count, |before| before + 1);
@@ -340,26 +342,24 @@ impl Bounded {
     }
 
     fn end(&self) {
-        self.under_way.fetch_sub(1, Relaxed);
+        self.in_progress.fetch_sub(1, Relaxed);
     }
 
-    /// The peak until now; from now on it is another's.
+    /// The peak until now; starts a new one.
     fn take_peak(&self) -> usize {
-        let now = self.under_way.load(Relaxed);
+        let now = self.in_progress.load(Relaxed);
         self.peak.swap(now, Relaxed).max(now)
     }
 }
 
 impl Queues {
-    /// The request whose turn it is of those that `admit` lets in, without those that
-    /// gave up.
+    /// The next request that `admit` accepts. Removes requests whose callers have left.
     fn next(
         &mut self,
         now: Instant,
-        admit: impl Fn(&Arc<Service>) -> Option<Admitted>,
-    ) -> Option<(Waiting, Admitted)> {
-        self.waiting
-            .retain(|_, queue| queue.drop_those_that_gave_up());
+        admit: impl Fn(&Arc<Service>) -> Option<OverloadPermit>,
+    ) -> Option<(Waiting, OverloadPermit)> {
+        self.waiting.retain(|_, queue| queue.remove_abandoned());
         let after = (Bound::Excluded(self.last.clone()), Bound::Unbounded);
         let up_to = ..=self.last.clone();
         let before = self.waiting.range::<Arc<str>, _>(up_to);
@@ -373,13 +373,13 @@ impl Queues {
 }
 
 impl Queue {
-    /// Of both ends; returns whether any are left.
-    fn drop_those_that_gave_up(&mut self) -> bool {
-        let gave_up = |it: &Waiting| it.admit.is_closed();
-        while self.waiting.front().is_some_and(gave_up) {
+    /// Removes abandoned requests from both ends. Returns whether any are left.
+    fn remove_abandoned(&mut self) -> bool {
+        let is_abandoned = |it: &Waiting| it.admit.is_closed();
+        while self.waiting.front().is_some_and(is_abandoned) {
             self.waiting.pop_front();
         }
-        while self.waiting.back().is_some_and(gave_up) {
+        while self.waiting.back().is_some_and(is_abandoned) {
             self.waiting.pop_back();
         }
         !self.waiting.is_empty()
@@ -394,23 +394,23 @@ impl Queue {
     }
 }
 
-impl Admitted {
-    /// The pods had no room for it. Where that befell many others too, it waits before
-    /// its client hears of it, and no more are let in than the pods have room for.
+impl OverloadPermit {
+    /// The pods rejected the request. If they have rejected many, this limits the service
+    /// to what they can accept, and delays the reply.
     pub(crate) async fn was_refused(self) {
         let Service { requests, refused } = &*self.service;
         let before = refused.fetch_add(1, Relaxed);
         if before < REFUSED_AT_ONCE_MAX && requests.limit.load(Relaxed) == LIMIT_MAX {
             return;
         }
-        let others = requests.under_way.load(Relaxed).saturating_sub(1);
+        let others = requests.in_progress.load(Relaxed).saturating_sub(1);
         requests.limit.fetch_min(others.max(1), Relaxed);
         drop(self);
         tokio::time::sleep(WAIT_MAX).await;
     }
 }
 
-impl Drop for Admitted {
+impl Drop for OverloadPermit {
     fn drop(&mut self) {
         self.service.requests.end();
         self.overload.all.end();
@@ -418,7 +418,7 @@ impl Drop for Admitted {
     }
 }
 
-/// Measures how late work is.
+/// Measures the delay of work.
 async fn measure(overload: Weak<Overload>) {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let mut shortest = Duration::MAX;
@@ -443,10 +443,10 @@ async fn measure(overload: Weak<Overload>) {
     }
 }
 
-/// How long after `due` a task runs that waits behind all others.
+/// How long after `due` a task runs that is queued behind all others.
 ///
-/// A worker runs what a timer or the last spawn woke next of all, before what waits
-/// already: a second task that is spawned behind sends the first to the queue's end.
+/// A worker runs the most recently woken or spawned task first, before those in its
+/// queue. Spawning a second task moves the first to the end of the queue.
 async fn delay_since(due: Instant) -> Duration {
     let behind = tokio::spawn(async move { due.elapsed() });
     let displacing = tokio::spawn(std::future::ready(()));
@@ -455,7 +455,7 @@ async fn delay_since(due: Instant) -> Duration {
     delay
 }
 
-/// Of the process, over all cores.
+/// The CPU time of the process, over all cores.
 fn cpu_time() -> Duration {
     let time = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
     Duration::try_from(time).unwrap_or_default()
@@ -467,9 +467,8 @@ mod tests {
 
     const LATE: Duration = Duration::from_millis(50);
 
-    /// With so many requests under way, whose number is the limit; no service has a
-    /// share.
-    async fn busy(count: usize) -> (Arc<Overload>, Vec<Admitted>) {
+    /// With `count` requests in progress, which is the limit; no service has a share.
+    async fn busy(count: usize) -> (Arc<Overload>, Vec<OverloadPermit>) {
         let overload = Arc::new(Overload::new(2, 0));
         let mut admitted = Vec::new();
         for _ in 0..count {
@@ -493,18 +492,18 @@ mod tests {
         for _ in 0..100 {
             overload.adapt(LATE, 0.9);
         }
-        assert_eq!(limit(&overload), 2, "the least");
+        assert_eq!(limit(&overload), 2, "the minimum");
         overload.adapt(Duration::ZERO, 0.9);
         assert!(limit(&overload) > 2);
         drop(admitted);
         overload.adapt(Duration::ZERO, 0.9);
         let before = limit(&overload);
         overload.adapt(Duration::ZERO, 0.9);
-        assert_eq!(limit(&overload), before, "nobody needs more");
+        assert_eq!(limit(&overload), before, "no more are wanted");
     }
 
     #[tokio::test]
-    async fn host_that_waits_or_whose_machine_is_busy_with_other_things_refuses_nobody() {
+    async fn host_that_waits_or_whose_machine_is_busy_with_other_work_refuses_nothing() {
         let (overload, _admitted) = busy(100).await;
         overload.adapt(LATE, 0.1);
         overload.adapt(Duration::ZERO, 0.9);
@@ -512,7 +511,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn request_over_the_limit_waits_and_is_refused_in_the_end() {
+    async fn request_over_the_limit_waits_and_then_is_refused() {
         let (overload, mut admitted) = busy(2).await;
         let refused = overload.admit("shop").await.expect_err("no room");
         assert_eq!(refused.status, 503);
@@ -531,7 +530,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn services_take_turns_whoever_has_most_requests() {
+    async fn services_take_turns_regardless_of_how_many_requests_wait() {
         let (overload, mut admitted) = busy(1).await;
         let order = Arc::new(Mutex::new(Vec::new()));
         let mut tasks = tokio::task::JoinSet::new();
@@ -552,7 +551,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn service_has_its_share_however_many_others_are_under_way() {
+    async fn service_keeps_its_share_under_a_flood_for_another() {
         let overload = Arc::new(Overload::new(2, 2));
         let mut flood = Vec::new();
         for _ in 0..100 {
@@ -568,12 +567,12 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn those_that_gave_up_take_no_place() {
+    async fn abandoned_requests_take_no_place() {
         let (overload, mut admitted) = busy(1).await;
         for _ in 0..10 {
-            let gave_up = overload.admit("shop");
+            let abandoned = overload.admit("shop");
             assert!(
-                tokio::time::timeout(Duration::from_millis(1), gave_up)
+                tokio::time::timeout(Duration::from_millis(1), abandoned)
                     .await
                     .is_err()
             );
@@ -581,11 +580,11 @@ mod tests {
         let waiting = overload.admit("shop");
         admitted.pop();
         assert!(waiting.await.is_ok());
-        assert_eq!(overload.all.under_way.load(Relaxed), 0);
+        assert_eq!(overload.all.in_progress.load(Relaxed), 0);
     }
 
     #[tokio::test(start_paused = true)]
-    async fn full_pods_are_asked_for_no_more_than_they_have_room_for() {
+    async fn service_with_full_pods_is_limited_to_what_they_accept() {
         let (overload, mut admitted) = busy(10).await;
         overload.all.limit.store(LIMIT_MAX, Relaxed);
         let limit = |overload: &Arc<Overload>| {
@@ -597,19 +596,19 @@ mod tests {
             let refused = overload.admit("shop").await.expect("room");
             refused.was_refused().await;
         }
-        assert_eq!(since.elapsed(), Duration::ZERO, "they are few");
+        assert_eq!(since.elapsed(), Duration::ZERO, "few are refused");
         assert_eq!(limit(&overload), LIMIT_MAX);
 
         let refused = overload.admit("shop").await.expect("room");
         refused.was_refused().await;
         assert_eq!(since.elapsed(), WAIT_MAX);
         assert_eq!(limit(&overload), 10);
-        assert!(overload.admit("shop").await.is_err(), "they are full");
+        assert!(overload.admit("shop").await.is_err(), "the pods are full");
         assert!(overload.admit("other").await.is_ok());
         for _ in 0..2 {
             overload.adapt(Duration::ZERO, 0.9);
         }
-        assert_eq!(limit(&overload), 11, "it tries whether there is room");
+        assert_eq!(limit(&overload), 11, "it probes for room");
         admitted.clear();
         for _ in 0..2 {
             overload.adapt(Duration::ZERO, 0.9);
@@ -618,7 +617,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn services_that_nobody_asks_are_forgotten() {
+    async fn services_without_requests_are_forgotten() {
         let (overload, admitted) = busy(1).await;
         overload.adapt(Duration::ZERO, 0.1);
         assert_eq!(overload.services.read().len(), 1);
@@ -628,7 +627,7 @@ mod tests {
     }
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
-    async fn delay_is_that_of_what_waits_behind_all_others() {
+    async fn delay_is_that_of_a_task_behind_all_others() {
         let since = Instant::now();
         let delay = tokio::spawn(async move {
             for _ in 0..20 {

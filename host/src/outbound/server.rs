@@ -1,9 +1,9 @@
-//! Servers outside that speak no HTTP: whether a workload may have one, and
+//! Servers outside the mesh that do not speak HTTP: whether a workload can use one, and
 //! where it is.
 //!
-//! The rule is that of requests: a Service or a ServiceEntry declares the host
-//! and the port, or the outbound policy allows any. Weights, breakers and
-//! ejections are for requests; here the endpoints are tried in turn.
+//! The rule is the same as for requests: a Service or a ServiceEntry declares the host
+//! and the port, or the outbound policy allows any. Weights, circuit breakers and
+//! ejections apply only to requests; here the endpoints are tried in turn.
 
 use std::sync::Arc;
 
@@ -14,7 +14,7 @@ use http::{HeaderMap, Method};
 /// The hosts and ports of `host`, as `workload` sees it.
 ///
 /// # Errors
-/// Why there are none, and what would change that.
+/// Why there are none, and how to change that.
 pub(super) fn targets(
     snapshot: &mesh::Snapshot,
     workload: &Arc<mesh::Workload>,
