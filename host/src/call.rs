@@ -8,6 +8,7 @@
 
 mod attempt;
 mod call_log;
+mod drive;
 mod inbound;
 mod mirror;
 mod overload;
@@ -16,24 +17,24 @@ mod respond;
 mod source;
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use galleria_mesh as mesh;
-use galleria_mesh::{Decision, Forward, LocalReply, RequestHead, ResponseFlags, RetryDecision};
+use galleria_mesh::{Decision, LocalReply, RequestHead, ResponseFlags};
 use http::{HeaderMap, HeaderName, StatusCode, Uri, header, request};
 use opentelemetry::trace::SpanKind;
-use tokio::time::{sleep, timeout_at};
 
 use crate::active_config::{ActiveConfig, ConfigHandle};
-use crate::body::{ByteCount, Replay};
+use crate::body::ByteCount;
 use crate::context::{HOPS_MAX, RequestContext};
 use crate::remote::RemoteClient;
 use crate::telemetry::access_log::{AccessLog, RequestFacts, is_grpc};
 use crate::telemetry::metrics::Metrics;
-use crate::telemetry::trace::{Span, Tracer, spans};
+use crate::telemetry::trace::{Span, Tracer};
 use crate::topology::Trust;
 use crate::{Request, Response};
 use call_log::{CallLog, Record};
+use drive::Drive;
 pub(crate) use overload::Overload;
 pub(crate) use respond::respond;
 pub(crate) use source::Source;
@@ -168,8 +169,8 @@ impl CallScope<'_> {
                         let body = prebuffer::prebuffer(&mut parts, body).await;
                         match self.mesh.overload.admit(&forward.cluster.name).await {
                             Ok(admitted) => {
-                                let answered =
-                                    self.forward(&mut forward, parts, body, call_log).await;
+                                let drive = Drive::new(self, &mut forward, parts, body);
+                                let answered = drive.run(call_log).await;
                                 if call_log.pods_were_full {
                                     admitted.was_refused().await;
                                 }
@@ -178,7 +179,10 @@ impl CallScope<'_> {
                             Err(reply) => Err(reply),
                         }
                     }
-                    Source::Workload(_) => self.forward(&mut forward, parts, body, call_log).await,
+                    Source::Workload(_) => {
+                        let drive = Drive::new(self, &mut forward, parts, body);
+                        drive.run(call_log).await
+                    }
                 };
                 // The mesh's own replies get the route's headers too: without those of
                 // CORS a browser could not read a failure.
@@ -191,33 +195,6 @@ impl CallScope<'_> {
         }
     }
 
-    /// Fault, admission and attempts, within the route's timeout.
-    async fn forward(
-        &self,
-        forward: &mut Forward,
-        mut parts: request::Parts,
-        body: crate::Body,
-        call_log: &mut CallLog,
-    ) -> Result<Response, LocalReply> {
-        self.inject_fault(forward, call_log).await?;
-        let allowed = [forward.timeout, self.timeout].into_iter().flatten().min();
-        let deadline = allowed.map(|allowed| Instant::now() + allowed);
-        let hash = {
-            let head = self.head(&parts)?;
-            forward.hash(&head, &mut rand::rng())
-        };
-        forward.apply_request(&mut parts);
-        let admission = forward.cluster.acquire(forward.caller)?;
-        let permit = with_deadline(deadline, admission).await?;
-        let body = mirror::send(self, forward, &parts, body);
-        let tries = Box::pin(self.tries(forward, parts, Replay::new(body), hash, call_log));
-        let answered = with_deadline(deadline, tries)
-            .await
-            .inspect_err(|_| call_log.record.timed_out())?;
-        call_log.admitted(permit, deadline.filter(|_| forward.timeout.is_some()));
-        answered
-    }
-
     /// A span within this call.
     fn span(&self, name: &'static str) -> Option<Span> {
         let service = self.source.service();
@@ -225,101 +202,6 @@ impl CallScope<'_> {
         self.mesh
             .tracer
             .span(trace, service, SpanKind::Internal, name)
-    }
-
-    async fn inject_fault(
-        &self,
-        forward: &Forward,
-        call_log: &mut CallLog,
-    ) -> Result<(), LocalReply> {
-        let plan = forward.fault(&mut rand::rng());
-        if let Some(delay) = plan.delay {
-            call_log.record.flags |= ResponseFlags::DI;
-            let _span = self.span(spans::FAULT_DELAY);
-            sleep(delay).await;
-        }
-        plan.abort.map_or(Ok(()), Err)
-    }
-
-    /// Attempts the call until a response is final.
-    async fn tries(
-        &self,
-        forward: &Forward,
-        parts: request::Parts,
-        replay: Replay,
-        hash: Option<u64>,
-        call_log: &mut CallLog,
-    ) -> Result<Response, LocalReply> {
-        let mut tried = Vec::new();
-        let mut at = Destination {
-            live: self.live.clone(),
-            cluster: forward.cluster.clone(),
-        };
-        // Held while a retry is in progress.
-        let mut _retrying;
-        loop {
-            let context = mesh::PickContext {
-                caller: forward.caller,
-                now: Instant::now(),
-                hash,
-                tried: &tried,
-            };
-            let picked = match at.cluster.pick(&context, &mut rand::rng()) {
-                Ok(picked) => Arc::new(picked),
-                Err(reply) => {
-                    at = at.successor(&self.mesh.current).ok_or(reply)?;
-                    tried.clear();
-                    continue;
-                }
-            };
-            tried.push(picked.endpoint.id);
-            call_log.record.attempt(picked.clone());
-            let attempt = attempt::Attempt {
-                scope: self,
-                at: &at,
-                per_try_timeout: forward.per_try_timeout,
-                number: call_log.record.attempts,
-            };
-            let answered = attempt
-                .run(&picked, parts.clone(), replay.body(), call_log)
-                .await;
-            let outcome = attempt::outcome(&answered);
-            if let Some(ejection) = picked.record(&outcome, Instant::now()) {
-                tracing::warn!(
-                    cluster = at.cluster.name,
-                    endpoint = ejection.endpoint,
-                    reason = ejection.reason,
-                    seconds = ejection.duration.as_secs_f32(),
-                    "ejected"
-                );
-            }
-            let policy = forward.retry_policy();
-            let decision = policy.decide(
-                call_log.record.attempts,
-                &parts.method,
-                &outcome,
-                &mut rand::rng(),
-            );
-            let pause = match decision {
-                RetryDecision::Retry(pause) if replay.can_repeat() => pause,
-                RetryDecision::Exhausted => {
-                    call_log.record.flags |= ResponseFlags::URX;
-                    return answered.finish(call_log);
-                }
-                RetryDecision::Retry(_) | RetryDecision::Final => {
-                    return answered.finish(call_log);
-                }
-            };
-            _retrying = match at.cluster.acquire_retry(forward.caller) {
-                Some(permit) => Some(permit),
-                None => {
-                    call_log.record.flags |= ResponseFlags::UO;
-                    return answered.finish(call_log);
-                }
-            };
-            drop((answered, picked));
-            sleep(pause).await;
-        }
     }
 
     fn head<'p>(&self, parts: &'p request::Parts) -> Result<RequestHead<'p>, LocalReply> {
@@ -346,42 +228,10 @@ fn authority<'a>(uri: &'a Uri, headers: &'a HeaderMap) -> Result<&'a str, LocalR
     }
 }
 
-/// The cluster of a call's attempts, in one snapshot.
-struct Destination {
-    live: Arc<ActiveConfig>,
-    cluster: Arc<mesh::Cluster>,
-}
-
-impl Destination {
-    /// The same cluster in the current snapshot; None if that has not changed. A call
-    /// keeps its route, but finds the pods that have replaced those of its snapshot.
-    fn successor(&self, current: &ConfigHandle) -> Option<Self> {
-        let live = current.load();
-        if Arc::ptr_eq(&live, &self.live) {
-            return None;
-        }
-        let cluster = live.successor_of(&self.cluster)?.clone();
-        Some(Self { live, cluster })
-    }
-}
-
 /// The mesh's own reply, in the caller's protocol.
 fn answer(reply: LocalReply, is_grpc: bool, call_log: &mut CallLog) -> Response {
     call_log.record.replied(&reply);
     respond(if is_grpc { reply.for_grpc() } else { reply })
-}
-
-/// Waits for `work` until `deadline`.
-async fn with_deadline<T>(
-    deadline: Option<Instant>,
-    work: impl Future<Output = T>,
-) -> Result<T, LocalReply> {
-    match deadline {
-        None => Ok(work.await),
-        Some(deadline) => timeout_at(deadline.into(), work)
-            .await
-            .map_err(|_| LocalReply::upstream_timeout()),
-    }
 }
 
 /// Replaces the path by its normalised form, which all conditions and policies see.

@@ -1,7 +1,9 @@
 //! The host of Galleria: listeners, the call path, running guests.
 //!
-//! Modules stand in the order in which things happen: the command line, the
-//! composition, then the way of a request, then what stands beside it.
+//! Which module may import which is listed in `docs/ARCHITECTURE.md`, and a test checks it.
+
+#[cfg(test)]
+mod architecture;
 
 mod app;
 mod cli;
@@ -34,10 +36,10 @@ mod writes;
 
 pub use cli::main;
 
-/// A request inside the host: the body streams, wherever it comes from.
+/// A request inside the host, with a streaming body.
 type Request = http::Request<Body>;
 /// A response inside the host.
 type Response = http::Response<Body>;
-/// The one body type: what guests take and give, so that a call between two
-/// services needs no conversion.
+/// The only body type. Guests consume and produce it, so a call between two services needs
+/// no conversion.
 type Body = wasmtime_wasi_http::WasiBody;

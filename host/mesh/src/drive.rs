@@ -138,6 +138,8 @@ pub struct Driver {
     attempts: u32,
     /// The endpoint of the last attempt. It counts as busy until the next one is picked.
     picked: Option<Arc<Picked>>,
+    /// Whether the outcome of the last attempt is still to come.
+    is_attempting: bool,
     retry: Option<RetryPermit>,
     flags: ResponseFlags,
 }
@@ -252,6 +254,7 @@ impl Driver {
             tried: Vec::new(),
             attempts: 0,
             picked: None,
+            is_attempting: false,
             retry: None,
             flags: ResponseFlags::NONE,
         }
@@ -317,6 +320,7 @@ impl Driver {
                 let picked = Arc::new(picked);
                 self.attempts += 1;
                 self.picked = Some(Arc::clone(&picked));
+                self.is_attempting = true;
                 Step::Attempt(Attempt {
                     picked,
                     number: self.attempts,
@@ -353,6 +357,9 @@ impl Driver {
         now: Instant,
         rng: &mut impl Rng,
     ) -> Option<Ejection> {
+        self.is_attempting = false;
+        // A retry that has ended gives its permit back before the next one asks for it.
+        self.retry = None;
         let (Mode::Call { rule, method }, Some(picked)) = (&self.mode, &self.picked) else {
             return None;
         };
@@ -368,21 +375,18 @@ impl Driver {
                     self.flags |= ResponseFlags::UO;
                 }
             }
-            RetryDecision::Exhausted => {
-                self.flags |= ResponseFlags::URX;
-                self.retry = None;
-            }
-            RetryDecision::Retry(_) | RetryDecision::Final => self.retry = None,
+            RetryDecision::Exhausted => self.flags |= ResponseFlags::URX,
+            RetryDecision::Retry(_) | RetryDecision::Final => {}
         }
         ejection
     }
 
     /// Ends the call with 504 UT, because the deadline has passed. It counts as a failure of
-    /// the last attempt's endpoint, which may eject the endpoint.
+    /// the endpoint of an attempt in progress, which may eject the endpoint.
     pub fn timed_out(&mut self, now: Instant) -> (LocalReply, Option<Ejection>) {
         self.retry = None;
         let ejection = match (&self.mode, &self.picked) {
-            (Mode::Call { .. }, Some(picked)) => {
+            (Mode::Call { .. }, Some(picked)) if self.is_attempting => {
                 picked.record(&Outcome::failure(Failure::Timeout), now)
             }
             _ => None,

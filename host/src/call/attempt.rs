@@ -10,7 +10,8 @@ use tokio::time::timeout;
 
 use super::call_log::CallLog;
 use super::inbound::{Inbound, InboundError};
-use super::{ATTEMPT_COUNT, CallScope, Destination, UPSTREAM_TIME};
+use super::{ATTEMPT_COUNT, CallScope, UPSTREAM_TIME};
+use crate::active_config::ActiveConfig;
 use crate::causes::with_causes;
 use crate::context::RequestContext;
 use crate::guest::Failure;
@@ -22,7 +23,9 @@ use crate::{Body, Request, Response};
 
 pub(super) struct Attempt<'a, 'b> {
     pub(super) scope: &'a CallScope<'b>,
-    pub(super) at: &'a Destination,
+    /// The snapshot that has the cluster.
+    pub(super) live: &'a ActiveConfig,
+    pub(super) cluster: &'a mesh::Cluster,
     /// How long this attempt can take.
     pub(super) per_try_timeout: Option<Duration>,
     /// 1 for the first.
@@ -146,7 +149,7 @@ impl Attempt<'_, '_> {
         span.set(attributes::HTTP_METHOD, parts.method.to_string());
         span.set(attributes::SERVER_ADDRESS, picked.endpoint.name.clone());
         span.set(attributes::URL_FULL, asked(&picked.endpoint, &parts.uri));
-        span.set(attributes::UPSTREAM_CLUSTER, self.at.cluster.name.clone());
+        span.set(attributes::UPSTREAM_CLUSTER, self.cluster.name.clone());
         if self.number > 1 {
             span.set(attributes::HTTP_RESEND_COUNT, i64::from(self.number - 1));
         }
@@ -173,7 +176,7 @@ impl Attempt<'_, '_> {
         let context = self.context(spans);
         match &picked.endpoint.target {
             Target::Pod { target, port } => {
-                let Some(pod) = self.at.live.pod(*target) else {
+                let Some(pod) = self.live.pod(*target) else {
                     return EndpointResult::failed(mesh::Failure::ConnectFailure);
                 };
                 let inbound = Inbound {
@@ -200,7 +203,7 @@ impl Attempt<'_, '_> {
             }
             Target::Requested => {
                 let host = request.uri().host().unwrap_or_default().to_owned();
-                let port = request.uri().port_u16().unwrap_or(self.at.cluster.port);
+                let port = request.uri().port_u16().unwrap_or(self.cluster.port);
                 let target = RemoteTarget::Outside { host: &host, port };
                 self.send_remote(target, request, &context).await
             }
@@ -215,10 +218,10 @@ impl Attempt<'_, '_> {
     ) -> EndpointResult {
         context.trace.inject(request.headers_mut());
         let remote = &self.scope.mesh.remote;
-        match remote.send(&self.at.cluster, target, request).await {
+        match remote.send(self.cluster, target, request).await {
             Ok(response) => EndpointResult::Response(response, None),
             Err(error) => {
-                let cluster = &self.at.cluster.name;
+                let cluster = &self.cluster.name;
                 match &error {
                     RemoteError::Tls(cause) => tracing::warn!(cluster, %cause, "{error}"),
                     RemoteError::Connect(cause)

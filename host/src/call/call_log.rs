@@ -59,8 +59,8 @@ impl CallLog {
         }
     }
 
-    pub(super) fn admitted(&mut self, permit: RequestPermit, deadline: Option<Instant>) {
-        self.permit = Some(permit);
+    pub(super) fn admitted(&mut self, permit: Option<RequestPermit>, deadline: Option<Instant>) {
+        self.permit = permit;
         self.deadline = deadline;
     }
 

@@ -3,23 +3,19 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
 
-use galleria_mesh::{Forward, MirrorForward, PickContext};
+use galleria_mesh::{Forward, MirrorForward};
 use http::request;
 use http_body_util::BodyExt;
-use tokio::time::timeout;
+use tokio::time::timeout_at;
 
-use super::attempt::Attempt;
 use super::call_log::{CallLog, Record};
-use super::{CallScope, Destination, Source, answer, with_span};
+use super::drive::Drive;
+use super::{CallScope, Source, answer, with_span};
 use crate::body::{ByteCount, Rest, tee};
 use crate::telemetry::access_log::RequestFacts;
 use crate::telemetry::trace::{Span, spans};
 use crate::{Body, Request};
-
-/// How long a mirrored request can take.
-const TIME_MAX: Duration = Duration::from_secs(15);
 
 /// Starts the copies that the route asks for. Returns the body for the caller's own
 /// request.
@@ -66,14 +62,13 @@ fn start(
             context: &context,
             timeout: None,
         };
-        // A timeout drops the copy, which ends its call.
-        let carried = timeout(TIME_MAX, carry(&scope, &mirror, parts, body, span)).await;
-        let sent = carried.unwrap_or(false) && !incomplete.load(Ordering::Relaxed);
+        let carried = carry(&scope, &mirror, parts, body, span).await;
+        let sent = carried && !incomplete.load(Ordering::Relaxed);
         mirror.cluster.count_mirror(mirror.caller, sent);
     });
 }
 
-/// Whether an endpoint responded.
+/// Whether an endpoint responded in time.
 async fn carry(
     scope: &CallScope<'_>,
     mirror: &MirrorForward,
@@ -97,38 +92,20 @@ async fn carry(
     call_log
         .record
         .forwarded(scope.live, &mirror.cluster, "mirror");
-    let context = PickContext {
-        caller: mirror.caller,
-        now: Instant::now(),
-        hash: None,
-        tried: &[],
-    };
-    let at = Destination {
-        live: scope.live.clone(),
-        cluster: mirror.cluster.clone(),
-    };
-    let picked = at.cluster.pick(&context, &mut rand::rng());
-    let answered = match picked {
-        Err(reply) => Err(reply),
-        Ok(picked) => {
-            let picked = Arc::new(picked);
-            call_log.record.attempt(picked.clone());
-            let attempt = Attempt {
-                scope,
-                at: &at,
-                per_try_timeout: None,
-                number: 1,
-            };
-            let (parts, body) = request.into_parts();
-            attempt
-                .run(&picked, parts, body, &mut call_log)
-                .await
-                .finish(&mut call_log)
-        }
-    };
+    let (parts, body) = request.into_parts();
+    let drive = Drive::mirror(scope, mirror, parts, body);
+    let deadline = drive.body_deadline();
+    let answered = drive.run(&mut call_log).await;
     let is_response = answered.is_ok();
     let response = answered.unwrap_or_else(|reply| answer(reply, false, &mut call_log));
     let mut body = call_log.watch(&method, response).into_body();
-    while let Some(Ok(_)) = body.frame().await {}
+    let read = async { while let Some(Ok(_)) = body.frame().await {} };
     is_response
+        && match deadline {
+            None => {
+                read.await;
+                true
+            }
+            Some(deadline) => timeout_at(deadline.into(), read).await.is_ok(),
+        }
 }

@@ -272,6 +272,31 @@ fn a_retry_over_max_retries_makes_the_answer_final() {
 }
 
 #[test]
+fn a_second_retry_reuses_the_permit_of_the_first() {
+    let mut world = world(RETRIES, "{connectionPool: {http: {maxRetries: 1}}}");
+    let mut call = begin(&mut world);
+    for _ in 0..2 {
+        let step = call.attempt_ends(&mut world, &status(503));
+        assert!(matches!(step, Step::Pause(_)), "{step:?}");
+    }
+    let step = call.attempt_ends(&mut world, &status(503));
+    assert!(matches!(step, Step::Answer), "{step:?}");
+    assert_eq!(flags(&call), "URX");
+}
+
+#[test]
+fn a_timeout_between_attempts_counts_for_no_endpoint() {
+    let policy = "{outlierDetection: {consecutive5xxErrors: 2, maxEjectionPercent: 100}}";
+    let mut world = world(RETRIES, policy);
+    let mut call = begin(&mut world);
+    let step = call.attempt_ends(&mut world, &status(503));
+    assert!(matches!(step, Step::Pause(_)), "{step:?}");
+    let (reply, ejection) = call.driver.timed_out(world.now);
+    assert_eq!(reply, LocalReply::upstream_timeout());
+    assert!(ejection.is_none(), "one failure is not two");
+}
+
+#[test]
 fn a_timeout_counts_as_a_failure_of_the_endpoint() {
     let mut world = world(
         "      timeout: 100ms\n",

@@ -3,12 +3,12 @@
 
 #![allow(
     clippy::disallowed_methods,
-    reason = "a simulation brings its own clock and its own randomness"
+    reason = "a simulation has its own clock and random numbers"
 )]
 #![expect(
     clippy::panic,
     clippy::print_stdout,
-    reason = "what a test's own support does when a call goes otherwise than the test says"
+    reason = "the support code fails a test that a call contradicts"
 )]
 
 mod destinations;

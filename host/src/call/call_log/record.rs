@@ -108,7 +108,7 @@ impl Record {
         self.picked = Some(picked);
     }
 
-    /// A timeout of the call ended an attempt: its endpoint was too slow.
+    /// The body of the response missed the call's deadline: the endpoint was too slow.
     pub(in crate::call) fn timed_out(&self) {
         if let Some(picked) = &self.picked {
             picked.record(&Outcome::failure(mesh::Failure::Timeout), Instant::now());
