@@ -43,8 +43,12 @@ pub(super) struct Admissible {
 
 impl ApiOverride {
     pub(super) fn is_same(&self, other: &Self) -> bool {
-        let raw = |it: &Self| it.object.as_ref().map(|it| it.raw.clone());
-        self.over == other.over && raw(self) == raw(other)
+        let same_object = match (&self.object, &other.object) {
+            (Some(one), Some(other)) => Arc::ptr_eq(one, other) || one.raw == other.raw,
+            (None, None) => true,
+            _ => false,
+        };
+        same_object && self.over == other.over
     }
 }
 
@@ -230,6 +234,18 @@ mod tests {
             [(Source::Files, "2")]
         );
         assert!(created.with(&key, None).written().is_empty());
+    }
+
+    #[test]
+    fn overrides_are_compared_by_their_content() {
+        let key = file(A1)[0].key();
+        let with = |yaml: &str| Desired::default().with(&key, Some(file(yaml)[0].clone()));
+        assert!(with(A1).is_same(&with(&format!("# moved\n{A1}"))));
+        assert!(!with(A1).is_same(&with(A2)));
+        let deleted = with_files(&Desired::default(), file(A1)).with(&key, None);
+        let changed =
+            with_files(&Desired::default(), file(A1)).with(&key, Some(file(A2)[0].clone()));
+        assert!(!changed.is_same(&deleted));
     }
 
     #[test]
