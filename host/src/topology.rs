@@ -140,11 +140,11 @@ impl Topology {
     /// The addresses given by `--peer`; otherwise a headless Service that selects only
     /// this workload; otherwise the workload's own name, which the cluster may resolve.
     fn addresses(&self, object: &Object, objects: &[Arc<Object>]) -> Vec<Address> {
-        let told = self.addresses.iter();
-        let told = told.filter(|it| is_named(&it.workload, object));
-        let told: Vec<_> = told.map(|it| it.address.clone()).collect();
-        if !told.is_empty() {
-            return told;
+        let given = self.addresses.iter();
+        let given = given.filter(|it| is_named(&it.workload, object));
+        let given: Vec<_> = given.map(|it| it.address.clone()).collect();
+        if !given.is_empty() {
+            return given;
         }
         let metadata = &object.metadata;
         let only = headless_services(objects).find(|(service, selector)| {

@@ -123,12 +123,12 @@ impl CanaryReport {
             );
         }
         if let Some(canary) = &self.canary {
-            let said = canary["conditions"][0]["message"]
+            let message = canary["conditions"][0]["message"]
                 .as_str()
                 .unwrap_or_default();
             let phase = canary["phase"].as_str().unwrap_or("not begun");
             let failed = canary["failedChecks"].as_u64().unwrap_or(0);
-            let _ = writeln!(text, "{phase}, {failed} failed checks: {said}");
+            let _ = writeln!(text, "{phase}, {failed} failed checks: {message}");
             for version in ["canary", "stable"] {
                 let seen = &canary["observed"][version];
                 let count = |field: &str| seen[field].as_u64().unwrap_or(0);

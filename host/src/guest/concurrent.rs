@@ -150,7 +150,7 @@ impl ConcurrentGuest {
         })));
         let pace = self.paces.add();
         pace.frees(Oust(content.clone()));
-        Admitted {
+        PermitBody {
             content,
             kill: Kill::new(self.handler.state().setup.killed.clone()),
             pace,
@@ -363,7 +363,7 @@ impl WorkerExpiration for Expiration {
 
 /// A response body that holds the permit of its request until it has been read, or until
 /// another request needs the permit.
-struct Admitted {
+struct PermitBody {
     content: Arc<Mutex<Option<Content>>>,
     kill: Kill,
     pace: Arc<Pace>,
@@ -387,7 +387,7 @@ impl Drop for Oust {
     }
 }
 
-impl http_body::Body for Admitted {
+impl http_body::Body for PermitBody {
     type Data = bytes::Bytes;
     type Error = wasmtime_wasi_http::Error;
 

@@ -120,7 +120,7 @@ impl Pool {
             return Err(Failure::Ousted);
         }
         let _span = context.span(SpanKind::Internal, spans::QUEUE);
-        let _queued = Queued::enter(&self.queued, self.setup.queue_max)?;
+        let _queued = QueuePlace::enter(&self.queued, self.setup.queue_max)?;
         let since = Instant::now();
         let mut slot = std::pin::pin!(self.slots.clone().acquire_owned());
         loop {
@@ -295,7 +295,7 @@ fn work(
     sender: oneshot::Sender<Head>,
 ) -> Work {
     let turn = pooled.instance.store.data().turn.clone();
-    let abandoned = Abandoned(Some(pool.setup.meters.clone()));
+    let abandoned = CancelCount(Some(pool.setup.meters.clone()));
     let work = async move {
         let mut abandoned = abandoned;
         let result = handle(&mut pooled.instance, request, context, sender)
@@ -367,9 +367,9 @@ async fn first_response(
 }
 
 /// Counts an instance whose work was cancelled.
-struct Abandoned(Option<Arc<PodMeters>>);
+struct CancelCount(Option<Arc<PodMeters>>);
 
-impl Drop for Abandoned {
+impl Drop for CancelCount {
     fn drop(&mut self) {
         if let Some(meters) = &self.0 {
             meters.retired(Retired::Abandoned, 1);
@@ -378,9 +378,9 @@ impl Drop for Abandoned {
 }
 
 /// A place in the queue, released when dropped.
-struct Queued<'a>(&'a AtomicUsize);
+struct QueuePlace<'a>(&'a AtomicUsize);
 
-impl<'a> Queued<'a> {
+impl<'a> QueuePlace<'a> {
     fn enter(count: &'a AtomicUsize, max: usize) -> Result<Self, Failure> {
         let before = count.fetch_add(1, Ordering::Relaxed);
         let queued = Self(count);
@@ -392,7 +392,7 @@ impl<'a> Queued<'a> {
     }
 }
 
-impl Drop for Queued<'_> {
+impl Drop for QueuePlace<'_> {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::Relaxed);
     }

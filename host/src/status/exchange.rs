@@ -12,9 +12,9 @@ use tokio::net::TcpStream;
 
 pub(super) type Request = http::Result<http::Request<Full<Bytes>>>;
 
-type Exchanged = Result<(StatusCode, Bytes), Box<dyn std::error::Error + Send + Sync>>;
+type ExchangeResult = Result<(StatusCode, Bytes), Box<dyn std::error::Error + Send + Sync>>;
 
-pub(super) async fn exchange<S>(stream: S, request: Request) -> Exchanged
+pub(super) async fn exchange<S>(stream: S, request: Request) -> ExchangeResult
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {

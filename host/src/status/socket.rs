@@ -90,14 +90,14 @@ pub(crate) fn serve(
     timeouts: ClientTimeouts,
     stop: CancellationToken,
 ) -> impl Future<Output = ()> + use<> {
-    let asked = Arc::new(context);
+    let context = Arc::new(context);
     let router = Router::new()
         .route("/status", get(status))
         .route("/explain", post(explained))
         .route("/backup", post(backed_up))
         .route("/canary", post(canary_ordered))
         .route("/canary/status", post(canary_status))
-        .with_state(asked);
+        .with_state(context);
     let handler = RouterHandler::<()>::new(router);
     Server::new("the status socket".into(), room, handler, timeouts, stop).accept(socket)
 }
@@ -111,20 +111,20 @@ pub(crate) struct SocketContext {
     pub writer: Writer,
 }
 
-async fn status(State(asked): State<Arc<SocketContext>>) -> Json<Report> {
-    Json(report(&asked.health, &asked.mesh, &asked.store))
+async fn status(State(context): State<Arc<SocketContext>>) -> Json<Report> {
+    Json(report(&context.health, &context.mesh, &context.store))
 }
 
 async fn explained(
-    State(asked): State<Arc<SocketContext>>,
+    State(context): State<Arc<SocketContext>>,
     Json(question): Json<Question>,
 ) -> Result<Json<Answer>, (StatusCode, String)> {
-    let live = asked.mesh.current.load();
-    let (stored, _) = asked.store.list();
+    let live = context.mesh.current.load();
+    let (stored, _) = context.store.list();
     let objects: Vec<_> = stored.iter().map(|stored| stored.object.clone()).collect();
-    let pods = asked.health.pods.all();
+    let pods = context.health.pods.all();
     let pods: Vec<_> = pods.iter().map(|pod| pod.endpoint()).collect();
-    let listeners = asked.health.listeners();
+    let listeners = context.health.listeners();
     let bound = listeners.iter().map(|it| (it.port, it.address.port()));
     let subject = Subject {
         objects: &objects,
@@ -139,10 +139,10 @@ async fn explained(
 
 /// Copies the databases.
 async fn backed_up(
-    State(asked): State<Arc<SocketContext>>,
+    State(context): State<Arc<SocketContext>>,
     Json(order): Json<backup::Order>,
 ) -> Result<Json<BackupReport>, (StatusCode, String)> {
-    let copying = tokio::task::spawn_blocking(move || backup::copy(&asked.data, &order));
+    let copying = tokio::task::spawn_blocking(move || backup::copy(&context.data, &order));
     let copied = copying.await.unwrap_or_else(|error| Err(error.to_string()));
     copied
         .map(Json)
@@ -151,22 +151,22 @@ async fn backed_up(
 
 /// Executes an order, and returns the resulting state.
 async fn canary_ordered(
-    State(asked): State<Arc<SocketContext>>,
+    State(context): State<Arc<SocketContext>>,
     Json(order): Json<Order>,
 ) -> Result<Json<CanaryReport>, (StatusCode, String)> {
     let route = order.route.clone();
-    match asked.writer.send(Command::Canary(order)).await {
-        Ok(()) => canary_status(State(asked), Json(route)).await,
+    match context.writer.send(Command::Canary(order)).await {
+        Ok(()) => canary_status(State(context), Json(route)).await,
         Err(error) => Err((StatusCode::BAD_REQUEST, unwritten(error))),
     }
 }
 
 async fn canary_status(
-    State(asked): State<Arc<SocketContext>>,
+    State(context): State<Arc<SocketContext>>,
     Json(route): Json<Route>,
 ) -> Result<Json<CanaryReport>, (StatusCode, String)> {
-    let file_of = |key: &_| asked.health.file_of_drifted(key);
-    canary::report(&route, &asked.store.list().0, file_of)
+    let file_of = |key: &_| context.health.file_of_drifted(key);
+    canary::report(&route, &context.store.list().0, file_of)
         .map(Json)
         .map_err(|error| (StatusCode::BAD_REQUEST, error.to_string()))
 }

@@ -19,11 +19,11 @@ const FRESH: Duration = Duration::from_millis(50);
 #[derive(Debug)]
 pub(crate) struct DiskFloor {
     folder: PathBuf,
-    known: Mutex<Option<Known>>,
+    known: Mutex<Option<Measurement>>,
 }
 
 #[derive(Debug, Clone, Copy)]
-struct Known {
+struct Measurement {
     at: Instant,
     /// How many bytes guests may still write.
     room: u64,
@@ -55,10 +55,10 @@ impl DiskFloor {
 
     fn with<R>(&self, with: impl FnOnce(&mut u64) -> R) -> R {
         let mut known = self.known.lock();
-        let is_fresh = |known: &Known| known.at.elapsed() < FRESH;
+        let is_fresh = |known: &Measurement| known.at.elapsed() < FRESH;
         let fresh = match known.filter(is_fresh) {
             Some(fresh) => fresh,
-            None => Known {
+            None => Measurement {
                 at: Instant::now(),
                 room: self.measure(),
             },

@@ -42,13 +42,13 @@ pub(crate) struct VolumeQuota {
     above: Option<Arc<VolumeQuota>>,
     /// Open files. A file that was removed uses its space until it is closed.
     open: Mutex<Vec<Weak<File>>>,
-    measured: tokio::sync::Mutex<Option<Measured>>,
+    measured: tokio::sync::Mutex<Option<Measurement>>,
     /// Whether a write was rejected because of the limit.
     exceeded: AtomicBool,
 }
 
 #[derive(Debug, Clone, Copy)]
-struct Measured {
+struct Measurement {
     at: Instant,
     took: Duration,
 }
@@ -216,7 +216,7 @@ impl VolumeQuota {
         let (quota, began) = (self.clone(), Instant::now());
         // If the measurement fails, the account stays as it is.
         let _ = tokio::task::spawn_blocking(move || quota.measure()).await;
-        *measured = Some(Measured {
+        *measured = Some(Measurement {
             at: Instant::now(),
             took: began.elapsed(),
         });

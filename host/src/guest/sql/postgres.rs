@@ -188,7 +188,7 @@ impl Transaction {
 }
 
 /// A connection that returns to its pool when dropped.
-type Pooled = Object<Opener>;
+type PooledSession = Object<Opener>;
 
 /// Opens the connections of a pool.
 struct Opener(Arc<Server>);

@@ -68,11 +68,11 @@ pub(super) struct Edges {
     duration: HistogramVec,
     request_bytes: HistogramVec,
     response_bytes: HistogramVec,
-    known: RwLock<Known>,
+    known: RwLock<SeriesIndex>,
 }
 
 #[derive(Default)]
-struct Known {
+struct SeriesIndex {
     /// By identity, which is stable because the key keeps the edge alive.
     resolved: HashMap<EdgeKey, (CallEdge, Arc<Series>)>,
     /// By the values of their labels.
@@ -185,7 +185,7 @@ impl Edges {
         series
     }
 
-    fn resolve(&self, known: &mut Known, edge: &CallEdge, call: &CallRecord) -> Arc<Series> {
+    fn resolve(&self, known: &mut SeriesIndex, edge: &CallEdge, call: &CallRecord) -> Arc<Series> {
         let value = (edge.reporter, labels("", edge, call));
         if let Some(series) = known.series.get(&value) {
             return series.clone();

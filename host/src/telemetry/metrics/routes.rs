@@ -24,11 +24,11 @@ pub(crate) struct MethodClass(&'static str);
 
 pub(crate) struct Routes {
     requests: IntCounterVec,
-    known: RwLock<Known>,
+    known: RwLock<RuleIndex>,
 }
 
 #[derive(Default)]
-struct Known {
+struct RuleIndex {
     /// By identity, which is stable because the value keeps the rule alive.
     resolved: HashMap<(usize, MethodClass, u16), (Arc<RouteId>, IntCounter)>,
     series: HashMap<RouteId, Vec<(MethodClass, u16)>>,
@@ -70,7 +70,7 @@ impl Routes {
 
     fn resolve(
         &self,
-        known: &mut Known,
+        known: &mut RuleIndex,
         route: &Arc<RouteId>,
         method: MethodClass,
         code: u16,

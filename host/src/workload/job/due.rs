@@ -37,9 +37,9 @@ impl Due {
     pub(super) fn at(cron_job: &CronJob, last: Timestamp, active: usize, now: Timestamp) -> Self {
         let schedule = &cron_job.schedule;
         let missed = if cron_job.suspend {
-            Missed::default()
+            MissedStarts::default()
         } else {
-            Missed::between(schedule, last, now)
+            MissedStarts::between(schedule, last, now)
         };
         Self {
             start: match missed.latest {
@@ -67,12 +67,12 @@ fn is_too_late(cron_job: &CronJob, time: Timestamp, now: Timestamp) -> bool {
 
 /// Times of a schedule that have passed without a start.
 #[derive(Debug, Default)]
-struct Missed {
+struct MissedStarts {
     latest: Option<Timestamp>,
     too_many: bool,
 }
 
-impl Missed {
+impl MissedStarts {
     /// The times after `last`, up to and including `now`. Only the latest is needed.
     fn between(schedule: &Schedule, last: Timestamp, now: Timestamp) -> Self {
         let times = |from: Timestamp| {

@@ -135,7 +135,7 @@ impl Pod {
     async fn run_once(&self) -> PodExit {
         self.life.log.begin_run();
         let gauge = &self.shared.platform.metrics.job_pods;
-        let _counted = Counted::up(gauge.with_label_values(&self.plan.labels()));
+        let _counted = GaugeGuard::up(gauge.with_label_values(&self.plan.labels()));
         let (code, reason, message) = match self.guest().await {
             Ok(0) => (0, "Completed", "exit code 0".to_owned()),
             Ok(code) => (code, "Error", format!("exit code {code}")),
@@ -265,16 +265,16 @@ fn template(job: &WorkloadKey, plan: &PodPlan, index: Option<u32>) -> PodTemplat
 }
 
 /// Increments a gauge until it is dropped.
-struct Counted(prometheus::IntGauge);
+struct GaugeGuard(prometheus::IntGauge);
 
-impl Counted {
+impl GaugeGuard {
     fn up(gauge: prometheus::IntGauge) -> Self {
         gauge.inc();
         Self(gauge)
     }
 }
 
-impl Drop for Counted {
+impl Drop for GaugeGuard {
     fn drop(&mut self) {
         self.0.dec();
     }

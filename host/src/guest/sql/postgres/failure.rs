@@ -30,9 +30,9 @@ impl Trouble {
     pub(super) fn is_over(&self) -> bool {
         match self {
             Self::Mistake(_) => true,
-            Self::Server(error) => error.as_db_error().is_some_and(|told| {
+            Self::Server(error) => error.as_db_error().is_some_and(|error| {
                 !matches!(
-                    told.parsed_severity(),
+                    error.parsed_severity(),
                     Some(Severity::Fatal | Severity::Panic)
                 )
             }),
@@ -92,11 +92,11 @@ fn is_lost(error: &tokio_postgres::Error) -> bool {
 }
 
 fn explain(error: &tokio_postgres::Error, server: &Server) -> Error {
-    let Some(told) = error.as_db_error() else {
+    let Some(reported) = error.as_db_error() else {
         return Error::InvalidStatement(with_causes(error));
     };
-    let message = told.message().to_owned();
-    let code = told.code();
+    let message = reported.message().to_owned();
+    let code = reported.code();
     if *code == SqlState::QUERY_CANCELED {
         return Error::Unavailable(format!(
             "{message}; a statement may take {:?}, or `statement_timeout` (milliseconds) of the URL",

@@ -115,8 +115,8 @@ mod tests {
 
     fn message(length: usize) -> Vec<u8> {
         let mut message = vec![b'D'];
-        let told = u32::try_from(length + 4).expect("a length");
-        message.extend(told.to_be_bytes());
+        let declared = u32::try_from(length + 4).expect("a length");
+        message.extend(declared.to_be_bytes());
         message.resize(HEADER + length, 0xff);
         message
     }

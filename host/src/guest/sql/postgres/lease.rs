@@ -7,7 +7,7 @@ use tokio::time::timeout;
 
 use super::failure::Trouble;
 use super::session::Session;
-use super::{Effect, Error, Pooled, RowSet, Value};
+use super::{Effect, Error, PooledSession, RowSet, Value};
 
 /// The server ends a statement at its time limit. If there is no response for this long after
 /// that, the server is considered dead.
@@ -16,7 +16,7 @@ const GRACE: Duration = Duration::from_secs(5);
 /// A connection that is used by one guest.
 pub(super) struct Lease {
     /// None after it was dropped.
-    session: Option<Pooled>,
+    session: Option<PooledSession>,
     state: State,
     /// A statement may have left state behind.
     affected: bool,
@@ -33,7 +33,7 @@ enum State {
 }
 
 impl Lease {
-    pub(super) fn new(session: Pooled) -> Self {
+    pub(super) fn new(session: PooledSession) -> Self {
         Self {
             session: Some(session),
             state: State::Idle,

@@ -204,11 +204,11 @@ fn unknown(name: &str) -> Error {
         "sslkey",
         "target_session_attrs",
     ];
-    let told = match LIBPQ.contains(&name) {
+    let parameter = match LIBPQ.contains(&name) {
         true => format!("`{name}` is"),
         false => "one of its parameters is".to_owned(),
     };
-    invalid(format!("{told} not supported; supported are: {KNOWN}"))
+    invalid(format!("{parameter} not supported; supported are: {KNOWN}"))
 }
 
 fn invalid(what: impl std::fmt::Display) -> Error {

@@ -34,11 +34,11 @@ const STATEMENTS_MAX: usize = 512;
 #[derive(Default)]
 pub(super) struct Statements {
     hasher: RandomState,
-    known: Mutex<Known>,
+    known: Mutex<History>,
 }
 
 #[derive(Default)]
-struct Known {
+struct History {
     /// How often in a row each statement was short.
     short: HashMap<u64, u8>,
     barred_until: Option<Instant>,
