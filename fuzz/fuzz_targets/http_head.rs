@@ -35,11 +35,11 @@ fuzz_target!(|head: &[u8]| {
     assert_eq!(once.get(HOST), before.get(HOST), "the target is unchanged");
 
     sanitise(&mut parts.headers, CLIENT);
-    says_nothing_of_the_mesh(&parts.headers);
+    has_no_internal_headers(&parts.headers);
     ends_with_the_client(&before, &parts.headers);
 
     sanitise_trailers(&mut trailers);
-    says_nothing_of_the_mesh(&trailers);
+    has_no_internal_headers(&trailers);
     for name in [FORWARDED_FOR, FORWARDED_PROTO, HOST] {
         assert!(!trailers.contains_key(&name), "{trailers:?}");
     }
@@ -76,7 +76,7 @@ fn has_one_target(parts: &request::Parts) {
     );
 }
 
-fn says_nothing_of_the_mesh(headers: &HeaderMap) {
+fn has_no_internal_headers(headers: &HeaderMap) {
     for name in headers.keys() {
         let name = name.as_str().replace('_', "-");
         let is_internal = ["x-envoy-", "x-galleria-", "x-istio-"]

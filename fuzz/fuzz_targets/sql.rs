@@ -1,6 +1,6 @@
-//! Runs any statement on a guest's connection: whatever it does to its own tables, the
-//! connection keeps its settings, no other file is created, no transaction stays open,
-//! and its memory is bounded.
+//! Runs any statement on a guest's connection. A statement can change its own tables, but
+//! the connection keeps its settings, no other file is created, no transaction stays
+//! open, and its memory is bounded.
 
 #![no_main]
 

@@ -2,7 +2,7 @@
 //!
 //! Every hand-written [`http_body::Body`] is here, except the two that are part of
 //! how guests run (`guest/delivery.rs`, `guest/concurrent.rs`). Each is a mechanism
-//! that knows nothing of calls, logs or metrics: whoever wraps a body decides what
+//! without knowledge of calls, logs or metrics: the code that wraps a body decides what
 //! its frames and its end mean.
 //!
 //! The wrappers are generic over the body inside. Compose them first and box the

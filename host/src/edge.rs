@@ -94,8 +94,8 @@ impl Edge {
         (source, enter(headers, address, &self.mesh))
     }
 
-    /// What another host of the mesh says of a request; None for a request of a client,
-    /// even if it claims to be a host.
+    /// The context and the caller that another host of the mesh passes on; None for a
+    /// request of a client, even if it claims to be a host.
     fn handed_over(
         &self,
         headers: &mut HeaderMap,

@@ -29,8 +29,8 @@ use self::http2::Shared;
 use crate::tls::{ClientConfigs, ClientTlsConfig, LoadedConfig, TlsError};
 use crate::{Body, Request, Response};
 
-/// The longest time for which an idle connection is kept, whatever a DestinationRule says:
-/// servers and middleboxes drop idle connections.
+/// The longest time for which an idle connection is kept. A DestinationRule cannot extend
+/// it, because servers and middleboxes drop idle connections.
 const IDLE_MAX: Duration = Duration::from_secs(60);
 
 /// Idle connections per endpoint.

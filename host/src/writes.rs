@@ -57,7 +57,7 @@ pub(crate) enum WriteError {
     Stopping,
 }
 
-/// What clients are told of [`WriteError::Stopping`].
+/// The message to clients for [`WriteError::Stopping`].
 pub(crate) const STOPPING: &str = "the host is stopping";
 
 /// Sends writes to the control loop.

@@ -5,7 +5,7 @@
 //! and OpenAPI, and `docs/COMPATIBILITY.md` its lists. To add a kind, write a row in
 //! `kind/table.rs`, a reader in `read/`, and the code that enforces it.
 //!
-//! The table says nothing about fields: what they mean is in `read/` and `model/`.
+//! The table does not describe fields; `read/` and `model/` do.
 
 mod row;
 mod table;
@@ -110,7 +110,7 @@ pub(crate) fn find(group: &str, kind: &str) -> Option<&'static Kind> {
 
 /// Whether objects of a kind belong to a namespace; a kind that is not in the table does.
 pub(crate) fn is_namespaced(group: &str, kind: &str) -> bool {
-    // Some kinds had other groups before: what their name says holds in any group.
+    // Some kinds used to be in another group, so the name of a kind decides in any group.
     let is_of_cluster = |row: &&Kind| row.kind == kind && !row.namespaced && !row.is_enforced();
     find(group, kind).map_or_else(
         || !all().iter().any(|row| is_of_cluster(&row)),
@@ -118,7 +118,7 @@ pub(crate) fn is_namespaced(group: &str, kind: &str) -> bool {
     )
 }
 
-/// Whether objects of this name, in whatever group, may hold what only the full token reads.
+/// Whether a kind of this name, in any group, may contain what only the full token reads.
 pub(crate) fn is_confidential(kind: &str) -> bool {
     let mut rows = all().iter().filter(|row| row.kind == kind);
     rows.any(|row| row.is_confidential)

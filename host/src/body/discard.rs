@@ -1,4 +1,4 @@
-//! Discards the rest of a request body that nobody reads.
+//! Discards the unread rest of a request body.
 //!
 //! A service, or the mesh itself, may respond without reading what its caller sends.
 //! The response must arrive nevertheless: a guest whose body is dropped while it
@@ -63,7 +63,7 @@ impl Rest {
         }
     }
 
-    /// A bounded rest, whatever the HTTP version.
+    /// A bounded rest on every HTTP version.
     pub(crate) fn bounded(parts: &request::Parts) -> Self {
         let awaits = parts.extensions.get::<AwaitsContinue>().is_some();
         match awaits || parts.headers.contains_key(header::EXPECT) {

@@ -1,4 +1,4 @@
-//! Reads the beginning of a body into memory before anybody asks for it.
+//! Reads the beginning of a body into memory before it is needed.
 
 use std::collections::VecDeque;
 use std::pin::Pin;

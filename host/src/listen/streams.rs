@@ -114,11 +114,11 @@ mod tests {
 
     const LIMIT: Duration = Duration::from_secs(30);
 
-    /// Runs a stream whose turns are those that `says` sends. Returns when the stream ended.
-    async fn ended(says: impl FnOnce(mpsc::Sender<bool>)) -> Duration {
+    /// Runs a stream whose turns are sent by `script`. Returns after how long it ended.
+    async fn ended(script: impl FnOnce(mpsc::Sender<bool>)) -> Duration {
         let began = Instant::now();
         let (sender, mut turns) = mpsc::channel(16);
-        says(sender);
+        script(sender);
         let (alive, mut end) = mpsc::channel::<()>(1);
         let executor = StreamExecutor {
             stall_limit: LIMIT,

@@ -30,7 +30,8 @@ pub(super) struct Connector {
 }
 
 impl Connector {
-    /// Connects as `key` says; `tls` is the configuration for its TLS settings, if there are any.
+    /// A connector with the settings of `key`; `tls` is the configuration of its TLS settings,
+    /// if it has any.
     ///
     /// # Errors
     /// TLS is not available.

@@ -60,8 +60,8 @@ struct FileState {
     is_broken: bool,
 }
 
-/// A configuration as it was when it was loaded. Its files are followed for as long as
-/// anybody has it.
+/// A configuration as it was when it was loaded. Its files are followed until it is
+/// dropped.
 #[derive(Clone)]
 pub(crate) struct LoadedConfig {
     server_name: ServerName<'static>,

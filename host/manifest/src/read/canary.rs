@@ -29,7 +29,7 @@ pub(crate) fn read(mut fields: Fields<'_, '_>) -> Option<Resource> {
     Some(Resource::Canary(canary?))
 }
 
-/// Takes what a Canary says in its annotations.
+/// Reads the annotations of a Canary.
 pub(super) fn take_annotations(canary: &mut Canary, metadata: &Metadata) {
     canary.rule = metadata.annotations.get(Canary::RULE_ANNOTATION).cloned();
 }

@@ -93,7 +93,7 @@ fn the_later_object_replaces_the_earlier_one() {
 }
 
 #[test]
-fn what_cannot_be_read_is_said() {
+fn unreadable_paths_are_reported() {
     let folder = folder("unreadable");
     write(
         &folder,

@@ -1,4 +1,4 @@
-//! Objects that come as JSON values read as the same text in a file does.
+//! Objects from JSON values are the same as objects from a file with the same text.
 
 use std::path::Path;
 
@@ -8,7 +8,7 @@ use super::manifests_in;
 
 const PLACE: &str = "api/object";
 
-/// Everything that a diagnostic says but its position.
+/// A diagnostic without its position.
 fn message(diagnostic: &Diagnostic) -> String {
     let Diagnostic {
         severity,

@@ -1,4 +1,4 @@
-//! One manifest for each mistake, and every word that is said about it.
+//! One manifest for each mistake, with all messages about it.
 
 use galleria_manifest::{codes, load};
 

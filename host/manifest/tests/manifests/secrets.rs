@@ -1,4 +1,4 @@
-//! A Secret's values are shown to nobody, whatever is wrong with the manifest.
+//! No message contains a value of a Secret, even if the manifest is malformed.
 
 use std::path::Path;
 

@@ -1,4 +1,4 @@
-//! The portal's own manifests are an example to others: nothing is said about them.
+//! The manifests of the shop are an example, so they load without a message.
 
 use std::path::PathBuf;
 
@@ -8,7 +8,7 @@ use galleria_manifest::{Severity, load};
 use super::render;
 
 #[test]
-fn the_shop_loads_without_a_word() {
+fn the_shop_loads_without_a_message() {
     let loaded = load(&[PathBuf::from("../../deploy/shop")]);
     let problems: Vec<_> = loaded
         .diagnostics

@@ -1,4 +1,4 @@
-//! A ReplicaSet keeps a number of pods, of whatever revision. A Pod without a controller is
+//! A ReplicaSet keeps a number of pods, of any revision. A Pod without a controller is
 //! replaced when it changes.
 
 use std::time::{Duration, Instant};

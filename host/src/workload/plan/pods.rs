@@ -18,7 +18,7 @@ use crate::workload::image::{Images, Wanted};
 use crate::workload::pull_secrets;
 use crate::workload::volumes::{Bound, Claims, DataFolder};
 
-/// Where the image stands in the `spec` of a template.
+/// The path of the image in the `spec` of a template.
 const IMAGE: &str = "containers[0].image";
 
 /// Bytes for a pod without `limits.memory`: enough for an interpreter.

@@ -44,9 +44,9 @@ fn send_without_end(stream: &mut TcpStream) -> std::io::Result<()> {
     }
 }
 
-/// Pulling `image` from `host` fails with `said`, and nothing of it is kept.
+/// Asserts that pulling `image` from `host` fails with `message` and stores nothing.
 #[track_caller]
-fn refused(host: &str, image: &str, said: &str) {
+fn refused(host: &str, image: &str, message: &str) {
     let web = Web::new();
     let output = web
         .galleria(&format!("{host}/{image}"))
@@ -54,7 +54,7 @@ fn refused(host: &str, image: &str, said: &str) {
         .fail();
     assert_eq!(output.code, Some(1));
     assert!(output.stderr.contains("ErrImagePull"), "{}", output.stderr);
-    assert!(output.stderr.contains(said), "{}", output.stderr);
+    assert!(output.stderr.contains(message), "{}", output.stderr);
     assert_eq!(files(&web.data().join("images/blobs/sha256")), 0);
 }
 
