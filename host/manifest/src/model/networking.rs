@@ -151,7 +151,7 @@ pub struct HeaderOperations {
     pub response: HeaderChanges,
 }
 
-/// Applied in this order: set, add, remove. Names are lower-case and valid.
+/// Applied in this order: remove, set, add. Names are lower-case and valid.
 #[derive(Debug, Clone, Default)]
 pub struct HeaderChanges {
     pub set: Vec<(String, String)>,

@@ -93,6 +93,10 @@ fn pairs(d: &mut Decoder, node: &Node) -> Option<Vec<(String, String)>> {
 fn names(d: &mut Decoder, node: &Node) -> Option<Vec<String>> {
     items(d, node, |d, node| {
         let name = non_empty(d, node)?;
+        if name.eq_ignore_ascii_case("host") {
+            let message = "`host` cannot be removed; this has no effect";
+            d.warning(node.mark, codes::NOT_HONOURED, message);
+        }
         header_name(d, &name, node, false)
     })
 }

@@ -16,7 +16,8 @@ pub(crate) struct HeaderChanges {
 }
 
 impl HeaderChanges {
-    /// Other pseudo-headers cannot be changed; they are left out.
+    /// Other pseudo-headers cannot be changed, and `host` cannot be removed, as in Envoy:
+    /// these are left out.
     pub(crate) fn new(changes: &model::HeaderChanges) -> Self {
         let authority = changes
             .set
@@ -28,6 +29,7 @@ impl HeaderChanges {
                 .remove
                 .iter()
                 .filter_map(|name| name.parse().ok())
+                .filter(|name| *name != HOST)
                 .collect(),
             set: pairs(&changes.set),
             add: pairs(&changes.add),
@@ -84,5 +86,18 @@ mod tests {
             changes.authority,
             Some(HeaderValue::from_static("other.example"))
         );
+    }
+
+    #[test]
+    fn host_cannot_be_removed() {
+        let changes = HeaderChanges::new(&model::HeaderChanges {
+            remove: vec!["host".into(), "a".into()],
+            ..Default::default()
+        });
+        let value = HeaderValue::from_static("shop");
+        let names = ["host", "a"].map(HeaderName::from_static);
+        let mut headers: HeaderMap = names.into_iter().map(|it| (it, value.clone())).collect();
+        changes.apply(&mut headers);
+        assert_eq!(headers.keys().collect::<Vec<_>>(), [HOST]);
     }
 }
