@@ -5,7 +5,6 @@
 //! here, before the host starts anything.
 
 mod data;
-mod duration;
 pub(crate) mod guest;
 pub(crate) mod image;
 pub(crate) mod listen;

@@ -13,6 +13,7 @@ mod admission;
 mod cron;
 mod decode;
 mod diagnostic;
+mod duration;
 mod files;
 mod load;
 mod position;
@@ -28,6 +29,7 @@ pub mod model;
 
 pub use admission::{QuotaUse, admit, quotas};
 pub use diagnostic::{Code, Diagnostic, Severity};
+pub use duration::duration;
 pub use load::{Loaded, load, read_json, read_str};
 pub use position::{Located, Position};
 pub use preset::{Conflict, Preset, Presets};

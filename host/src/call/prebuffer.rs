@@ -8,12 +8,13 @@
 
 use std::time::Duration;
 
-use http::{header, request};
+use http::request;
 use http_body::Body as _;
 
 use crate::Body;
 use crate::body::{self, AwaitsContinue, Beginning, BeginningLimits};
 use crate::guest::LateBody;
+use crate::telemetry::access_log::is_grpc;
 
 /// Nearly every form and every JSON document fits.
 const LIMITS: BeginningLimits = BeginningLimits {
@@ -35,9 +36,7 @@ pub(super) async fn prebuffer(parts: &mut request::Parts, body: Body) -> Body {
 }
 
 fn takes_turns(parts: &request::Parts) -> bool {
-    let kind = parts.headers.get(header::CONTENT_TYPE);
-    let is_grpc = kind.is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc"));
-    is_grpc || parts.extensions.get::<AwaitsContinue>().is_some()
+    is_grpc(&parts.headers) || parts.extensions.get::<AwaitsContinue>().is_some()
 }
 
 #[cfg(test)]
@@ -70,7 +69,7 @@ mod tests {
     async fn grpc_and_clients_that_wait_to_be_asked_are_exempt() {
         let mut grpc = parts();
         let kind = "application/grpc+proto".parse().expect("a value");
-        grpc.headers.insert(header::CONTENT_TYPE, kind);
+        grpc.headers.insert(http::header::CONTENT_TYPE, kind);
         assert!(!is_late(grpc).await);
         let mut awaits = parts();
         awaits.extensions.insert(AwaitsContinue);

@@ -3,8 +3,7 @@
 use std::time::Duration;
 
 use clap::Args;
-
-use super::duration::duration;
+use galleria_manifest::duration;
 
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Services")]

@@ -5,8 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
-
-use super::duration::duration;
+use galleria_manifest::duration;
 
 /// Ports below this need root; they are bound on `PRIVILEGED_OFFSET` more.
 const PRIVILEGED: u16 = 1024;

@@ -255,3 +255,19 @@ fn cut(text: &str, max: usize) -> String {
 fn quoted(text: &str) -> String {
     text.chars().flat_map(char::escape_default).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn grpc_is_recognised_by_its_content_type() {
+        let of = |kind: &str| {
+            let mut headers = HeaderMap::new();
+            headers.insert(header::CONTENT_TYPE, kind.parse().expect("a value"));
+            is_grpc(&headers)
+        };
+        assert!(of("application/grpc") && of("application/grpc+proto"));
+        assert!(!of("application/json") && !is_grpc(&HeaderMap::new()));
+    }
+}

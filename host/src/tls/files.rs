@@ -24,7 +24,7 @@ pub(crate) struct PemFile {
 }
 
 impl PemFile {
-    /// A file that the operator names. Symbolic links are followed.
+    /// A regular file that the operator names. Symbolic links are followed.
     pub(crate) fn new(path: impl Into<PathBuf>) -> Self {
         Self {
             path: path.into(),
@@ -62,20 +62,16 @@ impl PemFile {
     }
 
     fn open(&self) -> io::Result<File> {
-        let flags = OFlags::RDONLY | OFlags::CLOEXEC;
-        let Some(folder) = &self.within else {
-            return Ok(openat(CWD, &self.path, flags, Mode::empty())?.into());
-        };
-        let folder = openat(CWD, folder, flags | OFlags::DIRECTORY, Mode::empty())?;
         // Opening a FIFO must not block.
-        let flags = flags | OFlags::NONBLOCK;
-        let opened = openat2(
-            &folder,
-            &self.path,
-            flags,
-            Mode::empty(),
-            ResolveFlags::BENEATH,
-        )?;
+        let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK;
+        let opened = match &self.within {
+            None => openat(CWD, &self.path, flags, Mode::empty())?,
+            Some(folder) => {
+                let folder = openat(CWD, folder, flags | OFlags::DIRECTORY, Mode::empty())?;
+                let beneath = ResolveFlags::BENEATH;
+                openat2(&folder, &self.path, flags, Mode::empty(), beneath)?
+            }
+        };
         let file = File::from(opened);
         match file.metadata()?.is_file() {
             true => Ok(file),
@@ -130,6 +126,8 @@ mod tests {
     use std::fs;
     use std::os::unix::fs::symlink;
 
+    use rustix::fs::mkfifoat;
+
     use super::*;
 
     /// The files of secrets and configMaps are links within their volume.
@@ -148,6 +146,15 @@ mod tests {
         for name in ["absolute.pem", "up.pem", "none.pem", "..2025", "../x"] {
             assert!(matches!(read(name), Err(TlsError::Read { .. })), "{name}");
         }
+    }
+
+    #[test]
+    fn fifo_is_refused_instead_of_awaited() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let fifo = folder.path().join("ca.pem");
+        mkfifoat(CWD, &fifo, Mode::RUSR).expect("a FIFO");
+        let error = PemFile::new(&fifo).read().expect_err("no file");
+        assert!(error.to_string().contains("ca.pem"), "{error}");
     }
 
     #[test]

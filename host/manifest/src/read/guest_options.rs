@@ -2,11 +2,9 @@
 
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
-use std::time::Duration;
-
-use jiff::SignedDuration;
 
 use crate::decode::{Decoder, did_you_mean};
+use crate::duration::duration;
 use crate::model::{GuestOptions, Isolation};
 use crate::{Located, codes};
 
@@ -17,8 +15,6 @@ const QUEUE: &str = "galleria.dev/max-queue";
 const REQUEST_TIMEOUT: &str = "galleria.dev/request-timeout";
 /// The admin API adds this one to objects that differ from their file.
 const DRIFT: &str = "galleria.dev/drift";
-
-const TIMEOUT_MAX: Duration = Duration::from_secs(24 * 3_600);
 
 /// Reads the options among `annotations`; the decoder's path is that of the
 /// annotations. An option that cannot be read is reported and has its default.
@@ -37,7 +33,7 @@ pub(super) fn read(
         queue_max: options
             .option(QUEUE, count(0..=100_000))
             .unwrap_or(defaults.queue_max),
-        request_timeout: options.option(REQUEST_TIMEOUT, timeout),
+        request_timeout: options.option(REQUEST_TIMEOUT, duration),
     }
 }
 
@@ -99,17 +95,4 @@ fn count(range: RangeInclusive<u32>) -> impl FnOnce(&str) -> Result<u32, String>
             Err(format!("it must be a number from {least} to {most}"))
         }
     }
-}
-
-/// The syntax of the host's flags, which this annotation overrides one of.
-fn timeout(text: &str) -> Result<Duration, String> {
-    let parsed: SignedDuration = text
-        .parse()
-        .map_err(|_| "use a duration such as `30s`, `500ms` or `1m30s`".to_owned())?;
-    let timeout =
-        Duration::try_from(parsed).map_err(|_| "a duration must not be negative".to_owned())?;
-    if timeout.is_zero() || timeout > TIMEOUT_MAX {
-        return Err("a duration must be more than zero and at most 24h".to_owned());
-    }
-    Ok(timeout)
 }

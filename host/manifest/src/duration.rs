@@ -1,5 +1,4 @@
-//! Durations on the command line. The reader of manifests has the same syntax for
-//! `galleria.dev/request-timeout`.
+//! Durations, as the host's flags and annotations have them.
 
 use std::time::Duration;
 
@@ -7,7 +6,7 @@ use std::time::Duration;
 ///
 /// # Errors
 /// `text` is not such a duration; the message says how to write one.
-pub(crate) fn duration(text: &str) -> Result<Duration, String> {
+pub fn duration(text: &str) -> Result<Duration, String> {
     let parsed: jiff::SignedDuration = text
         .parse()
         .map_err(|_| "use a duration such as `30s`, `500ms` or `1m30s`".to_owned())?;
