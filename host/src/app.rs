@@ -12,7 +12,10 @@ mod desired;
 mod ports;
 mod pulls;
 mod source;
+#[cfg(test)]
+pub(crate) mod testing;
 
+use std::io;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -30,25 +33,28 @@ use crate::call::{Mesh, Overload};
 use crate::canary::Canaries;
 use crate::files::Files;
 use crate::guest::{Cache, Databases, Engine, NodeMemory, guest_memory_default};
-use crate::listen::{Budget, Capacities, Listeners, Room};
+use crate::listen::{Bind, Budget, Capacities, Listeners, Room, TcpPorts};
 use crate::outbound::OutboundCalls;
 use crate::remote::RemoteClient;
 use crate::settings::RunSettings;
 use crate::settings::telemetry::{AccessLogFormat, Switch, TraceProtocol, TraceSettings};
-use crate::status::HostStatus;
+use crate::status::{HostStatus, MetricsContext};
 use crate::store::Store;
 use crate::telemetry::access_log::AccessLog;
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::sink::Sink;
 use crate::telemetry::trace::{TraceExport, Tracer};
 use crate::terminal::eprint;
+use crate::tls::Expiries;
 use crate::topology::{Peers, Topology, Trust};
 use crate::workload::{Images, Jobs, Platform, VolumeFolder, Workloads};
 use crate::writes::{Write, Writer};
 use api_store::ApiStore;
 use autoscale::Autoscalers;
 use cluster::Node;
-use control::{Control, Controllers, DataPlane, Planning, RejectedChange, Reporting};
+use control::{
+    Control, Controllers, DataPlane, Planning, RejectedChange, Reporting, SourceChanges,
+};
 use desired::Desired;
 use ports::Ports;
 use pulls::Pulls;
@@ -71,13 +77,13 @@ pub(crate) async fn run(settings: RunSettings) -> anyhow::Result<ExitCode> {
     let manifests = read_manifests(&files)?;
     let ports = Ports::bind(&settings).await?;
     let addresses = ports.addresses()?;
-    let host = Host::new(&settings)?;
+    let host = Host::new(&settings, Engine::new()?, io::stdout())?;
     let api_store = Arc::new(ApiStore::open(&settings.data.folder)?);
     let written = ObjectSource::read(&*api_store)?;
     let (writer, writes) = Writer::new();
     let files = files.excluding(&settings.data.folder);
-    let room = Room::new(capacities.traffic);
-    let mut control = host.control(&settings, room, Arc::new(files), api_store, writes);
+    let listeners = listeners(&settings, Room::new(capacities.traffic), TcpPorts);
+    let mut control = host.control(&settings, listeners, Arc::new(files), api_store, writes);
     control
         .prepare([manifests.layer, written.layer])
         .await
@@ -85,26 +91,16 @@ pub(crate) async fn run(settings: RunSettings) -> anyhow::Result<ExitCode> {
     let changes = control.watch()?;
 
     let stop = CancellationToken::new();
-    let store = host.store.clone();
-    tokio::spawn(async move { store.log_changes().await });
-    control.serve();
+    host.open(&mut control);
     let _admin_threads = ports.serve(&host, &settings, &capacities, writer, &stop)?;
     let stop_signal = stop_signal()?;
     let announce =
         |control: &Control| announce::ready(control, &settings, addresses, began.elapsed());
-    let followed = tokio::select! {
-        followed = control.follow(changes, announce) => followed.map(|never| match never {}),
-        () = stop_signal => Ok(()),
-    };
-    tracing::info!("stopping: finishing active requests first");
-    host.sql.hurry();
-    control.stop(DRAIN_MAX).await;
-    host.sql.close().await;
+    let followed = host
+        .follow_until(&mut control, changes, announce, stop_signal)
+        .await;
     stop.cancel();
-    if let Some(traces) = host.traces {
-        traces.close().await;
-    }
-    host.sink.close();
+    host.close().await;
     tracing::info!("stopped");
     followed.map(|()| ExitCode::SUCCESS)
 }
@@ -155,15 +151,19 @@ struct Host {
 }
 
 impl Host {
-    fn new(settings: &RunSettings) -> anyhow::Result<Self> {
+    /// `output` receives the access log and the lines of guests.
+    fn new(
+        settings: &RunSettings,
+        engine: Engine,
+        output: impl io::Write + Send + 'static,
+    ) -> anyhow::Result<Self> {
         let metrics = Arc::new(Metrics::new());
         let (tracer, traces) = tracer(&settings.telemetry.traces(), &metrics)?;
-        let engine = Engine::new()?;
         let folder = settings.data.cache_folder();
         let cache = Cache::open(&folder)
             .context("cannot use the cache folder; choose another with --cache")?;
         let access_log = settings.telemetry.access_log_format();
-        let sink = Sink::start(std::io::stdout(), metrics.log_dropped.clone())?;
+        let sink = Sink::start(output, metrics.log_dropped.clone())?;
         let state = mesh::State::new(Instant::now());
         let options = settings.mesh_options();
         let empty = mesh::compile(&[], &[], &options, &state);
@@ -185,7 +185,7 @@ impl Host {
             .remove_old_pods()
             .context("cannot remove pod files of an earlier run")?;
         let images = Images::new(
-            engine.clone(),
+            engine,
             cache,
             settings.image.components.clone(),
             settings.image.registries()?,
@@ -228,7 +228,7 @@ impl Host {
     fn control(
         &self,
         settings: &RunSettings,
-        room: Arc<Room>,
+        listeners: Listeners,
         base: Arc<dyn ObjectSource>,
         api_store: Arc<ApiStore>,
         writes: mpsc::Receiver<Write>,
@@ -265,12 +265,7 @@ impl Host {
                     gateway: topology.gateway,
                     ..settings.mesh_options()
                 },
-                listeners: Listeners::new(
-                    settings.listen.binding(),
-                    settings.listen.max_request_body,
-                    settings.client_timeouts(),
-                    room,
-                ),
+                listeners,
                 topology,
                 peers: Peers::new(self.mesh.trust.clone()),
             },
@@ -285,6 +280,66 @@ impl Host {
             },
         }
     }
+
+    /// Accepts connections on the listeners that are bound.
+    fn open(&self, control: &mut Control) {
+        let store = self.store.clone();
+        tokio::spawn(async move { store.log_changes().await });
+        control.serve();
+    }
+
+    /// Follows `changes` until `stop`, then finishes what is in progress and stops every
+    /// pod.
+    ///
+    /// # Errors
+    /// The error of `ready`, which is called when every pod is ready for the first time.
+    async fn follow_until(
+        &self,
+        control: &mut Control,
+        changes: SourceChanges,
+        ready: impl FnOnce(&Control) -> anyhow::Result<()>,
+        stop: impl Future<Output = ()>,
+    ) -> anyhow::Result<()> {
+        let followed = tokio::select! {
+            followed = control.follow(changes, ready) => followed.map(|never| match never {}),
+            () = stop => Ok(()),
+        };
+        tracing::info!("stopping: finishing active requests first");
+        self.sql.hurry();
+        control.stop(DRAIN_MAX).await;
+        self.sql.close().await;
+        followed
+    }
+
+    /// Writes the spans and lines that are left.
+    async fn close(self) {
+        if let Some(traces) = self.traces {
+            traces.close().await;
+        }
+        self.sink.close();
+    }
+
+    /// What the status port presents.
+    fn status_context(&self, certificates: Expiries) -> MetricsContext {
+        MetricsContext {
+            health: self.health.clone(),
+            mesh: self.mesh.clone(),
+            state: self.state.clone(),
+            sql: self.sql.clone(),
+            certificates: Arc::new(certificates),
+        }
+    }
+}
+
+/// The listeners of the settings, of which none is bound.
+fn listeners(settings: &RunSettings, room: Arc<Room>, ports: impl Bind) -> Listeners {
+    Listeners::new(
+        settings.listen.binding(),
+        settings.listen.max_request_body,
+        settings.client_timeouts(),
+        room,
+        ports,
+    )
 }
 
 /// A core dump would contain every Secret.

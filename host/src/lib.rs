@@ -34,6 +34,10 @@ mod tls;
 mod topology;
 mod writes;
 
+#[cfg(test)]
+#[path = "../tests/in_process/root.rs"]
+mod in_process;
+
 pub use cli::main;
 
 /// A request inside the host, with a streaming body.

@@ -2,6 +2,7 @@
 
 mod accept;
 mod activity;
+mod bind;
 mod body_pace;
 mod connection;
 mod descriptors;
@@ -10,8 +11,11 @@ mod protocol;
 mod room;
 mod stream;
 mod streams;
+#[cfg(test)]
+pub(crate) mod testing;
 
-pub(crate) use accept::Server;
+pub(crate) use accept::{Accept, Server};
+pub(crate) use bind::{Bind, TcpPorts};
 pub(crate) use connection::Handler;
 pub(crate) use descriptors::Budget;
 pub(crate) use limits::Capacities;
@@ -26,7 +30,6 @@ use std::time::Duration;
 use galleria_manifest::model::Protocol;
 use galleria_mesh as mesh;
 use serde::Serialize;
-use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -35,6 +38,7 @@ use crate::body::RequestBody;
 use crate::call::Mesh;
 use crate::edge::Edge;
 use crate::settings::listen::{Binding, ClientTimeouts, OffsetTooLarge};
+use bind::BoundSocket;
 
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ListenError {
@@ -87,6 +91,7 @@ pub(crate) struct Listeners {
     request_body_max: u64,
     timeouts: ClientTimeouts,
     room: Arc<Room>,
+    ports: Arc<dyn Bind>,
     open: BTreeMap<u16, Open>,
     connections: TaskTracker,
     draining: CancellationToken,
@@ -99,7 +104,7 @@ struct Open {
     inbound: bool,
     address: SocketAddr,
     /// None once the listener accepts connections.
-    socket: Option<TcpListener>,
+    socket: Option<BoundSocket>,
     stop: CancellationToken,
 }
 
@@ -110,12 +115,14 @@ impl Listeners {
         request_body_max: u64,
         timeouts: ClientTimeouts,
         room: Arc<Room>,
+        ports: impl Bind,
     ) -> Self {
         Self {
             binding,
             request_body_max,
             timeouts,
             room,
+            ports: Arc::new(ports),
             open: BTreeMap::new(),
             connections: TaskTracker::new(),
             draining: CancellationToken::new(),
@@ -167,21 +174,20 @@ impl Listeners {
                 continue;
             }
             let address = SocketAddr::new(self.binding.address, port);
-            let failed = |source| ListenError::Bind {
+            let socket = self.ports.bind(address).await;
+            let socket = socket.map_err(|source| ListenError::Bind {
                 address,
                 declared: listener.port,
                 gateway: gateway.clone(),
                 source,
-            };
-            let socket = TcpListener::bind(address).await.map_err(failed)?;
-            let address = socket.local_addr().map_err(failed)?;
+            })?;
             let stop = self.draining.child_token();
             bound.insert(
                 listener.port,
                 Open {
                     gateway,
                     inbound: listener.inbound,
-                    address,
+                    address: socket.address,
                     socket: Some(socket),
                     stop,
                 },
@@ -217,7 +223,7 @@ impl Listeners {
                 .meters(meters)
                 .drained(self.connections.clone(), self.cut.clone());
             // Tracked as well, because it accepts the last waiting connections when it stops.
-            self.connections.spawn(server.accept(socket));
+            self.connections.spawn(socket.accept(server));
         }
     }
 

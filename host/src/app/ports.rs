@@ -2,7 +2,6 @@
 //! the data folder.
 
 use std::path::Path;
-use std::sync::Arc;
 
 use anyhow::Context;
 use tokio::net::{TcpListener, UnixListener};
@@ -64,13 +63,7 @@ impl Ports {
         stop: &CancellationToken,
     ) -> anyhow::Result<admin::Threads> {
         let timeouts = settings.client_timeouts();
-        let metrics = status::MetricsContext {
-            health: host.health.clone(),
-            mesh: host.mesh.clone(),
-            state: host.state.clone(),
-            sql: host.sql.clone(),
-            certificates: Arc::new(Expiries::new(self.admin.certificate())),
-        };
+        let metrics = host.status_context(Expiries::new(self.admin.certificate()));
         let room = Room::new(capacities.status);
         let port = status::serve_port(self.status, metrics, &room, timeouts, stop.clone());
         tokio::spawn(port);

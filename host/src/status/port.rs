@@ -8,22 +8,21 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use super::metrics::{self, Context};
 use super::routed::RouterHandler;
-use crate::listen::{Room, Server};
+use crate::listen::{Accept, Room, Server};
 use crate::settings::listen::ClientTimeouts;
 
 /// Serves the data of `context` until `stop`.
-pub(crate) fn serve(
-    socket: TcpListener,
+pub(crate) fn serve<A: Accept<Client = SocketAddr> + Sync>(
+    socket: A,
     context: Context,
     room: &Arc<Room>,
     timeouts: ClientTimeouts,
     stop: CancellationToken,
-) -> impl Future<Output = ()> + use<> {
+) -> impl Future<Output = ()> + use<A> {
     let router = Router::new()
         .route("/healthz/live", get(|| async { "ok\n" }))
         .route("/healthz/ready", get(ready))

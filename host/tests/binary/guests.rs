@@ -20,7 +20,9 @@ fn sources(folder: &Path, into: &mut String) {
 fn every_guest_is_used_by_a_test() {
     let tests = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests");
     let mut text = String::new();
-    sources(&tests.join("binary"), &mut text);
+    for layer in ["binary", "in_process"] {
+        sources(&tests.join(layer), &mut text);
+    }
     let mut unused: Vec<String> = std::fs::read_dir(tests.join("guests/src/bin"))
         .expect("the guests")
         .map(|entry| entry.expect("an entry").path())

@@ -1,18 +1,23 @@
 //! Starts hosts, calls them, and reads their output.
 
-mod answers;
+#[path = "../testing/answer.rs"]
+mod answer;
 pub mod apart;
 mod collector;
+#[path = "../testing/components.rs"]
+mod components;
 mod host;
 mod kubectl;
+#[path = "../testing/manifests.rs"]
 mod manifests;
 mod postgresql;
 mod prometheus;
 mod registry;
 
-pub use answers::Answer;
+pub use answer::Answer;
 pub use collector::{Collector, SpanRecord};
-pub use host::{Galleria, Host, Output, shop_components, test_components};
+pub use components::{shop_components, test_components};
+pub use host::{Galleria, Host, Output};
 pub use kubectl::{kubeconfig, kubectl, kubectl_fed, kubectl_with, refused, refused_fed};
 pub use manifests::{Service, manifests};
 pub use postgresql::{HOST as POSTGRESQL_HOST, Postgresql};

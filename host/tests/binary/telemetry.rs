@@ -4,9 +4,6 @@
 mod counts;
 mod exposition;
 
-use std::io::{Read, Write};
-use std::net::TcpStream;
-
 use crate::support::{Galleria, Host, Service, eventually, manifests};
 
 fn start(manifest: &str) -> Host {
@@ -40,27 +37,6 @@ fn one_page_request_is_one_trace_across_all_hops() {
         "{review}"
     );
     assert_eq!(review["request_id"], at_edge["request_id"]);
-}
-
-#[test]
-fn trace_of_the_client_is_continued() {
-    let host = start(&manifests(&[Service::new("echo", "echo")]));
-    let parent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
-    let answer = host.get_with(
-        "/echo/",
-        &[("traceparent", parent), ("tracestate", "shop=1")],
-    );
-    let seen = answer
-        .body
-        .lines()
-        .find_map(|line| line.contains("traceparent").then(|| line.to_owned()))
-        .expect("the guest sees a traceparent");
-    assert!(seen.contains("4bf92f3577b34da6a3ce929d0e0e4736"), "{seen}");
-    assert!(
-        !seen.contains("00f067aa0ba902b7"),
-        "the guest has its own span: {seen}"
-    );
-    assert!(answer.body.contains("shop=1"));
 }
 
 #[test]
@@ -136,60 +112,6 @@ fn status_port_serves_only_health_and_metrics() {
     }
 }
 
-#[test]
-fn undeclared_destination_is_refused_with_a_hint() {
-    let host = start(&manifests(&[Service::new("caller", "call")]));
-    let answer = host.get("/caller/?url=http://api.example.com/orders");
-    assert_eq!(answer.header("x-upstream-status"), "502", "{answer:?}");
-    let call = host.call("the refused call", |call| {
-        call["authority"] == "api.example.com"
-    });
-    assert_eq!(call["response_code"], 502);
-    assert!(
-        call["response_code_details"]
-            .as_str()
-            .is_some_and(|details| details.contains("ServiceEntry")),
-        "{call}"
-    );
-}
-
-#[test]
-fn service_is_reachable_by_every_form_of_its_name() {
-    let host = start(&manifests(&[
-        Service::new("caller", "call"),
-        Service::new("good", "hello"),
-    ]));
-    for name in [
-        "good",
-        "good.test",
-        "good.test.svc",
-        "good.test.svc.cluster.local",
-        "GOOD",
-        "good:80",
-    ] {
-        let answer = host.get(&format!("/caller/?url=http://{name}/"));
-        assert_eq!(
-            (answer.status, answer.body.as_str()),
-            (200, "hello\n"),
-            "{name}"
-        );
-    }
-}
-
-#[test]
-fn request_without_a_matching_rule_is_404_nr() {
-    let host = start(&manifests(&[Service::new("good", "hello")]));
-    assert_eq!(host.get("/nowhere").status, 404);
-    let call = host.call("its line", |call| call["path"] == "/nowhere");
-    assert_eq!(call["response_flags"], "NR");
-    counted(
-        &host,
-        "istio_requests_total",
-        &["response_flags=\"NR\""],
-        1.0,
-    );
-}
-
 const SECRET: &str = "hunter2-k9x7-planted";
 
 #[test]
@@ -233,73 +155,6 @@ data: {{MODE: fast}}
     ] {
         assert!(!text.contains(SECRET), "the secret is in the {place}");
     }
-}
-
-#[test]
-fn lines_of_a_guest_name_its_workload() {
-    let host = start(&manifests(&[
-        Service::new("talker", "stdio").env("STDIO_VALUE", "words")
-    ]));
-    assert_eq!(host.get("/talker/").status, 200);
-    let line = eventually("the guest's line", || {
-        host.stdout()
-            .lines()
-            .find(|line| line.contains("out: STDIO_VALUE=words"))
-            .map(str::to_owned)
-    });
-    let line: serde_json::Value = serde_json::from_str(&line).expect("JSON");
-    assert_eq!(
-        (&line["namespace"], &line["workload"]),
-        (&"test".into(), &"talker".into())
-    );
-    assert_eq!(line["stream"], "stdout");
-}
-
-#[test]
-fn guest_log_lines_have_level_and_context_and_are_bounded() {
-    let host = start(&manifests(&[Service::new("talker", "logger")]));
-    assert_eq!(host.get("/talker/hello").status, 200);
-    let logged = |level: &'static str, length: usize| {
-        let lines = host.stdout();
-        lines.lines().find_map(|line| {
-            let line: serde_json::Value = serde_json::from_str(line).ok()?;
-            let message = line["message"].as_str()?;
-            let is_it = line["level"] == level && message.len() == length;
-            is_it.then_some(line)
-        })
-    };
-    let length = "/hello".len();
-    for level in ["trace", "debug", "info", "warn", "error", "critical"] {
-        let line = eventually(level, || logged(level, length));
-        assert_eq!(
-            (&line["stream"], &line["context"]),
-            (&"log".into(), &"test".into())
-        );
-        assert_eq!(line["workload"], "talker");
-        assert_eq!(line["trace_id"].as_str().map(str::len), Some(32));
-    }
-    let long = eventually("the long line", || logged("info", 16 << 10));
-    assert_eq!(long["context"].as_str().map(str::len), Some(256));
-}
-
-#[test]
-fn headers_that_are_not_utf_8_cause_no_failure() {
-    let host = start(&manifests(&[Service::new("good", "hello")]));
-    let mut connection = TcpStream::connect(host.listener(80)).expect("a connection");
-    let names = ["user-agent", "traceparent", "tracestate", "baggage", "b3"];
-    let mut request = b"GET /good/ HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n".to_vec();
-    for name in names {
-        request.extend_from_slice(name.as_bytes());
-        request.extend_from_slice(b": \xff\xfe\x80\r\n");
-    }
-    request.extend_from_slice(b"\r\n");
-    connection.write_all(&request).expect("sent");
-    let mut answer = Vec::new();
-    connection.read_to_end(&mut answer).expect("an answer");
-    assert!(answer.starts_with(b"HTTP/1.1 200 "), "{answer:?}");
-    let line = host.call("the line", |call| call["path"] == "/good/");
-    assert_eq!(line["user_agent"], "\u{fffd}\u{fffd}\u{fffd}");
-    assert_eq!(line["trace_id"].as_str().map(str::len), Some(32));
 }
 
 #[test]

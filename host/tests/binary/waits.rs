@@ -19,7 +19,10 @@ fn sources(folder: &Path, found: &mut Vec<PathBuf>) {
         let path = entry.expect("an entry").path();
         if path.is_dir() {
             sources(&path, found);
-        } else if path.file_name().is_some_and(|name| name != "tests.rs") {
+        } else if !["tests.rs", "testing.rs"]
+            .iter()
+            .any(|name| path.ends_with(name))
+        {
             found.push(path);
         }
     }

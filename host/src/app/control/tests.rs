@@ -1,70 +1,18 @@
 //! The control loop over a source in memory.
 
-use std::path::Path;
-
-use anyhow::bail;
-use clap::Parser;
 use galleria_manifest::model::ObjectKey;
-use parking_lot::Mutex;
 use tempfile::TempDir;
-use tokio::sync::Notify;
 
 use super::*;
-use crate::app::Host;
-use crate::app::source::Contents;
-use crate::listen::{Budget, Capacities, Room};
-use crate::settings::RunSettings;
+use crate::app::testing::{self, MemorySource};
+use crate::app::{Host, listeners};
+use crate::listen::testing::{MemoryPorts, room};
 use crate::store::{Source, read_object};
 use crate::writes::{Command, Edit, WriteError, Writer};
 
-/// Objects as YAML; `None` cannot be read.
-struct Memory {
-    yaml: Mutex<Option<String>>,
-    changed: Arc<Notify>,
-}
-
-impl Memory {
-    fn set(&self, yaml: Option<&str>) {
-        *self.yaml.lock() = yaml.map(str::to_owned);
-        self.changed.notify_one();
-    }
-}
-
-impl ObjectSource for Memory {
-    fn name(&self) -> &'static str {
-        "objects in memory"
-    }
-
-    fn read(&self) -> anyhow::Result<Contents> {
-        let Some(yaml) = self.yaml.lock().clone() else {
-            bail!("the memory is gone");
-        };
-        let read = galleria_manifest::read_str(Path::new("memory.yaml"), &yaml);
-        Ok(Contents {
-            layer: Layer::Base(read.objects),
-            diagnostics: read.diagnostics,
-        })
-    }
-
-    fn watch(&self) -> anyhow::Result<BoxStream<'static, ()>> {
-        let changed = self.changed.clone();
-        let changes = futures::stream::unfold(changed, |changed| async move {
-            changed.notified().await;
-            Some(((), changed))
-        });
-        Ok(changes.boxed())
-    }
-}
-
-#[derive(Parser)]
-struct Arguments {
-    #[command(flatten)]
-    settings: RunSettings,
-}
-
-/// A host without listeners whose control loop reads a [`Memory`].
+/// A host without listeners whose control loop reads a [`MemorySource`].
 struct Fixture {
-    source: Arc<Memory>,
+    source: Arc<MemorySource>,
     control: Control,
     store: Arc<Store>,
     health: Arc<HostStatus>,
@@ -75,19 +23,15 @@ struct Fixture {
 impl Fixture {
     async fn new(yaml: &str) -> Self {
         let data = tempfile::tempdir().expect("a folder");
-        let folder = data.path().to_str().expect("a name");
-        let cache = format!("{folder}/cache");
-        let arguments = ["test", "memory.yaml", "--data", folder, "--cache", &cache];
-        let settings = Arguments::parse_from(arguments).settings;
-        let host = Host::new(&settings).expect("a host");
-        let source = Arc::new(Memory {
-            yaml: Mutex::new(Some(yaml.to_owned())),
-            changed: Arc::default(),
-        });
+        let cache = data.path().join("cache");
+        let cache = cache.to_str().expect("a name");
+        let settings = testing::settings(data.path(), &["--cache", cache]);
+        let host = Host::new(&settings, testing::engine(), std::io::sink()).expect("a host");
+        let source = MemorySource::new(yaml);
         let api_store = Arc::new(ApiStore::open(data.path()).expect("a store"));
         let (writer, writes) = Writer::new();
-        let room = Room::new(Capacities::of(Budget::raise(), None).traffic);
-        let mut control = host.control(&settings, room, source.clone(), api_store, writes);
+        let listeners = listeners(&settings, room(), MemoryPorts::default());
+        let mut control = host.control(&settings, listeners, source.clone(), api_store, writes);
         let layers = control.sources.iter();
         let layers = layers.map(|source| source.read().expect("readable").layer);
         let layers: Vec<_> = layers.collect();

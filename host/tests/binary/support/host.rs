@@ -8,30 +8,13 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use serde_json::Value;
-use ureq::http::Request;
+use ureq::http::{Request, Response};
 
-use super::{Answer, eventually};
+use super::answer::{Answer, headers};
+use super::{eventually, shop_components, test_components};
 
-/// The components of the shop, built by `cargo xtask test`.
-pub fn shop_components() -> PathBuf {
-    folder("GALLERIA_SHOP_COMPONENTS", "target/components")
-}
-
-/// The guests made for tests, built by `cargo xtask test`.
-pub fn test_components() -> PathBuf {
-    folder("GALLERIA_TEST_COMPONENTS", "target/test-components")
-}
-
-fn folder(variable: &str, default: &str) -> PathBuf {
-    let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
-    let folder = std::env::var_os(variable).map_or_else(|| workspace.join(default), PathBuf::from);
-    assert!(
-        folder.is_dir(),
-        "{} is missing: run the tests with `cargo xtask test`, which builds it",
-        folder.display()
-    );
-    folder
-}
+/// Bytes of a response body.
+const BODY_MAX: u64 = 256 << 20;
 
 /// A host before its start.
 pub struct Galleria {
@@ -286,7 +269,7 @@ impl Host {
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
-        Answer::read(request.call()?)
+        read(request.call()?)
     }
 
     /// A request without a body, with any method.
@@ -299,7 +282,7 @@ impl Host {
         let request = request.body(()).expect("a request");
         let response = self.agent.run(request);
         response
-            .and_then(Answer::read)
+            .and_then(read)
             .unwrap_or_else(|error| panic!("{method} {path}: {error}"))
     }
 
@@ -311,7 +294,7 @@ impl Host {
             .header("content-type", "application/json");
         let response = request.send(json.to_string());
         response
-            .and_then(Answer::read)
+            .and_then(read)
             .unwrap_or_else(|error| panic!("POST {path}: {error}"))
     }
 
@@ -320,7 +303,7 @@ impl Host {
     pub fn post_form(&self, path: &str, fields: &[(&str, &str)]) -> Answer {
         let response = self.agent.post(self.url(path)).send_form(fields.to_vec());
         response
-            .and_then(Answer::read)
+            .and_then(read)
             .unwrap_or_else(|error| panic!("POST {path}: {error}"))
     }
 
@@ -340,7 +323,7 @@ impl Host {
         let address = self.status_address();
         let response = self.agent.get(format!("http://{address}{path}")).call();
         response
-            .and_then(Answer::read)
+            .and_then(read)
             .unwrap_or_else(|error| panic!("GET {path}: {error}"))
     }
 
@@ -349,7 +332,7 @@ impl Host {
     pub fn metrics_as(&self, accept: &str) -> Answer {
         let url = format!("http://{}/metrics", self.status_address());
         let request = self.agent.get(url).header("accept", accept);
-        request.call().and_then(Answer::read).expect("metrics")
+        request.call().and_then(read).expect("metrics")
     }
 
     /// The sum of the metric's samples whose labels contain all of `labels`, each given
@@ -461,6 +444,15 @@ impl Drop for Host {
             eprintln!("--- standard error of the host\n{}", self.stderr.text());
         }
     }
+}
+
+fn read(mut response: Response<ureq::Body>) -> Result<Answer, ureq::Error> {
+    let body = response.body_mut().with_config().limit(BODY_MAX);
+    Ok(Answer {
+        body: body.read_to_string()?,
+        status: response.status().as_u16(),
+        headers: headers(response.headers()),
+    })
 }
 
 impl Lines {

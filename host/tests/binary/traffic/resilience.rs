@@ -35,22 +35,6 @@ fn injected_delay_is_flagged() {
 }
 
 #[test]
-fn injected_abort_is_flagged() {
-    let shop = app(
-        "hello",
-        "fault: {abort: {httpStatus: 418, percentage: {value: 100}}}",
-    );
-    let answer = shop.host.get("/app");
-    assert_eq!(
-        (answer.status, answer.body.as_str()),
-        (418, "fault filter abort")
-    );
-    let call = &shop.calls("/app", 1)[0];
-    assert_eq!((flags(call), &call["attempts"]), ("FI", &0.into()));
-    shop.counted(&["response_code=\"418\"", "response_flags=\"FI\""], 1.0);
-}
-
-#[test]
 fn fault_in_the_older_syntax_delays_and_then_aborts() {
     let shop = app(
         "hello",

@@ -54,43 +54,6 @@ fn headers_are_set_added_and_removed_in_both_directions() {
 }
 
 #[test]
-fn redirect_is_sent_to_the_client() {
-    let shop = echo(
-        "    - name: moved
-      match: [{uri: {exact: /old}}]
-      redirect: {uri: /new, authority: shop.example.com, redirectCode: 308}
-",
-    );
-    let answer = shop.host.get("/old?page=2");
-    assert_eq!(answer.status, 308);
-    assert_eq!(
-        answer.header("location"),
-        "http://shop.example.com/new?page=2"
-    );
-    let call = &shop.calls("/old?page=2", 1)[0];
-    assert_eq!((flags(call), &call["attempts"]), ("-", &0.into()));
-    shop.counted(&["response_code=\"308\""], 1.0);
-}
-
-#[test]
-fn direct_response_calls_no_service() {
-    let shop = echo(
-        "    - match: [{uri: {exact: /closed}}]
-      directResponse: {status: 503, body: {string: closed for the night}}
-",
-    );
-    let answer = shop.host.get("/closed");
-    assert_eq!(
-        (answer.status, answer.body.as_str()),
-        (503, "closed for the night")
-    );
-    let call = &shop.calls("/closed", 1)[0];
-    assert_eq!(call["upstream_host"], serde_json::Value::Null);
-    assert_eq!(call["response_code_details"], "direct_response");
-    shop.counted(&["response_code=\"503\""], 1.0);
-}
-
-#[test]
 fn rewrite_replaces_the_prefix_and_the_host_and_keeps_the_query() {
     let shop = echo(
         "    - match: [{uri: {prefix: /shop}}]

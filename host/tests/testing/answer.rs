@@ -2,9 +2,6 @@
 
 use std::collections::HashMap;
 
-use ureq::Body;
-use ureq::http::Response;
-
 /// A response of a host.
 #[derive(Debug, Clone)]
 pub struct Answer {
@@ -15,30 +12,6 @@ pub struct Answer {
 }
 
 impl Answer {
-    pub(super) fn read(mut response: Response<Body>) -> Result<Self, ureq::Error> {
-        let headers = response
-            .headers()
-            .iter()
-            .map(|(name, value)| {
-                (
-                    name.to_string(),
-                    String::from_utf8_lossy(value.as_bytes()).into_owned(),
-                )
-            })
-            .collect();
-        let status = response.status().as_u16();
-        let body = response
-            .body_mut()
-            .with_config()
-            .limit(256 << 20)
-            .read_to_string()?;
-        Ok(Self {
-            status,
-            headers,
-            body,
-        })
-    }
-
     /// The body as JSON.
     #[track_caller]
     pub fn json(&self) -> serde_json::Value {
@@ -52,4 +25,13 @@ impl Answer {
             .get(name)
             .unwrap_or_else(|| panic!("no header {name} in {:?}", self.headers))
     }
+}
+
+/// Headers by lower-case name.
+pub fn headers(headers: &http::HeaderMap) -> HashMap<String, String> {
+    let text = |bytes| String::from_utf8_lossy(bytes).into_owned();
+    headers
+        .iter()
+        .map(|(name, value)| (name.to_string(), text(value.as_bytes())))
+        .collect()
 }

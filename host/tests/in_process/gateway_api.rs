@@ -1,6 +1,6 @@
 //! The Gateway API: a portal whose manifests use no Istio resources.
 
-use crate::support::{Galleria, Host, eventually};
+use super::testing::{Host, eventually};
 
 /// A Deployment that runs the guest `image`, and its Service.
 fn service(namespace: &str, name: &str, image: &str) -> String {
@@ -55,18 +55,15 @@ spec:
     )
 }
 
-fn started(manifests: &[String]) -> (Host, tempfile::TempDir) {
-    let folder = tempfile::tempdir().expect("a folder");
-    let yaml = GATEWAY.to_owned() + &manifests.concat();
-    std::fs::write(folder.path().join("test.yaml"), yaml).expect("a file");
-    (Galleria::run(folder.path()).start(), folder)
+async fn started(manifests: &[String]) -> Host {
+    Host::start(&(GATEWAY.to_owned() + &manifests.concat())).await
 }
 
 const HOST: (&str, &str) = ("host", "eu.shop.example");
 
-#[test]
-fn routes_split_rewrite_redirect_and_mirror_at_the_edge() {
-    let (host, _folder) = started(&[
+#[tokio::test(flavor = "multi_thread")]
+async fn routes_split_rewrite_redirect_and_mirror_at_the_edge() {
+    let host = started(&[
         service("shop", "stable", "env"),
         service("shop", "canary", "env"),
         service("shop", "echo", "echo"),
@@ -97,48 +94,59 @@ fn routes_split_rewrite_redirect_and_mirror_at_the_edge() {
       backendRefs: [{name: nobody, port: 80}]
 ",
         ),
-    ]);
-    let version = |headers: &[(&str, &str)]| {
-        let answer = host.get_with("/split", headers);
+    ])
+    .await;
+    let version = async |headers: &[(&str, &str)]| {
+        let answer = host.get_with("/split", headers).await;
         assert_eq!(answer.status, 200, "{}", answer.body);
         answer.json()["VERSION"].as_str().expect("it").to_owned()
     };
-    let versions: Vec<_> = (0..64).map(|_| version(&[HOST])).collect();
+    let mut versions = Vec::new();
+    for _ in 0..64 {
+        versions.push(version(&[HOST]).await);
+    }
     for service in ["stable", "canary"] {
         assert!(
             versions.iter().any(|version| version == service),
             "{service}"
         );
     }
-    assert_eq!(version(&[HOST, ("x-beta", "yes")]), "canary");
-    let answer = host.get_with("/api/items?page=2", &[HOST]);
+    assert_eq!(version(&[HOST, ("x-beta", "yes")]).await, "canary");
+    let answer = host.get_with("/api/items?page=2", &[HOST]).await;
     assert!(answer.body.contains("/v1/items?page=2"), "{}", answer.body);
     assert_eq!(answer.header("x-route"), "portal");
     host.call("the copy", |call| {
         call["route_name"] == "mirror" && call["destination_workload"] == "shop/stable"
-    });
-    let moved = host.get_with("/old", &[HOST]);
+    })
+    .await;
+    let moved = host.get_with("/old", &[HOST]).await;
     assert_eq!(moved.status, 302);
     assert!(
         moved.header("location").ends_with("/new"),
         "{:?}",
         moved.headers
     );
-    assert_eq!(host.get_with("/broken", &[HOST]).status, 500);
-    let call = host.call("the refusal", |call| call["path"] == "/broken");
+    assert_eq!(host.get_with("/broken", &[HOST]).await.status, 500);
+    let call = host
+        .call("the refusal", |call| call["path"] == "/broken")
+        .await;
     assert_eq!(call["response_flags"], "NC");
     assert_eq!(
-        host.get_with("/split", &[("host", "other.example")]).status,
+        host.get_with("/split", &[("host", "other.example")])
+            .await
+            .status,
         404
     );
     let canary = ["destination_workload=\"canary\"", "reporter=\"source\""];
-    eventually("the canary's requests are counted", || {
-        (host.metric("istio_requests_total", &canary) >= 2.0).then_some(())
-    });
+    eventually("the canary's requests are counted", async || {
+        (host.metric("istio_requests_total", &canary).await >= 2.0).then_some(())
+    })
+    .await;
+    host.stop().await;
 }
 
-#[test]
-fn service_routes_apply_to_calls_between_guests_and_cross_namespaces_with_a_grant() {
+#[tokio::test(flavor = "multi_thread")]
+async fn service_routes_apply_to_calls_between_guests_and_cross_namespaces_with_a_grant() {
     let to_reviews = route(
         "shop",
         "edge",
@@ -170,24 +178,21 @@ spec:
         service("reviews", "new", "env"),
     ]
     .concat();
-    let (host, folder) = started(&[services.clone(), to_reviews.clone(), of_service.clone()]);
-    let called = host.get_with("/?url=http://old.reviews/", &[HOST]);
+    let host = started(&[services.clone(), to_reviews.clone(), of_service.clone()]).await;
+    let called = host.get_with("/?url=http://old.reviews/", &[HOST]).await;
     assert_eq!(called.header("x-upstream-status"), "200");
     assert_eq!(called.json()["VERSION"], "new");
-    assert_eq!(host.get_with("/direct", &[HOST]).status, 500);
+    assert_eq!(host.get_with("/direct", &[HOST]).await.status, 500);
 
     let granted = GATEWAY.to_owned() + &services + &to_reviews + &of_service + grant;
-    let new = folder.path().join("test.new");
-    std::fs::write(&new, granted).expect("a file");
-    std::fs::rename(&new, folder.path().join("test.yaml")).expect("renamed");
-    eventually("the grant is in effect", || {
-        (host.get_with("/direct", &[HOST]).status == 200).then_some(())
-    });
+    host.apply(&granted).await;
+    assert_eq!(host.get_with("/direct", &[HOST]).await.status, 200);
+    host.stop().await;
 }
 
-#[test]
-fn conditions_report_what_is_in_effect() {
-    let (host, _folder) = started(&[
+#[tokio::test(flavor = "multi_thread")]
+async fn conditions_report_what_is_in_effect() {
+    let host = started(&[
         service("shop", "stable", "env"),
         route(
             "shop",
@@ -203,7 +208,8 @@ fn conditions_report_what_is_in_effect() {
   rules: [{backendRefs: [{name: nobody, port: 80}]}]
 ",
         ),
-    ]);
+    ])
+    .await;
     let condition = |conditions: &serde_json::Value, name: &str| {
         let all = conditions.as_array().expect("conditions").iter();
         let found = all.clone().find(|it| it["type"] == name).expect(name);
@@ -226,4 +232,5 @@ fn conditions_report_what_is_in_effect() {
         condition(&astray, "ResolvedRefs"),
         (false, "BackendNotFound".into())
     );
+    host.stop().await;
 }
