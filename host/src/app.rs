@@ -27,8 +27,10 @@ use rustix::process::{Resource, Rlimit, setrlimit};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
+use tracing::Instrument;
 
 use crate::active_config::{ActiveConfig, ConfigHandle};
+use crate::admin;
 use crate::call::{Mesh, Overload};
 use crate::canary::Canaries;
 use crate::files::Files;
@@ -37,18 +39,21 @@ use crate::listen::{Bind, Budget, Capacities, Listeners, Room, TcpPorts};
 use crate::outbound::OutboundCalls;
 use crate::remote::RemoteClient;
 use crate::settings::RunSettings;
-use crate::settings::telemetry::{AccessLogFormat, Switch, TraceProtocol, TraceSettings};
+use crate::settings::telemetry::{AccessLogFormat, Switch, TraceProtocol};
 use crate::status::{HostStatus, MetricsContext};
 use crate::store::Store;
 use crate::telemetry::access_log::AccessLog;
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::sink::Sink;
+use crate::telemetry::trace::control::{ControlSpan, ControlTraces, control_span};
+use crate::telemetry::trace::spans;
 use crate::telemetry::trace::{TraceExport, Tracer};
 use crate::terminal::eprint;
 use crate::tls::Expiries;
 use crate::topology::{Peers, Topology, Trust};
 use crate::workload::{Images, Jobs, Platform, VolumeFolder, Workloads};
 use crate::writes::{Write, Writer};
+use announce::Addresses;
 use api_store::ApiStore;
 use autoscale::Autoscalers;
 use cluster::Node;
@@ -67,23 +72,83 @@ const DRAIN_MAX: Duration = Duration::from_secs(600);
 ///
 /// # Errors
 /// The host cannot start; nothing is left running then.
-pub(crate) async fn run(settings: RunSettings) -> anyhow::Result<ExitCode> {
+pub(crate) async fn run(
+    settings: RunSettings,
+    control_traces: ControlTraces,
+) -> anyhow::Result<ExitCode> {
+    let (telemetry, traces) = Telemetry::start(&settings)?;
+    if traces.is_some() {
+        control_traces.export(&telemetry.tracer);
+    }
+    let ended = start_and_follow(&settings, telemetry).await;
+    if let Some(traces) = traces {
+        traces.close().await;
+    }
+    ended?;
+    tracing::info!("stopped");
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Starts the host, follows changes until a signal to stop, and stops everything but the
+/// export of traces.
+async fn start_and_follow(settings: &RunSettings, telemetry: Telemetry) -> anyhow::Result<()> {
     let began = Instant::now();
+    let span = control_span!(spans::START);
+    let started = start(settings, telemetry).instrument(span.clone()).await;
+    let Started {
+        host,
+        mut control,
+        changes,
+        addresses,
+        stop,
+        admin_threads: _admin_threads,
+    } = started.inspect_err(|error| span.fail("NotStarted", error))?;
+    let stop_signal = stop_signal()?;
+    let announce = move |control: &Control| {
+        // The span ends here.
+        let took = began.elapsed();
+        span.in_scope(|| announce::ready(control, settings, addresses, took))
+    };
+    let followed = host
+        .follow_until(&mut control, changes, announce, stop_signal)
+        .await;
+    // Ends the spans of rollouts.
+    drop(control);
+    stop.cancel();
+    host.close();
+    followed
+}
+
+/// A host that listens.
+struct Started {
+    host: Host,
+    control: Control,
+    changes: SourceChanges,
+    addresses: Addresses,
+    /// Ends the status and admin ports.
+    stop: CancellationToken,
+    admin_threads: admin::Threads,
+}
+
+async fn start(settings: &RunSettings, telemetry: Telemetry) -> anyhow::Result<Started> {
     forbid_core_dumps();
     let descriptors = Budget::raise();
     let client_connections = settings.listen.client_connections.map(|max| max as usize);
     let capacities = Capacities::of(descriptors, client_connections);
     let files = Files::new(settings.paths.clone());
-    let manifests = read_manifests(&files)?;
-    let ports = Ports::bind(&settings).await?;
+    let reading = control_span!(spans::READ);
+    let manifests = reading.in_scope(|| read_manifests(&files));
+    let manifests = manifests.inspect_err(|error| reading.fail("InvalidObjects", error))?;
+    drop(reading);
+    let ports = Ports::bind(settings).await?;
     let addresses = ports.addresses()?;
-    let host = Host::new(&settings, Engine::new()?, io::stdout())?;
+    let host = Host::new(settings, telemetry, Engine::new()?, io::stdout())?;
     let api_store = Arc::new(ApiStore::open(&settings.data.folder)?);
     let written = ObjectSource::read(&*api_store)?;
     let (writer, writes) = Writer::new();
     let files = files.excluding(&settings.data.folder);
-    let listeners = listeners(&settings, Room::new(capacities.traffic), TcpPorts);
-    let mut control = host.control(&settings, listeners, Arc::new(files), api_store, writes);
+    let listeners = listeners(settings, Room::new(capacities.traffic), TcpPorts);
+    let mut control = host.control(settings, listeners, Arc::new(files), api_store, writes);
     control
         .prepare([manifests.layer, written.layer])
         .await
@@ -92,17 +157,15 @@ pub(crate) async fn run(settings: RunSettings) -> anyhow::Result<ExitCode> {
 
     let stop = CancellationToken::new();
     host.open(&mut control);
-    let _admin_threads = ports.serve(&host, &settings, &capacities, writer, &stop)?;
-    let stop_signal = stop_signal()?;
-    let announce =
-        |control: &Control| announce::ready(control, &settings, addresses, began.elapsed());
-    let followed = host
-        .follow_until(&mut control, changes, announce, stop_signal)
-        .await;
-    stop.cancel();
-    host.close().await;
-    tracing::info!("stopped");
-    followed.map(|()| ExitCode::SUCCESS)
+    let admin_threads = ports.serve(&host, settings, &capacities, writer, &stop)?;
+    Ok(Started {
+        host,
+        control,
+        changes,
+        addresses,
+        stop,
+        admin_threads,
+    })
 }
 
 /// Reads the manifests and shows their problems.
@@ -122,18 +185,30 @@ fn read_manifests(files: &Files) -> anyhow::Result<Contents> {
     Ok(manifests)
 }
 
-/// The tracer of the settings, and its exporter.
-fn tracer(
-    traces: &TraceSettings,
-    metrics: &Metrics,
-) -> anyhow::Result<(Tracer, Option<TraceExport>)> {
-    let results = &metrics.trace_spans;
-    if traces.export == TraceProtocol::Off {
-        let dropped = results.with_label_values(&["dropped"]);
-        return Ok((Tracer::off(traces.ratio, dropped), None));
+/// The parts of telemetry that start before everything else.
+struct Telemetry {
+    metrics: Arc<Metrics>,
+    tracer: Tracer,
+}
+
+impl Telemetry {
+    /// The exporter is `None` if spans are not exported.
+    fn start(settings: &RunSettings) -> anyhow::Result<(Self, Option<TraceExport>)> {
+        let metrics = Arc::new(Metrics::new());
+        let traces = settings.telemetry.traces();
+        let results = &metrics.trace_spans;
+        let (tracer, export) = match traces.export {
+            TraceProtocol::Off => {
+                let dropped = results.with_label_values(&["dropped"]);
+                (Tracer::off(traces.ratio, dropped), None)
+            }
+            _ => {
+                let (tracer, export) = TraceExport::start(&traces, results)?;
+                (tracer, Some(export))
+            }
+        };
+        Ok((Self { metrics, tracer }, export))
     }
-    let (tracer, export) = TraceExport::start(traces, results)?;
-    Ok((tracer, Some(export)))
 }
 
 /// The parts that live as long as the process.
@@ -144,8 +219,6 @@ struct Host {
     store: Arc<Store>,
     sql: Arc<Databases>,
     sink: Sink,
-    /// `None` if spans are not exported.
-    traces: Option<TraceExport>,
     platform: Platform,
     volumes: VolumeFolder,
 }
@@ -154,11 +227,11 @@ impl Host {
     /// `output` receives the access log and the lines of guests.
     fn new(
         settings: &RunSettings,
+        telemetry: Telemetry,
         engine: Engine,
         output: impl io::Write + Send + 'static,
     ) -> anyhow::Result<Self> {
-        let metrics = Arc::new(Metrics::new());
-        let (tracer, traces) = tracer(&settings.telemetry.traces(), &metrics)?;
+        let Telemetry { metrics, tracer } = telemetry;
         let folder = settings.data.cache_folder();
         let cache = Cache::open(&folder)
             .context("cannot use the cache folder; choose another with --cache")?;
@@ -218,7 +291,6 @@ impl Host {
             store: Arc::new(Store::of_this_run()),
             sql,
             sink,
-            traces,
             platform,
             volumes,
         })
@@ -311,11 +383,8 @@ impl Host {
         followed
     }
 
-    /// Writes the spans and lines that are left.
-    async fn close(self) {
-        if let Some(traces) = self.traces {
-            traces.close().await;
-        }
+    /// Writes the lines that are left.
+    fn close(self) {
         self.sink.close();
     }
 

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use galleria_manifest::Diagnostic;
 use galleria_manifest::model::{Object, ObjectKey};
 use tokio::sync::{mpsc, oneshot};
+use tracing::Span;
 
 use crate::canary::Order;
 
@@ -39,22 +40,45 @@ pub(crate) enum Command {
 #[derive(Debug)]
 pub(crate) struct Write {
     pub command: Command,
+    /// The client's span, below which the spans of the control loop are.
+    pub span: Span,
     pub reply: oneshot::Sender<Result<(), WriteError>>,
 }
 
 /// Why a write has no effect.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, thiserror::Error)]
 pub(crate) enum WriteError {
-    /// The object was changed concurrently.
+    #[error("the object was changed concurrently")]
     Changed,
     /// The resulting configuration is invalid.
+    #[error("{}", joined(.0))]
     Invalid(Vec<Diagnostic>),
     /// The configuration is valid, but this host cannot run it.
+    #[error("{0}")]
     Impossible(String),
     /// The data folder cannot be written.
+    #[error("{0}")]
     NotPersisted(String),
     /// The control loop has ended.
+    #[error("{STOPPING}")]
     Stopping,
+}
+
+impl WriteError {
+    /// `error.type` of its span; as in the API's responses where these have a reason.
+    pub(crate) fn reason(&self) -> &'static str {
+        match self {
+            Self::Changed => "Conflict",
+            Self::Invalid(_) => "Invalid",
+            Self::Impossible(_) => "Impossible",
+            Self::NotPersisted(_) | Self::Stopping => "ServiceUnavailable",
+        }
+    }
+}
+
+fn joined(problems: &[Diagnostic]) -> String {
+    let problems: Vec<_> = problems.iter().map(ToString::to_string).collect();
+    problems.join("; ")
 }
 
 /// The message to clients for [`WriteError::Stopping`].
@@ -77,7 +101,12 @@ impl Writer {
     /// See [`WriteError`]; nothing has changed then.
     pub(crate) async fn send(&self, command: Command) -> Result<(), WriteError> {
         let (reply, replied) = oneshot::channel();
-        let write = Write { command, reply };
+        let span = Span::current();
+        let write = Write {
+            command,
+            span,
+            reply,
+        };
         self.0.send(write).await.map_err(|_| WriteError::Stopping)?;
         replied.await.map_err(|_| WriteError::Stopping)?
     }

@@ -164,7 +164,7 @@ impl Failure {
     }
 
     /// What clients make decisions by.
-    fn reason(&self) -> &'static str {
+    pub(super) fn reason(&self) -> &'static str {
         match self {
             Self::Unauthorized => "Unauthorized",
             Self::Forbidden(_) => "Forbidden",

@@ -9,6 +9,7 @@ mod conditions;
 mod delete;
 mod form;
 mod options;
+mod span;
 mod submit;
 
 pub(super) use answer::WriteResult;
@@ -22,6 +23,7 @@ use http::request::Parts;
 use http::{Method, Response};
 use jiff::Timestamp;
 use serde_json::Value;
+use tracing::Instrument;
 
 use super::Api;
 use super::failure::Failure;
@@ -51,7 +53,23 @@ impl Api {
         body: Bytes,
         resource: &Resource,
     ) -> Result<Response<Body>, Failure> {
+        let span = span::begin(request, resource);
+        let writing = self.execute(request, body, resource);
+        let result = writing.instrument(span.clone()).await;
+        span::end(&span, &result);
+        result
+    }
+
+    async fn execute(
+        &self,
+        request: &Parts,
+        body: Bytes,
+        resource: &Resource,
+    ) -> Result<Response<Body>, Failure> {
         let options = WriteOptions::of(request)?;
+        if options.is_dry_run() {
+            span::set_dry_run();
+        }
         let subresource = resource.subresource.as_deref();
         let name = resource.name.as_deref();
         match (&request.method, name, subresource) {
@@ -111,6 +129,9 @@ impl Api {
         metadata["uid"] = fresh_uid().into();
         metadata["creationTimestamp"] = format!("{:.0}", Timestamp::now()).into();
         let key = key(resource, metadata["name"].as_str().unwrap_or_default());
+        if resource.name.is_none() {
+            span::set_name(&key.name);
+        }
         self.check_namespace(resource)?;
         if self.store.get(&key).is_some() {
             return Err(Failure::exists(resource.kind, &key.name));

@@ -57,18 +57,18 @@ struct Usage {
 
 impl Autoscalers {
     /// Measures pods, decides once for every autoscaler among `objects`, and reports
-    /// their status. Returns whether a number of replicas has changed.
+    /// their status. Returns the objects whose number of replicas has changed.
     pub(super) fn sync(
         &mut self,
         objects: &[Arc<Object>],
         store: &Store,
         workloads: &Workloads,
         recorder: &Recorder,
-    ) -> bool {
+    ) -> Vec<ObjectKey> {
         let now = Instant::now();
         let usage = self.measure(&workloads.pods(), now);
         let mut known = BTreeMap::new();
-        let mut changed = false;
+        let mut changed = Vec::new();
         for (object, spec) in autoscalers(objects) {
             let key = object.key();
             let mut own = self.known.remove(&key).unwrap_or_default();
@@ -80,8 +80,9 @@ impl Autoscalers {
                 let message = format!("New size: {replicas}");
                 let involved = Arc::new(Involved::of(object));
                 recorder.record(&involved, EventType::Normal, RESCALED, &message);
-                self.replicas.insert(target(object, spec), replicas);
-                changed = true;
+                let target = target(object, spec);
+                self.replicas.insert(target.clone(), replicas);
+                changed.push(target);
             }
             known.insert(key, own);
         }

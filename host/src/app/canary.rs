@@ -5,8 +5,9 @@ use std::time::Instant;
 
 use galleria_manifest::model::ObjectKey;
 use serde_json::Value;
+use tracing::Instrument;
 
-use super::control::{Control, Reporting};
+use super::control::{Control, Reporting, end_write, own_write};
 use crate::canary::{Order, Planned, Split, plan};
 use crate::store::{EventType, Involved, read_object};
 use crate::writes::{Edit, WriteError};
@@ -87,13 +88,19 @@ impl Control {
     }
 
     async fn write_object(&mut self, key: &ObjectKey, raw: &Value) -> Result<(), WriteError> {
-        let read = read_object(key, raw).map_err(WriteError::Invalid)?;
-        let stored = self.reporting.store.get(key);
-        let edit = Edit {
-            key: key.clone(),
-            from: stored.map(|stored| stored.object.clone()),
-            to: Some(read.object),
+        let span = own_write("canary", std::slice::from_ref(key));
+        let written = async {
+            let read = read_object(key, raw).map_err(WriteError::Invalid)?;
+            let stored = self.reporting.store.get(key);
+            let edit = Edit {
+                key: key.clone(),
+                from: stored.map(|stored| stored.object.clone()),
+                to: Some(read.object),
+            };
+            self.edit(&[edit], false).await
         };
-        self.edit(&[edit], false).await
+        let written = written.instrument(span.clone()).await;
+        end_write(&span, &written);
+        written
     }
 }

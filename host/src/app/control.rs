@@ -12,10 +12,12 @@ mod report;
 mod stage;
 #[cfg(test)]
 mod tests;
+mod trace;
 mod write;
 
 pub(super) use data_plane::DataPlane;
 pub(super) use stage::RejectedChange;
+pub(super) use trace::{end_write, own_write};
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -34,6 +36,8 @@ use super::source::{Layer, ObjectSource};
 use crate::canary::Canaries;
 use crate::status::HostStatus;
 use crate::store::{Recorder, Store};
+use crate::telemetry::trace::attributes;
+use crate::telemetry::trace::control::ControlSpan;
 use crate::workload::{Images, Jobs, VolumeFolder, Workloads};
 use crate::writes::Write;
 
@@ -194,12 +198,18 @@ impl Control {
         let Reporting {
             store, recorder, ..
         } = &self.reporting;
-        if !autoscalers.sync(&here, store, workloads, recorder) {
+        let scaled = autoscalers.sync(&here, store, workloads, recorder);
+        if scaled.is_empty() {
             return;
         }
-        if let Err(rejected) = self.apply(self.desired.clone()).await {
-            for problem in rejected.problems() {
-                tracing::error!("cannot scale: {problem}");
+        let span = own_write("autoscaler", &scaled);
+        let applied = trace::step(span.clone(), self.apply(self.desired.clone())).await;
+        match applied {
+            Ok(()) => span.set(attributes::RESULT, trace::ACCEPTED),
+            Err(rejected) => {
+                for problem in rejected.problems() {
+                    tracing::error!("cannot scale: {problem}");
+                }
             }
         }
     }

@@ -23,7 +23,7 @@ use tokio_util::sync::CancellationToken;
 use super::api_store::ApiStore;
 use super::control::Control;
 use super::source::{Contents, Layer, ObjectSource};
-use super::{Host, listeners};
+use super::{Host, Telemetry, listeners};
 use crate::guest::Engine;
 use crate::listen::testing::{MemoryPorts, room};
 use crate::settings::RunSettings;
@@ -130,7 +130,7 @@ impl HostInProcess {
     ) -> anyhow::Result<Self> {
         let data = tempfile::tempdir()?;
         let settings = settings(data.path(), arguments);
-        let host = Host::new(&settings, engine(), output)?;
+        let host = Host::new(&settings, Telemetry::start(&settings)?.0, engine(), output)?;
         let source = MemorySource::new(yaml);
         let base = source.read()?;
         if base.has_errors() {
@@ -165,7 +165,7 @@ impl HostInProcess {
             let followed = host
                 .follow_until(&mut control, changes, ready, stopped)
                 .await;
-            host.close().await;
+            host.close();
             followed
         });
         is_ready.await.context("the host ended")?;

@@ -1,13 +1,13 @@
-//! Spans: what became of a request at each step of its way, told to an
-//! OpenTelemetry collector.
+//! Spans of every step of a request, exported to an OpenTelemetry collector.
 //!
-//! A span is begun where something begins, and told when it is dropped. Nothing
-//! here waits: what the collector cannot take is dropped and counted. A request
+//! A span starts where a step starts, and is exported when it is dropped. Nothing here
+//! waits: spans that the collector does not accept are dropped and counted. A request
 //! that is not sampled has no spans and costs nothing here.
 
 pub(crate) mod attributes;
 mod b3;
 mod context;
+pub(crate) mod control;
 mod export;
 mod propagation;
 pub(crate) mod spans;
@@ -31,44 +31,44 @@ use tokio::sync::mpsc;
 
 use attributes::Attribute;
 
-/// Where spans go, and how many traces have them.
+/// Where spans are exported, and which share of the traces is sampled.
 #[derive(Debug, Clone)]
 pub(crate) struct Tracer(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
-    /// None where nothing is exported.
+    /// `None` if nothing is exported.
     exporter: Option<mpsc::Sender<EndedSpan>>,
     dropped: IntCounter,
-    /// Of the traces that begin here, from 0 to 1.
+    /// Share of the traces that begin here, from 0 to 1.
     ratio: f64,
 }
 
-/// A span that has ended, and whose it is.
+/// A span that has ended, and its service.
 #[derive(Debug)]
 struct EndedSpan {
     service: Service,
     span: SpanData,
 }
 
-/// What a span speaks for: OpenTelemetry's `service.name`.
+/// The service of a span: OpenTelemetry's `service.name`.
 #[derive(Debug, Clone)]
 pub(crate) enum Service {
-    /// The way in.
+    /// The host itself: its gateways and its control side.
     Gateway,
     Workload(Arc<mesh::Workload>),
 }
 
-/// Something that goes on. Dropping it tells it.
+/// A span in progress. Dropping it ends and exports it.
 #[derive(Debug)]
 pub(crate) struct Span {
     tracer: Tracer,
-    /// None once it is told.
-    told: Option<Box<EndedSpan>>,
+    /// `None` once it has ended.
+    data: Option<Box<EndedSpan>>,
 }
 
 impl Tracer {
-    /// One that tells nobody: context is carried all the same.
+    /// Exports nothing; trace context is propagated all the same.
     pub(crate) fn off(ratio: f64, dropped: IntCounter) -> Self {
         Self(Arc::new(Inner {
             exporter: None,
@@ -85,7 +85,7 @@ impl Tracer {
         }))
     }
 
-    /// A trace that begins here, sampled or not.
+    /// A new trace, sampled or not.
     pub(crate) fn begin(&self) -> TraceContext {
         let trace = TraceContext::begin();
         let sampled = is_sampled(trace.trace_id, self.0.ratio);
@@ -95,7 +95,7 @@ impl Tracer {
         }
     }
 
-    /// A span of `service` below `parent`, if anybody wants to know.
+    /// A span of `service` below `parent`, if the trace is sampled and exported.
     pub(crate) fn span(
         &self,
         parent: &TraceContext,
@@ -129,12 +129,21 @@ impl Tracer {
         };
         Some(Span {
             tracer: self.clone(),
-            told: Some(Box::new(EndedSpan { service, span })),
+            data: Some(Box::new(EndedSpan { service, span })),
         })
+    }
+
+    /// Passes `span` to the exporter, which drops it if it has too many already.
+    fn export(&self, span: EndedSpan) {
+        if let Some(exporter) = &self.0.exporter
+            && exporter.try_send(span).is_err()
+        {
+            self.0.dropped.inc();
+        }
     }
 }
 
-/// As OpenTelemetry's `TraceIdRatioBased`: every host decides the same of a trace.
+/// As OpenTelemetry's `TraceIdRatioBased`: every host makes the same decision for a trace.
 fn is_sampled(trace_id: u128, ratio: f64) -> bool {
     let place = (trace_id as u64) >> 1;
     ratio >= 1.0 || (place as f64) < ratio * (1_u64 << 63) as f64
@@ -148,34 +157,34 @@ fn scope() -> InstrumentationScope {
 
 impl Span {
     pub(crate) fn set(&mut self, attribute: Attribute, value: impl Into<Value>) {
-        if let Some(told) = &mut self.told {
-            told.span
+        if let Some(data) = &mut self.data {
+            data.span
                 .attributes
                 .push(KeyValue::new(attribute.name, value));
         }
     }
 
     pub(crate) fn rename(&mut self, name: impl Into<Cow<'static, str>>) {
-        if let Some(told) = &mut self.told {
-            told.span.name = name.into();
+        if let Some(data) = &mut self.data {
+            data.span.name = name.into();
         }
     }
 
-    /// It did not do what it was there for; `kind` is `error.type`.
+    /// Marks the span as failed; `kind` is `error.type`.
     pub(crate) fn fail(&mut self, kind: impl Into<String>) {
         let kind = kind.into();
-        if let Some(told) = &mut self.told {
-            told.span.status = Status::error("");
+        if let Some(data) = &mut self.data {
+            data.span.status = Status::error("");
         }
         self.set(attributes::ERROR_TYPE, kind);
     }
 
-    /// `parent` as what happens within this span hands it on.
+    /// The context for what happens within this span.
     pub(crate) fn within(&self, parent: &TraceContext) -> TraceContext {
-        let Some(told) = &self.told else {
+        let Some(data) = &self.data else {
             return parent.clone();
         };
-        let id = told.span.span_context.span_id();
+        let id = data.span.span_context.span_id();
         TraceContext {
             span_id: u64::from_be_bytes(id.to_bytes()),
             is_root: false,
@@ -186,16 +195,11 @@ impl Span {
 
 impl Drop for Span {
     fn drop(&mut self) {
-        let Some(mut told) = self.told.take() else {
+        let Some(mut ended) = self.data.take() else {
             return;
         };
-        told.span.end_time = SystemTime::now();
-        let inner = &self.tracer.0;
-        if let Some(exporter) = &inner.exporter
-            && exporter.try_send(*told).is_err()
-        {
-            inner.dropped.inc();
-        }
+        ended.span.end_time = SystemTime::now();
+        self.tracer.export(*ended);
     }
 }
 
@@ -215,9 +219,9 @@ mod tests {
     }
 
     #[test]
-    fn spans_are_told_when_they_end_and_dropped_when_nobody_takes_them() {
+    fn spans_are_exported_when_they_end_and_dropped_when_the_queue_is_full() {
         let dropped = IntCounter::new("dropped", "spans").expect("a counter");
-        let (exporter, mut told) = mpsc::channel(2);
+        let (exporter, mut ended) = mpsc::channel(2);
         let tracer = Tracer::new(1.0, dropped.clone(), exporter);
         let parent = tracer.begin();
         let span =
@@ -226,9 +230,9 @@ mod tests {
         outer.set(attributes::HTTP_METHOD, "GET");
         let inner_parent = outer.within(&parent);
         drop(tracer.span(&inner_parent, Service::Gateway, SpanKind::Internal, "inner"));
-        let inner = told.try_recv().expect("told").span;
+        let inner = ended.try_recv().expect("exported").span;
         drop(outer);
-        let outer = told.try_recv().expect("told").span;
+        let outer = ended.try_recv().expect("exported").span;
         assert_eq!(inner.parent_span_id, outer.span_context.span_id());
         assert_eq!(inner.span_context.trace_id(), outer.span_context.trace_id());
         assert!(outer.end_time >= inner.end_time);

@@ -27,6 +27,8 @@ use parking_lot::Mutex;
 use crate::guest::{Cache, Component, ComponentError, Engine};
 use crate::settings::image::RegistrySettings;
 use crate::telemetry::metrics::ComponentLoads;
+use crate::telemetry::trace::control::{ControlSpan, control_span};
+use crate::telemetry::trace::{attributes, spans};
 use layout::{Found, Layout, LayoutError};
 use reference::Reference;
 use registry::{PullError, Registries};
@@ -160,13 +162,21 @@ impl Images {
         {
             return Ok(component);
         }
-        let component = Arc::new(Component::load(&self.engine, &self.cache, path).map_err(failed)?);
+        let span = control_span!(spans::LOAD);
+        span.describe(attributes::IMAGE, image);
+        let component = Component::load(&self.engine, &self.cache, path);
+        let component = component.inspect_err(|error| span.fail("InvalidComponent", error));
+        let component = Arc::new(component.map_err(failed)?);
         match component.compiled_in() {
             Some(took) => {
+                span.set(attributes::RESULT, "compiled");
                 self.loads.compiled.inc();
                 tracing::info!(image, seconds = took.as_secs_f32(), "compiled");
             }
-            None => self.loads.cached.inc(),
+            None => {
+                span.set(attributes::RESULT, "cached");
+                self.loads.cached.inc();
+            }
         }
         let mut loaded = self.loaded.lock();
         loaded.insert(path.into(), (fingerprint, component.clone()));

@@ -17,6 +17,7 @@ mod pod;
 mod progress;
 mod record;
 mod run;
+mod span;
 mod status;
 
 pub(crate) use board::{Board, CronJobStatus, JobStatus, PodExit};
@@ -37,6 +38,7 @@ use tokio_util::task::TaskTracker;
 use super::plan::{CronJobPlan, JobPlan, PodPlan};
 use super::{Plan, Platform, WorkloadKey};
 use crate::store::Store;
+use crate::telemetry::trace::control::Cause;
 use cron_job::CronJobRun;
 use object::PodObjects;
 use record::Records;
@@ -145,13 +147,14 @@ impl Jobs {
         let stop = CancellationToken::new();
         let (plan, follower) = watch::channel(wanted.clone());
         let (shared, key, stopped) = (self.shared.clone(), key.clone(), stop.clone());
-        let name = key.clone();
+        let (name, cause) = (key.clone(), Cause::current());
         let task = self.shared.tasks.spawn(async move {
             if let Some(before) = before {
                 // Its result does not matter.
                 let _ = before.await;
             }
-            JobRun::of_file(shared, key, follower, stopped).run().await;
+            let run = JobRun::of_file(shared, key, follower, stopped);
+            run.caused_by(cause).run().await;
         });
         self.jobs.insert(name, Supervised { plan, stop, task });
     }

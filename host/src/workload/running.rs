@@ -2,6 +2,7 @@
 
 mod disruptions;
 mod rollout;
+mod rollout_span;
 mod status;
 
 use std::sync::Arc;
@@ -17,6 +18,7 @@ use super::plan::{Controller, WorkloadPlan};
 use super::pod::suffix;
 use super::revisions::Revisions;
 use super::{Pod, reconfigure};
+use crate::telemetry::trace::control::Cause;
 use rollout::RolloutState;
 
 /// Revisions to keep for pods of a StatefulSet that are not updated yet.
@@ -55,7 +57,7 @@ struct Member {
 impl Running {
     pub(super) fn new(plan: &Arc<WorkloadPlan>, generation: u64, now: Instant) -> Self {
         let revision = &plan.pods.revision;
-        Self {
+        let mut running = Self {
             generation,
             pods: Vec::new(),
             leaving: Vec::new(),
@@ -66,13 +68,27 @@ impl Running {
             was_complete: false,
             kept_back_by: None,
             plan: plan.clone(),
+        };
+        running.begin_rollout();
+        running
+    }
+
+    /// Begins the span of a Deployment's rollout, below the change that is applied.
+    fn begin_rollout(&mut self) {
+        if let Controller::Deployment { rollout, .. } = &self.plan.controller {
+            let (cause, paused) = (Cause::current(), rollout.paused);
+            self.rollout.begin(&self.plan.pods, cause, paused);
         }
     }
 
     /// Makes `plan` the wanted state.
     pub(super) fn follow(&mut self, plan: &Arc<WorkloadPlan>, generation: u64) {
+        let is_same = self.plan.pods.revision == plan.pods.revision;
         self.generation = generation;
         self.plan = plan.clone();
+        if !is_same {
+            self.begin_rollout();
+        }
         let revision = &plan.pods.revision;
         for member in self.pods.iter().filter(|it| it.revision == *revision) {
             reconfigure(&member.pod, &plan.pods);

@@ -1,5 +1,7 @@
 //! Traces, as a collector receives them.
 
+mod control;
+
 use std::io::Write;
 use std::net::{SocketAddr, TcpListener};
 
@@ -7,13 +9,6 @@ use crate::support::{Collector, Galleria, Host, Service, SpanRecord, eventually,
 
 const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
 const PARENT: &str = "00f067aa0ba902b7";
-
-fn exporting(host: Galleria, collector: &Collector) -> Galleria {
-    let pairs = collector.environment();
-    pairs
-        .iter()
-        .fold(host, |host, (name, value)| host.env(name, value))
-}
 
 fn run(services: &[Service], with: impl FnOnce(Galleria) -> Galleria) -> Host {
     let folder = tempfile::tempdir().expect("a folder");
@@ -42,7 +37,7 @@ fn check_tree(spans: &[SpanRecord], root_parent: &str) {
 #[test]
 fn page_of_the_shop_is_one_tree_of_spans() {
     let collector = Collector::grpc();
-    let host = exporting(Galleria::shop(), &collector).start();
+    let host = Galleria::shop().exporting_to(&collector).start();
     let traceparent = format!("00-{TRACE}-{PARENT}-01");
     let page = host.get_with("/ui/product/1", &[("traceparent", &traceparent)]);
     assert_eq!(page.status, 200);
@@ -110,18 +105,16 @@ fn http_export_works_and_spans_show_waits_and_failures() {
             Service::new("status", "status"),
             Service::new("slow", "slow").annotation("galleria.dev/max-instances", "1"),
         ],
-        |host| exporting(host, &collector),
+        |host| host.exporting_to(&collector),
     );
     assert_eq!(host.get("/status/?code=500").status, 500);
+    // The control side has roots of its own.
+    let is_root = |it: &&SpanRecord| it.parent.is_empty() && it.kind == 2;
     let spans = eventually("spans come", || {
         let spans = collector.spans();
-        spans.iter().any(|it| it.parent.is_empty()).then_some(spans)
+        spans.iter().any(|it| is_root(&it)).then_some(spans)
     });
-    let trace = &spans
-        .iter()
-        .find(|it| it.parent.is_empty())
-        .expect("a root")
-        .trace;
+    let trace = &spans.iter().find(is_root).expect("a root").trace;
     let spans: Vec<_> = spans
         .iter()
         .filter(|it| it.trace == *trace)
@@ -210,7 +203,7 @@ fn statements_of_a_shared_instance_belong_to_their_requests() {
     let file = folder.path().join("test.yaml");
     let manifest = manifests(&[Service::new("a", "logger-p3")]).replace("env: []", volume);
     std::fs::write(&file, manifest).expect("a file");
-    let host = exporting(Galleria::run(&file), &collector).start();
+    let host = Galleria::run(&file).exporting_to(&collector).start();
     let traceparent = format!("00-{TRACE}-{PARENT}-01");
     let path = "/a/x?db=sqlite%3A%2Fdata%2Ft.db";
     let answer = host.get_with(path, &[("traceparent", &traceparent)]);
@@ -258,7 +251,7 @@ fn b3_and_baggage_are_propagated() {
 fn unsampled_trace_is_propagated_but_not_exported() {
     let collector = Collector::grpc();
     let host = run(&[Service::new("a", "echo")], |host| {
-        exporting(host, &collector).argument("--trace-sample=0")
+        host.exporting_to(&collector).argument("--trace-sample=0")
     });
     let seen = host.get("/a/").body;
     assert!(
@@ -333,7 +326,7 @@ fn requests_that_share_an_instance_have_their_own_traces() {
             Service::new("call", "call-p3"),
             Service::new("slow", "slow"),
         ],
-        |host| exporting(host, &collector),
+        |host| host.exporting_to(&collector),
     );
     let trace = |number: u128| format!("{:032x}", 0xabc0_0000 + number);
     std::thread::scope(|scope| {

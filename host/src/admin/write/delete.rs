@@ -7,7 +7,7 @@ use http::request::Parts;
 use serde::Deserialize;
 use serde_json::json;
 
-use super::{ATTEMPTS, WriteOptions, check_owner, check_preconditions, key};
+use super::{ATTEMPTS, WriteOptions, check_owner, check_preconditions, key, span};
 use crate::admin::Api;
 use crate::admin::answer::json;
 use crate::admin::body;
@@ -50,7 +50,7 @@ impl Api {
         body: &[u8],
     ) -> Result<Response<Body>, Failure> {
         let body = delete_options(request, body)?;
-        let dry_run = options.is_dry_run() || !body.dry_run.is_empty();
+        let dry_run = is_dry_run(options, &body);
         refuse_orphans(resource, options, &body)?;
         let key = key(resource, name);
         for _ in 0..ATTEMPTS {
@@ -111,7 +111,7 @@ impl Api {
         let query = Query::<Options>::try_from_uri(&request.uri);
         let query = query.map_err(|error| Failure::BadRequest(error.body_text()))?;
         let selector = resource.selector(&query)?;
-        let dry_run = options.is_dry_run() || !body.dry_run.is_empty();
+        let dry_run = is_dry_run(options, &body);
         let mut shown = Vec::new();
         let mut edits = Vec::new();
         for stored in self.store.list().0 {
@@ -156,6 +156,15 @@ fn delete_options(request: &Parts, body: &[u8]) -> Result<DeleteOptions, Failure
     serde_json::from_value(body::object(request, body)?).map_err(|error| {
         Failure::BadRequest(format!("the body is not valid DeleteOptions: {error}"))
     })
+}
+
+/// Either the query or the body can ask for a dry run.
+fn is_dry_run(options: &WriteOptions, body: &DeleteOptions) -> bool {
+    let by_body = !body.dry_run.is_empty();
+    if by_body && !options.is_dry_run() {
+        span::set_dry_run();
+    }
+    by_body || options.is_dry_run()
 }
 
 /// Deletes pods together with their owner: without one, nothing would supervise them.

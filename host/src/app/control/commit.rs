@@ -4,8 +4,10 @@ use std::collections::HashMap;
 use std::time::Instant;
 
 use super::stage::StagedChange;
-use super::{Control, RejectedChange};
+use super::{Control, RejectedChange, trace};
 use crate::app::desired::Desired;
+use crate::telemetry::trace::control::control_span;
+use crate::telemetry::trace::spans;
 
 impl Control {
     /// Puts a staged change in force.
@@ -13,6 +15,15 @@ impl Control {
     /// # Errors
     /// The objects from the API cannot be persisted; nothing has changed then.
     pub(super) async fn commit(
+        &mut self,
+        desired: Desired,
+        staged: StagedChange,
+    ) -> Result<(), RejectedChange> {
+        let span = control_span!(spans::COMMIT);
+        trace::step(span, self.put_in_force(desired, staged)).await
+    }
+
+    async fn put_in_force(
         &mut self,
         desired: Desired,
         staged: StagedChange,

@@ -2,15 +2,27 @@
 
 use std::sync::Arc;
 
-use super::{Control, RejectedChange, stage};
+use tracing::{Instrument, Span};
+
+use super::{Control, RejectedChange, stage, trace};
 use crate::app::desired::Desired;
 use crate::app::source::ObjectSource;
+use crate::telemetry::trace::control::{ControlSpan, control_span};
+use crate::telemetry::trace::{attributes, spans};
 
 impl Control {
     /// Reads a source again and applies what has changed.
     pub(super) async fn reload(&mut self, source: Arc<dyn ObjectSource>) {
+        let span = control_span!(spans::RELOAD);
+        span.set(attributes::SOURCE, source.name());
+        self.read_and_apply(source).instrument(span).await;
+    }
+
+    async fn read_and_apply(&mut self, source: Arc<dyn ObjectSource>) {
+        let span = Span::current();
         let applied = match stage::read(&source).await {
             Err(error) => {
+                span.fail("Unreadable", format_args!("{error:#}"));
                 tracing::error!("cannot read the {}: {error:#}", source.name());
                 return;
             }
@@ -22,13 +34,18 @@ impl Control {
                 // A rejected change is tried again, because another source may have
                 // changed.
                 if desired.is_same(&self.desired) && self.reporting.health.is_accepted() {
+                    span.set(attributes::RESULT, "unchanged");
                     return;
                 }
                 self.apply_or_retry(&source, desired).await
             }
         };
-        if applied.is_ok() {
-            self.serve();
+        match &applied {
+            Ok(()) => {
+                span.set(attributes::RESULT, trace::ACCEPTED);
+                self.serve();
+            }
+            Err(rejected) => trace::reject(&span, rejected),
         }
         self.report_reload(source.name(), applied);
     }

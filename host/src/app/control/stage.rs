@@ -5,13 +5,17 @@ use std::sync::Arc;
 
 use galleria_manifest::Diagnostic;
 use galleria_manifest::model::Object;
+use galleria_mesh as mesh;
+use tracing::{Instrument, Span};
 
-use super::{Control, Planning};
+use super::{Control, Planning, trace};
 use crate::app::api_store::ApiStoreError;
 use crate::app::desired::{Admissible, Desired};
 use crate::app::source::{Contents, ObjectSource};
 use crate::listen::ListenError;
 use crate::store::immutable;
+use crate::telemetry::trace::control::{ControlSpan, control_span};
+use crate::telemetry::trace::{attributes, spans};
 use crate::topology::UnknownWorkload;
 use crate::workload::{Plan, PlanError, plan};
 
@@ -42,6 +46,17 @@ pub(in crate::app) enum RejectedChange {
 }
 
 impl RejectedChange {
+    /// `error.type` of its span.
+    pub(super) fn reason(&self) -> &'static str {
+        match self {
+            Self::Manifests(_) => "InvalidObjects",
+            Self::Plan(_) => "InvalidPlan",
+            Self::Topology(_) => "UnknownWorkload",
+            Self::Listen(_) => "ListenFailed",
+            Self::ApiStore(_) => "NotPersisted",
+        }
+    }
+
     /// The problems, each on one line.
     pub(in crate::app) fn problems(&self) -> Vec<String> {
         match self {
@@ -60,8 +75,20 @@ impl RejectedChange {
 /// # Errors
 /// The source cannot be read.
 pub(super) async fn read(source: &Arc<dyn ObjectSource>) -> anyhow::Result<Contents> {
+    let span = control_span!(spans::READ);
+    span.set(attributes::SOURCE, source.name());
     let source = source.clone();
-    tokio::task::spawn_blocking(move || source.read()).await?
+    let reading = tokio::task::spawn_blocking(move || source.read());
+    let read = reading.instrument(span.clone()).await?;
+    match &read {
+        Err(error) => span.fail("Unreadable", error),
+        Ok(contents) if contents.has_errors() => {
+            let rejected = RejectedChange::Manifests(contents.diagnostics.clone());
+            trace::reject(&span, &rejected);
+        }
+        Ok(_) => {}
+    }
+    read
 }
 
 impl Control {
@@ -73,17 +100,14 @@ impl Control {
         &mut self,
         desired: &Desired,
     ) -> Result<StagedChange, RejectedChange> {
-        let admissible = self.settle(desired).map_err(RejectedChange::Manifests)?;
+        let span = control_span!(spans::CHECK);
+        let admissible = trace::step(span, async { self.check(desired) }).await?;
         let in_force = admissible.in_force;
-        let changed = immutable::changes(&self.reporting.store, &in_force);
-        if !changed.is_empty() {
-            return Err(RejectedChange::Manifests(changed));
-        }
         let here = self.data_plane.topology.here(&in_force)?;
-        let plan = self.planning.plan(here).await?;
-        let pods = self.controllers.workloads.pods();
-        let trial = self.data_plane.compile(&in_force, &pods);
-        self.data_plane.listeners.bind(&trial.snapshot).await?;
+        let plan = self.planning.plan(here);
+        let plan = trace::step(control_span!(spans::PLAN), plan).await?;
+        let span = control_span!(spans::COMPILE);
+        let trial = trace::step(span, self.compile(&in_force)).await?;
         Ok(StagedChange {
             in_force,
             waiting: admissible.waiting,
@@ -91,6 +115,23 @@ impl Control {
             known_warnings: admissible.warnings,
             warnings: trial.diagnostics,
         })
+    }
+
+    fn check(&self, desired: &Desired) -> Result<Admissible, RejectedChange> {
+        let admissible = self.settle(desired).map_err(RejectedChange::Manifests)?;
+        let changed = immutable::changes(&self.reporting.store, &admissible.in_force);
+        match changed.is_empty() {
+            true => Ok(admissible),
+            false => Err(RejectedChange::Manifests(changed)),
+        }
+    }
+
+    /// Compiles the snapshot of `objects` and the present pods, and binds its listeners.
+    async fn compile(&mut self, objects: &[Arc<Object>]) -> Result<mesh::Compiled, RejectedChange> {
+        let pods = self.controllers.workloads.pods();
+        let trial = self.data_plane.compile(objects, &pods);
+        self.data_plane.listeners.bind(&trial.snapshot).await?;
+        Ok(trial)
     }
 
     /// The part of `desired` that can be in force, scaled by the autoscalers.
@@ -115,11 +156,11 @@ impl Planning {
         move || plan(&objects, &images, &volumes)
     }
 
-    async fn plan(&self, objects: Vec<Arc<Object>>) -> Result<Plan, PlanError> {
-        let planned = tokio::task::spawn_blocking(self.planner(objects));
+    async fn plan(&self, objects: Vec<Arc<Object>>) -> Result<Plan, RejectedChange> {
+        let (planner, span) = (self.planner(objects), Span::current());
+        let planned = tokio::task::spawn_blocking(move || span.in_scope(planner)).await;
         // A panic while planning is a defect of the host and must not pass for a plan.
-        planned
-            .await
-            .unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))
+        let planned = planned.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()));
+        Ok(planned?)
     }
 }

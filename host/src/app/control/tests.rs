@@ -5,7 +5,7 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::app::testing::{self, MemorySource};
-use crate::app::{Host, listeners};
+use crate::app::{Host, Telemetry, listeners};
 use crate::listen::testing::{MemoryPorts, room};
 use crate::store::{Source, read_object};
 use crate::writes::{Command, Edit, WriteError, Writer};
@@ -26,7 +26,9 @@ impl Fixture {
         let cache = data.path().join("cache");
         let cache = cache.to_str().expect("a name");
         let settings = testing::settings(data.path(), &["--cache", cache]);
-        let host = Host::new(&settings, testing::engine(), std::io::sink()).expect("a host");
+        let (telemetry, _) = Telemetry::start(&settings).expect("telemetry");
+        let host = Host::new(&settings, telemetry, testing::engine(), std::io::sink());
+        let host = host.expect("a host");
         let source = MemorySource::new(yaml);
         let api_store = Arc::new(ApiStore::open(data.path()).expect("a store"));
         let (writer, writes) = Writer::new();

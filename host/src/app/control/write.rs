@@ -2,23 +2,34 @@
 
 use std::sync::Arc;
 
+use tracing::Instrument;
+
 use super::{Control, RejectedChange};
 use crate::workload::PlanError;
 use crate::writes::{Command, Edit, Write, WriteError};
 
 impl Control {
     /// Carries out a command and replies with its result.
-    pub(super) async fn write(&mut self, Write { command, reply }: Write) {
-        let result = match command {
+    pub(super) async fn write(&mut self, write: Write) {
+        let Write {
+            command,
+            span,
+            reply,
+        } = write;
+        let result = self.execute(command).instrument(span).await;
+        // The client may have gone away meanwhile.
+        let _ = reply.send(result);
+    }
+
+    async fn execute(&mut self, command: Command) -> Result<(), WriteError> {
+        match command {
             Command::Edits { edits, dry_run } => self.edit(&edits, dry_run).await,
             Command::Canary(order) => self.order(&order).await,
             Command::Evict(pod) => match self.controllers.workloads.evict(&pod) {
                 true => Ok(()),
                 false => Err(WriteError::Changed),
             },
-        };
-        // The client may have gone away meanwhile.
-        let _ = reply.send(result);
+        }
     }
 
     /// Applies edits together, or only checks them.

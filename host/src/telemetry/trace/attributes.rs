@@ -48,10 +48,25 @@ attributes! {
     DESTINATION_WORKLOAD = "destination.workload", "the workload that responded";
     DESTINATION_NAMESPACE = "destination.namespace", "its namespace";
     ATTEMPTS = "galleria.attempts", "number of attempts of the call";
-    POD = "k8s.pod.name", "the pod that serves";
+    POD = "k8s.pod.name", "the pod that serves, or the pod of a Job";
     CANONICAL_SERVICE = "istio.canonical_service", "the workload's label `app`, or its name";
     CANONICAL_REVISION = "istio.canonical_revision", "its label `version`, or `latest`";
     ISTIO_NAMESPACE = "istio.namespace", "its namespace";
     MESH_ID = "istio.mesh_id", "`cluster.local`";
     CLUSTER_ID = "istio.cluster_id", "`Kubernetes`";
+    SOURCE = "galleria.source", "what was read: `manifests`, or `objects from the API`";
+    RESULT = "galleria.result", "what became of it: see the span's meaning; absent if it failed";
+    WRITER = "galleria.writer", "`api`, `canary` or `autoscaler`";
+    VERB = "galleria.verb", "the verb of a write, as in Kubernetes' audit log: `create`, `update`, `patch`, `delete`, `deletecollection`";
+    DRY_RUN = "galleria.dry_run", "`true`, if a write is only checked";
+    OBJECT_KIND = "galleria.object.kind", "the kind of the written object; an autoscaler's write can have several, separated by commas";
+    OBJECT_NAME = "galleria.object.name", "its name";
+    NAMESPACE = "k8s.namespace.name", "the namespace of the written object, the Deployment or the Job";
+    DEPLOYMENT = "k8s.deployment.name", "the Deployment that is rolled out";
+    REVISION = "galleria.revision", "its new revision: the pods' label `pod-template-hash`";
+    JOB_NAME = "k8s.job.name", "the Job";
+    EXIT_CODE = "process.exit.code", "the exit code of the Job's pod; of the last run if it was restarted";
+    IMAGE = "container.image.name", "the image, as in the manifest";
+    DIGEST = "oci.manifest.digest", "the digest of the image's manifest";
+    BYTES = "galleria.bytes", "the size of the pulled component";
 }

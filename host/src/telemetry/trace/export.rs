@@ -119,8 +119,8 @@ impl Sending {
             }
             if is_last {
                 spans.close();
-                while let Some(told) = spans.recv().await {
-                    batch.push(told);
+                while let Some(span) = spans.recv().await {
+                    batch.push(span);
                 }
             }
             self.send(batch).await;

@@ -14,6 +14,7 @@ use bytes::Bytes;
 use galleria_manifest::model::PullPolicy;
 use oci_spec::image::Digest;
 use reqwest::{Certificate, StatusCode};
+use tracing::{Instrument, Span};
 
 use super::artifact::{self, ArtifactError, MANIFEST_MAX, Next};
 use super::credentials::Login;
@@ -24,6 +25,8 @@ use super::pulled::{Pulled, PulledImage};
 use super::reference::Reference;
 use crate::guest::COMPONENT_FILE_MAX;
 use crate::settings::image::RegistrySettings;
+use crate::telemetry::trace::control::{ControlSpan, control_span};
+use crate::telemetry::trace::{attributes, spans};
 
 /// For one image, from the first request to the last byte: 256 MiB at 1 MiB/s.
 const PULL_MAX: Duration = Duration::from_secs(300);
@@ -138,12 +141,16 @@ impl Registries {
             (PullPolicy::Never, None) => return Err(PullError::Never),
             (_, kept) => kept,
         };
-        let fetched = tokio::runtime::Handle::current().block_on(async {
+        let span = control_span!(spans::PULL);
+        span.describe(attributes::IMAGE, image);
+        let fetching = async {
             let fetch = self.fetch_as_anyone(image, host, kept.as_ref(), logins);
             tokio::time::timeout(PULL_MAX, fetch)
                 .await
                 .unwrap_or_else(|_| Err(PullError::Timeout { host: host.into() }))
-        });
+        };
+        let fetching = fetching.instrument(span.clone());
+        let fetched = tokio::runtime::Handle::current().block_on(fetching);
         match (fetched, kept) {
             (Ok(()), _) => {
                 let kept = self.pulled.find(&image.to_string());
@@ -160,10 +167,14 @@ impl Registries {
                 ),
                 Some(kept),
             ) => {
+                span.set(attributes::RESULT, "kept");
                 tracing::warn!(%image, digest = %kept.digest, "using the previously pulled image: {error}");
                 Ok(kept.component)
             }
-            (Err(error), _) => Err(error),
+            (Err(error), _) => {
+                span.fail("ErrImagePull", &error);
+                Err(error)
+            }
         }
     }
 
@@ -297,7 +308,10 @@ impl Registry<'_> {
     async fn fetch(&self, image: &Reference, kept: Option<&PulledImage>) -> Result<(), PullError> {
         let began = Instant::now();
         let (manifest, digest, component, size) = self.manifest(image).await?;
+        let span = Span::current();
+        span.describe(attributes::DIGEST, &digest);
         if kept.is_some_and(|kept| kept.digest == digest) {
+            span.set(attributes::RESULT, "unchanged");
             return Ok(());
         }
         if size > COMPONENT_FILE_MAX {
@@ -315,6 +329,8 @@ impl Registry<'_> {
         self.pulled
             .keep(&image.to_string(), &digest, manifest.len() as u64)?;
         let seconds = began.elapsed().as_secs_f32();
+        span.set(attributes::RESULT, "pulled");
+        span.set(attributes::BYTES, i64::try_from(size).unwrap_or(i64::MAX));
         tracing::info!(%image, %digest, bytes = size, seconds, "pulled");
         Ok(())
     }

@@ -10,6 +10,7 @@ use galleria_manifest::Located;
 use galleria_manifest::model::{PodTemplate, RestartPolicy};
 use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
+use tracing::Span;
 
 use super::{PodExit, Shared};
 use crate::guest::{self, Failure, GuestSetup};
@@ -35,6 +36,8 @@ pub(super) struct ActivePod {
     /// The template with the labels of this pod.
     pub(super) template: PodTemplate,
     pub(super) life: Arc<Life>,
+    /// Disabled until its Job sets it.
+    pub(super) span: Span,
     task: AbortHandle,
 }
 
@@ -104,6 +107,7 @@ pub(super) fn start(
         waits: false,
         template: pod.template.clone(),
         life: pod.life.clone(),
+        span: Span::none(),
         task: tokio::spawn(pod.run()).abort_handle(),
     }
 }

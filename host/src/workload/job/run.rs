@@ -11,7 +11,9 @@ use super::object::{JobPodPhase, PodObject, PodObjects};
 use super::pod::{self, ActivePod, PodChange, PodEvent};
 use super::progress::{End, JobFailure, Progress};
 use super::record::JobRecord;
+use super::span::{self, JobSpan};
 use super::{JobStatus, PodExit, Shared, object_key, status, until};
+use crate::telemetry::trace::control::Cause;
 use crate::workload::WorkloadKey;
 use crate::workload::plan::JobPlan;
 
@@ -36,6 +38,7 @@ pub(super) struct JobRun {
     events: mpsc::Receiver<PodEvent>,
     /// Cloned for each pod.
     event_sender: mpsc::Sender<PodEvent>,
+    span: JobSpan,
 }
 
 impl JobRun {
@@ -79,7 +82,14 @@ impl JobRun {
             objects: PodObjects::default(),
             events,
             event_sender,
+            span: JobSpan::default(),
         }
+    }
+
+    /// Remembers the span of the change that began the Job.
+    pub(super) fn caused_by(mut self, cause: Cause) -> Self {
+        self.span = JobSpan::after(cause);
+        self
     }
 
     /// Runs until the Job has ended or is stopped; returns how it ended, or None if it was
@@ -123,6 +133,7 @@ impl JobRun {
             self.progress.start_time = None;
         } else {
             self.progress.start_time.get_or_insert(now);
+            self.span.begin(&self.key);
         }
         let active: Vec<_> = self.pods.iter().map(|pod| pod.index).collect();
         let pause = self.shared.platform.restart_backoff_initial;
@@ -131,7 +142,8 @@ impl JobRun {
         self.pods.truncate(kept);
         for index in step.start {
             let (shared, events) = (&self.shared, self.event_sender.clone());
-            let pod = pod::start(shared, &self.key, &plan.pods, index, events);
+            let mut pod = pod::start(shared, &self.key, &plan.pods, index, events);
+            pod.span = self.span.pod(&pod.name);
             tracing::info!(
                 namespace = self.key.namespace,
                 job = self.key.name,
@@ -163,6 +175,7 @@ impl JobRun {
                     reason: "Killed",
                     message: "the end of its Job".into(),
                 };
+                span::end_pod(&pod.span, &exit);
                 let ended = JobPodPhase::Ended(exit.clone(), at);
                 self.objects.enter(&pod.name, ended);
                 self.note(exit);
@@ -183,7 +196,10 @@ impl JobRun {
         };
         match change {
             PodChange::Ended(exit) => {
-                let index = self.pods.swap_remove(at).index;
+                let ActivePod { index, span, .. } = &self.pods[at];
+                span::end_pod(span, &exit);
+                let index = *index;
+                self.pods.swap_remove(at);
                 if exit.code == 0 {
                     self.progress.pod_succeeded(index);
                 } else {
@@ -276,11 +292,12 @@ impl JobRun {
         }
     }
 
-    fn log_end(&self, plan: &JobPlan) {
+    fn log_end(&mut self, plan: &JobPlan) {
         let Some(end) = &self.progress.end else {
             return;
         };
         let (namespace, job) = (&self.key.namespace, &self.key.name);
+        self.span.end(end.failure.as_ref());
         let result = match &end.failure {
             None => {
                 tracing::info!(namespace, job, "job complete");

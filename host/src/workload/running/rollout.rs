@@ -4,6 +4,8 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
+use super::rollout_span::RolloutSpan;
+use crate::telemetry::trace::control::Cause;
 use crate::workload::controller::progress::{Counts, Progress, Progressing};
 use crate::workload::plan::PodPlan;
 use crate::workload::status::DeploymentStatus;
@@ -13,6 +15,7 @@ pub(super) struct RolloutState {
     progress: Progress,
     progressing: Progressing,
     status: DeploymentStatus,
+    span: RolloutSpan,
 }
 
 impl RolloutState {
@@ -25,7 +28,13 @@ impl RolloutState {
             progress: Progress::new(revision.to_owned(), counts, now),
             progressing: Progressing::Underway,
             status: DeploymentStatus::default(),
+            span: RolloutSpan::default(),
         }
+    }
+
+    /// Begins the span of a rollout, below the change `cause`.
+    pub(super) fn begin(&mut self, pods: &PodPlan, cause: Cause, paused: bool) {
+        self.span.follow(pods, cause, paused);
     }
 
     /// Updates the progress, and logs when it changes.
@@ -42,6 +51,7 @@ impl RolloutState {
         self.progressing = self
             .progress
             .observe(revision, counts, deadline, paused, now);
+        self.span.observe(pods, self.progressing);
         if self.progressing == before {
             return;
         }

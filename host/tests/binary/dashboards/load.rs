@@ -104,10 +104,9 @@ impl Shop {
         }
         std::fs::write(folder.path().join("99-unlucky.yaml"), UNLUCKY).expect("a file");
         let collector = Collector::grpc();
-        let host = Galleria::run(folder.path()).components(shop_components());
-        let environment = collector.environment();
-        let environment = environment.iter();
-        let host = environment.fold(host, |host, (name, value)| host.env(name, value));
+        let host = Galleria::run(folder.path())
+            .components(shop_components())
+            .exporting_to(&collector);
         Self {
             host: host.start(),
             collector,

@@ -10,7 +10,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ServerConfig, ServerConnection, StreamOwned};
 
 use super::{LAYER, Web, component, files};
-use crate::support::{PASSWORD, Registry, USER, eventually};
+use crate::support::{Collector, PASSWORD, Registry, USER, eventually};
 
 /// A pull secret `registry` with this login.
 fn secret(registry: &Registry, password: &str) -> String {
@@ -52,6 +52,49 @@ fn component_is_pulled_once_and_used_while_the_registry_is_down() {
     let host = web.start_written().start();
     assert_eq!(host.get("/web/").body, "hello\n");
     assert!(!host.stderr().contains("pulled"), "{}", host.stderr());
+}
+
+#[test]
+fn pull_leaves_a_span_below_the_plan_that_needs_it() {
+    let registry = Registry::start();
+    let bytes = component("hello");
+    let size = bytes.len().to_string();
+    let (digest, _) = registry.push("shop/hello:v1", bytes, LAYER);
+    let web = with_login(&registry);
+    let image = format!("{}/shop/hello:v1", registry.host);
+    let collector = Collector::grpc();
+    let span = |name: &str, failed: bool| {
+        eventually(&format!("a span `{name}` is exported"), || {
+            let mut spans = collector.spans().into_iter();
+            spans.find(|it| it.name == name && it.failed == failed)
+        })
+    };
+
+    let _host = web.galleria(&image).exporting_to(&collector).start();
+    let pull = span("pull image", false);
+    let expected = [
+        ("container.image.name", &image),
+        ("galleria.result", &"pulled".to_owned()),
+        ("oci.manifest.digest", &digest),
+        ("galleria.bytes", &size),
+    ];
+    for (name, value) in expected {
+        assert_eq!(pull.attributes[name], *value, "{name}");
+    }
+    assert_eq!(span("plan", false).id, pull.parent);
+
+    let absent = with_login(&registry);
+    let image = format!("{}/shop/absent:v1", registry.host);
+    absent.galleria(&image).exporting_to(&collector).fail();
+    let pull = span("pull image", true);
+    assert_eq!(pull.attributes["error.type"], "ErrImagePull");
+    assert!(pull.message.contains("does not have the image"), "{pull:?}");
+    let start = span("start", true);
+    assert_eq!(
+        (start.trace, start.id),
+        (pull.trace, span("plan", true).parent)
+    );
+    assert!(!format!("{:?}", collector.spans()).contains(PASSWORD));
 }
 
 #[test]

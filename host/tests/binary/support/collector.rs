@@ -43,6 +43,8 @@ pub struct SpanRecord {
     pub start: u64,
     pub end: u64,
     pub failed: bool,
+    /// Why it failed, if that is known.
+    pub message: String,
     pub attributes: HashMap<String, String>,
 }
 
@@ -184,7 +186,8 @@ fn keep(kept: &Spans, request: ExportTraceServiceRequest) {
                 kind: span.kind,
                 start: span.start_time_unix_nano,
                 end: span.end_time_unix_nano,
-                failed: span.status.is_some_and(|status| status.code == 2),
+                failed: span.status.as_ref().is_some_and(|it| it.code == 2),
+                message: span.status.map(|it| it.message).unwrap_or_default(),
                 attributes: self::attributes(&span.attributes),
             });
         }
@@ -196,6 +199,7 @@ fn attributes(pairs: &[KeyValue]) -> HashMap<String, String> {
         let value = match pair.value.as_ref().and_then(|it| it.value.as_ref()) {
             Some(any_value::Value::StringValue(text)) => text.clone(),
             Some(any_value::Value::IntValue(number)) => number.to_string(),
+            Some(any_value::Value::BoolValue(value)) => value.to_string(),
             other => format!("{other:?}"),
         };
         (pair.key.clone(), value)

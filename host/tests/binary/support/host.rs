@@ -11,7 +11,7 @@ use serde_json::Value;
 use ureq::http::{Request, Response};
 
 use super::answer::{Answer, headers};
-use super::{eventually, shop_components, test_components};
+use super::{Collector, eventually, shop_components, test_components};
 
 /// Bytes of a response body.
 const BODY_MAX: u64 = 256 << 20;
@@ -117,6 +117,14 @@ impl Galleria {
     pub fn env(mut self, name: &str, value: &str) -> Self {
         self.environment.push((name.to_owned(), value.to_owned()));
         self
+    }
+
+    /// Exports its spans to `collector`.
+    pub fn exporting_to(self, collector: &Collector) -> Self {
+        let pairs = collector.environment();
+        pairs
+            .iter()
+            .fold(self, |host, (name, value)| host.env(name, value))
     }
 
     /// Starts it and waits until it is ready.
