@@ -43,6 +43,11 @@ const POD_BUFFERS_MAX: usize = 16 << 20;
 /// How long a reader may leave a full buffer unread.
 const STALL_MAX: Duration = Duration::from_secs(30);
 
+/// How long the end of a body of unknown length waits for the guest to return. The body also
+/// ends when the guest traps on another thread, and the failure may be known only afterwards:
+/// the incomplete body would look complete.
+const END_GRACE: Duration = Duration::from_millis(100);
+
 /// What one delivery needs to know about its guest.
 pub(super) struct Delivery {
     /// The length of the body, if known: its reader stops there and does not poll for the end.
@@ -254,6 +259,7 @@ impl Delivery {
             complete: self.expected == Some(0),
             failed: false,
             ended: false,
+            unconfirmed_end: None,
             waiting: None,
             pace,
             delivery: self,
@@ -298,6 +304,9 @@ struct Writer {
     failed: bool,
     /// The body has ended.
     ended: bool,
+    /// The body has ended before the guest returned; until then, or for [`END_GRACE`], the
+    /// reader does not get the end.
+    unconfirmed_end: Option<Pin<Box<Sleep>>>,
     /// Which side is waited for, and until when.
     waiting: Option<(Waiting, Pin<Box<Sleep>>)>,
     pace: Arc<Pace>,
@@ -322,6 +331,13 @@ impl Writer {
                     self.failed = true;
                     self.delivery.events.failed(&failure);
                 }
+            }
+            if let Some(grace) = &mut self.unconfirmed_end {
+                if self.work.is_some() && grace.poll_unpin(context).is_pending() {
+                    return Poll::Pending;
+                }
+                self.unconfirmed_end = None;
+                self.end_of_body();
             }
             if self.ended {
                 if self.work.is_none() {
@@ -367,19 +383,25 @@ impl Writer {
                 self.ended = true;
                 self.buffer.push(Err(error));
             }
-            None => {
-                self.ended = true;
-                if self.failed {
-                    self.buffer.push(Err(Error::ConnectionTerminated));
-                } else {
-                    self.complete = true;
-                }
+            None if self.work.is_some() && !self.complete => {
+                self.unconfirmed_end = Some(Box::pin(tokio::time::sleep(END_GRACE)));
             }
+            None => return self.end_of_body(),
         }
         // Only the guest's own work follows.
         if self.ended {
             self.buffer.end();
         }
+    }
+
+    fn end_of_body(&mut self) {
+        self.ended = true;
+        if self.failed {
+            self.buffer.push(Err(Error::ConnectionTerminated));
+        } else {
+            self.complete = true;
+        }
+        self.buffer.end();
     }
 
     /// Waits for one side, until its time limit.
@@ -456,6 +478,49 @@ mod tests {
     use tokio::sync::mpsc;
 
     use super::*;
+
+    struct NoEvents;
+
+    impl GuestEvents for NoEvents {
+        fn line(&self, _line: &crate::guest::output::GuestLine<'_>) {}
+        fn failed(&self, _failure: &Failure) {}
+    }
+
+    /// A body of unknown length that has ended, of a guest whose `work` remains.
+    fn delivered(work: Work) -> WasiBody {
+        let frames = [Ok(Frame::data(Bytes::from_static(b"one")))];
+        let body = StreamBody::new(futures::stream::iter(frames)).boxed_unsync();
+        let delivery = Delivery {
+            expected: None,
+            deadline: Deadline::never(),
+            idle: Duration::from_secs(60),
+            killed: CancellationToken::new(),
+            events: Arc::new(NoEvents),
+            pod_buffers: Arc::default(),
+        };
+        let response = http::Response::new(body);
+        deliver(response, Some(work), delivery, Arc::default).into_body()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn body_that_ends_because_the_guest_traps_does_not_look_complete() {
+        let work = async {
+            tokio::time::sleep(END_GRACE / 2).await;
+            Err(Failure::Trap("unreachable".into()))
+        };
+        assert!(delivered(work.boxed()).collect().await.is_err());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn body_ends_although_the_guest_goes_on_working() {
+        let began = tokio::time::Instant::now();
+        let body = delivered(std::future::pending().boxed());
+        let all = body.collect().await.expect("no failure").to_bytes();
+        assert_eq!(
+            (all, began.elapsed() <= END_GRACE * 2),
+            ("one".into(), true)
+        );
+    }
 
     #[tokio::test]
     async fn body_is_complete_even_if_the_task_has_used_up_its_budget() {

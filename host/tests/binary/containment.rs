@@ -91,7 +91,9 @@ fn endless_loop_is_stopped_at_the_deadline() {
 
 #[test]
 fn endless_allocation_is_killed_at_the_pods_limit() {
-    let host = start_with_neighbour(Service::new("bad", "allocate").memory("32Mi"));
+    let bad = Service::new("bad", "allocate").memory("32Mi");
+    // Allocating takes its time while other tests use the cores.
+    let host = start_with_neighbour(bad.annotation("galleria.dev/request-timeout", "60s"));
     while_neighbour_is_served(&host, || {
         for _ in 0..3 {
             let answer = host.get("/bad/allocate");
