@@ -60,7 +60,7 @@ use cluster::Node;
 use control::{
     Control, Controllers, DataPlane, Planning, RejectedChange, Reporting, SourceChanges,
 };
-use desired::Desired;
+use desired::DesiredState;
 use ports::Ports;
 use pulls::Pulls;
 use source::{Contents, ObjectSource};
@@ -95,7 +95,7 @@ async fn start_and_follow(settings: &RunSettings, telemetry: Telemetry) -> anyho
     let began = Instant::now();
     let span = control_span!(spans::START);
     let started = start(settings, telemetry).instrument(span.clone()).await;
-    let Started {
+    let RunningHost {
         host,
         mut control,
         changes,
@@ -120,7 +120,7 @@ async fn start_and_follow(settings: &RunSettings, telemetry: Telemetry) -> anyho
 }
 
 /// A host that listens.
-struct Started {
+struct RunningHost {
     host: Host,
     control: Control,
     changes: SourceChanges,
@@ -130,7 +130,7 @@ struct Started {
     admin_threads: admin::Threads,
 }
 
-async fn start(settings: &RunSettings, telemetry: Telemetry) -> anyhow::Result<Started> {
+async fn start(settings: &RunSettings, telemetry: Telemetry) -> anyhow::Result<RunningHost> {
     forbid_core_dumps();
     let descriptors = Budget::raise();
     let client_connections = settings.listen.client_connections.map(|max| max as usize);
@@ -158,7 +158,7 @@ async fn start(settings: &RunSettings, telemetry: Telemetry) -> anyhow::Result<S
     let stop = CancellationToken::new();
     host.open(&mut control);
     let admin_threads = ports.serve(&host, settings, &capacities, writer, &stop)?;
-    Ok(Started {
+    Ok(RunningHost {
         host,
         control,
         changes,
@@ -311,7 +311,7 @@ impl Host {
             sources: vec![base, api_store.clone()],
             api_store,
             writes,
-            desired: Desired::default(),
+            desired: DesiredState::default(),
             in_force: Vec::new(),
             planning: Planning {
                 images: self.platform.images.clone(),

@@ -11,7 +11,7 @@ mod report;
 mod run;
 mod split;
 
-pub(crate) use order::{Action, Order, Planned, Route, Settings, plan};
+pub(crate) use order::{Action, Order, OrderPlan, Route, Settings, plan};
 pub(crate) use report::{CanaryReport, RuleReport, report};
 pub(crate) use run::Phase;
 pub(crate) use split::Split;
@@ -25,8 +25,8 @@ use galleria_manifest::model::{Canary, Destination, Object, ObjectKey, Resource}
 use galleria_mesh as mesh;
 use serde_json::Value;
 
-use crate::store::{EventType, Involved, Recorder, Store};
-use crate::telemetry::tally::{Tallies, Watched};
+use crate::store::{EventType, InvolvedObject, Recorder, Store};
+use crate::telemetry::tally::{TalliedDestination, Tallies};
 use run::{Run, Step, WeightChange};
 use split::{Share, SplitError};
 
@@ -72,7 +72,7 @@ impl Canaries {
             for of_canary in [true, false] {
                 let tally = run.tally(of_canary);
                 let shares = split.iter().flat_map(|split| split.shares(of_canary));
-                watched.extend(shares.map(|share| Watched {
+                watched.extend(shares.map(|share| TalliedDestination {
                     host: share.host.clone(),
                     subset: share.subset.clone(),
                     tally: tally.clone(),
@@ -81,7 +81,8 @@ impl Canaries {
             self.runs.insert(key, run);
         }
         // Several rules may name the same destination; its requests count once.
-        let of = |it: &Watched| (Arc::as_ptr(&it.tally), it.host.clone(), it.subset.clone());
+        let of =
+            |it: &TalliedDestination| (Arc::as_ptr(&it.tally), it.host.clone(), it.subset.clone());
         watched.sort_by_key(of);
         watched.dedup_by_key(|it| of(it));
         tallies.watch(watched);
@@ -122,7 +123,7 @@ impl Canaries {
                     match run.step(spec, &name, split.weight(), ready, now) {
                         Step::Wait(message) => {
                             if run.failed_checks() > failed {
-                                let involved = Arc::new(Involved::of(object));
+                                let involved = Arc::new(InvolvedObject::of(object));
                                 recorder.record(&involved, EventType::Warning, "Halt", &message);
                                 tracing::warn!(canary = %key, "{message}");
                             }
@@ -153,7 +154,7 @@ impl Canaries {
         let (key, change) = (&shift.canary, &shift.change);
         let object = objects.iter().find(|object| object.key() == *key);
         if let Some(object) = object {
-            let involved = Arc::new(Involved::of(object));
+            let involved = Arc::new(InvolvedObject::of(object));
             recorder.record(&involved, change.kind, change.reason, &change.message);
         }
         tracing::info!(canary = %key, weight = change.weight, "{}", change.message);

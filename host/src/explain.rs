@@ -53,10 +53,10 @@ pub(crate) struct Subject<'a> {
 /// # Errors
 /// The question is invalid, or names an unknown workload.
 pub(crate) fn explain(question: &Question, subject: &Subject<'_>) -> Result<Answer, WrongUsage> {
-    let asked = ParsedQuestion::read(question, subject)?;
-    let explanation = asked.explain(subject.snapshot);
+    let parsed = ParsedQuestion::read(question, subject)?;
+    let explanation = parsed.explain(subject.snapshot);
     let places = Places::of(subject, &explanation);
-    let page = page::render(&asked, &explanation, &places);
+    let page = page::render(&parsed, &explanation, &places);
     let json = places.into_json(&explanation)?;
     Ok(Answer { page, json })
 }

@@ -22,12 +22,12 @@ pub(crate) struct Files {
 }
 
 /// The objects of all files, and their diagnostics.
-pub(crate) struct Read {
+pub(crate) struct FileContents {
     pub objects: Vec<Arc<Object>>,
     pub diagnostics: Vec<Diagnostic>,
 }
 
-impl Read {
+impl FileContents {
     pub(crate) fn has_errors(&self) -> bool {
         self.diagnostics
             .iter()
@@ -50,13 +50,13 @@ impl Files {
     }
 
     /// Reads all files. Blocks the thread, for long if the folders are large.
-    pub(crate) fn read(&self) -> Read {
+    pub(crate) fn read(&self) -> FileContents {
         let Loaded {
             objects,
             diagnostics,
             ..
         } = galleria_manifest::load(&self.paths);
-        Read {
+        FileContents {
             objects,
             diagnostics,
         }
@@ -67,7 +67,7 @@ impl Files {
     /// # Errors
     /// The system's file notification is not available.
     pub(crate) fn watch(&self) -> notify::Result<Changes> {
-        let changed = Arc::<Changed>::default();
+        let changed = Arc::<ChangeSignal>::default();
         let notify = changed.clone();
         let data = self.data.clone();
         let mut watcher =
@@ -110,12 +110,12 @@ fn watched(path: &Path) -> &Path {
 
 /// A running watch.
 pub(crate) struct Changes {
-    changed: Arc<Changed>,
+    changed: Arc<ChangeSignal>,
     _watcher: RecommendedWatcher,
 }
 
 #[derive(Default)]
-struct Changed {
+struct ChangeSignal {
     /// There is a change that [`Changes::next`] has not returned yet.
     pending: AtomicBool,
     notify: Notify,
@@ -125,7 +125,7 @@ impl Changes {
     /// Waits for the next change and its quiet period. Cancel safe: the next call
     /// returns the change.
     pub(crate) async fn next(&self) {
-        let Changed { pending, notify } = &*self.changed;
+        let ChangeSignal { pending, notify } = &*self.changed;
         while !pending.load(Ordering::Acquire) {
             notify.notified().await;
         }

@@ -92,14 +92,14 @@ pub(crate) struct Listeners {
     timeouts: ClientTimeouts,
     room: Arc<Room>,
     ports: Arc<dyn Bind>,
-    open: BTreeMap<u16, Open>,
+    open: BTreeMap<u16, OpenListener>,
     connections: TaskTracker,
     draining: CancellationToken,
     /// Closes the connections that the grace period was too short for.
     cut: CancellationToken,
 }
 
-struct Open {
+struct OpenListener {
     gateway: String,
     inbound: bool,
     address: SocketAddr,
@@ -184,7 +184,7 @@ impl Listeners {
             let stop = self.draining.child_token();
             bound.insert(
                 listener.port,
-                Open {
+                OpenListener {
                     gateway,
                     inbound: listener.inbound,
                     address: socket.address,

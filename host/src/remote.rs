@@ -25,7 +25,7 @@ use parking_lot::Mutex;
 use wasmtime_wasi_http::Error;
 
 use self::connector::Connector;
-use self::http2::Shared;
+use self::http2::Http2Connections;
 use crate::tls::{ClientConfigs, ClientTlsConfig, LoadedConfig, TlsError};
 use crate::{Body, Request, Response};
 
@@ -90,7 +90,7 @@ struct PoolKey {
 #[derive(Clone)]
 enum Connections {
     Http1(Arc<Client<Connector, Body>>),
-    Http2(Shared),
+    Http2(Http2Connections),
 }
 
 impl RemoteClient {
@@ -146,7 +146,7 @@ impl RemoteClient {
         };
         let connector = Connector::new(&key, tls.as_ref())?;
         let connections = if key.http2 {
-            Connections::Http2(Shared::new(connector))
+            Connections::Http2(Http2Connections::new(connector))
         } else {
             let client = Client::builder(TokioExecutor::new())
                 .pool_timer(TokioTimer::new())

@@ -5,12 +5,12 @@
 //! interprets an object.
 
 mod api_object;
+mod host_object;
 mod recorder;
-mod reported;
 
 pub(crate) use api_object::{ReadObject, is_place, place, read_object};
-pub(crate) use recorder::{EventType, Involved, Recorder, cut, seconds};
-pub(crate) use reported::{Reported, fresh_uid, owner_of, uid, uid_of};
+pub(crate) use host_object::{HostObject, fresh_uid, owner_of, uid, uid_of};
+pub(crate) use recorder::{EventType, InvolvedObject, Recorder, cut, seconds};
 
 use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::sync::Arc;
@@ -41,7 +41,7 @@ pub(crate) enum Source {
 
 /// An object in the store.
 #[derive(Debug, Clone)]
-pub(crate) struct Stored {
+pub(crate) struct StoredObject {
     pub object: Arc<Object>,
     pub source: Source,
     /// The version of the last write of this object or of its status.
@@ -68,14 +68,14 @@ pub(crate) struct Event {
     pub is_status: bool,
     pub key: ObjectKey,
     /// The previous object: a watcher by labels must learn of an object it has lost.
-    pub before: Option<Arc<Stored>>,
-    pub stored: Arc<Stored>,
+    pub before: Option<Arc<StoredObject>>,
+    pub stored: Arc<StoredObject>,
 }
 
 /// The requested events are no longer kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("resource version {requested} is too old; the oldest kept is {oldest}")]
-pub(crate) struct Expired {
+pub(crate) struct ExpiredVersion {
     pub requested: u64,
     pub oldest: u64,
 }
@@ -90,7 +90,7 @@ pub(crate) struct Store {
 
 #[derive(Debug, Default)]
 struct Inner {
-    objects: BTreeMap<ObjectKey, Arc<Stored>>,
+    objects: BTreeMap<ObjectKey, Arc<StoredObject>>,
     version: u64,
     events: VecDeque<Event>,
 }
@@ -141,10 +141,10 @@ impl Store {
 
     /// Replaces those of the host's own objects that satisfy `is_one` by `reported`, in
     /// one step. Unchanged objects are not written.
-    pub(crate) fn report(&self, reported: Vec<Reported>, is_one: impl Fn(&Object) -> bool) {
+    pub(crate) fn report(&self, reported: Vec<HostObject>, is_one: impl Fn(&Object) -> bool) {
         let mut inner = self.lock();
         let mut kept = HashSet::new();
-        for Reported { object, status } in reported {
+        for HostObject { object, status } in reported {
             let key = object.key();
             inner.put(Source::Host, key.clone(), object);
             inner.set_status(&key, status);
@@ -177,12 +177,12 @@ impl Store {
         self.version.send_replace(inner.version);
     }
 
-    pub(crate) fn get(&self, key: &ObjectKey) -> Option<Arc<Stored>> {
+    pub(crate) fn get(&self, key: &ObjectKey) -> Option<Arc<StoredObject>> {
         self.lock().objects.get(key).cloned()
     }
 
     /// All objects, ordered by key, and the version of this list.
-    pub(crate) fn list(&self) -> (Vec<Arc<Stored>>, u64) {
+    pub(crate) fn list(&self) -> (Vec<Arc<StoredObject>>, u64) {
         let inner = self.lock();
         (inner.objects.values().cloned().collect(), inner.version)
     }
@@ -190,12 +190,12 @@ impl Store {
     /// The events after `version`, oldest first.
     ///
     /// # Errors
-    /// [`Expired`] when some of them are no longer kept.
-    pub(crate) fn events_after(&self, version: u64) -> Result<Vec<Event>, Expired> {
+    /// [`ExpiredVersion`] when some of them are no longer kept.
+    pub(crate) fn events_after(&self, version: u64) -> Result<Vec<Event>, ExpiredVersion> {
         let inner = self.lock();
         let oldest = inner.version - inner.events.len() as u64;
         if version < oldest {
-            return Err(Expired {
+            return Err(ExpiredVersion {
                 requested: version,
                 oldest,
             });
@@ -239,7 +239,7 @@ impl Event {
             name,
             ..
         } = &self.key;
-        let Stored {
+        let StoredObject {
             resource_version,
             generation,
             ..
@@ -261,7 +261,7 @@ impl Inner {
                 return self.move_source(&key, object);
             }
             Some(known) => {
-                let Stored {
+                let StoredObject {
                     created, status, ..
                 } = &**known;
                 let generation = known.generation_with(&object);
@@ -272,7 +272,7 @@ impl Inner {
                 (Change::Added, 1, now, Value::Null)
             }
         };
-        let stored = Stored {
+        let stored = StoredObject {
             object,
             source,
             resource_version: 0,
@@ -298,26 +298,26 @@ impl Inner {
         if stored.status == status {
             return;
         }
-        let changed = Stored {
+        let changed = StoredObject {
             status,
-            ..Stored::clone(stored)
+            ..StoredObject::clone(stored)
         };
         self.write(Change::Modified, true, key.clone(), changed);
     }
 
-    fn delete_all(&mut self, gone: impl Fn(&ObjectKey, &Stored) -> bool) {
+    fn delete_all(&mut self, gone: impl Fn(&ObjectKey, &StoredObject) -> bool) {
         let gone: Vec<_> = self
             .objects
             .iter()
             .filter(|(key, stored)| gone(key, stored))
-            .map(|(key, stored)| (key.clone(), Stored::clone(stored)))
+            .map(|(key, stored)| (key.clone(), StoredObject::clone(stored)))
             .collect();
         for (key, stored) in gone {
             self.write(Change::Deleted, false, key, stored);
         }
     }
 
-    fn write(&mut self, change: Change, is_status: bool, key: ObjectKey, mut stored: Stored) {
+    fn write(&mut self, change: Change, is_status: bool, key: ObjectKey, mut stored: StoredObject) {
         self.version += 1;
         stored.resource_version = self.version;
         let stored = Arc::new(stored);

@@ -29,13 +29,13 @@ mod status;
 mod volumes;
 
 pub(crate) use backoff::Backoff;
-pub(crate) use controller::autoscaler::{Autoscaler, Decision, Limited, Measured};
+pub(crate) use controller::autoscaler::{Autoscaler, Decision, MetricReading, ScalingLimit};
 pub(crate) use field::{HOST_ADDRESS, NODE_NAME};
 pub(crate) use image::Images;
 pub(crate) use job::{Board, CronJobStatus, JobStatus, Jobs, PodExit};
 pub(crate) use log::{LogLine, Logs, PodLog};
 use plan::PodPlan;
-pub(crate) use plan::{Plan, PlanError, Unpulled, plan};
+pub(crate) use plan::{Plan, PlanError, UnavailableImage, plan};
 pub(crate) use pod::{InFlight, Pod};
 pub(crate) use registry::PodRegistry;
 pub(crate) use volumes::DataFolder as VolumeFolder;
@@ -50,7 +50,7 @@ use tokio::sync::watch;
 
 use crate::guest::{NodeMemory, Outbound};
 use crate::settings::guest::RequestLimits;
-use crate::store::{Recorder, Reported};
+use crate::store::{HostObject, Recorder};
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::sink::Sink;
 use budgets::Budgets;
@@ -210,7 +210,7 @@ impl Workloads {
     }
 
     /// The ReplicaSets of every Deployment.
-    pub(crate) fn replica_sets(&self) -> Vec<Reported> {
+    pub(crate) fn replica_sets(&self) -> Vec<HostObject> {
         let now = Instant::now();
         self.running
             .values()

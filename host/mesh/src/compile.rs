@@ -46,7 +46,7 @@ use crate::{Options, Pod, Snapshot, State};
 
 /// A snapshot, and the problems that compilation found.
 #[derive(Debug)]
-pub struct Compiled {
+pub struct CompiledMesh {
     pub snapshot: Snapshot,
     /// Problems that only the combination of resources shows: rules that can never match,
     /// delegates that do not fit, and similar.
@@ -60,7 +60,7 @@ pub fn compile(
     pods: &[Pod],
     options: &Options,
     state: &Arc<State>,
-) -> Compiled {
+) -> CompiledMesh {
     let mut diagnostics = Vec::new();
     let mut inventory = Inventory::new(objects);
     let listeners = gateway_api::listeners(&inventory.gateway_api_gateways);
@@ -127,7 +127,7 @@ pub fn compile(
         routes: status::routes(&bound, &inventory),
         route_ids: status::route_ids(&bound, &inventory),
     };
-    Compiled {
+    CompiledMesh {
         snapshot,
         diagnostics,
     }

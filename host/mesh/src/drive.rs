@@ -111,7 +111,7 @@ use rand::Rng;
 use crate::decide::rule::Rule;
 use crate::{
     Admission, CallerKey, Cluster, Ejection, EndpointId, Failure, FaultPlan, Forward, LocalReply,
-    MirrorForward, Outcome, PickContext, Picked, ResponseFlags, RetryDecision, RetryPermit,
+    MirrorForward, Outcome, PickContext, PickedEndpoint, ResponseFlags, RetryDecision, RetryPermit,
 };
 
 /// How long a mirrored request may take, the body of its response included.
@@ -137,7 +137,7 @@ pub struct Driver {
     tried: Vec<EndpointId>,
     attempts: u32,
     /// The endpoint of the last attempt. It counts as busy until the next one is picked.
-    picked: Option<Arc<Picked>>,
+    picked: Option<Arc<PickedEndpoint>>,
     /// Whether the outcome of the last attempt is still to come.
     is_attempting: bool,
     retry: Option<RetryPermit>,
@@ -173,7 +173,7 @@ pub enum Step {
 #[derive(Debug)]
 pub struct Attempt {
     /// Keep it until the response's body has ended: it counts as an active request.
-    pub picked: Arc<Picked>,
+    pub picked: Arc<PickedEndpoint>,
     /// 1 for the first.
     pub number: u32,
     /// If the response head takes longer, the outcome is [`Failure::Timeout`].

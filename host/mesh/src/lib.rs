@@ -49,13 +49,13 @@ mod status;
 mod traffic;
 mod workload;
 
-pub use compile::{Compiled, compile};
+pub use compile::{CompiledMesh, compile};
 pub use decide::explain::{
     BlockStep, ConditionStep, DestinationStep, EndpointStep, Explanation, FaultStep, LimitStep,
     ListenerStep, MirrorStep, Place, Reference, ReplyStep, RetryStep, RuleStep,
 };
 pub use decide::fault::FaultPlan;
-pub use decide::forward::{Decided, Decision, Forward, MirrorForward};
+pub use decide::forward::{Decision, Forward, MirrorForward, RouteDecision};
 pub use decide::listener::{Listener, ListenerServer, ListenerTls};
 pub use decide::path::normalise_path;
 pub use decide::request::{Caller, RequestHead};
@@ -66,7 +66,9 @@ pub use flags::ResponseFlags;
 pub use reply::LocalReply;
 pub use status::{DestinationStatus, RouteStatus, RuleStatus, ServiceStatus};
 pub use traffic::admit::{Admission, RequestPermit, RetryPermit};
-pub use traffic::cluster::{CallerKey, Cluster, Endpoint, EndpointId, PickContext, Picked, Target};
+pub use traffic::cluster::{
+    CallerKey, Cluster, Endpoint, EndpointId, PickContext, PickedEndpoint, Target,
+};
 pub use traffic::count::{Breaker, ClientReport};
 pub use traffic::eject::Ejection;
 pub use traffic::outcome::{Failure, Outcome};

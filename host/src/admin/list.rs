@@ -17,7 +17,7 @@ use super::object::shown;
 use super::path::Resource;
 use super::selector::Selector;
 use super::table::Form;
-use crate::store::Stored;
+use crate::store::StoredObject;
 
 /// The parameters of a list or a watch. Unknown ones are ignored, as in an API server.
 #[derive(Debug, Default, Deserialize)]
@@ -58,7 +58,7 @@ impl Resource {
             && within.is_none_or(|namespace| *namespace == key.namespace)
     }
 
-    pub(super) fn shown(&self, stored: &Stored) -> Value {
+    pub(super) fn shown(&self, stored: &StoredObject) -> Value {
         shown(stored, self.kind, &self.version)
     }
 

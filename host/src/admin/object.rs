@@ -10,13 +10,13 @@ use galleria_manifest::model::{Object, Resource};
 use serde_json::{Map, Value};
 
 use super::kind::Kind;
-use crate::store::{Source, Stored, uid};
+use crate::store::{Source, StoredObject, uid};
 
 /// The annotation of an object in a file that was changed by the API.
 pub(super) const DRIFT: &str = "galleria.dev/drift";
 
 /// `stored` in `version` of its kind.
-pub(super) fn shown(stored: &Stored, kind: &Kind, version: &str) -> Value {
+pub(super) fn shown(stored: &StoredObject, kind: &Kind, version: &str) -> Value {
     let mut json = stored.to_json();
     versions::convert(&mut json, kind, version);
     json["kind"] = kind.kind.into();
@@ -73,7 +73,7 @@ mod tests {
         store.replace_all(read.objects.iter().map(|object| (Source::Files, object)));
         let (stored, _) = store.list();
         let kind = Kind::at(group, version, plural).expect("a kind");
-        let stored: &Arc<Stored> = stored.first().expect("an object");
+        let stored: &Arc<StoredObject> = stored.first().expect("an object");
         shown(stored, kind, version)
     }
 

@@ -46,7 +46,7 @@ pub(super) fn answer(
 fn allowed(access: Access, spec: &Value) -> Value {
     let text = |field: &Value| field.as_str().unwrap_or_default().to_owned();
     let (verb, resource) = match spec.get("resourceAttributes") {
-        Some(asked) => (text(&asked["verb"]), text(&asked["resource"])),
+        Some(attributes) => (text(&attributes["verb"]), text(&attributes["resource"])),
         None => (text(&spec["nonResourceAttributes"]["verb"]), String::new()),
     };
     let reads = matches!(verb.as_str(), "get" | "list" | "watch" | "head");

@@ -23,7 +23,7 @@ use super::list::{Options, is_set};
 use super::path::Resource;
 use super::selector::Selector;
 use super::table::Form;
-use crate::store::{Change, Event, Store, Stored};
+use crate::store::{Change, Event, Store, StoredObject};
 
 /// Without `timeoutSeconds` a watch ends after a random time between this and twice as
 /// long, as in an API server.
@@ -38,7 +38,7 @@ const BOOKMARK: Duration = Duration::from_secs(60);
 /// An event that the client has not read yet. Objects are rendered when they are read:
 /// for a client that does not read, only references to stored objects are queued.
 enum QueuedEvent {
-    Object(&'static str, Arc<Stored>),
+    Object(&'static str, Arc<StoredObject>),
     Other(Value),
 }
 
@@ -102,8 +102,8 @@ impl Api {
     }
 }
 
-fn life(asked: Option<u64>) -> Duration {
-    match asked {
+fn life(requested: Option<u64>) -> Duration {
+    match requested {
         Some(seconds) if seconds > 0 => Duration::from_secs(seconds).min(LIFE_MAX),
         _ => LIFE.mul_f64(rand::rng().random_range(1.0..2.0)),
     }
@@ -208,7 +208,7 @@ impl Watcher {
         }
     }
 
-    fn push(&mut self, kind: &'static str, stored: &Arc<Stored>) {
+    fn push(&mut self, kind: &'static str, stored: &Arc<StoredObject>) {
         self.ready
             .push_back(QueuedEvent::Object(kind, stored.clone()));
     }

@@ -32,7 +32,7 @@ use super::object::shown;
 use super::object::versions::to_stored;
 use super::path::Resource;
 use super::{apply, body, bounds, patch};
-use crate::store::{Stored, fresh_uid};
+use crate::store::{StoredObject, fresh_uid};
 use crate::writes::{Edit, WriteError};
 use answer::answer;
 use conditions::check_owner;
@@ -81,7 +81,7 @@ impl Api {
             }
             (&Method::PUT, Some(name), None) => {
                 let wanted = body::object(request, &body)?;
-                let change = |_: &Stored, shown: &Value| {
+                let change = |_: &StoredObject, shown: &Value| {
                     self.with_manager(request, &options, resource, shown, wanted.clone())
                 };
                 Ok(answer(self.change(&options, resource, name, change).await?))
@@ -93,7 +93,7 @@ impl Api {
                     let applied = self.apply(&options, resource, name, wanted).await?;
                     return Ok(answer(applied));
                 }
-                let change = |_: &Stored, shown: &Value| {
+                let change = |_: &StoredObject, shown: &Value| {
                     let wanted = patch::patched(media_type, &body, resource.kind, shown)?;
                     self.with_manager(request, &options, resource, shown, wanted)
                 };
@@ -182,7 +182,7 @@ impl Api {
         options: &WriteOptions,
         resource: &Resource,
         name: &str,
-        change: impl Fn(&Stored, &Value) -> Result<Value, Failure>,
+        change: impl Fn(&StoredObject, &Value) -> Result<Value, Failure>,
     ) -> Result<WriteResult, Failure> {
         let key = key(resource, name);
         for _ in 0..ATTEMPTS {

@@ -26,7 +26,7 @@ pub(super) struct Addresses {
 
 /// The content of `--addresses-file`.
 #[derive(Serialize)]
-struct Bound<'a> {
+struct AddressesFile<'a> {
     listeners: &'a [BoundListener],
     #[serde(flatten)]
     own: Addresses,
@@ -62,7 +62,7 @@ pub(super) fn ready(
     let Some(file) = &settings.listen.addresses_file else {
         return Ok(());
     };
-    let json = serde_json::to_vec(&Bound {
+    let json = serde_json::to_vec(&AddressesFile {
         listeners: &listeners,
         own,
     })?;

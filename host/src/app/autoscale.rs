@@ -15,8 +15,8 @@ use galleria_manifest::model::{
 use jiff::Timestamp;
 use serde_json::Value;
 
-use crate::store::{EventType, Involved, Recorder, Store};
-use crate::workload::{Autoscaler, Measured, Pod, Workloads};
+use crate::store::{EventType, InvolvedObject, Recorder, Store};
+use crate::workload::{Autoscaler, MetricReading, Pod, Workloads};
 
 /// The metric that the host measures besides the resources of pods.
 const REQUESTS_PER_SECOND: &str = "requests_per_second";
@@ -27,21 +27,21 @@ const RESCALED: &str = "SuccessfulRescale";
 /// See the module's documentation.
 #[derive(Default)]
 pub(super) struct Autoscalers {
-    known: BTreeMap<ObjectKey, Known>,
+    states: BTreeMap<ObjectKey, AutoscalerState>,
     /// The last measurement of each pod, by its target number.
-    used: HashMap<usize, Used>,
+    counters: HashMap<usize, UsageCounters>,
     /// `spec.replicas` of the scaled objects.
     replicas: BTreeMap<ObjectKey, u32>,
 }
 
 #[derive(Default)]
-struct Known {
+struct AutoscalerState {
     autoscaler: Autoscaler,
     scaled_at: Option<Timestamp>,
 }
 
 #[derive(Clone, Copy)]
-struct Used {
+struct UsageCounters {
     at: Instant,
     cpu: Duration,
     requests: u64,
@@ -67,26 +67,26 @@ impl Autoscalers {
     ) -> Vec<ObjectKey> {
         let now = Instant::now();
         let usage = self.measure(&workloads.pods(), now);
-        let mut known = BTreeMap::new();
+        let mut states = BTreeMap::new();
         let mut changed = Vec::new();
         for (object, spec) in autoscalers(objects) {
             let key = object.key();
-            let mut own = self.known.remove(&key).unwrap_or_default();
+            let mut own = self.states.remove(&key).unwrap_or_default();
             let generation = store.get(&key).map_or(0, |stored| stored.generation);
             let (status, scaled) = own.sync(object, spec, objects, workloads, &usage, now);
             let status = status::with_generation(status, generation);
             store.set_status(&key, status);
             if let Some(replicas) = scaled {
                 let message = format!("New size: {replicas}");
-                let involved = Arc::new(Involved::of(object));
+                let involved = Arc::new(InvolvedObject::of(object));
                 recorder.record(&involved, EventType::Normal, RESCALED, &message);
                 let target = target(object, spec);
                 self.replicas.insert(target.clone(), replicas);
                 changed.push(target);
             }
-            known.insert(key, own);
+            states.insert(key, own);
         }
-        self.known = known;
+        self.states = states;
         changed
     }
 
@@ -112,22 +112,22 @@ impl Autoscalers {
 
     /// The usage of each pod since the last measurement. New pods have none yet.
     fn measure(&mut self, pods: &[Arc<Pod>], now: Instant) -> HashMap<usize, Usage> {
-        let before = std::mem::take(&mut self.used);
+        let before = std::mem::take(&mut self.counters);
         let mut usage = HashMap::new();
         for pod in pods.iter().filter(|pod| pod.is_ready()) {
-            let used = Used {
+            let counters = UsageCounters {
                 at: now,
                 cpu: pod.cpu_time(),
                 requests: pod.requests_served(),
             };
-            self.used.insert(pod.target, used);
+            self.counters.insert(pod.target, counters);
             let Some(before) = before.get(&pod.target) else {
                 continue;
             };
             let seconds = (now - before.at).as_secs_f64();
             if seconds > 0.0 {
-                let cpu = used.cpu.saturating_sub(before.cpu).as_secs_f64();
-                let requests = used.requests.saturating_sub(before.requests) as f64;
+                let cpu = counters.cpu.saturating_sub(before.cpu).as_secs_f64();
+                let requests = counters.requests.saturating_sub(before.requests) as f64;
                 let measured = Usage {
                     cpu_cores: cpu / seconds,
                     memory_bytes: pod.status().memory_bytes as f64,
@@ -140,7 +140,7 @@ impl Autoscalers {
     }
 }
 
-impl Known {
+impl AutoscalerState {
     /// Returns the status, and the new number of replicas if it changes.
     fn sync(
         &mut self,
@@ -238,7 +238,7 @@ fn measure(
     metric: &ScalingMetric,
     pods: &[Arc<Pod>],
     usage: &HashMap<usize, Usage>,
-) -> Option<Measured> {
+) -> Option<MetricReading> {
     let ratios: Vec<f64> = pods
         .iter()
         .filter_map(|pod| ratio(metric, pod, usage.get(&pod.target)?))
@@ -246,7 +246,7 @@ fn measure(
     let known = u32::try_from(ratios.len())
         .ok()
         .filter(|known| *known > 0)?;
-    Some(Measured {
+    Some(MetricReading {
         ratio: ratios.iter().sum::<f64>() / f64::from(known),
         pods: known,
         missing: u32::try_from(pods.len()).ok()?.saturating_sub(known),

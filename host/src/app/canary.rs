@@ -8,8 +8,8 @@ use serde_json::Value;
 use tracing::Instrument;
 
 use super::control::{Control, Reporting, end_write, own_write};
-use crate::canary::{Order, Planned, Split, plan};
-use crate::store::{EventType, Involved, read_object};
+use crate::canary::{Order, OrderPlan, Split, plan};
+use crate::store::{EventType, InvolvedObject, read_object};
 use crate::writes::{Edit, WriteError};
 
 /// The reason of the event when a weight is set manually.
@@ -49,7 +49,7 @@ impl Control {
         let planned = plan(order, &self.in_force);
         let planned = planned.map_err(|error| WriteError::Impossible(error.to_string()))?;
         match planned {
-            Planned::Weight {
+            OrderPlan::Weight {
                 split,
                 weight,
                 canary,
@@ -60,7 +60,7 @@ impl Control {
                     store, recorder, ..
                 } = &self.reporting;
                 if let Some(stored) = store.get(&split.service) {
-                    let involved = Arc::new(Involved::of(&stored.object));
+                    let involved = Arc::new(InvolvedObject::of(&stored.object));
                     recorder.record(&involved, EventType::Normal, WEIGHT_SET, &message);
                 }
                 if let Some((key, phase)) = canary {
@@ -69,7 +69,7 @@ impl Control {
                 }
                 Ok(())
             }
-            Planned::Analyse { key, object } => {
+            OrderPlan::Analyse { key, object } => {
                 if let Some(raw) = object {
                     self.write_object(&key, &raw).await?;
                 }

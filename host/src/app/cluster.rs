@@ -8,7 +8,7 @@ use galleria_manifest::model::{Object, PortReference, Resource, Service};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use crate::store::Reported;
+use crate::store::HostObject;
 use crate::workload::{HOST_ADDRESS, NODE_NAME, Pod};
 
 /// The node's version in `kubectl get nodes`.
@@ -34,7 +34,7 @@ pub(super) fn is_one(object: &Object) -> bool {
 }
 
 /// See the module's documentation. `written` is the objects in force.
-pub(super) fn objects(written: &[Arc<Object>], pods: &[Arc<Pod>], node: Node) -> Vec<Reported> {
+pub(super) fn objects(written: &[Arc<Object>], pods: &[Arc<Pod>], node: Node) -> Vec<HostObject> {
     let mut reported = vec![node.object()];
     let named: BTreeSet<_> = written
         .iter()
@@ -70,7 +70,7 @@ pub(super) fn objects(written: &[Arc<Object>], pods: &[Arc<Pod>], node: Node) ->
                 "kind": "Namespace",
                 "metadata": {"name": namespace, "labels": labels},
             });
-            reported.push(Reported::new(object, json!({"phase": "Active"})));
+            reported.push(HostObject::new(object, json!({"phase": "Active"})));
         }
         if !is_written("ServiceAccount", namespace, "default") {
             let object = json!({
@@ -78,7 +78,7 @@ pub(super) fn objects(written: &[Arc<Object>], pods: &[Arc<Pod>], node: Node) ->
                 "kind": "ServiceAccount",
                 "metadata": {"name": "default", "namespace": namespace},
             });
-            reported.push(Reported::new(object, Value::Null));
+            reported.push(HostObject::new(object, Value::Null));
         }
     }
     for object in written {
@@ -92,7 +92,7 @@ pub(super) fn objects(written: &[Arc<Object>], pods: &[Arc<Pod>], node: Node) ->
 }
 
 impl Node {
-    fn object(self) -> Reported {
+    fn object(self) -> HostObject {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let capacity = json!({
             "cpu": cores.to_string(),
@@ -145,12 +145,12 @@ impl Node {
                 "bootID": "",
             },
         });
-        Reported::new(object, status)
+        HostObject::new(object, status)
     }
 }
 
 /// The endpoints of a Service, as Endpoints and as an EndpointSlice.
-fn endpoints(object: &Object, service: &Service, pods: &[Arc<Pod>]) -> [Reported; 2] {
+fn endpoints(object: &Object, service: &Service, pods: &[Arc<Pod>]) -> [HostObject; 2] {
     let (namespace, name) = (&object.metadata.namespace, &object.metadata.name.value);
     let selected: Vec<_> = pods
         .iter()
@@ -226,5 +226,5 @@ fn endpoints(object: &Object, service: &Service, pods: &[Arc<Pod>]) -> [Reported
         "metadata": {"name": name, "namespace": namespace},
         "subsets": subsets.into_values().map(subset).collect::<Vec<_>>(),
     });
-    [slice, endpoints].map(|object| Reported::new(object, Value::Null))
+    [slice, endpoints].map(|object| HostObject::new(object, Value::Null))
 }

@@ -18,8 +18,8 @@ const CONTROLLER: &str = "galleria.dev/gateway-controller";
 /// A condition: its type, and its reason, with a message if it does not hold.
 type Condition = (&'static str, Result<&'static str, (&'static str, String)>);
 
-/// An object with what is known about it.
-pub(super) struct Known<'a> {
+/// An object and its diagnostics.
+pub(super) struct DiagnosedObject<'a> {
     pub object: &'a Object,
     /// Why it waits; empty if it is in force.
     pub waits: &'a [Diagnostic],
@@ -28,13 +28,13 @@ pub(super) struct Known<'a> {
 }
 
 /// Writes the conditions of every routing object among `all` to the store.
-pub(super) fn report(store: &Store, all: &[Known<'_>]) {
-    for known in all {
-        let key = known.object.key();
+pub(super) fn report(store: &Store, all: &[DiagnosedObject<'_>]) {
+    for diagnosed in all {
+        let key = diagnosed.object.key();
         let Some(stored) = store.get(&key) else {
             continue;
         };
-        let Some(mut status) = status(known, all) else {
+        let Some(mut status) = status(diagnosed, all) else {
             continue;
         };
         complete(&mut status, &stored.status, stored.generation);
@@ -43,34 +43,34 @@ pub(super) fn report(store: &Store, all: &[Known<'_>]) {
 }
 
 /// The objects in force and those that wait, with the diagnostics of each.
-pub(super) fn known<'a>(
+pub(super) fn diagnose<'a>(
     in_force: &'a [Arc<Object>],
     waiting: &'a [(Arc<Object>, Vec<Diagnostic>)],
     warnings: &'a [Diagnostic],
-) -> Vec<Known<'a>> {
+) -> Vec<DiagnosedObject<'a>> {
     let in_force = in_force.iter().map(|object| (object, [].as_slice()));
     let waiting = waiting
         .iter()
         .map(|(object, problems)| (object, problems.as_slice()));
-    let known = |(object, waits): (&'a Arc<Object>, &'a [Diagnostic])| {
+    let diagnosed = |(object, waits): (&'a Arc<Object>, &'a [Diagnostic])| {
         let name = format!("{}/{}", object.kind, object.metadata.name.value);
         let of_it =
             |it: &&Diagnostic| it.object.as_ref() == Some(&name) && it.at.file == object.at.file;
-        Known {
+        DiagnosedObject {
             object,
             waits,
             warnings: warnings.iter().filter(of_it).collect(),
         }
     };
-    in_force.chain(waiting).map(known).collect()
+    in_force.chain(waiting).map(diagnosed).collect()
 }
 
-fn status(known: &Known<'_>, all: &[Known<'_>]) -> Option<Value> {
-    match &known.object.resource {
-        Resource::GatewayApiGateway(gateway) => Some(of_gateway(known, gateway, all)),
-        Resource::GatewayApiHttpRoute(route) => Some(of_route(known, route)),
-        _ if known.object.key().group == "networking.istio.io" => {
-            let reconciled = match known.waits.first() {
+fn status(diagnosed: &DiagnosedObject<'_>, all: &[DiagnosedObject<'_>]) -> Option<Value> {
+    match &diagnosed.object.resource {
+        Resource::GatewayApiGateway(gateway) => Some(of_gateway(diagnosed, gateway, all)),
+        Resource::GatewayApiHttpRoute(route) => Some(of_route(diagnosed, route)),
+        _ if diagnosed.object.key().group == "networking.istio.io" => {
+            let reconciled = match diagnosed.waits.first() {
                 None => Ok("Reconciled"),
                 Some(problem) => Err(("Waiting", text(problem))),
             };
@@ -80,16 +80,23 @@ fn status(known: &Known<'_>, all: &[Known<'_>]) -> Option<Value> {
     }
 }
 
-fn of_gateway(known: &Known<'_>, gateway: &GatewayApiGateway, all: &[Known<'_>]) -> Value {
+fn of_gateway(
+    diagnosed: &DiagnosedObject<'_>,
+    gateway: &GatewayApiGateway,
+    all: &[DiagnosedObject<'_>],
+) -> Value {
     let wrong = |part: &str| {
-        let mut said = known.waits.iter().chain(known.warnings.iter().copied());
-        said.find(|it| it.path.contains(part)).map(text)
+        let mut diagnostics = diagnosed
+            .waits
+            .iter()
+            .chain(diagnosed.warnings.iter().copied());
+        diagnostics.find(|it| it.path.contains(part)).map(text)
     };
-    let programmed = match known.waits.first() {
+    let programmed = match diagnosed.waits.first() {
         None => Ok("Programmed"),
         Some(problem) => Err(("Invalid", text(problem))),
     };
-    let accepted = match known.waits.is_empty() {
+    let accepted = match diagnosed.waits.is_empty() {
         true => Ok("Accepted"),
         false => Err((
             "ListenersNotValid",
@@ -107,7 +114,7 @@ fn of_gateway(known: &Known<'_>, gateway: &GatewayApiGateway, all: &[Known<'_>])
         };
         json!({
             "name": listener.name.value,
-            "attachedRoutes": attached(known, &listener.name.value, listener.port.value, all),
+            "attachedRoutes": attached(diagnosed, &listener.name.value, listener.port.value, all),
             "supportedKinds": kinds,
             "conditions": conditions(&[
                 ("Accepted", accepted.clone()),
@@ -126,14 +133,19 @@ fn of_gateway(known: &Known<'_>, gateway: &GatewayApiGateway, all: &[Known<'_>])
 }
 
 /// The number of routes in force that are attached to this listener.
-fn attached(gateway: &Known<'_>, listener: &str, port: u16, all: &[Known<'_>]) -> usize {
+fn attached(
+    gateway: &DiagnosedObject<'_>,
+    listener: &str,
+    port: u16,
+    all: &[DiagnosedObject<'_>],
+) -> usize {
     let own: &ObjectKey = &gateway.object.key();
-    let names_it = |known: &&Known<'_>| {
-        let Resource::GatewayApiHttpRoute(route) = &known.object.resource else {
+    let names_it = |diagnosed: &&DiagnosedObject<'_>| {
+        let Resource::GatewayApiHttpRoute(route) = &diagnosed.object.resource else {
             return false;
         };
-        let namespace = &known.object.metadata.namespace;
-        known.waits.is_empty()
+        let namespace = &diagnosed.object.metadata.namespace;
+        diagnosed.waits.is_empty()
             && route.parents.iter().any(|parent| {
                 parent.kind == ParentKind::Gateway
                     && parent.name.value == own.name
@@ -148,10 +160,13 @@ fn attached(gateway: &Known<'_>, listener: &str, port: u16, all: &[Known<'_>]) -
     all.iter().filter(names_it).count()
 }
 
-fn of_route(known: &Known<'_>, route: &GatewayApiHttpRoute) -> Value {
+fn of_route(diagnosed: &DiagnosedObject<'_>, route: &GatewayApiHttpRoute) -> Value {
     let wrong = |part: &str| {
-        let mut said = known.waits.iter().chain(known.warnings.iter().copied());
-        said.find(|it| it.path.contains(part)).map(text)
+        let mut diagnostics = diagnosed
+            .waits
+            .iter()
+            .chain(diagnosed.warnings.iter().copied());
+        diagnostics.find(|it| it.path.contains(part)).map(text)
     };
     let parents = route.parents.iter().enumerate().map(|(index, parent)| {
         let accepted = match wrong(&format!("parentRefs[{index}]")) {

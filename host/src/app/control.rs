@@ -30,7 +30,7 @@ use tokio::sync::{mpsc, watch};
 use super::api_store::ApiStore;
 use super::autoscale::Autoscalers;
 use super::cluster::Node;
-use super::desired::Desired;
+use super::desired::DesiredState;
 use super::pulls::Pulls;
 use super::source::{Layer, ObjectSource};
 use crate::canary::Canaries;
@@ -58,7 +58,7 @@ pub(super) struct Control {
     pub(super) sources: Vec<Arc<dyn ObjectSource>>,
     pub(super) api_store: Arc<ApiStore>,
     pub(super) writes: mpsc::Receiver<Write>,
-    pub(super) desired: Desired,
+    pub(super) desired: DesiredState,
     /// The part of `desired` that is active. The rest waits for an object that it
     /// refers to.
     pub(super) in_force: Vec<Arc<Object>>,
@@ -104,7 +104,9 @@ impl Control {
     ) -> Result<(), RejectedChange> {
         let desired = layers
             .into_iter()
-            .fold(Desired::default(), |desired, it| desired.with_layer(it));
+            .fold(DesiredState::default(), |desired, it| {
+                desired.with_layer(it)
+            });
         self.desired = desired.clone();
         self.apply(desired).await
     }

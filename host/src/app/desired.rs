@@ -16,7 +16,7 @@ use crate::store::{Source, place};
 
 /// See the module's documentation.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Desired {
+pub(super) struct DesiredState {
     files: Vec<Arc<Object>>,
     written: BTreeMap<ObjectKey, ApiOverride>,
 }
@@ -52,7 +52,7 @@ impl ApiOverride {
     }
 }
 
-impl Desired {
+impl DesiredState {
     /// Whether both declare the same objects. Positions in files do not count.
     pub(super) fn is_same(&self, other: &Self) -> bool {
         let same_file = |(one, other): (&Arc<Object>, &Arc<Object>)| one.raw == other.raw;
@@ -181,7 +181,7 @@ mod tests {
     use super::*;
     use crate::store::read_object;
 
-    fn with_files(desired: &Desired, files: Vec<Arc<Object>>) -> Desired {
+    fn with_files(desired: &DesiredState, files: Vec<Arc<Object>>) -> DesiredState {
         desired.clone().with_layer(Layer::Base(files))
     }
 
@@ -193,7 +193,7 @@ mod tests {
     const A2: &str = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a}\ndata: {k: '2'}\n";
     const A3: &str = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a}\ndata: {k: '3'}\n";
 
-    fn values(desired: &Desired) -> Vec<(Source, &str)> {
+    fn values(desired: &DesiredState) -> Vec<(Source, &str)> {
         desired
             .objects()
             .map(|(source, object)| (source, object.raw["data"]["k"].as_str().unwrap_or_default()))
@@ -202,7 +202,7 @@ mod tests {
 
     #[test]
     fn change_by_the_api_holds_until_the_file_changes() {
-        let desired = with_files(&Desired::default(), file(A1));
+        let desired = with_files(&DesiredState::default(), file(A1));
         let key = file(A1)[0].key();
         let changed = desired.with(&key, Some(file(A2)[0].clone()));
         assert_eq!(values(&changed), [(Source::Drift, "2")]);
@@ -221,13 +221,13 @@ mod tests {
     #[test]
     fn deletion_by_the_api_holds_as_long_and_a_file_may_take_over() {
         let key = file(A1)[0].key();
-        let deleted = with_files(&Desired::default(), file(A1)).with(&key, None);
+        let deleted = with_files(&DesiredState::default(), file(A1)).with(&key, None);
         assert_eq!(values(&deleted), []);
         assert_eq!(
             values(&with_files(&deleted, file(A2))),
             [(Source::Files, "2")]
         );
-        let created = Desired::default().with(&key, Some(file(A1)[0].clone()));
+        let created = DesiredState::default().with(&key, Some(file(A1)[0].clone()));
         assert_eq!(values(&created), [(Source::Api, "1")]);
         assert_eq!(
             values(&with_files(&created, file(A2))),
@@ -239,23 +239,23 @@ mod tests {
     #[test]
     fn overrides_are_compared_by_their_content() {
         let key = file(A1)[0].key();
-        let with = |yaml: &str| Desired::default().with(&key, Some(file(yaml)[0].clone()));
+        let with = |yaml: &str| DesiredState::default().with(&key, Some(file(yaml)[0].clone()));
         assert!(with(A1).is_same(&with(&format!("# moved\n{A1}"))));
         assert!(!with(A1).is_same(&with(A2)));
-        let deleted = with_files(&Desired::default(), file(A1)).with(&key, None);
+        let deleted = with_files(&DesiredState::default(), file(A1)).with(&key, None);
         let changed =
-            with_files(&Desired::default(), file(A1)).with(&key, Some(file(A2)[0].clone()));
+            with_files(&DesiredState::default(), file(A1)).with(&key, Some(file(A2)[0].clone()));
         assert!(!changed.is_same(&deleted));
     }
 
     #[test]
     fn overrides_that_the_base_has_outlived_are_dropped_when_they_are_read() {
         let key = file(A1)[0].key();
-        let overridden = with_files(&Desired::default(), file(A1)).with(&key, None);
+        let overridden = with_files(&DesiredState::default(), file(A1)).with(&key, None);
         let read = Layer::Overrides(overridden.written().clone());
-        let same = with_files(&Desired::default(), file(A1)).with_layer(read.clone());
+        let same = with_files(&DesiredState::default(), file(A1)).with_layer(read.clone());
         assert!(same.is_same(&overridden));
-        let changed = with_files(&Desired::default(), file(A2)).with_layer(read);
+        let changed = with_files(&DesiredState::default(), file(A2)).with_layer(read);
         assert_eq!(values(&changed), [(Source::Files, "2")]);
         assert!(!changed.is_same(&overridden));
     }
@@ -281,7 +281,7 @@ mod tests {
         let service_key = key("Service", "", "s");
         let object =
             |key: &ObjectKey, raw: &Value| Some(read_object(key, raw).expect("valid").object);
-        let waiting = Desired::default().with(&route_key, object(&route_key, &route));
+        let waiting = DesiredState::default().with(&route_key, object(&route_key, &route));
         let admissible = waiting.settle(&HashSet::new()).expect("it may wait");
         assert_eq!(
             (admissible.in_force.len(), admissible.waiting.len()),

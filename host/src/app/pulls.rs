@@ -10,8 +10,8 @@ use std::time::Duration;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::source::ObjectSource;
-use crate::store::{EventType, Involved, Recorder};
-use crate::workload::{Backoff, PlanError, Unpulled};
+use crate::store::{EventType, InvolvedObject, Recorder};
+use crate::workload::{Backoff, PlanError, UnavailableImage};
 
 /// See the module's documentation.
 pub(super) struct Pulls {
@@ -40,23 +40,23 @@ impl Pulls {
     pub(super) fn failed(
         &mut self,
         source: &Arc<dyn ObjectSource>,
-        mut unpulled: Vec<Unpulled>,
+        mut unavailable: Vec<UnavailableImage>,
         plan: impl Fn() -> Result<(), PlanError> + Send + Sync + 'static,
     ) {
         let recorder = self.recorder.clone();
         let mut backoff = Backoff::new(self.backoff_initial);
         let plan = Arc::new(plan);
         let task = AbortOnDropHandle::new(tokio::spawn(async move {
-            while !unpulled.is_empty() {
+            while !unavailable.is_empty() {
                 let pause = backoff.pause(Duration::ZERO);
-                for unpulled in &unpulled {
-                    record(&recorder, unpulled, pause);
+                for unavailable in &unavailable {
+                    record(&recorder, unavailable, pause);
                 }
                 tokio::time::sleep(pause).await;
                 let plan = plan.clone();
                 let planned = tokio::task::spawn_blocking(move || plan()).await;
-                unpulled = match planned {
-                    Ok(Err(error)) => error.unpulled,
+                unavailable = match planned {
+                    Ok(Err(error)) => error.unavailable,
                     // The control loop plans again, and reports a panic then.
                     Ok(Ok(())) | Err(_) => Vec::new(),
                 };
@@ -84,13 +84,13 @@ impl Pulls {
     }
 }
 
-fn record(recorder: &Recorder, unpulled: &Unpulled, pause: Duration) {
-    let Unpulled {
+fn record(recorder: &Recorder, unavailable: &UnavailableImage, pause: Duration) {
+    let UnavailableImage {
         object,
         image,
         message,
-    } = unpulled;
-    let involved = Arc::new(Involved::of(object));
+    } = unavailable;
+    let involved = Arc::new(InvolvedObject::of(object));
     recorder.record(&involved, EventType::Warning, "Failed", message);
     let message = format!("ImagePullBackOff: back-off {pause:?} pulling image `{image}`");
     recorder.record(&involved, EventType::Warning, "BackOff", &message);

@@ -64,7 +64,7 @@ impl ObjectSource for Files {
     }
 
     fn read(&self) -> anyhow::Result<Contents> {
-        let files::Read {
+        let files::FileContents {
             objects,
             diagnostics,
         } = Files::read(self);

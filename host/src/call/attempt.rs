@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use galleria_mesh as mesh;
-use galleria_mesh::{LocalReply, Outcome, Picked, ResponseFlags, Target};
+use galleria_mesh::{LocalReply, Outcome, PickedEndpoint, ResponseFlags, Target};
 use http::{HeaderValue, Uri, request};
 use opentelemetry::trace::SpanKind;
 use tokio::time::timeout;
@@ -79,7 +79,7 @@ impl EndpointResult {
 impl Attempt<'_, '_> {
     pub(super) async fn run(
         &self,
-        picked: &Picked,
+        picked: &PickedEndpoint,
         mut parts: request::Parts,
         body: Body,
         call_log: &mut CallLog,
@@ -131,7 +131,7 @@ impl Attempt<'_, '_> {
 
     /// The span of this attempt; None for a request from another host, which has the
     /// span.
-    fn span(&self, picked: &Picked, parts: &request::Parts) -> Option<Span> {
+    fn span(&self, picked: &PickedEndpoint, parts: &request::Parts) -> Option<Span> {
         let CallScope {
             mesh,
             context,
@@ -148,7 +148,10 @@ impl Attempt<'_, '_> {
             .span(&context.trace, service, SpanKind::Client, name)?;
         span.set(attributes::HTTP_METHOD, parts.method.to_string());
         span.set(attributes::SERVER_ADDRESS, picked.endpoint.name.clone());
-        span.set(attributes::URL_FULL, asked(&picked.endpoint, &parts.uri));
+        span.set(
+            attributes::URL_FULL,
+            attempt_url(&picked.endpoint, &parts.uri),
+        );
         span.set(attributes::UPSTREAM_CLUSTER, self.cluster.name.clone());
         if self.number > 1 {
             span.set(attributes::HTTP_RESEND_COUNT, i64::from(self.number - 1));
@@ -172,7 +175,12 @@ impl Attempt<'_, '_> {
         }
     }
 
-    async fn send(&self, picked: &Picked, request: Request, spans: &mut Spans) -> EndpointResult {
+    async fn send(
+        &self,
+        picked: &PickedEndpoint,
+        request: Request,
+        spans: &mut Spans,
+    ) -> EndpointResult {
         let context = self.context(spans);
         match &picked.endpoint.target {
             Target::Pod { target, port } => {
@@ -321,7 +329,7 @@ fn failed(failure: &Failure) -> EndpointResult {
 }
 
 /// The URL of an attempt, without its query, which may contain secrets.
-fn asked(endpoint: &mesh::Endpoint, uri: &Uri) -> String {
+fn attempt_url(endpoint: &mesh::Endpoint, uri: &Uri) -> String {
     let scheme = uri.scheme_str().unwrap_or("http");
     let authority = match &endpoint.target {
         Target::Peer { host, port } | Target::Remote { host, port } => format!("{host}:{port}"),

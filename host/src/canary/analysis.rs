@@ -9,7 +9,7 @@
 use galleria_manifest::model::CanaryMetric;
 use statrs::distribution::{Binomial, DiscreteCDF};
 
-use crate::telemetry::tally::Observed;
+use crate::telemetry::tally::RequestCounts;
 
 /// The probability that a check fails a canary whose share is at the limit.
 const SIGNIFICANCE: f64 = 0.001;
@@ -40,7 +40,11 @@ pub(crate) enum Verdict {
 }
 
 /// Judges a canary by its requests and those of the stable version in the same time.
-pub(crate) fn judge(metrics: &[CanaryMetric], canary: &Observed, stable: &Observed) -> Verdict {
+pub(crate) fn judge(
+    metrics: &[CanaryMetric],
+    canary: &RequestCounts,
+    stable: &RequestCounts,
+) -> Verdict {
     let mut verdict = Verdict::Pass;
     for metric in metrics {
         let judged = match metric {
@@ -69,7 +73,7 @@ pub(crate) fn judge(metrics: &[CanaryMetric], canary: &Observed, stable: &Observ
     verdict
 }
 
-fn success_rate(min: f64, canary: &Observed, stable: &Observed) -> Verdict {
+fn success_rate(min: f64, canary: &RequestCounts, stable: &RequestCounts) -> Verdict {
     let allowed = 1.0 - min / 100.0;
     let limit = allowed.max(bound(stable.failures, stable.requests));
     share(canary.failures, canary.requests, limit, |share| {
@@ -79,8 +83,8 @@ fn success_rate(min: f64, canary: &Observed, stable: &Observed) -> Verdict {
 }
 
 /// Judges the share of requests that took more than `max` microseconds.
-fn slow(max: f64, allowed: f64, canary: &Observed, stable: Option<&Observed>) -> Verdict {
-    let slower = |of: &Observed| {
+fn slow(max: f64, allowed: f64, canary: &RequestCounts, stable: Option<&RequestCounts>) -> Verdict {
+    let slower = |of: &RequestCounts| {
         let upto = of.durations.count_between(0, max as u64);
         of.requests.saturating_sub(upto)
     };

@@ -78,7 +78,7 @@ pub(crate) struct Settings {
 }
 
 /// What an order means for the objects in force.
-pub(crate) enum Planned {
+pub(crate) enum OrderPlan {
     /// Sets a weight manually.
     Weight {
         split: Split,
@@ -97,23 +97,23 @@ pub(crate) enum Planned {
 ///
 /// # Errors
 /// The order refers to something that does not exist.
-pub(crate) fn plan(order: &Order, objects: &[Arc<Object>]) -> Result<Planned, CanaryError> {
+pub(crate) fn plan(order: &Order, objects: &[Arc<Object>]) -> Result<OrderPlan, CanaryError> {
     let route = &order.route;
     let (split, canary) = resolve(route, objects)?;
     let key = canary.map(Object::key);
     let phase = |phase| key.clone().map(|key| (key, phase));
     match &order.action {
-        Action::Set(weight) => Ok(Planned::Weight {
+        Action::Set(weight) => Ok(OrderPlan::Weight {
             split,
             weight: *weight,
             canary: phase(Phase::Progressing),
         }),
-        Action::Promote => Ok(Planned::Weight {
+        Action::Promote => Ok(OrderPlan::Weight {
             split,
             weight: 100,
             canary: phase(Phase::Succeeded),
         }),
-        Action::Abort => Ok(Planned::Weight {
+        Action::Abort => Ok(OrderPlan::Weight {
             split,
             weight: 0,
             canary: phase(Phase::Failed),
@@ -121,11 +121,11 @@ pub(crate) fn plan(order: &Order, objects: &[Arc<Object>]) -> Result<Planned, Ca
         Action::Analyse(settings) => {
             if let (Some(key), true) = (&key, *settings == Settings::default()) {
                 let key = key.clone();
-                return Ok(Planned::Analyse { key, object: None });
+                return Ok(OrderPlan::Analyse { key, object: None });
             }
             let name = canary.map_or(&split.service.name, |it| &it.metadata.name.value);
             let object = object(name, route, settings, &split, objects)?;
-            Ok(Planned::Analyse {
+            Ok(OrderPlan::Analyse {
                 key: ObjectKey {
                     group: "flagger.app".to_owned(),
                     kind: "Canary".to_owned(),

@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use super::order::{Route, resolve};
 use super::{CanaryError, Share};
-use crate::store::Stored;
+use crate::store::StoredObject;
 
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct CanaryReport {
@@ -52,7 +52,7 @@ pub(crate) struct EventReport {
 /// The rules do not exist.
 pub(crate) fn report(
     route: &Route,
-    stored: &[Arc<Stored>],
+    stored: &[Arc<StoredObject>],
     file_of_drifted: impl Fn(&ObjectKey) -> Option<PathBuf>,
 ) -> Result<CanaryReport, CanaryError> {
     let objects: Vec<_> = stored.iter().map(|it| it.object.clone()).collect();

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::analysis::{Verdict, judge};
 use super::split::Split;
 use crate::store::{EventType, Store};
-use crate::telemetry::tally::{Observed, Tally};
+use crate::telemetry::tally::{RequestCounts, Tally};
 
 /// Flagger's phases, as far as they exist here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -262,7 +262,7 @@ fn rollback(name: &str, why: &str) -> Step {
     })
 }
 
-fn observed(observed: &Observed) -> Value {
+fn observed(observed: &RequestCounts) -> Value {
     let millis = |quantile| observed.durations.value_at_quantile(quantile) as f64 / 1_000.0;
     json!({
         "requests": observed.requests,

@@ -23,11 +23,11 @@ pub(super) fn healthcheck(address: SocketAddr, live: bool) -> anyhow::Result<Exi
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
-    let asked = runtime.block_on(async {
+    let result = runtime.block_on(async {
         tokio::time::timeout(ANSWER_MAX, status::ask_port(address, path)).await
     });
     let unanswered = || format!("no response from the status port {address}");
-    let (code, text) = asked.with_context(unanswered)?.with_context(unanswered)?;
+    let (code, text) = result.with_context(unanswered)?.with_context(unanswered)?;
     print(text.trim_end());
     Ok(ExitCode::from(u8::from(!code.is_success())))
 }

@@ -13,9 +13,13 @@ use super::places::Places;
 const PLACE_COLUMN: usize = 76;
 
 /// The page that `galleria explain` prints.
-pub(super) fn render(asked: &ParsedQuestion, explanation: &Explanation, places: &Places) -> String {
+pub(super) fn render(
+    question: &ParsedQuestion,
+    explanation: &Explanation,
+    places: &Places,
+) -> String {
     let mut page = Page::default();
-    page.request(asked, explanation);
+    page.request(question, explanation);
     page.rules(explanation);
     page.treatment(explanation);
     for (number, destination) in explanation.destinations.iter().enumerate() {
@@ -58,17 +62,17 @@ impl Page {
         let _ = writeln!(self.0, "\n{text}");
     }
 
-    fn request(&mut self, asked: &ParsedQuestion, explanation: &Explanation) {
-        let from = match &asked.from {
+    fn request(&mut self, question: &ParsedQuestion, explanation: &Explanation) {
+        let from = match &question.from {
             From::Edge { .. } => "a client outside",
             From::Workload(_) => explanation.caller.as_str(),
         };
         self.line(
             0,
-            &format!("{} {} from {from}", asked.method, asked.uri),
+            &format!("{} {} from {from}", question.method, question.uri),
             None,
         );
-        if explanation.path != asked.uri.path() {
+        if explanation.path != question.uri.path() {
             let path = &explanation.path;
             self.line(1, &format!("every rule sees its path as {path}"), None);
         }

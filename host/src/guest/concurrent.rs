@@ -35,7 +35,7 @@ use super::pool::PoolStatus;
 use super::state::GuestState;
 use super::{Failure, GuestSetup, Isolation};
 use crate::context::RequestContext;
-use crate::telemetry::metrics::{PodMeters, Retired};
+use crate::telemetry::metrics::{PodMeters, RetirementReason};
 use crate::{Request, Response};
 
 /// How many requests one instance serves at once. More gain nothing on a few cores, and
@@ -82,7 +82,7 @@ impl ConcurrentGuest {
     pub(super) async fn warm_up(&self) -> Result<(), Failure> {
         self.handler.state().start().await?;
         let meters = &self.handler.state().setup.meters;
-        meters.retired(Retired::WarmUp, 1);
+        meters.retired(RetirementReason::WarmUp, 1);
         Ok(())
     }
 
@@ -319,14 +319,14 @@ impl WorkerState for Worker {
 
 impl Worker {
     /// Why the instance is dropped after this many requests.
-    fn why(&self, served: usize, well: bool) -> Retired {
+    fn why(&self, served: usize, well: bool) -> RetirementReason {
         match well {
-            _ if self.killed.is_cancelled() => Retired::Ended,
-            false => Retired::Failed,
-            true if self.grown.load(Ordering::Relaxed) => Retired::Grown,
-            true if served < self.requests_max => Retired::Idle,
-            true if self.requests_max == 1 => Retired::Request,
-            true => Retired::Spent,
+            _ if self.killed.is_cancelled() => RetirementReason::Ended,
+            false => RetirementReason::Failed,
+            true if self.grown.load(Ordering::Relaxed) => RetirementReason::Grown,
+            true if served < self.requests_max => RetirementReason::Idle,
+            true if self.requests_max == 1 => RetirementReason::Request,
+            true => RetirementReason::Spent,
         }
     }
 }

@@ -64,17 +64,17 @@ pub(super) struct Delivery {
 /// Guards that are held until the guest has produced its whole response, regardless of the
 /// reader. An extension of the response.
 #[derive(Clone)]
-pub(crate) struct Production(Arc<Mutex<Held>>);
+pub(crate) struct Production(Arc<Mutex<HeldGuards>>);
 
 #[derive(Default)]
-struct Held {
+struct HeldGuards {
     ended: bool,
     guards: Vec<Box<dyn Send>>,
 }
 
 impl Production {
     fn new(ended: bool) -> Self {
-        Self(Arc::new(Mutex::new(Held {
+        Self(Arc::new(Mutex::new(HeldGuards {
             ended,
             guards: Vec::new(),
         })))

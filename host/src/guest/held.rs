@@ -23,12 +23,12 @@ const HEADER_BYTES: usize = 64;
 
 /// See the module's documentation.
 #[derive(Debug, Default)]
-pub(super) struct Held {
+pub(super) struct ResourceMeter {
     calls: u32,
     reached: Option<MemoryLimitReached>,
 }
 
-impl Held {
+impl ResourceMeter {
     /// Counts a call.
     pub(super) fn called(&mut self, table: &mut ResourceTable, limiter: &mut InstanceLimiter) {
         self.calls += 1;

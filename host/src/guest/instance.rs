@@ -10,7 +10,7 @@ use super::growth::Growth;
 use super::limits::bound;
 use super::state::GuestState;
 use super::{ComponentError, Deadline, Failure, GuestSetup};
-use crate::telemetry::metrics::Retired;
+use crate::telemetry::metrics::RetirementReason;
 
 /// An instance is replaced after this many requests, which limits what a guest with a small
 /// leak can accumulate.
@@ -60,14 +60,14 @@ impl Instance {
     }
 
     /// Why the instance must not serve another request, if so. Called between two requests.
-    pub(super) fn is_done(&mut self) -> Option<Retired> {
+    pub(super) fn is_done(&mut self) -> Option<RetirementReason> {
         if self.requests >= REQUESTS_MAX {
-            return Some(Retired::Spent);
+            return Some(RetirementReason::Spent);
         }
         let state = self.store.data_mut();
         // Further output belongs to no request.
         state.hooks.serve(None);
         let grown = state.holds_too_much() || self.growth.is_too_much(state);
-        grown.then_some(Retired::Grown)
+        grown.then_some(RetirementReason::Grown)
     }
 }

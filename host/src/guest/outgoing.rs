@@ -19,7 +19,7 @@ type Arguments = (
     Resource<HostOutgoingRequest>,
     Option<Resource<RequestOptions>>,
 );
-type Handled = Result<Resource<HostFutureIncomingResponse>, ErrorCode>;
+type HandleResult = Result<Resource<HostFutureIncomingResponse>, ErrorCode>;
 
 /// Replaces the implementation of wasmtime.
 pub(super) fn add_to_linker(linker: &mut Linker<GuestState>) -> wasmtime::Result<()> {
@@ -32,7 +32,7 @@ pub(super) fn add_to_linker(linker: &mut Linker<GuestState>) -> wasmtime::Result
 fn handle(
     mut store: StoreContextMut<'_, GuestState>,
     (request, options): Arguments,
-) -> wasmtime::Result<(Handled,)> {
+) -> wasmtime::Result<(HandleResult,)> {
     let mut http = store.data_mut().http();
     let borrowed = options
         .as_ref()

@@ -28,11 +28,11 @@ use super::pace::{LateBody, OUST_EVERY, Pace, Paces, watch_sender};
 use super::{Failure, GuestSetup, Isolation};
 use crate::body::body_length;
 use crate::context::RequestContext;
-use crate::telemetry::metrics::{PodMeters, Retired};
+use crate::telemetry::metrics::{PodMeters, RetirementReason};
 use crate::telemetry::trace::spans;
 use crate::{Request, Response};
 use http_body::Body as _;
-use instances::{For, Instances, Life, Pooled, Taken};
+use instances::{Checkout, For, Instances, Life, PooledInstance};
 
 /// A guest's work on one request. It ends some time after the start of the response.
 pub(super) type Work = Pin<Box<dyn Future<Output = Result<(), Failure>> + Send>>;
@@ -73,15 +73,15 @@ impl Pool {
 
     pub(super) async fn warm_up(&self) -> Result<(), Failure> {
         let deadline = Instant::now() + self.setup.limits.response;
-        let taken = self.instances.take(For::Probe, &self.paces, deadline).await;
-        let instance = match taken? {
-            Taken::Idle(instance) => instance,
-            Taken::Room(life) => self.start(life, For::Probe).await?,
+        let checkout = self.instances.take(For::Probe, &self.paces, deadline).await;
+        let instance = match checkout? {
+            Checkout::Idle(instance) => instance,
+            Checkout::Room(life) => self.start(life, For::Probe).await?,
         };
         if self.isolation == Isolation::Instance {
             self.instances.give_back(instance);
         } else {
-            self.setup.meters.retired(Retired::WarmUp, 1);
+            self.setup.meters.retired(RetirementReason::WarmUp, 1);
         }
         Ok(())
     }
@@ -92,13 +92,13 @@ impl Pool {
     }
 
     pub(super) fn status(&self) -> PoolStatus {
-        let taken = self
+        let busy = self
             .setup
             .instances_max
             .saturating_sub(self.slots.available_permits());
         PoolStatus {
             idle: self.instances.idle(),
-            busy: taken,
+            busy,
             queued: self.queued.load(Ordering::Relaxed),
         }
     }
@@ -136,17 +136,17 @@ impl Pool {
         wanted: For,
         context: &RequestContext,
         deadline: Instant,
-    ) -> Result<Pooled, Failure> {
+    ) -> Result<PooledInstance, Failure> {
         match self.instances.take(wanted, &self.paces, deadline).await? {
-            Taken::Idle(instance) => Ok(instance),
-            Taken::Room(life) => {
+            Checkout::Idle(instance) => Ok(instance),
+            Checkout::Room(life) => {
                 let _span = context.span(SpanKind::Internal, spans::INSTANTIATE);
                 self.start(life, wanted).await
             }
         }
     }
 
-    async fn start(&self, life: Life, wanted: For) -> Result<Pooled, Failure> {
+    async fn start(&self, life: Life, wanted: For) -> Result<PooledInstance, Failure> {
         let since = Instant::now();
         let started = Instance::start(&self.setup).await;
         let instance = started.inspect_err(|failure| self.note(failure))?;
@@ -161,14 +161,14 @@ impl Pool {
         }
     }
 
-    fn give_back(&self, mut pooled: Pooled, result: &Result<(), Failure>) {
+    fn give_back(&self, mut pooled: PooledInstance, result: &Result<(), Failure>) {
         match result {
             Ok(()) => self.instances.measure(&pooled),
             Err(failure) => self.note(failure),
         }
         let why = match self.isolation {
-            _ if result.is_err() => Retired::Failed,
-            Isolation::Request => Retired::Request,
+            _ if result.is_err() => RetirementReason::Failed,
+            Isolation::Request => RetirementReason::Request,
             Isolation::Instance => match pooled.instance.is_done() {
                 Some(why) => why,
                 None => return self.instances.give_back(pooled),
@@ -229,7 +229,7 @@ type Head = Result<http::Response<wasmtime_wasi_http::WasiBody>, ErrorCode>;
 async fn run(
     pool: &Arc<Pool>,
     slot: Option<OwnedSemaphorePermit>,
-    instance: Pooled,
+    instance: PooledInstance,
     request: Request,
     context: Arc<RequestContext>,
     until: Instant,
@@ -289,7 +289,7 @@ async fn until_ousted<T>(
 fn work(
     pool: Arc<Pool>,
     slot: Option<OwnedSemaphorePermit>,
-    mut pooled: Pooled,
+    mut pooled: PooledInstance,
     request: Request,
     context: Arc<RequestContext>,
     sender: oneshot::Sender<Head>,
@@ -372,7 +372,7 @@ struct CancelCount(Option<Arc<PodMeters>>);
 impl Drop for CancelCount {
     fn drop(&mut self) {
         if let Some(meters) = &self.0 {
-            meters.retired(Retired::Abandoned, 1);
+            meters.retired(RetirementReason::Abandoned, 1);
         }
     }
 }

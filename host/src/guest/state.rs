@@ -19,7 +19,7 @@ use wasmtime_wasi_http::{
 use super::cpu::CpuTurn;
 use super::deadline::DeadlinePassed;
 use super::filesystem::FileAccess;
-use super::held::Held;
+use super::held::ResourceMeter;
 use super::limits::{BODY_PIECE_MAX, FIELDS_BYTES_MAX, HANDLES_MAX, InstanceLimiter, RANDOM_MAX};
 use super::output::{GuestEvents, LineStream, Serving, Stream};
 use super::sql::SqlAccess;
@@ -76,7 +76,7 @@ pub(super) struct GuestState {
     pub(super) turn: CpuTurn,
     /// The deadline of the current request.
     pub(super) deadline: Deadline,
-    held: Held,
+    held: ResourceMeter,
 }
 
 impl GuestState {
@@ -111,7 +111,7 @@ impl GuestState {
             events: setup.events.clone(),
             turn,
             deadline,
-            held: Held::default(),
+            held: ResourceMeter::default(),
         })
     }
 

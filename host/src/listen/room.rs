@@ -38,12 +38,12 @@ const NEVER_ASKED: u32 = 4;
 pub(crate) struct Room {
     capacity: Capacity,
     next: AtomicU64,
-    open: Mutex<Open>,
+    open: Mutex<OpenConnections>,
     freed: Notify,
 }
 
 #[derive(Debug, Default)]
-struct Open {
+struct OpenConnections {
     connections: HashMap<u64, Connection>,
     listeners: HashMap<u64, usize>,
     clients: HashMap<IpAddr, usize>,
@@ -88,7 +88,7 @@ impl Room {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Open> {
+    fn lock(&self) -> MutexGuard<'_, OpenConnections> {
         self.open.lock()
     }
 }
@@ -165,7 +165,7 @@ impl Places {
     }
 }
 
-impl Open {
+impl OpenConnections {
     fn of_listener(&self, listener: u64) -> usize {
         self.listeners.get(&listener).copied().unwrap_or(0)
     }

@@ -41,7 +41,7 @@ const ENDPOINTS_MAX: usize = 1_024;
 
 /// The connections, by endpoint.
 #[derive(Clone)]
-pub(super) struct Shared {
+pub(super) struct Http2Connections {
     connector: Connector,
     endpoints: Arc<Mutex<HashMap<Authority, Slot>>>,
 }
@@ -49,7 +49,7 @@ pub(super) struct Shared {
 /// Locked while a connection is being opened, so that concurrent requests open only one.
 type Slot = Arc<tokio::sync::Mutex<Option<SendRequest<Body>>>>;
 
-impl Shared {
+impl Http2Connections {
     pub(super) fn new(connector: Connector) -> Self {
         Self {
             connector,

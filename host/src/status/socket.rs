@@ -23,7 +23,7 @@ use super::report::{HostStatus, Report, report};
 use super::routed::RouterHandler;
 use crate::call::Mesh;
 use crate::canary::{self, CanaryReport, Order, Route};
-use crate::explain::{Answer, Question, Subject, WrongUsage, explain};
+use crate::explain::{self, Answer, Question, Subject, WrongUsage};
 use crate::listen::{Room, Server};
 use crate::settings::listen::ClientTimeouts;
 use crate::store::Store;
@@ -93,9 +93,9 @@ pub(crate) fn serve(
     let context = Arc::new(context);
     let router = Router::new()
         .route("/status", get(status))
-        .route("/explain", post(explained))
-        .route("/backup", post(backed_up))
-        .route("/canary", post(canary_ordered))
+        .route("/explain", post(explain))
+        .route("/backup", post(back_up))
+        .route("/canary", post(execute_canary_order))
         .route("/canary/status", post(canary_status))
         .with_state(context);
     let handler = RouterHandler::<()>::new(router);
@@ -115,7 +115,7 @@ async fn status(State(context): State<Arc<SocketContext>>) -> Json<Report> {
     Json(report(&context.health, &context.mesh, &context.store))
 }
 
-async fn explained(
+async fn explain(
     State(context): State<Arc<SocketContext>>,
     Json(question): Json<Question>,
 ) -> Result<Json<Answer>, (StatusCode, String)> {
@@ -132,13 +132,13 @@ async fn explained(
         snapshot: &live.snapshot,
         bound: &bound.collect::<Vec<_>>(),
     };
-    explain(&question, &subject)
+    explain::explain(&question, &subject)
         .map(Json)
         .map_err(|error| (StatusCode::BAD_REQUEST, error.to_string()))
 }
 
 /// Copies the databases.
-async fn backed_up(
+async fn back_up(
     State(context): State<Arc<SocketContext>>,
     Json(order): Json<backup::Order>,
 ) -> Result<Json<BackupReport>, (StatusCode, String)> {
@@ -150,7 +150,7 @@ async fn backed_up(
 }
 
 /// Executes an order, and returns the resulting state.
-async fn canary_ordered(
+async fn execute_canary_order(
     State(context): State<Arc<SocketContext>>,
     Json(order): Json<Order>,
 ) -> Result<Json<CanaryReport>, (StatusCode, String)> {

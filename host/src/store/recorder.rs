@@ -12,7 +12,7 @@ use jiff::{SignedDuration, Timestamp};
 use parking_lot::{Mutex, MutexGuard};
 use serde_json::{Value, json};
 
-use super::{Reported, uid, uid_of};
+use super::{HostObject, uid, uid_of};
 
 /// The maximum number of events.
 const EVENTS_MAX: usize = 1_000;
@@ -26,12 +26,12 @@ const MESSAGE_MAX: usize = 1_024;
 /// See the module's documentation.
 #[derive(Default)]
 pub(crate) struct Recorder {
-    events: Mutex<HashMap<(String, &'static str), Recorded>>,
+    events: Mutex<HashMap<(String, &'static str), EventRecord>>,
 }
 
 /// The object that an event is about (`involvedObject`).
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Involved {
+pub(crate) struct InvolvedObject {
     pub api_version: String,
     pub kind: String,
     pub namespace: String,
@@ -46,8 +46,8 @@ pub(crate) enum EventType {
     Warning,
 }
 
-struct Recorded {
-    involved: Arc<Involved>,
+struct EventRecord {
+    involved: Arc<InvolvedObject>,
     kind: EventType,
     reason: &'static str,
     /// The latest message.
@@ -61,7 +61,7 @@ impl Recorder {
     /// Records an event that happens now.
     pub(crate) fn record(
         &self,
-        involved: &Arc<Involved>,
+        involved: &Arc<InvolvedObject>,
         kind: EventType,
         reason: &'static str,
         message: &str,
@@ -72,7 +72,7 @@ impl Recorder {
     fn record_at(
         &self,
         now: Timestamp,
-        involved: &Arc<Involved>,
+        involved: &Arc<InvolvedObject>,
         kind: EventType,
         reason: &'static str,
         message: &str,
@@ -92,7 +92,7 @@ impl Recorder {
                 events.remove(&key);
             }
         }
-        let event = Recorded {
+        let event = EventRecord {
             involved: involved.clone(),
             kind,
             reason,
@@ -105,25 +105,25 @@ impl Recorder {
     }
 
     /// The events as `v1` objects. Drops those that are too old.
-    pub(crate) fn objects(&self) -> Vec<Reported> {
+    pub(crate) fn objects(&self) -> Vec<HostObject> {
         self.objects_at(Timestamp::now())
     }
 
-    fn objects_at(&self, now: Timestamp) -> Vec<Reported> {
+    fn objects_at(&self, now: Timestamp) -> Vec<HostObject> {
         let mut events = self.lock();
         events.retain(|_, event| now.duration_since(event.last) < KEPT);
         events
             .iter()
-            .map(|((uid, _), event)| Reported::new(event.object(uid), Value::Null))
+            .map(|((uid, _), event)| HostObject::new(event.object(uid), Value::Null))
             .collect()
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<(String, &'static str), Recorded>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<(String, &'static str), EventRecord>> {
         self.events.lock()
     }
 }
 
-impl Involved {
+impl InvolvedObject {
     pub(crate) fn of(object: &Object) -> Self {
         Self {
             api_version: object.api_version.clone(),
@@ -135,9 +135,9 @@ impl Involved {
     }
 }
 
-impl Recorded {
+impl EventRecord {
     fn object(&self, involved_uid: &str) -> Value {
-        let Involved {
+        let InvolvedObject {
             api_version,
             kind,
             namespace,
@@ -203,8 +203,8 @@ pub(crate) fn cut(text: &str, max: usize) -> String {
 mod tests {
     use super::*;
 
-    fn pod(name: &str) -> Arc<Involved> {
-        Arc::new(Involved {
+    fn pod(name: &str) -> Arc<InvolvedObject> {
+        Arc::new(InvolvedObject {
             api_version: "v1".into(),
             kind: "Pod".into(),
             namespace: "test".into(),
@@ -253,7 +253,7 @@ mod tests {
         }
         let names = |now| -> Vec<String> {
             let objects = recorder.objects_at(at(now));
-            let name = |event: &Reported| event.object.metadata.name.value.clone();
+            let name = |event: &HostObject| event.object.metadata.name.value.clone();
             objects.iter().map(name).collect()
         };
         let kept = names(1_001);

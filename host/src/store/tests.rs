@@ -89,7 +89,7 @@ fn reported_objects_are_the_hosts_own_and_replaced_by_kind() {
         let raw = serde_json::json!({
             "apiVersion": "v1", "kind": kind, "metadata": {"name": name, "namespace": "n"},
         });
-        Reported::new(raw, serde_json::json!({ "ready": ready }))
+        HostObject::new(raw, serde_json::json!({ "ready": ready }))
     };
     let is = |kind: &'static str| move |object: &Object| object.kind == kind;
     store.report(vec![reported("Pod", "p", false)], is("Pod"));
@@ -125,7 +125,7 @@ fn watcher_that_is_too_far_behind_must_list_again() {
     }
     assert_eq!(
         store.events_after(0).expect_err("too old"),
-        Expired {
+        ExpiredVersion {
             requested: 0,
             oldest: 1
         }

@@ -18,7 +18,7 @@ mod sample;
 mod sql;
 
 pub(crate) use edges::{CallEdge, CallRecord, Reporter, ServiceNames};
-pub(crate) use pod::{PodMeters, Retired};
+pub(crate) use pod::{PodMeters, RetirementReason};
 pub(crate) use port::{CloseReason, PortMeters, Ports};
 pub(crate) use present::Present;
 pub(crate) use routes::{MethodClass, Routes};

@@ -27,7 +27,7 @@ const GATHER: Duration = Duration::from_millis(10);
 
 /// A handle to the writer; all handles share one buffer.
 #[derive(Clone)]
-pub(crate) struct Sink(Arc<Shared>);
+pub(crate) struct Sink(Arc<SinkState>);
 
 /// One pod's part of the buffer.
 pub(crate) struct Share {
@@ -42,7 +42,7 @@ struct ShareUsage {
     bytes: usize,
 }
 
-struct Shared {
+struct SinkState {
     buffer: Mutex<Buffer>,
     filled: Condvar,
     dropped: IntCounter,
@@ -70,7 +70,7 @@ impl Sink {
         output: impl Write + Send + 'static,
         dropped: IntCounter,
     ) -> io::Result<Self> {
-        let shared = Arc::new(Shared {
+        let shared = Arc::new(SinkState {
             buffer: Mutex::default(),
             filled: Condvar::new(),
             dropped,
@@ -143,7 +143,7 @@ impl Share {
     }
 }
 
-impl Shared {
+impl SinkState {
     fn run(&self, mut output: impl Write) {
         let mut cut = false;
         loop {

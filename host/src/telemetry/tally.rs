@@ -19,7 +19,7 @@ const DIGITS: u8 = 2;
 
 /// The counts of one version's requests.
 #[derive(Debug, Clone)]
-pub(crate) struct Observed {
+pub(crate) struct RequestCounts {
     pub requests: u64,
     /// Responses with 5xx, from the service or from the mesh.
     pub failures: u64,
@@ -29,11 +29,11 @@ pub(crate) struct Observed {
 
 /// One version's counts.
 #[derive(Debug, Default)]
-pub(crate) struct Tally(Mutex<Observed>);
+pub(crate) struct Tally(Mutex<RequestCounts>);
 
 /// A destination whose requests are counted.
 #[derive(Debug, Clone)]
-pub(crate) struct Watched {
+pub(crate) struct TalliedDestination {
     /// The full name of its service.
     pub host: String,
     pub subset: Option<String>,
@@ -42,9 +42,9 @@ pub(crate) struct Watched {
 
 /// See the module's documentation.
 #[derive(Debug, Default)]
-pub(crate) struct Tallies(ArcSwap<Vec<Watched>>);
+pub(crate) struct Tallies(ArcSwap<Vec<TalliedDestination>>);
 
-impl Default for Observed {
+impl Default for RequestCounts {
     fn default() -> Self {
         let max = DURATION_MAX.as_micros() as u64;
         Self {
@@ -58,7 +58,7 @@ impl Default for Observed {
     }
 }
 
-impl Observed {
+impl RequestCounts {
     pub(crate) fn record(&mut self, failed: bool, duration: Duration) {
         self.requests += 1;
         self.failures += u64::from(failed);
@@ -70,21 +70,21 @@ impl Observed {
 impl Tally {
     /// Starts to count from zero.
     pub(crate) fn reset(&self) {
-        *self.lock() = Observed::default();
+        *self.lock() = RequestCounts::default();
     }
 
-    pub(crate) fn observed(&self) -> Observed {
+    pub(crate) fn observed(&self) -> RequestCounts {
         self.lock().clone()
     }
 
-    fn lock(&self) -> MutexGuard<'_, Observed> {
+    fn lock(&self) -> MutexGuard<'_, RequestCounts> {
         self.0.lock()
     }
 }
 
 impl Tallies {
     /// From now on counts these destinations, and no others.
-    pub(crate) fn watch(&self, watched: Vec<Watched>) {
+    pub(crate) fn watch(&self, watched: Vec<TalliedDestination>) {
         self.0.store(Arc::new(watched));
     }
 

@@ -35,9 +35,9 @@ const READ_AGAIN: Duration = Duration::from_secs(10);
 
 /// The client configurations that are in use, by their settings.
 #[derive(Clone)]
-pub(crate) struct ClientConfigs(Arc<Shared>);
+pub(crate) struct ClientConfigs(Arc<ClientConfigSet>);
 
-struct Shared {
+struct ClientConfigSet {
     configs: Mutex<HashMap<ClientTlsContext, Weak<Entry>>>,
     /// A file has changed, or there is another file to follow.
     changed: Arc<Notify>,
@@ -71,7 +71,7 @@ pub(crate) struct LoadedConfig {
 
 impl Default for ClientConfigs {
     fn default() -> Self {
-        Self(Arc::new(Shared {
+        Self(Arc::new(ClientConfigSet {
             configs: Mutex::default(),
             changed: Arc::new(Notify::new()),
             started: OnceLock::new(),
@@ -123,7 +123,7 @@ impl LoadedConfig {
     }
 }
 
-impl Shared {
+impl ClientConfigSet {
     /// Adds a configuration, unless another caller has added it meanwhile.
     fn insert(
         &self,
@@ -217,7 +217,7 @@ impl Entry {
 }
 
 /// Follows the files for as long as the configurations exist.
-async fn follow(shared: Weak<Shared>, changed: Arc<Notify>) {
+async fn follow(shared: Weak<ClientConfigSet>, changed: Arc<Notify>) {
     let mut folders = Folders::new(&changed);
     loop {
         if timeout(READ_AGAIN, changed.notified()).await.is_ok() {

@@ -95,8 +95,8 @@ impl Peers {
 
 /// Resolves every name; returns whether the addresses of any have changed.
 async fn ask(peers: &[Arc<Peer>], trust: &Trust) -> bool {
-    let asked = join_all(peers.iter().map(|peer| peer.ask()));
-    let (changed, ()) = tokio::join!(asked, trust.ask());
+    let lookups = join_all(peers.iter().map(|peer| peer.ask()));
+    let (changed, ()) = tokio::join!(lookups, trust.ask());
     let hosts = peers.iter().flat_map(|peer| {
         let addresses = peer.addresses();
         Vec::from_iter(addresses.iter().map(|(address, _)| *address))

@@ -12,12 +12,12 @@ use galleria_manifest::model::{
 /// The ConfigMaps and Secrets of a set of objects, or those that one pod refers to.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub(crate) struct Configuration {
-    config_maps: Named,
-    secrets: Named,
+    config_maps: ValuesByName,
+    secrets: ValuesByName,
 }
 
 /// By namespace and name.
-type Named = BTreeMap<(String, String), Arc<Values>>;
+type ValuesByName = BTreeMap<(String, String), Arc<Values>>;
 
 /// The values of one ConfigMap or Secret.
 #[derive(Default, PartialEq, Eq)]
@@ -49,7 +49,7 @@ impl Configuration {
     /// Only the objects that a pod with this `spec` refers to.
     pub(crate) fn referenced_by(&self, namespace: &str, pod: &PodSpec) -> Self {
         let references = References::of(pod);
-        let only = |from: &Named, names: &[&str]| {
+        let only = |from: &ValuesByName, names: &[&str]| {
             let wanted = |(space, name): &(String, String)| {
                 space == namespace && names.contains(&name.as_str())
             };

@@ -29,7 +29,7 @@ use crate::settings::image::RegistrySettings;
 use crate::telemetry::metrics::ComponentLoads;
 use crate::telemetry::trace::control::{ControlSpan, control_span};
 use crate::telemetry::trace::{attributes, spans};
-use layout::{Found, Layout, LayoutError};
+use layout::{ComponentFile, Layout, LayoutError};
 use reference::Reference;
 use registry::{PullError, Registries};
 
@@ -44,7 +44,7 @@ pub(crate) struct Images {
 }
 
 /// A container's request for an image.
-pub(crate) struct Wanted<'a> {
+pub(crate) struct ImageRequest<'a> {
     pub image: &'a str,
     pub policy: Option<PullPolicy>,
     /// The `.dockerconfigjson` of each pull secret.
@@ -126,12 +126,12 @@ impl Images {
     ///
     /// # Errors
     /// See [`ImageError`].
-    pub(crate) fn load(&self, wanted: &Wanted<'_>) -> Result<Arc<Component>, ImageError> {
-        let image = wanted.image;
+    pub(crate) fn load(&self, request: &ImageRequest<'_>) -> Result<Arc<Component>, ImageError> {
+        let image = request.image;
         let reference = Reference::parse(image).ok_or_else(|| ImageError::Name {
             image: image.into(),
         })?;
-        let Found { path, digest } = self.find(wanted, &reference)?;
+        let ComponentFile { path, digest } = self.find(request, &reference)?;
         let component = self.load_file(image, &path)?;
         let found = digest::from_hash(&component.digest());
         if digest.is_some_and(|digest| digest != found) {
@@ -183,14 +183,18 @@ impl Images {
         Ok(component)
     }
 
-    fn find(&self, wanted: &Wanted<'_>, reference: &Reference) -> Result<Found, ImageError> {
-        let image = || wanted.image.to_owned();
+    fn find(
+        &self,
+        request: &ImageRequest<'_>,
+        reference: &Reference,
+    ) -> Result<ComponentFile, ImageError> {
+        let image = || request.image.to_owned();
         let folder = self.folder.join(reference.name());
         let tagged = folder.join(format!("{}.wasm", reference.tag()));
         let plain = self.folder.join(format!("{}.wasm", reference.name()));
         for path in [&tagged, &plain] {
             if path.is_file() {
-                return Ok(Found {
+                return Ok(ComponentFile {
                     path: path.clone(),
                     digest: reference.digest.clone(),
                 });
@@ -205,10 +209,10 @@ impl Images {
                 source,
             }),
             (Ok(None), Some(host)) => {
-                let secrets = wanted.pull_secrets.iter().copied();
+                let secrets = request.pull_secrets.iter().copied();
                 let logins = credentials::logins(reference, secrets);
                 self.registries
-                    .pull(reference, host, wanted.policy, &logins)
+                    .pull(reference, host, request.policy, &logins)
                     .map_err(|source| ImageError::Pull {
                         image: image(),
                         source,

@@ -46,15 +46,15 @@ use run::JobRun;
 
 /// The Jobs and CronJobs of the manifests, by name.
 pub(crate) struct Jobs {
-    shared: Arc<Shared>,
-    jobs: BTreeMap<WorkloadKey, Supervised<JobPlan>>,
-    cron_jobs: BTreeMap<WorkloadKey, Supervised<CronJobPlan>>,
+    shared: Arc<JobsContext>,
+    jobs: BTreeMap<WorkloadKey, SupervisedTask<JobPlan>>,
+    cron_jobs: BTreeMap<WorkloadKey, SupervisedTask<CronJobPlan>>,
     /// The first plan removes the records of Jobs that no longer exist.
     is_first_plan: bool,
 }
 
 /// What all Jobs share.
-struct Shared {
+struct JobsContext {
     platform: Platform,
     store: Arc<Store>,
     board: Arc<Board>,
@@ -66,7 +66,7 @@ struct Shared {
 }
 
 /// A task that follows its plan until it is stopped.
-struct Supervised<P> {
+struct SupervisedTask<P> {
     plan: watch::Sender<Arc<P>>,
     stop: CancellationToken,
     task: JoinHandle<()>,
@@ -79,7 +79,7 @@ impl Jobs {
         board: Arc<Board>,
         data: &Path,
     ) -> Self {
-        let shared = Shared {
+        let shared = JobsContext {
             platform,
             store,
             board,
@@ -156,7 +156,7 @@ impl Jobs {
             let run = JobRun::of_file(shared, key, follower, stopped);
             run.caused_by(cause).run().await;
         });
-        self.jobs.insert(name, Supervised { plan, stop, task });
+        self.jobs.insert(name, SupervisedTask { plan, stop, task });
     }
 
     /// Ends a Job that was removed or has another template, and removes its records.
@@ -177,16 +177,16 @@ impl Jobs {
         &self,
         key: &WorkloadKey,
         wanted: &Arc<CronJobPlan>,
-    ) -> Supervised<CronJobPlan> {
+    ) -> SupervisedTask<CronJobPlan> {
         let stop = CancellationToken::new();
         let (plan, follower) = watch::channel(wanted.clone());
         let run = CronJobRun::new(self.shared.clone(), key.clone(), follower, stop.clone());
         let task = self.shared.tasks.spawn(run.run());
-        Supervised { plan, stop, task }
+        SupervisedTask { plan, stop, task }
     }
 }
 
-impl<P> Supervised<P> {
+impl<P> SupervisedTask<P> {
     fn follow(&self, wanted: &Arc<P>) {
         self.plan.send_replace(wanted.clone());
     }

@@ -12,7 +12,7 @@ mod revision;
 pub(super) use model::{Controller, Owner};
 pub(crate) use model::{CronJobPlan, JobPlan, Plan, PodPlan, WorkloadPlan};
 pub(super) use pods::MEMORY_DEFAULT;
-pub(crate) use problem::{PlanError, Unpulled};
+pub(crate) use problem::{PlanError, UnavailableImage};
 
 use std::sync::Arc;
 
@@ -52,7 +52,7 @@ pub(crate) fn plan(
     let mut plan = Plan::default();
     let mut error = PlanError::default();
     for object in objects {
-        if let Err(found) = add(object, &planner, &mut plan, &mut error.unpulled) {
+        if let Err(found) = add(object, &planner, &mut plan, &mut error.unavailable) {
             error.problems.extend(found);
         }
     }
@@ -68,7 +68,7 @@ fn add(
     object: &Arc<Object>,
     planner: &PodPlanner<'_>,
     plan: &mut Plan,
-    unpulled: &mut Vec<Unpulled>,
+    unavailable: &mut Vec<UnavailableImage>,
 ) -> Result<(), Vec<Diagnostic>> {
     let Some((template, spec)) = object.pod_template() else {
         if matches!(object.resource, Resource::PodDisruptionBudget(_)) {
@@ -80,7 +80,7 @@ fn add(
         namespace: object.metadata.namespace.clone(),
         name: object.metadata.name.value.clone(),
     };
-    let mut pods = |entry| planner.plan(object, template, spec, entry, unpulled);
+    let mut pods = |entry| planner.plan(object, template, spec, entry, unavailable);
     match &object.resource {
         Resource::Job(job) => {
             let mut pods = pods(Entry::Run)?;

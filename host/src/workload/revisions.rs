@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::controller::deployment::Rollout;
 use super::plan::{PodPlan, WorkloadPlan};
-use crate::store::{Reported, uid, uid_of};
+use crate::store::{HostObject, uid, uid_of};
 
 /// The label that distinguishes the pods of different revisions.
 pub(super) const TEMPLATE_HASH: &str = "pod-template-hash";
@@ -104,7 +104,7 @@ impl Revisions {
         rollout: &Rollout,
         generation: u64,
         sizes: impl Fn(&str) -> Sizes,
-    ) -> Vec<Reported> {
+    ) -> Vec<HostObject> {
         let object = &owner.object;
         let (namespace, name) = (&object.metadata.namespace, &object.metadata.name.value);
         self.known
@@ -161,7 +161,7 @@ impl Revisions {
                     "availableReplicas": available,
                     "observedGeneration": generation,
                 });
-                Reported::new(raw, status)
+                HostObject::new(raw, status)
             })
             .collect()
     }

@@ -10,7 +10,7 @@ use std::time::Instant;
 
 use galleria_manifest::model::ObjectKey;
 
-use super::controller::budget::{Allowed, Disruptions};
+use super::controller::budget::{AllowedActions, Disruptions};
 use super::controller::replica_set::{pod as next_of_pod, replica_set as next_of_replica_set};
 use super::controller::{Action, PodView, deployment, stateful_set};
 use super::kubelet::{Kubelet, Leaving};
@@ -108,7 +108,7 @@ impl Running {
             self.revisions.take(&self.plan);
         }
         let decided = self.decide(now);
-        let Allowed {
+        let AllowedActions {
             actions,
             kept_back_by,
         } = self.allow(decided, disruptions);
@@ -127,7 +127,7 @@ impl Running {
         match &self.plan.controller {
             Controller::Deployment { rollout, .. } => {
                 let is_old = |leaving: &Leaving| leaving.pod.plan.revision != *newest;
-                let observed = deployment::Observed {
+                let observed = deployment::DeploymentState {
                     newest,
                     pods: &pods,
                     old_leaving: self.leaving.iter().filter(|(it, _)| is_old(it)).count(),
@@ -143,7 +143,7 @@ impl Running {
             } => next_of_replica_set(*replicas, *min_ready, newest, &pods, now),
             Controller::StatefulSet(ordinals) => {
                 let leaving: Vec<_> = self.leaving.iter().filter_map(|(_, it)| *it).collect();
-                ordinals.next(&stateful_set::Observed {
+                ordinals.next(&stateful_set::StatefulSetState {
                     newest,
                     current: &self.current,
                     pods: &pods,

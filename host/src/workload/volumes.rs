@@ -37,7 +37,7 @@ pub(crate) struct DataFolder {
 
 /// A volume of a pod template that the host supports, with its mounts.
 #[derive(Debug, Clone)]
-pub(crate) struct Bound {
+pub(crate) struct BoundVolume {
     name: String,
     place: Place,
     read_only: bool,
@@ -79,7 +79,7 @@ impl VolumeError {
     }
 }
 
-impl Bound {
+impl BoundVolume {
     /// Selects the claim of `pod`, if the volume is from `volumeClaimTemplates`.
     pub(crate) fn claim_for(&mut self, pod: &str) {
         if let (true, Place::Shared { below, .. }) = (self.is_per_pod, &mut self.place) {

@@ -24,13 +24,13 @@ pub(crate) fn find(bound: &BoundVirtualService<'_>, diagnostics: &mut Vec<Diagno
     let mut shadows: HashMap<usize, usize> = HashMap::new();
     let mut reachable = vec![false; bound.routes.len()];
     for gateway in gateways {
-        let mut seen = Seen::default();
+        let mut earlier = EarlierBlocks::default();
         for (number, route) in bound.routes.iter().enumerate() {
             let own = blocks(&route.route.matches, &route.object.namespace, gateway);
             if own.is_empty() && !route.route.matches.is_empty() {
                 continue;
             }
-            match seen.covering(&own) {
+            match earlier.covering(&own) {
                 Some(by) => {
                     shadows.insert(number, by);
                 }
@@ -40,7 +40,7 @@ pub(crate) fn find(bound: &BoundVirtualService<'_>, diagnostics: &mut Vec<Diagno
                     }
                 }
             }
-            seen.add(number, own);
+            earlier.add(number, own);
         }
     }
     let mut hidden: Vec<(usize, usize)> = shadows.into_iter().collect();
@@ -74,12 +74,12 @@ fn diagnostic(route: &BoundRoute<'_>, by: &BoundRoute<'_>) -> Diagnostic {
 
 /// The earlier blocks, by the path that they match.
 #[derive(Default)]
-struct Seen {
+struct EarlierBlocks {
     anywhere: Vec<(usize, Block)>,
     by_path: HashMap<String, Vec<(usize, Block)>>,
 }
 
-impl Seen {
+impl EarlierBlocks {
     /// The rule that covers the last of `blocks`, if all are covered.
     fn covering(&self, blocks: &[Block]) -> Option<usize> {
         if blocks.is_empty() {

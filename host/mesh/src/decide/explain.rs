@@ -17,7 +17,7 @@ use super::listener::{Listener, ListenerServer};
 use super::route::{OwnReply, ReplyReason, Resolution, Timeouts};
 use super::rule::{Block, ForwardAction, Rule};
 use super::snapshot::Via;
-use super::virtual_host::Matched;
+use super::virtual_host::RouteMatch;
 use crate::{Caller, LocalReply, RequestHead, Snapshot};
 use destination::destination_step;
 pub use steps::*;
@@ -118,7 +118,7 @@ impl Explanation {
 
     fn explain_rule(
         &mut self,
-        matched: &Matched<'_>,
+        matched: &RouteMatch<'_>,
         via: &Via<'_>,
         request: &RequestHead<'_>,
         now: Instant,
@@ -136,7 +136,7 @@ impl Explanation {
 
     fn explain_forward(
         &mut self,
-        matched: &Matched<'_>,
+        matched: &RouteMatch<'_>,
         action: &ForwardAction,
         via: &Via<'_>,
         request: &RequestHead<'_>,

@@ -25,7 +25,7 @@ pub enum Decision {
 
 /// A decision, and the rule that made it.
 #[derive(Debug)]
-pub struct Decided {
+pub struct RouteDecision {
     pub decision: Decision,
     /// `None` if no rule of a resource matched the request.
     pub route: Option<Arc<RouteId>>,

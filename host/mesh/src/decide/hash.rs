@@ -13,7 +13,7 @@ use crate::RequestHead;
 use crate::traffic::balance::hash_bytes;
 
 /// The hash of the key, and the cookie to set if the mesh generated it.
-pub(crate) struct Hashed {
+pub(crate) struct RequestHash {
     pub(crate) hash: u64,
     pub(crate) set_cookie: Option<HeaderValue>,
 }
@@ -23,9 +23,9 @@ pub(crate) fn hash_request(
     key: &HashKey,
     request: &RequestHead<'_>,
     rng: &mut impl Rng,
-) -> Option<Hashed> {
+) -> Option<RequestHash> {
     let found = |hash| {
-        Some(Hashed {
+        Some(RequestHash {
             hash,
             set_cookie: None,
         })
@@ -49,7 +49,7 @@ pub(crate) fn hash_request(
             None => {
                 let value = format!("{:016x}", rng.random::<u64>());
                 let header = set_cookie(name, &value, path.as_deref(), (*ttl)?);
-                Some(Hashed {
+                Some(RequestHash {
                     hash: hash_bytes([value.as_bytes()]),
                     set_cookie: header,
                 })

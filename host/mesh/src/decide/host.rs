@@ -17,7 +17,7 @@ pub(crate) struct HostTable<T> {
 
 /// Which kind of key matched.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Found<'a> {
+pub(crate) enum HostMatch<'a> {
     Exact,
     /// The part of the name that the star matched.
     Wildcard(&'a str),
@@ -46,10 +46,10 @@ impl<T> HostTable<T> {
     pub(crate) fn find<'a, 'b, R>(
         &'a self,
         host: &'b str,
-        mut accept: impl FnMut(&'a T, Found<'b>) -> Option<R>,
+        mut accept: impl FnMut(&'a T, HostMatch<'b>) -> Option<R>,
     ) -> Option<R> {
         if let Some(hit) = self.exact.get(host)
-            && let Some(result) = accept(hit, Found::Exact)
+            && let Some(result) = accept(hit, HostMatch::Exact)
         {
             return Some(result);
         }
@@ -65,7 +65,7 @@ impl<T> HostTable<T> {
             .filter(|_| short_enough);
         dots.chain([host.len()]).find_map(|at| {
             let (star, suffix) = host.split_at_checked(at)?;
-            accept(self.wildcards.get(suffix)?, Found::Wildcard(star))
+            accept(self.wildcards.get(suffix)?, HostMatch::Wildcard(star))
         })
     }
 

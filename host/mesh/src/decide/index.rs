@@ -339,12 +339,12 @@ mod tests {
         let index = Index::new(blocks.iter().map(Vec::as_slice));
         let mut headers = HeaderMap::new();
         headers.insert("end-user", "user-77".parse().expect("a valid value"));
-        let mut asked = 0;
+        let mut calls = 0;
         let found = index.first("/x", &headers, |_| {
-            asked += 1;
+            calls += 1;
             true
         });
-        assert_eq!((found, asked), (Some(77), 1));
+        assert_eq!((found, calls), (Some(77), 1));
     }
 
     #[test]

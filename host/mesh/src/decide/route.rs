@@ -1,6 +1,6 @@
 //! The decision: listener, host, rule, destination.
 //!
-//! It has two parts. [`Snapshot::resolve`], [`Matched::own_reply`] and [`Matched::forward`]
+//! It has two parts. [`Snapshot::resolve`], [`RouteMatch::own_reply`] and [`RouteMatch::forward`]
 //! follow from the request alone; [`Snapshot::explain`] reports them. [`Snapshot::decide`]
 //! adds what is random.
 
@@ -14,10 +14,10 @@ use super::condition::MatchContext;
 use super::redirect;
 use super::rule::{Action, ForwardAction, Rule};
 use super::snapshot::{Snapshot, Via};
-use super::virtual_host::{Matched, VirtualHost};
+use super::virtual_host::{RouteMatch, VirtualHost};
 use crate::{
-    Caller, CallerKey, Decided, Decision, Forward, LocalReply, OutboundPolicy, RequestHead,
-    ResponseFlags,
+    Caller, CallerKey, Decision, Forward, LocalReply, OutboundPolicy, RequestHead, ResponseFlags,
+    RouteDecision,
 };
 
 /// The part of a decision that follows from the request alone.
@@ -26,7 +26,7 @@ pub(crate) struct Resolution<'a> {
     pub(crate) host: Option<&'a VirtualHost>,
     /// The rules that were searched.
     pub(crate) rules: &'a [Arc<Rule>],
-    pub(crate) result: Result<Matched<'a>, OwnReply>,
+    pub(crate) result: Result<RouteMatch<'a>, OwnReply>,
 }
 
 /// A reply of the mesh itself, and the reason for it.
@@ -81,14 +81,14 @@ impl Snapshot {
         caller: Caller<'_>,
         request: &RequestHead<'_>,
         rng: &mut impl Rng,
-    ) -> Decided {
+    ) -> RouteDecision {
         let via = self.via(caller, request);
         match self.resolve(&via, request).result {
-            Ok(matched) => Decided {
+            Ok(matched) => RouteDecision {
                 decision: matched.decide(&via, request, rng),
                 route: matched.rule.id.clone(),
             },
-            Err(own) => Decided {
+            Err(own) => RouteDecision {
                 decision: Decision::Reply(own.reply),
                 route: None,
             },
@@ -159,7 +159,7 @@ impl OwnReply {
     }
 }
 
-impl Matched<'_> {
+impl RouteMatch<'_> {
     /// The mesh's own reply, or a destination selected by weight.
     fn decide(&self, via: &Via<'_>, request: &RequestHead<'_>, rng: &mut impl Rng) -> Decision {
         let reply = match self.own_reply(via, request) {
@@ -258,15 +258,15 @@ impl Timeouts {
     /// The timeouts of the route, or those that a workload sets in `x-envoy-…` headers. The
     /// headers of callers outside the mesh are ignored.
     pub(crate) fn of(action: &ForwardAction, via: &Via<'_>, request: &RequestHead<'_>) -> Self {
-        let asked = |name| {
+        let requested = |name| {
             let headers = (via.caller != CallerKey::EDGE).then_some(request.headers);
             headers.and_then(|headers| milliseconds(headers, name))
         };
-        let route = match asked("x-envoy-upstream-rq-timeout-ms") {
+        let route = match requested("x-envoy-upstream-rq-timeout-ms") {
             Some(timeout) => Some(timeout).filter(|timeout| !timeout.is_zero()),
             None => action.timeout,
         };
-        let per_try = asked("x-envoy-upstream-rq-per-try-timeout-ms")
+        let per_try = requested("x-envoy-upstream-rq-per-try-timeout-ms")
             .filter(|timeout| !timeout.is_zero())
             .or(action.retry.per_try_timeout);
         Self {

@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use super::host::{Found, HostTable, canonical};
+use super::host::{HostMatch, HostTable, canonical};
 use super::route::Lookup;
 use super::virtual_host::VirtualHost;
 use crate::{
@@ -167,9 +167,9 @@ impl Snapshot {
 }
 
 /// The star of an Ingress matches exactly one label.
-fn serves<'a>(host: &'a Arc<VirtualHost>, found: Found<'_>) -> Option<&'a Arc<VirtualHost>> {
+fn serves<'a>(host: &'a Arc<VirtualHost>, found: HostMatch<'_>) -> Option<&'a Arc<VirtualHost>> {
     match found {
-        Found::Wildcard(star) if host.one_label && host.domain != "*" => {
+        HostMatch::Wildcard(star) if host.one_label && host.domain != "*" => {
             (!star.is_empty() && !star.contains('.')).then_some(host)
         }
         _ => Some(host),

@@ -32,14 +32,14 @@ pub(crate) struct RouteTable {
 
 /// The rule that matched a request, and its first block that matches.
 #[derive(Debug, Clone)]
-pub(crate) struct Matched<'a> {
+pub(crate) struct RouteMatch<'a> {
     pub(crate) number: usize,
     pub(crate) rule: &'a Arc<Rule>,
     /// `None` if the rule has no blocks.
     pub(crate) block: Option<usize>,
 }
 
-impl<'a> Matched<'a> {
+impl<'a> RouteMatch<'a> {
     /// The condition on the path, if the matching block has one.
     pub(crate) fn uri(&self) -> Option<&'a UriMatch> {
         let block = self.rule.blocks.get(self.block?)?;
@@ -72,7 +72,7 @@ impl RouteTable {
     }
 
     /// The first rule with a block that matches.
-    pub(crate) fn find(&self, context: &MatchContext<'_>) -> Option<Matched<'_>> {
+    pub(crate) fn find(&self, context: &MatchContext<'_>) -> Option<RouteMatch<'_>> {
         let number = self
             .index
             .first(context.request.path, context.request.headers, |number| {
@@ -81,7 +81,7 @@ impl RouteTable {
         let (rule, block) = *self.blocks.get(number as usize)?;
         let found = self.rules.get(rule as usize)?;
         let block = (!found.blocks.is_empty()).then_some(block as usize);
-        Some(Matched {
+        Some(RouteMatch {
             number: rule as usize,
             rule: found,
             block,

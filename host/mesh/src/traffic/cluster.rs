@@ -112,7 +112,7 @@ pub struct PickContext<'a> {
 
 /// The endpoint of one attempt. It counts as an active request of the endpoint until it is
 /// dropped: keep it until the response's body has ended.
-pub struct Picked {
+pub struct PickedEndpoint {
     pub endpoint: Arc<Endpoint>,
     cluster: Arc<Cluster>,
     client: Arc<Client>,
@@ -173,7 +173,7 @@ impl Cluster {
         self: &Arc<Self>,
         context: &PickContext<'_>,
         rng: &mut impl Rng,
-    ) -> Result<Picked, LocalReply> {
+    ) -> Result<PickedEndpoint, LocalReply> {
         let client = self.client(context.caller);
         let candidates = self.candidates(&client, context);
         let index = self.balancer.choose(&candidates, rng);
@@ -184,7 +184,7 @@ impl Cluster {
         if let Some(state) = client.states.get(index) {
             state.active.fetch_add(1, Relaxed);
         }
-        Ok(Picked {
+        Ok(PickedEndpoint {
             endpoint: Arc::clone(endpoint),
             cluster: Arc::clone(self),
             client,
@@ -279,7 +279,7 @@ impl Cluster {
     }
 }
 
-impl Picked {
+impl PickedEndpoint {
     /// Reports the end of the attempt to outlier detection. Call it once, when the response
     /// head has arrived or cannot arrive any more. `Some` means that this failure ejected
     /// the endpoint.
@@ -297,7 +297,7 @@ impl Picked {
     }
 }
 
-impl Drop for Picked {
+impl Drop for PickedEndpoint {
     fn drop(&mut self) {
         if let Some(state) = self.client.states.get(self.index) {
             state.active.fetch_sub(1, Relaxed);
@@ -305,7 +305,7 @@ impl Drop for Picked {
     }
 }
 
-impl fmt::Debug for Picked {
+impl fmt::Debug for PickedEndpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Picked({} of {})", self.endpoint.name, self.cluster.name)
     }

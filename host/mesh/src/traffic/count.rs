@@ -199,9 +199,9 @@ mod tests {
         };
         let _first = acquire_retry(&client, &limits);
         assert!(acquire_retry(&client, &limits).is_none());
-        let told = report(&state);
-        assert_eq!((told.retries, told.overflows), (1, 1));
-        assert_eq!((told.breaker, told.ejected), (None, None));
+        let reported = report(&state);
+        assert_eq!((reported.retries, reported.overflows), (1, 1));
+        assert_eq!((reported.breaker, reported.ejected), (None, None));
     }
 
     #[test]

@@ -17,14 +17,14 @@ use crate::world::{World, destination_rule, services, virtual_service};
 const MS: Duration = Duration::from_millis(1);
 
 /// A call that a test drives by hand.
-pub(crate) struct Driven {
+pub(crate) struct DrivenCall {
     pub(crate) forward: Forward,
     pub(crate) driver: Driver,
     /// For [`Step::Prepare`].
     pub(crate) hash: Option<u64>,
 }
 
-impl Driven {
+impl DrivenCall {
     pub(crate) fn step(&mut self, world: &mut World) -> Step {
         let step = self.driver.step(world.now, &mut world.rng);
         if let Step::Prepare = &step {
@@ -82,7 +82,7 @@ fn world(rule: &str, policy: &str) -> World {
         .pods("shop", "client", &[], 1)
 }
 
-fn begin(world: &mut World) -> Driven {
+fn begin(world: &mut World) -> DrivenCall {
     world.from("shop", "client", "http://a/").begin()
 }
 
@@ -101,7 +101,7 @@ fn admitted(step: Step) -> RequestPermit {
     }
 }
 
-fn flags(call: &Driven) -> String {
+fn flags(call: &DrivenCall) -> String {
     call.driver.flags().to_string()
 }
 

@@ -17,7 +17,7 @@ type Script = dyn Fn(&str, Duration, &mut rand::rngs::StdRng) -> (Duration, Outc
 
 /// The result of one call.
 #[derive(Debug, Clone)]
-struct Ended {
+struct CallResult {
     status: u16,
     flags: ResponseFlags,
     attempts: u32,
@@ -58,7 +58,7 @@ struct Run<'a> {
     path: &'a str,
     start: Instant,
     running: Vec<Running>,
-    ended: Vec<Ended>,
+    ended: Vec<CallResult>,
     retries_most: u32,
     active_most: usize,
 }
@@ -79,7 +79,7 @@ impl<'a> Run<'a> {
     }
 
     /// Begins a call every `gap`, and runs until all calls have ended.
-    fn calls(mut self, count: usize, gap: Duration) -> (Vec<Ended>, u32, usize) {
+    fn calls(mut self, count: usize, gap: Duration) -> (Vec<CallResult>, u32, usize) {
         let mut arrivals: VecDeque<Instant> = (0..count)
             .map(|number| self.start + gap * number as u32)
             .collect();
@@ -242,7 +242,7 @@ impl<'a> Run<'a> {
 
     fn end(&mut self, call: &Running, status: u16, flags: ResponseFlags) {
         let now = self.world.now;
-        self.ended.push(Ended {
+        self.ended.push(CallResult {
             status,
             flags: call.driver.flags() | flags,
             attempts: call.driver.attempts(),
@@ -274,7 +274,7 @@ fn ok(time: Duration) -> (Duration, Outcome) {
 const ROUTE: &str = "route: [{destination: {host: a}}]";
 const MS: Duration = Duration::from_millis(1);
 
-fn count(ended: &[Ended], status: u16) -> usize {
+fn count(ended: &[CallResult], status: u16) -> usize {
     ended.iter().filter(|it| it.status == status).count()
 }
 

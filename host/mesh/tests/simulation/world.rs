@@ -10,15 +10,15 @@ use std::time::{Duration, Instant};
 
 use galleria_manifest::model::{ContainerPort, Labels, Object};
 use galleria_mesh::{
-    Caller, CallerKey, Compiled, Decision, Driver, Endpoint, Explanation, Forward, LocalReply,
-    Location, Options, PickContext, Picked, Pod, RequestHead, Snapshot, State, Workload, compile,
-    normalise_path,
+    Caller, CallerKey, CompiledMesh, Decision, Driver, Endpoint, Explanation, Forward, LocalReply,
+    Location, Options, PickContext, PickedEndpoint, Pod, RequestHead, Snapshot, State, Workload,
+    compile, normalise_path,
 };
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri};
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 
-use crate::drive::Driven;
+use crate::drive::DrivenCall;
 
 pub(crate) const SEED: u64 = 0x6761_6c6c_6572_6961;
 
@@ -55,13 +55,13 @@ enum From {
 #[derive(Debug)]
 pub(crate) enum Answer {
     Reply(LocalReply),
-    Sent(Box<Sent>),
+    Sent(Box<SentRequest>),
 }
 
 #[derive(Debug)]
-pub(crate) struct Sent {
+pub(crate) struct SentRequest {
     pub(crate) forward: Forward,
-    pub(crate) picked: Picked,
+    pub(crate) picked: PickedEndpoint,
     pub(crate) hash: Option<u64>,
     /// As the endpoint sees it.
     pub(crate) request: http::request::Parts,
@@ -149,7 +149,7 @@ impl World {
     }
 
     fn compile(&mut self) {
-        let Compiled {
+        let CompiledMesh {
             snapshot,
             diagnostics,
         } = compile(&self.objects, &self.pods, &self.options, &self.state);
@@ -261,7 +261,7 @@ impl Call<'_> {
             Err(reply) => return Answer::Reply(reply),
         };
         let request = self.request(&path);
-        let mut sent = Box::new(Sent {
+        let mut sent = Box::new(SentRequest {
             forward,
             picked,
             hash,
@@ -273,14 +273,14 @@ impl Call<'_> {
 
     /// Decides, and begins a call for a test to drive.
     #[track_caller]
-    pub(crate) fn begin(mut self) -> Driven {
+    pub(crate) fn begin(mut self) -> DrivenCall {
         let path = self.path();
         let (forward, hash) = match self.decide(&path) {
             (Decision::Forward(forward), hash) => (forward, hash),
             (Decision::Reply(reply), _) => panic!("not forwarded: {reply:?}"),
         };
         let driver = Driver::new(&forward, &self.method, self.timeout, &mut self.world.rng);
-        Driven {
+        DrivenCall {
             forward,
             driver,
             hash,
@@ -353,7 +353,7 @@ impl From {
 
 impl Answer {
     #[track_caller]
-    pub(crate) fn sent(self) -> Sent {
+    pub(crate) fn sent(self) -> SentRequest {
         match self {
             Self::Sent(sent) => *sent,
             Self::Reply(reply) => panic!("not sent: {reply:?}"),
@@ -377,7 +377,7 @@ impl Answer {
     }
 }
 
-impl Sent {
+impl SentRequest {
     pub(crate) fn pod(&self) -> &str {
         &self.picked.endpoint.name
     }

@@ -10,7 +10,7 @@ use crate::admin::Api;
 use crate::admin::answer::json;
 use crate::admin::object::shown;
 use crate::admin::path::Resource;
-use crate::store::{ReadObject, Stored};
+use crate::store::{ReadObject, StoredObject};
 
 /// An object after a write.
 pub(in crate::admin) struct WriteResult {
@@ -31,8 +31,8 @@ impl Api {
         let now = self.store.get(key);
         let applied = now.as_ref().filter(|it| it.object.raw == read.object.raw);
         let stored = match applied {
-            Some(stored) => Stored::clone(stored),
-            None => Stored::unwritten(read.object.clone(), now.as_deref()),
+            Some(stored) => StoredObject::clone(stored),
+            None => StoredObject::unwritten(read.object.clone(), now.as_deref()),
         };
         let warnings = read.warnings.iter();
         let warnings = warnings.filter(|it| it.severity == Severity::Warning);

@@ -9,7 +9,7 @@ use crate::admin::Api;
 use crate::admin::failure::Failure;
 use crate::admin::kind::Kind;
 use crate::admin::path::Resource;
-use crate::store::{Source, Stored};
+use crate::store::{Source, StoredObject};
 
 impl Api {
     /// # Errors
@@ -18,7 +18,7 @@ impl Api {
         &self,
         resource: &Resource,
         key: &ObjectKey,
-    ) -> Result<Arc<Stored>, Failure> {
+    ) -> Result<Arc<StoredObject>, Failure> {
         self.store.get(key).ok_or_else(|| Failure::NotFound {
             kind: resource.kind,
             name: key.name.clone(),
@@ -32,7 +32,7 @@ impl Api {
             return Ok(());
         };
         let (all, _) = self.store.list();
-        let has_it = |stored: &Stored| {
+        let has_it = |stored: &StoredObject| {
             let object = &stored.object;
             object.metadata.namespace == namespace
                 || object.kind == "Namespace" && object.metadata.name.value == namespace
@@ -76,7 +76,7 @@ pub(in crate::admin) fn check_preconditions(
 
 /// # Errors
 /// The host made the object, and would undo the change.
-pub(super) fn check_owner(resource: &Resource, stored: &Stored) -> Result<(), Failure> {
+pub(super) fn check_owner(resource: &Resource, stored: &StoredObject) -> Result<(), Failure> {
     match stored.source {
         Source::Files | Source::Api | Source::Drift => Ok(()),
         Source::Host if resource.kind.is_provided => Ok(()),

@@ -17,7 +17,7 @@ use crate::admin::list::Options;
 use crate::admin::object::shown;
 use crate::admin::path::Resource;
 use crate::admin::table::Form;
-use crate::store::{Source, Stored};
+use crate::store::{Source, StoredObject};
 use crate::writes::{Command, Edit, WriteError};
 
 /// The body of a delete.
@@ -130,8 +130,8 @@ impl Api {
     }
 
     /// Deletes an object, and if it is a namespace all objects in it.
-    fn deleted_with(&self, stored: &Stored) -> Vec<Edit> {
-        let delete = |stored: &Stored| Edit {
+    fn deleted_with(&self, stored: &StoredObject) -> Vec<Edit> {
+        let delete = |stored: &StoredObject| Edit {
             key: stored.object.key(),
             from: Some(stored.object.clone()),
             to: None,

@@ -10,7 +10,7 @@ use crate::admin::kind::api_version;
 use crate::admin::object::versions::convert;
 use crate::admin::object::{DRIFT, encode_secret};
 use crate::admin::path::Resource;
-use crate::store::Stored;
+use crate::store::StoredObject;
 
 /// The letters of generated names, as in an API server.
 const LETTERS: &[u8] = b"bcdfghjklmnpqrstvwxz2456789";
@@ -129,7 +129,7 @@ pub(super) fn keep_unchanged(wanted: Value, shown: &Value, written: &Value) -> V
 
 /// The object as it was written, in the version of the request. `stringData` of a Secret
 /// becomes `data`, or it would override what a client changes there.
-pub(super) fn as_written(stored: &Stored, resource: &Resource) -> Value {
+pub(super) fn as_written(stored: &StoredObject, resource: &Resource) -> Value {
     let mut written = stored.object.raw.clone();
     convert(&mut written, resource.kind, &resource.version);
     if written.get("stringData").is_some() {

@@ -6,7 +6,7 @@ use galleria_manifest::model::{
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use crate::workload::{Decision, Limited, Measured};
+use crate::workload::{Decision, MetricReading, ScalingLimit};
 
 /// The result of one decision of an autoscaler.
 pub(super) struct Report<'a> {
@@ -16,7 +16,7 @@ pub(super) struct Report<'a> {
     /// Existing pods of the target.
     pub pods: usize,
     /// One for each metric of the specification.
-    pub metrics: &'a [Option<Measured>],
+    pub metrics: &'a [Option<MetricReading>],
     pub decision: Decision,
     /// The ResourceQuota that rejected the change.
     pub refused: Option<String>,
@@ -48,7 +48,7 @@ impl Report<'_> {
             return condition("AbleToScale", false, "FailedUpdateScale", &message);
         }
         match self.decision.limited {
-            Limited::Stabilized => {
+            ScalingLimit::Stabilized => {
                 let message = "keeping a recommendation from the stabilization window";
                 condition("AbleToScale", true, "ScaleDownStabilized", message)
             }
@@ -82,10 +82,10 @@ impl Report<'_> {
 
     fn limited(&self) -> Value {
         let (reason, message) = match self.decision.limited {
-            Limited::TooFew => ("TooFewReplicas", "minReplicas holds"),
-            Limited::TooMany => ("TooManyReplicas", "maxReplicas holds"),
-            Limited::Rate => ("ScaleUpLimit", "a scaling policy limits the change"),
-            Limited::No | Limited::Stabilized => (
+            ScalingLimit::TooFew => ("TooFewReplicas", "minReplicas holds"),
+            ScalingLimit::TooMany => ("TooManyReplicas", "maxReplicas holds"),
+            ScalingLimit::Rate => ("ScaleUpLimit", "a scaling policy limits the change"),
+            ScalingLimit::No | ScalingLimit::Stabilized => (
                 "DesiredWithinRange",
                 "the desired count is within the acceptable range",
             ),
@@ -108,7 +108,7 @@ pub(super) fn with_generation(mut status: Value, generation: u64) -> Value {
 }
 
 /// An entry of `status.currentMetrics`.
-fn shown((metric, measured): (&ScalingMetric, &Option<Measured>)) -> Option<Value> {
+fn shown((metric, measured): (&ScalingMetric, &Option<MetricReading>)) -> Option<Value> {
     let ratio = measured.as_ref()?.ratio;
     Some(match metric {
         ScalingMetric::Resource { resource, target } => {

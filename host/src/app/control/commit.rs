@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use super::stage::StagedChange;
 use super::{Control, RejectedChange, trace};
-use crate::app::desired::Desired;
+use crate::app::desired::DesiredState;
 use crate::telemetry::trace::control::control_span;
 use crate::telemetry::trace::spans;
 
@@ -16,7 +16,7 @@ impl Control {
     /// The objects from the API cannot be persisted; nothing has changed then.
     pub(super) async fn commit(
         &mut self,
-        desired: Desired,
+        desired: DesiredState,
         staged: StagedChange,
     ) -> Result<(), RejectedChange> {
         let span = control_span!(spans::COMMIT);
@@ -25,7 +25,7 @@ impl Control {
 
     async fn put_in_force(
         &mut self,
-        desired: Desired,
+        desired: DesiredState,
         staged: StagedChange,
     ) -> Result<(), RejectedChange> {
         tokio::task::block_in_place(|| self.api_store.save(desired.written()))?;

@@ -29,7 +29,7 @@ impl DataPlane {
     }
 
     /// The snapshot of `objects` with `pods` and those of other hosts as endpoints.
-    pub(super) fn compile(&self, objects: &[Arc<Object>], pods: &[Arc<Pod>]) -> mesh::Compiled {
+    pub(super) fn compile(&self, objects: &[Arc<Object>], pods: &[Arc<Pod>]) -> mesh::CompiledMesh {
         let here = pods.iter().map(|pod| pod.endpoint());
         let endpoints: Vec<mesh::Pod> = here.chain(self.peers.pods()).collect();
         let options = mesh::Options {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tracing::{Instrument, Span};
 
 use super::{Control, RejectedChange, stage, trace};
-use crate::app::desired::Desired;
+use crate::app::desired::DesiredState;
 use crate::app::source::ObjectSource;
 use crate::telemetry::trace::control::{ControlSpan, control_span};
 use crate::telemetry::trace::{attributes, spans};
@@ -55,18 +55,18 @@ impl Control {
     async fn apply_or_retry(
         &mut self,
         source: &Arc<dyn ObjectSource>,
-        desired: Desired,
+        desired: DesiredState,
     ) -> Result<(), RejectedChange> {
         self.planning.pulls.forget();
         let mut applied = self.apply(desired.clone()).await;
         if let Err(RejectedChange::Plan(error)) = &mut applied {
-            let unpulled = std::mem::take(&mut error.unpulled);
-            if !unpulled.is_empty()
+            let unavailable = std::mem::take(&mut error.unavailable);
+            if !unavailable.is_empty()
                 && let Ok(admissible) = self.settle(&desired)
             {
                 let plan = self.planning.planner(admissible.in_force);
                 let plan = move || plan().map(drop);
-                self.planning.pulls.failed(source, unpulled, plan);
+                self.planning.pulls.failed(source, unavailable, plan);
             }
         }
         applied
@@ -76,7 +76,7 @@ impl Control {
     ///
     /// # Errors
     /// See [`RejectedChange`]; nothing has changed then.
-    pub(super) async fn apply(&mut self, desired: Desired) -> Result<(), RejectedChange> {
+    pub(super) async fn apply(&mut self, desired: DesiredState) -> Result<(), RejectedChange> {
         let staged = self.stage(&desired).await?;
         self.commit(desired, staged).await
     }

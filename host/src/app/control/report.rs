@@ -9,10 +9,10 @@ use galleria_manifest::model::{Object, ObjectKey, Quantities};
 
 use super::stage::StagedChange;
 use super::{Control, RejectedChange};
-use crate::app::desired::{ApiOverride, Desired};
+use crate::app::desired::{ApiOverride, DesiredState};
 use crate::app::{cluster, conditions};
 use crate::status::WrittenReport;
-use crate::store::{EventType, Involved, owner_of};
+use crate::store::{EventType, InvolvedObject, owner_of};
 
 impl Control {
     /// Reports whether the changed objects of a source were applied. `name` is what
@@ -75,8 +75,8 @@ impl Control {
     /// Writes the conditions of routing objects to the store.
     pub(super) fn report_conditions(&self, staged: &StagedChange) {
         let warnings = [&staged.known_warnings[..], &staged.warnings].concat();
-        let known = conditions::known(&staged.in_force, &staged.waiting, &warnings);
-        conditions::report(&self.reporting.store, &known);
+        let diagnosed = conditions::diagnose(&staged.in_force, &staged.waiting, &warnings);
+        conditions::report(&self.reporting.store, &diagnosed);
     }
 
     /// Reports once what an object waits for.
@@ -88,7 +88,7 @@ impl Control {
                 .any(|(_, it)| Arc::ptr_eq(it, object))
         });
         for (object, problems) in new {
-            let involved = Arc::new(Involved::of(object));
+            let involved = Arc::new(InvolvedObject::of(object));
             for problem in problems {
                 tracing::warn!("waiting for a referenced object: {problem}");
                 let message = format!("{}: {}", problem.path, problem.message);
@@ -116,7 +116,7 @@ fn waits((object, problems): &(Arc<Object>, Vec<Diagnostic>)) -> impl Iterator<I
 }
 
 /// How the objects in force differ from the files, one line each.
-fn drift(desired: &Desired) -> Vec<String> {
+fn drift(desired: &DesiredState) -> Vec<String> {
     let line = |(key, written): (&ObjectKey, &ApiOverride)| match written.object {
         Some(_) => format!("{key} differs from its file"),
         None => format!("{key} of a file is deleted"),
@@ -125,7 +125,7 @@ fn drift(desired: &Desired) -> Vec<String> {
 }
 
 /// The files of objects that the API changed.
-fn drifted(desired: &Desired) -> HashMap<ObjectKey, PathBuf> {
+fn drifted(desired: &DesiredState) -> HashMap<ObjectKey, PathBuf> {
     let keys = desired.drifted().map(|(key, _)| key);
     keys.filter_map(|key| Some((key.clone(), desired.file_of(key)?.to_owned())))
         .collect()

@@ -10,7 +10,7 @@ use tracing::{Instrument, Span};
 
 use super::{Control, Planning, trace};
 use crate::app::api_store::ApiStoreError;
-use crate::app::desired::{Admissible, Desired};
+use crate::app::desired::{Admissible, DesiredState};
 use crate::app::source::{Contents, ObjectSource};
 use crate::listen::ListenError;
 use crate::store::immutable;
@@ -98,7 +98,7 @@ impl Control {
     /// See [`RejectedChange`].
     pub(super) async fn stage(
         &mut self,
-        desired: &Desired,
+        desired: &DesiredState,
     ) -> Result<StagedChange, RejectedChange> {
         let span = control_span!(spans::CHECK);
         let admissible = trace::step(span, async { self.check(desired) }).await?;
@@ -117,7 +117,7 @@ impl Control {
         })
     }
 
-    fn check(&self, desired: &Desired) -> Result<Admissible, RejectedChange> {
+    fn check(&self, desired: &DesiredState) -> Result<Admissible, RejectedChange> {
         let admissible = self.settle(desired).map_err(RejectedChange::Manifests)?;
         let changed = immutable::changes(&self.reporting.store, &admissible.in_force);
         match changed.is_empty() {
@@ -127,7 +127,10 @@ impl Control {
     }
 
     /// Compiles the snapshot of `objects` and the present pods, and binds its listeners.
-    async fn compile(&mut self, objects: &[Arc<Object>]) -> Result<mesh::Compiled, RejectedChange> {
+    async fn compile(
+        &mut self,
+        objects: &[Arc<Object>],
+    ) -> Result<mesh::CompiledMesh, RejectedChange> {
         let pods = self.controllers.workloads.pods();
         let trial = self.data_plane.compile(objects, &pods);
         self.data_plane.listeners.bind(&trial.snapshot).await?;
@@ -138,7 +141,7 @@ impl Control {
     ///
     /// # Errors
     /// The errors of that part.
-    pub(super) fn settle(&self, desired: &Desired) -> Result<Admissible, Vec<Diagnostic>> {
+    pub(super) fn settle(&self, desired: &DesiredState) -> Result<Admissible, Vec<Diagnostic>> {
         let in_force = self.in_force.iter().map(|object| object.key()).collect();
         let mut admissible = desired.settle(&in_force)?;
         admissible.in_force = self.controllers.autoscalers.scaled(admissible.in_force);

@@ -5,7 +5,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use galleria_mesh as mesh;
-use galleria_mesh::{LocalReply, Outcome, Picked, ResponseFlags, RouteId, Target, Workload};
+use galleria_mesh::{
+    LocalReply, Outcome, PickedEndpoint, ResponseFlags, RouteId, Target, Workload,
+};
 use http::Method;
 
 use crate::active_config::ActiveConfig;
@@ -40,7 +42,7 @@ pub(crate) struct Record {
     /// Bytes of the response's body that were read.
     pub(super) sent: u64,
     /// The last attempt's endpoint, which counts as busy until the record is dropped.
-    pub(super) picked: Option<Arc<Picked>>,
+    pub(super) picked: Option<Arc<PickedEndpoint>>,
 }
 
 impl Record {
@@ -98,7 +100,7 @@ impl Record {
     }
 
     /// An attempt begins.
-    pub(in crate::call) fn attempt(&mut self, picked: Arc<Picked>) {
+    pub(in crate::call) fn attempt(&mut self, picked: Arc<PickedEndpoint>) {
         self.attempts += 1;
         self.transport_failure = None;
         self.edge.destination = picked.endpoint.workload.clone();

@@ -13,8 +13,8 @@ const METRICS: [CanaryMetric; 2] = [
 ];
 
 /// `requests` of equal duration, of which `failures` fail.
-fn observed(requests: u64, failures: u64, millis: u64) -> Observed {
-    let mut observed = Observed::default();
+fn observed(requests: u64, failures: u64, millis: u64) -> RequestCounts {
+    let mut observed = RequestCounts::default();
     for request in 0..requests {
         observed.record(request < failures, Duration::from_millis(millis));
     }
@@ -63,7 +63,7 @@ fn durations_are_compared_with_a_limit_or_with_the_stable_version() {
         judge(&METRICS, &observed(400, 0, 14), &stable),
         Verdict::Pass
     );
-    let alone = judge(&METRICS, &observed(400, 0, 14), &Observed::default());
+    let alone = judge(&METRICS, &observed(400, 0, 14), &RequestCounts::default());
     assert!(matches!(alone, Verdict::Undecided(_)));
 }
 
@@ -81,7 +81,7 @@ const STABLE: Version = Version {
 };
 
 impl Version {
-    fn serve(self, requests: u64, random: &mut impl Rng, observed: &mut Observed) {
+    fn serve(self, requests: u64, random: &mut impl Rng, observed: &mut RequestCounts) {
         for _ in 0..requests {
             let failed = random.random_bool(self.failing);
             // A sum of uniform numbers in the exponent gives a skewed distribution.
@@ -104,7 +104,7 @@ struct Outcome {
 /// back after `threshold` failed checks.
 fn run(canary: Version, traffic: u64, threshold: u32, random: &mut impl Rng) -> Outcome {
     let (mut weight, mut failed, mut intervals) = (10, 0, 0);
-    let (mut of_canary, mut of_stable) = (Observed::default(), Observed::default());
+    let (mut of_canary, mut of_stable) = (RequestCounts::default(), RequestCounts::default());
     let (mut exposed, mut all) = (0, 0);
     loop {
         intervals += 1;
@@ -125,7 +125,7 @@ fn run(canary: Version, traffic: u64, threshold: u32, random: &mut impl Rng) -> 
                 exposed: exposed as f64 / all as f64,
             };
         }
-        (of_canary, of_stable) = (Observed::default(), Observed::default());
+        (of_canary, of_stable) = (RequestCounts::default(), RequestCounts::default());
     }
 }
 

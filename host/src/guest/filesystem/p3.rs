@@ -29,7 +29,7 @@ use write::FileWriter;
 type Fd = Resource<Descriptor>;
 type Store<'a> = StoreContextMut<'a, GuestState>;
 type Answer<T> = wasmtime::Result<(Result<T, ErrorCode>,)>;
-type Pinned<'a, R> = std::pin::Pin<Box<dyn Future<Output = wasmtime::Result<R>> + Send + 'a>>;
+type PinnedFuture<'a, R> = std::pin::Pin<Box<dyn Future<Output = wasmtime::Result<R>> + Send + 'a>>;
 /// The result of a stream, which is known after the function has returned.
 type Ending = FutureReader<Result<(), ErrorCode>>;
 
@@ -127,7 +127,7 @@ pub(super) fn bound(linker: &mut Linker<GuestState>) -> wasmtime::Result<()> {
 fn wrap<P, R>(
     types: &mut LinkerInstance<'_, GuestState>,
     name: &str,
-    function: fn(&Accessor<GuestState>, P) -> Pinned<'_, R>,
+    function: fn(&Accessor<GuestState>, P) -> PinnedFuture<'_, R>,
 ) -> wasmtime::Result<()>
 where
     P: ComponentNamedList + Lift + 'static,

@@ -16,7 +16,7 @@ use crate::guest::instance::Instance;
 use crate::guest::limits::{MemoryLimitReached, PodMemory};
 use crate::guest::pace::Paces;
 use crate::guest::{Failure, GuestSetup};
-use crate::telemetry::metrics::{PodMeters, Retired};
+use crate::telemetry::metrics::{PodMeters, RetirementReason};
 
 /// The usual size decreases by this fraction with every smaller instance.
 const DECAY: u64 = 64;
@@ -29,7 +29,7 @@ pub(super) struct Instances {
 /// Instances without a request. The most recently used one, whose memory is the warmest, is
 /// the last.
 struct Idle {
-    instances: Vec<Pooled>,
+    instances: Vec<PooledInstance>,
     /// The lowest number of idle instances since the last trim: that many were not needed.
     unneeded: usize,
     meters: Arc<PodMeters>,
@@ -46,7 +46,7 @@ struct Population {
 }
 
 /// An instance that is counted as long as it exists.
-pub(super) struct Pooled {
+pub(super) struct PooledInstance {
     pub(super) instance: Box<Instance>,
     /// The current or the last user.
     wanted: For,
@@ -58,8 +58,8 @@ pub(super) struct Pooled {
 pub(super) struct Life(Arc<Population>);
 
 /// The result of asking for an instance.
-pub(super) enum Taken {
-    Idle(Pooled),
+pub(super) enum Checkout {
+    Idle(PooledInstance),
     /// Permission to start a new one.
     Room(Life),
 }
@@ -98,22 +98,22 @@ impl Instances {
         wanted: For,
         paces: &Paces,
         deadline: Instant,
-    ) -> Result<Taken, Failure> {
+    ) -> Result<Checkout, Failure> {
         loop {
-            if let Some(taken) = self.try_take(wanted) {
-                return Ok(taken);
+            if let Some(checkout) = self.try_take(wanted) {
+                return Ok(checkout);
             }
             let mut freed = std::pin::pin!(self.population.freed.notified());
             freed.as_mut().enable();
-            if let Some(taken) = self.try_take(wanted) {
-                return Ok(taken);
+            if let Some(checkout) = self.try_take(wanted) {
+                return Ok(checkout);
             }
             // After a while the usual size may have changed, also without a notification.
             wait_or_oust(freed, paces, deadline).await?;
         }
     }
 
-    fn try_take(&self, wanted: For) -> Option<Taken> {
+    fn try_take(&self, wanted: For) -> Option<Checkout> {
         let idle = {
             let mut idle = self.idle.lock();
             let instance = idle.instances.pop();
@@ -121,14 +121,14 @@ impl Instances {
             instance
         };
         match idle {
-            Some(pooled) => Some(Taken::Idle(Pooled { wanted, ..pooled })),
-            None => Population::room(&self.population, wanted).map(Taken::Room),
+            Some(pooled) => Some(Checkout::Idle(PooledInstance { wanted, ..pooled })),
+            None => Population::room(&self.population, wanted).map(Checkout::Room),
         }
     }
 
     /// Records the size of an instance after a request. The size after a probe is only a lower
     /// bound for others.
-    pub(super) fn measure(&self, pooled: &Pooled) {
+    pub(super) fn measure(&self, pooled: &PooledInstance) {
         let bytes = pooled.instance.memory();
         match pooled.wanted {
             For::Traffic => self.population.measure(bytes),
@@ -144,7 +144,7 @@ impl Instances {
     }
 
     /// Keeps an instance for a later request.
-    pub(super) fn give_back(&self, instance: Pooled) {
+    pub(super) fn give_back(&self, instance: PooledInstance) {
         self.idle.lock().instances.push(instance);
         self.population.freed.notify_one();
     }
@@ -159,7 +159,7 @@ impl Instances {
             dropped
         };
         let meters = self.idle.lock().meters.clone();
-        meters.retired(Retired::Idle, dropped.len());
+        meters.retired(RetirementReason::Idle, dropped.len());
     }
 
     pub(super) fn idle(&self) -> usize {
@@ -208,10 +208,10 @@ impl Population {
 }
 
 impl Life {
-    pub(super) fn of(self, instance: Box<Instance>, wanted: For) -> Pooled {
+    pub(super) fn of(self, instance: Box<Instance>, wanted: For) -> PooledInstance {
         // The instance has not grown yet: its size is only a lower bound.
         self.0.reaches(instance.memory());
-        Pooled {
+        PooledInstance {
             instance,
             wanted,
             _life: self,
@@ -229,7 +229,8 @@ impl Drop for Life {
 /// Counts the idle instances of a pool that is replaced, because its environment changed.
 impl Drop for Idle {
     fn drop(&mut self) {
-        self.meters.retired(Retired::Ended, self.instances.len());
+        self.meters
+            .retired(RetirementReason::Ended, self.instances.len());
     }
 }
 

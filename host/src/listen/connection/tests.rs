@@ -43,7 +43,7 @@ impl Handler for Length {
 }
 
 /// A connection that is being served, and its client side.
-struct Served {
+struct ServedConnection {
     client: DuplexStream,
     stop: CancellationToken,
     activity: Arc<Activity>,
@@ -52,7 +52,7 @@ struct Served {
     ended: JoinHandle<()>,
 }
 
-fn serve_one() -> Served {
+fn serve_one() -> ServedConnection {
     let (client, near) = duplex(64 << 10);
     let stop = CancellationToken::new();
     let meters = Arc::<PortMeters>::default();
@@ -68,7 +68,7 @@ fn serve_one() -> Served {
     let activity = place.activity.clone();
     let stream = ClientStream::new(near, meters.clone(), place, terms.timeouts.stall);
     let serving = serve_connection(stream, (), Length, activity.clone(), terms);
-    Served {
+    ServedConnection {
         client,
         stop,
         activity,
@@ -87,7 +87,7 @@ fn place() -> Place {
     Room::new(capacity).listener().take(None).expect("a place")
 }
 
-impl Served {
+impl ServedConnection {
     async fn send(&mut self, bytes: &[u8]) {
         self.client.write_all(bytes).await.expect("a reader");
     }

@@ -210,8 +210,8 @@ mod tests {
             value: 3.0,
             at: SystemTime::UNIX_EPOCH + Duration::from_millis(1500),
         };
-        let told: Box<[_]> = Box::new([None, Some(exemplar), None]);
-        let exemplars = HashMap::from([("1\x002".to_owned(), told)]);
+        let by_bucket: Box<[_]> = Box::new([None, Some(exemplar), None]);
+        let exemplars = HashMap::from([("1\x002".to_owned(), by_bucket)]);
         let text = encode(&histograms.collect(), &exemplars);
         let exemplar = "# {trace_id=\"00000000000000000000000000000abc\"} 3 1.500";
         let buckets = [

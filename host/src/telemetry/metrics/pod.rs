@@ -15,7 +15,7 @@ use crate::telemetry::names;
 /// See the module's documentation.
 pub(crate) struct PodMeters {
     started: AtomicU64,
-    retired: [AtomicU64; Retired::ALL.len()],
+    retired: [AtomicU64; RetirementReason::ALL.len()],
     queue_wait: Histogram,
     instance_start: Histogram,
     /// Rare events, so a lock is cheap enough.
@@ -25,7 +25,7 @@ pub(crate) struct PodMeters {
 
 /// Why an instance was dropped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Retired {
+pub(crate) enum RetirementReason {
     /// It was created for one request, and has served it.
     Request,
     /// It was created to check that it starts.
@@ -44,7 +44,7 @@ pub(crate) enum Retired {
     Ended,
 }
 
-impl Retired {
+impl RetirementReason {
     const ALL: [Self; 8] = [
         Self::Request,
         Self::WarmUp,
@@ -91,7 +91,7 @@ impl PodMeters {
     }
 
     /// Counts `count` dropped instances.
-    pub(crate) fn retired(&self, why: Retired, count: usize) {
+    pub(crate) fn retired(&self, why: RetirementReason, count: usize) {
         if let Some(retired) = self.retired.get(why as usize) {
             retired.fetch_add(count as u64, Relaxed);
         }
@@ -118,7 +118,7 @@ impl PodMeters {
         let [namespace, workload, pod] = labels;
         let started = self.started.load(Relaxed);
         samples.count(&names::INSTANCES_STARTED, &labels, started);
-        for (why, retired) in Retired::ALL.iter().zip(&self.retired) {
+        for (why, retired) in RetirementReason::ALL.iter().zip(&self.retired) {
             let labels = [namespace, workload, pod, why.name()];
             samples.count(&names::INSTANCES_RETIRED, &labels, retired.load(Relaxed));
         }

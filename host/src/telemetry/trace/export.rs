@@ -198,10 +198,14 @@ fn resource((namespace, name): &(String, String)) -> Resource {
 
 /// `above`, and of `below` what that does not say: an unknown service is no name.
 fn merged(below: &Resource, above: &Resource) -> Resource {
-    let said = |(key, value): (&opentelemetry::Key, &opentelemetry::Value)| {
+    let to_pair = |(key, value): (&opentelemetry::Key, &opentelemetry::Value)| {
         KeyValue::new(key.clone(), value.clone())
     };
     let is_name = |pair: &KeyValue| !pair.value.as_str().starts_with("unknown_service");
-    let all = below.iter().chain(above.iter()).map(said).filter(is_name);
+    let all = below
+        .iter()
+        .chain(above.iter())
+        .map(to_pair)
+        .filter(is_name);
     Resource::builder_empty().with_attributes(all).build()
 }

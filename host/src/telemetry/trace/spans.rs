@@ -23,7 +23,7 @@ pub(crate) const JOB_POD: &str = "job pod";
 
 /// One kind of span, for the document.
 #[cfg(test)]
-pub(crate) struct Described {
+pub(crate) struct SpanDescription {
     pub name: &'static str,
     pub kind: &'static str,
     /// `service.name`.
@@ -32,13 +32,13 @@ pub(crate) struct Described {
 }
 
 #[cfg(test)]
-const fn described(
+const fn describe(
     name: &'static str,
     kind: &'static str,
     service: &'static str,
     meaning: &'static str,
-) -> Described {
-    Described {
+) -> SpanDescription {
+    SpanDescription {
         name,
         kind,
         service,
@@ -52,124 +52,124 @@ const HOST: &str = "the host";
 
 /// All of them, from the outermost to the innermost.
 #[cfg(test)]
-pub(crate) const ALL: &[Described] = &[
-    described(
+pub(crate) const ALL: &[SpanDescription] = &[
+    describe(
         "METHOD ROUTE",
         "server",
         "the gateway",
         "a client's request, until its response's body has ended",
     ),
-    described(
+    describe(
         "METHOD ROUTE",
         "internal",
         "the calling workload",
         "a guest's call, including all attempts",
     ),
-    described(
+    describe(
         FAULT_DELAY,
         "internal",
         "the caller",
         "a delay that a rule injects",
     ),
-    described(
+    describe(
         "METHOD",
         "client",
         "the caller",
         "one attempt at one endpoint, here or on another host",
     ),
-    described(
+    describe(
         MIRROR,
         "internal",
         "the caller",
         "a mirrored copy of the request",
     ),
-    described(
+    describe(
         "METHOD",
         "server",
         "the called workload",
         "the guest's work, until its response's body has ended",
     ),
-    described(
+    describe(
         QUEUE,
         "internal",
         "the called workload",
         "waiting for an instance (WASI 0.2)",
     ),
-    described(
+    describe(
         INSTANTIATE,
         "internal",
         "the called workload",
         "creating an instance (WASI 0.2); absent if an existing one was reused",
     ),
-    described(
+    describe(
         "OPERATION TABLE",
         "client",
         "the workload",
         "a statement of `galleria:sql`, without its values",
     ),
-    described(
+    describe(
         START,
         "internal",
         HOST,
         "starting the host, until every pod is ready for the first time",
     ),
-    described(
+    describe(
         RELOAD,
         "internal",
         HOST,
         "a change of the manifests: `accepted`, `unchanged`, or an error",
     ),
-    described(
+    describe(
         WRITE,
         "internal",
         HOST,
         "a write of the admin API, which continues the trace of its request, of a canary or of an autoscaler: `accepted`, or an error",
     ),
-    described(READ, "internal", HOST, "reading and parsing objects"),
-    described(
+    describe(READ, "internal", HOST, "reading and parsing objects"),
+    describe(
         CHECK,
         "internal",
         HOST,
         "checking references, quotas and immutable fields",
     ),
-    described(
+    describe(
         PLAN,
         "internal",
         HOST,
         "planning pods: resolving images, configuration and volumes",
     ),
-    described(
+    describe(
         PULL,
         "internal",
         HOST,
         "asking a registry for an image: `pulled`, `unchanged`, `kept` if the registry is unavailable and an earlier pull is used, or an error",
     ),
-    described(
+    describe(
         LOAD,
         "internal",
         HOST,
         "loading a component: `compiled`, `cached`, or an error",
     ),
-    described(
+    describe(
         COMPILE,
         "internal",
         HOST,
         "compiling the routes and binding the listeners",
     ),
-    described(COMMIT, "internal", HOST, "putting the change in force"),
-    described(
+    describe(COMMIT, "internal", HOST, "putting the change in force"),
+    describe(
         ROLLOUT,
         "internal",
         HOST,
         "a rollout of a Deployment, below the change that began it: `complete`, `superseded`, `paused`, `stopped`, or an error if it is stuck",
     ),
-    described(
+    describe(
         JOB,
         "internal",
         HOST,
         "a run of a Job, below the change that began it: `complete`, `stopped`, or an error",
     ),
-    described(
+    describe(
         JOB_POD,
         "internal",
         HOST,

@@ -19,7 +19,7 @@ const REMEMBERED: Duration = Duration::from_secs(3_600);
 
 /// One metric at one moment.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(crate) struct Measured {
+pub(crate) struct MetricReading {
     /// Mean usage of the measured pods divided by the target.
     pub ratio: f64,
     /// Pods with a measurement.
@@ -38,7 +38,7 @@ pub(crate) struct Autoscaler {
 
 /// Why the number is not the one that the metrics recommend.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Limited {
+pub(crate) enum ScalingLimit {
     No,
     TooFew,
     TooMany,
@@ -52,7 +52,7 @@ pub(crate) enum Limited {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Decision {
     pub replicas: u32,
-    pub limited: Limited,
+    pub limited: ScalingLimit,
 }
 
 impl Autoscaler {
@@ -61,7 +61,7 @@ impl Autoscaler {
         &mut self,
         spec: &HorizontalPodAutoscaler,
         current: u32,
-        metrics: &[Option<Measured>],
+        metrics: &[Option<MetricReading>],
         now: Instant,
     ) -> Decision {
         let bounded = current.clamp(spec.min_replicas, spec.max_replicas);
@@ -69,11 +69,11 @@ impl Autoscaler {
             // Independent of the metrics: 0 disables scaling, and bounds apply at once.
             let replicas = if current == 0 { 0 } else { bounded };
             self.note(current, replicas, now);
-            let limited = Limited::No;
+            let limited = ScalingLimit::No;
             return Decision { replicas, limited };
         }
         let Some(wanted) = wanted(current, metrics) else {
-            let limited = Limited::No;
+            let limited = ScalingLimit::No;
             return Decision {
                 replicas: current,
                 limited,
@@ -83,8 +83,8 @@ impl Autoscaler {
         let decision = self.bound(spec, current, stable, now);
         self.note(current, decision.replicas, now);
         match decision.limited {
-            Limited::No if stable != wanted => Decision {
-                limited: Limited::Stabilized,
+            ScalingLimit::No if stable != wanted => Decision {
+                limited: ScalingLimit::Stabilized,
                 ..decision
             },
             _ => decision,
@@ -136,8 +136,8 @@ impl Autoscaler {
             let most_limit = most.min(spec.max_replicas);
             if wanted > most_limit {
                 let limited = match most < spec.max_replicas {
-                    true => Limited::Rate,
-                    false => Limited::TooMany,
+                    true => ScalingLimit::Rate,
+                    false => ScalingLimit::TooMany,
                 };
                 return by(most_limit.max(current), limited);
             }
@@ -146,13 +146,13 @@ impl Autoscaler {
             let least_limit = least.max(spec.min_replicas);
             if wanted < least_limit {
                 let limited = match least > spec.min_replicas {
-                    true => Limited::Rate,
-                    false => Limited::TooFew,
+                    true => ScalingLimit::Rate,
+                    false => ScalingLimit::TooFew,
                 };
                 return by(least_limit.min(current), limited);
             }
         }
-        by(wanted, Limited::No)
+        by(wanted, ScalingLimit::No)
     }
 
     /// The maximum that the policies allow now.
@@ -216,17 +216,17 @@ impl Autoscaler {
 
 /// The highest recommendation of all metrics. None if no metric is known, or if the known
 /// metrics recommend a decrease that an unknown metric might prevent.
-fn wanted(current: u32, metrics: &[Option<Measured>]) -> Option<u32> {
-    let asked = metrics
+fn wanted(current: u32, metrics: &[Option<MetricReading>]) -> Option<u32> {
+    let recommended = metrics
         .iter()
         .flatten()
         .map(|it| it.replicas(current))
         .max()?;
     let all_known = metrics.iter().all(Option::is_some);
-    (all_known || asked >= current).then_some(asked)
+    (all_known || recommended >= current).then_some(recommended)
 }
 
-impl Measured {
+impl MetricReading {
     fn replicas(&self, current: u32) -> u32 {
         let near = |ratio: f64| (ratio - 1.0).abs() <= TOLERANCE;
         if self.pods == 0 || near(self.ratio) {

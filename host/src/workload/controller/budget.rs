@@ -28,7 +28,7 @@ pub(crate) struct Budget<'a> {
 
 /// The allowed actions of a controller.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Allowed {
+pub(crate) struct AllowedActions {
     pub actions: Vec<Action>,
     /// The name of a budget that forbids another action.
     pub kept_back_by: Option<String>,
@@ -80,7 +80,7 @@ impl Disruptions<'_> {
         actions: Vec<Action>,
         together: bool,
         ready: impl Fn(usize) -> Option<(&'p str, &'p Labels)>,
-    ) -> Allowed {
+    ) -> AllowedActions {
         let mut left = self.clone();
         let mut kept_back_by = None;
         let mut allowed = |action: &Action| {
@@ -97,13 +97,13 @@ impl Disruptions<'_> {
         if together && kept_back_by.is_some() {
             let is_start = |action: &Action| matches!(action, Action::Start { .. });
             let actions = kept.into_iter().filter(is_start).collect();
-            return Allowed {
+            return AllowedActions {
                 actions,
                 kept_back_by,
             };
         }
         *self = left;
-        Allowed {
+        AllowedActions {
             actions: kept,
             kept_back_by,
         }

@@ -26,7 +26,7 @@ pub(crate) enum Method {
 }
 
 /// The pods of a Deployment at one moment.
-pub(crate) struct Observed<'a> {
+pub(crate) struct DeploymentState<'a> {
     /// The revision of the current template.
     pub newest: &'a str,
     pub pods: &'a [PodView],
@@ -82,7 +82,7 @@ impl Rollout {
     }
 
     /// The next actions; none if the rollout is complete or must wait.
-    pub(crate) fn next(&self, observed: &Observed<'_>) -> Vec<Action> {
+    pub(crate) fn next(&self, observed: &DeploymentState<'_>) -> Vec<Action> {
         let newest = observed.pods_of(true).count();
         let total = observed.pods.len();
         let most = if self.paused && observed.is_of_one_revision() {
@@ -111,7 +111,7 @@ impl Rollout {
     }
 
     /// Scales when all pods are of the newest revision.
-    fn scale(&self, observed: &Observed<'_>, newest: usize) -> Vec<Action> {
+    fn scale(&self, observed: &DeploymentState<'_>, newest: usize) -> Vec<Action> {
         let waits = self.method == Method::Recreate && observed.old_leaving > 0;
         let not_begun = self.paused && observed.replicas_before.is_none();
         if newest > self.replicas {
@@ -123,7 +123,7 @@ impl Rollout {
         start(observed.newest, self.replicas - newest)
     }
 
-    fn roll(&self, observed: &Observed<'_>, newest: usize) -> Vec<Action> {
+    fn roll(&self, observed: &DeploymentState<'_>, newest: usize) -> Vec<Action> {
         if newest > self.replicas {
             return self.stop_newest(observed, newest - self.replicas);
         }
@@ -135,7 +135,7 @@ impl Rollout {
         self.shrink_old(observed, newest)
     }
 
-    fn stop_newest(&self, observed: &Observed<'_>, count: usize) -> Vec<Action> {
+    fn stop_newest(&self, observed: &DeploymentState<'_>, count: usize) -> Vec<Action> {
         let mut pods: Vec<_> = observed.pods_of(true).collect();
         cheapest_first(&mut pods, self.min_ready, observed.now);
         stop(pods.into_iter().take(count))
@@ -143,7 +143,7 @@ impl Rollout {
 
     /// Stops old pods: first those that are not available, then the others as new pods
     /// become available.
-    fn shrink_old(&self, observed: &Observed<'_>, newest: usize) -> Vec<Action> {
+    fn shrink_old(&self, observed: &DeploymentState<'_>, newest: usize) -> Vec<Action> {
         let is_available = |pod: &&PodView| pod.is_available(self.min_ready, observed.now);
         let available = observed.pods.iter().filter(is_available).count();
         let newest_available = observed.pods_of(true).filter(is_available).count();
@@ -172,7 +172,7 @@ impl Rollout {
 
     /// Stops pods above the maximum: first those that are not available, of them those of
     /// old revisions first.
-    fn stop_surplus(&self, observed: &Observed<'_>, surplus: usize) -> Vec<Action> {
+    fn stop_surplus(&self, observed: &DeploymentState<'_>, surplus: usize) -> Vec<Action> {
         let mut pods: Vec<_> = observed.pods.iter().collect();
         pods.sort_by_key(|pod| {
             let is_available = pod.is_available(self.min_ready, observed.now);
@@ -186,7 +186,7 @@ impl Rollout {
 /// Scales up during a rollout, or while it is paused: every revision grows by its share of
 /// `room`, so that capacity does not depend on the newest revision alone, which may be
 /// broken.
-fn grow_in_proportion(observed: &Observed<'_>, room: usize) -> Vec<Action> {
+fn grow_in_proportion(observed: &DeploymentState<'_>, room: usize) -> Vec<Action> {
     let mut sizes: BTreeMap<&str, usize> = BTreeMap::new();
     for pod in observed.pods {
         *sizes.entry(&pod.revision).or_default() += 1;
@@ -203,7 +203,7 @@ fn grow_in_proportion(observed: &Observed<'_>, room: usize) -> Vec<Action> {
     actions
 }
 
-impl<'a> Observed<'a> {
+impl<'a> DeploymentState<'a> {
     fn pods_of(&self, newest: bool) -> impl Iterator<Item = &'a PodView> {
         let revision = self.newest;
         self.pods

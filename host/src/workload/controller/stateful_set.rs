@@ -22,7 +22,7 @@ pub(crate) struct Ordinals {
 }
 
 /// The pods of a StatefulSet at one moment.
-pub(crate) struct Observed<'a> {
+pub(crate) struct StatefulSetState<'a> {
     /// The revision of the current template.
     pub newest: &'a str,
     /// The last revision that all pods had.
@@ -48,7 +48,7 @@ impl Ordinals {
     }
 
     /// The next actions; none if the set is complete or must wait.
-    pub(crate) fn next(&self, observed: &Observed<'_>) -> Vec<Action> {
+    pub(crate) fn next(&self, observed: &StatefulSetState<'_>) -> Vec<Action> {
         let stops = self.broken(observed);
         if !stops.is_empty() {
             return stops;
@@ -82,7 +82,7 @@ impl Ordinals {
         self.update(observed)
     }
 
-    fn revision<'a>(&self, ordinal: usize, observed: &Observed<'a>) -> &'a str {
+    fn revision<'a>(&self, ordinal: usize, observed: &StatefulSetState<'a>) -> &'a str {
         match self.partition {
             Some(partition) if ordinal < partition => observed.current,
             _ => observed.newest,
@@ -91,7 +91,7 @@ impl Ordinals {
 
     /// Stops outdated pods that are not ready at once: waiting for them to become ready
     /// could block the update that repairs them.
-    fn broken(&self, observed: &Observed<'_>) -> Vec<Action> {
+    fn broken(&self, observed: &StatefulSetState<'_>) -> Vec<Action> {
         let is_broken =
             |pod: &&PodView| self.is_outdated(pod, observed) && pod.ready_since.is_none();
         observed
@@ -102,7 +102,7 @@ impl Ordinals {
             .collect()
     }
 
-    fn surplus(&self, observed: &Observed<'_>) -> Vec<Action> {
+    fn surplus(&self, observed: &StatefulSetState<'_>) -> Vec<Action> {
         let mut surplus: Vec<_> = observed
             .pods
             .iter()
@@ -116,7 +116,7 @@ impl Ordinals {
     }
 
     /// Stops the outdated pod with the highest ordinal, once all pods are available.
-    fn update(&self, observed: &Observed<'_>) -> Vec<Action> {
+    fn update(&self, observed: &StatefulSetState<'_>) -> Vec<Action> {
         let all = |pod: &PodView| pod.is_available(self.min_ready, observed.now);
         if !observed.leaving.is_empty() || !observed.pods.iter().all(all) {
             return Vec::new();
@@ -129,13 +129,13 @@ impl Ordinals {
         highest.map(Action::stop).into_iter().collect()
     }
 
-    fn is_outdated(&self, pod: &PodView, observed: &Observed<'_>) -> bool {
+    fn is_outdated(&self, pod: &PodView, observed: &StatefulSetState<'_>) -> bool {
         let partition = self.partition.unwrap_or(usize::MAX);
         pod.revision != observed.newest && pod.ordinal.is_some_and(|it| it >= partition)
     }
 }
 
-impl<'a> Observed<'a> {
+impl<'a> StatefulSetState<'a> {
     fn pod(&self, ordinal: usize) -> Option<&'a PodView> {
         self.pods.iter().find(|pod| pod.ordinal == Some(ordinal))
     }
@@ -185,7 +185,7 @@ mod tests {
         fn step(&mut self) -> String {
             let mut done = Vec::new();
             loop {
-                let observed = Observed {
+                let observed = StatefulSetState {
                     newest: self.newest,
                     current: self.current,
                     pods: &self.pods,

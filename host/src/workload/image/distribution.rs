@@ -204,9 +204,10 @@ mod tests {
 
     #[test]
     fn token_service_is_read_from_the_challenge() {
-        let asked = r#"Bearer realm="https://auth.example/token?a=b",service="r",scope="x:y:pull""#;
+        let challenge =
+            r#"Bearer realm="https://auth.example/token?a=b",service="r",scope="x:y:pull""#;
         let realm = "https://auth.example/token?a=b".to_owned();
-        assert_eq!(service(asked), Some((realm, Some("r".to_owned()))));
+        assert_eq!(service(challenge), Some((realm, Some("r".to_owned()))));
         let both = r#"Basic realm="r", bearer realm="https://auth.example/""#;
         let realm = "https://auth.example/".to_owned();
         assert_eq!(service(both), Some((realm, None)));

@@ -24,7 +24,7 @@ pub(super) struct Layout {
 
 /// A component on disk, and the digest that its content must have.
 #[derive(Debug)]
-pub(super) struct Found {
+pub(super) struct ComponentFile {
     pub(super) path: PathBuf,
     pub(super) digest: Option<Digest>,
 }
@@ -83,7 +83,7 @@ impl Layout {
 
     /// Finds the component of `image` by its digest, or by its tag if it has no digest. A
     /// layout with a single, unnamed entry matches every tag.
-    pub(super) fn find(&self, image: &Reference) -> Result<Found, LayoutError> {
+    pub(super) fn find(&self, image: &Reference) -> Result<ComponentFile, LayoutError> {
         let entry = match (&image.digest, self.index.manifests().as_slice()) {
             (Some(digest), entries) => entries.iter().find(|entry| entry.digest() == digest),
             (None, [only]) if ref_name(only).is_none() => Some(only),
@@ -103,7 +103,7 @@ impl Layout {
 
     /// Follows an entry to its component. This checks manifests against their digests; the
     /// caller checks the component.
-    pub(super) fn component(&self, entry: &Descriptor) -> Result<Found, LayoutError> {
+    pub(super) fn component(&self, entry: &Descriptor) -> Result<ComponentFile, LayoutError> {
         let mut digest = artifact::digest_of(entry)?;
         for _ in 0..=DEPTH_MAX {
             let manifest = read(&self.blob(&digest))?;
@@ -113,7 +113,7 @@ impl Layout {
             match artifact::next(&manifest)? {
                 Next::Manifest(next) => digest = next,
                 Next::Component(component, _) => {
-                    return Ok(Found {
+                    return Ok(ComponentFile {
                         path: self.blob(&component),
                         digest: Some(component),
                     });

@@ -17,13 +17,13 @@ use sha2::{Digest as _, Sha256};
 use tempfile::NamedTempFile;
 
 use super::digest;
-use super::layout::{Found, Layout, ref_name};
+use super::layout::{ComponentFile, Layout, ref_name};
 
 /// How many images are kept. The image that was pulled the longest ago is removed first.
 const IMAGES_MAX: usize = 200;
 
 #[derive(Debug)]
-pub(super) struct Pulled {
+pub(super) struct PulledImages {
     folder: PathBuf,
 }
 
@@ -32,7 +32,7 @@ pub(super) struct Pulled {
 pub(super) struct PulledImage {
     /// The digest of its manifest, as in the registry.
     pub(super) digest: Digest,
-    pub(super) component: Found,
+    pub(super) component: ComponentFile,
 }
 
 /// A blob that is being received.
@@ -41,7 +41,7 @@ pub(super) struct Incoming {
     hash: Sha256,
 }
 
-impl Pulled {
+impl PulledImages {
     pub(super) fn new(folder: PathBuf) -> Self {
         Self { folder }
     }

@@ -20,8 +20,8 @@ use super::artifact::{self, ArtifactError, MANIFEST_MAX, Next};
 use super::credentials::Login;
 use super::digest;
 use super::distribution::{DistributionError, Repository};
-use super::layout::Found;
-use super::pulled::{Pulled, PulledImage};
+use super::layout::ComponentFile;
+use super::pulled::{PulledImage, PulledImages};
 use super::reference::Reference;
 use crate::guest::COMPONENT_FILE_MAX;
 use crate::settings::image::RegistrySettings;
@@ -46,7 +46,7 @@ const ACCEPTED: &str = "application/vnd.oci.image.manifest.v1+json, \
 #[derive(Debug)]
 pub(super) struct Registries {
     settings: RegistrySettings,
-    pulled: Pulled,
+    pulled: PulledImages,
 }
 
 /// Why an image cannot be pulled. The messages begin with the kubelet's reasons.
@@ -117,7 +117,7 @@ impl Registries {
         let _ = rustls::crypto::ring::default_provider().install_default();
         Self {
             settings,
-            pulled: Pulled::new(folder),
+            pulled: PulledImages::new(folder),
         }
     }
 
@@ -129,7 +129,7 @@ impl Registries {
         host: &str,
         policy: Option<PullPolicy>,
         logins: &[Login],
-    ) -> Result<Found, PullError> {
+    ) -> Result<ComponentFile, PullError> {
         let kept = self.pulled.find(&image.to_string());
         let default = if image.is_latest() {
             PullPolicy::Always
@@ -300,7 +300,7 @@ struct Registry<'a> {
     repository: Repository,
     /// For messages.
     who: String,
-    pulled: &'a Pulled,
+    pulled: &'a PulledImages,
 }
 
 impl Registry<'_> {

@@ -14,7 +14,7 @@ use super::object::PodObjects;
 use super::progress::End;
 use super::record::CronJobRecord;
 use super::run::JobRun;
-use super::{CronJobStatus, Shared, object_key, status, until};
+use super::{CronJobStatus, JobsContext, object_key, status, until};
 use crate::store::Source;
 use crate::store::uid_of;
 use crate::workload::WorkloadKey;
@@ -24,15 +24,15 @@ const TIME_ANNOTATION: &str = "batch.kubernetes.io/cronjob-scheduled-timestamp";
 
 /// The supervisor of a CronJob.
 pub(super) struct CronJobRun {
-    shared: Arc<Shared>,
+    shared: Arc<JobsContext>,
     key: WorkloadKey,
     plan: watch::Receiver<Arc<CronJobPlan>>,
     stop: CancellationToken,
     record: CronJobRecord,
     /// In the order of their start.
     jobs: Vec<MadeJob>,
-    ended: mpsc::Receiver<Ended>,
-    ended_sender: mpsc::Sender<Ended>,
+    ended: mpsc::Receiver<JobEnd>,
+    ended_sender: mpsc::Sender<JobEnd>,
 }
 
 /// A Job that this CronJob created and still keeps.
@@ -48,11 +48,11 @@ struct MadeJob {
 const ENDED_MAX: usize = 16;
 
 /// The end of a Job; None if it was stopped.
-type Ended = (WorkloadKey, Option<End>);
+type JobEnd = (WorkloadKey, Option<End>);
 
 impl CronJobRun {
     pub(super) fn new(
-        shared: Arc<Shared>,
+        shared: Arc<JobsContext>,
         key: WorkloadKey,
         plan: watch::Receiver<Arc<CronJobPlan>>,
         stop: CancellationToken,

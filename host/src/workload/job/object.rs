@@ -7,8 +7,8 @@ use galleria_manifest::model::PodTemplate;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::{PodExit, Shared};
-use crate::store::{Reported, owner_of, seconds};
+use super::{JobsContext, PodExit};
+use crate::store::{HostObject, owner_of, seconds};
 use crate::workload::plan::PodPlan;
 use crate::workload::pod::{Life, manifest};
 use crate::workload::{PodLog, WorkloadKey};
@@ -62,18 +62,18 @@ impl PodObjects {
     }
 
     /// Replaces the Job's pods in the store.
-    pub(super) fn report(&self, shared: &Shared, job: &WorkloadKey) {
+    pub(super) fn report(&self, shared: &JobsContext, job: &WorkloadKey) {
         let reported = self.0.iter().map(PodObject::reported).collect();
         report(shared, job, reported);
     }
 
     /// Removes the pods of a Job that is gone.
-    pub(super) fn forget(shared: &Shared, job: &WorkloadKey) {
+    pub(super) fn forget(shared: &JobsContext, job: &WorkloadKey) {
         report(shared, job, Vec::new());
     }
 }
 
-fn report(shared: &Shared, job: &WorkloadKey, pods: Vec<Reported>) {
+fn report(shared: &JobsContext, job: &WorkloadKey, pods: Vec<HostObject>) {
     shared.store.report(pods, |object| {
         object.kind == "Pod"
             && object.metadata.namespace == job.namespace
@@ -82,9 +82,9 @@ fn report(shared: &Shared, job: &WorkloadKey, pods: Vec<Reported>) {
 }
 
 impl PodObject {
-    fn reported(&self) -> Reported {
+    fn reported(&self) -> HostObject {
         let manifest = manifest(&self.plan, &self.template, &self.name, &self.life);
-        Reported::new(manifest, self.status())
+        HostObject::new(manifest, self.status())
     }
 
     fn status(&self) -> Value {

@@ -12,7 +12,7 @@ use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
 use tracing::Span;
 
-use super::{PodExit, Shared};
+use super::{JobsContext, PodExit};
 use crate::guest::{self, Failure, GuestSetup};
 use crate::store::fresh_uid;
 use crate::workload::WorkloadKey;
@@ -55,7 +55,7 @@ pub(super) enum PodChange {
 }
 
 struct Pod {
-    shared: Arc<Shared>,
+    shared: Arc<JobsContext>,
     plan: Arc<PodPlan>,
     name: String,
     /// The template with the labels of this pod.
@@ -69,7 +69,7 @@ struct Pod {
 
 /// Starts a pod of the Job `job`, which sends its changes to `events`.
 pub(super) fn start(
-    shared: &Arc<Shared>,
+    shared: &Arc<JobsContext>,
     job: &WorkloadKey,
     plan: &Arc<PodPlan>,
     index: Option<u32>,

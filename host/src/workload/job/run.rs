@@ -12,7 +12,7 @@ use super::pod::{self, ActivePod, PodChange, PodEvent};
 use super::progress::{End, JobFailure, Progress};
 use super::record::JobRecord;
 use super::span::{self, JobSpan};
-use super::{JobStatus, PodExit, Shared, object_key, status, until};
+use super::{JobStatus, JobsContext, PodExit, object_key, status, until};
 use crate::telemetry::trace::control::Cause;
 use crate::workload::WorkloadKey;
 use crate::workload::plan::JobPlan;
@@ -25,7 +25,7 @@ const EVENTS_MAX: usize = 64;
 
 /// The supervisor of a Job.
 pub(super) struct JobRun {
-    shared: Arc<Shared>,
+    shared: Arc<JobsContext>,
     key: WorkloadKey,
     plan: watch::Receiver<Arc<JobPlan>>,
     stop: CancellationToken,
@@ -44,7 +44,7 @@ pub(super) struct JobRun {
 impl JobRun {
     /// A Job from a file; it continues from its record.
     pub(super) fn of_file(
-        shared: Arc<Shared>,
+        shared: Arc<JobsContext>,
         key: WorkloadKey,
         plan: watch::Receiver<Arc<JobPlan>>,
         stop: CancellationToken,
@@ -64,7 +64,7 @@ impl JobRun {
 
     /// A Job that a CronJob created; it does not survive a restart of the host.
     pub(super) fn of_cron_job(
-        shared: Arc<Shared>,
+        shared: Arc<JobsContext>,
         key: WorkloadKey,
         plan: watch::Receiver<Arc<JobPlan>>,
         stop: CancellationToken,

@@ -89,7 +89,7 @@ pub(crate) struct PodPlan {
     /// The `spec` of the template as it was written.
     pub spec: serde_json::Value,
     pub configuration: Arc<Configuration>,
-    pub volumes: Vec<volumes::Bound>,
+    pub volumes: Vec<volumes::BoundVolume>,
     pub memory_limit: u64,
     /// The memory that the pod is guaranteed; 0 if it requests none.
     pub memory_request: u64,

@@ -7,16 +7,16 @@ use galleria_manifest::{Diagnostic, Presets};
 use galleria_mesh as mesh;
 
 use super::PodPlan;
-use super::problem::{Problems, Unpulled};
+use super::problem::{Problems, UnavailableImage};
 use super::revision::revision;
 use crate::causes::with_causes;
 use crate::guest::{Component, Entry};
 use crate::workload::configuration::Configuration;
 use crate::workload::environment;
 use crate::workload::field::PodFacts;
-use crate::workload::image::{Images, Wanted};
+use crate::workload::image::{ImageRequest, Images};
 use crate::workload::pull_secrets;
-use crate::workload::volumes::{Bound, Claims, DataFolder};
+use crate::workload::volumes::{BoundVolume, Claims, DataFolder};
 
 /// The path of the image in the `spec` of a template.
 const IMAGE: &str = "containers[0].image";
@@ -39,14 +39,14 @@ impl PodPlanner<'_> {
     ///
     /// # Errors
     /// All problems of the template. Those of an image that may be available later are
-    /// also added to `unpulled`.
+    /// also added to `unavailable`.
     pub(super) fn plan(
         &self,
         object: &Arc<Object>,
         template: &PodTemplate,
         spec: &'static str,
         entry: Entry,
-        unpulled: &mut Vec<Unpulled>,
+        unavailable: &mut Vec<UnavailableImage>,
     ) -> Result<PodPlan, Vec<Diagnostic>> {
         let preset = self.presets.apply(&object.metadata.namespace, template);
         for conflict in &preset.conflicts {
@@ -63,7 +63,7 @@ impl PodPlanner<'_> {
         };
         let identity = identity(&object.metadata, template);
         let facts = PodFacts::example(&identity, template, container);
-        let component = self.component(object, template, container, &mut problems, unpulled);
+        let component = self.component(object, template, container, &mut problems, unavailable);
         if let Some(Err(error)) = component.as_deref().map(|it| it.offers(entry)) {
             problems.add(&container.image.at, IMAGE, with_causes(&error));
         }
@@ -104,10 +104,10 @@ impl PodPlanner<'_> {
         template: &PodTemplate,
         container: &Container,
         problems: &mut Problems<'_>,
-        unpulled: &mut Vec<Unpulled>,
+        unavailable: &mut Vec<UnavailableImage>,
     ) -> Option<Arc<Component>> {
         let namespace = &object.metadata.namespace;
-        let wanted = Wanted {
+        let request = ImageRequest {
             image: &container.image,
             policy: container.image_pull_policy,
             pull_secrets: pull_secrets::of(
@@ -117,12 +117,12 @@ impl PodPlanner<'_> {
                 &self.configuration,
             ),
         };
-        let loaded = self.images.load(&wanted);
+        let loaded = self.images.load(&request);
         loaded
             .map_err(|error| {
                 let message = with_causes(&error);
                 if error.is_transient() {
-                    unpulled.push(Unpulled {
+                    unavailable.push(UnavailableImage {
                         object: object.clone(),
                         image: container.image.value.clone(),
                         message: message.clone(),
@@ -138,7 +138,7 @@ impl PodPlanner<'_> {
         object: &Object,
         facts: &PodFacts<'_>,
         problems: &mut Problems<'_>,
-    ) -> Option<Vec<Bound>> {
+    ) -> Option<Vec<BoundVolume>> {
         let claims = Claims {
             objects: self.objects,
             owner: object,

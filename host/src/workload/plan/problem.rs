@@ -11,12 +11,12 @@ use galleria_manifest::{Diagnostic, Position, Severity, codes};
 pub(crate) struct PlanError {
     pub problems: Vec<Diagnostic>,
     /// The problems that may go away without a change.
-    pub unpulled: Vec<Unpulled>,
+    pub unavailable: Vec<UnavailableImage>,
 }
 
 /// An image that its registry does not serve now.
 #[derive(Debug)]
-pub(crate) struct Unpulled {
+pub(crate) struct UnavailableImage {
     /// The object whose pods use it.
     pub object: Arc<Object>,
     pub image: String,

@@ -9,7 +9,7 @@ use std::convert::Infallible;
 use std::sync::Arc;
 
 use super::Pod;
-use super::supervisor::Ended;
+use super::supervisor::RunEnd;
 use crate::guest::{Databases, Guest};
 use crate::workload::Platform;
 use crate::workload::environment;
@@ -19,7 +19,7 @@ use crate::workload::guest_setup::{PodIdentity, setup, variables};
 pub(super) const CONFIG_ERROR: &str = "CreateContainerConfigError";
 
 impl Pod {
-    pub(super) async fn make_guest(self: &Arc<Self>, platform: &Platform) -> Result<Guest, Ended> {
+    pub(super) async fn make_guest(self: &Arc<Self>, platform: &Platform) -> Result<Guest, RunEnd> {
         let configuration = self.configuration.borrow().clone();
         let (pod, platform) = (self.clone(), platform.clone());
         let made = tokio::task::spawn_blocking(move || {
@@ -29,7 +29,7 @@ impl Pod {
         });
         let made = made.await.unwrap_or_else(|error| Err(error.to_string()));
         made.map(Guest::new)
-            .map_err(|message| Ended::at_once(CONFIG_ERROR, message))
+            .map_err(|message| RunEnd::at_once(CONFIG_ERROR, message))
     }
 
     /// Applies each change of the ConfigMaps and Secrets that the pod refers to.

@@ -24,8 +24,8 @@ impl Pod {
         };
         let until = (Instant::now() + grace).into();
         if let Some(hook) = &self.plan.container.pre_stop {
-            let asked = timeout_at(until, probe::http_get(self, hook)).await;
-            let failed = match asked {
+            let result = timeout_at(until, probe::http_get(self, hook)).await;
+            let failed = match result {
                 Ok(Ok(())) => None,
                 Ok(Err(message)) => Some(message),
                 Err(_) => Some("no answer within the grace period".into()),

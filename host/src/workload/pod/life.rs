@@ -6,7 +6,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use parking_lot::{Mutex, MutexGuard};
 
-use crate::store::{EventType, Involved, Recorder, cut};
+use crate::store::{EventType, InvolvedObject, Recorder, cut};
 use crate::workload::Platform;
 use crate::workload::log::PodLog;
 
@@ -51,7 +51,7 @@ pub(in crate::workload) struct Life {
     /// The output of its guests.
     pub(in crate::workload) log: Arc<PodLog>,
     /// The pod, as events refer to it.
-    involved: Arc<Involved>,
+    involved: Arc<InvolvedObject>,
     moment: Mutex<Moment>,
 }
 
@@ -79,7 +79,7 @@ impl Life {
             created: now,
             recorder: platform.recorder.clone(),
             log: platform.logs.begin(&namespace, &name),
-            involved: Arc::new(Involved {
+            involved: Arc::new(InvolvedObject {
                 api_version: "v1".into(),
                 kind: "Pod".into(),
                 namespace,

@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 
 use super::Pod;
 use super::life::{Life, Moment, Phase, Termination};
-use crate::store::{Reported, seconds};
+use crate::store::{HostObject, seconds};
 use crate::workload::field::{HOST_ADDRESS, NODE_NAME};
 use crate::workload::plan::{Owner, PodPlan};
 
@@ -17,9 +17,9 @@ const RESOURCES: [&str; 3] = ["cpu", "memory", "ephemeral-storage"];
 
 impl Pod {
     /// The object and its current status.
-    pub(crate) fn object(&self) -> Reported {
+    pub(crate) fn object(&self) -> HostObject {
         let manifest = manifest(&self.plan, &self.plan.template, &self.name, &self.life);
-        Reported::new(manifest, self.object_status(&self.life.moment()))
+        HostObject::new(manifest, self.object_status(&self.life.moment()))
     }
 
     fn object_status(&self, moment: &Moment) -> Value {

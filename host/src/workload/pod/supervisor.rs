@@ -19,14 +19,14 @@ use crate::workload::{Platform, probe};
 const EVICTED: &str = "Evicted";
 
 /// Why a run of the guest ended.
-pub(super) struct Ended {
+pub(super) struct RunEnd {
     reason: &'static str,
     message: String,
     /// How long requests in progress may continue.
     grace: Duration,
 }
 
-impl Ended {
+impl RunEnd {
     /// Without a grace period.
     pub(super) fn at_once(reason: &'static str, message: String) -> Self {
         let grace = Duration::ZERO;
@@ -69,8 +69,8 @@ impl Pod {
     }
 
     /// Ends a pod with `restartPolicy: Never`.
-    fn fail(&self, ended: &Ended) {
-        let Ended {
+    fn fail(&self, ended: &RunEnd) {
+        let RunEnd {
             reason, message, ..
         } = ended;
         tracing::error!(pod = self.name, reason, "failed: {message}");
@@ -89,8 +89,8 @@ impl Pod {
     }
 
     /// Reports the end of a run, after which the guest starts again in `pause`.
-    fn back_off(&self, ended: Ended, pause: Duration) {
-        let Ended {
+    fn back_off(&self, ended: RunEnd, pause: Duration) {
+        let RunEnd {
             reason, message, ..
         } = ended;
         tracing::warn!(
@@ -116,7 +116,7 @@ impl Pod {
     }
 
     /// Runs the guest once; returns why it ended.
-    async fn run(self: &Arc<Self>, platform: &Platform) -> Ended {
+    async fn run(self: &Arc<Self>, platform: &Platform) -> RunEnd {
         self.life.log.begin_run();
         self.set_phase(Phase::Starting);
         let guest = match self.make_guest(platform).await {
@@ -126,7 +126,7 @@ impl Pod {
         if let Err(failure) = guest.warm_up().await {
             let (reason, message) = (failure.reason(), failure.to_string());
             self.record(EventType::Warning, reason, &message);
-            return Ended::at_once(reason, message);
+            return RunEnd::at_once(reason, message);
         }
         self.guest.store(Some(guest));
         let since = Timestamp::now();
@@ -138,14 +138,14 @@ impl Pod {
         self.record(EventType::Normal, "Started", &text);
         tokio::select! {
             ended = self.watch(since) => ended,
-            message = self.volumes.until_over_limit() => Ended::at_once(EVICTED, message),
-            message = self.account.memory.until_evicted() => Ended::at_once(EVICTED, message),
+            message = self.volumes.until_over_limit() => RunEnd::at_once(EVICTED, message),
+            message = self.account.memory.until_evicted() => RunEnd::at_once(EVICTED, message),
             never = self.follow_configuration(platform) => match never {},
         }
     }
 
     /// Probes the guest, which has been running since `since`, until it must be restarted.
-    async fn watch(&self, since: Timestamp) -> Ended {
+    async fn watch(&self, since: Timestamp) -> RunEnd {
         let container = &self.plan.container;
         let probes = probe::Probes::new(self);
         if let Some(startup) = &container.startup_probe
@@ -171,11 +171,11 @@ impl Pod {
         }
     }
 
-    fn killed_by_probe(&self, kind: &str, probe: &Probe, message: String) -> Ended {
+    fn killed_by_probe(&self, kind: &str, probe: &Probe, message: String) -> RunEnd {
         let container = &self.plan.container.name;
         let text = format!("Container {container} failed {kind} probe, will be restarted");
         self.record(EventType::Normal, "Killing", &text);
-        Ended {
+        RunEnd {
             reason: "ProbeFailed",
             message,
             grace: probe

@@ -71,7 +71,7 @@ fn redirects(status: StatusCode) -> bool {
 }
 
 /// The path of the `location` header, if it is on the same host.
-fn local_target(answer: &HeaderMap, asked: &HeaderMap, path: &str) -> Option<String> {
+fn local_target(answer: &HeaderMap, request: &HeaderMap, path: &str) -> Option<String> {
     let location = answer.get(header::LOCATION)?.to_str().ok()?;
     let uri: Uri = match location.strip_prefix("//") {
         Some(rest) => format!("http://{rest}").parse().ok()?,
@@ -82,7 +82,7 @@ fn local_target(answer: &HeaderMap, asked: &HeaderMap, path: &str) -> Option<Str
             return Some(format!("{folder}/{location}"));
         }
     };
-    let own: Uri = asked.get(header::HOST)?.to_str().ok()?.parse().ok()?;
+    let own: Uri = request.get(header::HOST)?.to_str().ok()?.parse().ok()?;
     let target = uri.path_and_query().map_or("/", |target| target.as_str());
     (uri.host() == own.host()).then(|| target.to_owned())
 }
@@ -96,10 +96,10 @@ mod tests {
             let value = HeaderValue::try_from(value).expect("a value");
             HeaderMap::from_iter([(name, value)])
         };
-        let asked = header(header::HOST, "10.64.0.1");
+        let request = header(header::HOST, "10.64.0.1");
         local_target(
             &header(header::LOCATION, location),
-            &asked,
+            &request,
             "/live/check?a=b",
         )
     }

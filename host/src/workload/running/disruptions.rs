@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use super::Running;
-use crate::store::{EventType, Involved};
+use crate::store::{EventType, InvolvedObject};
 use crate::workload::controller::Action;
-use crate::workload::controller::budget::{Allowed, Disruptions};
+use crate::workload::controller::budget::{AllowedActions, Disruptions};
 use crate::workload::controller::deployment::Method;
 use crate::workload::kubelet::Kubelet;
 use crate::workload::plan::Controller;
@@ -16,7 +16,11 @@ const KEPT_BACK: &str = "DisruptionNotAllowed";
 impl Running {
     /// The part of `actions` that the PodDisruptionBudgets allow. `Recreate` stops all old
     /// pods or none: stopping some of them would reduce capacity without progress.
-    pub(super) fn allow(&self, actions: Vec<Action>, disruptions: &mut Disruptions<'_>) -> Allowed {
+    pub(super) fn allow(
+        &self,
+        actions: Vec<Action>,
+        disruptions: &mut Disruptions<'_>,
+    ) -> AllowedActions {
         let member = |target| self.pods.iter().find(|it| it.pod.target == target);
         let is_old = |action: &Action| match action {
             Action::Stop { target } => {
@@ -29,7 +33,7 @@ impl Running {
                 rollout.method == Method::Recreate && actions.iter().any(is_old)
             }
             Controller::Pod => {
-                return Allowed {
+                return AllowedActions {
                     actions,
                     kept_back_by: None,
                 };
@@ -53,7 +57,7 @@ impl Running {
                 "cannot stop a pod now: the PodDisruptionBudget {budget} does not allow it"
             );
             tracing::info!(workload = %self.plan.object.key(), "{message}");
-            let involved = Arc::new(Involved::of(&self.plan.object));
+            let involved = Arc::new(InvolvedObject::of(&self.plan.object));
             kubelet
                 .recorder()
                 .record(&involved, EventType::Normal, KEPT_BACK, &message);

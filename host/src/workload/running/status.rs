@@ -5,7 +5,7 @@ use std::time::Instant;
 use serde_json::{Value, json};
 
 use super::Running;
-use crate::store::Reported;
+use crate::store::HostObject;
 use crate::workload::controller::progress::Counts;
 use crate::workload::plan::Controller;
 use crate::workload::revisions::Sizes;
@@ -52,7 +52,7 @@ impl Running {
     }
 
     /// The revisions of a Deployment; empty for other kinds.
-    pub(in crate::workload) fn replica_sets(&self, now: Instant) -> Vec<Reported> {
+    pub(in crate::workload) fn replica_sets(&self, now: Instant) -> Vec<HostObject> {
         let Controller::Deployment { rollout, .. } = &self.plan.controller else {
             return Vec::new();
         };

@@ -4,7 +4,7 @@ use std::path::{Component, Path};
 
 use galleria_manifest::model::{Volume, VolumeSource};
 
-use super::{Bound, Claims, DataFolder, Place, VolumeError, beneath, files};
+use super::{BoundVolume, Claims, DataFolder, Place, VolumeError, beneath, files};
 use crate::private_folder;
 use crate::workload::configuration::Configuration;
 use crate::workload::field::PodFacts;
@@ -20,7 +20,7 @@ impl DataFolder {
         facts: &PodFacts<'_>,
         configuration: &Configuration,
         claims: Claims<'_>,
-    ) -> Result<Vec<Bound>, Vec<VolumeError>> {
+    ) -> Result<Vec<BoundVolume>, Vec<VolumeError>> {
         let mut bound = Vec::new();
         let mut errors = Vec::new();
         for volume in &facts.template.spec.volumes {
@@ -33,7 +33,7 @@ impl DataFolder {
                 continue;
             }
             match self.place(volume, facts, configuration, claims) {
-                Ok(place) => bound.push(Bound {
+                Ok(place) => bound.push(BoundVolume {
                     name: volume.name.value.clone(),
                     place,
                     read_only: volume.is_read_only(),

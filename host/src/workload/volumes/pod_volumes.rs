@@ -11,7 +11,7 @@ use parking_lot::Mutex;
 use super::atomic::{self, Payload};
 use super::mounts::{Folder, Mounts, cannot_write};
 use super::quotas::Quotas;
-use super::{Bound, DataFolder, Place, files, removal};
+use super::{BoundVolume, DataFolder, Place, files, removal};
 use crate::guest::{Databases, Mount, VolumeQuota};
 use crate::private_folder;
 use crate::workload::configuration::Configuration;
@@ -23,7 +23,7 @@ pub(crate) struct PodVolumes {
     pub(super) folder: PathBuf,
     /// `DATA/volumes`.
     shared: PathBuf,
-    bound: Vec<Bound>,
+    bound: Vec<BoundVolume>,
     quotas: Arc<Quotas>,
     /// The accounts of emptyDirs, by volume name.
     pub(super) empty: BTreeMap<String, Arc<VolumeQuota>>,
@@ -40,7 +40,7 @@ impl DataFolder {
         namespace: &str,
         pod: &str,
         container: &Container,
-        bound: &[Bound],
+        bound: &[BoundVolume],
     ) -> Arc<PodVolumes> {
         // Pods of different namespaces may have the same name. No name contains `_`.
         let folder = self.path.join("pods").join(format!("{namespace}_{pod}"));
@@ -93,7 +93,7 @@ impl PodVolumes {
     }
 
     /// Adds every mount of the volume `bound`.
-    fn mount(&self, bound: &Bound, mounts: &mut Mounts<'_>) -> Result<(), String> {
+    fn mount(&self, bound: &BoundVolume, mounts: &mut Mounts<'_>) -> Result<(), String> {
         match &bound.place {
             Place::Shared {
                 below,

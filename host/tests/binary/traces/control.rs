@@ -16,14 +16,14 @@ use crate::support::{
     Collector, Galleria, Host, Service, SpanRecord, eventually, kubeconfig, manifests,
 };
 
-struct Traced {
+struct TracedHost {
     host: Host,
     collector: Collector,
     file: PathBuf,
     _folder: TempDir,
 }
 
-impl Traced {
+impl TracedHost {
     fn start(yaml: &str) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let file = folder.path().join("test.yaml");
@@ -82,7 +82,7 @@ fn app(version: &str) -> Service {
 
 #[test]
 fn start_and_reload_are_trees_with_their_rollouts() {
-    let traced = Traced::start(&manifests(&[app("one")]));
+    let traced = TracedHost::start(&manifests(&[app("one")]));
     let start = traced.span("start", |_| true);
     assert!(start.parent.is_empty() && !start.failed, "{start:?}");
     traced.check_tree(
@@ -124,7 +124,7 @@ fn start_and_reload_are_trees_with_their_rollouts() {
 #[test]
 fn rejected_reload_is_an_error_at_the_step_that_found_it() {
     let good = manifests(&[app("one")]);
-    let traced = Traced::start(&good);
+    let traced = TracedHost::start(&good);
     let absent = good.replace("image: env\n", "image: absent\n");
     traced.write(&absent);
     let reload = traced.span("reload", |it| it.failed);
@@ -149,7 +149,7 @@ fn rejected_reload_is_an_error_at_the_step_that_found_it() {
 
 #[test]
 fn rollout_that_does_not_finish_ends_with_the_host() {
-    let mut traced = Traced::start(&manifests(&[app("one")]));
+    let mut traced = TracedHost::start(&manifests(&[app("one")]));
     let probe = "{httpGet: {path: '/?code=500', port: 8080}, periodSeconds: 1}";
     let never_ready = Service::new("app", "status").probe("readinessProbe", probe);
     traced.write(&manifests(&[never_ready]));
@@ -198,7 +198,7 @@ impl TracedClient {
 
 #[test]
 fn writes_of_the_api_continue_the_trace_of_their_client() {
-    let traced = Traced::start(&manifests(&[app("one")]));
+    let traced = TracedHost::start(&manifests(&[app("one")]));
     let client = TracedClient::of(&traced.host);
     let is_dry_run = |it: &SpanRecord| it.attributes.contains_key("galleria.dry_run");
     let maps = "/api/v1/namespaces/test/configmaps";
@@ -265,7 +265,7 @@ spec:
 #[test]
 fn run_of_a_job_is_below_the_change_that_began_it() {
     let good = manifests(&[]);
-    let traced = Traced::start(&(good.clone() + &job("prints", "job-print", "")));
+    let traced = TracedHost::start(&(good.clone() + &job("prints", "job-print", "")));
     let run = traced.span("job", |_| true);
     assert_eq!(run.attributes["k8s.job.name"], "prints");
     assert_eq!(result(&run), Some("complete"));

@@ -8,14 +8,14 @@ use serde_json::Value;
 use super::{Shop, destination_rule, subsets, two_versions, with_rules};
 use crate::support::{Service, eventually};
 
-struct Said {
+struct CommandOutput {
     code: Option<i32>,
     out: String,
     error: String,
 }
 
 /// `galleria explain PATH` in the repository's folder.
-fn explain(path: &str, arguments: &[&str]) -> Said {
+fn explain(path: &str, arguments: &[&str]) -> CommandOutput {
     let output = Command::new(env!("CARGO_BIN_EXE_galleria"))
         .current_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join(".."))
         .args(["explain", path])
@@ -23,7 +23,7 @@ fn explain(path: &str, arguments: &[&str]) -> Said {
         .output()
         .expect("the binary");
     let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
-    Said {
+    CommandOutput {
         code: output.status.code(),
         out: text(output.stdout),
         error: text(output.stderr),

@@ -40,10 +40,10 @@ pub(super) struct PodBudget(Arc<PodMemory>);
 pub(in crate::guest::sql) type Stopping = Arc<OnceLock<Instant>>;
 
 /// Shared by the task that waits for a statement and the thread that runs it.
-pub(super) type Abandoned = Arc<AtomicBool>;
+pub(super) type AbandonFlag = Arc<AtomicBool>;
 
 /// Held by the task that waits. Dropping it ends the statement.
-pub(super) struct Waiting(Abandoned);
+pub(super) struct Waiting(AbandonFlag);
 
 impl Caller {
     pub(in crate::guest) fn new(setup: &GuestSetup, deadline: Deadline) -> Arc<Self> {
@@ -67,7 +67,7 @@ impl Caller {
     /// Checks everything that can end a statement that begins now.
     pub(super) fn watch(
         self: &Arc<Self>,
-        abandoned: &Abandoned,
+        abandoned: &AbandonFlag,
         stopping: &Stopping,
         until: Instant,
     ) -> Watch {
@@ -87,7 +87,7 @@ impl Caller {
 /// A running statement.
 struct Run {
     caller: Arc<Caller>,
-    abandoned: Abandoned,
+    abandoned: AbandonFlag,
     stopping: Stopping,
     until: Instant,
     /// When its CPU time was last counted.
@@ -146,8 +146,8 @@ impl Drop for Run {
 }
 
 impl Waiting {
-    pub(super) fn begin() -> (Self, Abandoned) {
-        let abandoned = Abandoned::default();
+    pub(super) fn begin() -> (Self, AbandonFlag) {
+        let abandoned = AbandonFlag::default();
         (Self(abandoned.clone()), abandoned)
     }
 }

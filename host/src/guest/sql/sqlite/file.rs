@@ -14,7 +14,7 @@ use tokio::time::timeout;
 
 use super::caller::{Caller, PodBudget, STATEMENT_MAX, Stopping, Waiting, is_over_since};
 use super::placement;
-use super::short::{self, Expected, Statements};
+use super::short::{self, ExpectedDuration, Statements};
 use super::writer::{Item, Work};
 use super::{Error, failure};
 use crate::guest::sql::access;
@@ -174,7 +174,7 @@ impl File {
             let began = Instant::now();
             let done = work.run(&mut connection, Kind::Reader, watch);
             file.idle().push(connection);
-            file.took(&work, Expected::Long, began);
+            file.took(&work, ExpectedDuration::Long, began);
             match done {
                 Ok(rows) => Ok(Ok(rows)),
                 Err(sqlite::Error::Writes) => Ok(Err(work)),
@@ -198,7 +198,7 @@ impl File {
             return None;
         };
         let began = Instant::now();
-        if self.tenant.statements.expected(text, began) == Expected::Long {
+        if self.tenant.statements.expected(text, began) == ExpectedDuration::Long {
             return None;
         }
         let _reader = self.readers.try_acquire().ok()?;
@@ -207,11 +207,11 @@ impl File {
         let watch = short::watch(began);
         let rows = connection.run_short(text, parameters, *answer, watch);
         self.idle().push(connection);
-        self.took(work, Expected::Short, began);
+        self.took(work, ExpectedDuration::Short, began);
         rows
     }
 
-    fn took(&self, work: &Work, expected: Expected, began: Instant) {
+    fn took(&self, work: &Work, expected: ExpectedDuration, began: Instant) {
         if let Work::Statement { text, .. } = work {
             let now = Instant::now();
             self.tenant

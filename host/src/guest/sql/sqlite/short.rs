@@ -46,26 +46,32 @@ struct History {
 
 /// The expected duration of a statement.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Expected {
+pub(super) enum ExpectedDuration {
     Short,
     /// Long or unknown.
     Long,
 }
 
 impl Statements {
-    pub(super) fn expected(&self, text: &str, now: Instant) -> Expected {
+    pub(super) fn expected(&self, text: &str, now: Instant) -> ExpectedDuration {
         let known = self.known.lock();
         let barred = known.barred_until.is_some_and(|until| now < until);
         match known.short.get(&self.hasher.hash_one(text)) {
-            Some(times) if *times >= KNOWN_AFTER && !barred => Expected::Short,
-            _ => Expected::Long,
+            Some(times) if *times >= KNOWN_AFTER && !barred => ExpectedDuration::Short,
+            _ => ExpectedDuration::Long,
         }
     }
 
     /// Records how long a statement took, and which duration was expected.
-    pub(super) fn took(&self, text: &str, expected: Expected, took: Duration, now: Instant) {
+    pub(super) fn took(
+        &self,
+        text: &str,
+        expected: ExpectedDuration,
+        took: Duration,
+        now: Instant,
+    ) {
         let mut known = self.known.lock();
-        if expected == Expected::Short && took > BARRED_OVER {
+        if expected == ExpectedDuration::Short && took > BARRED_OVER {
             known.barred_until = Some(now + BARRED_FOR);
         }
         let text = self.hasher.hash_one(text);
@@ -89,7 +95,7 @@ pub(super) fn watch(began: Instant) -> galleria_sqlite::Watch {
 mod tests {
     use super::*;
 
-    fn after(statements: &Statements, text: &str, took: &[u64]) -> Expected {
+    fn after(statements: &Statements, text: &str, took: &[u64]) -> ExpectedDuration {
         let now = Instant::now();
         for milliseconds in took {
             let took = Duration::from_millis(*milliseconds);
@@ -102,13 +108,13 @@ mod tests {
     #[test]
     fn statement_is_known_after_it_was_short_several_times_in_a_row() {
         let statements = Statements::default();
-        assert_eq!(after(&statements, "a", &[]), Expected::Long);
-        assert_eq!(after(&statements, "a", &[0; 4]), Expected::Long);
-        assert_eq!(after(&statements, "a", &[0]), Expected::Short);
-        assert_eq!(after(&statements, "b", &[0; 4]), Expected::Long);
-        assert_eq!(after(&statements, "b", &[2, 0]), Expected::Long);
-        assert_eq!(after(&statements, "a", &[2]), Expected::Long);
-        assert_eq!(after(&statements, "a", &[0; 5]), Expected::Short);
+        assert_eq!(after(&statements, "a", &[]), ExpectedDuration::Long);
+        assert_eq!(after(&statements, "a", &[0; 4]), ExpectedDuration::Long);
+        assert_eq!(after(&statements, "a", &[0]), ExpectedDuration::Short);
+        assert_eq!(after(&statements, "b", &[0; 4]), ExpectedDuration::Long);
+        assert_eq!(after(&statements, "b", &[2, 0]), ExpectedDuration::Long);
+        assert_eq!(after(&statements, "a", &[2]), ExpectedDuration::Long);
+        assert_eq!(after(&statements, "a", &[0; 5]), ExpectedDuration::Short);
     }
 
     #[test]
@@ -116,10 +122,10 @@ mod tests {
         let statements = Statements::default();
         after(&statements, "a", &[0; 5]);
         after(&statements, "b", &[0; 5]);
-        assert_eq!(after(&statements, "a", &[50]), Expected::Long);
-        assert_eq!(after(&statements, "b", &[0]), Expected::Long);
+        assert_eq!(after(&statements, "a", &[50]), ExpectedDuration::Long);
+        assert_eq!(after(&statements, "b", &[0]), ExpectedDuration::Long);
         let later = Instant::now() + BARRED_FOR;
-        assert_eq!(statements.expected("b", later), Expected::Short);
+        assert_eq!(statements.expected("b", later), ExpectedDuration::Short);
     }
 
     #[test]

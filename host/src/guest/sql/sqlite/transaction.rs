@@ -23,28 +23,28 @@ const IDLE_MAX: Duration = Duration::from_secs(5);
 
 /// A transaction. Rolled back when dropped.
 pub(in crate::guest::sql) struct Transaction {
-    shared: Arc<Shared>,
+    shared: Arc<SharedTransaction>,
     file: Arc<File>,
     caller: Arc<Caller>,
 }
 
-struct Shared {
+struct SharedTransaction {
     state: Mutex<State>,
     began: Instant,
 }
 
 struct State {
     /// None while a statement runs, and after the transaction has ended.
-    held: Option<Held>,
+    held: Option<OpenTransaction>,
     /// When the latest statement ended.
     used: Instant,
     over: bool,
 }
 
 /// The connection with the open transaction.
-struct Held(OwnedMutexGuard<Option<Connection>>);
+struct OpenTransaction(OwnedMutexGuard<Option<Connection>>);
 
-impl Drop for Held {
+impl Drop for OpenTransaction {
     fn drop(&mut self) {
         if let Some(connection) = &mut *self.0 {
             end_transaction(connection);
@@ -64,13 +64,13 @@ impl Transaction {
         let held = blocking(move || {
             let _running = running;
             opening.open_writer(&mut writer).map_err(failure)?;
-            let mut held = Held(writer);
+            let mut held = OpenTransaction(writer);
             held.connection()?
                 .host("begin immediate")
                 .map_err(failure)?;
             Ok(held)
         });
-        let shared = Arc::new(Shared {
+        let shared = Arc::new(SharedTransaction {
             state: Mutex::new(State {
                 held: Some(held.await?),
                 used: Instant::now(),
@@ -143,7 +143,7 @@ impl Transaction {
     }
 }
 
-impl Held {
+impl OpenTransaction {
     fn connection(&mut self) -> Result<&mut Connection, Error> {
         let gone = || Error::Unavailable("the connection was closed".into());
         self.0.as_mut().ok_or_else(gone)
@@ -154,8 +154,8 @@ impl Held {
     }
 }
 
-impl Shared {
-    fn take(&self) -> Result<Held, Error> {
+impl SharedTransaction {
+    fn take(&self) -> Result<OpenTransaction, Error> {
         self.state().held.take().ok_or_else(|| {
             Error::Unavailable(format!(
                 "the transaction was rolled back: one of its statements was aborted, or it was open for \
@@ -168,7 +168,7 @@ impl Shared {
 
     /// After an interrupted write or on a full disk, SQLite has rolled the transaction back, so
     /// it has ended.
-    fn give_back(&self, held: Held) {
+    fn give_back(&self, held: OpenTransaction) {
         let mut state = self.state();
         state.used = Instant::now();
         match held.is_open() {
@@ -190,7 +190,7 @@ impl Shared {
 }
 
 /// Takes the connection back at the deadline.
-async fn end_in_time(shared: Weak<Shared>) {
+async fn end_in_time(shared: Weak<SharedTransaction>) {
     loop {
         let Some(ends) = shared.upgrade().and_then(|shared| shared.ends_at()) else {
             return;

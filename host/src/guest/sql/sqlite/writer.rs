@@ -15,7 +15,7 @@ use parking_lot::MutexGuard;
 use tokio::sync::{OwnedMutexGuard, oneshot};
 use tokio::time::timeout;
 
-use super::caller::{Abandoned, Caller, STATEMENT_MAX, Waiting};
+use super::caller::{AbandonFlag, Caller, STATEMENT_MAX, Waiting};
 use super::file::{File, WAIT_MAX, blocking, locked};
 use super::{Error, Value, failure, into_sqlite};
 
@@ -40,7 +40,7 @@ pub(in crate::guest::sql) enum Work {
 pub(in crate::guest::sql) struct Item {
     work: Work,
     caller: Arc<Caller>,
-    abandoned: Abandoned,
+    abandoned: AbandonFlag,
     until: Instant,
     reply: oneshot::Sender<Outcome>,
 }
@@ -170,7 +170,7 @@ impl File {
     }
 
     /// Removes work that has not been started from the queue.
-    fn withdraw(&self, abandoned: &Abandoned) -> bool {
+    fn withdraw(&self, abandoned: &AbandonFlag) -> bool {
         let mut queue = self.queue();
         let before = queue.len();
         queue.retain(|item| !Arc::ptr_eq(&item.abandoned, abandoned));

@@ -14,9 +14,9 @@ fn spec(behavior: &str) -> HorizontalPodAutoscaler {
     }
 }
 
-fn at(ratio: f64, pods: u32) -> [Option<Measured>; 1] {
+fn at(ratio: f64, pods: u32) -> [Option<MetricReading>; 1] {
     let missing = 0;
-    [Some(Measured {
+    [Some(MetricReading {
         ratio,
         pods,
         missing,
@@ -88,7 +88,7 @@ fn bounds_apply_at_once_and_zero_replicas_stay_zero() {
 #[test]
 fn pods_without_a_measurement_dampen_a_change() {
     let wanted_of = |ratio, pods, missing| {
-        let measured = Measured {
+        let measured = MetricReading {
             ratio,
             pods,
             missing,
@@ -99,7 +99,7 @@ fn pods_without_a_measurement_dampen_a_change() {
     assert_eq!(wanted_of(2.0, 2, 2), Some(4), "new pods count as idle");
     assert_eq!(wanted_of(0.5, 2, 2), Some(3));
     assert_eq!(wanted(4, &[None]), None);
-    let low = Measured {
+    let low = MetricReading {
         ratio: 0.2,
         pods: 4,
         missing: 0,
@@ -109,6 +109,6 @@ fn pods_without_a_measurement_dampen_a_change() {
         None,
         "no decrease while a metric is unknown"
     );
-    let high = Measured { ratio: 2.0, ..low };
+    let high = MetricReading { ratio: 2.0, ..low };
     assert_eq!(wanted(4, &[Some(high), None]), Some(8));
 }

@@ -111,7 +111,7 @@ impl World {
                 "no stable state after 16 decisions\n{}",
                 history()
             );
-            let observed = Observed {
+            let observed = DeploymentState {
                 newest: &self.newest,
                 pods: &self.pods,
                 old_leaving: self

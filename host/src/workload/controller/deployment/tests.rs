@@ -29,7 +29,7 @@ fn pods(letters: &str, now: Instant) -> Vec<PodView> {
 /// `+revision` for a start, `-target` for a stop.
 fn next(rollout: &Rollout, newest: &str, letters: &str, before: usize) -> String {
     let now = Instant::now();
-    let observed = Observed {
+    let observed = DeploymentState {
         newest,
         pods: &pods(letters, now),
         old_leaving: 0,
@@ -78,7 +78,7 @@ fn recreate_waits_until_old_pods_are_gone() {
     let rollout = rollout(2, Method::Recreate);
     assert_eq!(next(&rollout, "b", "AA", 2), "-0 -1");
     let now = Instant::now();
-    let mut observed = Observed {
+    let mut observed = DeploymentState {
         newest: "b",
         pods: &[],
         old_leaving: 1,

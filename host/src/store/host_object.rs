@@ -11,16 +11,16 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
-use super::{Source, Stored};
+use super::{Source, StoredObject};
 
 /// An object of the host itself, and its status.
 #[derive(Debug, Clone)]
-pub(crate) struct Reported {
+pub(crate) struct HostObject {
     pub object: Arc<Object>,
     pub status: Value,
 }
 
-impl Reported {
+impl HostObject {
     /// Takes identity and labels from `raw`, the object without its status.
     pub(crate) fn new(raw: Value, status: Value) -> Self {
         let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
@@ -69,7 +69,7 @@ pub(crate) fn owner_of(object: &Object) -> (&str, &str) {
     }
 }
 
-impl Stored {
+impl StoredObject {
     /// An object that is not in the store, or that replaces `before` there.
     pub(crate) fn unwritten(object: Arc<Object>, before: Option<&Self>) -> Self {
         Self {
@@ -168,7 +168,7 @@ mod tests {
             "apiVersion": "v1", "kind": "Pod",
             "metadata": {"name": "a", "namespace": "shop", "labels": {"app": "ui"}},
         });
-        let reported = Reported::new(raw, Value::Null);
+        let reported = HostObject::new(raw, Value::Null);
         assert_eq!(reported.object.key().to_string(), "Pod shop/a");
         assert_eq!(reported.object.metadata.labels["app"], "ui");
     }
