@@ -1,5 +1,4 @@
-//! Canaries: the share of requests that a new version gets, and whether it may get
-//! more.
+//! Canaries: the share of requests that a new version gets, and whether to increase it.
 //!
 //! The weights of the VirtualService are the only durable state. They are written as
 //! the API would write them. Everything else that a run remembers may be lost with the

@@ -5,7 +5,7 @@
 //! - [`path`] normalises its path; [`request`] is its head and its caller;
 //! - [`listener`], [`host`] and [`virtual_host`] find the rules of its host;
 //! - [`index`], [`condition`], [`query`] and [`rule`] find the first rule that matches;
-//! - [`redirect`], [`cors`] and [`fault`] are what a rule can answer by itself;
+//! - [`redirect`], [`cors`] and [`fault`] are the responses that a rule generates without calling an endpoint;
 //! - [`forward`] is a request with a destination: [`rewrite`], [`headers`] and [`hash`]
 //!   apply to it.
 //!

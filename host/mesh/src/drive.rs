@@ -146,7 +146,7 @@ pub struct Driver {
 
 /// What to do next.
 #[derive(Debug)]
-#[must_use = "a call goes on only when its step is carried out"]
+#[must_use = "a call does not progress until the step is carried out"]
 pub enum Step {
     /// Sleep for a fault's delay. [`Driver::flags`] has DI from here on.
     Delay(Duration),

@@ -1,4 +1,5 @@
-//! The destination's side of a call: who calls a workload, and whether it may.
+//! The destination side of a call: identifies the caller of a workload, and decides whether
+//! the call is allowed.
 //!
 //! The host of the workload decides this for every call that reaches one of its pods,
 //! wherever the call comes from. Every call is admitted so far; authorization, rate
@@ -11,7 +12,7 @@ use std::sync::Arc;
 
 use crate::{LocalReply, RequestHead, Workload};
 
-/// Who calls a workload.
+/// The caller of a workload.
 ///
 /// Its text form, by which hosts tell each other on whose behalf they call, is
 /// `client PORT ADDRESS` or `workload NAMESPACE/NAME SERVICE-ACCOUNT`.

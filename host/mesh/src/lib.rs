@@ -8,7 +8,7 @@
 //! | `decide` | the decision about a request: listener, host, rule, destination |
 //! | `traffic` | what happens between a decision and its endpoints: limits, load balancing, outlier detection, retries |
 //! | `drive` | the protocol of one call: [`Driver`] |
-//! | [`inbound`] | the destination's side of a call: who calls a workload, and whether it may |
+//! | [`inbound`] | the destination side of a call: the caller, and whether the call is allowed |
 //! | `compile` | compiles Kubernetes and Istio resources, and the existing pods, into a [`Snapshot`] |
 //!
 //! [`Snapshot::decide`] decides a request: either the mesh answers itself

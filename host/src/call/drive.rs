@@ -52,16 +52,7 @@ impl<'a, 'b> Drive<'a, 'b> {
         body: Body,
     ) -> Self {
         let driver = Driver::new(forward, &parts.method, scope.timeout, &mut rand::rng());
-        Self {
-            scope,
-            driver,
-            forward: Some(forward),
-            parts,
-            body: RequestBody::Once(Some(body)),
-            live: scope.live.clone(),
-            permit: None,
-            result: None,
-        }
+        Self::begin(scope, driver, Some(forward), parts, body)
     }
 
     /// Sends a copy of a request.
@@ -71,10 +62,21 @@ impl<'a, 'b> Drive<'a, 'b> {
         parts: request::Parts,
         body: Body,
     ) -> Self {
+        let driver = Driver::mirror(mirror, Instant::now());
+        Self::begin(scope, driver, None, parts, body)
+    }
+
+    fn begin(
+        scope: &'a CallScope<'b>,
+        driver: Driver,
+        forward: Option<&'a mut Forward>,
+        parts: request::Parts,
+        body: Body,
+    ) -> Self {
         Self {
             scope,
-            driver: Driver::mirror(mirror, Instant::now()),
-            forward: None,
+            driver,
+            forward,
             parts,
             body: RequestBody::Once(Some(body)),
             live: scope.live.clone(),

@@ -1,4 +1,4 @@
-//! The pods of the snapshot in force, for what runs beside the request path: the
+//! The pods of the current snapshot, for what runs beside the request path: the
 //! status report, the metrics and the admin API.
 
 use std::sync::Arc;

@@ -31,8 +31,8 @@ pub struct RouteDecision {
     pub route: Option<Arc<RouteId>>,
 }
 
-/// Where a request is sent, and what happens to it on the way. It owns what it needs, so it
-/// can outlive its snapshot.
+/// The destination of a request and the changes that the route makes to it. It owns its
+/// data, so it can outlive its snapshot.
 #[derive(Debug)]
 pub struct Forward {
     /// The destination, selected by weight.

@@ -28,7 +28,7 @@ pub(crate) struct Rule {
     pub(crate) object: Option<Arc<ObjectRef>>,
     /// Its index in `spec.http`.
     pub(crate) index: usize,
-    /// `None` if there is no object.
+    /// `None` if no object defines the rule.
     pub(crate) id: Option<Arc<RouteId>>,
     pub(crate) at: Option<Position>,
     /// One of them must match. Without blocks, the rule matches every request.

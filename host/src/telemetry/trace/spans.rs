@@ -156,7 +156,7 @@ pub(crate) const ALL: &[SpanDescription] = &[
         HOST,
         "compiling the routes and binding the listeners",
     ),
-    describe(COMMIT, "internal", HOST, "putting the change in force"),
+    describe(COMMIT, "internal", HOST, "applying the change"),
     describe(
         ROLLOUT,
         "internal",
