@@ -67,8 +67,9 @@ impl Database {
             size_max: 16 << 20,
         })
         .expect("a connection");
+        let script = "create table t (a integer primary key, b text, c blob); insert into t values (1, 'x', x'00')";
         connection
-            .host("create table t (a integer primary key, b text, c blob); insert into t values (1, 'x', x'00')")
+            .run_script(script, Box::new(|| false))
             .expect("a table");
         Self {
             connection,

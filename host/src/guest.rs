@@ -49,11 +49,10 @@ pub(crate) use node_memory::{NodeMemory, guest_memory_default};
 pub(crate) use output::{GuestEvents, GuestLine, Origin};
 pub(crate) use pace::LateBody;
 pub(crate) use pool::PoolStatus;
-pub(crate) use sql::Databases;
+pub(crate) use sql::{Databases, PodDatabases};
 pub(crate) use state::{Outbound, Outgoing, Server};
 
 use galleria_manifest::model::Isolation;
-use galleria_mesh as mesh;
 use tokio_util::sync::CancellationToken;
 
 use crate::context::RequestContext;
@@ -66,8 +65,6 @@ use pool::Pool;
 /// Everything from which a pod's instances are created.
 #[derive(Clone)]
 pub(crate) struct GuestSetup {
-    /// The workload of the pod.
-    pub workload: Arc<mesh::Workload>,
     pub component: Arc<Component>,
     pub environment: Vec<(String, String)>,
     pub arguments: Vec<String>,
@@ -92,7 +89,7 @@ pub(crate) struct GuestSetup {
     pub limits: RequestLimits,
     pub events: Arc<dyn GuestEvents>,
     pub outbound: Arc<dyn Outbound>,
-    pub sql: Arc<Databases>,
+    pub sql: Arc<PodDatabases>,
 }
 
 /// A folder of the host that is visible to the guest.

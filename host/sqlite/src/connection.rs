@@ -2,8 +2,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use parking_lot::{Mutex, MutexGuard};
 use rusqlite::OpenFlags;
@@ -50,6 +49,39 @@ pub enum Kind {
     Reader,
 }
 
+/// A statement that only the host may run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum HostStatement {
+    /// Begins a transaction and takes the write lock.
+    Begin,
+    Commit,
+    Rollback,
+    /// Begins a part of a transaction that can be rolled back by itself.
+    Savepoint,
+    /// Rolls back to the savepoint, which remains.
+    RollbackToSavepoint,
+    /// Ends the savepoint.
+    Release,
+    /// Moves the contents of the write-ahead log into the file.
+    Checkpoint,
+}
+
+impl HostStatement {
+    /// Ends with a semicolon: prepared statements are kept by their text, and those of guests
+    /// contain none. Otherwise a guest could run a statement that the host prepared.
+    fn text(self) -> &'static str {
+        match self {
+            Self::Begin => "begin immediate;",
+            Self::Commit => "commit;",
+            Self::Rollback => "rollback;",
+            Self::Savepoint => "savepoint item;",
+            Self::RollbackToSavepoint => "rollback to item;",
+            Self::Release => "release item;",
+            Self::Checkpoint => "pragma wal_checkpoint(truncate);",
+        }
+    }
+}
+
 /// How a file is opened.
 pub struct Settings<'a> {
     /// Absolute and without symbolic links; never text that a guest provided.
@@ -65,16 +97,34 @@ pub struct Connection {
     inner: rusqlite::Connection,
     memory: Arc<Memory>,
     guard: Arc<Guard>,
+    /// Whether the limits of short statements are set. They stay set until a statement needs
+    /// the usual ones.
+    is_short: bool,
 }
 
 /// State that the callbacks of SQLite read.
 #[derive(Default)]
-struct Guard {
-    /// The host itself runs a statement: BEGIN, COMMIT and the like.
-    trusted: AtomicBool,
+struct Guard(Mutex<Running>);
+
+#[derive(Default)]
+struct Running {
+    on_behalf: OnBehalf,
     /// Why the current statement was refused.
-    refusal: Mutex<Option<Refusal>>,
-    watch: Mutex<Option<Watch>>,
+    refusal: Option<Refusal>,
+}
+
+/// Who runs the current statement, and when it must end.
+#[derive(Default)]
+enum OnBehalf {
+    /// There is none.
+    #[default]
+    Nobody,
+    /// The host itself: BEGIN, COMMIT and the like.
+    Host,
+    /// A guest, until this time.
+    Until(Instant),
+    /// A guest, until the watch ends it.
+    Watched(Watch),
 }
 
 impl Connection {
@@ -95,6 +145,7 @@ impl Connection {
             inner,
             memory: settings.memory.clone(),
             guard: Arc::default(),
+            is_short: false,
         };
         connection.harden(settings)?;
         drop(scope);
@@ -116,13 +167,16 @@ impl Connection {
             (DbConfig::SQLITE_DBCONFIG_DQS_DML, false),
             (DbConfig::SQLITE_DBCONFIG_DQS_DDL, false),
             (DbConfig::SQLITE_DBCONFIG_ENABLE_FKEY, true),
+            // Otherwise a statement whose plan depends on a parameter, such as that of
+            // LIMIT, is prepared again for every execution.
+            (DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true),
         ] {
             inner.set_db_config(config, value)?;
         }
         limits::set(inner)?;
         inner.set_prepared_statement_cache_capacity(STATEMENTS_KEPT);
         let guard = self.guard.clone();
-        let watch = move || guard.watch().as_mut().is_some_and(|watch| watch());
+        let watch = move || guard.has_to_end();
         inner.progress_handler(INSTRUCTIONS_PER_WATCH, Some(watch))?;
         inner.execute_batch(&format!(
             "pragma mmap_size = 0;
@@ -162,13 +216,13 @@ impl Connection {
         watch: Watch,
     ) -> Result<Rows, Error> {
         let only_reads = kind == Kind::Reader;
-        self.watched(watch, |inner| {
+        self.guarded(OnBehalf::Watched(watch), false, |inner| {
             statement::run(inner, text, parameters, answer, only_reads)
         })
     }
 
     /// Runs a statement that is expected to be short, on a thread that must not block: it
-    /// waits for no lock, `watch` ends it, and values are small enough that no single
+    /// waits for no lock, ends at `until`, and values are small enough that no single
     /// step takes long. `None` only means that the statement was not short. Since it is
     /// guaranteed to only read, [`Connection::run`] may run it again from the start.
     pub fn run_short(
@@ -176,14 +230,12 @@ impl Connection {
         text: &str,
         parameters: &[Value],
         answer: Option<AnswerLimits>,
-        watch: Watch,
+        until: Instant,
     ) -> Option<Rows> {
-        let hurried = self.inner.busy_timeout(Duration::ZERO).is_ok()
-            && limits::set_short(&self.inner, true).is_ok();
-        let done = hurried.then(|| self.run(Kind::Reader, text, parameters, answer, watch));
-        let back = self.inner.busy_timeout(BUSY_TIMEOUT).is_ok()
-            && limits::set_short(&self.inner, false).is_ok();
-        done?.ok().filter(|_| back)
+        let done = self.guarded(OnBehalf::Until(until), true, |inner| {
+            statement::run(inner, text, parameters, answer, true)
+        });
+        done.ok()
     }
 
     /// Runs a script in the open transaction.
@@ -191,31 +243,22 @@ impl Connection {
     /// # Errors
     /// See [`Error`].
     pub fn run_script(&mut self, script: &str, watch: Watch) -> Result<(), Error> {
-        self.watched(watch, |inner| statement::run_script(inner, script))
+        self.guarded(OnBehalf::Watched(watch), false, |inner| {
+            statement::run_script(inner, script)
+        })
     }
 
-    /// Runs statements of the host itself.
+    /// Runs a statement of the host itself.
     ///
     /// # Errors
     /// See [`Error`].
-    pub fn host(&mut self, statements: &str) -> Result<(), Error> {
-        let _scope = self.memory.enter();
-        self.guard.trusted.store(true, Ordering::Relaxed);
-        let done = self.inner.execute_batch(statements);
-        self.guard.trusted.store(false, Ordering::Relaxed);
-        Ok(done?)
-    }
-
-    /// Reads one value for the host itself.
-    ///
-    /// # Errors
-    /// See [`Error`].
-    pub fn host_value(&mut self, statement: &str) -> Result<Value, Error> {
-        let _scope = self.memory.enter();
-        self.guard.trusted.store(true, Ordering::Relaxed);
-        let read = self.inner.query_row(statement, (), |row| row.get(0));
-        self.guard.trusted.store(false, Ordering::Relaxed);
-        Ok(read?)
+    pub fn host(&mut self, statement: HostStatement) -> Result<(), Error> {
+        self.guarded(OnBehalf::Host, false, |inner| {
+            let mut statement = inner.prepare_cached(statement.text())?;
+            let mut rows = statement.raw_query();
+            while rows.next()?.is_some() {}
+            Ok(())
+        })
     }
 
     /// Checks the whole file, which may come from an untrusted source.
@@ -223,7 +266,7 @@ impl Connection {
     /// # Errors
     /// The first problem of the file.
     pub fn quick_check(&mut self, watch: Watch) -> Result<(), Error> {
-        let found: String = self.watched(watch, |inner| {
+        let found: String = self.guarded(OnBehalf::Watched(watch), false, |inner| {
             Ok(inner.query_row("pragma quick_check(1)", (), |row| row.get(0))?)
         })?;
         match found.as_str() {
@@ -237,43 +280,120 @@ impl Connection {
         self.inner.is_autocommit()
     }
 
-    fn watched<T>(
+    fn guarded<T>(
         &mut self,
-        watch: Watch,
+        on_behalf: OnBehalf,
+        short: bool,
         work: impl FnOnce(&rusqlite::Connection) -> Result<T, Error>,
     ) -> Result<T, Error> {
         let _scope = self.memory.enter();
-        *self.guard.refusal() = None;
-        *self.guard.watch() = Some(watch);
+        if self.is_short != short {
+            self.set_short(short)?;
+        }
+        self.guard.begin(on_behalf);
         let done = work(&self.inner);
-        *self.guard.watch() = None;
-        match (done, self.guard.refusal().take()) {
+        let refusal = self.guard.end();
+        match (done, refusal) {
             (Err(_), Some(Refusal::AccessDenied(message))) => Err(Error::AccessDenied(message)),
             (Err(_), Some(Refusal::Misplaced(message))) => Err(Error::InvalidStatement(message)),
             (done, _) => done,
         }
     }
+
+    fn set_short(&mut self, short: bool) -> Result<(), Error> {
+        let timeout = if short { Duration::ZERO } else { BUSY_TIMEOUT };
+        self.inner.busy_timeout(timeout)?;
+        limits::set_short(&self.inner, short)?;
+        self.is_short = short;
+        Ok(())
+    }
 }
 
 impl Guard {
+    fn begin(&self, on_behalf: OnBehalf) {
+        *self.running() = Running {
+            on_behalf,
+            refusal: None,
+        };
+    }
+
+    /// Returns why the statement was refused, if it was.
+    fn end(&self) -> Option<Refusal> {
+        std::mem::take(&mut *self.running()).refusal
+    }
+
+    /// Called by SQLite while a statement runs.
+    fn has_to_end(&self) -> bool {
+        match &mut self.running().on_behalf {
+            OnBehalf::Nobody | OnBehalf::Host => false,
+            OnBehalf::Until(until) => Instant::now() > *until,
+            OnBehalf::Watched(watch) => watch(),
+        }
+    }
+
+    /// Called by SQLite while a statement is prepared.
     fn judge(&self, context: &AuthContext<'_>) -> Authorization {
-        if self.trusted.load(Ordering::Relaxed) {
+        let mut running = self.running();
+        if matches!(running.on_behalf, OnBehalf::Host) {
             return Authorization::Allow;
         }
         match allow(&context.action, context.database_name) {
             Ok(()) => Authorization::Allow,
             Err(refusal) => {
-                self.refusal().get_or_insert(refusal);
+                running.refusal.get_or_insert(refusal);
                 Authorization::Deny
             }
         }
     }
 
-    fn watch(&self) -> MutexGuard<'_, Option<Watch>> {
-        self.watch.lock()
+    fn running(&self) -> MutexGuard<'_, Running> {
+        self.0.lock()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rusqlite::StatementStatus;
+
+    use super::*;
+    use crate::Budget;
+
+    struct Unlimited;
+
+    impl Budget for Unlimited {
+        fn reserve(&self, _: u64) -> bool {
+            true
+        }
+
+        fn release(&self, _: u64) {}
     }
 
-    fn refusal(&self) -> MutexGuard<'_, Option<Refusal>> {
-        self.refusal.lock()
+    #[test]
+    fn kept_statement_is_not_prepared_again_for_other_parameters() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let mut connection = Connection::open(&Settings {
+            path: &folder.path().join("shop.db"),
+            kind: Kind::Writer,
+            memory: Memory::new(Arc::new(Unlimited)),
+            size_max: 1 << 20,
+        })
+        .expect("a connection");
+        let mut run = |text: &str, parameters: &[Value]| {
+            let watch = Box::new(|| false);
+            connection.run(Kind::Writer, text, parameters, None, watch)
+        };
+        run("create table a (b)", &[]).expect("a table");
+        run("create index a_b on a (b)", &[]).expect("an index");
+        run("insert into a values (1), (2), (2)", &[]).expect("rows");
+        // With statistics, the planner wants to know the values of parameters.
+        run("analyze", &[]).expect("statistics");
+        let text = "select b from a where b = $1 order by b limit $2";
+        for number in 0..10 {
+            let parameters = [Value::Integer(number), Value::Integer(number)];
+            run(text, &parameters).expect("rows");
+        }
+        let kept = connection.inner.prepare_cached(text).expect("a statement");
+        assert_eq!(kept.get_status(StatementStatus::RePrepare), 0);
+        assert!(kept.get_status(StatementStatus::Run) >= 10);
     }
 }

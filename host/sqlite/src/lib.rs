@@ -22,7 +22,7 @@ mod statement;
 
 pub use authorizer::{Refusal, allow};
 pub use backup::back_up;
-pub use connection::{Connection, Kind, Settings, Watch};
+pub use connection::{Connection, HostStatement, Kind, Settings, Watch};
 pub use error::Error;
 pub use limits::{LENGTH_MAX, STATEMENT_BYTES_MAX};
 pub use memory::{Budget, Memory, initialize};

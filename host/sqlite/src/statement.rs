@@ -48,6 +48,7 @@ pub(crate) fn run(
 ) -> Result<Rows, Error> {
     check_length(text)?;
     let text = text.trim_end_matches(|it: char| it == ';' || it.is_ascii_whitespace());
+    // Only statements of the host are kept with a semicolon in their text.
     if text.len() <= KEPT_BYTES_MAX && !text.contains(';') {
         let mut statement = connection.prepare_cached(text).map_err(no_statement)?;
         return run_prepared(connection, &mut statement, parameters, answer, only_reads);
@@ -105,26 +106,26 @@ fn run_prepared(
         return Err(Error::Writes);
     }
     bind(statement, parameters)?;
-    let before = connection.total_changes();
-    let mut answer = answer.map(|limits| Answer::new(statement, limits));
+    let before = writes.then(|| connection.total_changes());
+    let mut answer = answer.map(Answer::new);
     let mut rows = statement.raw_query();
     while let Some(row) = rows.next()? {
         if let Some(answer) = &mut answer {
             answer.push(row)?;
         }
     }
-    let mut rows = answer.map(|answer| answer.rows).unwrap_or_default();
+    drop(rows);
+    let mut rows = answer.map_or_else(Rows::default, |answer| answer.finish(statement));
     // A statement that changes nothing leaves the count of the previous one.
-    if writes && connection.total_changes() != before {
+    if before.is_some_and(|before| connection.total_changes() != before) {
         rows.changed = connection.changes();
     }
     Ok(rows)
 }
 
 /// `$1` and `?1` are the first parameter wherever they occur; each `?` is the next one.
-/// Missing parameters are NULL.
+/// Missing parameters are NULL, as all are before: a statement is kept without its values.
 fn bind(statement: &mut Statement<'_>, parameters: &[Value]) -> Result<(), Error> {
-    statement.clear_bindings();
     let mut next = 0;
     for index in 1..=statement.parameter_count() {
         let number = match statement.parameter_name(index) {
@@ -156,16 +157,19 @@ struct Answer {
 }
 
 impl Answer {
-    fn new(statement: &Statement<'_>, limits: AnswerLimits) -> Self {
-        let columns = statement.column_names();
-        let rows = Rows {
-            columns: columns.into_iter().map(str::to_owned).collect(),
-            ..Rows::default()
-        };
+    fn new(limits: AnswerLimits) -> Self {
         Self {
-            rows,
+            rows: Rows::default(),
             limits,
             bytes: 0,
+        }
+    }
+
+    /// Called after the first step: a step prepares the statement again if the schema has
+    /// changed, and then it may have other columns.
+    fn name_columns(&mut self, statement: &Statement<'_>) {
+        if self.rows.columns.is_empty() {
+            self.rows.columns = statement.column_names().map(str::to_owned).collect();
         }
     }
 
@@ -173,6 +177,7 @@ impl Answer {
         if self.rows.rows.len() >= self.limits.rows {
             return Err(self.too_large());
         }
+        self.name_columns(row.as_ref());
         let columns = self.rows.columns.len();
         let mut values = Vec::with_capacity(columns);
         for index in 0..columns {
@@ -186,6 +191,11 @@ impl Answer {
         }
         self.rows.rows.push(values);
         Ok(())
+    }
+
+    fn finish(mut self, statement: &Statement<'_>) -> Rows {
+        self.name_columns(statement);
+        self.rows
     }
 
     fn too_large(&self) -> Error {

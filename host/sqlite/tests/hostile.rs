@@ -6,7 +6,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use galleria_sqlite::{
-    AnswerLimits, Budget, Connection, Error, Kind, Memory, Rows, Settings, Value, Watch,
+    AnswerLimits, Budget, Connection, Error, HostStatement, Kind, Memory, Rows, Settings, Value,
+    Watch,
 };
 
 /// A budget of this many bytes.
@@ -586,18 +587,85 @@ fn short_statement_is_interrupted_in_time_and_can_run_again() {
         "no statement",
     ] {
         let began = Instant::now();
-        let watch = ends_after(Duration::from_millis(1));
-        let done = reader.run_short(statement, &[], limits, watch);
+        let until = began + Duration::from_millis(1);
+        let done = reader.run_short(statement, &[], limits, until);
         assert_eq!(done, None, "{statement}");
         // A generous limit: on a busy machine this is mostly waiting for a core.
         assert!(began.elapsed() < Duration::from_millis(500), "{statement}");
     }
-    let watch = ends_after(Duration::from_secs(5));
-    let short = reader.run_short("select count(*) from a", &[], limits, watch);
+    let until = Instant::now() + Duration::from_secs(5);
+    let short = reader.run_short("select count(*) from a", &[], limits, until);
     assert_eq!(short.map(|it| it.rows), Some(vec![vec![Value::Integer(2)]]));
     // The usual limits are restored.
     for statement in ["select b from a", long] {
         let done = reader.run(Kind::Reader, statement, &[], limits, patience());
         assert!(done.is_ok(), "{statement}: {done:?}");
     }
+}
+
+#[test]
+fn guest_cannot_run_a_statement_that_the_host_prepared() {
+    let file = File::new();
+    let mut connection = file.writer();
+    ask(&mut connection, "create table a (b)").expect("a table");
+    for end in [HostStatement::Commit, HostStatement::Rollback] {
+        // All of them are prepared and kept.
+        for statement in [
+            HostStatement::Begin,
+            HostStatement::Savepoint,
+            HostStatement::RollbackToSavepoint,
+            HostStatement::Release,
+            end,
+        ] {
+            connection.host(statement).expect("it runs");
+        }
+        connection.host(HostStatement::Begin).expect("it runs");
+        for text in [
+            "commit",
+            "commit;",
+            "commit; ",
+            "rollback;",
+            "savepoint item;",
+            "release item;",
+        ] {
+            let refused = ask(&mut connection, text);
+            assert!(
+                matches!(refused, Err(Error::InvalidStatement(_))),
+                "{text}: {refused:?}"
+            );
+            assert!(!connection.is_autocommit(), "{text}");
+        }
+        connection.host(end).expect("it runs");
+    }
+    connection.host(HostStatement::Checkpoint).expect("it runs");
+    let refused = ask(&mut connection, "pragma wal_checkpoint(truncate);");
+    assert!(
+        matches!(refused, Err(Error::AccessDenied(_))),
+        "{refused:?}"
+    );
+}
+
+#[test]
+fn columns_are_those_of_the_current_schema() {
+    let file = File::new();
+    let mut writer = file.writer();
+    ask(&mut writer, "create table a (b)").expect("a table");
+    ask(&mut writer, "insert into a values (1)").expect("a row");
+    let mut reader = file.open(Kind::Reader);
+    let limits = Some(AnswerLimits {
+        rows: 10,
+        bytes: 1 << 20,
+    });
+    let mut columns = || {
+        let rows = reader.run(Kind::Reader, "select * from a", &[], limits, patience());
+        rows.expect("rows").columns
+    };
+    assert_eq!(columns(), ["b"]);
+    ask(&mut writer, "alter table a add column c").expect("a column");
+    assert_eq!(columns(), ["b", "c"]);
+    ask(&mut writer, "alter table a drop column b").expect("a column");
+    assert_eq!(columns(), ["c"]);
+    ask(&mut writer, "delete from a").expect("no row");
+    ask(&mut writer, "alter table a add column d").expect("a column");
+    assert_eq!(columns(), ["c", "d"]);
 }

@@ -9,6 +9,7 @@ mod access;
 mod answer;
 mod database;
 mod databases;
+mod pod_databases;
 mod postgres;
 mod span;
 mod sqlite;
@@ -16,16 +17,15 @@ mod sqlite;
 use std::sync::Arc;
 use std::time::Instant;
 
-use galleria_mesh as mesh;
 use wasmtime::component::{HasData, Linker, Resource, ResourceTable};
 
 pub(crate) use databases::Databases;
+pub(crate) use pod_databases::PodDatabases;
 
 use super::state::GuestState;
-use super::{Deadline, GuestSetup, Mount, Outbound};
+use super::{Deadline, GuestSetup};
 use crate::context::RequestContext;
 use crate::telemetry::metrics::StatementMeters;
-use access::Grant;
 use bindings::galleria::sql::client;
 pub(super) use client::{Error, RowSet, Value};
 use sqlite::Caller;
@@ -45,10 +45,7 @@ mod bindings {
 
 /// The databases that one instance may open.
 pub(crate) struct SqlAccess {
-    databases: Arc<Databases>,
-    workload: Arc<mesh::Workload>,
-    outbound: Arc<dyn Outbound>,
-    mounts: Vec<Mount>,
+    databases: Arc<PodDatabases>,
     caller: Arc<Caller>,
 }
 
@@ -56,33 +53,9 @@ impl SqlAccess {
     /// `deadline` is the deadline of the request that the instance serves.
     pub(super) fn new(setup: &GuestSetup, deadline: Deadline) -> Self {
         Self {
-            caller: Caller::new(setup, deadline),
             databases: setup.sql.clone(),
-            workload: setup.workload.clone(),
-            outbound: setup.outbound.clone(),
-            mounts: setup.mounts.clone(),
+            caller: Caller::new(setup, deadline),
         }
-    }
-
-    async fn open(&self, url: &str) -> Result<Connection, Error> {
-        let url = url.trim();
-        let (database, label) = match access::grant(url, &self.mounts)? {
-            Grant::Sqlite(file) => {
-                let label = file.mounted_at.clone();
-                let opened = self.databases.sqlite(file, &self.workload, &self.caller);
-                (opened.await?, label)
-            }
-            Grant::Postgresql(server) => {
-                let address = server.address();
-                let found = self.outbound.server(&address.host, address.port);
-                let found = found.map_err(Error::AccessDenied)?;
-                let label = server.label();
-                let database = self.databases.postgresql(url, *server, found).await?;
-                (database, label)
-            }
-        };
-        let meters = self.databases.statements.of(&self.workload, &label);
-        Ok(Connection { database, meters })
     }
 }
 
@@ -127,7 +100,8 @@ impl client::Host for View<'_> {}
 
 impl client::HostConnection for View<'_> {
     async fn open(&mut self, url: String) -> Answer<Resource<Connection>> {
-        match self.access.open(&url).await {
+        let SqlAccess { databases, caller } = self.access;
+        match databases.open(&url, caller).await {
             Ok(connection) => Ok(Ok(self.table.push(connection)?)),
             Err(error) => Ok(Err(error)),
         }
@@ -141,7 +115,7 @@ impl client::HostConnection for View<'_> {
     ) -> Answer<RowSet> {
         let Connection { database, meters } = self.table.get(&connection)?;
         let span = span::begin(self.context, database.system(), &statement);
-        let result = timed(meters, database.query(&statement, parameters)).await;
+        let result = timed(meters, database.query(statement, parameters)).await;
         span::end(span, &result);
         Ok(result)
     }
@@ -154,7 +128,7 @@ impl client::HostConnection for View<'_> {
     ) -> Answer<u64> {
         let Connection { database, meters } = self.table.get(&connection)?;
         let span = span::begin(self.context, database.system(), &statement);
-        let result = timed(meters, database.execute(&statement, parameters)).await;
+        let result = timed(meters, database.execute(statement, parameters)).await;
         span::end(span, &result);
         Ok(result)
     }
@@ -166,7 +140,7 @@ impl client::HostConnection for View<'_> {
     ) -> Answer<()> {
         let Connection { database, meters } = self.table.get(&connection)?;
         let span = span::begin(self.context, database.system(), "SCRIPT");
-        let result = timed(meters, database.execute_script(&script)).await;
+        let result = timed(meters, database.execute_script(script)).await;
         span::end(span, &result);
         Ok(result)
     }
@@ -205,7 +179,7 @@ impl client::HostTransaction for View<'_> {
             meters,
         } = self.table.get_mut(&transaction)?;
         let span = span::begin(self.context, transaction.system(), &statement);
-        let result = timed(meters, transaction.query(&statement, parameters)).await;
+        let result = timed(meters, transaction.query(statement, parameters)).await;
         span::end(span, &result);
         Ok(result)
     }
@@ -221,7 +195,7 @@ impl client::HostTransaction for View<'_> {
             meters,
         } = self.table.get_mut(&transaction)?;
         let span = span::begin(self.context, transaction.system(), &statement);
-        let result = timed(meters, transaction.execute(&statement, parameters)).await;
+        let result = timed(meters, transaction.execute(statement, parameters)).await;
         span::end(span, &result);
         Ok(result)
     }

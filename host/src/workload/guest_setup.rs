@@ -13,7 +13,7 @@ use super::field::{Allocatable, PodFacts};
 use super::plan::{MEMORY_DEFAULT, PodPlan};
 use super::pod::Life;
 use super::volumes::PodVolumes;
-use crate::guest::{GuestSetup, OpenFiles, PodCpu, PodMemory};
+use crate::guest::{GuestSetup, OpenFiles, PodCpu, PodDatabases, PodMemory};
 use crate::settings::guest::RequestLimits;
 use crate::telemetry::metrics::PodMeters;
 
@@ -61,12 +61,18 @@ pub(super) fn setup(
         pod.life.clone(),
     );
     let options = plan.options();
+    let outbound = platform.outbound_factory.outbound(&plan.identity);
     Ok(GuestSetup {
-        workload: plan.identity.clone(),
         component: plan.component.clone(),
         arguments: environment::arguments(&plan.container, &environment),
         environment,
         working_dir: plan.container.working_dir.clone(),
+        sql: PodDatabases::new(
+            platform.sql.clone(),
+            plan.identity.clone(),
+            outbound.clone(),
+            mounts.clone(),
+        ),
         mounts,
         isolation: options.isolation,
         instances_max: options.instances_max as usize,
@@ -81,8 +87,7 @@ pub(super) fn setup(
             ..platform.limits
         },
         events: Arc::new(events),
-        outbound: platform.outbound_factory.outbound(&plan.identity),
-        sql: platform.sql.clone(),
+        outbound,
     })
 }
 

@@ -25,30 +25,30 @@ impl Database {
 
     pub(super) async fn query(
         &self,
-        statement: &str,
+        statement: String,
         parameters: Vec<Value>,
     ) -> Result<RowSet, Error> {
         match self {
             Self::Sqlite(database) => database.query(statement, parameters).await,
-            Self::Postgresql(database) => database.query(statement, &parameters).await,
+            Self::Postgresql(database) => database.query(&statement, &parameters).await,
         }
     }
 
     pub(super) async fn execute(
         &self,
-        statement: &str,
+        statement: String,
         parameters: Vec<Value>,
     ) -> Result<u64, Error> {
         match self {
             Self::Sqlite(database) => database.execute(statement, parameters).await,
-            Self::Postgresql(database) => database.execute(statement, &parameters).await,
+            Self::Postgresql(database) => database.execute(&statement, &parameters).await,
         }
     }
 
-    pub(super) async fn execute_script(&self, script: &str) -> Result<(), Error> {
+    pub(super) async fn execute_script(&self, script: String) -> Result<(), Error> {
         match self {
             Self::Sqlite(database) => database.execute_script(script).await,
-            Self::Postgresql(database) => database.execute_script(script).await,
+            Self::Postgresql(database) => database.execute_script(&script).await,
         }
     }
 
@@ -71,23 +71,23 @@ impl Transaction {
 
     pub(super) async fn query(
         &mut self,
-        statement: &str,
+        statement: String,
         parameters: Vec<Value>,
     ) -> Result<RowSet, Error> {
         match self {
             Self::Sqlite(transaction) => transaction.query(statement, parameters).await,
-            Self::Postgresql(transaction) => transaction.query(statement, &parameters).await,
+            Self::Postgresql(transaction) => transaction.query(&statement, &parameters).await,
         }
     }
 
     pub(super) async fn execute(
         &mut self,
-        statement: &str,
+        statement: String,
         parameters: Vec<Value>,
     ) -> Result<u64, Error> {
         match self {
             Self::Sqlite(transaction) => transaction.execute(statement, parameters).await,
-            Self::Postgresql(transaction) => transaction.execute(statement, &parameters).await,
+            Self::Postgresql(transaction) => transaction.execute(&statement, &parameters).await,
         }
     }
 

@@ -67,8 +67,8 @@ impl Databases {
         self: &Arc<Self>,
         file: File,
         workload: &Arc<mesh::Workload>,
-        caller: &Arc<Caller>,
-    ) -> Result<Database, Error> {
+        caller: &Caller,
+    ) -> Result<Arc<sqlite::File>, Error> {
         self.look_after();
         let (key, file) = self.file(file, workload, caller)?;
         if let Err(error) = file.check().await {
@@ -78,8 +78,7 @@ impl Databases {
             }
             return Err(error);
         }
-        let database = sqlite::Database::new(file, caller.clone());
-        Ok(Database::Sqlite(database))
+        Ok(file)
     }
 
     fn file(

@@ -13,6 +13,7 @@ mod lease;
 mod server;
 mod session;
 mod value;
+mod wire;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -6,7 +6,10 @@ mod compute_slots;
 mod file;
 mod placement;
 mod short;
+#[cfg(test)]
+mod tests;
 mod transaction;
+mod work;
 mod writer;
 
 use std::sync::Arc;
@@ -19,7 +22,7 @@ pub(in crate::guest) use caller::Caller;
 pub(super) use caller::Stopping;
 pub(super) use file::{File, Tenant};
 pub(super) use transaction::Transaction;
-use writer::Work;
+use work::{Statement, Work};
 
 /// An open file, as used by the instance of one pod.
 #[derive(Clone)]
@@ -40,25 +43,26 @@ impl Database {
 
     pub(super) async fn query(
         &self,
-        statement: &str,
+        statement: String,
         parameters: Vec<Value>,
     ) -> Result<RowSet, Error> {
-        self.run(statement, parameters, Some(ANSWER))
-            .await
-            .map(row_set)
+        let statement = Statement::new(statement, parameters, Some(ANSWER));
+        self.run(statement).await.map(row_set)
     }
 
     pub(super) async fn execute(
         &self,
-        statement: &str,
+        statement: String,
         parameters: Vec<Value>,
     ) -> Result<u64, Error> {
-        let done = self.run(statement, parameters, None).await?;
+        let done = self
+            .run(Statement::new(statement, parameters, None))
+            .await?;
         Ok(done.changed)
     }
 
-    pub(super) async fn execute_script(&self, script: &str) -> Result<(), Error> {
-        let work = Work::Script(script.to_owned());
+    pub(super) async fn execute_script(&self, script: String) -> Result<(), Error> {
+        let work = Work::Script(script);
         self.file.write(&self.caller, work).await.map(|_| ())
     }
 
@@ -67,22 +71,23 @@ impl Database {
     }
 
     /// Runs on a connection for reading, in parallel with others, if the statement allows it.
-    async fn run(
-        &self,
-        statement: &str,
-        parameters: Vec<Value>,
-        answer: Option<sqlite::AnswerLimits>,
-    ) -> Result<sqlite::Rows, Error> {
-        let work = Work::statement(statement, parameters, answer);
-        if !self.file.is_read_only() && !sqlite::reads(statement) {
-            return self.file.write(&self.caller, work).await;
+    async fn run(&self, statement: Statement) -> Result<sqlite::Rows, Error> {
+        if !self.file.is_read_only() && !sqlite::reads(&statement.text) {
+            return self
+                .file
+                .write(&self.caller, Work::Statement(statement))
+                .await;
         }
-        match self.file.read(&self.caller, work).await? {
+        match self.file.read(&self.caller, statement).await? {
             Ok(rows) => Ok(rows),
             Err(_) if self.file.is_read_only() => Err(Error::AccessDenied(
                 "the statement writes, but the volume is mounted read-only".into(),
             )),
-            Err(work) => self.file.write(&self.caller, work).await,
+            Err(statement) => {
+                self.file
+                    .write(&self.caller, Work::Statement(statement))
+                    .await
+            }
         }
     }
 }

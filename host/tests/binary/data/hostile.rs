@@ -1,6 +1,8 @@
 //! Guests that send malicious statements, next to a guest that uses its own database at
 //! the same time.
 
+mod disk;
+
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
@@ -16,6 +18,14 @@ const ENDLESS: &str =
 
 /// Runs the guest `sql` as `sql` and as `good`, each with its own claim.
 fn start_with_neighbour(timeout: &str, memory: &'static str) -> Host {
+    start_with_neighbour_and(timeout, memory, |host| host)
+}
+
+fn start_with_neighbour_and(
+    timeout: &str,
+    memory: &'static str,
+    configure: impl FnOnce(Galleria) -> Galleria,
+) -> Host {
     let volume = |name: &str| {
         format!(
             "env: []
@@ -47,9 +57,8 @@ spec: {{accessModes: [ReadWriteOnce], resources: {{requests: {{storage: 1Gi}}}}}
     let folder = tempfile::tempdir().expect("a folder");
     let file = folder.path().join("test.yaml");
     std::fs::write(&file, text).expect("a file");
-    let host = Galleria::run(file)
-        .argument(&format!("--request-timeout={timeout}"))
-        .start();
+    let host = Galleria::run(file).argument(&format!("--request-timeout={timeout}"));
+    let host = configure(host).start();
     let made = good(&host, "script", "create table t (a integer)");
     assert_eq!(made.status, 200, "{}", made.body);
     host

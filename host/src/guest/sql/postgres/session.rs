@@ -1,7 +1,6 @@
 //! A connection that is logged in, and its prepared statements.
 
 use std::collections::HashMap;
-use std::future::poll_fn;
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -9,7 +8,6 @@ use std::time::Duration;
 
 use futures::TryStreamExt;
 use tokio::runtime::Handle;
-use tokio::task::AbortHandle;
 use tokio::time::timeout;
 use tokio_postgres::error::SqlState;
 use tokio_postgres::{Client, NoTls, Statement};
@@ -19,6 +17,7 @@ use super::failure::{Trouble, login};
 use super::frames::Frames;
 use super::server::Server;
 use super::value::{Parameter, values};
+use super::wire::Wire;
 use super::{Error, RowSet, Value, WAIT_MAX};
 use crate::guest::sql::answer::{Answer, too_large};
 
@@ -30,11 +29,11 @@ const STATEMENT_BYTES_MAX: usize = 16 << 10;
 
 pub(super) struct Session {
     client: Client,
-    statements: HashMap<String, Statement>,
+    wire: Wire,
+    prepared: Prepared,
     server: Arc<Server>,
     /// A message was larger than the host accepts.
     overflowed: Arc<AtomicBool>,
-    task: AbortHandle,
     /// For cancelling a statement from any thread that drops an instance.
     runtime: Handle,
 }
@@ -60,34 +59,30 @@ impl Session {
         let stream = connect::connect(&server).await?;
         let overflowed = Arc::<AtomicBool>::default();
         let stream: Frames<Stream> = Frames::new(stream, overflowed.clone());
-        let (client, mut connection) = server
+        let (client, connection) = server
             .config
             .connect_raw(stream, NoTls)
             .await
             .map_err(|error| login(&error, &server))?;
-        // Notices and notifications are discarded, and not logged.
-        let messages = async move {
-            while let Some(Ok(_)) = poll_fn(|context| connection.poll_message(context)).await {}
-        };
-        let session = Self {
+        let mut wire = Wire::new(connection);
+        let limits = wire.run(client.batch_execute(&limits(&server))).await;
+        limits.map_err(|error| login(&error, &server))?;
+        Ok(Self {
             client,
-            statements: HashMap::new(),
+            wire,
+            prepared: Prepared::default(),
             server,
             overflowed,
-            task: tokio::spawn(messages).abort_handle(),
             runtime: Handle::current(),
-        };
-        let limits = session.client.batch_execute(&limits(&session.server)).await;
-        limits.map_err(|error| login(&error, &session.server))?;
-        Ok(session)
+        })
     }
 
     pub(super) fn statement_timeout(&self) -> Duration {
         self.server.statement_timeout
     }
 
-    pub(super) fn is_closed(&self) -> bool {
-        self.client.is_closed()
+    pub(super) fn is_closed(&mut self) -> bool {
+        self.wire.is_closed()
     }
 
     pub(super) async fn query(
@@ -95,16 +90,20 @@ impl Session {
         statement: &str,
         parameters: &[Value],
     ) -> Result<RowSet, Trouble> {
-        let statement = self.prepared(statement, parameters.len()).await?;
-        let parameters = parameters.iter().map(Parameter);
-        let rows = self.client.query_raw(&statement, parameters).await?;
-        let mut rows = pin!(rows);
-        let mut answer = Answer::new();
-        answer.name(statement.columns().iter().map(|column| column.name()));
-        while let Some(row) = rows.try_next().await? {
-            answer.push(values(&row)?)?;
-        }
-        Ok(answer.finish())
+        let (client, prepared) = (&self.client, &mut self.prepared);
+        let work = async {
+            let statement = prepared.get(client, statement, parameters.len()).await?;
+            let parameters = parameters.iter().map(Parameter);
+            let rows = client.query_raw(&statement, parameters).await?;
+            let mut rows = pin!(rows);
+            let mut answer = Answer::new();
+            answer.name(statement.columns().iter().map(|column| column.name()));
+            while let Some(row) = rows.try_next().await? {
+                answer.push(values(&row)?)?;
+            }
+            Ok(answer.finish())
+        };
+        self.wire.run(work).await
     }
 
     pub(super) async fn execute(
@@ -112,40 +111,19 @@ impl Session {
         statement: &str,
         parameters: &[Value],
     ) -> Result<u64, Trouble> {
-        let statement = self.prepared(statement, parameters.len()).await?;
-        let parameters = parameters.iter().map(Parameter);
-        Ok(self.client.execute_raw(&statement, parameters).await?)
+        let (client, prepared) = (&self.client, &mut self.prepared);
+        let work = async {
+            let statement = prepared.get(client, statement, parameters.len()).await?;
+            let parameters = parameters.iter().map(Parameter);
+            Ok(client.execute_raw(&statement, parameters).await?)
+        };
+        self.wire.run(work).await
     }
 
     /// Runs statements without parameters and ignores their rows.
     pub(super) async fn run(&mut self, script: &str) -> Result<(), Trouble> {
-        Ok(self.client.batch_execute(script).await?)
-    }
-
-    /// Prepares `text`, which must have this number of parameters.
-    async fn prepared(&mut self, text: &str, parameters: usize) -> Result<Statement, Trouble> {
-        let statement = self.prepare(text).await?;
-        let wanted = statement.params().len();
-        if wanted == parameters {
-            return Ok(statement);
-        }
-        Err(Trouble::Mistake(Error::InvalidStatement(format!(
-            "the statement has {wanted} parameters, but got {parameters}"
-        ))))
-    }
-
-    async fn prepare(&mut self, text: &str) -> Result<Statement, Trouble> {
-        if let Some(statement) = self.statements.get(text) {
-            return Ok(statement.clone());
-        }
-        let statement = self.client.prepare(text).await?;
-        if text.len() <= STATEMENT_BYTES_MAX {
-            if self.statements.len() >= STATEMENTS_MAX {
-                self.statements.clear();
-            }
-            self.statements.insert(text.to_owned(), statement.clone());
-        }
-        Ok(statement)
+        let work = self.client.batch_execute(script);
+        Ok(self.wire.run(work).await?)
     }
 
     /// Drops a prepared statement that failed because its tables, or the statement on the
@@ -160,7 +138,7 @@ impl Session {
             SqlState::INVALID_SQL_STATEMENT_NAME,
         ];
         error.code().is_some_and(|code| stale.contains(code))
-            && self.statements.remove(text).is_some()
+            && self.prepared.0.remove(text).is_some()
     }
 
     /// The error for the guest.
@@ -186,11 +164,40 @@ impl Session {
     }
 }
 
-/// Closes the socket immediately: the task would otherwise wait for responses that may never
-/// arrive.
-impl Drop for Session {
-    fn drop(&mut self) {
-        self.task.abort();
+/// The prepared statements of one connection, by their text.
+#[derive(Default)]
+struct Prepared(HashMap<String, Statement>);
+
+impl Prepared {
+    /// Prepares `text`, which must have this number of parameters.
+    async fn get(
+        &mut self,
+        client: &Client,
+        text: &str,
+        parameters: usize,
+    ) -> Result<Statement, Trouble> {
+        let statement = self.prepare(client, text).await?;
+        let wanted = statement.params().len();
+        if wanted == parameters {
+            return Ok(statement);
+        }
+        Err(Trouble::Mistake(Error::InvalidStatement(format!(
+            "the statement has {wanted} parameters, but got {parameters}"
+        ))))
+    }
+
+    async fn prepare(&mut self, client: &Client, text: &str) -> Result<Statement, Trouble> {
+        if let Some(statement) = self.0.get(text) {
+            return Ok(statement.clone());
+        }
+        let statement = client.prepare(text).await?;
+        if text.len() <= STATEMENT_BYTES_MAX {
+            if self.0.len() >= STATEMENTS_MAX {
+                self.0.clear();
+            }
+            self.0.insert(text.to_owned(), statement.clone());
+        }
+        Ok(statement)
     }
 }
 

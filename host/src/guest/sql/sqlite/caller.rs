@@ -55,6 +55,17 @@ impl Caller {
         })
     }
 
+    #[cfg(test)]
+    pub(super) fn without_limits() -> Arc<Self> {
+        let node = crate::guest::NodeMemory::new(u64::MAX);
+        Arc::new(Self {
+            deadline: Deadline::never(),
+            killed: CancellationToken::new(),
+            cpu: PodCpu::new(None),
+            memory: PodMemory::new(u64::MAX, 0, &node),
+        })
+    }
+
     pub(super) fn budget(&self) -> Arc<PodBudget> {
         Arc::new(PodBudget(self.memory.clone()))
     }
@@ -149,6 +160,10 @@ impl Waiting {
     pub(super) fn begin() -> (Self, AbandonFlag) {
         let abandoned = AbandonFlag::default();
         (Self(abandoned.clone()), abandoned)
+    }
+
+    pub(super) fn is_for(&self, abandoned: &AbandonFlag) -> bool {
+        Arc::ptr_eq(&self.0, abandoned)
     }
 }
 

@@ -1,9 +1,8 @@
 //! An open file: several connections that read and one that writes. They are opened on demand
 //! and closed when they are not used.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use galleria_mesh as mesh;
@@ -14,21 +13,26 @@ use tokio::time::timeout;
 
 use super::caller::{Caller, PodBudget, STATEMENT_MAX, Stopping, Waiting, is_over_since};
 use super::placement;
-use super::short::{self, ExpectedDuration, Statements};
-use super::writer::{Item, Work};
+use super::short::{ENDED_AFTER, Recalled, Statements};
+use super::work::Statement;
+use super::writer::Queue;
 use super::{Error, failure};
+use crate::guest::deadline::since_origin;
 use crate::guest::sql::access;
 
 /// Connections that read one file. More of them gain little, and each uses two descriptors and
 /// up to 2 MB.
 const READERS_MAX: usize = 3;
 
-/// Concurrent statements of one pod, each on a thread. Further ones wait, so that a pod only
-/// delays itself.
+/// Concurrent statements of one pod on threads for blocking work. Further ones wait, so that a
+/// pod only delays itself. Short reads on the threads of their guests are not included.
 const RUNNING_MAX: usize = 4;
 
 /// How long a statement waits for a connection before it fails.
 pub(super) const WAIT_MAX: Duration = Duration::from_secs(5);
+
+/// How exactly the time of the latest use is kept.
+const USED_PRECISION: Duration = Duration::from_secs(1);
 
 /// The maximum duration of checking a file that is imported.
 const IMPORT_MAX: Duration = Duration::from_secs(60);
@@ -56,13 +60,13 @@ pub(in crate::guest::sql) struct File {
     idle: Mutex<Vec<Connection>>,
     /// One permit for each connection that may read.
     readers: Arc<Semaphore>,
-    /// None if the connection is not open. The task that holds the lock writes.
+    /// None if the connection is not open. Whoever holds the lock writes.
     pub(super) writer: Arc<tokio::sync::Mutex<Option<Connection>>>,
-    /// The next writes, for the task that holds the lock next.
-    pub(super) queue: Mutex<VecDeque<Item>>,
+    pub(super) queue: Mutex<Queue>,
     /// The number of open connections, for metrics.
-    pub(super) open: AtomicUsize,
-    used: Mutex<Instant>,
+    open: AtomicUsize,
+    /// When the file was last used, in milliseconds since the origin.
+    used: AtomicU64,
 }
 
 impl Tenant {
@@ -99,13 +103,13 @@ impl File {
             writer: Arc::default(),
             queue: Mutex::default(),
             open: AtomicUsize::new(0),
-            used: Mutex::new(Instant::now()),
+            used: AtomicU64::new(millis(Instant::now())),
         })
     }
 
     /// Opens the file for the first time, or reports why it cannot be opened.
     pub(in crate::guest::sql) async fn check(self: &Arc<Self>) -> Result<(), Error> {
-        if self.open.load(Ordering::Relaxed) > 0 {
+        if self.is_open() {
             return Ok(());
         }
         let writer = timeout(WAIT_MAX, self.writer.clone().lock_owned()).await;
@@ -122,9 +126,15 @@ impl File {
             // again.
             let watch = move || is_over_since(&stopping) || Instant::now() > until;
             placement::prepare(&file.place, &file.tenant.memory, Box::new(watch))?;
-            file.open_writer(&mut writer).map_err(failure)
+            file.open_writer(&mut writer).map_err(failure)?;
+            Ok(())
         })
         .await
+    }
+
+    /// Whether it has open connections, so that [`File::check`] has nothing to do.
+    pub(in crate::guest::sql) fn is_open(&self) -> bool {
+        self.open.load(Ordering::Relaxed) > 0
     }
 
     pub(super) fn is_read_only(&self) -> bool {
@@ -145,7 +155,8 @@ impl File {
     }
 
     pub(in crate::guest::sql) fn unused_for(&self) -> Duration {
-        self.used.lock().elapsed()
+        let unused = millis(Instant::now()).saturating_sub(self.used.load(Ordering::Relaxed));
+        Duration::from_millis(unused)
     }
 
     /// Runs a statement that only reads, in parallel with others. A statement that writes is
@@ -153,10 +164,14 @@ impl File {
     pub(super) async fn read(
         self: &Arc<Self>,
         caller: &Arc<Caller>,
-        work: Work,
-    ) -> Result<Result<sqlite::Rows, Work>, Error> {
-        self.touch();
-        if let Some(rows) = self.read_short(&work) {
+        statement: Statement,
+    ) -> Result<Result<sqlite::Rows, Statement>, Error> {
+        let now = Instant::now();
+        self.touch(now);
+        let recalled = self.tenant.statements.recall(&statement.text, now);
+        if recalled.is_short()
+            && let Some(rows) = self.read_short(&statement, recalled, now)
+        {
             return Ok(Ok(rows));
         }
         let reader = timeout(WAIT_MAX, self.readers.clone().acquire_owned()).await;
@@ -172,12 +187,12 @@ impl File {
             let mut connection = file.reader().map_err(failure)?;
             let watch = caller.watch(&abandoned, &file.stopping, until);
             let began = Instant::now();
-            let done = work.run(&mut connection, Kind::Reader, watch);
+            let done = statement.run(&mut connection, Kind::Reader, watch);
             file.idle().push(connection);
-            file.took(&work, ExpectedDuration::Long, began);
+            file.tenant.statements.took(recalled, began);
             match done {
                 Ok(rows) => Ok(Ok(rows)),
-                Err(sqlite::Error::Writes) => Ok(Err(work)),
+                Err(sqlite::Error::Writes) => Ok(Err(statement)),
                 Err(error) => Err(failure(error)),
             }
         });
@@ -186,38 +201,26 @@ impl File {
         done
     }
 
-    /// Runs a statement on the current thread if it is known to be short and nothing has to
-    /// wait. None if it must run on another thread.
-    fn read_short(&self, work: &Work) -> Option<sqlite::Rows> {
-        let Work::Statement {
-            text,
-            parameters,
-            answer,
-        } = work
-        else {
-            return None;
-        };
-        let began = Instant::now();
-        if self.tenant.statements.expected(text, began) == ExpectedDuration::Long {
-            return None;
-        }
+    /// Runs a statement that is known to be short on the current thread. None if it must run
+    /// on another thread, because it was not short this time, or it would have to wait.
+    fn read_short(
+        &self,
+        statement: &Statement,
+        recalled: Recalled,
+        began: Instant,
+    ) -> Option<sqlite::Rows> {
         let _reader = self.readers.try_acquire().ok()?;
-        let _running = self.tenant.running.try_acquire().ok()?;
         let mut connection = self.idle().pop()?;
-        let watch = short::watch(began);
-        let rows = connection.run_short(text, parameters, *answer, watch);
+        let running = recalled.runs_here(began);
+        let rows = connection.run_short(
+            &statement.text,
+            &statement.parameters,
+            statement.answer,
+            began + ENDED_AFTER,
+        );
         self.idle().push(connection);
-        self.took(work, ExpectedDuration::Short, began);
+        self.tenant.statements.took_here(&running);
         rows
-    }
-
-    fn took(&self, work: &Work, expected: ExpectedDuration, began: Instant) {
-        if let Work::Statement { text, .. } = work {
-            let now = Instant::now();
-            self.tenant
-                .statements
-                .took(text, expected, now.duration_since(began), now);
-        }
     }
 
     /// A permit to run a statement of the pod.
@@ -225,6 +228,25 @@ impl File {
         match timeout(WAIT_MAX, self.tenant.running.clone().acquire_owned()).await {
             Ok(Ok(running)) => Ok(running),
             _ => Err(exhausted()),
+        }
+    }
+
+    /// A permit to run a statement of the pod, if nothing waits for one.
+    pub(super) fn try_run(&self) -> Option<OwnedSemaphorePermit> {
+        self.tenant.running.clone().try_acquire_owned().ok()
+    }
+
+    /// A permit to run a statement of the pod, as soon as there is one.
+    pub(super) async fn run_next(&self) -> Option<OwnedSemaphorePermit> {
+        // The semaphore is never closed.
+        self.tenant.running.clone().acquire_owned().await.ok()
+    }
+
+    /// Why a write has waited for too long.
+    pub(super) fn reason_to_wait(&self) -> Error {
+        match self.tenant.running.available_permits() {
+            0 => exhausted(),
+            _ => locked(),
         }
     }
 
@@ -236,15 +258,18 @@ impl File {
     }
 
     /// Opens the connection that writes, if it is closed.
-    pub(super) fn open_writer(&self, writer: &mut Option<Connection>) -> Result<(), sqlite::Error> {
-        if writer.is_none() {
-            let kind = match self.place.read_only {
-                true => Kind::Reader,
-                false => Kind::Writer,
-            };
-            *writer = Some(self.open_connection(kind)?);
+    pub(super) fn open_writer<'a>(
+        &self,
+        writer: &'a mut Option<Connection>,
+    ) -> Result<&'a mut Connection, sqlite::Error> {
+        if let Some(open) = writer {
+            return Ok(open);
         }
-        Ok(())
+        let kind = match self.place.read_only {
+            true => Kind::Reader,
+            false => Kind::Writer,
+        };
+        Ok(writer.insert(self.open_connection(kind)?))
     }
 
     /// The maximum size of the file: its current size and the space that is left in its volume.
@@ -288,13 +313,23 @@ impl File {
         let _ = closed.await;
     }
 
-    pub(super) fn touch(&self) {
-        *self.used.lock() = Instant::now();
+    /// Remembers that the file is used. The value rarely changes; without a write, no cache
+    /// line moves between cores.
+    pub(super) fn touch(&self, now: Instant) {
+        let now = millis(now);
+        let used = self.used.load(Ordering::Relaxed);
+        if Duration::from_millis(now.saturating_sub(used)) >= USED_PRECISION {
+            self.used.store(now, Ordering::Relaxed);
+        }
     }
 
     fn idle(&self) -> MutexGuard<'_, Vec<Connection>> {
         self.idle.lock()
     }
+}
+
+fn millis(now: Instant) -> u64 {
+    u64::try_from(since_origin(now).as_millis()).unwrap_or(u64::MAX)
 }
 
 /// Runs `work` on a thread for blocking work.

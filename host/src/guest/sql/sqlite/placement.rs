@@ -13,7 +13,7 @@ use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use galleria_sqlite::{Connection, Kind, Memory, Settings, Watch};
+use galleria_sqlite::{Connection, HostStatement, Kind, Memory, Settings, Watch};
 use rustix::fs::{AtFlags, Mode, OFlags, ResolveFlags, openat2, unlinkat};
 use rustix::io::Errno;
 
@@ -119,9 +119,7 @@ fn check(partial: &Path, memory: &Arc<Memory>, watch: Watch) -> Result<(), Error
     };
     let mut connection = Connection::open(&settings).map_err(failure)?;
     connection.quick_check(watch).map_err(failure)?;
-    connection
-        .host("pragma wal_checkpoint(truncate)")
-        .map_err(failure)
+    connection.host(HostStatement::Checkpoint).map_err(failure)
 }
 
 fn remove(partial: &Path) {

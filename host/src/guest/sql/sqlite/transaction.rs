@@ -4,14 +4,14 @@
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
-use galleria_sqlite::{self as sqlite, Connection, Kind};
+use galleria_sqlite::{self as sqlite, Connection, HostStatement, Kind};
 use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::OwnedMutexGuard;
 use tokio::time::timeout;
 
 use super::caller::{Caller, Waiting};
 use super::file::{File, WAIT_MAX, blocking, locked};
-use super::writer::{Work, end_transaction};
+use super::work::{Statement, end_transaction};
 use super::{ANSWER, Error, RowSet, Value, failure, row_set};
 
 /// The maximum duration of a transaction. Others wait for [`WAIT_MAX`] before they fail with
@@ -56,7 +56,7 @@ impl Transaction {
     /// Takes the write lock immediately. Otherwise a transaction that first reads and then
     /// writes could fail halfway.
     pub(super) async fn begin(file: &Arc<File>, caller: &Arc<Caller>) -> Result<Self, Error> {
-        file.touch();
+        file.touch(Instant::now());
         let writer = timeout(WAIT_MAX, file.writer.clone().lock_owned()).await;
         let mut writer = writer.map_err(|_| locked())?;
         let running = file.may_run().await?;
@@ -66,7 +66,7 @@ impl Transaction {
             opening.open_writer(&mut writer).map_err(failure)?;
             let mut held = OpenTransaction(writer);
             held.connection()?
-                .host("begin immediate")
+                .host(HostStatement::Begin)
                 .map_err(failure)?;
             Ok(held)
         });
@@ -88,20 +88,20 @@ impl Transaction {
 
     pub(in crate::guest::sql) async fn query(
         &mut self,
-        statement: &str,
+        statement: String,
         parameters: Vec<Value>,
     ) -> Result<RowSet, Error> {
-        let work = Work::statement(statement, parameters, Some(ANSWER));
-        self.run(work).await.map(row_set)
+        let statement = Statement::new(statement, parameters, Some(ANSWER));
+        self.run(statement).await.map(row_set)
     }
 
     pub(in crate::guest::sql) async fn execute(
         &mut self,
-        statement: &str,
+        statement: String,
         parameters: Vec<Value>,
     ) -> Result<u64, Error> {
-        let work = Work::statement(statement, parameters, None);
-        self.run(work).await.map(|rows| rows.changed)
+        let statement = Statement::new(statement, parameters, None);
+        self.run(statement).await.map(|rows| rows.changed)
     }
 
     pub(in crate::guest::sql) async fn commit(self) -> Result<(), Error> {
@@ -109,7 +109,9 @@ impl Transaction {
         let running = self.file.may_run().await?;
         blocking(move || {
             let _running = running;
-            held.connection()?.host("commit").map_err(failure)
+            held.connection()?
+                .host(HostStatement::Commit)
+                .map_err(failure)
         })
         .await
     }
@@ -123,8 +125,8 @@ impl Transaction {
         .await
     }
 
-    async fn run(&mut self, work: Work) -> Result<sqlite::Rows, Error> {
-        self.file.touch();
+    async fn run(&mut self, statement: Statement) -> Result<sqlite::Rows, Error> {
+        self.file.touch(Instant::now());
         let running = self.file.may_run().await?;
         let mut held = self.shared.take()?;
         let (waiting, abandoned) = Waiting::begin();
@@ -133,7 +135,7 @@ impl Transaction {
         let (held, done) = blocking(move || {
             let _running = running;
             let watch = caller.watch(&abandoned, &file.stopping, until);
-            let done = work.run(held.connection()?, Kind::Writer, watch);
+            let done = statement.run(held.connection()?, Kind::Writer, watch);
             Ok((held, done))
         })
         .await?;
