@@ -1,132 +1,164 @@
-//! `cargo xtask bench`: compares the host with other servers.
+//! `cargo xtask bench`: compares the host with other servers, and with itself under other
+//! conditions.
 //!
 //! Figures from one machine at one time are not meaningful alone, so the contenders of a
-//! race run in turn (A B A B), and only medians and ratios are reported. Load generator
-//! and server share the machine, which is the same for all.
+//! race run in turn (A B A B), and medians and ratios with their spread are reported. Load
+//! generator and server share the machine, which is the same for all. CPU time and context
+//! switches per request vary much less than throughput.
 
 mod contender;
+mod density;
 mod envoy;
 mod fairness;
 mod hello;
 mod load;
+mod manifests;
+mod memory;
+mod open_loop;
+mod overload;
+mod plan;
 mod product;
+mod reload;
 mod report;
+mod rules;
 mod shop;
 mod telemetry;
+mod usage;
+mod writes;
 
-use std::thread;
-use std::time::Duration;
-
-use anyhow::{Context, Result};
+use anyhow::{Result, bail};
+use clap::ValueEnum;
+use serde::{Deserialize, Serialize};
 
 use crate::prerequisites::{self, PYTHON, WRK};
 use crate::workspace::Workspace;
-use contender::{Contender, Round};
-use report::{Race, Report};
+use plan::Plan;
+use report::{Report, Table};
 
 /// What to measure, and for how long.
 #[derive(Debug, Clone, clap::Args)]
 pub(crate) struct Options {
-    /// How often each contender is measured.
-    #[arg(long, default_value_t = 3, value_name = "N")]
-    rounds: usize,
-    /// How long each measurement lasts, in seconds.
-    #[arg(long, default_value_t = 8, value_name = "SECONDS")]
-    seconds: u64,
-    /// Only these races; all of them by default.
+    /// How often each contender is measured [default: 3; with --quick: 1].
+    #[arg(long, value_name = "N")]
+    rounds: Option<usize>,
+    /// How long each measurement lasts, in seconds [default: 8; with --quick: 1].
+    #[arg(long, value_name = "SECONDS")]
+    seconds: Option<u64>,
+    /// Short measurements and smaller sizes: about three minutes for all races. The
+    /// figures are rough; implies --dry-run.
+    #[arg(long)]
+    quick: bool,
+    /// Only these races; all of them by default. The results of the others are kept.
     #[arg(value_enum, value_name = "RACE")]
     only: Vec<RaceName>,
-    /// Only contenders whose name contains this.
+    /// Only contenders whose name contains this; implies --dry-run.
     #[arg(long, value_name = "TEXT")]
     contender: Option<String>,
-    /// Print the results and do not change loadtest/results.*.
+    /// Write the results to target/bench/results and not to loadtest/.
     #[arg(long)]
     dry_run: bool,
+    /// Use the programs and components that are in the target folder.
+    #[arg(long)]
+    no_build: bool,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+/// The races, in the order of the report.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 enum RaceName {
-    /// One component that says hello.
-    Hello,
     /// A product page: one service that calls another, each with SQLite.
     Product,
-    /// The idle shop: memory, and time from start to ready.
-    Shop,
-    /// A light service next to one that computes, with a CPU limit and without.
-    Fairness,
+    /// The same at a constant rate.
+    OpenLoop,
+    /// Memory and threads after a minute of product pages.
+    Memory,
+    /// One component that says hello: reused, fresh for each request, WASI 0.3.
+    Hello,
     /// The host with all of its metrics, logs and traces, and without them.
     Telemetry,
+    /// A light service with a neighbour that computes, with a CPU limit and without.
+    Fairness,
+    /// Three times as many requests as the host can serve.
+    Overload,
+    /// 100 changes of the manifests a minute, under load.
+    Reload,
+    /// SQLite writes by one writer and by 32.
+    Writes,
+    /// 10 to 10,000 routing rules.
+    Rules,
+    /// 1 to 1,000 workloads.
+    Density,
+    /// The idle shop: memory, and time from start to ready.
+    Shop,
 }
 
 /// Runs the races and writes the results.
 pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<()> {
     prerequisites::ensure(&[WRK, PYTHON])?;
-    let wanted = |race| options.only.is_empty() || options.only.contains(&race);
-    let mut report = Report::new(options.rounds, options.seconds)?;
-    if wanted(RaceName::Hello) {
-        report.races.push(race(
-            "hello",
-            hello::contenders(workspace, &chosen(options))?,
-            options,
-        )?);
-    }
-    if wanted(RaceName::Product) {
-        let contenders = product::contenders(workspace, &chosen(options))?;
-        report
-            .races
-            .push(race("product page", contenders, options)?);
-    }
-    if wanted(RaceName::Shop) {
-        report.shop = Some(shop::measure(workspace, options.rounds)?);
-    }
-    if wanted(RaceName::Fairness) {
-        let length = Duration::from_secs(options.seconds);
-        report.fairness = Some(fairness::measure(workspace, options.rounds, length)?);
-    }
-    if wanted(RaceName::Telemetry) {
-        let contenders = telemetry::of_hello(workspace, &chosen(options))?;
-        report
-            .races
-            .push(race(report::TELEMETRY_HELLO, contenders, options)?);
-        let contenders = telemetry::of_product(workspace, &chosen(options))?;
-        report
-            .races
-            .push(race(report::TELEMETRY_PRODUCT, contenders, options)?);
+    let (folder, mut report) = if options.is_trial() {
+        (workspace.scratch("bench/results")?, Report::default())
+    } else {
+        let folder = workspace.root.join("loadtest");
+        let report = Report::read(&folder);
+        (folder, report)
+    };
+    let plan = Plan::new(workspace, options);
+    let mut failed = Vec::new();
+    for race in RaceName::value_variants() {
+        if !options.only.is_empty() && !options.only.contains(race) {
+            continue;
+        }
+        println!("=== {}", race.name());
+        // One that fails must not cost the results of the others.
+        match race.run(&plan) {
+            Ok(tables) => {
+                report.add(*race, plan.command(&race.name()), tables)?;
+                report.write(&folder)?;
+            }
+            Err(error) => {
+                println!("    {} failed: {error:?}", race.name());
+                failed.push(race.name());
+            }
+        }
     }
     println!("\n{}", report.markdown());
-    if !options.dry_run {
-        report.write(&workspace.root.join("loadtest"))?;
+    if options.quick {
+        println!("These are rough figures of a quick run, no results.");
+    }
+    println!("Written to {}", folder.display());
+    if !failed.is_empty() {
+        bail!("failed races: {}", failed.join(", "));
     }
     Ok(())
 }
 
-/// Whether a contender takes part; the others are not built.
-fn chosen(options: &Options) -> impl Fn(&str) -> bool {
-    let text = options.contender.clone();
-    move |name| text.as_ref().is_none_or(|text| name.contains(text))
+impl Options {
+    /// Whether the figures are not for loadtest/.
+    fn is_trial(&self) -> bool {
+        self.dry_run || self.quick || self.contender.is_some()
+    }
 }
 
-fn race(name: &'static str, contenders: Vec<Contender>, options: &Options) -> Result<Race> {
-    let mut rounds: Vec<Vec<Round>> = contenders.iter().map(|_| Vec::new()).collect();
-    for number in 1..=options.rounds {
-        for (contender, rounds) in contenders.iter().zip(&mut rounds) {
-            println!(
-                "--- {name}, round {number} of {}: {}",
-                options.rounds, contender.name
-            );
-            let round = contender
-                .round(Duration::from_secs(options.seconds))
-                .with_context(|| format!("{name}: {}", contender.name))?;
-            println!("    {round}");
-            rounds.push(round);
-            // The cost of closed connections and dirty pages must not affect the next
-            // turn.
-            thread::sleep(Duration::from_secs(1));
+impl RaceName {
+    fn name(self) -> String {
+        self.to_possible_value()
+            .map_or_else(String::new, |value| value.get_name().to_owned())
+    }
+
+    fn run(self, plan: &Plan) -> Result<Vec<Table>> {
+        match self {
+            Self::Product => product::race(plan),
+            Self::OpenLoop => open_loop::race(plan),
+            Self::Memory => memory::race(plan),
+            Self::Hello => hello::race(plan),
+            Self::Telemetry => telemetry::race(plan),
+            Self::Fairness => fairness::race(plan),
+            Self::Overload => overload::race(plan),
+            Self::Reload => reload::race(plan),
+            Self::Writes => writes::race(plan),
+            Self::Rules => rules::race(plan),
+            Self::Density => density::race(plan),
+            Self::Shop => shop::race(plan),
         }
     }
-    let names = contenders.into_iter().map(|contender| contender.name);
-    Ok(Race {
-        name,
-        results: names.zip(rounds).collect(),
-    })
 }

@@ -20,8 +20,8 @@ pub(crate) struct Host {
     /// The release build by default.
     pub(crate) program: PathBuf,
     pub(crate) root: PathBuf,
-    /// Manifests, relative to the workspace's folder.
-    pub(crate) manifests: &'static str,
+    /// Manifests; a relative path begins in the workspace's folder.
+    pub(crate) manifests: PathBuf,
     /// Further manifests, whose objects replace those with the same name.
     pub(crate) overlay: Option<PathBuf>,
     pub(crate) components: PathBuf,
@@ -45,7 +45,7 @@ pub(crate) struct StartedHost {
 impl Host {
     pub(crate) fn new(
         workspace: &Workspace,
-        manifests: &'static str,
+        manifests: impl Into<PathBuf>,
         components: PathBuf,
         access_log: &'static str,
         folder: PathBuf,
@@ -55,7 +55,7 @@ impl Host {
         Self {
             program,
             root,
-            manifests,
+            manifests: manifests.into(),
             overlay: None,
             components,
             access_log,
@@ -73,7 +73,7 @@ impl Host {
             fs::remove_file(&addresses)?;
         }
         let mut host = Command::new(&self.program);
-        host.current_dir(&self.root).args(["run", self.manifests]);
+        host.current_dir(&self.root).arg("run").arg(&self.manifests);
         host.args(&self.overlay);
         host.arg("--components").arg(&self.components);
         host.arg("--data").arg(self.folder.join("data"));

@@ -4,7 +4,8 @@ use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{self, Child, Command, Stdio};
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -14,6 +15,9 @@ use anyhow::{Context, Result, bail};
 const START_MAX: Duration = Duration::from_secs(120);
 /// How long one readiness request may take.
 const ANSWER_MAX: Duration = Duration::from_secs(10);
+/// The ports of servers; Linux gives those from 32768 to clients.
+const PORT_FIRST: u16 = 20_000;
+const PORTS: u16 = 12_000;
 
 /// A process that is killed when it is dropped, and also when the benchmark itself is
 /// killed.
@@ -100,6 +104,11 @@ impl Server {
         Ok(())
     }
 
+    /// Its process id.
+    pub(crate) fn id(&self) -> u32 {
+        self.process.id()
+    }
+
     fn printed(&self) -> String {
         fs::read_to_string(&self.log).unwrap_or_default()
     }
@@ -115,10 +124,7 @@ impl Drop for Server {
 
 /// Resident memory of these processes, in bytes.
 pub(crate) fn resident_bytes(servers: &[Server]) -> Result<u64> {
-    servers
-        .iter()
-        .map(|server| resident(server.process.id()))
-        .sum()
+    servers.iter().map(|server| resident(server.id())).sum()
 }
 
 fn resident(process: u32) -> Result<u64> {
@@ -129,9 +135,20 @@ fn resident(process: u32) -> Result<u64> {
     Ok(kibibytes.context("the kernel reports no resident memory")? * 1024)
 }
 
-/// A free loopback address.
+/// A free loopback address, whose port the kernel does not also give to clients: a load
+/// generator that starts before the server could take it otherwise.
 pub(crate) fn free_address() -> Result<SocketAddr> {
-    Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?)
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    // Two runs at the same time start at different ports.
+    let offset = u16::try_from(process::id() % 100)? * 100;
+    for _ in 0..PORTS {
+        let next = NEXT.fetch_add(1, Ordering::Relaxed);
+        let port = PORT_FIRST + offset.wrapping_add(next) % PORTS;
+        if let Ok(listener) = TcpListener::bind((Ipv4Addr::LOCALHOST, port)) {
+            return Ok(listener.local_addr()?);
+        }
+    }
+    bail!("no port of {PORT_FIRST} and the following {PORTS} is free")
 }
 
 /// The status code of a GET request.

@@ -1,44 +1,50 @@
-//! A server that takes part in a race, and one measurement of it.
+//! A server that takes part in a race, and the measurement of a load on it.
 
-use std::fmt;
+use std::net::SocketAddr;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Result;
 
-use super::load::{self, Load};
+use super::load::{self, Answers};
+use super::plan::Plan;
+use super::report::{Metric, Sample, Table};
+use super::usage;
+use crate::galleria::Host;
 use crate::server::{Server, resident_bytes};
 
-/// Connections of the throughput measurement.
-const CONNECTIONS: u32 = 32;
-/// Load before the measurement, so that caches, pools and connections are warm.
-const WARM_UP: Duration = Duration::from_secs(2);
-/// How long a contender idles before its memory is read.
-const SETTLE: Duration = Duration::from_secs(1);
+/// The columns of a race in closed loops.
+const COLUMNS: &[Metric] = &[
+    Metric::RequestsPerSecond,
+    Metric::CpuMicrosecondsPerRequest,
+    Metric::ContextSwitchesPerRequest,
+    Metric::P50Milliseconds,
+    Metric::P99Milliseconds,
+    Metric::P999Milliseconds,
+    Metric::IdleMebibytes,
+    Metric::LoadedMebibytes,
+    Metric::Threads,
+    Metric::GeneratorCores,
+    Metric::Errors,
+];
 
-/// One way to serve the page of a race.
+/// One way to serve what a race requests.
 pub(super) struct Contender {
     pub(super) name: &'static str,
     start: Box<dyn Fn() -> Result<Running>>,
 }
 
-/// A running contender. Dropping it ends its processes.
+/// A running contender. Dropping it kills its processes.
 pub(super) struct Running {
+    pub(super) address: SocketAddr,
     /// The requested page.
     pub(super) url: String,
+    /// From the start until it was ready.
+    pub(super) ready_in: Duration,
+    /// The processes that are measured.
     pub(super) servers: Vec<Server>,
-}
-
-/// The result of one measurement.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Round {
-    pub(super) requests_per_second: f64,
-    pub(super) p99: Duration,
-    /// The median response time with one connection.
-    pub(super) p50_alone: Duration,
-    pub(super) errors: u64,
-    /// Memory of all processes of the idle contender.
-    pub(super) resident_bytes: u64,
+    /// Processes that the servers need and that are not measured.
+    pub(super) others: Vec<Server>,
 }
 
 impl Contender {
@@ -49,56 +55,102 @@ impl Contender {
         }
     }
 
-    /// Starts, measures and stops the contender.
-    pub(super) fn round(&self, length: Duration) -> Result<Round> {
-        let running = (self.start)()?;
-        thread::sleep(SETTLE);
-        let resident_bytes = resident_bytes(&running.servers)?;
-        let url = &running.url;
-        Load {
-            url,
-            connections: CONNECTIONS,
-            length: WARM_UP,
-        }
-        .run()?;
-        let busy = Load {
-            url,
-            connections: CONNECTIONS,
-            length,
-        }
-        .run()?;
-        let alone = Load {
-            url,
-            connections: 1,
-            length: length / 2,
-        }
-        .run()?;
-        let load::Answers {
-            requests_per_second,
-            p99,
-            ..
-        } = busy;
-        let errors = busy.errors + alone.errors;
-        Ok(Round {
-            requests_per_second,
-            p99,
-            p50_alone: alone.p50,
-            errors,
-            resident_bytes,
-        })
+    pub(super) fn start(&self) -> Result<Running> {
+        (self.start)()
     }
 }
 
-impl fmt::Display for Round {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "{:.0} requests/s, p99 {:.2?}, p50 alone {:.2?}, {} errors, {} MiB idle",
-            self.requests_per_second,
-            self.p99,
-            self.p50_alone,
-            self.errors,
-            self.resident_bytes >> 20,
-        )
+impl Running {
+    /// Servers that serve a page at `path` of `address`.
+    pub(super) fn new(address: SocketAddr, path: &str, servers: Vec<Server>) -> Self {
+        Self {
+            address,
+            url: format!("http://{address}{path}"),
+            ready_in: Duration::ZERO,
+            servers,
+            others: Vec::new(),
+        }
     }
+
+    /// A host, with the page at `path` of its gateway.
+    pub(super) fn host(host: &Host, path: &str) -> Result<Self> {
+        let start = Instant::now();
+        let mut started = host.start()?;
+        let ready_in = started.wait()? - start;
+        let gateway = started.gateway()?;
+        Ok(Self {
+            ready_in,
+            ..Self::new(gateway, path, vec![started.server])
+        })
+    }
+
+    pub(super) fn idle_mebibytes(&self) -> Result<f64> {
+        Ok(mebibytes(resident_bytes(&self.servers)?))
+    }
+
+    /// Measures what the servers consume during a load.
+    pub(super) fn measure(&self, load: impl FnOnce() -> Result<Answers>) -> Result<Sample> {
+        let (answers, used) = usage::during(&self.servers, load)?;
+        let mut sample = answers.sample;
+        let threads = used.threads as f64;
+        let cores = thread::available_parallelism()?.get() as f64;
+        let requests = answers.requests.max(1.0);
+        sample.extend([
+            (Metric::Requests, answers.requests),
+            (
+                Metric::CpuMicrosecondsPerRequest,
+                used.cpu.as_secs_f64() * 1e6 / requests,
+            ),
+            (
+                Metric::ContextSwitchesPerRequest,
+                used.context_switches as f64 / requests,
+            ),
+            (Metric::Threads, threads),
+            (Metric::ThreadsBeyondCores, threads - cores),
+            (Metric::LoadedMebibytes, mebibytes(used.resident_bytes)),
+        ]);
+        Ok(sample)
+    }
+
+    /// Measures the servers and the generator; no other load may run meanwhile.
+    pub(super) fn closed_loop(&self, connections: u32, length: Duration) -> Result<Sample> {
+        let (start, before) = (Instant::now(), usage::cpu_of_ended_children()?);
+        let mut sample = self.measure(|| load::closed_loop(&self.url, connections, length))?;
+        let cpu = usage::cpu_of_ended_children()?.saturating_sub(before);
+        let cores = cpu.as_secs_f64() / start.elapsed().as_secs_f64();
+        sample.insert(Metric::GeneratorCores, cores);
+        Ok(sample)
+    }
+
+    /// Ends the servers with SIGTERM.
+    pub(super) fn stop(self) -> Result<()> {
+        self.servers.into_iter().try_for_each(Server::terminate)
+    }
+}
+
+/// Measures every contender with each number of connections, for which there is a table
+/// each.
+pub(super) fn closed_loops(
+    plan: &Plan,
+    contenders: &[Contender],
+    mut tables: Vec<(u32, Table)>,
+) -> Result<Vec<Table>> {
+    plan.in_turn(contenders, |name, running| {
+        thread::sleep(plan.settle());
+        let idle = running.idle_mebibytes()?;
+        load::closed_loop(&running.url, 32, plan.warm_up())?;
+        for (connections, table) in &mut tables {
+            let mut sample = running.closed_loop(*connections, plan.length)?;
+            sample.insert(Metric::IdleMebibytes, idle);
+            plan.told(&format!("{connections} connections"), &sample);
+            table.add(name, sample);
+        }
+        Ok(())
+    })?;
+    let with_columns = |(_, table): (u32, Table)| table.columns(COLUMNS);
+    Ok(tables.into_iter().map(with_columns).collect())
+}
+
+fn mebibytes(bytes: u64) -> f64 {
+    bytes as f64 / f64::from(1 << 20)
 }

@@ -1,136 +1,100 @@
 //! The race of a minimal component: the cost of a request through the host.
 
-use std::path::PathBuf;
+use std::path::Path;
 use std::process::Command;
 
 use anyhow::Result;
 
-use super::contender::{Contender, Running};
-use crate::components::place;
+use super::contender::{Contender, Running, closed_loops};
+use super::manifests::Manifests;
+use super::plan::Plan;
+use super::report::{Metric, Table};
 use crate::galleria::Host;
-use crate::process::{self, cargo};
 use crate::server::{Server, free_address};
-use crate::workspace::Workspace;
-use crate::{guests, run};
 
-/// The wasmtime version that the host is built on.
-const WASMTIME: &str = "48.0.8";
+pub(super) const ALONE: &str = "hello-1";
+pub(super) const BUSY: &str = "hello-32";
 
 pub(super) const GALLERIA: &str = "galleria";
+pub(super) const FRESH: &str = "galleria, fresh instance per request";
+pub(super) const P3: &str = "galleria, WASI 0.3";
 pub(super) const REUSED: &str = "wasmtime serve, instances reused";
-const DEFAULT: &str = "wasmtime serve, its defaults";
-const NATIVE: &str = "native axum";
+pub(super) const DEFAULT: &str = "wasmtime serve, its defaults";
+pub(super) const NATIVE: &str = "native axum";
+
+/// Name, guest, and isolation. The default of WASI 0.3 is an instance that many requests
+/// share.
+const HOSTS: [(&str, &str, &str); 3] = [
+    (GALLERIA, "hello", "instance"),
+    (FRESH, "hello", "request"),
+    (P3, "hello-p3", ""),
+];
+
+const SETUP: &str = "The component returns `hello`. The host has metrics on and the access log \
+    off (the other servers have neither); `galleria` reuses instances.";
+
+pub(super) fn race(plan: &Plan) -> Result<Vec<Table>> {
+    let table = |key, connections| {
+        let title = format!("Hello, `wrk -t1 -c{connections}`");
+        let compared = [Metric::RequestsPerSecond, Metric::CpuMicrosecondsPerRequest];
+        (
+            connections,
+            Table::new(key, title, SETUP).compared(&compared, NATIVE),
+        )
+    };
+    closed_loops(
+        plan,
+        &contenders(plan)?,
+        vec![table(ALONE, 1), table(BUSY, 32)],
+    )
+}
 
 /// Builds all contenders.
-pub(super) fn contenders(
-    workspace: &Workspace,
-    takes_part: &dyn Fn(&str) -> bool,
-) -> Result<Vec<Contender>> {
-    guests::build_rust(workspace)?;
-    let component = component(workspace);
+fn contenders(plan: &Plan) -> Result<Vec<Contender>> {
     let mut contenders = Vec::new();
-    if takes_part(GALLERIA) {
-        let host = build(workspace, workspace.scratch("bench/hello")?)?;
-        contenders.push(Contender::new(GALLERIA, move || through_galleria(&host)));
-    }
-    if takes_part(REUSED) || takes_part(DEFAULT) {
-        let wasmtime = install_wasmtime(workspace)?;
-        let log = workspace.scratch("bench/hello-wasmtime")?.join("serve.log");
-        for (name, arguments) in [
-            (
-                REUSED,
-                &["--max-instance-reuse-count", "1000000000"] as &[&str],
-            ),
-            (DEFAULT, &[]),
-        ] {
-            if !takes_part(name) {
-                continue;
-            }
-            let (wasmtime, component, log) = (wasmtime.clone(), component.clone(), log.clone());
-            let start = move || {
-                let address = free_address()?;
-                let mut serve = Command::new(&wasmtime);
-                serve
-                    .args(["serve", "-Scli", "--addr", &address.to_string()])
-                    .args(arguments);
-                let mut server = Server::start(serve.arg(&component), &log)?;
-                server.wait_for(address, "/")?;
-                Ok(Running {
-                    url: format!("http://{address}/"),
-                    servers: vec![server],
-                })
-            };
-            contenders.push(Contender::new(name, start));
+    for (number, (name, guest, isolation)) in HOSTS.into_iter().enumerate() {
+        if plan.takes_part(name) {
+            let manifests = Manifests::single(guest, isolation);
+            let host = plan.host(&format!("hello-{number}"), &[guest], &manifests)?;
+            contenders.push(Contender::new(name, move || Running::host(&host, "/")));
         }
     }
-    if takes_part(NATIVE) {
-        let program = build_example(workspace, "native-hello")?;
-        let log = workspace.scratch("bench/hello-native")?.join("native.log");
+    let reuse: &[&str] = &["--max-instance-reuse-count", "1000000000"];
+    for (name, arguments) in [(REUSED, reuse), (DEFAULT, &reuse[..0])] {
+        if plan.takes_part(name) {
+            let program = plan.wasmtime()?;
+            let component = plan.guest("hello");
+            let log = plan.scratch("hello-wasmtime")?.join("serve.log");
+            contenders.push(Contender::new(name, move || {
+                serve(&program, arguments, &component, &log)
+            }));
+        }
+    }
+    if plan.takes_part(NATIVE) {
+        let program = plan.example("native-hello")?;
+        let log = plan.scratch("hello-native")?.join("native.log");
         contenders.push(Contender::new(NATIVE, move || {
             let address = free_address()?;
             let mut server = Server::start(Command::new(&program).arg(address.to_string()), &log)?;
             server.wait_for(address, "/")?;
-            Ok(Running {
-                url: format!("http://{address}/"),
-                servers: vec![server],
-            })
+            Ok(Running::new(address, "/", vec![server]))
         }));
     }
     Ok(contenders)
 }
 
-/// Builds the host and the component; the host's data is stored in `folder`.
-pub(super) fn build(workspace: &Workspace, folder: PathBuf) -> Result<Host> {
-    guests::build_rust(workspace)?;
-    run::build_host(workspace)?;
-    let components = folder.join("components");
-    place(&component(workspace), &components.join("hello/v1.wasm"))?;
-    Ok(Host::new(
-        workspace,
-        "loadtest/hello",
-        components,
-        "off",
-        folder,
-    ))
+/// The host with the component and an access log that is off.
+pub(super) fn host(plan: &Plan, folder: &str) -> Result<Host> {
+    plan.host(folder, &["hello"], &Manifests::single("hello", "instance"))
 }
 
-fn component(workspace: &Workspace) -> PathBuf {
-    workspace.test_components().join("hello.wasm")
-}
-
-pub(super) fn through_galleria(host: &Host) -> Result<Running> {
-    let mut started = host.start()?;
-    started.wait()?;
-    let gateway = started.gateway()?;
-    Ok(Running {
-        url: format!("http://{gateway}/"),
-        servers: vec![started.server],
-    })
-}
-
-fn install_wasmtime(workspace: &Workspace) -> Result<PathBuf> {
-    let tools = workspace.target.join("tools");
-    let program = tools.join("bin/wasmtime");
-    if !program.exists() {
-        let mut install = cargo();
-        install.args([
-            "install",
-            "wasmtime-cli",
-            "--version",
-            WASMTIME,
-            "--locked",
-            "--root",
-        ]);
-        process::run(install.arg(tools))?;
-    }
-    Ok(program)
-}
-
-/// Builds a program that takes part in races, and returns its path.
-pub(super) fn build_example(workspace: &Workspace, name: &str) -> Result<PathBuf> {
-    let mut build = cargo();
-    build.current_dir(&workspace.root);
-    build.args(["build", "--release", "-p", "xtask", "--example", name]);
-    process::run(&mut build)?;
-    Ok(workspace.target.join("release/examples").join(name))
+fn serve(program: &Path, arguments: &[&str], component: &Path, log: &Path) -> Result<Running> {
+    let address = free_address()?;
+    let mut serve = Command::new(program);
+    serve
+        .args(["serve", "-Scli", "--addr", &address.to_string()])
+        .args(arguments);
+    let mut server = Server::start(serve.arg(component), log)?;
+    server.wait_for(address, "/")?;
+    Ok(Running::new(address, "/", vec![server]))
 }

@@ -7,46 +7,62 @@ use std::process::Command;
 
 use anyhow::{Result, bail};
 
-use super::contender::{Contender, Running};
+use super::contender::{Contender, Running, closed_loops};
 use super::envoy::Envoy;
-use super::shop;
+use super::plan::Plan;
+use super::report::{Metric, Table};
 use crate::galleria::Host;
-use crate::process::{self, cargo};
 use crate::server::{Server, free_address, get};
-use crate::workspace::Workspace;
 
 pub(super) const PAGE: &str = "/productms/product/catalogue/1";
 
-pub(super) const GALLERIA: &str = "galleria";
-pub(super) const NATIVE: &str = "native over loopback";
-pub(super) const ENVOY: &str = "native with Envoy gateway and sidecars";
+pub(super) const ALONE: &str = "product-1";
+pub(super) const BUSY: &str = "product-32";
+const CROWDED: &str = "product-256";
 
-/// Builds all contenders.
-pub(super) fn contenders(
-    workspace: &Workspace,
-    takes_part: &dyn Fn(&str) -> bool,
-) -> Result<Vec<Contender>> {
+pub(super) const GALLERIA: &str = "galleria";
+pub(super) const NATIVE: &str = "native, without a mesh";
+pub(super) const ENVOY: &str = "native, Envoy gateway and sidecars";
+
+/// What the contenders are, for the report.
+pub(super) const SETUP: &str = "The product service calls the review service; each runs one SQL \
+    statement in SQLite. galleria runs the whole shop, with access log, metrics, probes and \
+    limits on. Native: the same code compiled for this machine, two processes, no access log. \
+    Envoy: the same processes with three proxies, their access logs on, no TLS.";
+
+pub(super) fn race(plan: &Plan) -> Result<Vec<Table>> {
+    let table = |key, connections| {
+        let title = format!("Product page, `wrk -t1 -c{connections}`");
+        let compared = [Metric::RequestsPerSecond, Metric::CpuMicrosecondsPerRequest];
+        (
+            connections,
+            Table::new(key, title, SETUP).compared(&compared, NATIVE),
+        )
+    };
+    let tables = vec![table(ALONE, 1), table(BUSY, 32), table(CROWDED, 256)];
+    closed_loops(plan, &contenders(plan, "product")?, tables)
+}
+
+/// Builds all contenders, whose data is stored in folders that begin with `race`.
+pub(super) fn contenders(plan: &Plan, race: &str) -> Result<Vec<Contender>> {
     let mut contenders = Vec::new();
-    if takes_part(GALLERIA) {
-        let host = shop::build(workspace, workspace.scratch("bench/product")?)?;
+    if plan.takes_part(GALLERIA) {
+        let host = plan.shop(race)?;
         contenders.push(Contender::new(GALLERIA, move || through_galleria(&host)));
     }
-    if takes_part(NATIVE) || takes_part(ENVOY) {
-        build_native(workspace)?;
-    }
-    if takes_part(NATIVE) {
-        let native = Native::new(workspace, workspace.scratch("bench/product-native")?);
+    if plan.takes_part(NATIVE) {
+        let native = Native::new(plan, plan.scratch(&format!("{race}-native"))?)?;
         contenders.push(Contender::new(NATIVE, move || {
             let review = free_address()?;
             let product = free_address()?;
             let servers = native.start(product, review, review)?;
-            page(product, servers)
+            page(Running::new(product, PAGE, servers))
         }));
     }
-    if takes_part(ENVOY) {
-        let folder = workspace.scratch("bench/product-envoy")?;
-        let envoy = Envoy::install(workspace, folder.clone())?;
-        let native = Native::new(workspace, folder);
+    if plan.takes_part(ENVOY) {
+        let folder = plan.scratch(&format!("{race}-envoy"))?;
+        let envoy = Envoy::install(plan.workspace, folder.clone())?;
+        let native = Native::new(plan, folder)?;
         contenders.push(Contender::new(ENVOY, move || {
             through_envoy(&native, &envoy)
         }));
@@ -55,10 +71,7 @@ pub(super) fn contenders(
 }
 
 pub(super) fn through_galleria(host: &Host) -> Result<Running> {
-    let mut started = host.start()?;
-    started.wait()?;
-    let gateway = started.gateway()?;
-    page(gateway, vec![started.server])
+    page(Running::host(host, PAGE)?)
 }
 
 /// gateway → product's sidecar → product → its sidecar → review's sidecar →
@@ -76,7 +89,7 @@ fn through_envoy(native: &Native, envoy: &Envoy) -> Result<Running> {
     ];
     servers.push(envoy.start("product-sidecar", &product_sidecar)?);
     servers.push(envoy.start("gateway", &[("GATEWAY", gateway), ("PRODUCT", product_in)])?);
-    page(gateway, servers)
+    page(Running::new(gateway, PAGE, servers))
 }
 
 fn addresses<const N: usize>() -> Result<[SocketAddr; N]> {
@@ -89,18 +102,16 @@ fn addresses<const N: usize>() -> Result<[SocketAddr; N]> {
 
 /// Waits for the page, and checks that it is complete: a contender without the reviews
 /// would win unfairly.
-fn page(address: SocketAddr, mut servers: Vec<Server>) -> Result<Running> {
-    if let Some(last) = servers.last_mut() {
+fn page(mut running: Running) -> Result<Running> {
+    let address = running.address;
+    if let Some(last) = running.servers.last_mut() {
         last.wait_for(address, PAGE)?;
     }
     let answer = get(address, PAGE)?;
     if !answer.contains("\"reviews\":[") {
         bail!("the page came without reviews: {answer}");
     }
-    Ok(Running {
-        url: format!("http://{address}{PAGE}"),
-        servers,
-    })
+    Ok(running)
 }
 
 /// The two services as native programs.
@@ -110,11 +121,9 @@ struct Native {
 }
 
 impl Native {
-    fn new(workspace: &Workspace, folder: PathBuf) -> Self {
-        Self {
-            programs: workspace.target.join("release"),
-            folder,
-        }
+    fn new(plan: &Plan, folder: PathBuf) -> Result<Self> {
+        let programs = plan.native_services()?;
+        Ok(Self { programs, folder })
     }
 
     /// `review_url` is the address at which the product service calls the review service.
@@ -147,19 +156,4 @@ impl Native {
         let file: &Path = &self.folder.join(format!("{name}.db"));
         format!("sqlite:{}", file.display())
     }
-}
-
-fn build_native(workspace: &Workspace) -> Result<()> {
-    let mut build = cargo();
-    build.current_dir(&workspace.root);
-    build.args([
-        "build",
-        "--release",
-        "-p",
-        "shop-product",
-        "-p",
-        "shop-review",
-        "--bins",
-    ]);
-    process::run(&mut build)
 }

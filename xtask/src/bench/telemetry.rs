@@ -6,45 +6,44 @@ use std::process::Command;
 
 use anyhow::Result;
 
-use super::contender::{Contender, Running};
-use super::{hello, product, shop};
+use super::contender::{Contender, Running, closed_loops};
+use super::plan::Plan;
+use super::report::{Metric, Table};
+use super::{hello, product};
 use crate::galleria::Host;
 use crate::server::{Server, free_address};
-use crate::workspace::Workspace;
+
+pub(super) const HELLO: &str = "telemetry-hello";
+pub(super) const PRODUCT: &str = "telemetry-product";
 
 pub(super) const OFF: &str = "everything off";
 pub(super) const ON: &str = "metrics, access log to a pipe, 1 % traces";
 
-/// A minimal component, for which telemetry is most of the cost of a request.
-pub(super) fn of_hello(
-    workspace: &Workspace,
-    takes_part: &dyn Fn(&str) -> bool,
-) -> Result<Vec<Contender>> {
-    let host = hello::build(workspace, workspace.scratch("bench/telemetry-hello")?)?;
-    contenders(workspace, takes_part, &host, |host| {
-        hello::through_galleria(host)
-    })
-}
-
-/// The product page: two calls, two log lines, two databases.
-pub(super) fn of_product(
-    workspace: &Workspace,
-    takes_part: &dyn Fn(&str) -> bool,
-) -> Result<Vec<Contender>> {
-    let host = shop::build(workspace, workspace.scratch("bench/telemetry-product")?)?;
-    contenders(workspace, takes_part, &host, |host| {
-        product::through_galleria(host)
-    })
+pub(super) fn race(plan: &Plan) -> Result<Vec<Table>> {
+    let hello_host = hello::host(plan, HELLO)?;
+    let hello = contenders(plan, &hello_host, |host| Running::host(host, "/"))?;
+    let shop = plan.shop(PRODUCT)?;
+    let product = contenders(plan, &shop, product::through_galleria)?;
+    let mut tables = Vec::new();
+    for (key, what, contenders) in [(HELLO, "hello", hello), (PRODUCT, "product page", product)] {
+        let setup = "The pipe is read, and the collector runs, on the same cores; their CPU time \
+            is not counted.";
+        let table = Table::new(key, format!("Telemetry, {what}, `wrk -t1 -c32`"), setup).compared(
+            &[Metric::RequestsPerSecond, Metric::CpuMicrosecondsPerRequest],
+            OFF,
+        );
+        tables.extend(closed_loops(plan, &contenders, vec![(32, table)])?);
+    }
+    Ok(tables)
 }
 
 fn contenders(
-    workspace: &Workspace,
-    takes_part: &dyn Fn(&str) -> bool,
+    plan: &Plan,
     host: &Host,
     start: impl Fn(&Host) -> Result<Running> + Copy + 'static,
 ) -> Result<Vec<Contender>> {
     let mut contenders = Vec::new();
-    if takes_part(OFF) {
+    if plan.takes_part(OFF) {
         let silent = Host {
             access_log: "off",
             environment: vec![("GALLERIA_METRICS", "off".into())],
@@ -52,8 +51,8 @@ fn contenders(
         };
         contenders.push(Contender::new(OFF, move || start(&silent)));
     }
-    if takes_part(ON) {
-        let collector = hello::build_example(workspace, "collector")?;
+    if plan.takes_part(ON) {
+        let collector = plan.example("collector")?;
         let host = Host {
             access_log: "json",
             piped: true,
@@ -85,6 +84,6 @@ fn with_telemetry(
         ..host.clone()
     };
     let mut running = start(&host)?;
-    running.servers.push(server);
+    running.others.push(server);
     Ok(running)
 }
