@@ -105,6 +105,13 @@ impl Metric {
     }
 }
 
+impl Metric {
+    /// A single failure must not disappear in a median.
+    fn is_failure(self) -> bool {
+        matches!(self, Self::Errors | Self::NotSent | Self::LostWrites)
+    }
+}
+
 impl Table {
     pub(crate) fn new(key: impl Into<String>, title: impl Into<String>, setup: &str) -> Self {
         Self {
@@ -147,9 +154,14 @@ impl Table {
 }
 
 impl Row {
+    /// The sum of all rounds for failures.
     pub(crate) fn spread(&self, metric: Metric) -> Option<Spread> {
         let values = self.samples.iter().filter_map(|sample| sample.get(&metric));
-        Spread::of(values.copied())
+        let values: Vec<_> = values.copied().collect();
+        match metric.is_failure() && !values.is_empty() {
+            true => Spread::of(&[values.iter().sum()]),
+            false => Spread::of(&values),
+        }
     }
 
     /// The ratios to another row, round by round: what slows the machine down for a while
@@ -160,14 +172,14 @@ impl Row {
             let (value, base) = (one.get(&metric)?, other.get(&metric)?);
             (*base > 0.0).then(|| value / base)
         };
-        Spread::of(pairs.filter_map(ratio))
+        Spread::of(&pairs.filter_map(ratio).collect::<Vec<_>>())
     }
 }
 
 impl Spread {
     /// With an even number of values, the median is the mean of the two middle ones.
-    fn of(values: impl Iterator<Item = f64>) -> Option<Self> {
-        let mut values: Vec<_> = values.collect();
+    fn of(values: &[f64]) -> Option<Self> {
+        let mut values = values.to_vec();
         values.sort_by(f64::total_cmp);
         let (min, max) = (*values.first()?, *values.last()?);
         let upper = values.len() / 2;
@@ -198,6 +210,16 @@ mod tests {
         assert_eq!(median(&[3.0, 1.0, 2.0]), 2.0);
         assert_eq!(median(&[4.0, 1.0, 2.0, 3.0]), 2.5);
         assert_eq!(row(&[]).spread(Metric::P50Milliseconds), None);
+    }
+
+    #[test]
+    fn failures_of_all_rounds_are_added_up() {
+        let errors = [0.0, 3.0, 0.0].map(|count| Sample::from([(Metric::Errors, count)]));
+        let row = Row {
+            name: "row".into(),
+            samples: errors.into(),
+        };
+        assert_eq!(row.spread(Metric::Errors).unwrap().median, 3.0);
     }
 
     #[test]
