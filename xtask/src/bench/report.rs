@@ -84,3 +84,50 @@ fn machine() -> Result<String> {
         model.unwrap_or("an unknown processor"),
     ))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bench::product;
+
+    fn report() -> Report {
+        let sample = |cpu| Sample::from([(Metric::CpuMicrosecondsPerRequest, cpu)]);
+        let mut table = Table::new(product::BUSY, "Product page", "Two services.")
+            .columns(&[Metric::CpuMicrosecondsPerRequest])
+            .compared(&[Metric::CpuMicrosecondsPerRequest], product::NATIVE);
+        for cpu in [300.0, 330.0, 270.0] {
+            table.add(product::GALLERIA, sample(cpu));
+            table.add(product::NATIVE, sample(150.0));
+        }
+        let results = Results {
+            command: "cargo xtask bench product".into(),
+            machine: "2026-01-31, 2 cores".into(),
+            tables: vec![table],
+        };
+        Report {
+            races: BTreeMap::from([(RaceName::Product, results)]),
+        }
+    }
+
+    #[test]
+    fn page_has_medians_ratios_and_targets() {
+        let page = report().markdown();
+        for line in [
+            "| Product page | CPU µs per request: galleria, against native, without a mesh \
+             | ≤ 1 × | 2 × (1.80–2.20) | **missed** |",
+            "`cargo xtask bench product`, 2026-01-31, 2 cores. Ratios are to *native, without a \
+             mesh*.",
+            "|  | CPU µs per request | ratio |",
+            "| galleria | 300 | 2 × (1.80–2.20) |",
+        ] {
+            assert!(page.contains(&format!("{line}\n")), "no {line} in\n{page}");
+        }
+    }
+
+    #[test]
+    fn results_of_an_earlier_run_are_read() {
+        let json = serde_json::to_string(&report()).unwrap();
+        let read: Report = serde_json::from_str(&json).unwrap();
+        assert_eq!(read.markdown(), report().markdown());
+    }
+}
