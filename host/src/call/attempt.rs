@@ -175,6 +175,8 @@ impl Attempt<'_, '_> {
         }
     }
 
+    /// A call to another host takes long and has a large future, which is boxed, so that those
+    /// of calls within the process stay small: they are moved several times.
     async fn send(
         &self,
         picked: &PickedEndpoint,
@@ -203,17 +205,17 @@ impl Attempt<'_, '_> {
             Target::Peer { host, port } => {
                 let request = context.for_peer(&self.scope.source.peer(), request);
                 let target = RemoteTarget::Peer { host, port: *port };
-                self.send_remote(target, request, &context).await
+                Box::pin(self.send_remote(target, request, &context)).await
             }
             Target::Remote { host, port } => {
                 let target = RemoteTarget::Outside { host, port: *port };
-                self.send_remote(target, request, &context).await
+                Box::pin(self.send_remote(target, request, &context)).await
             }
             Target::Requested => {
                 let host = request.uri().host().unwrap_or_default().to_owned();
                 let port = request.uri().port_u16().unwrap_or(self.cluster.port);
                 let target = RemoteTarget::Outside { host: &host, port };
-                self.send_remote(target, request, &context).await
+                Box::pin(self.send_remote(target, request, &context)).await
             }
         }
     }

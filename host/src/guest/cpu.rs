@@ -99,7 +99,11 @@ impl PodCpu {
     /// Counts the time since a guest started to run.
     pub(super) fn charge_since(&self, began: Instant) {
         let now = Instant::now();
-        let spent = now - began;
+        self.charge(now - began, now);
+    }
+
+    /// Counts time that a guest has used until `now`.
+    fn charge(&self, spent: Duration, now: Instant) {
         let nanos = u64::try_from(spent.as_nanos()).unwrap_or(u64::MAX);
         self.used_nanos.fetch_add(nanos, Ordering::Relaxed);
         if let Some(mut budget) = self.budget() {

@@ -103,18 +103,20 @@ impl Pool {
         }
     }
 
+    /// A permit for one instance, if one is free.
+    fn free_slot(&self) -> Option<OwnedSemaphorePermit> {
+        let slot = self.slots.clone().try_acquire_owned().ok()?;
+        self.setup.meters.waited(Duration::ZERO);
+        Some(slot)
+    }
+
     /// A permit for one instance, after waiting in the bounded queue.
-    async fn slot(
+    async fn wait_for_slot(
         &self,
         context: &RequestContext,
         is_late: bool,
         deadline: Instant,
     ) -> Result<OwnedSemaphorePermit, Failure> {
-        let meters = &self.setup.meters;
-        if let Ok(slot) = self.slots.clone().try_acquire_owned() {
-            meters.waited(Duration::ZERO);
-            return Ok(slot);
-        }
         // The queue is only for requests that can be served when they get an instance.
         if is_late {
             return Err(Failure::Ousted);
@@ -125,7 +127,7 @@ impl Pool {
         let mut slot = std::pin::pin!(self.slots.clone().acquire_owned());
         loop {
             if let Some(slot) = wait_or_oust(slot.as_mut(), &self.paces, deadline).await? {
-                meters.waited(since.elapsed());
+                self.setup.meters.waited(since.elapsed());
                 return slot.map_err(|_| Failure::Overflow);
             }
         }
@@ -137,11 +139,18 @@ impl Pool {
         context: &RequestContext,
         deadline: Instant,
     ) -> Result<PooledInstance, Failure> {
-        match self.instances.take(wanted, &self.paces, deadline).await? {
+        let checkout = match self.instances.try_take(wanted) {
+            Some(checkout) => checkout,
+            None => {
+                let taken = self.instances.take(wanted, &self.paces, deadline);
+                Box::pin(taken).await?
+            }
+        };
+        match checkout {
             Checkout::Idle(instance) => Ok(instance),
             Checkout::Room(life) => {
                 let _span = context.span(SpanKind::Internal, spans::INSTANTIATE);
-                self.start(life, wanted).await
+                Box::pin(self.start(life, wanted)).await
             }
         }
     }
@@ -207,7 +216,12 @@ pub(super) async fn serve(
 ) -> Result<Response, Failure> {
     let deadline = Instant::now() + pool.setup.limits.response;
     let is_late = request.extensions().get::<LateBody>().is_some();
-    let slot = pool.slot(&context, is_late, deadline).await?;
+    // What waits is boxed, so that the future of a request that need not wait stays small: it
+    // is moved several times.
+    let slot = match pool.free_slot() {
+        Some(slot) => slot,
+        None => Box::pin(pool.wait_for_slot(&context, is_late, deadline)).await?,
+    };
     let instance = pool.instance(For::Traffic, &context, deadline).await?;
     run(pool, Some(slot), instance, request, context, deadline).await
 }

@@ -2,11 +2,10 @@
 //! mesh.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, LazyLock, Weak};
 use std::time::Duration;
 
 use futures::future::BoxFuture;
-use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 use wasmtime::component::{GuestTaskId, ResourceTable};
 use wasmtime_wasi::{FsPerms, WasiCtx, WasiCtxView, WasiView};
@@ -21,6 +20,7 @@ use super::deadline::DeadlinePassed;
 use super::filesystem::FileAccess;
 use super::held::ResourceMeter;
 use super::limits::{BODY_PIECE_MAX, FIELDS_BYTES_MAX, HANDLES_MAX, InstanceLimiter, RANDOM_MAX};
+use super::outgoing::{CallFuture, OutgoingCall};
 use super::output::{GuestEvents, LineStream, Serving, Stream};
 use super::sql::SqlAccess;
 use super::{Deadline, Failure, Generation, GuestSetup};
@@ -205,12 +205,10 @@ pub(super) struct Hooks {
     pub(super) context: Option<Arc<RequestContext>>,
     /// A permit for each outgoing call that waits for its response.
     calls: Arc<Semaphore>,
-    /// Whether wasmtime polls outgoing calls inside the instance (WASI 0.3). They run other
-    /// guests, which must not run inside this one.
-    inline: bool,
+    /// Whether the guest's task can drive a call. wasmtime polls the calls of WASI 0.3 inside
+    /// the instance, where other guests must not run.
+    drives: bool,
     turn: CpuTurn,
-    /// The runtime of the serving threads.
-    serving: Handle,
     /// The requests of an instance that serves several, by their tasks, while they are in
     /// progress.
     tasks: HashMap<GuestTaskId, Weak<RequestContext>>,
@@ -228,9 +226,8 @@ impl Hooks {
             printing,
             context: None,
             calls: Arc::new(Semaphore::new(CALLS_MAX)),
-            inline: generation == Generation::P3,
+            drives: generation == Generation::P2,
             turn,
-            serving: Handle::current(),
             tasks: HashMap::new(),
         }
     }
@@ -248,6 +245,34 @@ impl Hooks {
         self.context = context;
     }
 
+    /// Begins a call into the mesh.
+    pub(super) fn call(&mut self, request: Request, timeout: Option<Duration>) -> OutgoingCall {
+        let future = self.call_future(request, timeout);
+        let driven = self.turn.driven_call();
+        // The called guest runs on the serving threads, even if this one runs on a compute
+        // thread.
+        match self.drives && !self.turn.computes() {
+            true => driven.drive(future),
+            false => driven.spawn(future),
+        }
+    }
+
+    fn call_future(&self, request: Request, timeout: Option<Duration>) -> CallFuture {
+        let Ok(permit) = self.calls.clone().try_acquire_owned() else {
+            return Box::pin(async { Err(Error::ConnectionLimitReached) });
+        };
+        let call = self.outbound.call(Outgoing {
+            request,
+            context: self.context.clone(),
+            timeout,
+        });
+        Box::pin(async move {
+            let response = call.await?;
+            drop(permit);
+            Ok(response)
+        })
+    }
+
     /// Records that `task` serves the request of `context`.
     pub(super) fn begin(&mut self, task: GuestTaskId, context: &Arc<RequestContext>) {
         if self.tasks.len() == self.tasks.capacity() {
@@ -262,10 +287,14 @@ impl Hooks {
     }
 }
 
+/// Shared, because wasmtime asks for it at every list of headers.
+static FORBIDDEN_HEADERS: LazyLock<ForbiddenHeaderFilter> =
+    LazyLock::new(|| Arc::new(|name| DEFAULT_FORBIDDEN_HEADERS.contains(name)));
+
 impl WasiHttpHooks for Hooks {
     /// The mesh sets `host`; the others are hop-by-hop headers.
     fn forbidden_header_filter(&mut self) -> ForbiddenHeaderFilter {
-        Arc::new(|name| DEFAULT_FORBIDDEN_HEADERS.contains(name))
+        FORBIDDEN_HEADERS.clone()
     }
 
     fn p2_outgoing_body_chunk_size(&mut self) -> usize {
@@ -286,27 +315,11 @@ impl WasiHttpHooks for Hooks {
         options: Option<RequestOptions>,
         _response_processed: Box<dyn Future<Output = Result<(), Error>> + Send>,
     ) -> Box<dyn Future<Output = SendResult> + Send> {
-        let Ok(permit) = self.calls.clone().try_acquire_owned() else {
-            return Box::new(async { Err(Error::ConnectionLimitReached) });
-        };
-        let context = self.context.clone();
         let timeout = options.and_then(|options| options.first_byte_timeout);
-        let call = self.outbound.call(Outgoing {
-            request,
-            context,
-            timeout,
-        });
-        // The called guest runs on the serving threads, even if this one runs on a compute
-        // thread.
-        let call: BoxFuture<'static, _> = if self.inline || self.turn.computes() {
-            let _serving = self.serving.enter();
-            Box::pin(wasmtime_wasi::runtime::spawn(call))
-        } else {
-            call
-        };
+        let call = self.call_future(request, timeout);
+        let call = self.turn.driven_call().spawn_task(call);
         Box::new(async move {
             let response = call.await?;
-            drop(permit);
             let nothing_more: RequestProcessed = Box::new(async { Ok(()) });
             Ok((response, nothing_more))
         })

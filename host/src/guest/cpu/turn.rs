@@ -12,6 +12,7 @@
 //! wasmtime polls, do not move: they yield at ticks, and wait while their pod exceeds its
 //! budget. There are no weights between pods (`requests.cpu`).
 
+use std::cell::Cell;
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -24,11 +25,18 @@ use wasmtime::{CallHook, Store, StoreContextMut, UpdateDeadline};
 use super::{ComputeThreads, PodCpu};
 use crate::guest::deadline::since_origin;
 use crate::guest::engine::EPOCH_TICK;
+use crate::guest::outgoing::DrivenCall;
 use crate::guest::state::GuestState;
 
 /// The minimum duration of a turn. Ticks follow the clock: a guest that has waited finds a
 /// tick in the past when it resumes, which says nothing about how long it ran.
 const TURN_MIN: Duration = EPOCH_TICK.checked_div(2).expect("not by zero");
+
+thread_local! {
+    /// How long other guests have run inside the current poll of a guest, which drives its call
+    /// to them.
+    static CALLED: Cell<Duration> = const { Cell::new(Duration::ZERO) };
+}
 
 /// The turns of one instance.
 #[derive(Debug, Clone)]
@@ -36,6 +44,7 @@ pub(in crate::guest) struct CpuTurn {
     cpu: Arc<PodCpu>,
     threads: ComputeThreads,
     running: Arc<Running>,
+    driven: DrivenCall,
 }
 
 /// Shared between the code inside the guest and the code that polls it.
@@ -55,6 +64,7 @@ impl CpuTurn {
             cpu,
             threads,
             running: Arc::default(),
+            driven: DrivenCall::new(),
         }
     }
 
@@ -72,6 +82,11 @@ impl CpuTurn {
         }
         let threads = self.threads.clone();
         threads.run(self.compute(guest, !expected)).await
+    }
+
+    /// The outgoing call that the guest's task drives.
+    pub(in crate::guest) fn driven_call(&self) -> &DrivenCall {
+        &self.driven
     }
 
     /// Whether the guest runs on a compute thread.
@@ -115,15 +130,22 @@ impl CpuTurn {
         }
     }
 
-    /// Polls once and counts the time.
+    /// Polls once and counts the time, without that of called guests that run meanwhile.
     async fn poll<F: Future>(&self, mut guest: Pin<&mut F>) -> Poll<F::Output> {
         poll_fn(|context| {
             let began = Instant::now();
             self.running
                 .began_nanos
                 .store(nanos(began), Ordering::Relaxed);
+            let called_before = CALLED.replace(Duration::ZERO);
             let polled = guest.as_mut().poll(context);
-            self.cpu.charge_since(began);
+            let now = Instant::now();
+            let took = now.saturating_duration_since(began);
+            self.cpu.charge(took.saturating_sub(CALLED.get()), now);
+            CALLED.set(called_before + took);
+            if polled.is_pending() {
+                self.driven.suspended(!self.computes());
+            }
             Poll::Ready(polled)
         })
         .await
@@ -142,7 +164,7 @@ impl CpuTurn {
     fn is_over(&self) -> bool {
         let began = self.running.began_nanos.load(Ordering::Relaxed);
         let ran = Duration::from_nanos(nanos(Instant::now()).saturating_sub(began));
-        let over = ran >= TURN_MIN;
+        let over = ran.saturating_sub(CALLED.get()) >= TURN_MIN;
         if over {
             self.running.ticked.store(true, Ordering::Relaxed);
         }

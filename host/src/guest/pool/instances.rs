@@ -113,7 +113,8 @@ impl Instances {
         }
     }
 
-    fn try_take(&self, wanted: For) -> Option<Checkout> {
+    /// An idle instance, or permission to start one; `None` if the caller has to wait.
+    pub(super) fn try_take(&self, wanted: For) -> Option<Checkout> {
         let idle = {
             let mut idle = self.idle.lock();
             let instance = idle.instances.pop();

@@ -3,7 +3,7 @@
 
 use std::fmt;
 
-use http::{HeaderMap, HeaderValue};
+use http::{HeaderMap, HeaderName, HeaderValue};
 use rand::Rng;
 
 use super::b3;
@@ -12,8 +12,8 @@ use super::b3;
 /// participant must propagate.
 const STATE_MAX: usize = 8_192;
 
-pub(super) const TRACEPARENT: &str = "traceparent";
-pub(super) const TRACESTATE: &str = "tracestate";
+pub(super) const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+pub(super) const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
 
 /// See the module's documentation.
 #[derive(Debug, Clone, PartialEq, Eq)]
