@@ -1,9 +1,8 @@
 //! The CPU time of one pod: how long the code of its guests ran, and how long it may run
 //! (`resources.limits.cpu`).
 //!
-//! Time is measured with the clock around each poll of a guest ([`CpuTurn::take`]), or around
-//! each entry into the guest if wasmtime polls it ([`take_turns_inside`]). That costs two
-//! readings of the clock; the kernel's time of the thread would cost ten times as much. The
+//! Time is measured with the clock around each poll of a guest ([`CpuTurn::count`]). That costs
+//! two readings of the clock; the kernel's time of the thread would cost ten times as much. The
 //! result includes time that the kernel gave to other processes, which matters only on an
 //! overloaded machine.
 //!
@@ -84,7 +83,7 @@ impl PodCpu {
     }
 
     /// Waits until a guest of the pod may run.
-    async fn within_budget(&self) {
+    pub(super) async fn within_budget(&self) {
         while let Some(resumes) = self.resumes_at(Instant::now()) {
             tokio::time::sleep_until(resumes.into()).await;
         }

@@ -34,7 +34,7 @@ use crate::body;
 /// How many bytes of one response may wait for its reader. With the 64 KiB that a guest may
 /// write at once ([`super::limits::BODY_PIECE_MAX`]), most responses fit, so that their guests
 /// never wait.
-const BUFFER_MAX: usize = 64 << 10;
+pub(super) const BUFFER_MAX: usize = 64 << 10;
 
 /// How many bytes may wait for the readers of one pod. Beyond it, each response has one chunk
 /// at a time, which limits the memory of slow readers by their number.
@@ -107,12 +107,12 @@ pub(super) fn deliver(
     pace: impl FnOnce() -> Arc<Pace>,
 ) -> http::Response<WasiBody> {
     let (mut parts, body) = response.into_parts();
-    let production = Production::new(work.is_none());
-    parts.extensions.insert(production.clone());
-    let body = match work {
-        None => in_memory(body),
-        Some(work) => delivery.start(body, work, pace(), production),
+    let Some(work) = work else {
+        return whole(parts, in_memory(body));
     };
+    let production = Production::new(false);
+    parts.extensions.insert(production.clone());
+    let body = delivery.start(body, work, pace(), production);
     http::Response::from_parts(parts, body)
 }
 
@@ -444,13 +444,13 @@ impl Writer {
 
 /// Returns the next frame if it is available, regardless of tokio's budget for the task: a
 /// channel is pending when the budget is used up.
-fn at_hand(body: &mut WasiBody) -> Option<Option<Result<Frame<Bytes>, Error>>> {
+pub(super) fn at_hand(body: &mut WasiBody) -> Option<Option<Result<Frame<Bytes>, Error>>> {
     tokio::task::coop::unconstrained(body.frame()).now_or_never()
 }
 
 /// The guest has returned, so the body cannot grow: it is collected now and then has a known
 /// size. A body that the guest did not finish is truncated.
-fn in_memory(mut body: WasiBody) -> WasiBody {
+fn in_memory(mut body: WasiBody) -> Vec<Result<Frame<Bytes>, Error>> {
     let mut frames = Vec::new();
     loop {
         match at_hand(&mut body) {
@@ -466,11 +466,21 @@ fn in_memory(mut body: WasiBody) -> WasiBody {
             }
         }
     }
-    match frames.as_slice() {
+    frames
+}
+
+/// A response whose body is in memory. Its guest works no more on it.
+pub(super) fn whole(
+    mut parts: http::response::Parts,
+    frames: Vec<Result<Frame<Bytes>, Error>>,
+) -> http::Response<WasiBody> {
+    parts.extensions.insert(Production::new(true));
+    let body = match frames.as_slice() {
         [] => body::empty(),
         [Ok(frame)] if frame.is_data() => body::full(frame.data_ref().cloned().unwrap_or_default()),
         _ => StreamBody::new(futures::stream::iter(frames)).boxed_unsync(),
-    }
+    };
+    http::Response::from_parts(parts, body)
 }
 
 #[cfg(test)]
@@ -534,7 +544,8 @@ mod tests {
         let body = StreamBody::new(frames).boxed_unsync();
         let spent = std::iter::repeat_with(|| tokio::task::consume_budget().now_or_never());
         assert!(spent.take(1_000).any(|it| it.is_none()));
-        let body = in_memory(body);
+        let response = http::Response::new(());
+        let body = whole(response.into_parts().0, in_memory(body)).into_body();
         let all = body.collect().await.expect("no failure").to_bytes();
         assert_eq!(all, "two pieces");
     }

@@ -8,9 +8,9 @@
 //! A client that does not read its response does not delay other guests: a guest takes one of
 //! its pod's cores only for one turn, in a task that only the runtime polls.
 //!
-//! A pod uses no more compute threads than its limit has cores. WASI 0.3 services, which
-//! wasmtime polls, do not move: they yield at ticks, and wait while their pod exceeds its
-//! budget. There are no weights between pods (`requests.cpu`).
+//! A pod uses no more compute threads than its limit has cores. WASI 0.3 services, whose
+//! instances are shared, do not move: they yield when their turn is over, and wait while their
+//! pod exceeds its budget. There are no weights between pods (`requests.cpu`).
 
 use std::cell::Cell;
 use std::future::poll_fn;
@@ -20,7 +20,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
-use wasmtime::{CallHook, Store, StoreContextMut, UpdateDeadline};
+use wasmtime::{Store, UpdateDeadline};
 
 use super::{ComputeThreads, PodCpu};
 use crate::guest::deadline::since_origin;
@@ -130,25 +130,32 @@ impl CpuTurn {
         }
     }
 
-    /// Polls once and counts the time, without that of called guests that run meanwhile.
+    /// Polls once and counts the time.
     async fn poll<F: Future>(&self, mut guest: Pin<&mut F>) -> Poll<F::Output> {
         poll_fn(|context| {
-            let began = Instant::now();
-            self.running
-                .began_nanos
-                .store(nanos(began), Ordering::Relaxed);
-            let called_before = CALLED.replace(Duration::ZERO);
-            let polled = guest.as_mut().poll(context);
-            let now = Instant::now();
-            let took = now.saturating_duration_since(began);
-            self.cpu.charge(took.saturating_sub(CALLED.get()), now);
-            CALLED.set(called_before + took);
+            let polled = self.count(|| guest.as_mut().poll(context));
             if polled.is_pending() {
                 self.driven.suspended(!self.computes());
             }
             Poll::Ready(polled)
         })
         .await
+    }
+
+    /// Runs code of the guest and counts the time, without that of called guests that run
+    /// meanwhile.
+    pub(in crate::guest) fn count<R>(&self, run: impl FnOnce() -> R) -> R {
+        let began = Instant::now();
+        self.running
+            .began_nanos
+            .store(nanos(began), Ordering::Relaxed);
+        let called_before = CALLED.replace(Duration::ZERO);
+        let result = run();
+        let now = Instant::now();
+        let took = now.saturating_duration_since(began);
+        self.cpu.charge(took.saturating_sub(CALLED.get()), now);
+        CALLED.set(called_before + took);
+        result
     }
 
     /// Whether the previous poll ended at a tick.
@@ -200,35 +207,22 @@ pub(in crate::guest) fn give_way_at_ticks(store: &mut Store<GuestState>) {
     store.set_epoch_deadline(1);
 }
 
-/// The same for a store that only wasmtime polls. The time of the guest is counted from each
-/// entry into its code to the next exit, and it pauses at ticks. `called` runs first at every
-/// call of the host by the guest.
-pub(in crate::guest) fn take_turns_inside(
-    store: &mut Store<GuestState>,
-    called: fn(&mut StoreContextMut<'_, GuestState>),
-) {
+/// The same for a store whose event loop runs several tasks of the guest. The guest stays on
+/// its thread: it pauses when its turn is over, and while its pod exceeds its budget.
+pub(in crate::guest) fn take_turns_inside(store: &mut Store<GuestState>) {
     store.epoch_deadline_callback(|store| {
         let state = store.data();
         state.may_run_on()?;
-        let cpu = state.turn.cpu.clone();
+        let cpu = &state.turn.cpu;
+        if !state.turn.is_over() && cpu.resumes_at(Instant::now()).is_none() {
+            return Ok(UpdateDeadline::Continue(1));
+        }
+        let cpu = cpu.clone();
         let next = Box::pin(async move {
             tokio::task::yield_now().await;
             cpu.within_budget().await;
         });
         Ok(UpdateDeadline::YieldCustom(1, next))
-    });
-    let cpu = store.data().turn.cpu.clone();
-    let mut entered = Instant::now();
-    store.call_hook(move |mut context, hook| {
-        if hook.entering_host() {
-            cpu.charge_since(entered);
-            if matches!(hook, CallHook::CallingHost) {
-                called(&mut context);
-            }
-        } else {
-            entered = Instant::now();
-        }
-        Ok(())
     });
 }
 
