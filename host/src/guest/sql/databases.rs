@@ -113,7 +113,15 @@ impl Databases {
         }
         let tenant = files.values().find(own).map(|file| file.tenant.clone());
         let tenant = tenant.unwrap_or_else(|| sqlite::Tenant::new(caller));
-        let file = sqlite::File::new(place, workload.clone(), tenant, self.stopping.clone());
+        let mut of_others = files.iter().filter(|(other, _)| other.path == key.path);
+        let among_workloads = of_others.next().map(|(_, file)| file.among_workloads());
+        let file = sqlite::File::new(
+            place,
+            workload.clone(),
+            tenant,
+            among_workloads.unwrap_or_default(),
+            self.stopping.clone(),
+        );
         files.insert(key.clone(), file.clone());
         Ok((key, file))
     }

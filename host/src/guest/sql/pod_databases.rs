@@ -98,3 +98,70 @@ impl PodDatabases {
         });
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use futures::future::BoxFuture;
+    use wasmtime_wasi_http::Error as HttpError;
+
+    use super::*;
+    use crate::guest::{Outgoing, Server};
+
+    struct NoOutbound;
+
+    impl Outbound for NoOutbound {
+        fn call(&self, _: Outgoing) -> BoxFuture<'static, Result<crate::Response, HttpError>> {
+            Box::pin(std::future::pending())
+        }
+
+        fn server(&self, _: &str, _: u16) -> Result<Server, String> {
+            Err("there is none".into())
+        }
+    }
+
+    fn pod(databases: &Arc<Databases>, folder: &Path) -> Arc<PodDatabases> {
+        let opened = std::fs::File::open(folder).expect("a folder");
+        let mount = Mount {
+            databases: Some(folder.join("databases")),
+            opened: Some(Arc::new(opened.into())),
+            ..Mount::new(folder, "/data", false)
+        };
+        let workload = mesh::Workload::new("shop", "ui", "default", Default::default());
+        let outbound = Arc::new(NoOutbound);
+        PodDatabases::new(databases.clone(), Arc::new(workload), outbound, vec![mount])
+    }
+
+    #[tokio::test]
+    async fn file_is_remembered_as_long_as_it_is_open() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let databases = Arc::new(Databases::default());
+        let pod = pod(&databases, folder.path());
+        let caller = Caller::without_limits();
+        let url = "sqlite:/data/shop.db";
+        let open = async |url: &str| pod.open(url, &caller).await.map(drop);
+        assert!(pod.opened_before(url).is_none());
+        open(" sqlite:/data/shop.db\n").await.expect("a file");
+        let first = pod.opened_before(url).expect("it is remembered");
+        open(url).await.expect("a file");
+        let second = pod.opened_before(url).expect("it is remembered");
+        assert!(Arc::ptr_eq(&first, &second));
+
+        let elsewhere = open("sqlite:/etc/shop.db").await;
+        assert!(matches!(elsewhere, Err(Error::AccessDenied(_))));
+        let server = open("postgres://ann@db/shop").await;
+        assert!(matches!(server, Err(Error::AccessDenied(_))));
+
+        databases.close_below(folder.path()).await;
+        assert!(pod.opened_before(url).is_none(), "it is closed");
+        open(url).await.expect("a file");
+        let third = pod.opened_before(url).expect("it is remembered");
+        assert!(!Arc::ptr_eq(&first, &third));
+        for number in 0..2 * FILES_MAX {
+            // The pod may open a limited number of files at the same time.
+            let _ = open(&format!("sqlite:/data/{number}.db")).await;
+        }
+        assert!(pod.opened.lock().len() <= FILES_MAX);
+    }
+}

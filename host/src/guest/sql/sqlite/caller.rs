@@ -56,7 +56,7 @@ impl Caller {
     }
 
     #[cfg(test)]
-    pub(super) fn without_limits() -> Arc<Self> {
+    pub(in crate::guest::sql) fn without_limits() -> Arc<Self> {
         let node = crate::guest::NodeMemory::new(u64::MAX);
         Arc::new(Self {
             deadline: Deadline::never(),

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use galleria_mesh as mesh;
 use galleria_sqlite::{self as sqlite, Connection, Kind, Memory, Settings};
-use parking_lot::{Mutex, MutexGuard};
+use parking_lot::{Condvar, Mutex, MutexGuard};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 
@@ -49,6 +49,9 @@ pub(in crate::guest::sql) struct Tenant {
     statements: Arc<Statements>,
 }
 
+/// Held while a workload writes to a file.
+pub(in crate::guest::sql) type AmongWorkloads = Arc<tokio::sync::Mutex<()>>;
+
 /// See the module's documentation.
 pub(in crate::guest::sql) struct File {
     pub(in crate::guest::sql) workload: Arc<mesh::Workload>,
@@ -62,7 +65,12 @@ pub(in crate::guest::sql) struct File {
     readers: Arc<Semaphore>,
     /// None if the connection is not open. Whoever holds the lock writes.
     pub(super) writer: Arc<tokio::sync::Mutex<Option<Connection>>>,
+    /// The turn to write to the file, shared by the workloads that use it. SQLite has a lock
+    /// too, but a thread that waits for it sleeps and looks again.
+    pub(super) among_workloads: AmongWorkloads,
     pub(super) queue: Mutex<Queue>,
+    /// Notified when the wanted number of writes is in the queue.
+    pub(super) gathered: Condvar,
     /// The number of open connections, for metrics.
     open: AtomicUsize,
     /// When the file was last used, in milliseconds since the origin.
@@ -91,6 +99,7 @@ impl File {
         place: access::File,
         workload: Arc<mesh::Workload>,
         tenant: Tenant,
+        among_workloads: AmongWorkloads,
         stopping: Stopping,
     ) -> Arc<Self> {
         Arc::new(Self {
@@ -101,7 +110,9 @@ impl File {
             idle: Mutex::default(),
             readers: Arc::new(Semaphore::new(READERS_MAX)),
             writer: Arc::default(),
+            among_workloads,
             queue: Mutex::default(),
+            gathered: Condvar::new(),
             open: AtomicUsize::new(0),
             used: AtomicU64::new(millis(Instant::now())),
         })
@@ -139,6 +150,10 @@ impl File {
 
     pub(super) fn is_read_only(&self) -> bool {
         self.place.read_only
+    }
+
+    pub(in crate::guest::sql) fn among_workloads(&self) -> AmongWorkloads {
+        self.among_workloads.clone()
     }
 
     pub(in crate::guest::sql) fn mounted_at(&self) -> &str {

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use galleria_mesh::Workload;
 use tokio::task::JoinSet;
 
-use super::file::{File, Tenant};
+use super::file::{AmongWorkloads, File, Tenant};
 use super::{Caller, Database, Error, Stopping, Value};
 use crate::guest::sql::access;
 use crate::guest::{DiskFloor, VolumeQuota};
@@ -26,28 +26,18 @@ impl Pod {
 
     async fn start_with(quota: impl FnOnce(&Path) -> Option<Arc<VolumeQuota>>) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
-        let volume = folder.path().join("volume");
-        std::fs::create_dir(&volume).expect("a volume");
-        let opened = std::fs::File::open(&volume).expect("a folder");
-        let place = access::File {
-            path: folder.path().join("databases/shop.db"),
-            in_volume: access::InVolume {
-                folder: Arc::new(opened.into()),
-                below: "shop.db".into(),
-            },
-            read_only: false,
-            quota: quota(folder.path()),
-            mounted_at: "/data".into(),
-        };
-        let workload = Workload::new("shop", "ui", "default", Default::default());
-        let caller = Caller::without_limits();
-        let tenant = Tenant::new(&caller);
-        let file = File::new(place, Arc::new(workload), tenant, Stopping::default());
-        file.check().await.expect("an open file");
-        let database = Database::new(file, caller);
+        std::fs::create_dir(folder.path().join("volume")).expect("a volume");
+        let quota = quota(folder.path());
+        let database = open(folder.path(), quota, AmongWorkloads::default()).await;
         let table = "create table t (a integer, b blob)".to_owned();
         database.execute_script(table).await.expect("a table");
         Self { folder, database }
+    }
+
+    /// The database, as another workload with the same volume uses it.
+    async fn of_another_workload(&self) -> Database {
+        let among_workloads = self.database.file.among_workloads();
+        open(self.folder.path(), None, among_workloads).await
     }
 
     async fn write(&self, number: i64) -> Result<u64, Error> {
@@ -64,6 +54,31 @@ impl Pod {
             other => unreachable!("{other:?}"),
         }
     }
+}
+
+async fn open(
+    folder: &Path,
+    quota: Option<Arc<VolumeQuota>>,
+    among_workloads: AmongWorkloads,
+) -> Database {
+    let volume = std::fs::File::open(folder.join("volume")).expect("a folder");
+    let place = access::File {
+        path: folder.join("databases/shop.db"),
+        in_volume: access::InVolume {
+            folder: Arc::new(volume.into()),
+            below: "shop.db".into(),
+        },
+        read_only: false,
+        quota,
+        mounted_at: "/data".into(),
+    };
+    let workload = Workload::new("shop", "ui", "default", Default::default());
+    let caller = Caller::without_limits();
+    let tenant = Tenant::new(&caller);
+    let stopping = Stopping::default();
+    let file = File::new(place, Arc::new(workload), tenant, among_workloads, stopping);
+    file.check().await.expect("an open file");
+    Database::new(file, caller)
 }
 
 /// Runs `each` that many times at once, and returns how many succeeded and the errors of the
@@ -211,4 +226,35 @@ async fn transaction_gets_its_turn_between_writes() {
     while let Some(writer) = writers.join_next().await {
         writer.expect("no failure");
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn workloads_that_share_a_file_take_turns() {
+    let pod = Pod::start().await;
+    let other = pod.of_another_workload().await;
+    let mut writers = JoinSet::new();
+    for database in [&pod.database, &other] {
+        for _ in 0..16 {
+            let database = database.clone();
+            writers.spawn(async move {
+                for _ in 0..10 {
+                    let statement = "insert into t (a) values (1)".to_owned();
+                    let written = database.execute(statement, Vec::new()).await;
+                    written.expect("a row");
+                }
+            });
+        }
+    }
+    while let Some(writer) = writers.join_next().await {
+        writer.expect("no failure");
+    }
+    assert_eq!(pod.count().await.expect("a count"), 320);
+
+    let transaction = pod.database.begin().await.expect("a transaction");
+    let statement = "insert into t (a) values (1)".to_owned();
+    let mut waiting = Box::pin(other.execute(statement, Vec::new()));
+    let early = tokio::time::timeout(Duration::from_millis(50), &mut waiting).await;
+    assert!(early.is_err(), "it waits for the transaction");
+    transaction.rollback().await.expect("a rollback");
+    waiting.await.expect("a row");
 }

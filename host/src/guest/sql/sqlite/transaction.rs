@@ -41,12 +41,15 @@ struct State {
     over: bool,
 }
 
-/// The connection with the open transaction.
-struct OpenTransaction(OwnedMutexGuard<Option<Connection>>);
+/// The connection with the open transaction, and the file.
+struct OpenTransaction {
+    writer: OwnedMutexGuard<Option<Connection>>,
+    _among_workloads: OwnedMutexGuard<()>,
+}
 
 impl Drop for OpenTransaction {
     fn drop(&mut self) {
-        if let Some(connection) = &mut *self.0 {
+        if let Some(connection) = &mut *self.writer {
             end_transaction(connection);
         }
     }
@@ -57,14 +60,21 @@ impl Transaction {
     /// writes could fail halfway.
     pub(super) async fn begin(file: &Arc<File>, caller: &Arc<Caller>) -> Result<Self, Error> {
         file.touch(Instant::now());
-        let writer = timeout(WAIT_MAX, file.writer.clone().lock_owned()).await;
-        let mut writer = writer.map_err(|_| locked())?;
+        let turn = async {
+            let writer = file.writer.clone().lock_owned().await;
+            (writer, file.among_workloads().lock_owned().await)
+        };
+        let turn = timeout(WAIT_MAX, turn).await;
+        let (mut writer, among_workloads) = turn.map_err(|_| locked())?;
         let running = file.may_run().await?;
         let opening = file.clone();
         let held = blocking(move || {
             let _running = running;
             opening.open_writer(&mut writer).map_err(failure)?;
-            let mut held = OpenTransaction(writer);
+            let mut held = OpenTransaction {
+                writer,
+                _among_workloads: among_workloads,
+            };
             held.connection()?
                 .host(HostStatement::Begin)
                 .map_err(failure)?;
@@ -148,11 +158,11 @@ impl Transaction {
 impl OpenTransaction {
     fn connection(&mut self) -> Result<&mut Connection, Error> {
         let gone = || Error::Unavailable("the connection was closed".into());
-        self.0.as_mut().ok_or_else(gone)
+        self.writer.as_mut().ok_or_else(gone)
     }
 
     fn is_open(&self) -> bool {
-        self.0.as_ref().is_some_and(|it| !it.is_autocommit())
+        self.writer.as_ref().is_some_and(|it| !it.is_autocommit())
     }
 }
 

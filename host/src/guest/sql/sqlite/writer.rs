@@ -2,7 +2,8 @@
 //! commit waits for the disk, and waiting once is enough for all of them. While a transaction
 //! is committed, the next writes queue; one thread executes the queue until it is empty, so a
 //! write costs one hand-over to that thread and back, and under load less. None is answered
-//! before its commit.
+//! before its commit. Guests whose writes were committed together often write again soon, so
+//! the next commit waits for them a moment.
 //!
 //! A statement that fails does not affect the others, because each has a savepoint. An
 //! interrupted write or a full disk rolls back the whole transaction, and so does a constraint
@@ -13,7 +14,7 @@ mod turn;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use galleria_sqlite::{self as sqlite, Connection, HostStatement, Rows, Watch};
 use parking_lot::MutexGuard;
@@ -33,12 +34,17 @@ const QUEUE_MAX: usize = 1_024;
 /// The maximum number of writes in a transaction. More save little and delay the first ones.
 const BATCH_MAX: usize = 64;
 
+/// How long a commit waits for further writes. It takes about as long, on a fast disk.
+const GATHER_MAX: Duration = Duration::from_millis(1);
+
 /// The writes of a file that have not been started.
 #[derive(Default)]
 pub(in crate::guest::sql) struct Queue {
     items: VecDeque<Item>,
     /// Whether a task or a thread executes the queue until it is empty.
     is_served: bool,
+    /// The number of writes that the thread waits for.
+    wanted: Option<usize>,
 }
 
 /// Work in the queue.
@@ -74,6 +80,13 @@ impl File {
                 return Err(locked());
             }
             queue.items.push_back(item);
+            if queue
+                .wanted
+                .is_some_and(|wanted| queue.items.len() >= wanted)
+            {
+                queue.wanted = None;
+                self.gathered.notify_one();
+            }
             std::mem::replace(&mut queue.is_served, true)
         };
         if !is_served {
@@ -107,18 +120,19 @@ impl File {
         queue.items.clear();
     }
 
-    /// Executes the beginning of the queue in one transaction. Returns whether there was any
-    /// work; if there was none, nothing executes the queue any more.
-    fn write_batch(&self, writer: &mut Option<Connection>) -> bool {
+    /// Executes the beginning of the queue in one transaction. Returns the number of writes; if
+    /// there were none, nothing executes the queue any more.
+    fn write_batch(&self, writer: &mut Option<Connection>) -> usize {
         let items: Vec<_> = {
             let mut queue = self.queue();
             if queue.items.is_empty() {
                 queue.is_served = false;
-                return false;
+                return 0;
             }
             let count = queue.items.len().min(BATCH_MAX);
             queue.items.drain(..count).collect()
         };
+        let count = items.len();
         match self.open_writer(writer) {
             Ok(connection) => self.commit_together(connection, items),
             Err(error) => {
@@ -127,7 +141,25 @@ impl File {
                 }
             }
         }
-        true
+        count
+    }
+
+    /// Waits a moment until the guests whose writes were answered have written again.
+    fn gather(&self, answered: usize) {
+        if answered < 2 {
+            return;
+        }
+        let until = Instant::now() + GATHER_MAX;
+        let mut queue = self.queue();
+        let wanted = (queue.items.len() + answered).min(BATCH_MAX);
+        if queue.items.len() < wanted {
+            queue.wanted = Some(wanted);
+        }
+        while queue.wanted.is_some() {
+            if self.gathered.wait_until(&mut queue, until).timed_out() {
+                queue.wanted = None;
+            }
+        }
     }
 
     fn commit_together(&self, connection: &mut Connection, mut items: Vec<Item>) {

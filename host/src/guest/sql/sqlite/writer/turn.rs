@@ -12,10 +12,11 @@ pub(super) struct Turn {
     is_over: bool,
 }
 
-/// What is needed to write: the connection, which a guest's transaction may hold, and the
-/// permit to run a statement of the pod.
+/// What is needed to write: the connection, which a guest's transaction may hold, the file,
+/// which another workload may be writing to, and the permit to run a statement of the pod.
 struct Means {
     writer: OwnedMutexGuard<Option<Connection>>,
+    _among_workloads: OwnedMutexGuard<()>,
     _running: OwnedSemaphorePermit,
 }
 
@@ -39,11 +40,16 @@ impl Turn {
         }
     }
 
-    /// Blocks until the queue is empty, or until something else waits for the connection or
-    /// the permit: it goes first.
+    /// Blocks until the queue is empty, or until something else waits for the connection, the
+    /// file or the permit: it goes first.
     fn write(mut self, mut means: Means) {
-        while self.file.write_batch(&mut means.writer) {
+        loop {
+            let written = self.file.write_batch(&mut means.writer);
+            if written == 0 {
+                break;
+            }
             drop(means);
+            self.file.gather(written);
             means = match self.try_means() {
                 Some(means) => means,
                 None => {
@@ -58,6 +64,7 @@ impl Turn {
     fn try_means(&self) -> Option<Means> {
         Some(Means {
             writer: self.file.writer.clone().try_lock_owned().ok()?,
+            _among_workloads: self.file.among_workloads.clone().try_lock_owned().ok()?,
             _running: self.file.try_run()?,
         })
     }
@@ -66,8 +73,13 @@ impl Turn {
     /// for a limited time only.
     async fn wait(self) {
         let writer = self.file.writer.clone().lock_owned().await;
+        let _among_workloads = self.file.among_workloads.clone().lock_owned().await;
         if let Some(_running) = self.file.run_next().await {
-            let means = Means { writer, _running };
+            let means = Means {
+                writer,
+                _among_workloads,
+                _running,
+            };
             tokio::task::spawn_blocking(move || self.write(means));
         }
     }
