@@ -11,6 +11,7 @@ mod atomic;
 mod beneath;
 mod bind;
 mod eviction;
+mod file_work;
 mod files;
 mod mounts;
 mod pod_volumes;
@@ -24,6 +25,7 @@ use std::sync::Arc;
 use galleria_manifest::model::{FileVolume, VolumeMount};
 use galleria_manifest::{Located, Position};
 
+use file_work::FileWork;
 pub(crate) use pod_volumes::PodVolumes;
 pub(crate) use quotas::Claims;
 use quotas::Quotas;
@@ -33,6 +35,10 @@ use quotas::Quotas;
 pub(crate) struct DataFolder {
     path: PathBuf,
     quotas: Arc<Quotas>,
+    /// Writes the files that the host gives to pods.
+    pub(super) files: FileWork,
+    /// Measures and removes what guests wrote. Large volumes delay only each other.
+    walks: FileWork,
 }
 
 /// A volume of a pod template that the host supports, with its mounts.
@@ -92,7 +98,12 @@ impl DataFolder {
     pub(crate) fn new(path: impl Into<PathBuf>) -> Self {
         let path = path.into();
         let quotas = Arc::new(Quotas::on(&path));
-        Self { path, quotas }
+        Self {
+            path,
+            quotas,
+            files: FileWork::default(),
+            walks: FileWork::default(),
+        }
     }
 
     fn shared(&self) -> PathBuf {

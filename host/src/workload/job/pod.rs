@@ -209,7 +209,8 @@ impl Pod {
         let (name, template) = (self.name.clone(), self.template.clone());
         let (volumes, account) = (self.volumes.clone(), self.account.clone());
         let life = self.life.clone();
-        let made = tokio::task::spawn_blocking(move || {
+        let files = platform.volumes.files.clone();
+        let made = files.run(move || {
             let identity = PodIdentity {
                 name: &name,
                 address: &address,

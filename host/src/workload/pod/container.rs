@@ -8,10 +8,13 @@
 use std::convert::Infallible;
 use std::sync::Arc;
 
+use tokio::sync::watch;
+
 use super::Pod;
 use super::supervisor::RunEnd;
 use crate::guest::{Databases, Guest};
 use crate::workload::Platform;
+use crate::workload::configuration::Configuration;
 use crate::workload::environment;
 use crate::workload::guest_setup::{PodIdentity, setup, variables};
 
@@ -19,10 +22,15 @@ use crate::workload::guest_setup::{PodIdentity, setup, variables};
 pub(super) const CONFIG_ERROR: &str = "CreateContainerConfigError";
 
 impl Pod {
-    pub(super) async fn make_guest(self: &Arc<Self>, platform: &Platform) -> Result<Guest, RunEnd> {
-        let configuration = self.configuration.borrow().clone();
+    /// A guest with `configuration`.
+    pub(super) async fn make_guest(
+        self: &Arc<Self>,
+        platform: &Platform,
+        configuration: Arc<Configuration>,
+    ) -> Result<Guest, RunEnd> {
         let (pod, platform) = (self.clone(), platform.clone());
-        let made = tokio::task::spawn_blocking(move || {
+        let files = platform.volumes.files.clone();
+        let made = files.run(move || {
             let (plan, identity) = (&pod.plan, pod.identity());
             let (volumes, account) = (&pod.volumes, &pod.account);
             setup(plan, &platform, &identity, &configuration, volumes, account)
@@ -32,17 +40,20 @@ impl Pod {
             .map_err(|message| RunEnd::at_once(CONFIG_ERROR, message))
     }
 
-    /// Applies each change of the ConfigMaps and Secrets that the pod refers to.
-    pub(super) async fn follow_configuration(self: &Arc<Self>, platform: &Platform) -> Infallible {
-        let mut changes = self.configuration.subscribe();
-        changes.mark_changed();
+    /// Applies each of the `changes` of the ConfigMaps and Secrets that the pod refers to.
+    pub(super) async fn follow_configuration(
+        self: &Arc<Self>,
+        platform: &Platform,
+        mut changes: watch::Receiver<Arc<Configuration>>,
+    ) -> Infallible {
         loop {
             if changes.changed().await.is_err() {
                 std::future::pending::<()>().await;
             }
             let configuration = changes.borrow_and_update().clone();
             let (pod, platform) = (self.clone(), platform.clone());
-            let refreshed = tokio::task::spawn_blocking(move || {
+            let files = platform.volumes.files.clone();
+            let refreshed = files.run(move || {
                 let identity = pod.identity();
                 let facts = identity.facts(&pod.plan, &platform);
                 let changed = pod.volumes.refresh(&configuration, &facts)?;

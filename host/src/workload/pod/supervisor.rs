@@ -119,7 +119,9 @@ impl Pod {
     async fn run(self: &Arc<Self>, platform: &Platform) -> RunEnd {
         self.life.log.begin_run();
         self.set_phase(Phase::Starting);
-        let guest = match self.make_guest(platform).await {
+        let mut changes = self.configuration.subscribe();
+        let configuration = changes.borrow_and_update().clone();
+        let guest = match self.make_guest(platform, configuration).await {
             Ok(guest) => Arc::new(guest),
             Err(ended) => return ended,
         };
@@ -140,7 +142,7 @@ impl Pod {
             ended = self.watch(since) => ended,
             message = self.volumes.until_over_limit() => RunEnd::at_once(EVICTED, message),
             message = self.account.memory.until_evicted() => RunEnd::at_once(EVICTED, message),
-            never = self.follow_configuration(platform) => match never {},
+            never = self.follow_configuration(platform, changes) => match never {},
         }
     }
 

@@ -19,7 +19,7 @@ impl PodVolumes {
         loop {
             tokio::time::sleep(MEASURE).await;
             let volumes = self.clone();
-            let measured = tokio::task::spawn_blocking(move || volumes.over_limit());
+            let measured = self.walks.run(move || volumes.over_limit());
             if let Ok(Some(message)) = measured.await {
                 return message;
             }

@@ -9,6 +9,7 @@ use galleria_manifest::model::{Container, FileSource, FileVolume};
 use parking_lot::Mutex;
 
 use super::atomic::{self, Payload};
+use super::file_work::FileWork;
 use super::mounts::{Folder, Mounts, cannot_write};
 use super::quotas::Quotas;
 use super::{BoundVolume, DataFolder, Place, files, removal};
@@ -25,6 +26,7 @@ pub(crate) struct PodVolumes {
     shared: PathBuf,
     bound: Vec<BoundVolume>,
     quotas: Arc<Quotas>,
+    pub(super) walks: FileWork,
     /// The accounts of emptyDirs, by volume name.
     pub(super) empty: BTreeMap<String, Arc<VolumeQuota>>,
     /// The account of all emptyDirs together (`limits.ephemeral-storage`).
@@ -63,6 +65,7 @@ impl DataFolder {
             shared: self.shared(),
             bound: bound.to_vec(),
             quotas: self.quotas.clone(),
+            walks: self.walks.clone(),
             written: Mutex::default(),
         })
     }
@@ -187,7 +190,7 @@ impl PodVolumes {
     pub(crate) async fn remove(self: &Arc<Self>, databases: &Databases) {
         databases.close_below(&self.folder).await;
         let volumes = self.clone();
-        let removed = tokio::task::spawn_blocking(move || {
+        let removed = self.walks.run(move || {
             let mut written = volumes.written.lock();
             written.clear();
             for quota in volumes.empty.values().chain(&volumes.all_empty) {
