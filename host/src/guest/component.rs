@@ -12,6 +12,7 @@ use wasmtime_wasi_http::{p2, p3};
 
 use super::cache::Lookup;
 use super::command::CommandPre;
+use super::engine::EngineError;
 use super::state::GuestState;
 use super::{Cache, Engine, linker};
 
@@ -71,6 +72,8 @@ pub(crate) enum ComponentError {
         path: PathBuf,
         source: wasmtime::Error,
     },
+    #[error("component `{}` cannot be loaded", path.display())]
+    Engine { path: PathBuf, source: EngineError },
 }
 
 /// A compiled and linked component, from which instances are created.
@@ -81,6 +84,8 @@ pub(crate) struct Component {
     http: Option<ProxyPre<GuestState>>,
     command: Option<CommandPre>,
     engine: Engine,
+    /// The engine for which it was compiled.
+    runtime: wasmtime::Engine,
     digest: [u8; 32],
     /// The duration of the compilation; `None` if the code came from the cache.
     compiled_in: Option<Duration>,
@@ -104,13 +109,17 @@ impl Component {
         let generation = exports
             .generation()
             .ok_or_else(|| ComponentError::NoHttp { path: path.into() })?;
-        let compiler = engine.wasmtime(generation);
-        let (component, compiled_in) = compile(compiler, cache, path, &wasm)?;
+        let runtime = engine.wasmtime(generation);
+        let runtime = runtime.map_err(|source| ComponentError::Engine {
+            path: path.into(),
+            source,
+        })?;
+        let (component, compiled_in) = compile(runtime, cache, path, &wasm)?;
         let imports = |source| ComponentError::Imports {
             path: path.into(),
             source,
         };
-        let instance = linker::linker(engine, generation)
+        let instance = linker::linker(runtime, generation)
             .and_then(|linker| linker.instantiate_pre(&component))
             .map_err(imports)?;
         let command = exports
@@ -129,6 +138,7 @@ impl Component {
             http: http.transpose().map_err(imports)?,
             command: command.map_err(imports)?,
             engine: engine.clone(),
+            runtime: runtime.clone(),
             digest,
             compiled_in,
         })
@@ -187,7 +197,7 @@ impl Component {
 
     /// The engine for which the component was compiled.
     pub(super) fn wasmtime(&self) -> &wasmtime::Engine {
-        self.engine.wasmtime(self.generation)
+        &self.runtime
     }
 }
 

@@ -2,15 +2,14 @@
 //!
 //! There is one for WASI 0.2 and one for 0.3. An engine that can run a guest's tasks
 //! concurrently makes every call between host and guest more expensive, and only 0.3 has such
-//! tasks.
+//! tasks. Each engine is created when the first component needs it, because it reserves
+//! thousands of mappings.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::thread;
 use std::time::Duration;
 
-use wasmtime::{
-    Config, Enabled, EngineWeak, InstanceAllocationStrategy, OptLevel, PoolingAllocationConfig,
-};
+use wasmtime::{Config, Enabled, InstanceAllocationStrategy, OptLevel, PoolingAllocationConfig};
 
 use super::Generation;
 use super::cpu::ComputeThreads;
@@ -20,7 +19,7 @@ use super::cpu::ComputeThreads;
 pub(super) const EPOCH_TICK: Duration = Duration::from_millis(5);
 
 /// How many instances of each generation may exist, over all pods. Each reserves address
-/// space, not memory: 4 GiB for its linear memory, and 2 MiB for its stack.
+/// space, not memory: 4 GiB for its linear memory, and 2 MiB for each of its stacks.
 const INSTANCES_MAX: u32 = 2_000;
 
 /// The largest linear memory, regardless of a pod's limit.
@@ -33,40 +32,36 @@ pub(crate) struct EngineError(#[source] wasmtime::Error);
 /// Compiles components, and contains all instances.
 #[derive(Clone)]
 pub(crate) struct Engine {
-    sequential: wasmtime::Engine,
-    concurrent: wasmtime::Engine,
+    runtimes: Arc<Runtimes>,
     compute: ComputeThreads,
-    _ticker: Arc<Ticker>,
 }
 
-/// Stops its thread when the last handle of the engine is dropped.
-struct Ticker;
+/// The engines that exist. The thread that advances their epochs ends with them.
+#[derive(Default)]
+struct Runtimes {
+    sequential: OnceLock<wasmtime::Engine>,
+    concurrent: OnceLock<wasmtime::Engine>,
+}
 
 impl Engine {
     /// # Errors
-    /// The system refuses to reserve the address space.
+    /// The system refuses to start a thread.
     pub(crate) fn new() -> Result<Self, EngineError> {
-        let engine = |concurrent| wasmtime::Engine::new(&settings(concurrent)).map_err(EngineError);
-        let (sequential, concurrent) = (engine(false)?, engine(true)?);
-        let ticker = Arc::new(Ticker);
-        let alive = Arc::downgrade(&ticker);
-        let engines = [sequential.weak(), concurrent.weak()];
+        let runtimes = Arc::<Runtimes>::default();
+        let ticking = Arc::downgrade(&runtimes);
         thread::Builder::new()
             .name("epoch".into())
             .spawn(move || {
-                while alive.strong_count() > 0 {
+                while let Some(runtimes) = ticking.upgrade() {
+                    runtimes.tick();
+                    drop(runtimes);
                     thread::sleep(EPOCH_TICK);
-                    for engine in engines.iter().filter_map(EngineWeak::upgrade) {
-                        engine.increment_epoch();
-                    }
                 }
             })
             .map_err(|error| EngineError(error.into()))?;
         Ok(Self {
-            sequential,
-            concurrent,
+            runtimes,
             compute: ComputeThreads::default(),
-            _ticker: ticker,
         })
     }
 
@@ -76,15 +71,40 @@ impl Engine {
     }
 
     /// The engine for guests of this generation.
-    pub(super) fn wasmtime(&self, generation: Generation) -> &wasmtime::Engine {
+    ///
+    /// # Errors
+    /// The system refuses to reserve the address space.
+    pub(super) fn wasmtime(
+        &self,
+        generation: Generation,
+    ) -> Result<&wasmtime::Engine, EngineError> {
+        let runtime = self.runtimes.of(generation);
+        if let Some(runtime) = runtime.get() {
+            return Ok(runtime);
+        }
+        let made = wasmtime::Engine::new(&settings(generation)).map_err(EngineError)?;
+        Ok(runtime.get_or_init(|| made))
+    }
+}
+
+impl Runtimes {
+    fn of(&self, generation: Generation) -> &OnceLock<wasmtime::Engine> {
         match generation {
             Generation::P2 => &self.sequential,
             Generation::P3 => &self.concurrent,
         }
     }
+
+    fn tick(&self) {
+        let present = [&self.sequential, &self.concurrent];
+        for runtime in present.into_iter().filter_map(OnceLock::get) {
+            runtime.increment_epoch();
+        }
+    }
 }
 
-fn settings(concurrent: bool) -> Config {
+fn settings(generation: Generation) -> Config {
+    let concurrent = generation == Generation::P3;
     let mut config = Config::new();
     config
         .wasm_component_model(true)
@@ -96,19 +116,24 @@ fn settings(concurrent: bool) -> Config {
         .parallel_compilation(true)
         .max_wasm_stack(1 << 20)
         .async_stack_size(2 << 20)
-        .allocation_strategy(InstanceAllocationStrategy::Pooling(pool()));
+        .allocation_strategy(InstanceAllocationStrategy::Pooling(pool(generation)));
     config
 }
 
 /// The pooling allocator. Slots are created once and reused. Memory that a guest has touched
 /// is zeroed instead of unmapped, as long as it is small.
-fn pool() -> PoolingAllocationConfig {
+fn pool(generation: Generation) -> PoolingAllocationConfig {
+    // In 0.2, the code of an instance runs on one stack at a time.
+    let stacks = match generation {
+        Generation::P2 => INSTANCES_MAX,
+        Generation::P3 => INSTANCES_MAX * 2,
+    };
     let mut pool = PoolingAllocationConfig::new();
     pool.total_component_instances(INSTANCES_MAX)
         .total_core_instances(INSTANCES_MAX * 4)
         .total_memories(INSTANCES_MAX)
         .total_tables(INSTANCES_MAX * 4)
-        .total_stacks(INSTANCES_MAX * 2)
+        .total_stacks(stacks)
         .max_memory_size(LINEAR_MEMORY_MAX)
         // Interpreters that are compiled to WebAssembly (JavaScript, Python) have several core
         // modules with large tables.
@@ -121,7 +146,9 @@ fn pool() -> PoolingAllocationConfig {
         .linear_memory_keep_resident(512 << 10)
         .table_keep_resident(64 << 10)
         .async_stack_keep_resident(64 << 10)
-        .decommit_batch_size(16)
+        // The next instance gets the memory of the last one, which is still in the core's
+        // cache. A batch pays only for guests that touch more memory than is kept.
+        .decommit_batch_size(1)
         .max_unused_warm_slots(64)
         .pagemap_scan(Enabled::Auto);
     pool

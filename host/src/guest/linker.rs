@@ -4,16 +4,16 @@ use wasmtime::component::Linker;
 use wasmtime_wasi_config::WasiConfig;
 
 use super::state::GuestState;
-use super::{Engine, Generation, concurrent, filesystem, logging, outgoing, sql};
+use super::{Generation, concurrent, filesystem, logging, outgoing, sql};
 
 /// WASI 0.2, `wasi:http`, `wasi:config/store`, `wasi:logging` and `galleria:sql`, and WASI 0.3
 /// for its guests, which also use 0.2. Sockets are linked because language runtimes import
 /// them, but every use fails. The use of files is limited.
 pub(super) fn linker(
-    engine: &Engine,
+    engine: &wasmtime::Engine,
     generation: Generation,
 ) -> wasmtime::Result<Linker<GuestState>> {
-    let mut linker = Linker::new(engine.wasmtime(generation));
+    let mut linker = Linker::new(engine);
     wasmtime_wasi::p2::add_to_linker_async(&mut linker)?;
     wasmtime_wasi_http::p2::add_only_http_to_linker_async(&mut linker)?;
     outgoing::add_to_linker(&mut linker)?;
