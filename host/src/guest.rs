@@ -31,6 +31,7 @@ mod pace;
 mod pool;
 mod sql;
 mod state;
+mod surroundings;
 
 use std::sync::Arc;
 
@@ -51,6 +52,7 @@ pub(crate) use pace::LateBody;
 pub(crate) use pool::PoolStatus;
 pub(crate) use sql::{Databases, PodDatabases};
 pub(crate) use state::{Outbound, Outgoing, Server};
+pub(crate) use surroundings::SpareSurroundings;
 
 use galleria_manifest::model::Isolation;
 use tokio_util::sync::CancellationToken;
@@ -90,6 +92,8 @@ pub(crate) struct GuestSetup {
     pub events: Arc<dyn GuestEvents>,
     pub outbound: Arc<dyn Outbound>,
     pub sql: Arc<PodDatabases>,
+    /// Left by instances that have ended.
+    pub spare: SpareSurroundings,
 }
 
 /// A folder of the host that is visible to the guest.
@@ -178,6 +182,7 @@ impl Guest {
         Self::new(GuestSetup {
             environment,
             arguments,
+            spare: SpareSurroundings::default(),
             ..GuestSetup::clone(&self.setup)
         })
     }

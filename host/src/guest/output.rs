@@ -63,7 +63,7 @@ impl Serving {
         *self.lock() = trace;
     }
 
-    fn trace(&self) -> Option<u128> {
+    pub(super) fn trace(&self) -> Option<u128> {
         *self.lock()
     }
 
