@@ -188,7 +188,7 @@ impl Guest {
     }
 
     /// Creates one instance, so that a component that cannot start is detected before there is
-    /// traffic, and so that the first request finds a warm instance.
+    /// traffic. If the first request comes soon, it finds a warm instance.
     ///
     /// # Errors
     /// The component's start function failed, or its imports are not available.
@@ -253,7 +253,8 @@ impl Guest {
         self.setup.killed.cancel();
     }
 
-    /// Drops instances that were not needed since the last call.
+    /// Drops instances that were not needed since the last call; a guest without requests
+    /// keeps none.
     pub(crate) fn trim(&self) {
         if let Serving::Exclusive(pool) = &self.serving {
             pool.trim();

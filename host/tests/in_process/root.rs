@@ -14,6 +14,7 @@
 mod connections;
 mod counts;
 mod gateway_api;
+mod idle_pods;
 mod reused_instances;
 mod rules;
 mod telemetry;

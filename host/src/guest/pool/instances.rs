@@ -153,11 +153,14 @@ impl Instances {
         self.population.freed.notify_one();
     }
 
-    /// Drops the instances that have been idle since the last call, except one.
+    /// Drops the instances that have been idle since the last call, except the last one that
+    /// has served a request. A pod without requests keeps none.
     pub(super) fn trim(&self) {
         let dropped: Vec<_> = {
             let mut idle = self.idle.lock();
-            let count = idle.unneeded.min(idle.instances.len().saturating_sub(1));
+            let last = idle.instances.last();
+            let kept = usize::from(last.is_some_and(|it| it.instance.requests > 0));
+            let count = idle.unneeded.min(idle.instances.len() - kept);
             let dropped = idle.instances.drain(..count).collect();
             idle.unneeded = idle.instances.len();
             dropped

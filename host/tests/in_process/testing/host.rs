@@ -56,6 +56,14 @@ impl Host {
         .await;
     }
 
+    /// Drops instances that were not needed since the last call, as the host does from time
+    /// to time.
+    pub fn trim(&self) {
+        for pod in self.host.health.pods.all().iter() {
+            pod.trim();
+        }
+    }
+
     /// Stops the host as SIGTERM does. Connections that are still open have some seconds
     /// for one more request, so drop their clients first.
     pub async fn stop(self) {
