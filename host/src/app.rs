@@ -349,6 +349,7 @@ impl Host {
                     since: Timestamp::now(),
                     memory: self.platform.memory.limit(),
                 },
+                reported: None,
             },
         }
     }

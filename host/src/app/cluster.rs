@@ -1,7 +1,7 @@
 //! The objects that a cluster creates by itself: its node, the namespaces in use with
 //! their default ServiceAccounts, and the endpoints of Services.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use galleria_manifest::model::{Object, PortReference, Resource, Service};
@@ -81,14 +81,49 @@ pub(super) fn objects(written: &[Arc<Object>], pods: &[Arc<Pod>], node: Node) ->
             reported.push(HostObject::new(object, Value::Null));
         }
     }
+    let pods = LabelledPods::new(pods);
     for object in written {
         if let Resource::Service(service) = &object.resource
             && !service.selector.is_empty()
         {
-            reported.extend(endpoints(object, service, pods));
+            let selected = pods.selected(&object.metadata.namespace, service);
+            reported.extend(endpoints(object, service, &selected));
         }
     }
     reported
+}
+
+/// Pods by namespace and label, because looking at every pod for every Service takes a
+/// second for ten thousand of each.
+struct LabelledPods<'a>(HashMap<[&'a str; 3], Vec<&'a Arc<Pod>>>);
+
+impl<'a> LabelledPods<'a> {
+    fn new(pods: &'a [Arc<Pod>]) -> Self {
+        let mut labelled = HashMap::<_, Vec<_>>::new();
+        for pod in pods {
+            for (label, value) in &pod.plan.template.labels {
+                let key = [&*pod.plan.identity.namespace, label, value];
+                labelled.entry(key).or_default().push(pod);
+            }
+        }
+        Self(labelled)
+    }
+
+    /// The pods that `service` selects.
+    fn selected(&self, namespace: &str, service: &Service) -> Vec<&'a Arc<Pod>> {
+        let first = service.selector.iter().next();
+        let pods = first.and_then(|(label, value)| self.0.get(&[namespace, label, value]));
+        let is_selected = |pod: &&&Arc<Pod>| {
+            let labels = &pod.plan.template.labels;
+            let mut selector = service.selector.iter();
+            selector.all(|(label, value)| labels.get(label) == Some(value))
+        };
+        pods.into_iter()
+            .flatten()
+            .filter(is_selected)
+            .copied()
+            .collect()
+    }
 }
 
 impl Node {
@@ -150,19 +185,8 @@ impl Node {
 }
 
 /// The endpoints of a Service, as Endpoints and as an EndpointSlice.
-fn endpoints(object: &Object, service: &Service, pods: &[Arc<Pod>]) -> [HostObject; 2] {
+fn endpoints(object: &Object, service: &Service, selected: &[&Arc<Pod>]) -> [HostObject; 2] {
     let (namespace, name) = (&object.metadata.namespace, &object.metadata.name.value);
-    let selected: Vec<_> = pods
-        .iter()
-        .filter(|pod| pod.plan.identity.namespace == *namespace)
-        .filter(|pod| {
-            let labels = &pod.plan.template.labels;
-            service
-                .selector
-                .iter()
-                .all(|it| labels.get(it.0) == Some(it.1))
-        })
-        .collect();
     let target = |pod: &Pod| json!({"kind": "Pod", "namespace": namespace, "name": pod.name, "uid": pod.uid()});
     let ports = |pod: Option<&Pod>| -> Vec<Value> {
         let port = |it: &galleria_manifest::model::ServicePort| {
@@ -199,7 +223,7 @@ fn endpoints(object: &Object, service: &Service, pods: &[Arc<Pod>]) -> [HostObje
     });
     // The pods of a subset have the same ports.
     let mut subsets: BTreeMap<String, (Value, Vec<Value>, Vec<Value>)> = BTreeMap::new();
-    for pod in &selected {
+    for pod in selected {
         let ports = Value::from(ports(Some(pod)));
         let address = json!({
             "ip": pod.address, "nodeName": NODE_NAME, "targetRef": target(pod),

@@ -40,6 +40,7 @@ use crate::telemetry::trace::attributes;
 use crate::telemetry::trace::control::ControlSpan;
 use crate::workload::{Images, Jobs, VolumeFolder, Workloads};
 use crate::writes::Write;
+use report::Reported;
 
 /// How often idle instances are removed.
 const TRIM: Duration = Duration::from_secs(30);
@@ -90,6 +91,8 @@ pub(super) struct Reporting {
     pub(super) recorder: Arc<Recorder>,
     pub(super) health: Arc<HostStatus>,
     pub(super) node: Node,
+    /// What the state in the store was created from; `None` if it must be written.
+    pub(super) reported: Option<Reported>,
 }
 
 /// The changes of all sources: each item is the source that has changed.

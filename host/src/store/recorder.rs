@@ -6,6 +6,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use galleria_manifest::model::Object;
 use jiff::{SignedDuration, Timestamp};
@@ -27,6 +28,8 @@ const MESSAGE_MAX: usize = 1_024;
 #[derive(Default)]
 pub(crate) struct Recorder {
     events: Mutex<HashMap<(String, &'static str), EventRecord>>,
+    /// How many were recorded.
+    recorded: AtomicU64,
 }
 
 /// The object that an event is about (`involvedObject`).
@@ -79,6 +82,7 @@ impl Recorder {
     ) {
         let message = cut(message, MESSAGE_MAX);
         let mut events = self.lock();
+        self.recorded.fetch_add(1, Ordering::Relaxed);
         let key = (involved.uid.clone(), reason);
         if let Some(known) = events.get_mut(&key) {
             known.count += 1;
@@ -102,6 +106,11 @@ impl Recorder {
             last: now,
         };
         events.insert(key, event);
+    }
+
+    /// Changes with every recorded event.
+    pub(crate) fn recorded(&self) -> u64 {
+        self.recorded.load(Ordering::Relaxed)
     }
 
     /// The events as `v1` objects. Drops those that are too old.

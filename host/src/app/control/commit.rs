@@ -43,6 +43,7 @@ impl Control {
             ..
         } = staged;
         self.in_force = in_force;
+        self.reporting.reported = None;
         let tallies = &self.data_plane.mesh.metrics.tallies;
         self.controllers
             .canaries

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use galleria_manifest::Diagnostic;
 use galleria_manifest::model::{Object, ObjectKey, Quantities};
@@ -13,6 +14,26 @@ use crate::app::desired::{ApiOverride, DesiredState};
 use crate::app::{cluster, conditions};
 use crate::status::WrittenReport;
 use crate::store::{EventType, InvolvedObject, owner_of};
+
+/// How often events that are too old are removed.
+const REFRESH: Duration = Duration::from_secs(60);
+
+/// What pods, endpoints and events in the store were created from. Everything that changes a
+/// pod changes one of the numbers: its readiness and phase the first, a failure the second.
+#[derive(Debug, Clone, Copy)]
+pub(in crate::app) struct Reported {
+    pods: u64,
+    events: u64,
+    at: Instant,
+}
+
+impl Reported {
+    /// Whether the store still needs no update at the time of `now`.
+    fn is_current(&self, now: &Self) -> bool {
+        let same = self.pods == now.pods && self.events == now.events;
+        same && now.at.duration_since(self.at) < REFRESH
+    }
+}
 
 impl Control {
     /// Reports whether the changed objects of a source were applied. `name` is what
@@ -43,9 +64,30 @@ impl Control {
 
     /// Writes the state of workloads, revisions and pods to the store, and their events.
     pub(super) fn report_status(&mut self) {
+        let reported = Reported {
+            pods: *self.controllers.workloads.changes().borrow(),
+            events: self.reporting.recorder.recorded(),
+            at: Instant::now(),
+        };
+        let before = self.reporting.reported;
+        if !before.is_some_and(|before| before.is_current(&reported)) {
+            self.report_pods();
+            self.reporting.reported = Some(reported);
+        }
+        // The state of a workload also changes as time passes.
         let store = &self.reporting.store;
         let workloads = &mut self.controllers.workloads;
-        let present = workloads.pods();
+        let sets = workloads.replica_sets();
+        store.report(sets, |it| it.kind == "ReplicaSet");
+        for (key, status) in workloads.statuses() {
+            store.set_status(&key, status);
+        }
+    }
+
+    /// Writes the pods, their endpoints, and events.
+    fn report_pods(&self) {
+        let store = &self.reporting.store;
+        let present = self.controllers.workloads.pods();
         // A Pod of the manifests is in the store already.
         let owned = present.iter().filter(|pod| pod.plan.owner.is_some());
         let pods = owned.map(|pod| pod.object()).collect();
@@ -54,13 +96,8 @@ impl Control {
         store.report(pods, of_workload);
         let events = self.reporting.recorder.objects();
         store.report(events, |it| it.kind == "Event");
-        let sets = workloads.replica_sets();
-        store.report(sets, |it| it.kind == "ReplicaSet");
         let cluster = cluster::objects(&self.in_force, &present, self.reporting.node);
         store.report(cluster, cluster::is_one);
-        for (key, status) in workloads.statuses() {
-            store.set_status(&key, status);
-        }
     }
 
     /// Writes the usage of each ResourceQuota to the store.
