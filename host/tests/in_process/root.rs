@@ -12,6 +12,7 @@
 )]
 
 mod connections;
+mod costs;
 mod counts;
 mod gateway_api;
 mod idle_pods;

@@ -4,7 +4,6 @@
 mod answer;
 mod client;
 #[path = "../testing/components.rs"]
-#[expect(dead_code, reason = "the shop runs in the binary only")]
 #[expect(clippy::disallowed_methods, reason = "the variables are for tests")]
 mod components;
 mod host;

@@ -1,5 +1,6 @@
 //! A running host in process.
 
+use std::fs;
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
@@ -8,7 +9,7 @@ use hyper::client::conn::http2;
 use serde_json::Value;
 use tokio::io::DuplexStream;
 
-use super::components::test_components;
+use super::components::{shop_components, test_components};
 use super::log::Log;
 use super::{Answer, Client, eventually};
 use crate::app::testing::HostInProcess;
@@ -30,7 +31,22 @@ impl Host {
 
     /// With further arguments of `galleria run`.
     pub async fn start_with(yaml: &str, arguments: &[&str]) -> Self {
-        let components = format!("--components={}", test_components().display());
+        Self::start_in(&test_components(), yaml, arguments).await
+    }
+
+    /// The shop, with further arguments of `galleria run`.
+    pub async fn start_shop(arguments: &[&str]) -> Self {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/shop");
+        let entries = fs::read_dir(folder).expect("the manifests of the shop");
+        let files = entries.map(|entry| entry.expect("a file").path());
+        let manifests = files.filter(|file| file.extension().is_some_and(|it| it == "yaml"));
+        let read = |file| fs::read_to_string(file).expect("a manifest");
+        let yaml: Vec<_> = manifests.map(read).collect();
+        Self::start_in(&shop_components(), &yaml.join("\n---\n"), arguments).await
+    }
+
+    async fn start_in(components: &Path, yaml: &str, arguments: &[&str]) -> Self {
+        let components = format!("--components={}", components.display());
         let cache = format!("--cache={}", cache().display());
         let mut all = vec![components.as_str(), &cache];
         if !arguments.iter().any(|it| it.starts_with("--access-log")) {
