@@ -1,14 +1,15 @@
 //! One line per call: Envoy's fields and flags, with the trace id.
 
+use std::fmt;
 use std::net::IpAddr;
 use std::time::{Duration, SystemTime};
 
+use galleria_mesh::{ResponseFlags, Workload};
 use http::{HeaderMap, HeaderName, Method, Version, header};
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 use super::readable;
 use super::sink::Sink;
-use super::trace::TraceContext;
 use crate::settings::telemetry::AccessLogFormat;
 
 /// Characters of a client's header that a line contains.
@@ -41,12 +42,22 @@ pub(crate) struct RequestFacts {
     pub client: Option<IpAddr>,
 }
 
+/// When a request arrived: RFC 3339 with milliseconds, as Envoy writes `START_TIME`.
+pub(crate) struct StartTime(pub SystemTime);
+
+/// The id of a trace: 32 hexadecimal digits.
+pub(crate) struct TraceId(pub u128);
+
+/// `namespace/workload`.
+pub(crate) struct QualifiedName<'a>(pub &'a Workload);
+
 /// One line. Unknown values are null.
 #[derive(Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub(crate) struct Line<'a> {
     /// When the request arrived, in RFC 3339, with milliseconds.
-    pub start_time: String,
+    #[cfg_attr(test, schemars(with = "String"))]
+    pub start_time: StartTime,
     /// The request's method.
     pub method: &'a str,
     /// Path and query as the caller sent them, at most 2,048 characters.
@@ -56,7 +67,9 @@ pub(crate) struct Line<'a> {
     /// The status of the response; 0 if the caller disconnected before there was one.
     pub response_code: u16,
     /// Envoy's flags, joined by commas, or `-`.
-    pub response_flags: String,
+    #[serde(serialize_with = "displayed")]
+    #[cfg_attr(test, schemars(with = "String"))]
+    pub response_flags: ResponseFlags,
     /// `via_upstream`, or why the mesh itself responded.
     pub response_code_details: &'a str,
     /// From Envoy; client connections are not terminated by policy here.
@@ -91,17 +104,21 @@ pub(crate) struct Line<'a> {
     /// From Envoy; listeners do not support TLS yet.
     pub requested_server_name: Option<&'a str>,
     /// The client's address.
-    pub downstream_remote_address: Option<String>,
+    #[cfg_attr(test, schemars(with = "Option<String>"))]
+    pub downstream_remote_address: Option<IpAddr>,
     /// The name of the rule that matched the request.
     pub route_name: Option<&'a str>,
     /// Attempts of the call.
     pub attempts: u32,
     /// `namespace/workload` of a caller inside the mesh.
-    pub source_workload: Option<String>,
+    #[cfg_attr(test, schemars(with = "Option<String>"))]
+    pub source_workload: Option<QualifiedName<'a>>,
     /// `namespace/workload` that responded.
-    pub destination_workload: Option<String>,
+    #[cfg_attr(test, schemars(with = "Option<String>"))]
+    pub destination_workload: Option<QualifiedName<'a>>,
     /// The trace that the request belongs to.
-    pub trace_id: String,
+    #[cfg_attr(test, schemars(with = "String"))]
+    pub trace_id: TraceId,
 }
 
 impl AccessLog {
@@ -209,15 +226,10 @@ impl Line<'_> {
             quoted(self.authority),
             self.upstream_host.unwrap_or("-"),
             self.upstream_cluster.unwrap_or("-"),
-            self.downstream_remote_address.as_deref().unwrap_or("-"),
+            optional(self.downstream_remote_address.as_ref()),
             self.route_name.unwrap_or("-"),
         )
     }
-}
-
-/// RFC 3339 with milliseconds, as Envoy writes `START_TIME`.
-pub(crate) fn timestamp(time: SystemTime) -> String {
-    jiff::Timestamp::try_from(time).map_or_else(|_| "-".into(), |time| format!("{time:.3}"))
 }
 
 pub(crate) fn protocol(version: Version) -> &'static str {
@@ -230,10 +242,6 @@ pub(crate) fn protocol(version: Version) -> &'static str {
 
 pub(crate) fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
-}
-
-pub(crate) fn trace_id(trace: &TraceContext) -> String {
-    format!("{:032x}", trace.trace_id)
 }
 
 fn text(headers: &HeaderMap, name: &HeaderName) -> Option<String> {
@@ -249,6 +257,58 @@ fn cut(text: &str, max: usize) -> String {
         return text.to_owned();
     }
     text.chars().take(max).collect()
+}
+
+/// A value, or `-`.
+fn optional<T: fmt::Display>(value: Option<&T>) -> impl fmt::Display {
+    fmt::from_fn(move |f| match value {
+        Some(value) => value.fmt(f),
+        None => f.write_str("-"),
+    })
+}
+
+/// Serializes what `Display` writes, without a text in between.
+fn displayed<T: fmt::Display, S: Serializer>(value: &T, to: S) -> Result<S::Ok, S::Error> {
+    to.collect_str(value)
+}
+
+impl fmt::Display for StartTime {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match jiff::Timestamp::try_from(self.0) {
+            Ok(time) => write!(f, "{time:.3}"),
+            Err(_) => f.write_str("-"),
+        }
+    }
+}
+
+impl fmt::Display for TraceId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:032x}", self.0)
+    }
+}
+
+impl fmt::Display for QualifiedName<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.0.namespace, self.0.name)
+    }
+}
+
+impl Serialize for StartTime {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        displayed(self, to)
+    }
+}
+
+impl Serialize for TraceId {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        displayed(self, to)
+    }
+}
+
+impl Serialize for QualifiedName<'_> {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        displayed(self, to)
+    }
 }
 
 /// Quotes and line feeds would allow a client to forge fields and lines.

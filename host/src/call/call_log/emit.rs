@@ -6,7 +6,9 @@ use std::time::Duration;
 use galleria_mesh::Workload;
 
 use super::record::Record;
-use crate::telemetry::access_log::{self, AccessLog, Line, RequestFacts};
+use crate::telemetry::access_log::{
+    self, AccessLog, Line, QualifiedName, RequestFacts, StartTime, TraceId,
+};
 use crate::telemetry::metrics::{CallRecord, Metrics};
 
 /// Counts the call: for its source and destination and for its rule if `all`, for its
@@ -42,12 +44,12 @@ fn line<'a>(record: &'a Record, facts: &'a RequestFacts, duration: Duration) -> 
     let endpoint = record.picked.as_ref().map(|picked| &picked.endpoint);
     let cluster = record.cluster.as_ref();
     Line {
-        start_time: access_log::timestamp(facts.start),
+        start_time: StartTime(facts.start),
         method: facts.method.as_str(),
         path: &facts.path,
         protocol: access_log::protocol(facts.protocol),
         response_code: record.code,
-        response_flags: record.flags.to_string(),
+        response_flags: record.flags,
         response_code_details: &record.details,
         connection_termination_details: None,
         upstream_transport_failure_reason: record.transport_failure.as_deref(),
@@ -64,15 +66,15 @@ fn line<'a>(record: &'a Record, facts: &'a RequestFacts, duration: Duration) -> 
         upstream_local_address: None,
         downstream_local_address: None,
         requested_server_name: None,
-        downstream_remote_address: facts.client.map(|client| client.to_string()),
+        downstream_remote_address: facts.client,
         route_name: Some(record.route_name.as_str()).filter(|name| !name.is_empty()),
         attempts: record.attempts,
-        source_workload: record.edge.source.as_ref().map(name),
-        destination_workload: record.edge.destination.as_ref().map(name),
-        trace_id: access_log::trace_id(&record.context.trace),
+        source_workload: qualified(record.edge.source.as_ref()),
+        destination_workload: qualified(record.edge.destination.as_ref()),
+        trace_id: TraceId(record.context.trace.trace_id),
     }
 }
 
-fn name(workload: &Arc<Workload>) -> String {
-    format!("{}/{}", workload.namespace, workload.name)
+fn qualified(workload: Option<&Arc<Workload>>) -> Option<QualifiedName<'_>> {
+    workload.map(|workload| QualifiedName(workload))
 }
