@@ -31,7 +31,6 @@ mod pace;
 mod pool;
 mod sql;
 mod state;
-mod surroundings;
 
 use std::sync::Arc;
 
@@ -52,7 +51,6 @@ pub(crate) use pace::LateBody;
 pub(crate) use pool::PoolStatus;
 pub(crate) use sql::{Databases, PodDatabases};
 pub(crate) use state::{Outbound, Outgoing, Server};
-pub(crate) use surroundings::SpareSurroundings;
 
 use galleria_manifest::model::Isolation;
 use tokio_util::sync::CancellationToken;
@@ -92,8 +90,6 @@ pub(crate) struct GuestSetup {
     pub events: Arc<dyn GuestEvents>,
     pub outbound: Arc<dyn Outbound>,
     pub sql: Arc<PodDatabases>,
-    /// Left by instances that have ended.
-    pub spare: SpareSurroundings,
 }
 
 /// A folder of the host that is visible to the guest.
@@ -182,7 +178,6 @@ impl Guest {
         Self::new(GuestSetup {
             environment,
             arguments,
-            spare: SpareSurroundings::default(),
             ..GuestSetup::clone(&self.setup)
         })
     }

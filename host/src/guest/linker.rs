@@ -23,7 +23,7 @@ pub(super) fn linker(
     }
     filesystem::bound(&mut linker, generation)?;
     wasmtime_wasi_config::add_to_linker(&mut linker, |state: &mut GuestState| {
-        WasiConfig::from(state.config())
+        WasiConfig::from(&state.config)
     })?;
     logging::add_to_linker(&mut linker)?;
     sql::add_to_linker(&mut linker)?;

@@ -63,7 +63,7 @@ impl Serving {
         *self.lock() = trace;
     }
 
-    pub(super) fn trace(&self) -> Option<u128> {
+    fn trace(&self) -> Option<u128> {
         *self.lock()
     }
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 use futures::future::BoxFuture;
 use tokio::sync::Semaphore;
 use wasmtime::component::{GuestTaskId, ResourceTable};
-use wasmtime_wasi::{WasiCtxView, WasiView};
+use wasmtime_wasi::{FsPerms, WasiCtx, WasiCtxView, WasiView};
 use wasmtime_wasi_config::WasiConfigVariables;
 use wasmtime_wasi_http::{
     DEFAULT_FORBIDDEN_HEADERS, Error, ForbiddenHeaderFilter, RequestOptions, WasiBody, WasiHttpCtx,
@@ -19,11 +19,10 @@ use super::cpu::CpuTurn;
 use super::deadline::DeadlinePassed;
 use super::filesystem::FileAccess;
 use super::held::ResourceMeter;
-use super::limits::{BODY_PIECE_MAX, FIELDS_BYTES_MAX, HANDLES_MAX, InstanceLimiter};
+use super::limits::{BODY_PIECE_MAX, FIELDS_BYTES_MAX, HANDLES_MAX, InstanceLimiter, RANDOM_MAX};
 use super::outgoing::{CallFuture, OutgoingCall};
-use super::output::{GuestEvents, Serving};
+use super::output::{GuestEvents, LineStream, Serving, Stream};
 use super::sql::SqlAccess;
-use super::surroundings::{SpareSurroundings, Surroundings};
 use super::{Deadline, Failure, Generation, GuestSetup};
 use crate::context::RequestContext;
 use crate::{Request, Response};
@@ -66,12 +65,10 @@ pub(crate) struct Outgoing {
 /// The data of one instance's store.
 pub(super) struct GuestState {
     pub(super) table: ResourceTable,
-    /// `None` only while it is dropped.
-    surroundings: Option<Surroundings>,
-    /// Gets the surroundings in the end.
-    spare: Option<SpareSurroundings>,
+    wasi: WasiCtx,
     http: WasiHttpCtx,
     pub(super) hooks: Hooks,
+    pub(super) config: WasiConfigVariables,
     pub(super) limiter: InstanceLimiter,
     pub(super) sql: SqlAccess,
     pub(super) files: FileAccess,
@@ -84,8 +81,7 @@ pub(super) struct GuestState {
 
 impl GuestState {
     pub(super) fn new(setup: &GuestSetup, deadline: Deadline) -> Result<Self, Failure> {
-        let generation = setup.component.generation();
-        let surroundings = Surroundings::take(setup)?;
+        let serving = Serving::default();
         let mut table = ResourceTable::new();
         table.set_max_capacity(HANDLES_MAX);
         let turn = CpuTurn::new(
@@ -94,17 +90,21 @@ impl GuestState {
         );
         let mut http = WasiHttpCtx::new();
         http.set_field_size_limit(FIELDS_BYTES_MAX);
+        let mut config = WasiConfigVariables::new();
+        for (name, value) in &setup.environment {
+            config.insert(name, value);
+        }
         Ok(Self {
             table,
+            wasi: wasi(setup, &serving)?,
             http,
             hooks: Hooks::new(
                 setup.outbound.clone(),
-                generation,
-                surroundings.serving.clone(),
+                setup.component.generation(),
+                serving,
                 turn.clone(),
             ),
-            surroundings: Some(surroundings),
-            spare: setup.spare.of(generation),
+            config,
             limiter: InstanceLimiter::new(setup.memory.clone()),
             sql: SqlAccess::new(setup, deadline.clone()),
             files: FileAccess::new(setup),
@@ -128,16 +128,6 @@ impl GuestState {
             .map_or(Ok(()), |reached| Err(reached.into()))
     }
 
-    /// The variables of `wasi:config/store`.
-    pub(super) fn config(&mut self) -> &WasiConfigVariables {
-        &self.surroundings().config
-    }
-
-    fn surroundings(&mut self) -> &mut Surroundings {
-        let surroundings = self.surroundings.as_mut();
-        surroundings.expect("present until it is dropped")
-    }
-
     /// Measures what the host keeps for the guest between two requests.
     pub(super) fn holds_too_much(&mut self) -> bool {
         self.held.look(&mut self.table, &mut self.limiter);
@@ -145,22 +135,52 @@ impl GuestState {
     }
 }
 
-impl WasiView for GuestState {
-    fn ctx(&mut self) -> WasiCtxView<'_> {
-        let surroundings = self.surroundings.as_mut();
-        WasiCtxView {
-            ctx: &mut surroundings.expect("present until it is dropped").wasi,
-            table: &mut self.table,
-        }
+/// Environment, arguments, output and mounts. There are no sockets and no other files.
+fn wasi(setup: &GuestSetup, serving: &Serving) -> Result<WasiCtx, Failure> {
+    let mut builder = WasiCtx::builder();
+    builder
+        .envs(&setup.environment)
+        .args(&setup.arguments)
+        .stdout(LineStream::new(
+            setup.events.clone(),
+            serving.clone(),
+            Stream::Stdout,
+        ))
+        .stderr(LineStream::new(
+            setup.events.clone(),
+            serving.clone(),
+            Stream::Stderr,
+        ))
+        .max_random_size(RANDOM_MAX)
+        .allow_tcp(false)
+        .allow_udp(false)
+        .allow_ip_name_lookup(false);
+    if let Some(folder) = &setup.working_dir {
+        builder.initial_cwd(folder);
     }
+    for mount in &setup.mounts {
+        let permissions = if mount.read_only {
+            FsPerms::ReadOnly
+        } else {
+            FsPerms::ReadWrite
+        };
+        builder
+            .preopened_dir(mount.path(), &mount.guest_path, permissions)
+            .map_err(|error| {
+                let path = mount.host_path.display();
+                Failure::Start(
+                    format!("cannot mount {path} at {}: {error}", mount.guest_path).into(),
+                )
+            })?;
+    }
+    Ok(builder.build())
 }
 
-impl Drop for GuestState {
-    fn drop(&mut self) {
-        // Emits unfinished lines of output, which belong to the request of this instance.
-        self.table = ResourceTable::new();
-        if let (Some(spare), Some(left)) = (&self.spare, self.surroundings.take()) {
-            spare.leave(left);
+impl WasiView for GuestState {
+    fn ctx(&mut self) -> WasiCtxView<'_> {
+        WasiCtxView {
+            ctx: &mut self.wasi,
+            table: &mut self.table,
         }
     }
 }

@@ -13,7 +13,7 @@ use super::field::{Allocatable, PodFacts};
 use super::plan::{MEMORY_DEFAULT, PodPlan};
 use super::pod::Life;
 use super::volumes::PodVolumes;
-use crate::guest::{GuestSetup, OpenFiles, PodCpu, PodDatabases, PodMemory, SpareSurroundings};
+use crate::guest::{GuestSetup, OpenFiles, PodCpu, PodDatabases, PodMemory};
 use crate::settings::guest::RequestLimits;
 use crate::telemetry::metrics::PodMeters;
 
@@ -88,7 +88,6 @@ pub(super) fn setup(
         },
         events: Arc::new(events),
         outbound,
-        spare: SpareSurroundings::default(),
     })
 }
 

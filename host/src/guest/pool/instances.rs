@@ -15,7 +15,6 @@ use super::wait_or_oust;
 use crate::guest::instance::Instance;
 use crate::guest::limits::{MemoryLimitReached, PodMemory};
 use crate::guest::pace::Paces;
-use crate::guest::surroundings::SpareSurroundings;
 use crate::guest::{Failure, GuestSetup};
 use crate::telemetry::metrics::{PodMeters, RetirementReason};
 
@@ -25,7 +24,6 @@ const DECAY: u64 = 64;
 pub(super) struct Instances {
     idle: Mutex<Idle>,
     population: Arc<Population>,
-    spare: SpareSurroundings,
 }
 
 /// Instances without a request. The most recently used one, whose memory is the warmest, is
@@ -88,7 +86,6 @@ impl Instances {
                 memory: setup.memory.clone(),
                 freed: Notify::new(),
             }),
-            spare: setup.spare.clone(),
         }
     }
 
@@ -167,8 +164,6 @@ impl Instances {
         };
         let meters = self.idle.lock().meters.clone();
         meters.retired(RetirementReason::Idle, dropped.len());
-        drop(dropped);
-        self.spare.clear();
     }
 
     pub(super) fn idle(&self) -> usize {
