@@ -261,6 +261,16 @@ impl Connection {
         })
     }
 
+    /// Reads one value for the host itself, for example a setting.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub fn host_value(&mut self, statement: &str) -> Result<Value, Error> {
+        self.guarded(OnBehalf::Host, false, |inner| {
+            Ok(inner.query_row(statement, (), |row| row.get(0))?)
+        })
+    }
+
     /// Checks the whole file, which may come from an untrusted source.
     ///
     /// # Errors
