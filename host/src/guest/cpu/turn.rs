@@ -97,7 +97,7 @@ impl CpuTurn {
     /// Takes turns on a serving thread, until the end or the first tick.
     async fn serve<F: Future>(&self, mut guest: Pin<&mut F>) -> Option<F::Output> {
         loop {
-            self.cpu.within_budget().await;
+            self.within_budget().await;
             match self.poll(guest.as_mut()).await {
                 Poll::Ready(output) => return Some(output),
                 Poll::Pending if self.ticked() => return None,
@@ -110,9 +110,10 @@ impl CpuTurn {
     /// already run into a tick.
     async fn compute<F: Future>(self, mut guest: Pin<Box<F>>, mut computed: bool) -> F::Output {
         self.running.computes.store(true, Ordering::Relaxed);
+        self.driven.suspended(false);
         loop {
             let core = self.cpu.core().await;
-            self.cpu.within_budget().await;
+            self.within_budget().await;
             let polled = self.poll(guest.as_mut()).await;
             drop(core);
             match polled {
@@ -127,6 +128,15 @@ impl CpuTurn {
                 }
                 Poll::Pending => woken().await,
             }
+        }
+    }
+
+    /// Waits until the guest may run. Its call does not wait with it, because it occupies an
+    /// instance of another pod.
+    async fn within_budget(&self) {
+        if self.cpu.resumes_at(Instant::now()).is_some() {
+            self.driven.suspended(false);
+            self.cpu.within_budget().await;
         }
     }
 
@@ -228,6 +238,10 @@ pub(in crate::guest) fn take_turns_inside(store: &mut Store<GuestState>) {
 
 #[cfg(test)]
 mod tests {
+    use futures::FutureExt;
+    use tokio::sync::oneshot;
+    use wasmtime_wasi::p2::Pollable;
+
     use super::*;
 
     /// A guest that computes for this many turns. Returns the kinds of thread on which it
@@ -268,6 +282,42 @@ mod tests {
                 [false, false],
             ]
         );
+    }
+
+    #[tokio::test]
+    async fn call_of_a_throttled_guest_goes_on() {
+        let cpu = PodCpu::new(Some(10));
+        let turn = CpuTurn::new(cpu.clone(), ComputeThreads::default());
+        let driven = turn.driven.clone();
+        let (answer, answered) = oneshot::channel();
+        let (end, ended) = oneshot::channel();
+        let future = async move {
+            answered.await.expect("an answer");
+            end.send(()).expect("the test waits for it");
+            Err(wasmtime_wasi_http::Error::DestinationUnavailable)
+        };
+        let mut future = Some(future.boxed());
+        let resumed = Arc::new(AtomicBool::new(false));
+        let second_poll = resumed.clone();
+        let mut call = None;
+        let guest = tokio::spawn(turn.take(poll_fn(move |context| {
+            let Some(future) = future.take() else {
+                second_poll.store(true, Ordering::Relaxed);
+                call = None;
+                return Poll::Ready(());
+            };
+            let begun = call.insert(driven.drive(future));
+            assert!(begun.ready().poll_unpin(context).is_pending());
+            // The pod has used more than the quota of several periods.
+            cpu.charge(Duration::from_millis(5), Instant::now());
+            context.waker().wake_by_ref();
+            Poll::Pending
+        })));
+        tokio::task::yield_now().await;
+        answer.send(()).expect("the call waits");
+        ended.await.expect("the call goes on");
+        assert!(!resumed.load(Ordering::Relaxed), "the guest still waits");
+        guest.await.expect("no panic");
     }
 
     #[tokio::test(flavor = "multi_thread")]
