@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use galleria_manifest::model::Object;
-use galleria_manifest::{Diagnostic, Loaded, Severity};
+use galleria_manifest::{Diagnostic, LoadResult, Severity};
 use notify::{RecommendedWatcher, RecursiveMode, Watcher};
 use tokio::sync::Notify;
 
@@ -51,7 +51,7 @@ impl Files {
 
     /// Reads all files. Blocks the thread, for long if the folders are large.
     pub(crate) fn read(&self) -> FileContents {
-        let Loaded {
+        let LoadResult {
             objects,
             diagnostics,
             ..

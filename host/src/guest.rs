@@ -37,7 +37,7 @@ use std::sync::Arc;
 pub(crate) use cache::Cache;
 pub(crate) use command::run;
 pub(crate) use component::FILE_MAX as COMPONENT_FILE_MAX;
-pub(crate) use component::{Component, ComponentError, Entry, Generation};
+pub(crate) use component::{Component, ComponentError, Entry, WasiVersion};
 pub(crate) use cpu::{PodCpu, Throttling};
 pub(crate) use deadline::Deadline;
 pub(crate) use delivery::Production;
@@ -152,12 +152,12 @@ enum Serving {
 impl Guest {
     pub(crate) fn new(setup: GuestSetup) -> Self {
         let setup = Arc::new(setup);
-        let generation = setup.component.generation();
-        let serving = match (generation, setup.isolation) {
-            (Generation::P3, isolation) => {
+        let wasi_version = setup.component.wasi_version();
+        let serving = match (wasi_version, setup.isolation) {
+            (WasiVersion::P3, isolation) => {
                 Serving::Concurrent(ConcurrentGuest::new(setup.clone(), isolation))
             }
-            (Generation::P2, isolation) => Serving::Exclusive(Arc::new(Pool::new(
+            (WasiVersion::P2, isolation) => Serving::Exclusive(Arc::new(Pool::new(
                 setup.clone(),
                 isolation.unwrap_or(Isolation::Request),
             ))),

@@ -38,8 +38,8 @@ pub(crate) use scalars::{
 pub(crate) use suggest::{did_you_mean, nearest};
 
 use crate::limits::{DIAGNOSTICS_PER_OBJECT_MAX, SHOWN_CHARACTERS_MAX};
-use crate::yaml::{Mark, Node, Resolved, Value};
-use crate::{Code, Diagnostic, Located, Position, Severity, codes};
+use crate::yaml::{Mark, Node, ResolvedScalar, Value};
+use crate::{Code, Diagnostic, Position, Severity, WithPosition, codes};
 
 /// Collects the problems of one document.
 pub(crate) struct Decoder {
@@ -164,8 +164,8 @@ impl Decoder {
         }
     }
 
-    pub(crate) fn locate<T>(&self, value: T, node: &Node) -> Located<T> {
-        Located::new(value, self.position(node.mark))
+    pub(crate) fn locate<T>(&self, value: T, node: &Node) -> WithPosition<T> {
+        WithPosition::new(value, self.position(node.mark))
     }
 
     /// Runs `read` with `key` added to the path.
@@ -210,11 +210,11 @@ impl Decoder {
             Value::Mapping(_) => return "a mapping".to_owned(),
             Value::Sequence(_) => return "a list".to_owned(),
             Value::Scalar(scalar) => match scalar.resolve() {
-                Resolved::Null => return "nothing".to_owned(),
-                Resolved::Bool(_) => ("the boolean", &scalar.text),
-                Resolved::Int(_) => ("the integer", &scalar.text),
-                Resolved::Float(_) => ("the number", &scalar.text),
-                Resolved::Text => ("the text", &scalar.text),
+                ResolvedScalar::Null => return "nothing".to_owned(),
+                ResolvedScalar::Bool(_) => ("the boolean", &scalar.text),
+                ResolvedScalar::Int(_) => ("the integer", &scalar.text),
+                ResolvedScalar::Float(_) => ("the number", &scalar.text),
+                ResolvedScalar::Text => ("the text", &scalar.text),
             },
         };
         if self.secret {

@@ -12,7 +12,7 @@ use crate::{Code, Diagnostic, Position, Severity, codes};
 
 /// Files in the order in which they are read, and problems with finding them.
 #[derive(Default)]
-pub(crate) struct Found {
+pub(crate) struct FoundFiles {
     pub(crate) files: Vec<PathBuf>,
     pub(crate) diagnostics: Vec<Diagnostic>,
     seen: HashSet<PathBuf>,
@@ -20,8 +20,8 @@ pub(crate) struct Found {
 
 /// The files of `paths`: each file itself, and all manifests below each folder, sorted by
 /// path. A file that is named twice is read once.
-pub(crate) fn find(paths: &[PathBuf]) -> Found {
-    let mut found = Found::default();
+pub(crate) fn find(paths: &[PathBuf]) -> FoundFiles {
+    let mut found = FoundFiles::default();
     for path in paths {
         match fs::metadata(path) {
             Ok(metadata) if metadata.is_dir() => {
@@ -50,7 +50,7 @@ pub(crate) fn find(paths: &[PathBuf]) -> Found {
     found
 }
 
-impl Found {
+impl FoundFiles {
     fn folder(&mut self, folder: &Path, depth: usize) {
         if depth > FOLDER_DEPTH_MAX {
             let message = format!("more than {FOLDER_DEPTH_MAX} folders deep; is a link circular?");

@@ -11,7 +11,7 @@ use crate::{Diagnostic, Position, Severity, admission, codes, files, read, refer
 
 /// The result of a load.
 #[derive(Debug, Clone, Default)]
-pub struct Loaded {
+pub struct LoadResult {
     /// In the order of files and documents, without objects that have an error or are replaced
     /// by a later one.
     pub objects: Vec<Arc<Object>>,
@@ -21,7 +21,7 @@ pub struct Loaded {
     pub files: Vec<PathBuf>,
 }
 
-impl Loaded {
+impl LoadResult {
     /// Whether the load is refused.
     pub fn has_errors(&self) -> bool {
         self.diagnostics
@@ -35,21 +35,21 @@ impl Loaded {
 /// objects.
 ///
 /// All problems are in the result; there is no other error.
-pub fn load(paths: &[PathBuf]) -> Loaded {
+pub fn load(paths: &[PathBuf]) -> LoadResult {
     let found = files::find(paths);
-    let mut collected = Collected {
+    let mut collector = Collector {
         diagnostics: found.diagnostics,
-        ..Collected::default()
+        ..Collector::default()
     };
     for path in &found.files {
         let file: Arc<Path> = Arc::from(path.as_path());
         match files::read(&file) {
-            Ok(text) => collected.read(&file, &text),
-            Err(diagnostic) => collected.diagnostics.push(diagnostic),
+            Ok(text) => collector.read(&file, &text),
+            Err(diagnostic) => collector.diagnostics.push(diagnostic),
         }
     }
-    let refused = std::mem::take(&mut collected.refused);
-    let mut loaded = collected.finish();
+    let refused = std::mem::take(&mut collector.refused);
+    let mut loaded = collector.finish();
     loaded
         .diagnostics
         .extend(references::check(&loaded.objects, &refused));
@@ -62,34 +62,34 @@ pub fn load(paths: &[PathBuf]) -> Loaded {
 }
 
 /// Reads a text as the content of `file`, without checking references.
-pub fn read_str(file: &Path, text: &str) -> Loaded {
-    let mut collected = Collected::default();
-    collected.read(&Arc::from(file), text);
-    collected.finish()
+pub fn read_str(file: &Path, text: &str) -> LoadResult {
+    let mut collector = Collector::default();
+    collector.read(&Arc::from(file), text);
+    collector.finish()
 }
 
 /// Reads one document that is already a JSON value. References are not checked.
 ///
 /// Diagnostics name `place` as their file, and have no line: see [`Position`].
-pub fn read_json(place: &Path, value: &serde_json::Value) -> Loaded {
+pub fn read_json(place: &Path, value: &serde_json::Value) -> LoadResult {
     let place: Arc<Path> = Arc::from(place);
-    let mut collected = Collected::default();
+    let mut collector = Collector::default();
     match yaml::from_json(value) {
         Ok(root) if root.is_null() => {}
-        Ok(root) => collected.documents(&place, &[root]),
-        Err(problem) => collected.problem(&place, problem),
+        Ok(root) => collector.documents(&place, &[root]),
+        Err(problem) => collector.problem(&place, problem),
     }
-    collected.finish()
+    collector.finish()
 }
 
 #[derive(Default)]
-struct Collected {
+struct Collector {
     objects: Vec<Arc<Object>>,
     refused: HashSet<ObjectKey>,
     diagnostics: Vec<Diagnostic>,
 }
 
-impl Collected {
+impl Collector {
     fn read(&mut self, file: &Arc<Path>, text: &str) {
         let parsed = yaml::parse(text.strip_prefix('\u{feff}').unwrap_or(text));
         for problem in parsed.problems {
@@ -133,7 +133,7 @@ impl Collected {
     }
 
     /// Replaces objects by later ones with the same key, and reports that.
-    fn finish(mut self) -> Loaded {
+    fn finish(mut self) -> LoadResult {
         let mut last: HashMap<ObjectKey, usize> = HashMap::with_capacity(self.objects.len());
         let mut replaced: BTreeMap<usize, usize> = BTreeMap::new();
         for (index, object) in self.objects.iter().enumerate() {
@@ -160,7 +160,7 @@ impl Collected {
             .map(|(_, object)| object)
             .collect();
         self.diagnostics.sort();
-        Loaded {
+        LoadResult {
             objects,
             diagnostics: self.diagnostics,
             files: Vec::new(),

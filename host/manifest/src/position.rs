@@ -38,18 +38,18 @@ impl fmt::Display for Position {
 
 /// A value with the position that it was read from. Compares only by value.
 #[derive(Debug, Clone)]
-pub struct Located<T> {
+pub struct WithPosition<T> {
     pub value: T,
     pub at: Position,
 }
 
-impl<T> Located<T> {
+impl<T> WithPosition<T> {
     pub fn new(value: T, at: Position) -> Self {
         Self { value, at }
     }
 }
 
-impl<T> Deref for Located<T> {
+impl<T> Deref for WithPosition<T> {
     type Target = T;
 
     fn deref(&self) -> &T {
@@ -57,15 +57,15 @@ impl<T> Deref for Located<T> {
     }
 }
 
-impl<T: PartialEq> PartialEq for Located<T> {
+impl<T: PartialEq> PartialEq for WithPosition<T> {
     fn eq(&self, other: &Self) -> bool {
         self.value == other.value
     }
 }
 
-impl<T: Eq> Eq for Located<T> {}
+impl<T: Eq> Eq for WithPosition<T> {}
 
-impl<T: fmt::Display> fmt::Display for Located<T> {
+impl<T: fmt::Display> fmt::Display for WithPosition<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.value.fmt(f)
     }

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use crate::model::{Object, PodPreset, PodTemplate, Resource};
-use crate::{Located, Position};
+use crate::{Position, WithPosition};
 
 /// `true` excludes a pod from all presets.
 const EXCLUDE: &str = "podpreset.admission.kubernetes.io/exclude";
@@ -72,7 +72,7 @@ impl<'a> Preset<'a> {
         let name = object.metadata.name.as_str();
         let pod = &mut self.template.spec;
         let conflicts = &mut self.conflicts;
-        let mut conflict = |thing: &str, of: &Located<String>| {
+        let mut conflict = |thing: &str, of: &WithPosition<String>| {
             let message = format!(
                 "PodPreset `{name}` sets another {thing} `{of}` than the pod, whose own value is \
                  kept; make both equal, or exclude the pod with the annotation `{EXCLUDE}: \
@@ -110,7 +110,7 @@ impl<'a> Preset<'a> {
                 self.conflicts.push(Conflict { at, message });
             }
         }
-        let version = Located::new(ANY_VERSION.to_owned(), object.at.clone());
+        let version = WithPosition::new(ANY_VERSION.to_owned(), object.at.clone());
         self.template
             .annotations
             .insert(format!("{APPLIED}{name}"), version);

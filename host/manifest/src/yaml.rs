@@ -13,7 +13,7 @@ mod syntax;
 
 pub(crate) use json::{from_json, to_json};
 pub(crate) use parse::parse;
-pub(crate) use scalar::{Resolved, Scalar, Style};
+pub(crate) use scalar::{ResolvedScalar, Scalar, Style};
 
 use crate::Code;
 
@@ -93,6 +93,6 @@ impl Node {
 
     /// `null`, `~` or an absent value.
     pub(crate) fn is_null(&self) -> bool {
-        matches!(&self.value, Value::Scalar(scalar) if scalar.resolve() == Resolved::Null)
+        matches!(&self.value, Value::Scalar(scalar) if scalar.resolve() == ResolvedScalar::Null)
     }
 }

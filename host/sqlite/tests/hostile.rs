@@ -11,12 +11,12 @@ use galleria_sqlite::{
 };
 
 /// A budget of this many bytes.
-struct Limited {
+struct LimitedMemory {
     limit: u64,
     used: AtomicU64,
 }
 
-impl Budget for Limited {
+impl Budget for LimitedMemory {
     fn reserve(&self, bytes: u64) -> bool {
         let within = |used: u64| Some(used + bytes).filter(|total| *total <= self.limit);
         let taken = self
@@ -32,13 +32,13 @@ impl Budget for Limited {
 
 struct File {
     folder: tempfile::TempDir,
-    budget: Arc<Limited>,
+    budget: Arc<LimitedMemory>,
     memory: Arc<Memory>,
 }
 
 impl File {
     fn new() -> Self {
-        let budget = Arc::new(Limited {
+        let budget = Arc::new(LimitedMemory {
             limit: 32 << 20,
             used: AtomicU64::new(0),
         });

@@ -9,7 +9,7 @@ use wasmtime::component::InstancePre;
 use wasmtime_wasi::I32Exit;
 use wasmtime_wasi::{p2, p3};
 
-use super::component::Generation;
+use super::component::WasiVersion;
 use super::cpu::give_way_at_ticks;
 use super::deadline::Deadline;
 use super::limits::bound;
@@ -24,12 +24,12 @@ pub(super) enum CommandPre {
 
 impl CommandPre {
     pub(super) fn new(
-        generation: Generation,
+        wasi_version: WasiVersion,
         instance: InstancePre<GuestState>,
     ) -> wasmtime::Result<Self> {
-        match generation {
-            Generation::P2 => p2::bindings::CommandPre::new(instance).map(Self::P2),
-            Generation::P3 => p3::bindings::CommandPre::new(instance).map(Self::P3),
+        match wasi_version {
+            WasiVersion::P2 => p2::bindings::CommandPre::new(instance).map(Self::P2),
+            WasiVersion::P3 => p3::bindings::CommandPre::new(instance).map(Self::P3),
         }
     }
 

@@ -21,7 +21,7 @@ pub(crate) const FILE_MAX: u64 = 256 << 20;
 
 /// The version of WASI for which a component is made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Generation {
+pub(crate) enum WasiVersion {
     /// `wasi:http/incoming-handler@0.2.x`, `wasi:cli/run@0.2.x`.
     P2,
     /// `wasi:http/handler@0.3.x`, `wasi:cli/run@0.3.x`.
@@ -80,7 +80,7 @@ pub(crate) enum ComponentError {
 pub(crate) struct Component {
     /// The path of the file, for messages.
     path: PathBuf,
-    generation: Generation,
+    wasi_version: WasiVersion,
     http: Option<ProxyPre<GuestState>>,
     command: Option<CommandPre>,
     engine: Engine,
@@ -106,10 +106,10 @@ impl Component {
             path: path.into(),
             source: source.into(),
         })?;
-        let generation = exports
-            .generation()
+        let wasi_version = exports
+            .wasi_version()
             .ok_or_else(|| ComponentError::NoHttp { path: path.into() })?;
-        let runtime = engine.wasmtime(generation);
+        let runtime = engine.wasmtime(wasi_version);
         let runtime = runtime.map_err(|source| ComponentError::Engine {
             path: path.into(),
             source,
@@ -119,22 +119,22 @@ impl Component {
             path: path.into(),
             source,
         };
-        let instance = linker::linker(runtime, generation)
+        let instance = linker::linker(runtime, wasi_version)
             .and_then(|linker| linker.instantiate_pre(&component))
             .map_err(imports)?;
         let command = exports
             .run
-            .contains(&generation)
-            .then(|| CommandPre::new(generation, instance.clone()))
+            .contains(&wasi_version)
+            .then(|| CommandPre::new(wasi_version, instance.clone()))
             .transpose();
-        let http = exports.http.map(|generation| match generation {
-            Generation::P2 => p2::bindings::ProxyPre::new(instance).map(ProxyPre::P2),
-            Generation::P3 => p3::bindings::ServicePre::new(instance).map(ProxyPre::P3),
+        let http = exports.http.map(|wasi_version| match wasi_version {
+            WasiVersion::P2 => p2::bindings::ProxyPre::new(instance).map(ProxyPre::P2),
+            WasiVersion::P3 => p3::bindings::ServicePre::new(instance).map(ProxyPre::P3),
         });
         let digest = Sha256::digest(&wasm).into();
         Ok(Self {
             path: path.into(),
-            generation,
+            wasi_version,
             http: http.transpose().map_err(imports)?,
             command: command.map_err(imports)?,
             engine: engine.clone(),
@@ -144,8 +144,8 @@ impl Component {
         })
     }
 
-    pub(crate) fn generation(&self) -> Generation {
-        self.generation
+    pub(crate) fn wasi_version(&self) -> WasiVersion {
+        self.wasi_version
     }
 
     /// Checks that the component has the export for `entry`.
@@ -257,8 +257,8 @@ fn compile(
 /// The exports of a component that the host can call.
 #[derive(Default)]
 struct Exports {
-    http: Option<Generation>,
-    run: Vec<Generation>,
+    http: Option<WasiVersion>,
+    run: Vec<WasiVersion>,
 }
 
 impl Exports {
@@ -284,19 +284,19 @@ impl Exports {
 
     fn add(&mut self, name: &str) {
         if name.starts_with("wasi:http/incoming-handler@0.2.") {
-            self.http = Some(Generation::P2);
+            self.http = Some(WasiVersion::P2);
         } else if name.starts_with("wasi:http/handler@0.3.") {
-            self.http = Some(Generation::P3);
+            self.http = Some(WasiVersion::P3);
         } else if name.starts_with("wasi:cli/run@0.2.") {
-            self.run.push(Generation::P2);
+            self.run.push(WasiVersion::P2);
         } else if name.starts_with("wasi:cli/run@0.3.") {
-            self.run.insert(0, Generation::P3);
+            self.run.insert(0, WasiVersion::P3);
         }
     }
 
     /// Toolchains add a `run` of 0.2 that does nothing to any program, so other exports take
     /// precedence.
-    fn generation(&self) -> Option<Generation> {
+    fn wasi_version(&self) -> Option<WasiVersion> {
         self.http.or(self.run.first().copied())
     }
 }

@@ -30,7 +30,7 @@ use crate::context::RequestContext;
 use crate::telemetry::metrics::RetirementReason;
 use crate::{Request, Response};
 pub(super) use attribution::add_to_linker;
-use body::{Content, PermitBody, Written, take_written};
+use body::{Content, PermitBody, WrittenFrames, take_written};
 use instances::{Checkout, For, Instances};
 use progress::{Progress, Rules};
 use shared::{Claim, SharedInstance};
@@ -185,7 +185,7 @@ impl ConcurrentGuest {
         permit: Option<OwnedSemaphorePermit>,
     ) -> Response {
         let (parts, body) = response.into_parts();
-        let Written { frames, rest } = take_written(body, claim.as_mut(), progress);
+        let WrittenFrames { frames, rest } = take_written(body, claim.as_mut(), progress);
         drop(claim);
         let Some(rest) = rest else {
             return whole(parts, frames.into());

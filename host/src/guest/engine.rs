@@ -11,14 +11,14 @@ use std::time::Duration;
 
 use wasmtime::{Config, Enabled, InstanceAllocationStrategy, OptLevel, PoolingAllocationConfig};
 
-use super::Generation;
+use super::WasiVersion;
 use super::cpu::ComputeThreads;
 
 /// How often a running guest yields and checks its deadline. With 5 ms, no guest delays
 /// another by more, and an idle host wakes up only 200 times per second.
 pub(super) const EPOCH_TICK: Duration = Duration::from_millis(5);
 
-/// How many instances of each generation may exist, over all pods. Each reserves address
+/// How many instances of each version of WASI may exist, over all pods. Each reserves address
 /// space, not memory: 4 GiB for its linear memory, and 2 MiB for each of its stacks.
 const INSTANCES_MAX: u32 = 2_000;
 
@@ -70,28 +70,28 @@ impl Engine {
         self.compute.clone()
     }
 
-    /// The engine for guests of this generation.
+    /// The engine for guests of this version of WASI.
     ///
     /// # Errors
     /// The system refuses to reserve the address space.
     pub(super) fn wasmtime(
         &self,
-        generation: Generation,
+        wasi_version: WasiVersion,
     ) -> Result<&wasmtime::Engine, EngineError> {
-        let runtime = self.runtimes.of(generation);
+        let runtime = self.runtimes.of(wasi_version);
         if let Some(runtime) = runtime.get() {
             return Ok(runtime);
         }
-        let made = wasmtime::Engine::new(&settings(generation)).map_err(EngineError)?;
+        let made = wasmtime::Engine::new(&settings(wasi_version)).map_err(EngineError)?;
         Ok(runtime.get_or_init(|| made))
     }
 }
 
 impl Runtimes {
-    fn of(&self, generation: Generation) -> &OnceLock<wasmtime::Engine> {
-        match generation {
-            Generation::P2 => &self.sequential,
-            Generation::P3 => &self.concurrent,
+    fn of(&self, wasi_version: WasiVersion) -> &OnceLock<wasmtime::Engine> {
+        match wasi_version {
+            WasiVersion::P2 => &self.sequential,
+            WasiVersion::P3 => &self.concurrent,
         }
     }
 
@@ -103,8 +103,8 @@ impl Runtimes {
     }
 }
 
-fn settings(generation: Generation) -> Config {
-    let concurrent = generation == Generation::P3;
+fn settings(wasi_version: WasiVersion) -> Config {
+    let concurrent = wasi_version == WasiVersion::P3;
     let mut config = Config::new();
     config
         .wasm_component_model(true)
@@ -116,17 +116,17 @@ fn settings(generation: Generation) -> Config {
         .parallel_compilation(true)
         .max_wasm_stack(1 << 20)
         .async_stack_size(2 << 20)
-        .allocation_strategy(InstanceAllocationStrategy::Pooling(pool(generation)));
+        .allocation_strategy(InstanceAllocationStrategy::Pooling(pool(wasi_version)));
     config
 }
 
 /// The pooling allocator. Slots are created once and reused. Memory that a guest has touched
 /// is zeroed instead of unmapped, as long as it is small.
-fn pool(generation: Generation) -> PoolingAllocationConfig {
+fn pool(wasi_version: WasiVersion) -> PoolingAllocationConfig {
     // In 0.2, the code of an instance runs on one stack at a time.
-    let stacks = match generation {
-        Generation::P2 => INSTANCES_MAX,
-        Generation::P3 => INSTANCES_MAX * 2,
+    let stacks = match wasi_version {
+        WasiVersion::P2 => INSTANCES_MAX,
+        WasiVersion::P3 => INSTANCES_MAX * 2,
     };
     let mut pool = PoolingAllocationConfig::new();
     pool.total_component_instances(INSTANCES_MAX)

@@ -27,7 +27,7 @@ pub(crate) use open_files::OpenFiles;
 pub(crate) use quota::VolumeQuota;
 
 use super::state::GuestState;
-use super::{Generation, GuestSetup};
+use super::{GuestSetup, WasiVersion};
 use directories::DirectoryStreams;
 use open_files::Slot;
 use quota::Full;
@@ -154,11 +154,11 @@ fn view(state: &mut GuestState) -> WasiFilesystemCtxView<'_> {
 /// Replaces functions of wasmtime by those with limits.
 pub(super) fn bound(
     linker: &mut Linker<GuestState>,
-    generation: Generation,
+    wasi_version: WasiVersion,
 ) -> wasmtime::Result<()> {
     linker.allow_shadowing(true);
     p2::bound(linker)?;
-    if generation == Generation::P3 {
+    if wasi_version == WasiVersion::P3 {
         p3::bound(linker)?;
     }
     linker.allow_shadowing(false);

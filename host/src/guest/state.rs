@@ -23,7 +23,7 @@ use super::limits::{BODY_PIECE_MAX, FIELDS_BYTES_MAX, HANDLES_MAX, InstanceLimit
 use super::outgoing::{CallFuture, OutgoingCall};
 use super::output::{GuestEvents, LineStream, Serving, Stream};
 use super::sql::SqlAccess;
-use super::{Deadline, Failure, Generation, GuestSetup};
+use super::{Deadline, Failure, GuestSetup, WasiVersion};
 use crate::context::RequestContext;
 use crate::{Request, Response};
 
@@ -100,7 +100,7 @@ impl GuestState {
             http,
             hooks: Hooks::new(
                 setup.outbound.clone(),
-                setup.component.generation(),
+                setup.component.wasi_version(),
                 serving,
                 turn.clone(),
             ),
@@ -217,7 +217,7 @@ pub(super) struct Hooks {
 impl Hooks {
     fn new(
         outbound: Arc<dyn Outbound>,
-        generation: Generation,
+        wasi_version: WasiVersion,
         printing: Serving,
         turn: CpuTurn,
     ) -> Self {
@@ -226,7 +226,7 @@ impl Hooks {
             printing,
             context: None,
             calls: Arc::new(Semaphore::new(CALLS_MAX)),
-            drives: generation == Generation::P2,
+            drives: wasi_version == WasiVersion::P2,
             turn,
             tasks: HashMap::new(),
         }

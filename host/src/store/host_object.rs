@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use galleria_manifest::model::{Labels, Metadata, Object, OwnerReference, Resource};
-use galleria_manifest::{Located, Position};
+use galleria_manifest::{Position, WithPosition};
 use jiff::Timestamp;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
@@ -33,7 +33,7 @@ impl HostObject {
             column: 0,
         };
         let metadata = Metadata {
-            name: Located::new(text(&metadata["name"]), at.clone()),
+            name: WithPosition::new(text(&metadata["name"]), at.clone()),
             namespace: text(&metadata["namespace"]),
             labels: labels
                 .map(|(key, value)| (key.clone(), text(value)))

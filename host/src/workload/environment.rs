@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use galleria_manifest::model::{Container, EnvFrom, EnvSource, EnvValue, is_variable_name};
-use galleria_manifest::{Located, Position};
+use galleria_manifest::{Position, WithPosition};
 
 use super::configuration::{Configuration, Values};
 use super::field::{self, PodFacts};
@@ -196,8 +196,8 @@ fn value(
 fn entry(
     values: Option<&Values>,
     kind: &str,
-    name: &Located<String>,
-    key: &Located<String>,
+    name: &WithPosition<String>,
+    key: &WithPosition<String>,
     optional: bool,
     namespace: &str,
 ) -> Result<Option<String>, EnvironmentError> {
@@ -215,7 +215,7 @@ fn entry(
     }
 }
 
-fn missing(kind: &str, name: &Located<String>, namespace: &str) -> EnvironmentError {
+fn missing(kind: &str, name: &WithPosition<String>, namespace: &str) -> EnvironmentError {
     EnvironmentError {
         at: name.at.clone(),
         message: format!("there is no {kind} `{name}` in namespace `{namespace}`"),

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use galleria_manifest::Located;
+use galleria_manifest::WithPosition;
 use galleria_manifest::model::{Container, Labels, PodTemplate, Quantity};
 use galleria_mesh as mesh;
 
@@ -57,7 +57,7 @@ impl<'a> PodFacts<'a> {
 /// # Errors
 /// The path is not a field of a pod.
 pub(super) fn field(
-    path: &Located<String>,
+    path: &WithPosition<String>,
     facts: &PodFacts<'_>,
 ) -> Result<String, EnvironmentError> {
     let keyed = |prefix: &str| {
@@ -114,7 +114,7 @@ fn lines<'s>(pairs: impl Iterator<Item = (&'s String, &'s String)>) -> String {
 /// # Errors
 /// The resource is not one of a container.
 pub(super) fn resource_field(
-    resource: &Located<String>,
+    resource: &WithPosition<String>,
     divisor: Option<Quantity>,
     facts: &PodFacts<'_>,
 ) -> Result<String, EnvironmentError> {

@@ -23,7 +23,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use galleria_manifest::model::{FileVolume, VolumeMount};
-use galleria_manifest::{Located, Position};
+use galleria_manifest::{Position, WithPosition};
 
 use file_work::FileWork;
 pub(crate) use pod_volumes::PodVolumes;
@@ -77,7 +77,7 @@ pub(crate) struct VolumeError {
 }
 
 impl VolumeError {
-    fn new(at: &Located<String>, message: String) -> Self {
+    fn new(at: &WithPosition<String>, message: String) -> Self {
         Self {
             at: at.at.clone(),
             message,

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::{Decoder, integer};
 use crate::codes;
-use crate::yaml::{Node, Resolved, Value};
+use crate::yaml::{Node, ResolvedScalar, Value};
 
 /// A year: longer than any sensible timeout.
 const LONGEST: Duration = Duration::from_secs(366 * 24 * 3600);
@@ -14,7 +14,7 @@ pub(crate) fn duration(d: &mut Decoder, node: &Node) -> Option<Duration> {
     let Value::Scalar(scalar) = &node.value else {
         return refuse(d, node, "");
     };
-    if let Resolved::Int(number) = scalar.resolve() {
+    if let ResolvedScalar::Int(number) = scalar.resolve() {
         return refuse(d, node, &format!("; a unit is missing, write `{number}s`"));
     }
     let text = scalar.text.trim();

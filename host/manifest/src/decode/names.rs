@@ -51,7 +51,7 @@ pub(crate) fn dns_subdomain(d: &mut Decoder, node: &Node) -> Option<String> {
 
 /// A host name of Istio's: `*`, `*.example.com`, a DNS name, or a short name.
 /// A trailing dot, which marks a name as absolute, is removed.
-pub(crate) fn dns_name(d: &mut Decoder, node: &Node) -> Option<crate::Located<String>> {
+pub(crate) fn dns_name(d: &mut Decoder, node: &Node) -> Option<crate::WithPosition<String>> {
     let mut text = string(d, node)?;
     if text.len() > 1 && text.ends_with('.') {
         text.pop();

@@ -5,7 +5,7 @@ use std::ops::RangeInclusive;
 use super::Decoder;
 use crate::codes;
 use crate::model::{IntOrPercent, Percent, PortReference};
-use crate::yaml::{Node, Resolved, Value};
+use crate::yaml::{Node, ResolvedScalar, Value};
 
 /// A reader of integers within `range`.
 pub(crate) fn integer(range: RangeInclusive<u32>) -> impl Fn(&mut Decoder, &Node) -> Option<u32> {
@@ -31,11 +31,11 @@ pub(crate) fn integer(range: RangeInclusive<u32>) -> impl Fn(&mut Decoder, &Node
 fn any_integer(d: &mut Decoder, node: &Node) -> Option<i128> {
     if let Value::Scalar(scalar) = &node.value {
         match scalar.resolve() {
-            Resolved::Int(value) => return Some(value),
-            Resolved::Float(value) if value.fract() == 0.0 && value.abs() < 1e15 => {
+            ResolvedScalar::Int(value) => return Some(value),
+            ResolvedScalar::Float(value) if value.fract() == 0.0 && value.abs() < 1e15 => {
                 return Some(value as i128);
             }
-            Resolved::Text if scalar.text.parse::<i64>().is_ok() => {
+            ResolvedScalar::Text if scalar.text.parse::<i64>().is_ok() => {
                 let shown = d.show(&scalar.text);
                 let message =
                     format!("expected an integer, found the text {shown}; write it without quotes");
@@ -62,7 +62,7 @@ pub(crate) fn port(d: &mut Decoder, node: &Node) -> Option<u16> {
 /// A port by number or by name.
 pub(crate) fn port_reference(d: &mut Decoder, node: &Node) -> Option<PortReference> {
     if let Value::Scalar(scalar) = &node.value
-        && scalar.resolve() == Resolved::Text
+        && scalar.resolve() == ResolvedScalar::Text
     {
         if scalar.text.parse::<u64>().is_ok() {
             let shown = d.show(&scalar.text);
@@ -102,8 +102,8 @@ pub(crate) fn number(d: &mut Decoder, node: &Node) -> Option<f64> {
 fn number_of(d: &mut Decoder, node: &Node, what: &str) -> Option<f64> {
     let value = match &node.value {
         Value::Scalar(scalar) => match scalar.resolve() {
-            Resolved::Int(value) => Some(value as f64),
-            Resolved::Float(value) if value.is_finite() => Some(value),
+            ResolvedScalar::Int(value) => Some(value as f64),
+            ResolvedScalar::Float(value) if value.is_finite() => Some(value),
             _ => None,
         },
         _ => None,
@@ -144,7 +144,7 @@ pub(crate) fn percentage(d: &mut Decoder, node: &Node) -> Option<Percent> {
 /// A count or `25%`.
 pub(crate) fn int_or_percent(d: &mut Decoder, node: &Node) -> Option<IntOrPercent> {
     if let Value::Scalar(scalar) = &node.value
-        && scalar.resolve() == Resolved::Text
+        && scalar.resolve() == ResolvedScalar::Text
     {
         let number = scalar
             .text

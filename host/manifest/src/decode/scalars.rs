@@ -1,8 +1,8 @@
 //! Strings, booleans and enumerations.
 
 use super::{Decoder, did_you_mean};
-use crate::yaml::{Node, Resolved, Value};
-use crate::{Located, codes};
+use crate::yaml::{Node, ResolvedScalar, Value};
+use crate::{WithPosition, codes};
 
 /// Any string. As in a cluster, a plain `80` or `true` is not a string.
 pub(crate) fn string(d: &mut Decoder, node: &Node) -> Option<String> {
@@ -11,7 +11,7 @@ pub(crate) fn string(d: &mut Decoder, node: &Node) -> Option<String> {
 
 fn string_ref<'n>(d: &mut Decoder, node: &'n Node) -> Option<&'n str> {
     if let Value::Scalar(scalar) = &node.value {
-        if scalar.resolve() == Resolved::Text {
+        if scalar.resolve() == ResolvedScalar::Text {
             if scalar.is_old_boolean() {
                 let shown = d.show(&scalar.text);
                 d.warning(
@@ -24,7 +24,7 @@ fn string_ref<'n>(d: &mut Decoder, node: &'n Node) -> Option<&'n str> {
             }
             return Some(&scalar.text);
         }
-        if scalar.resolve() != Resolved::Null {
+        if scalar.resolve() != ResolvedScalar::Null {
             let found = d.describe(node);
             let message = format!("expected a string, found {found}; put it in quotes");
             d.error(node.mark, codes::WRONG_TYPE, message);
@@ -49,26 +49,26 @@ pub(crate) fn non_empty(d: &mut Decoder, node: &Node) -> Option<String> {
     Some(text)
 }
 
-pub(crate) fn located_string(d: &mut Decoder, node: &Node) -> Option<Located<String>> {
+pub(crate) fn located_string(d: &mut Decoder, node: &Node) -> Option<WithPosition<String>> {
     non_empty(d, node).map(|text| d.locate(text, node))
 }
 
 /// As [`located_string`], but may be empty.
-pub(crate) fn located_text(d: &mut Decoder, node: &Node) -> Option<Located<String>> {
+pub(crate) fn located_text(d: &mut Decoder, node: &Node) -> Option<WithPosition<String>> {
     string(d, node).map(|text| d.locate(text, node))
 }
 
 /// The value that `read` returns, with its position.
 pub(crate) fn located<T>(
     read: impl FnOnce(&mut Decoder, &Node) -> Option<T>,
-) -> impl FnOnce(&mut Decoder, &Node) -> Option<Located<T>> {
+) -> impl FnOnce(&mut Decoder, &Node) -> Option<WithPosition<T>> {
     move |d, node| read(d, node).map(|value| d.locate(value, node))
 }
 
 pub(crate) fn boolean(d: &mut Decoder, node: &Node) -> Option<bool> {
     let found = match &node.value {
         Value::Scalar(scalar) => match scalar.resolve() {
-            Resolved::Bool(value) => return Some(value),
+            ResolvedScalar::Bool(value) => return Some(value),
             _ if scalar.is_old_boolean() => {
                 let yes = matches!(
                     scalar.text.to_ascii_lowercase().as_str(),
@@ -79,7 +79,7 @@ pub(crate) fn boolean(d: &mut Decoder, node: &Node) -> Option<bool> {
                 d.error(node.mark, codes::WRONG_TYPE, message);
                 return None;
             }
-            Resolved::Text if matches!(scalar.text.as_str(), "true" | "false") => {
+            ResolvedScalar::Text if matches!(scalar.text.as_str(), "true" | "false") => {
                 let message = "expected a boolean, found a quoted string; write it without quotes";
                 d.error(node.mark, codes::WRONG_TYPE, message);
                 return None;

@@ -3,13 +3,13 @@
 use std::time::Duration;
 
 use super::{IntOrPercent, Quantity};
-use crate::Located;
+use crate::WithPosition;
 
 #[derive(Debug, Clone)]
 pub struct HorizontalPodAutoscaler {
     /// `scaleTargetRef`, an object of `apps`.
-    pub target_kind: Located<String>,
-    pub target_name: Located<String>,
+    pub target_kind: WithPosition<String>,
+    pub target_name: WithPosition<String>,
     /// 1 by default.
     pub min_replicas: u32,
     pub max_replicas: u32,

@@ -2,17 +2,17 @@
 
 use std::time::Duration;
 
-use crate::{Located, Position};
+use crate::{Position, WithPosition};
 
 #[derive(Debug, Clone)]
 pub struct Canary {
     /// `targetRef.name`: the Deployment that has the new version.
-    pub target: Located<String>,
+    pub target: WithPosition<String>,
     /// `service.name`: the VirtualService whose weights are shifted; by default it has the name
     /// of the target.
-    pub route: Located<String>,
+    pub route: WithPosition<String>,
     /// [`Canary::RULE_ANNOTATION`]: the name of the only rule whose weights are shifted.
-    pub rule: Option<Located<String>>,
+    pub rule: Option<WithPosition<String>>,
     /// `suspend`: no step is taken.
     pub suspended: bool,
     /// `skipAnalysis`: a new version is promoted at once.

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::{LabelSelector, PersistentVolumeClaim, PodTemplate};
-use crate::Located;
+use crate::WithPosition;
 
 /// One pod by name.
 #[derive(Debug, Clone)]
@@ -15,7 +15,7 @@ pub struct Pod {
 #[derive(Debug, Clone)]
 pub struct ReplicaSet {
     /// `spec.replicas`, 1 by default.
-    pub replicas: Located<u32>,
+    pub replicas: WithPosition<u32>,
     pub selector: LabelSelector,
     pub template: PodTemplate,
     pub min_ready: Duration,
@@ -24,7 +24,7 @@ pub struct ReplicaSet {
 #[derive(Debug, Clone)]
 pub struct StatefulSet {
     /// `spec.replicas`, 1 by default.
-    pub replicas: Located<u32>,
+    pub replicas: WithPosition<u32>,
     pub selector: LabelSelector,
     pub template: PodTemplate,
     pub min_ready: Duration,
@@ -55,6 +55,6 @@ pub enum StatefulSetUpdate {
 /// One of `spec.volumeClaimTemplates`.
 #[derive(Debug, Clone)]
 pub struct ClaimTemplate {
-    pub name: Located<String>,
+    pub name: WithPosition<String>,
     pub claim: PersistentVolumeClaim,
 }

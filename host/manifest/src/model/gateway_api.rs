@@ -4,7 +4,7 @@
 //! matches, since the order of precedence is that of matches.
 
 use super::{HttpRoute, LabelSelector, Protocol};
-use crate::{Located, Position};
+use crate::{Position, WithPosition};
 
 /// Kind Gateway of the Gateway API. The host implements every class.
 #[derive(Debug, Clone)]
@@ -15,11 +15,11 @@ pub struct GatewayApiGateway {
 #[derive(Debug, Clone)]
 pub struct GatewayListener {
     pub at: Position,
-    pub name: Located<String>,
-    pub port: Located<u16>,
+    pub name: WithPosition<String>,
+    pub port: WithPosition<u16>,
     pub protocol: Protocol,
     /// None for every host.
-    pub hostname: Option<Located<String>>,
+    pub hostname: Option<WithPosition<String>>,
     /// The first of `tls.certificateRefs`, if the host terminates TLS.
     pub certificate: Option<CertificateReference>,
     /// `tls.mode: Passthrough`.
@@ -31,7 +31,7 @@ pub struct GatewayListener {
 
 #[derive(Debug, Clone)]
 pub struct CertificateReference {
-    pub name: Located<String>,
+    pub name: WithPosition<String>,
     /// By default that of the Gateway.
     pub namespace: Option<String>,
 }
@@ -49,7 +49,7 @@ pub enum AllowedNamespaces {
 pub struct GatewayApiHttpRoute {
     pub parents: Vec<RouteParent>,
     /// Empty for every host of its parents.
-    pub hostnames: Vec<Located<String>>,
+    pub hostnames: Vec<WithPosition<String>>,
     pub rules: Vec<MatchedRule>,
 }
 
@@ -58,7 +58,7 @@ pub struct GatewayApiHttpRoute {
 pub struct RouteParent {
     pub at: Position,
     pub kind: ParentKind,
-    pub name: Located<String>,
+    pub name: WithPosition<String>,
     /// By default that of the route.
     pub namespace: Option<String>,
     /// One listener of a Gateway; None for all.

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::{Labels, PodTemplate, Schedule};
-use crate::Located;
+use crate::WithPosition;
 
 #[derive(Debug, Clone)]
 pub struct Job {
@@ -34,7 +34,7 @@ pub enum CompletionMode {
 
 #[derive(Debug, Clone)]
 pub struct CronJob {
-    pub schedule: Located<Schedule>,
+    pub schedule: WithPosition<Schedule>,
     pub concurrency_policy: ConcurrencyPolicy,
     /// The longest delay of a Job; None for any delay.
     pub starting_deadline: Option<Duration>,

@@ -6,7 +6,7 @@ use std::time::Duration;
 use regex::Regex;
 
 use super::{Labels, PortReference};
-use crate::{Located, Position};
+use crate::{Position, WithPosition};
 
 #[derive(Debug, Clone)]
 pub struct Gateway {
@@ -19,12 +19,12 @@ pub struct Gateway {
 pub struct Server {
     pub at: Position,
     pub name: Option<String>,
-    pub port: Located<u16>,
+    pub port: WithPosition<u16>,
     /// The port's name, for example `http`.
     pub port_name: String,
     pub protocol: Protocol,
     /// `[namespace/]dnsName`, at least one.
-    pub hosts: Vec<Located<String>>,
+    pub hosts: Vec<WithPosition<String>>,
     pub tls: Option<ServerTls>,
 }
 
@@ -44,9 +44,9 @@ pub struct ServerTls {
     pub at: Position,
     pub https_redirect: bool,
     pub mode: TlsMode,
-    pub credential_name: Option<Located<String>>,
-    pub server_certificate: Option<Located<String>>,
-    pub private_key: Option<Located<String>>,
+    pub credential_name: Option<WithPosition<String>>,
+    pub server_certificate: Option<WithPosition<String>>,
+    pub private_key: Option<WithPosition<String>>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -62,11 +62,11 @@ pub enum TlsMode {
 #[derive(Debug, Clone)]
 pub struct VirtualService {
     /// At least one, unless this is a delegate.
-    pub hosts: Vec<Located<String>>,
+    pub hosts: Vec<WithPosition<String>>,
     /// `mesh` by default; otherwise `[namespace/]name`.
-    pub gateways: Vec<Located<String>>,
+    pub gateways: Vec<WithPosition<String>>,
     /// `*` by default.
-    pub export_to: Vec<Located<String>>,
+    pub export_to: Vec<WithPosition<String>>,
     pub http: Vec<HttpRoute>,
 }
 
@@ -110,7 +110,7 @@ pub struct HttpMatch {
     pub source_labels: Labels,
     pub source_namespace: Option<String>,
     /// If not empty, replaces the list of the VirtualService.
-    pub gateways: Vec<Located<String>>,
+    pub gateways: Vec<WithPosition<String>>,
 }
 
 #[derive(Debug, Clone)]
@@ -134,15 +134,15 @@ pub struct RouteDestination {
     pub at: Position,
     pub destination: Destination,
     /// None if absent; a single destination gets all requests.
-    pub weight: Option<Located<u32>>,
+    pub weight: Option<WithPosition<u32>>,
     pub headers: HeaderOperations,
 }
 
 #[derive(Debug, Clone)]
 pub struct Destination {
-    pub host: Located<String>,
-    pub subset: Option<Located<String>>,
-    pub port: Option<Located<u16>>,
+    pub host: WithPosition<String>,
+    pub subset: Option<WithPosition<String>>,
+    pub port: Option<WithPosition<u16>>,
 }
 
 #[derive(Debug, Clone, Default)]
@@ -204,7 +204,7 @@ pub struct DirectResponse {
 
 #[derive(Debug, Clone)]
 pub struct Delegate {
-    pub name: Located<String>,
+    pub name: WithPosition<String>,
     /// By default the namespace of the VirtualService.
     pub namespace: Option<String>,
 }
@@ -215,7 +215,7 @@ pub struct Retries {
     pub attempts: u32,
     pub per_try_timeout: Option<Duration>,
     /// Envoy's retry conditions and status codes, as written; None for the default.
-    pub retry_on: Option<Vec<Located<String>>>,
+    pub retry_on: Option<Vec<WithPosition<String>>>,
     /// Back-off base; 25 ms by default.
     pub backoff: Option<Duration>,
 }
@@ -266,16 +266,16 @@ pub struct CorsPolicy {
 
 #[derive(Debug, Clone)]
 pub struct DestinationRule {
-    pub host: Located<String>,
+    pub host: WithPosition<String>,
     pub traffic_policy: Option<TrafficPolicy>,
     pub subsets: Vec<Subset>,
-    pub export_to: Vec<Located<String>>,
+    pub export_to: Vec<WithPosition<String>>,
 }
 
 #[derive(Debug, Clone)]
 pub struct Subset {
     pub at: Position,
-    pub name: Located<String>,
+    pub name: WithPosition<String>,
     pub labels: Labels,
     pub traffic_policy: Option<TrafficPolicy>,
 }
@@ -373,14 +373,14 @@ pub enum ClientTlsMode {
 
 #[derive(Debug, Clone)]
 pub struct ServiceEntry {
-    pub hosts: Vec<Located<String>>,
+    pub hosts: Vec<WithPosition<String>>,
     pub addresses: Vec<String>,
     pub ports: Vec<ServiceEntryPort>,
     /// MESH_EXTERNAL (the default) or MESH_INTERNAL.
     pub mesh_internal: bool,
     pub resolution: Resolution,
     pub endpoints: Vec<WorkloadEntry>,
-    pub export_to: Vec<Located<String>>,
+    pub export_to: Vec<WithPosition<String>>,
 }
 
 #[derive(Debug, Clone)]
@@ -403,7 +403,7 @@ pub enum Resolution {
 #[derive(Debug, Clone)]
 pub struct WorkloadEntry {
     pub at: Position,
-    pub address: Located<String>,
+    pub address: WithPosition<String>,
     /// By the entry's port name.
     pub ports: Vec<(String, u16)>,
     pub labels: Labels,
@@ -424,7 +424,7 @@ pub struct Ingress {
 #[derive(Debug, Clone)]
 pub struct IngressRule {
     /// None for every host.
-    pub host: Option<Located<String>>,
+    pub host: Option<WithPosition<String>>,
     pub paths: Vec<IngressPath>,
 }
 
@@ -447,14 +447,14 @@ pub enum PathType {
 
 #[derive(Debug, Clone)]
 pub struct IngressBackend {
-    pub service_name: Located<String>,
+    pub service_name: WithPosition<String>,
     pub service_port: PortReference,
 }
 
 #[derive(Debug, Clone)]
 pub struct IngressTls {
     pub hosts: Vec<String>,
-    pub secret_name: Option<Located<String>>,
+    pub secret_name: Option<WithPosition<String>>,
 }
 
 impl StringMatch {

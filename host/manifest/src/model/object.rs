@@ -11,7 +11,7 @@ use super::{
     VirtualService,
 };
 use crate::kind::{self, Kind, canonical_group};
-use crate::{Located, Position};
+use crate::{Position, WithPosition};
 
 /// Labels or annotations.
 pub type Labels = BTreeMap<String, String>;
@@ -47,11 +47,11 @@ pub struct ObjectKey {
 
 #[derive(Debug, Clone)]
 pub struct Metadata {
-    pub name: Located<String>,
+    pub name: WithPosition<String>,
     /// `default` by default; empty for cluster-scoped kinds.
     pub namespace: String,
     pub labels: Labels,
-    pub annotations: BTreeMap<String, Located<String>>,
+    pub annotations: BTreeMap<String, WithPosition<String>>,
     /// `None` if the host derives one from kind, namespace and name.
     pub uid: Option<String>,
     /// The first of `ownerReferences`.
@@ -149,7 +149,7 @@ impl Object {
     }
 
     /// `spec.replicas`, if the kind has it.
-    pub fn replicas(&self) -> Option<&Located<u32>> {
+    pub fn replicas(&self) -> Option<&WithPosition<u32>> {
         match &self.resource {
             Resource::Deployment(it) => Some(&it.replicas),
             Resource::ReplicaSet(it) => Some(&it.replicas),

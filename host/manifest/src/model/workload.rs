@@ -6,7 +6,7 @@ use std::fmt;
 use std::time::Duration;
 
 use super::{GuestOptions, Labels};
-use crate::{Located, Position};
+use crate::{Position, WithPosition};
 
 #[derive(Debug, Clone, Default)]
 pub struct Namespace {}
@@ -14,7 +14,7 @@ pub struct Namespace {}
 #[derive(Debug, Clone, Default)]
 pub struct ServiceAccount {
     /// Names of Secrets, for pods of this account.
-    pub image_pull_secrets: Vec<Located<String>>,
+    pub image_pull_secrets: Vec<WithPosition<String>>,
 }
 
 /// A claim for storage; on this host a folder in the data folder.
@@ -27,7 +27,7 @@ pub struct PersistentVolumeClaim {
 #[derive(Debug, Clone)]
 pub struct Deployment {
     /// `spec.replicas`, 1 by default.
-    pub replicas: Located<u32>,
+    pub replicas: WithPosition<u32>,
     pub selector: LabelSelector,
     pub template: PodTemplate,
     pub strategy: Strategy,
@@ -75,7 +75,7 @@ pub enum LabelRequirement {
 #[derive(Debug, Clone)]
 pub struct PodTemplate {
     pub labels: Labels,
-    pub annotations: BTreeMap<String, Located<String>>,
+    pub annotations: BTreeMap<String, WithPosition<String>>,
     /// The annotations `galleria.dev/…` among them.
     pub options: GuestOptions,
     pub spec: PodSpec,
@@ -95,12 +95,12 @@ pub struct PodPreset {
 pub struct PodSpec {
     pub at: Position,
     /// `default` by default.
-    pub service_account_name: Located<String>,
+    pub service_account_name: WithPosition<String>,
     /// At least one. The host runs one component per pod; more is an error.
     pub containers: Vec<Container>,
     pub volumes: Vec<Volume>,
     /// Names of Secrets with credentials for registries.
-    pub image_pull_secrets: Vec<Located<String>>,
+    pub image_pull_secrets: Vec<WithPosition<String>>,
     /// `terminationGracePeriodSeconds`, 30 s by default.
     pub termination_grace_period: Duration,
     pub restart_policy: RestartPolicy,
@@ -116,8 +116,8 @@ pub enum RestartPolicy {
 #[derive(Debug, Clone)]
 pub struct Container {
     pub at: Position,
-    pub name: Located<String>,
-    pub image: Located<String>,
+    pub name: WithPosition<String>,
+    pub image: WithPosition<String>,
     /// None means `Always` for the tag `latest` or no tag, else `IfNotPresent`.
     pub image_pull_policy: Option<PullPolicy>,
     /// Command-line arguments: `command` followed by `args`, before `$(VAR)` expansion.
@@ -152,7 +152,7 @@ pub struct ContainerPort {
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EnvVar {
-    pub name: Located<String>,
+    pub name: WithPosition<String>,
     pub value: EnvValue,
 }
 
@@ -161,20 +161,20 @@ pub enum EnvValue {
     /// `value`, before `$(VAR)` expansion.
     Literal(String),
     ConfigMapKey {
-        name: Located<String>,
-        key: Located<String>,
+        name: WithPosition<String>,
+        key: WithPosition<String>,
         optional: bool,
     },
     SecretKey {
-        name: Located<String>,
-        key: Located<String>,
+        name: WithPosition<String>,
+        key: WithPosition<String>,
         optional: bool,
     },
     /// `fieldRef.fieldPath`, for example `metadata.name` or `metadata.labels['version']`.
-    Field(Located<String>),
+    Field(WithPosition<String>),
     /// `resourceFieldRef`.
     ResourceField {
-        resource: Located<String>,
+        resource: WithPosition<String>,
         divisor: Option<Quantity>,
     },
 }
@@ -188,20 +188,20 @@ pub struct EnvFrom {
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum EnvSource {
-    ConfigMap(Located<String>),
-    Secret(Located<String>),
+    ConfigMap(WithPosition<String>),
+    Secret(WithPosition<String>),
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Volume {
-    pub name: Located<String>,
+    pub name: WithPosition<String>,
     pub source: VolumeSource,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum VolumeSource {
     PersistentVolumeClaim {
-        claim_name: Located<String>,
+        claim_name: WithPosition<String>,
         read_only: bool,
     },
     EmptyDir {
@@ -210,7 +210,7 @@ pub enum VolumeSource {
     /// configMap, secret, downwardAPI, projected: files that the host writes.
     Files(FileVolume),
     HostPath {
-        path: Located<String>,
+        path: WithPosition<String>,
         /// `type: Directory`: the folder is not created.
         must_exist: bool,
     },
@@ -254,7 +254,7 @@ pub enum FileSource {
 /// The keys of a ConfigMap or Secret as files.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KeySource {
-    pub name: Located<String>,
+    pub name: WithPosition<String>,
     /// If empty, every key under its own name.
     pub items: Vec<KeyFile>,
     pub optional: bool,
@@ -263,7 +263,7 @@ pub struct KeySource {
 /// One key as a file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KeyFile {
-    pub key: Located<String>,
+    pub key: WithPosition<String>,
     /// Below the volume, without `..`.
     pub path: String,
     pub mode: Option<u32>,
@@ -281,9 +281,9 @@ pub struct DownwardFile {
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct VolumeMount {
-    pub name: Located<String>,
+    pub name: WithPosition<String>,
     /// Absolute.
-    pub mount_path: Located<String>,
+    pub mount_path: WithPosition<String>,
     pub sub_path: Option<SubPath>,
     pub read_only: bool,
 }
@@ -293,7 +293,7 @@ pub struct VolumeMount {
 pub enum SubPath {
     Plain(String),
     /// `subPathExpr`: with `$(NAME)` of the container's environment.
-    Expression(Located<String>),
+    Expression(WithPosition<String>),
 }
 
 #[derive(Debug, Clone, Default)]

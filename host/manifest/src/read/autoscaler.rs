@@ -89,7 +89,7 @@ fn utilization(percent: u32) -> ScalingMetric {
 fn target(
     d: &mut Decoder,
     node: &Node,
-) -> Option<(crate::Located<String>, crate::Located<String>)> {
+) -> Option<(crate::WithPosition<String>, crate::WithPosition<String>)> {
     let mut target = Fields::of(d, node)?;
     let kind = target.required("kind", |d, node| {
         let scalable = kind::all()

@@ -65,7 +65,7 @@ fn spec(d: &mut Decoder, node: &Node) -> Option<Canary> {
     })
 }
 
-fn target(d: &mut Decoder, node: &Node) -> Option<crate::Located<String>> {
+fn target(d: &mut Decoder, node: &Node) -> Option<crate::WithPosition<String>> {
     let mut target = Fields::of(d, node)?;
     let kind = target.required("kind", |d, node| {
         choice(
@@ -82,7 +82,7 @@ fn target(d: &mut Decoder, node: &Node) -> Option<crate::Located<String>> {
 }
 
 /// Only the name has an effect: hosts, retries and other settings are in the VirtualService.
-fn service(d: &mut Decoder, node: &Node) -> Option<Option<crate::Located<String>>> {
+fn service(d: &mut Decoder, node: &Node) -> Option<Option<crate::WithPosition<String>>> {
     let mut service = Fields::of(d, node)?;
     let name = service.optional("name", located_text);
     service.ignore(&["port", "targetPort", "portName", "portDiscovery"]);

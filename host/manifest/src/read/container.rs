@@ -1,7 +1,7 @@
 //! One container of a pod: its component, environment, resources and probes.
 
 use super::{env, file_volume, pod, probe, service};
-use crate::Located;
+use crate::WithPosition;
 use crate::codes;
 use crate::decode::{
     Decoder, Fields, boolean, bytes, choice, cpu_millis, dns_label, located, located_string, map,
@@ -78,7 +78,7 @@ pub(super) fn read(d: &mut Decoder, node: &Node) -> Option<Container> {
     })
 }
 
-fn image(d: &mut Decoder, node: &Node) -> Option<Located<String>> {
+fn image(d: &mut Decoder, node: &Node) -> Option<WithPosition<String>> {
     let image = located_string(d, node)?;
     if image.chars().any(char::is_whitespace) {
         let shown = d.show(&image);
@@ -165,7 +165,7 @@ pub(super) fn volume_mount(d: &mut Decoder, node: &Node) -> Option<VolumeMount> 
 }
 
 /// An absolute path without `..` and without a trailing `/`.
-fn absolute_path(d: &mut Decoder, node: &Node) -> Option<Located<String>> {
+fn absolute_path(d: &mut Decoder, node: &Node) -> Option<WithPosition<String>> {
     let path = located_string(d, node)?;
     if !path.starts_with('/') || path.split('/').any(|part| part == "..") {
         let shown = d.show(&path);
@@ -174,7 +174,7 @@ fn absolute_path(d: &mut Decoder, node: &Node) -> Option<Located<String>> {
         return None;
     }
     let parts: Vec<&str> = path.split('/').filter(|part| !part.is_empty()).collect();
-    Some(Located::new(format!("/{}", parts.join("/")), path.at))
+    Some(WithPosition::new(format!("/{}", parts.join("/")), path.at))
 }
 
 fn check_mounts(d: &mut Decoder, mounts: &[VolumeMount]) {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::{pod, selector};
-use crate::Located;
+use crate::WithPosition;
 use crate::codes;
 use crate::decode::{
     Decoder, Fields, boolean, choice, int_or_percent, integer, located, non_negative_seconds, steps,
@@ -117,10 +117,10 @@ fn template(d: &mut Decoder, node: &Node) -> Option<PodTemplate> {
 }
 
 /// `replicas`, 1 by default.
-pub(super) fn replicas(spec: &mut Fields<'_, '_>) -> Located<u32> {
+pub(super) fn replicas(spec: &mut Fields<'_, '_>) -> WithPosition<u32> {
     let replicas = spec.optional("replicas", located(integer(0..=REPLICAS_MAX)));
     let mark = spec.mark;
-    replicas.unwrap_or_else(|| Located::new(1, spec.d.position(mark)))
+    replicas.unwrap_or_else(|| WithPosition::new(1, spec.d.position(mark)))
 }
 
 pub(super) fn always_restarted(d: &mut Decoder, node: &Node, template: &PodTemplate, kind: &str) {

@@ -1,7 +1,7 @@
 //! The destinations and mirrors of a rule.
 
 use super::headers;
-use crate::Located;
+use crate::WithPosition;
 use crate::codes;
 use crate::decode::{
     Decoder, Fields, dns_name, integer, located, located_string, percent, percentage, port,
@@ -41,7 +41,7 @@ pub(super) fn read(d: &mut Decoder, node: &Node) -> Option<Destination> {
     })
 }
 
-fn port_selector(d: &mut Decoder, node: &Node) -> Option<Located<u16>> {
+fn port_selector(d: &mut Decoder, node: &Node) -> Option<WithPosition<u16>> {
     if node
         .as_text()
         .is_some_and(|text| text.parse::<u16>().is_ok())

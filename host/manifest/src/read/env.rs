@@ -1,6 +1,6 @@
 //! A container's environment: `env` and `envFrom`.
 
-use crate::Located;
+use crate::WithPosition;
 use crate::codes;
 use crate::decode::{
     Decoder, Fields, boolean, did_you_mean, located_string, non_empty, quantity, steps, string,
@@ -95,7 +95,10 @@ fn value_from(d: &mut Decoder, node: &Node) -> Option<EnvValue> {
     values.pop()
 }
 
-fn key_reference(d: &mut Decoder, node: &Node) -> Option<(Located<String>, Located<String>, bool)> {
+fn key_reference(
+    d: &mut Decoder,
+    node: &Node,
+) -> Option<(WithPosition<String>, WithPosition<String>, bool)> {
     let mut fields = Fields::of(d, node)?;
     let name = fields.required("name", located_string);
     let key = fields.required("key", located_string);
@@ -196,7 +199,7 @@ pub(super) fn source(d: &mut Decoder, node: &Node) -> Option<EnvFrom> {
     })
 }
 
-fn source_reference(d: &mut Decoder, node: &Node) -> Option<(Located<String>, bool)> {
+fn source_reference(d: &mut Decoder, node: &Node) -> Option<(WithPosition<String>, bool)> {
     let mut fields = Fields::of(d, node)?;
     let name = fields.required("name", located_string);
     let optional = fields.optional("optional", boolean).unwrap_or(false);

@@ -3,7 +3,7 @@
 use crate::codes;
 use crate::decode::{Decoder, Fields, choice, integer, percent, percentage, positive_duration};
 use crate::model::{AbortStatus, Fault, FaultAbort, FaultDelay, Percent};
-use crate::yaml::{Node, Resolved, Value};
+use crate::yaml::{Node, ResolvedScalar, Value};
 
 pub(super) fn read(d: &mut Decoder, node: &Node) -> Option<Fault> {
     let mut fields = Fields::of(d, node)?;
@@ -89,7 +89,7 @@ fn grpc_status(d: &mut Decoder, node: &Node) -> Option<u16> {
     ];
     if let Value::Scalar(scalar) = &node.value
         && let Some(number) = match scalar.resolve() {
-            Resolved::Int(number) => Some(number),
+            ResolvedScalar::Int(number) => Some(number),
             _ => scalar.text.parse().ok(),
         }
     {

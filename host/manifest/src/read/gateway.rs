@@ -1,6 +1,6 @@
 //! Istio's Gateway.
 
-use crate::Located;
+use crate::WithPosition;
 use crate::codes;
 use crate::decode::{
     Decoder, Fields, boolean, choice, dns_name, labels, located, located_string, non_empty, port,
@@ -60,7 +60,7 @@ fn server(d: &mut Decoder, node: &Node) -> Option<Server> {
     })
 }
 
-fn server_port(d: &mut Decoder, node: &Node) -> Option<(Located<u16>, String, Protocol)> {
+fn server_port(d: &mut Decoder, node: &Node) -> Option<(WithPosition<u16>, String, Protocol)> {
     let mut fields = Fields::of(d, node)?;
     let number = fields.required("number", located(port));
     let name = fields.required("name", non_empty);
@@ -86,7 +86,7 @@ pub(super) fn protocol(d: &mut Decoder, node: &Node) -> Option<Protocol> {
 }
 
 /// `[namespace/]dnsName`, where the namespace may be `*` or `.`.
-fn server_host(d: &mut Decoder, node: &Node) -> Option<Located<String>> {
+fn server_host(d: &mut Decoder, node: &Node) -> Option<WithPosition<String>> {
     let host = located_string(d, node)?;
     let Some((namespace, name)) = host.split_once('/') else {
         return dns_name(d, node);

@@ -6,7 +6,7 @@ use std::ops::RangeInclusive;
 use crate::decode::{Decoder, did_you_mean};
 use crate::duration::duration;
 use crate::model::{GuestOptions, Isolation};
-use crate::{Located, codes};
+use crate::{WithPosition, codes};
 
 const PREFIX: &str = "galleria.dev/";
 const ISOLATION: &str = "galleria.dev/isolation";
@@ -20,7 +20,7 @@ const DRIFT: &str = "galleria.dev/drift";
 /// annotations. An option that cannot be read is reported and has its default.
 pub(super) fn read(
     d: &mut Decoder,
-    annotations: &BTreeMap<String, Located<String>>,
+    annotations: &BTreeMap<String, WithPosition<String>>,
 ) -> GuestOptions {
     let defaults = GuestOptions::default();
     let mut options = Options { d, annotations };
@@ -39,7 +39,7 @@ pub(super) fn read(
 
 struct Options<'a> {
     d: &'a mut Decoder,
-    annotations: &'a BTreeMap<String, Located<String>>,
+    annotations: &'a BTreeMap<String, WithPosition<String>>,
 }
 
 impl Options<'_> {

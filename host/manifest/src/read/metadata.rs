@@ -8,7 +8,7 @@ use crate::decode::{
 };
 use crate::model::{Labels, Metadata, OwnerReference};
 use crate::yaml::{Node, Value};
-use crate::{Located, codes};
+use crate::{WithPosition, codes};
 
 /// `kubectl apply` stores the whole manifest here, with the values of a Secret.
 const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
@@ -58,7 +58,7 @@ pub(super) fn read(fields: &mut Fields<'_, '_>, known: &Known) -> Option<Metadat
     })
 }
 
-fn name(metadata: &mut Fields<'_, '_>, known: &Known) -> Option<Located<String>> {
+fn name(metadata: &mut Fields<'_, '_>, known: &Known) -> Option<WithPosition<String>> {
     if !metadata.has("name") && metadata.has("generateName") {
         if let Known::NotEnforced { .. } = known {
             return metadata.optional("generateName", located_text);
@@ -95,7 +95,7 @@ fn owner(references: &Node) -> Option<OwnerReference> {
 pub(super) fn annotations(
     d: &mut Decoder,
     node: &Node,
-) -> Option<BTreeMap<String, Located<String>>> {
+) -> Option<BTreeMap<String, WithPosition<String>>> {
     let mut annotations = map(d, node, |d, _, value| located_text(d, value))?;
     annotations.remove(LAST_APPLIED);
     Some(annotations)
@@ -105,7 +105,7 @@ pub(super) fn annotations(
 pub(super) fn template(
     d: &mut Decoder,
     node: &Node,
-) -> Option<(Labels, BTreeMap<String, Located<String>>)> {
+) -> Option<(Labels, BTreeMap<String, WithPosition<String>>)> {
     let mut metadata = Fields::of(d, node)?;
     let labels = metadata.optional("labels", labels).unwrap_or_default();
     let annotations = metadata

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::{container, guest_options, metadata, volume};
-use crate::Located;
+use crate::WithPosition;
 use crate::codes;
 use crate::decode::{Decoder, Fields, choice, dns_subdomain, items, non_negative_seconds, steps};
 use crate::model::{Container, PodSpec, PodTemplate, RestartPolicy, Volume, VolumeSource};
@@ -54,7 +54,7 @@ pub(super) fn template(d: &mut Decoder, node: &Node) -> Option<PodTemplate> {
 pub(super) fn template_with_claims(
     d: &mut Decoder,
     node: &Node,
-    claims: &[Located<String>],
+    claims: &[WithPosition<String>],
 ) -> Option<PodTemplate> {
     let mut template = Fields::of(d, node)?;
     let metadata = template.optional("metadata", metadata::template);
@@ -76,7 +76,11 @@ pub(super) fn read(d: &mut Decoder, node: &Node) -> Option<PodSpec> {
     read_with_claims(d, node, &[])
 }
 
-fn read_with_claims(d: &mut Decoder, node: &Node, claims: &[Located<String>]) -> Option<PodSpec> {
+fn read_with_claims(
+    d: &mut Decoder,
+    node: &Node,
+    claims: &[WithPosition<String>],
+) -> Option<PodSpec> {
     let mut spec = Fields::of(d, node)?;
     let containers = spec.required_list("containers", container::read);
     check_containers(&mut spec, node);
@@ -108,7 +112,7 @@ fn read_with_claims(d: &mut Decoder, node: &Node, claims: &[Located<String>]) ->
     let at = d.position(node.mark);
     Some(PodSpec {
         service_account_name: account
-            .unwrap_or_else(|| Located::new("default".to_owned(), at.clone())),
+            .unwrap_or_else(|| WithPosition::new("default".to_owned(), at.clone())),
         at,
         containers,
         volumes,
@@ -119,14 +123,14 @@ fn read_with_claims(d: &mut Decoder, node: &Node, claims: &[Located<String>]) ->
 }
 
 /// An object of the same namespace, by name.
-pub(super) fn local_reference(d: &mut Decoder, node: &Node) -> Option<Located<String>> {
+pub(super) fn local_reference(d: &mut Decoder, node: &Node) -> Option<WithPosition<String>> {
     let mut fields = Fields::of(d, node)?;
     let name = fields.required("name", dns_subdomain_located);
     fields.finish(&[]);
     name
 }
 
-fn dns_subdomain_located(d: &mut Decoder, node: &Node) -> Option<Located<String>> {
+fn dns_subdomain_located(d: &mut Decoder, node: &Node) -> Option<WithPosition<String>> {
     dns_subdomain(d, node).map(|name| d.locate(name, node))
 }
 

@@ -1,7 +1,7 @@
 //! Retries and CORS policies of a rule.
 
 use super::http_match::string_match;
-use crate::Located;
+use crate::WithPosition;
 use crate::codes;
 use crate::decode::{
     Decoder, Fields, boolean, did_you_mean, duration, header_name, integer, items, non_empty,
@@ -53,7 +53,7 @@ pub(super) fn retries(d: &mut Decoder, node: &Node) -> Option<Retries> {
     })
 }
 
-fn conditions(d: &mut Decoder, node: &Node) -> Option<Vec<Located<String>>> {
+fn conditions(d: &mut Decoder, node: &Node) -> Option<Vec<WithPosition<String>>> {
     let text = string(d, node)?;
     let mut conditions = Vec::new();
     for condition in text

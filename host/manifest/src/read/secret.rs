@@ -3,7 +3,7 @@
 use crate::codes;
 use crate::decode::{Decoder, Fields, boolean, map, non_empty};
 use crate::model::{Resource, Secret, SecretValue};
-use crate::yaml::{Node, Resolved, Value};
+use crate::yaml::{Node, ResolvedScalar, Value};
 
 pub(crate) fn read(mut fields: Fields<'_, '_>) -> Option<Resource> {
     let secret_type = fields
@@ -105,10 +105,10 @@ pub(super) fn config_key(d: &mut Decoder, key: &str, value: &Node) {
 pub(super) fn text<'n>(d: &mut Decoder, node: &'n Node) -> Option<&'n str> {
     let found = match &node.value {
         Value::Scalar(scalar) => match scalar.resolve() {
-            Resolved::Text => return Some(&scalar.text),
-            Resolved::Null => return Some(""),
-            Resolved::Bool(_) => "a boolean; put it in quotes",
-            Resolved::Int(_) | Resolved::Float(_) => "a number; put it in quotes",
+            ResolvedScalar::Text => return Some(&scalar.text),
+            ResolvedScalar::Null => return Some(""),
+            ResolvedScalar::Bool(_) => "a boolean; put it in quotes",
+            ResolvedScalar::Int(_) | ResolvedScalar::Float(_) => "a number; put it in quotes",
         },
         Value::Sequence(_) => "a list",
         Value::Mapping(_) => "a mapping; text in braces needs quotes",

@@ -11,7 +11,7 @@ use crate::model::{HttpMatch, HttpRoute, StringMatch};
 /// cost is linear in the number of rules.
 pub(super) fn shadowed(http: &[HttpRoute]) -> Vec<(usize, usize, bool)> {
     let mut found = Vec::new();
-    let mut seen = Seen::default();
+    let mut seen = SeenKeys::default();
     for (index, rule) in http.iter().enumerate() {
         if let Some(earlier) = seen.catch_all {
             found.push((index, earlier, true));
@@ -28,7 +28,7 @@ pub(super) fn shadowed(http: &[HttpRoute]) -> Vec<(usize, usize, bool)> {
 }
 
 #[derive(Default)]
-struct Seen {
+struct SeenKeys {
     /// A rule that matches every request.
     catch_all: Option<usize>,
     /// Matches that consist only of a prefix, with the first rule of each.
@@ -37,7 +37,7 @@ struct Seen {
     equal: HashMap<String, usize>,
 }
 
-impl Seen {
+impl SeenKeys {
     fn add(&mut self, index: usize, rule: &HttpRoute) {
         if rule.matches.is_empty() {
             self.catch_all.get_or_insert(index);

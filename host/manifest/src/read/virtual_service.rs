@@ -1,7 +1,7 @@
 //! Istio's VirtualService.
 
 use super::http_route;
-use crate::Located;
+use crate::WithPosition;
 use crate::codes;
 use crate::decode::{
     Decoder, Fields, dns_name, is_dns_label, is_dns_subdomain, located_string, steps,
@@ -32,7 +32,7 @@ fn spec(d: &mut Decoder, node: &Node) -> Option<VirtualService> {
     spec.finish(&["tcp", "tls"]);
     let at = d.position(node.mark);
     let gateways = if gateways.is_empty() {
-        vec![Located::new("mesh".to_owned(), at)]
+        vec![WithPosition::new("mesh".to_owned(), at)]
     } else {
         gateways
     };
@@ -45,7 +45,7 @@ fn spec(d: &mut Decoder, node: &Node) -> Option<VirtualService> {
 }
 
 /// `mesh`, `name` or `namespace/name`.
-pub(super) fn gateway_name(d: &mut Decoder, node: &Node) -> Option<Located<String>> {
+pub(super) fn gateway_name(d: &mut Decoder, node: &Node) -> Option<WithPosition<String>> {
     let name = located_string(d, node)?;
     let valid = match name.split_once('/') {
         Some((namespace, name)) => {
@@ -64,7 +64,7 @@ pub(super) fn gateway_name(d: &mut Decoder, node: &Node) -> Option<Located<Strin
 }
 
 /// `.`, `*`, `~` or a namespace.
-pub(super) fn export(d: &mut Decoder, node: &Node) -> Option<Located<String>> {
+pub(super) fn export(d: &mut Decoder, node: &Node) -> Option<WithPosition<String>> {
     let namespace = located_string(d, node)?;
     if matches!(namespace.as_str(), "." | "*" | "~") || is_dns_label(&namespace) {
         return Some(namespace);

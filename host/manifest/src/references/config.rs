@@ -3,14 +3,14 @@
 use super::index::{Index, names_in};
 use super::report::Report;
 use crate::model::Object;
-use crate::{Located, codes};
+use crate::{WithPosition, codes};
 
 /// The ConfigMap must exist.
 pub(super) fn config_map(
     index: &Index<'_>,
     report: &mut Report,
     object: &Object,
-    name: &Located<String>,
+    name: &WithPosition<String>,
     path: &str,
 ) {
     let namespace = object.metadata.namespace.as_str();
@@ -34,7 +34,7 @@ pub(super) fn secret(
     index: &Index<'_>,
     report: &mut Report,
     object: &Object,
-    name: &Located<String>,
+    name: &WithPosition<String>,
     path: &str,
 ) {
     let namespace = object.metadata.namespace.as_str();
@@ -57,8 +57,8 @@ pub(super) fn config_map_key(
     index: &Index<'_>,
     report: &mut Report,
     object: &Object,
-    name: &Located<String>,
-    key: &Located<String>,
+    name: &WithPosition<String>,
+    key: &WithPosition<String>,
     path: &str,
 ) {
     let namespace = object.metadata.namespace.as_str();
@@ -83,8 +83,8 @@ pub(super) fn secret_key(
     index: &Index<'_>,
     report: &mut Report,
     object: &Object,
-    name: &Located<String>,
-    key: &Located<String>,
+    name: &WithPosition<String>,
+    key: &WithPosition<String>,
     path: &str,
 ) {
     let namespace = object.metadata.namespace.as_str();
@@ -103,7 +103,7 @@ pub(super) fn claim(
     index: &Index<'_>,
     report: &mut Report,
     object: &Object,
-    name: &Located<String>,
+    name: &WithPosition<String>,
     path: String,
 ) {
     let namespace = object.metadata.namespace.as_str();
@@ -115,7 +115,13 @@ pub(super) fn claim(
     report.error(object, &name.at, path, codes::CONFIG_REFERENCE, message);
 }
 
-fn missing(report: &mut Report, object: &Object, at: &Located<String>, path: &str, message: &str) {
+fn missing(
+    report: &mut Report,
+    object: &Object,
+    at: &WithPosition<String>,
+    path: &str,
+    message: &str,
+) {
     let message = if message.ends_with('?') {
         message.to_owned()
     } else {

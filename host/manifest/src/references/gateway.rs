@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use super::index::{Index, names_in};
 use super::report::Report;
-use crate::Located;
+use crate::WithPosition;
 use crate::codes;
 use crate::model::{Gateway, Labels, Object, Server};
 
@@ -31,7 +31,7 @@ pub(super) fn certificate(
     index: &Index<'_>,
     report: &mut Report,
     object: &Object,
-    (namespace, credential): (&str, &Located<String>),
+    (namespace, credential): (&str, &WithPosition<String>),
     path: String,
 ) {
     let code = codes::GATEWAY_CREDENTIAL;

@@ -59,7 +59,7 @@ fn gateway_exists(
     index: &Index<'_>,
     report: &mut Report,
     object: &Object,
-    gateway: &crate::Located<String>,
+    gateway: &crate::WithPosition<String>,
     path: String,
 ) {
     if gateway.value == "mesh" {
@@ -154,7 +154,7 @@ fn subset_exists(
     report: &mut Report,
     object: &Object,
     destination: &Destination,
-    subset: &crate::Located<String>,
+    subset: &crate::WithPosition<String>,
     path: &str,
 ) {
     let namespace = object.metadata.namespace.as_str();

@@ -3,7 +3,7 @@
 use super::config;
 use super::index::Index;
 use super::report::Report;
-use crate::Located;
+use crate::WithPosition;
 use crate::codes;
 use crate::model::{
     EnvFrom, EnvSource, EnvValue, FileSource, Object, PodTemplate, VolumeSource, is_variable_name,
@@ -85,7 +85,7 @@ fn pull_secret(
     index: &Index<'_>,
     report: &mut Report,
     object: &Object,
-    name: &Located<String>,
+    name: &WithPosition<String>,
     path: String,
 ) {
     let namespace = object.metadata.namespace.as_str();

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use saphyr_parser::{Event, Marker, Parser, ScalarStyle, ScanError, Span, Tag};
 
 use super::keys::{merged, unique};
-use super::parse::Parsed;
+use super::parse::ParsedFile;
 use super::syntax::explain;
 use super::{Entry, Mark, Node, Problem, Scalar, Style, Value};
 use crate::codes;
@@ -63,7 +63,7 @@ impl Builder {
         &mut self,
         text: &str,
         first_line: u32,
-        parsed: &mut Parsed,
+        parsed: &mut ParsedFile,
     ) -> Result<(), Problem> {
         self.first_line = first_line;
         let mut parser = Parser::new_from_str(text);

@@ -3,7 +3,7 @@
 use serde_json::{Map, Number, Value as Json};
 
 use super::build::{too_deep, too_many_nodes};
-use super::{Entry, Mark, Node, Problem, Resolved, Scalar, Style, Value};
+use super::{Entry, Mark, Node, Problem, ResolvedScalar, Scalar, Style, Value};
 use crate::limits::{NESTING_DEPTH_MAX, NODES_PER_FILE_MAX};
 
 /// The tree of a JSON value.
@@ -87,11 +87,11 @@ pub(crate) fn to_json(node: &Node) -> Json {
 fn scalar_to_json(scalar: &Scalar) -> Json {
     let text = || Json::String(scalar.text.clone());
     match scalar.resolve() {
-        Resolved::Null => Json::Null,
-        Resolved::Bool(value) => Json::Bool(value),
-        Resolved::Int(value) => Number::from_i128(value).map_or_else(text, Json::Number),
-        Resolved::Float(value) => Number::from_f64(value).map_or_else(text, Json::Number),
-        Resolved::Text => text(),
+        ResolvedScalar::Null => Json::Null,
+        ResolvedScalar::Bool(value) => Json::Bool(value),
+        ResolvedScalar::Int(value) => Number::from_i128(value).map_or_else(text, Json::Number),
+        ResolvedScalar::Float(value) => Number::from_f64(value).map_or_else(text, Json::Number),
+        ResolvedScalar::Text => text(),
     }
 }
 

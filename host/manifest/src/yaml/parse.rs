@@ -13,14 +13,14 @@ use crate::limits::SYNTAX_ERRORS_PER_FILE_MAX;
 
 /// The documents of a text without the empty ones, and its problems.
 #[derive(Debug, Default)]
-pub(crate) struct Parsed {
+pub(crate) struct ParsedFile {
     pub(crate) documents: Vec<Node>,
     pub(crate) problems: Vec<Problem>,
 }
 
 /// Reads every document of `text`.
-pub(crate) fn parse(text: &str) -> Parsed {
-    let mut parsed = Parsed::default();
+pub(crate) fn parse(text: &str) -> ParsedFile {
+    let mut parsed = ParsedFile::default();
     if let Some(problem) = control_character(text) {
         parsed.problems.push(problem);
         return parsed;

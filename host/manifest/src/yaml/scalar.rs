@@ -19,7 +19,7 @@ pub(crate) struct Scalar {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(crate) enum Resolved {
+pub(crate) enum ResolvedScalar {
     Null,
     Bool(bool),
     Int(i128),
@@ -28,9 +28,9 @@ pub(crate) enum Resolved {
 }
 
 impl Scalar {
-    pub(crate) fn resolve(&self) -> Resolved {
+    pub(crate) fn resolve(&self) -> ResolvedScalar {
         match self.style {
-            Style::Text => Resolved::Text,
+            Style::Text => ResolvedScalar::Text,
             Style::Plain => resolve_plain(&self.text),
         }
     }
@@ -60,22 +60,22 @@ impl Scalar {
     }
 }
 
-fn resolve_plain(text: &str) -> Resolved {
+fn resolve_plain(text: &str) -> ResolvedScalar {
     match text {
-        "" | "~" | "null" | "Null" | "NULL" => return Resolved::Null,
-        "true" | "True" | "TRUE" => return Resolved::Bool(true),
-        "false" | "False" | "FALSE" => return Resolved::Bool(false),
-        ".nan" | ".NaN" | ".NAN" => return Resolved::Float(f64::NAN),
+        "" | "~" | "null" | "Null" | "NULL" => return ResolvedScalar::Null,
+        "true" | "True" | "TRUE" => return ResolvedScalar::Bool(true),
+        "false" | "False" | "FALSE" => return ResolvedScalar::Bool(false),
+        ".nan" | ".NaN" | ".NAN" => return ResolvedScalar::Float(f64::NAN),
         _ => {}
     }
     let first = text.as_bytes()[0];
     if !(first.is_ascii_digit() || matches!(first, b'+' | b'-' | b'.')) {
-        return Resolved::Text;
+        return ResolvedScalar::Text;
     }
     integer(text)
-        .map(Resolved::Int)
-        .or_else(|| float(text).map(Resolved::Float))
-        .unwrap_or(Resolved::Text)
+        .map(ResolvedScalar::Int)
+        .or_else(|| float(text).map(ResolvedScalar::Float))
+        .unwrap_or(ResolvedScalar::Text)
 }
 
 /// Decimal, `0x`, `0o`, and the leading zero that clusters still read as octal (`0644`).
@@ -125,7 +125,7 @@ fn float(text: &str) -> Option<f64> {
 mod tests {
     use super::*;
 
-    fn plain(text: &str) -> Resolved {
+    fn plain(text: &str) -> ResolvedScalar {
         Scalar {
             text: text.to_owned(),
             style: Style::Plain,
@@ -136,23 +136,23 @@ mod tests {
 
     #[test]
     fn plain_scalars_follow_the_core_schema() {
-        assert_eq!(plain(""), Resolved::Null);
-        assert_eq!(plain("True"), Resolved::Bool(true));
-        assert_eq!(plain("80"), Resolved::Int(80));
-        assert_eq!(plain("-0x1F"), Resolved::Int(-31));
-        assert_eq!(plain("1e3"), Resolved::Float(1000.0));
-        assert_eq!(plain("1.0.2"), Resolved::Text);
-        assert_eq!(plain("64Mi"), Resolved::Text);
-        assert_eq!(plain("yes"), Resolved::Text);
-        assert_eq!(plain("-"), Resolved::Text);
-        assert_eq!(plain("inf"), Resolved::Text);
+        assert_eq!(plain(""), ResolvedScalar::Null);
+        assert_eq!(plain("True"), ResolvedScalar::Bool(true));
+        assert_eq!(plain("80"), ResolvedScalar::Int(80));
+        assert_eq!(plain("-0x1F"), ResolvedScalar::Int(-31));
+        assert_eq!(plain("1e3"), ResolvedScalar::Float(1000.0));
+        assert_eq!(plain("1.0.2"), ResolvedScalar::Text);
+        assert_eq!(plain("64Mi"), ResolvedScalar::Text);
+        assert_eq!(plain("yes"), ResolvedScalar::Text);
+        assert_eq!(plain("-"), ResolvedScalar::Text);
+        assert_eq!(plain("inf"), ResolvedScalar::Text);
     }
 
     #[test]
     fn a_leading_zero_is_octal_as_in_a_cluster() {
-        assert_eq!(plain("0644"), Resolved::Int(0o644));
-        assert_eq!(plain("0o644"), Resolved::Int(0o644));
-        assert_eq!(plain("0"), Resolved::Int(0));
-        assert_eq!(plain("0899"), Resolved::Int(899));
+        assert_eq!(plain("0644"), ResolvedScalar::Int(0o644));
+        assert_eq!(plain("0o644"), ResolvedScalar::Int(0o644));
+        assert_eq!(plain("0"), ResolvedScalar::Int(0));
+        assert_eq!(plain("0899"), ResolvedScalar::Int(899));
     }
 }

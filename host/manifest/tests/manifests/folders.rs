@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use galleria_manifest::limits::FILE_BYTES_MAX;
 use galleria_manifest::model::Resource;
-use galleria_manifest::{Loaded, load};
+use galleria_manifest::{LoadResult, load};
 
 use super::{describe, render};
 
@@ -27,7 +27,7 @@ fn config_map(name: &str, value: &str) -> String {
     format!("apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: {name}\ndata:\n  key: {value}\n")
 }
 
-fn names(loaded: &Loaded) -> Vec<&str> {
+fn names(loaded: &LoadResult) -> Vec<&str> {
     loaded
         .objects
         .iter()

@@ -18,7 +18,7 @@ mod values;
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
 
-use galleria_manifest::{Diagnostic, Loaded};
+use galleria_manifest::{Diagnostic, LoadResult};
 
 /// The manifests in `folder` (below this crate), sorted; not its subfolders'.
 fn manifests_in(folder: &str) -> Vec<PathBuf> {
@@ -35,7 +35,7 @@ fn manifests_in(folder: &str) -> Vec<PathBuf> {
 }
 
 /// Objects with their class, then the diagnostics: one a line.
-fn describe(loaded: &Loaded) -> String {
+fn describe(loaded: &LoadResult) -> String {
     let mut text = String::new();
     for object in &loaded.objects {
         let _ = writeln!(text, "{}: {}", object.key(), object.class());

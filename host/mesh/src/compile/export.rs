@@ -1,6 +1,6 @@
 //! `exportTo`: which namespaces see a resource.
 
-use galleria_manifest::Located;
+use galleria_manifest::WithPosition;
 
 /// The namespaces that see a resource.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,7 +21,7 @@ pub(crate) enum View<'a> {
 }
 
 impl ExportTo {
-    pub(crate) fn new(entries: &[Located<String>], namespace: &str) -> Self {
+    pub(crate) fn new(entries: &[WithPosition<String>], namespace: &str) -> Self {
         Self::from_names(entries.iter().map(|entry| entry.as_str()), namespace)
     }
 

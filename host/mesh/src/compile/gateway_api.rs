@@ -9,7 +9,7 @@ use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use galleria_manifest::Located;
+use galleria_manifest::WithPosition;
 use galleria_manifest::model::{
     AllowedNamespaces, Backend, Gateway, GatewayApiGateway, GatewayApiHttpRoute, HttpMatch,
     HttpRoute, Labels, MatchedRule, Object, ParentKind, Protocol, RouteParent, Server, ServerTls,
@@ -85,7 +85,7 @@ pub(crate) fn listeners<'a>(gateways: &[Source<'a, GatewayApiGateway>]) -> Vec<B
     let listeners = gateways.iter().flat_map(|source| {
         let (object, spec) = (source.object, source.spec);
         spec.listeners.iter().map(move |listener| {
-            let any = || Located::new("*".to_owned(), listener.at.clone());
+            let any = || WithPosition::new("*".to_owned(), listener.at.clone());
             let tls = matches!(listener.protocol, Protocol::Https | Protocol::Tls);
             let server = Server {
                 at: listener.at.clone(),

@@ -307,6 +307,10 @@ impl Drop for PickedEndpoint {
 
 impl fmt::Debug for PickedEndpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Picked({} of {})", self.endpoint.name, self.cluster.name)
+        write!(
+            f,
+            "PickedEndpoint({} of {})",
+            self.endpoint.name, self.cluster.name
+        )
     }
 }

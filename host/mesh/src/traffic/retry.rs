@@ -232,7 +232,7 @@ impl Conditions {
 
 #[cfg(test)]
 mod tests {
-    use galleria_manifest::{Located, Position};
+    use galleria_manifest::{Position, WithPosition};
     use http::StatusCode;
     use rand::SeedableRng;
     use rand::rngs::StdRng;
@@ -243,7 +243,7 @@ mod tests {
         let at = Position::new("test.yaml", 1, 1);
         let words = words
             .iter()
-            .map(|word| Located::new((*word).to_owned(), at.clone()));
+            .map(|word| WithPosition::new((*word).to_owned(), at.clone()));
         RetryPolicy::new(Some(&Retries {
             attempts,
             per_try_timeout: None,

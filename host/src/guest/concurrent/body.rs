@@ -23,7 +23,7 @@ use crate::guest::pace::{Pace, Side};
 pub(super) type Frames = VecDeque<Result<Frame<Bytes>, Error>>;
 
 /// What the guest has written.
-pub(super) struct Written {
+pub(super) struct WrittenFrames {
     pub frames: Frames,
     /// `None` if nothing follows.
     pub rest: Option<WasiBody>,
@@ -35,7 +35,7 @@ pub(super) fn take_written(
     mut body: WasiBody,
     mut claim: Option<&mut Claim>,
     progress: &Progress,
-) -> Written {
+) -> WrittenFrames {
     let (mut frames, mut bytes) = (Frames::new(), 0);
     while bytes < BUFFER_MAX {
         match at_hand(&mut body) {
@@ -46,7 +46,7 @@ pub(super) fn take_written(
                 });
                 frames.push_back(frame);
                 if failed {
-                    return Written { frames, rest: None };
+                    return WrittenFrames { frames, rest: None };
                 }
             }
             Some(None) => {
@@ -54,14 +54,14 @@ pub(super) fn take_written(
                 if progress.has_failed() {
                     frames.push_back(Err(Error::ConnectionTerminated));
                 }
-                return Written { frames, rest: None };
+                return WrittenFrames { frames, rest: None };
             }
             None if claim.as_mut().is_some_and(|claim| claim.go_on()) => {}
             None => break,
         }
     }
     let rest = Some(body);
-    Written { frames, rest }
+    WrittenFrames { frames, rest }
 }
 
 /// The rest of a response. It holds the permit of its request until it has been read, or until

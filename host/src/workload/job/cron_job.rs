@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use galleria_manifest::Located;
+use galleria_manifest::WithPosition;
 use galleria_manifest::model::{Metadata, Object, OwnerReference, Resource};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
@@ -296,7 +296,7 @@ fn job_object(plan: &CronJobPlan, time: Timestamp) -> Object {
         "spec": owner.written_job_spec(),
     });
     let at = &cron_job.schedule.at;
-    let located = |text: String| Located::new(text, at.clone());
+    let located = |text: String| WithPosition::new(text, at.clone());
     Object {
         api_version: "batch/v1".into(),
         kind: "Job".into(),

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
-use galleria_manifest::Located;
+use galleria_manifest::WithPosition;
 use galleria_manifest::model::{PodTemplate, RestartPolicy};
 use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
@@ -263,7 +263,7 @@ fn template(job: &WorkloadKey, plan: &PodPlan, index: Option<u32>) -> PodTemplat
     }
     if let Some(index) = index {
         let at = template.spec.at.clone();
-        let value = Located::new(index.to_string(), at);
+        let value = WithPosition::new(index.to_string(), at);
         template.annotations.insert(INDEX_ANNOTATION.into(), value);
     }
     template

@@ -1,7 +1,7 @@
 //! The files of volumes whose content comes from the API: configMap, secret,
 //! downwardAPI, projected.
 
-use galleria_manifest::Located;
+use galleria_manifest::WithPosition;
 use galleria_manifest::model::{DownwardFile, EnvValue, FileSource, FileVolume, KeySource};
 
 use super::VolumeError;
@@ -51,7 +51,7 @@ fn add_keys(
     values: Option<&Values>,
     default_mode: u32,
 ) -> Result<(), VolumeError> {
-    let missing = |at: &Located<String>, message: String| {
+    let missing = |at: &WithPosition<String>, message: String| {
         if source.optional {
             Ok(())
         } else {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::filter::{self, Filters};
 use super::matches;
-use crate::Located;
+use crate::WithPosition;
 use crate::codes;
 use crate::decode::{
     Decoder, Fields, dns_label, dns_name, duration, integer, located, non_empty, port,
@@ -214,7 +214,7 @@ pub(super) fn reference(
         is_service: is_service || is_hostname,
     };
     let destination = Destination {
-        host: Located {
+        host: WithPosition {
             value: host,
             at: name.at,
         },
@@ -247,7 +247,7 @@ fn retry(d: &mut Decoder, node: &Node, per_try: Option<Duration>) -> Option<Retr
     let attempts = fields.optional("attempts", integer(0..=100));
     let backoff = fields.optional("backoff", duration);
     fields.finish(&[]);
-    let text = |code: Located<u32>| Located {
+    let text = |code: WithPosition<u32>| WithPosition {
         value: code.value.to_string(),
         at: code.at,
     };

@@ -13,7 +13,7 @@ use tokio::time::timeout;
 
 use super::caller::{Caller, PodBudget, STATEMENT_MAX, Stopping, Waiting, is_over_since};
 use super::placement;
-use super::short::{ENDED_AFTER, Recalled, Statements};
+use super::short::{ENDED_AFTER, RecalledDuration, Statements};
 use super::work::Statement;
 use super::writer::Queue;
 use super::{Error, failure};
@@ -221,7 +221,7 @@ impl File {
     fn read_short(
         &self,
         statement: &Statement,
-        recalled: Recalled,
+        recalled: RecalledDuration,
         began: Instant,
     ) -> Option<sqlite::Rows> {
         let _reader = self.readers.try_acquire().ok()?;

@@ -59,7 +59,7 @@ struct History {
 
 /// What is known about a statement before it runs.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Recalled {
+pub(super) struct RecalledDuration {
     /// The hash of its text.
     text: u64,
     times: u8,
@@ -69,13 +69,13 @@ pub(super) struct Recalled {
 
 /// A statement that runs on the calling thread.
 pub(super) struct RunsHere {
-    statement: Recalled,
+    statement: RecalledDuration,
     began: Instant,
     /// The thread's delay before. `None` if it is not measured.
     delay: Option<Duration>,
 }
 
-impl Recalled {
+impl RecalledDuration {
     /// Whether it is expected to be short. Otherwise it is long or unknown.
     pub(super) fn is_short(self) -> bool {
         self.times >= KNOWN_AFTER && !self.is_barred
@@ -91,10 +91,10 @@ impl Recalled {
 }
 
 impl Statements {
-    pub(super) fn recall(&self, text: &str, now: Instant) -> Recalled {
+    pub(super) fn recall(&self, text: &str, now: Instant) -> RecalledDuration {
         let text = self.hasher.hash_one(text);
         let known = self.known.lock();
-        Recalled {
+        RecalledDuration {
             text,
             times: known.short.get(&text).copied().unwrap_or(0),
             is_barred: known.barred_until.is_some_and(|until| now < until),
@@ -103,7 +103,7 @@ impl Statements {
     }
 
     /// Records how long a statement took on another thread.
-    pub(super) fn took(&self, statement: Recalled, began: Instant) {
+    pub(super) fn took(&self, statement: RecalledDuration, began: Instant) {
         self.record(statement, began.elapsed());
     }
 
@@ -130,7 +130,7 @@ impl Statements {
         known.suspected_until = Some(suspected_from + BARRED_FOR);
     }
 
-    fn record(&self, statement: Recalled, took: Duration) {
+    fn record(&self, statement: RecalledDuration, took: Duration) {
         let is_short = took <= SHORT;
         if is_short && statement.times == TIMES_MAX {
             return;
