@@ -175,8 +175,6 @@ impl Attempt<'_, '_> {
         }
     }
 
-    /// A call to another host takes long and has a large future, which is boxed, so that those
-    /// of calls within the process stay small: they are moved several times.
     async fn send(
         &self,
         picked: &PickedEndpoint,
@@ -205,17 +203,17 @@ impl Attempt<'_, '_> {
             Target::Peer { host, port } => {
                 let request = context.for_peer(&self.scope.source.peer(), request);
                 let target = RemoteTarget::Peer { host, port: *port };
-                Box::pin(self.send_remote(target, request, &context)).await
+                self.send_remote(target, request, &context).await
             }
             Target::Remote { host, port } => {
                 let target = RemoteTarget::Outside { host, port: *port };
-                Box::pin(self.send_remote(target, request, &context)).await
+                self.send_remote(target, request, &context).await
             }
             Target::Requested => {
                 let host = request.uri().host().unwrap_or_default().to_owned();
                 let port = request.uri().port_u16().unwrap_or(self.cluster.port);
                 let target = RemoteTarget::Outside { host: &host, port };
-                Box::pin(self.send_remote(target, request, &context)).await
+                self.send_remote(target, request, &context).await
             }
         }
     }
@@ -228,7 +226,10 @@ impl Attempt<'_, '_> {
     ) -> EndpointResult {
         context.trace.inject(request.headers_mut());
         let remote = &self.scope.mesh.remote;
-        match remote.send(self.cluster, target, request).await {
+        // Its future is large. Boxed, it does not enlarge those of calls within the process, which
+        // are moved several times.
+        let sent = Box::pin(remote.send(self.cluster, target, request)).await;
+        match sent {
             Ok(response) => EndpointResult::Response(response, None),
             Err(error) => {
                 let cluster = &self.cluster.name;

@@ -24,14 +24,14 @@ use super::delivery::whole;
 use super::instance::{Instance, REQUESTS_MAX};
 use super::kill::Kill;
 use super::pace::Paces;
-use super::pool::PoolStatus;
+use super::pool::{For, PoolStatus};
 use super::{Failure, GuestSetup, Isolation};
 use crate::context::RequestContext;
 use crate::telemetry::metrics::RetirementReason;
 use crate::{Request, Response};
 pub(super) use attribution::add_to_linker;
 use body::{Content, PermitBody, WrittenFrames, take_written};
-use instances::{Checkout, For, Instances};
+use instances::{Checkout, Instances};
 use progress::{Progress, Rules};
 use shared::{Claim, SharedInstance};
 

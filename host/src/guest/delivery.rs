@@ -469,7 +469,7 @@ fn in_memory(mut body: WasiBody) -> Vec<Result<Frame<Bytes>, Error>> {
     frames
 }
 
-/// A response whose body is in memory. Its guest works no more on it.
+/// A response whose guest is done and whose body is in memory.
 pub(super) fn whole(
     mut parts: http::response::Parts,
     frames: Vec<Result<Frame<Bytes>, Error>>,

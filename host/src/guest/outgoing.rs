@@ -79,7 +79,7 @@ fn subscribed(
     Ok((subscribe(&mut store.data_mut().table, call)?,))
 }
 
-/// `None` while there is no response, an error after it was received.
+/// Returns `None` if there is no response yet, and an error if it was already taken.
 fn get(
     mut store: StoreContextMut<'_, GuestState>,
     (call,): (Resource<OutgoingCall>,),

@@ -32,7 +32,8 @@ use crate::telemetry::metrics::{PodMeters, RetirementReason};
 use crate::telemetry::trace::spans;
 use crate::{Request, Response};
 use http_body::Body as _;
-use instances::{Checkout, For, Instances, Life, PooledInstance};
+pub(super) use instances::For;
+use instances::{Checkout, Instances, Life, PooledInstance};
 
 /// A guest's work on one request. It ends some time after the start of the response.
 pub(super) type Work = Pin<Box<dyn Future<Output = Result<(), Failure>> + Send>>;
@@ -103,11 +104,21 @@ impl Pool {
         }
     }
 
-    /// A permit for one instance, if one is free.
-    fn free_slot(&self) -> Option<OwnedSemaphorePermit> {
-        let slot = self.slots.clone().try_acquire_owned().ok()?;
-        self.setup.meters.waited(Duration::ZERO);
-        Some(slot)
+    /// A permit for one instance. What waits is boxed, so that the future of a request that
+    /// need not wait stays small: it is moved several times.
+    async fn slot(
+        &self,
+        context: &RequestContext,
+        is_late: bool,
+        deadline: Instant,
+    ) -> Result<OwnedSemaphorePermit, Failure> {
+        match self.slots.clone().try_acquire_owned() {
+            Ok(slot) => {
+                self.setup.meters.waited(Duration::ZERO);
+                Ok(slot)
+            }
+            Err(_) => Box::pin(self.wait_for_slot(context, is_late, deadline)).await,
+        }
     }
 
     /// A permit for one instance, after waiting in the bounded queue.
@@ -139,14 +150,7 @@ impl Pool {
         context: &RequestContext,
         deadline: Instant,
     ) -> Result<PooledInstance, Failure> {
-        let checkout = match self.instances.try_take(wanted) {
-            Some(checkout) => checkout,
-            None => {
-                let taken = self.instances.take(wanted, &self.paces, deadline);
-                Box::pin(taken).await?
-            }
-        };
-        match checkout {
+        match self.instances.take(wanted, &self.paces, deadline).await? {
             Checkout::Idle(instance) => Ok(instance),
             Checkout::Room(life) => {
                 let _span = context.span(SpanKind::Internal, spans::INSTANTIATE);
@@ -216,12 +220,7 @@ pub(super) async fn serve(
 ) -> Result<Response, Failure> {
     let deadline = Instant::now() + pool.setup.limits.response;
     let is_late = request.extensions().get::<LateBody>().is_some();
-    // What waits is boxed, so that the future of a request that need not wait stays small: it
-    // is moved several times.
-    let slot = match pool.free_slot() {
-        Some(slot) => slot,
-        None => Box::pin(pool.wait_for_slot(&context, is_late, deadline)).await?,
-    };
+    let slot = pool.slot(&context, is_late, deadline).await?;
     let instance = pool.instance(For::Traffic, &context, deadline).await?;
     run(pool, Some(slot), instance, request, context, deadline).await
 }

@@ -246,7 +246,7 @@ impl Hooks {
     }
 
     /// Begins a call into the mesh.
-    pub(super) fn call(&mut self, request: Request, timeout: Option<Duration>) -> OutgoingCall {
+    pub(super) fn call(&self, request: Request, timeout: Option<Duration>) -> OutgoingCall {
         let future = self.call_future(request, timeout);
         let driven = self.turn.driven_call();
         // The called guest runs on the serving threads, even if this one runs on a compute

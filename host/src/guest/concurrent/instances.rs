@@ -18,6 +18,7 @@ use tokio::time::timeout_at;
 
 use super::shared::{Availability, Claim, SharedInstance};
 use crate::guest::Failure;
+use crate::guest::pool::For;
 
 pub(super) struct Instances {
     /// Those that may accept requests, in the order of their start.
@@ -39,14 +40,6 @@ pub(super) struct Instances {
 pub(super) struct Place {
     instances: Arc<Instances>,
     starting: bool,
-}
-
-/// The purpose of an instance.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum For {
-    Traffic,
-    /// Never waits.
-    Probe,
 }
 
 /// The result of asking for an instance.

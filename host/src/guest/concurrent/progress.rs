@@ -18,7 +18,7 @@ const IDLE_MAX: Duration = Duration::from_secs(60);
 /// The same for an instance that was started in addition to others.
 const ADDITIONAL_IDLE_MAX: Duration = Duration::from_secs(10);
 
-/// How long an instance that retires because it is overdue may take to end by itself.
+/// How long an instance that was retired because of an overdue request may take to end.
 const OVERDUE_MAX: Duration = Duration::from_secs(1);
 
 /// The minimum time between two looks at an overdue instance.
@@ -77,7 +77,7 @@ struct State {
     arrival: Option<(RequestId, Arrival)>,
     /// Requests without a response.
     serving: Vec<Serving>,
-    /// Answers that nobody has taken yet.
+    /// Answers that have not been taken yet.
     answers: Vec<(RequestId, Option<oneshot::Sender<Answer>>, Answer)>,
     /// How many requests it has started.
     total: usize,
@@ -102,7 +102,7 @@ struct Serving {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Phase {
     Requests,
-    /// All requests have a response, but the guest goes on working.
+    /// All requests have a response, but the guest is still working.
     PostReturn,
     Idle,
 }

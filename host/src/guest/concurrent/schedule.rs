@@ -53,7 +53,7 @@ impl Schedule {
         }
     }
 
-    /// Wakes the keeper as soon as there is no runner.
+    /// Wakes the keeper now, or at the end of the current run.
     pub(super) fn call_back(&self) {
         if self.state.fetch_or(CALLED, SeqCst) & RUNNING == 0 {
             self.state.fetch_and(!CALLED, SeqCst);

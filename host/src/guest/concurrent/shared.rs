@@ -204,7 +204,7 @@ impl SharedInstance {
         }
     }
 
-    /// The keeper: runs the instance when nobody else does, and ends it in time.
+    /// The keeper: runs the instance when no request does, and ends it when it is due.
     async fn keep(self: Arc<Self>) {
         let mut killed = pin!(self.killed.cancelled());
         let mut timer = pin!(tokio::time::sleep_until(self.progress.due().into()));

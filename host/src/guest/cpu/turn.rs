@@ -285,7 +285,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn call_of_a_throttled_guest_goes_on() {
+    async fn call_of_a_throttled_guest_continues() {
         let cpu = PodCpu::new(Some(10));
         let turn = CpuTurn::new(cpu.clone(), ComputeThreads::default());
         let driven = turn.driven.clone();
@@ -315,7 +315,7 @@ mod tests {
         })));
         tokio::task::yield_now().await;
         answer.send(()).expect("the call waits");
-        ended.await.expect("the call goes on");
+        ended.await.expect("the call continues");
         assert!(!resumed.load(Ordering::Relaxed), "the guest still waits");
         guest.await.expect("no panic");
     }

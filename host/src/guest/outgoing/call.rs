@@ -5,7 +5,6 @@
 //! anything else, or makes another call at the same time, the call continues as a task of its
 //! own: it does not depend on what the guest waits for.
 
-use std::fmt;
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::{Arc, Weak};
@@ -26,7 +25,6 @@ type Answer = Result<Response, Error>;
 pub(in crate::guest) type CallFuture = BoxFuture<'static, Answer>;
 
 /// The guest's `future-incoming-response`. Dropping it cancels the call.
-#[derive(Debug)]
 pub(in crate::guest) struct OutgoingCall(Arc<Mutex<Call>>);
 
 enum Call {
@@ -80,17 +78,6 @@ impl Pollable for OutgoingCall {
     }
 }
 
-impl fmt::Debug for Call {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Driven { .. } => "Driven",
-            Self::Spawned(_) => "Spawned",
-            Self::Answered(_) => "Answered",
-            Self::Taken => "Taken",
-        })
-    }
-}
-
 impl Call {
     fn poll(&mut self, context: &mut Context<'_>) -> Poll<()> {
         let answer = match self {
@@ -104,16 +91,19 @@ impl Call {
         answer.map(|answer| *self = Self::Answered(answer))
     }
 
-    /// Makes a driven call a task of its own, unless `keep` says that it is polled anyway.
-    fn detach(&mut self, runtime: &Handle, keep: impl FnOnce(&mut bool) -> bool) {
-        match std::mem::replace(self, Self::Taken) {
-            Self::Driven { future, mut polled } => {
-                *self = match keep(&mut polled) {
-                    true => Self::Driven { future, polled },
-                    false => Self::Spawned(spawn(future, runtime)),
-                };
-            }
-            other => *self = other,
+    /// Makes a driven call a task of its own.
+    fn detach(&mut self, runtime: &Handle) {
+        *self = match std::mem::replace(self, Self::Taken) {
+            Self::Driven { future, .. } => Self::Spawned(spawn(future, runtime)),
+            other => other,
+        };
+    }
+
+    /// Whether the task of the guest has polled it since the last time.
+    fn take_polled(&mut self) -> bool {
+        match self {
+            Self::Driven { polled, .. } => std::mem::take(polled),
+            Self::Spawned(_) | Self::Answered(_) | Self::Taken => false,
         }
     }
 }
@@ -124,7 +114,7 @@ fn spawn(future: CallFuture, runtime: &Handle) -> AbortOnDropJoinHandle<Answer> 
 }
 
 impl DrivenCall {
-    /// Called calls run on the current runtime.
+    /// Calls run on the current runtime.
     pub(in crate::guest) fn new() -> Self {
         Self {
             call: Arc::default(),
@@ -139,7 +129,7 @@ impl DrivenCall {
             let mut other = other.lock();
             if matches!(*other, Call::Driven { .. }) {
                 // Calls at the same time run in parallel.
-                other.detach(&self.runtime, |_| false);
+                other.detach(&self.runtime);
                 return self.spawn(future);
             }
         }
@@ -155,17 +145,19 @@ impl DrivenCall {
         OutgoingCall(Arc::new(Mutex::new(Call::Spawned(task))))
     }
 
-    /// The same for a guest that awaits the call by itself.
+    /// The same, for a guest whose runtime awaits the task.
     pub(in crate::guest) fn spawn_task(&self, future: CallFuture) -> AbortOnDropJoinHandle<Answer> {
         spawn(future, &self.runtime)
     }
 
-    /// The guest's task is suspended, and will poll the call if it has done so this time, and
-    /// if it `can_drive`. Otherwise the call becomes a task of its own.
+    /// Called when the guest's task is suspended. If it has polled the call and `can_drive` it,
+    /// it will poll it again. Otherwise the call becomes a task of its own.
     pub(in crate::guest) fn suspended(&self, can_drive: bool) {
         if let Some(call) = self.call.lock().upgrade() {
             let mut call = call.lock();
-            call.detach(&self.runtime, |polled| std::mem::take(polled) && can_drive);
+            if !(call.take_polled() && can_drive) {
+                call.detach(&self.runtime);
+            }
         }
     }
 }
@@ -186,14 +178,14 @@ mod tests {
         oneshot::Receiver<Option<task::Id>>,
     ) {
         let (answer, answered) = oneshot::channel();
-        let (tell, told) = oneshot::channel();
+        let (report, reported) = oneshot::channel();
         let future = async move {
             // The call ends only when it is answered or dropped.
             let _ = answered.await;
-            let _ = tell.send(task::try_id());
+            let _ = report.send(task::try_id());
             Ok(Response::new(empty()))
         };
-        (future.boxed(), answer, told)
+        (future.boxed(), answer, reported)
     }
 
     fn has_answer(call: &OutgoingCall) -> bool {
@@ -204,7 +196,7 @@ mod tests {
     async fn guest_that_waits_for_its_call_drives_it() {
         let guest = tokio::spawn(async {
             let driven = DrivenCall::new();
-            let (future, answer, told) = call();
+            let (future, answer, carried_out) = call();
             let mut call = driven.drive(future);
             for _ in 0..3 {
                 assert!(poll!(call.ready()).is_pending());
@@ -214,16 +206,16 @@ mod tests {
             assert!(poll!(call.ready()).is_ready());
             assert!(has_answer(&call));
             assert!(matches!(call.take(), Progress::Taken));
-            assert_eq!(told.await.expect("an id"), task::try_id());
+            assert_eq!(carried_out.await.expect("an id"), task::try_id());
         });
         guest.await.expect("no panic");
     }
 
     #[tokio::test]
-    async fn call_goes_on_while_the_guest_waits_for_something_else() {
+    async fn call_continues_while_the_guest_waits_for_something_else() {
         let driven = DrivenCall::new();
         for can_drive in [true, false] {
-            let (future, answer, told) = call();
+            let (future, answer, carried_out) = call();
             let mut call = driven.drive(future);
             // A guest that has polled the call but cannot drive it is no better.
             if !can_drive {
@@ -231,7 +223,9 @@ mod tests {
             }
             driven.suspended(can_drive);
             answer.send(()).expect("a call that waits");
-            told.await.expect("the call went on without its guest");
+            carried_out
+                .await
+                .expect("the call continues without its guest");
             call.ready().await;
             assert!(has_answer(&call));
         }
@@ -240,11 +234,11 @@ mod tests {
     #[tokio::test]
     async fn calls_at_the_same_time_run_in_parallel() {
         let driven = DrivenCall::new();
-        let [(first, one, told_one), (second, two, told_two)] = [call(), call()];
+        let [(first, one, by_one), (second, two, by_two)] = [call(), call()];
         let calls = [driven.drive(first), driven.drive(second)];
         one.send(()).expect("a call that waits");
         two.send(()).expect("a call that waits");
-        let ids = [told_one.await, told_two.await].map(|id| id.expect("an answer"));
+        let ids = [by_one.await, by_two.await].map(|id| id.expect("an answer"));
         assert_ne!(ids[0], ids[1]);
         drop(calls);
     }
@@ -253,13 +247,13 @@ mod tests {
     async fn call_ends_with_its_handle() {
         let driven = DrivenCall::new();
         for spawned in [false, true] {
-            let (future, _answer, told) = call();
+            let (future, _answer, carried_out) = call();
             let call = driven.drive(future);
             if spawned {
                 driven.suspended(true);
             }
             drop(call);
-            told.await.expect_err("the call was dropped");
+            carried_out.await.expect_err("the call was dropped");
         }
     }
 }

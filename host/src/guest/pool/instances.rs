@@ -66,9 +66,9 @@ pub(super) enum Checkout {
 
 /// The purpose of an instance.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum For {
+pub(in crate::guest) enum For {
     Traffic,
-    /// If memory allows more than one instance, one is reserved for probes.
+    /// Does not wait for traffic: if memory allows more than one instance, one is reserved.
     Probe,
 }
 
@@ -99,10 +99,20 @@ impl Instances {
         paces: &Paces,
         deadline: Instant,
     ) -> Result<Checkout, Failure> {
+        match self.try_take(wanted) {
+            Some(checkout) => Ok(checkout),
+            // Boxed like what waits for a slot.
+            None => Box::pin(self.wait(wanted, paces, deadline)).await,
+        }
+    }
+
+    async fn wait(
+        &self,
+        wanted: For,
+        paces: &Paces,
+        deadline: Instant,
+    ) -> Result<Checkout, Failure> {
         loop {
-            if let Some(checkout) = self.try_take(wanted) {
-                return Ok(checkout);
-            }
             let mut freed = std::pin::pin!(self.population.freed.notified());
             freed.as_mut().enable();
             if let Some(checkout) = self.try_take(wanted) {
@@ -114,7 +124,7 @@ impl Instances {
     }
 
     /// An idle instance, or permission to start one; `None` if the caller has to wait.
-    pub(super) fn try_take(&self, wanted: For) -> Option<Checkout> {
+    fn try_take(&self, wanted: For) -> Option<Checkout> {
         let idle = {
             let mut idle = self.idle.lock();
             let instance = idle.instances.pop();

@@ -7,7 +7,7 @@
 //!
 //! A statement that fails does not affect the others, because each has a savepoint. An
 //! interrupted write or a full disk rolls back the whole transaction, and so does a constraint
-//! that is checked at the commit; then each statement runs again by itself.
+//! that is checked at the commit; then each statement runs again in its own transaction.
 
 mod turn;
 
