@@ -56,7 +56,7 @@ pub enum HostStatement {
     Begin,
     Commit,
     Rollback,
-    /// Begins a part of a transaction that can be rolled back by itself.
+    /// Marks a point in a transaction to which it can be rolled back.
     Savepoint,
     /// Rolls back to the savepoint, which remains.
     RollbackToSavepoint,
@@ -108,20 +108,17 @@ struct Guard(Mutex<Running>);
 
 #[derive(Default)]
 struct Running {
-    on_behalf: OnBehalf,
+    /// `None` if no statement runs.
+    caller: Option<Caller>,
     /// Why the current statement was refused.
     refusal: Option<Refusal>,
 }
 
 /// Who runs the current statement, and when it must end.
-#[derive(Default)]
-enum OnBehalf {
-    /// There is none.
-    #[default]
-    Nobody,
+enum Caller {
     /// The host itself: BEGIN, COMMIT and the like.
     Host,
-    /// A guest, until this time.
+    /// A guest, until this time. The statement is expected to be short.
     Until(Instant),
     /// A guest, until the watch ends it.
     Watched(Watch),
@@ -216,7 +213,7 @@ impl Connection {
         watch: Watch,
     ) -> Result<Rows, Error> {
         let only_reads = kind == Kind::Reader;
-        self.guarded(OnBehalf::Watched(watch), false, |inner| {
+        self.guarded(Caller::Watched(watch), |inner| {
             statement::run(inner, text, parameters, answer, only_reads)
         })
     }
@@ -232,7 +229,7 @@ impl Connection {
         answer: Option<AnswerLimits>,
         until: Instant,
     ) -> Option<Rows> {
-        let done = self.guarded(OnBehalf::Until(until), true, |inner| {
+        let done = self.guarded(Caller::Until(until), |inner| {
             statement::run(inner, text, parameters, answer, true)
         });
         done.ok()
@@ -243,7 +240,7 @@ impl Connection {
     /// # Errors
     /// See [`Error`].
     pub fn run_script(&mut self, script: &str, watch: Watch) -> Result<(), Error> {
-        self.guarded(OnBehalf::Watched(watch), false, |inner| {
+        self.guarded(Caller::Watched(watch), |inner| {
             statement::run_script(inner, script)
         })
     }
@@ -253,7 +250,7 @@ impl Connection {
     /// # Errors
     /// See [`Error`].
     pub fn host(&mut self, statement: HostStatement) -> Result<(), Error> {
-        self.guarded(OnBehalf::Host, false, |inner| {
+        self.guarded(Caller::Host, |inner| {
             let mut statement = inner.prepare_cached(statement.text())?;
             let mut rows = statement.raw_query();
             while rows.next()?.is_some() {}
@@ -266,7 +263,7 @@ impl Connection {
     /// # Errors
     /// See [`Error`].
     pub fn host_value(&mut self, statement: &str) -> Result<Value, Error> {
-        self.guarded(OnBehalf::Host, false, |inner| {
+        self.guarded(Caller::Host, |inner| {
             Ok(inner.query_row(statement, (), |row| row.get(0))?)
         })
     }
@@ -276,7 +273,7 @@ impl Connection {
     /// # Errors
     /// The first problem of the file.
     pub fn quick_check(&mut self, watch: Watch) -> Result<(), Error> {
-        let found: String = self.guarded(OnBehalf::Watched(watch), false, |inner| {
+        let found: String = self.guarded(Caller::Watched(watch), |inner| {
             Ok(inner.query_row("pragma quick_check(1)", (), |row| row.get(0))?)
         })?;
         match found.as_str() {
@@ -292,15 +289,15 @@ impl Connection {
 
     fn guarded<T>(
         &mut self,
-        on_behalf: OnBehalf,
-        short: bool,
+        caller: Caller,
         work: impl FnOnce(&rusqlite::Connection) -> Result<T, Error>,
     ) -> Result<T, Error> {
         let _scope = self.memory.enter();
+        let short = matches!(caller, Caller::Until(_));
         if self.is_short != short {
             self.set_short(short)?;
         }
-        self.guard.begin(on_behalf);
+        self.guard.begin(caller);
         let done = work(&self.inner);
         let refusal = self.guard.end();
         match (done, refusal) {
@@ -320,9 +317,9 @@ impl Connection {
 }
 
 impl Guard {
-    fn begin(&self, on_behalf: OnBehalf) {
+    fn begin(&self, caller: Caller) {
         *self.running() = Running {
-            on_behalf,
+            caller: Some(caller),
             refusal: None,
         };
     }
@@ -334,17 +331,17 @@ impl Guard {
 
     /// Called by SQLite while a statement runs.
     fn has_to_end(&self) -> bool {
-        match &mut self.running().on_behalf {
-            OnBehalf::Nobody | OnBehalf::Host => false,
-            OnBehalf::Until(until) => Instant::now() > *until,
-            OnBehalf::Watched(watch) => watch(),
+        match &mut self.running().caller {
+            None | Some(Caller::Host) => false,
+            Some(Caller::Until(until)) => Instant::now() > *until,
+            Some(Caller::Watched(watch)) => watch(),
         }
     }
 
     /// Called by SQLite while a statement is prepared.
     fn judge(&self, context: &AuthContext<'_>) -> Authorization {
         let mut running = self.running();
-        if matches!(running.on_behalf, OnBehalf::Host) {
+        if matches!(running.caller, Some(Caller::Host)) {
             return Authorization::Allow;
         }
         match allow(&context.action, context.database_name) {

@@ -56,6 +56,7 @@ pub(crate) struct QualifiedName<'a>(pub &'a Workload);
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub(crate) struct Line<'a> {
     /// When the request arrived, in RFC 3339, with milliseconds.
+    #[serde(serialize_with = "displayed")]
     #[cfg_attr(test, schemars(with = "String"))]
     pub start_time: StartTime,
     /// The request's method.
@@ -117,6 +118,7 @@ pub(crate) struct Line<'a> {
     #[cfg_attr(test, schemars(with = "Option<String>"))]
     pub destination_workload: Option<QualifiedName<'a>>,
     /// The trace that the request belongs to.
+    #[serde(serialize_with = "displayed")]
     #[cfg_attr(test, schemars(with = "String"))]
     pub trace_id: TraceId,
 }
@@ -290,18 +292,6 @@ impl fmt::Display for TraceId {
 impl fmt::Display for QualifiedName<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}/{}", self.0.namespace, self.0.name)
-    }
-}
-
-impl Serialize for StartTime {
-    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
-        displayed(self, to)
-    }
-}
-
-impl Serialize for TraceId {
-    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
-        displayed(self, to)
     }
 }
 
