@@ -8,19 +8,13 @@ use anyhow::Result;
 
 use super::load::{self, Answers};
 use super::plan::Plan;
-use super::report::{Metric, Sample, Table};
+use super::report::{LOAD, Metric, Sample, Table};
 use super::usage;
 use crate::galleria::Host;
 use crate::server::{Server, resident_bytes};
 
-/// The columns of a race in closed loops.
+/// The columns of a race in closed loops, after those of every load.
 const COLUMNS: &[Metric] = &[
-    Metric::RequestsPerSecond,
-    Metric::CpuMicrosecondsPerRequest,
-    Metric::ContextSwitchesPerRequest,
-    Metric::P50Milliseconds,
-    Metric::P99Milliseconds,
-    Metric::P999Milliseconds,
     Metric::IdleMebibytes,
     Metric::LoadedMebibytes,
     Metric::Threads,
@@ -147,7 +141,7 @@ pub(super) fn closed_loops(
         }
         Ok(())
     })?;
-    let with_columns = |(_, table): (u32, Table)| table.columns(COLUMNS);
+    let with_columns = |(_, table): (u32, Table)| table.columns(LOAD).columns(COLUMNS);
     Ok(tables.into_iter().map(with_columns).collect())
 }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::Result;
 
 use super::plan::Plan;
-use super::report::{Metric, Table};
+use super::report::{LOAD, Metric, Table};
 use super::{load, product};
 use crate::k6;
 
@@ -20,16 +20,8 @@ pub(super) fn race(plan: &Plan) -> Result<Vec<Table>> {
         product::SETUP
     );
     let mut table = Table::new("open-loop", "Product page at a constant rate", &setup)
-        .columns(&[
-            Metric::RequestsPerSecond,
-            Metric::CpuMicrosecondsPerRequest,
-            Metric::ContextSwitchesPerRequest,
-            Metric::P50Milliseconds,
-            Metric::P99Milliseconds,
-            Metric::P999Milliseconds,
-            Metric::NotSent,
-            Metric::Errors,
-        ])
+        .columns(LOAD)
+        .columns(&[Metric::NotSent, Metric::Errors])
         .compared(
             &[Metric::CpuMicrosecondsPerRequest, Metric::P50Milliseconds],
             product::NATIVE,

@@ -15,7 +15,7 @@ use std::thread;
 use anyhow::Result;
 use serde::{Deserialize, Serialize};
 
-pub(super) use model::{Metric, Sample, Table};
+pub(super) use model::{LOAD, Metric, Sample, Table};
 
 use super::RaceName;
 use crate::process::read;

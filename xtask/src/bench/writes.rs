@@ -8,7 +8,7 @@ use anyhow::{Context, Result, bail};
 use super::contender::{Contender, Running};
 use super::manifests::{Manifests, Workload};
 use super::plan::Plan;
-use super::report::{Metric, Table};
+use super::report::{LOAD, Metric, Table};
 use crate::server::get;
 
 pub(super) const TABLE: &str = "writes";
@@ -27,16 +27,8 @@ pub(super) fn race(plan: &Plan) -> Result<Vec<Table>> {
         (`synchronous=FULL`). After the load, the host is killed with SIGKILL and started again, \
         and the rows are counted. Load: `wrk -t1`.";
     let mut table = Table::new(TABLE, "SQLite writes through a guest", setup)
-        .columns(&[
-            Metric::RequestsPerSecond,
-            Metric::CpuMicrosecondsPerRequest,
-            Metric::ContextSwitchesPerRequest,
-            Metric::P50Milliseconds,
-            Metric::P99Milliseconds,
-            Metric::P999Milliseconds,
-            Metric::Errors,
-            Metric::LostWrites,
-        ])
+        .columns(LOAD)
+        .columns(&[Metric::Errors, Metric::LostWrites])
         .compared(&[Metric::RequestsPerSecond], ALONE);
     let workload = Workload {
         name: "app",

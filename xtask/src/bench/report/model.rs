@@ -71,6 +71,16 @@ pub(crate) struct Row {
     pub(crate) samples: Vec<Sample>,
 }
 
+/// What every load shows: throughput, what it costs, and response times.
+pub(crate) const LOAD: &[Metric] = &[
+    Metric::RequestsPerSecond,
+    Metric::CpuMicrosecondsPerRequest,
+    Metric::ContextSwitchesPerRequest,
+    Metric::P50Milliseconds,
+    Metric::P99Milliseconds,
+    Metric::P999Milliseconds,
+];
+
 /// A median, and the smallest and largest value of single rounds.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct Spread {
@@ -125,8 +135,9 @@ impl Table {
         }
     }
 
+    /// Adds columns.
     pub(crate) fn columns(mut self, columns: &[Metric]) -> Self {
-        self.columns = columns.to_vec();
+        self.columns.extend(columns);
         self
     }
 

@@ -89,11 +89,8 @@ const fn ratio(
     bound: Bound,
 ) -> Target {
     Target {
-        table,
-        metric,
-        row,
         against: Some(against),
-        bound,
+        ..value(table, metric, row, bound)
     }
 }
 
