@@ -4,7 +4,7 @@
 //! their policies ([`destination_rule`]), VirtualServices with their delegates
 //! ([`delegate`]) and HTTPRoutes ([`gateway_api`]), the rules ([`rules`]) for the edge
 //! ([`edge`], [`ingress`]) and for the mesh ([`mesh`]), and the ports for other hosts
-//! ([`inbound`]). Destinations are resolved to [`clusters`].
+//! ([`inbound`]). What workloads accept is compiled by [`inbound_policies`]. Destinations are resolved to [`clusters`].
 //!
 //! The rule: compilation depends on its arguments alone, and never fails. A resource that
 //! does not fit the others is reported, and the rest takes effect.
@@ -17,6 +17,7 @@ mod ejection;
 mod export;
 mod gateway_api;
 mod inbound;
+mod inbound_policies;
 mod ingress;
 mod inventory;
 mod mesh;
@@ -34,6 +35,7 @@ use galleria_manifest::model::Object;
 use self::clusters::{Clusters, PASSTHROUGH};
 use self::destination_rule::DestinationRules;
 use self::edge::EdgeCompiler;
+use self::inbound_policies::PolicyCompiler;
 use self::inventory::Inventory;
 use self::mesh::{MeshCompiler, intern};
 use self::registry::Registry;
@@ -72,7 +74,8 @@ pub fn compile(
     }
     bound.extend(gateway_api::bind(&inventory, &listeners, options));
     let mut namespaces = HashMap::new();
-    let by_address = known_callers(pods, state, &mut namespaces);
+    let policies = PolicyCompiler::new(&inventory, options);
+    let by_address = known_callers(pods, &policies, state, &mut namespaces);
     let mut clusters = Clusters::new(&registry, &destination_rules, options, state);
     let names = inventory.gateways.iter();
     let names = names.map(|source| format!("{}/{}", source.namespace(), source.name()));
@@ -135,6 +138,7 @@ pub fn compile(
 
 fn known_callers(
     pods: &[Pod],
+    policies: &PolicyCompiler<'_>,
     state: &State,
     namespaces: &mut HashMap<String, u32>,
 ) -> HashMap<usize, CallerIdentity> {
@@ -142,12 +146,14 @@ fn known_callers(
         let namespace = Some(intern(namespaces, &pod.workload.namespace));
         let key = state.caller(&pod.workload);
         let workload = Arc::clone(&pod.workload);
+        let policies = policies.of(&workload);
         (
             Arc::as_ptr(&workload) as usize,
             CallerIdentity {
                 workload,
                 key,
                 namespace,
+                policies,
             },
         )
     });

@@ -2,15 +2,35 @@
 //! the call is allowed.
 //!
 //! The host of the workload decides this for every call that reaches one of its pods,
-//! wherever the call comes from. Every call is admitted so far; authorization, rate
-//! limits and network policies belong here.
+//! wherever the call comes from. It finds the workload's policies with
+//! [`crate::Snapshot::inbound_policies`], and runs the stages in this order:
+//!
+//! | stage | policies |
+//! | --- | --- |
+//! | [`network`] | NetworkPolicy |
+//! | [`peer`] | PeerAuthentication |
+//! | external authorization (in the host) | AuthorizationPolicy with the action CUSTOM |
+//! | [`jwt`] | RequestAuthentication |
+//! | [`authorization`] | AuthorizationPolicy: AUDIT, then DENY, then ALLOW |
+//!
+//! Each stage is a function of the policies and an [`InboundRequest`]. A stage that does
+//! not admit the request returns the reply, whose details name the policy.
+
+pub mod authorization;
+pub mod claims;
+pub mod jwt;
+pub mod network;
+pub mod peer;
+pub mod policies;
 
 use std::fmt;
 use std::net::IpAddr;
 use std::str::FromStr;
 use std::sync::Arc;
 
-use crate::{LocalReply, RequestHead, Workload};
+use crate::{RequestHead, Workload};
+pub use claims::RequestPrincipal;
+pub use policies::InboundPolicies;
 
 /// The caller of a workload.
 ///
@@ -46,17 +66,16 @@ pub struct WorkloadIdentity {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct InvalidPeer;
 
-/// Decides whether `destination` accepts a request on `port`, the pod's own.
-///
-/// # Errors
-/// The reply for a request that is not admitted.
-pub fn decide(
-    _destination: &Workload,
-    _port: u16,
-    _peer: &Peer,
-    _request: &RequestHead<'_>,
-) -> Result<(), LocalReply> {
-    Ok(())
+/// A request that has reached its destination.
+#[derive(Debug, Clone, Copy)]
+pub struct InboundRequest<'a> {
+    pub destination: &'a Workload,
+    /// The pod's own.
+    pub port: u16,
+    pub peer: &'a Peer,
+    pub head: RequestHead<'a>,
+    /// The verified token; `None` before [`jwt`], and for a request without a token.
+    pub principal: Option<&'a RequestPrincipal>,
 }
 
 impl From<&Workload> for WorkloadIdentity {
@@ -117,8 +136,6 @@ impl FromStr for Peer {
 
 #[cfg(test)]
 mod tests {
-    use http::{HeaderMap, Method};
-
     use super::*;
 
     fn workload() -> Arc<Workload> {
@@ -170,29 +187,6 @@ mod tests {
             "unknown more",
         ] {
             assert_eq!(text.parse::<Peer>(), Err(InvalidPeer), "{text}");
-        }
-    }
-
-    #[test]
-    fn every_peer_is_admitted_while_there_are_no_policies() {
-        let (destination, headers) = (workload(), HeaderMap::new());
-        let head = RequestHead {
-            method: &Method::DELETE,
-            scheme: "http",
-            authority: "app.shop",
-            path: "/orders",
-            query: None,
-            headers: &headers,
-            source_ip: None,
-        };
-        let named = WorkloadIdentity::from(&*destination);
-        for peer in [
-            client("192.0.2.7"),
-            Peer::Workload(destination.clone()),
-            Peer::Named(named),
-            Peer::Unknown,
-        ] {
-            assert_eq!(decide(&destination, 8080, &peer, &head), Ok(()), "{peer}");
         }
     }
 }

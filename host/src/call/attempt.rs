@@ -189,6 +189,7 @@ impl Attempt<'_, '_> {
                 };
                 let inbound = Inbound {
                     scope: self.scope,
+                    live: self.live,
                     pod,
                     port: *port,
                 };

@@ -7,12 +7,13 @@
 
 use std::sync::Arc;
 
-use galleria_mesh::inbound::decide;
+use galleria_mesh::inbound::{InboundRequest, authorization, jwt, network, peer};
 use galleria_mesh::{LocalReply, RequestHead};
 use http::{HeaderValue, header};
 use opentelemetry::trace::SpanKind;
 
 use super::{CallScope, authority};
+use crate::active_config::ActiveConfig;
 use crate::context::{Recording, RequestContext};
 use crate::guest::Failure;
 use crate::telemetry::trace::{Service, Span, attributes};
@@ -22,6 +23,8 @@ use crate::{Request, Response};
 /// A pod of this process that is called.
 pub(super) struct Inbound<'a, 'b> {
     pub(super) scope: &'a CallScope<'b>,
+    /// The snapshot that has the pod.
+    pub(super) live: &'a ActiveConfig,
     pub(super) pod: &'a Arc<Pod>,
     /// The pod's own.
     pub(super) port: u16,
@@ -45,7 +48,7 @@ impl Inbound<'_, '_> {
         context: RequestContext,
         span: &mut Option<Span>,
     ) -> Result<(Response, InFlight), InboundError> {
-        self.decide(&request).map_err(InboundError::Denied)?;
+        self.decide(&mut request).map_err(InboundError::Denied)?;
         let context = self.within_span(&request, context, span);
         context.trace.inject(request.headers_mut());
         let in_flight = self.pod.enter();
@@ -56,19 +59,38 @@ impl Inbound<'_, '_> {
         }
     }
 
-    fn decide(&self, request: &Request) -> Result<(), LocalReply> {
-        let (uri, headers) = (request.uri(), request.headers());
-        let head = RequestHead {
-            method: request.method(),
-            scheme: uri.scheme_str().unwrap_or("http"),
-            authority: authority(uri, headers)?,
-            path: uri.path(),
-            query: uri.query(),
-            headers,
-            source_ip: self.scope.source.address(),
-        };
+    /// Runs the stages of the destination (see `galleria_mesh::inbound`), in order.
+    fn decide(&self, request: &mut Request) -> Result<(), LocalReply> {
         let destination = &self.pod.plan.identity;
-        decide(destination, self.port, &self.scope.source.peer(), &head)
+        let Some(policies) = self.live.snapshot.inbound_policies(destination) else {
+            return Ok(());
+        };
+        let caller = self.scope.source.peer();
+        let (uri, headers) = (request.uri(), request.headers());
+        let mut inbound = InboundRequest {
+            destination,
+            port: self.port,
+            peer: &caller,
+            head: RequestHead {
+                method: request.method(),
+                scheme: uri.scheme_str().unwrap_or("http"),
+                authority: authority(uri, headers)?,
+                path: uri.path(),
+                query: uri.query(),
+                headers,
+                source_ip: self.scope.source.address(),
+            },
+            principal: None,
+        };
+        network::decide(policies, &inbound)?;
+        peer::decide(policies, &inbound)?;
+        let principal = jwt::decide(policies, &inbound)?;
+        inbound.principal = principal.as_ref();
+        authorization::decide(policies, &inbound)?;
+        if let Some(principal) = principal {
+            request.extensions_mut().insert(principal);
+        }
+        Ok(())
     }
 
     /// `context` within a new span of the guest.

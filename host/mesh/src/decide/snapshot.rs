@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::host::{HostMatch, HostTable, canonical};
 use super::route::Lookup;
 use super::virtual_host::VirtualHost;
+use crate::inbound::InboundPolicies;
 use crate::{
     Caller, CallerKey, Listener, Options, RequestHead, RouteId, RouteStatus, ServiceStatus, State,
     Workload,
@@ -60,6 +61,8 @@ pub(crate) struct CallerIdentity {
     pub(crate) key: CallerKey,
     /// `None` if no resource names the namespace.
     pub(crate) namespace: Option<u32>,
+    /// What the workload accepts; `None` if no policy selects it.
+    pub(crate) policies: Option<Arc<InboundPolicies>>,
 }
 
 /// The caller and the port of one request.
@@ -104,6 +107,16 @@ impl Snapshot {
             Caller::Edge { .. } => CallerKey::EDGE,
             Caller::Workload(workload) => self.identity(workload).0,
         }
+    }
+
+    /// The policies for requests to `workload`; `None` if no policy selects it.
+    pub fn inbound_policies(&self, workload: &Arc<Workload>) -> Option<&Arc<InboundPolicies>> {
+        let callers = &self.callers.by_address;
+        let known = callers.get(&(Arc::as_ptr(workload) as usize));
+        // An equal workload has the same policies. A pod of another snapshot must not be
+        // open only because its workload is at another address.
+        let known = known.or_else(|| callers.values().find(|it| it.workload == *workload));
+        known?.policies.as_ref()
     }
 
     pub(crate) fn options(&self) -> &Options {
