@@ -204,10 +204,12 @@ impl Guest {
         request: Request,
         context: Arc<RequestContext>,
     ) -> Result<Response, Failure> {
+        // A future is as large as its largest part, and moved with each caller that awaits it:
+        // the larger part is boxed.
         let served = async {
             match &self.serving {
                 Serving::Exclusive(pool) => pool::serve(pool, request, context).await,
-                Serving::Concurrent(guest) => guest.serve(request, context).await,
+                Serving::Concurrent(guest) => Box::pin(guest.serve(request, context)).await,
             }
         };
         self.until_killed(served).await
@@ -225,7 +227,7 @@ impl Guest {
         let served = async {
             match &self.serving {
                 Serving::Exclusive(pool) => pool::serve_probe(pool, request, context).await,
-                Serving::Concurrent(guest) => guest.serve_probe(request, context).await,
+                Serving::Concurrent(guest) => Box::pin(guest.serve_probe(request, context)).await,
             }
         };
         self.until_killed(served).await

@@ -62,7 +62,7 @@ pub(crate) async fn run(setup: &GuestSetup) -> Result<i32, Failure> {
     give_way_at_ticks(&mut store);
     let turn = store.data().turn.clone();
     let run = async move { component.command()?.run(&mut store).await };
-    match turn.take(run).await {
+    match turn.take(Box::pin(run)).await {
         Ok(Ok(())) => Ok(0),
         Ok(Err(())) => Ok(1),
         Err(error) => match error.downcast_ref::<I32Exit>() {

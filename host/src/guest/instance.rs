@@ -35,10 +35,10 @@ impl Instance {
         bound(&mut store);
         give_way_at_ticks(&mut store);
         let turn = store.data().turn.clone();
-        let started = turn.take(async move {
+        let started = turn.take(Box::pin(async move {
             let proxy = component.http()?.instantiate_async(&mut store).await?;
             Ok((store, proxy))
-        });
+        }));
         match tokio::time::timeout_at(deadline.into(), started).await {
             Ok(Ok((store, proxy))) => Ok(Box::new(Self {
                 store,

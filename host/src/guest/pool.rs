@@ -319,7 +319,7 @@ fn work(
         drop(slot);
         result
     };
-    Box::pin(turn.take(work))
+    Box::pin(turn.take(Box::pin(work)))
 }
 
 async fn handle(

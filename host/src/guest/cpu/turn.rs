@@ -70,12 +70,11 @@ impl CpuTurn {
 
     /// Runs `guest`, a future that runs guest code whenever it is polled. Counts its time and
     /// takes turns. Dropping it drops the guest.
-    pub(in crate::guest) async fn take<F>(self, guest: F) -> F::Output
+    pub(in crate::guest) async fn take<F>(self, mut guest: Pin<Box<F>>) -> F::Output
     where
         F: Future + Send + 'static,
         F::Output: Send + 'static,
     {
-        let mut guest = Box::pin(guest);
         let expected = self.cpu.computes();
         if !expected && let Some(output) = self.serve(guest.as_mut()).await {
             return output;
@@ -261,7 +260,7 @@ mod tests {
             running.ticked.store(true, Ordering::Relaxed);
             Poll::Pending
         });
-        turn.take(guest).await
+        turn.take(Box::pin(guest)).await
     }
 
     #[tokio::test(flavor = "multi_thread")]
@@ -300,7 +299,7 @@ mod tests {
         let resumed = Arc::new(AtomicBool::new(false));
         let second_poll = resumed.clone();
         let mut call = None;
-        let guest = tokio::spawn(turn.take(poll_fn(move |context| {
+        let guest = tokio::spawn(turn.take(Box::pin(poll_fn(move |context| {
             let Some(future) = future.take() else {
                 second_poll.store(true, Ordering::Relaxed);
                 call = None;
@@ -312,7 +311,7 @@ mod tests {
             cpu.charge(Duration::from_millis(5), Instant::now());
             context.waker().wake_by_ref();
             Poll::Pending
-        })));
+        }))));
         tokio::task::yield_now().await;
         answer.send(()).expect("the call waits");
         ended.await.expect("the call continues");
@@ -325,10 +324,11 @@ mod tests {
         let (cpu, threads) = (PodCpu::new(Some(1000)), ComputeThreads::default());
         let turn = CpuTurn::new(cpu.clone(), threads.clone());
         let running = turn.running.clone();
-        let mut endless = Box::pin(turn.take(poll_fn(move |_| {
+        let endless = poll_fn(move |_| {
             running.ticked.store(true, Ordering::Relaxed);
             Poll::<()>::Pending
-        })));
+        });
+        let mut endless = Box::pin(turn.take(Box::pin(endless)));
         // Polled once and never again, as by a client that does not read.
         let polled = futures::poll!(endless.as_mut());
         assert!(polled.is_pending());

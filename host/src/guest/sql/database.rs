@@ -1,4 +1,7 @@
 //! One database of either kind.
+//!
+//! What waits is boxed: a short read of SQLite, which is most of what guests ask for, then has
+//! a small future, which is moved onto the guest's stack for each statement.
 
 use super::{Error, RowSet, Value, postgres, sqlite};
 
@@ -30,7 +33,7 @@ impl Database {
     ) -> Result<RowSet, Error> {
         match self {
             Self::Sqlite(database) => database.query(statement, parameters).await,
-            Self::Postgresql(database) => database.query(&statement, &parameters).await,
+            Self::Postgresql(database) => Box::pin(database.query(&statement, &parameters)).await,
         }
     }
 
@@ -41,21 +44,23 @@ impl Database {
     ) -> Result<u64, Error> {
         match self {
             Self::Sqlite(database) => database.execute(statement, parameters).await,
-            Self::Postgresql(database) => database.execute(&statement, &parameters).await,
+            Self::Postgresql(database) => Box::pin(database.execute(&statement, &parameters)).await,
         }
     }
 
     pub(super) async fn execute_script(&self, script: String) -> Result<(), Error> {
         match self {
             Self::Sqlite(database) => database.execute_script(script).await,
-            Self::Postgresql(database) => database.execute_script(&script).await,
+            Self::Postgresql(database) => Box::pin(database.execute_script(&script)).await,
         }
     }
 
     pub(super) async fn begin(&self) -> Result<Transaction, Error> {
         Ok(match self {
-            Self::Sqlite(database) => Transaction::Sqlite(database.begin().await?),
-            Self::Postgresql(database) => Transaction::Postgresql(database.begin().await?),
+            Self::Sqlite(database) => Transaction::Sqlite(Box::pin(database.begin()).await?),
+            Self::Postgresql(database) => {
+                Transaction::Postgresql(Box::pin(database.begin()).await?)
+            }
         })
     }
 }
@@ -76,7 +81,9 @@ impl Transaction {
     ) -> Result<RowSet, Error> {
         match self {
             Self::Sqlite(transaction) => transaction.query(statement, parameters).await,
-            Self::Postgresql(transaction) => transaction.query(&statement, &parameters).await,
+            Self::Postgresql(transaction) => {
+                Box::pin(transaction.query(&statement, &parameters)).await
+            }
         }
     }
 
@@ -87,7 +94,9 @@ impl Transaction {
     ) -> Result<u64, Error> {
         match self {
             Self::Sqlite(transaction) => transaction.execute(statement, parameters).await,
-            Self::Postgresql(transaction) => transaction.execute(&statement, &parameters).await,
+            Self::Postgresql(transaction) => {
+                Box::pin(transaction.execute(&statement, &parameters)).await
+            }
         }
     }
 

@@ -49,9 +49,13 @@ impl PodDatabases {
 
     pub(super) async fn open(&self, url: &str, caller: &Arc<Caller>) -> Result<Connection, Error> {
         let url = url.trim();
-        if let Some(file) = self.opened_before(url) {
-            return Ok(self.connect_to_file(&file, caller));
+        match self.opened_before(url) {
+            Some(file) => Ok(self.connect_to_file(&file, caller)),
+            None => Box::pin(self.open_new(url, caller)).await,
         }
+    }
+
+    async fn open_new(&self, url: &str, caller: &Arc<Caller>) -> Result<Connection, Error> {
         match access::grant(url, &self.mounts)? {
             Grant::Sqlite(place) => {
                 let file = self.databases.sqlite(place, &self.workload, caller).await?;

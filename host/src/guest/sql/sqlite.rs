@@ -73,22 +73,25 @@ impl Database {
     /// Runs on a connection for reading, in parallel with others, if the statement allows it.
     async fn run(&self, statement: Statement) -> Result<sqlite::Rows, Error> {
         if !self.file.is_read_only() && !sqlite::reads(&statement.text) {
-            return self
-                .file
-                .write(&self.caller, Work::Statement(statement))
-                .await;
+            return self.write(statement).await;
         }
-        match self.file.read(&self.caller, statement).await? {
+        let recalled = match self.file.read_if_short(&statement) {
+            Ok(rows) => return Ok(rows),
+            Err(recalled) => recalled,
+        };
+        let read = self.file.read(&self.caller, statement, recalled);
+        match Box::pin(read).await? {
             Ok(rows) => Ok(rows),
             Err(_) if self.file.is_read_only() => Err(Error::AccessDenied(
                 "the statement writes, but the volume is mounted read-only".into(),
             )),
-            Err(statement) => {
-                self.file
-                    .write(&self.caller, Work::Statement(statement))
-                    .await
-            }
+            Err(statement) => self.write(statement).await,
         }
+    }
+
+    async fn write(&self, statement: Statement) -> Result<sqlite::Rows, Error> {
+        let work = Work::Statement(statement);
+        Box::pin(self.file.write(&self.caller, work)).await
     }
 }
 

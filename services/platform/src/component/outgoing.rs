@@ -3,6 +3,7 @@
 use std::pin::pin;
 
 use axum::response::Response;
+use http::StatusCode;
 use http::header::CONTENT_LENGTH;
 use http_body::Body as _;
 use http_body_util::BodyExt;
@@ -34,7 +35,11 @@ pub(super) async fn respond(outparam: ResponseOutparam, mut answer: Response) {
         }
     };
     let response = OutgoingResponse::new(fields);
-    let status = response.set_status_code(head.status.as_u16());
+    // A response has the status 200 until another one is set.
+    let status = match head.status {
+        StatusCode::OK => Ok(()),
+        other => response.set_status_code(other.as_u16()),
+    };
     let (Ok(()), Ok(outgoing)) = (status, response.body()) else {
         let code = ErrorCode::InternalError(Some("the response was refused".to_owned()));
         return ResponseOutparam::set(outparam, Err(code));

@@ -174,21 +174,30 @@ impl File {
         Duration::from_millis(unused)
     }
 
-    /// Runs a statement that only reads, in parallel with others. A statement that writes is
-    /// returned unchanged.
+    /// Runs a statement on the current thread if it is known to be short. What is known about
+    /// it otherwise, or if it was not short this time.
+    pub(super) fn read_if_short(
+        &self,
+        statement: &Statement,
+    ) -> Result<sqlite::Rows, RecalledDuration> {
+        let now = Instant::now();
+        self.touch(now);
+        let recalled = self.tenant.statements.recall(&statement.text, now);
+        let rows = match recalled.is_short() {
+            true => self.read_short(statement, recalled, now),
+            false => None,
+        };
+        rows.ok_or(recalled)
+    }
+
+    /// Runs a statement that only reads on another thread, in parallel with others. A
+    /// statement that writes is returned unchanged.
     pub(super) async fn read(
         self: &Arc<Self>,
         caller: &Arc<Caller>,
         statement: Statement,
+        recalled: RecalledDuration,
     ) -> Result<Result<sqlite::Rows, Statement>, Error> {
-        let now = Instant::now();
-        self.touch(now);
-        let recalled = self.tenant.statements.recall(&statement.text, now);
-        if recalled.is_short()
-            && let Some(rows) = self.read_short(&statement, recalled, now)
-        {
-            return Ok(Ok(rows));
-        }
         let reader = timeout(WAIT_MAX, self.readers.clone().acquire_owned()).await;
         let Ok(Ok(reader)) = reader else {
             return Err(exhausted());
