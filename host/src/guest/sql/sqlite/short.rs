@@ -34,10 +34,15 @@ pub(super) const ENDED_AFTER: Duration = Duration::from_millis(1);
 /// A statement that took longer could not be interrupted, unless the thread waited for a core.
 const BARRED_OVER: Duration = Duration::from_millis(4);
 
-/// How long no statement of the pod runs on the calling thread after that. Also how long the
-/// delays of the thread are measured after a statement took so long for an unknown reason:
-/// measuring costs two system calls.
-const BARRED_FOR: Duration = Duration::from_secs(60);
+/// How long no statement of the pod runs on the calling thread after that. Twice as long each
+/// time, up to the maximum, unless the previous time is as long ago as the maximum: a virtual
+/// machine that did not run looks like a statement that could not be interrupted.
+const BARRED_FOR: Duration = Duration::from_secs(1);
+const BARRED_MAX: Duration = Duration::from_secs(60);
+
+/// How long the delays of the thread are measured after a statement took so long for an
+/// unknown reason. Measuring costs two system calls.
+const SUSPECTED_FOR: Duration = Duration::from_secs(60);
 
 /// Remembered statements of one pod. When the limit is reached, all are forgotten.
 const STATEMENTS_MAX: usize = 512;
@@ -54,6 +59,8 @@ struct History {
     /// How often each statement was short.
     short: HashMap<u64, u8, BuildHasherDefault<KeptHash>>,
     barred_until: Option<Instant>,
+    /// How long the pod was barred the last time.
+    barred_for: Duration,
     suspected_until: Option<Instant>,
 }
 
@@ -124,10 +131,15 @@ impl Statements {
         let mut known = self.known.lock();
         let mut suspected_from = now;
         if delay.is_some_and(|delay| took.saturating_sub(delay) > BARRED_OVER) {
-            known.barred_until = Some(now + BARRED_FOR);
-            suspected_from += BARRED_FOR;
+            let before = known.barred_until;
+            known.barred_for = match before.is_some_and(|until| now < until + BARRED_MAX) {
+                true => (2 * known.barred_for).min(BARRED_MAX),
+                false => BARRED_FOR,
+            };
+            suspected_from += known.barred_for;
+            known.barred_until = Some(suspected_from);
         }
-        known.suspected_until = Some(suspected_from + BARRED_FOR);
+        known.suspected_until = Some(suspected_from + SUSPECTED_FOR);
     }
 
     fn record(&self, statement: RecalledDuration, took: Duration) {
@@ -228,9 +240,31 @@ mod tests {
         assert!(!statements.recall("a", now).is_short());
         let later = statements.recall("a", now + BARRED_FOR);
         assert!(later.is_short() && later.is_suspected);
-        let later = statements.recall("a", now + 2 * BARRED_FOR);
+        let later = statements.recall("a", now + BARRED_FOR + SUSPECTED_FOR);
         assert!(later.is_short() && !later.is_suspected);
         assert!(later.runs_here(now).delay.is_none());
+    }
+
+    #[test]
+    fn pod_is_barred_for_longer_each_time() {
+        let statements = Statements::default();
+        after(&statements, "a", &[0; 5]);
+        let mut now = Instant::now();
+        let mut bar = |pause: Duration| {
+            now += pause;
+            let no_delay = Some(Duration::ZERO);
+            statements.was_not_interrupted(Duration::from_millis(50), no_delay, now);
+            let mut seconds = 0;
+            while !statements.recall("a", now).is_short() {
+                now += Duration::from_secs(1);
+                seconds += 1;
+            }
+            seconds
+        };
+        let soon = Duration::from_secs(30);
+        let barred: Vec<_> = (0..8).map(|_| bar(soon)).collect();
+        assert_eq!(barred, [1, 2, 4, 8, 16, 32, 60, 60]);
+        assert_eq!(bar(BARRED_MAX), 1);
     }
 
     #[test]
