@@ -1,8 +1,11 @@
 //! A light service next to one that computes without end: the effect on the callers of
 //! the light service, with a CPU limit on the other service and without.
+//!
+//! For comparison, a native thread outside the host computes for as long as the limit
+//! allows. Its effect is that of the kernel's scheduler alone.
 
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Result, anyhow};
 
@@ -16,6 +19,7 @@ pub(super) const TABLE: &str = "fairness";
 
 pub(super) const LIMITED_IDLE: &str = "neighbour with `limits.cpu: 200m`, idle";
 pub(super) const LIMITED: &str = "neighbour with `limits.cpu: 200m`, computing";
+const NATIVE: &str = "native thread that computes 20 ms of every 100 ms";
 const UNLIMITED_IDLE: &str = "neighbour without a limit, idle";
 const UNLIMITED: &str = "neighbour without a limit, computing";
 
@@ -48,10 +52,14 @@ pub(super) fn race(plan: &Plan) -> Result<Vec<Table>> {
             _ => UNLIMITED_IDLE,
         };
         light(&running.url, WARM_UP)?;
-        for (name, sample) in [
+        let mut samples = vec![
             (idle, light(&running.url, plan.length)?),
             (name, beside_hungry(&running.url, plan.length)?),
-        ] {
+        ];
+        if name == LIMITED {
+            samples.push((NATIVE, beside_native(&running.url, plan.length)?));
+        }
+        for (name, sample) in samples {
             plan.told(name, &sample);
             table.add(name, sample);
         }
@@ -101,4 +109,26 @@ fn beside_hungry(url: &str, length: Duration) -> Result<Sample> {
             .map_err(|_| anyhow!("the neighbour's load failed"))??;
         light
     })
+}
+
+fn beside_native(url: &str, length: Duration) -> Result<Sample> {
+    thread::scope(|scope| {
+        scope.spawn(|| compute_with_pauses(length + WARM_UP * 2));
+        thread::sleep(WARM_UP);
+        light(url, length)
+    })
+}
+
+/// Computes as a guest with `limits.cpu: 200m` may.
+fn compute_with_pauses(length: Duration) {
+    const PERIOD: Duration = Duration::from_millis(100);
+    const BUDGET: Duration = Duration::from_millis(20);
+    let end = Instant::now() + length;
+    while Instant::now() < end {
+        let period = Instant::now();
+        while period.elapsed() < BUDGET {
+            std::hint::spin_loop();
+        }
+        thread::sleep(PERIOD.saturating_sub(period.elapsed()));
+    }
 }
