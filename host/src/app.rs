@@ -31,7 +31,7 @@ use tracing::Instrument;
 
 use crate::active_config::{ActiveConfig, ConfigHandle};
 use crate::admin;
-use crate::call::{Mesh, Overload};
+use crate::call::{Mesh, NetworkDenials, Overload};
 use crate::canary::Canaries;
 use crate::files::Files;
 use crate::guest::{Cache, Databases, Engine, NodeMemory, guest_memory_default};
@@ -41,7 +41,7 @@ use crate::remote::RemoteClient;
 use crate::settings::RunSettings;
 use crate::settings::telemetry::{AccessLogFormat, Switch, TraceProtocol};
 use crate::status::{HostStatus, MetricsContext};
-use crate::store::Store;
+use crate::store::{Recorder, Store};
 use crate::telemetry::access_log::AccessLog;
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::sink::Sink;
@@ -240,6 +240,7 @@ impl Host {
         let state = mesh::State::new(Instant::now());
         let options = settings.mesh_options();
         let empty = mesh::compile(&[], &[], &options, &state);
+        let recorder = Arc::<Recorder>::default();
         let mesh = Arc::new(Mesh {
             current: ConfigHandle::new(ActiveConfig::new(empty.snapshot, Vec::new())),
             remote: RemoteClient::default(),
@@ -249,6 +250,10 @@ impl Host {
             access_log: AccessLog::new(sink.clone(), access_log),
             tracer,
             trust: Arc::new(Trust::new(settings.topology.trusted_peers())),
+            network_denials: NetworkDenials::new(
+                recorder.clone(),
+                settings.topology.network_policy_deny,
+            ),
         });
         let outbound_factory = OutboundCalls::default();
         outbound_factory.connect(&mesh);
@@ -271,7 +276,7 @@ impl Host {
             metrics,
             sink: sink.clone(),
             readable: access_log == AccessLogFormat::Readable,
-            recorder: Arc::default(),
+            recorder,
             logs: Arc::default(),
             limits: settings.guest.request_limits(),
             memory: NodeMemory::new(

@@ -11,6 +11,7 @@ mod call_log;
 mod drive;
 mod inbound;
 mod mirror;
+mod network;
 mod overload;
 mod prebuffer;
 mod respond;
@@ -19,7 +20,9 @@ mod source;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::FutureExt;
 use galleria_mesh as mesh;
+use galleria_mesh::inbound::network::NetworkPolicies;
 use galleria_mesh::{Decision, LocalReply, RequestHead, ResponseFlags};
 use http::{HeaderMap, HeaderName, StatusCode, Uri, header, request};
 use opentelemetry::trace::SpanKind;
@@ -35,6 +38,7 @@ use crate::topology::Trust;
 use crate::{Request, Response};
 use call_log::{CallLog, Record};
 use drive::Drive;
+pub(crate) use network::NetworkDenials;
 pub(crate) use overload::Overload;
 pub(crate) use respond::respond;
 pub(crate) use source::Source;
@@ -51,6 +55,7 @@ pub(crate) struct Mesh {
     pub tracer: Tracer,
     /// Which callers are hosts of the mesh.
     pub trust: Arc<Trust>,
+    pub network_denials: NetworkDenials,
 }
 
 /// A request to whatever it addresses.
@@ -148,6 +153,7 @@ impl CallScope<'_> {
                 "call_depth_exceeded",
             ));
         }
+        self.admit_client().await?;
         normalise(&mut parts)?;
         let decided = {
             let head = self.head(&parts)?;
@@ -192,6 +198,39 @@ impl CallScope<'_> {
                 forward.apply_response(origin.as_ref(), &mut parts);
                 Ok(Response::from_parts(parts, body))
             }
+        }
+    }
+
+    /// The NetworkPolicies of this host's gateway decide whether it accepts the client.
+    async fn admit_client(&self) -> Result<(), LocalReply> {
+        let Source::Edge {
+            listener_port,
+            client,
+            through_gateway: true,
+        } = self.source
+        else {
+            return Ok(());
+        };
+        let policies = self.live.snapshot.gateway_network_policies();
+        match policies.client(*client, *listener_port) {
+            Ok(()) => Ok(()),
+            Err(denial) => {
+                let denials = &self.mesh.network_denials;
+                Err(denials.deny(*denial, CONNECT_TIMEOUT).boxed().await)
+            }
+        }
+    }
+
+    /// The NetworkPolicies that govern the connections of this call's caller.
+    fn caller_policies(&self, live: &ActiveConfig) -> NetworkPolicies {
+        match self.source {
+            Source::Workload(workload) => live.snapshot.network_policies(workload),
+            Source::Edge {
+                through_gateway: true,
+                ..
+            } => live.snapshot.gateway_network_policies().clone(),
+            // The caller's own host has decided.
+            Source::Edge { .. } | Source::Host { .. } => NetworkPolicies::default(),
         }
     }
 
@@ -252,6 +291,9 @@ fn normalise(parts: &mut request::Parts) -> Result<(), LocalReply> {
         Uri::from_parts(uri).map_err(|_| LocalReply::bad_request("path_normalization_failed"))?;
     Ok(())
 }
+
+/// How long a client waits for a connection that its network drops.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
 const ATTEMPT_COUNT: HeaderName = HeaderName::from_static("x-envoy-attempt-count");
 const UPSTREAM_TIME: HeaderName = HeaderName::from_static("x-envoy-upstream-service-time");

@@ -97,6 +97,10 @@ impl RequestContext {
 pub(crate) const HOPS: HeaderName = HeaderName::from_static("x-galleria-hops");
 /// Who calls, from one host of the mesh to another.
 const SOURCE: HeaderName = HeaderName::from_static("x-galleria-source");
+
+/// On a response to another host of the mesh: no NetworkPolicy allows the connection. The
+/// value is `%RESPONSE_CODE_DETAILS%`.
+pub(crate) const DENIED: HeaderName = HeaderName::from_static("x-galleria-denied");
 pub(crate) use galleria_mesh::edge::REQUEST_ID;
 
 /// A new `x-request-id`. The generator of the thread is as unpredictable as the system's, and

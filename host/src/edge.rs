@@ -90,6 +90,7 @@ impl Edge {
         let source = Source::Edge {
             listener_port,
             client: address,
+            through_gateway: !self.inbound,
         };
         (source, enter(headers, address, &self.mesh))
     }

@@ -50,7 +50,7 @@ pub(crate) use output::{GuestEvents, GuestLine, Origin};
 pub(crate) use pace::LateBody;
 pub(crate) use pool::PoolStatus;
 pub(crate) use sql::{Databases, PodDatabases};
-pub(crate) use state::{Outbound, Outgoing, Server};
+pub(crate) use state::{Outbound, Outgoing, Server, ServerTarget};
 
 use galleria_manifest::model::Isolation;
 use tokio_util::sync::CancellationToken;

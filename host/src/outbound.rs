@@ -17,6 +17,7 @@ use crate::context::{REQUEST_ID, RequestContext, request_id};
 use crate::guest::{Outbound, Outgoing, Server};
 use crate::telemetry::trace::{BAGGAGE, PropagatedHeaders};
 use crate::workload::OutboundFactory;
+use server::NoServer;
 
 /// Creates the handles by which guests call. Pods are planned before the mesh exists, so
 /// the handles are connected to it later.
@@ -78,7 +79,15 @@ impl Outbound for WorkloadOutbound {
     fn server(&self, host: &str, port: u16) -> Result<Server, String> {
         let mesh = self.mesh.get().and_then(Weak::upgrade);
         let mesh = mesh.ok_or("the host is starting")?;
-        let targets = server::targets(&mesh.current.load().snapshot, &self.workload, host, port)?;
+        let live = mesh.current.load();
+        let targets = server::targets(&live.snapshot, &self.workload, host, port);
+        let targets = targets.map_err(|why| match why {
+            NoServer::Undeclared(why) => why,
+            NoServer::Denied(denial) => {
+                mesh.network_denials.report(&denial);
+                denial.message
+            }
+        })?;
         Ok(Server {
             client: format!("{}/{}", self.workload.namespace, self.workload.name),
             targets,

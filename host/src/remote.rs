@@ -6,6 +6,7 @@
 
 mod connector;
 mod http2;
+mod resolver;
 
 pub(crate) use self::http2::{PEER_CONNECTION_WINDOW, PEER_STREAMS_MAX};
 
@@ -15,7 +16,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use galleria_manifest::model::{ClientTlsMode, Protocol};
-use galleria_mesh::Cluster;
+use galleria_mesh::{AddressRules, Cluster, RefusedAddress};
 use http::uri::{Authority, PathAndQuery, Scheme, Uri};
 use http::{HeaderValue, Version, header};
 use http_body_util::BodyExt;
@@ -49,6 +50,8 @@ pub(crate) enum RemoteError {
     Refused(#[source] Box<dyn std::error::Error + Send + Sync>),
     #[error("the connection ended without a response")]
     Request(#[source] Box<dyn std::error::Error + Send + Sync>),
+    #[error("the endpoint must not be used")]
+    Address(#[source] RefusedAddress),
     #[error("cannot use the tls settings of the DestinationRule")]
     Tls(#[from] TlsError),
 }
@@ -59,7 +62,11 @@ pub(crate) enum RemoteTarget<'a> {
     /// A pod on another host of the mesh. Hosts speak HTTP/2 to each other.
     Peer { host: &'a str, port: u16 },
     /// A server that is not part of the mesh.
-    Outside { host: &'a str, port: u16 },
+    Outside {
+        host: &'a str,
+        port: u16,
+        addresses: &'a AddressRules,
+    },
 }
 
 /// Sends requests to remote endpoints.
@@ -80,6 +87,8 @@ struct Pool {
 /// Everything that decides how a connection is made, besides its address.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 struct PoolKey {
+    /// Callers with different rules must not share connections.
+    addresses: AddressRules,
     /// None for plain text.
     tls: Option<ClientTlsConfig>,
     http2: bool,
@@ -109,8 +118,14 @@ impl RemoteClient {
             RemoteTarget::Peer { host, port } => {
                 (authority(host, port)?, PoolKey::of_peer(cluster))
             }
-            RemoteTarget::Outside { host, port } => {
-                (authority(host, port)?, PoolKey::of(cluster, &request, host))
+            RemoteTarget::Outside {
+                host,
+                port,
+                addresses,
+            } => {
+                addresses.check_host(host).map_err(RemoteError::Address)?;
+                let key = PoolKey::of(cluster, &request, host, addresses);
+                (authority(host, port)?, key)
             }
         };
         let scheme = match key.tls {
@@ -122,7 +137,7 @@ impl RemoteClient {
                 let request = to_endpoint(request, scheme, endpoint)?;
                 let response = client.request(request).await.map_err(|error| {
                     if error.is_connect() {
-                        RemoteError::Connect(error.into())
+                        not_connected(error.into())
                     } else {
                         RemoteError::Request(error.into())
                     }
@@ -187,7 +202,7 @@ impl Pool {
 
 impl fmt::Display for RemoteTarget<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (Self::Peer { host, port } | Self::Outside { host, port }) = self;
+        let (Self::Peer { host, port } | Self::Outside { host, port, .. }) = self;
         write!(f, "{host}:{port}")
     }
 }
@@ -196,6 +211,7 @@ impl PoolKey {
     /// `trafficPolicy.tls` does not apply between hosts of the mesh: it is for servers outside.
     fn of_peer(cluster: &Cluster) -> Self {
         Self {
+            addresses: AddressRules::unrestricted(),
             tls: None,
             http2: true,
             connect_timeout: cluster.connect_timeout,
@@ -203,7 +219,7 @@ impl PoolKey {
         }
     }
 
-    fn of(cluster: &Cluster, request: &Request, endpoint: &str) -> Self {
+    fn of(cluster: &Cluster, request: &Request, endpoint: &str, addresses: &AddressRules) -> Self {
         let is_https = request.uri().scheme() == Some(&Scheme::HTTPS);
         let requested = request.uri().host().unwrap_or(endpoint);
         let originated = cluster
@@ -223,12 +239,25 @@ impl PoolKey {
             None => is_https.then(|| ClientTlsConfig::public(requested)),
         };
         Self {
+            addresses: addresses.clone(),
             tls,
             http2: matches!(cluster.protocol, Protocol::Http2 | Protocol::Grpc),
             connect_timeout: cluster.connect_timeout,
             idle_timeout: cluster.idle_timeout.min(IDLE_MAX),
         }
     }
+}
+
+/// Finds out whether there is no connection because the name has no usable address.
+fn not_connected(error: Box<dyn std::error::Error + Send + Sync>) -> RemoteError {
+    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(&*error);
+    while let Some(it) = cause {
+        if let Some(refused) = it.downcast_ref::<RefusedAddress>() {
+            return RemoteError::Address(*refused);
+        }
+        cause = it.source();
+    }
+    RemoteError::Connect(error)
 }
 
 fn unreachable(error: impl Into<http::Error>) -> RemoteError {

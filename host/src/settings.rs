@@ -46,6 +46,7 @@ impl RunSettings {
                 RegistryOnly => galleria_mesh::OutboundPolicy::RegistryOnly,
                 AllowAny => galleria_mesh::OutboundPolicy::AllowAny,
             },
+            private_networks: self.topology.outbound_private_networks.clone(),
             https_redirect_port: self.listen.binding().ports.fixed(HTTPS),
             ..galleria_mesh::Options::default()
         }

@@ -30,6 +30,7 @@ mod volumes;
 
 pub(crate) use backoff::Backoff;
 pub(crate) use controller::autoscaler::{Autoscaler, Decision, MetricReading, ScalingLimit};
+pub(crate) use failure_log::FailureLog;
 pub(crate) use field::{HOST_ADDRESS, NODE_NAME};
 pub(crate) use image::Images;
 pub(crate) use job::{Board, CronJobStatus, JobStatus, Jobs, PodExit};

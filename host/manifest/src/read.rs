@@ -27,6 +27,7 @@ pub(crate) mod limit_range;
 mod load_balancer;
 mod metadata;
 pub(crate) mod namespace;
+pub(crate) mod network_policy;
 mod pod;
 pub(crate) mod pod_preset;
 mod probe;

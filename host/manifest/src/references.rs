@@ -13,6 +13,7 @@ mod gateway_api;
 mod hosts;
 mod index;
 mod ingress;
+mod network_policy;
 mod report;
 mod service;
 mod virtual_service;
@@ -85,6 +86,7 @@ pub(crate) fn check(objects: &[Arc<Object>], refused: &HashSet<ObjectKey>) -> Ve
             _ => {}
         }
     }
+    network_policy::check(objects, &index, &mut report);
     gateway::conflicts(&index, &mut report);
     virtual_service_hosts::check(&index, &mut report);
     namespaces(objects, &index, &mut report);

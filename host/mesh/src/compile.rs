@@ -21,6 +21,7 @@ mod inbound_policies;
 mod ingress;
 mod inventory;
 mod mesh;
+mod network_policy;
 mod registry;
 mod rules;
 mod status;
@@ -74,7 +75,8 @@ pub fn compile(
     }
     bound.extend(gateway_api::bind(&inventory, &listeners, options));
     let mut namespaces = HashMap::new();
-    let policies = PolicyCompiler::new(&inventory, options);
+    let network = network_policy::index(&inventory, pods, options);
+    let policies = PolicyCompiler::new(&inventory, options, &network);
     let by_address = known_callers(pods, &policies, state, &mut namespaces);
     let mut clusters = Clusters::new(&registry, &destination_rules, options, state);
     let names = inventory.gateways.iter();
@@ -125,6 +127,8 @@ pub fn compile(
             state: Arc::clone(state),
         },
         passthrough,
+        gateway_network: network.of_gateway(),
+        network,
         options: options.clone(),
         services: status::services(&clusters),
         routes: status::routes(&bound, &inventory),

@@ -9,6 +9,7 @@
 //! | `traffic` | what happens between a decision and its endpoints: limits, load balancing, outlier detection, retries |
 //! | `drive` | the protocol of one call: [`Driver`] |
 //! | [`inbound`] | the destination side of a call: the caller, and whether the call is allowed |
+//! | `outside` | which addresses a connection to a server outside may use |
 //! | `compile` | compiles Kubernetes and Istio resources, and the existing pods, into a [`Snapshot`] |
 //!
 //! [`Snapshot::decide`] decides a request: either the mesh answers itself
@@ -44,6 +45,7 @@ mod drive;
 pub mod edge;
 mod flags;
 pub mod inbound;
+mod outside;
 mod reply;
 mod status;
 mod traffic;
@@ -52,7 +54,7 @@ mod workload;
 pub use compile::{CompiledMesh, compile};
 pub use decide::explain::{
     BlockStep, ConditionStep, DestinationStep, EndpointStep, Explanation, FaultStep, LimitStep,
-    ListenerStep, MirrorStep, Place, Reference, ReplyStep, RetryStep, RuleStep,
+    ListenerStep, MirrorStep, NetworkStep, Place, Reference, ReplyStep, RetryStep, RuleStep,
 };
 pub use decide::fault::FaultPlan;
 pub use decide::forward::{Decision, Forward, MirrorForward, RouteDecision};
@@ -63,6 +65,7 @@ pub use decide::rule::RouteId;
 pub use decide::snapshot::Snapshot;
 pub use drive::{Attempt, Driver, Step};
 pub use flags::ResponseFlags;
+pub use outside::{AddressRules, RefusedAddress};
 pub use reply::LocalReply;
 pub use status::{DestinationStatus, RouteStatus, RuleStatus, ServiceStatus};
 pub use traffic::admit::{Admission, RequestPermit, RetryPermit};

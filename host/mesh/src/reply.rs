@@ -2,6 +2,7 @@
 //! flags and body, which are those of Envoy in the same case.
 
 use std::borrow::Cow;
+use std::net::IpAddr;
 
 use bytes::Bytes;
 use http::header::{CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER};
@@ -125,6 +126,15 @@ impl LocalReply {
         }
     }
 
+    /// 503 UF: no NetworkPolicy allows the connection. The caller sees a connection that
+    /// fails, as in a cluster; `details` name the policies.
+    pub fn network_policy_denied(details: String) -> Self {
+        Self {
+            details: details.into(),
+            ..Self::for_failure(Failure::ConnectFailure)
+        }
+    }
+
     fn reset(flags: ResponseFlags, reason: &'static str) -> Self {
         Self::new(
             StatusCode::SERVICE_UNAVAILABLE,
@@ -176,6 +186,20 @@ impl LocalReply {
     /// `details` says what would allow it.
     pub fn blocked(details: impl Into<Cow<'static, str>>) -> Self {
         Self::new(StatusCode::BAD_GATEWAY, ResponseFlags::NONE, "", details)
+    }
+
+    /// 502: `host`, outside the mesh, has only addresses that are not public and that
+    /// nothing declares.
+    pub fn private_address(host: &str, address: IpAddr) -> Self {
+        let is = match host.trim_matches(['[', ']']).parse::<IpAddr>() {
+            Ok(_) => "is",
+            Err(_) => "resolves to",
+        };
+        let prefix = if address.is_ipv4() { 32 } else { 128 };
+        Self::blocked(format!(
+            "{host} {is} {address}, an address that is not public; a ServiceEntry with it in \
+             endpoints, or with addresses: [{address}/{prefix}], would allow it"
+        ))
     }
 
     /// 400 DPE: the request is malformed.

@@ -5,6 +5,7 @@ use std::sync::atomic::AtomicBool;
 
 use galleria_manifest::Position;
 use galleria_manifest::model::{ContainerPort, Labels};
+use ipnet::IpNet;
 
 /// The identity of a caller or a destination, which all pods of a Deployment share.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -64,6 +65,8 @@ pub struct InboundPort {
 #[derive(Debug, Clone)]
 pub struct Options {
     pub outbound_policy: OutboundPolicy,
+    /// Networks whose addresses workloads may call, although no ServiceEntry declares them.
+    pub private_networks: Vec<IpNet>,
     /// `cluster.local`.
     pub cluster_domain: String,
     /// The namespace of the DestinationRules for every namespace; `istio-system`.
@@ -135,6 +138,7 @@ impl Default for Options {
     fn default() -> Self {
         Self {
             outbound_policy: OutboundPolicy::RegistryOnly,
+            private_networks: Vec::new(),
             cluster_domain: "cluster.local".into(),
             root_namespace: "istio-system".into(),
             https_redirect_port: None,

@@ -2,9 +2,11 @@
 
 use std::time::{Duration, Instant};
 
+use futures::FutureExt;
 use galleria_mesh as mesh;
-use galleria_mesh::{LocalReply, Outcome, PickedEndpoint, ResponseFlags, Target};
-use http::{HeaderValue, Uri, request};
+use galleria_mesh::inbound::network::{NetworkDenial, NetworkPolicies};
+use galleria_mesh::{LocalReply, Outcome, PickedEndpoint, RefusedAddress, ResponseFlags, Target};
+use http::{HeaderMap, HeaderValue, Uri, request};
 use opentelemetry::trace::SpanKind;
 use tokio::time::timeout;
 
@@ -13,7 +15,7 @@ use super::inbound::{Inbound, InboundError};
 use super::{ATTEMPT_COUNT, CallScope, UPSTREAM_TIME};
 use crate::active_config::ActiveConfig;
 use crate::causes::with_causes;
-use crate::context::RequestContext;
+use crate::context::{DENIED, RequestContext};
 use crate::guest::Failure;
 use crate::remote::{RemoteError, RemoteTarget};
 use crate::telemetry::access_log::millis;
@@ -182,6 +184,12 @@ impl Attempt<'_, '_> {
         spans: &mut Spans,
     ) -> EndpointResult {
         let context = self.context(spans);
+        let policies = self.scope.caller_policies(self.live);
+        if let (Some(workload), Some(port)) = (&picked.endpoint.workload, picked.endpoint.pod_port)
+            && let Err(denial) = policies.egress(workload, port)
+        {
+            return self.deny(*denial).await;
+        }
         match &picked.endpoint.target {
             Target::Pod { target, port } => {
                 let Some(pod) = self.live.pod(*target) else {
@@ -192,6 +200,7 @@ impl Attempt<'_, '_> {
                     live: self.live,
                     pod,
                     port: *port,
+                    connect_timeout: self.cluster.connect_timeout,
                 };
                 match inbound.call(request, context, &mut spans.guest).await {
                     Ok((response, in_flight)) => {
@@ -204,37 +213,91 @@ impl Attempt<'_, '_> {
             Target::Peer { host, port } => {
                 let request = context.for_peer(&self.scope.source.peer(), request);
                 let target = RemoteTarget::Peer { host, port: *port };
-                self.send_remote(target, request, &context).await
+                match self.send_remote(target, request, &context).await {
+                    Ok(EndpointResult::Response(response, in_flight)) => {
+                        denied_by_peer(response.headers())
+                            .unwrap_or(EndpointResult::Response(response, in_flight))
+                    }
+                    Ok(result) => result,
+                    Err(_) => EndpointResult::failed(mesh::Failure::ConnectFailure),
+                }
             }
             Target::Remote { host, port } => {
-                let target = RemoteTarget::Outside { host, port: *port };
-                self.send_remote(target, request, &context).await
+                let endpoint = &picked.endpoint;
+                let server = (host.as_str(), *port);
+                self.send_outside(endpoint, server, request, &context, &policies)
+                    .boxed()
+                    .await
             }
             Target::Requested => {
                 let host = request.uri().host().unwrap_or_default().to_owned();
                 let port = request.uri().port_u16().unwrap_or(self.cluster.port);
-                let target = RemoteTarget::Outside { host: &host, port };
-                self.send_remote(target, request, &context).await
+                let endpoint = &picked.endpoint;
+                self.send_outside(endpoint, (&host, port), request, &context, &policies)
+                    .boxed()
+                    .await
             }
         }
     }
 
+    /// Sends the request to a server outside the mesh, at one of the addresses that the
+    /// manifests and the caller's NetworkPolicies allow.
+    async fn send_outside(
+        &self,
+        endpoint: &mesh::Endpoint,
+        (host, port): (&str, u16),
+        request: Request,
+        context: &RequestContext,
+        policies: &NetworkPolicies,
+    ) -> EndpointResult {
+        let cluster = self.cluster;
+        let addresses = cluster.address_rules(endpoint, host, port, policies);
+        let target = RemoteTarget::Outside {
+            host,
+            port,
+            addresses: &addresses,
+        };
+        match self.send_remote(target, request, context).await {
+            Ok(result) => result,
+            Err(RefusedAddress::NotPublic(address)) => {
+                EndpointResult::Denied(LocalReply::private_address(host, address))
+            }
+            Err(RefusedAddress::NetworkPolicy) => match policies.egress_denial(host, port) {
+                Some(denial) => self.deny(*denial).await,
+                None => EndpointResult::failed(mesh::Failure::ConnectFailure),
+            },
+        }
+    }
+
+    async fn deny(&self, denial: NetworkDenial) -> EndpointResult {
+        let denials = &self.scope.mesh.network_denials;
+        let reply = denials.deny(denial, self.cluster.connect_timeout);
+        let reply = reply.boxed().await;
+        EndpointResult::Denied(reply)
+    }
+
+    /// Sends the request to another host.
+    ///
+    /// # Errors
+    /// No address of the target may be used.
     async fn send_remote(
         &self,
         target: RemoteTarget<'_>,
         mut request: Request,
         context: &RequestContext,
-    ) -> EndpointResult {
+    ) -> Result<EndpointResult, RefusedAddress> {
         context.trace.inject(request.headers_mut());
         let remote = &self.scope.mesh.remote;
         // Its future is large. Boxed, it does not enlarge those of calls within the process, which
         // are moved several times.
         let sent = Box::pin(remote.send(self.cluster, target, request)).await;
         match sent {
-            Ok(response) => EndpointResult::Response(response, None),
+            Ok(response) => Ok(EndpointResult::Response(response, None)),
+            Err(RemoteError::Address(refused)) => Err(refused),
             Err(error) => {
                 let cluster = &self.cluster.name;
                 match &error {
+                    RemoteError::Address(cause) => tracing::debug!(cluster, %cause, "{error}"),
                     RemoteError::Tls(cause) => tracing::warn!(cluster, %cause, "{error}"),
                     RemoteError::Connect(cause)
                     | RemoteError::Refused(cause)
@@ -243,15 +306,17 @@ impl Attempt<'_, '_> {
                     }
                 }
                 let failure = match error {
-                    RemoteError::Connect(_) | RemoteError::Tls(_) => mesh::Failure::ConnectFailure,
+                    RemoteError::Connect(_) | RemoteError::Tls(_) | RemoteError::Address(_) => {
+                        mesh::Failure::ConnectFailure
+                    }
                     RemoteError::Refused(_) => mesh::Failure::Refused,
                     RemoteError::Request(_) => mesh::Failure::Termination,
                 };
-                EndpointResult::Failed {
+                Ok(EndpointResult::Failed {
                     failure,
                     reply: LocalReply::for_failure(failure),
                     transport: Some(with_causes(&error)),
-                }
+                })
             }
         }
     }
@@ -296,10 +361,20 @@ impl AttemptResult {
     }
 }
 
+/// The denial that another host reports for its workload.
+fn denied_by_peer(headers: &HeaderMap) -> Option<EndpointResult> {
+    let details = headers.get(DENIED)?.to_str().ok()?.to_owned();
+    let reply = LocalReply::network_policy_denied(details);
+    Some(EndpointResult::Denied(reply))
+}
+
 /// For retries and outlier detection.
 pub(super) fn outcome(answered: &AttemptResult) -> Outcome {
     match answered {
         AttemptResult::Failed(failure, _) => Outcome::failure(*failure),
+        // A connection that is refused by policy says nothing about the endpoint, and would
+        // be refused again.
+        AttemptResult::Denied(reply) if reply.status.is_server_error() => Outcome::default(),
         AttemptResult::Denied(reply) => Outcome::response(reply.status),
         AttemptResult::Response(response, ..) => {
             let headers = response.headers();
@@ -360,5 +435,14 @@ mod tests {
             Outcome::response(status),
             "no failure, so it is not retried and ejects no endpoint"
         );
+    }
+
+    #[test]
+    fn connection_that_policy_refuses_is_no_outcome_of_the_endpoint() {
+        let denied = LocalReply::network_policy_denied("denied".to_owned());
+        let private = LocalReply::blocked("private");
+        for reply in [denied, private] {
+            assert_eq!(outcome(&AttemptResult::Denied(reply)), Outcome::default());
+        }
     }
 }

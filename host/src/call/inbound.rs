@@ -6,15 +6,17 @@
 //! sidecar too.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use galleria_mesh::inbound::{InboundRequest, authorization, jwt, network, peer};
+use futures::FutureExt;
+use galleria_mesh::inbound::{InboundPolicies, InboundRequest, authorization, jwt, network, peer};
 use galleria_mesh::{LocalReply, RequestHead};
 use http::{HeaderValue, header};
 use opentelemetry::trace::SpanKind;
 
-use super::{CallScope, authority};
+use super::{CallScope, Source, authority};
 use crate::active_config::ActiveConfig;
-use crate::context::{Recording, RequestContext};
+use crate::context::{DENIED, Recording, RequestContext};
 use crate::guest::Failure;
 use crate::telemetry::trace::{Service, Span, attributes};
 use crate::workload::{InFlight, Pod};
@@ -28,6 +30,8 @@ pub(super) struct Inbound<'a, 'b> {
     pub(super) pod: &'a Arc<Pod>,
     /// The pod's own.
     pub(super) port: u16,
+    /// That of the cluster.
+    pub(super) connect_timeout: Duration,
 }
 
 /// Why there is no response.
@@ -48,23 +52,54 @@ impl Inbound<'_, '_> {
         context: RequestContext,
         span: &mut Option<Span>,
     ) -> Result<(Response, InFlight), InboundError> {
-        self.decide(&mut request).map_err(InboundError::Denied)?;
+        let destination = &self.pod.plan.identity;
+        if let Some(policies) = self.live.snapshot.inbound_policies(destination) {
+            let denied = InboundError::Denied;
+            self.admit_connection(policies).await.map_err(denied)?;
+            self.decide(policies, &mut request).map_err(denied)?;
+        }
         let context = self.within_span(&request, context, span);
         context.trace.inject(request.headers_mut());
         let in_flight = self.pod.enter();
         let served = self.pod.serve(with_host(request), Arc::new(context));
         match served.await {
-            Ok(response) => Ok((response, in_flight)),
+            Ok(mut response) => {
+                if let Source::Host { .. } = self.scope.source {
+                    // Only the host says this, not its guest.
+                    response.headers_mut().remove(DENIED);
+                }
+                Ok((response, in_flight))
+            }
             Err(failure) => Err(InboundError::Failed(failure)),
         }
     }
 
-    /// Runs the stages of the destination (see `galleria_mesh::inbound`), in order.
-    fn decide(&self, request: &mut Request) -> Result<(), LocalReply> {
-        let destination = &self.pod.plan.identity;
-        let Some(policies) = self.live.snapshot.inbound_policies(destination) else {
+    /// The first stage of the destination: its NetworkPolicies.
+    async fn admit_connection(&self, policies: &InboundPolicies) -> Result<(), LocalReply> {
+        if !policies.network().governs_ingress() {
             return Ok(());
-        };
+        }
+        let (source, destination) = (self.scope.source, &self.pod.plan.identity);
+        let (caller, address) = (source.peer(), source.address());
+        match network::decide(policies, destination, self.port, &caller, address) {
+            Ok(()) => Ok(()),
+            Err(denial) => {
+                let denials = &self.scope.mesh.network_denials;
+                let reply = denials.deny(*denial, self.connect_timeout).boxed();
+                let mut reply = reply.await;
+                if let Source::Host { .. } = source
+                    && let Ok(details) = HeaderValue::from_str(&reply.details)
+                {
+                    reply.headers.push((DENIED, details));
+                }
+                Err(reply)
+            }
+        }
+    }
+
+    /// Runs the other stages of the destination (see `galleria_mesh::inbound`), in order.
+    fn decide(&self, policies: &InboundPolicies, request: &mut Request) -> Result<(), LocalReply> {
+        let destination = &self.pod.plan.identity;
         let caller = self.scope.source.peer();
         let (uri, headers) = (request.uri(), request.headers());
         let mut inbound = InboundRequest {
@@ -82,7 +117,6 @@ impl Inbound<'_, '_> {
             },
             principal: None,
         };
-        network::decide(policies, &inbound)?;
         peer::decide(policies, &inbound)?;
         let principal = jwt::decide(policies, &inbound)?;
         inbound.principal = principal.as_ref();

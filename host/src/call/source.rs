@@ -13,7 +13,12 @@ use crate::telemetry::trace::Service;
 #[derive(Debug, Clone)]
 pub(crate) enum Source {
     /// A client outside the mesh.
-    Edge { listener_port: u16, client: IpAddr },
+    Edge {
+        listener_port: u16,
+        client: IpAddr,
+        /// Whether the listener is that of a Gateway or an Ingress, or one for other hosts.
+        through_gateway: bool,
+    },
     /// Another host of the mesh, which calls on behalf of `peer`.
     Host {
         listener_port: u16,
@@ -44,10 +49,13 @@ impl Source {
             Self::Edge {
                 listener_port,
                 client,
+                through_gateway: true,
             } => Peer::Client {
                 listener_port: *listener_port,
                 ip: *client,
             },
+            // It is not the gateway that calls, so the call has no identity.
+            Self::Edge { .. } => Peer::Unknown,
             Self::Host { peer, .. } => peer.clone(),
             Self::Workload(workload) => Peer::Workload(workload.clone()),
         }
@@ -116,6 +124,7 @@ mod tests {
         let client = Source::Edge {
             listener_port: 80,
             client: HOST,
+            through_gateway: true,
         };
         let expected = Peer::Client {
             listener_port: 80,
@@ -123,6 +132,14 @@ mod tests {
         };
         assert_eq!(client.peer(), expected);
         assert_eq!(client.workload(), None);
+
+        let at_a_pod = Source::Edge {
+            listener_port: 8080,
+            client: HOST,
+            through_gateway: false,
+        };
+        assert_eq!(at_a_pod.peer(), Peer::Unknown);
+        assert_eq!(at_a_pod.address(), Some(HOST));
 
         let caller = workload();
         let here = Source::Workload(caller.clone());

@@ -247,6 +247,11 @@ impl Page {
                 endpoint.name, endpoint.target, endpoint.reason
             );
             self.line(2, &text, places.endpoint(endpoint));
+            for step in &endpoint.network {
+                let sign = if step.allowed { "yes" } else { "no " };
+                let text = format!("{sign} {}", step.message);
+                self.line(3, &text, Some(&step.policy.at));
+            }
         }
         for pod in places.left_out(number) {
             let text = format!("no  {}: {}", pod.name, pod.reason);

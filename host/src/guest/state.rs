@@ -6,6 +6,7 @@ use std::sync::{Arc, LazyLock, Weak};
 use std::time::Duration;
 
 use futures::future::BoxFuture;
+use galleria_mesh::AddressRules;
 use tokio::sync::Semaphore;
 use wasmtime::component::{GuestTaskId, ResourceTable};
 use wasmtime_wasi::{FsPerms, WasiCtx, WasiCtxView, WasiView};
@@ -49,8 +50,17 @@ pub(crate) trait Outbound: Send + Sync {
 pub(crate) struct Server {
     /// `namespace/name` of the calling workload.
     pub client: String,
-    /// Hosts and ports, tried in this order.
-    pub targets: Vec<(String, u16)>,
+    /// Tried in this order.
+    pub targets: Vec<ServerTarget>,
+}
+
+/// An endpoint of an external server.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) struct ServerTarget {
+    pub host: String,
+    pub port: u16,
+    /// Which of the host's addresses a connection may use.
+    pub addresses: AddressRules,
 }
 
 /// An outgoing request of a guest.

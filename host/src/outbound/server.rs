@@ -8,8 +8,18 @@
 use std::sync::Arc;
 
 use galleria_mesh as mesh;
-use galleria_mesh::{Caller, Decision, RequestHead, Target};
+use galleria_mesh::inbound::network::{NetworkDenial, NetworkPolicies};
+use galleria_mesh::{Caller, Decision, LocalReply, RefusedAddress, RequestHead, Target};
 use http::{HeaderMap, Method};
+
+use crate::guest::ServerTarget;
+
+/// Why a workload cannot use a server, and how to change that.
+pub(super) enum NoServer {
+    Undeclared(String),
+    /// By NetworkPolicies.
+    Denied(Box<NetworkDenial>),
+}
 
 /// The hosts and ports of `host`, as `workload` sees it.
 ///
@@ -20,7 +30,7 @@ pub(super) fn targets(
     workload: &Arc<mesh::Workload>,
     host: &str,
     port: u16,
-) -> Result<Vec<(String, u16)>, String> {
+) -> Result<Vec<ServerTarget>, NoServer> {
     let authority = match host.contains(':') {
         true => format!("[{host}]:{port}"),
         false => format!("{host}:{port}"),
@@ -37,21 +47,45 @@ pub(super) fn targets(
     let decision = snapshot.route(Caller::Workload(workload), &head, &mut rand::rng());
     let cluster = match decision {
         Decision::Forward(forward) => forward.cluster,
-        Decision::Reply(reply) => return Err(reply.details.into_owned()),
+        Decision::Reply(reply) => return Err(NoServer::Undeclared(reply.details.into_owned())),
     };
-    let targets: Vec<_> = cluster
-        .endpoints()
-        .iter()
-        .filter_map(|endpoint| match &endpoint.target {
-            Target::Remote { host, port } => Some((host.clone(), *port)),
-            Target::Requested => Some((host.to_owned(), port)),
-            Target::Pod { .. } | Target::Peer { .. } => None,
-        })
-        .collect();
+    let policies = snapshot.network_policies(workload);
+    let mut refused = None;
+    let mut targets = Vec::new();
+    for endpoint in cluster.endpoints() {
+        let (host, port) = match &endpoint.target {
+            Target::Remote { host, port } => (host.clone(), *port),
+            Target::Requested => (host.to_owned(), port),
+            Target::Pod { .. } | Target::Peer { .. } => continue,
+        };
+        let addresses = cluster.address_rules(endpoint, &host, port, &policies);
+        match addresses.check_host(&host) {
+            Ok(()) => targets.push(ServerTarget {
+                host,
+                port,
+                addresses,
+            }),
+            Err(why) => refused = Some((why, host, port)),
+        }
+    }
+    if let Some((why, host, port)) = refused.filter(|_| targets.is_empty()) {
+        return Err(refusal(why, &policies, &host, port));
+    }
     if targets.is_empty() {
-        return Err(format!(
+        return Err(NoServer::Undeclared(format!(
             "{authority} has no endpoints outside the mesh; list them in a ServiceEntry, or set resolution: DNS"
-        ));
+        )));
     }
     Ok(targets)
+}
+
+fn refusal(why: RefusedAddress, policies: &NetworkPolicies, host: &str, port: u16) -> NoServer {
+    match (why, policies.egress_denial(host, port)) {
+        (RefusedAddress::NetworkPolicy, Some(denial)) => NoServer::Denied(denial),
+        (RefusedAddress::NotPublic(address), _) => {
+            let reply = LocalReply::private_address(host, address);
+            NoServer::Undeclared(reply.details.into_owned())
+        }
+        (why, None) => NoServer::Undeclared(why.to_string()),
+    }
 }

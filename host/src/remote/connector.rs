@@ -15,6 +15,7 @@ use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 use tower_service::Service;
 
+use super::resolver::Resolver;
 use super::{PoolKey, RemoteError};
 use crate::tls::{LoadedConfig, trust_nobody};
 
@@ -24,7 +25,7 @@ pub(super) type Stream = MaybeHttpsStream<TokioIo<TcpStream>>;
 /// Connects to the host and port of a URI, with TLS if the scheme is `https`.
 #[derive(Clone)]
 pub(super) struct Connector {
-    inner: HttpsConnector<HttpConnector>,
+    inner: HttpsConnector<HttpConnector<Resolver>>,
     /// `connectionPool.tcp.connectTimeout`.
     timeout: Duration,
 }
@@ -36,7 +37,7 @@ impl Connector {
     /// # Errors
     /// TLS is not available.
     pub(super) fn new(key: &PoolKey, tls: Option<&LoadedConfig>) -> Result<Self, RemoteError> {
-        let mut tcp = HttpConnector::new();
+        let mut tcp = HttpConnector::new_with_resolver(Resolver::new(&key.addresses));
         tcp.set_nodelay(true);
         tcp.enforce_http(false);
         let builder = HttpsConnectorBuilder::new();

@@ -19,7 +19,7 @@ use tower_service::Service;
 use wasmtime_wasi_http::Error;
 
 use super::connector::Connector;
-use super::{RemoteError, unreachable};
+use super::{RemoteError, not_connected, unreachable};
 use crate::{Body, Request, Response};
 
 /// Concurrent streams of a connection between two hosts. It carries the requests of many
@@ -104,7 +104,7 @@ impl Http2Connections {
             .build()
             .map_err(unreachable)?;
         let mut connector = self.connector.clone();
-        let stream = connector.call(uri).await.map_err(RemoteError::Connect)?;
+        let stream = connector.call(uri).await.map_err(not_connected)?;
         let (sender, connection) = Builder::new(TokioExecutor::new())
             .timer(TokioTimer::new())
             .keep_alive_interval(KEEP_ALIVE)

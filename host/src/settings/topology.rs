@@ -45,6 +45,19 @@ pub(crate) struct TopologySettings {
     /// Whether services may call hosts that no ServiceEntry declares
     #[arg(long, value_enum, default_value_t = OutboundPolicy::RegistryOnly, env = "GALLERIA_OUTBOUND_POLICY")]
     pub outbound_policy: OutboundPolicy,
+
+    /// A network of addresses that are not public, which services may call although no ServiceEntry declares them (can be repeated)
+    #[arg(
+        long = "outbound-private-network",
+        value_name = "CIDR",
+        value_delimiter = ',',
+        env = "GALLERIA_OUTBOUND_PRIVATE_NETWORK"
+    )]
+    pub outbound_private_networks: Vec<IpNet>,
+
+    /// What happens to a connection that no NetworkPolicy allows
+    #[arg(long, value_enum, default_value_t = NetworkPolicyDeny::Refuse, env = "GALLERIA_NETWORK_POLICY_DENY")]
+    pub network_policy_deny: NetworkPolicyDeny,
 }
 
 /// `NAME`, or `NAMESPACE/NAME`.
@@ -85,6 +98,15 @@ pub(crate) enum OutboundPolicy {
     RegistryOnly,
     /// Anything
     AllowAny,
+}
+
+/// What the caller sees of a connection that no NetworkPolicy allows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum NetworkPolicyDeny {
+    /// 503 at once
+    Refuse,
+    /// Nothing until its timeout or the connect timeout, as in a cluster
+    Drop,
 }
 
 impl TopologySettings {

@@ -17,7 +17,7 @@ const WINDOW: Duration = Duration::from_secs(10);
 
 /// See the module's documentation.
 #[derive(Debug, Default)]
-pub(super) struct FailureLog(Mutex<Window>);
+pub(crate) struct FailureLog(Mutex<Window>);
 
 #[derive(Debug, Default)]
 struct Window {
@@ -28,7 +28,7 @@ struct Window {
 
 impl FailureLog {
     /// Some if a failure is to be logged now, with the number of omitted ones before it.
-    pub(super) fn admit(&self, now: Instant) -> Option<u64> {
+    pub(crate) fn admit(&self, now: Instant) -> Option<u64> {
         let mut window = self.0.lock();
         let is_over = window
             .since

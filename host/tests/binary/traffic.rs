@@ -8,6 +8,7 @@ mod external;
 mod external_tls;
 mod matching;
 mod mirroring;
+mod network_policy;
 mod release;
 mod resilience;
 mod rules;

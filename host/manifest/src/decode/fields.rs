@@ -174,6 +174,12 @@ impl<'d, 'n> Fields<'d, 'n> {
         self.finish_as(Severity::Warning, not_honoured);
     }
 
+    /// As [`Fields::finish`], but a field that the API does not have is an error: without
+    /// it the object would allow more than its author wrote.
+    pub(crate) fn finish_strictly(self) {
+        self.finish_as(Severity::Error, &[]);
+    }
+
     fn finish_as(self, severity: Severity, not_honoured: &[&str]) {
         let Self {
             d,
@@ -192,10 +198,11 @@ impl<'d, 'n> Fields<'d, 'n> {
             } else {
                 let known = asked.iter().chain(not_honoured).copied();
                 let hint = did_you_mean(key, known);
-                (
-                    codes::UNKNOWN_FIELD,
-                    format!("unknown field, it has no effect{hint}"),
-                )
+                let effect = match severity {
+                    Severity::Error => "",
+                    _ => ", it has no effect",
+                };
+                (codes::UNKNOWN_FIELD, format!("unknown field{effect}{hint}"))
             };
             d.under(entry.key.clone(), |d| {
                 d.report(entry.key_mark, severity, code, message);

@@ -6,8 +6,8 @@ use super::{EXTENSIONS, Kind, SCALE};
 use crate::read::{
     autoscaler, bare_pod, canary, config_map, cron_job, deployment, destination_rule,
     disruption_budget, gateway, gateway_api as gateway_kinds, ingress, job, limit_range, namespace,
-    pod_preset, replica_set, resource_quota, secret, service, service_account, service_entry,
-    stateful_set, storage, virtual_service,
+    network_policy, pod_preset, replica_set, resource_quota, secret, service, service_account,
+    service_entry, stateful_set, storage, virtual_service,
 };
 
 pub(super) static ALL: &[Kind] = &[
@@ -132,6 +132,14 @@ pub(super) static ALL: &[Kind] = &[
     .old(&["networking.k8s.io/v1beta1", "extensions/v1beta1"])
     .served("ingresses", "ingress", &["ing"]),
     of(
+        "networking.k8s.io",
+        &["v1"],
+        "NetworkPolicy",
+        Enforced(network_policy::read),
+    )
+    .old(&["extensions/v1beta1"])
+    .served("networkpolicies", "networkpolicy", &["netpol"]),
+    of(
         "autoscaling",
         &["v2", "v1"],
         "HorizontalPodAutoscaler",
@@ -236,7 +244,6 @@ pub(super) static ALL: &[Kind] = &[
     restriction("gateway.networking.k8s.io", "BackendTLSPolicy"),
     restriction("networking.istio.io", "EnvoyFilter"),
     restriction("networking.istio.io", "Sidecar"),
-    restriction("networking.k8s.io", "NetworkPolicy").old(&["extensions/v1beta1"]),
     restriction("policy.networking.k8s.io", "AdminNetworkPolicy"),
     restriction("policy.networking.k8s.io", "BaselineAdminNetworkPolicy"),
     restriction("policy.networking.k8s.io", "ClusterNetworkPolicy"),

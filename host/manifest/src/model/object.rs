@@ -6,9 +6,9 @@ use std::fmt;
 use super::{
     Canary, ConfigMap, CronJob, Deployment, DestinationRule, Gateway, GatewayApiGateway,
     GatewayApiHttpRoute, HorizontalPodAutoscaler, Ingress, Job, LimitRange, Namespace,
-    PersistentVolumeClaim, Pod, PodDisruptionBudget, PodPreset, PodTemplate, ReferenceGrant,
-    ReplicaSet, ResourceQuota, Secret, Service, ServiceAccount, ServiceEntry, StatefulSet,
-    VirtualService,
+    NetworkPolicy, PersistentVolumeClaim, Pod, PodDisruptionBudget, PodPreset, PodTemplate,
+    ReferenceGrant, ReplicaSet, ResourceQuota, Secret, Service, ServiceAccount, ServiceEntry,
+    StatefulSet, VirtualService,
 };
 use crate::kind::{self, Kind, canonical_group};
 use crate::{Position, WithPosition};
@@ -92,6 +92,7 @@ pub enum Resource {
     VirtualService(VirtualService),
     DestinationRule(DestinationRule),
     ServiceEntry(ServiceEntry),
+    NetworkPolicy(NetworkPolicy),
     Ingress(Ingress),
     /// Kind Gateway of the Gateway API.
     GatewayApiGateway(GatewayApiGateway),

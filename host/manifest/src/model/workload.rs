@@ -439,6 +439,11 @@ pub fn is_variable_name(name: &str) -> bool {
 }
 
 impl LabelSelector {
+    /// Whether it has no requirements, so that it matches everything.
+    pub fn is_empty(&self) -> bool {
+        self.match_labels.is_empty() && self.match_expressions.is_empty()
+    }
+
     /// Whether `labels` satisfy all requirements.
     pub fn matches(&self, labels: &Labels) -> bool {
         self.match_labels

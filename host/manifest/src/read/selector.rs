@@ -14,17 +14,31 @@ enum Operator {
 }
 
 pub(super) fn read(d: &mut Decoder, node: &Node) -> Option<LabelSelector> {
+    read_as(d, node, |fields| fields.finish(&[]))
+}
+
+/// As [`read`], but an unknown field is an error: a selector without it selects more.
+pub(super) fn strict(d: &mut Decoder, node: &Node) -> Option<LabelSelector> {
+    read_as(d, node, |fields| fields.finish_strictly())
+}
+
+fn read_as(d: &mut Decoder, node: &Node, finish: fn(Fields<'_, '_>)) -> Option<LabelSelector> {
     let mut selector = Fields::of(d, node)?;
     let match_labels = selector.optional("matchLabels", labels).unwrap_or_default();
-    let match_expressions = selector.list("matchExpressions", requirement);
-    selector.finish(&[]);
+    let match_expressions =
+        selector.list("matchExpressions", |d, node| requirement(d, node, finish));
+    finish(selector);
     Some(LabelSelector {
         match_labels,
         match_expressions,
     })
 }
 
-fn requirement(d: &mut Decoder, node: &Node) -> Option<LabelRequirement> {
+fn requirement(
+    d: &mut Decoder,
+    node: &Node,
+    finish: fn(Fields<'_, '_>),
+) -> Option<LabelRequirement> {
     let mut fields = Fields::of(d, node)?;
     let key = fields.required("key", non_empty);
     let operator = fields.required("operator", |d, node| {
@@ -49,7 +63,7 @@ fn requirement(d: &mut Decoder, node: &Node) -> Option<LabelRequirement> {
         let message = "`values` has no effect with this operator; leave it out".to_owned();
         fields.error_at("values", codes::EXCLUSIVE_FIELDS, message);
     }
-    fields.finish(&[]);
+    finish(fields);
     let key = key?;
     Some(match operator? {
         Operator::In => LabelRequirement::In(key, values),

@@ -12,7 +12,7 @@ use crate::model::{
 };
 
 /// The namespace whose configuration applies everywhere (Istio's root namespace).
-const ROOT_NAMESPACE: &str = "istio-system";
+pub(super) const ROOT_NAMESPACE: &str = "istio-system";
 
 type Named<'a, T> = HashMap<(&'a str, &'a str), (&'a Object, &'a T)>;
 
@@ -133,6 +133,7 @@ impl<'a> Index<'a> {
             | Resource::Job(_)
             | Resource::CronJob(_)
             | Resource::Ingress(_)
+            | Resource::NetworkPolicy(_)
             | Resource::GatewayApiHttpRoute(_)
             | Resource::PodPreset(_)
             | Resource::LimitRange(_)

@@ -7,6 +7,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 
 use galleria_manifest::model::{Destination, Protocol, TrafficPolicy};
+use ipnet::IpNet;
 
 use super::destination_rule::DestinationRules;
 use super::export::View;
@@ -51,6 +52,8 @@ struct Identity<'a> {
     name: &'a str,
     namespace: &'a str,
     external: bool,
+    /// Networks that its manifest declares.
+    networks: &'a [IpNet],
 }
 
 impl<'a> Clusters<'a> {
@@ -171,6 +174,7 @@ impl<'a> Clusters<'a> {
             name: &service.name,
             namespace: &service.namespace,
             external: service.external,
+            networks: &service.networks,
         };
         let mut cluster = self.new_cluster(
             identity,
@@ -203,6 +207,7 @@ impl<'a> Clusters<'a> {
                 name: endpoint.name,
                 workload: endpoint.workload,
                 target: endpoint.target,
+                pod_port: endpoint.pod_port,
                 labels: endpoint.labels,
                 weight: endpoint.weight,
                 ready: endpoint.ready,
@@ -220,6 +225,7 @@ impl<'a> Clusters<'a> {
             protocol: port.protocol,
             external: service.external,
             inbound: false,
+            declared_networks: self.declared(service.networks),
             destination_rule,
             tls: policy.tls.clone(),
             connect_timeout: pool
@@ -239,6 +245,11 @@ impl<'a> Clusters<'a> {
         }
     }
 
+    fn declared(&self, networks: &[IpNet]) -> Arc<[IpNet]> {
+        let everywhere = &self.options.private_networks;
+        networks.iter().chain(everywhere).copied().collect()
+    }
+
     /// The cluster of undeclared destinations.
     pub(crate) fn passthrough(&self) -> Arc<Cluster> {
         let name = PASSTHROUGH;
@@ -247,6 +258,7 @@ impl<'a> Clusters<'a> {
             name,
             namespace: "",
             external: true,
+            networks: &[],
         };
         let port = RegistryPort {
             number: 0,
@@ -279,6 +291,7 @@ impl<'a> Clusters<'a> {
             name: service.map_or(&inbound.name, |service| &service.name),
             namespace: &inbound.namespace,
             external: false,
+            networks: &[],
         };
         let port = RegistryPort {
             number: inbound.port,

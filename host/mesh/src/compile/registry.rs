@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use galleria_manifest::model::{Labels, Protocol};
+use ipnet::IpNet;
 
 use super::export::{ExportTo, View};
 use super::inventory::Inventory;
@@ -37,6 +38,8 @@ pub(crate) struct RegistryService {
     pub(crate) alias: Option<String>,
     /// IP addresses by which it can be called too.
     pub(crate) addresses: Vec<String>,
+    /// Networks in `addresses`.
+    pub(crate) networks: Vec<IpNet>,
     /// Whether its pods can be called as `pod.service`.
     pub(crate) headless: bool,
 }
@@ -54,6 +57,8 @@ pub(crate) struct RegistryEndpoint {
     pub(crate) name: String,
     pub(crate) workload: Option<Arc<Workload>>,
     pub(crate) target: Target,
+    /// The pod's own port.
+    pub(crate) pod_port: Option<u16>,
     pub(crate) labels: Labels,
     pub(crate) weight: u32,
     pub(crate) ready: Option<Arc<AtomicBool>>,
@@ -76,6 +81,7 @@ impl RegistryEndpoint {
             name: format!("{}/{}", pod.workload.namespace, pod.name),
             workload: Some(Arc::clone(&pod.workload)),
             target,
+            pod_port: Some(port),
             labels: pod.labels.clone(),
             weight: 1,
             ready: Some(Arc::clone(&pod.ready)),
@@ -127,6 +133,7 @@ impl Registry {
                     earlier.ports.push(port);
                 }
             }
+            earlier.networks.extend(service.networks);
             return;
         }
         same_host.push(self.services.len());
@@ -180,6 +187,7 @@ fn remote(host: &str, port: u16, labels: Labels, weight: u32) -> RegistryEndpoin
         name: format!("{host}:{port}"),
         workload: None,
         target: Target::Remote { host, port },
+        pod_port: None,
         labels,
         weight: weight.max(1),
         ready: None,
@@ -191,6 +199,7 @@ pub(crate) fn requested() -> RegistryEndpoint {
         name: "as requested".into(),
         workload: None,
         target: Target::Requested,
+        pod_port: None,
         labels: Labels::new(),
         weight: 1,
         ready: None,

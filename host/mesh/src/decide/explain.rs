@@ -4,6 +4,7 @@
 //! is repeated here. Of what is random, an explanation shows every case with its share.
 
 mod destination;
+mod network;
 mod steps;
 
 use std::time::{Duration, Instant};
@@ -20,6 +21,7 @@ use super::snapshot::Via;
 use super::virtual_host::RouteMatch;
 use crate::{Caller, LocalReply, RequestHead, Snapshot};
 use destination::destination_step;
+use network::NetworkExplanation;
 pub use steps::*;
 
 impl Snapshot {
@@ -59,7 +61,10 @@ impl Snapshot {
         let resolution = self.resolve(&via, request);
         explanation.explain_host(&resolution, &via.context(request));
         match &resolution.result {
-            Ok(matched) => explanation.explain_rule(matched, &via, request, now),
+            Ok(matched) => {
+                let network = NetworkExplanation::new(self, caller, request);
+                explanation.explain_rule(matched, &via, request, now, &network);
+            }
             Err(own) => explanation.answer(own),
         }
         explanation
@@ -122,12 +127,13 @@ impl Explanation {
         via: &Via<'_>,
         request: &RequestHead<'_>,
         now: Instant,
+        network: &NetworkExplanation<'_>,
     ) {
         let rule: &Rule = matched.rule;
         self.virtual_service = rule.object.as_deref().map(Reference::from);
         self.fault = rule.fault.as_ref().map(fault_step);
         if let Some(action) = rule.forward_action() {
-            self.explain_forward(matched, action, via, request, now);
+            self.explain_forward(matched, action, via, request, now, network);
         }
         if let Some(own) = matched.own_reply(via, request) {
             self.answer(&own);
@@ -141,6 +147,7 @@ impl Explanation {
         via: &Via<'_>,
         request: &RequestHead<'_>,
         now: Instant,
+        network: &NetworkExplanation<'_>,
     ) {
         let timeouts = Timeouts::of(action, via, request);
         let policy = matched.rule.retry_policy();
@@ -159,7 +166,7 @@ impl Explanation {
             .sum();
         let mut replies = Vec::new();
         for (number, destination) in action.destinations.iter().enumerate() {
-            let mut step = destination_step(&destination.cluster, via, now);
+            let mut step = destination_step(&destination.cluster, via, now, network);
             step.host.clone_from(&destination.host);
             step.subset.clone_from(&destination.subset);
             step.at = destination.at.as_ref().map(Place::from);
@@ -167,8 +174,7 @@ impl Explanation {
             step.share = f64::from(destination.weight) / total.max(1) as f64;
             replies.extend(match matched.forward(number, via, request) {
                 Err(reply) => Some(reply),
-                Ok(_) if step.endpoints.iter().any(|it| it.eligible) => None,
-                Ok(_) => Some(LocalReply::no_healthy_upstream()),
+                Ok(_) => reply_without_endpoint(&step.endpoints),
             });
             self.destinations.push(step);
         }
@@ -202,6 +208,20 @@ impl Explanation {
         .into();
         self.reply = Some(reply_step(&own.reply));
     }
+}
+
+/// The reply if no endpoint can take the request: none is eligible, or NetworkPolicies deny
+/// the connections to all that are.
+fn reply_without_endpoint(endpoints: &[EndpointStep]) -> Option<LocalReply> {
+    let mut denied = None;
+    for endpoint in endpoints.iter().filter(|it| it.eligible) {
+        let mut network = endpoint.network.iter();
+        denied = Some(network.find(|it| !it.allowed)?);
+    }
+    Some(match denied {
+        None => LocalReply::no_healthy_upstream(),
+        Some(step) => LocalReply::network_policy_denied(step.details.clone().unwrap_or_default()),
+    })
 }
 
 fn block_step(block: &Block, context: &MatchContext<'_>) -> BlockStep {

@@ -7,6 +7,8 @@ use super::host::{HostMatch, HostTable, canonical};
 use super::route::Lookup;
 use super::virtual_host::VirtualHost;
 use crate::inbound::InboundPolicies;
+use crate::inbound::network::NetworkPolicies;
+use crate::inbound::network::index::NetworkPolicyIndex;
 use crate::{
     Caller, CallerKey, Listener, Options, RequestHead, RouteId, RouteStatus, ServiceStatus, State,
     Workload,
@@ -21,6 +23,9 @@ pub struct Snapshot {
     pub(crate) mesh: MeshHosts,
     pub(crate) callers: Callers,
     pub(crate) passthrough: Arc<VirtualHost>,
+    pub(crate) network: NetworkPolicyIndex,
+    /// Those of the host's own gateway.
+    pub(crate) gateway_network: NetworkPolicies,
     pub(crate) options: Options,
     pub(crate) services: Vec<ServiceStatus>,
     pub(crate) routes: Vec<RouteStatus>,
@@ -117,6 +122,30 @@ impl Snapshot {
         // open only because its workload is at another address.
         let known = known.or_else(|| callers.values().find(|it| it.workload == *workload));
         known?.policies.as_ref()
+    }
+
+    /// The NetworkPolicies that govern `workload`, which may have no pods in this snapshot,
+    /// as those of Jobs.
+    pub fn network_policies(&self, workload: &Arc<Workload>) -> NetworkPolicies {
+        if self.network.is_empty() {
+            return NetworkPolicies::default();
+        }
+        let known = self
+            .callers
+            .by_address
+            .get(&(Arc::as_ptr(workload) as usize));
+        match known {
+            None => self.network.of(workload),
+            Some(known) => {
+                let policies = known.policies.as_ref();
+                policies.map_or_else(NetworkPolicies::default, |it| it.network.clone())
+            }
+        }
+    }
+
+    /// The NetworkPolicies that govern the host's own gateway.
+    pub fn gateway_network_policies(&self) -> &NetworkPolicies {
+        &self.gateway_network
     }
 
     pub(crate) fn options(&self) -> &Options {

@@ -16,6 +16,11 @@ pub struct InboundPolicies {
 }
 
 impl InboundPolicies {
+    /// The NetworkPolicies.
+    pub fn network(&self) -> &NetworkPolicies {
+        &self.network
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
         self.network.is_empty()
             && self.peer.is_empty()

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 
 use galleria_manifest::model::{ClientTls, HashKey, Labels, OutlierDetection, Protocol};
+use ipnet::IpNet;
 use rand::Rng;
 
 use super::admit::{self, Admission, Limits, RetryPermit};
@@ -53,6 +54,8 @@ pub struct Endpoint {
     pub name: String,
     pub workload: Option<Arc<Workload>>,
     pub target: Target,
+    /// The port of the pod, which can differ from that of its host in [`Target::Peer`].
+    pub pod_port: Option<u16>,
     pub labels: Labels,
     /// The default is 1.
     pub weight: u32,
@@ -77,6 +80,8 @@ pub struct Cluster {
     pub external: bool,
     /// The pods behind an [`crate::InboundPort`].
     pub inbound: bool,
+    /// Networks whose addresses its endpoints may have, even if they are not public.
+    pub(crate) declared_networks: Arc<[IpNet]>,
     /// The DestinationRule that applies to it.
     pub destination_rule: Option<ObjectRef>,
     /// `trafficPolicy.tls`. If it is absent or its mode does not decide, a request with

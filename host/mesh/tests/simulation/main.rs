@@ -17,6 +17,8 @@ mod explain;
 mod gateway_api;
 mod gateways;
 mod hosts;
+mod network;
+mod outside;
 mod rules;
 mod run;
 mod shop;

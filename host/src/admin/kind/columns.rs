@@ -14,8 +14,8 @@ use config::{
     AGE_ONLY, CONFIG_MAP, EVENT, LIMIT_RANGE, NAMESPACE, RESOURCE_QUOTA, SECRET, SERVICE_ACCOUNT,
 };
 use network::{
-    DESTINATION_RULE, ENDPOINT_SLICE, ENDPOINTS, GATEWAY_API_GATEWAY, HTTP_ROUTE, INGRESS, SERVICE,
-    SERVICE_ENTRY, VIRTUAL_SERVICE,
+    DESTINATION_RULE, ENDPOINT_SLICE, ENDPOINTS, GATEWAY_API_GATEWAY, HTTP_ROUTE, INGRESS,
+    NETWORK_POLICY, SERVICE, SERVICE_ENTRY, VIRTUAL_SERVICE,
 };
 use scaling::{CANARY, HORIZONTAL_POD_AUTOSCALER, POD_DISRUPTION_BUDGET};
 use workload::{DEPLOYMENT, NODE, POD, REPLICA_SET, STATEFUL_SET};
@@ -57,6 +57,7 @@ fn find(kind: &Kind) -> Option<&'static [Column]> {
         ("networking.istio.io", "ServiceEntry") => SERVICE_ENTRY,
         ("networking.istio.io", "VirtualService") => VIRTUAL_SERVICE,
         ("networking.k8s.io", "Ingress") => INGRESS,
+        ("networking.k8s.io", "NetworkPolicy") => NETWORK_POLICY,
         ("policy", "PodDisruptionBudget") => POD_DISRUPTION_BUDGET,
         ("settings.k8s.io", "PodPreset") => AGE_ONLY,
         _ => return None,

@@ -125,6 +125,7 @@ fn schema_of(kind: &Kind, version: &str) -> Option<Add> {
         ("batch", _, "CronJob") => add::<batch::v1::CronJob>,
         ("batch", _, "Job") => add::<batch::v1::Job>,
         ("networking.k8s.io", _, "Ingress") => add::<networking::v1::Ingress>,
+        ("networking.k8s.io", _, "NetworkPolicy") => add::<networking::v1::NetworkPolicy>,
         ("policy", _, "PodDisruptionBudget") => add::<policy::v1::PodDisruptionBudget>,
         _ => return None,
     })

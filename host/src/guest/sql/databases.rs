@@ -14,7 +14,7 @@ use super::access::File;
 use super::database::Database;
 use super::sqlite::{Caller, Stopping};
 use super::{postgres, sqlite};
-use crate::guest::Server;
+use crate::guest::{Server, ServerTarget};
 use crate::telemetry::metrics::{Samples, Statements};
 use crate::telemetry::names;
 
@@ -58,7 +58,7 @@ struct FileKey {
 struct Key {
     client: String,
     url: String,
-    targets: Vec<(String, u16)>,
+    targets: Vec<ServerTarget>,
 }
 
 impl Databases {

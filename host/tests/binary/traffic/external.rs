@@ -8,7 +8,7 @@ use crate::support::Service;
 
 /// A server that answers every request with the requested host. The thread ends with the
 /// test program.
-fn server() -> SocketAddr {
+pub(super) fn server() -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let address = listener.local_addr().expect("an address");
     std::thread::spawn(move || {
@@ -42,7 +42,7 @@ fn caller(entry: &str) -> String {
     with_rules(&[Service::new("call", "call")], "", entries)
 }
 
-fn service_entry(address: SocketAddr, resolution: &str) -> String {
+pub(super) fn service_entry(address: SocketAddr, resolution: &str) -> String {
     let host = match resolution {
         "DNS" => "localhost".to_owned(),
         _ => address.ip().to_string(),
@@ -115,13 +115,38 @@ fn undeclared_destination_is_refused_with_the_entry_that_would_allow_it() {
 #[test]
 fn allow_any_permits_undeclared_destinations() {
     let address = server();
-    let shop = Shop::start_with(&caller(""), &["--outbound-policy", "allow-any"]);
+    let open = ["--outbound-policy", "allow-any"];
+    let loopback = ["--outbound-private-network", "127.0.0.0/8"];
+    let shop = Shop::start_with(&caller(""), &[open, loopback].concat());
     let answer = shop.host.get(&format!("/call/?url=http://{address}/price"));
     assert_eq!(answer.body, format!("outside, as {address}\n"));
     let call = &shop.calls("/price", 1)[0];
     assert_eq!(call["upstream_cluster"], "PassthroughCluster");
     assert_eq!(flags(call), "-");
     shop.counted(&["source_workload=\"call\"", "response_code=\"200\""], 1.0);
+}
+
+#[test]
+fn allow_any_refuses_addresses_that_are_not_public() {
+    let port = server().port();
+    let shop = Shop::start_with(&caller(""), &["--outbound-policy", "allow-any"]);
+    for (host, says) in [
+        ("127.0.0.1", "127.0.0.1 is 127.0.0.1"),
+        ("localhost", "localhost resolves to "),
+        ("2130706433", "2130706433 resolves to 127.0.0.1"),
+        ("169.254.169.254", "169.254.169.254 is "),
+    ] {
+        let path = format!("/{host}");
+        let url = format!("http://{host}:{port}{path}");
+        let answer = shop.host.get(&format!("/call/?url={url}"));
+        assert_eq!(answer.header("x-upstream-status"), "502", "{}", answer.body);
+        let call = &shop.calls(&path, 1)[0];
+        let details = call["response_code_details"].as_str().expect("text");
+        assert!(
+            details.contains(says) && details.contains("not public"),
+            "{details}"
+        );
+    }
 }
 
 #[test]

@@ -1,6 +1,9 @@
 //! ServiceEntries: each host is a service of its own.
 
+use std::net::IpAddr;
+
 use galleria_manifest::model::{Labels, Resolution, ServiceEntry, ServiceEntryPort, WorkloadEntry};
+use ipnet::IpNet;
 
 use super::{RegistryEndpoint, RegistryPort, RegistryService, remote, requested};
 use crate::Options;
@@ -40,9 +43,20 @@ pub(super) fn entry_service(
             .filter(|address| !address.contains('/'))
             .cloned()
             .collect(),
+        networks: entry
+            .addresses
+            .iter()
+            .filter_map(|it| network(it))
+            .collect(),
         headless: false,
         host,
     }
+}
+
+/// An address or a network.
+fn network(text: &str) -> Option<IpNet> {
+    let address = || text.parse::<IpAddr>().map(IpNet::from);
+    text.parse().or_else(|_| address()).ok()
 }
 
 fn entry_endpoints(

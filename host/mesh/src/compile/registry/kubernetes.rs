@@ -74,6 +74,7 @@ pub(super) fn kubernetes_service(
         external: external_name.is_some(),
         alias: external_name,
         addresses: Vec::new(),
+        networks: Vec::new(),
         headless: source.spec.kind == ServiceKind::Headless,
         host,
     }

@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use galleria_manifest::model::OutlierDetection;
 
+use super::network::NetworkExplanation;
 use super::steps::{DestinationStep, EndpointStep, LimitStep, Reference};
 use super::text_of;
 use crate::decide::rule::ClusterChoice;
@@ -15,6 +16,7 @@ pub(super) fn destination_step(
     choice: &ClusterChoice,
     via: &Via<'_>,
     now: Instant,
+    network: &NetworkExplanation<'_>,
 ) -> DestinationStep {
     let mut step = DestinationStep {
         host: String::new(),
@@ -47,13 +49,18 @@ pub(super) fn destination_step(
                 pending,
             });
             step.outlier_detection = cluster.outlier_detection().map(outlier_text);
-            step.endpoints = endpoint_steps(cluster, via.caller, now);
+            step.endpoints = endpoint_steps(cluster, via.caller, now, network);
         }
     }
     step
 }
 
-fn endpoint_steps(cluster: &Arc<Cluster>, caller: CallerKey, now: Instant) -> Vec<EndpointStep> {
+fn endpoint_steps(
+    cluster: &Arc<Cluster>,
+    caller: CallerKey,
+    now: Instant,
+    network: &NetworkExplanation<'_>,
+) -> Vec<EndpointStep> {
     let client = cluster.client(caller);
     let context = PickContext {
         caller,
@@ -93,6 +100,7 @@ fn endpoint_steps(cluster: &Arc<Cluster>, caller: CallerKey, now: Instant) -> Ve
                     Target::Requested => "as requested".into(),
                 },
                 active_requests: cluster.active_requests(caller, endpoint.id),
+                network: network.steps(endpoint),
             }
         });
     steps.collect()

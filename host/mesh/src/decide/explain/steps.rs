@@ -156,6 +156,20 @@ pub struct EndpointStep {
     pub workload: Option<String>,
     pub target: String,
     pub active_requests: u32,
+    /// What the NetworkPolicies of both ends decide; empty where none governs.
+    pub network: Vec<NetworkStep>,
+}
+
+/// The NetworkPolicies of one end of a connection.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct NetworkStep {
+    pub allowed: bool,
+    /// The policy that allows the connection, or the first one that governs it.
+    pub policy: Reference,
+    pub message: String,
+    /// `%RESPONSE_CODE_DETAILS%` of the denial.
+    pub details: Option<String>,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize)]

@@ -55,6 +55,31 @@ fn bare(value: &Value) -> &str {
     value.as_str().unwrap_or_default()
 }
 
+pub(super) const NETWORK_POLICY: &[Column] = &[
+    NAME,
+    column("Pod-Selector", |it| {
+        let labels = it.at("/spec/podSelector/matchLabels").as_object();
+        let labels = labels.into_iter().flatten();
+        let labels = labels.map(|(key, value)| format!("{key}={}", bare(value)));
+        let expressions = it.list("/spec/podSelector/matchExpressions");
+        joined(labels.chain(expressions.map(requirement)))
+    }),
+    AGE,
+];
+
+/// As in `app in (ui,db)`.
+fn requirement(expression: &Value) -> String {
+    let key = bare(&expression["key"]);
+    let values: Vec<&str> = items(expression, "values").map(bare).collect();
+    let values = values.join(",");
+    match bare(&expression["operator"]) {
+        "In" => format!("{key} in ({values})"),
+        "NotIn" => format!("{key} notin ({values})"),
+        "DoesNotExist" => format!("!{key}"),
+        _ => key.to_owned(),
+    }
+}
+
 pub(super) const INGRESS: &[Column] = &[
     NAME,
     column("Class", |it| it.text_or_none("/spec/ingressClassName")),

@@ -3,13 +3,15 @@
 use std::io;
 use std::time::Duration;
 
+use galleria_mesh::RefusedAddress;
 use rustix::net::sockopt;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::net::{TcpStream, lookup_host};
 use tokio_util::either::Either;
 
 use super::Error;
 use super::server::{Encryption, Server};
+use crate::guest::ServerTarget;
 use crate::tls::{ClientHandshake, ClientStream, TlsError};
 
 pub(super) type Stream = Either<TcpStream, Box<ClientStream<TcpStream>>>;
@@ -25,6 +27,8 @@ const KEEPALIVE: Duration = Duration::from_secs(30);
 enum ConnectError {
     #[error("{0}")]
     Io(#[from] io::Error),
+    #[error("{0}")]
+    Address(#[from] RefusedAddress),
     #[error("sslmode requires TLS, but the server does not support it")]
     NoTls,
     #[error("the server did not start TLS")]
@@ -39,8 +43,8 @@ enum ConnectError {
 pub(super) async fn connect(server: &Server) -> Result<Stream, Error> {
     let tls = prepare(server).await?;
     let mut last = io::Error::new(io::ErrorKind::NotFound, "it has no endpoints").into();
-    for (host, port) in &server.targets {
-        match to_target(server, tls.as_ref(), host, *port).await {
+    for target in &server.targets {
+        match to_target(server, tls.as_ref(), target).await {
             Ok(stream) => return Ok(stream),
             Err(error) => last = error,
         }
@@ -75,10 +79,11 @@ fn unavailable(server: &Server, error: impl std::fmt::Display) -> Error {
 async fn to_target(
     server: &Server,
     tls: Option<&ClientHandshake>,
-    host: &str,
-    port: u16,
+    target: &ServerTarget,
 ) -> Result<Stream, ConnectError> {
-    let mut stream = TcpStream::connect((host, port)).await?;
+    let found = lookup_host((target.host.as_str(), target.port)).await?;
+    let usable = target.addresses.usable(found)?;
+    let mut stream = TcpStream::connect(&*usable).await?;
     stream.set_nodelay(true)?;
     detect_dead_peer(&stream)?;
     let Some(tls) = tls else {

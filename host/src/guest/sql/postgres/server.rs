@@ -9,6 +9,7 @@ use tokio_postgres::Config;
 use tokio_postgres::config::{Host, SslMode};
 
 use super::Error;
+use crate::guest::ServerTarget;
 use crate::tls::{ClientTlsConfig, PemFile};
 
 /// Connections of one workload to one database. By default, PostgreSQL accepts 100 in total,
@@ -38,7 +39,7 @@ pub(in crate::guest::sql) struct Address {
 pub(in crate::guest::sql) struct Server {
     pub(super) address: Address,
     /// The endpoints of the server, which are tried in turn.
-    pub(super) targets: Vec<(String, u16)>,
+    pub(super) targets: Vec<ServerTarget>,
     pub(super) config: Config,
     pub(super) encryption: Encryption,
     pub(super) connections_max: usize,
@@ -138,7 +139,7 @@ impl Server {
     }
 
     /// Sets the endpoints of the server.
-    pub(in crate::guest::sql) fn at(mut self, targets: Vec<(String, u16)>) -> Self {
+    pub(in crate::guest::sql) fn at(mut self, targets: Vec<ServerTarget>) -> Self {
         self.targets = targets;
         self
     }
