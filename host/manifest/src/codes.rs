@@ -74,5 +74,6 @@ codes! {
     EJECTS_NOTHING = "GAL0602", "maxEjectionPercent is too small to eject anything";
     LIMIT_RANGE = "GAL0701", "a container violates the LimitRange of its namespace";
     RESOURCE_QUOTA = "GAL0702", "objects exceed the ResourceQuota of their namespace";
+    SIDECAR = "GAL0802", "a Sidecar selects no workload, or names a host that nothing declares";
     NETWORK_POLICY = "GAL0801", "a NetworkPolicy selects nothing, or a part of it can never match";
 }

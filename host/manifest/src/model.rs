@@ -15,6 +15,7 @@ mod networking;
 mod object;
 mod quota;
 mod schedule;
+mod sidecar;
 mod workload;
 mod written;
 
@@ -31,4 +32,5 @@ pub use object::*;
 pub use quota::*;
 pub use schedule::Schedule;
 pub(crate) use schedule::Times;
+pub use sidecar::*;
 pub use workload::*;

@@ -43,6 +43,7 @@ pub(crate) mod service;
 pub(crate) mod service_account;
 pub(crate) mod service_entry;
 mod shadowed;
+pub(crate) mod sidecar;
 pub(crate) mod stateful_set;
 pub(crate) mod storage;
 mod traffic_policy;

@@ -16,6 +16,7 @@ mod ingress;
 mod network_policy;
 mod report;
 mod service;
+mod sidecar;
 mod virtual_service;
 mod virtual_service_hosts;
 mod workload;
@@ -69,6 +70,7 @@ pub(crate) fn check(objects: &[Arc<Object>], refused: &HashSet<ObjectKey>) -> Ve
                 disruption_budget::check(&index, &mut report, object, budget);
             }
             Resource::Service(service) => service::check(&index, &mut report, object, service),
+            Resource::Sidecar(spec) => sidecar::check(&index, &mut report, object, spec),
             Resource::Ingress(ingress) => ingress::check(&index, &mut report, object, ingress),
             Resource::Job(job) => {
                 workload::check(

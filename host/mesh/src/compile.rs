@@ -24,6 +24,7 @@ mod mesh;
 mod network_policy;
 mod registry;
 mod rules;
+mod sidecar;
 mod status;
 mod unreachable;
 
@@ -43,6 +44,7 @@ use self::registry::Registry;
 use self::rules::{Rules, plain_rule};
 use crate::decide::rewrite::Rewrite;
 use crate::decide::rule::ClusterChoice;
+use crate::decide::sidecar::SidecarIndex;
 use crate::decide::snapshot::{CallerIdentity, Callers, MeshHosts};
 use crate::decide::virtual_host::{RouteTable, VirtualHost};
 use crate::{Options, Pod, Snapshot, State};
@@ -77,7 +79,8 @@ pub fn compile(
     let mut namespaces = HashMap::new();
     let network = network_policy::index(&inventory, pods, options);
     let policies = PolicyCompiler::new(&inventory, options, &network);
-    let by_address = known_callers(pods, &policies, state, &mut namespaces);
+    let (sidecars, scopes) = sidecar::index(&inventory, objects, pods, options);
+    let by_address = known_callers(pods, &policies, &sidecars, state, &mut namespaces);
     let mut clusters = Clusters::new(&registry, &destination_rules, options, state);
     let names = inventory.gateways.iter();
     let names = names.map(|source| format!("{}/{}", source.namespace(), source.name()));
@@ -97,6 +100,7 @@ pub fn compile(
     let mesh: MeshHosts = MeshCompiler {
         bound: &bound,
         registry: &registry,
+        scopes: &scopes,
         clusters: &mut clusters,
         options,
         rules: Rules::default(),
@@ -127,6 +131,7 @@ pub fn compile(
             state: Arc::clone(state),
         },
         passthrough,
+        sidecars,
         gateway_network: network.of_gateway(),
         network,
         options: options.clone(),
@@ -143,6 +148,7 @@ pub fn compile(
 fn known_callers(
     pods: &[Pod],
     policies: &PolicyCompiler<'_>,
+    sidecars: &SidecarIndex,
     state: &State,
     namespaces: &mut HashMap<String, u32>,
 ) -> HashMap<usize, CallerIdentity> {
@@ -151,12 +157,14 @@ fn known_callers(
         let key = state.caller(&pod.workload);
         let workload = Arc::clone(&pod.workload);
         let policies = policies.of(&workload);
+        let scope = sidecars.scope_of(&workload);
         (
             Arc::as_ptr(&workload) as usize,
             CallerIdentity {
                 workload,
                 key,
                 namespace,
+                scope,
                 policies,
             },
         )

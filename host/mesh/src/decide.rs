@@ -9,6 +9,7 @@
 //! - [`forward`] is a request with a destination: [`rewrite`], [`headers`] and [`hash`]
 //!   apply to it.
 //!
+//! [`sidecar`] limits which hosts a workload sees.
 //! [`snapshot`] holds everything that a decision reads, [`route`] decides, and
 //! [`explain`] reports a decision with its reasons.
 //!
@@ -33,5 +34,6 @@ pub(crate) mod request;
 pub(crate) mod rewrite;
 pub(crate) mod route;
 pub(crate) mod rule;
+pub(crate) mod sidecar;
 pub(crate) mod snapshot;
 pub(crate) mod virtual_host;

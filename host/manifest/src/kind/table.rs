@@ -7,7 +7,7 @@ use crate::read::{
     autoscaler, bare_pod, canary, config_map, cron_job, deployment, destination_rule,
     disruption_budget, gateway, gateway_api as gateway_kinds, ingress, job, limit_range, namespace,
     network_policy, pod_preset, replica_set, resource_quota, secret, service, service_account,
-    service_entry, stateful_set, storage, virtual_service,
+    service_entry, sidecar, stateful_set, storage, virtual_service,
 };
 
 pub(super) static ALL: &[Kind] = &[
@@ -184,6 +184,7 @@ pub(super) static ALL: &[Kind] = &[
     ),
     istio("Gateway", gateway::read).served("gateways", "gateway", &["gw"]),
     istio("ServiceEntry", service_entry::read).served("serviceentries", "serviceentry", &["se"]),
+    istio("Sidecar", sidecar::read).served("sidecars", "sidecar", &[]),
     istio("VirtualService", virtual_service::read).served(
         "virtualservices",
         "virtualservice",
@@ -243,7 +244,6 @@ pub(super) static ALL: &[Kind] = &[
     // Left to the cluster, and they forbid something there.
     restriction("gateway.networking.k8s.io", "BackendTLSPolicy"),
     restriction("networking.istio.io", "EnvoyFilter"),
-    restriction("networking.istio.io", "Sidecar"),
     restriction("policy.networking.k8s.io", "AdminNetworkPolicy"),
     restriction("policy.networking.k8s.io", "BaselineAdminNetworkPolicy"),
     restriction("policy.networking.k8s.io", "ClusterNetworkPolicy"),

@@ -8,7 +8,7 @@ use super::{
     GatewayApiHttpRoute, HorizontalPodAutoscaler, Ingress, Job, LimitRange, Namespace,
     NetworkPolicy, PersistentVolumeClaim, Pod, PodDisruptionBudget, PodPreset, PodTemplate,
     ReferenceGrant, ReplicaSet, ResourceQuota, Secret, Service, ServiceAccount, ServiceEntry,
-    StatefulSet, VirtualService,
+    Sidecar, StatefulSet, VirtualService,
 };
 use crate::kind::{self, Kind, canonical_group};
 use crate::{Position, WithPosition};
@@ -93,6 +93,7 @@ pub enum Resource {
     DestinationRule(DestinationRule),
     ServiceEntry(ServiceEntry),
     NetworkPolicy(NetworkPolicy),
+    Sidecar(Sidecar),
     Ingress(Ingress),
     /// Kind Gateway of the Gateway API.
     GatewayApiGateway(GatewayApiGateway),

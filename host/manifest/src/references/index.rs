@@ -134,6 +134,7 @@ impl<'a> Index<'a> {
             | Resource::CronJob(_)
             | Resource::Ingress(_)
             | Resource::NetworkPolicy(_)
+            | Resource::Sidecar(_)
             | Resource::GatewayApiHttpRoute(_)
             | Resource::PodPreset(_)
             | Resource::LimitRange(_)
@@ -202,6 +203,14 @@ impl<'a> Index<'a> {
                 let home = object.metadata.namespace.as_str();
                 home == namespace || Some(home) == of_service.as_deref() || home == ROOT_NAMESPACE
             })
+    }
+
+    /// Whether a VirtualService has exactly this host, which is a full name.
+    pub(super) fn has_virtual_service_for(&self, host: &str) -> bool {
+        self.virtual_services_in_order
+            .iter()
+            .flat_map(|(_, service)| &service.hosts)
+            .any(|it| it.value.eq_ignore_ascii_case(host))
     }
 
     /// Every possible host of a route: full names of Services, and hosts of ServiceEntries.

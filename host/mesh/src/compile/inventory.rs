@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use galleria_manifest::model::{
     DestinationRule, Gateway, GatewayApiGateway, GatewayApiHttpRoute, Ingress, NetworkPolicy,
-    Object, ReferenceGrant, Resource, Service, ServiceEntry, VirtualService,
+    Object, ReferenceGrant, Resource, Service, ServiceEntry, Sidecar, VirtualService,
 };
 
 use crate::ObjectRef;
@@ -29,6 +29,7 @@ pub(crate) struct Inventory<'a> {
     pub(crate) gateway_api_gateways: Vec<Source<'a, GatewayApiGateway>>,
     pub(crate) gateway_api_routes: Vec<Source<'a, GatewayApiHttpRoute>>,
     pub(crate) reference_grants: Vec<Source<'a, ReferenceGrant>>,
+    pub(crate) sidecars: Vec<Source<'a, Sidecar>>,
     pub(crate) network_policies: Vec<Source<'a, NetworkPolicy>>,
     /// The Namespace objects, for their labels.
     pub(crate) namespaces: Vec<&'a Object>,
@@ -68,6 +69,7 @@ impl<'a> Inventory<'a> {
                 self.gateway_api_routes.push(Source { object, spec });
             }
             Resource::ReferenceGrant(spec) => self.reference_grants.push(Source { object, spec }),
+            Resource::Sidecar(spec) => self.sidecars.push(Source { object, spec }),
             Resource::NetworkPolicy(spec) => self.network_policies.push(Source { object, spec }),
             Resource::Namespace(_) => self.namespaces.push(object),
             _ => {}

@@ -11,6 +11,7 @@ use super::export::View;
 use super::inventory::full_name;
 use super::registry::{Registry, RegistryService};
 use super::rules::{Rules, Scope, plain_rule};
+use super::sidecar::ScopedHosts;
 use crate::Options;
 use crate::decide::condition::Condition;
 use crate::decide::host::HostTable;
@@ -23,6 +24,8 @@ use crate::decide::virtual_host::{RouteTable, VirtualHost};
 pub(crate) struct MeshCompiler<'a, 'c> {
     pub(crate) bound: &'a [BoundVirtualService<'a>],
     pub(crate) registry: &'a Registry,
+    /// Those of Sidecars, by number.
+    pub(crate) scopes: &'a [ScopedHosts<'a>],
     pub(crate) clusters: &'c mut Clusters<'a>,
     pub(crate) options: &'a Options,
     pub(crate) rules: Rules<'a>,
@@ -70,7 +73,12 @@ impl<'a> MeshCompiler<'a, '_> {
         let mut views = HostViews {
             others: self.virtual_host(host, by_host, View::Others),
             special: Vec::new(),
+            scoped: HashMap::new(),
         };
+        for (number, scope) in (0..).zip(self.scopes) {
+            let seen = self.scoped_host(host, by_host, scope);
+            views.scoped.extend(seen.map(|host| (number, host)));
+        }
         for namespace in self.special(host, by_host) {
             let view = self.virtual_host(host, by_host, View::Namespace(namespace));
             views.special.push((intern(namespaces, namespace), view));
@@ -106,6 +114,47 @@ impl<'a> MeshCompiler<'a, '_> {
             table,
             https_redirect: false,
             ports: service.map(|it| it.ports.iter().map(|port| port.number).collect()),
+            one_label: false,
+        }))
+    }
+
+    /// The host as the workloads of a Sidecar's scope see it.
+    fn scoped_host(
+        &mut self,
+        host: &'a str,
+        by_host: &HostTable<Vec<usize>>,
+        scope: &'a ScopedHosts<'a>,
+    ) -> Option<Arc<VirtualHost>> {
+        let view = View::Namespace(scope.namespace);
+        let seen = |service: &RegistryService| scope.sees(&service.namespace, &service.host);
+        let service = self.registry.find_where(host, view, seen);
+        let chosen = by_host.find(host, |numbers, _| {
+            let mut numbers = numbers.iter().copied();
+            numbers.find(|number| {
+                self.bound.get(*number).is_some_and(|it| {
+                    let namespace = &it.object.namespace;
+                    let mut hosts = it.hosts.iter();
+                    it.export_to.reaches(view) && hosts.any(|host| scope.sees(namespace, host))
+                })
+            })
+        });
+        let table = match (chosen, service) {
+            (Some(number), _) => self.table(number, view)?,
+            (None, Some(number)) => self.plain_table(number, view)?,
+            (None, None) => return None,
+        };
+        let service = service.and_then(|number| self.registry.services.get(number));
+        let ports = service.map(|service| {
+            let ports = service.ports.iter().map(|port| port.number);
+            ports
+                .filter(|port| scope.sees_on(&service.namespace, &service.host, *port))
+                .collect()
+        });
+        Some(Arc::new(VirtualHost {
+            domain: host.to_owned(),
+            table,
+            https_redirect: false,
+            ports,
             one_label: false,
         }))
     }
@@ -224,7 +273,11 @@ impl<'a> MeshCompiler<'a, '_> {
                 mesh.names.entry(&host.domain).or_insert(slot);
                 let service_name = format!("{name}.{}", service.name);
                 add_name_forms(mesh, slot, &service_name, &service.namespace);
+                let seen = (0..)
+                    .zip(self.scopes)
+                    .filter(|(_, scope)| scope.sees(&service.namespace, &service.host));
                 let views = HostViews {
+                    scoped: seen.map(|(number, _)| (number, host.clone())).collect(),
                     others: Some(host),
                     special: Vec::new(),
                 };

@@ -143,10 +143,20 @@ impl Registry {
     /// The service that `host` refers to in `view`: one of the view's own namespace, or
     /// else the oldest visible one.
     pub(crate) fn find(&self, host: &str, view: View<'_>) -> Option<usize> {
+        self.find_where(host, view, |_| true)
+    }
+
+    /// As [`Registry::find`], among the services for which `seen` holds.
+    pub(crate) fn find_where(
+        &self,
+        host: &str,
+        view: View<'_>,
+        seen: impl Fn(&RegistryService) -> bool,
+    ) -> Option<usize> {
         let visible = |number: &&usize| {
             self.services
                 .get(**number)
-                .is_some_and(|service| service.export_to.reaches(view))
+                .is_some_and(|service| service.export_to.reaches(view) && seen(service))
         };
         let numbers = self.by_host.get(host)?;
         let own = numbers.iter().filter(visible).find(|number| {

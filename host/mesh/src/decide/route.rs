@@ -16,8 +16,8 @@ use super::rule::{Action, ForwardAction, Rule};
 use super::snapshot::{Snapshot, Via};
 use super::virtual_host::{RouteMatch, VirtualHost};
 use crate::{
-    Caller, CallerKey, Decision, Forward, LocalReply, OutboundPolicy, RequestHead, ResponseFlags,
-    RouteDecision,
+    Caller, CallerKey, Decision, Forward, LocalReply, ObjectRef, OutboundPolicy, RequestHead,
+    ResponseFlags, RouteDecision,
 };
 
 /// The part of a decision that follows from the request alone.
@@ -107,10 +107,14 @@ impl Snapshot {
             Lookup::NoPort(host) => {
                 return Resolution::refused(Some(host), no_port(host, request));
             }
-            Lookup::Undeclared => match self.options().outbound_policy {
+            Lookup::Undeclared => match self.outbound_policy(via) {
                 OutboundPolicy::AllowAny => self.passthrough(),
                 OutboundPolicy::RegistryOnly => {
-                    return Resolution::refused(None, undeclared(request));
+                    let reply = match self.hiding(via, request) {
+                        Some(sidecar) => hidden(sidecar, request),
+                        None => undeclared(request),
+                    };
+                    return Resolution::refused(None, reply);
                 }
             },
         };
@@ -301,6 +305,17 @@ fn no_port(host: &VirtualHost, request: &RequestHead<'_>) -> LocalReply {
         host.domain,
         request.port(),
         ports.join(", ")
+    ))
+}
+
+/// The reply to a call to a host that the caller's Sidecar hides.
+fn hidden(sidecar: &ObjectRef, request: &RequestHead<'_>) -> LocalReply {
+    LocalReply::blocked(format!(
+        "the Sidecar {} does not contain {}:{}; its namespace and full name in egress.hosts would \
+         allow it",
+        sidecar.qualified_name(),
+        request.host(),
+        request.port()
     ))
 }
 

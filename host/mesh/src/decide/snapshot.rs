@@ -5,13 +5,14 @@ use std::sync::Arc;
 
 use super::host::{HostMatch, HostTable, canonical};
 use super::route::Lookup;
+use super::sidecar::{SidecarIndex, SidecarScope};
 use super::virtual_host::VirtualHost;
 use crate::inbound::InboundPolicies;
 use crate::inbound::network::NetworkPolicies;
 use crate::inbound::network::index::NetworkPolicyIndex;
 use crate::{
-    Caller, CallerKey, Listener, Options, RequestHead, RouteId, RouteStatus, ServiceStatus, State,
-    Workload,
+    Caller, CallerKey, Listener, ObjectRef, Options, OutboundPolicy, RequestHead, RouteId,
+    RouteStatus, ServiceStatus, State, Workload,
 };
 
 /// A consistent set of all listeners, routes and destinations.
@@ -23,6 +24,7 @@ pub struct Snapshot {
     pub(crate) mesh: MeshHosts,
     pub(crate) callers: Callers,
     pub(crate) passthrough: Arc<VirtualHost>,
+    pub(crate) sidecars: SidecarIndex,
     pub(crate) network: NetworkPolicyIndex,
     /// Those of the host's own gateway.
     pub(crate) gateway_network: NetworkPolicies,
@@ -49,6 +51,8 @@ pub(crate) struct HostViews {
     pub(crate) others: Option<Arc<VirtualHost>>,
     /// Namespaces with a view of their own; `None` if the host is not visible to them.
     pub(crate) special: Vec<(u32, Option<Arc<VirtualHost>>)>,
+    /// By the number of a Sidecar's scope, if the host is visible in it.
+    pub(crate) scoped: HashMap<u32, Arc<VirtualHost>>,
 }
 
 /// The workloads that existed when the snapshot was compiled, by their address in memory.
@@ -66,6 +70,8 @@ pub(crate) struct CallerIdentity {
     pub(crate) key: CallerKey,
     /// `None` if no resource names the namespace.
     pub(crate) namespace: Option<u32>,
+    /// That of its Sidecar.
+    pub(crate) scope: Option<u32>,
     /// What the workload accepts; `None` if no policy selects it.
     pub(crate) policies: Option<Arc<InboundPolicies>>,
 }
@@ -76,6 +82,8 @@ pub(crate) struct Via<'a> {
     pub(crate) caller: CallerKey,
     pub(crate) workload: Option<&'a Workload>,
     pub(crate) namespace: Option<u32>,
+    /// That of the caller's Sidecar.
+    pub(crate) scope: Option<u32>,
     pub(crate) port: u16,
 }
 
@@ -163,30 +171,34 @@ impl Snapshot {
                 caller: CallerKey::EDGE,
                 workload: None,
                 namespace: None,
+                scope: None,
                 port: listener_port,
             },
             Caller::Workload(workload) => {
-                let (caller, namespace) = self.identity(workload);
+                let (caller, namespace, scope) = self.identity(workload);
                 Via {
                     caller,
                     workload: Some(workload),
                     namespace,
+                    scope,
                     port: request.port(),
                 }
             }
         }
     }
 
-    fn identity(&self, workload: &Arc<Workload>) -> (CallerKey, Option<u32>) {
+    /// The key, the namespace and the Sidecar's scope of a workload.
+    fn identity(&self, workload: &Arc<Workload>) -> (CallerKey, Option<u32>, Option<u32>) {
         let known = self
             .callers
             .by_address
             .get(&(Arc::as_ptr(workload) as usize));
         match known.filter(|known| Arc::ptr_eq(&known.workload, workload)) {
-            Some(known) => (known.key, known.namespace),
+            Some(known) => (known.key, known.namespace, known.scope),
             None => (
                 self.callers.state.caller(workload),
                 self.mesh.namespaces.get(&workload.namespace).copied(),
+                self.sidecars.scope_of(workload),
             ),
         }
     }
@@ -200,11 +212,32 @@ impl Snapshot {
                 None => Lookup::NotServed,
             };
         }
-        match self.mesh.find(&host, via.namespace) {
+        match self.mesh.find(&host, via) {
             Some(host) if host.serves_port(via.port) => Lookup::Host(host),
             Some(host) => Lookup::NoPort(host),
             None => Lookup::Undeclared,
         }
+    }
+
+    /// The policy for undeclared destinations: that of the caller's Sidecar, or of the mesh.
+    pub(crate) fn outbound_policy(&self, via: &Via<'_>) -> OutboundPolicy {
+        let of_scope = self.scope(via).and_then(|scope| scope.outbound_policy);
+        of_scope.unwrap_or(self.options.outbound_policy)
+    }
+
+    /// The Sidecar that hides a host which others of the caller's namespace see.
+    pub(crate) fn hiding(&self, via: &Via<'_>, request: &RequestHead<'_>) -> Option<&ObjectRef> {
+        let scope = self.scope(via)?;
+        let all = Via {
+            scope: None,
+            ..*via
+        };
+        let host = canonical(request.host());
+        self.mesh.find(&host, &all).map(|_| &scope.object)
+    }
+
+    fn scope(&self, via: &Via<'_>) -> Option<&SidecarScope> {
+        self.sidecars.scope(via.scope?)
     }
 }
 
@@ -227,9 +260,16 @@ impl VirtualHost {
 }
 
 impl MeshHosts {
-    /// The rules of `host` for `namespace`. `host` can be any form of a service's name.
-    fn find(&self, host: &str, namespace: Option<u32>) -> Option<&Arc<VirtualHost>> {
-        let seen = |slot: &usize| self.slots.get(*slot)?.seen_from(namespace);
+    /// The rules of `host` for the caller. `host` can be any form of a service's name.
+    fn find(&self, host: &str, via: &Via<'_>) -> Option<&Arc<VirtualHost>> {
+        let namespace = via.namespace;
+        let seen = |slot: &usize| {
+            let slot = self.slots.get(*slot)?;
+            match via.scope {
+                None => slot.seen_from(namespace),
+                Some(scope) => slot.scoped.get(&scope),
+            }
+        };
         // `service`, or `pod.service` for a headless service.
         let is_short = host.bytes().filter(|byte| *byte == b'.').count() <= 1;
         let short = namespace.filter(|_| is_short);

@@ -22,4 +22,5 @@ mod outside;
 mod rules;
 mod run;
 mod shop;
+mod sidecars;
 mod world;

@@ -55,6 +55,7 @@ fn find(kind: &Kind) -> Option<&'static [Column]> {
         ("networking.istio.io", "DestinationRule") => DESTINATION_RULE,
         ("networking.istio.io", "Gateway") => AGE_ONLY,
         ("networking.istio.io", "ServiceEntry") => SERVICE_ENTRY,
+        ("networking.istio.io", "Sidecar") => AGE_ONLY,
         ("networking.istio.io", "VirtualService") => VIRTUAL_SERVICE,
         ("networking.k8s.io", "Ingress") => INGRESS,
         ("networking.k8s.io", "NetworkPolicy") => NETWORK_POLICY,

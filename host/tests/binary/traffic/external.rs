@@ -4,7 +4,7 @@ use std::io::{BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpListener};
 
 use super::{Shop, flags, with_rules};
-use crate::support::Service;
+use crate::support::{Service, eventually};
 
 /// A server that answers every request with the requested host. The thread ends with the
 /// test program.
@@ -147,6 +147,37 @@ fn allow_any_refuses_addresses_that_are_not_public() {
             "{details}"
         );
     }
+}
+
+#[test]
+fn sidecar_hides_what_it_does_not_contain() {
+    let entry = service_entry(server(), "STATIC");
+    let sidecar = |hosts: &str| {
+        format!(
+            "{entry}---
+apiVersion: networking.istio.io/v1
+kind: Sidecar
+metadata: {{name: call, namespace: test}}
+spec:
+  workloadSelector: {{labels: {{app: call}}}}
+  egress: [{{hosts: {hosts}}}]
+"
+        )
+    };
+    let shop = Shop::start(&caller(&sidecar("['./other.example.com']")));
+    let path = "/call/?url=http://api.example.com/price";
+    let answer = shop.host.get(path);
+    assert_eq!(answer.header("x-upstream-status"), "502", "{}", answer.body);
+    let details = &shop.calls("/price", 1)[0]["response_code_details"];
+    let details = details.as_str().expect("text");
+    assert!(
+        details.contains("the Sidecar test/call does not contain api.example.com:80"),
+        "{details}"
+    );
+    shop.write(&caller(&sidecar("['./api.example.com']")));
+    eventually("the guest reaches the server", || {
+        (shop.host.get(path).header("x-upstream-status") == "200").then_some(())
+    });
 }
 
 #[test]

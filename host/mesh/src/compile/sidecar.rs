@@ -1,0 +1,106 @@
+//! Sidecars: which hosts each of them lets a workload see.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+
+use galleria_manifest::model::{
+    HostNamespace, Object, OutboundTrafficMode, Sidecar, SidecarEgress,
+};
+
+use super::inventory::{Inventory, Source};
+use crate::decide::host::covers;
+use crate::decide::sidecar::{IndexedSidecar, SidecarIndex, SidecarScope};
+use crate::{Options, OutboundPolicy, Pod};
+
+/// What the workloads of one namespace see through one Sidecar.
+#[derive(Debug)]
+pub(crate) struct ScopedHosts<'a> {
+    pub(crate) namespace: &'a str,
+    egress: &'a [SidecarEgress],
+}
+
+/// The index of all Sidecars, and the hosts of each scope, by its number.
+pub(crate) fn index<'a>(
+    inventory: &Inventory<'a>,
+    objects: &'a [Arc<Object>],
+    pods: &'a [Pod],
+    options: &Options,
+) -> (SidecarIndex, Vec<ScopedHosts<'a>>) {
+    let mut index = SidecarIndex {
+        root_namespace: options.root_namespace.clone(),
+        ..SidecarIndex::default()
+    };
+    let mut hosts = Vec::new();
+    if inventory.sidecars.is_empty() {
+        return (index, hosts);
+    }
+    let of_objects = objects.iter().map(|it| it.metadata.namespace.as_str());
+    let of_pods = pods.iter().map(|pod| pod.workload.namespace.as_str());
+    let namespaces: BTreeSet<&str> = of_objects.chain(of_pods).collect();
+    for source in &inventory.sidecars {
+        let is_for_all =
+            source.namespace() == options.root_namespace && source.spec.workload_selector.is_none();
+        let own = namespaces
+            .iter()
+            .filter(|namespace| is_for_all || **namespace == source.namespace());
+        let mut scopes = HashMap::new();
+        for namespace in own {
+            let number = u32::try_from(hosts.len()).unwrap_or(u32::MAX);
+            scopes.insert((*namespace).to_owned(), number);
+            hosts.push(ScopedHosts {
+                namespace,
+                egress: &source.spec.egress,
+            });
+            index.scopes.push(scope(source));
+        }
+        index.sidecars.push(IndexedSidecar {
+            object: source.reference("Sidecar"),
+            labels: source
+                .spec
+                .workload_selector
+                .as_ref()
+                .map(|it| it.value.clone()),
+            scopes,
+        });
+    }
+    (index, hosts)
+}
+
+fn scope(source: &Source<'_, Sidecar>) -> SidecarScope {
+    SidecarScope {
+        object: source.reference("Sidecar"),
+        outbound_policy: source.spec.outbound_traffic_policy.map(|mode| match mode {
+            OutboundTrafficMode::RegistryOnly => OutboundPolicy::RegistryOnly,
+            OutboundTrafficMode::AllowAny => OutboundPolicy::AllowAny,
+        }),
+    }
+}
+
+impl ScopedHosts<'_> {
+    /// Whether the workloads see `host` of a resource of `namespace`, on any port.
+    pub(crate) fn sees(&self, namespace: &str, host: &str) -> bool {
+        let mut egress = self.egress.iter();
+        self.egress.is_empty() || egress.any(|it| self.names(it, namespace, host))
+    }
+
+    /// Whether they see it on `port`. Entries with the port are the only ones for it; if
+    /// there are none, those without a port are.
+    pub(crate) fn sees_on(&self, namespace: &str, host: &str, port: u16) -> bool {
+        let is_named = self.egress.iter().any(|it| it.port == Some(port));
+        let wanted = is_named.then_some(port);
+        let mut egress = self.egress.iter().filter(|it| it.port == wanted);
+        self.egress.is_empty() || egress.any(|it| self.names(it, namespace, host))
+    }
+
+    fn names(&self, egress: &SidecarEgress, namespace: &str, host: &str) -> bool {
+        egress.hosts.iter().any(|entry| {
+            let has_namespace = match &entry.namespace {
+                HostNamespace::Any => true,
+                HostNamespace::Own => namespace == self.namespace,
+                HostNamespace::None => false,
+                HostNamespace::Named(name) => namespace == name,
+            };
+            has_namespace && covers(&entry.host, host)
+        })
+    }
+}
