@@ -201,6 +201,7 @@ mod tests {
             "destinationrules.networking.istio.io",
             "gateways.networking.istio.io",
             "serviceentries.networking.istio.io",
+            "sidecars.networking.istio.io",
             "virtualservices.networking.istio.io",
         ];
         assert_eq!(open, expected);
