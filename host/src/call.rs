@@ -9,9 +9,11 @@
 mod attempt;
 mod call_log;
 mod drive;
+mod gateway;
 mod inbound;
 mod mirror;
 mod network;
+mod observe;
 mod overload;
 mod prebuffer;
 mod respond;
@@ -155,6 +157,7 @@ impl CallScope<'_> {
         }
         self.admit_client().await?;
         normalise(&mut parts)?;
+        self.admit_at_gateway(&mut parts)?;
         let decided = {
             let head = self.head(&parts)?;
             self.live

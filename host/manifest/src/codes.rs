@@ -23,6 +23,7 @@ codes! {
     PORT_SELECTOR_REQUIRED = "IST0112", "the destination has several ports and the route does not say which";
     PORT_NAME = "IST0118", "the port's name does not say its protocol";
     INVALID_REGEX = "IST0122", "a regular expression does not compile";
+    NO_MATCHING_WORKLOADS = "IST0127", "a policy selects no workload";
     UNREACHABLE_RULE = "IST0130", "a rule can never match, because an earlier one matches everything it would";
     INEFFECTIVE_MATCH = "IST0131", "a match has no effect, because an earlier one of the same kind is wider";
     HOST_NOT_IN_GATEWAY = "IST0132", "no server of the gateway serves the VirtualService's host";
@@ -69,6 +70,7 @@ codes! {
     SCALES_NOTHING = "GAL0036", "a HorizontalPodAutoscaler has nothing to scale, or nothing to measure";
     CANARY_SHIFTS_NOTHING = "GAL0037", "a Canary has no target, or no route that splits traffic between it and another version";
     RESTRICTION_NOT_ENFORCED = "GAL0038", "the object restricts something, and the host does not enforce it";
+    POLICY_MATCHES_NOTHING = "GAL0039", "an authorization policy or one of its rules can never match a request";
     PLAN = "GAL0200", "the workload cannot be run: its image, its configuration or its volumes";
     DELEGATE_UNREACHABLE = "GAL0601", "a delegate's rule can never match";
     EJECTS_NOTHING = "GAL0602", "maxEjectionPercent is too small to eject anything";

@@ -82,6 +82,8 @@ const COMPLETE_GROUPS: &[&str] = &[
     "networking.k8s.io",
     "gateway.networking.k8s.io",
     "networking.istio.io",
+    "security.istio.io",
+    "rbac.istio.io",
 ];
 
 /// The subresource of a kind with `spec.replicas`: an autoscaler can target it.

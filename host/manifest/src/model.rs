@@ -3,6 +3,7 @@
 //! Field names are Kubernetes' and Istio's. Defaults are already filled in;
 //! what a manifest may leave open and the mesh decides stays an `Option`.
 
+mod authorization;
 mod autoscaler;
 mod canary;
 mod controllers;
@@ -19,6 +20,7 @@ mod sidecar;
 mod workload;
 mod written;
 
+pub use authorization::*;
 pub use autoscaler::*;
 pub use canary::*;
 pub use controllers::*;

@@ -1,6 +1,7 @@
 //! From a document to a typed object: its kind, its identity and its fields. One file for
 //! each kind.
 
+pub(crate) mod authorization;
 pub(crate) mod autoscaler;
 pub(crate) mod bare_pod;
 pub(crate) mod canary;

@@ -3,7 +3,8 @@
 //! `cargo bench -p galleria-mesh`. Routes are found in different ways, so each kind has
 //! its own benchmark: by exact path, by prefix, by regular expression, by the value of a
 //! header, and by host. The request matches the route in the middle of the list. One more
-//! benchmark has a path that no route matches.
+//! benchmark has a path that no route matches. The same numbers of authorization rules
+//! decide about a request that the one in the middle allows.
 
 #![allow(
     clippy::disallowed_methods,
@@ -18,6 +19,8 @@ use std::time::Instant;
 
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
 use galleria_manifest::model::{ContainerPort, Labels};
+use galleria_mesh::inbound::authorization::decide as decide_inbound;
+use galleria_mesh::inbound::{InboundRequest, Peer};
 use galleria_mesh::{
     Caller, Decision, Driver, Location, Options, Outcome, Pod, RequestHead, Snapshot, State, Step,
     Workload, compile,
@@ -226,6 +229,66 @@ fn whole_call(criterion: &mut Criterion) {
     });
 }
 
+/// The rule with a number.
+type RuleOf = fn(usize) -> String;
+
+/// Whether the destination accepts a request, by an ALLOW policy with many rules.
+fn authorization(criterion: &mut Criterion) {
+    let kinds: [(&str, RuleOf); 3] = [
+        ("path", |it| {
+            format!("to: [{{operation: {{paths: [/api/item-{it}/reviews]}}}}]")
+        }),
+        ("path prefix", |it| {
+            format!("to: [{{operation: {{paths: ['/api/item-{it}/*']}}}}]")
+        }),
+        ("principal", |it| {
+            format!("from: [{{source: {{principals: [cluster.local/ns/shop/sa/ui-{it}]}}}}]")
+        }),
+    ];
+    for (kind, rule) in kinds {
+        let mut group = criterion.benchmark_group(format!("authorization by {kind}"));
+        for count in COUNTS {
+            let mut yaml = "apiVersion: security.istio.io/v1
+kind: AuthorizationPolicy
+metadata: {name: p, namespace: shop}
+spec:
+  rules:
+"
+            .to_owned();
+            for number in 0..count {
+                yaml += &format!("  - {{{}}}\n", rule(number));
+            }
+            let snapshot = snapshot(&yaml);
+            let workload = snapshot.workloads().next().expect("a workload");
+            let policies = snapshot.inbound_policies(workload).expect("its policies");
+            let account = format!("ui-{}", count / 2);
+            let peer = Arc::new(Workload::new("shop", "ui", account, Labels::new()));
+            let path = format!("/api/item-{}/reviews", count / 2);
+            let request = InboundRequest {
+                destination: workload,
+                port: 80,
+                peer: &Peer::Workload(peer),
+                head: RequestHead {
+                    method: &Method::GET,
+                    scheme: "http",
+                    authority: "a.shop",
+                    path: &path,
+                    query: None,
+                    headers: &HeaderMap::new(),
+                    source_ip: None,
+                },
+                principal: None,
+            };
+            group.bench_function(BenchmarkId::from_parameter(count), |bencher| {
+                bencher.iter(|| {
+                    decide_inbound(black_box(policies), black_box(&request)).expect("allowed");
+                });
+            });
+        }
+        group.finish();
+    }
+}
+
 /// From resources to a snapshot, which a reload does.
 fn compilation(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("compile");
@@ -249,5 +312,5 @@ fn compilation(criterion: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, decisions, whole_call, compilation);
+criterion_group!(benches, decisions, whole_call, authorization, compilation);
 criterion_main!(benches);

@@ -9,6 +9,7 @@
 //! The rule: compilation depends on its arguments alone, and never fails. A resource that
 //! does not fit the others is reported, and the rest takes effect.
 
+mod authorization;
 mod clusters;
 mod delegate;
 mod destination_rule;
@@ -79,6 +80,8 @@ pub fn compile(
     let mut namespaces = HashMap::new();
     let network = network_policy::index(&inventory, pods, options);
     let policies = PolicyCompiler::new(&inventory, options, &network);
+    policies.find_problems(&mut diagnostics);
+    let gateway = policies.of_gateway(&listeners);
     let (sidecars, scopes) = sidecar::index(&inventory, objects, pods, options);
     let by_address = known_callers(pods, &policies, &sidecars, state, &mut namespaces);
     let mut clusters = Clusters::new(&registry, &destination_rules, options, state);
@@ -130,6 +133,7 @@ pub fn compile(
             by_address,
             state: Arc::clone(state),
         },
+        gateway,
         passthrough,
         sidecars,
         gateway_network: network.of_gateway(),
@@ -152,24 +156,20 @@ fn known_callers(
     state: &State,
     namespaces: &mut HashMap<String, u32>,
 ) -> HashMap<usize, CallerIdentity> {
-    let identity = pods.iter().map(|pod| {
-        let namespace = Some(intern(namespaces, &pod.workload.namespace));
-        let key = state.caller(&pod.workload);
-        let workload = Arc::clone(&pod.workload);
-        let policies = policies.of(&workload);
-        let scope = sidecars.scope_of(&workload);
-        (
-            Arc::as_ptr(&workload) as usize,
-            CallerIdentity {
-                workload,
-                key,
-                namespace,
-                scope,
-                policies,
-            },
-        )
-    });
-    identity.collect()
+    let mut known = HashMap::new();
+    for pod in pods {
+        let workload = &pod.workload;
+        // The pods of a workload share it.
+        let address = Arc::as_ptr(workload) as usize;
+        known.entry(address).or_insert_with(|| CallerIdentity {
+            key: state.caller(workload),
+            namespace: Some(intern(namespaces, &workload.namespace)),
+            scope: sidecars.scope_of(workload),
+            policies: policies.of(workload),
+            workload: Arc::clone(workload),
+        });
+    }
+    known
 }
 
 fn passthrough(clusters: &Clusters<'_>) -> Arc<VirtualHost> {

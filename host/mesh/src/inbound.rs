@@ -28,6 +28,7 @@ use std::net::IpAddr;
 use std::str::FromStr;
 use std::sync::Arc;
 
+use crate::workload::{GATEWAY_ACCOUNT, GATEWAY_NAMESPACE};
 use crate::{RequestHead, Workload};
 pub use claims::RequestPrincipal;
 pub use policies::InboundPolicies;
@@ -50,9 +51,13 @@ pub enum Peer {
     /// A workload that another host names and this host does not know, so that its
     /// labels are unknown.
     Named(WorkloadIdentity),
-    /// Another host of the mesh calls and does not say for whom.
+    /// A caller without identity: another host of the mesh that does not say for whom it
+    /// calls; at the gateway, a client.
     Unknown,
 }
+
+/// The trust domain of all identities.
+const TRUST_DOMAIN: &str = "cluster.local";
 
 /// What identifies a workload between hosts.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -60,6 +65,22 @@ pub struct WorkloadIdentity {
     pub namespace: String,
     pub name: String,
     pub service_account: String,
+}
+
+impl Peer {
+    /// The SPIFFE ID of the caller; `None` if it has no identity. A client's call comes
+    /// through the gateway, and has its identity.
+    pub fn spiffe_id(&self) -> Option<String> {
+        let (namespace, account) = match self {
+            Self::Workload(it) => (it.namespace.as_str(), it.service_account.as_str()),
+            Self::Named(it) => (it.namespace.as_str(), it.service_account.as_str()),
+            Self::Client { .. } => (GATEWAY_NAMESPACE, GATEWAY_ACCOUNT),
+            Self::Unknown => return None,
+        };
+        Some(format!(
+            "spiffe://{TRUST_DOMAIN}/ns/{namespace}/sa/{account}"
+        ))
+    }
 }
 
 /// The text is not that of a [`Peer`].

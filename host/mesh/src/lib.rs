@@ -66,6 +66,7 @@ pub use decide::snapshot::Snapshot;
 pub use drive::{Attempt, Driver, Step};
 pub use flags::ResponseFlags;
 pub use outside::{AddressRules, RefusedAddress};
+pub use inbound::authorization::{AuthorizationStep, PolicyStep};
 pub use reply::LocalReply;
 pub use status::{DestinationStatus, RouteStatus, RuleStatus, ServiceStatus};
 pub use traffic::admit::{Admission, RequestPermit, RetryPermit};

@@ -207,6 +207,14 @@ impl LocalReply {
         Self::new(StatusCode::BAD_REQUEST, ResponseFlags::DPE, "", details)
     }
 
+    /// 403: an authorization policy denies the request. `rule` is the rule that matched, or
+    /// `none`.
+    pub fn access_denied(rule: &str) -> Self {
+        let details = format!("rbac_access_denied_matched_policy[{rule}]");
+        let body = "RBAC: access denied";
+        Self::new(StatusCode::FORBIDDEN, ResponseFlags::NONE, body, details)
+    }
+
     /// 408 SI: the stream was idle for too long.
     pub fn stream_idle() -> Self {
         Self::new(

@@ -61,6 +61,10 @@ pub struct InboundPort {
     pub port: u16,
 }
 
+/// The namespace and the service account of the gateway.
+pub(crate) const GATEWAY_NAMESPACE: &str = "istio-system";
+pub(crate) const GATEWAY_ACCOUNT: &str = "istio-ingressgateway-service-account";
+
 /// The options of the mesh.
 #[derive(Debug, Clone)]
 pub struct Options {
@@ -131,6 +135,21 @@ impl Workload {
             name,
             labels,
         }
+    }
+}
+
+impl Workload {
+    /// The gateway of this host, as a workload that policies select: Istio's own name,
+    /// labels and account.
+    pub fn gateway() -> Self {
+        let labels = [("app", "istio-ingressgateway"), ("istio", "ingressgateway")];
+        let labels = labels.map(|(key, value)| (key.to_owned(), value.to_owned()));
+        Self::new(
+            GATEWAY_NAMESPACE,
+            "istio-ingressgateway",
+            GATEWAY_ACCOUNT,
+            labels.into_iter().collect(),
+        )
     }
 }
 

@@ -14,7 +14,7 @@ use galleria_mesh::{LocalReply, RequestHead};
 use http::{HeaderValue, header};
 use opentelemetry::trace::SpanKind;
 
-use super::{CallScope, Source, authority};
+use super::{CallScope, Source, authority, observe};
 use crate::active_config::ActiveConfig;
 use crate::context::{DENIED, Recording, RequestContext};
 use crate::guest::Failure;
@@ -118,8 +118,10 @@ impl Inbound<'_, '_> {
             principal: None,
         };
         peer::decide(policies, &inbound)?;
+        authorization::decide_external(policies, &inbound)?;
         let principal = jwt::decide(policies, &inbound)?;
         inbound.principal = principal.as_ref();
+        observe::report(&self.scope.mesh.metrics, policies, &inbound);
         authorization::decide(policies, &inbound)?;
         if let Some(principal) = principal {
             request.extensions_mut().insert(principal);

@@ -1,5 +1,7 @@
 //! The explanation as a page of text.
 
+mod authorization;
+
 use std::fmt::Write;
 
 use galleria_mesh::{
@@ -20,6 +22,10 @@ pub(super) fn render(
 ) -> String {
     let mut page = Page::default();
     page.request(question, explanation);
+    if let Some(step) = &explanation.authorization {
+        page.heading("GATEWAY");
+        page.authorization(1, step);
+    }
     page.rules(explanation);
     page.treatment(explanation);
     for (number, destination) in explanation.destinations.iter().enumerate() {
@@ -165,18 +171,7 @@ impl Page {
             let text = format!("either: {verdict}");
             self.line(2, &text, block.at.as_ref());
         }
-        for condition in &block.conditions {
-            let sign = if condition.matched { "yes" } else { "no " };
-            let actual = match &condition.actual {
-                Some(actual) => format!("is `{actual}`"),
-                None => "is absent".to_owned(),
-            };
-            let text = format!(
-                "{sign} {} must match {}, {actual}",
-                condition.field, condition.expected
-            );
-            self.line(if alternative { 3 } else { 2 }, &text, None);
-        }
+        self.conditions(if alternative { 3 } else { 2 }, &block.conditions);
     }
 
     /// What the rule does in addition to routing the request.
@@ -252,6 +247,9 @@ impl Page {
                 let text = format!("{sign} {}", step.message);
                 self.line(3, &text, Some(&step.policy.at));
             }
+        }
+        for step in &destination.authorization {
+            self.authorization(2, step);
         }
         for pod in places.left_out(number) {
             let text = format!("no  {}: {}", pod.name, pod.reason);

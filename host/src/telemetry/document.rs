@@ -105,7 +105,8 @@ fn logs(text: &mut String) {
     fields::<GuestLogLine<'static>>(text);
     text.push_str(
         "\nThe host's own log is on standard error: `timestamp`, `level`, `message`, and the fields \
-         of the event. `--log` chooses levels, by module too.\n",
+         of the event. `--log` chooses levels, by module too. Each request that an AUDIT policy \
+         matches is an event `audited request` of the target `galleria::audit`.\n",
     );
 }
 

@@ -6,6 +6,7 @@
 //! object that it describes. The values of labels are bounded: names come from manifests,
 //! and methods, codes and flags from fixed sets.
 
+mod dry_run;
 mod edges;
 mod exemplar;
 mod open_metrics;
@@ -17,6 +18,7 @@ mod routes;
 mod sample;
 mod sql;
 
+pub(crate) use dry_run::DryRuns;
 pub(crate) use edges::{CallEdge, CallRecord, Reporter, ServiceNames};
 pub(crate) use pod::{PodMeters, RetirementReason};
 pub(crate) use port::{CloseReason, PortMeters, Ports};
@@ -38,6 +40,7 @@ pub(crate) struct Metrics {
     edges: Edges,
     pub routes: Routes,
     pub ports: Ports,
+    pub dry_runs: DryRuns,
     /// Counts for canaries.
     pub tallies: Tallies,
     pub job_pods: IntGaugeVec,
@@ -88,6 +91,7 @@ impl Metrics {
             edges: Edges::new(register),
             routes: Routes::new(register),
             ports: Ports::default(),
+            dry_runs: DryRuns::new(register),
             tallies: Tallies::default(),
             job_pods: register.gauges(&names::JOB_PODS),
             job_pods_ended: register.counters(&names::JOB_PODS_ENDED),

@@ -70,6 +70,14 @@ pub(crate) static ROUTE_REQUESTS: Metric = Metric {
     labels: &["virtual_service", "route", "method", "response_code"],
 };
 
+pub(crate) static AUTHORIZATION_DRY_RUNS: Metric = Metric {
+    name: "galleria_authorization_dry_runs_total",
+    help: "Requests that authorization policies with the annotation istio.io/dry-run have judged, by the action of the policies and what they would have decided.",
+    kind: Kind::Counter,
+    unit: "",
+    labels: &["action", "result"],
+};
+
 pub(crate) static RETRIES: Metric = Metric {
     name: "galleria_retries_total",
     help: "Attempts after the first one.",
@@ -421,6 +429,7 @@ pub(crate) static ALL: &[&Metric] = &[
     &RESPONSE_BYTES,
     &BUILD,
     &ROUTE_REQUESTS,
+    &AUTHORIZATION_DRY_RUNS,
     &RETRIES,
     &BREAKER_ACTIVE,
     &BREAKER_PENDING,

@@ -126,11 +126,11 @@ fn status_describes_the_running_host_on_one_page() {
 fn unenforced_policy_causes_a_warning_everywhere() {
     let folder = tempfile::tempdir().expect("a folder");
     let file = folder.path().join("test.yaml");
-    let policy = "---\napiVersion: security.istio.io/v1\nkind: AuthorizationPolicy\nmetadata:\n  \
+    let policy = "---\napiVersion: networking.istio.io/v1alpha3\nkind: EnvoyFilter\nmetadata:\n  \
                   name: deny\n  namespace: test\nspec: {}\n";
     let service = manifests(&[Service::new("hello", "hello")]);
     std::fs::write(&file, service + policy).expect("a file");
-    let warning = "warning: AuthorizationPolicy/deny: AuthorizationPolicy is not enforced";
+    let warning = "warning: EnvoyFilter/deny: EnvoyFilter is not enforced";
     let (code, out, _) = galleria(&["check", file.to_str().expect("text")]);
     assert_eq!(code, Some(0), "a warning does not fail the check");
     assert!(out.contains(warning), "{out}");
@@ -138,7 +138,7 @@ fn unenforced_policy_causes_a_warning_everywhere() {
     assert!(host.stderr().contains(warning), "{}", host.stderr());
     let page = host.status_page(&[]).stdout;
     assert!(
-        page.contains("AuthorizationPolicy test/deny is not enforced: everything"),
+        page.contains("EnvoyFilter test/deny is not enforced: everything"),
         "{page}"
     );
 }

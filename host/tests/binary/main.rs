@@ -17,6 +17,7 @@
 
 mod support;
 
+mod authorization;
 mod autoscale;
 mod canary;
 mod command_line;

@@ -63,6 +63,17 @@ pub(super) const fn istio(kind: &'static str, read: Reader) -> Kind {
     }
 }
 
+/// A kind of Istio's access control until 1.5.
+pub(super) const fn rbac(kind: &'static str, read: Reader) -> Kind {
+    of(
+        "rbac.istio.io",
+        &["v1alpha1"],
+        kind,
+        Handling::Enforced(read),
+    )
+    .custom()
+}
+
 /// A kind that is left to the cluster.
 pub(super) const fn left(group: &'static str, kind: &'static str) -> Kind {
     of(group, &[], kind, Handling::NotEnforced)
@@ -121,6 +132,13 @@ impl Kind {
     pub(super) const fn subresources(self, subresources: &'static [&'static str]) -> Self {
         Self {
             subresources,
+            ..self
+        }
+    }
+
+    pub(super) const fn custom(self) -> Self {
+        Self {
+            is_custom: true,
             ..self
         }
     }

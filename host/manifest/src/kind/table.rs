@@ -1,13 +1,13 @@
 //! The rows.
 
 use super::Handling::{Enforced, Measured, Reported};
-use super::row::{core, gateway_api, istio, left, of, restriction};
+use super::row::{core, gateway_api, istio, left, of, rbac, restriction};
 use super::{EXTENSIONS, Kind, SCALE};
 use crate::read::{
-    autoscaler, bare_pod, canary, config_map, cron_job, deployment, destination_rule,
-    disruption_budget, gateway, gateway_api as gateway_kinds, ingress, job, limit_range, namespace,
-    network_policy, pod_preset, replica_set, resource_quota, secret, service, service_account,
-    service_entry, sidecar, stateful_set, storage, virtual_service,
+    authorization, autoscaler, bare_pod, canary, config_map, cron_job, deployment,
+    destination_rule, disruption_budget, gateway, gateway_api as gateway_kinds, ingress, job,
+    limit_range, namespace, network_policy, pod_preset, replica_set, resource_quota, secret,
+    service, service_account, service_entry, sidecar, stateful_set, storage, virtual_service,
 };
 
 pub(super) static ALL: &[Kind] = &[
@@ -190,6 +190,25 @@ pub(super) static ALL: &[Kind] = &[
         "virtualservice",
         &["vs"],
     ),
+    of(
+        "security.istio.io",
+        &["v1", "v1beta1"],
+        "AuthorizationPolicy",
+        Enforced(authorization::policy),
+    )
+    .custom()
+    .served("authorizationpolicies", "authorizationpolicy", &["ap"]),
+    // Istio until 1.5.
+    rbac("ClusterRbacConfig", authorization::rbac_config)
+        .of_cluster()
+        .served("clusterrbacconfigs", "clusterrbacconfig", &[]),
+    rbac("RbacConfig", authorization::rbac_config).served("rbacconfigs", "rbacconfig", &[]),
+    rbac("ServiceRole", authorization::service_role).served("serviceroles", "servicerole", &[]),
+    rbac("ServiceRoleBinding", authorization::service_role_binding).served(
+        "servicerolebindings",
+        "servicerolebinding",
+        &[],
+    ),
     // Left to the cluster.
     left("", "Binding"),
     left("", "ComponentStatus").of_cluster(),
@@ -247,7 +266,6 @@ pub(super) static ALL: &[Kind] = &[
     restriction("policy.networking.k8s.io", "AdminNetworkPolicy"),
     restriction("policy.networking.k8s.io", "BaselineAdminNetworkPolicy"),
     restriction("policy.networking.k8s.io", "ClusterNetworkPolicy"),
-    restriction("security.istio.io", "AuthorizationPolicy"),
     restriction("security.istio.io", "PeerAuthentication"),
     restriction("security.istio.io", "RequestAuthentication"),
     // Istio until 1.5.
@@ -257,8 +275,4 @@ pub(super) static ALL: &[Kind] = &[
     restriction("config.istio.io", "QuotaSpecBinding"),
     restriction("config.istio.io", "rule"),
     restriction("rbac.istio.io", "AuthorizationPolicy"),
-    restriction("rbac.istio.io", "ClusterRbacConfig").of_cluster(),
-    restriction("rbac.istio.io", "RbacConfig"),
-    restriction("rbac.istio.io", "ServiceRole"),
-    restriction("rbac.istio.io", "ServiceRoleBinding"),
 ];

@@ -4,11 +4,12 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use super::{
-    Canary, ConfigMap, CronJob, Deployment, DestinationRule, Gateway, GatewayApiGateway,
-    GatewayApiHttpRoute, HorizontalPodAutoscaler, Ingress, Job, LimitRange, Namespace,
-    NetworkPolicy, PersistentVolumeClaim, Pod, PodDisruptionBudget, PodPreset, PodTemplate,
-    ReferenceGrant, ReplicaSet, ResourceQuota, Secret, Service, ServiceAccount, ServiceEntry,
-    Sidecar, StatefulSet, VirtualService,
+    AuthorizationPolicy, Canary, ConfigMap, CronJob, Deployment, DestinationRule, Gateway,
+    GatewayApiGateway, GatewayApiHttpRoute, HorizontalPodAutoscaler, Ingress, Job, LimitRange,
+    Namespace, NetworkPolicy, PersistentVolumeClaim, Pod, PodDisruptionBudget, PodPreset,
+    PodTemplate, RbacConfig, ReferenceGrant, ReplicaSet, ResourceQuota, Secret, Service,
+    ServiceAccount, ServiceEntry, ServiceRole, ServiceRoleBinding, Sidecar, StatefulSet,
+    VirtualService,
 };
 use crate::kind::{self, Kind, canonical_group};
 use crate::{Position, WithPosition};
@@ -101,6 +102,11 @@ pub enum Resource {
     GatewayApiHttpRoute(GatewayApiHttpRoute),
     ReferenceGrant(ReferenceGrant),
     PodPreset(PodPreset),
+    AuthorizationPolicy(AuthorizationPolicy),
+    /// Kinds ClusterRbacConfig and RbacConfig.
+    RbacConfig(RbacConfig),
+    ServiceRole(ServiceRole),
+    ServiceRoleBinding(ServiceRoleBinding),
     /// Accepted without effect: left to the cluster, or unknown.
     NotEnforced,
 }

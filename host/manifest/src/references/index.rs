@@ -139,6 +139,10 @@ impl<'a> Index<'a> {
             | Resource::PodPreset(_)
             | Resource::LimitRange(_)
             | Resource::ResourceQuota(_)
+            | Resource::AuthorizationPolicy(_)
+            | Resource::RbacConfig(_)
+            | Resource::ServiceRole(_)
+            | Resource::ServiceRoleBinding(_)
             | Resource::NotEnforced => {}
         }
     }

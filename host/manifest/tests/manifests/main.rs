@@ -6,6 +6,7 @@
     reason = "a test's helpers fail by panic and print the seed"
 )]
 
+mod authorization;
 mod deck;
 mod folders;
 mod json;

@@ -50,6 +50,17 @@ impl<'a> BoundListener<'a> {
         }
     }
 
+    /// The Gateway's namespace and name.
+    pub(crate) fn gateway_name(&self) -> (&str, &str) {
+        let metadata = &self.object.metadata;
+        (&metadata.namespace, metadata.name.as_str())
+    }
+
+    /// The port and the host that it serves; `*` is every host.
+    pub(crate) fn address(&self) -> (u16, &str) {
+        (self.port, &self.host)
+    }
+
     fn is_parent(&self, parent: &RouteParent, namespace: &str) -> bool {
         let metadata = &self.object.metadata;
         metadata.name.value == parent.name.value

@@ -1,17 +1,23 @@
-//! What each workload accepts: the policies that select it, merged.
+//! What each workload accepts, and the gateway: the policies that select it, merged.
 
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
+use galleria_manifest::Diagnostic;
+
+use super::authorization::{Authorization, GatewayName};
+use super::gateway_api::BoundListener;
 use super::inventory::Inventory;
-use crate::inbound::InboundPolicies;
+use crate::decide::host::HostTable;
 use crate::inbound::network::index::NetworkPolicyIndex;
+use crate::inbound::policies::{GatewayPolicies, InboundPolicies};
 use crate::{Options, Workload};
 
 /// Compiles the policies of each workload.
 pub(crate) struct PolicyCompiler<'a> {
-    _inventory: &'a Inventory<'a>,
-    _options: &'a Options,
+    inventory: &'a Inventory<'a>,
     network: &'a NetworkPolicyIndex,
+    authorization: Authorization<'a>,
 }
 
 impl<'a> PolicyCompiler<'a> {
@@ -21,18 +27,87 @@ impl<'a> PolicyCompiler<'a> {
         network: &'a NetworkPolicyIndex,
     ) -> Self {
         Self {
+            inventory,
             network,
-            _inventory: inventory,
-            _options: options,
+            authorization: Authorization::new(inventory, options),
         }
     }
 
     /// The policies of `workload`; `None` if none selects it.
     pub(crate) fn of(&self, workload: &Workload) -> Option<Arc<InboundPolicies>> {
-        let policies = InboundPolicies {
+        some(InboundPolicies {
             network: self.network.of(workload),
+            authorization: self.authorization.of(workload),
             ..InboundPolicies::default()
-        };
-        (!policies.is_empty()).then(|| Arc::new(policies))
+        })
     }
+
+    /// The policies of the gateway, for the hosts of its Gateways.
+    pub(crate) fn of_gateway(&self, listeners: &[BoundListener<'_>]) -> GatewayPolicies {
+        let workload = Arc::new(Workload::gateway());
+        let of = |gateways: &[GatewayName<'_>]| {
+            some(InboundPolicies {
+                authorization: self.authorization.of_gateway(&workload, gateways),
+                ..InboundPolicies::default()
+            })
+        };
+        let mut by_host = HashMap::new();
+        if self.authorization.has_targeted_gateways() {
+            for ((port, host), gateways) in self.served(listeners) {
+                let gateways: Vec<_> = gateways.into_iter().collect();
+                let table: &mut HostTable<_> = by_host.entry(port).or_default();
+                table.entry(&host).or_insert_with(|| of(&gateways));
+            }
+        }
+        GatewayPolicies {
+            all: of(&[]),
+            by_host,
+            workload,
+        }
+    }
+
+    /// The Gateways of the Gateway API that serve each host on each port. Other Gateways
+    /// serve their hosts without a name here.
+    fn served<'b>(
+        &'b self,
+        listeners: &'b [BoundListener<'_>],
+    ) -> BTreeMap<(u16, String), BTreeSet<GatewayName<'b>>> {
+        let mut served: BTreeMap<_, BTreeSet<_>> = BTreeMap::new();
+        for listener in listeners {
+            let (port, host) = listener.address();
+            let gateways = served.entry((port, host.to_owned())).or_default();
+            gateways.insert(listener.gateway_name());
+        }
+        for source in &self.inventory.gateways {
+            for server in &source.spec.servers {
+                for host in &server.hosts {
+                    let host = host.rsplit_once('/').map_or(host.as_str(), |it| it.1);
+                    let host = host.to_ascii_lowercase();
+                    served.entry((server.port.value, host)).or_default();
+                }
+            }
+        }
+        served
+    }
+
+    /// Problems that only the combination of objects shows.
+    pub(crate) fn find_problems(&self, diagnostics: &mut Vec<Diagnostic>) {
+        let declared = self.inventory.workloads.iter().map(|(object, template)| {
+            Workload::new(
+                &*object.metadata.namespace,
+                object.metadata.name.as_str(),
+                template.spec.service_account_name.as_str(),
+                template.labels.clone(),
+            )
+        });
+        let declared: Vec<Workload> = declared.collect();
+        let workloads: Vec<&Workload> = declared.iter().collect();
+        let gateway = Workload::gateway();
+        self.authorization
+            .problems(&workloads, &gateway, diagnostics);
+    }
+}
+
+fn some(policies: InboundPolicies) -> Option<Arc<InboundPolicies>> {
+    (!policies.is_empty()).then(|| Arc::new(policies))
 }

@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use galleria_manifest::model::{
-    DestinationRule, Gateway, GatewayApiGateway, GatewayApiHttpRoute, Ingress, NetworkPolicy,
-    Object, ReferenceGrant, Resource, Service, ServiceEntry, Sidecar, VirtualService,
+    AuthorizationPolicy, DestinationRule, Gateway, GatewayApiGateway, GatewayApiHttpRoute, Ingress,
+    NetworkPolicy, Object, PodTemplate, RbacConfig, ReferenceGrant, Resource, Service,
+    ServiceEntry, ServiceRole, ServiceRoleBinding, Sidecar, VirtualService,
 };
 
 use crate::ObjectRef;
@@ -31,6 +32,12 @@ pub(crate) struct Inventory<'a> {
     pub(crate) reference_grants: Vec<Source<'a, ReferenceGrant>>,
     pub(crate) sidecars: Vec<Source<'a, Sidecar>>,
     pub(crate) network_policies: Vec<Source<'a, NetworkPolicy>>,
+    pub(crate) authorization_policies: Vec<Source<'a, AuthorizationPolicy>>,
+    pub(crate) rbac_configs: Vec<Source<'a, RbacConfig>>,
+    pub(crate) roles: Vec<Source<'a, ServiceRole>>,
+    pub(crate) role_bindings: Vec<Source<'a, ServiceRoleBinding>>,
+    /// The workloads that may serve requests, as declared.
+    pub(crate) workloads: Vec<(&'a Object, &'a PodTemplate)>,
     /// The Namespace objects, for their labels.
     pub(crate) namespaces: Vec<&'a Object>,
 }
@@ -55,6 +62,9 @@ impl<'a> Inventory<'a> {
     }
 
     fn add(&mut self, object: &'a Object) {
+        if let Some((template, _)) = object.serving() {
+            self.workloads.push((object, template));
+        }
         match &object.resource {
             Resource::Service(spec) => self.services.push(Source { object, spec }),
             Resource::ServiceEntry(spec) => self.service_entries.push(Source { object, spec }),
@@ -71,6 +81,12 @@ impl<'a> Inventory<'a> {
             Resource::ReferenceGrant(spec) => self.reference_grants.push(Source { object, spec }),
             Resource::Sidecar(spec) => self.sidecars.push(Source { object, spec }),
             Resource::NetworkPolicy(spec) => self.network_policies.push(Source { object, spec }),
+            Resource::AuthorizationPolicy(spec) => {
+                self.authorization_policies.push(Source { object, spec });
+            }
+            Resource::RbacConfig(spec) => self.rbac_configs.push(Source { object, spec }),
+            Resource::ServiceRole(spec) => self.roles.push(Source { object, spec }),
+            Resource::ServiceRoleBinding(spec) => self.role_bindings.push(Source { object, spec }),
             Resource::Namespace(_) => self.namespaces.push(object),
             _ => {}
         }

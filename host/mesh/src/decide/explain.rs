@@ -3,6 +3,7 @@
 //! The steps are those of [`Snapshot::decide`], by the same functions; nothing of a decision
 //! is repeated here. Of what is random, an explanation shows every case with its share.
 
+mod authorization;
 mod destination;
 mod network;
 mod steps;
@@ -20,6 +21,7 @@ use super::rule::{Block, ForwardAction, Rule};
 use super::snapshot::Via;
 use super::virtual_host::RouteMatch;
 use crate::{Caller, LocalReply, RequestHead, Snapshot};
+pub(crate) use authorization::attribute_name;
 use destination::destination_step;
 use network::NetworkExplanation;
 pub use steps::*;
@@ -47,6 +49,7 @@ impl Snapshot {
                 .is_none()
                 .then(|| self.listener_step(via.port, request)),
             host: None,
+            authorization: self.gateway_authorization(&via, request),
             virtual_service: None,
             rules: Vec::new(),
             chosen: None,
@@ -64,9 +67,11 @@ impl Snapshot {
             Ok(matched) => {
                 let network = NetworkExplanation::new(self, caller, request);
                 explanation.explain_rule(matched, &via, request, now, &network);
+                self.authorize_destinations(matched, &via, caller, request, &mut explanation);
             }
             Err(own) => explanation.answer(own),
         }
+        explanation.denied_at_gateway();
         explanation
     }
 

@@ -10,6 +10,7 @@ use super::virtual_host::VirtualHost;
 use crate::inbound::InboundPolicies;
 use crate::inbound::network::NetworkPolicies;
 use crate::inbound::network::index::NetworkPolicyIndex;
+use crate::inbound::policies::GatewayPolicies;
 use crate::{
     Caller, CallerKey, Listener, ObjectRef, Options, OutboundPolicy, RequestHead, RouteId,
     RouteStatus, ServiceStatus, State, Workload,
@@ -23,6 +24,7 @@ pub struct Snapshot {
     pub(crate) edge: HashMap<u16, HostTable<Arc<VirtualHost>>>,
     pub(crate) mesh: MeshHosts,
     pub(crate) callers: Callers,
+    pub(crate) gateway: GatewayPolicies,
     pub(crate) passthrough: Arc<VirtualHost>,
     pub(crate) sidecars: SidecarIndex,
     pub(crate) network: NetworkPolicyIndex,
@@ -154,6 +156,17 @@ impl Snapshot {
     /// The NetworkPolicies that govern the host's own gateway.
     pub fn gateway_network_policies(&self) -> &NetworkPolicies {
         &self.gateway_network
+    }
+
+    /// The policies of the gateway for requests of clients; `None` if no policy selects it.
+    /// `port` is the listener's, as declared, and `host` the requested one without a port.
+    pub fn gateway_policies(&self, port: u16, host: &str) -> Option<&Arc<InboundPolicies>> {
+        self.gateway.of(port, host)
+    }
+
+    /// The gateway as the destination that its policies select.
+    pub fn gateway_workload(&self) -> &Arc<Workload> {
+        &self.gateway.workload
     }
 
     pub(crate) fn options(&self) -> &Options {

@@ -14,7 +14,8 @@ pub struct RequestPrincipal {
     pub audiences: Vec<String>,
     /// `azp`
     pub presenter: Option<String>,
-    /// All claims, including those above.
+    /// All claims, including those above. A claim that is a list separated by spaces, such
+    /// as `scope`, is an array here.
     pub claims: Map<String, Value>,
 }
 

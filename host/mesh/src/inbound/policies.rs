@@ -1,9 +1,14 @@
-//! All policies of one workload.
+//! All policies of one workload, and those of the gateway.
+
+use std::collections::HashMap;
+use std::sync::Arc;
 
 use super::authorization::AuthorizationPolicies;
 use super::jwt::TokenRules;
 use super::network::NetworkPolicies;
 use super::peer::PeerPolicies;
+use crate::Workload;
+use crate::decide::host::{HostTable, canonical};
 
 /// What one workload accepts: one field per stage. A workload that no policy selects has
 /// none of this, see [`crate::Snapshot::inbound_policies`].
@@ -26,5 +31,31 @@ impl InboundPolicies {
             && self.peer.is_empty()
             && self.tokens.is_empty()
             && self.authorization.is_empty()
+    }
+}
+
+/// What the gateway accepts.
+#[derive(Debug)]
+pub(crate) struct GatewayPolicies {
+    /// For requests that no host in `by_host` is served for.
+    pub(crate) all: Option<Arc<InboundPolicies>>,
+    /// By port, the policies for every host that a Gateway serves. Empty unless a policy
+    /// targets a Gateway.
+    pub(crate) by_host: HashMap<u16, HostTable<Option<Arc<InboundPolicies>>>>,
+    /// The gateway as a destination.
+    pub(crate) workload: Arc<Workload>,
+}
+
+impl GatewayPolicies {
+    /// The policies for a request to `host`, without its port, on the listener's `port`.
+    pub(crate) fn of(&self, port: u16, host: &str) -> Option<&Arc<InboundPolicies>> {
+        if self.by_host.is_empty() {
+            return self.all.as_ref();
+        }
+        let hosts = self.by_host.get(&port);
+        match hosts.and_then(|hosts| hosts.get(&canonical(host))) {
+            Some(policies) => policies.as_ref(),
+            None => self.all.as_ref(),
+        }
     }
 }

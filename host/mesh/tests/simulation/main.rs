@@ -11,6 +11,7 @@
     reason = "the support code fails a test that a call contradicts"
 )]
 
+mod authorization;
 mod destinations;
 mod drive;
 mod explain;

@@ -4,6 +4,7 @@ use galleria_manifest::Position;
 use serde::Serialize;
 
 use crate::ObjectRef;
+use crate::inbound::authorization::AuthorizationStep;
 
 /// Every step of a decision.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -18,6 +19,9 @@ pub struct Explanation {
     pub listener: Option<ListenerStep>,
     /// The host whose rules apply, as declared; `None` if nothing declares it.
     pub host: Option<String>,
+    /// At the edge: what the policies of the gateway decide; `None` without such policies.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub authorization: Option<AuthorizationStep>,
     /// The VirtualService or Ingress of the chosen rule.
     pub virtual_service: Option<Reference>,
     /// Every rule of the host in order, including those after the chosen one.
@@ -132,6 +136,9 @@ pub struct DestinationStep {
     pub limits: Option<LimitStep>,
     pub outlier_detection: Option<String>,
     pub endpoints: Vec<EndpointStep>,
+    /// What the policies of the endpoints' workloads decide, for each workload that has any.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub authorization: Vec<AuthorizationStep>,
 }
 
 /// `connectionPool`, and how much of it this caller is using.

@@ -1,0 +1,244 @@
+//! Which authorization policies select a workload or a gateway, as rules.
+//!
+//! A policy of the root namespace can select every workload, other policies those of their
+//! namespace. Roles of Istio until 1.5 ([`legacy`]) apply where no policy of today does.
+
+mod legacy;
+mod problems;
+
+use std::sync::Arc;
+
+use galleria_manifest::Diagnostic;
+use galleria_manifest::model::{
+    AttributeMatch, AuthorizationAction, AuthorizationPolicy, PolicyScope, PolicyTargetKind,
+};
+
+use self::legacy::LegacyRoles;
+use super::inventory::{Inventory, Source};
+use crate::inbound::authorization::condition::Condition;
+use crate::inbound::authorization::rule::Rule;
+use crate::inbound::authorization::rule_set::RuleSet;
+use crate::inbound::authorization::{Actions, AuthorizationPolicies};
+use crate::{Options, Workload};
+
+/// A policy of which rules are evaluated and never enforced.
+const DRY_RUN: &str = "istio.io/dry-run";
+
+/// The label of a gateway's pods with the name of its Gateway.
+const GATEWAY_NAMES: [&str; 2] = [
+    "gateway.networking.k8s.io/gateway-name",
+    "istio.io/gateway-name",
+];
+
+/// All authorization policies.
+pub(crate) struct Authorization<'a> {
+    policies: Vec<Policy<'a>>,
+    legacy: LegacyRoles<'a>,
+    inventory: &'a Inventory<'a>,
+    root_namespace: &'a str,
+}
+
+struct Policy<'a> {
+    source: &'a Source<'a, AuthorizationPolicy>,
+    is_dry_run: bool,
+    rules: Vec<Arc<Rule>>,
+}
+
+/// A Gateway of the Gateway API, by namespace and name.
+pub(crate) type GatewayName<'a> = (&'a str, &'a str);
+
+impl<'a> Authorization<'a> {
+    pub(crate) fn new(inventory: &'a Inventory<'a>, options: &'a Options) -> Self {
+        let policies = inventory.authorization_policies.iter();
+        Self {
+            policies: policies.map(Policy::new).collect(),
+            legacy: LegacyRoles::new(inventory, options),
+            inventory,
+            root_namespace: &options.root_namespace,
+        }
+    }
+
+    /// The policies of `workload`.
+    pub(crate) fn of(&self, workload: &Workload) -> AuthorizationPolicies {
+        let selecting = self.policies.iter();
+        let selecting: Vec<_> = selecting
+            .filter(|policy| self.selects(policy, workload))
+            .collect();
+        if selecting.is_empty() {
+            return self.legacy.of(workload);
+        }
+        merge(&selecting)
+    }
+
+    /// The policies of a gateway that serves these Gateways; `workload` is the gateway
+    /// itself.
+    pub(crate) fn of_gateway(
+        &self,
+        workload: &Workload,
+        gateways: &[GatewayName<'_>],
+    ) -> AuthorizationPolicies {
+        let selecting = self.policies.iter();
+        let selecting: Vec<_> = selecting
+            .filter(|policy| {
+                self.selects(policy, workload)
+                    || gateways
+                        .iter()
+                        .any(|gateway| self.targets(policy, *gateway))
+            })
+            .collect();
+        merge(&selecting)
+    }
+
+    /// Whether any policy names a Gateway of the Gateway API.
+    pub(crate) fn has_targeted_gateways(&self) -> bool {
+        self.inventory.gateway_api_gateways.iter().any(|gateway| {
+            let name = (gateway.namespace(), gateway.name());
+            self.policies
+                .iter()
+                .any(|policy| self.targets(policy, name))
+        })
+    }
+
+    /// Problems that only the other objects show. `workloads` are those that have pods.
+    pub(crate) fn problems(
+        &self,
+        workloads: &[&Workload],
+        gateway: &Workload,
+        diagnostics: &mut Vec<Diagnostic>,
+    ) {
+        problems::find(self, workloads, gateway, diagnostics);
+    }
+
+    fn reaches(&self, policy: &Policy<'_>, namespace: &str) -> bool {
+        let home = policy.source.namespace();
+        home == namespace || home == self.root_namespace
+    }
+
+    fn selects(&self, policy: &Policy<'_>, workload: &Workload) -> bool {
+        if !self.reaches(policy, &workload.namespace) {
+            return false;
+        }
+        match &policy.source.spec.applies_to {
+            PolicyScope::All => true,
+            PolicyScope::Labels(labels) => labels
+                .iter()
+                .all(|(key, value)| workload.labels.get(key) == Some(value)),
+            PolicyScope::Targets(targets) => targets.iter().any(|target| {
+                target.kind == PolicyTargetKind::Service
+                    && workload.namespace == policy.source.namespace()
+                    && self.services(workload).any(|it| it == target.name.value)
+            }),
+        }
+    }
+
+    /// Whether the policy applies to requests that this Gateway serves.
+    fn targets(&self, policy: &Policy<'_>, (namespace, name): GatewayName<'_>) -> bool {
+        let home = policy.source.namespace();
+        match &policy.source.spec.applies_to {
+            PolicyScope::All => false,
+            PolicyScope::Labels(labels) => {
+                let by_name = labels.len() == 1
+                    && GATEWAY_NAMES
+                        .iter()
+                        .any(|key| labels.get(*key).is_some_and(|it| it == name));
+                by_name && self.reaches(policy, namespace)
+            }
+            PolicyScope::Targets(targets) => targets.iter().any(|target| match target.kind {
+                PolicyTargetKind::Gateway => home == namespace && target.name.value == name,
+                // The host serves the Gateways of every class in the same way.
+                PolicyTargetKind::GatewayClass => home == self.root_namespace,
+                PolicyTargetKind::Service => false,
+            }),
+        }
+    }
+
+    /// The names of the Services in front of `workload`.
+    fn services(&self, workload: &Workload) -> impl Iterator<Item = &str> {
+        services(self.inventory, workload)
+    }
+}
+
+/// The names of the Services in front of `workload`.
+fn services<'i>(
+    inventory: &'i Inventory<'_>,
+    workload: &Workload,
+) -> impl Iterator<Item = &'i str> {
+    let all = inventory.services.iter();
+    let selecting = all.filter(move |service| {
+        let selector = &service.spec.selector;
+        service.namespace() == workload.namespace
+            && !selector.is_empty()
+            && selector
+                .iter()
+                .all(|(key, value)| workload.labels.get(key) == Some(value))
+    });
+    selecting.map(Source::name)
+}
+
+impl<'a> Policy<'a> {
+    fn new(source: &'a Source<'a, AuthorizationPolicy>) -> Self {
+        let annotation = source.object.metadata.annotations.get(DRY_RUN);
+        let is_dry_run = annotation
+            .is_some_and(|it| matches!(it.as_str(), "1" | "t" | "T" | "true" | "TRUE" | "True"));
+        let (namespace, name) = (source.namespace(), source.name());
+        let forbids = matches!(
+            source.spec.action,
+            AuthorizationAction::Deny | AuthorizationAction::Audit | AuthorizationAction::Custom(_)
+        );
+        let prefix = match source.spec.action {
+            AuthorizationAction::Custom(_) => "istio-ext-authz-",
+            _ => "",
+        };
+        let object = Arc::new(source.reference("AuthorizationPolicy"));
+        let conditions = |matches: &Vec<AttributeMatch>| compile(matches, namespace, forbids);
+        let rules = source.spec.rules.iter().enumerate().map(|(number, rule)| {
+            Arc::new(Rule {
+                name: format!("{prefix}ns[{namespace}]-policy[{name}]-rule[{number}]"),
+                policy: Arc::clone(&object),
+                at: rule.at.clone(),
+                sources: rule.from.iter().map(conditions).collect(),
+                operations: rule.to.iter().map(conditions).collect(),
+                when: conditions(&rule.when),
+            })
+        });
+        Self {
+            source,
+            is_dry_run,
+            rules: rules.collect(),
+        }
+    }
+}
+
+fn compile(matches: &[AttributeMatch], namespace: &str, forbids: bool) -> Vec<Condition> {
+    let matches = matches.iter();
+    matches
+        .map(|it| Condition::new(it, namespace, forbids))
+        .collect()
+}
+
+fn merge(policies: &[&Policy<'_>]) -> AuthorizationPolicies {
+    let actions = |is_dry_run: bool| {
+        let of = |is_action: fn(&AuthorizationAction) -> bool| {
+            let policies = policies.iter();
+            policies.filter(move |policy| {
+                policy.is_dry_run == is_dry_run && is_action(&policy.source.spec.action)
+            })
+        };
+        let rules = |is_action| {
+            let rules = of(is_action).flat_map(|policy| policy.rules.iter().cloned());
+            RuleSet::new(rules.collect())
+        };
+        let is_allow: fn(&AuthorizationAction) -> bool =
+            |action| *action == AuthorizationAction::Allow;
+        Actions {
+            custom: rules(|action| matches!(action, AuthorizationAction::Custom(_))),
+            audit: rules(|action| *action == AuthorizationAction::Audit),
+            deny: rules(|action| *action == AuthorizationAction::Deny),
+            allow: of(is_allow).next().is_some().then(|| rules(is_allow)),
+        }
+    };
+    AuthorizationPolicies {
+        enforced: actions(false),
+        dry_run: actions(true),
+    }
+}

@@ -1,0 +1,179 @@
+//! Authorization in an explanation: at the gateway, and at each workload that a request can
+//! reach.
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
+
+use galleria_manifest::model::Attribute;
+
+use super::reply_step;
+use super::steps::Explanation;
+use crate::decide::snapshot::Via;
+use crate::decide::virtual_host::RouteMatch;
+use crate::inbound::authorization::AuthorizationStep;
+use crate::inbound::{InboundRequest, Peer};
+use crate::{Caller, Cluster, LocalReply, RequestHead, Snapshot, Target, Workload};
+
+impl Snapshot {
+    pub(super) fn gateway_authorization(
+        &self,
+        via: &Via<'_>,
+        request: &RequestHead<'_>,
+    ) -> Option<AuthorizationStep> {
+        if via.workload.is_some() {
+            return None;
+        }
+        let policies = self.gateway_policies(via.port, request.host())?;
+        let inbound = InboundRequest {
+            destination: self.gateway_workload(),
+            port: via.port,
+            peer: &Peer::Unknown,
+            head: *request,
+            principal: None,
+        };
+        AuthorizationStep::new("gateway".into(), policies, &inbound)
+    }
+
+    pub(super) fn authorize_destinations(
+        &self,
+        matched: &RouteMatch<'_>,
+        via: &Via<'_>,
+        caller: Caller<'_>,
+        request: &RequestHead<'_>,
+        explanation: &mut Explanation,
+    ) {
+        let peer = match caller {
+            Caller::Workload(workload) => Peer::Workload(Arc::clone(workload)),
+            Caller::Edge { listener_port } => Peer::Client {
+                listener_port,
+                ip: request
+                    .source_ip
+                    .unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED)),
+            },
+        };
+        let Some(action) = matched.rule.forward_action() else {
+            return;
+        };
+        for (number, step) in explanation.destinations.iter_mut().enumerate() {
+            let Some(destination) = action.destinations.get(number) else {
+                continue;
+            };
+            let Ok(cluster) = destination.cluster.for_port(via.port) else {
+                continue;
+            };
+            let Ok(forward) = matched.forward(number, via, request) else {
+                continue;
+            };
+            let Some(mut parts) = parts(request) else {
+                continue;
+            };
+            // The destination sees the changes of the route.
+            forward.apply_request(&mut parts);
+            let authority = parts.uri.authority().map(http::uri::Authority::as_str);
+            let changed = RequestHead {
+                method: &parts.method,
+                scheme: request.scheme,
+                authority: authority.unwrap_or(request.authority),
+                path: parts.uri.path(),
+                query: parts.uri.query(),
+                headers: &parts.headers,
+                source_ip: request.source_ip,
+            };
+            step.authorization = self.authorize(cluster, &peer, &changed);
+        }
+    }
+
+    /// The decision of each workload of `cluster` that has policies.
+    fn authorize(
+        &self,
+        cluster: &Cluster,
+        peer: &Peer,
+        request: &RequestHead<'_>,
+    ) -> Vec<AuthorizationStep> {
+        let mut seen: Vec<&Arc<Workload>> = Vec::new();
+        let mut steps = Vec::new();
+        for endpoint in cluster.endpoints() {
+            let Some(workload) = &endpoint.workload else {
+                continue;
+            };
+            if seen.iter().any(|it| Arc::ptr_eq(it, workload)) {
+                continue;
+            }
+            seen.push(workload);
+            let port = match &endpoint.target {
+                Target::Pod { port, .. } => *port,
+                Target::Peer { port, .. } | Target::Remote { port, .. } => *port,
+                Target::Requested => cluster.port,
+            };
+            let Some(policies) = self.inbound_policies(workload) else {
+                continue;
+            };
+            let inbound = InboundRequest {
+                destination: workload,
+                port,
+                peer,
+                head: *request,
+                principal: None,
+            };
+            let name = format!("{}/{}", workload.namespace, workload.name);
+            steps.extend(AuthorizationStep::new(name, policies, &inbound));
+        }
+        steps
+    }
+}
+
+/// The head of the request, to be changed; `None` if it is not valid.
+fn parts(request: &RequestHead<'_>) -> Option<http::request::Parts> {
+    let RequestHead {
+        scheme,
+        authority,
+        path,
+        ..
+    } = request;
+    let query = request.query.map(|query| format!("?{query}"));
+    let uri = format!("{scheme}://{authority}{path}{}", query.unwrap_or_default());
+    let empty = http::Request::builder()
+        .method(request.method)
+        .uri(uri)
+        .body(());
+    let (mut parts, ()) = empty.ok()?.into_parts();
+    parts.headers = request.headers.clone();
+    Some(parts)
+}
+
+impl Explanation {
+    /// A gateway that denies the request answers before any rule.
+    pub(super) fn denied_at_gateway(&mut self) {
+        let Some(step) = self.authorization.as_ref().filter(|step| !step.allowed) else {
+            return;
+        };
+        let mut reply = LocalReply::access_denied("");
+        reply.details = step.details.clone().unwrap_or_default().into();
+        self.reply = Some(reply_step(&reply));
+        self.action = "deny".into();
+    }
+}
+
+/// The name of an attribute in a policy.
+pub(crate) fn attribute_name(attribute: &Attribute) -> String {
+    match attribute {
+        Attribute::SourcePrincipal => "source.principal".into(),
+        Attribute::SourceNamespace => "source.namespace".into(),
+        Attribute::SourceServiceAccount => "source.serviceAccount".into(),
+        Attribute::SourceTrustDomain => "source.trustDomain".into(),
+        Attribute::SourceIp => "source.ip".into(),
+        Attribute::RemoteIp => "remote.ip".into(),
+        Attribute::RequestPrincipal => "request.auth.principal".into(),
+        Attribute::RequestAudiences => "request.auth.audiences".into(),
+        Attribute::RequestPresenter => "request.auth.presenter".into(),
+        Attribute::RequestHeader(name) => format!("header {name}"),
+        Attribute::RequestClaim(names) => format!("claim {}", names.join(".")),
+        Attribute::Host => "host".into(),
+        Attribute::Method => "method".into(),
+        Attribute::Path => "path".into(),
+        Attribute::DestinationPort => "destination.port".into(),
+        Attribute::DestinationIp => "destination.ip".into(),
+        Attribute::ConnectionSni => "connection.sni".into(),
+        Attribute::EnvoyFilter(key) => key.clone(),
+    }
+}

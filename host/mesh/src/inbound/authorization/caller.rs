@@ -1,0 +1,51 @@
+//! What policies know about the caller of a request.
+
+use std::cell::OnceCell;
+use std::net::IpAddr;
+
+use super::super::{InboundRequest, Peer};
+
+/// A request, with the facts that several rules look at and that take time to find out.
+pub(super) struct Facts<'a> {
+    pub(super) request: &'a InboundRequest<'a>,
+    spiffe_id: OnceCell<Option<String>>,
+}
+
+impl<'a> Facts<'a> {
+    pub(super) fn new(request: &'a InboundRequest<'a>) -> Self {
+        Self {
+            request,
+            spiffe_id: OnceCell::new(),
+        }
+    }
+
+    /// `spiffe://cluster.local/ns/shop/sa/ui`; `None` for a caller without an identity.
+    pub(super) fn spiffe_id(&self) -> Option<&str> {
+        let identity = self.spiffe_id.get_or_init(|| self.request.peer.spiffe_id());
+        identity.as_deref()
+    }
+
+    /// The address at the other end of the connection. A workload of this process has none.
+    /// To a pod, a client's connection is that of the gateway, which has none either.
+    pub(super) fn source_ip(&self) -> Option<IpAddr> {
+        let address = known(self.request.head.source_ip?)?;
+        match self.request.peer {
+            Peer::Client { ip, .. } if known(*ip) == Some(address) => None,
+            _ => Some(address),
+        }
+    }
+
+    /// The address of the client outside, if there is one.
+    pub(super) fn remote_ip(&self) -> Option<IpAddr> {
+        match self.request.peer {
+            Peer::Client { ip, .. } => known(*ip),
+            _ => self.source_ip(),
+        }
+    }
+}
+
+/// `None` for an unspecified address: an explanation does not know the client's.
+fn known(address: IpAddr) -> Option<IpAddr> {
+    let address = address.to_canonical();
+    (!address.is_unspecified()).then_some(address)
+}
