@@ -156,7 +156,7 @@ impl CallScope<'_> {
             ));
         }
         self.admit_client().await?;
-        normalise(&mut parts)?;
+        normalise(&mut parts.uri)?;
         self.admit_at_gateway(&mut parts)?;
         let decided = {
             let head = self.head(&parts)?;
@@ -277,21 +277,21 @@ fn answer(reply: LocalReply, is_grpc: bool, call_log: &mut CallLog) -> Response 
 }
 
 /// Replaces the path by its normalised form, which all conditions and policies see.
-fn normalise(parts: &mut request::Parts) -> Result<(), LocalReply> {
-    let path = match mesh::normalise_path(parts.uri.path())? {
-        std::borrow::Cow::Borrowed(path) if path == parts.uri.path() => return Ok(()),
+fn normalise(uri: &mut Uri) -> Result<(), LocalReply> {
+    let path = match mesh::normalise_path(uri.path())? {
+        std::borrow::Cow::Borrowed(path) if path == uri.path() => return Ok(()),
         path => path.into_owned(),
     };
-    let path_and_query = match parts.uri.query() {
+    let path_and_query = match uri.query() {
         Some(query) => format!("{path}?{query}"),
         None => path,
     };
-    let mut uri = std::mem::take(&mut parts.uri).into_parts();
+    let mut parts = std::mem::take(uri).into_parts();
     let parsed = path_and_query.parse();
-    uri.path_and_query =
+    parts.path_and_query =
         Some(parsed.map_err(|_| LocalReply::bad_request("path_normalization_failed"))?);
-    parts.uri =
-        Uri::from_parts(uri).map_err(|_| LocalReply::bad_request("path_normalization_failed"))?;
+    *uri =
+        Uri::from_parts(parts).map_err(|_| LocalReply::bad_request("path_normalization_failed"))?;
     Ok(())
 }
 

@@ -203,6 +203,11 @@ mod tests {
             "serviceentries.networking.istio.io",
             "sidecars.networking.istio.io",
             "virtualservices.networking.istio.io",
+            "authorizationpolicies.security.istio.io",
+            "clusterrbacconfigs.rbac.istio.io",
+            "rbacconfigs.rbac.istio.io",
+            "serviceroles.rbac.istio.io",
+            "servicerolebindings.rbac.istio.io",
         ];
         assert_eq!(open, expected);
     }

@@ -14,7 +14,7 @@ use galleria_mesh::{LocalReply, RequestHead};
 use http::{HeaderValue, header};
 use opentelemetry::trace::SpanKind;
 
-use super::{CallScope, Source, authority, observe};
+use super::{CallScope, Source, authority, normalise, observe};
 use crate::active_config::ActiveConfig;
 use crate::context::{DENIED, Recording, RequestContext};
 use crate::guest::Failure;
@@ -100,6 +100,9 @@ impl Inbound<'_, '_> {
     /// Runs the other stages of the destination (see `galleria_mesh::inbound`), in order.
     fn decide(&self, policies: &InboundPolicies, request: &mut Request) -> Result<(), LocalReply> {
         let destination = &self.pod.plan.identity;
+        // A rewrite can make a path that is not normalised, and policies must see the same
+        // path as the guest.
+        normalise(request.uri_mut())?;
         let caller = self.scope.source.peer();
         let (uri, headers) = (request.uri(), request.headers());
         let mut inbound = InboundRequest {

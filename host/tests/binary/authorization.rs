@@ -265,6 +265,20 @@ rules: [{to: [{operation: {paths: ['/app/admin*', '/nowhere']}}]}]";
 }
 
 #[test]
+fn rewrite_does_not_lead_around_a_policy() {
+    // `/trick` becomes `/`, so that `/trick../private` becomes `/../private`.
+    let rule = "  http:
+    - match: [{uri: {prefix: /trick}}]
+      rewrite: {uri: /}
+      route: [{destination: {host: app}}]
+";
+    let services = services().replacen("  http:\n", rule, 1);
+    let mesh = Mesh::start(&(services + &policy("test", "deny-two", DENY_TWO)));
+    assert_eq!(mesh.gateway.get("/trick../open").status, 200);
+    assert_eq!(mesh.gateway.get("/trick../private").status, 403);
+}
+
+#[test]
 fn audit_and_dry_run_are_reported_and_deny_nothing() {
     let audit = "selector: {matchLabels: {app: app}}
 action: AUDIT

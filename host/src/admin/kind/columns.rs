@@ -14,8 +14,8 @@ use config::{
     AGE_ONLY, CONFIG_MAP, EVENT, LIMIT_RANGE, NAMESPACE, RESOURCE_QUOTA, SECRET, SERVICE_ACCOUNT,
 };
 use network::{
-    DESTINATION_RULE, ENDPOINT_SLICE, ENDPOINTS, GATEWAY_API_GATEWAY, HTTP_ROUTE, INGRESS,
-    NETWORK_POLICY, SERVICE, SERVICE_ENTRY, VIRTUAL_SERVICE,
+    AUTHORIZATION_POLICY, DESTINATION_RULE, ENDPOINT_SLICE, ENDPOINTS, GATEWAY_API_GATEWAY,
+    HTTP_ROUTE, INGRESS, NETWORK_POLICY, SERVICE, SERVICE_ENTRY, VIRTUAL_SERVICE,
 };
 use scaling::{CANARY, HORIZONTAL_POD_AUTOSCALER, POD_DISRUPTION_BUDGET};
 use workload::{DEPLOYMENT, NODE, POD, REPLICA_SET, STATEFUL_SET};
@@ -60,6 +60,8 @@ fn find(kind: &Kind) -> Option<&'static [Column]> {
         ("networking.k8s.io", "Ingress") => INGRESS,
         ("networking.k8s.io", "NetworkPolicy") => NETWORK_POLICY,
         ("policy", "PodDisruptionBudget") => POD_DISRUPTION_BUDGET,
+        ("rbac.istio.io", _) => AGE_ONLY,
+        ("security.istio.io", "AuthorizationPolicy") => AUTHORIZATION_POLICY,
         ("settings.k8s.io", "PodPreset") => AGE_ONLY,
         _ => return None,
     })

@@ -115,6 +115,15 @@ pub(super) const VIRTUAL_SERVICE: &[Column] = &[
     AGE,
 ];
 
+pub(super) const AUTHORIZATION_POLICY: &[Column] = &[
+    NAME,
+    column("Action", |it| match it.text("/spec/action") {
+        "" => "ALLOW".into(),
+        given => given.into(),
+    }),
+    AGE,
+];
+
 pub(super) const DESTINATION_RULE: &[Column] =
     &[NAME, column("Host", |it| it.text("/spec/host").into()), AGE];
 
