@@ -5,8 +5,8 @@
 use std::net::{IpAddr, Ipv4Addr};
 
 use galleria_mesh::edge::{
-    FORWARDED_FOR, FORWARDED_PROTO, remove_claims, remove_hop_by_hop, sanitise, sanitise_trailers,
-    settle_target,
+    ClientConnection, FORWARDED_FOR, FORWARDED_PROTO, remove_claims, remove_hop_by_hop, sanitise,
+    sanitise_trailers, settle_target,
 };
 use http::header::{CONNECTION, HOST, HeaderMap, HeaderName, HeaderValue};
 use http::{Method, request};
@@ -34,7 +34,12 @@ fuzz_target!(|head: &[u8]| {
     assert!(!once.contains_key(CONNECTION), "{once:?}");
     assert_eq!(once.get(HOST), before.get(HOST), "the target is unchanged");
 
-    sanitise(&mut parts.headers, CLIENT);
+    let connection = ClientConnection {
+        address: CLIENT,
+        is_secure: false,
+        certificate: None,
+    };
+    sanitise(&mut parts.headers, connection);
     has_no_internal_headers(&parts.headers);
     ends_with_the_client(&before, &parts.headers);
 

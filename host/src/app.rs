@@ -49,7 +49,7 @@ use crate::telemetry::trace::control::{ControlSpan, ControlTraces, control_span}
 use crate::telemetry::trace::spans;
 use crate::telemetry::trace::{TraceExport, Tracer};
 use crate::terminal::eprint;
-use crate::tls::Expiries;
+use crate::tls::{Expiries, GatewayFiles};
 use crate::topology::{Peers, Topology, Trust};
 use crate::workload::{Images, Jobs, Platform, VolumeFolder, Workloads};
 use crate::writes::{Write, Writer};
@@ -58,7 +58,8 @@ use api_store::ApiStore;
 use autoscale::Autoscalers;
 use cluster::Node;
 use control::{
-    Control, Controllers, DataPlane, Planning, RejectedChange, Reporting, SourceChanges,
+    Control, Controllers, DataPlane, Planning, RejectedChange, ReportedCertificates, Reporting,
+    SourceChanges,
 };
 use desired::DesiredState;
 use ports::Ports;
@@ -345,7 +346,10 @@ impl Host {
                 listeners,
                 topology,
                 peers: Peers::new(self.mesh.trust.clone()),
+                tls: Arc::default(),
+                tls_files: GatewayFiles::default(),
             },
+            certificates: ReportedCertificates::default(),
             reporting: Reporting {
                 store: self.store.clone(),
                 recorder,

@@ -80,8 +80,14 @@ impl Mesh {
         let live = self.current.load();
         let span = self.span(&call);
         let context = with_span(span.as_ref(), call.context);
-        let facts = (self.access_log.is_on() || span.is_some())
-            .then(|| RequestFacts::of(&call.request, call.source.address()));
+        let facts = (self.access_log.is_on() || span.is_some()).then(|| RequestFacts {
+            scheme: match call.source.scheme(call.request.uri()) {
+                "https" => "https",
+                _ => "http",
+            },
+            server_name: call.source.server_name().cloned(),
+            ..RequestFacts::of(&call.request, call.source.address())
+        });
         let workload = call.source.workload();
         let (parts, body) = call.request.into_parts();
         let record = Record::new(
@@ -210,6 +216,7 @@ impl CallScope<'_> {
             listener_port,
             client,
             through_gateway: true,
+            ..
         } = self.source
         else {
             return Ok(());
@@ -249,7 +256,7 @@ impl CallScope<'_> {
     fn head<'p>(&self, parts: &'p request::Parts) -> Result<RequestHead<'p>, LocalReply> {
         Ok(RequestHead {
             method: &parts.method,
-            scheme: parts.uri.scheme_str().unwrap_or("http"),
+            scheme: self.source.scheme(&parts.uri),
             authority: authority(&parts.uri, &parts.headers)?,
             path: parts.uri.path(),
             query: parts.uri.query(),

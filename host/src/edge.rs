@@ -5,8 +5,12 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use galleria_mesh::edge::{remove_hop_by_hop, sanitise, sanitise_trailers, settle_target};
+use galleria_mesh::edge::{
+    ClientConnection, remove_hop_by_hop, sanitise, sanitise_trailers, settle_target,
+};
 use h2::Reason;
+use http::request::Parts;
+use http::uri::Authority;
 use http::{HeaderMap, Version, header};
 use http_body::{Body as _, Frame};
 use http_body_util::{BodyExt, Limited};
@@ -17,6 +21,7 @@ use crate::body::{AnyBody, AwaitsContinue, Count, Discard, RequestBody, RequestB
 use crate::call::{Call, Mesh, Source, respond};
 use crate::context::{HOPS, REQUEST_ID, RequestContext, request_id};
 use crate::telemetry::trace::PropagatedHeaders;
+use crate::tls::{Belongs, Session};
 use galleria_mesh::inbound::Peer;
 use galleria_mesh::{LocalReply, ResponseFlags};
 
@@ -52,9 +57,11 @@ impl Edge {
         if parts.headers.contains_key(header::EXPECT) {
             parts.extensions.insert(AwaitsContinue);
         }
+        let session = parts.extensions.remove::<Arc<Session>>();
         let refusal = settle_target(&mut parts).err();
+        let refusal = refusal.or_else(|| misdirected(&parts, session.as_deref()?));
         remove_hop_by_hop(&mut parts.headers);
-        let (source, context) = self.source(&mut parts.headers, client.ip());
+        let (source, context) = self.source(&mut parts.headers, client.ip(), session);
         let body = self.body(body, matches!(source, Source::Edge { .. }));
         let (body, received) = Count::boxed(body, Rest::of_client(&parts));
         let call = Call {
@@ -77,7 +84,12 @@ impl Edge {
 
     /// Who calls, and the context of the call. The headers are then those of a request
     /// within the mesh.
-    fn source(&self, headers: &mut HeaderMap, address: IpAddr) -> (Source, RequestContext) {
+    fn source(
+        &self,
+        headers: &mut HeaderMap,
+        address: IpAddr,
+        session: Option<Arc<Session>>,
+    ) -> (Source, RequestContext) {
         let listener_port = self.listener_port;
         if let Some((context, peer)) = self.handed_over(headers, address) {
             let source = Source::Host {
@@ -87,12 +99,19 @@ impl Edge {
             };
             return (source, context);
         }
+        let client = ClientConnection {
+            address,
+            is_secure: session.is_some(),
+            certificate: session.as_deref().and_then(Session::certificate),
+        };
+        let context = enter(headers, client, &self.mesh);
         let source = Source::Edge {
             listener_port,
             client: address,
             through_gateway: !self.inbound,
+            session,
         };
-        (source, enter(headers, address, &self.mesh))
+        (source, context)
     }
 
     /// The context and the caller that another host of the mesh passes on; None for a
@@ -142,8 +161,20 @@ fn unread(error: RequestBodyError) -> Error {
     }
 }
 
+/// The reply to a request that does not belong to the server of its connection: its host has
+/// another certificate, or other restrictions on clients.
+fn misdirected(parts: &Parts, session: &Session) -> Option<LocalReply> {
+    let host = || parts.headers.get(header::HOST)?.to_str().ok();
+    let authority = parts.uri.authority().map(Authority::as_str).or_else(host);
+    match session.belongs(authority.unwrap_or_default()) {
+        Belongs::Here => None,
+        Belongs::Elsewhere => Some(LocalReply::misdirected()),
+        Belongs::Nowhere => Some(LocalReply::no_route()),
+    }
+}
+
 /// Makes a client's request a request of the mesh.
-fn enter(headers: &mut HeaderMap, client: IpAddr, mesh: &Mesh) -> RequestContext {
+fn enter(headers: &mut HeaderMap, client: ClientConnection<'_>, mesh: &Mesh) -> RequestContext {
     let propagated = PropagatedHeaders::read(headers);
     mesh.metrics
         .trace_headers_ignored

@@ -38,6 +38,7 @@ use crate::body::RequestBody;
 use crate::call::Mesh;
 use crate::edge::Edge;
 use crate::settings::listen::{Binding, ClientTimeouts, OffsetTooLarge};
+use crate::tls::{GatewayTls, PortSecurity, Security};
 use bind::BoundSocket;
 
 #[derive(Debug, thiserror::Error)]
@@ -83,6 +84,8 @@ pub(crate) struct BoundListener {
     pub address: SocketAddr,
     /// Accepts requests from other hosts of the mesh.
     pub inbound: bool,
+    /// Whether it terminates TLS.
+    pub tls: bool,
 }
 
 /// The listeners of the host.
@@ -105,6 +108,9 @@ struct OpenListener {
     address: SocketAddr,
     /// None once the listener accepts connections.
     socket: Option<BoundSocket>,
+    security: Arc<PortSecurity>,
+    /// Becomes the security when the change that it is part of is in force.
+    next: Option<Security>,
     stop: CancellationToken,
 }
 
@@ -131,18 +137,22 @@ impl Listeners {
     }
 
     /// Binds the ports that `snapshot` declares and that are not bound yet, and closes those
-    /// that it no longer declares. If a port cannot be bound, nothing is closed.
+    /// that it no longer declares. A port with TLS is bound if one of its servers is in `tls`.
+    /// If a port cannot be bound, nothing is closed.
     ///
     /// # Errors
     /// See [`ListenError`].
-    pub(crate) async fn bind(&mut self, snapshot: &mesh::Snapshot) -> Result<(), ListenError> {
-        let plain = |listener: &&mesh::Listener| {
-            matches!(
-                listener.protocol,
-                Protocol::Http | Protocol::Http2 | Protocol::Grpc
-            )
+    pub(crate) async fn bind(
+        &mut self,
+        snapshot: &mesh::Snapshot,
+        tls: &GatewayTls,
+    ) -> Result<(), ListenError> {
+        let served = |listener: &&mesh::Listener| match listener.protocol {
+            Protocol::Http | Protocol::Http2 | Protocol::Grpc => true,
+            Protocol::Https | Protocol::Tls => tls.port(listener.port).is_some(),
+            Protocol::Tcp | Protocol::Mongo => false,
         };
-        let declared: Vec<_> = snapshot.listeners().iter().filter(plain).collect();
+        let declared: Vec<_> = snapshot.listeners().iter().filter(served).collect();
         let mut bound = BTreeMap::new();
         let mut taken: BTreeMap<u16, u16> = BTreeMap::new();
         let mut owners: BTreeMap<u16, String> = BTreeMap::new();
@@ -190,6 +200,8 @@ impl Listeners {
                     address: socket.address,
                     socket: Some(socket),
                     stop,
+                    security: Arc::new(PortSecurity::new(Security::plain())),
+                    next: None,
                 },
             );
         }
@@ -201,12 +213,23 @@ impl Listeners {
             kept
         });
         self.open.extend(bound);
+        for listener in declared {
+            if let Some(open) = self.open.get_mut(&listener.port) {
+                open.next = Some(match tls.port(listener.port) {
+                    Some(servers) if listener.is_secure() => Security::Tls(servers.clone()),
+                    _ => Security::plain(),
+                });
+            }
+        }
         Ok(())
     }
 
-    /// Starts to accept connections on all bound ports.
+    /// Starts to accept connections on all bound ports, and puts their security in force.
     pub(crate) fn serve(&mut self, mesh: &Arc<Mesh>) {
         for (port, open) in &mut self.open {
+            if let Some(next) = open.next.take() {
+                open.security.replace(next);
+            }
             let Some(socket) = open.socket.take() else {
                 continue;
             };
@@ -221,6 +244,7 @@ impl Listeners {
             let server = Server::new(name, &self.room, edge, self.timeouts, open.stop.clone())
                 .for_hosts(open.inbound)
                 .meters(meters)
+                .secured(open.security.clone())
                 .drained(self.connections.clone(), self.cut.clone());
             // Tracked as well, because it accepts the last waiting connections when it stops.
             self.connections.spawn(socket.accept(server));
@@ -235,6 +259,10 @@ impl Listeners {
                 port: *port,
                 address: open.address,
                 inbound: open.inbound,
+                tls: match &open.next {
+                    Some(next) => next.is_tls(),
+                    None => open.security.load().is_tls(),
+                },
             })
             .collect()
     }

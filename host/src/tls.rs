@@ -1,14 +1,17 @@
 //! TLS of the host: everything that uses rustls to secure a connection.
 //!
 //! [`client`] prepares connections to other servers, [`server`] the host's own TLS
-//! listener. [`files`] reads PEM files and [`reload`] follows them; [`expiry`] reports when
-//! certificates end. Messages name files and never contain keys or certificates.
+//! listener, and [`gateway`] the ports of Gateways and Ingresses. [`files`] reads PEM files
+//! and [`reload`] follows them; [`expiry`] reports when certificates end. Messages name files
+//! and Secrets, and never contain keys or certificates.
 //!
-//! This room knows no HTTP and opens no sockets.
+//! This room opens no sockets. Of HTTP it knows the names of its versions, and the header
+//! that describes a client's certificate.
 
 mod client;
 mod expiry;
 mod files;
+mod gateway;
 mod reload;
 mod server;
 mod verify;
@@ -16,5 +19,8 @@ mod verify;
 pub(crate) use client::{ClientHandshake, ClientStream, ClientTlsConfig, TlsError, trust_nobody};
 pub(crate) use expiry::Expiries;
 pub(crate) use files::PemFile;
+pub(crate) use gateway::{
+    Belongs, Expiring, Fault, GatewayFiles, GatewayTls, PortSecurity, Security, Session,
+};
 pub(crate) use reload::{ClientConfigs, LoadedConfig};
 pub(crate) use server::{Acceptor, Alpn, SelfSignError, SelfSignedCertificate, ServerTlsError};

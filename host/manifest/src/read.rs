@@ -40,6 +40,7 @@ mod scaling_metric;
 mod schedule;
 pub(crate) mod secret;
 mod selector;
+mod server_tls;
 pub(crate) mod service;
 pub(crate) mod service_account;
 pub(crate) mod service_entry;

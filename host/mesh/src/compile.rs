@@ -11,6 +11,7 @@
 
 mod authorization;
 mod clusters;
+mod declared;
 mod delegate;
 mod destination_rule;
 mod edge;
@@ -69,7 +70,8 @@ pub fn compile(
 ) -> CompiledMesh {
     let mut diagnostics = Vec::new();
     let mut inventory = Inventory::new(objects);
-    let listeners = gateway_api::listeners(&inventory.gateway_api_gateways);
+    let listeners =
+        gateway_api::listeners(&inventory.gateway_api_gateways, &inventory.reference_grants);
     let registry = Registry::new(&inventory, pods, options);
     let destination_rules = DestinationRules::new(&inventory, options);
     let mut bound = delegate::bind(&inventory, options, &mut diagnostics);
@@ -110,6 +112,7 @@ pub fn compile(
         tables: HashMap::new(),
     }
     .compile(namespaces);
+    diagnostics.extend(edge.diagnostics);
     ejection::find_powerless(&clusters, &mut diagnostics);
     let passthrough = passthrough(&clusters);
     let inbound = inbound::compile(&options.inbound, pods, &clusters);

@@ -2,6 +2,7 @@
 //!
 //! In the order in which a request meets them:
 //!
+//! - [`server_names`] finds the server of a connection with TLS;
 //! - [`path`] normalises its path; [`request`] is its head and its caller;
 //! - [`listener`], [`host`] and [`virtual_host`] find the rules of its host;
 //! - [`index`], [`condition`], [`query`] and [`rule`] find the first rule that matches;
@@ -34,6 +35,7 @@ pub(crate) mod request;
 pub(crate) mod rewrite;
 pub(crate) mod route;
 pub(crate) mod rule;
+pub(crate) mod server_names;
 pub(crate) mod sidecar;
 pub(crate) mod snapshot;
 pub(crate) mod virtual_host;

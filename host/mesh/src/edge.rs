@@ -5,6 +5,10 @@
 //! those of its connection, and a request has one authority. `forwarded` and
 //! `x-forwarded-host` are not trusted and not removed, as in Envoy.
 
+mod client_certificate;
+
+pub use client_certificate::ClientCertificate;
+
 use std::net::IpAddr;
 
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
@@ -21,8 +25,9 @@ pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// and those between its hosts.
 const INTERNAL: [&str; 3] = ["x-envoy-", "x-galleria-", "x-istio-"];
 
-/// The identity in a caller's certificate. Envoy's default is to remove it
-/// (`forward_client_cert_details: SANITIZE`).
+/// The identity in a caller's certificate. As with Istio's gateways, it describes the
+/// certificate of the connection, and is removed if there is none
+/// (`forward_client_cert_details: SANITIZE_SET`).
 const CLIENT_CERTIFICATE: &str = "x-forwarded-client-cert";
 
 /// The headers that the mesh sets at the edge.
@@ -43,8 +48,18 @@ const HOP_BY_HOP: [HeaderName; 10] = [
     HeaderName::from_static("http2-settings"),
 ];
 
-/// Determines the target of a request to a listener without TLS: the scheme is always the
-/// listener's, and the authority of the request line replaces `Host` if there is one (RFC
+/// The connection that a request from outside arrives on.
+#[derive(Debug, Clone, Copy)]
+pub struct ClientConnection<'a> {
+    pub address: IpAddr,
+    /// Whether it is secured by TLS.
+    pub is_secure: bool,
+    /// The client's certificate, which was verified, as [`ClientCertificate::forwarded`].
+    pub certificate: Option<&'a HeaderValue>,
+}
+
+/// Determines the target of a request. The scheme is that of the hop behind the listener,
+/// whatever the client writes, and the authority of the request line replaces `Host` if there is one (RFC
 /// 9112, 3.2.2; RFC 9113, 8.3.1).
 ///
 /// # Errors
@@ -147,10 +162,15 @@ fn is_end_to_end(name: &HeaderName) -> bool {
 
 /// Sanitises the headers of a request from `client`: removes those that a client must not
 /// set, and sets those that the mesh knows better.
-pub fn sanitise(headers: &mut HeaderMap, client: IpAddr) {
+pub fn sanitise(headers: &mut HeaderMap, client: ClientConnection<'_>) {
     remove_internal(headers);
-    headers.insert(FORWARDED_PROTO, HeaderValue::from_static("http"));
-    append_forwarded_for(headers, client);
+    let scheme = if client.is_secure { "https" } else { "http" };
+    headers.insert(FORWARDED_PROTO, HeaderValue::from_static(scheme));
+    if let Some(certificate) = client.certificate {
+        let name = HeaderName::from_static(CLIENT_CERTIFICATE);
+        headers.insert(name, certificate.clone());
+    }
+    append_forwarded_for(headers, client.address);
 }
 
 /// Removes the trailers that a client must not set: those of the mesh, and those that
@@ -232,6 +252,14 @@ mod tests {
             (name, HeaderValue::from_str(value).expect("a value"))
         };
         pairs.iter().map(pair).collect()
+    }
+
+    fn client(address: &str) -> ClientConnection<'static> {
+        ClientConnection {
+            address: address.parse().expect("an address"),
+            is_secure: false,
+            certificate: None,
+        }
     }
 
     fn names(headers: &HeaderMap) -> Vec<&str> {
@@ -344,14 +372,32 @@ mod tests {
             ("x-forwarded-proto", "https"),
             ("x-forwarded-proto", "ftp"),
         ]);
-        sanitise(
-            &mut headers,
-            "::ffff:192.0.2.7".parse().expect("an address"),
-        );
+        sanitise(&mut headers, client("::ffff:192.0.2.7"));
         let all: Vec<_> = headers.get_all(FORWARDED_FOR).iter().collect();
         assert_eq!(all, ["203.0.113.9, 203.0.113.8,203.0.113.7,192.0.2.7"]);
         let all: Vec<_> = headers.get_all(FORWARDED_PROTO).iter().collect();
         assert_eq!(all, ["http"]);
+    }
+
+    #[test]
+    fn secure_connection_is_told_to_the_service_with_the_certificate_of_its_client() {
+        let mut headers = headers(&[
+            ("x-forwarded-client-cert", "Hash=forged"),
+            ("x-forwarded-proto", "http"),
+        ]);
+        let certificate = HeaderValue::from_static("Hash=00");
+        let mut secure = ClientConnection {
+            is_secure: true,
+            certificate: Some(&certificate),
+            ..client("192.0.2.7")
+        };
+        sanitise(&mut headers, secure);
+        assert_eq!(headers["x-forwarded-proto"], "https");
+        let all: Vec<_> = headers.get_all(CLIENT_CERTIFICATE).iter().collect();
+        assert_eq!(all, ["Hash=00"]);
+        secure.certificate = None;
+        sanitise(&mut headers, secure);
+        assert!(!headers.contains_key(CLIENT_CERTIFICATE));
     }
 
     #[test]

@@ -62,6 +62,7 @@ pub use decide::listener::{Listener, ListenerServer, ListenerTls};
 pub use decide::path::normalise_path;
 pub use decide::request::{Caller, RequestHead};
 pub use decide::rule::RouteId;
+pub use decide::server_names::ServerNames;
 pub use decide::snapshot::Snapshot;
 pub use drive::{Attempt, Driver, Step};
 pub use flags::ResponseFlags;

@@ -61,6 +61,17 @@ impl LocalReply {
         )
     }
 
+    /// 421: the connection was secured for another server of the port (RFC 9110, 15.5.20). The
+    /// client sends the request again on a connection of its own.
+    pub fn misdirected() -> Self {
+        Self::new(
+            StatusCode::MISDIRECTED_REQUEST,
+            ResponseFlags::NONE,
+            "",
+            "misdirected_request",
+        )
+    }
+
     /// 503 NC: the rule's destination names a service, port or subset that does not exist.
     pub fn no_cluster(cluster: &str) -> Self {
         let details = format!("cluster_not_found{{{cluster}}}");

@@ -50,7 +50,8 @@ pub(super) fn ready(
             continue;
         }
         for path in paths.iter().take(PAGES_MAX) {
-            eprint(&format!("http://{}{path}", shown(listener.address)));
+            let scheme = if listener.tls { "https" } else { "http" };
+            eprint(&format!("{scheme}://{}{path}", shown(listener.address)));
         }
     }
     eprint(&format!("http://{}/metrics", own.status));

@@ -3,10 +3,10 @@
 
 use std::sync::Arc;
 
-use galleria_manifest::Diagnostic;
 use galleria_manifest::model::{
     GatewayApiGateway, GatewayApiHttpRoute, Object, ObjectKey, ParentKind, Resource,
 };
+use galleria_manifest::{Diagnostic, codes};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
@@ -70,9 +70,11 @@ fn status(diagnosed: &DiagnosedObject<'_>, all: &[DiagnosedObject<'_>]) -> Optio
         Resource::GatewayApiGateway(gateway) => Some(of_gateway(diagnosed, gateway, all)),
         Resource::GatewayApiHttpRoute(route) => Some(of_route(diagnosed, route)),
         _ if diagnosed.object.key().group == "networking.istio.io" => {
-            let reconciled = match diagnosed.waits.first() {
-                None => Ok("Reconciled"),
-                Some(problem) => Err(("Waiting", text(problem))),
+            let unopened = diagnosed.warnings.iter().find(|it| is_about_opening(it));
+            let reconciled = match (diagnosed.waits.first(), unopened) {
+                (None, None) => Ok("Reconciled"),
+                (Some(problem), _) => Err(("Waiting", text(problem))),
+                (None, Some(problem)) => Err(("ServerNotOpened", text(problem))),
             };
             Some(json!({"conditions": conditions(&[("Reconciled", reconciled)])}))
         }
@@ -85,12 +87,10 @@ fn of_gateway(
     gateway: &GatewayApiGateway,
     all: &[DiagnosedObject<'_>],
 ) -> Value {
-    let wrong = |part: &str| {
-        let mut diagnostics = diagnosed
-            .waits
-            .iter()
-            .chain(diagnosed.warnings.iter().copied());
-        diagnostics.find(|it| it.path.contains(part)).map(text)
+    let unopened = |index: usize| {
+        let place = format!("spec.listeners[{index}].");
+        let mut diagnostics = diagnosed.warnings.iter().copied();
+        diagnostics.find(|it| it.path.starts_with(&place) && is_about_opening(it))
     };
     let programmed = match diagnosed.waits.first() {
         None => Ok("Programmed"),
@@ -103,10 +103,17 @@ fn of_gateway(
             "see the condition Programmed".to_owned(),
         )),
     };
-    let listeners = gateway.listeners.iter().map(|listener| {
-        let resolved = match wrong("certificateRefs") {
+    let listeners = gateway.listeners.iter().enumerate();
+    let listeners = listeners.map(|(index, listener)| {
+        let unopened = unopened(index);
+        let unresolved = unopened.filter(|it| it.path.contains("certificateRefs"));
+        let resolved = match unresolved {
             None => Ok("ResolvedRefs"),
-            Some(message) => Err(("InvalidCertificateRef", message)),
+            Some(problem) => Err(("InvalidCertificateRef", text(problem))),
+        };
+        let programmed = match unopened {
+            None => programmed.clone(),
+            Some(problem) => Err(("Invalid", text(problem))),
         };
         let kinds = match listener.takes_http {
             true => json!([{"group": "gateway.networking.k8s.io", "kind": "HTTPRoute"}]),
@@ -118,7 +125,7 @@ fn of_gateway(
             "supportedKinds": kinds,
             "conditions": conditions(&[
                 ("Accepted", accepted.clone()),
-                ("Programmed", programmed.clone()),
+                ("Programmed", programmed),
                 ("ResolvedRefs", resolved),
             ]),
         })
@@ -130,6 +137,16 @@ fn of_gateway(
         ]),
         "listeners": listeners.collect::<Vec<_>>(),
     })
+}
+
+/// Whether a server of a Gateway is not opened because of this problem.
+fn is_about_opening(problem: &Diagnostic) -> bool {
+    let codes = [
+        codes::GATEWAY_CREDENTIAL,
+        codes::TLS_NOT_SERVED,
+        codes::CONFLICTING_GATEWAYS,
+    ];
+    codes.contains(&problem.code)
 }
 
 /// The number of routes in force that are attached to this listener.

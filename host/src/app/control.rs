@@ -5,6 +5,7 @@
 //! snapshot. Changes come from sources (`reload.rs`) and from the API (`write.rs`).
 //! `report.rs` writes what happened to the store and the status.
 
+mod certificates;
 mod commit;
 mod data_plane;
 mod reload;
@@ -15,6 +16,7 @@ mod tests;
 mod trace;
 mod write;
 
+pub(super) use certificates::ReportedCertificates;
 pub(super) use data_plane::DataPlane;
 pub(super) use stage::RejectedChange;
 pub(super) use trace::{end_write, own_write};
@@ -66,6 +68,7 @@ pub(super) struct Control {
     pub(super) planning: Planning,
     pub(super) controllers: Controllers,
     pub(super) data_plane: DataPlane,
+    pub(super) certificates: ReportedCertificates,
     pub(super) reporting: Reporting,
 }
 
@@ -143,6 +146,7 @@ impl Control {
         let mut peers = self.data_plane.peers.changes();
         let mut trim = tokio::time::interval(TRIM);
         let mut report = tokio::time::interval(REPORT);
+        let mut certificates = tokio::time::interval(certificates::READ_AGAIN);
         let mut autoscale = tokio::time::interval(self.controllers.autoscale_interval);
         let mut ready = Some(ready);
         loop {
@@ -160,6 +164,11 @@ impl Control {
                 () = until(self.controllers.workloads.due()) => {}
                 () = until(self.controllers.canaries.due()) => self.advance_canaries().await,
                 source = self.planning.pulls.succeeded() => self.reload(source).await,
+                () = self.data_plane.tls_files.changed() => {
+                    self.data_plane.tls_files.gather().await;
+                    self.follow_certificates().await;
+                }
+                _ = certificates.tick() => self.follow_certificates().await,
                 _ = trim.tick() => self.trim(),
                 _ = autoscale.tick() => self.autoscale().await,
                 _ = report.tick() => {}

@@ -5,19 +5,22 @@ use std::sync::Arc;
 
 use galleria_mesh as mesh;
 use galleria_mesh::inbound::Peer;
+use http::Uri;
 use opentelemetry::trace::SpanKind;
 
 use crate::telemetry::trace::Service;
+use crate::tls::Session;
 
 /// See the module's documentation. Ports of listeners are as declared, not as bound.
 #[derive(Debug, Clone)]
 pub(crate) enum Source {
-    /// A client outside the mesh.
+    /// A client outside the mesh, with TLS if there is a session.
     Edge {
         listener_port: u16,
         client: IpAddr,
         /// Whether the listener is that of a Gateway or an Ingress, or one for other hosts.
         through_gateway: bool,
+        session: Option<Arc<Session>>,
     },
     /// Another host of the mesh, which calls on behalf of `peer`.
     Host {
@@ -50,6 +53,7 @@ impl Source {
                 listener_port,
                 client,
                 through_gateway: true,
+                ..
             } => Peer::Client {
                 listener_port: *listener_port,
                 ip: *client,
@@ -79,6 +83,25 @@ impl Source {
             Self::Edge { client, .. } => Some(*client),
             Self::Host { address, .. } => Some(*address),
             Self::Workload(_) => None,
+        }
+    }
+
+    /// The scheme of the request. Behind a listener that terminates TLS, the request itself
+    /// continues without.
+    pub(super) fn scheme<'u>(&self, uri: &'u Uri) -> &'u str {
+        match self {
+            Self::Edge {
+                session: Some(_), ..
+            } => "https",
+            _ => uri.scheme_str().unwrap_or("http"),
+        }
+    }
+
+    /// The name that a client has requested in its TLS handshake (SNI).
+    pub(super) fn server_name(&self) -> Option<&Arc<str>> {
+        match self {
+            Self::Edge { session, .. } => session.as_ref()?.server_name(),
+            Self::Host { .. } | Self::Workload(_) => None,
         }
     }
 
@@ -125,6 +148,7 @@ mod tests {
             listener_port: 80,
             client: HOST,
             through_gateway: true,
+            session: None,
         };
         let expected = Peer::Client {
             listener_port: 80,
@@ -137,6 +161,7 @@ mod tests {
             listener_port: 8080,
             client: HOST,
             through_gateway: false,
+            session: None,
         };
         assert_eq!(at_a_pod.peer(), Peer::Unknown);
         assert_eq!(at_a_pod.address(), Some(HOST));

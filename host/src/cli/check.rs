@@ -10,13 +10,17 @@ use galleria_mesh as mesh;
 
 use crate::files::Files;
 use crate::terminal::print;
+use crate::tls::GatewayTls;
 
 pub(super) fn check(paths: &[PathBuf]) -> anyhow::Result<ExitCode> {
     let mut read = Files::new(paths.to_vec()).read();
     if !read.has_errors() {
         let state = mesh::State::new(std::time::Instant::now());
         let compiled = mesh::compile(&read.objects, &[], &mesh::Options::default(), &state);
+        let listeners = compiled.snapshot.listeners();
+        let tls = GatewayTls::load(listeners, &read.objects, &GatewayTls::default());
         read.diagnostics.extend(compiled.diagnostics);
+        read.diagnostics.extend(tls.diagnostics());
         read.diagnostics.sort();
         read.diagnostics.dedup();
     }

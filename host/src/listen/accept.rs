@@ -12,7 +12,7 @@ use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::connection::{self, Handler, Terms};
+use super::connection::{self, Handler, Terms, Transport};
 use super::descriptors::{Spare, are_exhausted};
 use super::limits::DRAIN_GRACE;
 use super::room::{Places, Room};
@@ -79,11 +79,12 @@ impl<H: Handler> Server<H> {
             handler,
             terms: Terms {
                 timeouts,
-                tls: None,
+                transport: Transport::Plain,
                 meters: Arc::default(),
                 for_hosts: false,
                 cut: stop.clone(),
                 stop,
+                retired: None,
             },
             connections: TaskTracker::new(),
         }
@@ -96,7 +97,13 @@ impl<H: Handler> Server<H> {
     }
 
     pub(crate) fn tls(mut self, tls: tls::Acceptor) -> Self {
-        self.terms.tls = Some(tls);
+        self.terms.transport = Transport::Own(tls);
+        self
+    }
+
+    /// Secures connections as `security` says when they begin.
+    pub(super) fn secured(mut self, security: Arc<tls::PortSecurity>) -> Self {
+        self.terms.transport = Transport::Port(security);
         self
     }
 

@@ -5,6 +5,7 @@
 //! without a request, incomplete heads and HTTP/2 connections without streams: the deadline of
 //! [`Activity`] covers these.
 
+use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -34,7 +35,7 @@ use crate::causes::with_causes;
 use crate::remote::{PEER_CONNECTION_WINDOW, PEER_STREAMS_MAX};
 use crate::settings::listen::ClientTimeouts;
 use crate::telemetry::metrics::{CloseReason, PortMeters};
-use crate::tls::{self, Alpn};
+use crate::tls::{self, Alpn, PortSecurity, Security, Session};
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
@@ -68,7 +69,7 @@ pub(crate) trait Handler: Clone + Send + Sync + 'static {
 #[derive(Clone)]
 pub(super) struct Terms {
     pub(super) timeouts: ClientTimeouts,
-    pub(super) tls: Option<tls::Acceptor>,
+    pub(super) transport: Transport,
     pub(super) meters: Arc<PortMeters>,
     /// Whether the clients are other hosts, each with the requests of many clients.
     pub(super) for_hosts: bool,
@@ -76,6 +77,31 @@ pub(super) struct Terms {
     pub(super) stop: CancellationToken,
     /// Closes everything without waiting any longer.
     pub(super) cut: CancellationToken,
+    /// The same as `stop`, for the connections of one server of the port.
+    pub(super) retired: Option<CancellationToken>,
+}
+
+/// How the connections of a listener are secured.
+#[derive(Clone)]
+pub(super) enum Transport {
+    Plain,
+    /// By the host's own certificate.
+    Own(tls::Acceptor),
+    /// As the port is configured when the connection begins.
+    Port(Arc<PortSecurity>),
+}
+
+impl Terms {
+    /// Waits until only requests that are already on their way are answered.
+    async fn stopped(&self) {
+        match &self.retired {
+            None => self.stop.cancelled().await,
+            Some(retired) => tokio::select! {
+                () = self.stop.cancelled() => {}
+                () = retired.cancelled() => {}
+            },
+        }
+    }
 }
 
 /// Serves one connection until it ends, whatever its listener.
@@ -84,41 +110,97 @@ pub(super) async fn serve_connection<S, H>(
     client: H::Client,
     handler: H,
     activity: Arc<Activity>,
-    terms: Terms,
+    mut terms: Terms,
 ) where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     H: Handler,
 {
-    let opening = async {
-        match &terms.tls {
-            None => {
-                serve_http(
-                    opened(stream, &activity, &terms).await?,
-                    client,
-                    handler,
-                    &activity,
-                    &terms,
-                )
-                .await
-            }
-            Some(tls) => {
-                let limit = HANDSHAKE.min(terms.timeouts.head);
-                let accepting = in_time(limit, tls.accept(stream));
-                let accepted = before_requests(accepting, &activity, &terms).await?;
-                let (stream, alpn) =
-                    accepted.ok_or_else(|| closed(&terms, CloseReason::Head))??;
-                let stream = match alpn {
-                    Some(Alpn::Http1) => HttpStream::negotiated(Version::Http1, stream),
-                    Some(Alpn::Http2) => HttpStream::negotiated(Version::Http2, stream),
-                    None => opened(stream, &activity, &terms).await?,
-                };
-                serve_http(stream, client, handler, &activity, &terms).await
+    let served = match terms.transport.clone() {
+        Transport::Plain => serve_plain(stream, client, handler, &activity, &terms).await,
+        Transport::Own(tls) => {
+            let accepting = Box::pin(tls.accept(stream));
+            match handshake(accepting, &activity, &terms).await {
+                Ok((stream, alpn)) => {
+                    let secured = (stream, alpn, None);
+                    serve_secured(secured, client, handler, &activity, &terms).await
+                }
+                Err(error) => Err(error),
             }
         }
+        Transport::Port(port) => match &*port.load() {
+            Security::Plain(retired) => {
+                terms.retired = Some(retired.clone());
+                serve_plain(stream, client, handler, &activity, &terms).await
+            }
+            Security::Tls(servers) => {
+                let accepting = Box::pin(servers.accept(&port, stream));
+                match handshake(accepting, &activity, &terms).await {
+                    Ok(secured) => {
+                        terms.retired = Some(secured.retired);
+                        let secured = (secured.stream, secured.alpn, Some(secured.session));
+                        serve_secured(secured, client, handler, &activity, &terms).await
+                    }
+                    Err(error) => Err(error),
+                }
+            }
+        },
     };
-    if let Err(error) = opening.await {
+    if let Err(error) = served {
         tracing::debug!(error = with_causes(&*error), "a connection failed");
     }
+}
+
+async fn serve_plain<S, H>(
+    stream: S,
+    client: H::Client,
+    handler: H,
+    activity: &Arc<Activity>,
+    terms: &Terms,
+) -> Result<(), BoxError>
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    H: Handler,
+{
+    let stream = opened(stream, activity, terms).await?;
+    serve_http(stream, client, handler, (activity, terms), None).await
+}
+
+/// A stream after the handshake, the version that the client has selected in it, and what it
+/// has proven.
+type SecuredStream<S> = (S, Option<Alpn>, Option<Arc<Session>>);
+
+async fn serve_secured<S, H>(
+    (stream, alpn, session): SecuredStream<S>,
+    client: H::Client,
+    handler: H,
+    activity: &Arc<Activity>,
+    terms: &Terms,
+) -> Result<(), BoxError>
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    H: Handler,
+{
+    let stream = match alpn {
+        Some(Alpn::Http1) => HttpStream::negotiated(Version::Http1, stream),
+        Some(Alpn::Http2) => HttpStream::negotiated(Version::Http2, stream),
+        None => opened(stream, activity, terms).await?,
+    };
+    serve_http(stream, client, handler, (activity, terms), session).await
+}
+
+/// Waits for a TLS handshake.
+async fn handshake<T>(
+    accepting: impl Future<Output = io::Result<T>>,
+    activity: &Activity,
+    terms: &Terms,
+) -> Result<T, BoxError> {
+    let limit = HANDSHAKE.min(terms.timeouts.head);
+    let accepted = before_requests(in_time(limit, accepting), activity, terms).await?;
+    let accepted = accepted.ok_or_else(|| closed(terms, CloseReason::Head))?;
+    accepted.map_err(|error| {
+        terms.meters.closed(CloseReason::Handshake);
+        error.into()
+    })
 }
 
 /// Waits for the first bytes.
@@ -171,8 +253,8 @@ async fn serve_http<S, H>(
     stream: HttpStream<S>,
     client: H::Client,
     handler: H,
-    activity: &Arc<Activity>,
-    terms: &Terms,
+    (activity, terms): (&Arc<Activity>, &Terms),
+    session: Option<Arc<Session>>,
 ) -> Result<(), BoxError>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
@@ -181,7 +263,10 @@ where
     let version = stream.version;
     let stream = TokioIo::new(stream);
     let (at_work, timeouts) = (activity.clone(), terms.timeouts);
-    let service = service_fn(move |request: Request<Incoming>| {
+    let service = service_fn(move |mut request: Request<Incoming>| {
+        if let Some(session) = &session {
+            request.extensions_mut().insert(session.clone());
+        }
         answer(request, client, handler.clone(), at_work.clone(), timeouts)
     });
     match version {
@@ -333,7 +418,7 @@ async fn drive<C: Connection>(
             ended = connection.as_mut() => return Ok(ended?),
             () = activity.evicted() => return Err(closed(terms, CloseReason::Evicted)),
             () = terms.cut.cancelled() => return Ok(()),
-            () = terms.stop.cancelled(), if is_serving => {
+            () = terms.stopped(), if is_serving => {
                 stage = Stage::Stopping(Instant::now());
                 activity.close();
                 if C::VERSION == Version::Http2 {

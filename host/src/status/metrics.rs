@@ -1,6 +1,7 @@
 //! The response to a scraper: metrics that are counted as events occur, and metrics that
 //! are read at scrape time.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -55,11 +56,25 @@ async fn sample(context: &Context) -> Samples {
     let live = context.mesh.current.load();
     let age = live.since.elapsed().as_secs_f64();
     samples.set(&names::SNAPSHOT_AGE, &[], age);
-    for (certificate, expiry) in context.certificates.all(&live.snapshot).await {
+    for (certificate, expiry) in expiries(context, &live.snapshot).await {
         let labels = [certificate.as_str()];
         samples.set(&names::CERTIFICATE_EXPIRY, &labels, expiry as f64);
     }
     samples
+}
+
+/// When each certificate expires; of several with the same name, the first one.
+async fn expiries(context: &Context, snapshot: &mesh::Snapshot) -> BTreeMap<String, i64> {
+    let files = context.certificates.all(snapshot).await;
+    let gateways = context.health.certificates();
+    let gateways = gateways.iter();
+    let gateways = gateways.map(|it| (it.certificate.clone(), it.not_after));
+    let mut expiries = BTreeMap::new();
+    for (certificate, expiry) in files.into_iter().chain(gateways) {
+        let first = expiries.entry(certificate).or_insert(expiry);
+        *first = expiry.min(*first);
+    }
+    expiries
 }
 
 fn sample_pod(pod: &Pod, samples: &mut Samples) {

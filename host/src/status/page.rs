@@ -48,8 +48,9 @@ pub(crate) fn render(report: &Report) -> String {
 
 fn listeners(report: &Report) -> Vec<Vec<String>> {
     let row = |listener: &super::report::ListenerReport| {
+        let scheme = if listener.tls { "https" } else { "http" };
         vec![
-            format!("http://{}", listener.address),
+            format!("{scheme}://{}", listener.address),
             format!("port {}", listener.port),
             format!("gateway {}", listener.gateway),
         ]

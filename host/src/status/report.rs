@@ -1,6 +1,6 @@
 //! The report: a document with everything that `galleria status` shows.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use crate::call::Mesh;
 use crate::listen::BoundListener;
 use crate::store::{Source, Store};
+use crate::tls::Expiring;
 use crate::workload::{Board, CronJobStatus, JobStatus, Pod, PodExit, PodRegistry, WorkloadKey};
 
 /// State that other parts of the host report to the status pages.
@@ -20,6 +21,10 @@ use crate::workload::{Board, CronJobStatus, JobStatus, Pod, PodExit, PodRegistry
 pub(crate) struct HostStatus {
     ready: AtomicBool,
     listeners: ArcSwap<Vec<BoundListener>>,
+    /// Servers of gateways that are not opened, or not as their objects say.
+    unopened: Mutex<Vec<String>>,
+    /// The certificates that gateways present.
+    certificates: ArcSwap<BTreeSet<Expiring>>,
     pub pods: Arc<PodRegistry>,
     pub jobs: Arc<Board>,
     /// Why the last configuration change was rejected; empty if it was accepted.
@@ -52,6 +57,7 @@ pub(crate) struct ListenerReport {
     pub gateway: String,
     pub port: u16,
     pub address: String,
+    pub tls: bool,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -156,6 +162,19 @@ impl HostStatus {
         self.listeners.store(Arc::new(listeners));
     }
 
+    pub(crate) fn set_unopened(&self, problems: Vec<String>) {
+        *self.unopened.lock() = problems;
+    }
+
+    pub(crate) fn set_certificates(&self, certificates: BTreeSet<Expiring>) {
+        self.certificates.store(Arc::new(certificates));
+    }
+
+    /// The certificates that gateways present.
+    pub(crate) fn certificates(&self) -> Arc<BTreeSet<Expiring>> {
+        self.certificates.load_full()
+    }
+
     /// Whether the last configuration change was accepted.
     pub(crate) fn is_accepted(&self) -> bool {
         self.rejected.lock().is_empty()
@@ -189,6 +208,7 @@ pub(crate) struct WrittenReport {
 pub(crate) fn report(health: &HostStatus, mesh: &Mesh, store: &Store) -> Report {
     let workloads = workloads(&health.pods.all());
     let mut problems = health.rejected.lock().clone();
+    problems.extend(health.unopened.lock().iter().cloned());
     for workload in &workloads {
         for pod in workload.pods.iter().filter(|pod| !pod.ready) {
             let reason = pod.message.as_deref().unwrap_or("it is not ready yet");
@@ -212,6 +232,7 @@ pub(crate) fn report(health: &HostStatus, mesh: &Mesh, store: &Store) -> Report 
                 gateway: listener.gateway.clone(),
                 port: listener.port,
                 address: listener.address.to_string(),
+                tls: listener.tls,
             })
             .collect(),
         workloads,

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use galleria_mesh::{ResponseFlags, Workload};
@@ -40,6 +41,8 @@ pub(crate) struct RequestFacts {
     pub user_agent: Option<String>,
     pub forwarded_for: Option<String>,
     pub client: Option<IpAddr>,
+    /// The name that the client has requested in its TLS handshake.
+    pub server_name: Option<Arc<str>>,
 }
 
 /// When a request arrived: RFC 3339 with milliseconds, as Envoy writes `START_TIME`.
@@ -102,7 +105,7 @@ pub(crate) struct Line<'a> {
     pub upstream_local_address: Option<&'a str>,
     /// From Envoy; a listener has one address.
     pub downstream_local_address: Option<&'a str>,
-    /// From Envoy; listeners do not support TLS yet.
+    /// The name that the client requested in its TLS handshake (SNI).
     pub requested_server_name: Option<&'a str>,
     /// The client's address.
     #[cfg_attr(test, schemars(with = "Option<String>"))]
@@ -177,6 +180,7 @@ impl RequestFacts {
             user_agent: text(headers, &header::USER_AGENT),
             forwarded_for: text(headers, &HeaderName::from_static("x-forwarded-for")),
             client,
+            server_name: None,
         }
     }
 }
@@ -209,7 +213,7 @@ impl Line<'_> {
     fn text(&self) -> String {
         let time = self.upstream_service_time.map(|time| time.to_string());
         format!(
-            "[{}] \"{} {} {}\" {} {} {} - \"{}\" {} {} {} {} \"{}\" \"{}\" \"{}\" \"{}\" \"{}\" {} - - {} - {}",
+            "[{}] \"{} {} {}\" {} {} {} - \"{}\" {} {} {} {} \"{}\" \"{}\" \"{}\" \"{}\" \"{}\" {} - - {} {} {}",
             self.start_time,
             self.method,
             quoted(self.path),
@@ -229,6 +233,7 @@ impl Line<'_> {
             self.upstream_host.unwrap_or("-"),
             self.upstream_cluster.unwrap_or("-"),
             optional(self.downstream_remote_address.as_ref()),
+            self.requested_server_name.unwrap_or("-"),
             self.route_name.unwrap_or("-"),
         )
     }

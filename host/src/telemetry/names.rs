@@ -343,7 +343,7 @@ pub(crate) static CONNECTIONS_ACCEPTED: Metric = Metric {
 
 pub(crate) static CONNECTIONS_CLOSED: Metric = Metric {
     name: "galleria_connections_closed_total",
-    help: "Client connections that the host closed, by listener port and reason: head_timeout (no whole request head in time), idle_timeout, stalled (the client does not read; on HTTP/2 one stream), evicted (idle, and others needed its place), client_limit (its address reached its limit).",
+    help: "Client connections that the host closed, by listener port and reason: head_timeout (no whole request head in time), idle_timeout, stalled (the client does not read; on HTTP/2 one stream), evicted (idle, and others needed its place), client_limit (its address reached its limit), handshake_failed (TLS: no server for the name, no common version, or no valid client certificate).",
     kind: Kind::Counter,
     unit: "",
     labels: &["port", "reason"],
@@ -391,7 +391,7 @@ pub(crate) static COMPONENT_LOADS: Metric = Metric {
 
 pub(crate) static CERTIFICATE_EXPIRY: Metric = Metric {
     name: "galleria_certificate_expiry_timestamp_seconds",
-    help: "When a certificate expires, in seconds since 1970: that of the admin port, and the files of DestinationRules. For several in a file, the earliest.",
+    help: "When a certificate expires, in seconds since 1970: that of the admin port, those of gateways (NAMESPACE/SECRET or the file), and the files of DestinationRules. For several in a file, the earliest.",
     kind: Kind::Gauge,
     unit: "seconds",
     labels: &["certificate"],

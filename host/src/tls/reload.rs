@@ -6,7 +6,7 @@
 //! notifications are not available on every file system, and do not report a change behind a
 //! symbolic link to another folder.
 
-mod folders;
+pub(super) mod folders;
 
 use std::collections::HashMap;
 use std::sync::{Arc, OnceLock, Weak};

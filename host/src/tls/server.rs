@@ -44,6 +44,25 @@ pub(crate) enum Alpn {
 const HTTP1: &[u8] = b"http/1.1";
 const HTTP2: &[u8] = b"h2";
 
+impl Alpn {
+    /// What listeners offer, the preferred version first.
+    pub(super) fn offered() -> Vec<Vec<u8>> {
+        vec![HTTP2.to_vec(), HTTP1.to_vec()]
+    }
+
+    pub(super) fn is_supported(protocol: &[u8]) -> bool {
+        matches!(protocol, HTTP1 | HTTP2)
+    }
+
+    /// The version that was negotiated.
+    pub(super) fn of(protocol: Option<&[u8]>) -> Option<Self> {
+        match protocol? {
+            HTTP2 => Some(Self::Http2),
+            _ => Some(Self::Http1),
+        }
+    }
+}
+
 impl SelfSignedCertificate {
     /// Creates a key, and a certificate for `names`.
     ///
@@ -73,7 +92,7 @@ impl Acceptor {
             .with_safe_default_protocol_versions()?
             .with_no_client_auth()
             .with_single_cert(vec![certificate], key)?;
-        config.alpn_protocols = vec![HTTP2.to_vec(), HTTP1.to_vec()];
+        config.alpn_protocols = Alpn::offered();
         Ok(Self(TlsAcceptor::from(Arc::new(config))))
     }
 
@@ -86,11 +105,7 @@ impl Acceptor {
         S: AsyncRead + AsyncWrite + Unpin,
     {
         let stream = self.0.accept(stream).await?;
-        let alpn = match stream.get_ref().1.alpn_protocol() {
-            Some(HTTP2) => Some(Alpn::Http2),
-            Some(_) => Some(Alpn::Http1),
-            None => None,
-        };
+        let alpn = Alpn::of(stream.get_ref().1.alpn_protocol());
         Ok((stream, alpn))
     }
 }

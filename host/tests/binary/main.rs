@@ -54,6 +54,7 @@ mod shutdown;
 mod slow_clients;
 mod startup;
 mod telemetry;
+mod tls;
 mod topology;
 mod traces;
 mod traffic;

@@ -3,7 +3,9 @@
 //! A rule of an HTTPRoute is read as a rule of a VirtualService, once for each of its
 //! matches, since the order of precedence is that of matches.
 
-use super::{HttpRoute, LabelSelector, Protocol};
+use super::{
+    CertificateSource, HttpRoute, LabelSelector, Protocol, ServerCertificate, ServerTls, TlsMode,
+};
 use crate::{Position, WithPosition};
 
 /// Kind Gateway of the Gateway API. The host implements every class.
@@ -20,10 +22,13 @@ pub struct GatewayListener {
     pub protocol: Protocol,
     /// None for every host.
     pub hostname: Option<WithPosition<String>>,
-    /// The first of `tls.certificateRefs`, if the host terminates TLS.
-    pub certificate: Option<CertificateReference>,
-    /// `tls.mode: Passthrough`.
-    pub passthrough: bool,
+    /// `tls.certificateRefs`.
+    pub certificates: Vec<CertificateReference>,
+    /// `Passthrough` or `Simple` by `tls.mode`; another one by Istio's option
+    /// `gateway.istio.io/tls-terminate-mode`.
+    pub tls_mode: TlsMode,
+    /// Why the host must not open the listener: a restriction that it does not enforce.
+    pub unenforced: Option<&'static str>,
     pub allowed: AllowedNamespaces,
     /// False if `allowedRoutes.kinds` does not contain HTTPRoute.
     pub takes_http: bool,
@@ -117,6 +122,21 @@ pub struct GrantedTo {
     pub kind: String,
     /// None for every object of the kind.
     pub name: Option<String>,
+}
+
+impl GatewayListener {
+    /// The settings of `tls`, as those of a server of Istio's Gateway.
+    pub fn server_tls(&self) -> ServerTls {
+        let certificates = self.certificates.iter().enumerate();
+        let certificates = certificates.map(|(number, reference)| ServerCertificate {
+            field: format!("certificateRefs[{number}].name"),
+            source: CertificateSource::Secret {
+                name: reference.name.clone(),
+                namespace: reference.namespace.clone(),
+            },
+        });
+        ServerTls::new(self.at.clone(), self.tls_mode, certificates.collect())
+    }
 }
 
 impl ReferenceGrant {

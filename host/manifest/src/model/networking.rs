@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use regex::Regex;
 
-use super::{Labels, PortReference};
+use super::{CertificateSource, Labels, PortReference, ServerCertificate, ServerTls, TlsMode};
 use crate::{Position, WithPosition};
 
 #[derive(Debug, Clone)]
@@ -37,26 +37,6 @@ pub enum Protocol {
     Tcp,
     Tls,
     Mongo,
-}
-
-#[derive(Debug, Clone)]
-pub struct ServerTls {
-    pub at: Position,
-    pub https_redirect: bool,
-    pub mode: TlsMode,
-    pub credential_name: Option<WithPosition<String>>,
-    pub server_certificate: Option<WithPosition<String>>,
-    pub private_key: Option<WithPosition<String>>,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum TlsMode {
-    Passthrough,
-    Simple,
-    Mutual,
-    AutoPassthrough,
-    IstioMutual,
-    OptionalMutual,
 }
 
 #[derive(Debug, Clone)]
@@ -453,8 +433,24 @@ pub struct IngressBackend {
 
 #[derive(Debug, Clone)]
 pub struct IngressTls {
+    pub at: Position,
+    /// Empty for every host.
     pub hosts: Vec<String>,
     pub secret_name: Option<WithPosition<String>>,
+}
+
+impl IngressTls {
+    /// As the settings of a server of Istio's Gateway.
+    pub fn server_tls(&self) -> ServerTls {
+        let certificate = self.secret_name.iter().map(|name| ServerCertificate {
+            field: "secretName".to_owned(),
+            source: CertificateSource::Secret {
+                name: name.clone(),
+                namespace: None,
+            },
+        });
+        ServerTls::new(self.at.clone(), TlsMode::Simple, certificate.collect())
+    }
 }
 
 impl StringMatch {

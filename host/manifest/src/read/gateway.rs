@@ -1,12 +1,14 @@
 //! Istio's Gateway.
 
+use super::server_tls;
 use crate::WithPosition;
 use crate::codes;
 use crate::decode::{
-    Decoder, Fields, boolean, choice, dns_name, labels, located, located_string, non_empty, port,
-    strings,
+    Decoder, Fields, choice, dns_name, labels, located, located_string, non_empty, port,
 };
-use crate::model::{Gateway, Protocol, Resource, Server, ServerTls, TlsMode};
+use crate::model::{
+    CertificateSource, Gateway, Protocol, Resource, Server, ServerCertificate, ServerTls, TlsMode,
+};
 use crate::yaml::Node;
 
 pub(super) const PROTOCOLS: &[(&str, Protocol)] = &[
@@ -40,7 +42,7 @@ fn server(d: &mut Decoder, node: &Node) -> Option<Server> {
     let name = fields.optional("name", non_empty);
     let port = fields.required("port", server_port);
     let hosts = fields.required_list("hosts", server_host);
-    let tls = fields.optional("tls", server_tls);
+    let tls = fields.optional("tls", server_tls::read);
     let tls_failed = fields.has("tls") && tls.is_none();
     if let Some((_, _, protocol)) = &port
         && !tls_failed
@@ -103,55 +105,6 @@ fn server_host(d: &mut Decoder, node: &Node) -> Option<WithPosition<String>> {
     None
 }
 
-fn server_tls(d: &mut Decoder, node: &Node) -> Option<ServerTls> {
-    let mut fields = Fields::of(d, node)?;
-    let https_redirect = fields.optional("httpsRedirect", boolean).unwrap_or(false);
-    let mode = fields.optional("mode", |d, node| {
-        let modes = [
-            ("PASSTHROUGH", TlsMode::Passthrough),
-            ("SIMPLE", TlsMode::Simple),
-            ("MUTUAL", TlsMode::Mutual),
-            ("AUTO_PASSTHROUGH", TlsMode::AutoPassthrough),
-            ("ISTIO_MUTUAL", TlsMode::IstioMutual),
-            ("OPTIONAL_MUTUAL", TlsMode::OptionalMutual),
-        ];
-        choice(d, node, "a TLS mode", &modes)
-    });
-    let credential_name = fields.optional("credentialName", located_string);
-    let server_certificate = fields.optional("serverCertificate", located_string);
-    let private_key = fields.optional("privateKey", located_string);
-    for (one, value, other) in [
-        ("serverCertificate", &server_certificate, "privateKey"),
-        ("privateKey", &private_key, "serverCertificate"),
-    ] {
-        if value.is_some() && !fields.has(other) {
-            fields.error_at(one, codes::MISSING_FIELD, format!("also needs `{other}`"));
-        }
-    }
-    fields.optional("subjectAltNames", strings);
-    fields.finish(&[
-        "caCertificates",
-        "caCertCredentialName",
-        "caCrl",
-        "cipherSuites",
-        "credentialNames",
-        "maxProtocolVersion",
-        "minProtocolVersion",
-        "subjectAltNames",
-        "tlsCertificates",
-        "verifyCertificateHash",
-        "verifyCertificateSpki",
-    ]);
-    Some(ServerTls {
-        at: d.position(node.mark),
-        https_redirect,
-        mode: mode.unwrap_or(TlsMode::Passthrough),
-        credential_name,
-        server_certificate,
-        private_key,
-    })
-}
-
 fn check_tls(fields: &mut Fields<'_, '_>, protocol: Protocol, tls: Option<&ServerTls>) {
     let secure = matches!(protocol, Protocol::Https | Protocol::Tls);
     let Some(tls) = tls else {
@@ -170,21 +123,29 @@ fn check_tls(fields: &mut Fields<'_, '_>, protocol: Protocol, tls: Option<&Serve
         }
         return;
     }
-    let terminates = matches!(
-        tls.mode,
-        TlsMode::Simple | TlsMode::Mutual | TlsMode::OptionalMutual
-    );
-    if terminates && tls.credential_name.is_none() && tls.server_certificate.is_none() {
+    if !tls.mode.terminates() {
+        let mode = tls.mode.name();
+        let message = format!(
+            "mode {mode} is not supported by this host, so this server is not opened; use SIMPLE or MUTUAL with a certificate"
+        );
+        fields.warn_at("tls", codes::TLS_NOT_SERVED, message);
+        return;
+    }
+    if protocol == Protocol::Tls {
+        let message = "the host speaks HTTP, so this server is not opened; use `protocol: HTTPS`";
+        fields.warn_at("tls", codes::TLS_NOT_SERVED, message.to_owned());
+    }
+    if tls.certificates.is_empty() {
         let message =
             "needs a certificate: set credentialName to a Secret of type kubernetes.io/tls";
         fields.error_at("tls", codes::GATEWAY_CREDENTIAL, message.to_owned());
         return;
     }
-    let message = if terminates && tls.credential_name.is_none() {
-        "certificate files are not read, so this HTTPS server is not served; put the certificate \
-         into a Secret and name it in credentialName"
-    } else {
-        "TLS is not terminated yet, so this HTTPS server is not served"
-    };
-    fields.warn_at("tls", codes::TLS_NOT_SERVED, message.to_owned());
+    let is_file = |it: &ServerCertificate| matches!(it.source, CertificateSource::Files { .. });
+    let no_authority = tls.client.ca_certificates.is_none() && tls.client.ca_credential.is_none();
+    if tls.mode.verifies_clients() && no_authority && tls.certificates.iter().any(is_file) {
+        let mode = tls.mode.name();
+        let message = format!("mode {mode} needs the authorities of clients: set caCertificates");
+        fields.error_at("tls", codes::GATEWAY_CREDENTIAL, message);
+    }
 }

@@ -13,7 +13,7 @@ use crate::decode::{
 };
 use crate::model::{
     AllowedNamespaces, CertificateReference, GatewayApiGateway, GatewayListener, GrantedFrom,
-    GrantedTo, Protocol, ReferenceGrant, Resource,
+    GrantedTo, Protocol, ReferenceGrant, Resource, TlsMode,
 };
 use crate::yaml::Node;
 
@@ -21,14 +21,21 @@ pub(crate) fn gateway(mut fields: Fields<'_, '_>) -> Option<Resource> {
     let gateway = fields.required("spec", |d, node| {
         let mut spec = Fields::of(d, node)?;
         spec.required("gatewayClassName", non_empty);
-        let listeners = spec.required_list("listeners", listener);
+        let mut listeners = spec.required_list("listeners", listener);
+        if spec.has("tls") {
+            let message = "is not supported by this host, so the HTTPS listeners of this Gateway are not opened";
+            spec.warn_at("tls", codes::TLS_NOT_SERVED, message.to_owned());
+            spec.ignore(&["tls"]);
+            for listener in listeners.iter_mut().flatten() {
+                listener.unenforced = Some("`spec.tls` of the Gateway is not supported by this host");
+            }
+        }
         spec.finish(&[
             "addresses",
             "allowedListeners",
             "backendTLS",
             "defaultScope",
             "infrastructure",
-            "tls",
         ]);
         Some(GatewayApiGateway {
             listeners: listeners?,
@@ -59,9 +66,15 @@ fn listener(d: &mut Decoder, node: &Node) -> Option<GatewayListener> {
     }
     let hostname = fields.optional("hostname", dns_name);
     let tls = fields.optional("tls", tls).unwrap_or_default();
+    let secure = matches!(protocol, Some(Protocol::Https | Protocol::Tls));
+    if secure && tls.mode == TlsMode::Passthrough || protocol == Some(Protocol::Tls) {
+        let message = "TLS that the host does not terminate is not supported, so this listener is not opened; use `protocol: HTTPS` with mode Terminate";
+        fields.warn_at("protocol", codes::TLS_NOT_SERVED, message.to_owned());
+    }
     let allowed = fields.optional("allowedRoutes", allowed_routes);
     let (allowed, takes_http) = allowed.unwrap_or((AllowedNamespaces::Same, true));
-    if protocol == Some(Protocol::Https) && tls.certificate.is_none() && !tls.passthrough {
+    let terminates = tls.mode != TlsMode::Passthrough;
+    if protocol == Some(Protocol::Https) && tls.certificates.is_empty() && terminates {
         let message = "HTTPS needs `tls.certificateRefs`".to_owned();
         fields.error_at("protocol", codes::MISSING_FIELD, message);
     }
@@ -72,33 +85,75 @@ fn listener(d: &mut Decoder, node: &Node) -> Option<GatewayListener> {
         port: port?,
         protocol: protocol?,
         hostname,
-        certificate: tls.certificate,
-        passthrough: tls.passthrough,
+        certificates: tls.certificates,
+        tls_mode: tls.mode,
+        unenforced: tls.unenforced,
         allowed,
         takes_http,
     })
 }
 
-#[derive(Default)]
 struct Tls {
-    certificate: Option<CertificateReference>,
-    passthrough: bool,
+    certificates: Vec<CertificateReference>,
+    mode: TlsMode,
+    unenforced: Option<&'static str>,
 }
+
+impl Default for Tls {
+    fn default() -> Self {
+        Self {
+            certificates: Vec::new(),
+            mode: TlsMode::Simple,
+            unenforced: None,
+        }
+    }
+}
+
+/// Istio's option for listeners that verify clients.
+const TERMINATE_MODE: &str = "gateway.istio.io/tls-terminate-mode";
 
 fn tls(d: &mut Decoder, node: &Node) -> Option<Tls> {
     let mut fields = Fields::of(d, node)?;
-    let modes = [("Terminate", false), ("Passthrough", true)];
-    let passthrough = fields.optional("mode", |d, node| choice(d, node, "a TLS mode", &modes));
-    let mut certificates = fields.list("certificateRefs", certificate);
-    if certificates.len() > 1 {
-        let message = "only the first certificate is used".to_owned();
-        fields.warn_at("certificateRefs", codes::NOT_HONOURED, message);
+    let modes = [
+        ("Terminate", TlsMode::Simple),
+        ("Passthrough", TlsMode::Passthrough),
+    ];
+    let mode = fields.optional("mode", |d, node| choice(d, node, "a TLS mode", &modes));
+    let certificates = fields.list("certificateRefs", certificate);
+    let terminate_mode = fields.optional("options", options).flatten();
+    let mut unenforced = None;
+    if fields.has("frontendValidation") {
+        unenforced = Some("frontendValidation is not supported by this host");
+        let message = "is not supported by this host, so this listener is not opened; use the option gateway.istio.io/tls-terminate-mode: MUTUAL, and put ca.crt into the Secret".to_owned();
+        fields.warn_at("frontendValidation", codes::TLS_NOT_SERVED, message);
     }
-    fields.finish(&["frontendValidation", "options"]);
+    fields.ignore(&["frontendValidation"]);
+    fields.finish(&[]);
+    let mode = mode.unwrap_or(TlsMode::Simple);
     Some(Tls {
-        certificate: (!certificates.is_empty()).then(|| certificates.remove(0)),
-        passthrough: passthrough.unwrap_or(false),
+        certificates,
+        mode: match mode {
+            TlsMode::Simple => terminate_mode.unwrap_or(mode),
+            mode => mode,
+        },
+        unenforced,
     })
+}
+
+/// The mode that Istio's option selects.
+#[expect(clippy::option_option, reason = "the outer is an error")]
+fn options(d: &mut Decoder, node: &Node) -> Option<Option<TlsMode>> {
+    let mut fields = Fields::of(d, node)?;
+    let modes = [
+        ("SIMPLE", TlsMode::Simple),
+        ("MUTUAL", TlsMode::Mutual),
+        ("OPTIONAL_MUTUAL", TlsMode::OptionalMutual),
+    ];
+    let mode = fields.optional(TERMINATE_MODE, |d, node| {
+        choice(d, node, "a mode that this host supports", &modes)
+    });
+    fields.finish(&[]);
+    Some(mode)
 }
 
 fn certificate(d: &mut Decoder, node: &Node) -> Option<CertificateReference> {

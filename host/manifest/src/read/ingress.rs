@@ -95,11 +95,6 @@ fn spec(
     {
         spec.missing("rules");
     }
-    if !tls.is_empty() {
-        let message =
-            "TLS is not terminated yet, so these hosts are served over HTTP only".to_owned();
-        spec.warn_at("tls", codes::TLS_NOT_SERVED, message);
-    }
     spec.finish(&[]);
     Some(Ingress {
         ingress_class: named.or(class),
@@ -243,6 +238,15 @@ fn tls(d: &mut Decoder, node: &Node) -> Option<IngressTls> {
     let mut fields = Fields::of(d, node)?;
     let hosts = fields.optional("hosts", words).unwrap_or_default();
     let secret_name = fields.optional("secretName", located_string);
+    if secret_name.is_none() {
+        let message = "without `secretName` there is no certificate, so these hosts are served over HTTP only";
+        let mark = fields.mark;
+        fields.d.warning(mark, codes::TLS_NOT_SERVED, message);
+    }
     fields.finish(&[]);
-    Some(IngressTls { hosts, secret_name })
+    Some(IngressTls {
+        at: d.position(node.mark),
+        hosts,
+        secret_name,
+    })
 }

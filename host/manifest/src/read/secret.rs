@@ -137,7 +137,7 @@ pub(super) fn base64_value(d: &mut Decoder, node: &Node, plain: &str) -> Option<
 }
 
 /// Standard alphabet with padding; line breaks are skipped.
-fn decode_base64(text: &str) -> Result<Vec<u8>, String> {
+pub(super) fn decode_base64(text: &str) -> Result<Vec<u8>, String> {
     let mut bytes = Vec::with_capacity(text.len() / 4 * 3);
     let (mut bits, mut filled, mut symbols, mut padding) = (0_u32, 0, 0_usize, 0_usize);
     for (index, symbol) in text.chars().enumerate() {

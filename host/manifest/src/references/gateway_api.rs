@@ -1,9 +1,9 @@
 //! The Gateway API: parents, listeners, certificates, backends and grants.
 //!
 //! As in the Gateway API, a missing backend is a warning, and its share of requests gets 500.
-//! A missing certificate is an error, since the listener would have no TLS.
+//! A listener without its certificate is not opened, which is a warning too.
 
-use super::gateway::certificate;
+use super::gateway::server_tls;
 use super::index::{Index, Target, names_in};
 use super::report::Report;
 use crate::codes;
@@ -18,24 +18,25 @@ pub(super) fn listeners(
     object: &Object,
     gateway: &GatewayApiGateway,
 ) {
+    let own = object.metadata.namespace.as_str();
     for (at, listener) in gateway.listeners.iter().enumerate() {
-        if let Some(reference) = &listener.certificate {
-            let own = object.metadata.namespace.as_str();
+        let place = format!("spec.listeners[{at}].tls");
+        for (number, reference) in listener.certificates.iter().enumerate() {
             let namespace = reference.namespace.as_deref().unwrap_or(own);
-            let path = format!("spec.listeners[{at}].tls.certificateRefs[0].name");
             let name = &reference.name;
             let granted = index.grants.iter().any(|(grant, spec)| {
                 grant.metadata.namespace == namespace && spec.allows_certificate(own, name)
             });
             if namespace != own && !granted {
+                let path = format!("{place}.certificateRefs[{number}].name");
                 let message = format!(
-                    "no ReferenceGrant in {namespace} lets Gateways of {own} use the Secret {name}"
+                    "no ReferenceGrant in {namespace} lets Gateways of {own} use the Secret {name}, so the listener is not opened"
                 );
                 let code = codes::GATEWAY_CREDENTIAL;
-                report.error(object, &name.at, path.clone(), code, message);
+                report.warning(object, &name.at, path, code, message);
             }
-            certificate(index, report, object, (namespace, &reference.name), path);
         }
+        server_tls(index, report, object, &listener.server_tls(), &place);
     }
 }
 

@@ -1,5 +1,6 @@
 //! An Ingress' backends.
 
+use super::gateway::server_tls;
 use super::index::{Index, names_in};
 use super::report::Report;
 use crate::codes;
@@ -15,20 +16,14 @@ pub(super) fn check(index: &Index<'_>, report: &mut Report, object: &Object, ing
             backend(index, report, object, &path.backend, &place);
         }
     }
-    let namespace = object.metadata.namespace.as_str();
     for (at, tls) in ingress.tls.iter().enumerate() {
-        let Some(secret) = &tls.secret_name else {
-            continue;
-        };
-        let name = secret.as_str();
-        if !index.secrets.contains_key(&(namespace, name))
-            && !index.is_refused("Secret", namespace, name)
-        {
-            let near = report.near(name, || names_in(&index.secrets, namespace));
-            let message = format!("there is no Secret {namespace}/{name}{near}");
-            let path = format!("spec.tls[{at}].secretName");
-            report.warning(object, &secret.at, path, codes::CONFIG_REFERENCE, message);
-        }
+        server_tls(
+            index,
+            report,
+            object,
+            &tls.server_tls(),
+            &format!("spec.tls[{at}]"),
+        );
     }
 }
 

@@ -4,9 +4,11 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use galleria_manifest::model::{Gateway, Protocol, Server, TlsMode};
+use galleria_manifest::Diagnostic;
+use galleria_manifest::model::{Gateway, Protocol, Resource, Server};
 
 use super::clusters::Clusters;
+use super::declared::{Declared, declare};
 use super::delegate::BoundVirtualService;
 use super::export::View;
 use super::ingress::{IngressHosts, ingress_hosts};
@@ -41,16 +43,20 @@ pub(crate) struct EdgeCompiler<'a, 'c> {
 pub(crate) struct Edge {
     pub(crate) listeners: Vec<Listener>,
     pub(crate) hosts: HashMap<u16, HostTable<Arc<VirtualHost>>>,
+    pub(crate) diagnostics: Vec<Diagnostic>,
 }
 
 impl<'a> EdgeCompiler<'a, '_> {
     pub(crate) fn compile(mut self) -> Edge {
         let mut listeners: BTreeMap<u16, Listener> = BTreeMap::new();
+        let mut diagnostics = Vec::new();
         let mut ports: BTreeMap<u16, BTreeMap<String, Parts>> = BTreeMap::new();
         for (number, source) in self.inventory.gateways.iter().enumerate() {
-            for server in &source.spec.servers {
-                add_server(&mut listeners, source, server);
-                if is_routed(server) {
+            for (index, server) in source.spec.servers.iter().enumerate() {
+                let listener = listener(source, index, server);
+                let is_routed = is_routed(&listener);
+                let declared = declare(&mut listeners, listener, &mut diagnostics);
+                if declared == Declared::Yes && is_routed {
                     let hosts = ports.entry(server.port.value).or_default();
                     self.add_hosts(hosts, number, source, server);
                 }
@@ -58,7 +64,10 @@ impl<'a> EdgeCompiler<'a, '_> {
         }
         let ingress = ingress_hosts(self.inventory, self.clusters, self.options);
         for listener in &ingress.listeners {
-            merge_listener(&mut listeners, listener.clone());
+            // Rules belong to all Ingresses of a host, whichever declares its certificate.
+            if declare(&mut listeners, listener.clone(), &mut diagnostics) == Declared::PortInUse {
+                continue;
+            }
             let hosts = ports.entry(listener.port).or_default();
             for host in ingress.hosts.keys() {
                 hosts.entry(host.clone()).or_default().ingress = true;
@@ -71,6 +80,7 @@ impl<'a> EdgeCompiler<'a, '_> {
         Edge {
             listeners: listeners.into_values().collect(),
             hosts,
+            diagnostics,
         }
     }
 
@@ -185,17 +195,13 @@ impl<'a> EdgeCompiler<'a, '_> {
     }
 }
 
-/// Whether requests on the server are routed as HTTP.
-fn is_routed(server: &Server) -> bool {
-    let plain = matches!(
-        server.protocol,
-        Protocol::Http | Protocol::Http2 | Protocol::Grpc
-    );
-    let terminated = server.protocol == Protocol::Https
-        && server.tls.as_ref().is_some_and(|tls| {
-            !matches!(tls.mode, TlsMode::Passthrough | TlsMode::AutoPassthrough)
-        });
-    plain || terminated
+/// Whether requests on the listener's server are routed as HTTP.
+fn is_routed(listener: &Listener) -> bool {
+    match listener.protocol {
+        Protocol::Http | Protocol::Http2 | Protocol::Grpc => true,
+        Protocol::Https => listener.servers.iter().all(ListenerServer::terminates),
+        Protocol::Tcp | Protocol::Tls | Protocol::Mongo => false,
+    }
 }
 
 /// Splits `namespace/name`. `*` is every namespace, `.` the Gateway's own.
@@ -217,54 +223,56 @@ pub(crate) fn intersection<'h>(server: &'h str, virtual_service: &'h str) -> Opt
     }
 }
 
-fn add_server(
-    listeners: &mut BTreeMap<u16, Listener>,
-    source: &Source<'_, Gateway>,
-    server: &Server,
-) {
+/// The listener of one server.
+fn listener(source: &Source<'_, Gateway>, index: usize, server: &Server) -> Listener {
     let gateway: ObjectRef = source.reference("Gateway");
     let https_redirect = server.tls.as_ref().is_some_and(|tls| tls.https_redirect);
+    let (place, unenforced) = place(source, index, server);
     let tls = server
         .tls
         .as_ref()
         .filter(|_| matches!(server.protocol, Protocol::Https | Protocol::Tls));
-    merge_listener(
-        listeners,
-        Listener {
-            port: server.port.value,
-            protocol: server.protocol,
-            gateways: vec![gateway.qualified_name()],
+    let tls = tls.map(|settings| ListenerTls {
+        settings: settings.clone(),
+        namespace: source.namespace().to_owned(),
+        path: format!("{place}.tls"),
+        unenforced,
+    });
+    let name = server.name.clone();
+    let hosts = server.hosts.iter();
+    Listener {
+        port: server.port.value,
+        protocol: server.protocol,
+        gateways: vec![gateway.qualified_name()],
+        https_redirect,
+        inbound: false,
+        servers: vec![ListenerServer {
+            gateway,
+            at: server.at.clone(),
+            name: name.or_else(|| Some(server.port_name.clone())),
+            hosts: hosts
+                .map(|host| split_host(host, source.namespace()).1)
+                .collect(),
             https_redirect,
-            inbound: false,
-            servers: vec![ListenerServer {
-                gateway,
-                at: server.at.clone(),
-                name: server
-                    .name
-                    .clone()
-                    .or_else(|| Some(server.port_name.clone())),
-                hosts: server
-                    .hosts
-                    .iter()
-                    .map(|host| split_host(host, source.namespace()).1)
-                    .collect(),
-                https_redirect,
-                tls: tls.cloned().map(ListenerTls::Gateway),
-            }],
-        },
-    );
+            tls,
+        }],
+    }
 }
 
-fn merge_listener(listeners: &mut BTreeMap<u16, Listener>, listener: Listener) {
-    let Some(known) = listeners.get_mut(&listener.port) else {
-        listeners.insert(listener.port, listener);
-        return;
+/// The place of a server in its object, and why it must not be opened. A listener of the
+/// Gateway API is the only server of its Gateway.
+fn place(
+    source: &Source<'_, Gateway>,
+    index: usize,
+    server: &Server,
+) -> (String, Option<&'static str>) {
+    let Resource::GatewayApiGateway(gateway) = &source.object.resource else {
+        return (format!("spec.servers[{index}]"), None);
     };
-    known.https_redirect &= listener.https_redirect;
-    for gateway in listener.gateways {
-        if !known.gateways.contains(&gateway) {
-            known.gateways.push(gateway);
-        }
-    }
-    known.servers.extend(listener.servers);
+    let mut listeners = gateway.listeners.iter().enumerate();
+    let found = listeners.find(|(_, listener)| server.name.as_ref() == Some(&listener.name.value));
+    found.map_or_else(
+        || (String::new(), None),
+        |(index, listener)| (format!("spec.listeners[{index}]"), listener.unenforced),
+    )
 }

@@ -11,9 +11,9 @@ use std::sync::Arc;
 
 use galleria_manifest::WithPosition;
 use galleria_manifest::model::{
-    AllowedNamespaces, Backend, Gateway, GatewayApiGateway, GatewayApiHttpRoute, HttpMatch,
-    HttpRoute, Labels, MatchedRule, Object, ParentKind, Protocol, RouteParent, Server, ServerTls,
-    StringMatch, TlsMode,
+    AllowedNamespaces, Backend, CertificateSource, Gateway, GatewayApiGateway, GatewayApiHttpRoute,
+    HttpMatch, HttpRoute, Labels, MatchedRule, Object, ParentKind, Protocol, ReferenceGrant,
+    RouteParent, Server, ServerCertificate, ServerTls, StringMatch,
 };
 
 use super::delegate::{BoundRoute, BoundVirtualService};
@@ -92,7 +92,10 @@ impl<'a> BoundListener<'a> {
 }
 
 /// Every listener of every Gateway of the Gateway API.
-pub(crate) fn listeners<'a>(gateways: &[Source<'a, GatewayApiGateway>]) -> Vec<BoundListener<'a>> {
+pub(crate) fn listeners<'a>(
+    gateways: &[Source<'a, GatewayApiGateway>],
+    grants: &[Source<'a, ReferenceGrant>],
+) -> Vec<BoundListener<'a>> {
     let listeners = gateways.iter().flat_map(|source| {
         let (object, spec) = (source.object, source.spec);
         spec.listeners.iter().map(move |listener| {
@@ -105,18 +108,7 @@ pub(crate) fn listeners<'a>(gateways: &[Source<'a, GatewayApiGateway>]) -> Vec<B
                 port_name: listener.name.value.clone(),
                 protocol: listener.protocol,
                 hosts: vec![listener.hostname.clone().unwrap_or_else(any)],
-                tls: tls.then(|| ServerTls {
-                    at: listener.at.clone(),
-                    https_redirect: false,
-                    mode: if listener.passthrough {
-                        TlsMode::Passthrough
-                    } else {
-                        TlsMode::Simple
-                    },
-                    credential_name: listener.certificate.as_ref().map(|it| it.name.clone()),
-                    server_certificate: None,
-                    private_key: None,
-                }),
+                tls: tls.then(|| granted(listener.server_tls(), object, grants)),
             };
             let metadata = &object.metadata;
             BoundListener {
@@ -135,6 +127,32 @@ pub(crate) fn listeners<'a>(gateways: &[Source<'a, GatewayApiGateway>]) -> Vec<B
         })
     });
     listeners.collect()
+}
+
+/// `tls` without certificates if one of them is in another namespace that does not grant its
+/// use.
+fn granted(
+    mut tls: ServerTls,
+    object: &Object,
+    grants: &[Source<'_, ReferenceGrant>],
+) -> ServerTls {
+    let own = object.metadata.namespace.as_str();
+    let is_granted = |certificate: &ServerCertificate| match &certificate.source {
+        CertificateSource::Secret {
+            name,
+            namespace: Some(namespace),
+        } => {
+            let grant = |grant: &Source<'_, ReferenceGrant>| {
+                grant.namespace() == namespace && grant.spec.allows_certificate(own, name)
+            };
+            namespace == own || grants.iter().any(grant)
+        }
+        CertificateSource::Secret { .. } | CertificateSource::Files { .. } => true,
+    };
+    if !tls.certificates.iter().all(is_granted) {
+        tls.certificates.clear();
+    }
+    tls
 }
 
 fn server_host(server: &Server) -> String {

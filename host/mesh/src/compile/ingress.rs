@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use galleria_manifest::model::{
-    Ingress, IngressBackend, IngressPath, PathType, PortReference, Protocol,
+    Ingress, IngressBackend, IngressPath, IngressTls, PathType, PortReference, Protocol,
 };
 use regex::{Regex, RegexBuilder};
 
@@ -46,10 +46,8 @@ pub(crate) fn ingress_hosts(
     let mut listeners = Vec::new();
     for source in &inventory.ingresses {
         listeners.push(listener(source, None));
-        for tls in &source.spec.tls {
-            let secret_name = tls.secret_name.as_ref().map(|name| name.value.clone());
-            listeners.push(listener(source, Some((&tls.hosts, secret_name))));
-        }
+        let tls = source.spec.tls.iter().enumerate();
+        listeners.extend(tls.map(|tls| listener(source, Some(tls))));
         for (index, (host, path)) in paths(source.spec).enumerate() {
             let ranked = ranked.entry(canonical(host).into_owned()).or_default();
             ranked.push(path_rule(source, index, path, clusters, options));
@@ -190,15 +188,19 @@ fn backend_cluster(
     )
 }
 
-fn listener(source: &Source<'_, Ingress>, tls: Option<(&Vec<String>, Option<String>)>) -> Listener {
+/// The listener for HTTP, or for an entry of `spec.tls` with its index.
+fn listener(source: &Source<'_, Ingress>, tls: Option<(usize, &IngressTls)>) -> Listener {
     let gateway = source.reference("Ingress");
     let (port, protocol) = if tls.is_some() {
         (443, Protocol::Https)
     } else {
         (80, Protocol::Http)
     };
-    let mut hosts: Vec<String> = match &tls {
-        Some((hosts, _)) => hosts.to_vec(),
+    let mut hosts: Vec<String> = match tls {
+        Some((_, tls)) => {
+            let hosts = tls.hosts.iter();
+            hosts.map(|host| canonical(host).into_owned()).collect()
+        }
         None => source
             .spec
             .rules
@@ -213,6 +215,13 @@ fn listener(source: &Source<'_, Ingress>, tls: Option<(&Vec<String>, Option<Stri
     if hosts.is_empty() {
         hosts.push("*".into());
     }
+    let at = tls.map_or_else(|| gateway.at.clone(), |(_, tls)| tls.at.clone());
+    let tls = tls.map(|(index, tls)| ListenerTls {
+        settings: tls.server_tls(),
+        namespace: source.namespace().to_owned(),
+        path: format!("spec.tls[{index}]"),
+        unenforced: None,
+    });
     Listener {
         port,
         protocol,
@@ -220,12 +229,12 @@ fn listener(source: &Source<'_, Ingress>, tls: Option<(&Vec<String>, Option<Stri
         https_redirect: false,
         inbound: false,
         servers: vec![ListenerServer {
-            at: gateway.at.clone(),
+            at,
             gateway,
             name: None,
             hosts,
             https_redirect: false,
-            tls: tls.map(|(_, secret_name)| ListenerTls::Ingress { secret_name }),
+            tls,
         }],
     }
 }

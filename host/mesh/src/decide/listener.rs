@@ -36,12 +36,29 @@ pub struct ListenerServer {
     pub tls: Option<ListenerTls>,
 }
 
-/// The TLS settings of a server.
+/// The TLS settings of a server that terminates TLS, or says so and does not.
 #[derive(Debug, Clone)]
-pub enum ListenerTls {
-    Gateway(ServerTls),
-    /// `spec.tls[]` of an Ingress: a secret in the Ingress's namespace.
-    Ingress {
-        secret_name: Option<String>,
-    },
+pub struct ListenerTls {
+    pub settings: ServerTls,
+    /// The namespace of Secrets that name none.
+    pub namespace: String,
+    /// The place of the settings in their object: `spec.servers[1].tls`.
+    pub path: String,
+    /// Why the server must not be opened although its settings are complete.
+    pub unenforced: Option<&'static str>,
+}
+
+impl Listener {
+    /// Whether its connections must be secured by TLS. All servers of a port agree on that.
+    pub fn is_secure(&self) -> bool {
+        matches!(self.protocol, Protocol::Https | Protocol::Tls)
+    }
+}
+
+impl ListenerServer {
+    /// Whether requests of its clients are routed once TLS is terminated.
+    pub(crate) fn terminates(&self) -> bool {
+        let tls = self.tls.as_ref();
+        tls.is_some_and(|tls| tls.settings.mode.terminates() && tls.unenforced.is_none())
+    }
 }

@@ -401,3 +401,49 @@ fn mirrors_and_weights_come_from_the_backends() {
     }
     assert!((437..=563).contains(&mirrored), "{mirrored}");
 }
+
+#[test]
+fn listener_uses_a_certificate_of_another_namespace_only_if_that_grants_it() {
+    let grant = |kind: &str, from: &str| {
+        format!(
+            "---
+apiVersion: gateway.networking.k8s.io/v1
+kind: ReferenceGrant
+metadata: {{name: grant, namespace: other}}
+spec:
+  from: [{{group: gateway.networking.k8s.io, kind: {kind}, namespace: {from}}}]
+  to: [{{group: \"\", kind: Secret, name: s}}]
+"
+        )
+    };
+    let listener = "{name: https, port: 443, protocol: HTTPS, tls: {certificateRefs: [{name: s, namespace: other}]}}";
+    for (grant, certificates) in [
+        (String::new(), 0),
+        (grant("HTTPRoute", "shop"), 0),
+        (grant("Gateway", "elsewhere"), 0),
+        (grant("Gateway", "shop"), 1),
+    ] {
+        let world = world(&(gateway(listener) + &grant));
+        let tls = world.snapshot.listeners()[0].servers[0].tls.as_ref();
+        let tls = tls.expect("TLS");
+        assert_eq!(tls.path, "spec.listeners[0].tls");
+        assert_eq!(tls.settings.certificates.len(), certificates, "{grant}");
+    }
+}
+
+#[test]
+fn listener_with_an_unenforced_restriction_is_marked() {
+    let listeners = "{name: a, port: 443, protocol: HTTPS, tls: {certificateRefs: [{name: s}]}, hostname: a.example},
+      {name: b, port: 443, protocol: HTTPS, hostname: b.example, tls: {certificateRefs: [{name: s}], frontendValidation: {}}}";
+    let world = world(&gateway(listeners));
+    let servers = world.snapshot.listeners()[0].servers.iter();
+    let marked: Vec<_> = servers
+        .map(|server| {
+            server
+                .tls
+                .as_ref()
+                .is_some_and(|it| it.unenforced.is_some())
+        })
+        .collect();
+    assert_eq!(marked, [false, true]);
+}

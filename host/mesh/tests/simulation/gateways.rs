@@ -323,3 +323,84 @@ fn a_backend_that_does_not_exist_is_503_nc() {
         "503 NC"
     );
 }
+
+/// The port, and for each of its servers the hosts and the place of its TLS settings.
+fn secure_servers(world: &World) -> Vec<String> {
+    let listeners = world.snapshot.listeners().iter();
+    let lines = listeners.flat_map(|listener| {
+        listener.servers.iter().map(|server| {
+            let tls = server.tls.as_ref().map_or("-", |tls| tls.path.as_str());
+            format!("{} {} {tls}", listener.port, server.hosts.join(","))
+        })
+    });
+    lines.collect()
+}
+
+#[test]
+fn first_server_of_a_port_decides_its_protocol() {
+    for (first, second, served) in [
+        (
+            "{number: 443, name: https, protocol: HTTPS}, hosts: [a.example], tls: {mode: SIMPLE, credentialName: s}",
+            "{number: 443, name: http, protocol: HTTP}, hosts: [b.example]",
+            "443 a.example spec.servers[0].tls",
+        ),
+        (
+            "{number: 443, name: http, protocol: HTTP}, hosts: [a.example]",
+            "{number: 443, name: https, protocol: HTTPS}, hosts: [b.example], tls: {mode: MUTUAL, credentialName: s}",
+            "443 a.example -",
+        ),
+    ] {
+        let yaml = servers(&format!(
+            "    - {{port: {first}}}\n    - {{port: {second}}}"
+        )) + &route("a", "[a.example]", "a")
+            + &route("b", "[b.example]", "b");
+        let mut world = world(&yaml);
+        assert_eq!(secure_servers(&world), [served]);
+        let told = world.diagnostics.iter();
+        let told: Vec<_> = told.filter(|it| it.contains("IST0145")).collect();
+        assert_eq!(told.len(), 1, "{told:?}");
+        assert!(told[0].contains("already has the protocol"), "{told:?}");
+        assert_eq!(service(&mut world, "http://a.example:443/"), "a");
+        let lost = "its TLS settings would be lost";
+        assert_eq!(
+            service(&mut world, "http://b.example:443/"),
+            "404 NR",
+            "{lost}"
+        );
+    }
+}
+
+#[test]
+fn host_of_a_secure_port_belongs_to_the_first_server_that_names_it() {
+    let yaml = servers(
+        "    - {port: {number: 443, name: a, protocol: HTTPS}, hosts: [a.example], tls: {mode: MUTUAL, credentialName: s}}",
+    ) + &istio(
+        "Gateway",
+        "shop",
+        "later",
+        "  servers: [{port: {number: 443, name: a, protocol: HTTPS}, hosts: [b.example, a.example], tls: {mode: SIMPLE, credentialName: s}}]",
+    );
+    let world = world(&yaml);
+    assert_eq!(
+        secure_servers(&world),
+        ["443 a.example spec.servers[0].tls"]
+    );
+}
+
+#[test]
+fn certificates_of_ingresses_belong_to_their_hosts_on_443() {
+    let tls = "  tls: [{hosts: [X.example, y.example], secretName: s}, {secretName: t}]\n";
+    let world = world(&ingress("networking.k8s.io/v1", &format!("{tls}{PATHS}")));
+    assert_eq!(
+        secure_servers(&world),
+        [
+            "80 * -",
+            "443 x.example,y.example spec.tls[0]",
+            "443 * spec.tls[1]"
+        ]
+    );
+    let listener = &world.snapshot.listeners()[1];
+    let tls = listener.servers[1].tls.as_ref().expect("TLS");
+    assert_eq!(tls.settings.secret_name(), Some("t"));
+    assert_eq!(tls.namespace, "shop");
+}

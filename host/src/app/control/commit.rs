@@ -40,9 +40,11 @@ impl Control {
             in_force,
             waiting,
             plan,
+            tls,
             ..
         } = staged;
         self.in_force = in_force;
+        self.use_certificates(tls);
         self.reporting.reported = None;
         let tallies = &self.data_plane.mesh.metrics.tallies;
         self.controllers

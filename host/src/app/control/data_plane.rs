@@ -9,6 +9,7 @@ use crate::active_config::ActiveConfig;
 use crate::call::Mesh;
 use crate::listen::Listeners;
 use crate::telemetry::metrics::Present;
+use crate::tls::{GatewayFiles, GatewayTls};
 use crate::topology::{Peers, Topology};
 use crate::workload::Pod;
 
@@ -20,6 +21,9 @@ pub(in crate::app) struct DataPlane {
     pub(in crate::app) listeners: Listeners,
     pub(in crate::app) topology: Topology,
     pub(in crate::app) peers: Peers,
+    /// The TLS configuration in force.
+    pub(in crate::app) tls: Arc<GatewayTls>,
+    pub(in crate::app) tls_files: GatewayFiles,
 }
 
 impl DataPlane {
@@ -37,6 +41,16 @@ impl DataPlane {
             ..self.options.clone()
         };
         mesh::compile(objects, &endpoints, &options, &self.state)
+    }
+
+    /// The TLS configuration of the listeners of `snapshot`. Reads certificate files.
+    pub(super) fn load_tls(
+        &self,
+        snapshot: &mesh::Snapshot,
+        objects: &[Arc<Object>],
+    ) -> GatewayTls {
+        let listeners = snapshot.listeners();
+        tokio::task::block_in_place(|| GatewayTls::load(listeners, objects, &self.tls))
     }
 
     /// Makes the snapshot of `objects` and `pods` the active one.

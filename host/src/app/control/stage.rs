@@ -16,6 +16,7 @@ use crate::listen::ListenError;
 use crate::store::immutable;
 use crate::telemetry::trace::control::{ControlSpan, control_span};
 use crate::telemetry::trace::{attributes, spans};
+use crate::tls::GatewayTls;
 use crate::topology::UnknownWorkload;
 use crate::workload::{Plan, PlanError, plan};
 
@@ -28,6 +29,7 @@ pub(super) struct StagedChange {
     pub(super) known_warnings: Vec<Diagnostic>,
     /// Warnings of the compilation.
     pub(super) warnings: Vec<Diagnostic>,
+    pub(super) tls: GatewayTls,
 }
 
 /// Why a change is not applied.
@@ -107,13 +109,15 @@ impl Control {
         let plan = self.planning.plan(here);
         let plan = trace::step(control_span!(spans::PLAN), plan).await?;
         let span = control_span!(spans::COMPILE);
-        let trial = trace::step(span, self.compile(&in_force)).await?;
+        let (trial, tls) = trace::step(span, self.compile(&in_force)).await?;
+        let warnings = trial.diagnostics.into_iter().chain(tls.diagnostics());
         Ok(StagedChange {
             in_force,
             waiting: admissible.waiting,
             plan,
             known_warnings: admissible.warnings,
-            warnings: trial.diagnostics,
+            warnings: warnings.collect(),
+            tls,
         })
     }
 
@@ -126,15 +130,18 @@ impl Control {
         }
     }
 
-    /// Compiles the snapshot of `objects` and the present pods, and binds its listeners.
+    /// Compiles the snapshot of `objects` and the present pods, reads the certificates of its
+    /// listeners, and binds them.
     async fn compile(
         &mut self,
         objects: &[Arc<Object>],
-    ) -> Result<mesh::CompiledMesh, RejectedChange> {
+    ) -> Result<(mesh::CompiledMesh, GatewayTls), RejectedChange> {
         let pods = self.controllers.workloads.pods();
         let trial = self.data_plane.compile(objects, &pods);
-        self.data_plane.listeners.bind(&trial.snapshot).await?;
-        Ok(trial)
+        let tls = self.data_plane.load_tls(&trial.snapshot, objects);
+        let listeners = &mut self.data_plane.listeners;
+        listeners.bind(&trial.snapshot, &tls).await?;
+        Ok((trial, tls))
     }
 
     /// The part of `desired` that can be in force, scaled by the autoscalers.

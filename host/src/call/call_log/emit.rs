@@ -65,7 +65,7 @@ fn line<'a>(record: &'a Record, facts: &'a RequestFacts, duration: Duration) -> 
         upstream_cluster: cluster.map(|cluster| cluster.name.as_str()),
         upstream_local_address: None,
         downstream_local_address: None,
-        requested_server_name: None,
+        requested_server_name: facts.server_name.as_deref(),
         downstream_remote_address: facts.client,
         route_name: Some(record.route_name.as_str()).filter(|name| !name.is_empty()),
         attempts: record.attempts,

@@ -58,7 +58,8 @@ fn serve_one() -> ServedConnection {
     let meters = Arc::<PortMeters>::default();
     let terms = Terms {
         timeouts: ClientTimeouts::default(),
-        tls: None,
+        transport: Transport::Plain,
+        retired: None,
         meters: meters.clone(),
         for_hosts: false,
         stop: stop.clone(),

@@ -23,6 +23,8 @@ pub(crate) enum CloseReason {
     Evicted,
     /// The client address already has its share of connections, and all of them are busy.
     Share,
+    /// The TLS handshake failed: the name, the version, or the client's certificate.
+    Handshake,
 }
 
 /// Counts of one port, for as long as it is open or has connections.
@@ -55,12 +57,13 @@ impl PortMeters {
 }
 
 impl CloseReason {
-    pub(crate) const ALL: [Self; 5] = [
+    pub(crate) const ALL: [Self; 6] = [
         Self::Head,
         Self::Idle,
         Self::Stalled,
         Self::Evicted,
         Self::Share,
+        Self::Handshake,
     ];
 
     /// The name in metrics and in the log.
@@ -71,6 +74,7 @@ impl CloseReason {
             Self::Stalled => "stalled",
             Self::Evicted => "evicted",
             Self::Share => "client_limit",
+            Self::Handshake => "handshake_failed",
         }
     }
 }
