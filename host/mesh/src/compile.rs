@@ -87,10 +87,7 @@ pub fn compile(
     let (sidecars, scopes) = sidecar::index(&inventory, objects, pods, options);
     let by_address = known_callers(pods, &policies, &sidecars, state, &mut namespaces);
     let mut clusters = Clusters::new(&registry, &destination_rules, options, state);
-    let names = inventory.gateways.iter();
-    let names = names.map(|source| format!("{}/{}", source.namespace(), source.name()));
-    let names = names.chain(listeners.iter().map(|listener| listener.name.clone()));
-    let gateway_names: Vec<String> = names.collect();
+    let gateway_names = gateway_names(&inventory, &listeners);
     let sources = listeners.iter().map(gateway_api::BoundListener::source);
     inventory.gateways.extend(sources);
     let edge = EdgeCompiler {
@@ -116,14 +113,10 @@ pub fn compile(
     ejection::find_powerless(&clusters, &mut diagnostics);
     let passthrough = passthrough(&clusters);
     let inbound = inbound::compile(&options.inbound, pods, &clusters);
-    let made = clusters.made().map(|(_, cluster)| cluster.name.as_str());
-    let inbound_names = inbound.clusters.iter().map(String::as_str);
-    let kept = made.chain(inbound_names).chain([PASSTHROUGH]);
-    state.retain(&kept.collect::<HashSet<_>>());
-    let mut listeners = if options.gateway {
-        edge.listeners
-    } else {
-        Vec::new()
+    keep_state(state, &clusters, &inbound);
+    let mut listeners = match options.gateway {
+        true => edge.listeners,
+        false => Vec::new(),
     };
     listeners.extend(inbound.listeners);
     let mut edge_hosts = edge.hosts;
@@ -150,6 +143,25 @@ pub fn compile(
         snapshot,
         diagnostics,
     }
+}
+
+/// The names of the gateways, by which rules refer to them.
+fn gateway_names(
+    inventory: &Inventory<'_>,
+    listeners: &[gateway_api::BoundListener<'_>],
+) -> Vec<String> {
+    let names = inventory.gateways.iter();
+    let names = names.map(|source| format!("{}/{}", source.namespace(), source.name()));
+    let names = names.chain(listeners.iter().map(|listener| listener.name.clone()));
+    names.collect()
+}
+
+/// Drops the state of clusters that no longer exist.
+fn keep_state(state: &State, clusters: &Clusters<'_>, inbound: &inbound::Inbound) {
+    let made = clusters.made().map(|(_, cluster)| cluster.name.as_str());
+    let inbound = inbound.clusters.iter().map(String::as_str);
+    let kept = made.chain(inbound).chain([PASSTHROUGH]);
+    state.retain(&kept.collect::<HashSet<_>>());
 }
 
 fn known_callers(
