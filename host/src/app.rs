@@ -31,7 +31,7 @@ use tracing::Instrument;
 
 use crate::active_config::{ActiveConfig, ConfigHandle};
 use crate::admin;
-use crate::call::{Mesh, NetworkDenials, Overload};
+use crate::call::{KeySets, Mesh, NetworkDenials, Overload};
 use crate::canary::Canaries;
 use crate::files::Files;
 use crate::guest::{Cache, Databases, Engine, NodeMemory, guest_memory_default};
@@ -255,6 +255,7 @@ impl Host {
                 recorder.clone(),
                 settings.topology.network_policy_deny,
             ),
+            key_sets: KeySets::default(),
         });
         let outbound_factory = OutboundCalls::default();
         outbound_factory.connect(&mesh);

@@ -11,6 +11,7 @@ mod call_log;
 mod drive;
 mod gateway;
 mod inbound;
+mod key_sets;
 mod mirror;
 mod network;
 mod observe;
@@ -40,6 +41,7 @@ use crate::topology::Trust;
 use crate::{Request, Response};
 use call_log::{CallLog, Record};
 use drive::Drive;
+pub(crate) use key_sets::KeySets;
 pub(crate) use network::NetworkDenials;
 pub(crate) use overload::Overload;
 pub(crate) use respond::respond;
@@ -58,6 +60,8 @@ pub(crate) struct Mesh {
     /// Which callers are hosts of the mesh.
     pub trust: Arc<Trust>,
     pub network_denials: NetworkDenials,
+    /// The keys of the issuers of tokens.
+    pub key_sets: KeySets,
 }
 
 /// A request to whatever it addresses.
@@ -163,12 +167,15 @@ impl CallScope<'_> {
         }
         self.admit_client().await?;
         normalise(&mut parts.uri)?;
-        self.admit_at_gateway(&mut parts)?;
+        let principal = self.admit_at_gateway(&mut parts).await?;
         let decided = {
             let head = self.head(&parts)?;
-            self.live
-                .snapshot
-                .decide(self.source.as_caller(), &head, &mut rand::rng())
+            self.live.snapshot.decide_authenticated(
+                self.source.as_caller(),
+                &head,
+                principal.as_ref(),
+                &mut rand::rng(),
+            )
         };
         call_log.record.matched(decided.route);
         match decided.decision {

@@ -21,7 +21,7 @@ const INSTRUMENTATION: &str = "--cfg fuzzing -Cpasses=sancov-module \
 
 /// Each target with the folders of its seed corpus and its number of inputs, for about
 /// ten seconds.
-const TARGETS: [(&str, &[&str], u32); 5] = [
+const TARGETS: [(&str, &[&str], u32); 6] = [
     (
         "manifest",
         &["deploy/shop", "host/manifest/tests/malformed"],
@@ -31,6 +31,7 @@ const TARGETS: [(&str, &[&str], u32); 5] = [
     ("matching", &["fuzz/seeds/matching"], 8_000),
     ("path", &["fuzz/seeds/path"], 200_000),
     ("sql", &["fuzz/seeds/sql"], 150_000),
+    ("token", &["fuzz/seeds/token"], 300_000),
 ];
 
 /// How much to fuzz.

@@ -74,6 +74,8 @@ codes! {
     PLAN = "GAL0200", "the workload cannot be run: its image, its configuration or its volumes";
     DELEGATE_UNREACHABLE = "GAL0601", "a delegate's rule can never match";
     EJECTS_NOTHING = "GAL0602", "maxEjectionPercent is too small to eject anything";
+    KEY_SET = "GAL0603", "no key of a JSON Web Key Set can verify a token";
+    LEGACY_POLICY_REPLACED = "GAL0604", "a policy of the current API replaces one of Istio 1.2";
     LIMIT_RANGE = "GAL0701", "a container violates the LimitRange of its namespace";
     RESOURCE_QUOTA = "GAL0702", "objects exceed the ResourceQuota of their namespace";
     SIDECAR = "GAL0802", "a Sidecar selects no workload, or names a host that nothing declares";

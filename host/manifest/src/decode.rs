@@ -76,6 +76,12 @@ impl Decoder {
         self.object = Some(format!("{kind}/{name}"));
     }
 
+    /// The name of the object, once it is known.
+    pub(crate) fn object_name(&self) -> Option<&str> {
+        let (_, name) = self.object.as_deref()?.split_once('/')?;
+        Some(name)
+    }
+
     /// The document's apiVersion, for fields that differ between versions.
     pub(crate) fn api_version(&self) -> &str {
         &self.api_version

@@ -3,6 +3,7 @@
 //! Field names are Kubernetes' and Istio's. Defaults are already filled in;
 //! what a manifest may leave open and the mesh decides stays an `Option`.
 
+mod authentication;
 mod authorization;
 mod autoscaler;
 mod canary;
@@ -21,6 +22,7 @@ mod sidecar;
 mod workload;
 mod written;
 
+pub use authentication::*;
 pub use authorization::*;
 pub use autoscaler::*;
 pub use canary::*;

@@ -3,6 +3,7 @@
 //! There is one file for each kind that refers to others. A broken reference is an error if
 //! requests or pods would fail because of it, and a warning if it only has no effect.
 
+mod authentication;
 mod autoscaler;
 mod canary;
 mod config;
@@ -80,6 +81,15 @@ pub(crate) fn check(objects: &[Arc<Object>], refused: &HashSet<ObjectKey>) -> Ve
                     &job.template,
                     "spec.template.spec",
                 );
+            }
+            Resource::RequestAuthentication(policy) => {
+                authentication::scope(&index, &mut report, object, &policy.scope);
+            }
+            Resource::PeerAuthentication(policy) => {
+                authentication::selector(&index, &mut report, object, &policy.selector);
+            }
+            Resource::LegacyAuthentication(policy) => {
+                authentication::legacy(&index, &mut report, object, policy);
             }
             Resource::CronJob(cron_job) => {
                 let place = "spec.jobTemplate.spec.template.spec";

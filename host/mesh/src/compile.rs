@@ -9,6 +9,7 @@
 //! The rule: compilation depends on its arguments alone, and never fails. A resource that
 //! does not fit the others is reported, and the rest takes effect.
 
+mod authentication;
 mod authorization;
 mod clusters;
 mod declared;
@@ -24,6 +25,7 @@ mod ingress;
 mod inventory;
 mod mesh;
 mod network_policy;
+mod policy_scope;
 mod registry;
 mod rules;
 mod sidecar;
@@ -81,8 +83,7 @@ pub fn compile(
     bound.extend(gateway_api::bind(&inventory, &listeners, options));
     let mut namespaces = HashMap::new();
     let network = network_policy::index(&inventory, pods, options);
-    let policies = PolicyCompiler::new(&inventory, options, &network);
-    policies.find_problems(&mut diagnostics);
+    let policies = PolicyCompiler::new(&inventory, options, &network, &mut diagnostics);
     let gateway = policies.of_gateway(&listeners);
     let (sidecars, scopes) = sidecar::index(&inventory, objects, pods, options);
     let by_address = known_callers(pods, &policies, &sidecars, state, &mut namespaces);
@@ -180,7 +181,7 @@ fn known_callers(
             key: state.caller(workload),
             namespace: Some(intern(namespaces, &workload.namespace)),
             scope: sidecars.scope_of(workload),
-            policies: policies.of(workload),
+            policies: policies.of(pod),
             workload: Arc::clone(workload),
         });
     }

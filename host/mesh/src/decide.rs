@@ -18,6 +18,7 @@
 //! random numbers that are passed in. It reads no clock and waits for nothing. Of
 //! [`crate::traffic`] it uses only the clusters, and the retry policy of a rule.
 
+pub(crate) mod claim;
 pub(crate) mod condition;
 pub(crate) mod cors;
 pub(crate) mod explain;

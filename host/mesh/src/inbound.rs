@@ -16,6 +16,7 @@
 //! Each stage is a function of the policies and an [`InboundRequest`]. A stage that does
 //! not admit the request returns the reply, whose details name the policy.
 
+mod account;
 pub mod authorization;
 pub mod claims;
 pub mod jwt;

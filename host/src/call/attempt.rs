@@ -201,6 +201,7 @@ impl Attempt<'_, '_> {
                     pod,
                     port: *port,
                     connect_timeout: self.cluster.connect_timeout,
+                    connection: self.cluster.tls.as_ref().map(|tls| tls.mode).into(),
                 };
                 match inbound.call(request, context, &mut spans.guest).await {
                     Ok((response, in_flight)) => {

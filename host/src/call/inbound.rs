@@ -9,11 +9,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::FutureExt;
-use galleria_mesh::inbound::{InboundPolicies, InboundRequest, authorization, jwt, network, peer};
+use galleria_mesh::inbound::peer::Connection;
+use galleria_mesh::inbound::{
+    InboundPolicies, InboundRequest, Peer, RequestPrincipal, authorization, network, peer,
+};
 use galleria_mesh::{LocalReply, RequestHead};
 use http::{HeaderValue, header};
 use opentelemetry::trace::SpanKind;
 
+use super::key_sets::authenticate;
 use super::{CallScope, Source, authority, normalise, observe};
 use crate::active_config::ActiveConfig;
 use crate::context::{DENIED, Recording, RequestContext};
@@ -32,6 +36,8 @@ pub(super) struct Inbound<'a, 'b> {
     pub(super) port: u16,
     /// That of the cluster.
     pub(super) connect_timeout: Duration,
+    /// How the caller connects.
+    pub(super) connection: Connection,
 }
 
 /// Why there is no response.
@@ -56,7 +62,9 @@ impl Inbound<'_, '_> {
         if let Some(policies) = self.live.snapshot.inbound_policies(destination) {
             let denied = InboundError::Denied;
             self.admit_connection(policies).await.map_err(denied)?;
-            self.decide(policies, &mut request).map_err(denied)?;
+            // Boxed, since most workloads have no policies.
+            let decided = Box::pin(self.decide(policies, &mut request)).await;
+            decided.map_err(denied)?;
         }
         let context = self.within_span(&request, context, span);
         context.trace.inject(request.headers_mut());
@@ -98,17 +106,48 @@ impl Inbound<'_, '_> {
     }
 
     /// Runs the other stages of the destination (see `galleria_mesh::inbound`), in order.
-    fn decide(&self, policies: &InboundPolicies, request: &mut Request) -> Result<(), LocalReply> {
+    async fn decide(
+        &self,
+        policies: &InboundPolicies,
+        request: &mut Request,
+    ) -> Result<(), LocalReply> {
         let destination = &self.pod.plan.identity;
         // A rewrite can make a path that is not normalised, and policies must see the same
         // path as the guest.
         normalise(request.uri_mut())?;
         let caller = self.scope.source.peer();
+        let caller = match peer::proves_identity(policies, self.port, self.connection) {
+            true => caller,
+            false => Peer::Unknown,
+        };
+        let inbound = self.inbound(request, &caller, None)?;
+        peer::decide(policies, &inbound, self.connection)?;
+        authorization::decide_external(policies, &inbound)?;
+        let mesh = self.scope.mesh;
+        let authenticated = authenticate(mesh, destination, policies, &inbound).await?;
+        authenticated.apply_headers(request.headers_mut());
+        authenticated.apply_query(request.uri_mut());
+        let principal = authenticated.principal;
+        let inbound = self.inbound(request, &caller, principal.as_ref())?;
+        observe::report(&mesh.metrics, policies, &inbound);
+        authorization::decide(policies, &inbound)?;
+        if let Some(principal) = principal {
+            request.extensions_mut().insert(principal);
+        }
+        Ok(())
+    }
+
+    fn inbound<'r>(
+        &'r self,
+        request: &'r Request,
+        peer: &'r Peer,
+        principal: Option<&'r RequestPrincipal>,
+    ) -> Result<InboundRequest<'r>, LocalReply> {
         let (uri, headers) = (request.uri(), request.headers());
-        let mut inbound = InboundRequest {
-            destination,
+        Ok(InboundRequest {
+            destination: &self.pod.plan.identity,
             port: self.port,
-            peer: &caller,
+            peer,
             head: RequestHead {
                 method: request.method(),
                 scheme: uri.scheme_str().unwrap_or("http"),
@@ -118,18 +157,8 @@ impl Inbound<'_, '_> {
                 headers,
                 source_ip: self.scope.source.address(),
             },
-            principal: None,
-        };
-        peer::decide(policies, &inbound)?;
-        authorization::decide_external(policies, &inbound)?;
-        let principal = jwt::decide(policies, &inbound)?;
-        inbound.principal = principal.as_ref();
-        observe::report(&self.scope.mesh.metrics, policies, &inbound);
-        authorization::decide(policies, &inbound)?;
-        if let Some(principal) = principal {
-            request.extensions_mut().insert(principal);
-        }
-        Ok(())
+            principal,
+        })
     }
 
     /// `context` within a new span of the guest.

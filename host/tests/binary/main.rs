@@ -17,6 +17,7 @@
 
 mod support;
 
+mod authentication;
 mod authorization;
 mod autoscale;
 mod canary;

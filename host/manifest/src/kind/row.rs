@@ -74,6 +74,32 @@ pub(super) const fn rbac(kind: &'static str, read: Reader) -> Kind {
     .custom()
 }
 
+/// A kind of Istio's security API.
+pub(super) const fn istio_security(kind: &'static str, read: Reader) -> Kind {
+    Kind {
+        is_custom: true,
+        ..of(
+            "security.istio.io",
+            &["v1", "v1beta1"],
+            kind,
+            Handling::Enforced(read),
+        )
+    }
+}
+
+/// A kind of Istio's authentication API until Istio 1.5.
+pub(super) const fn istio_authentication(kind: &'static str, read: Reader) -> Kind {
+    Kind {
+        is_custom: true,
+        ..of(
+            "authentication.istio.io",
+            &["v1alpha1"],
+            kind,
+            Handling::Enforced(read),
+        )
+    }
+}
+
 /// A kind that is left to the cluster.
 pub(super) const fn left(group: &'static str, kind: &'static str) -> Kind {
     of(group, &[], kind, Handling::NotEnforced)

@@ -1,13 +1,16 @@
 //! The rows.
 
 use super::Handling::{Enforced, Measured, Reported};
-use super::row::{core, gateway_api, istio, left, of, rbac, restriction};
+use super::row::{
+    core, gateway_api, istio, istio_authentication, istio_security, left, of, rbac, restriction,
+};
 use super::{EXTENSIONS, Kind, SCALE};
 use crate::read::{
     authorization, autoscaler, bare_pod, canary, config_map, cron_job, deployment,
     destination_rule, disruption_budget, gateway, gateway_api as gateway_kinds, ingress, job,
-    limit_range, namespace, network_policy, pod_preset, replica_set, resource_quota, secret,
-    service, service_account, service_entry, sidecar, stateful_set, storage, virtual_service,
+    legacy_authentication, limit_range, namespace, network_policy, peer_authentication, pod_preset,
+    replica_set, request_authentication, resource_quota, secret, service, service_account,
+    service_entry, sidecar, stateful_set, storage, virtual_service,
 };
 
 pub(super) static ALL: &[Kind] = &[
@@ -198,7 +201,21 @@ pub(super) static ALL: &[Kind] = &[
     )
     .custom()
     .served("authorizationpolicies", "authorizationpolicy", &["ap"]),
+    istio_security("PeerAuthentication", peer_authentication::read).served(
+        "peerauthentications",
+        "peerauthentication",
+        &["pa"],
+    ),
+    istio_security("RequestAuthentication", request_authentication::read).served(
+        "requestauthentications",
+        "requestauthentication",
+        &["ra"],
+    ),
     // Istio until 1.5.
+    istio_authentication("MeshPolicy", legacy_authentication::read_mesh)
+        .served("meshpolicies", "meshpolicy", &[])
+        .of_cluster(),
+    istio_authentication("Policy", legacy_authentication::read).served("policies", "policy", &[]),
     rbac("ClusterRbacConfig", authorization::rbac_config)
         .of_cluster()
         .served("clusterrbacconfigs", "clusterrbacconfig", &[]),
@@ -266,11 +283,7 @@ pub(super) static ALL: &[Kind] = &[
     restriction("policy.networking.k8s.io", "AdminNetworkPolicy"),
     restriction("policy.networking.k8s.io", "BaselineAdminNetworkPolicy"),
     restriction("policy.networking.k8s.io", "ClusterNetworkPolicy"),
-    restriction("security.istio.io", "PeerAuthentication"),
-    restriction("security.istio.io", "RequestAuthentication"),
     // Istio until 1.5.
-    restriction("authentication.istio.io", "MeshPolicy").of_cluster(),
-    restriction("authentication.istio.io", "Policy"),
     restriction("config.istio.io", "QuotaSpec"),
     restriction("config.istio.io", "QuotaSpecBinding"),
     restriction("config.istio.io", "rule"),

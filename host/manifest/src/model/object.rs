@@ -5,9 +5,10 @@ use std::fmt;
 
 use super::{
     AuthorizationPolicy, Canary, ConfigMap, CronJob, Deployment, DestinationRule, Gateway,
-    GatewayApiGateway, GatewayApiHttpRoute, HorizontalPodAutoscaler, Ingress, Job, LimitRange,
-    Namespace, NetworkPolicy, PersistentVolumeClaim, Pod, PodDisruptionBudget, PodPreset,
-    PodTemplate, RbacConfig, ReferenceGrant, ReplicaSet, ResourceQuota, Secret, Service,
+    GatewayApiGateway, GatewayApiHttpRoute, HorizontalPodAutoscaler, Ingress, Job,
+    LegacyAuthentication, LimitRange, Namespace, NetworkPolicy, PeerAuthentication,
+    PersistentVolumeClaim, Pod, PodDisruptionBudget, PodPreset, PodTemplate, RbacConfig,
+    ReferenceGrant, ReplicaSet, RequestAuthentication, ResourceQuota, Secret, Service,
     ServiceAccount, ServiceEntry, ServiceRole, ServiceRoleBinding, Sidecar, StatefulSet,
     VirtualService,
 };
@@ -107,6 +108,10 @@ pub enum Resource {
     RbacConfig(RbacConfig),
     ServiceRole(ServiceRole),
     ServiceRoleBinding(ServiceRoleBinding),
+    RequestAuthentication(RequestAuthentication),
+    PeerAuthentication(PeerAuthentication),
+    /// Istio 1.2's Policy and MeshPolicy.
+    LegacyAuthentication(LegacyAuthentication),
     /// Accepted without effect: left to the cluster, or unknown.
     NotEnforced,
 }

@@ -7,7 +7,7 @@ mod attribute;
 mod condition;
 mod legacy;
 mod path_template;
-mod scope;
+pub(super) mod scope;
 
 pub(crate) use legacy::{rbac_config, service_role, service_role_binding};
 

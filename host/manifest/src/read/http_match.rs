@@ -6,7 +6,7 @@ use crate::decode::{
     Decoder, Fields, boolean, dns_label, full_match, header_name, labels, map, non_empty, port,
     string,
 };
-use crate::model::{HttpMatch, StringMatch};
+use crate::model::{HttpMatch, StringMatch, claim_path};
 use crate::yaml::{Node, Value};
 
 pub(super) fn read(d: &mut Decoder, node: &Node) -> Option<HttpMatch> {
@@ -137,10 +137,14 @@ fn header_matches(d: &mut Decoder, node: &Node) -> Option<Vec<(String, StringMat
             return None;
         }
         let claim = name.starts_with('@');
-        if claim {
-            let message =
-                "matching on JWT claims is not supported by this host; the match never holds";
-            d.warning(value.mark, codes::NOT_HONOURED, message);
+        if claim && claim_path(name).is_none() {
+            let shown = d.show(name);
+            let message = format!(
+                "{shown} is not the key of a claim; write `@request.auth.claims.group`, or \
+                 `@request.auth.claims[a][b]` for names with dots"
+            );
+            d.error(value.mark, codes::INVALID_VALUE, message);
+            return None;
         }
         let lower = if claim {
             Some(name.to_owned())

@@ -9,12 +9,11 @@ mod problems;
 use std::sync::Arc;
 
 use galleria_manifest::Diagnostic;
-use galleria_manifest::model::{
-    AttributeMatch, AuthorizationAction, AuthorizationPolicy, PolicyScope, PolicyTargetKind,
-};
+use galleria_manifest::model::{AttributeMatch, AuthorizationAction, AuthorizationPolicy};
 
 use self::legacy::LegacyRoles;
 use super::inventory::{Inventory, Source};
+use super::policy_scope::{selects, targets_gateway};
 use crate::inbound::authorization::condition::Condition;
 use crate::inbound::authorization::rule::Rule;
 use crate::inbound::authorization::rule_set::RuleSet;
@@ -23,12 +22,6 @@ use crate::{Options, Workload};
 
 /// A policy of which rules are evaluated and never enforced.
 const DRY_RUN: &str = "istio.io/dry-run";
-
-/// The label of a gateway's pods with the name of its Gateway.
-const GATEWAY_NAMES: [&str; 2] = [
-    "gateway.networking.k8s.io/gateway-name",
-    "istio.io/gateway-name",
-];
 
 /// All authorization policies.
 pub(crate) struct Authorization<'a> {
@@ -109,52 +102,15 @@ impl<'a> Authorization<'a> {
         problems::find(self, workloads, gateway, diagnostics);
     }
 
-    fn reaches(&self, policy: &Policy<'_>, namespace: &str) -> bool {
-        let home = policy.source.namespace();
-        home == namespace || home == self.root_namespace
-    }
-
     fn selects(&self, policy: &Policy<'_>, workload: &Workload) -> bool {
-        if !self.reaches(policy, &workload.namespace) {
-            return false;
-        }
-        match &policy.source.spec.applies_to {
-            PolicyScope::All => true,
-            PolicyScope::Labels(labels) => labels
-                .iter()
-                .all(|(key, value)| workload.labels.get(key) == Some(value)),
-            PolicyScope::Targets(targets) => targets.iter().any(|target| {
-                target.kind == PolicyTargetKind::Service
-                    && workload.namespace == policy.source.namespace()
-                    && self.services(workload).any(|it| it == target.name.value)
-            }),
-        }
+        let (scope, home) = (&policy.source.spec.applies_to, policy.source.namespace());
+        selects(scope, home, workload, self.inventory, self.root_namespace)
     }
 
     /// Whether the policy applies to requests that this Gateway serves.
-    fn targets(&self, policy: &Policy<'_>, (namespace, name): GatewayName<'_>) -> bool {
-        let home = policy.source.namespace();
-        match &policy.source.spec.applies_to {
-            PolicyScope::All => false,
-            PolicyScope::Labels(labels) => {
-                let by_name = labels.len() == 1
-                    && GATEWAY_NAMES
-                        .iter()
-                        .any(|key| labels.get(*key).is_some_and(|it| it == name));
-                by_name && self.reaches(policy, namespace)
-            }
-            PolicyScope::Targets(targets) => targets.iter().any(|target| match target.kind {
-                PolicyTargetKind::Gateway => home == namespace && target.name.value == name,
-                // The host serves the Gateways of every class in the same way.
-                PolicyTargetKind::GatewayClass => home == self.root_namespace,
-                PolicyTargetKind::Service => false,
-            }),
-        }
-    }
-
-    /// The names of the Services in front of `workload`.
-    fn services(&self, workload: &Workload) -> impl Iterator<Item = &str> {
-        services(self.inventory, workload)
+    fn targets(&self, policy: &Policy<'_>, gateway: GatewayName<'_>) -> bool {
+        let (scope, home) = (&policy.source.spec.applies_to, policy.source.namespace());
+        targets_gateway(scope, home, gateway, self.root_namespace)
     }
 }
 

@@ -5,18 +5,20 @@ use std::sync::Arc;
 
 use galleria_manifest::Diagnostic;
 
+use super::authentication::Authentication;
 use super::authorization::{Authorization, GatewayName};
 use super::gateway_api::BoundListener;
 use super::inventory::Inventory;
 use crate::decide::host::HostTable;
 use crate::inbound::network::index::NetworkPolicyIndex;
 use crate::inbound::policies::{GatewayPolicies, InboundPolicies};
-use crate::{Options, Workload};
+use crate::{Options, Pod, Workload};
 
 /// Compiles the policies of each workload.
 pub(crate) struct PolicyCompiler<'a> {
     inventory: &'a Inventory<'a>,
     network: &'a NetworkPolicyIndex,
+    authentication: Authentication<'a>,
     authorization: Authorization<'a>,
 }
 
@@ -25,20 +27,25 @@ impl<'a> PolicyCompiler<'a> {
         inventory: &'a Inventory<'a>,
         options: &'a Options,
         network: &'a NetworkPolicyIndex,
+        diagnostics: &mut Vec<Diagnostic>,
     ) -> Self {
-        Self {
+        let compiler = Self {
             inventory,
             network,
+            authentication: Authentication::new(inventory, options, diagnostics),
             authorization: Authorization::new(inventory, options),
-        }
+        };
+        compiler.find_problems(diagnostics);
+        compiler
     }
 
-    /// The policies of `workload`; `None` if none selects it.
-    pub(crate) fn of(&self, workload: &Workload) -> Option<Arc<InboundPolicies>> {
+    /// The policies of the pod's workload; `None` if none selects it.
+    pub(crate) fn of(&self, pod: &Pod) -> Option<Arc<InboundPolicies>> {
         some(InboundPolicies {
-            network: self.network.of(workload),
-            authorization: self.authorization.of(workload),
-            ..InboundPolicies::default()
+            network: self.network.of(&pod.workload),
+            peer: self.authentication.peers(pod),
+            tokens: self.authentication.tokens(pod),
+            authorization: self.authorization.of(&pod.workload),
         })
     }
 
@@ -47,12 +54,15 @@ impl<'a> PolicyCompiler<'a> {
         let workload = Arc::new(Workload::gateway());
         let of = |gateways: &[GatewayName<'_>]| {
             some(InboundPolicies {
+                tokens: self.authentication.of_gateway(&workload, gateways),
                 authorization: self.authorization.of_gateway(&workload, gateways),
                 ..InboundPolicies::default()
             })
         };
         let mut by_host = HashMap::new();
-        if self.authorization.has_targeted_gateways() {
+        let is_targeted = self.authorization.has_targeted_gateways()
+            || self.authentication.has_targeted_gateways();
+        if is_targeted {
             for ((port, host), gateways) in self.served(listeners) {
                 let gateways: Vec<_> = gateways.into_iter().collect();
                 let table: &mut HostTable<_> = by_host.entry(port).or_default();
@@ -91,7 +101,7 @@ impl<'a> PolicyCompiler<'a> {
     }
 
     /// Problems that only the combination of objects shows.
-    pub(crate) fn find_problems(&self, diagnostics: &mut Vec<Diagnostic>) {
+    fn find_problems(&self, diagnostics: &mut Vec<Diagnostic>) {
         let declared = self.inventory.workloads.iter().map(|(object, template)| {
             Workload::new(
                 &*object.metadata.namespace,

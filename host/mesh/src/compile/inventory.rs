@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use galleria_manifest::model::{
     AuthorizationPolicy, DestinationRule, Gateway, GatewayApiGateway, GatewayApiHttpRoute, Ingress,
-    NetworkPolicy, Object, PodTemplate, RbacConfig, ReferenceGrant, Resource, Service,
-    ServiceEntry, ServiceRole, ServiceRoleBinding, Sidecar, VirtualService,
+    LegacyAuthentication, NetworkPolicy, Object, PeerAuthentication, PodTemplate, RbacConfig,
+    ReferenceGrant, RequestAuthentication, Resource, Service, ServiceEntry, ServiceRole,
+    ServiceRoleBinding, Sidecar, VirtualService,
 };
 
 use crate::ObjectRef;
@@ -38,6 +39,9 @@ pub(crate) struct Inventory<'a> {
     pub(crate) role_bindings: Vec<Source<'a, ServiceRoleBinding>>,
     /// The workloads that may serve requests, as declared.
     pub(crate) workloads: Vec<(&'a Object, &'a PodTemplate)>,
+    pub(crate) request_authentications: Vec<Source<'a, RequestAuthentication>>,
+    pub(crate) peer_authentications: Vec<Source<'a, PeerAuthentication>>,
+    pub(crate) legacy_authentications: Vec<Source<'a, LegacyAuthentication>>,
     /// The Namespace objects, for their labels.
     pub(crate) namespaces: Vec<&'a Object>,
 }
@@ -87,6 +91,15 @@ impl<'a> Inventory<'a> {
             Resource::RbacConfig(spec) => self.rbac_configs.push(Source { object, spec }),
             Resource::ServiceRole(spec) => self.roles.push(Source { object, spec }),
             Resource::ServiceRoleBinding(spec) => self.role_bindings.push(Source { object, spec }),
+            Resource::RequestAuthentication(spec) => {
+                self.request_authentications.push(Source { object, spec });
+            }
+            Resource::PeerAuthentication(spec) => {
+                self.peer_authentications.push(Source { object, spec });
+            }
+            Resource::LegacyAuthentication(spec) => {
+                self.legacy_authentications.push(Source { object, spec });
+            }
             Resource::Namespace(_) => self.namespaces.push(object),
             _ => {}
         }

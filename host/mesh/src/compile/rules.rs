@@ -11,6 +11,7 @@ use super::clusters::Clusters;
 use super::delegate::{BoundRoute, BoundVirtualService, gateway_name};
 use super::export::View;
 use crate::RetryPolicy;
+use crate::decide::claim::ClaimKey;
 use crate::decide::condition::{Condition, HeaderKey, UriMatch};
 use crate::decide::cors::Cors;
 use crate::decide::fault::Fault;
@@ -191,16 +192,19 @@ fn block(spec: &HttpMatch) -> Option<Block> {
         if is_ignored(name) {
             continue;
         }
-        conditions.push(Condition::Header(HeaderKey::new(name)?, value.clone()));
+        conditions.push(match ClaimKey::new(name) {
+            Some(claim) => Condition::Claim(claim, value.clone()),
+            None => Condition::Header(HeaderKey::new(name)?, value.clone()),
+        });
     }
     for (name, value) in &spec.without_headers {
         if is_ignored(name) {
             continue;
         }
-        conditions.push(Condition::WithoutHeader(
-            HeaderKey::new(name)?,
-            value.clone(),
-        ));
+        conditions.push(match ClaimKey::new(name) {
+            Some(claim) => Condition::WithoutClaim(claim, value.clone()),
+            None => Condition::WithoutHeader(HeaderKey::new(name)?, value.clone()),
+        });
     }
     for (name, value) in &spec.query_params {
         conditions.push(Condition::QueryParameter(name.clone(), value.clone()));

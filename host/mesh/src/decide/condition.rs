@@ -8,7 +8,9 @@ use http::HeaderMap;
 use http::header::HeaderName;
 use regex::Regex;
 
+use super::claim::ClaimKey;
 use super::query;
+use crate::inbound::RequestPrincipal;
 use crate::{RequestHead, Workload};
 
 /// What a condition is tested against.
@@ -19,6 +21,8 @@ pub(crate) struct MatchContext<'a> {
     pub(crate) port: u16,
     /// `None` at the edge.
     pub(crate) workload: Option<&'a Workload>,
+    /// The verified token, at a gateway.
+    pub(crate) principal: Option<&'a RequestPrincipal>,
 }
 
 /// One condition of `http[].match[]`.
@@ -30,6 +34,8 @@ pub(crate) enum Condition {
     Authority(StringMatch),
     Header(HeaderKey, StringMatch),
     WithoutHeader(HeaderKey, StringMatch),
+    Claim(ClaimKey, StringMatch),
+    WithoutClaim(ClaimKey, StringMatch),
     QueryParameter(String, StringMatch),
     Port(u16),
     SourceLabels(Labels),
@@ -81,6 +87,8 @@ impl Condition {
                 Some(actual) => !matches(value, &actual),
                 None => is_presence(value) || !value.matches(""),
             },
+            Self::Claim(key, value) => key.matches(context.principal, value),
+            Self::WithoutClaim(key, value) => !key.matches(context.principal, value),
             Self::QueryParameter(name, value) => request
                 .query
                 .and_then(|query| query::value(query, name))
@@ -114,6 +122,8 @@ impl Condition {
             Self::Authority(_) => "authority".into(),
             Self::Header(key, _) => format!("header {}", key.name()).into(),
             Self::WithoutHeader(key, _) => format!("without header {}", key.name()).into(),
+            Self::Claim(key, _) => format!("header {}", key.name()).into(),
+            Self::WithoutClaim(key, _) => format!("without header {}", key.name()).into(),
             Self::QueryParameter(name, _) => format!("query parameter {name}").into(),
             Self::Port(_) => "port".into(),
             Self::SourceLabels(_) => "source labels".into(),
@@ -130,6 +140,8 @@ impl Condition {
             | Self::Authority(text)
             | Self::Header(_, text)
             | Self::WithoutHeader(_, text)
+            | Self::Claim(_, text)
+            | Self::WithoutClaim(_, text)
             | Self::QueryParameter(_, text) => describe(text),
             Self::Port(port) => port.to_string(),
             Self::SourceLabels(labels) => {
@@ -151,6 +163,7 @@ impl Condition {
             Self::Header(key, _) | Self::WithoutHeader(key, _) => {
                 key.value(request).map(Cow::into_owned)
             }
+            Self::Claim(key, _) | Self::WithoutClaim(key, _) => key.shown(context.principal),
             Self::QueryParameter(name, _) => request
                 .query
                 .and_then(|query| query::value(query, name))
@@ -173,6 +186,10 @@ impl Condition {
             (Self::Uri(this), Self::Uri(other)) => this.is_implied_by(other),
             (Self::Header(key, this), Self::Header(other_key, other))
             | (Self::WithoutHeader(key, this), Self::WithoutHeader(other_key, other)) => {
+                key == other_key && same(this, other)
+            }
+            (Self::Claim(key, this), Self::Claim(other_key, other))
+            | (Self::WithoutClaim(key, this), Self::WithoutClaim(other_key, other)) => {
                 key == other_key && same(this, other)
             }
             (Self::QueryParameter(name, this), Self::QueryParameter(other_name, other)) => {

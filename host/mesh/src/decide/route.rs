@@ -15,6 +15,7 @@ use super::redirect;
 use super::rule::{Action, ForwardAction, Rule};
 use super::snapshot::{Snapshot, Via};
 use super::virtual_host::{RouteMatch, VirtualHost};
+use crate::inbound::RequestPrincipal;
 use crate::{
     Caller, CallerKey, Decision, Forward, LocalReply, ObjectRef, OutboundPolicy, RequestHead,
     ResponseFlags, RouteDecision,
@@ -82,7 +83,21 @@ impl Snapshot {
         request: &RequestHead<'_>,
         rng: &mut impl Rng,
     ) -> RouteDecision {
-        let via = self.via(caller, request);
+        self.decide_authenticated(caller, request, None, rng)
+    }
+
+    /// As [`Snapshot::decide`], for a request whose token a gateway has verified.
+    pub fn decide_authenticated(
+        &self,
+        caller: Caller<'_>,
+        request: &RequestHead<'_>,
+        principal: Option<&RequestPrincipal>,
+        rng: &mut impl Rng,
+    ) -> RouteDecision {
+        let via = Via {
+            principal,
+            ..self.via(caller, request)
+        };
         match self.resolve(&via, request).result {
             Ok(matched) => RouteDecision {
                 decision: matched.decide(&via, request, rng),
@@ -342,6 +357,7 @@ impl<'a> Via<'a> {
             request,
             port: self.port,
             workload: self.workload,
+            principal: self.principal,
         }
     }
 }

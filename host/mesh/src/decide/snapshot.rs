@@ -7,10 +7,10 @@ use super::host::{HostMatch, HostTable, canonical};
 use super::route::Lookup;
 use super::sidecar::{SidecarIndex, SidecarScope};
 use super::virtual_host::VirtualHost;
-use crate::inbound::InboundPolicies;
 use crate::inbound::network::NetworkPolicies;
 use crate::inbound::network::index::NetworkPolicyIndex;
 use crate::inbound::policies::GatewayPolicies;
+use crate::inbound::{InboundPolicies, RequestPrincipal};
 use crate::{
     Caller, CallerKey, Listener, ObjectRef, Options, OutboundPolicy, RequestHead, RouteId,
     RouteStatus, ServiceStatus, State, Workload,
@@ -87,6 +87,8 @@ pub(crate) struct Via<'a> {
     /// That of the caller's Sidecar.
     pub(crate) scope: Option<u32>,
     pub(crate) port: u16,
+    /// The verified token, at a gateway.
+    pub(crate) principal: Option<&'a RequestPrincipal>,
 }
 
 impl Snapshot {
@@ -169,6 +171,12 @@ impl Snapshot {
         &self.gateway.workload
     }
 
+    /// Whether a Service or a ServiceEntry declares the requested host for the caller.
+    pub fn declares(&self, caller: Caller<'_>, request: &RequestHead<'_>) -> bool {
+        let via = self.via(caller, request);
+        !matches!(self.lookup(&via, request), Lookup::Undeclared)
+    }
+
     pub(crate) fn options(&self) -> &Options {
         &self.options
     }
@@ -186,6 +194,7 @@ impl Snapshot {
                 namespace: None,
                 scope: None,
                 port: listener_port,
+                principal: None,
             },
             Caller::Workload(workload) => {
                 let (caller, namespace, scope) = self.identity(workload);
@@ -195,6 +204,7 @@ impl Snapshot {
                     namespace,
                     scope,
                     port: request.port(),
+                    principal: None,
                 }
             }
         }

@@ -1,16 +1,187 @@
 //! Request authentication: JSON Web Tokens in requests.
+//!
+//! Decides as Envoy's `jwt_authn` filter does with the configuration that Istio makes of the
+//! RequestAuthentications of a workload. A token that is present must be valid; a request
+//! without one passes and has no principal. Whether a request needs a token is a matter of
+//! authorization.
+//!
+//! Time is passed in, and so are the keys that were fetched ([`KeySetCache`]): where some
+//! are absent, the host fetches them and asks again.
 
+mod algorithm;
+mod cache;
+mod key_set;
+mod legacy;
+mod location;
+mod rule;
+mod status;
+mod token;
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use http::header::{ACCESS_CONTROL_REQUEST_METHOD, HeaderName, ORIGIN};
+use http::{HeaderMap, HeaderValue, Method, Uri};
+
+pub use cache::{FETCH_INTERVAL, FETCH_TIMEOUT, FRESH, KEPT_MAX, KeySetCache, RemoteKeySet};
+pub use key_set::{KeySet, KeySetError};
+pub(crate) use legacy::{LegacyTokens, PolicyByPort};
+pub(crate) use rule::TokenRule;
+pub use status::JwtStatus;
+pub use token::TOKEN_BYTES_MAX;
+
+use self::rule::Verified;
 use super::{InboundPolicies, InboundRequest, RequestPrincipal};
-use crate::LocalReply;
+use crate::{LocalReply, RequestHead};
 
 /// The RequestAuthentications that select the workload.
 #[derive(Debug, Default)]
-pub(crate) struct TokenRules {}
+pub(crate) struct TokenRules {
+    /// Of all policies, by issuer.
+    rules: Vec<Arc<TokenRule>>,
+    /// Of Istio 1.2's policies; not in use if there are `rules`.
+    legacy: PolicyByPort<LegacyTokens>,
+}
+
+/// The time at which a token is verified.
+#[derive(Debug, Clone, Copy)]
+pub struct TokenTime {
+    /// Since 1970.
+    pub unix: Duration,
+    pub monotonic: Instant,
+}
+
+/// The result for a request that is not refused.
+#[derive(Debug)]
+pub enum TokenDecision {
+    Admitted(Authenticated),
+    /// These sets have to be fetched; then decide again.
+    Fetch(Vec<Arc<RemoteKeySet>>),
+}
+
+/// A request whose tokens are valid, or that has none.
+#[derive(Debug, Default)]
+pub struct Authenticated {
+    pub principal: Option<RequestPrincipal>,
+    /// Sets that should be renewed; the request need not wait.
+    pub stale: Vec<Arc<RemoteKeySet>>,
+    edits: Vec<Edit>,
+}
+
+/// A change of the request before it goes on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Edit {
+    /// Of a header that only the host may set.
+    Take(HeaderName),
+    Add(HeaderName, HeaderValue),
+    RemoveToken(HeaderName),
+    RemoveParam(String),
+}
 
 impl TokenRules {
-    pub(crate) fn is_empty(&self) -> bool {
-        true
+    pub(crate) fn new(mut rules: Vec<Arc<TokenRule>>, legacy: PolicyByPort<LegacyTokens>) -> Self {
+        rules.sort_by(|one, other| one.issuer.cmp(&other.issuer));
+        Self { rules, legacy }
     }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.rules.is_empty() && self.legacy.is_empty()
+    }
+
+    fn decide(
+        &self,
+        request: &InboundRequest<'_>,
+        time: TokenTime,
+        cache: &KeySetCache,
+    ) -> Result<TokenDecision, LocalReply> {
+        let head = &request.head;
+        if self.rules.is_empty() {
+            return match self.legacy.at(request.port) {
+                Some(policy) => policy.decide(request, time, cache),
+                None => Ok(TokenDecision::Admitted(Authenticated::default())),
+            };
+        }
+        let outputs = self.rules.iter().flat_map(|rule| rule.outputs());
+        let mut edits: Vec<_> = outputs.map(|header| Edit::Take(header.clone())).collect();
+        let mut stale = Vec::new();
+        if is_preflight(head) {
+            return Ok(TokenDecision::Admitted(Authenticated {
+                edits,
+                ..Authenticated::default()
+            }));
+        }
+        let (mut statuses, mut absent) = (Vec::new(), Vec::new());
+        for rule in &self.rules {
+            match rule.verify(head, time, cache, &mut stale) {
+                Verified::Valid(principal, own) => {
+                    edits.extend(own);
+                    return Ok(TokenDecision::Admitted(Authenticated {
+                        principal: Some(*principal),
+                        stale,
+                        edits,
+                    }));
+                }
+                Verified::Invalid(status) => statuses.push(status),
+                Verified::Pending(remote) => absent.push(remote),
+            }
+        }
+        if !absent.is_empty() {
+            return Ok(TokenDecision::Fetch(absent));
+        }
+        match overall(&statuses) {
+            None => Ok(TokenDecision::Admitted(Authenticated {
+                principal: None,
+                stale,
+                edits,
+            })),
+            Some(status) => Err(status.reply(head)),
+        }
+    }
+}
+
+impl Authenticated {
+    /// Changes the headers of the request as the rules say.
+    pub fn apply_headers(&self, headers: &mut HeaderMap) {
+        for edit in &self.edits {
+            match edit {
+                Edit::Take(header) | Edit::RemoveToken(header) => {
+                    headers.remove(header);
+                }
+                Edit::Add(header, value) => {
+                    headers.append(header, value.clone());
+                }
+                Edit::RemoveParam(_) => {}
+            }
+        }
+    }
+
+    /// Removes tokens that are not forwarded from the query.
+    pub fn apply_query(&self, uri: &mut Uri) {
+        for edit in &self.edits {
+            if let Edit::RemoveParam(name) = edit {
+                location::remove_param(uri, name);
+            }
+        }
+    }
+}
+
+/// The error of a request that no issuer accepts; `None` if it has no token. Istio requires
+/// one of the issuers, or that no token of any issuer is wrong: of several errors, that of
+/// the first issuer with a token counts, unless that issuer does not know the token.
+fn overall(statuses: &[JwtStatus]) -> Option<JwtStatus> {
+    let mut present = statuses.iter().filter(|it| **it != JwtStatus::Missed);
+    let first = present.next()?;
+    if !first.is_of_no_concern() {
+        return Some(*first);
+    }
+    let of_concern = |status: &&JwtStatus| !status.is_of_no_concern();
+    Some(*statuses.iter().rev().find(of_concern).unwrap_or(first))
+}
+
+/// A browser asks for permission before it sends a request with a token.
+fn is_preflight(head: &RequestHead<'_>) -> bool {
+    let present = |name: HeaderName| head.headers.get(name).is_some_and(|it| !it.is_empty());
+    head.method == Method::OPTIONS && present(ORIGIN) && present(ACCESS_CONTROL_REQUEST_METHOD)
 }
 
 /// Verifies the tokens of the request. A request without a token has no principal.
@@ -18,8 +189,25 @@ impl TokenRules {
 /// # Errors
 /// The reply for a request that is not admitted.
 pub fn decide(
-    _policies: &InboundPolicies,
-    _request: &InboundRequest<'_>,
-) -> Result<Option<RequestPrincipal>, LocalReply> {
-    Ok(None)
+    policies: &InboundPolicies,
+    request: &InboundRequest<'_>,
+    time: TokenTime,
+    cache: &KeySetCache,
+) -> Result<TokenDecision, LocalReply> {
+    policies.tokens.decide(request, time, cache)
+}
+
+/// The reply for a request whose keys the host does not have in time.
+pub fn keys_not_fetched(head: &RequestHead<'_>) -> LocalReply {
+    JwtStatus::FetchFailed.reply(head)
+}
+
+/// Reads a token and verifies it with a key set, for the fuzzer: neither may panic.
+///
+/// # Errors
+/// Why the token is not valid.
+pub fn verify(token: &str, keys: &KeySet, now: Duration) -> Result<(), JwtStatus> {
+    let token = token::Token::parse(token)?;
+    token.check_time(now.as_secs(), 0)?;
+    keys.verify(&token)
 }

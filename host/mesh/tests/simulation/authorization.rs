@@ -169,7 +169,7 @@ impl World {
         Asked::parse(request).answer(policies, &workload)
     }
 
-    fn workload(&self, name: &str) -> Arc<Workload> {
+    pub(crate) fn workload(&self, name: &str) -> Arc<Workload> {
         let mut workloads = self.snapshot.workloads();
         let found = workloads.find(|it| format!("{}/{}", it.namespace, it.name) == name);
         Arc::clone(found.expect("a workload with pods"))

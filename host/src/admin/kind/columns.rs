@@ -7,6 +7,7 @@ mod batch;
 mod config;
 mod network;
 mod scaling;
+mod security;
 mod workload;
 
 use batch::{CRON_JOB, JOB};
@@ -18,6 +19,7 @@ use network::{
     HTTP_ROUTE, INGRESS, NETWORK_POLICY, SERVICE, SERVICE_ENTRY, VIRTUAL_SERVICE,
 };
 use scaling::{CANARY, HORIZONTAL_POD_AUTOSCALER, POD_DISRUPTION_BUDGET};
+use security::PEER_AUTHENTICATION;
 use workload::{DEPLOYMENT, NODE, POD, REPLICA_SET, STATEFUL_SET};
 
 use super::Kind;
@@ -44,6 +46,7 @@ fn find(kind: &Kind) -> Option<&'static [Column]> {
         ("apps", "Deployment") => DEPLOYMENT,
         ("apps", "ReplicaSet") => REPLICA_SET,
         ("apps", "StatefulSet") => STATEFUL_SET,
+        ("authentication.istio.io", "MeshPolicy" | "Policy") => AGE_ONLY,
         ("autoscaling", "HorizontalPodAutoscaler") => HORIZONTAL_POD_AUTOSCALER,
         ("batch", "CronJob") => CRON_JOB,
         ("batch", "Job") => JOB,
@@ -62,6 +65,8 @@ fn find(kind: &Kind) -> Option<&'static [Column]> {
         ("policy", "PodDisruptionBudget") => POD_DISRUPTION_BUDGET,
         ("rbac.istio.io", _) => AGE_ONLY,
         ("security.istio.io", "AuthorizationPolicy") => AUTHORIZATION_POLICY,
+        ("security.istio.io", "PeerAuthentication") => PEER_AUTHENTICATION,
+        ("security.istio.io", "RequestAuthentication") => AGE_ONLY,
         ("settings.k8s.io", "PodPreset") => AGE_ONLY,
         _ => return None,
     })

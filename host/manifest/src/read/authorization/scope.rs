@@ -5,7 +5,7 @@ use crate::decode::{Decoder, Fields, choice, labels, located_string, string};
 use crate::model::{PolicyScope, PolicyTarget, PolicyTargetKind};
 use crate::yaml::Node;
 
-pub(super) fn read(spec: &mut Fields<'_, '_>) -> Option<PolicyScope> {
+pub(in crate::read) fn read(spec: &mut Fields<'_, '_>) -> Option<PolicyScope> {
     let has_selector = spec.has("selector");
     let selector = spec.optional("selector", selector);
     let has_targets = spec.has("targetRefs") || spec.has("targetRef");
@@ -24,7 +24,7 @@ pub(super) fn read(spec: &mut Fields<'_, '_>) -> Option<PolicyScope> {
     }
 }
 
-fn selector(d: &mut Decoder, node: &Node) -> Option<PolicyScope> {
+pub(in crate::read) fn selector(d: &mut Decoder, node: &Node) -> Option<PolicyScope> {
     let mut selector = Fields::of(d, node)?;
     let labels = selector.optional("matchLabels", labels).unwrap_or_default();
     selector.finish_strictly();

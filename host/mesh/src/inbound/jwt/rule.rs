@@ -1,0 +1,250 @@
+//! The verification of tokens of one issuer.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use galleria_manifest::model::{JwtKeys, JwtRule};
+use http::HeaderValue;
+use http::header::HeaderName;
+use serde_json::{Map, Value};
+
+use super::cache::{FETCH_TIMEOUT, KeySetCache, Lookup, RemoteKeySet};
+use super::key_set::KeySet;
+use super::location::{Found, Locations, Place};
+use super::status::JwtStatus;
+use super::token::Token;
+use super::{Edit, TokenTime};
+use crate::RequestHead;
+use crate::inbound::RequestPrincipal;
+
+/// Seconds by which the clocks of the issuer and of the host can differ, as in Envoy.
+const CLOCK_SKEW_SECONDS: u64 = 60;
+
+/// Claims whose text is always a list.
+const SPACE_DELIMITED: [&str; 2] = ["permission", "scope"];
+
+/// One entry of `jwtRules`, compiled.
+#[derive(Debug)]
+pub(crate) struct TokenRule {
+    pub(super) issuer: String,
+    audiences: Vec<String>,
+    keys: Keys,
+    locations: Locations,
+    payload_header: Option<HeaderName>,
+    claim_headers: Vec<(HeaderName, String)>,
+    forwards_token: bool,
+    space_delimited: Vec<String>,
+}
+
+#[derive(Debug)]
+enum Keys {
+    /// `None` if the set has no key that can be used.
+    Inline(Option<Arc<KeySet>>),
+    Remote(Arc<RemoteKeySet>),
+}
+
+/// What one issuer says about a request.
+#[derive(Debug)]
+pub(super) enum Verified {
+    /// All its tokens are valid.
+    Valid(Box<RequestPrincipal>, Vec<Edit>),
+    Invalid(JwtStatus),
+    /// Its keys have to be fetched first.
+    Pending(Arc<RemoteKeySet>),
+}
+
+impl TokenRule {
+    pub(crate) fn new(rule: &JwtRule) -> Self {
+        let remote = |url: String, is_discovered| {
+            Keys::Remote(Arc::new(RemoteKeySet {
+                url,
+                is_discovered,
+                timeout: rule.timeout.unwrap_or(FETCH_TIMEOUT).min(FETCH_TIMEOUT),
+            }))
+        };
+        let header = |name: &str| HeaderName::from_bytes(name.as_bytes()).ok();
+        let claim_headers = rule.output_claim_to_headers.iter();
+        Self {
+            issuer: rule.issuer.clone(),
+            audiences: rule
+                .audiences
+                .iter()
+                .map(|it| sanitized(it).into())
+                .collect(),
+            keys: match &rule.keys {
+                JwtKeys::Inline(text) => {
+                    Keys::Inline(KeySet::parse(text.as_bytes()).ok().map(Arc::new))
+                }
+                JwtKeys::Remote(url) => remote(url.clone(), false),
+                JwtKeys::Discovered => {
+                    let issuer = rule.issuer.trim_end_matches('/');
+                    remote(format!("{issuer}/.well-known/openid-configuration"), true)
+                }
+            },
+            locations: Locations::new(rule),
+            payload_header: rule.output_payload_to_header.as_deref().and_then(header),
+            claim_headers: claim_headers
+                .filter_map(|it| Some((header(&it.header)?, it.claim.clone())))
+                .collect(),
+            forwards_token: rule.forward_original_token,
+            space_delimited: rule.space_delimited_claims.clone(),
+        }
+    }
+
+    /// The headers that only the host may set.
+    pub(super) fn outputs(&self) -> impl Iterator<Item = &HeaderName> {
+        let claims = self.claim_headers.iter().map(|(header, _)| header);
+        self.payload_header.iter().chain(claims)
+    }
+
+    /// Verifies the tokens of a request, the last place first, as Envoy does. All of them
+    /// must be valid: an application could use another token than the one that was verified.
+    pub(super) fn verify(
+        &self,
+        head: &RequestHead<'_>,
+        time: TokenTime,
+        cache: &KeySetCache,
+        stale: &mut Vec<Arc<RemoteKeySet>>,
+    ) -> Verified {
+        let found = self.locations.find(head);
+        let mut edits = Vec::new();
+        let mut principal = None;
+        for found in found.iter().rev() {
+            match self.verify_one(found, time, cache, stale, &mut edits) {
+                Verified::Valid(it, _) => principal = Some(it),
+                other => return other,
+            }
+        }
+        match principal {
+            Some(principal) => Verified::Valid(principal, edits),
+            None => Verified::Invalid(JwtStatus::Missed),
+        }
+    }
+
+    fn verify_one(
+        &self,
+        found: &Found<'_>,
+        time: TokenTime,
+        cache: &KeySetCache,
+        stale: &mut Vec<Arc<RemoteKeySet>>,
+        edits: &mut Vec<Edit>,
+    ) -> Verified {
+        let token = match self.read(found, time.unix) {
+            Ok(token) => token,
+            Err(status) => return Verified::Invalid(status),
+        };
+        let keys = match &self.keys {
+            Keys::Inline(Some(keys)) => keys.clone(),
+            Keys::Inline(None) => return Verified::Invalid(JwtStatus::NoValidKeys),
+            Keys::Remote(remote) => match cache.find(remote, &token.key_id, time.monotonic) {
+                Lookup::Found(keys) => keys,
+                Lookup::Stale(keys) => {
+                    stale.push(remote.clone());
+                    keys
+                }
+                Lookup::Absent => return Verified::Pending(remote.clone()),
+                Lookup::Failed => return Verified::Invalid(JwtStatus::FetchFailed),
+            },
+        };
+        if let Err(status) = keys.verify(&token) {
+            return Verified::Invalid(status);
+        }
+        self.add_edits(&token, found.place, edits);
+        Verified::Valid(Box::new(self.principal(token)), Vec::new())
+    }
+
+    /// Checks everything of a token but its signature.
+    fn read<'t>(&self, found: &'t Found<'_>, now: Duration) -> Result<Token<'t>, JwtStatus> {
+        let token = Token::parse(&found.text)?;
+        if token.issuer != self.issuer {
+            return Err(JwtStatus::UnknownIssuer);
+        }
+        token.check_time(now.as_secs(), CLOCK_SKEW_SECONDS)?;
+        let allowed = |audience: &String| {
+            let audience = sanitized(audience);
+            self.audiences.iter().any(|allowed| allowed == audience)
+        };
+        if !self.audiences.is_empty() && !token.audiences.iter().any(allowed) {
+            return Err(JwtStatus::AudienceNotAllowed);
+        }
+        Ok(token)
+    }
+
+    fn add_edits(&self, token: &Token<'_>, place: Place<'_>, edits: &mut Vec<Edit>) {
+        let mut add = |header: &HeaderName, value: &str| {
+            if let Ok(value) = HeaderValue::from_bytes(value.as_bytes()) {
+                edits.push(Edit::Add(header.clone(), value));
+            }
+        };
+        if let Some(header) = &self.payload_header {
+            add(header, token.payload.trim_end_matches('='));
+        }
+        for (header, claim) in &self.claim_headers {
+            let value = nested(&token.claims, claim).and_then(header_text);
+            if let Some(value) = value {
+                add(header, &value);
+            }
+        }
+        if self.forwards_token {
+            return;
+        }
+        match place {
+            Place::Header(name) => edits.push(Edit::RemoveToken(name.clone())),
+            Place::Param(name) => edits.push(Edit::RemoveParam(name.to_owned())),
+            Place::Cookie => {}
+        }
+    }
+
+    fn principal(&self, token: Token<'_>) -> RequestPrincipal {
+        let mut claims = token.claims;
+        let custom = self.space_delimited.iter().map(String::as_str);
+        for name in custom.chain(SPACE_DELIMITED) {
+            if let Some(claim) = claims.get_mut(name)
+                && let Value::String(text) = &*claim
+            {
+                let words = text.split(' ').map(|word| Value::String(word.to_owned()));
+                *claim = Value::Array(words.collect());
+            }
+        }
+        let presenter = claims.get("azp").and_then(Value::as_str);
+        RequestPrincipal {
+            presenter: presenter.map(str::to_owned),
+            issuer: token.issuer,
+            subject: token.subject,
+            audiences: token.audiences,
+            claims,
+        }
+    }
+}
+
+/// An audience without scheme and final slash, which Envoy ignores on both sides.
+fn sanitized(audience: &str) -> &str {
+    let schemes = ["https://", "http://"];
+    let rest = schemes.iter().find_map(|it| audience.strip_prefix(it));
+    let rest = rest.unwrap_or(audience);
+    rest.strip_suffix('/').unwrap_or(rest)
+}
+
+/// The claim at a path of names, separated by dots.
+fn nested<'a>(claims: &'a Map<String, Value>, path: &str) -> Option<&'a Value> {
+    let mut names = path.split('.');
+    let first = claims.get(names.next()?)?;
+    names.try_fold(first, |value, name| value.get(name))
+}
+
+/// Text, whole numbers, decimals and booleans; `None` for everything else and for no text.
+fn header_text(value: &Value) -> Option<String> {
+    let text = match value {
+        Value::String(text) => text.clone(),
+        Value::Bool(value) => value.to_string(),
+        Value::Number(number) => match (number.as_u64(), number.as_f64()) {
+            (Some(whole), _) => whole.to_string(),
+            (None, Some(double)) if double >= 0.0 && double.fract() == 0.0 && double < 1.8e19 => {
+                format!("{double:.0}")
+            }
+            (None, double) => format!("{:.6}", double?),
+        },
+        _ => return None,
+    };
+    (!text.is_empty()).then_some(text)
+}
