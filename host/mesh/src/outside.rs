@@ -89,6 +89,14 @@ impl AddressRules {
         }
     }
 
+    /// Public addresses only.
+    pub fn public() -> Self {
+        Self {
+            declaration: Declaration::Nothing,
+            ..Self::unrestricted()
+        }
+    }
+
     /// Decides about one address.
     ///
     /// # Errors
