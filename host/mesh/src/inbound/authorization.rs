@@ -7,7 +7,7 @@
 //!
 //! What a request does not have never matches: without an identity, `principals` does not
 //! match, and `notPrincipals` does. What this host cannot know of a request counts against
-//! it: see [`condition::Condition`].
+//! it (`authorization/condition.rs`).
 
 mod caller;
 pub(crate) mod condition;

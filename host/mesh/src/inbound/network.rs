@@ -1,7 +1,7 @@
 //! Network policies: which connections a workload accepts, and which it opens.
 //!
 //! A direction of a workload that at least one NetworkPolicy governs is closed, except for
-//! what a rule of one of these policies allows ([`isolation`]). The destination's host
+//! what a rule of one of these policies allows (`network/isolation.rs`). The destination's host
 //! decides about ingress and the caller's host about egress, as a cluster's network does
 //! at both ends. For connections to servers outside, the policies decide about the
 //! addresses that a name resolves to ([`NetworkPolicies::egress_blocks`]).
