@@ -56,7 +56,7 @@ enum Declaration {
 /// Who can have an address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Scope {
-    /// This host, its link, a multicast group, or nobody.
+    /// This host, its link, a multicast group, or a reserved address.
     Local,
     /// A machine in a private network.
     Private,

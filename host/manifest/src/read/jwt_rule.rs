@@ -131,8 +131,8 @@ pub(super) fn plain_header(d: &mut Decoder, node: &Node) -> Option<String> {
     header_name(d, &name, node, false)
 }
 
-/// The name of a header that the host sets. What it takes from the client first must not be
-/// a header that routing and framing rely on.
+/// The name of a header that the host sets. The host first removes the client's header of that
+/// name, so it must not be one that routing or framing relies on.
 fn output_header(d: &mut Decoder, node: &Node) -> Option<String> {
     let name = plain_header(d, node)?;
     let reserved = [

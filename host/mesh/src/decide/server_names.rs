@@ -2,7 +2,7 @@
 //!
 //! The name is the one that a client requests in its handshake (SNI, RFC 6066), and later the
 //! host of each request on the connection. Names match as in Envoy's filter chains: the exact
-//! name first, then the longest wildcard, which stands for any number of labels.
+//! name first, then the longest wildcard, which matches any number of labels.
 
 use super::host::{HostTable, canonical};
 use super::request::split_port;

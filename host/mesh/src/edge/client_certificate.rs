@@ -38,7 +38,7 @@ impl ClientCertificate {
         text.push_str(";Cert=\"");
         push_encoded(&mut text, &self.pem);
         let _ = write!(text, "\";Subject=\"{}\"", self.subject);
-        // The key exists even if there is no URI.
+        // The key is written even if the certificate has no URI.
         if self.uris.is_empty() {
             text.push_str(";URI=");
         }

@@ -68,7 +68,7 @@ pub struct Authenticated {
     edits: Vec<Edit>,
 }
 
-/// A change of the request before it goes on.
+/// A change to the request before it is forwarded.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Edit {
     /// Of a header that only the host may set.

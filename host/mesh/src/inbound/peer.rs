@@ -1,7 +1,7 @@
 //! Peer authentication: which connections must be mutual TLS.
 //!
-//! Within the process no connection is encrypted: the host attests who calls, which counts
-//! as mutual TLS unless the caller or the destination demands plain text.
+//! Calls within the process are not encrypted. The host attests the identity of the caller,
+//! which counts as mutual TLS unless the caller or the destination requires plain text.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -96,7 +96,7 @@ pub fn decide(
     })
 }
 
-/// Whether the connection proves who calls, so that later policies can rely on it.
+/// Whether the connection proves the identity of the caller, so that later stages may use it.
 pub fn proves_identity(policies: &InboundPolicies, port: u16, connection: Connection) -> bool {
     let mode = policies.peer.at(port).map(|it| it.mode);
     connection != Connection::PlainText && mode != Some(MutualTlsMode::Disable)

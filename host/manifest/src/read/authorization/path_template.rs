@@ -1,4 +1,4 @@
-//! Path templates: `{*}` stands for one segment of a path, `{**}` for any number.
+//! Path templates: `{*}` matches one segment of a path, `{**}` any number of segments.
 
 const ONE: &str = "{*}";
 const ANY: &str = "{**}";

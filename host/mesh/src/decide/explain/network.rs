@@ -23,9 +23,9 @@ impl<'a> NetworkExplanation<'a> {
     ) -> Self {
         let (peer, policies) = match caller {
             Caller::Edge { listener_port } => {
-                // Without an address, the client is one that no ipBlock contains.
-                let nobody = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
-                let ip = request.source_ip.unwrap_or(nobody);
+                // Only an ipBlock of all addresses contains a client of unknown address.
+                let unknown = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
+                let ip = request.source_ip.unwrap_or(unknown);
                 let policies = snapshot.gateway_network_policies().clone();
                 (Peer::Client { listener_port, ip }, policies)
             }
