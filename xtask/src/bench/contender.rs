@@ -82,9 +82,12 @@ impl Running {
         Ok(mebibytes(resident_bytes(&self.servers)?))
     }
 
-    /// Measures what the servers consume during a load.
+    /// Measures what the servers and the generator of a load consume; no other load may run
+    /// meanwhile.
     pub(super) fn measure(&self, load: impl FnOnce() -> Result<Answers>) -> Result<Sample> {
+        let (start, before) = (Instant::now(), usage::cpu_of_ended_children()?);
         let (answers, used) = usage::during(&self.servers, load)?;
+        let generator = usage::cpu_of_ended_children()?.saturating_sub(before);
         let mut sample = answers.sample;
         let threads = used.threads as f64;
         let cores = thread::available_parallelism()?.get() as f64;
@@ -101,19 +104,17 @@ impl Running {
             ),
             (Metric::Threads, threads),
             (Metric::ThreadsBeyondCores, threads - cores),
+            (
+                Metric::GeneratorCores,
+                generator.as_secs_f64() / start.elapsed().as_secs_f64(),
+            ),
             (Metric::LoadedMebibytes, mebibytes(used.resident_bytes)),
         ]);
         Ok(sample)
     }
 
-    /// Measures the servers and the generator; no other load may run meanwhile.
     pub(super) fn closed_loop(&self, connections: u32, length: Duration) -> Result<Sample> {
-        let (start, before) = (Instant::now(), usage::cpu_of_ended_children()?);
-        let mut sample = self.measure(|| load::closed_loop(&self.url, connections, length))?;
-        let cpu = usage::cpu_of_ended_children()?.saturating_sub(before);
-        let cores = cpu.as_secs_f64() / start.elapsed().as_secs_f64();
-        sample.insert(Metric::GeneratorCores, cores);
-        Ok(sample)
+        self.measure(|| load::closed_loop(&self.url, connections, length))
     }
 
     /// Ends the servers with SIGTERM.

@@ -30,12 +30,14 @@ pub(super) fn race(plan: &Plan) -> Result<Vec<Table>> {
     let setup = format!(
         "Each request computes for 4 ms. The peak is that of a closed loop, `wrk -t1 \
          -c{PEAK_CONNECTIONS}`; the overload is an open loop, k6 with constant-arrival-rate. \
-         Requests/s and response times are those of responses with 200; errors are neither 200 \
-         nor 503."
+         Requests/s, CPU time per request and response times are those of responses with 200; \
+         errors are neither 200 nor 503."
     );
     let mut table = Table::new(TABLE, "Overload", &setup)
         .columns(&[
             Metric::RequestsPerSecond,
+            Metric::CpuMicrosecondsPerRequest,
+            Metric::GeneratorCores,
             Metric::RefusedPerSecond,
             Metric::P50Milliseconds,
             Metric::P99Milliseconds,
@@ -44,7 +46,10 @@ pub(super) fn race(plan: &Plan) -> Result<Vec<Table>> {
             Metric::Errors,
             Metric::LoadedMebibytes,
         ])
-        .compared(&[Metric::RequestsPerSecond], PEAK);
+        .compared(
+            &[Metric::RequestsPerSecond, Metric::CpuMicrosecondsPerRequest],
+            PEAK,
+        );
     let host = plan.host(TABLE, &["spin"], &Manifests::single("spin", "instance"))?;
     let contender = Contender::new("galleria", move || Running::host(&host, PATH));
     let length = plan.length.max(Duration::from_secs(2));
