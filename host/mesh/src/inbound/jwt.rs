@@ -16,6 +16,7 @@ mod location;
 mod rule;
 mod status;
 mod token;
+mod verified;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};

@@ -8,6 +8,7 @@ use serde_json::{Map, Value};
 use super::algorithm::Algorithm;
 use super::status::JwtStatus;
 use super::token::{BASE64URL, Token};
+use super::verified::{TokenHash, VerifiedTokens};
 
 /// Keys of one set. Issuers publish two or three at a time; every key without an id is tried
 /// for a token that names none.
@@ -17,6 +18,7 @@ const KEYS_MAX: usize = 64;
 #[derive(Debug, Default)]
 pub struct KeySet {
     keys: Vec<Key>,
+    verified: VerifiedTokens,
 }
 
 /// The text is not a key set that this host can use.
@@ -71,7 +73,10 @@ impl KeySet {
         let keys: Vec<_> = keys.iter().filter_map(Key::read).collect();
         match keys.is_empty() {
             true => Err(KeySetError::NoValidKeys),
-            false => Ok(Self { keys }),
+            false => Ok(Self {
+                keys,
+                verified: VerifiedTokens::default(),
+            }),
         }
     }
 
@@ -80,8 +85,12 @@ impl KeySet {
         id.is_empty() || self.keys.iter().any(|key| key.has_id(id))
     }
 
-    /// Verifies the signature with every key that fits.
+    /// Verifies the signature with every key that fits, unless it was verified before.
     pub(super) fn verify(&self, token: &Token<'_>) -> Result<(), JwtStatus> {
+        let hash = TokenHash::of(token.text);
+        if self.verified.contains(hash) {
+            return Ok(());
+        }
         if self.keys.is_empty() {
             return Err(JwtStatus::NoValidKeys);
         }
@@ -90,7 +99,10 @@ impl KeySet {
             return Err(JwtStatus::NoMatchingKey);
         }
         match fitting.any(|key| key.verifies(token)) {
-            true => Ok(()),
+            true => {
+                self.verified.insert(hash);
+                Ok(())
+            }
             false => Err(JwtStatus::VerificationFails),
         }
     }

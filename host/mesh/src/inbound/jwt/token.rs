@@ -23,6 +23,8 @@ pub(super) const BASE64URL: GeneralPurpose = GeneralPurpose::new(
 /// A token whose form is valid. Nothing in it is trusted.
 #[derive(Debug)]
 pub(super) struct Token<'a> {
+    /// The whole token.
+    pub(super) text: &'a str,
     pub(super) algorithm: Algorithm,
     /// Empty if the token names no key.
     pub(super) key_id: String,
@@ -91,6 +93,7 @@ impl<'a> Token<'a> {
             .decode(signature)
             .map_err(|_| JwtStatus::SignatureBadBase64)?;
         Ok(Self {
+            text,
             algorithm,
             key_id,
             payload,

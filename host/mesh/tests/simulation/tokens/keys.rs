@@ -148,6 +148,53 @@ fn fetched_keys_are_used_and_rotated() {
 }
 
 #[test]
+fn signature_that_was_verified_admits_nothing_but_the_same_token() {
+    let issuer = Issuer::new();
+    let world = world(&policy(&issuer.key_set(), ""));
+    let cache = KeySetCache::default();
+    let status = |token: &str| match decide(&world, &cache, &Call::bearer(token)) {
+        Ok(TokenDecision::Admitted(it)) if it.principal.is_some() => 200,
+        Ok(_) => 0,
+        Err(reply) => reply.status.as_u16(),
+    };
+    for algorithm in ["EdDSA", "ES256", "RS256"] {
+        let token = issuer.token(algorithm, &claims(&json!({})));
+        assert_eq!((status(&token), status(&token)), (200, 200), "{algorithm}");
+        let (signed, signature) = token.rsplit_once('.').expect("a signature");
+        let other = issuer.token(algorithm, &claims(&json!({"sub": "eve"})));
+        let (other_signed, _) = other.rsplit_once('.').expect("a signature");
+        let (head, payload) = signed.split_once('.').expect("a payload");
+        for changed in [
+            format!("{other_signed}.{signature}"),
+            format!("{signed}.A{signature}"),
+            format!("{signed}.{}", signature.get(4..).expect("a signature")),
+            format!("{head}.{payload}{signature}.AAAA"),
+        ] {
+            assert_eq!(status(&changed), 401, "{algorithm}: {changed}");
+        }
+        let expired = issuer.token(algorithm, &claims(&json!({"exp": NOW - 61})));
+        assert_eq!(status(&expired), 401, "{algorithm}");
+    }
+}
+
+#[test]
+fn signature_that_was_verified_is_refused_without_its_key() {
+    let (old, new) = (Issuer::new(), Issuer::new());
+    let keys = |issuer: &Issuer| KeySet::parse(issuer.key_set().as_bytes()).expect("keys");
+    let token = old.token("EdDSA", &claims(&json!({})));
+    let now = Duration::from_secs(NOW);
+    let before = keys(&old);
+    assert!(jwt::verify(&token, &before, now).is_ok());
+    assert!(jwt::verify(&token, &before, now).is_ok());
+    assert!(jwt::verify(&token, &keys(&new), now).is_err());
+    let late = now + Duration::from_secs(3_601);
+    assert!(
+        jwt::verify(&token, &before, late).is_err(),
+        "it has expired"
+    );
+}
+
+#[test]
 fn keys_of_an_issuer_without_a_url_are_discovered() {
     let yaml = format!(
         "{{apiVersion: security.istio.io/v1, kind: RequestAuthentication, \
