@@ -21,6 +21,7 @@ mod product;
 mod reload;
 mod report;
 mod rules;
+mod security;
 mod shop;
 mod telemetry;
 mod usage;
@@ -86,6 +87,8 @@ enum RaceName {
     Writes,
     /// 10 to 10,000 routing rules.
     Rules,
+    /// The product page with a token, 20 policies and mutual TLS, and without.
+    Security,
     /// 1 to 1,000 workloads.
     Density,
     /// The idle shop: memory, and time from start to ready.
@@ -157,6 +160,7 @@ impl RaceName {
             Self::Reload => reload::race(plan),
             Self::Writes => writes::race(plan),
             Self::Rules => rules::race(plan),
+            Self::Security => security::race(plan),
             Self::Density => density::race(plan),
             Self::Shop => shop::race(plan),
         }

@@ -160,11 +160,20 @@ fn status(address: SocketAddr, path: &str) -> Result<u16> {
 
 /// The raw response to a GET request, including its head.
 pub(crate) fn get(address: SocketAddr, path: &str) -> Result<String> {
+    get_with(address, path, &[])
+}
+
+/// The same for a request with these headers, each as `name: value`.
+pub(crate) fn get_with(address: SocketAddr, path: &str, headers: &[String]) -> Result<String> {
+    let headers: String = headers
+        .iter()
+        .map(|header| format!("{header}\r\n"))
+        .collect();
     let mut connection = TcpStream::connect(address)?;
     connection.set_read_timeout(Some(ANSWER_MAX))?;
     write!(
         connection,
-        "GET {path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\r\n"
+        "GET {path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n{headers}\r\n"
     )?;
     let mut answer = Vec::new();
     connection.read_to_end(&mut answer)?;

@@ -33,6 +33,8 @@ pub(super) struct Running {
     pub(super) address: SocketAddr,
     /// The requested page.
     pub(super) url: String,
+    /// What every request of a closed loop sends, each as `name: value`.
+    pub(super) headers: Vec<String>,
     /// From the start until it was ready.
     pub(super) ready_in: Duration,
     /// The processes that are measured.
@@ -60,6 +62,7 @@ impl Running {
         Self {
             address,
             url: format!("http://{address}{path}"),
+            headers: Vec::new(),
             ready_in: Duration::ZERO,
             servers,
             others: Vec::new(),
@@ -114,7 +117,12 @@ impl Running {
     }
 
     pub(super) fn closed_loop(&self, connections: u32, length: Duration) -> Result<Sample> {
-        self.measure(|| load::closed_loop(&self.url, connections, length))
+        self.measure(|| load::closed_loop(&self.url, &self.headers, connections, length))
+    }
+
+    /// A closed loop that is not measured.
+    pub(super) fn warm_up(&self, connections: u32, length: Duration) -> Result<()> {
+        load::closed_loop(&self.url, &self.headers, connections, length).map(drop)
     }
 
     /// Ends the servers with SIGTERM.
@@ -133,7 +141,7 @@ pub(super) fn closed_loops(
     plan.in_turn(contenders, |name, running| {
         thread::sleep(plan.settle());
         let idle = running.idle_mebibytes()?;
-        load::closed_loop(&running.url, 32, plan.warm_up())?;
+        running.warm_up(32, plan.warm_up())?;
         for (connections, table) in &mut tables {
             let mut sample = running.closed_loop(*connections, plan.length)?;
             sample.insert(Metric::IdleMebibytes, idle);

@@ -94,14 +94,15 @@ fn contender(plan: &Plan, name: &'static str, cpu: &str) -> Result<Contender> {
 }
 
 fn light(url: &str, length: Duration) -> Result<Sample> {
-    Ok(load::closed_loop(url, LIGHT_CONNECTIONS, length)?.sample)
+    Ok(load::closed_loop(url, &[], LIGHT_CONNECTIONS, length)?.sample)
 }
 
 fn beside_hungry(url: &str, length: Duration) -> Result<Sample> {
     let hungry_url = format!("{url}spin?ms=200");
     thread::scope(|scope| {
-        let hungry = scope
-            .spawn(|| load::closed_loop(&hungry_url, HUNGRY_CONNECTIONS, length + WARM_UP * 2));
+        let hungry = scope.spawn(|| {
+            load::closed_loop(&hungry_url, &[], HUNGRY_CONNECTIONS, length + WARM_UP * 2)
+        });
         thread::sleep(WARM_UP);
         let light = light(url, length);
         hungry

@@ -19,6 +19,7 @@ pub(super) const GALLERIA: &str = "galleria";
 pub(super) const FRESH: &str = "galleria, fresh instance per request";
 pub(super) const P3: &str = "galleria, WASI 0.3";
 pub(super) const REUSED: &str = "wasmtime serve, instances reused";
+const SERVED_P3: &str = "wasmtime serve, WASI 0.3";
 pub(super) const DEFAULT: &str = "wasmtime serve, its defaults";
 pub(super) const NATIVE: &str = "native axum";
 
@@ -60,10 +61,14 @@ fn contenders(plan: &Plan) -> Result<Vec<Contender>> {
         }
     }
     let reuse: &[&str] = &["--max-instance-reuse-count", "1000000000"];
-    for (name, arguments) in [(REUSED, reuse), (DEFAULT, &reuse[..0])] {
+    for (name, guest, arguments) in [
+        (REUSED, "hello", reuse),
+        (SERVED_P3, "hello-p3", reuse),
+        (DEFAULT, "hello", &reuse[..0]),
+    ] {
         if plan.takes_part(name) {
             let program = plan.wasmtime()?;
-            let component = plan.guest("hello");
+            let component = plan.guest(guest);
             let log = plan.scratch("hello-wasmtime")?.join("serve.log");
             contenders.push(Contender::new(name, move || {
                 serve(&program, arguments, &component, &log)

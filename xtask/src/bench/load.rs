@@ -50,9 +50,16 @@ struct K6Results {
     p99_9: f64,
 }
 
-/// A closed loop. One thread of `wrk` leaves the same cores to every server.
-pub(super) fn closed_loop(url: &str, connections: u32, length: Duration) -> Result<Answers> {
+/// A closed loop. One thread of `wrk` leaves the same cores to every server. `headers` are
+/// sent with every request, each as `name: value`.
+pub(super) fn closed_loop(
+    url: &str,
+    headers: &[String],
+    connections: u32,
+    length: Duration,
+) -> Result<Answers> {
     let mut wrk = Command::new("wrk");
+    wrk.args(headers.iter().flat_map(|header| ["-H", header]));
     wrk.args(["-t1", "-c", &connections.to_string()]);
     wrk.args(["-d", &format!("{}s", length.as_secs().max(1))]);
     let printed = read(wrk.args(["-s", WRK_SCRIPT, url]))?;

@@ -29,7 +29,7 @@ pub(super) fn race(plan: &Plan) -> Result<Vec<Table>> {
     let length = plan.length.max(Duration::from_secs(2));
     let contenders = product::contenders(plan, "open-loop")?;
     plan.in_turn(&contenders, |name, running| {
-        load::closed_loop(&running.url, 32, plan.warm_up())?;
+        running.warm_up(32, plan.warm_up())?;
         let sample = running.measure(|| load::open_loop(&k6, &running.url, RATE, length))?;
         plan.told("constant rate", &sample);
         table.add(name, sample);

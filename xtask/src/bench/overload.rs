@@ -54,7 +54,7 @@ pub(super) fn race(plan: &Plan) -> Result<Vec<Table>> {
     let contender = Contender::new("galleria", move || Running::host(&host, PATH));
     let length = plan.length.max(Duration::from_secs(2));
     plan.in_turn(&[contender], |_, running| {
-        load::closed_loop(&running.url, PEAK_CONNECTIONS, plan.warm_up())?;
+        running.warm_up(PEAK_CONNECTIONS, plan.warm_up())?;
         let peak = running.closed_loop(PEAK_CONNECTIONS, length)?;
         let capacity = peak[&Metric::RequestsPerSecond];
         let flood =

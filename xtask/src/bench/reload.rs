@@ -9,7 +9,6 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, anyhow, bail};
 
 use super::contender::{Contender, Running};
-use super::load;
 use super::manifests::{Manifests, Workload};
 use super::plan::Plan;
 use super::report::{Metric, Sample, Table};
@@ -63,7 +62,7 @@ pub(super) fn race(plan: &Plan) -> Result<Vec<Table>> {
         })
     };
     plan.in_turn(&[start(UNCHANGED), start(CHANGING)], |name, running| {
-        load::closed_loop(&running.url, CONNECTIONS, plan.warm_up())?;
+        running.warm_up(CONNECTIONS, plan.warm_up())?;
         let loaded = || running.closed_loop(CONNECTIONS, length);
         let sample = match name {
             UNCHANGED => loaded()?,

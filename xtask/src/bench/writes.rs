@@ -49,7 +49,7 @@ pub(super) fn race(plan: &Plan) -> Result<Vec<Table>> {
             bail!("the table was not created: {created}");
         }
         let connections = if name == ALONE { 1 } else { 32 };
-        running.closed_loop(connections, plan.warm_up())?;
+        running.warm_up(connections, plan.warm_up())?;
         // The last writes of the warm-up can be in flight.
         thread::sleep(plan.settle());
         let before = count(&running)?;
