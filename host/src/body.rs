@@ -24,7 +24,7 @@ pub(crate) use detach::detach;
 pub(crate) use discard::{AwaitsContinue, Discard, Rest};
 pub(crate) use length::body_length;
 pub(crate) use pieces::{Pieces, Turns};
-pub(crate) use prebuffer::{Beginning, BeginningLimits, prebuffer};
+pub(crate) use prebuffer::{Beginning, BeginningLimits, prebuffer, read_beginning};
 pub(crate) use replay::Replay;
 pub(crate) use request_body::{Pace, RequestBody, RequestBodyError, WholeBody};
 pub(crate) use tee::tee;

@@ -9,6 +9,7 @@
 mod attempt;
 mod call_log;
 mod drive;
+mod external;
 mod gateway;
 mod inbound;
 mod key_sets;
@@ -17,6 +18,7 @@ mod network;
 mod observe;
 mod overload;
 mod prebuffer;
+mod provider_call;
 mod respond;
 mod source;
 
@@ -44,6 +46,7 @@ use drive::Drive;
 pub(crate) use key_sets::KeySets;
 pub(crate) use network::NetworkDenials;
 pub(crate) use overload::Overload;
+use provider_call::SentAuthority;
 pub(crate) use respond::respond;
 pub(crate) use source::Source;
 
@@ -154,7 +157,7 @@ impl CallScope<'_> {
     async fn run(
         &self,
         mut parts: request::Parts,
-        body: crate::Body,
+        mut body: crate::Body,
         call_log: &mut CallLog,
     ) -> Result<Response, LocalReply> {
         if self.context.hops > HOPS_MAX {
@@ -167,13 +170,14 @@ impl CallScope<'_> {
         }
         self.admit_client().await?;
         normalise(&mut parts.uri)?;
-        let principal = self.admit_at_gateway(&mut parts).await?;
+        let sent_authority = parts.extensions.remove::<SentAuthority>();
+        let admitted = self.admit_at_gateway(&mut parts, &mut body).await?;
         let decided = {
-            let head = self.head(&parts)?;
+            let head = admitted.routed(self.head(&parts)?);
             self.live.snapshot.decide_authenticated(
                 self.source.as_caller(),
                 &head,
-                principal.as_ref(),
+                admitted.principal.as_ref(),
                 &mut rand::rng(),
             )
         };
@@ -181,6 +185,7 @@ impl CallScope<'_> {
         match decided.decision {
             Decision::Reply(reply) => Err(reply),
             Decision::Forward(mut forward) => {
+                forward.authority = sent_authority.map(|sent| sent.0);
                 call_log
                     .record
                     .forwarded(self.live, &forward.cluster, forward.route_name());
@@ -212,6 +217,7 @@ impl CallScope<'_> {
                     .unwrap_or_else(|reply| answer(reply, is_grpc, call_log))
                     .into_parts();
                 forward.apply_response(origin.as_ref(), &mut parts);
+                admitted.apply_response(&mut parts.headers);
                 Ok(Response::from_parts(parts, body))
             }
         }

@@ -71,6 +71,7 @@ codes! {
     CANARY_SHIFTS_NOTHING = "GAL0037", "a Canary has no target, or no route that splits traffic between it and another version";
     RESTRICTION_NOT_ENFORCED = "GAL0038", "the object restricts something, and the host does not enforce it";
     POLICY_MATCHES_NOTHING = "GAL0039", "an authorization policy or one of its rules can never match a request";
+    EXTENSION_PROVIDER = "GAL0041", "the service of external authorization that a policy names cannot be asked";
     PLAN = "GAL0200", "the workload cannot be run: its image, its configuration or its volumes";
     DELEGATE_UNREACHABLE = "GAL0601", "a delegate's rule can never match";
     EJECTS_NOTHING = "GAL0602", "maxEjectionPercent is too small to eject anything";

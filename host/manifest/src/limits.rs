@@ -37,6 +37,10 @@ pub const REGEX_BYTES_MAX: usize = 1024 * 1024;
 /// Characters of a value shown in a message.
 pub const SHOWN_CHARACTERS_MAX: usize = 60;
 
+/// Bytes of a request's body that a service of external authorization gets. They are in
+/// memory while it decides.
+pub const CHECKED_BODY_BYTES_MAX: usize = 1024 * 1024;
+
 /// Bytes of a JSON Web Key Set, inline or fetched. The largest of the public identity
 /// providers are below 20 KiB.
 pub const JWKS_BYTES_MAX: usize = 256 * 1024;

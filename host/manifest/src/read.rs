@@ -28,6 +28,7 @@ mod known;
 pub(crate) mod legacy_authentication;
 pub(crate) mod limit_range;
 mod load_balancer;
+pub(crate) mod mesh_config;
 mod metadata;
 pub(crate) mod namespace;
 pub(crate) mod network_policy;
@@ -165,6 +166,7 @@ fn object(d: &mut Decoder, node: &Node) -> (Option<Object>, Option<ObjectKey>) {
     match &mut resource {
         Resource::Pod(pod) => bare_pod::take_metadata(d, pod, &metadata),
         Resource::Canary(canary) => canary::take_annotations(canary, &metadata),
+        Resource::ConfigMap(map) => mesh_config::take(d, map, &metadata, node),
         _ => {}
     }
     let at = d.position(node.mark);

@@ -18,6 +18,7 @@ mod destination_rule;
 mod edge;
 mod ejection;
 mod export;
+mod extension_providers;
 mod gateway_api;
 mod inbound;
 mod inbound_policies;
@@ -83,7 +84,7 @@ pub fn compile(
     bound.extend(gateway_api::bind(&inventory, &listeners, options));
     let mut namespaces = HashMap::new();
     let network = network_policy::index(&inventory, pods, options);
-    let policies = PolicyCompiler::new(&inventory, options, &network, &mut diagnostics);
+    let policies = PolicyCompiler::new(&inventory, options, &network, &registry, &mut diagnostics);
     let gateway = policies.of_gateway(&listeners);
     let (sidecars, scopes) = sidecar::index(&inventory, objects, pods, options);
     let by_address = known_callers(pods, &policies, &sidecars, state, &mut namespaces);

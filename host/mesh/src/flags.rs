@@ -37,6 +37,10 @@ flags! {
     DI = 7;
     /// A fault's abort was injected.
     FI = 8;
+    /// A rate limit was reached.
+    RL = 14;
+    /// A service of external authorization has not allowed the request.
+    UAEX = 15;
     /// The downstream disconnected.
     DC = 9;
     /// The limit of retries was reached, and the last answer would have been retried.

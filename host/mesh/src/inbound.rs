@@ -9,7 +9,7 @@
 //! | --- | --- |
 //! | [`network`] | NetworkPolicy |
 //! | [`peer`] | PeerAuthentication |
-//! | external authorization (in the host) | AuthorizationPolicy with the action CUSTOM |
+//! | [`external`] | AuthorizationPolicy with the action CUSTOM |
 //! | [`jwt`] | RequestAuthentication |
 //! | [`authorization`] | AuthorizationPolicy: AUDIT, then DENY, then ALLOW |
 //!
@@ -19,6 +19,7 @@
 mod account;
 pub mod authorization;
 pub mod claims;
+pub mod external;
 pub mod jwt;
 pub mod network;
 pub mod peer;

@@ -226,6 +226,37 @@ impl LocalReply {
         Self::new(StatusCode::FORBIDDEN, ResponseFlags::NONE, body, details)
     }
 
+    /// UAEX: a service of external authorization denies the request. The client gets its
+    /// status, headers and body.
+    pub fn ext_authz_denied(
+        status: StatusCode,
+        body: impl Into<Bytes>,
+        headers: Vec<(HeaderName, HeaderValue)>,
+    ) -> Self {
+        let mut reply = Self::new(status, ResponseFlags::UAEX, body, "ext_authz_denied");
+        for (name, _) in &headers {
+            reply.headers.retain(|(default, _)| default != name);
+        }
+        reply.headers.extend(headers);
+        reply
+    }
+
+    /// UAEX: a service of external authorization gives no decision.
+    pub fn ext_authz_error(status: StatusCode) -> Self {
+        Self::new(status, ResponseFlags::UAEX, "", "ext_authz_error")
+    }
+
+    /// 413: a service of external authorization must see the whole body, and the body is
+    /// larger than it gets.
+    pub fn request_payload_too_large() -> Self {
+        Self::new(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            ResponseFlags::NONE,
+            "Payload Too Large",
+            "request_payload_too_large",
+        )
+    }
+
     /// 408 SI: the stream was idle for too long.
     pub fn stream_idle() -> Self {
         Self::new(

@@ -5,14 +5,14 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use futures::stream;
 use http_body::{Body as _, Frame, SizeHint};
 use http_body_util::{BodyExt, StreamBody};
 use tokio::time::{Instant, timeout_at};
 use wasmtime_wasi_http::Error;
 
-use super::full;
+use super::{empty, full};
 use crate::Body;
 
 /// How much is read, and for how long.
@@ -63,6 +63,40 @@ pub(crate) async fn prebuffer(mut body: Body, limits: BeginningLimits) -> (Body,
         rest: body,
     };
     (body.boxed_unsync(), end)
+}
+
+/// Frames of the beginning of a body. Empty ones are only sent to cost something.
+const BEGINNING_FRAMES_MAX: usize = 16_384;
+
+/// Reads up to `bytes_max` bytes of `body`, which stays whole. Also returns whether the body
+/// has more.
+pub(crate) async fn read_beginning(body: &mut Body, bytes_max: usize) -> (Bytes, bool) {
+    let mut rest = std::mem::replace(body, empty());
+    let mut frames: Vec<Result<Frame<Bytes>, Error>> = Vec::new();
+    let mut beginning = BytesMut::new();
+    let mut is_whole = rest.is_end_stream();
+    while !is_whole && beginning.len() <= bytes_max && frames.len() < BEGINNING_FRAMES_MAX {
+        let Some(frame) = rest.frame().await else {
+            is_whole = true;
+            break;
+        };
+        if let Some(data) = frame.as_ref().ok().and_then(Frame::data_ref) {
+            beginning.extend_from_slice(data);
+        }
+        is_whole = frame.is_err() || rest.is_end_stream();
+        frames.push(frame);
+    }
+    *body = match is_whole {
+        true => whole(frames),
+        false => Prebuffer {
+            beginning: frames.into(),
+            rest,
+        }
+        .boxed_unsync(),
+    };
+    let has_more = !is_whole || beginning.len() > bytes_max;
+    beginning.truncate(bytes_max);
+    (beginning.freeze(), has_more)
 }
 
 /// One frame if possible: most guests read that at once.
@@ -177,6 +211,30 @@ mod tests {
         send(&frames, 4);
         drop(frames);
         assert_eq!(length(body).await, 7);
+    }
+
+    /// The beginning, whether there is more, and the length of the whole body.
+    async fn beginning_of(parts: &[usize], bytes_max: usize) -> (usize, bool, usize) {
+        let (frames, mut body) = body();
+        for bytes in parts {
+            send(&frames, *bytes);
+        }
+        drop(frames);
+        let (beginning, has_more) = read_beginning(&mut body, bytes_max).await;
+        (beginning.len(), has_more, length(body).await)
+    }
+
+    #[tokio::test]
+    async fn beginning_is_read_and_the_body_stays_whole() {
+        for (parts, bytes_max, expected) in [
+            (&[][..], 10, (0, false, 0)),
+            (&[10], 10, (10, false, 10)),
+            (&[4, 6], 10, (10, false, 10)),
+            (&[4, 7], 10, (10, true, 11)),
+            (&[100, 100], 10, (10, true, 200)),
+        ] {
+            assert_eq!(beginning_of(parts, bytes_max).await, expected, "{parts:?}");
+        }
     }
 
     #[tokio::test]

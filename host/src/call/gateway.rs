@@ -5,36 +5,65 @@ use galleria_mesh::inbound::{
     InboundPolicies, InboundRequest, Peer, RequestPrincipal, authorization,
 };
 use galleria_mesh::{LocalReply, RequestHead};
-use http::request;
+use http::{HeaderMap, request};
 
+use super::external::{self, Allowed};
 use super::key_sets::authenticate;
 use super::{CallScope, Source, observe};
+use crate::Body;
+
+/// What the gateway knows of a request that it admits.
+#[derive(Default)]
+pub(super) struct Admitted {
+    /// The verified token.
+    pub(super) principal: Option<RequestPrincipal>,
+    /// What a service of external authorization changes.
+    allowed: Option<Box<Allowed>>,
+    /// The headers by which the route is chosen, if they are not those of the request.
+    routed_by: Option<Box<HeaderMap>>,
+}
+
+impl Admitted {
+    /// `head` as the routes see it.
+    pub(super) fn routed<'r>(&'r self, head: RequestHead<'r>) -> RequestHead<'r> {
+        match &self.routed_by {
+            None => head,
+            Some(headers) => RequestHead { headers, ..head },
+        }
+    }
+
+    pub(super) fn apply_response(&self, headers: &mut HeaderMap) {
+        if let Some(allowed) = &self.allowed {
+            allowed.mutations.apply_response(headers);
+        }
+    }
+}
 
 impl CallScope<'_> {
     /// Runs the stages of the gateway (see `galleria_mesh::inbound`), in order. A client has
-    /// no identity here. Other calls do not pass through the gateway. Returns the verified
-    /// token.
+    /// no identity here. Other calls do not pass through the gateway.
     ///
     /// # Errors
     /// The reply for a request that is not admitted.
     pub(super) async fn admit_at_gateway(
         &self,
         parts: &mut request::Parts,
-    ) -> Result<Option<RequestPrincipal>, LocalReply> {
+        body: &mut Body,
+    ) -> Result<Admitted, LocalReply> {
         let Source::Edge {
             listener_port,
             through_gateway: true,
             ..
         } = self.source
         else {
-            return Ok(None);
+            return Ok(Admitted::default());
         };
         let head = self.head(parts)?;
         let snapshot = &self.live.snapshot;
         match snapshot.gateway_policies(*listener_port, head.host()) {
-            None => Ok(None),
+            None => Ok(Admitted::default()),
             // Boxed, since most gateways have no policies.
-            Some(policies) => Box::pin(self.admit(policies, *listener_port, parts)).await,
+            Some(policies) => Box::pin(self.admit(policies, *listener_port, parts, body)).await,
         }
     }
 
@@ -43,18 +72,35 @@ impl CallScope<'_> {
         policies: &InboundPolicies,
         port: u16,
         parts: &mut request::Parts,
-    ) -> Result<Option<RequestPrincipal>, LocalReply> {
+        body: &mut Body,
+    ) -> Result<Admitted, LocalReply> {
         let gateway = self.live.snapshot.gateway_workload();
         let inbound = self.at_gateway(port, self.head(parts)?, None);
-        authorization::decide_external(policies, &inbound)?;
+        let allowed = external::authorize(self, policies, &inbound, gateway, body).await?;
+        let mut routed_by = None;
+        if let Some(allowed) = &allowed {
+            if !allowed.clear_route_cache {
+                routed_by = Some(Box::new(parts.headers.clone()));
+            }
+            allowed.mutations.apply_headers(&mut parts.headers);
+            allowed.mutations.apply_query(&mut parts.uri);
+        }
+        let inbound = self.at_gateway(port, self.head(parts)?, None);
         let authenticated = authenticate(self.mesh, gateway, policies, &inbound).await?;
         authenticated.apply_headers(&mut parts.headers);
+        if let Some(headers) = &mut routed_by {
+            authenticated.apply_headers(headers);
+        }
         authenticated.apply_query(&mut parts.uri);
         let principal = authenticated.principal;
         let inbound = self.at_gateway(port, self.head(parts)?, principal.as_ref());
         observe::report(&self.mesh.metrics, policies, &inbound);
         authorization::decide(policies, &inbound)?;
-        Ok(principal)
+        Ok(Admitted {
+            principal,
+            allowed,
+            routed_by,
+        })
     }
 
     fn at_gateway<'r>(

@@ -17,6 +17,7 @@ use galleria_mesh::{LocalReply, RequestHead};
 use http::{HeaderValue, header};
 use opentelemetry::trace::SpanKind;
 
+use super::external::{self, Allowed};
 use super::key_sets::authenticate;
 use super::{CallScope, Source, authority, normalise, observe};
 use crate::active_config::ActiveConfig;
@@ -24,7 +25,7 @@ use crate::context::{DENIED, Recording, RequestContext};
 use crate::guest::Failure;
 use crate::telemetry::trace::{Service, Span, attributes};
 use crate::workload::{InFlight, Pod};
-use crate::{Request, Response};
+use crate::{Request, Response, body};
 
 /// A pod of this process that is called.
 pub(super) struct Inbound<'a, 'b> {
@@ -59,12 +60,13 @@ impl Inbound<'_, '_> {
         span: &mut Option<Span>,
     ) -> Result<(Response, InFlight), InboundError> {
         let destination = &self.pod.plan.identity;
+        let mut allowed = None;
         if let Some(policies) = self.live.snapshot.inbound_policies(destination) {
             let denied = InboundError::Denied;
             self.admit_connection(policies).await.map_err(denied)?;
             // Boxed, since most workloads have no policies.
             let decided = Box::pin(self.decide(policies, &mut request)).await;
-            decided.map_err(denied)?;
+            allowed = decided.map_err(denied)?;
         }
         let context = self.within_span(&request, context, span);
         context.trace.inject(request.headers_mut());
@@ -75,6 +77,10 @@ impl Inbound<'_, '_> {
                 if let Source::Host { .. } = self.scope.source {
                     // Only the host says this, not its guest.
                     response.headers_mut().remove(DENIED);
+                }
+                if let Some(allowed) = allowed {
+                    let headers = response.headers_mut();
+                    allowed.mutations.apply_response(headers);
                 }
                 Ok((response, in_flight))
             }
@@ -106,11 +112,12 @@ impl Inbound<'_, '_> {
     }
 
     /// Runs the other stages of the destination (see `galleria_mesh::inbound`), in order.
+    /// Returns the changes of a service of external authorization.
     async fn decide(
         &self,
         policies: &InboundPolicies,
         request: &mut Request,
-    ) -> Result<(), LocalReply> {
+    ) -> Result<Option<Box<Allowed>>, LocalReply> {
         let destination = &self.pod.plan.identity;
         // A rewrite can make a path that is not normalised, and policies must see the same
         // path as the guest.
@@ -120,9 +127,17 @@ impl Inbound<'_, '_> {
             true => caller,
             false => Peer::Unknown,
         };
+        let mut body = std::mem::replace(request.body_mut(), body::empty());
         let inbound = self.inbound(request, &caller, None)?;
         peer::decide(policies, &inbound, self.connection)?;
-        authorization::decide_external(policies, &inbound)?;
+        let asked = external::authorize(self.scope, policies, &inbound, destination, &mut body);
+        let allowed = asked.await?;
+        *request.body_mut() = body;
+        if let Some(allowed) = &allowed {
+            allowed.mutations.apply_headers(request.headers_mut());
+            allowed.mutations.apply_query(request.uri_mut());
+        }
+        let inbound = self.inbound(request, &caller, None)?;
         let mesh = self.scope.mesh;
         let authenticated = authenticate(mesh, destination, policies, &inbound).await?;
         authenticated.apply_headers(request.headers_mut());
@@ -134,7 +149,7 @@ impl Inbound<'_, '_> {
         if let Some(principal) = principal {
             request.extensions_mut().insert(principal);
         }
-        Ok(())
+        Ok(allowed)
     }
 
     fn inbound<'r>(

@@ -28,6 +28,7 @@ mod cpu;
 mod dashboards;
 mod data;
 mod environment;
+mod external_authorization;
 mod files;
 mod guests;
 mod hostile_files;

@@ -8,9 +8,9 @@ use super::{EXTENSIONS, Kind, SCALE};
 use crate::read::{
     authorization, autoscaler, bare_pod, canary, config_map, cron_job, deployment,
     destination_rule, disruption_budget, gateway, gateway_api as gateway_kinds, ingress, job,
-    legacy_authentication, limit_range, namespace, network_policy, peer_authentication, pod_preset,
-    replica_set, request_authentication, resource_quota, secret, service, service_account,
-    service_entry, sidecar, stateful_set, storage, virtual_service,
+    legacy_authentication, limit_range, mesh_config, namespace, network_policy,
+    peer_authentication, pod_preset, replica_set, request_authentication, resource_quota, secret,
+    service, service_account, service_entry, sidecar, stateful_set, storage, virtual_service,
 };
 
 pub(super) static ALL: &[Kind] = &[
@@ -226,6 +226,13 @@ pub(super) static ALL: &[Kind] = &[
         "servicerolebinding",
         &[],
     ),
+    of(
+        "install.istio.io",
+        &["v1alpha1"],
+        "IstioOperator",
+        Enforced(mesh_config::operator),
+    )
+    .custom(),
     // Left to the cluster.
     left("", "Binding"),
     left("", "ComponentStatus").of_cluster(),

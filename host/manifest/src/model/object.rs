@@ -6,7 +6,7 @@ use std::fmt;
 use super::{
     AuthorizationPolicy, Canary, ConfigMap, CronJob, Deployment, DestinationRule, Gateway,
     GatewayApiGateway, GatewayApiHttpRoute, HorizontalPodAutoscaler, Ingress, Job,
-    LegacyAuthentication, LimitRange, Namespace, NetworkPolicy, PeerAuthentication,
+    LegacyAuthentication, LimitRange, MeshConfig, Namespace, NetworkPolicy, PeerAuthentication,
     PersistentVolumeClaim, Pod, PodDisruptionBudget, PodPreset, PodTemplate, RbacConfig,
     ReferenceGrant, ReplicaSet, RequestAuthentication, ResourceQuota, Secret, Service,
     ServiceAccount, ServiceEntry, ServiceRole, ServiceRoleBinding, Sidecar, StatefulSet,
@@ -112,6 +112,8 @@ pub enum Resource {
     PeerAuthentication(PeerAuthentication),
     /// Istio 1.2's Policy and MeshPolicy.
     LegacyAuthentication(LegacyAuthentication),
+    /// Kind IstioOperator.
+    MeshConfig(MeshConfig),
     /// Accepted without effect: left to the cluster, or unknown.
     NotEnforced,
 }

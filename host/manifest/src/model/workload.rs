@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
-use super::{GuestOptions, Labels};
+use super::{GuestOptions, Labels, MeshConfig};
 use crate::{Position, WithPosition};
 
 #[derive(Debug, Clone, Default)]
@@ -395,6 +395,8 @@ pub struct ConfigMap {
     pub immutable: bool,
     pub data: BTreeMap<String, String>,
     pub binary_data: BTreeMap<String, Vec<u8>>,
+    /// The content of `mesh`, if this is the ConfigMap with Istio's configuration.
+    pub mesh_config: Option<MeshConfig>,
 }
 
 /// The decoded `data`, overridden by `stringData`.

@@ -66,10 +66,6 @@ fn action(d: &mut Decoder, node: &Node) -> Option<Action> {
 
 fn read_provider(spec: &mut Fields<'_, '_>, action: Action) -> Option<AuthorizationAction> {
     if action == Action::Custom {
-        let message = "external authorization is not supported by this host: requests that match \
-                       a rule of this policy are denied"
-            .to_owned();
-        spec.warn_at("action", codes::NOT_HONOURED, message);
         let provider = spec.required("provider", |d, node| {
             let mut provider = Fields::of(d, node)?;
             let name = provider.required("name", non_empty);

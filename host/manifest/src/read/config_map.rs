@@ -32,5 +32,6 @@ pub(crate) fn read(mut fields: Fields<'_, '_>) -> Option<Resource> {
         immutable,
         data,
         binary_data,
+        mesh_config: None,
     }))
 }

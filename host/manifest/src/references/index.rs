@@ -146,6 +146,7 @@ impl<'a> Index<'a> {
             | Resource::RbacConfig(_)
             | Resource::ServiceRole(_)
             | Resource::ServiceRoleBinding(_)
+            | Resource::MeshConfig(_)
             | Resource::NotEnforced => {}
         }
     }

@@ -11,6 +11,7 @@ mod deck;
 mod folders;
 mod json;
 mod malformed;
+mod mesh_config;
 mod properties;
 mod secrets;
 mod shop;

@@ -6,18 +6,21 @@
 mod legacy;
 mod problems;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use galleria_manifest::Diagnostic;
 use galleria_manifest::model::{AttributeMatch, AuthorizationAction, AuthorizationPolicy};
 
 use self::legacy::LegacyRoles;
+use super::extension_providers::ExtensionProviders;
 use super::inventory::{Inventory, Source};
 use super::policy_scope::{selects, targets_gateway};
 use crate::inbound::authorization::condition::Condition;
 use crate::inbound::authorization::rule::Rule;
 use crate::inbound::authorization::rule_set::RuleSet;
 use crate::inbound::authorization::{Actions, AuthorizationPolicies};
+use crate::inbound::external::ExtAuthzProvider;
 use crate::{Options, Workload};
 
 /// A policy of which rules are evaluated and never enforced.
@@ -28,6 +31,7 @@ pub(crate) struct Authorization<'a> {
     policies: Vec<Policy<'a>>,
     legacy: LegacyRoles<'a>,
     inventory: &'a Inventory<'a>,
+    providers: ExtensionProviders,
     root_namespace: &'a str,
 }
 
@@ -41,12 +45,17 @@ struct Policy<'a> {
 pub(crate) type GatewayName<'a> = (&'a str, &'a str);
 
 impl<'a> Authorization<'a> {
-    pub(crate) fn new(inventory: &'a Inventory<'a>, options: &'a Options) -> Self {
+    pub(crate) fn new(
+        inventory: &'a Inventory<'a>,
+        options: &'a Options,
+        providers: ExtensionProviders,
+    ) -> Self {
         let policies = inventory.authorization_policies.iter();
         Self {
             policies: policies.map(Policy::new).collect(),
             legacy: LegacyRoles::new(inventory, options),
             inventory,
+            providers,
             root_namespace: &options.root_namespace,
         }
     }
@@ -60,7 +69,7 @@ impl<'a> Authorization<'a> {
         if selecting.is_empty() {
             return self.legacy.of(workload);
         }
-        merge(&selecting)
+        self.merge(&selecting)
     }
 
     /// The policies of a gateway that serves these Gateways; `workload` is the gateway
@@ -79,7 +88,7 @@ impl<'a> Authorization<'a> {
                         .any(|gateway| self.targets(policy, *gateway))
             })
             .collect();
-        merge(&selecting)
+        self.merge(&selecting)
     }
 
     /// Whether any policy names a Gateway of the Gateway API.
@@ -107,11 +116,27 @@ impl<'a> Authorization<'a> {
         selects(scope, home, workload, self.inventory, self.root_namespace)
     }
 
+    /// The rules of policies that select the same workload.
+    fn merge(&self, policies: &[&Policy<'_>]) -> AuthorizationPolicies {
+        let provider = match providers(policies).as_slice() {
+            [name] => self.providers.get(name).ok(),
+            _ => None,
+        };
+        merge(policies, provider)
+    }
+
     /// Whether the policy applies to requests that this Gateway serves.
     fn targets(&self, policy: &Policy<'_>, gateway: GatewayName<'_>) -> bool {
         let (scope, home) = (&policy.source.spec.applies_to, policy.source.namespace());
         targets_gateway(scope, home, gateway, self.root_namespace)
     }
+}
+
+/// The names of the providers that the policies want to ask, in order.
+fn providers<'p>(policies: &[&'p Policy<'_>]) -> Vec<&'p str> {
+    let names = policies.iter().filter_map(|policy| policy.provider());
+    let names: BTreeSet<_> = names.collect();
+    names.into_iter().collect()
 }
 
 /// The names of the Services in front of `workload`.
@@ -132,6 +157,14 @@ fn services<'i>(
 }
 
 impl<'a> Policy<'a> {
+    /// The name of the provider that it wants to ask.
+    fn provider(&self) -> Option<&str> {
+        match &self.source.spec.action {
+            AuthorizationAction::Custom(name) if !self.is_dry_run => Some(name),
+            _ => None,
+        }
+    }
+
     fn new(source: &'a Source<'a, AuthorizationPolicy>) -> Self {
         let annotation = source.object.metadata.annotations.get(DRY_RUN);
         let is_dry_run = annotation
@@ -141,9 +174,9 @@ impl<'a> Policy<'a> {
             source.spec.action,
             AuthorizationAction::Deny | AuthorizationAction::Audit | AuthorizationAction::Custom(_)
         );
-        let prefix = match source.spec.action {
-            AuthorizationAction::Custom(_) => "istio-ext-authz-",
-            _ => "",
+        let prefix = match &source.spec.action {
+            AuthorizationAction::Custom(provider) => format!("istio-ext-authz-{provider}-"),
+            _ => String::new(),
         };
         let object = Arc::new(source.reference("AuthorizationPolicy"));
         let conditions = |matches: &Vec<AttributeMatch>| compile(matches, namespace, forbids);
@@ -172,7 +205,10 @@ fn compile(matches: &[AttributeMatch], namespace: &str, forbids: bool) -> Vec<Co
         .collect()
 }
 
-fn merge(policies: &[&Policy<'_>]) -> AuthorizationPolicies {
+fn merge(
+    policies: &[&Policy<'_>],
+    provider: Option<Arc<ExtAuthzProvider>>,
+) -> AuthorizationPolicies {
     let actions = |is_dry_run: bool| {
         let of = |is_action: fn(&AuthorizationAction) -> bool| {
             let policies = policies.iter();
@@ -195,6 +231,7 @@ fn merge(policies: &[&Policy<'_>]) -> AuthorizationPolicies {
     };
     AuthorizationPolicies {
         enforced: actions(false),
+        provider,
         dry_run: actions(true),
     }
 }

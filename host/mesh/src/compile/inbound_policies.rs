@@ -7,8 +7,10 @@ use galleria_manifest::Diagnostic;
 
 use super::authentication::Authentication;
 use super::authorization::{Authorization, GatewayName};
+use super::extension_providers::ExtensionProviders;
 use super::gateway_api::BoundListener;
 use super::inventory::Inventory;
+use super::registry::Registry;
 use crate::decide::host::HostTable;
 use crate::inbound::network::index::NetworkPolicyIndex;
 use crate::inbound::policies::{GatewayPolicies, InboundPolicies};
@@ -27,13 +29,15 @@ impl<'a> PolicyCompiler<'a> {
         inventory: &'a Inventory<'a>,
         options: &'a Options,
         network: &'a NetworkPolicyIndex,
+        registry: &Registry,
         diagnostics: &mut Vec<Diagnostic>,
     ) -> Self {
+        let providers = ExtensionProviders::new(inventory, registry);
         let compiler = Self {
             inventory,
             network,
             authentication: Authentication::new(inventory, options, diagnostics),
-            authorization: Authorization::new(inventory, options),
+            authorization: Authorization::new(inventory, options, providers),
         };
         compiler.find_problems(diagnostics);
         compiler

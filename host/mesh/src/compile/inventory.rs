@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use galleria_manifest::model::{
     AuthorizationPolicy, DestinationRule, Gateway, GatewayApiGateway, GatewayApiHttpRoute, Ingress,
-    LegacyAuthentication, NetworkPolicy, Object, PeerAuthentication, PodTemplate, RbacConfig,
-    ReferenceGrant, RequestAuthentication, Resource, Service, ServiceEntry, ServiceRole,
-    ServiceRoleBinding, Sidecar, VirtualService,
+    LegacyAuthentication, MeshConfig, NetworkPolicy, Object, PeerAuthentication, PodTemplate,
+    RbacConfig, ReferenceGrant, RequestAuthentication, Resource, Service, ServiceEntry,
+    ServiceRole, ServiceRoleBinding, Sidecar, VirtualService,
 };
 
 use crate::ObjectRef;
@@ -42,6 +42,8 @@ pub(crate) struct Inventory<'a> {
     pub(crate) request_authentications: Vec<Source<'a, RequestAuthentication>>,
     pub(crate) peer_authentications: Vec<Source<'a, PeerAuthentication>>,
     pub(crate) legacy_authentications: Vec<Source<'a, LegacyAuthentication>>,
+    /// Those in ConfigMaps come first.
+    pub(crate) mesh_configs: Vec<&'a MeshConfig>,
     /// The Namespace objects, for their labels.
     pub(crate) namespaces: Vec<&'a Object>,
 }
@@ -100,6 +102,12 @@ impl<'a> Inventory<'a> {
             Resource::LegacyAuthentication(spec) => {
                 self.legacy_authentications.push(Source { object, spec });
             }
+            Resource::ConfigMap(map) => {
+                if let Some(config) = &map.mesh_config {
+                    self.mesh_configs.insert(0, config);
+                }
+            }
+            Resource::MeshConfig(config) => self.mesh_configs.push(config),
             Resource::Namespace(_) => self.namespaces.push(object),
             _ => {}
         }

@@ -45,6 +45,8 @@ pub struct Forward {
     /// `retries.perTryTimeout`. A workload can replace it with
     /// `x-envoy-upstream-rq-per-try-timeout-ms`.
     pub per_try_timeout: Option<Duration>,
+    /// The authority that the request is sent with, whatever its route says.
+    pub authority: Option<HeaderValue>,
     pub(crate) rule: Arc<Rule>,
     /// The index of the match block that matched.
     pub(crate) block: Option<usize>,
@@ -103,10 +105,9 @@ impl Forward {
             destination.request_headers.apply(&mut parts.headers);
         }
         let authority = self
-            .rule
-            .request_headers
             .authority
             .as_ref()
+            .or(self.rule.request_headers.authority.as_ref())
             .or(action.rewrite.authority.as_ref())
             .or(destination.and_then(|destination| destination.request_headers.authority.as_ref()));
         if let Some(authority) = authority {

@@ -249,6 +249,7 @@ impl RouteMatch<'_> {
             caller: via.caller,
             timeout: timeouts.route,
             per_try_timeout: timeouts.per_try,
+            authority: None,
             rule: Arc::clone(self.rule),
             block: self.block,
             destination: number,

@@ -9,7 +9,7 @@
 //! match, and `notPrincipals` does. What this host cannot know of a request counts against
 //! it (`authorization/condition.rs`).
 
-mod caller;
+pub(super) mod caller;
 pub(crate) mod condition;
 mod explain;
 mod path_template;
@@ -24,6 +24,7 @@ use std::sync::Arc;
 use self::caller::Facts;
 use self::rule::Rule;
 use self::rule_set::RuleSet;
+use super::external::ExtAuthzProvider;
 use super::{InboundPolicies, InboundRequest};
 use crate::LocalReply;
 
@@ -31,6 +32,9 @@ use crate::LocalReply;
 #[derive(Debug, Default)]
 pub(crate) struct AuthorizationPolicies {
     pub(crate) enforced: Actions,
+    /// The service that decides about requests that a CUSTOM rule matches; `None` if there
+    /// is none that can be asked.
+    pub(crate) provider: Option<Arc<ExtAuthzProvider>>,
     /// The rules of policies that only report what they would do.
     pub(crate) dry_run: Actions,
 }
@@ -66,22 +70,6 @@ pub enum DryRunAction {
     Deny,
 }
 
-/// Decides about requests that an external service would have to decide about, before their
-/// tokens are verified. There is no such service, so they are denied.
-///
-/// # Errors
-/// The reply for a request that is not admitted.
-pub fn decide_external(
-    policies: &InboundPolicies,
-    request: &InboundRequest<'_>,
-) -> Result<(), LocalReply> {
-    let custom = &policies.authorization.enforced.custom;
-    match custom.first_match(&Facts::new(request)) {
-        None => Ok(()),
-        Some(rule) => Err(LocalReply::access_denied(&rule.name)),
-    }
-}
-
 /// Decides whether the peer may make the request: DENY, then ALLOW.
 ///
 /// # Errors
@@ -105,7 +93,9 @@ pub fn decide(policies: &InboundPolicies, request: &InboundRequest<'_>) -> Resul
 
 /// What policies report about the request: AUDIT, and those that are not enforced.
 pub fn observe(policies: &InboundPolicies, request: &InboundRequest<'_>) -> Vec<Observation> {
-    let AuthorizationPolicies { enforced, dry_run } = &policies.authorization;
+    let AuthorizationPolicies {
+        enforced, dry_run, ..
+    } = &policies.authorization;
     let mut observations = Vec::new();
     if enforced.audit.is_empty() && dry_run.is_empty() {
         return observations;

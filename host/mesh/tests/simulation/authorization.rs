@@ -9,7 +9,8 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use galleria_manifest::model::Labels;
-use galleria_mesh::inbound::authorization::{decide, decide_external, observe};
+use galleria_mesh::inbound::authorization::{decide, observe};
+use galleria_mesh::inbound::external;
 use galleria_mesh::inbound::{
     InboundPolicies, InboundRequest, Peer, RequestPrincipal, WorkloadIdentity,
 };
@@ -113,7 +114,7 @@ impl Asked {
         })
     }
 
-    fn inbound<'a>(&'a self, destination: &'a Workload) -> InboundRequest<'a> {
+    pub(super) fn inbound<'a>(&'a self, destination: &'a Workload) -> InboundRequest<'a> {
         InboundRequest {
             destination,
             port: self.port,
@@ -137,7 +138,8 @@ impl Asked {
             return "allow".into();
         };
         let inbound = self.inbound(to);
-        match decide_external(policies, &inbound).and_then(|()| decide(policies, &inbound)) {
+        let asked = external::decide(policies, &inbound);
+        match asked.and_then(|_| decide(policies, &inbound)) {
             Ok(()) => "allow".into(),
             Err(reply) => {
                 assert_eq!(reply.status, 403);

@@ -15,6 +15,7 @@ mod authorization;
 mod destinations;
 mod drive;
 mod explain;
+mod external;
 mod gateway_api;
 mod gateways;
 mod hosts;

@@ -8,9 +8,10 @@ use super::{Page, reference};
 impl Page {
     pub(super) fn authorization(&mut self, depth: usize, step: &AuthorizationStep) {
         let workload = &step.workload;
-        let verdict = match &step.details {
-            None => "allowed".to_owned(),
-            Some(details) => format!("DENIED with 403, {details}"),
+        let verdict = match (&step.details, &step.asks) {
+            (None, None) => "allowed".to_owned(),
+            (None, Some(provider)) => format!("allowed if the provider `{provider}` allows it"),
+            (Some(details), _) => format!("DENIED with 403, {details}"),
         };
         self.line(
             depth,

@@ -26,6 +26,7 @@ pub(super) fn find(
             never_matches(number, rule, &mut report);
         }
     }
+    providers(authorization, workloads, gateway, diagnostics);
     overridden(authorization, workloads, diagnostics);
     for binding in &authorization.inventory.role_bindings {
         if authorization.legacy.role_of(binding).is_none() {
@@ -62,6 +63,62 @@ impl Report<'_, '_> {
             code,
         });
     }
+}
+
+/// Reports CUSTOM policies that cannot ask the service that they name.
+fn providers(
+    authorization: &Authorization<'_>,
+    workloads: &[&Workload],
+    gateway: &Workload,
+    diagnostics: &mut Vec<Diagnostic>,
+) {
+    for policy in &authorization.policies {
+        let AuthorizationAction::Custom(name) = &policy.source.spec.action else {
+            continue;
+        };
+        let problem = if policy.is_dry_run {
+            Some("CUSTOM has no dry run: the policy has no effect".to_owned())
+        } else if let Err(reason) = authorization.providers.get(name) {
+            Some(format!("{reason}; requests that match a rule are denied"))
+        } else {
+            let mut workloads = workloads.iter().copied().chain([gateway]);
+            workloads.find_map(|workload| different(authorization, policy, workload))
+        };
+        let mut report = Report {
+            policy,
+            diagnostics,
+        };
+        if let Some(message) = problem {
+            let at = &policy.source.object.at;
+            let path = "spec.provider.name".to_owned();
+            report.warn(at, path, codes::EXTENSION_PROVIDER, message);
+        }
+    }
+}
+
+/// Whether other policies that select the workload name another provider.
+fn different(
+    authorization: &Authorization<'_>,
+    policy: &Policy<'_>,
+    workload: &Workload,
+) -> Option<String> {
+    if !authorization.selects(policy, workload) {
+        return None;
+    }
+    let selecting = authorization.policies.iter();
+    let selecting: Vec<_> = selecting
+        .filter(|it| authorization.selects(it, workload))
+        .collect();
+    let names = super::providers(&selecting);
+    (names.len() > 1).then(|| {
+        format!(
+            "the policies for `{}/{}` name several providers ({}), and only one can decide; \
+             requests that match a rule are denied",
+            workload.namespace,
+            workload.name,
+            names.join(", ")
+        )
+    })
 }
 
 fn selects_nothing(

@@ -6,13 +6,13 @@ use std::net::IpAddr;
 use super::super::{InboundRequest, Peer};
 
 /// A request, with the facts that several rules look at and that take time to find out.
-pub(super) struct Facts<'a> {
+pub(in crate::inbound) struct Facts<'a> {
     pub(super) request: &'a InboundRequest<'a>,
     spiffe_id: OnceCell<Option<String>>,
 }
 
 impl<'a> Facts<'a> {
-    pub(super) fn new(request: &'a InboundRequest<'a>) -> Self {
+    pub(in crate::inbound) fn new(request: &'a InboundRequest<'a>) -> Self {
         Self {
             request,
             spiffe_id: OnceCell::new(),

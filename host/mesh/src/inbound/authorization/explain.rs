@@ -2,12 +2,12 @@
 
 use serde::Serialize;
 
-use super::super::{InboundPolicies, InboundRequest};
+use super::super::{InboundPolicies, InboundRequest, external};
 use super::caller::Facts;
 use super::condition::Condition;
 use super::rule::Rule;
 use super::rule_set::RuleSet;
-use super::{Actions, decide, decide_external};
+use super::{Actions, decide};
 use crate::decide::explain::attribute_name;
 use crate::{BlockStep, ConditionStep, Place, Reference};
 
@@ -18,6 +18,9 @@ pub struct AuthorizationStep {
     /// `namespace/name` of the workload; `gateway` for the gateway.
     pub workload: String,
     pub allowed: bool,
+    /// The service that decides first, whose answer only a request shows.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub asks: Option<String>,
     /// `response_code_details` of the denial.
     pub details: Option<String>,
     /// The rules in the order of their evaluation.
@@ -54,7 +57,12 @@ impl AuthorizationStep {
         if authorization.is_empty() {
             return None;
         }
-        let decision = decide_external(policies, request).and_then(|()| decide(policies, request));
+        let external = external::decide(policies, request);
+        let asks = match &external {
+            Ok(provider) => provider.map(|provider| provider.name.clone()),
+            Err(_) => None,
+        };
+        let decision = external.and_then(|_| decide(policies, request));
         let facts = Facts::new(request);
         let mut rules = Vec::new();
         explain(&authorization.enforced, false, &facts, &mut rules);
@@ -62,6 +70,7 @@ impl AuthorizationStep {
         Some(Self {
             workload,
             allowed: decision.is_ok(),
+            asks,
             details: decision.err().map(|reply| reply.details.into_owned()),
             rules,
         })

@@ -67,7 +67,7 @@ impl RuleSet {
         &self.rules
     }
 
-    pub(super) fn first_match(&self, facts: &Facts<'_>) -> Option<&Arc<Rule>> {
+    pub(in crate::inbound) fn first_match(&self, facts: &Facts<'_>) -> Option<&Arc<Rule>> {
         let path = facts.request.head.path;
         let by_path = some(&self.by_path).and_then(|index| index.get(path));
         let by_prefix = some(&self.by_prefix).into_iter().flat_map(|index| {

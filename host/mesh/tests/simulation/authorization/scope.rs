@@ -76,17 +76,23 @@ fn policies_combine() {
         (vec![("d", "action: DENY")], "GET app/", "allow".into()),
         // AUDIT does not decide, and is not an ALLOW policy.
         (vec![("w", &audit)], "POST app/", "allow".into()),
-        // What an external service would have to allow is denied.
+        // What a service that is not declared would have to allow is denied.
         (
             vec![("c", &custom)],
             "GET app/",
-            format!("istio-ext-authz-{}", ns("c")),
+            format!(
+                "istio-ext-authz-opa-{}-deny-due-to-bad-CUSTOM-action",
+                ns("c")
+            ),
         ),
         (vec![("c", &custom)], "POST app/", "allow".into()),
         (
             vec![("a", "rules: [{}]"), ("c", &custom)],
             "GET app/",
-            format!("istio-ext-authz-{}", ns("c")),
+            format!(
+                "istio-ext-authz-opa-{}-deny-due-to-bad-CUSTOM-action",
+                ns("c")
+            ),
         ),
     ];
     for (policies, request, expected) in rows {
