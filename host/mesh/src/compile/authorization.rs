@@ -6,7 +6,8 @@
 mod legacy;
 mod problems;
 
-use std::collections::BTreeSet;
+use std::cell::RefCell;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use galleria_manifest::Diagnostic;
@@ -33,6 +34,9 @@ pub(crate) struct Authorization<'a> {
     inventory: &'a Inventory<'a>,
     providers: ExtensionProviders,
     root_namespace: &'a str,
+    /// What the policies with these numbers say together. Workloads that the same policies
+    /// select share it: a policy of a namespace can have many rules.
+    merged: RefCell<HashMap<Vec<usize>, Arc<AuthorizationPolicies>>>,
 }
 
 struct Policy<'a> {
@@ -57,19 +61,17 @@ impl<'a> Authorization<'a> {
             inventory,
             providers,
             root_namespace: &options.root_namespace,
+            merged: RefCell::default(),
         }
     }
 
     /// The policies of `workload`.
-    pub(crate) fn of(&self, workload: &Workload) -> AuthorizationPolicies {
-        let selecting = self.policies.iter();
-        let selecting: Vec<_> = selecting
-            .filter(|policy| self.selects(policy, workload))
-            .collect();
+    pub(crate) fn of(&self, workload: &Workload) -> Arc<AuthorizationPolicies> {
+        let selecting = self.numbers(|policy| self.selects(policy, workload));
         if selecting.is_empty() {
-            return self.legacy.of(workload);
+            return self.legacy.of(workload).into();
         }
-        self.merge(&selecting)
+        self.merge(selecting)
     }
 
     /// The policies of a gateway that serves these Gateways; `workload` is the gateway
@@ -78,17 +80,18 @@ impl<'a> Authorization<'a> {
         &self,
         workload: &Workload,
         gateways: &[GatewayName<'_>],
-    ) -> AuthorizationPolicies {
-        let selecting = self.policies.iter();
-        let selecting: Vec<_> = selecting
-            .filter(|policy| {
-                self.selects(policy, workload)
-                    || gateways
-                        .iter()
-                        .any(|gateway| self.targets(policy, *gateway))
-            })
-            .collect();
-        self.merge(&selecting)
+    ) -> Arc<AuthorizationPolicies> {
+        self.merge(self.numbers(|policy| {
+            let mut gateways = gateways.iter();
+            self.selects(policy, workload) || gateways.any(|it| self.targets(policy, *it))
+        }))
+    }
+
+    /// The numbers of the policies that are selected.
+    fn numbers(&self, is_selected: impl Fn(&Policy<'_>) -> bool) -> Vec<usize> {
+        let numbered = self.policies.iter().enumerate();
+        let selected = numbered.filter(|(_, policy)| is_selected(policy));
+        selected.map(|(number, _)| number).collect()
     }
 
     /// Whether any policy names a Gateway of the Gateway API.
@@ -116,13 +119,21 @@ impl<'a> Authorization<'a> {
         selects(scope, home, workload, self.inventory, self.root_namespace)
     }
 
-    /// The rules of policies that select the same workload.
-    fn merge(&self, policies: &[&Policy<'_>]) -> AuthorizationPolicies {
-        let provider = match providers(policies).as_slice() {
-            [name] => self.providers.get(name).ok(),
-            _ => None,
+    /// The rules of the policies with these numbers, which select the same workload.
+    fn merge(&self, numbers: Vec<usize>) -> Arc<AuthorizationPolicies> {
+        let mut merged = self.merged.borrow_mut();
+        let policies = numbers
+            .iter()
+            .filter_map(|number| self.policies.get(*number));
+        let policies: Vec<_> = policies.collect();
+        let merge = || {
+            let provider = match providers(&policies).as_slice() {
+                [name] => self.providers.get(name).ok(),
+                _ => None,
+            };
+            Arc::new(merge(&policies, provider))
         };
-        merge(policies, provider)
+        merged.entry(numbers).or_insert_with(merge).clone()
     }
 
     /// Whether the policy applies to requests that this Gateway serves.
@@ -233,5 +244,60 @@ fn merge(
         enforced: actions(false),
         provider,
         dry_run: actions(true),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+    use std::sync::atomic::AtomicBool;
+    use std::time::Instant;
+
+    use galleria_manifest::model::Labels;
+
+    use super::*;
+    use crate::{Location, Pod, State, compile};
+
+    const POLICIES: &str = "
+apiVersion: security.istio.io/v1
+kind: AuthorizationPolicy
+metadata: {name: all, namespace: shop}
+spec: {rules: [{to: [{operation: {methods: [GET]}}]}]}
+---
+apiVersion: security.istio.io/v1
+kind: AuthorizationPolicy
+metadata: {name: one, namespace: shop}
+spec: {selector: {matchLabels: {app: a}}, action: DENY, rules: [{}]}
+";
+
+    fn pod(number: usize, name: &str) -> Pod {
+        let labels = Labels::from([("app".to_owned(), name.to_owned())]);
+        Pod {
+            name: name.to_owned(),
+            workload: Arc::new(Workload::new("shop", name, "default", labels.clone())),
+            labels,
+            ports: Vec::new(),
+            ready: Arc::new(AtomicBool::new(true)),
+            location: Location::Here(number),
+        }
+    }
+
+    #[test]
+    #[allow(
+        clippy::disallowed_methods,
+        reason = "the state of a test begins at any time"
+    )]
+    fn workloads_that_the_same_policies_select_share_their_rules() {
+        let loaded = galleria_manifest::read_str(Path::new("policies.yaml"), POLICIES);
+        assert!(!loaded.has_errors(), "{:?}", loaded.diagnostics);
+        let pods = [pod(0, "a"), pod(1, "b"), pod(2, "c")];
+        let state = State::new(Instant::now());
+        let snapshot = compile(&loaded.objects, &pods, &Options::default(), &state).snapshot;
+        let [a, b, c] = pods.each_ref().map(|pod| {
+            let policies = snapshot.inbound_policies(&pod.workload);
+            &policies.expect("its policies").authorization
+        });
+        assert!(Arc::ptr_eq(b, c));
+        assert!(!Arc::ptr_eq(a, b));
     }
 }

@@ -95,7 +95,7 @@ pub fn decide(policies: &InboundPolicies, request: &InboundRequest<'_>) -> Resul
 pub fn observe(policies: &InboundPolicies, request: &InboundRequest<'_>) -> Vec<Observation> {
     let AuthorizationPolicies {
         enforced, dry_run, ..
-    } = &policies.authorization;
+    } = &*policies.authorization;
     let mut observations = Vec::new();
     if enforced.audit.is_empty() && dry_run.is_empty() {
         return observations;

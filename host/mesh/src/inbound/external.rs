@@ -81,7 +81,7 @@ pub fn decide<'p>(
 ) -> Result<Option<&'p Arc<ExtAuthzProvider>>, LocalReply> {
     let AuthorizationPolicies {
         enforced, provider, ..
-    } = &policies.authorization;
+    } = &*policies.authorization;
     if enforced.custom.is_empty() {
         return Ok(None);
     }

@@ -17,7 +17,7 @@ pub struct InboundPolicies {
     pub(crate) network: NetworkPolicies,
     pub(crate) peer: PeerPolicies,
     pub(crate) tokens: TokenRules,
-    pub(crate) authorization: AuthorizationPolicies,
+    pub(crate) authorization: Arc<AuthorizationPolicies>,
 }
 
 impl InboundPolicies {

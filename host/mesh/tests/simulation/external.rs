@@ -24,17 +24,17 @@ spec:
 apiVersion: networking.istio.io/v1
 kind: ServiceEntry
 metadata: {name: twice, namespace: auth}
-spec: {hosts: [twice.example.com], ports: [{number: 80, name: http}], resolution: DNS}
+spec: {hosts: [twice.example.com], ports: [{number: 80, name: http, protocol: HTTP}], resolution: DNS}
 ---
 apiVersion: networking.istio.io/v1
 kind: ServiceEntry
 metadata: {name: twice, namespace: other}
-spec: {hosts: [twice.example.com], ports: [{number: 80, name: http}], resolution: DNS}
+spec: {hosts: [twice.example.com], ports: [{number: 80, name: http, protocol: HTTP}], resolution: DNS}
 ---
 apiVersion: networking.istio.io/v1
 kind: ServiceEntry
 metadata: {name: none, namespace: auth}
-spec: {hosts: [none.example.com], ports: [{number: 80, name: http}], resolution: NONE}
+spec: {hosts: [none.example.com], ports: [{number: 80, name: http, protocol: HTTP}], resolution: NONE}
 ---
 apiVersion: v1
 kind: ConfigMap
