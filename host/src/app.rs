@@ -35,6 +35,7 @@ use crate::call::{KeySets, Mesh, NetworkDenials, Overload};
 use crate::canary::Canaries;
 use crate::files::Files;
 use crate::guest::{Cache, Databases, Engine, NodeMemory, guest_memory_default};
+use crate::identity::Identities;
 use crate::listen::{Bind, Budget, Capacities, Listeners, Room, TcpPorts};
 use crate::outbound::OutboundCalls;
 use crate::remote::RemoteClient;
@@ -251,6 +252,7 @@ impl Host {
             access_log: AccessLog::new(sink.clone(), access_log),
             tracer,
             trust: Arc::new(Trust::new(settings.topology.trusted_peers())),
+            identities: Identities::open(&settings.identity)?,
             network_denials: NetworkDenials::new(
                 recorder.clone(),
                 settings.topology.network_policy_deny,

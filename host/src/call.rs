@@ -35,6 +35,7 @@ use opentelemetry::trace::SpanKind;
 use crate::active_config::{ActiveConfig, ConfigHandle};
 use crate::body::ByteCount;
 use crate::context::{HOPS_MAX, RequestContext};
+use crate::identity::Identities;
 use crate::remote::RemoteClient;
 use crate::telemetry::access_log::{AccessLog, RequestFacts, is_grpc};
 use crate::telemetry::metrics::Metrics;
@@ -62,6 +63,8 @@ pub(crate) struct Mesh {
     pub tracer: Tracer,
     /// Which callers are hosts of the mesh.
     pub trust: Arc<Trust>,
+    /// Certificates that prove workloads to other hosts.
+    pub identities: Arc<Identities>,
     pub network_denials: NetworkDenials,
     /// The keys of the issuers of tokens.
     pub key_sets: KeySets,

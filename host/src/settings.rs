@@ -6,6 +6,7 @@
 
 mod data;
 pub(crate) mod guest;
+pub(crate) mod identity;
 pub(crate) mod image;
 pub(crate) mod listen;
 pub(crate) mod telemetry;
@@ -30,6 +31,8 @@ pub(crate) struct RunSettings {
     pub data: data::DataSettings,
     #[command(flatten)]
     pub topology: topology::TopologySettings,
+    #[command(flatten)]
+    pub identity: identity::IdentitySettings,
     #[command(flatten)]
     pub listen: listen::ListenSettings,
     #[command(flatten)]

@@ -24,16 +24,17 @@ pub mod jwt;
 pub mod network;
 pub mod peer;
 pub mod policies;
+mod spiffe_id;
 
 use std::fmt;
 use std::net::IpAddr;
 use std::str::FromStr;
 use std::sync::Arc;
 
-use crate::workload::{GATEWAY_ACCOUNT, GATEWAY_NAMESPACE};
 use crate::{RequestHead, Workload};
 pub use claims::RequestPrincipal;
 pub use policies::InboundPolicies;
+pub use spiffe_id::{InvalidSpiffeId, SpiffeId, TRUST_DOMAIN, is_trust_domain};
 
 /// The caller of a workload.
 ///
@@ -58,31 +59,12 @@ pub enum Peer {
     Unknown,
 }
 
-/// The trust domain of all identities.
-const TRUST_DOMAIN: &str = "cluster.local";
-
 /// What identifies a workload between hosts.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct WorkloadIdentity {
     pub namespace: String,
     pub name: String,
     pub service_account: String,
-}
-
-impl Peer {
-    /// The SPIFFE ID of the caller; `None` if it has no identity. A client's call comes
-    /// through the gateway, and has its identity.
-    pub fn spiffe_id(&self) -> Option<String> {
-        let (namespace, account) = match self {
-            Self::Workload(it) => (it.namespace.as_str(), it.service_account.as_str()),
-            Self::Named(it) => (it.namespace.as_str(), it.service_account.as_str()),
-            Self::Client { .. } => (GATEWAY_NAMESPACE, GATEWAY_ACCOUNT),
-            Self::Unknown => return None,
-        };
-        Some(format!(
-            "spiffe://{TRUST_DOMAIN}/ns/{namespace}/sa/{account}"
-        ))
-    }
 }
 
 /// The text is not that of a [`Peer`].

@@ -56,6 +56,8 @@ async fn sample(context: &Context) -> Samples {
     let live = context.mesh.current.load();
     let age = live.since.elapsed().as_secs_f64();
     samples.set(&names::SNAPSHOT_AGE, &[], age);
+    let issued = context.mesh.identities.issued();
+    samples.count(&names::CERTIFICATES_ISSUED, &[], issued);
     for (certificate, expiry) in expiries(context, &live.snapshot).await {
         let labels = [certificate.as_str()];
         samples.set(&names::CERTIFICATE_EXPIRY, &labels, expiry as f64);

@@ -397,6 +397,14 @@ pub(crate) static CERTIFICATE_EXPIRY: Metric = Metric {
     labels: &["certificate"],
 };
 
+pub(crate) static CERTIFICATES_ISSUED: Metric = Metric {
+    name: "galleria_workload_certificates_issued_total",
+    help: "Certificates that the host has signed for its workloads.",
+    kind: Kind::Counter,
+    unit: "",
+    labels: &[],
+};
+
 pub(crate) static LOG_DROPPED: Metric = Metric {
     name: "galleria_log_lines_dropped_total",
     help: "Access log and guest lines dropped because standard output was too slow.",
@@ -468,6 +476,7 @@ pub(crate) static ALL: &[&Metric] = &[
     &SNAPSHOT_AGE,
     &COMPONENT_LOADS,
     &CERTIFICATE_EXPIRY,
+    &CERTIFICATES_ISSUED,
     &LOG_DROPPED,
     &TRACE_SPANS,
     &TRACE_HEADERS_IGNORED,

@@ -44,6 +44,7 @@ pub(super) static SAMPLED: &[&Metric] = &[
     &names::SENT_BYTES,
     &names::SNAPSHOT_AGE,
     &names::CERTIFICATE_EXPIRY,
+    &names::CERTIFICATES_ISSUED,
 ];
 
 /// The values that were read, by metric.

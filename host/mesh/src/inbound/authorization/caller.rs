@@ -3,12 +3,12 @@
 use std::cell::OnceCell;
 use std::net::IpAddr;
 
-use super::super::{InboundRequest, Peer};
+use super::super::{InboundRequest, Peer, SpiffeId};
 
 /// A request, with the facts that several rules look at and that take time to find out.
 pub(in crate::inbound) struct Facts<'a> {
     pub(super) request: &'a InboundRequest<'a>,
-    spiffe_id: OnceCell<Option<String>>,
+    spiffe_id: OnceCell<Option<SpiffeId>>,
 }
 
 impl<'a> Facts<'a> {
@@ -22,7 +22,7 @@ impl<'a> Facts<'a> {
     /// `spiffe://cluster.local/ns/shop/sa/ui`; `None` for a caller without an identity.
     pub(super) fn spiffe_id(&self) -> Option<&str> {
         let identity = self.spiffe_id.get_or_init(|| self.request.peer.spiffe_id());
-        identity.as_deref()
+        identity.as_ref().map(SpiffeId::as_str)
     }
 
     /// The address at the other end of the connection. A workload of this process has none.

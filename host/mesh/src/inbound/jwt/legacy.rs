@@ -9,7 +9,7 @@ use super::cache::KeySetCache;
 use super::rule::{TokenRule, Verified};
 use super::{Authenticated, JwtStatus, TokenDecision, TokenTime, is_preflight};
 use crate::LocalReply;
-use crate::inbound::account::TRUST_DOMAIN;
+use crate::inbound::TRUST_DOMAIN;
 use crate::inbound::{InboundRequest, Peer, RequestPrincipal};
 
 /// A policy of Istio 1.2 for each port of a workload: such a policy is for ports of
