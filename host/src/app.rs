@@ -252,7 +252,7 @@ impl Host {
             access_log: AccessLog::new(sink.clone(), access_log),
             tracer,
             trust: Arc::new(Trust::new(settings.topology.trusted_peers())),
-            identities: Identities::open(&settings.identity)?,
+            identities: open_identities(settings)?,
             network_denials: NetworkDenials::new(
                 recorder.clone(),
                 settings.topology.network_policy_deny,
@@ -422,6 +422,11 @@ fn listeners(settings: &RunSettings, room: Arc<Room>, ports: impl Bind) -> Liste
         room,
         ports,
     )
+}
+
+fn open_identities(settings: &RunSettings) -> anyhow::Result<Arc<Identities>> {
+    Identities::open(&settings.identity)
+        .context("cannot use the certificate authority of --ca-dir; nothing was started")
 }
 
 /// A core dump would contain every Secret.

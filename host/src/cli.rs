@@ -1,6 +1,7 @@
 //! The command line.
 
 mod backup;
+mod ca;
 mod canary;
 mod check;
 mod compile;
@@ -62,6 +63,8 @@ enum Command {
     },
     /// Shift requests to a new version, or back, on the running host
     Canary(Box<canary::Arguments>),
+    /// Make, show and rotate the certificate authority that proves workloads to other hosts
+    Ca(Box<ca::Arguments>),
     /// Compile components to native code, for a fast first start
     Compile {
         /// The folder passed to `run` as --components
@@ -135,6 +138,7 @@ pub fn main() -> ExitCode {
         Command::Run(settings) => run::run(*settings),
         Command::Check { paths } => check::check(&paths),
         Command::Explain(arguments) => explain::run(&arguments),
+        Command::Ca(arguments) => ca::run(&arguments),
         Command::Canary(arguments) => canary::run(&arguments),
         Command::Status { data, output } => status::status(&data, output == Output::Json),
         Command::Compile { components, cache } => compile::compile(&components, &cache),

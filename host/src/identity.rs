@@ -14,9 +14,19 @@
 mod authority;
 mod certificates;
 mod create;
+mod describe;
 mod failure;
+mod folder;
+mod follow;
 mod key;
+mod lifecycle;
+mod write;
 
+#[cfg(test)]
+mod tests;
+
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -28,34 +38,73 @@ use tokio::sync::watch;
 
 use self::authority::Authority;
 use self::certificates::Certificates;
-pub(crate) use self::failure::CertificateError;
+pub(crate) use self::describe::{Description, describe};
+pub(crate) use self::failure::{CaError, CertificateError};
+use self::follow::Source;
+pub(crate) use self::lifecycle::{Step, export, init, issue, rotate};
 use crate::settings::identity::IdentitySettings;
 
 /// See the module's documentation.
 pub(crate) struct Identities {
     authority: ArcSwap<Authority>,
     certificates: Certificates,
-    is_shared: bool,
+    /// `None` for an authority in memory.
+    source: Option<Source>,
     changes: watch::Sender<u64>,
 }
 
 impl Identities {
+    /// Opens the authority of the settings, and follows its files. Blocks, and must be called
+    /// in a runtime.
+    ///
     /// # Errors
-    /// The authority cannot be created.
+    /// See [`CaError`].
     pub(crate) fn open(settings: &IdentitySettings) -> anyhow::Result<Arc<Self>> {
-        let authority = Authority::in_memory(TRUST_DOMAIN, SystemTime::now())?;
-        Ok(Arc::new(Self {
+        let now = SystemTime::now();
+        let Some(folder) = &settings.ca_dir else {
+            let authority = Authority::in_memory(TRUST_DOMAIN, now)?;
+            return Ok(Arc::new(Self::new(settings, authority, None)));
+        };
+        let identities = Arc::new(Self::shared(settings, folder, now)?);
+        tokio::spawn(follow::follow(Arc::downgrade(&identities), folder.clone()));
+        Ok(identities)
+    }
+
+    /// With the authority in `folder`.
+    fn shared(
+        settings: &IdentitySettings,
+        folder: &Path,
+        now: SystemTime,
+    ) -> Result<Self, CaError> {
+        let (contents, authority) = match write::is_read_only(folder) {
+            true => {
+                let contents = folder::read_existing(folder)?;
+                let authority = contents.authority(now)?;
+                (contents, authority)
+            }
+            false => {
+                let opened = lifecycle::open(folder, now)?;
+                warn_of_readable_key(&folder.join(opened.0.form.key));
+                opened
+            }
+        };
+        let source = Source::new(folder, &contents);
+        Ok(Self::new(settings, authority, Some(source)))
+    }
+
+    fn new(settings: &IdentitySettings, authority: Authority, source: Option<Source>) -> Self {
+        Self {
             authority: ArcSwap::from_pointee(authority),
             certificates: Certificates::new(settings.workload_certificate_ttl),
-            is_shared: false,
+            source,
             changes: watch::Sender::new(0),
-        }))
+        }
     }
 
     /// Whether other hosts can have the same roots. Otherwise they cannot verify the
     /// certificates of this host, nor this host theirs.
     pub(crate) fn is_shared(&self) -> bool {
-        self.is_shared
+        self.source.is_some()
     }
 
     /// The trust domain of the host's workloads, without `spiffe://`.
@@ -96,9 +145,33 @@ impl Identities {
         self.authority.load().roots().clone()
     }
 
+    /// The files of a shared authority, with the end of the certificate in them that expires
+    /// first, in seconds since 1970.
+    pub(crate) fn expiries(&self) -> Vec<(String, i64)> {
+        let Some(source) = &self.source else {
+            return Vec::new();
+        };
+        let authority = self.authority.load();
+        let ends = [authority.valid().end, authority.roots_end()];
+        let ends = ends.map(|end| authority::timestamp(end).as_second());
+        source.labels().into_iter().zip(ends).collect()
+    }
+
     /// How many certificates were made.
     pub(crate) fn issued(&self) -> u64 {
         self.certificates.issued()
+    }
+
+    fn replace(&self, authority: Authority) {
+        self.authority.store(Arc::new(authority));
+        self.changes.send_modify(|count| *count += 1);
+    }
+
+    /// Reads the files of a shared authority again. Blocks.
+    fn refresh(&self, now: SystemTime) {
+        if let Some(source) = &self.source {
+            source.refresh(self, now);
+        }
     }
 
     /// Changes whenever the roots or the authority change.
@@ -107,48 +180,11 @@ impl Identities {
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use std::time::Duration;
-
-    use super::*;
-
-    const HOUR: Duration = Duration::from_hours(1);
-
-    fn in_memory() -> Arc<Identities> {
-        let settings = IdentitySettings {
-            workload_certificate_ttl: 24 * HOUR,
-        };
-        Identities::open(&settings).expect("an authority")
-    }
-
-    fn id() -> SpiffeId {
-        let id = "spiffe://cluster.local/ns/shop/sa/ui";
-        id.parse().expect("a SPIFFE ID")
-    }
-
-    #[test]
-    fn certificate_is_renewed_after_half_to_two_thirds_of_its_life() {
-        let identities = in_memory();
-        let start = SystemTime::now();
-        let at = |hours: u32| {
-            let certificate = identities.certificate_at(&id(), start + HOUR * hours);
-            certificate.expect("a certificate")
-        };
-        let first = at(0);
-        assert!(Arc::ptr_eq(&first, &at(11)));
-        let second = at(17);
-        assert!(!Arc::ptr_eq(&first, &second));
-        assert!(Arc::ptr_eq(&second, &at(17 + 11)));
-        // A clock that is set back: the certificate is not valid yet.
-        assert!(!Arc::ptr_eq(&second, &at(2)));
-    }
-
-    #[test]
-    fn identity_of_another_trust_domain_has_no_certificate() {
-        let id = "spiffe://example.com/ns/shop/sa/ui".parse();
-        let certificate = in_memory().certificate(&id.expect("a SPIFFE ID"));
-        let error = certificate.err().expect("no certificate").to_string();
-        assert!(error.contains("trust domain `cluster.local`"), "{error}");
+/// Others can read the files of a folder that is not private.
+fn warn_of_readable_key(file: &Path) {
+    let mode = file.metadata().map_or(0, |it| it.permissions().mode());
+    if mode & 0o077 != 0 {
+        let file = file.display();
+        tracing::warn!(%file, mode = %format!("{:o}", mode & 0o7777), "other users can read the private key of the certificate authority; run `chmod 600`");
     }
 }

@@ -18,9 +18,10 @@ mod verify;
 
 pub(crate) use client::{ClientHandshake, ClientStream, ClientTlsConfig, TlsError, trust_nobody};
 pub(crate) use expiry::Expiries;
-pub(crate) use files::PemFile;
+pub(crate) use files::{PemFile, certificate_pem, certificates, private_key};
 pub(crate) use gateway::{
     Belongs, Expiring, Fault, GatewayFiles, GatewayTls, PortSecurity, Security, Session,
 };
-pub(crate) use reload::{ClientConfigs, LoadedConfig};
+pub(crate) use reload::folders::Folders;
+pub(crate) use reload::{ClientConfigs, LoadedConfig, wait_for_change};
 pub(crate) use server::{Acceptor, Alpn, SelfSignError, SelfSignedCertificate, ServerTlsError};

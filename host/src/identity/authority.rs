@@ -2,6 +2,7 @@
 //!
 //! It is checked when it is made: what it signs can be verified with the roots.
 
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -16,16 +17,22 @@ use rustls::sign::CertifiedKey;
 use x509_parser::certificate::X509Certificate;
 
 use super::create::{self, Created};
-use super::failure::Fault;
+use super::failure::{Fault, Part};
 use super::key::AuthorityKey;
 
 /// See the module's documentation.
 pub(super) struct Authority {
-    issuer: Issuer<'static, AuthorityKey>,
+    signer: Signer,
     /// The certificate of the authority and those between it and its root, which is left out.
     chain: Vec<CertificateDer<'static>>,
     roots: Arc<RootCertStore>,
-    not_after: SystemTime,
+    roots_end: SystemTime,
+}
+
+/// A certificate that may sign others, and its key.
+pub(super) struct Signer {
+    pub(super) issuer: Issuer<'static, AuthorityKey>,
+    pub(super) valid: Range<SystemTime>,
 }
 
 /// What an authority is made of.
@@ -47,27 +54,24 @@ pub(super) struct Issued {
 
 impl Authority {
     /// # Errors
-    /// See [`Fault`]: the material cannot be used at the time `now`.
-    pub(super) fn new(material: &Material, now: SystemTime) -> Result<Self, Fault> {
-        let certificate = material.chain.first().ok_or(Fault::Certificate)?;
-        let parsed = parse(certificate)?;
-        require_authority(&parsed)?;
-        require_valid(&parsed, now)?;
-        let public_key = &parsed.public_key().subject_public_key.data;
-        let key = AuthorityKey::new(&material.key, public_key)?;
-        let pair = CertifiedKey::new(vec![certificate.clone()], key.signer().clone());
-        pair.keys_match().map_err(|_| Fault::OtherKey)?;
+    /// The part of the material that cannot be used at the time `now`, and why.
+    pub(super) fn new(material: &Material, now: SystemTime) -> Result<Self, (Part, Fault)> {
+        let certificate = material.chain.first();
+        let certificate = certificate.ok_or((Part::Certificate, Fault::Certificate))?;
+        let signer = Signer::new(certificate, &material.key, now)?;
+        let (roots, roots_end) = roots(&material.roots, now).map_err(|it| (Part::Roots, it))?;
         let chain = material.chain.iter();
         let this = Self {
-            issuer: Issuer::from_ca_cert_der(certificate, key)?,
+            signer,
             chain: chain
                 .filter(|it| !material.roots.contains(it))
                 .cloned()
                 .collect(),
-            roots: Arc::new(roots(&material.roots, now)?),
-            not_after: not_after(&parsed),
+            roots: Arc::new(roots),
+            roots_end,
         };
-        this.require_chain(now)?;
+        this.require_chain(now)
+            .map_err(|fault| (Part::Certificate, fault))?;
         Ok(this)
     }
 
@@ -79,7 +83,7 @@ impl Authority {
             key: PrivateKeyDer::from(key),
             roots: vec![certificate],
         };
-        Self::new(&material, now)
+        Self::new(&material, now).map_err(|(_, fault)| fault)
     }
 
     /// Signs a certificate for `id` that is valid for `ttl`, but not longer than that of the
@@ -93,11 +97,13 @@ impl Authority {
         ttl: Duration,
         now: SystemTime,
     ) -> Result<Issued, Fault> {
-        if self.not_after <= now {
-            return Err(Fault::Expired(timestamp(self.not_after)));
+        let end = self.signer.valid.end;
+        if end <= now {
+            return Err(Fault::Expired(timestamp(end)));
         }
-        let not_after = self.not_after.min(now + ttl);
-        let Created { certificate, key } = create::workload(id, &self.issuer, now, not_after)?;
+        let not_after = end.min(now + ttl);
+        let issuer = &self.signer.issuer;
+        let Created { certificate, key } = create::workload(id, issuer, now, not_after)?;
         let mut chain = vec![certificate];
         chain.extend_from_slice(&self.chain);
         Ok(Issued {
@@ -111,6 +117,16 @@ impl Authority {
         &self.roots
     }
 
+    /// When the first of the roots expires.
+    pub(super) fn roots_end(&self) -> SystemTime {
+        self.roots_end
+    }
+
+    /// When the certificate of the authority is valid.
+    pub(super) fn valid(&self) -> &Range<SystemTime> {
+        &self.signer.valid
+    }
+
     /// Verifies a certificate of this authority with its roots, as another host does.
     fn require_chain(&self, now: SystemTime) -> Result<(), Fault> {
         let probe = SpiffeId::new("probe", "probe", "probe").map_err(|_| Fault::Certificate)?;
@@ -120,14 +136,40 @@ impl Authority {
             WebPkiClientVerifier::builder_with_provider(self.roots.clone(), provider).build();
         let verifier = verifier.map_err(|_| Fault::NoRoot)?;
         let (certificate, chain) = issued.chain.split_first().ok_or(Fault::Certificate)?;
+        let since_epoch = now
+            .duration_since(SystemTime::UNIX_EPOCH)
+            .unwrap_or_default();
+        let since_epoch = UnixTime::since_unix_epoch(since_epoch);
         verifier
-            .verify_client_cert(
-                certificate,
-                chain,
-                UnixTime::since_unix_epoch(since_epoch(now)),
-            )
+            .verify_client_cert(certificate, chain, since_epoch)
             .map_err(Fault::Chain)?;
         Ok(())
+    }
+}
+
+impl Signer {
+    /// # Errors
+    /// The part that cannot be used at the time `now`, and why.
+    pub(super) fn new(
+        certificate: &CertificateDer<'static>,
+        key: &PrivateKeyDer<'_>,
+        now: SystemTime,
+    ) -> Result<Self, (Part, Fault)> {
+        let of_certificate = |fault| (Part::Certificate, fault);
+        let of_key = |fault| (Part::Key, fault);
+        let parsed = parse(certificate).map_err(of_certificate)?;
+        require_authority(&parsed).map_err(of_certificate)?;
+        let valid = validity(&parsed);
+        require_valid(&valid, now).map_err(of_certificate)?;
+        let public_key = &parsed.public_key().subject_public_key.data;
+        let key = AuthorityKey::new(key, public_key).map_err(of_key)?;
+        let pair = CertifiedKey::new(vec![certificate.clone()], key.signer().clone());
+        pair.keys_match().map_err(|_| of_key(Fault::OtherKey))?;
+        let issuer = Issuer::from_ca_cert_der(certificate, key);
+        Ok(Self {
+            issuer: issuer.map_err(|error| of_certificate(error.into()))?,
+            valid,
+        })
     }
 }
 
@@ -143,27 +185,30 @@ impl Issued {
     }
 }
 
-/// The roots that have not expired.
+/// The roots that have not expired, and when the first of them does.
 fn roots(
     certificates: &[CertificateDer<'static>],
     now: SystemTime,
-) -> Result<RootCertStore, Fault> {
+) -> Result<(RootCertStore, SystemTime), Fault> {
     let mut roots = RootCertStore::empty();
+    let mut ends = Vec::new();
     for certificate in certificates {
         let parsed = parse(certificate)?;
         require_authority(&parsed)?;
-        if now < not_after(&parsed) {
+        let end = validity(&parsed).end;
+        if now < end {
             let added = roots.add(certificate.clone());
             added.map_err(|_| Fault::Certificate)?;
+            ends.push(end);
         }
     }
-    match roots.is_empty() {
-        true => Err(Fault::NoRoot),
-        false => Ok(roots),
-    }
+    let end = ends.into_iter().min().ok_or(Fault::NoRoot)?;
+    Ok((roots, end))
 }
 
-fn parse<'a>(certificate: &'a CertificateDer<'_>) -> Result<X509Certificate<'a>, Fault> {
+/// # Errors
+/// It is not an X.509 certificate.
+pub(super) fn parse<'a>(certificate: &'a CertificateDer<'_>) -> Result<X509Certificate<'a>, Fault> {
     let parsed = x509_parser::parse_x509_certificate(certificate);
     let (_, parsed) = parsed.map_err(|_| Fault::Certificate)?;
     Ok(parsed)
@@ -181,33 +226,26 @@ fn require_authority(certificate: &X509Certificate<'_>) -> Result<(), Fault> {
     }
 }
 
-fn require_valid(certificate: &X509Certificate<'_>, now: SystemTime) -> Result<(), Fault> {
-    let not_before = certificate.validity().not_before.timestamp();
-    let not_before = SystemTime::UNIX_EPOCH + seconds(not_before);
-    if now < not_before {
-        return Err(Fault::NotYetValid(timestamp(not_before)));
+fn require_valid(valid: &Range<SystemTime>, now: SystemTime) -> Result<(), Fault> {
+    if now < valid.start {
+        return Err(Fault::NotYetValid(timestamp(valid.start)));
     }
-    let not_after = not_after(certificate);
-    match now < not_after {
+    match now < valid.end {
         true => Ok(()),
-        false => Err(Fault::Expired(timestamp(not_after))),
+        false => Err(Fault::Expired(timestamp(valid.end))),
     }
 }
 
-fn not_after(certificate: &X509Certificate<'_>) -> SystemTime {
-    SystemTime::UNIX_EPOCH + seconds(certificate.validity().not_after.timestamp())
+/// When the certificate is valid. Dates before 1970 are as good as 1970.
+pub(super) fn validity(certificate: &X509Certificate<'_>) -> Range<SystemTime> {
+    let time = |seconds: i64| {
+        let seconds = u64::try_from(seconds).unwrap_or_default();
+        SystemTime::UNIX_EPOCH + Duration::from_secs(seconds)
+    };
+    let validity = certificate.validity();
+    time(validity.not_before.timestamp())..time(validity.not_after.timestamp())
 }
 
-/// Dates before 1970 are as good as 1970.
-fn seconds(timestamp: i64) -> Duration {
-    Duration::from_secs(u64::try_from(timestamp).unwrap_or_default())
-}
-
-fn since_epoch(time: SystemTime) -> Duration {
-    let since = time.duration_since(SystemTime::UNIX_EPOCH);
-    since.unwrap_or_default()
-}
-
-fn timestamp(time: SystemTime) -> Timestamp {
+pub(super) fn timestamp(time: SystemTime) -> Timestamp {
     Timestamp::try_from(time).unwrap_or(Timestamp::MAX)
 }

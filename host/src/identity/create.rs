@@ -10,8 +10,6 @@ use rcgen::{
 use rustls::pki_types::CertificateDer;
 use sha2::{Digest, Sha256};
 
-const DAY: Duration = Duration::from_hours(24);
-
 /// How long a root is valid. It is replaced by a rotation, which takes an operator.
 pub(super) const ROOT_TTL: Duration = Duration::from_hours(10 * 365 * 24);
 
@@ -37,7 +35,6 @@ pub(super) fn root(trust_domain: &str, now: SystemTime) -> Result<Created, rcgen
 
 /// An authority whose certificate `root` signs. It cannot sign other authorities, and ends no
 /// later than `end`.
-#[cfg_attr(test, expect(dead_code))]
 pub(super) fn intermediate(
     trust_domain: &str,
     root: &Issuer<'_, impl SigningKey>,

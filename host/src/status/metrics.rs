@@ -58,6 +58,8 @@ async fn sample(context: &Context) -> Samples {
     samples.set(&names::SNAPSHOT_AGE, &[], age);
     let issued = context.mesh.identities.issued();
     samples.count(&names::CERTIFICATES_ISSUED, &[], issued);
+    let roots = context.mesh.identities.roots().len();
+    samples.count(&names::TRUSTED_ROOTS, &[], roots as u64);
     for (certificate, expiry) in expiries(context, &live.snapshot).await {
         let labels = [certificate.as_str()];
         samples.set(&names::CERTIFICATE_EXPIRY, &labels, expiry as f64);
@@ -71,8 +73,9 @@ async fn expiries(context: &Context, snapshot: &mesh::Snapshot) -> BTreeMap<Stri
     let gateways = context.health.certificates();
     let gateways = gateways.iter();
     let gateways = gateways.map(|it| (it.certificate.clone(), it.not_after));
+    let authority = context.mesh.identities.expiries();
     let mut expiries = BTreeMap::new();
-    for (certificate, expiry) in files.into_iter().chain(gateways) {
+    for (certificate, expiry) in files.into_iter().chain(gateways).chain(authority) {
         let first = expiries.entry(certificate).or_insert(expiry);
         *first = expiry.min(*first);
     }

@@ -391,7 +391,7 @@ pub(crate) static COMPONENT_LOADS: Metric = Metric {
 
 pub(crate) static CERTIFICATE_EXPIRY: Metric = Metric {
     name: "galleria_certificate_expiry_timestamp_seconds",
-    help: "When a certificate expires, in seconds since 1970: that of the admin port, those of gateways (NAMESPACE/SECRET or the file), and the files of DestinationRules. For several in a file, the earliest.",
+    help: "When a certificate expires, in seconds since 1970: that of the admin port, those of gateways (NAMESPACE/SECRET or the file), the files of DestinationRules, and those of the certificate authority in --ca-dir. For several in a file, the earliest.",
     kind: Kind::Gauge,
     unit: "seconds",
     labels: &["certificate"],
@@ -401,6 +401,14 @@ pub(crate) static CERTIFICATES_ISSUED: Metric = Metric {
     name: "galleria_workload_certificates_issued_total",
     help: "Certificates that the host has signed for its workloads.",
     kind: Kind::Counter,
+    unit: "",
+    labels: &[],
+};
+
+pub(crate) static TRUSTED_ROOTS: Metric = Metric {
+    name: "galleria_trusted_roots",
+    help: "Root certificates by which the host verifies other hosts: more than one during a rotation.",
+    kind: Kind::Gauge,
     unit: "",
     labels: &[],
 };
@@ -477,6 +485,7 @@ pub(crate) static ALL: &[&Metric] = &[
     &COMPONENT_LOADS,
     &CERTIFICATE_EXPIRY,
     &CERTIFICATES_ISSUED,
+    &TRUSTED_ROOTS,
     &LOG_DROPPED,
     &TRACE_SPANS,
     &TRACE_HEADERS_IGNORED,

@@ -15,6 +15,9 @@ use super::TlsError;
 /// The largest PEM file that is read. A bundle of all public authorities is a fifth of it.
 pub(super) const FILE_MAX: u64 = 1 << 20;
 
+/// Bytes of base64 in a line of PEM.
+const PEM_LINE: usize = 64;
+
 /// The path of a PEM file.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct PemFile {
@@ -52,7 +55,7 @@ impl PemFile {
     ///
     /// # Errors
     /// [`TlsError::Read`]
-    pub(super) fn read(&self) -> Result<Vec<u8>, TlsError> {
+    pub(crate) fn read(&self) -> Result<Vec<u8>, TlsError> {
         self.open()
             .and_then(read_bounded)
             .map_err(|source| TlsError::Read {
@@ -96,7 +99,7 @@ fn read_bounded(file: File) -> io::Result<Vec<u8>> {
 ///
 /// # Errors
 /// [`TlsError::Pem`]: there is none, or one of them is malformed.
-pub(super) fn certificates(
+pub(crate) fn certificates(
     file: &PemFile,
     pem: &[u8],
 ) -> Result<Vec<CertificateDer<'static>>, TlsError> {
@@ -114,11 +117,31 @@ pub(super) fn certificates(
 ///
 /// # Errors
 /// [`TlsError::Pem`]: there is none.
-pub(super) fn private_key(file: &PemFile, pem: &[u8]) -> Result<PrivateKeyDer<'static>, TlsError> {
+pub(crate) fn private_key(file: &PemFile, pem: &[u8]) -> Result<PrivateKeyDer<'static>, TlsError> {
     PrivateKeyDer::from_pem_slice(pem).map_err(|_| TlsError::Pem {
         file: file.path(),
         what: "a private key",
     })
+}
+
+/// The certificate in PEM.
+pub(crate) fn certificate_pem(certificate: &CertificateDer<'_>) -> String {
+    use base64::Engine;
+    let encoded = base64::engine::general_purpose::STANDARD.encode(certificate);
+    let mut text = String::with_capacity(encoded.len() + encoded.len() / PEM_LINE + 64);
+    text.push_str("-----BEGIN CERTIFICATE-----\n");
+    let mut rest = encoded.as_str();
+    while let Some((line, after)) = rest.split_at_checked(PEM_LINE) {
+        text.push_str(line);
+        text.push('\n');
+        rest = after;
+    }
+    if !rest.is_empty() {
+        text.push_str(rest);
+        text.push('\n');
+    }
+    text.push_str("-----END CERTIFICATE-----\n");
+    text
 }
 
 #[cfg(test)]

@@ -216,18 +216,24 @@ impl Entry {
     }
 }
 
+/// Waits until files are to be read again: soon after a notification, when the other files of
+/// the change are replaced too, or after an interval.
+pub(crate) async fn wait_for_change(changed: &Notify) {
+    if timeout(READ_AGAIN, changed.notified()).await.is_ok() {
+        let until = Instant::now() + GATHER_MAX;
+        while Instant::now() < until
+            && timeout_at(until.min(Instant::now() + GATHER), changed.notified())
+                .await
+                .is_ok()
+        {}
+    }
+}
+
 /// Follows the files for as long as the configurations exist.
 async fn follow(shared: Weak<ClientConfigSet>, changed: Arc<Notify>) {
     let mut folders = Folders::new(&changed);
     loop {
-        if timeout(READ_AGAIN, changed.notified()).await.is_ok() {
-            let until = Instant::now() + GATHER_MAX;
-            while Instant::now() < until
-                && timeout_at(until.min(Instant::now() + GATHER), changed.notified())
-                    .await
-                    .is_ok()
-            {}
-        }
+        wait_for_change(&changed).await;
         let Some(shared) = shared.upgrade() else {
             return;
         };

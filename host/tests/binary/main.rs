@@ -20,6 +20,7 @@ mod support;
 mod authentication;
 mod authorization;
 mod autoscale;
+mod ca;
 mod canary;
 mod command_line;
 mod connections;

@@ -45,6 +45,7 @@ pub(super) static SAMPLED: &[&Metric] = &[
     &names::SNAPSHOT_AGE,
     &names::CERTIFICATE_EXPIRY,
     &names::CERTIFICATES_ISSUED,
+    &names::TRUSTED_ROOTS,
 ];
 
 /// The values that were read, by metric.

@@ -8,9 +8,7 @@ use x509_parser::certificate::X509Certificate;
 use x509_parser::extensions::GeneralName;
 
 use super::subject;
-
-/// Bytes of base64 in a line of PEM.
-const PEM_LINE: usize = 64;
+use crate::tls::certificate_pem;
 
 /// See the module's documentation.
 #[derive(Debug, Clone, Default)]
@@ -93,29 +91,10 @@ pub(super) fn forwarded(certificate: &CertificateDer<'_>, by: &[String]) -> Opti
     let parts = CertificateParts::of(certificate)?;
     let certificate = ClientCertificate {
         digest: parts.digest,
-        pem: pem(certificate),
+        pem: certificate_pem(certificate),
         subject: parts.subject,
         uris: parts.uris,
         dns_names: parts.dns_names,
     };
     certificate.forwarded(by)
-}
-
-fn pem(certificate: &CertificateDer<'_>) -> String {
-    use base64::Engine;
-    let encoded = base64::engine::general_purpose::STANDARD.encode(certificate);
-    let mut text = String::with_capacity(encoded.len() + encoded.len() / PEM_LINE + 64);
-    text.push_str("-----BEGIN CERTIFICATE-----\n");
-    let mut rest = encoded.as_str();
-    while let Some((line, after)) = rest.split_at_checked(PEM_LINE) {
-        text.push_str(line);
-        text.push('\n');
-        rest = after;
-    }
-    if !rest.is_empty() {
-        text.push_str(rest);
-        text.push('\n');
-    }
-    text.push_str("-----END CERTIFICATE-----\n");
-    text
 }

@@ -11,14 +11,14 @@ use super::READ_AGAIN;
 use crate::tls::PemFile;
 
 /// The folders that are watched: files are replaced, and so can be links on the way to them.
-pub(in crate::tls) struct Folders {
+pub(crate) struct Folders {
     /// None if the system has no notifications left.
     watcher: Option<RecommendedWatcher>,
     watched: BTreeSet<PathBuf>,
 }
 
 impl Folders {
-    pub(in crate::tls) fn new(changed: &Arc<Notify>) -> Self {
+    pub(crate) fn new(changed: &Arc<Notify>) -> Self {
         let changed = changed.clone();
         let watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
             if event.is_ok_and(|event| !event.kind.is_access()) {
@@ -39,7 +39,7 @@ impl Folders {
     }
 
     /// Watches the folders of `files`, and no others. Blocks.
-    pub(in crate::tls) fn watch<'a>(&mut self, files: impl Iterator<Item = &'a PemFile>) {
+    pub(crate) fn watch<'a>(&mut self, files: impl Iterator<Item = &'a PemFile>) {
         let Some(watcher) = &mut self.watcher else {
             return;
         };
