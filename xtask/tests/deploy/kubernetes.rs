@@ -137,6 +137,8 @@ fn routes_and_secrets_of_the_overlays_pass_galleria_check() {
     let folder = tempfile::tempdir().expect("a folder");
     let secrets = rendered::secrets(folder.path());
     assert_eq!(secrets.len(), 2);
+    let authority = rendered::authority(folder.path());
+    assert!(authority.len() == 1 && authority[0].verdict.is_null());
     assert!(secrets.iter().all(|it| it.verdict.is_null()));
     for name in overlays() {
         let objects = overlay(&name)

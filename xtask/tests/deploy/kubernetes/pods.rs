@@ -7,13 +7,14 @@ use serde_json::{Value, json};
 use crate::support::{Container, eventually, smoke};
 
 use super::played::Namespace;
-use super::rendered::{overlay, restoring, secrets};
+use super::rendered::{authority, overlay, restoring, secrets};
 
 /// The objects of an overlay, with generated Secrets.
 fn namespace(name: &str) -> Namespace {
     let folder = tempfile::tempdir().expect("a folder");
     let mut objects = overlay(name);
     objects.extend(secrets(folder.path()));
+    objects.extend(authority(folder.path()));
     objects.extend(restoring());
     Namespace::of(objects)
 }

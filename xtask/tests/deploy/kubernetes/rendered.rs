@@ -78,6 +78,15 @@ pub fn secrets(folder: &Path) -> Vec<ManifestObject> {
     checked(printed(&mut Command::new(script)))
 }
 
+/// The output of `ca.sh`, created in a temporary folder.
+pub fn authority(folder: &Path) -> Vec<ManifestObject> {
+    let script = folder.join("kubernetes/ca.sh");
+    std::fs::create_dir_all(script.parent().expect("a folder")).expect("a folder");
+    std::fs::copy(deploy().join("kubernetes/ca.sh"), &script).expect("a copy");
+    let program = Path::new(env!("CARGO_BIN_EXE_xtask")).with_file_name("galleria");
+    checked(printed(Command::new(script).env("GALLERIA", program)))
+}
+
 /// Every object of some YAML, validated against its schema.
 pub fn checked(yaml: String) -> Vec<ManifestObject> {
     let python = std::env::var_os("KUBERNETES_VALIDATE");
