@@ -47,6 +47,7 @@ use self::inventory::Inventory;
 use self::mesh::{MeshCompiler, intern};
 use self::registry::Registry;
 use self::rules::{Rules, plain_rule};
+use crate::decide::membership::Membership;
 use crate::decide::rewrite::Rewrite;
 use crate::decide::rule::ClusterChoice;
 use crate::decide::sidecar::SidecarIndex;
@@ -88,6 +89,9 @@ pub fn compile(
     let gateway = policies.of_gateway(&listeners);
     let (sidecars, scopes) = sidecar::index(&inventory, objects, pods, options);
     let by_address = known_callers(pods, &policies, &sidecars, state, &mut namespaces);
+    let declared = inventory.namespaces.iter();
+    let membership =
+        Membership::new(declared.map(|it| (&*it.metadata.name.value, &it.metadata.labels)));
     let mut clusters = Clusters::new(&registry, &destination_rules, options, state);
     let gateway_names = gateway_names(&inventory, &listeners);
     let sources = listeners.iter().map(gateway_api::BoundListener::source);
@@ -131,6 +135,7 @@ pub fn compile(
             by_address,
             state: Arc::clone(state),
         },
+        membership,
         gateway,
         passthrough,
         sidecars,

@@ -29,6 +29,7 @@ pub(crate) mod headers;
 pub(crate) mod host;
 pub(crate) mod index;
 pub(crate) mod listener;
+pub(crate) mod membership;
 pub(crate) mod path;
 pub(crate) mod query;
 pub(crate) mod redirect;

@@ -123,13 +123,14 @@ impl Inbound<'_, '_> {
         // path as the guest.
         normalise(request.uri_mut())?;
         let caller = self.scope.source.peer();
-        let caller = match peer::proves_identity(policies, self.port, self.connection) {
+        let connection = self.connection();
+        let caller = match peer::proves_identity(policies, self.port, connection) {
             true => caller,
             false => Peer::Unknown,
         };
         let mut body = std::mem::replace(request.body_mut(), body::empty());
         let inbound = self.inbound(request, &caller, None)?;
-        peer::decide(policies, &inbound, self.connection)?;
+        peer::decide(policies, &inbound, connection)?;
         let asked = external::authorize(self.scope, policies, &inbound, destination, &mut body);
         let allowed = asked.await?;
         *request.body_mut() = body;
@@ -150,6 +151,16 @@ impl Inbound<'_, '_> {
             request.extensions_mut().insert(principal);
         }
         Ok(allowed)
+    }
+
+    /// How the caller connects: a workload without a sidecar has no mutual TLS.
+    fn connection(&self) -> Connection {
+        match self.scope.source {
+            Source::Workload(caller) if !self.live.snapshot.is_member(caller) => {
+                Connection::PlainText
+            }
+            _ => self.connection,
+        }
     }
 
     fn inbound<'r>(

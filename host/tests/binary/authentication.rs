@@ -343,6 +343,18 @@ fn strict_mutual_tls_refuses_plain_text() {
 }
 
 #[test]
+fn caller_without_a_sidecar_calls_in_plain_text() {
+    let services = || [Service::new("app", "hello"), Service::new("call", "call")];
+    let inside = "/call/?url=http://app/";
+    let namespace = "apiVersion: v1\nkind: Namespace\n\
+        metadata: {name: test, labels: {istio-injection: disabled}}\n";
+    let strict = peer_authentication("STRICT");
+    let (_folder, host) = host(&services(), &[&strict, namespace]);
+    assert_eq!(host.get("/app/").status, 200, "the gateway is a member");
+    assert_eq!(host.get(inside).header("x-upstream-status"), "503");
+}
+
+#[test]
 fn policies_of_istio_1_2_are_enforced() {
     let policy = "{apiVersion: authentication.istio.io/v1alpha1, kind: Policy, \
          metadata: {name: default, namespace: test}, spec: {peers: [{mtls: {}}]}}\n";

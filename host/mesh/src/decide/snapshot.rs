@@ -4,6 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use super::host::{HostMatch, HostTable, canonical};
+use super::membership::Membership;
 use super::route::Lookup;
 use super::sidecar::{SidecarIndex, SidecarScope};
 use super::virtual_host::VirtualHost;
@@ -24,6 +25,7 @@ pub struct Snapshot {
     pub(crate) edge: HashMap<u16, HostTable<Arc<VirtualHost>>>,
     pub(crate) mesh: MeshHosts,
     pub(crate) callers: Callers,
+    pub(crate) membership: Membership,
     pub(crate) gateway: GatewayPolicies,
     pub(crate) passthrough: Arc<VirtualHost>,
     pub(crate) sidecars: SidecarIndex,
@@ -134,6 +136,12 @@ impl Snapshot {
         // open only because its workload is at another address.
         let known = known.or_else(|| callers.values().find(|it| it.workload == *workload));
         known?.policies.as_ref()
+    }
+
+    /// Whether the calls of `workload` prove its identity: unless a label says that it has no
+    /// sidecar.
+    pub fn is_member(&self, workload: &Workload) -> bool {
+        self.membership.includes(workload)
     }
 
     /// The NetworkPolicies that govern `workload`, which may have no pods in this snapshot,

@@ -43,6 +43,7 @@ impl Snapshot {
         explanation: &mut Explanation,
     ) {
         let peer = match caller {
+            Caller::Workload(workload) if !self.is_member(workload) => Peer::Unknown,
             Caller::Workload(workload) => Peer::Workload(Arc::clone(workload)),
             Caller::Edge { listener_port } => Peer::Client {
                 listener_port,
