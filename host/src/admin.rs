@@ -37,6 +37,7 @@ pub(crate) use threads::Threads;
 
 use std::sync::Arc;
 
+use galleria_manifest::AllowUnenforced;
 use tokio::sync::Semaphore;
 
 use crate::store::Store;
@@ -53,6 +54,8 @@ pub(crate) struct Sources {
     pub logs: Arc<Logs>,
     pub pods: Arc<PodRegistry>,
     pub writer: Writer,
+    /// Restrictions that objects may have although the host does not enforce them.
+    pub allowed: AllowUnenforced,
 }
 
 /// The state that all requests share.
@@ -62,6 +65,7 @@ struct Api {
     usage: Arc<Usage>,
     pods: Arc<PodRegistry>,
     writer: Writer,
+    allowed: AllowUnenforced,
     watches: Arc<Semaphore>,
 }
 
@@ -73,6 +77,7 @@ impl Api {
             usage: Usage::start(sources.pods.clone()),
             pods: sources.pods,
             writer: sources.writer,
+            allowed: sources.allowed,
             watches: Arc::new(Semaphore::new(WATCHES_MAX)),
         }
     }

@@ -137,16 +137,17 @@ async fn start(settings: &RunSettings, telemetry: Telemetry) -> anyhow::Result<R
     let descriptors = Budget::raise();
     let client_connections = settings.listen.client_connections.map(|max| max as usize);
     let capacities = Capacities::of(descriptors, client_connections);
-    let files = Files::new(settings.paths.clone());
+    let allowed = settings.security.allowed();
+    let files = Files::new(settings.paths.clone(), allowed.clone());
     let reading = control_span!(spans::READ);
-    let manifests = reading.in_scope(|| read_manifests(&files));
+    let manifests = reading.in_scope(|| read_whole(&files));
     let manifests = manifests.inspect_err(|error| reading.fail("InvalidObjects", error))?;
     drop(reading);
     let ports = Ports::bind(settings).await?;
     let addresses = ports.addresses()?;
     let host = Host::new(settings, telemetry, Engine::new()?, io::stdout())?;
-    let api_store = Arc::new(ApiStore::open(&settings.data.folder)?);
-    let written = ObjectSource::read(&*api_store)?;
+    let api_store = Arc::new(ApiStore::open(&settings.data.folder, allowed)?);
+    let written = read_whole(&*api_store)?;
     let (writer, writes) = Writer::new();
     let files = files.excluding(&settings.data.folder);
     let listeners = listeners(settings, Room::new(capacities.traffic), TcpPorts);
@@ -170,21 +171,21 @@ async fn start(settings: &RunSettings, telemetry: Telemetry) -> anyhow::Result<R
     })
 }
 
-/// Reads the manifests and shows their problems.
+/// Reads a source and shows the problems of its objects.
 ///
 /// # Errors
-/// The manifests have errors.
-fn read_manifests(files: &Files) -> anyhow::Result<Contents> {
-    let manifests = ObjectSource::read(files)?;
-    for diagnostic in &manifests.diagnostics {
+/// The objects have errors.
+fn read_whole(source: &dyn ObjectSource) -> anyhow::Result<Contents> {
+    let contents = source.read()?;
+    for diagnostic in &contents.diagnostics {
         if diagnostic.severity > galleria_manifest::Severity::Note {
             eprint(&diagnostic.to_string());
         }
     }
-    if manifests.has_errors() {
-        anyhow::bail!("the manifests have errors; nothing was started");
+    if contents.has_errors() {
+        anyhow::bail!("the {} have errors; nothing was started", source.name());
     }
-    Ok(manifests)
+    Ok(contents)
 }
 
 /// The parts of telemetry that start before everything else.
@@ -320,6 +321,7 @@ impl Host {
             sources: vec![base, api_store.clone()],
             api_store,
             writes,
+            allowed: settings.security.allowed(),
             desired: DesiredState::default(),
             in_force: Vec::new(),
             planning: Planning {

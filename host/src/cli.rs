@@ -19,6 +19,7 @@ use clap::{Parser, Subcommand, ValueEnum};
 
 use crate::causes::with_causes;
 use crate::settings::RunSettings;
+use crate::settings::security::SecuritySettings;
 use crate::terminal::eprint;
 
 /// Microservices under one roof: runs WebAssembly components behind a service mesh,
@@ -44,6 +45,8 @@ enum Command {
         /// Files and folders with Kubernetes and Istio YAML
         #[arg(required = true, value_name = "PATH")]
         paths: Vec<PathBuf>,
+        #[command(flatten)]
+        security: SecuritySettings,
     },
     /// Explain how a request is handled, step by step, with file and line: from manifests, or on the running host
     Explain(Box<explain::Arguments>),
@@ -136,7 +139,7 @@ enum Output {
 pub fn main() -> ExitCode {
     let done = match Arguments::parse().command {
         Command::Run(settings) => run::run(*settings),
-        Command::Check { paths } => check::check(&paths),
+        Command::Check { paths, security } => check::check(paths, &security),
         Command::Explain(arguments) => explain::run(&arguments),
         Command::Ca(arguments) => ca::run(&arguments),
         Command::Canary(arguments) => canary::run(&arguments),

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use galleria_manifest::model::Object;
-use galleria_manifest::{Diagnostic, LoadResult, Severity};
+use galleria_manifest::{AllowUnenforced, Diagnostic, LoadResult, Severity};
 use notify::{RecommendedWatcher, RecursiveMode, Watcher};
 use tokio::sync::Notify;
 
@@ -17,6 +17,7 @@ const GATHER: Duration = Duration::from_millis(100);
 #[derive(Debug, Clone)]
 pub(crate) struct Files {
     paths: Vec<PathBuf>,
+    allowed: AllowUnenforced,
     /// The host's data folder, which may be inside a folder of manifests.
     data: Option<PathBuf>,
 }
@@ -36,8 +37,13 @@ impl FileContents {
 }
 
 impl Files {
-    pub(crate) fn new(paths: Vec<PathBuf>) -> Self {
-        Self { paths, data: None }
+    /// Objects may have the restrictions of `allowed`, which the host does not enforce.
+    pub(crate) fn new(paths: Vec<PathBuf>, allowed: AllowUnenforced) -> Self {
+        Self {
+            paths,
+            allowed,
+            data: None,
+        }
     }
 
     /// Ignores changes inside `data`.
@@ -55,7 +61,7 @@ impl Files {
             objects,
             diagnostics,
             ..
-        } = galleria_manifest::load(&self.paths);
+        } = galleria_manifest::load(&self.paths).allowing(&self.allowed);
         FileContents {
             objects,
             diagnostics,

@@ -9,6 +9,7 @@ pub(crate) mod guest;
 pub(crate) mod identity;
 pub(crate) mod image;
 pub(crate) mod listen;
+pub(crate) mod security;
 pub(crate) mod telemetry;
 pub(crate) mod topology;
 
@@ -37,6 +38,8 @@ pub(crate) struct RunSettings {
     pub listen: listen::ListenSettings,
     #[command(flatten)]
     pub guest: guest::GuestSettings,
+    #[command(flatten)]
+    pub security: security::SecuritySettings,
     #[command(flatten)]
     pub telemetry: telemetry::TelemetrySettings,
 }

@@ -84,5 +84,6 @@ fn refusal(
         path,
         message,
         code,
+        unenforced: None,
     }
 }

@@ -39,7 +39,7 @@ pub(crate) use suggest::{did_you_mean, nearest};
 
 use crate::limits::{DIAGNOSTICS_PER_OBJECT_MAX, SHOWN_CHARACTERS_MAX};
 use crate::yaml::{Mark, Node, ResolvedScalar, Value};
-use crate::{Code, Diagnostic, Position, Severity, WithPosition, codes};
+use crate::{Code, Diagnostic, Position, Severity, Unenforced, WithPosition, codes};
 
 /// Collects the problems of one document.
 pub(crate) struct Decoder {
@@ -122,6 +122,7 @@ impl Decoder {
                 severity,
                 code: codes::LIMIT,
                 path: String::new(),
+                unenforced: None,
                 ..last.clone()
             };
             self.diagnostics.push(diagnostic);
@@ -139,6 +140,31 @@ impl Decoder {
 
     pub(crate) fn note(&mut self, mark: Mark, code: Code, message: impl Into<String>) {
         self.report(mark, Severity::Note, code, message.into());
+    }
+
+    /// Reports a restriction that the host does not enforce, after what it is: an error
+    /// that does not refuse the object, because an operator may accept it.
+    pub(crate) fn unenforced(&mut self, mark: Mark, name: Unenforced, what: &str) {
+        // The limit of diagnostics must not hide a restriction.
+        if self
+            .diagnostics
+            .iter()
+            .any(|it| it.unenforced == Some(name))
+            && self.diagnostics.len() >= DIAGNOSTICS_PER_OBJECT_MAX
+        {
+            self.unreported += 1;
+            return;
+        }
+        let accept = name.name();
+        self.diagnostics.push(Diagnostic {
+            at: self.position(mark),
+            severity: Severity::Error,
+            object: self.object.clone(),
+            path: path::render(&self.path),
+            message: format!("{what}; `--allow-unenforced {accept}` accepts that"),
+            code: codes::RESTRICTION_NOT_ENFORCED,
+            unenforced: Some(name),
+        });
     }
 
     fn report(&mut self, mark: Mark, severity: Severity, code: Code, message: String) {
@@ -159,6 +185,7 @@ impl Decoder {
             path: path::render(&self.path),
             message,
             code,
+            unenforced: None,
         });
     }
 

@@ -32,6 +32,9 @@ pub struct Diagnostic {
     /// The problem and its fix.
     pub message: String,
     pub code: Code,
+    /// The restriction that the host does not enforce, if this is about one. It is an error
+    /// unless [`crate::AllowUnenforced`] has it.
+    pub unenforced: Option<crate::Unenforced>,
 }
 
 impl fmt::Display for Severity {

@@ -97,8 +97,8 @@ impl FoundFiles {
 }
 
 /// The text of a file, without a byte order mark.
-pub(crate) fn read(file: &Arc<Path>) -> Result<String, Diagnostic> {
-    let refuse = |code, message| Err(whole_file(file, Severity::Error, code, message));
+pub(crate) fn read(file: &Arc<Path>) -> Result<String, Box<Diagnostic>> {
+    let refuse = |code, message| Err(whole_file(file, Severity::Error, code, message).into());
     let size = match fs::metadata(file) {
         Ok(metadata) => metadata.len(),
         Err(error) => return refuse(codes::FILE_UNREADABLE, unreadable(&error)),
@@ -116,7 +116,7 @@ pub(crate) fn read(file: &Arc<Path>) -> Result<String, Diagnostic> {
     }
 }
 
-fn text(file: &Arc<Path>, bytes: Vec<u8>) -> Result<String, Diagnostic> {
+fn text(file: &Arc<Path>, bytes: Vec<u8>) -> Result<String, Box<Diagnostic>> {
     String::from_utf8(bytes).map_err(|error| {
         let bytes = error.as_bytes();
         let valid = &bytes[..error.utf8_error().valid_up_to()];
@@ -130,7 +130,7 @@ fn text(file: &Arc<Path>, bytes: Vec<u8>) -> Result<String, Diagnostic> {
         let mut diagnostic = whole_file(file, Severity::Error, codes::SYNTAX, message);
         diagnostic.at.line = line;
         diagnostic.at.column = column;
-        diagnostic
+        Box::new(diagnostic)
     })
 }
 
@@ -155,6 +155,7 @@ fn whole_file(file: &Arc<Path>, severity: Severity, code: Code, message: String)
         path: String::new(),
         message,
         code,
+        unenforced: None,
     }
 }
 

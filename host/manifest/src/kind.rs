@@ -13,6 +13,7 @@ mod table;
 #[cfg(test)]
 mod document;
 
+use crate::Unenforced;
 use crate::decode::Fields;
 use crate::model::Resource;
 
@@ -67,8 +68,8 @@ pub(crate) enum Handling {
     Measured,
     /// Left to the cluster.
     NotEnforced,
-    /// Left to the cluster although they forbid something: their author has to know.
-    Restriction,
+    /// Left to the cluster although they forbid something: an operator has to accept it.
+    Restriction(Unenforced),
 }
 
 /// Reads everything but apiVersion, kind and metadata.
@@ -195,7 +196,15 @@ impl Kind {
 
     /// Whether its objects forbid something that the host allows.
     pub fn is_unenforced_restriction(&self) -> bool {
-        matches!(self.handling, Handling::Restriction)
+        self.restriction().is_some()
+    }
+
+    /// What operators call it, if its objects forbid something that the host allows.
+    pub(crate) fn restriction(&self) -> Option<Unenforced> {
+        match self.handling {
+            Handling::Restriction(name) => Some(name),
+            _ => None,
+        }
     }
 
     pub fn has_subresource(&self, name: &str) -> bool {

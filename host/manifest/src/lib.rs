@@ -20,6 +20,7 @@ mod position;
 mod preset;
 mod read;
 mod references;
+mod unenforced;
 mod yaml;
 
 pub mod codes;
@@ -34,4 +35,5 @@ pub use load::{LoadResult, load, read_json, read_str};
 pub use position::{Position, WithPosition};
 pub use preset::{Conflict, Preset, Presets};
 pub use references::{check_references, deployments_behind};
+pub use unenforced::{AllowUnenforced, Unenforced, UnknownRestriction};
 pub use yaml::yaml_to_json;

@@ -45,7 +45,7 @@ pub fn load(paths: &[PathBuf]) -> LoadResult {
         let file: Arc<Path> = Arc::from(path.as_path());
         match files::read(&file) {
             Ok(text) => collector.read(&file, &text),
-            Err(diagnostic) => collector.diagnostics.push(diagnostic),
+            Err(diagnostic) => collector.diagnostics.push(*diagnostic),
         }
     }
     let refused = std::mem::take(&mut collector.refused);
@@ -110,6 +110,7 @@ impl Collector {
             path: String::new(),
             message: problem.message,
             code: problem.code,
+            unenforced: None,
         });
     }
 
@@ -150,6 +151,7 @@ impl Collector {
                 path: String::new(),
                 message: format!("replaced by the object of the same name at {}", later.at),
                 code: codes::REPLACED,
+                unenforced: None,
             });
         }
         let objects = self

@@ -15,6 +15,7 @@ mod hosts;
 mod index;
 mod ingress;
 mod network_policy;
+mod pod_security;
 mod report;
 mod service;
 mod sidecar;
@@ -99,6 +100,7 @@ pub(crate) fn check(objects: &[Arc<Object>], refused: &HashSet<ObjectKey>) -> Ve
         }
     }
     network_policy::check(objects, &index, &mut report);
+    pod_security::check(objects, &mut report);
     gateway::conflicts(&index, &mut report);
     virtual_service_hosts::check(&index, &mut report);
     namespaces(objects, &index, &mut report);

@@ -37,7 +37,6 @@ use crate::writes::{Edit, WriteError};
 use answer::answer;
 use conditions::check_owner;
 use form::{as_written, identify, keep_unchanged, remove, strip, without_times};
-use submit::read;
 
 /// How often a change is computed again after another client changed the object.
 const ATTEMPTS: usize = 5;
@@ -138,7 +137,7 @@ impl Api {
         }
         let object = to_stored(object, resource.kind, &resource.version, None);
         bounds::check_stored(&object)?;
-        let read = read(resource, &key, options, &object)?;
+        let read = self.read_object(resource, &key, options, &object)?;
         let edit = Edit {
             key: key.clone(),
             from: None,
@@ -208,7 +207,7 @@ impl Api {
                 Some(&stored.object.raw),
             );
             bounds::check_stored(&object)?;
-            let read = read(resource, &key, options, &object)?;
+            let read = self.read_object(resource, &key, options, &object)?;
             if without_times(&object) == without_times(&stored.object.raw) {
                 return Ok(WriteResult {
                     object: shown,

@@ -9,6 +9,7 @@ use std::{fs, io};
 
 use futures::stream::{self, BoxStream, StreamExt};
 use galleria_manifest::model::ObjectKey;
+use galleria_manifest::{AllowUnenforced, Diagnostic, Severity};
 use parking_lot::Mutex;
 use rusqlite::{Connection, OpenFlags, params};
 use serde_json::Value;
@@ -41,7 +42,10 @@ pub(crate) enum ApiStoreError {
 }
 
 /// See the module's documentation.
-pub(super) struct ApiStore(Mutex<Inner>);
+pub(super) struct ApiStore {
+    inner: Mutex<Inner>,
+    allowed: AllowUnenforced,
+}
 
 struct Inner {
     connection: Connection,
@@ -50,11 +54,11 @@ struct Inner {
 }
 
 impl ApiStore {
-    /// Opens the file. Only its owner may read it, because it contains Secrets.
+    /// Opens the file, whose objects may have the restrictions of `allowed`. Only its owner may read it, because it contains Secrets.
     ///
     /// # Errors
     /// See [`ApiStoreError`].
-    pub(super) fn open(data: &Path) -> Result<Self, ApiStoreError> {
+    pub(super) fn open(data: &Path, allowed: AllowUnenforced) -> Result<Self, ApiStoreError> {
         let path = data.join(FILE);
         let file = fs::File::options().create(true).append(true).open(&path)?;
         file.set_permissions(fs::Permissions::from_mode(0o600))?;
@@ -65,10 +69,11 @@ impl ApiStore {
         // An acknowledged write survives a crash of the process and of the machine.
         connection.execute_batch("pragma journal_mode = wal; pragma synchronous = full")?;
         connection.execute_batch(TABLE)?;
-        Ok(Self(Mutex::new(Inner {
+        let inner = Mutex::new(Inner {
             connection,
             saved: BTreeMap::new(),
-        })))
+        });
+        Ok(Self { inner, allowed })
     }
 
     /// Replaces the rows by `overrides`.
@@ -79,7 +84,7 @@ impl ApiStore {
         &self,
         overrides: &BTreeMap<ObjectKey, ApiOverride>,
     ) -> Result<(), ApiStoreError> {
-        let mut inner = self.0.lock();
+        let mut inner = self.inner.lock();
         let Inner { connection, saved } = &mut *inner;
         write(connection, saved, overrides)?;
         saved.clone_from(overrides);
@@ -93,11 +98,12 @@ impl ObjectSource for ApiStore {
     }
 
     fn read(&self) -> anyhow::Result<Contents> {
-        let mut inner = self.0.lock();
-        inner.saved = read(&inner.connection)?;
+        let mut inner = self.inner.lock();
+        let (saved, diagnostics) = read(&inner.connection, &self.allowed)?;
+        inner.saved = saved;
         Ok(Contents {
             layer: Layer::Overrides(inner.saved.clone()),
-            diagnostics: Vec::new(),
+            diagnostics,
         })
     }
 
@@ -108,12 +114,16 @@ impl ObjectSource for ApiStore {
 }
 
 /// Reads every row. A row that this version cannot read is logged and ignored, and
-/// stays in the file.
-fn read(connection: &Connection) -> Result<BTreeMap<ObjectKey, ApiOverride>, ApiStoreError> {
+/// stays in the file. A restriction that is not enforced is a diagnostic instead, because
+/// ignoring it would open what it closes.
+fn read(
+    connection: &Connection,
+    allowed: &AllowUnenforced,
+) -> Result<(BTreeMap<ObjectKey, ApiOverride>, Vec<Diagnostic>), ApiStoreError> {
     let all = "select api_group, kind, namespace, name, object, over from objects";
     let mut all = connection.prepare(all)?;
     let mut rows = all.query(())?;
-    let mut written = BTreeMap::new();
+    let (mut written, mut diagnostics) = (BTreeMap::new(), Vec::new());
     while let Some(row) = rows.next()? {
         let key = ObjectKey {
             group: row.get(0)?,
@@ -124,10 +134,16 @@ fn read(connection: &Connection) -> Result<BTreeMap<ObjectKey, ApiOverride>, Api
         let json = |text: Option<String>| text.map(|text| serde_json::from_str(&text));
         let object: Option<Value> = json(row.get(4)?).transpose().unwrap_or_default();
         let over = json(row.get(5)?).transpose().unwrap_or_default();
-        let object = match object.map(|raw| read_object(&key, &raw)) {
+        let object = match object.map(|raw| read_object(&key, &raw, allowed)) {
             None => None,
             Some(Ok(read)) => Some(read.object),
             Some(Err(problems)) => {
+                let is_open =
+                    |it: &Diagnostic| it.unenforced.is_some() && it.severity == Severity::Error;
+                if problems.iter().any(is_open) {
+                    diagnostics.extend(problems);
+                    continue;
+                }
                 for problem in problems {
                     tracing::error!("ignoring {key} from the API: {problem}");
                 }
@@ -136,7 +152,7 @@ fn read(connection: &Connection) -> Result<BTreeMap<ObjectKey, ApiOverride>, Api
         };
         written.insert(key, ApiOverride { object, over });
     }
-    Ok(written)
+    Ok((written, diagnostics))
 }
 
 /// Writes the rows that differ between `before` and `after`.

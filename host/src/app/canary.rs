@@ -90,7 +90,7 @@ impl Control {
     async fn write_object(&mut self, key: &ObjectKey, raw: &Value) -> Result<(), WriteError> {
         let span = own_write("canary", std::slice::from_ref(key));
         let written = async {
-            let read = read_object(key, raw).map_err(WriteError::Invalid)?;
+            let read = read_object(key, raw, &self.allowed).map_err(WriteError::Invalid)?;
             let stored = self.reporting.store.get(key);
             let edit = Edit {
                 key: key.clone(),

@@ -26,6 +26,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures::stream::{BoxStream, SelectAll, StreamExt, select_all};
+use galleria_manifest::AllowUnenforced;
 use galleria_manifest::model::Object;
 use tokio::sync::{mpsc, watch};
 
@@ -61,6 +62,8 @@ pub(super) struct Control {
     pub(super) sources: Vec<Arc<dyn ObjectSource>>,
     pub(super) api_store: Arc<ApiStore>,
     pub(super) writes: mpsc::Receiver<Write>,
+    /// Restrictions that objects may have although the host does not enforce them.
+    pub(super) allowed: AllowUnenforced,
     pub(super) desired: DesiredState,
     /// The part of `desired` that is active. The rest waits for an object that it
     /// refers to.

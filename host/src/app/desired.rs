@@ -176,6 +176,7 @@ impl DesiredState {
 
 #[cfg(test)]
 mod tests {
+    use galleria_manifest::AllowUnenforced;
     use serde_json::json;
 
     use super::*;
@@ -279,8 +280,13 @@ mod tests {
         };
         let route_key = key("VirtualService", "networking.istio.io", "r");
         let service_key = key("Service", "", "s");
-        let object =
-            |key: &ObjectKey, raw: &Value| Some(read_object(key, raw).expect("valid").object);
+        let object = |key: &ObjectKey, raw: &Value| {
+            Some(
+                read_object(key, raw, &AllowUnenforced::default())
+                    .expect("valid")
+                    .object,
+            )
+        };
         let waiting = DesiredState::default().with(&route_key, object(&route_key, &route));
         let admissible = waiting.settle(&HashSet::new()).expect("it may wait");
         assert_eq!(

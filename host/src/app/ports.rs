@@ -82,6 +82,7 @@ impl Ports {
             logs: host.platform.logs.clone(),
             pods: host.health.pods.clone(),
             writer,
+            allowed: settings.security.allowed(),
         };
         let room = Room::new(capacities.admin);
         let threads = admin::Threads::start().context("cannot start threads for the admin API")?;

@@ -13,6 +13,7 @@ use std::sync::{Arc, OnceLock};
 use anyhow::{Context, bail};
 use clap::Parser;
 use futures::stream::{self, BoxStream, StreamExt};
+use galleria_manifest::AllowUnenforced;
 use parking_lot::Mutex;
 use tempfile::TempDir;
 use tokio::io::DuplexStream;
@@ -136,7 +137,7 @@ impl HostInProcess {
         if base.has_errors() {
             bail!("the objects have errors: {:?}", base.diagnostics);
         }
-        let api_store = Arc::new(ApiStore::open(data.path())?);
+        let api_store = Arc::new(ApiStore::open(data.path(), AllowUnenforced::default())?);
         let (_, writes) = Writer::new();
         let ports = MemoryPorts::default();
         let listeners = listeners(&settings, room(), ports.clone());

@@ -9,11 +9,12 @@ use galleria_manifest::model::{Class, Object};
 use galleria_mesh as mesh;
 
 use crate::files::Files;
+use crate::settings::security::SecuritySettings;
 use crate::terminal::print;
 use crate::tls::GatewayTls;
 
-pub(super) fn check(paths: &[PathBuf]) -> anyhow::Result<ExitCode> {
-    let mut read = Files::new(paths.to_vec()).read();
+pub(super) fn check(paths: Vec<PathBuf>, security: &SecuritySettings) -> anyhow::Result<ExitCode> {
+    let mut read = Files::new(paths, security.allowed()).read();
     if !read.has_errors() {
         let state = mesh::State::new(std::time::Instant::now());
         let compiled = mesh::compile(&read.objects, &[], &mesh::Options::default(), &state);

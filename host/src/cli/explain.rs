@@ -18,6 +18,7 @@ use super::Output;
 use crate::explain::{Answer, Question, Subject, WrongUsage, explain};
 use crate::files::Files;
 use crate::settings::listen::PortRule;
+use crate::settings::security::SecuritySettings;
 use crate::status;
 use crate::terminal::{eprint, print};
 
@@ -43,6 +44,9 @@ pub(super) struct Arguments {
     /// The calling workload [default: an external client, at the gateway]
     #[arg(long, value_name = "NAMESPACE/WORKLOAD")]
     from: Option<String>,
+
+    #[command(flatten)]
+    security: SecuritySettings,
 
     /// The data folder of the host to query, if no PATH is given
     #[arg(
@@ -72,7 +76,7 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         let answer = runtime.block_on(status::ask_to_explain(&arguments.data, &question))?;
         (answer, Vec::new())
     } else {
-        of_manifests(&arguments.paths, &question)
+        of_manifests(arguments, &question)
     };
     let answer = match answer {
         Ok(answer) => answer,
@@ -97,10 +101,10 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
 
 /// The answer, and the errors of the manifests.
 fn of_manifests(
-    paths: &[PathBuf],
+    arguments: &Arguments,
     question: &Question,
 ) -> (Result<Answer, WrongUsage>, Vec<String>) {
-    let read = Files::new(paths.to_vec()).read();
+    let read = Files::new(arguments.paths.clone(), arguments.security.allowed()).read();
     let pods = pods(&read.objects);
     let state = mesh::State::new(Instant::now());
     let compiled = mesh::compile(&read.objects, &pods, &mesh::Options::default(), &state);

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use galleria_manifest::model::{Object, ObjectKey};
-use galleria_manifest::{Diagnostic, Severity};
+use galleria_manifest::{AllowUnenforced, Diagnostic, Severity};
 use serde_json::Value;
 
 /// The first component of every [`place`].
@@ -23,12 +23,16 @@ pub(crate) fn place(key: &ObjectKey) -> String {
     parts.join("/")
 }
 
-/// Reads the JSON of an object from the API.
+/// Reads the JSON of an object from the API, with the restrictions of `allowed`.
 ///
 /// # Errors
 /// The diagnostics of an invalid object.
-pub(crate) fn read_object(key: &ObjectKey, raw: &Value) -> Result<ReadObject, Vec<Diagnostic>> {
-    let read = galleria_manifest::read_json(Path::new(&place(key)), raw);
+pub(crate) fn read_object(
+    key: &ObjectKey,
+    raw: &Value,
+    allowed: &AllowUnenforced,
+) -> Result<ReadObject, Vec<Diagnostic>> {
+    let read = galleria_manifest::read_json(Path::new(&place(key)), raw).allowing(allowed);
     let is_error = |it: &Diagnostic| it.severity == Severity::Error;
     match read.objects.first() {
         Some(object) if !read.diagnostics.iter().any(is_error) => Ok(ReadObject {

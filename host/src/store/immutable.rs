@@ -19,6 +19,7 @@ pub(crate) fn changes(store: &Store, objects: &[Arc<Object>]) -> Vec<Diagnostic>
                   delete the object first"
             .into(),
         code: codes::INVALID_VALUE,
+        unenforced: None,
     };
     let changed = |object: &&Arc<Object>| {
         let before = store.get(&object.key());

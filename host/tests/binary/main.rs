@@ -61,5 +61,6 @@ mod tls;
 mod topology;
 mod traces;
 mod traffic;
+mod unenforced;
 mod waits;
 mod workloads;

@@ -2,6 +2,7 @@
 
 use super::{Decoder, did_you_mean, nearest};
 use crate::Severity;
+use crate::Unenforced;
 use crate::codes;
 use crate::yaml::{Entry, Mark, Node, Value};
 
@@ -152,6 +153,18 @@ impl<'d, 'n> Fields<'d, 'n> {
     pub(crate) fn warn_at(&mut self, name: &'static str, code: crate::Code, message: String) {
         let mark = self.mark_of(name);
         self.d.under(name, |d| d.warning(mark, code, message));
+    }
+
+    /// Takes the field `name`, and reports that the host does not enforce what it restricts.
+    pub(crate) fn unenforced(&mut self, name: &'static str, restriction: &'static str) {
+        if self.take(name).is_none() {
+            return;
+        }
+        let mark = self.mark_of(name);
+        let what = "is not enforced by this host, and what it forbids is allowed";
+        let restriction = Unenforced::new(restriction);
+        self.d
+            .under(name, |d| d.unenforced(mark, restriction, what));
     }
 
     /// Reports that a removed field is set, and its successor.

@@ -5,6 +5,7 @@ use std::fmt::Write;
 use std::path::Path;
 
 use super::{Kind, all};
+use crate::Unenforced;
 
 const OPENING: &str = "\
 # Compatibility
@@ -32,8 +33,14 @@ host does not act on them. The same holds for kinds of all other groups.
 ";
 
 const RESTRICTIONS: &str = "\
-These kinds forbid something in a cluster, and the host allows it. `galleria check` and
-`galleria status` warn about each object.
+These kinds forbid something in a cluster, and the host allows it. With an object of them,
+`galleria check` fails and the host does not start, unless `--allow-unenforced` has the name
+of the kind. Then `galleria check` and `galleria status` warn about each object.
+";
+
+const UNENFORCED: &str = "\
+The same holds for these fields and annotations. A kind whose name is not unique has the name
+of its group added.
 ";
 
 #[test]
@@ -74,7 +81,26 @@ fn document() -> String {
         RESTRICTIONS,
         is_restriction,
     );
+    unenforced(&mut text);
     text
+}
+
+/// The names that `--allow-unenforced` takes besides those of kinds.
+fn unenforced(text: &mut String) {
+    let is_kind = |name: &str| {
+        all()
+            .iter()
+            .any(|row| row.restriction().is_some_and(|it| it.name() == name))
+    };
+    let _ = write!(text, "\n{UNENFORCED}\n");
+    for name in Unenforced::all().map(Unenforced::name) {
+        let of_group = name
+            .split_once('.')
+            .is_some_and(|(kind, _)| is_kind(name) && kind != name);
+        if of_group || !is_kind(name) {
+            let _ = writeln!(text, "- `{name}`");
+        }
+    }
 }
 
 /// A section with the names and versions of the kinds that `is_listed` selects.

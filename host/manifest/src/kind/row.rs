@@ -1,6 +1,7 @@
 //! How a row is written: begin with its group, then add what sets it apart.
 
 use super::{Handling, Kind, Reader};
+use crate::Unenforced;
 
 /// A kind of the core group. All constructors make it namespaced and not served.
 pub(super) const fn core(kind: &'static str, handling: Handling) -> Kind {
@@ -107,7 +108,21 @@ pub(super) const fn left(group: &'static str, kind: &'static str) -> Kind {
 
 /// A kind that is left to the cluster and forbids something there.
 pub(super) const fn restriction(group: &'static str, kind: &'static str) -> Kind {
-    of(group, &[], kind, Handling::Restriction)
+    restriction_named(kind, group, kind)
+}
+
+/// As [`restriction`], for a kind whose name is not unique: operators call it `name`.
+pub(super) const fn restriction_named(
+    name: &'static str,
+    group: &'static str,
+    kind: &'static str,
+) -> Kind {
+    of(
+        group,
+        &[],
+        kind,
+        Handling::Restriction(Unenforced::new(name)),
+    )
 }
 
 impl Kind {

@@ -3,6 +3,7 @@
 use super::Handling::{Enforced, Measured, Reported};
 use super::row::{
     core, gateway_api, istio, istio_authentication, istio_security, left, of, rbac, restriction,
+    restriction_named,
 };
 use super::{EXTENSIONS, Kind, SCALE};
 use crate::read::{
@@ -244,24 +245,12 @@ pub(super) static ALL: &[Kind] = &[
         "MutatingWebhookConfiguration",
     )
     .of_cluster(),
-    left("admissionregistration.k8s.io", "ValidatingAdmissionPolicy").of_cluster(),
-    left(
-        "admissionregistration.k8s.io",
-        "ValidatingAdmissionPolicyBinding",
-    )
-    .of_cluster(),
-    left(
-        "admissionregistration.k8s.io",
-        "ValidatingWebhookConfiguration",
-    )
-    .of_cluster(),
     left("apiextensions.k8s.io", "CustomResourceDefinition").of_cluster(),
     left("apiregistration.k8s.io", "APIService").of_cluster(),
     left("apps", "ControllerRevision"),
     left("apps", "DaemonSet").old(&["extensions/v1beta1"]),
     left("cert-manager.io", "ClusterIssuer").of_cluster(),
     left("certificates.k8s.io", "CertificateSigningRequest").of_cluster(),
-    left(EXTENSIONS, "PodSecurityPolicy").of_cluster(),
     left("flowcontrol.apiserver.k8s.io", "FlowSchema").of_cluster(),
     left("flowcontrol.apiserver.k8s.io", "PriorityLevelConfiguration").of_cluster(),
     left("gateway.networking.k8s.io", "GatewayClass").of_cluster(),
@@ -285,14 +274,66 @@ pub(super) static ALL: &[Kind] = &[
     left("storage.k8s.io", "StorageClass").of_cluster(),
     left("storage.k8s.io", "VolumeAttachment").of_cluster(),
     // Left to the cluster, and they forbid something there.
+    restriction_named(
+        "PodSecurityPolicy.extensions",
+        EXTENSIONS,
+        "PodSecurityPolicy",
+    )
+    .of_cluster(),
+    restriction("admissionregistration.k8s.io", "ValidatingAdmissionPolicy").of_cluster(),
+    restriction(
+        "admissionregistration.k8s.io",
+        "ValidatingAdmissionPolicyBinding",
+    )
+    .of_cluster(),
+    restriction(
+        "admissionregistration.k8s.io",
+        "ValidatingWebhookConfiguration",
+    )
+    .of_cluster(),
+    restriction("cilium.io", "CiliumClusterwideNetworkPolicy").of_cluster(),
+    restriction("cilium.io", "CiliumNetworkPolicy"),
+    restriction("extensions.istio.io", "WasmPlugin"),
+    restriction("gateway.envoyproxy.io", "SecurityPolicy"),
     restriction("gateway.networking.k8s.io", "BackendTLSPolicy"),
+    restriction("kyverno.io", "ClusterPolicy").of_cluster(),
+    restriction_named("Policy.kyverno.io", "kyverno.io", "Policy"),
     restriction("networking.istio.io", "EnvoyFilter"),
+    restriction("policy", "PodSecurityPolicy").of_cluster(),
+    restriction_named(
+        "AuthorizationPolicy.policy.linkerd.io",
+        "policy.linkerd.io",
+        "AuthorizationPolicy",
+    ),
+    restriction("policy.linkerd.io", "ServerAuthorization"),
     restriction("policy.networking.k8s.io", "AdminNetworkPolicy"),
     restriction("policy.networking.k8s.io", "BaselineAdminNetworkPolicy"),
     restriction("policy.networking.k8s.io", "ClusterNetworkPolicy"),
+    restriction("projectcalico.org", "GlobalNetworkPolicy").of_cluster(),
+    restriction_named(
+        "NetworkPolicy.projectcalico.org",
+        "projectcalico.org",
+        "NetworkPolicy",
+    ),
+    restriction_named(
+        "GlobalNetworkPolicy.crd.projectcalico.org",
+        "crd.projectcalico.org",
+        "GlobalNetworkPolicy",
+    )
+    .of_cluster(),
+    restriction_named(
+        "NetworkPolicy.crd.projectcalico.org",
+        "crd.projectcalico.org",
+        "NetworkPolicy",
+    ),
+    restriction("templates.gatekeeper.sh", "ConstraintTemplate").of_cluster(),
     // Istio until 1.5.
     restriction("config.istio.io", "QuotaSpec"),
     restriction("config.istio.io", "QuotaSpecBinding"),
     restriction("config.istio.io", "rule"),
-    restriction("rbac.istio.io", "AuthorizationPolicy"),
+    restriction_named(
+        "AuthorizationPolicy.rbac.istio.io",
+        "rbac.istio.io",
+        "AuthorizationPolicy",
+    ),
 ];

@@ -9,6 +9,7 @@ use crate::decode::{
 use crate::model::{
     CertificateSource, Gateway, Protocol, Resource, Server, ServerCertificate, ServerTls, TlsMode,
 };
+use crate::unenforced::parts;
 use crate::yaml::Node;
 
 pub(super) const PROTOCOLS: &[(&str, Protocol)] = &[
@@ -49,7 +50,8 @@ fn server(d: &mut Decoder, node: &Node) -> Option<Server> {
     {
         check_tls(&mut fields, *protocol, tls.as_ref());
     }
-    fields.finish(&["bind", "defaultEndpoint"]);
+    fields.unenforced("bind", parts::GATEWAY_BIND);
+    fields.finish(&["defaultEndpoint"]);
     let (port, port_name, protocol) = port?;
     Some(Server {
         at: d.position(node.mark),

@@ -1,6 +1,7 @@
 //! Ingress, in its current form and the one before it.
 
 use super::pod::words;
+use crate::Unenforced;
 use crate::codes;
 use crate::decode::{
     Decoder, Fields, choice, dns_name, located_string, non_empty, port, port_reference, steps,
@@ -10,6 +11,7 @@ use crate::model::{
     Ingress, IngressBackend, IngressPath, IngressRule, IngressTls, PathType, PortReference,
     Resource,
 };
+use crate::unenforced::parts;
 use crate::yaml::{Node, Value};
 
 const CLASS: &str = "kubernetes.io/ingress.class";
@@ -18,31 +20,21 @@ const REWRITE: &str = "nginx.ingress.kubernetes.io/rewrite-target";
 /// Annotations of common controllers that affect requests and have no effect here. Those that
 /// only configure the load balancer of a cloud are not listed.
 const NOT_HONOURED: &[&str] = &[
-    "nginx.ingress.kubernetes.io/ssl-redirect",
-    "nginx.ingress.kubernetes.io/force-ssl-redirect",
     "nginx.ingress.kubernetes.io/use-regex",
     "nginx.ingress.kubernetes.io/app-root",
     "nginx.ingress.kubernetes.io/canary",
     "nginx.ingress.kubernetes.io/canary-weight",
     "nginx.ingress.kubernetes.io/canary-by-header",
     "nginx.ingress.kubernetes.io/canary-by-cookie",
-    "nginx.ingress.kubernetes.io/auth-url",
-    "nginx.ingress.kubernetes.io/auth-type",
-    "nginx.ingress.kubernetes.io/configuration-snippet",
-    "nginx.ingress.kubernetes.io/server-snippet",
     "nginx.ingress.kubernetes.io/enable-cors",
     "nginx.ingress.kubernetes.io/proxy-read-timeout",
     "nginx.ingress.kubernetes.io/proxy-body-size",
-    "nginx.ingress.kubernetes.io/limit-rps",
-    "nginx.ingress.kubernetes.io/whitelist-source-range",
     "nginx.ingress.kubernetes.io/permanent-redirect",
     "nginx.ingress.kubernetes.io/temporal-redirect",
     "nginx.ingress.kubernetes.io/upstream-vhost",
     "nginx.ingress.kubernetes.io/backend-protocol",
     "nginx.ingress.kubernetes.io/affinity",
-    "alb.ingress.kubernetes.io/ssl-redirect",
     "alb.ingress.kubernetes.io/listen-ports",
-    "alb.ingress.kubernetes.io/auth-type",
 ];
 
 pub(crate) fn read(mut fields: Fields<'_, '_>) -> Option<Resource> {
@@ -67,13 +59,20 @@ fn unhonoured_annotations(d: &mut Decoder, annotations: &Node) {
         return;
     };
     for entry in entries {
-        let is_off = entry.value.as_text() == Some("false");
-        if NOT_HONOURED.contains(&entry.key.as_str()) && !is_off {
-            let message = "this annotation is not supported by this host; it has no effect";
-            d.within(steps!["metadata", "annotations", entry.key.clone()], |d| {
-                d.warning(entry.key_mark, codes::NOT_HONOURED, message);
-            });
+        let is_off = matches!(entry.value.as_text(), Some("false" | "none" | "off"));
+        if is_off {
+            continue;
         }
+        let message = "this annotation is not supported by this host; it has no effect";
+        let key = entry.key.as_str();
+        let restriction = parts::ANNOTATIONS.iter().find(|name| **name == key);
+        d.within(steps!["metadata", "annotations", entry.key.clone()], |d| {
+            if let Some(name) = restriction {
+                d.unenforced(entry.key_mark, Unenforced::new(name), message);
+            } else if NOT_HONOURED.contains(&key) {
+                d.warning(entry.key_mark, codes::NOT_HONOURED, message);
+            }
+        });
     }
 }
 

@@ -42,12 +42,12 @@ pub(super) fn known(d: &mut Decoder, node: &Node, api_version: &str, kind: &str)
     {
         return refused;
     }
-    if row.is_some_and(Kind::is_unenforced_restriction) {
-        let message = format!(
+    if let Some(restriction) = row.and_then(Kind::restriction) {
+        let what = format!(
             "{kind} is not enforced by the host: everything it forbids is allowed; restrict \
              access outside the host"
         );
-        d.warning(node.mark, codes::RESTRICTION_NOT_ENFORCED, message);
+        d.unenforced(node.mark, restriction, &what);
     } else {
         let message = format!("{kind} is left to the cluster; the host does not act on it");
         d.note(node.mark, codes::KIND_NOT_ENFORCED, message);

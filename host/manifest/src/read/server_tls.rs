@@ -86,7 +86,7 @@ pub(super) fn read(d: &mut Decoder, node: &Node) -> Option<ServerTls> {
     }
     let versions = versions(&mut fields);
     let cipher_suites = fields.optional("cipherSuites", cipher_suites);
-    fields.finish(&[]);
+    fields.finish_strictly();
     Some(ServerTls {
         at: d.position(node.mark),
         https_redirect,

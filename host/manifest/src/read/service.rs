@@ -6,6 +6,7 @@ use crate::decode::{
     string,
 };
 use crate::model::{PortReference, Resource, Service, ServiceKind, ServicePort};
+use crate::unenforced::parts;
 use crate::yaml::{Mark, Node};
 
 #[derive(Clone, Copy, PartialEq)]
@@ -56,6 +57,7 @@ fn spec(d: &mut Decoder, node: &Node) -> Option<Service> {
     check_ports(&mut spec, &ports);
     // The host has no addresses for Services; `None` was checked above.
     spec.ignore(&["clusterIPs"]);
+    spec.unenforced("loadBalancerSourceRanges", parts::SOURCE_RANGES);
     spec.finish(&[
         "ipFamilies",
         "ipFamilyPolicy",
@@ -66,7 +68,6 @@ fn spec(d: &mut Decoder, node: &Node) -> Option<Service> {
         "externalIPs",
         "loadBalancerClass",
         "loadBalancerIP",
-        "loadBalancerSourceRanges",
         "publishNotReadyAddresses",
         "sessionAffinity",
         "sessionAffinityConfig",

@@ -7,6 +7,7 @@ use crate::decode::{
     non_empty, port, steps, strings,
 };
 use crate::model::{Resolution, Resource, ServiceEntry, ServiceEntryPort, WorkloadEntry};
+use crate::unenforced::parts;
 use crate::yaml::{Mark, Node};
 
 pub(crate) fn read(mut fields: Fields<'_, '_>) -> Option<Resource> {
@@ -55,7 +56,8 @@ fn spec(d: &mut Decoder, node: &Node) -> Option<ServiceEntry> {
         spec.d.warning(mark, codes::UNKNOWN_FIELD, message);
     }
     let export_to = spec.list("exportTo", virtual_service::export);
-    spec.finish(&["subjectAltNames", "workloadSelector"]);
+    spec.unenforced("subjectAltNames", parts::SUBJECT_ALT_NAMES);
+    spec.finish(&["workloadSelector"]);
     Some(ServiceEntry {
         hosts: hosts?,
         addresses,

@@ -9,6 +9,7 @@ use crate::decode::{
     positive_duration, strings,
 };
 use crate::model::{ClientTls, ClientTlsMode, ConnectionPool, OutlierDetection, TrafficPolicy};
+use crate::unenforced::parts;
 use crate::yaml::Node;
 
 pub(super) fn read(d: &mut Decoder, node: &Node) -> Option<TrafficPolicy> {
@@ -167,7 +168,8 @@ fn tls(d: &mut Decoder, node: &Node) -> Option<ClientTls> {
             .to_owned();
         fields.warn_at("credentialName", codes::NOT_HONOURED, message);
     }
-    fields.finish(&["caCrl"]);
+    fields.unenforced("caCrl", parts::CA_CRL);
+    fields.finish_strictly();
     if mode_failed {
         return None;
     }

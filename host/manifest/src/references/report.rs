@@ -72,6 +72,7 @@ impl Report {
             path,
             message,
             code,
+            unenforced: None,
         });
     }
 

@@ -166,6 +166,7 @@ impl<'a> Authentication<'a> {
                               P-256 or P-384, or an Ed25519 key, at most 64 in all"
                         .to_owned(),
                     code: codes::KEY_SET,
+                    unenforced: None,
                 });
             }
         }

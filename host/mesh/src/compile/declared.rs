@@ -53,6 +53,7 @@ pub(crate) fn declare(
                     .map_or_else(String::new, |tls| tls.path.clone()),
                 message,
                 code: codes::CONFLICTING_GATEWAYS,
+                unenforced: None,
             }
         }));
         return declared;

@@ -134,6 +134,7 @@ fn routes<'a>(
                     source.namespace()
                 ),
                 code: "IST0101",
+                unenforced: None,
             }),
         }
     }
@@ -171,6 +172,7 @@ fn delegated<'a>(
                     root.name()
                 ),
                 code: codes::DELEGATE_UNREACHABLE,
+                unenforced: None,
             }),
         }
     }

@@ -34,6 +34,7 @@ pub(crate) fn find_powerless(clusters: &Clusters<'_>, diagnostics: &mut Vec<Diag
                 100_usize.div_ceil(count)
             ),
             code: codes::EJECTS_NOTHING,
+            unenforced: None,
         });
     }
     diagnostics.extend(found);

@@ -69,6 +69,7 @@ fn diagnostic(route: &BoundRoute<'_>, by: &BoundRoute<'_>) -> Diagnostic {
             by.route.at
         ),
         code: "IST0130",
+        unenforced: None,
     }
 }
 

@@ -15,31 +15,32 @@ impl Api {
     pub(super) async fn submit(&self, edits: Vec<Edit>, dry_run: bool) -> Result<(), WriteError> {
         self.writer.send(Command::Edits { edits, dry_run }).await
     }
-}
 
-/// Reads `object` as the reader of manifests does.
-///
-/// # Errors
-/// It is invalid, or has unknown fields and the client wants strict validation.
-pub(super) fn read(
-    resource: &Resource,
-    key: &ObjectKey,
-    options: &WriteOptions,
-    object: &Value,
-) -> Result<ReadObject, Failure> {
-    let read = read_object(key, object)
-        .map_err(|problems| Failure::invalid(resource.kind, &key.name, &problems))?;
-    let unknown: Vec<_> = read
-        .warnings
-        .iter()
-        .filter(|it| it.code == UNKNOWN_FIELD)
-        .map(|it| format!("unknown field \"{}\"", it.path))
-        .collect();
-    if options.field_validation.as_deref() == Some("Strict") && !unknown.is_empty() {
-        return Err(Failure::BadRequest(format!(
-            "strict decoding error: {}",
-            unknown.join(", ")
-        )));
+    /// Reads `object` as the reader of manifests does.
+    ///
+    /// # Errors
+    /// It is invalid, or has unknown fields and the client wants strict validation.
+    pub(super) fn read_object(
+        &self,
+        resource: &Resource,
+        key: &ObjectKey,
+        options: &WriteOptions,
+        object: &Value,
+    ) -> Result<ReadObject, Failure> {
+        let read = read_object(key, object, &self.allowed)
+            .map_err(|problems| Failure::invalid(resource.kind, &key.name, &problems))?;
+        let unknown: Vec<_> = read
+            .warnings
+            .iter()
+            .filter(|it| it.code == UNKNOWN_FIELD)
+            .map(|it| format!("unknown field \"{}\"", it.path))
+            .collect();
+        if options.field_validation.as_deref() == Some("Strict") && !unknown.is_empty() {
+            return Err(Failure::BadRequest(format!(
+                "strict decoding error: {}",
+                unknown.join(", ")
+            )));
+        }
+        Ok(read)
     }
-    Ok(read)
 }

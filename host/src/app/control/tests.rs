@@ -30,7 +30,8 @@ impl Fixture {
         let host = Host::new(&settings, telemetry, testing::engine(), std::io::sink());
         let host = host.expect("a host");
         let source = MemorySource::new(yaml);
-        let api_store = Arc::new(ApiStore::open(data.path()).expect("a store"));
+        let api_store =
+            Arc::new(ApiStore::open(data.path(), AllowUnenforced::default()).expect("a store"));
         let (writer, writes) = Writer::new();
         let listeners = listeners(&settings, room(), MemoryPorts::default());
         let mut control = host.control(&settings, listeners, source.clone(), api_store, writes);
@@ -86,7 +87,11 @@ fn edit(store: &Store, value: &str) -> Edit {
     Edit {
         key: key(),
         from: store.get(&key()).map(|stored| stored.object.clone()),
-        to: Some(read_object(&key(), &raw).expect("valid").object),
+        to: Some(
+            read_object(&key(), &raw, &AllowUnenforced::default())
+                .expect("valid")
+                .object,
+        ),
     }
 }
 

@@ -246,6 +246,7 @@ impl Fault {
             path: self.path.clone(),
             message: format!("{}; {}", self.message, self.consequence()),
             code: codes::GATEWAY_CREDENTIAL,
+            unenforced: None,
         }
     }
 

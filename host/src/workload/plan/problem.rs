@@ -52,6 +52,7 @@ impl<'a> Problems<'a> {
             path: format!("{}.{field}", self.spec),
             message,
             code: codes::PLAN,
+            unenforced: None,
         });
     }
 

@@ -14,6 +14,7 @@ use crate::model::{
     Backend, CorsPolicy, HeaderChanges, HeaderOperations, Mirror, Percent, Redirect, RedirectPort,
     RegexRewrite, Rewrite, StringMatch,
 };
+use crate::unenforced::parts;
 use crate::yaml::Node;
 
 /// One filter.
@@ -94,9 +95,12 @@ pub(super) fn read(d: &mut Decoder, node: &Node) -> Option<Filter> {
         }
         "cors" => fields.required(field, cors).map(Filter::Cors),
         _ => {
-            let message = "this filter is not supported by this host".to_owned();
-            fields.warn_at("type", codes::NOT_HONOURED, message);
+            let restriction = match field {
+                "externalAuth" => parts::EXTERNAL_AUTH,
+                _ => parts::EXTENSION_REF,
+            };
             fields.ignore(&["extensionRef", "externalAuth"]);
+            fields.unenforced("type", restriction);
             None
         }
     };

@@ -130,6 +130,7 @@ impl<'a> LegacyPolicies<'a> {
                      remove one of them"
                 ),
                 code: codes::LEGACY_POLICY_REPLACED,
+                unenforced: None,
             });
         }
     }

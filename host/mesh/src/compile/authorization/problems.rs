@@ -42,6 +42,7 @@ pub(super) fn find(
                     binding.namespace()
                 ),
                 code: codes::NOT_FOUND,
+                unenforced: None,
             });
         }
     }
@@ -61,6 +62,7 @@ impl Report<'_, '_> {
             path,
             message,
             code,
+            unenforced: None,
         });
     }
 }
