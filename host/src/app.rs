@@ -33,6 +33,7 @@ use crate::active_config::{ActiveConfig, ConfigHandle};
 use crate::admin;
 use crate::call::{KeySets, Mesh, NetworkDenials, Overload};
 use crate::canary::Canaries;
+use crate::encryption::{Encryption, NOT_ENCRYPTED};
 use crate::files::Files;
 use crate::guest::{Cache, Databases, Engine, NodeMemory, guest_memory_default};
 use crate::identity::Identities;
@@ -137,8 +138,9 @@ async fn start(settings: &RunSettings, telemetry: Telemetry) -> anyhow::Result<R
     let descriptors = Budget::raise();
     let client_connections = settings.listen.client_connections.map(|max| max as usize);
     let capacities = Capacities::of(descriptors, client_connections);
+    let encryption = open_encryption(settings).await?;
     let allowed = settings.security.allowed();
-    let files = Files::new(settings.paths.clone(), allowed.clone());
+    let files = Files::new(settings.paths.clone(), allowed.clone(), encryption.clone());
     let reading = control_span!(spans::READ);
     let manifests = reading.in_scope(|| read_whole(&files));
     let manifests = manifests.inspect_err(|error| reading.fail("InvalidObjects", error))?;
@@ -146,7 +148,7 @@ async fn start(settings: &RunSettings, telemetry: Telemetry) -> anyhow::Result<R
     let ports = Ports::bind(settings).await?;
     let addresses = ports.addresses()?;
     let host = Host::new(settings, telemetry, Engine::new()?, io::stdout())?;
-    let api_store = Arc::new(ApiStore::open(&settings.data.folder, allowed)?);
+    let api_store = Arc::new(ApiStore::open(&settings.data.folder, allowed, encryption)?);
     let written = read_whole(&*api_store)?;
     let (writer, writes) = Writer::new();
     let files = files.excluding(&settings.data.folder);
@@ -169,6 +171,17 @@ async fn start(settings: &RunSettings, telemetry: Telemetry) -> anyhow::Result<R
         stop,
         admin_threads,
     })
+}
+
+/// The keys of the settings, with a warning if others can reach a host without any.
+async fn open_encryption(settings: &RunSettings) -> anyhow::Result<Arc<Encryption>> {
+    let keys = settings.encryption.clone();
+    let opened = tokio::task::spawn_blocking(move || Encryption::open(&keys)).await?;
+    let encryption = Arc::new(opened?);
+    if settings.listen.is_exposed() && !encryption.protects_secrets() {
+        tracing::warn!("{NOT_ENCRYPTED}");
+    }
+    Ok(encryption)
 }
 
 /// Reads a source and shows the problems of its objects.

@@ -9,6 +9,7 @@ mod explain;
 mod healthcheck;
 mod kubeconfig;
 mod run;
+mod secrets;
 mod status;
 
 use std::net::SocketAddr;
@@ -19,7 +20,6 @@ use clap::{Parser, Subcommand, ValueEnum};
 
 use crate::causes::with_causes;
 use crate::settings::RunSettings;
-use crate::settings::security::SecuritySettings;
 use crate::terminal::eprint;
 
 /// Microservices under one roof: runs WebAssembly components behind a service mesh,
@@ -46,7 +46,7 @@ enum Command {
         #[arg(required = true, value_name = "PATH")]
         paths: Vec<PathBuf>,
         #[command(flatten)]
-        security: SecuritySettings,
+        settings: check::Settings,
     },
     /// Explain how a request is handled, step by step, with file and line: from manifests, or on the running host
     Explain(Box<explain::Arguments>),
@@ -96,6 +96,9 @@ enum Command {
         #[arg(long)]
         live: bool,
     },
+    /// Encrypt the Secrets of a manifest for its files, or decrypt them
+    #[command(subcommand)]
+    Secrets(secrets::Command),
     /// Copy the databases of the running host's claims into a new folder
     Backup {
         /// The folder to create
@@ -139,7 +142,8 @@ enum Output {
 pub fn main() -> ExitCode {
     let done = match Arguments::parse().command {
         Command::Run(settings) => run::run(*settings),
-        Command::Check { paths, security } => check::check(paths, &security),
+        Command::Check { paths, settings } => check::check(paths, &settings),
+        Command::Secrets(command) => secrets::run(&command),
         Command::Explain(arguments) => explain::run(&arguments),
         Command::Ca(arguments) => ca::run(&arguments),
         Command::Canary(arguments) => canary::run(&arguments),

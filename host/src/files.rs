@@ -10,14 +10,17 @@ use galleria_manifest::{AllowUnenforced, Diagnostic, LoadResult, Severity};
 use notify::{RecommendedWatcher, RecursiveMode, Watcher};
 use tokio::sync::Notify;
 
+use crate::encryption::Encryption;
+
 /// The quiet period that ends a change: editors write in several steps.
 const GATHER: Duration = Duration::from_millis(100);
 
 /// The files and folders of the command line.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub(crate) struct Files {
     paths: Vec<PathBuf>,
     allowed: AllowUnenforced,
+    encryption: Arc<Encryption>,
     /// The host's data folder, which may be inside a folder of manifests.
     data: Option<PathBuf>,
 }
@@ -37,11 +40,17 @@ impl FileContents {
 }
 
 impl Files {
-    /// Objects may have the restrictions of `allowed`, which the host does not enforce.
-    pub(crate) fn new(paths: Vec<PathBuf>, allowed: AllowUnenforced) -> Self {
+    /// Objects may have the restrictions of `allowed`, which the host does not enforce, and
+    /// Secrets that `encryption` can decrypt.
+    pub(crate) fn new(
+        paths: Vec<PathBuf>,
+        allowed: AllowUnenforced,
+        encryption: Arc<Encryption>,
+    ) -> Self {
         Self {
             paths,
             allowed,
+            encryption,
             data: None,
         }
     }
@@ -58,10 +67,11 @@ impl Files {
     /// Reads all files. Blocks the thread, for long if the folders are large.
     pub(crate) fn read(&self) -> FileContents {
         let LoadResult {
-            objects,
-            diagnostics,
+            mut objects,
+            mut diagnostics,
             ..
         } = galleria_manifest::load(&self.paths).allowing(&self.allowed);
+        diagnostics.extend(self.encryption.decrypt_secrets(&mut objects));
         FileContents {
             objects,
             diagnostics,

@@ -13,6 +13,7 @@ mod active_config;
 mod body;
 mod call;
 mod edge;
+mod encryption;
 mod guest;
 mod listen;
 mod outbound;

@@ -5,6 +5,7 @@
 //! here, before the host starts anything.
 
 mod data;
+pub(crate) mod encryption;
 pub(crate) mod guest;
 pub(crate) mod identity;
 pub(crate) mod image;
@@ -38,6 +39,8 @@ pub(crate) struct RunSettings {
     pub listen: listen::ListenSettings,
     #[command(flatten)]
     pub guest: guest::GuestSettings,
+    #[command(flatten)]
+    pub encryption: encryption::EncryptionSettings,
     #[command(flatten)]
     pub security: security::SecuritySettings,
     #[command(flatten)]

@@ -79,6 +79,7 @@ codes! {
     LEGACY_POLICY_REPLACED = "GAL0604", "a policy of the current API replaces one of Istio 1.2";
     LIMIT_RANGE = "GAL0701", "a container violates the LimitRange of its namespace";
     RESOURCE_QUOTA = "GAL0702", "objects exceed the ResourceQuota of their namespace";
+    ENCRYPTED_VALUE = "GAL0901", "a value of a Secret is encrypted, and no key can decrypt it";
     POD_SECURITY = "GAL0902", "a pod does what the Pod Security Standard of its namespace forbids";
     SIDECAR = "GAL0802", "a Sidecar selects no workload, or names a host that nothing declares";
     NETWORK_POLICY = "GAL0801", "a NetworkPolicy selects nothing, or a part of it can never match";

@@ -137,7 +137,11 @@ impl HostInProcess {
         if base.has_errors() {
             bail!("the objects have errors: {:?}", base.diagnostics);
         }
-        let api_store = Arc::new(ApiStore::open(data.path(), AllowUnenforced::default())?);
+        let api_store = Arc::new(ApiStore::open(
+            data.path(),
+            AllowUnenforced::default(),
+            Arc::default(),
+        )?);
         let (_, writes) = Writer::new();
         let ports = MemoryPorts::default();
         let listeners = listeners(&settings, room(), ports.clone());

@@ -1,20 +1,49 @@
 //! `galleria check`.
 
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 
+use clap::Args;
 use galleria_manifest::Severity;
 use galleria_manifest::model::{Class, Object};
 use galleria_mesh as mesh;
 
+use crate::encryption::{Encryption, NOT_ENCRYPTED};
 use crate::files::Files;
+use crate::settings::encryption::EncryptionSettings;
 use crate::settings::security::SecuritySettings;
-use crate::terminal::print;
+use crate::terminal::{eprint, print};
 use crate::tls::GatewayTls;
 
-pub(super) fn check(paths: Vec<PathBuf>, security: &SecuritySettings) -> anyhow::Result<ExitCode> {
-    let mut read = Files::new(paths, security.allowed()).read();
+/// The flags of `galleria run` that change what is a problem.
+#[derive(Debug, Clone, Args)]
+pub(super) struct Settings {
+    #[command(flatten)]
+    security: SecuritySettings,
+    #[command(flatten)]
+    encryption: EncryptionSettings,
+    /// The address that `run` binds listeners on; with one that others can reach, Secrets should be encrypted
+    #[arg(long, value_name = "ADDRESS", default_value_t = IpAddr::V4(Ipv4Addr::LOCALHOST), env = "GALLERIA_BIND")]
+    bind: IpAddr,
+    /// The address of the Kubernetes API that `run` has
+    #[arg(
+        long,
+        value_name = "ADDRESS",
+        default_value = "127.0.0.1:15000",
+        env = "GALLERIA_ADMIN"
+    )]
+    admin: SocketAddr,
+}
+
+pub(super) fn check(paths: Vec<PathBuf>, settings: &Settings) -> anyhow::Result<ExitCode> {
+    let encryption = Arc::new(Encryption::open(&settings.encryption)?);
+    let is_exposed = !settings.bind.is_loopback() || !settings.admin.ip().is_loopback();
+    if is_exposed && !encryption.protects_secrets() {
+        eprint(&format!("warning: {NOT_ENCRYPTED}"));
+    }
+    let mut read = Files::new(paths, settings.security.allowed(), encryption).read();
     if !read.has_errors() {
         let state = mesh::State::new(std::time::Instant::now());
         let compiled = mesh::compile(&read.objects, &[], &mesh::Options::default(), &state);

@@ -15,8 +15,10 @@ use galleria_manifest::model::Object;
 use galleria_mesh as mesh;
 
 use super::Output;
+use crate::encryption::Encryption;
 use crate::explain::{Answer, Question, Subject, WrongUsage, explain};
 use crate::files::Files;
+use crate::settings::encryption::EncryptionSettings;
 use crate::settings::listen::PortRule;
 use crate::settings::security::SecuritySettings;
 use crate::status;
@@ -48,6 +50,9 @@ pub(super) struct Arguments {
     #[command(flatten)]
     security: SecuritySettings,
 
+    #[command(flatten)]
+    encryption: EncryptionSettings,
+
     /// The data folder of the host to query, if no PATH is given
     #[arg(
         long,
@@ -76,7 +81,7 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         let answer = runtime.block_on(status::ask_to_explain(&arguments.data, &question))?;
         (answer, Vec::new())
     } else {
-        of_manifests(arguments, &question)
+        of_manifests(arguments, &question)?
     };
     let answer = match answer {
         Ok(answer) => answer,
@@ -103,8 +108,10 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
 fn of_manifests(
     arguments: &Arguments,
     question: &Question,
-) -> (Result<Answer, WrongUsage>, Vec<String>) {
-    let read = Files::new(arguments.paths.clone(), arguments.security.allowed()).read();
+) -> anyhow::Result<(Result<Answer, WrongUsage>, Vec<String>)> {
+    let encryption = Arc::new(Encryption::open(&arguments.encryption)?);
+    let allowed = arguments.security.allowed();
+    let read = Files::new(arguments.paths.clone(), allowed, encryption).read();
     let pods = pods(&read.objects);
     let state = mesh::State::new(Instant::now());
     let compiled = mesh::compile(&read.objects, &pods, &mesh::Options::default(), &state);
@@ -124,7 +131,7 @@ fn of_manifests(
         .iter()
         .filter(|diagnostic| diagnostic.severity == Severity::Error);
     let errors = errors.map(ToString::to_string).collect();
-    (explain(question, &subject), errors)
+    Ok((explain(question, &subject), errors))
 }
 
 /// One ready pod for every workload.

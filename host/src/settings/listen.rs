@@ -116,6 +116,11 @@ pub(crate) struct ClientTimeouts {
 }
 
 impl ListenSettings {
+    /// Whether other machines can reach a port: this is not only a developer's machine then.
+    pub(crate) fn is_exposed(&self) -> bool {
+        !self.bind.is_loopback() || !self.admin.ip().is_loopback()
+    }
+
     pub(crate) fn binding(&self) -> Binding {
         let ports = match (self.free_ports, self.port_offset) {
             (true, _) => PortRule::Free,

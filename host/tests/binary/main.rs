@@ -17,6 +17,7 @@
 
 mod support;
 
+mod at_rest;
 mod authentication;
 mod authorization;
 mod autoscale;

@@ -38,7 +38,10 @@ pub(crate) fn read(mut fields: Fields<'_, '_>) -> Option<Resource> {
         }
     }
     if secret_type == DOCKER_CONFIG {
-        check_docker_config(&mut fields, data.get(DOCKER_CONFIG_KEY));
+        let value = data.get(DOCKER_CONFIG_KEY);
+        if !value.is_some_and(|it| it.expose().starts_with(ENCRYPTED)) {
+            check_docker_config(&mut fields, value);
+        }
     }
     let immutable = fields.optional("immutable", boolean).unwrap_or(false);
     fields.finish(&[]);
@@ -48,6 +51,9 @@ pub(crate) fn read(mut fields: Fields<'_, '_>) -> Option<Resource> {
         data,
     }))
 }
+
+/// How a value begins that is encrypted at rest; it is decrypted after it was read.
+const ENCRYPTED: &[u8] = b"k8s:enc:";
 
 const DOCKER_CONFIG: &str = "kubernetes.io/dockerconfigjson";
 const DOCKER_CONFIG_KEY: &str = ".dockerconfigjson";

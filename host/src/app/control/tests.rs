@@ -30,8 +30,10 @@ impl Fixture {
         let host = Host::new(&settings, telemetry, testing::engine(), std::io::sink());
         let host = host.expect("a host");
         let source = MemorySource::new(yaml);
-        let api_store =
-            Arc::new(ApiStore::open(data.path(), AllowUnenforced::default()).expect("a store"));
+        let api_store = Arc::new(
+            ApiStore::open(data.path(), AllowUnenforced::default(), Arc::default())
+                .expect("a store"),
+        );
         let (writer, writes) = Writer::new();
         let listeners = listeners(&settings, room(), MemoryPorts::default());
         let mut control = host.control(&settings, listeners, source.clone(), api_store, writes);
