@@ -2,12 +2,14 @@
 //!
 //! A request arrives over TLS (`listener`), is authorized by its token (`access`) and
 //! routed by its path (`path`, `answer`). Reads are answered from the store; writes
-//! (`write`, `apply`) go through the same control loop as the manifests. Kinds are
+//! (`write`, `apply`) go through the same control loop as the manifests. Both are logged as
+//! a policy says (`audit`). Kinds are
 //! treated alike, as their rows in the table of kinds say.
 
 mod access;
 mod answer;
 mod apply;
+mod audit;
 mod body;
 mod bounds;
 mod discovery;
@@ -31,6 +33,7 @@ mod usage;
 mod watch;
 mod write;
 
+pub(crate) use audit::Audit;
 pub(crate) use identity::kubeconfig;
 pub(crate) use listener::Listener;
 pub(crate) use threads::Threads;

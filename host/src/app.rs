@@ -105,6 +105,7 @@ async fn start_and_follow(settings: &RunSettings, telemetry: Telemetry) -> anyho
         addresses,
         stop,
         admin_threads: _admin_threads,
+        audit,
     } = started.inspect_err(|error| span.fail("NotStarted", error))?;
     let stop_signal = stop_signal()?;
     let announce = move |control: &Control| {
@@ -119,6 +120,9 @@ async fn start_and_follow(settings: &RunSettings, telemetry: Telemetry) -> anyho
     drop(control);
     stop.cancel();
     host.close();
+    if let Some(audit) = audit {
+        audit.close();
+    }
     followed
 }
 
@@ -131,6 +135,7 @@ struct RunningHost {
     /// Ends the status and admin ports.
     stop: CancellationToken,
     admin_threads: admin::Threads,
+    audit: Option<Arc<admin::Audit>>,
 }
 
 async fn start(settings: &RunSettings, telemetry: Telemetry) -> anyhow::Result<RunningHost> {
@@ -145,6 +150,8 @@ async fn start(settings: &RunSettings, telemetry: Telemetry) -> anyhow::Result<R
     let manifests = reading.in_scope(|| read_whole(&files));
     let manifests = manifests.inspect_err(|error| reading.fail("InvalidObjects", error))?;
     drop(reading);
+    let dropped = telemetry.metrics.audit_dropped.clone();
+    let audit = admin::Audit::open(&settings.audit, dropped)?.map(Arc::new);
     let ports = Ports::bind(settings).await?;
     let addresses = ports.addresses()?;
     let host = Host::new(settings, telemetry, Engine::new()?, io::stdout())?;
@@ -162,7 +169,7 @@ async fn start(settings: &RunSettings, telemetry: Telemetry) -> anyhow::Result<R
 
     let stop = CancellationToken::new();
     host.open(&mut control);
-    let admin_threads = ports.serve(&host, settings, &capacities, writer, &stop)?;
+    let admin_threads = ports.serve(&host, settings, &capacities, writer, audit.clone(), &stop)?;
     Ok(RunningHost {
         host,
         control,
@@ -170,6 +177,7 @@ async fn start(settings: &RunSettings, telemetry: Telemetry) -> anyhow::Result<R
         addresses,
         stop,
         admin_threads,
+        audit,
     })
 }
 

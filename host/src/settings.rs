@@ -4,6 +4,7 @@
 //! configures. Only this room reads the process environment. Everything is checked
 //! here, before the host starts anything.
 
+pub(crate) mod audit;
 mod data;
 pub(crate) mod encryption;
 pub(crate) mod guest;
@@ -39,6 +40,8 @@ pub(crate) struct RunSettings {
     pub listen: listen::ListenSettings,
     #[command(flatten)]
     pub guest: guest::GuestSettings,
+    #[command(flatten)]
+    pub audit: audit::AuditSettings,
     #[command(flatten)]
     pub encryption: encryption::EncryptionSettings,
     #[command(flatten)]

@@ -111,7 +111,7 @@ impl Access {
 }
 
 /// Whether `resource`, a plural with or without its group, is for the full token alone.
-fn is_confidential(resource: &str) -> bool {
+pub(super) fn is_confidential(resource: &str) -> bool {
     let plural = resource.split('.').next();
     kind::served().any(|kind| kind.is_confidential && plural == Some(kind.plural))
 }

@@ -144,7 +144,7 @@ impl Failure {
         }
     }
 
-    fn code(&self) -> StatusCode {
+    pub(super) fn code(&self) -> StatusCode {
         match self {
             Self::Unauthorized => StatusCode::UNAUTHORIZED,
             Self::Forbidden(_) => StatusCode::FORBIDDEN,

@@ -13,6 +13,7 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use super::access::Guard;
+use super::audit::Audit;
 use super::identity::{Identity, IdentityError};
 use super::{Api, Sources};
 use crate::body::RequestBody;
@@ -53,6 +54,7 @@ struct Serving(Arc<Parts>);
 struct Parts {
     guard: Guard,
     api: Api,
+    audit: Option<Arc<Audit>>,
 }
 
 impl Listener {
@@ -81,10 +83,11 @@ impl Listener {
         &self.certificate
     }
 
-    /// Serves until `stop`, which also ends all watches.
+    /// Serves until `stop`, which also ends all watches. Requests are logged to `audit`.
     pub(crate) async fn serve(
         self,
         sources: Sources,
+        audit: Option<Arc<Audit>>,
         room: Arc<Room>,
         timeouts: ClientTimeouts,
         stop: CancellationToken,
@@ -92,6 +95,7 @@ impl Listener {
         let serving = Serving(Arc::new(Parts {
             guard: self.guard,
             api: Api::new(sources),
+            audit,
         }));
         Server::new("the admin port".into(), &room, serving, timeouts, stop)
             .tls(self.tls)
@@ -108,14 +112,31 @@ impl Handler for Serving {
     async fn answer(
         &self,
         request: Request<RequestBody>,
-        _: SocketAddr,
+        client: SocketAddr,
     ) -> Result<Response<Body>, Infallible> {
         let (parts, body) = request.into_parts();
-        let Parts { guard, api } = &*self.0;
-        let answer = match guard.admit(&parts) {
-            Ok(access) => api.answer(&parts, Body::new(body), access).await,
+        let Parts { guard, api, audit } = &*self.0;
+        let access = match guard.admit(&parts) {
+            Ok(access) => access,
+            Err(failure) => {
+                if let Some(audit) = audit {
+                    audit.refused(&parts, client.ip(), &failure);
+                }
+                return Ok(failure.response());
+            }
+        };
+        let body = Body::new(body);
+        let entry = audit.as_ref();
+        let entry = entry.and_then(|audit| audit.begin(&parts, client.ip(), access));
+        let Some(mut entry) = entry else {
+            let answer = api.answer(&parts, body, access).await;
+            return Ok(answer.unwrap_or_else(|failure| failure.response()));
+        };
+        let answer = match entry.request(&parts, body).await {
+            Ok(body) => api.answer(&parts, body, access).await,
             Err(failure) => Err(failure),
         };
-        Ok(answer.unwrap_or_else(|failure| failure.response()))
+        let response = answer.unwrap_or_else(|failure| failure.response());
+        Ok(entry.respond(response).await)
     }
 }

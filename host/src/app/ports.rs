@@ -2,6 +2,7 @@
 //! the data folder.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use anyhow::Context;
 use tokio::net::{TcpListener, UnixListener};
@@ -60,6 +61,7 @@ impl Ports {
         settings: &RunSettings,
         capacities: &Capacities,
         writer: Writer,
+        audit: Option<Arc<admin::Audit>>,
         stop: &CancellationToken,
     ) -> anyhow::Result<admin::Threads> {
         let timeouts = settings.client_timeouts();
@@ -86,7 +88,10 @@ impl Ports {
         };
         let room = Room::new(capacities.admin);
         let threads = admin::Threads::start().context("cannot start threads for the admin API")?;
-        threads.spawn(self.admin.serve(sources, room, timeouts, stop.clone()));
+        threads.spawn(
+            self.admin
+                .serve(sources, audit, room, timeouts, stop.clone()),
+        );
         Ok(threads)
     }
 }

@@ -49,6 +49,7 @@ pub(crate) struct Metrics {
     pub reloads: IntCounterVec,
     pub component_loads: ComponentLoads,
     pub log_dropped: IntCounter,
+    pub audit_dropped: IntCounter,
     pub trace_spans: IntCounterVec,
     pub trace_headers_ignored: IntCounter,
 }
@@ -102,6 +103,7 @@ impl Metrics {
                 compiled: loads.with_label_values(&["compiled"]),
             },
             log_dropped: register.counter(&names::LOG_DROPPED),
+            audit_dropped: register.counter(&names::AUDIT_DROPPED),
             trace_spans: register.counters(&names::TRACE_SPANS),
             trace_headers_ignored: register.counter(&names::TRACE_HEADERS_IGNORED),
             registry: register.registry(),

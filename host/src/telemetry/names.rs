@@ -421,6 +421,14 @@ pub(crate) static LOG_DROPPED: Metric = Metric {
     labels: &[],
 };
 
+pub(crate) static AUDIT_DROPPED: Metric = Metric {
+    name: "galleria_audit_events_dropped_total",
+    help: "Events of the admin API's audit log that were lost because its file was too slow or full.",
+    kind: Kind::Counter,
+    unit: "",
+    labels: &[],
+};
+
 pub(crate) static TRACE_SPANS: Metric = Metric {
     name: "galleria_trace_spans_total",
     help: "Spans by result: exported, failed (the collector did not accept them), dropped (too many were queued).",
@@ -487,6 +495,7 @@ pub(crate) static ALL: &[&Metric] = &[
     &CERTIFICATES_ISSUED,
     &TRUSTED_ROOTS,
     &LOG_DROPPED,
+    &AUDIT_DROPPED,
     &TRACE_SPANS,
     &TRACE_HEADERS_IGNORED,
 ];

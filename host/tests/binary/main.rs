@@ -18,6 +18,7 @@
 mod support;
 
 mod at_rest;
+mod audit;
 mod authentication;
 mod authorization;
 mod autoscale;
