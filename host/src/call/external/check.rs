@@ -63,7 +63,10 @@ fn peer(address: Option<IpAddr>, port: u16, peer: &Peer) -> messages::Peer {
                 port_value: port.into(),
             }),
         }),
-        principal: peer.spiffe_id().unwrap_or_default(),
+        principal: peer
+            .spiffe_id()
+            .map(|id| id.to_string())
+            .unwrap_or_default(),
     }
 }
 
