@@ -109,10 +109,10 @@ pub(crate) fn take(d: &mut Decoder, map: &mut ConfigMap, metadata: &Metadata, no
 /// The position in the file of a position in the text of a value that begins at `begin`.
 fn shifted(mark: Mark, begin: Mark, text: &str) -> Mark {
     match text.contains('\n') {
-        // A block: it begins on the line after its indicator.
+        // The position of a block is that of its first line.
         true if begin.line > 0 => Mark {
-            line: begin.line + mark.line,
-            column: mark.column,
+            line: (begin.line + mark.line).saturating_sub(1),
+            column: (begin.column + mark.column).saturating_sub(1),
         },
         _ => begin,
     }
