@@ -19,6 +19,7 @@ mod observe;
 mod overload;
 mod prebuffer;
 mod provider_call;
+mod rate_limit;
 mod respond;
 mod source;
 
@@ -174,7 +175,7 @@ impl CallScope<'_> {
         self.admit_client().await?;
         normalise(&mut parts.uri)?;
         let sent_authority = parts.extensions.remove::<SentAuthority>();
-        let admitted = self.admit_at_gateway(&mut parts, &mut body).await?;
+        let mut admitted = self.admit_at_gateway(&mut parts, &mut body).await?;
         let decided = {
             let head = admitted.routed(self.head(&parts)?);
             self.live.snapshot.decide_authenticated(
@@ -185,6 +186,12 @@ impl CallScope<'_> {
             )
         };
         call_log.record.matched(decided.route);
+        let route = match &decided.decision {
+            Decision::Forward(forward) => Some(forward.route_name()),
+            Decision::Reply(_) => None,
+        };
+        let limited = self.limit_at_gateway(&mut parts, route, &mut admitted);
+        limited.await?;
         match decided.decision {
             Decision::Reply(reply) => Err(reply),
             Decision::Forward(mut forward) => {

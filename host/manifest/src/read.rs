@@ -13,6 +13,7 @@ mod destination;
 pub(crate) mod destination_rule;
 pub(crate) mod disruption_budget;
 mod env;
+pub(crate) mod envoy_filter;
 mod fault;
 mod file_volume;
 pub(crate) mod gateway;

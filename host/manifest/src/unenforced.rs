@@ -18,6 +18,8 @@ use crate::{Diagnostic, LoadResult, Severity, kind};
 /// Fields and annotations that restrict something and are not enforced.
 pub(crate) mod parts {
     pub(crate) const CA_CRL: &str = "DestinationRule.caCrl";
+    /// Patches other than rate limits.
+    pub(crate) const ENVOY_FILTER: &str = "EnvoyFilter";
     pub(crate) const GATEWAY_BIND: &str = "Gateway.bind";
     pub(crate) const EXTENSION_REF: &str = "HTTPRoute.ExtensionRef";
     pub(crate) const EXTERNAL_AUTH: &str = "HTTPRoute.ExternalAuth";
@@ -26,6 +28,7 @@ pub(crate) mod parts {
 
     pub(super) const FIELDS: &[&str] = &[
         CA_CRL,
+        ENVOY_FILTER,
         GATEWAY_BIND,
         EXTENSION_REF,
         EXTERNAL_AUTH,

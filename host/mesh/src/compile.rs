@@ -27,6 +27,7 @@ mod inventory;
 mod mesh;
 mod network_policy;
 mod policy_scope;
+mod rate_limits;
 mod registry;
 mod rules;
 mod sidecar;
@@ -85,7 +86,13 @@ pub fn compile(
     bound.extend(gateway_api::bind(&inventory, &listeners, options));
     let mut namespaces = HashMap::new();
     let network = network_policy::index(&inventory, pods, options);
-    let policies = PolicyCompiler::new(&inventory, options, &network, &registry, &mut diagnostics);
+    let policies = PolicyCompiler::new(
+        &inventory,
+        options,
+        &network,
+        (&registry, state.as_ref()),
+        &mut diagnostics,
+    );
     let gateway = policies.of_gateway(&listeners);
     let (sidecars, scopes) = sidecar::index(&inventory, objects, pods, options);
     let by_address = known_callers(pods, &policies, &sidecars, state, &mut namespaces);

@@ -41,6 +41,8 @@ flags! {
     RL = 14;
     /// A service of external authorization has not allowed the request.
     UAEX = 15;
+    /// The service of rate limits has failed.
+    RLSE = 16;
     /// The downstream disconnected.
     DC = 9;
     /// The limit of retries was reached, and the last answer would have been retried.

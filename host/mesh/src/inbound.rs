@@ -8,6 +8,7 @@
 //! | stage | policies |
 //! | --- | --- |
 //! | [`network`] | NetworkPolicy |
+//! | [`crate::rate_limit`] | EnvoyFilter with local rate limits |
 //! | [`peer`] | PeerAuthentication |
 //! | [`external`] | AuthorizationPolicy with the action CUSTOM |
 //! | [`jwt`] | RequestAuthentication |

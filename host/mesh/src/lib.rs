@@ -46,6 +46,7 @@ pub mod edge;
 mod flags;
 pub mod inbound;
 mod outside;
+pub mod rate_limit;
 mod reply;
 mod status;
 mod traffic;

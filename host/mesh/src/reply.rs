@@ -226,6 +226,30 @@ impl LocalReply {
         Self::new(StatusCode::FORBIDDEN, ResponseFlags::NONE, body, details)
     }
 
+    /// RL: a local rate limit is reached; 429 unless it has another status.
+    pub fn local_rate_limited(status: StatusCode, headers: Vec<(HeaderName, HeaderValue)>) -> Self {
+        let body = "local_rate_limited";
+        let mut reply = Self::new(status, ResponseFlags::RL, body, body);
+        reply.headers.extend(headers);
+        reply
+    }
+
+    /// RL: a service of rate limits refuses the request.
+    pub fn request_rate_limited(
+        status: StatusCode,
+        body: Bytes,
+        headers: Vec<(HeaderName, HeaderValue)>,
+    ) -> Self {
+        let mut reply = Self::new(status, ResponseFlags::RL, body, "request_rate_limited");
+        reply.headers.extend(headers);
+        reply
+    }
+
+    /// RLSE: a service of rate limits gives no decision.
+    pub fn rate_limiter_error(status: StatusCode) -> Self {
+        Self::new(status, ResponseFlags::RLSE, "", "rate_limiter_error")
+    }
+
     /// UAEX: a service of external authorization denies the request. The client gets its
     /// status, headers and body.
     pub fn ext_authz_denied(

@@ -4,12 +4,13 @@
 use galleria_mesh::inbound::{
     InboundPolicies, InboundRequest, Peer, RequestPrincipal, authorization,
 };
+use galleria_mesh::rate_limit::{LimitHeaders, LimitedRequest};
 use galleria_mesh::{LocalReply, RequestHead};
 use http::{HeaderMap, request};
 
 use super::external::{self, Allowed};
 use super::key_sets::authenticate;
-use super::{CallScope, Source, observe};
+use super::{CallScope, Source, observe, rate_limit};
 use crate::Body;
 
 /// What the gateway knows of a request that it admits.
@@ -21,6 +22,8 @@ pub(super) struct Admitted {
     allowed: Option<Box<Allowed>>,
     /// The headers by which the route is chosen, if they are not those of the request.
     routed_by: Option<Box<HeaderMap>>,
+    /// What rate limits tell the client.
+    limits: LimitHeaders,
 }
 
 impl Admitted {
@@ -32,9 +35,13 @@ impl Admitted {
         }
     }
 
+    /// Adds the headers of services of external authorization and of rate limits.
     pub(super) fn apply_response(&self, headers: &mut HeaderMap) {
         if let Some(allowed) = &self.allowed {
             allowed.mutations.apply_response(headers);
+        }
+        for (name, value) in &self.limits {
+            headers.insert(name, value.clone());
         }
     }
 }
@@ -100,7 +107,47 @@ impl CallScope<'_> {
             principal,
             allowed,
             routed_by,
+            limits: LimitHeaders::new(),
         })
+    }
+
+    /// Applies the rate limits of the gateway to a client's request; `route` is the name of
+    /// its route.
+    ///
+    /// # Errors
+    /// The reply for a request over a limit.
+    pub(super) async fn limit_at_gateway(
+        &self,
+        parts: &mut request::Parts,
+        route: Option<&str>,
+        admitted: &mut Admitted,
+    ) -> Result<(), LocalReply> {
+        let snapshot = &self.live.snapshot;
+        let limits = snapshot.gateway_rate_limits();
+        let Source::Edge {
+            listener_port,
+            client,
+            through_gateway: true,
+            ..
+        } = self.source
+        else {
+            return Ok(());
+        };
+        if limits.is_empty() {
+            return Ok(());
+        }
+        let request = LimitedRequest {
+            head: self.head(parts)?,
+            port: *listener_port,
+            remote_ip: Some(*client),
+            route,
+        };
+        let granted = rate_limit::take(self, limits, &request, snapshot.gateway_workload());
+        // Boxed, since most gateways have no limits.
+        let granted = Box::pin(granted).await?;
+        parts.headers.extend(granted.request);
+        admitted.limits = granted.response;
+        Ok(())
     }
 
     fn at_gateway<'r>(

@@ -13,13 +13,14 @@ use galleria_mesh::inbound::peer::Connection;
 use galleria_mesh::inbound::{
     InboundPolicies, InboundRequest, Peer, RequestPrincipal, authorization, network, peer,
 };
+use galleria_mesh::rate_limit::{LimitHeaders, LimitedRequest};
 use galleria_mesh::{LocalReply, RequestHead};
 use http::{HeaderValue, header};
 use opentelemetry::trace::SpanKind;
 
 use super::external::{self, Allowed};
 use super::key_sets::authenticate;
-use super::{CallScope, Source, authority, normalise, observe};
+use super::{CallScope, Source, authority, normalise, observe, rate_limit};
 use crate::active_config::ActiveConfig;
 use crate::context::{DENIED, Recording, RequestContext};
 use crate::guest::Failure;
@@ -61,9 +62,14 @@ impl Inbound<'_, '_> {
     ) -> Result<(Response, InFlight), InboundError> {
         let destination = &self.pod.plan.identity;
         let mut allowed = None;
+        let mut limits = LimitHeaders::new();
         if let Some(policies) = self.live.snapshot.inbound_policies(destination) {
             let denied = InboundError::Denied;
             self.admit_connection(policies).await.map_err(denied)?;
+            if !policies.rate_limits().is_empty() {
+                let limited = Box::pin(self.limit(policies, &mut request)).await;
+                limits = limited.map_err(denied)?;
+            }
             // Boxed, since most workloads have no policies.
             let decided = Box::pin(self.decide(policies, &mut request)).await;
             allowed = decided.map_err(denied)?;
@@ -81,6 +87,9 @@ impl Inbound<'_, '_> {
                 if let Some(allowed) = allowed {
                     let headers = response.headers_mut();
                     allowed.mutations.apply_response(headers);
+                }
+                for (name, value) in limits {
+                    response.headers_mut().insert(name, value);
                 }
                 Ok((response, in_flight))
             }
@@ -109,6 +118,30 @@ impl Inbound<'_, '_> {
                 Err(reply)
             }
         }
+    }
+
+    /// Applies the workload's rate limits. Returns headers for the response.
+    async fn limit(
+        &self,
+        policies: &InboundPolicies,
+        request: &mut Request,
+    ) -> Result<LimitHeaders, LocalReply> {
+        let peer = self.scope.source.peer();
+        let remote_ip = match &peer {
+            Peer::Client { ip, .. } => Some(*ip),
+            _ => self.scope.source.address(),
+        };
+        let limited = LimitedRequest {
+            head: self.inbound(request, &peer, None)?.head,
+            port: self.port,
+            remote_ip,
+            route: None,
+        };
+        let (limits, destination) = (policies.rate_limits(), &self.pod.plan.identity);
+        let granted = rate_limit::take(self.scope, limits, &limited, destination);
+        let granted = granted.await?;
+        request.headers_mut().extend(granted.request);
+        Ok(granted.response)
     }
 
     /// Runs the other stages of the destination (see `galleria_mesh::inbound`), in order.

@@ -51,6 +51,7 @@ mod pods;
 mod pressure;
 mod probes;
 mod quotas;
+mod rate_limits;
 mod reload;
 mod rollout;
 mod secrets;

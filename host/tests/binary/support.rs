@@ -6,6 +6,7 @@ pub mod apart;
 mod collector;
 #[path = "../testing/components.rs"]
 mod components;
+mod grpc;
 mod host;
 mod kubectl;
 #[path = "../testing/manifests.rs"]
@@ -17,6 +18,7 @@ mod registry;
 pub use answer::Answer;
 pub use collector::{Collector, SpanRecord};
 pub use components::{shop_components, test_components};
+pub use grpc::{GrpcServer, Method};
 pub use host::{Galleria, Host, Output};
 pub use kubectl::{kubeconfig, kubectl, kubectl_fed, kubectl_with, refused, refused_fed};
 pub use manifests::{Service, manifests};

@@ -8,8 +8,8 @@ use super::row::{
 use super::{EXTENSIONS, Kind, SCALE};
 use crate::read::{
     authorization, autoscaler, bare_pod, canary, config_map, cron_job, deployment,
-    destination_rule, disruption_budget, gateway, gateway_api as gateway_kinds, ingress, job,
-    legacy_authentication, limit_range, mesh_config, namespace, network_policy,
+    destination_rule, disruption_budget, envoy_filter, gateway, gateway_api as gateway_kinds,
+    ingress, job, legacy_authentication, limit_range, mesh_config, namespace, network_policy,
     peer_authentication, pod_preset, replica_set, request_authentication, resource_quota, secret,
     service, service_account, service_entry, sidecar, stateful_set, storage, virtual_service,
 };
@@ -186,6 +186,13 @@ pub(super) static ALL: &[Kind] = &[
         "destinationrule",
         &["dr"],
     ),
+    of(
+        "networking.istio.io",
+        &["v1alpha3"],
+        "EnvoyFilter",
+        Enforced(envoy_filter::read),
+    )
+    .custom(),
     istio("Gateway", gateway::read).served("gateways", "gateway", &["gw"]),
     istio("ServiceEntry", service_entry::read).served("serviceentries", "serviceentry", &["se"]),
     istio("Sidecar", sidecar::read).served("sidecars", "sidecar", &[]),
@@ -298,7 +305,6 @@ pub(super) static ALL: &[Kind] = &[
     restriction("gateway.networking.k8s.io", "BackendTLSPolicy"),
     restriction("kyverno.io", "ClusterPolicy").of_cluster(),
     restriction_named("Policy.kyverno.io", "kyverno.io", "Policy"),
-    restriction("networking.istio.io", "EnvoyFilter"),
     restriction("policy", "PodSecurityPolicy").of_cluster(),
     restriction_named(
         "AuthorizationPolicy.policy.linkerd.io",

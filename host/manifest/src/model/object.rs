@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use super::{
-    AuthorizationPolicy, Canary, ConfigMap, CronJob, Deployment, DestinationRule, Gateway,
-    GatewayApiGateway, GatewayApiHttpRoute, HorizontalPodAutoscaler, Ingress, Job,
+    AuthorizationPolicy, Canary, ConfigMap, CronJob, Deployment, DestinationRule, EnvoyFilter,
+    Gateway, GatewayApiGateway, GatewayApiHttpRoute, HorizontalPodAutoscaler, Ingress, Job,
     LegacyAuthentication, LimitRange, MeshConfig, Namespace, NetworkPolicy, PeerAuthentication,
     PersistentVolumeClaim, Pod, PodDisruptionBudget, PodPreset, PodTemplate, RbacConfig,
     ReferenceGrant, ReplicaSet, RequestAuthentication, ResourceQuota, Secret, Service,
@@ -94,6 +94,8 @@ pub enum Resource {
     VirtualService(VirtualService),
     DestinationRule(DestinationRule),
     ServiceEntry(ServiceEntry),
+    /// Istio's, with rate limits.
+    EnvoyFilter(EnvoyFilter),
     NetworkPolicy(NetworkPolicy),
     Sidecar(Sidecar),
     Ingress(Ingress),
@@ -189,6 +191,9 @@ impl Object {
 
     /// Whether it forbids something that the host allows.
     pub fn is_unenforced_restriction(&self) -> bool {
+        if let Resource::EnvoyFilter(filter) = &self.resource {
+            return filter.is_partly_enforced;
+        }
         let group = canonical_group(&self.api_version, &self.kind);
         kind::find(group, &self.kind).is_some_and(Kind::is_unenforced_restriction)
     }

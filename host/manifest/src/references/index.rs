@@ -147,6 +147,7 @@ impl<'a> Index<'a> {
             | Resource::ServiceRole(_)
             | Resource::ServiceRoleBinding(_)
             | Resource::MeshConfig(_)
+            | Resource::EnvoyFilter(_)
             | Resource::NotEnforced => {}
         }
     }

@@ -8,6 +8,7 @@
 
 mod authorization;
 mod deck;
+mod envoy_filter;
 mod folders;
 mod json;
 mod malformed;

@@ -10,11 +10,12 @@ use super::authorization::{Authorization, GatewayName};
 use super::extension_providers::ExtensionProviders;
 use super::gateway_api::BoundListener;
 use super::inventory::Inventory;
+use super::rate_limits::RateLimitCompiler;
 use super::registry::Registry;
 use crate::decide::host::HostTable;
 use crate::inbound::network::index::NetworkPolicyIndex;
 use crate::inbound::policies::{GatewayPolicies, InboundPolicies};
-use crate::{Options, Pod, Workload};
+use crate::{Options, Pod, State, Workload};
 
 /// Compiles the policies of each workload.
 pub(crate) struct PolicyCompiler<'a> {
@@ -22,6 +23,7 @@ pub(crate) struct PolicyCompiler<'a> {
     network: &'a NetworkPolicyIndex,
     authentication: Authentication<'a>,
     authorization: Authorization<'a>,
+    rate_limits: RateLimitCompiler<'a>,
 }
 
 impl<'a> PolicyCompiler<'a> {
@@ -29,7 +31,7 @@ impl<'a> PolicyCompiler<'a> {
         inventory: &'a Inventory<'a>,
         options: &'a Options,
         network: &'a NetworkPolicyIndex,
-        registry: &Registry,
+        (registry, state): (&'a Registry, &'a State),
         diagnostics: &mut Vec<Diagnostic>,
     ) -> Self {
         let providers = ExtensionProviders::new(inventory, registry);
@@ -38,8 +40,15 @@ impl<'a> PolicyCompiler<'a> {
             network,
             authentication: Authentication::new(inventory, options, diagnostics),
             authorization: Authorization::new(inventory, options, providers),
+            rate_limits: RateLimitCompiler {
+                inventory,
+                registry,
+                options,
+                state,
+            },
         };
         compiler.find_problems(diagnostics);
+        compiler.rate_limits.find_problems(diagnostics);
         compiler
     }
 
@@ -50,6 +59,7 @@ impl<'a> PolicyCompiler<'a> {
             peer: self.authentication.peers(pod),
             tokens: self.authentication.tokens(pod),
             authorization: self.authorization.of(&pod.workload),
+            rate_limits: self.rate_limits.of(&pod.workload),
         })
     }
 
@@ -76,6 +86,7 @@ impl<'a> PolicyCompiler<'a> {
         GatewayPolicies {
             all: of(&[]),
             by_host,
+            rate_limits: self.rate_limits.of_gateway(&workload),
             workload,
         }
     }

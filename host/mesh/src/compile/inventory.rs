@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use galleria_manifest::model::{
-    AuthorizationPolicy, DestinationRule, Gateway, GatewayApiGateway, GatewayApiHttpRoute, Ingress,
-    LegacyAuthentication, MeshConfig, NetworkPolicy, Object, PeerAuthentication, PodTemplate,
-    RbacConfig, ReferenceGrant, RequestAuthentication, Resource, Service, ServiceEntry,
-    ServiceRole, ServiceRoleBinding, Sidecar, VirtualService,
+    AuthorizationPolicy, DestinationRule, EnvoyFilter, Gateway, GatewayApiGateway,
+    GatewayApiHttpRoute, Ingress, LegacyAuthentication, MeshConfig, NetworkPolicy, Object,
+    PeerAuthentication, PodTemplate, RbacConfig, ReferenceGrant, RequestAuthentication, Resource,
+    Service, ServiceEntry, ServiceRole, ServiceRoleBinding, Sidecar, VirtualService,
 };
 
 use crate::ObjectRef;
@@ -32,6 +32,7 @@ pub(crate) struct Inventory<'a> {
     pub(crate) gateway_api_routes: Vec<Source<'a, GatewayApiHttpRoute>>,
     pub(crate) reference_grants: Vec<Source<'a, ReferenceGrant>>,
     pub(crate) sidecars: Vec<Source<'a, Sidecar>>,
+    pub(crate) envoy_filters: Vec<Source<'a, EnvoyFilter>>,
     pub(crate) network_policies: Vec<Source<'a, NetworkPolicy>>,
     pub(crate) authorization_policies: Vec<Source<'a, AuthorizationPolicy>>,
     pub(crate) rbac_configs: Vec<Source<'a, RbacConfig>>,
@@ -86,6 +87,7 @@ impl<'a> Inventory<'a> {
             }
             Resource::ReferenceGrant(spec) => self.reference_grants.push(Source { object, spec }),
             Resource::Sidecar(spec) => self.sidecars.push(Source { object, spec }),
+            Resource::EnvoyFilter(spec) => self.envoy_filters.push(Source { object, spec }),
             Resource::NetworkPolicy(spec) => self.network_policies.push(Source { object, spec }),
             Resource::AuthorizationPolicy(spec) => {
                 self.authorization_policies.push(Source { object, spec });

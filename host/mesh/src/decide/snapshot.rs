@@ -12,6 +12,7 @@ use crate::inbound::network::NetworkPolicies;
 use crate::inbound::network::index::NetworkPolicyIndex;
 use crate::inbound::policies::GatewayPolicies;
 use crate::inbound::{InboundPolicies, RequestPrincipal};
+use crate::rate_limit::RateLimits;
 use crate::{
     Caller, CallerKey, Listener, ObjectRef, Options, OutboundPolicy, RequestHead, RouteId,
     RouteStatus, ServiceStatus, State, Workload,
@@ -172,6 +173,11 @@ impl Snapshot {
     /// `port` is the listener's, as declared, and `host` the requested one without a port.
     pub fn gateway_policies(&self, port: u16, host: &str) -> Option<&Arc<InboundPolicies>> {
         self.gateway.of(port, host)
+    }
+
+    /// The rate limits of the gateway.
+    pub fn gateway_rate_limits(&self) -> &RateLimits {
+        &self.gateway.rate_limits
     }
 
     /// The gateway as the destination that its policies select.

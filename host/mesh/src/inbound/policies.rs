@@ -9,6 +9,7 @@ use super::network::NetworkPolicies;
 use super::peer::PeerPolicies;
 use crate::Workload;
 use crate::decide::host::{HostTable, canonical};
+use crate::rate_limit::RateLimits;
 
 /// What one workload accepts: one field per stage. A workload that no policy selects has
 /// none of this, see [`crate::Snapshot::inbound_policies`].
@@ -18,6 +19,7 @@ pub struct InboundPolicies {
     pub(crate) peer: PeerPolicies,
     pub(crate) tokens: TokenRules,
     pub(crate) authorization: Arc<AuthorizationPolicies>,
+    pub(crate) rate_limits: RateLimits,
 }
 
 impl InboundPolicies {
@@ -26,11 +28,17 @@ impl InboundPolicies {
         &self.network
     }
 
+    /// The local rate limits.
+    pub fn rate_limits(&self) -> &RateLimits {
+        &self.rate_limits
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
         self.network.is_empty()
             && self.peer.is_empty()
             && self.tokens.is_empty()
             && self.authorization.is_empty()
+            && self.rate_limits.is_empty()
     }
 }
 
@@ -42,6 +50,8 @@ pub(crate) struct GatewayPolicies {
     /// By port, the policies for every host that a Gateway serves. Empty unless a policy
     /// targets a Gateway.
     pub(crate) by_host: HashMap<u16, HostTable<Option<Arc<InboundPolicies>>>>,
+    /// The local rate limits, for all hosts.
+    pub(crate) rate_limits: RateLimits,
     /// The gateway as a destination.
     pub(crate) workload: Arc<Workload>,
 }

@@ -14,6 +14,7 @@ use parking_lot::Mutex;
 
 use super::admit::Gate;
 use super::count::{Counts, Shape};
+use crate::rate_limit::LocalLimits;
 use crate::{CallerKey, Workload};
 
 /// The state of all callers and clusters. A host has one, and passes it to every
@@ -23,6 +24,8 @@ pub struct State {
     start: Instant,
     callers: Mutex<HashMap<String, HashMap<String, CallerKey>>>,
     clients: Mutex<HashMap<String, HashMap<CallerKey, Arc<ClientState>>>>,
+    /// With the buckets of local rate limits.
+    limits: LocalLimits,
 }
 
 /// The state of one caller for one cluster.
@@ -65,7 +68,12 @@ impl State {
             start,
             callers: Mutex::default(),
             clients: Mutex::default(),
+            limits: LocalLimits::default(),
         })
+    }
+
+    pub(crate) fn limits(&self) -> &LocalLimits {
+        &self.limits
     }
 
     /// The key of a workload. It stays the same for the life of the host.

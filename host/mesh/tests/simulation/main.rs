@@ -23,6 +23,7 @@ mod issuer;
 mod network;
 mod outside;
 mod peers;
+mod rate_limits;
 mod rules;
 mod run;
 mod shop;

@@ -2,22 +2,17 @@
 //! the host's, with the numbers of `envoy/service/auth/v3`.
 
 use std::collections::HashMap;
-use std::convert::Infallible;
 use std::net::SocketAddr;
-use std::pin::Pin;
 use std::sync::{Arc, Mutex};
-use std::task::{Context, Poll};
 use std::time::Duration;
 
-use tonic::body::Body;
-use tonic::server::{Grpc, NamedService, UnaryService};
-use tonic_prost::ProstCodec;
+use crate::support::{GrpcServer, Method};
 
 /// See the module's documentation.
 pub struct GrpcProvider {
     pub address: SocketAddr,
     asked: Asked,
-    _runtime: tokio::runtime::Runtime,
+    _server: GrpcServer,
 }
 
 type Asked = Arc<Mutex<Vec<Question>>>;
@@ -38,7 +33,7 @@ pub struct Question {
 macro_rules! message {
     ($name:ident { $($(#[$attribute:meta])* $field:ident: $type:ty,)* }) => {
         #[derive(Clone, PartialEq, prost::Message)]
-        struct $name { $($(#[$attribute])* $field: $type,)* }
+        pub struct $name { $($(#[$attribute])* $field: $type,)* }
     };
 }
 
@@ -149,22 +144,12 @@ fn header(key: &str, value: &str, append: bool) -> HeaderOption {
 
 impl GrpcProvider {
     pub fn start() -> Self {
-        let runtime = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(1)
-            .enable_all()
-            .build()
-            .expect("a runtime");
-        let listener = runtime.block_on(tokio::net::TcpListener::bind("127.0.0.1:0"));
-        let listener = listener.expect("a free port");
-        let address = listener.local_addr().expect("an address");
         let asked = Asked::default();
-        let incoming = tokio_stream::wrappers::TcpListenerStream::new(listener);
-        let server = tonic::transport::Server::builder().add_service(Authorization(asked.clone()));
-        runtime.spawn(server.serve_with_incoming(incoming));
+        let server = GrpcServer::start(Check(asked.clone()));
         Self {
-            address,
+            address: server.address,
             asked,
-            _runtime: runtime,
+            _server: server,
         }
     }
 
@@ -174,40 +159,15 @@ impl GrpcProvider {
 }
 
 #[derive(Clone)]
-struct Authorization(Asked);
-
-impl NamedService for Authorization {
-    const NAME: &'static str = "envoy.service.auth.v3.Authorization";
-}
-
-type Answering<T> = Pin<Box<dyn Future<Output = T> + Send>>;
-
-impl tower_service::Service<http::Request<Body>> for Authorization {
-    type Response = http::Response<Body>;
-    type Error = Infallible;
-    type Future = Answering<Result<Self::Response, Infallible>>;
-
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, request: http::Request<Body>) -> Self::Future {
-        let check = Check(self.0.clone());
-        Box::pin(async move {
-            let mut grpc = Grpc::new(ProstCodec::default());
-            Ok(grpc.unary(check, request).await)
-        })
-    }
-}
-
 struct Check(Asked);
 
-impl UnaryService<CheckRequest> for Check {
-    type Response = CheckResponse;
-    type Future = Answering<Result<tonic::Response<CheckResponse>, tonic::Status>>;
+impl Method for Check {
+    const SERVICE: &'static str = "envoy.service.auth.v3.Authorization";
+    type Question = CheckRequest;
+    type Answer = CheckResponse;
 
-    fn call(&mut self, request: tonic::Request<CheckRequest>) -> Self::Future {
-        let attributes = request.into_inner().attributes.expect("attributes");
+    async fn answer(&self, question: CheckRequest) -> Result<CheckResponse, tonic::Status> {
+        let attributes = question.attributes.expect("attributes");
         let peer = |peer: Option<Peer>| peer.expect("a peer");
         let (source, destination) = (peer(attributes.source), peer(attributes.destination));
         let address = source.address.and_then(|it| it.socket_address);
@@ -215,6 +175,7 @@ impl UnaryService<CheckRequest> for Check {
             .request
             .and_then(|it| it.http)
             .expect("a request");
+        let path = http.path.clone();
         let question = Question {
             method: http.method,
             path: http.path,
@@ -225,13 +186,11 @@ impl UnaryService<CheckRequest> for Check {
             destination: destination.principal,
             client: address.expect("an address").address,
         };
-        self.0.lock().expect("unpoisoned").push(question.clone());
-        Box::pin(async move {
-            if question.path.ends_with("slow") {
-                tokio::time::sleep(Duration::from_secs(5)).await;
-            }
-            answer(&question.path).map(tonic::Response::new)
-        })
+        self.0.lock().expect("unpoisoned").push(question);
+        if path.ends_with("slow") {
+            tokio::time::sleep(Duration::from_secs(5)).await;
+        }
+        answer(&path)
     }
 }
 
