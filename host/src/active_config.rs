@@ -9,7 +9,7 @@ use std::time::Instant;
 
 use arc_swap::ArcSwap;
 use galleria_mesh as mesh;
-use galleria_mesh::inbound::{Peer, WorkloadIdentity};
+use galleria_mesh::inbound::{InboundPolicies, Peer, WorkloadIdentity};
 
 use crate::telemetry::metrics::ServiceNames;
 use crate::workload::Pod;
@@ -59,9 +59,19 @@ impl ActiveConfig {
     pub(crate) fn resolve(&self, peer: Peer) -> Peer {
         let known = match &peer {
             Peer::Named(identity) => self.workloads.get(identity),
-            Peer::Client { .. } | Peer::Workload(_) | Peer::Unknown => None,
+            Peer::Client { .. }
+            | Peer::Workload(_)
+            | Peer::Account { .. }
+            | Peer::Forwarded(_)
+            | Peer::Unknown => None,
         };
         known.map_or(peer, |workload| Peer::Workload(workload.clone()))
+    }
+
+    /// The policies for requests to a workload of this host; None if no policy selects it.
+    pub(crate) fn policies(&self, workload: &WorkloadIdentity) -> Option<&Arc<InboundPolicies>> {
+        let workload = self.workloads.get(workload)?;
+        self.snapshot.inbound_policies(workload)
     }
 
     /// The cluster that has replaced `cluster` of an earlier snapshot.

@@ -31,7 +31,7 @@ use tracing::Instrument;
 
 use crate::active_config::{ActiveConfig, ConfigHandle};
 use crate::admin;
-use crate::call::{KeySets, Mesh, NetworkDenials, Overload};
+use crate::call::{KeySets, Mesh, NO_SHARED_AUTHORITY, NetworkDenials, Overload, PeerRefusals};
 use crate::canary::Canaries;
 use crate::encryption::{Encryption, NOT_ENCRYPTED};
 use crate::files::Files;
@@ -261,20 +261,27 @@ impl Host {
             .context("cannot use the cache folder; choose another with --cache")?;
         let access_log = settings.telemetry.access_log_format();
         let sink = Sink::start(output, metrics.log_dropped.clone())?;
+        let identities = open_identities(settings)?;
+        let health = Arc::<HostStatus>::default();
+        if settings.topology.has_other_hosts() && !identities.is_shared() {
+            tracing::warn!("{NO_SHARED_AUTHORITY}");
+            health.set_unproven(true);
+        }
         let state = mesh::State::new(Instant::now());
         let options = settings.mesh_options();
         let empty = mesh::compile(&[], &[], &options, &state);
         let recorder = Arc::<Recorder>::default();
         let mesh = Arc::new(Mesh {
             current: ConfigHandle::new(ActiveConfig::new(empty.snapshot, Vec::new())),
-            remote: RemoteClient::default(),
+            remote: RemoteClient::new(identities.clone()),
             overload: Overload::start(),
             metrics: metrics.clone(),
             counts_calls: settings.telemetry.metrics == Switch::On,
             access_log: AccessLog::new(sink.clone(), access_log),
             tracer,
             trust: Arc::new(Trust::new(settings.topology.trusted_peers())),
-            identities: open_identities(settings)?,
+            identities,
+            peer_refusals: PeerRefusals::new(&metrics.peer_refusals),
             network_denials: NetworkDenials::new(
                 recorder.clone(),
                 settings.topology.network_policy_deny,
@@ -318,7 +325,7 @@ impl Host {
         Ok(Self {
             mesh,
             state,
-            health: Arc::default(),
+            health,
             store: Arc::new(Store::of_this_run()),
             sql,
             sink,

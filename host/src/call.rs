@@ -17,6 +17,8 @@ mod mirror;
 mod network;
 mod observe;
 mod overload;
+mod peer_refusals;
+mod peer_transport;
 mod prebuffer;
 mod provider_call;
 mod rate_limit;
@@ -48,6 +50,7 @@ use drive::Drive;
 pub(crate) use key_sets::KeySets;
 pub(crate) use network::NetworkDenials;
 pub(crate) use overload::Overload;
+pub(crate) use peer_refusals::{NO_SHARED_AUTHORITY, PeerRefusal, PeerRefusals};
 use provider_call::SentAuthority;
 pub(crate) use respond::respond;
 pub(crate) use source::Source;
@@ -66,6 +69,7 @@ pub(crate) struct Mesh {
     pub trust: Arc<Trust>,
     /// Certificates that prove workloads to other hosts.
     pub identities: Arc<Identities>,
+    pub peer_refusals: PeerRefusals,
     pub network_denials: NetworkDenials,
     /// The keys of the issuers of tokens.
     pub key_sets: KeySets,
@@ -196,9 +200,13 @@ impl CallScope<'_> {
             Decision::Reply(reply) => Err(reply),
             Decision::Forward(mut forward) => {
                 forward.authority = sent_authority.map(|sent| sent.0);
-                call_log
-                    .record
-                    .forwarded(self.live, &forward.cluster, forward.route_name());
+                let connection = self.source.connection(&forward.cluster);
+                call_log.record.forwarded(
+                    self.live,
+                    &forward.cluster,
+                    connection,
+                    forward.route_name(),
+                );
                 let origin = parts.headers.get(header::ORIGIN).cloned();
                 let is_grpc = is_grpc(&parts.headers);
                 let response = match self.source {

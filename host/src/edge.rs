@@ -6,7 +6,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use galleria_mesh::edge::{
-    ClientConnection, remove_hop_by_hop, sanitise, sanitise_trailers, settle_target,
+    ClientConnection, append_client_certificate, remove_hop_by_hop, sanitise, sanitise_trailers,
+    settle_target,
 };
 use h2::Reason;
 use http::request::Parts;
@@ -18,12 +19,12 @@ use wasmtime_wasi_http::Error;
 
 use crate::Response;
 use crate::body::{AnyBody, AwaitsContinue, Count, Discard, RequestBody, RequestBodyError, Rest};
-use crate::call::{Call, Mesh, Source, respond};
+use crate::call::{Call, Mesh, PeerRefusal, Source, respond};
 use crate::context::{HOPS, REQUEST_ID, RequestContext, request_id};
 use crate::telemetry::trace::PropagatedHeaders;
-use crate::tls::{Belongs, Session};
-use galleria_mesh::inbound::Peer;
-use galleria_mesh::{LocalReply, ResponseFlags};
+use crate::tls::{Belongs, PeerSession, Session};
+use galleria_mesh::inbound::{Peer, SpiffeId};
+use galleria_mesh::{ConnectionReset, LocalReply, ResponseFlags};
 
 /// Passes the requests of one listener to the mesh.
 #[derive(Clone)]
@@ -31,8 +32,9 @@ pub(crate) struct Edge {
     pub mesh: Arc<Mesh>,
     /// As declared in the Gateway; the pods' own if `inbound`.
     pub listener_port: u16,
-    /// For other hosts of the mesh. Identifiers and context are theirs if their address
-    /// is trusted ([`Trust`](crate::topology::Trust)).
+    /// For other hosts of the mesh. Identifiers and context are theirs if their connection
+    /// proves a workload of the mesh, or their address is trusted
+    /// ([`Trust`](crate::topology::Trust)).
     pub inbound: bool,
     /// The largest request body in bytes (`--max-request-body`).
     pub request_body_max: u64,
@@ -42,8 +44,9 @@ impl Edge {
     /// Serves one request of `client`.
     ///
     /// # Errors
-    /// Another host called a pod that is not ready. The error says that processing has
-    /// not started, so the other host can try another endpoint whatever the method.
+    /// Another host called a pod that is not ready: the error says that processing has
+    /// not started, so the other host can try another endpoint whatever the method. Or the
+    /// workload does not accept the connection.
     pub(crate) async fn serve(
         self,
         request: http::Request<RequestBody>,
@@ -58,10 +61,12 @@ impl Edge {
             parts.extensions.insert(AwaitsContinue);
         }
         let session = parts.extensions.remove::<Arc<Session>>();
+        let peer = parts.extensions.remove::<Arc<PeerSession>>();
         let refusal = settle_target(&mut parts).err();
         let refusal = refusal.or_else(|| misdirected(&parts, session.as_deref()?));
         remove_hop_by_hop(&mut parts.headers);
-        let (source, context) = self.source(&mut parts.headers, client.ip(), session);
+        let (source, context) =
+            self.source(&mut parts.headers, client.ip(), session, peer.as_deref());
         let body = self.body(body, matches!(source, Source::Edge { .. }));
         let (body, received) = Count::boxed(body, Rest::of_client(&parts));
         let call = Call {
@@ -78,6 +83,10 @@ impl Edge {
             let _ = response.into_body().collect().await;
             return Err(Reason::REFUSED_STREAM.into());
         }
+        if self.inbound && response.extensions().get::<ConnectionReset>().is_some() {
+            let _ = response.into_body().collect().await;
+            return Err(Reason::CONNECT_ERROR.into());
+        }
         remove_hop_by_hop(response.headers_mut());
         Ok(response)
     }
@@ -89,22 +98,37 @@ impl Edge {
         headers: &mut HeaderMap,
         address: IpAddr,
         session: Option<Arc<Session>>,
+        peer: Option<&PeerSession>,
     ) -> (Source, RequestContext) {
         let listener_port = self.listener_port;
-        if let Some((context, peer)) = self.handed_over(headers, address) {
-            let source = Source::Host {
-                listener_port,
-                address,
-                peer: self.mesh.current.load().resolve(peer),
-            };
-            return (source, context);
+        let proven = peer.and_then(|peer| peer.id.as_ref());
+        let forwarded = peer.and_then(|peer| peer.forwarded.as_ref());
+        let host = |peer| Source::Host {
+            listener_port,
+            address,
+            peer: self.mesh.current.load().resolve(peer),
+            is_proven: proven.is_some(),
+        };
+        if let Some((context, claim)) = self.handed_over(headers, address, proven) {
+            if let Some(forwarded) = forwarded {
+                append_client_certificate(headers, forwarded);
+            }
+            return (host(self.believed(claim, proven, address)), context);
         }
         let client = ClientConnection {
             address,
-            is_secure: session.is_some(),
-            certificate: session.as_deref().and_then(Session::certificate),
+            is_secure: session.is_some() || peer.is_some(),
+            certificate: session
+                .as_deref()
+                .and_then(Session::certificate)
+                .or(forwarded),
         };
         let context = enter(headers, client, &self.mesh);
+        if let Some(id) = proven {
+            // A workload that is not behind a host of the mesh: one with a sidecar.
+            let peer = Peer::of_account(id.namespace(), id.account());
+            return (host(peer), context);
+        }
         let source = Source::Edge {
             listener_port,
             client: address,
@@ -120,17 +144,39 @@ impl Edge {
         &self,
         headers: &mut HeaderMap,
         address: IpAddr,
+        proven: Option<&SpiffeId>,
     ) -> Option<(RequestContext, Peer)> {
         if !self.inbound || !headers.contains_key(HOPS) {
             return None;
         }
-        match self.mesh.trust.is_peer(address) {
+        match proven.is_some() || self.mesh.trust.is_peer(address) {
             true => RequestContext::from_peer_headers(headers),
             false => {
+                self.mesh.peer_refusals.count(PeerRefusal::Claim);
                 self.mesh.trust.warn_of(address);
                 None
             }
         }
+    }
+
+    /// The caller that the headers claim, as far as the connection proves it. Without proof it
+    /// is only good for metrics and NetworkPolicies.
+    fn believed(&self, claim: Peer, proven: Option<&SpiffeId>, address: IpAddr) -> Peer {
+        let refusals = &self.mesh.peer_refusals;
+        let Some(id) = proven else {
+            if self.mesh.identities.is_shared() && claim.account().is_some() {
+                let reason = format!("`{claim}` calls in plain text, and so without identity");
+                refusals.report(PeerRefusal::Claim, address, &reason);
+            }
+            return claim;
+        };
+        let (namespace, account) = (id.namespace(), id.account());
+        let reason =
+            || format!("a request claims to be from `{claim}`, and its certificate is `{id}`");
+        claim.proven_by(namespace, account).unwrap_or_else(|| {
+            refusals.report(PeerRefusal::Claim, address, &reason());
+            Peer::of_account(namespace, account)
+        })
     }
 
     /// `body`, limited in size. Removes trailers that a client must not send.

@@ -26,10 +26,6 @@ mod causes;
 mod context;
 mod explain;
 mod files;
-#[cfg_attr(
-    not(test),
-    expect(dead_code, reason = "connections to other hosts are not secured yet")
-)]
 mod identity;
 mod private_folder;
 mod status;

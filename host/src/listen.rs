@@ -8,11 +8,13 @@ mod connection;
 mod descriptors;
 mod limits;
 mod protocol;
+mod rewound;
 mod room;
 mod stream;
 mod streams;
 #[cfg(test)]
 pub(crate) mod testing;
+mod workload_port;
 
 pub(crate) use accept::{Accept, Server};
 pub(crate) use bind::{Bind, TcpPorts};
@@ -29,6 +31,7 @@ use std::time::Duration;
 
 use galleria_manifest::model::Protocol;
 use galleria_mesh as mesh;
+use galleria_mesh::inbound::WorkloadIdentity;
 use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -40,6 +43,7 @@ use crate::edge::Edge;
 use crate::settings::listen::{Binding, ClientTimeouts, OffsetTooLarge};
 use crate::tls::{GatewayTls, PortSecurity, Security};
 use bind::BoundSocket;
+use workload_port::WorkloadPort;
 
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ListenError {
@@ -104,7 +108,10 @@ pub(crate) struct Listeners {
 
 struct OpenListener {
     gateway: String,
-    inbound: bool,
+    /// The workload that other hosts call here.
+    inbound: Option<WorkloadIdentity>,
+    /// Once the listener accepts connections for it, if hosts share an authority.
+    workload: Option<Arc<WorkloadPort>>,
     address: SocketAddr,
     /// None once the listener accepts connections.
     socket: Option<BoundSocket>,
@@ -196,7 +203,8 @@ impl Listeners {
                 listener.port,
                 OpenListener {
                     gateway,
-                    inbound: listener.inbound,
+                    inbound: listener.inbound.clone(),
+                    workload: None,
                     address: socket.address,
                     socket: Some(socket),
                     stop,
@@ -215,6 +223,7 @@ impl Listeners {
         self.open.extend(bound);
         for listener in declared {
             if let Some(open) = self.open.get_mut(&listener.port) {
+                open.inbound.clone_from(&listener.inbound);
                 open.next = Some(match tls.port(listener.port) {
                     Some(servers) if listener.is_secure() => Security::Tls(servers.clone()),
                     _ => Security::plain(),
@@ -230,6 +239,9 @@ impl Listeners {
             if let Some(next) = open.next.take() {
                 open.security.replace(next);
             }
+            if let (Some(port), Some(workload)) = (&open.workload, &open.inbound) {
+                port.serve_as(workload);
+            }
             let Some(socket) = open.socket.take() else {
                 continue;
             };
@@ -237,15 +249,19 @@ impl Listeners {
             let edge = Edge {
                 mesh: mesh.clone(),
                 listener_port: *port,
-                inbound: open.inbound,
+                inbound: open.inbound.is_some(),
                 request_body_max: self.request_body_max,
             };
             let name = format!("port {port} of gateway {}", open.gateway);
             let server = Server::new(name, &self.room, edge, self.timeouts, open.stop.clone())
-                .for_hosts(open.inbound)
+                .for_hosts(open.inbound.is_some())
                 .meters(meters)
-                .secured(open.security.clone())
                 .drained(self.connections.clone(), self.cut.clone());
+            open.workload = open.workload_port(*port, mesh);
+            let server = match &open.workload {
+                Some(workload) => server.workload(workload.clone()),
+                None => server.secured(open.security.clone()),
+            };
             // Tracked as well, because it accepts the last waiting connections when it stops.
             self.connections.spawn(socket.accept(server));
         }
@@ -258,7 +274,7 @@ impl Listeners {
                 gateway: open.gateway.clone(),
                 port: *port,
                 address: open.address,
-                inbound: open.inbound,
+                inbound: open.inbound.is_some(),
                 tls: match &open.next {
                     Some(next) => next.is_tls(),
                     None => open.security.load().is_tls(),
@@ -276,6 +292,20 @@ impl Listeners {
         let drained = tokio::time::timeout(grace, self.connections.wait()).await;
         self.cut.cancel();
         drained.is_ok()
+    }
+}
+
+impl OpenListener {
+    /// The port of the listener's workload, with mutual TLS if hosts share an authority.
+    fn workload_port(&self, port: u16, mesh: &Arc<Mesh>) -> Option<Arc<WorkloadPort>> {
+        let workload = self.inbound.clone()?;
+        if !mesh.identities.is_shared() {
+            return None;
+        }
+        let port = Arc::new(WorkloadPort::new(mesh.clone(), port, workload));
+        let (following, stop) = (port.clone().follow_authorities(), self.stop.clone());
+        tokio::spawn(stop.run_until_cancelled_owned(following));
+        Some(port)
     }
 }
 

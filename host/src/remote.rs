@@ -2,20 +2,23 @@
 //! service's port speaks it; TLS if a DestinationRule or the request's own scheme asks for it.
 //!
 //! Callers share a connection only if everything that decides how it is made is the same (see
-//! [`PoolKey`]), in particular the TLS settings.
+//! [`PoolKey`]), in particular the TLS settings and, between hosts of the mesh, the identity
+//! of the caller.
 
 mod connector;
 mod http2;
+mod peer;
 mod resolver;
 
 pub(crate) use self::http2::{PEER_CONNECTION_WINDOW, PEER_STREAMS_MAX};
+pub(crate) use self::peer::{MutualTls, PeerTransport};
 
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use galleria_manifest::model::{ClientTlsMode, Protocol};
+use galleria_manifest::model::{ClientTls, ClientTlsMode, Protocol};
 use galleria_mesh::{AddressRules, Cluster, RefusedAddress};
 use http::uri::{Authority, PathAndQuery, Scheme, Uri};
 use http::{HeaderValue, Version, header};
@@ -23,10 +26,12 @@ use http_body_util::BodyExt;
 use hyper_util::client::legacy::Client;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use parking_lot::Mutex;
+use tokio::sync::watch;
 use wasmtime_wasi_http::Error;
 
 use self::connector::Connector;
 use self::http2::Http2Connections;
+use crate::identity::Identities;
 use crate::tls::{ClientConfigs, ClientTlsConfig, LoadedConfig, TlsError};
 use crate::{Body, Request, Response};
 
@@ -60,7 +65,11 @@ pub(crate) enum RemoteError {
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum RemoteTarget<'a> {
     /// A pod on another host of the mesh. Hosts speak HTTP/2 to each other.
-    Peer { host: &'a str, port: u16 },
+    Peer {
+        host: &'a str,
+        port: u16,
+        transport: &'a PeerTransport<'a>,
+    },
     /// A server that is not part of the mesh.
     Outside {
         host: &'a str,
@@ -70,18 +79,30 @@ pub(crate) enum RemoteTarget<'a> {
 }
 
 /// Sends requests to remote endpoints.
-#[derive(Clone, Default)]
+#[derive(Clone)]
 pub(crate) struct RemoteClient {
     pools: Arc<Mutex<HashMap<PoolKey, Pool>>>,
     tls: ClientConfigs,
+    identities: Arc<Identities>,
+    /// Changes with the authorities of the mesh.
+    authorities: watch::Receiver<u64>,
 }
 
 /// The connections of one key.
 #[derive(Clone)]
 struct Pool {
     connections: Connections,
-    /// The TLS configuration of the connections. New certificate files begin a new pool.
-    tls: Option<LoadedConfig>,
+    currency: Currency,
+}
+
+/// Which change begins a new pool.
+#[derive(Clone)]
+enum Currency {
+    PlainText,
+    /// Of the certificate files.
+    Files(LoadedConfig),
+    /// Of the authorities of the mesh, from this state.
+    Authorities(u64),
 }
 
 /// Everything that decides how a connection is made, besides its address.
@@ -89,11 +110,17 @@ struct Pool {
 struct PoolKey {
     /// Callers with different rules must not share connections.
     addresses: AddressRules,
-    /// None for plain text.
-    tls: Option<ClientTlsConfig>,
+    security: Security,
     http2: bool,
     connect_timeout: Duration,
     idle_timeout: Duration,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+enum Security {
+    PlainText,
+    Tls(ClientTlsConfig),
+    Mutual(MutualTls),
 }
 
 #[derive(Clone)]
@@ -103,6 +130,16 @@ enum Connections {
 }
 
 impl RemoteClient {
+    /// Calls other hosts of the mesh with the certificates of `identities`.
+    pub(crate) fn new(identities: Arc<Identities>) -> Self {
+        Self {
+            pools: Arc::default(),
+            tls: ClientConfigs::default(),
+            authorities: identities.changes(),
+            identities,
+        }
+    }
+
     /// Sends `request` to an endpoint of `cluster`. `host` or `:authority` remains the authority
     /// that the caller requested.
     ///
@@ -115,8 +152,13 @@ impl RemoteClient {
         request: Request,
     ) -> Result<Response, RemoteError> {
         let (endpoint, key) = match target {
-            RemoteTarget::Peer { host, port } => {
-                (authority(host, port)?, PoolKey::of_peer(cluster))
+            RemoteTarget::Peer {
+                host,
+                port,
+                transport,
+            } => {
+                let endpoint = authority(host, port)?;
+                (endpoint, PoolKey::of_peer(cluster, transport))
             }
             RemoteTarget::Outside {
                 host,
@@ -128,9 +170,9 @@ impl RemoteClient {
                 (authority(host, port)?, key)
             }
         };
-        let scheme = match key.tls {
-            Some(_) => Scheme::HTTPS,
-            None => Scheme::HTTP,
+        let scheme = match key.security {
+            Security::PlainText => Scheme::HTTP,
+            Security::Tls(_) | Security::Mutual(_) => Scheme::HTTPS,
         };
         match self.connections(key).await? {
             Connections::Http1(client) => {
@@ -155,11 +197,21 @@ impl RemoteClient {
         if let Some(connections) = self.pooled(&key) {
             return Ok(connections);
         }
-        let tls = match &key.tls {
-            Some(tls) => Some(self.tls.load(tls).await?),
-            None => None,
+        let (connector, currency) = match &key.security {
+            Security::PlainText => (Connector::plain_text(&key)?, Currency::PlainText),
+            Security::Tls(tls) => {
+                let loaded = self.tls.load(tls).await?;
+                (Connector::tls(&key, &loaded), Currency::Files(loaded))
+            }
+            Security::Mutual(mutual) => {
+                if !self.identities.is_shared() {
+                    return Err(TlsError::NoSharedAuthority.into());
+                }
+                let current = Currency::Authorities(*self.authorities.borrow());
+                let identities = self.identities.clone();
+                (Connector::mutual(&key, mutual.clone(), identities), current)
+            }
         };
-        let connector = Connector::new(&key, tls.as_ref())?;
         let connections = if key.http2 {
             Connections::Http2(Http2Connections::new(connector))
         } else {
@@ -170,19 +222,23 @@ impl RemoteClient {
                 .build(connector);
             Connections::Http1(Arc::new(client))
         };
-        Ok(self.add(key, Pool { connections, tls }))
+        let pool = Pool {
+            connections,
+            currency,
+        };
+        Ok(self.add(key, pool))
     }
 
     fn pooled(&self, key: &PoolKey) -> Option<Connections> {
         let pools = self.pools.lock();
-        let pool = pools.get(key).filter(|pool| pool.is_current())?;
+        let pool = pools.get(key).filter(|pool| self.is_current(pool))?;
         Some(pool.connections.clone())
     }
 
     /// Adds a pool, unless another request has added it meanwhile.
     fn add(&self, key: PoolKey, pool: Pool) -> Connections {
         let mut pools = self.pools.lock();
-        if let Some(other) = pools.get(&key).filter(|pool| pool.is_current()) {
+        if let Some(other) = pools.get(&key).filter(|pool| self.is_current(pool)) {
             return other.connections.clone();
         }
         if pools.len() >= POOLS_MAX {
@@ -192,27 +248,33 @@ impl RemoteClient {
         pools.insert(key, pool);
         connections
     }
-}
 
-impl Pool {
-    fn is_current(&self) -> bool {
-        self.tls.as_ref().is_none_or(LoadedConfig::is_current)
+    fn is_current(&self, pool: &Pool) -> bool {
+        match &pool.currency {
+            Currency::PlainText => true,
+            Currency::Files(loaded) => loaded.is_current(),
+            Currency::Authorities(since) => *since == *self.authorities.borrow(),
+        }
     }
 }
 
 impl fmt::Display for RemoteTarget<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (Self::Peer { host, port } | Self::Outside { host, port, .. }) = self;
+        let (Self::Peer { host, port, .. } | Self::Outside { host, port, .. }) = self;
         write!(f, "{host}:{port}")
     }
 }
 
 impl PoolKey {
-    /// `trafficPolicy.tls` does not apply between hosts of the mesh: it is for servers outside.
-    fn of_peer(cluster: &Cluster) -> Self {
+    fn of_peer(cluster: &Cluster, transport: &PeerTransport<'_>) -> Self {
+        let security = match transport {
+            PeerTransport::PlainText => Security::PlainText,
+            PeerTransport::Originated(tls) => Security::Tls(originated(cluster, tls, None)),
+            PeerTransport::Mutual(mutual) => Security::Mutual(mutual.clone()),
+        };
         Self {
             addresses: AddressRules::unrestricted(),
-            tls: None,
+            security,
             http2: true,
             connect_timeout: cluster.connect_timeout,
             idle_timeout: cluster.idle_timeout.min(IDLE_MAX),
@@ -222,30 +284,31 @@ impl PoolKey {
     fn of(cluster: &Cluster, request: &Request, endpoint: &str, addresses: &AddressRules) -> Self {
         let is_https = request.uri().scheme() == Some(&Scheme::HTTPS);
         let requested = request.uri().host().unwrap_or(endpoint);
-        let originated = cluster
+        let tls = cluster
             .tls
             .as_ref()
             .filter(|tls| tls.mode != ClientTlsMode::Disable);
-        let tls = match originated {
-            Some(tls) => {
-                // A wildcard is not a server name.
-                let declared = Some(cluster.service_fqdn.as_str())
-                    .filter(|host| host.contains('.') && !host.starts_with('*'));
-                Some(ClientTlsConfig::originated(
-                    tls,
-                    declared.unwrap_or(requested),
-                ))
-            }
-            None => is_https.then(|| ClientTlsConfig::public(requested)),
+        let security = match tls {
+            Some(tls) => Security::Tls(originated(cluster, tls, Some(requested))),
+            None if is_https => Security::Tls(ClientTlsConfig::public(requested)),
+            None => Security::PlainText,
         };
         Self {
             addresses: addresses.clone(),
-            tls,
+            security,
             http2: matches!(cluster.protocol, Protocol::Http2 | Protocol::Grpc),
             connect_timeout: cluster.connect_timeout,
             idle_timeout: cluster.idle_timeout.min(IDLE_MAX),
         }
     }
+}
+
+/// The settings of a DestinationRule. A wildcard is not a server name.
+fn originated(cluster: &Cluster, tls: &ClientTls, requested: Option<&str>) -> ClientTlsConfig {
+    let declared = Some(cluster.service_fqdn.as_str())
+        .filter(|host| host.contains('.') && !host.starts_with('*'));
+    let name = declared.or(requested).unwrap_or_default();
+    ClientTlsConfig::originated(tls, name)
 }
 
 /// Finds out whether there is no connection because the name has no usable address.

@@ -2,7 +2,8 @@
 //!
 //! [`client`] prepares connections to other servers, [`server`] the host's own TLS
 //! listener, and [`gateway`] the ports of Gateways and Ingresses. [`files`] reads PEM files
-//! and [`reload`] follows them; [`expiry`] reports when certificates end. Messages name files
+//! and [`reload`] follows them; [`workload`] is mutual TLS between the hosts of a mesh;
+//! [`expiry`] reports when certificates end. Messages name files
 //! and Secrets, and never contain keys or certificates.
 //!
 //! This room opens no sockets. Of HTTP it knows the names of its versions, and the header
@@ -15,6 +16,7 @@ mod gateway;
 mod reload;
 mod server;
 mod verify;
+mod workload;
 
 pub(crate) use client::{ClientHandshake, ClientStream, ClientTlsConfig, TlsError, trust_nobody};
 pub(crate) use expiry::Expiries;
@@ -25,3 +27,4 @@ pub(crate) use gateway::{
 pub(crate) use reload::folders::Folders;
 pub(crate) use reload::{ClientConfigs, LoadedConfig, wait_for_change};
 pub(crate) use server::{Acceptor, Alpn, SelfSignError, SelfSignedCertificate, ServerTlsError};
+pub(crate) use workload::{PeerSession, TlsRefusal, WorkloadServer, workload_client};

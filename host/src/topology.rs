@@ -51,7 +51,7 @@ pub(crate) struct UnknownWorkload {
 
 impl Topology {
     pub(crate) fn of(settings: &TopologySettings) -> Self {
-        let whole = settings.workloads.is_empty() && !settings.gateway;
+        let whole = !settings.has_other_hosts();
         Self {
             here: (!whole).then(|| settings.workloads.clone()),
             gateway: whole || settings.gateway,
@@ -100,11 +100,15 @@ impl Topology {
         }
         let mut inbound = Vec::new();
         for object in objects.iter().filter(|object| self.runs_here(object)) {
+            let Some((template, _)) = object.serving() else {
+                continue;
+            };
             let metadata = &object.metadata;
             for port in ports(object, objects) {
                 inbound.push(InboundPort {
                     namespace: metadata.namespace.clone(),
                     name: metadata.name.value.clone(),
+                    service_account: template.spec.service_account_name.value.clone(),
                     port,
                 });
             }

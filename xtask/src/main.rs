@@ -8,6 +8,7 @@
 mod bench;
 mod components;
 mod deployment;
+mod envoy;
 mod fuzz;
 mod galleria;
 mod guests;

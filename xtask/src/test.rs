@@ -4,6 +4,7 @@
 //! clippy, not by `RUSTFLAGS`); otherwise each step would rebuild all dependencies.
 
 use std::io::{BufRead, BufReader};
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail};
@@ -15,7 +16,7 @@ use crate::process::{self, cargo};
 use crate::steps::Steps;
 use crate::wasm_target::{self, TARGET};
 use crate::workspace::{Workspace, selection};
-use crate::{components, deployment, fuzz, guests, loadtest};
+use crate::{components, deployment, envoy, fuzz, guests, loadtest};
 
 /// What to test.
 #[derive(Debug, clap::Args)]
@@ -165,8 +166,14 @@ fn tests(
 ) -> Result<()> {
     steps.step("services", || components::build_services(workspace))?;
     steps.step("test guests", || guests::build_guests(workspace))?;
+    let mut envoy = PathBuf::new();
+    steps.step("Envoy", || {
+        envoy = envoy::install(workspace)?;
+        Ok(())
+    })?;
     steps.step("tests", || {
         let mut test = test_command(workspace);
+        test.env("GALLERIA_TEST_ENVOY", &envoy);
         test.arg("--workspace").args(filter);
         counted(&mut test, totals)
     })?;

@@ -173,6 +173,20 @@ pub fn sanitise(headers: &mut HeaderMap, client: ClientConnection<'_>) {
     append_forwarded_for(headers, client.address);
 }
 
+/// Appends the certificate of a workload to those of the hops before, as Envoy's
+/// `APPEND_FORWARD` does.
+pub fn append_client_certificate(headers: &mut HeaderMap, certificate: &HeaderValue) {
+    let name = HeaderName::from_static(CLIENT_CERTIFICATE);
+    let mut chain = Vec::new();
+    for before in headers.get_all(&name) {
+        chain.extend_from_slice(before.as_bytes());
+        chain.push(b',');
+    }
+    chain.extend_from_slice(certificate.as_bytes());
+    let chain = HeaderValue::from_maybe_shared(bytes::Bytes::from(chain));
+    headers.insert(name, chain.unwrap_or_else(|_| certificate.clone()));
+}
+
 /// Removes the trailers that a client must not set: those of the mesh, and those that
 /// belong into the head (RFC 9110, 6.5.1).
 pub fn sanitise_trailers(trailers: &mut HeaderMap) {

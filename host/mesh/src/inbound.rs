@@ -40,7 +40,7 @@ pub use spiffe_id::{InvalidSpiffeId, SpiffeId, TRUST_DOMAIN, is_trust_domain};
 /// The caller of a workload.
 ///
 /// Its text form, by which hosts tell each other on whose behalf they call, is
-/// `client PORT ADDRESS` or `workload NAMESPACE/NAME SERVICE-ACCOUNT`.
+/// `client PORT ADDRESS` or `workload NAMESPACE/NAME SERVICE-ACCOUNT`. Hosts call for no others.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Peer {
     /// A client outside the mesh.
@@ -55,6 +55,15 @@ pub enum Peer {
     /// A workload that another host names and this host does not know, so that its
     /// labels are unknown.
     Named(WorkloadIdentity),
+    /// A workload of which only the service account is known, from its certificate: the
+    /// caller is not a host that names it, for instance a sidecar.
+    Account {
+        namespace: String,
+        service_account: String,
+    },
+    /// A client outside the mesh, of which another host knows the address and does not prove
+    /// that it is a gateway.
+    Forwarded(IpAddr),
     /// A caller without identity: another host of the mesh that does not say for whom it
     /// calls; at the gateway, a client.
     Unknown,
@@ -98,6 +107,11 @@ impl fmt::Display for Peer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (namespace, name, account) = match self {
             Self::Client { listener_port, ip } => return write!(f, "client {listener_port} {ip}"),
+            Self::Account {
+                namespace,
+                service_account,
+            } => return write!(f, "account {namespace}/{service_account}"),
+            Self::Forwarded(ip) => return write!(f, "client at {ip}"),
             Self::Unknown => return f.write_str("unknown"),
             Self::Workload(it) => (&it.namespace, &it.name, &it.service_account),
             Self::Named(it) => (&it.namespace, &it.name, &it.service_account),
@@ -175,6 +189,52 @@ mod tests {
     }
 
     #[test]
+    fn claim_is_believed_as_far_as_the_certificate_proves_it() {
+        let named = Peer::Named(WorkloadIdentity::from(&*workload()));
+        let gateway = Workload::gateway();
+        let (edge, edge_account) = (&*gateway.namespace, &*gateway.service_account);
+        let known = |namespace, account| Some(Peer::of_account(namespace, account));
+        for (claim, namespace, account, expected) in [
+            (named.clone(), "shop", "ui-account", Some(named.clone())),
+            (named.clone(), "shop", "other", None),
+            (named.clone(), "bank", "ui-account", None),
+            (named.clone(), edge, edge_account, None),
+            (
+                Peer::Unknown,
+                "shop",
+                "ui-account",
+                known("shop", "ui-account"),
+            ),
+            (client("192.0.2.7"), "shop", "ui-account", None),
+            (
+                client("192.0.2.7"),
+                edge,
+                edge_account,
+                Some(client("192.0.2.7")),
+            ),
+            (Peer::Unknown, edge, edge_account, known(edge, edge_account)),
+        ] {
+            let text = format!("{claim} with {namespace}/{account}");
+            assert_eq!(claim.proven_by(namespace, account), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn only_the_address_of_a_client_is_left_without_proof() {
+        let address = "192.0.2.7".parse().expect("an address");
+        for (peer, expected) in [
+            (client("192.0.2.7"), Peer::Forwarded(address)),
+            (Peer::Forwarded(address), Peer::Forwarded(address)),
+            (Peer::Workload(workload()), Peer::Unknown),
+            (Peer::of_account("shop", "ui-account"), Peer::Unknown),
+            (Peer::Unknown, Peer::Unknown),
+        ] {
+            assert_eq!(peer.unproven(), expected, "{peer}");
+            assert_eq!(peer.unproven().spiffe_id(), None, "{peer}");
+        }
+    }
+
+    #[test]
     fn malformed_text_is_no_peer() {
         for text in [
             "",
@@ -191,6 +251,8 @@ mod tests {
             "workload shop/ui-v1 account more",
             "Workload shop/ui-v1 account",
             "unknown more",
+            "account shop/ui-account",
+            "client at 192.0.2.7",
         ] {
             assert_eq!(text.parse::<Peer>(), Err(InvalidPeer), "{text}");
         }

@@ -69,7 +69,7 @@ pub use drive::{Attempt, Driver, Step};
 pub use flags::ResponseFlags;
 pub use inbound::authorization::{AuthorizationStep, PolicyStep};
 pub use outside::{AddressRules, RefusedAddress};
-pub use reply::LocalReply;
+pub use reply::{ConnectionReset, LocalReply};
 pub use status::{DestinationStatus, RouteStatus, RuleStatus, ServiceStatus};
 pub use traffic::admit::{Admission, RequestPermit, RetryPermit};
 pub use traffic::cluster::{

@@ -21,7 +21,13 @@ pub struct LocalReply {
     /// `%RESPONSE_CODE_DETAILS%`: Envoy's name of the case; for a refused destination, what
     /// would allow it. For the log, never for the caller.
     pub details: Cow<'static, str>,
+    /// Whether a caller outside of the process sees a connection that is reset instead.
+    pub resets: bool,
 }
+
+/// An extension of the response for a [`LocalReply`] that resets the connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ConnectionReset;
 
 /// When a client can retry after a limit was reached. Queues are shorter than that.
 const RETRY_AFTER_SECONDS: HeaderValue = HeaderValue::from_static("1");
@@ -48,6 +54,7 @@ impl LocalReply {
             body,
             headers,
             details: details.into(),
+            resets: false,
         }
     }
 
@@ -349,6 +356,9 @@ impl LocalReply {
         *response.status_mut() = self.status;
         *response.headers_mut() = headers;
         response.extensions_mut().insert(self.flags);
+        if self.resets {
+            response.extensions_mut().insert(ConnectionReset);
+        }
         response
     }
 }

@@ -57,6 +57,7 @@ pub struct InboundPort {
     pub namespace: String,
     /// The name of the workload.
     pub name: String,
+    pub service_account: String,
     /// The port of the pods.
     pub port: u16,
 }

@@ -12,6 +12,7 @@ use tokio::time::timeout;
 
 use super::call_log::CallLog;
 use super::inbound::{Inbound, InboundError};
+use super::peer_transport::peer_transport;
 use super::{ATTEMPT_COUNT, CallScope, UPSTREAM_TIME};
 use crate::active_config::ActiveConfig;
 use crate::causes::with_causes;
@@ -201,7 +202,7 @@ impl Attempt<'_, '_> {
                     pod,
                     port: *port,
                     connect_timeout: self.cluster.connect_timeout,
-                    connection: self.cluster.tls.as_ref().map(|tls| tls.mode).into(),
+                    connection: self.scope.source.connection(self.cluster),
                 };
                 match inbound.call(request, context, &mut spans.guest).await {
                     Ok((response, in_flight)) => {
@@ -213,7 +214,16 @@ impl Attempt<'_, '_> {
             }
             Target::Peer { host, port } => {
                 let request = context.for_peer(&self.scope.source.peer(), request);
-                let target = RemoteTarget::Peer { host, port: *port };
+                // Boxed for the same reason as the future in `send_remote`.
+                let transport = peer_transport(self, &picked.endpoint).map(Box::new);
+                let Some(transport) = transport else {
+                    return EndpointResult::failed(mesh::Failure::ConnectFailure);
+                };
+                let target = RemoteTarget::Peer {
+                    host,
+                    port: *port,
+                    transport: &transport,
+                };
                 match self.send_remote(target, request, &context).await {
                     Ok(EndpointResult::Response(response, in_flight)) => {
                         denied_by_peer(response.headers())
@@ -297,6 +307,10 @@ impl Attempt<'_, '_> {
             Err(RemoteError::Address(refused)) => Err(refused),
             Err(error) => {
                 let cluster = &self.cluster.name;
+                if let RemoteTarget::Peer { .. } = target {
+                    let refusals = &self.scope.mesh.peer_refusals;
+                    refusals.report_tls(target, &error);
+                }
                 match &error {
                     RemoteError::Address(cause) => tracing::debug!(cluster, %cause, "{error}"),
                     RemoteError::Tls(cause) => tracing::warn!(cluster, %cause, "{error}"),

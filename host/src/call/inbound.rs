@@ -20,7 +20,7 @@ use opentelemetry::trace::SpanKind;
 
 use super::external::{self, Allowed};
 use super::key_sets::authenticate;
-use super::{CallScope, Source, authority, normalise, observe, rate_limit};
+use super::{CallScope, PeerRefusal, Source, authority, normalise, observe, rate_limit};
 use crate::active_config::ActiveConfig;
 use crate::context::{DENIED, Recording, RequestContext};
 use crate::guest::Failure;
@@ -128,7 +128,7 @@ impl Inbound<'_, '_> {
     ) -> Result<LimitHeaders, LocalReply> {
         let peer = self.scope.source.peer();
         let remote_ip = match &peer {
-            Peer::Client { ip, .. } => Some(*ip),
+            Peer::Client { ip, .. } | Peer::Forwarded(ip) => Some(*ip),
             _ => self.scope.source.address(),
         };
         let limited = LimitedRequest {
@@ -159,11 +159,12 @@ impl Inbound<'_, '_> {
         let connection = self.connection();
         let caller = match peer::proves_identity(policies, self.port, connection) {
             true => caller,
-            false => Peer::Unknown,
+            false => caller.unproven(),
         };
         let mut body = std::mem::replace(request.body_mut(), body::empty());
         let inbound = self.inbound(request, &caller, None)?;
-        peer::decide(policies, &inbound, connection)?;
+        let accepted = peer::decide(policies, &inbound, connection);
+        accepted.inspect_err(|reply| self.report_plain_text(reply))?;
         let asked = external::authorize(self.scope, policies, &inbound, destination, &mut body);
         let allowed = asked.await?;
         *request.body_mut() = body;
@@ -193,6 +194,21 @@ impl Inbound<'_, '_> {
                 Connection::PlainText
             }
             _ => self.connection,
+        }
+    }
+
+    /// Reports that a connection from outside of the process is not accepted. This is for a
+    /// policy that became strict while it was open: others are closed before any request.
+    fn report_plain_text(&self, reply: &LocalReply) {
+        if let Source::Host { address, .. }
+        | Source::Edge {
+            through_gateway: false,
+            client: address,
+            ..
+        } = self.scope.source
+        {
+            let refusals = &self.scope.mesh.peer_refusals;
+            refusals.report(PeerRefusal::PlainText, address, &reply.details);
         }
     }
 

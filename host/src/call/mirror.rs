@@ -89,9 +89,10 @@ async fn carry(
         ByteCount::default(),
     );
     let mut call_log = CallLog::new(scope.mesh.clone(), record, span);
+    let connection = scope.source.connection(&mirror.cluster);
     call_log
         .record
-        .forwarded(scope.live, &mirror.cluster, "mirror");
+        .forwarded(scope.live, &mirror.cluster, connection, "mirror");
     let (parts, body) = request.into_parts();
     let drive = Drive::mirror(scope, mirror, parts, body);
     let deadline = drive.body_deadline();

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use galleria_mesh as mesh;
 use galleria_mesh::inbound::Peer;
+use galleria_mesh::inbound::peer::Connection;
 use http::Uri;
 use opentelemetry::trace::SpanKind;
 
@@ -27,6 +28,8 @@ pub(crate) enum Source {
         listener_port: u16,
         address: IpAddr,
         peer: Peer,
+        /// Whether the connection proves that it is `peer`, or the other host only says so.
+        is_proven: bool,
     },
     /// A workload of this host.
     Workload(Arc<mesh::Workload>),
@@ -62,6 +65,24 @@ impl Source {
             Self::Edge { .. } => Peer::Unknown,
             Self::Host { peer, .. } => peer.clone(),
             Self::Workload(workload) => Peer::Workload(workload.clone()),
+        }
+    }
+
+    /// How the caller connects to a pod of this process. The call of a host or a client has
+    /// the security of its connection, and a call within the process that of `cluster`.
+    pub(super) fn connection(&self, cluster: &mesh::Cluster) -> Connection {
+        match self {
+            Self::Host { is_proven, .. } => match is_proven {
+                true => Connection::Automatic,
+                false => Connection::PlainText,
+            },
+            Self::Edge {
+                through_gateway: false,
+                ..
+            } => Connection::PlainText,
+            Self::Edge { .. } | Self::Workload(_) => {
+                cluster.tls.as_ref().map(|tls| tls.mode).into()
+            }
         }
     }
 
@@ -139,6 +160,7 @@ mod tests {
             listener_port: 8080,
             address: HOST,
             peer,
+            is_proven: true,
         }
     }
 

@@ -17,6 +17,7 @@ use super::descriptors::{Spare, are_exhausted};
 use super::limits::DRAIN_GRACE;
 use super::room::{Places, Room};
 use super::stream::ClientStream;
+use super::workload_port::WorkloadPort;
 use crate::settings::listen::ClientTimeouts;
 use crate::telemetry::metrics::{CloseReason, PortMeters};
 use crate::tls;
@@ -81,6 +82,7 @@ impl<H: Handler> Server<H> {
                 timeouts,
                 transport: Transport::Plain,
                 meters: Arc::default(),
+                address: None,
                 for_hosts: false,
                 cut: stop.clone(),
                 stop,
@@ -104,6 +106,12 @@ impl<H: Handler> Server<H> {
     /// Secures connections as `security` says when they begin.
     pub(super) fn secured(mut self, security: Arc<tls::PortSecurity>) -> Self {
         self.terms.transport = Transport::Port(security);
+        self
+    }
+
+    /// Secures connections as the workload of `port` demands.
+    pub(super) fn workload(mut self, port: Arc<WorkloadPort>) -> Self {
+        self.terms.transport = Transport::Workload(port);
         self
     }
 
@@ -179,7 +187,10 @@ impl<H: Handler> Server<H> {
         };
         A::prepare(&stream, self.terms.timeouts.stall);
         let activity = place.activity.clone();
-        let terms = self.terms.clone();
+        let terms = Terms {
+            address: A::address(client),
+            ..self.terms.clone()
+        };
         let stream = ClientStream::new(stream, terms.meters.clone(), place, terms.timeouts.stall);
         let handler = self.handler.clone();
         self.connections.spawn(connection::serve_connection(

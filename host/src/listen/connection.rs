@@ -6,6 +6,7 @@
 //! [`Activity`] covers these.
 
 use std::io;
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -29,13 +30,15 @@ use super::limits::{
     PING_INTERVAL, PING_TIMEOUT, RESET_STREAMS_MAX, SEND_BUFFER, STREAM_WINDOW, STREAMS_MAX,
 };
 use super::protocol::HttpStream;
+use super::rewound::Rewound;
 use super::streams::{Progress, StreamExecutor};
+use super::workload_port::{Opening, WorkloadPort};
 use crate::body::{Pieces, RequestBody};
 use crate::causes::with_causes;
 use crate::remote::{PEER_CONNECTION_WINDOW, PEER_STREAMS_MAX};
 use crate::settings::listen::ClientTimeouts;
 use crate::telemetry::metrics::{CloseReason, PortMeters};
-use crate::tls::{self, Alpn, PortSecurity, Security, Session};
+use crate::tls::{self, Alpn, PeerSession, PortSecurity, Security, Session};
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
@@ -71,6 +74,8 @@ pub(super) struct Terms {
     pub(super) timeouts: ClientTimeouts,
     pub(super) transport: Transport,
     pub(super) meters: Arc<PortMeters>,
+    /// The address of the client, if there is one.
+    pub(super) address: Option<IpAddr>,
     /// Whether the clients are other hosts, each with the requests of many clients.
     pub(super) for_hosts: bool,
     /// Requests that are already on their way are answered, and no others.
@@ -89,6 +94,16 @@ pub(super) enum Transport {
     Own(tls::Acceptor),
     /// As the port is configured when the connection begins.
     Port(Arc<PortSecurity>),
+    /// As the workload demands when the connection begins.
+    Workload(Arc<WorkloadPort>),
+}
+
+/// What a connection has proven, for its requests.
+#[derive(Clone)]
+enum Proof {
+    Nothing,
+    Client(Arc<Session>),
+    Peer(Arc<PeerSession>),
 }
 
 impl Terms {
@@ -121,7 +136,7 @@ pub(super) async fn serve_connection<S, H>(
             let accepting = Box::pin(tls.accept(stream));
             match handshake(accepting, &activity, &terms).await {
                 Ok((stream, alpn)) => {
-                    let secured = (stream, alpn, None);
+                    let secured = (stream, alpn, Proof::Nothing);
                     serve_secured(secured, client, handler, &activity, &terms).await
                 }
                 Err(error) => Err(error),
@@ -137,17 +152,55 @@ pub(super) async fn serve_connection<S, H>(
                 match handshake(accepting, &activity, &terms).await {
                     Ok(secured) => {
                         terms.retired = Some(secured.retired);
-                        let secured = (secured.stream, secured.alpn, Some(secured.session));
+                        let proof = Proof::Client(secured.session);
+                        let secured = (secured.stream, secured.alpn, proof);
                         serve_secured(secured, client, handler, &activity, &terms).await
                     }
                     Err(error) => Err(error),
                 }
             }
         },
+        Transport::Workload(port) => {
+            serve_workload(stream, &port, client, handler, (&activity, &mut terms)).await
+        }
     };
     if let Err(error) = served {
         tracing::debug!(error = with_causes(&*error), "a connection failed");
     }
+}
+
+/// Serves a connection to a workload, which begins with TLS or does not.
+async fn serve_workload<S, H>(
+    stream: S,
+    port: &WorkloadPort,
+    client: H::Client,
+    handler: H,
+    (activity, terms): (&Arc<Activity>, &mut Terms),
+) -> Result<(), BoxError>
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    H: Handler,
+{
+    let opening = in_time(terms.timeouts.head, Rewound::of(stream));
+    let stream = before_requests(opening, activity, terms).await?;
+    let stream = stream.ok_or_else(|| closed(terms, CloseReason::Head))??;
+    let server = match port.open(stream.begins_tls(), terms.address) {
+        Ok(Opening::PlainText) => {
+            return serve_plain(stream, client, handler, activity, terms).await;
+        }
+        Ok(Opening::MutualTls(server)) => server,
+        Err(error) => {
+            terms.meters.closed(CloseReason::Handshake);
+            return Err(error);
+        }
+    };
+    terms.retired = Some(port.authorities());
+    let accepting = Box::pin(server.accept(stream));
+    let accepted = handshake(accepting, activity, terms).await;
+    let accepted = accepted.inspect_err(|error| port.refused(terms.address, &**error))?;
+    let proof = Proof::Peer(Arc::new(accepted.session));
+    let secured = (accepted.stream, accepted.alpn, proof);
+    serve_secured(secured, client, handler, activity, terms).await
 }
 
 async fn serve_plain<S, H>(
@@ -162,15 +215,16 @@ where
     H: Handler,
 {
     let stream = opened(stream, activity, terms).await?;
-    serve_http(stream, client, handler, (activity, terms), None).await
+    let proof = Proof::Nothing;
+    serve_http(stream, client, handler, (activity, terms), proof).await
 }
 
 /// A stream after the handshake, the version that the client has selected in it, and what it
 /// has proven.
-type SecuredStream<S> = (S, Option<Alpn>, Option<Arc<Session>>);
+type SecuredStream<S> = (S, Option<Alpn>, Proof);
 
 async fn serve_secured<S, H>(
-    (stream, alpn, session): SecuredStream<S>,
+    (stream, alpn, proof): SecuredStream<S>,
     client: H::Client,
     handler: H,
     activity: &Arc<Activity>,
@@ -185,7 +239,7 @@ where
         Some(Alpn::Http2) => HttpStream::negotiated(Version::Http2, stream),
         None => opened(stream, activity, terms).await?,
     };
-    serve_http(stream, client, handler, (activity, terms), session).await
+    serve_http(stream, client, handler, (activity, terms), proof).await
 }
 
 /// Waits for a TLS handshake.
@@ -254,18 +308,24 @@ async fn serve_http<S, H>(
     client: H::Client,
     handler: H,
     (activity, terms): (&Arc<Activity>, &Terms),
-    session: Option<Arc<Session>>,
+    proof: Proof,
 ) -> Result<(), BoxError>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     H: Handler,
 {
     let version = stream.version;
-    let stream = TokioIo::new(stream);
+    let stream = TokioIo::new(stream.stream);
     let (at_work, timeouts) = (activity.clone(), terms.timeouts);
     let service = service_fn(move |mut request: Request<Incoming>| {
-        if let Some(session) = &session {
-            request.extensions_mut().insert(session.clone());
+        match &proof {
+            Proof::Nothing => {}
+            Proof::Client(session) => {
+                request.extensions_mut().insert(session.clone());
+            }
+            Proof::Peer(session) => {
+                request.extensions_mut().insert(session.clone());
+            }
         }
         answer(request, client, handler.clone(), at_work.clone(), timeouts)
     });

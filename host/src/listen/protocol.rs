@@ -2,13 +2,12 @@
 //! the first bytes.
 
 use std::io;
-use std::pin::Pin;
-use std::task::{Context, Poll};
 
-use bytes::{Buf, Bytes, BytesMut};
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
+use bytes::{Bytes, BytesMut};
+use tokio::io::{AsyncRead, AsyncReadExt};
 
 use super::activity::Version;
+use super::rewound::Rewound;
 
 /// The first bytes of every HTTP/2 connection (RFC 9113, 3.4).
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -16,8 +15,7 @@ const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 /// A stream of a known HTTP version, including the bytes that were read to detect it.
 pub(super) struct HttpStream<T> {
     pub(super) version: Version,
-    first: Bytes,
-    stream: T,
+    pub(super) stream: Rewound<T>,
 }
 
 impl<T> HttpStream<T> {
@@ -25,8 +23,7 @@ impl<T> HttpStream<T> {
     pub(super) fn negotiated(version: Version, stream: T) -> Self {
         Self {
             version,
-            first: Bytes::new(),
-            stream,
+            stream: Rewound::new(Bytes::new(), stream),
         }
     }
 }
@@ -51,55 +48,8 @@ impl<T: AsyncRead + Unpin> HttpStream<T> {
         };
         Ok(Self {
             version,
-            first: first.freeze(),
-            stream,
+            stream: Rewound::new(first.freeze(), stream),
         })
-    }
-}
-
-impl<T: AsyncRead + Unpin> AsyncRead for HttpStream<T> {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        if self.first.is_empty() {
-            return Pin::new(&mut self.stream).poll_read(context, buffer);
-        }
-        let count = self.first.len().min(buffer.remaining());
-        buffer.put_slice(self.first.get(..count).unwrap_or_default());
-        self.first.advance(count);
-        Poll::Ready(Ok(()))
-    }
-}
-
-impl<T: AsyncWrite + Unpin> AsyncWrite for HttpStream<T> {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        data: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(context, data)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        data: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(context, data)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(context)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(context)
     }
 }
 
@@ -120,7 +70,7 @@ mod tests {
         });
         let mut opened = HttpStream::of(near).await.expect("a version");
         let mut all = Vec::new();
-        opened.read_to_end(&mut all).await.expect("all");
+        opened.stream.read_to_end(&mut all).await.expect("all");
         client.await.expect("no failure");
         (opened.version, all)
     }

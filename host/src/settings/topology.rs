@@ -110,6 +110,11 @@ pub(crate) enum NetworkPolicyDeny {
 }
 
 impl TopologySettings {
+    /// Whether workloads of the mesh run in other hosts.
+    pub(crate) fn has_other_hosts(&self) -> bool {
+        self.gateway || !self.workloads.is_empty()
+    }
+
     /// The callers to trust. A host that runs no workload has no callers.
     pub(crate) fn trusted_peers(&self) -> &[TrustedPeer] {
         match self.workloads.as_slice() {

@@ -10,7 +10,7 @@ use galleria_manifest::model::ObjectKey;
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 
-use crate::call::Mesh;
+use crate::call::{Mesh, NO_SHARED_AUTHORITY};
 use crate::listen::BoundListener;
 use crate::store::{Source, Store};
 use crate::tls::Expiring;
@@ -21,6 +21,8 @@ use crate::workload::{Board, CronJobStatus, JobStatus, Pod, PodExit, PodRegistry
 pub(crate) struct HostStatus {
     ready: AtomicBool,
     listeners: ArcSwap<Vec<BoundListener>>,
+    /// Whether calls to other hosts are without mutual TLS.
+    unproven: AtomicBool,
     /// Servers of gateways that are not opened, or not as their objects say.
     unopened: Mutex<Vec<String>>,
     /// The certificates that gateways present.
@@ -162,6 +164,10 @@ impl HostStatus {
         self.listeners.store(Arc::new(listeners));
     }
 
+    pub(crate) fn set_unproven(&self, unproven: bool) {
+        self.unproven.store(unproven, Ordering::Relaxed);
+    }
+
     pub(crate) fn set_unopened(&self, problems: Vec<String>) {
         *self.unopened.lock() = problems;
     }
@@ -209,6 +215,9 @@ pub(crate) fn report(health: &HostStatus, mesh: &Mesh, store: &Store) -> Report 
     let workloads = workloads(&health.pods.all());
     let mut problems = health.rejected.lock().clone();
     problems.extend(health.unopened.lock().iter().cloned());
+    if health.unproven.load(Ordering::Relaxed) {
+        problems.push(NO_SHARED_AUTHORITY.to_owned());
+    }
     for workload in &workloads {
         for pod in workload.pods.iter().filter(|pod| !pod.ready) {
             let reason = pod.message.as_deref().unwrap_or("it is not ready yet");

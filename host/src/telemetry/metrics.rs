@@ -41,6 +41,7 @@ pub(crate) struct Metrics {
     pub routes: Routes,
     pub ports: Ports,
     pub dry_runs: DryRuns,
+    pub peer_refusals: IntCounterVec,
     /// Counts for canaries.
     pub tallies: Tallies,
     pub job_pods: IntGaugeVec,
@@ -93,6 +94,7 @@ impl Metrics {
             routes: Routes::new(register),
             ports: Ports::default(),
             dry_runs: DryRuns::new(register),
+            peer_refusals: register.counters(&names::PEER_REFUSALS),
             tallies: Tallies::default(),
             job_pods: register.gauges(&names::JOB_PODS),
             job_pods_ended: register.counters(&names::JOB_PODS_ENDED),

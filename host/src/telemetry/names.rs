@@ -78,6 +78,14 @@ pub(crate) static AUTHORIZATION_DRY_RUNS: Metric = Metric {
     labels: &["action", "result"],
 };
 
+pub(crate) static PEER_REFUSALS: Metric = Metric {
+    name: "galleria_peer_refusals_total",
+    help: "Connections between hosts that were refused, and callers that were not believed, by reason. At either end of mutual TLS: unknown_authority, expired, no_certificate, wrong_identity (the certificate of another workload, or of none), handshake (anything else). plain_text: a connection to a workload that is STRICT. claim: a request claims another identity than its connection proves.",
+    kind: Kind::Counter,
+    unit: "",
+    labels: &["reason"],
+};
+
 pub(crate) static RETRIES: Metric = Metric {
     name: "galleria_retries_total",
     help: "Attempts after the first one.",
@@ -454,6 +462,7 @@ pub(crate) static ALL: &[&Metric] = &[
     &BUILD,
     &ROUTE_REQUESTS,
     &AUTHORIZATION_DRY_RUNS,
+    &PEER_REFUSALS,
     &RETRIES,
     &BREAKER_ACTIVE,
     &BREAKER_PENDING,

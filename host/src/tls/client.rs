@@ -38,6 +38,10 @@ pub(crate) enum TlsError {
     Credential,
     #[error("mode ISTIO_MUTUAL only works for workloads of this mesh; use SIMPLE or MUTUAL")]
     IstioMutual,
+    #[error("mutual TLS needs an authority that all hosts share; start them with --ca-dir")]
+    NoSharedAuthority,
+    #[error("cannot issue a certificate")]
+    Certificate(#[source] Box<dyn std::error::Error + Send + Sync>),
     #[error("rustls refuses them")]
     Refused(#[from] rustls::Error),
     #[error("cannot use the certificate authorities")]
@@ -238,12 +242,15 @@ impl ClientTlsContext {
             Arc::new(AnyCertificate(provider))
         } else {
             let roots = Arc::new(self.roots(contents)?);
-            let names = self.subject_alt_names.iter();
+            let names = self.subject_alt_names.iter().cloned();
+            let (uris, names): (Vec<_>, Vec<_>) = names.partition(|name| name.contains("://"));
+            let names = names.iter().map(|name| server_name(name));
+            let inner = WebPkiServerVerifier::builder_with_provider(roots.clone(), provider);
             Arc::new(SubjectAltNames {
-                inner: WebPkiServerVerifier::builder_with_provider(roots, provider).build()?,
-                names: names
-                    .map(|name| server_name(name))
-                    .collect::<Result<_, _>>()?,
+                inner: inner.build()?,
+                roots,
+                names: names.collect::<Result<_, _>>()?,
+                uris,
             })
         };
         let builder = builder

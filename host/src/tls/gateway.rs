@@ -11,7 +11,7 @@
 
 mod accept;
 mod build;
-mod certificate;
+pub(super) mod certificate;
 mod choose;
 mod client;
 mod contents;

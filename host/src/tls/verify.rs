@@ -2,18 +2,38 @@
 
 use std::sync::Arc;
 
-use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
+use rustls::client::{WebPkiServerVerifier, verify_server_cert_signed_by_trust_anchor};
+use rustls::crypto::{
+    CryptoProvider, WebPkiSupportedAlgorithms, ring, verify_tls12_signature, verify_tls13_signature,
+};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::{DigitallySignedStruct, SignatureScheme};
+use rustls::server::ParsedCertificate;
+use rustls::{CertificateError, DigitallySignedStruct, RootCertStore, SignatureScheme};
 
-/// Requires that the certificate is valid for one of `names`, or for the server name if
-/// there are none.
+use super::gateway::certificate::CertificateParts;
+
+/// Requires that the certificate is valid for one of `names` or has one of `uris`, or that it
+/// is valid for the server name if there are none.
 #[derive(Debug)]
 pub(super) struct SubjectAltNames {
     pub(super) inner: Arc<WebPkiServerVerifier>,
+    pub(super) roots: Arc<RootCertStore>,
     pub(super) names: Vec<ServerName<'static>>,
+    pub(super) uris: Vec<String>,
+}
+
+/// Verifies that one of `roots` has signed the certificate, whatever its names.
+pub(super) fn verify_chain(
+    certificate: &CertificateDer<'_>,
+    intermediates: &[CertificateDer<'_>],
+    roots: &RootCertStore,
+    now: UnixTime,
+    algorithms: WebPkiSupportedAlgorithms,
+) -> Result<(), rustls::Error> {
+    let parsed = ParsedCertificate::try_from(certificate)?;
+    let algorithms = algorithms.all;
+    verify_server_cert_signed_by_trust_anchor(&parsed, roots, intermediates, now, algorithms)
 }
 
 impl ServerCertVerifier for SubjectAltNames {
@@ -29,8 +49,18 @@ impl ServerCertVerifier for SubjectAltNames {
             let inner = &self.inner;
             inner.verify_server_cert(certificate, intermediates, name, ocsp, now)
         };
+        if let Some(parts) = CertificateParts::of(certificate)
+            && self.uris.iter().any(|uri| parts.uris.contains(uri))
+        {
+            let algorithms = ring::default_provider().signature_verification_algorithms;
+            verify_chain(certificate, intermediates, &self.roots, now, algorithms)?;
+            return Ok(ServerCertVerified::assertion());
+        }
         let Some((first, others)) = self.names.split_first() else {
-            return verify(name);
+            return match self.uris.is_empty() {
+                true => verify(name),
+                false => Err(CertificateError::NotValidForName.into()),
+            };
         };
         let verified = others.iter().map(verify).find(Result::is_ok);
         verified.unwrap_or_else(|| verify(first))

@@ -6,13 +6,16 @@ use std::process::Command;
 
 use serde_json::Value;
 
-use crate::support::{Galleria, Host, Service, apart, eventually, manifests};
+use crate::support::{
+    Galleria, Host, MeshAuthority, Service, apart, eventually, manifests, with_accounts,
+};
 
 /// A mesh in one host, or with a host for each pod.
 struct Mesh {
     gateway: Host,
     pods: Vec<Host>,
     folder: tempfile::TempDir,
+    _authority: Option<MeshAuthority>,
 }
 
 impl Mesh {
@@ -23,6 +26,7 @@ impl Mesh {
             gateway,
             pods: Vec::new(),
             folder,
+            _authority: None,
         }
     }
 
@@ -30,9 +34,10 @@ impl Mesh {
         let folder = written(manifest);
         let pods = apart::pods(manifest);
         let peers: Vec<String> = pods.iter().map(apart::Pod::peer).collect();
+        let authority = MeshAuthority::new();
         let host = || {
             let host = Galleria::run(folder.path()).arguments(&peers);
-            host.argument(apart::CALLERS)
+            host.argument(&authority.argument())
         };
         let of_pod = |pod: &apart::Pod| host().declared_ports().arguments(&pod.arguments());
         let pods = pods.iter().map(|pod| of_pod(pod).start()).collect();
@@ -41,6 +46,7 @@ impl Mesh {
             gateway,
             pods,
             folder,
+            _authority: Some(authority),
         }
     }
 
@@ -97,31 +103,6 @@ fn services() -> String {
         Service::new("two", "call"),
     ]);
     with_accounts(&services, &[("one", "one"), ("two", "two")])
-}
-
-/// Gives the Deployments service accounts.
-fn with_accounts(manifest: &str, accounts: &[(&str, &str)]) -> String {
-    let documents = manifest.split("---\n").map(|document| {
-        let account = accounts.iter().find(|(name, _)| {
-            document.contains(&format!("kind: Deployment\nmetadata: {{name: {name},"))
-        });
-        match account {
-            None => document.to_owned(),
-            Some((_, account)) => document.replacen(
-                "      containers:",
-                &format!("      serviceAccountName: {account}\n      containers:"),
-                1,
-            ),
-        }
-    });
-    let mut manifest = documents.collect::<Vec<_>>().join("---\n");
-    for (_, account) in accounts {
-        manifest.push_str(&format!(
-            "---\napiVersion: v1\nkind: ServiceAccount\nmetadata: {{name: {account}, namespace: \
-             test}}\n"
-        ));
-    }
-    manifest
 }
 
 fn policy(namespace: &str, name: &str, spec: &str) -> String {

@@ -45,6 +45,7 @@ mod kubectl_hostile;
 mod kubectl_logs;
 mod kubectl_writes;
 mod languages;
+mod mutual_tls;
 mod outside;
 mod overload;
 mod pods;

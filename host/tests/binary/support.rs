@@ -1,5 +1,6 @@
 //! Starts hosts, calls them, and reads their output.
 
+mod accounts;
 #[path = "../testing/answer.rs"]
 mod answer;
 pub mod apart;
@@ -11,10 +12,12 @@ mod host;
 mod kubectl;
 #[path = "../testing/manifests.rs"]
 mod manifests;
+mod mesh_authority;
 mod postgresql;
 mod prometheus;
 mod registry;
 
+pub use accounts::with_accounts;
 pub use answer::Answer;
 pub use collector::{Collector, SpanRecord};
 pub use components::{shop_components, test_components};
@@ -22,6 +25,7 @@ pub use grpc::{GrpcServer, Method};
 pub use host::{Galleria, Host, Output};
 pub use kubectl::{kubeconfig, kubectl, kubectl_fed, kubectl_with, refused, refused_fed};
 pub use manifests::{Service, manifests};
+pub use mesh_authority::{Identity, MeshAuthority};
 pub use postgresql::{HOST as POSTGRESQL_HOST, Postgresql};
 pub use prometheus::Prometheus;
 pub use registry::{PASSWORD, Registry, USER};

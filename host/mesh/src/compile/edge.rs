@@ -245,7 +245,7 @@ fn listener(source: &Source<'_, Gateway>, index: usize, server: &Server) -> List
         protocol: server.protocol,
         gateways: vec![gateway.qualified_name()],
         https_redirect,
-        inbound: false,
+        inbound: None,
         servers: vec![ListenerServer {
             gateway,
             at: server.at.clone(),

@@ -15,6 +15,7 @@ use crate::decide::listener::Listener;
 use crate::decide::rewrite::Rewrite;
 use crate::decide::rule::ClusterChoice;
 use crate::decide::virtual_host::{RouteTable, VirtualHost};
+use crate::inbound::WorkloadIdentity;
 use crate::{InboundPort, Pod};
 
 /// The listeners and hosts to add to those of the edge.
@@ -39,7 +40,11 @@ pub(crate) fn compile(ports: &[InboundPort], pods: &[Pod], clusters: &Clusters<'
             protocol: Protocol::Http,
             gateways: vec![format!("{}/{}", port.namespace, port.name)],
             https_redirect: false,
-            inbound: true,
+            inbound: Some(WorkloadIdentity {
+                namespace: port.namespace.clone(),
+                name: port.name.clone(),
+                service_account: port.service_account.clone(),
+            }),
             servers: Vec::new(),
         });
         let chosen = ClusterChoice::One(cluster);

@@ -227,7 +227,7 @@ fn listener(source: &Source<'_, Ingress>, tls: Option<(usize, &IngressTls)>) -> 
         protocol,
         gateways: vec![gateway.qualified_name()],
         https_redirect: false,
-        inbound: false,
+        inbound: None,
         servers: vec![ListenerServer {
             at,
             gateway,

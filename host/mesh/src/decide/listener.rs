@@ -5,6 +5,7 @@ use galleria_manifest::Position;
 use galleria_manifest::model::{Protocol, ServerTls};
 
 use crate::ObjectRef;
+use crate::inbound::WorkloadIdentity;
 
 /// One declared port, with the servers of all Gateways and Ingresses that declare it.
 #[derive(Debug, Clone)]
@@ -17,8 +18,8 @@ pub struct Listener {
     pub gateways: Vec<String>,
     /// Every server of the port redirects to HTTPS.
     pub https_redirect: bool,
-    /// Whether it serves other hosts of the mesh: see [`crate::InboundPort`].
-    pub inbound: bool,
+    /// The workload that other hosts of the mesh call here; see [`crate::InboundPort`].
+    pub inbound: Option<WorkloadIdentity>,
     pub servers: Vec<ListenerServer>,
 }
 

@@ -1,9 +1,9 @@
 //! `x-forwarded-client-cert`: the certificate of a client, for the service that it calls.
 //!
 //! The text is the one that Envoy writes with the settings of Istio's gateways
-//! (`set_current_client_cert_details` with cert, subject, uri and dns), except for names with
-//! a separator of the format: they are quoted, as the documentation of the format demands.
-//! Otherwise a certificate could add keys to the header.
+//! (`set_current_client_cert_details` with cert, subject, uri and dns), or of its sidecars
+//! (without cert), except for names with a separator of the format: they are quoted, as the
+//! documentation of the format demands. Otherwise a certificate could add keys to the header.
 
 use std::fmt::Write;
 
@@ -14,8 +14,8 @@ use http::HeaderValue;
 pub struct ClientCertificate {
     /// SHA-256 of the certificate.
     pub digest: [u8; 32],
-    /// The certificate as PEM.
-    pub pem: String,
+    /// The certificate as PEM, for services behind a gateway.
+    pub pem: Option<String>,
     /// As RFC 2253 writes and escapes it: `CN=client,O=shop`.
     pub subject: String,
     pub uris: Vec<String>,
@@ -26,7 +26,8 @@ impl ClientCertificate {
     /// The header. `by` are the URIs of the certificate that the client was shown. None if a
     /// name contains a character that a header must not contain.
     pub fn forwarded(&self, by: &[String]) -> Option<HeaderValue> {
-        let mut text = String::with_capacity(2 * self.pem.len());
+        let pem = self.pem.as_deref();
+        let mut text = String::with_capacity(256 + pem.map_or(0, |pem| 2 * pem.len()));
         for uri in by {
             // Writing to a string cannot fail.
             let _ = write!(text, "By={uri};");
@@ -35,9 +36,12 @@ impl ClientCertificate {
         for byte in self.digest {
             let _ = write!(text, "{byte:02x}");
         }
-        text.push_str(";Cert=\"");
-        push_encoded(&mut text, &self.pem);
-        let _ = write!(text, "\";Subject=\"{}\"", self.subject);
+        if let Some(pem) = pem {
+            text.push_str(";Cert=\"");
+            push_encoded(&mut text, pem);
+            text.push('"');
+        }
+        let _ = write!(text, ";Subject=\"{}\"", self.subject);
         // The key is written even if the certificate has no URI.
         if self.uris.is_empty() {
             text.push_str(";URI=");
@@ -137,7 +141,7 @@ mod tests {
         ] {
             let certificate = ClientCertificate {
                 digest: [0x0f; 32],
-                pem: PEM.to_owned(),
+                pem: Some(PEM.to_owned()),
                 subject: subject.to_owned(),
                 uris: strings(uris),
                 dns_names: strings(dns_names),
@@ -145,6 +149,24 @@ mod tests {
             let header = certificate.forwarded(&strings(by)).expect("a header");
             assert_eq!(header, expected);
         }
+    }
+
+    #[test]
+    fn header_between_workloads_is_that_of_sidecars() {
+        let certificate = ClientCertificate {
+            digest: [0x0f; 32],
+            uris: strings(&["spiffe://cluster.local/ns/a/sa/b"]),
+            ..ClientCertificate::default()
+        };
+        let by = strings(&["spiffe://cluster.local/ns/c/sa/d"]);
+        let header = certificate.forwarded(&by).expect("a header");
+        let hash = "0f".repeat(32);
+        assert_eq!(
+            header,
+            format!(
+                "By=spiffe://cluster.local/ns/c/sa/d;Hash={hash};Subject=\"\";URI=spiffe://cluster.local/ns/a/sa/b"
+            )
+        );
     }
 
     #[test]

@@ -14,7 +14,11 @@ impl Peer {
             Self::Client { .. } => Some((GATEWAY_NAMESPACE, GATEWAY_ACCOUNT)),
             Self::Workload(it) => Some((&it.namespace, &it.service_account)),
             Self::Named(it) => Some((&it.namespace, &it.service_account)),
-            Self::Unknown => None,
+            Self::Account {
+                namespace,
+                service_account,
+            } => Some((namespace, service_account)),
+            Self::Forwarded(_) | Self::Unknown => None,
         }
     }
 
@@ -22,5 +26,36 @@ impl Peer {
     pub fn spiffe_id(&self) -> Option<SpiffeId> {
         let (namespace, account) = self.account()?;
         SpiffeId::new(TRUST_DOMAIN, namespace, account).ok()
+    }
+
+    /// What is known of the caller if its connection does not prove its identity: at most the
+    /// address of a client.
+    #[must_use]
+    pub fn unproven(&self) -> Self {
+        match self {
+            Self::Client { ip, .. } | Self::Forwarded(ip) => Self::Forwarded(*ip),
+            Self::Workload(_) | Self::Named(_) | Self::Account { .. } | Self::Unknown => {
+                Self::Unknown
+            }
+        }
+    }
+
+    /// The caller that a connection proves with the certificate of this service account.
+    /// `self` is what the request claims, which adds what a certificate does not contain:
+    /// the name of the workload and, from a gateway, the address of the client. None if the
+    /// claim is another identity.
+    pub fn proven_by(&self, namespace: &str, service_account: &str) -> Option<Self> {
+        match self.account() {
+            Some(claimed) => (claimed == (namespace, service_account)).then(|| self.clone()),
+            None => Some(Self::of_account(namespace, service_account)),
+        }
+    }
+
+    /// The caller with the certificate of this service account.
+    pub fn of_account(namespace: &str, service_account: &str) -> Self {
+        Self::Account {
+            namespace: namespace.to_owned(),
+            service_account: service_account.to_owned(),
+        }
     }
 }

@@ -2,6 +2,8 @@
 //!
 //! Calls within the process are not encrypted. The host attests the identity of the caller,
 //! which counts as mutual TLS unless the caller or the destination requires plain text.
+//! Between hosts, the connection itself decides: what it proves counts as attested, and
+//! everything else as plain text.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -92,8 +94,21 @@ pub fn decide(
     };
     Err(LocalReply {
         details: details.into(),
+        resets: true,
         ..LocalReply::for_failure(Failure::Termination)
     })
+}
+
+/// Whether a workload speaks mutual TLS on its port: unless it is disabled.
+pub fn speaks_mutual_tls(policies: &InboundPolicies, port: u16) -> bool {
+    let mode = policies.peer.at(port).map(|it| it.mode);
+    mode != Some(MutualTlsMode::Disable)
+}
+
+/// The policy by which a workload closes connections in plain text on its port.
+pub fn strict_policy(policies: &InboundPolicies, port: u16) -> Option<&str> {
+    let mode = policies.peer.at(port)?;
+    (mode.mode == MutualTlsMode::Strict).then_some(&*mode.policy)
 }
 
 /// Whether the connection proves the identity of the caller, so that later stages may use it.

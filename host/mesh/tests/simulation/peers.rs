@@ -205,6 +205,7 @@ fn identity_and_connection_decide() {
         ip: IpAddr::V4(Ipv4Addr::LOCALHOST),
     };
     let named = "workload bank/till till".parse().expect("a peer");
+    let sidecar = Peer::of_account("bank", "till");
     let refused = "peer_authentication_strict{shop/default}";
     let plain_only = "peer_authentication_disabled{shop/default}";
     use Connection::{Automatic, MutualTls, PlainText};
@@ -231,6 +232,15 @@ fn identity_and_connection_decide() {
             refused,
         ),
         ("workload of another host", &strict, &named, Automatic, "ok"),
+        ("sidecar", &strict, &sidecar, Automatic, "ok"),
+        ("claim of a host", &strict, &named, PlainText, refused),
+        (
+            "client of a host in plain text",
+            &strict,
+            &client.unproven(),
+            PlainText,
+            refused,
+        ),
         (
             "client behind the gateway",
             &strict,
@@ -284,6 +294,26 @@ fn identity_and_connection_decide() {
         ),
     ] {
         assert_eq!(answer(world, 8080, peer, connection), expected, "{name}");
+    }
+}
+
+#[test]
+fn port_speaks_mutual_tls_and_plain_text_as_its_mode_says() {
+    let ports =
+        "portLevelMtls: {8081: {mode: DISABLE}, 8082: {mode: PERMISSIVE}, 8083: {mode: UNSET}}";
+    let yaml = policy("app", "shop", &format!("{APP}, {STRICT}, {ports}"));
+    let world = world(&yaml);
+    let destination = world.workload("shop/app");
+    let policies = world.snapshot.inbound_policies(&destination);
+    let policies = policies.expect("a policy");
+    for (port, speaks, strict) in [
+        (8080, true, Some("shop/app")),
+        (8081, false, None),
+        (8082, true, None),
+        (8083, true, Some("shop/app")),
+    ] {
+        assert_eq!(peer::speaks_mutual_tls(policies, port), speaks, "{port}");
+        assert_eq!(peer::strict_policy(policies, port), strict, "{port}");
     }
 }
 

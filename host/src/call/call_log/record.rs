@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use galleria_mesh as mesh;
+use galleria_mesh::inbound::peer::Connection;
 use galleria_mesh::{
     LocalReply, Outcome, PickedEndpoint, ResponseFlags, RouteId, Target, Workload,
 };
@@ -62,6 +63,7 @@ impl Record {
                 destination: None,
                 service: None,
                 reporter: Reporter::Both,
+                is_mutual_tls: false,
             },
             cluster: None,
             route_name: String::new(),
@@ -84,13 +86,15 @@ impl Record {
         self.route = route;
     }
 
-    /// The rule forwards the call to `cluster`.
+    /// The rule forwards the call to `cluster`, over `connection`.
     pub(in crate::call) fn forwarded(
         &mut self,
         live: &ActiveConfig,
         cluster: &Arc<mesh::Cluster>,
+        connection: Connection,
         route_name: &str,
     ) {
+        self.edge.is_mutual_tls = connection != Connection::PlainText;
         self.edge.service = Some(live.service_names(cluster));
         if cluster.inbound {
             self.edge.reporter = Reporter::Destination;

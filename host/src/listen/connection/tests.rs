@@ -61,6 +61,7 @@ fn serve_one() -> ServedConnection {
         transport: Transport::Plain,
         retired: None,
         meters: meters.clone(),
+        address: None,
         for_hosts: false,
         stop: stop.clone(),
         cut: CancellationToken::new(),

@@ -30,6 +30,8 @@ pub(crate) struct CallEdge {
     /// `None` if no service was found.
     pub service: Option<Arc<ServiceNames>>,
     pub reporter: Reporter,
+    /// Whether the destination knows by mutual TLS, or as attested by this host, who calls.
+    pub is_mutual_tls: bool,
 }
 
 /// The names of a service, as they appear in labels.
@@ -79,7 +81,7 @@ struct SeriesIndex {
     series: HashMap<(Reporter, Vec<String>), Arc<Series>>,
 }
 
-type EdgeKey = (usize, usize, usize, Reporter, u16, ResponseFlags);
+type EdgeKey = (usize, usize, usize, Reporter, bool, u16, ResponseFlags);
 
 /// The metrics of one edge.
 struct Series {
@@ -104,6 +106,7 @@ impl CallEdge {
             destination: None,
             service: None,
             reporter,
+            is_mutual_tls: false,
         }
     }
 
@@ -169,6 +172,7 @@ impl Edges {
             identity(edge.destination.as_ref()),
             identity(edge.service.as_ref()),
             edge.reporter,
+            edge.is_mutual_tls,
             call.code,
             call.flags,
         );
@@ -293,11 +297,10 @@ fn labels(reporter: &str, edge: &CallEdge, call: &CallRecord) -> Vec<String> {
     values.push("http".to_owned());
     values.push(call.code.to_string());
     values.push(call.flags.to_string());
-    // Between hosts the connection is plain text.
-    values.push(match (reporter, &edge.source, edge.reporter) {
-        ("source", ..) => unknown(),
-        (_, Some(_), Reporter::Both) => "mutual_tls".to_owned(),
-        _ => "none".to_owned(),
+    values.push(match (reporter, edge.is_mutual_tls) {
+        ("source", _) => unknown(),
+        (_, true) => "mutual_tls".to_owned(),
+        (_, false) => "none".to_owned(),
     });
     values
 }

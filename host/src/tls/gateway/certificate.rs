@@ -12,15 +12,15 @@ use crate::tls::certificate_pem;
 
 /// See the module's documentation.
 #[derive(Debug, Clone, Default)]
-pub(super) struct CertificateParts {
+pub(in crate::tls) struct CertificateParts {
     /// When it expires, in seconds since 1970.
     pub(super) not_after: i64,
-    pub(super) dns_names: Vec<String>,
-    pub(super) uris: Vec<String>,
+    pub(in crate::tls) dns_names: Vec<String>,
+    pub(in crate::tls) uris: Vec<String>,
     /// Other names: mail addresses and IP addresses.
     pub(super) others: Vec<String>,
     /// As RFC 2253 writes it.
-    pub(super) subject: String,
+    pub(in crate::tls) subject: String,
     /// SHA-256 of the public key (`SubjectPublicKeyInfo`).
     pub(super) public_key: [u8; 32],
     /// SHA-256 of the certificate.
@@ -29,7 +29,7 @@ pub(super) struct CertificateParts {
 
 impl CertificateParts {
     /// None if it is not an X.509 certificate.
-    pub(super) fn of(certificate: &CertificateDer<'_>) -> Option<Self> {
+    pub(in crate::tls) fn of(certificate: &CertificateDer<'_>) -> Option<Self> {
         let (_, parsed) = x509_parser::parse_x509_certificate(certificate).ok()?;
         let mut parts = Self {
             not_after: parsed.validity().not_after.timestamp(),
@@ -63,7 +63,7 @@ impl CertificateParts {
     }
 
     /// Whether the certificate is for `name`: any of its names, as Envoy matches them.
-    pub(super) fn has_name(&self, name: &str) -> bool {
+    pub(in crate::tls) fn has_name(&self, name: &str) -> bool {
         let mut exact = self.uris.iter().chain(&self.others);
         self.has_dns_name(name) || exact.any(|own| own == name)
     }
@@ -88,10 +88,26 @@ fn ip_address(bytes: &[u8]) -> Option<String> {
 
 /// `x-forwarded-client-cert` for a client's certificate; `by` are the URIs of the server's.
 pub(super) fn forwarded(certificate: &CertificateDer<'_>, by: &[String]) -> Option<HeaderValue> {
+    header(certificate, Some(certificate_pem(certificate)), by)
+}
+
+/// The same for the certificate of a workload, without the certificate itself.
+pub(in crate::tls) fn described(
+    certificate: &CertificateDer<'_>,
+    by: &[String],
+) -> Option<HeaderValue> {
+    header(certificate, None, by)
+}
+
+fn header(
+    certificate: &CertificateDer<'_>,
+    pem: Option<String>,
+    by: &[String],
+) -> Option<HeaderValue> {
     let parts = CertificateParts::of(certificate)?;
     let certificate = ClientCertificate {
         digest: parts.digest,
-        pem: certificate_pem(certificate),
+        pem,
         subject: parts.subject,
         uris: parts.uris,
         dns_names: parts.dns_names,

@@ -6,7 +6,7 @@ use std::net::Ipv4Addr;
 
 use serde_json::Value;
 
-/// The address that every host trusts: on loopback, all hosts call from this address,
+/// The address that every host trusts if hosts share no authority: on loopback, all hosts call from this address,
 /// regardless of the address that they are bound to.
 pub const CALLERS: &str = "--trusted-peer=127.0.0.1";
 
@@ -28,6 +28,10 @@ impl Pod {
     /// The flag value that tells every host about this pod.
     pub fn peer(&self) -> String {
         format!("--peer={}={}", self.workload, self.address)
+    }
+
+    pub fn address(&self) -> String {
+        self.address.to_string()
     }
 
     pub fn workload(&self) -> &str {

@@ -38,7 +38,7 @@ impl<'a> Facts<'a> {
     /// The address of the client outside, if there is one.
     pub(super) fn remote_ip(&self) -> Option<IpAddr> {
         match self.request.peer {
-            Peer::Client { ip, .. } => known(*ip),
+            Peer::Client { ip, .. } | Peer::Forwarded(ip) => known(*ip),
             _ => self.source_ip(),
         }
     }

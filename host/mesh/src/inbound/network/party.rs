@@ -12,6 +12,8 @@ pub(crate) enum Party<'a> {
     Workload(&'a Workload),
     /// A workload whose labels are unknown.
     Named(&'a WorkloadIdentity),
+    /// A workload of which only the namespace is known.
+    InNamespace(&'a str),
     /// A client outside. In a cluster its connections come from the pod of the gateway, and
     /// where the gateway keeps the client's address, from that address: both count.
     Client(IpAddr),
@@ -28,6 +30,8 @@ impl<'a> Party<'a> {
             Peer::Client { ip, .. } => Self::Client(*ip),
             Peer::Workload(workload) => Self::Workload(workload),
             Peer::Named(identity) => Self::Named(identity),
+            Peer::Account { namespace, .. } => Self::InNamespace(namespace),
+            Peer::Forwarded(ip) => Self::Address(*ip),
             Peer::Unknown => address.map_or(Self::Unknown, Self::Address),
         }
     }
@@ -38,6 +42,7 @@ impl fmt::Display for Party<'_> {
         match self {
             Self::Workload(it) => write!(f, "{}/{}", it.namespace, it.name),
             Self::Named(it) => write!(f, "{}/{}", it.namespace, it.name),
+            Self::InNamespace(it) => write!(f, "a workload of {it}"),
             Self::Client(ip) => write!(f, "client {ip}"),
             Self::Address(ip) => write!(f, "{ip}"),
             Self::Unknown => f.write_str("an unknown workload of another host"),

@@ -9,6 +9,7 @@ use galleria_manifest::model::{
 
 use super::Party;
 use crate::Workload;
+use crate::inbound::WorkloadIdentity;
 
 /// What the rules of all policies refer to.
 #[derive(Debug)]
@@ -116,16 +117,20 @@ impl PeerRule {
                     namespaces.contain(&gateway.namespace, around)
                         && selects(pods.as_ref(), &gateway.labels)
                 }
-                // Whether a selector matches unknown labels is unknown: it does not.
-                Party::Named(it) => {
-                    pods.as_ref().is_none_or(LabelSelector::is_empty)
-                        && namespaces.contain(&it.namespace, around)
+                Party::Named(WorkloadIdentity { namespace, .. }) => {
+                    is_every_pod(pods.as_ref()) && namespaces.contain(namespace, around)
+                }
+                Party::InNamespace(namespace) => {
+                    is_every_pod(pods.as_ref()) && namespaces.contain(namespace, around)
                 }
                 Party::Address(_) | Party::Unknown => false,
             },
             (Self::Block(block), Party::Client(ip) | Party::Address(ip)) => contains(block, *ip),
             // Pods have no addresses of their own: a block is for what is outside the mesh.
-            (Self::Block(_), Party::Workload(_) | Party::Named(_) | Party::Unknown) => false,
+            (
+                Self::Block(_),
+                Party::Workload(_) | Party::Named(_) | Party::InNamespace(_) | Party::Unknown,
+            ) => false,
         }
     }
 }
@@ -145,6 +150,11 @@ impl Namespaces {
             },
         }
     }
+}
+
+/// Whether a selector matches unknown labels is unknown: it does not.
+fn is_every_pod(pods: Option<&LabelSelector>) -> bool {
+    pods.is_none_or(LabelSelector::is_empty)
 }
 
 fn selects(selector: Option<&LabelSelector>, labels: &Labels) -> bool {

@@ -106,7 +106,9 @@ fn selector_does_not_match_what_is_unknown() {
     ] {
         let cluster = ingress(from);
         let accepts = |peer| cluster.accepts(peer, "x/a", 80).is_ok();
+        let sidecar = Peer::of_account("y", "default");
         assert_eq!(accepts(&named), of_named, "a named workload by {from}");
+        assert_eq!(accepts(&sidecar), of_named, "a sidecar by {from}");
         assert_eq!(
             accepts(&Peer::Unknown),
             of_unknown,
