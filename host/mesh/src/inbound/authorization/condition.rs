@@ -124,6 +124,12 @@ impl Condition {
                 }
                 _ => false,
             },
+            // Each value of a repeated header is compared: joined, they would pass a rule that
+            // forbids one of them.
+            Subject::Header(HeaderKey::Name(name)) => {
+                let mut sent = request.head.headers.get_all(name).iter();
+                sent.any(|it| any_text(values, &String::from_utf8_lossy(it.as_bytes())))
+            }
             Subject::Header(name) => text(name.value(&request.head).as_deref()),
             Subject::Host => {
                 let host = request.head.authority;

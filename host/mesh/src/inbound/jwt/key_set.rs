@@ -14,6 +14,8 @@ use super::verified::{TokenHash, VerifiedTokens};
 /// for a token that names none.
 const KEYS_MAX: usize = 64;
 
+const ED25519_SIGNATURE_BYTES: usize = 64;
+
 /// The keys of a set that can verify a signature.
 #[derive(Debug, Default)]
 pub struct KeySet {
@@ -98,13 +100,17 @@ impl KeySet {
         if fitting.peek().is_none() {
             return Err(JwtStatus::NoMatchingKey);
         }
-        match fitting.any(|key| key.verifies(token)) {
-            true => {
+        let mut status = JwtStatus::VerificationFails;
+        for key in fitting {
+            if key.verifies(token) {
                 self.verified.insert(hash);
-                Ok(())
+                return Ok(());
             }
-            false => Err(JwtStatus::VerificationFails),
+            if key.is_ed25519() && token.signature.len() != ED25519_SIGNATURE_BYTES {
+                status = JwtStatus::SignatureWrongLength;
+            }
         }
+        Err(status)
     }
 }
 
@@ -140,10 +146,9 @@ impl Key {
             "OKP" if text(key, "crv") == Some("Ed25519") => {
                 let x = bytes(key, "x")?;
                 let fits = x.len() == 32 && stated.is_none_or(|it| it == Algorithm::EdDsa);
-                (
-                    Some(Algorithm::EdDsa),
-                    Material::Ed25519(fits.then_some(x)?),
-                )
+                // A key that does not state its algorithm is tried for every token, as in
+                // Envoy.
+                (stated, Material::Ed25519(fits.then_some(x)?))
             }
             _ => return None,
         };
@@ -161,6 +166,10 @@ impl Key {
     fn fits(&self, token: &Token<'_>) -> bool {
         let names = token.key_id.is_empty() || self.has_id(&token.key_id);
         names && self.algorithm.is_none_or(|it| it == token.algorithm)
+    }
+
+    fn is_ed25519(&self) -> bool {
+        matches!(self.material, Material::Ed25519(_))
     }
 
     fn verifies(&self, token: &Token<'_>) -> bool {

@@ -7,6 +7,7 @@ use http::Uri;
 use http::header::{AUTHORIZATION, COOKIE, HeaderName};
 
 use crate::RequestHead;
+use crate::decide::condition::joined;
 
 /// The places of the tokens of one issuer, each in alphabetical order, as in Envoy.
 #[derive(Debug)]
@@ -64,12 +65,12 @@ impl Locations {
     pub(super) fn find<'a>(&'a self, head: &RequestHead<'a>) -> Vec<Found<'a>> {
         let mut found = Vec::new();
         for (name, prefix) in &self.headers {
-            for value in head.headers.get_all(name) {
-                let value = String::from_utf8_lossy(value.as_bytes());
-                if let Some(text) = after(value, prefix) {
-                    let place = Place::Header(name);
-                    found.push(Found { text, place });
-                }
+            // Two tokens in one header are none: an application could use either of them.
+            if let Some(value) = joined(head.headers, name)
+                && let Some(text) = after(value, prefix)
+            {
+                let place = Place::Header(name);
+                found.push(Found { text, place });
             }
         }
         for name in &self.params {

@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use galleria_manifest::model::{JwtKeys, JwtRule};
 use http::HeaderValue;
 use http::header::HeaderName;
@@ -232,7 +234,8 @@ fn nested<'a>(claims: &'a Map<String, Value>, path: &str) -> Option<&'a Value> {
     names.try_fold(first, |value, name| value.get(name))
 }
 
-/// Text, whole numbers, decimals and booleans; `None` for everything else and for no text.
+/// Text, numbers and booleans as they are, lists and objects as JSON in Base64; `None` for
+/// `null` and for no text.
 fn header_text(value: &Value) -> Option<String> {
     let text = match value {
         Value::String(text) => text.clone(),
@@ -244,7 +247,8 @@ fn header_text(value: &Value) -> Option<String> {
             }
             (None, double) => format!("{:.6}", double?),
         },
-        _ => return None,
+        Value::Array(_) | Value::Object(_) => STANDARD.encode(value.to_string()),
+        Value::Null => return None,
     };
     (!text.is_empty()).then_some(text)
 }

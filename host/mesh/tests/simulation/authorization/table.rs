@@ -218,10 +218,15 @@ const GROUPS: &[Group] = &[
         ("GET app/ h:x=a", true), ("GET app/ h:x=", true), ("GET app/", false),
     ]),
     ("rules: [{when: [{key: 'request.headers[x]', values: ['a,b']}]}]", &[
-        ("GET app/ h:x=a h:x=b", true), ("GET app/ h:x=a", false),
+        ("GET app/ h:x=a,b", true), ("GET app/ h:x=a h:x=b", false), ("GET app/ h:x=a", false),
+    ]),
+    ("rules: [{when: [{key: 'request.headers[x]', values: [a]}]}]", &[
+        ("GET app/ h:x=a h:x=b", true), ("GET app/ h:x=b h:x=a", true), ("GET app/ h:x=a h:x=a", true),
+        ("GET app/ h:x= h:x=a", true), ("GET app/ h:x=b h:x=c", false),
     ]),
     ("rules: [{when: [{key: 'request.headers[x]', notValues: [a]}]}]", &[
         ("GET app/ h:x=a", false), ("GET app/ h:x=b", true), ("GET app/", true),
+        ("GET app/ h:x=b h:x=a", false), ("GET app/ h:x=a h:x=a", false), ("GET app/ h:x=b h:x=c", true),
     ]),
     ("rules: [{when: [{key: 'request.headers[host]', values: [app]}]}]", &[
         ("GET app/", true), ("GET other/", false),

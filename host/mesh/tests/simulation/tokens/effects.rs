@@ -15,6 +15,7 @@ fn verified_request_is_changed_as_the_rule_says() {
         outputClaimToHeaders: [{header: x-sub, claim: sub}, {header: x-level, claim: level}, \
         {header: x-admin, claim: admin}, {header: x-ratio, claim: ratio}, \
         {header: x-org, claim: org.name}, {header: x-list, claim: list}, \
+        {header: x-object, claim: org}, \
         {header: x-none, claim: nothing}]";
     let apply = |fields: &str, call: Call| {
         let world = world(&policy(&issuer.key_set(), fields));
@@ -51,7 +52,8 @@ fn verified_request_is_changed_as_the_rule_says() {
         ("x-admin", Some("true")),
         ("x-ratio", Some("0.500000")),
         ("x-org", Some("acme")),
-        ("x-list", None),
+        ("x-list", Some("WyJhIl0=")),
+        ("x-object", Some("eyJuYW1lIjoiYWNtZSJ9")),
         ("x-none", None),
         ("authorization", None),
     ] {

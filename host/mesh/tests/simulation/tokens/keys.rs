@@ -83,6 +83,18 @@ fn key_sets_are_read_leniently_and_used_strictly() {
             "EdDSA",
             none,
         ),
+        (
+            "Ed25519 for a token of another algorithm",
+            with(&ed, "kid", json!("rsa")),
+            "RS256",
+            "401 Jwt ED25519 signature is wrong length",
+        ),
+        (
+            "Ed25519 that states its algorithm, for a token of another",
+            with(&with(&ed, "kid", json!("rsa")), "alg", json!("EdDSA")),
+            "RS256",
+            NO_KEY,
+        ),
         ("X25519", with(&ed, "crv", json!("X25519")), "EdDSA", none),
         ("text", json!("key"), "EdDSA", none),
     ];

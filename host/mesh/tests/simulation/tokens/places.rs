@@ -115,10 +115,22 @@ fn tokens_are_where_the_rule_says() {
             "401 Jwt is expired",
         ),
         (
-            "twice in one header",
+            "a good and a bad one in one header",
             "",
             bearer(&token).header("authorization", &format!("Bearer {bad}")),
-            "401 Jwt is expired",
+            FORM,
+        ),
+        (
+            "two good ones in one header",
+            "",
+            bearer(&token).header("authorization", &format!("Bearer {bob}")),
+            FORM,
+        ),
+        (
+            "two values, one of them a token",
+            "",
+            bearer(&token).header("authorization", "Basic YTpi"),
+            "401 Jwt signature is an invalid Base64url encoded",
         ),
         ("preflight", "", bearer(&bad).preflight(), anonymous),
         (
