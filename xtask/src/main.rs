@@ -7,10 +7,12 @@
 
 mod bench;
 mod components;
+mod conformance;
 mod deployment;
 mod envoy;
 mod fuzz;
 mod galleria;
+mod go;
 mod guests;
 mod image;
 mod javascript;
@@ -58,6 +60,11 @@ enum Task {
     TestDeploy(deployment::Options),
     /// Fuzzes the reader and the matchers; part of the tests.
     Fuzz(fuzz::Options),
+    /// Compares the mesh with Istio.
+    Conformance {
+        #[command(subcommand)]
+        reference: conformance::Reference,
+    },
     /// Runs k6 against the shop: smoke, load, stress, spike, soak, canary or failure.
     Loadtest(loadtest::Options),
     /// Benchmarks the host against others; results go to loadtest/.
@@ -75,6 +82,7 @@ fn main() -> anyhow::Result<()> {
         Task::Test(options) => test::run(&workspace, &options),
         Task::TestDeploy(options) => deployment::run(&workspace, &options),
         Task::Fuzz(options) => fuzz::run(&workspace, &options),
+        Task::Conformance { reference } => conformance::run(&workspace, &reference),
         Task::Loadtest(options) => loadtest::run(&workspace, &options),
         Task::Bench(options) => bench::run(&workspace, &options),
     }

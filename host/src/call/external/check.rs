@@ -37,7 +37,7 @@ pub(super) fn question(
         nanos: i32::try_from(now.subsec_nanos()).unwrap_or_default(),
     };
     let caller = match request.peer {
-        Peer::Client { ip, .. } => Some(*ip),
+        Peer::Client { ip, .. } | Peer::Forwarded(ip) => Some(*ip),
         _ => request.head.source_ip,
     };
     let destination = Peer::Named(WorkloadIdentity::from(request.destination));

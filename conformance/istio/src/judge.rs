@@ -1,0 +1,97 @@
+//! The judge's program: cases in, answers out.
+
+use std::collections::HashMap;
+use std::fs;
+use std::path::PathBuf;
+use std::process::Command;
+
+use anyhow::{Context, Result, bail};
+use serde::{Deserialize, Serialize};
+
+pub(crate) struct Judge {
+    pub(crate) program: PathBuf,
+    pub(crate) envoy: PathBuf,
+    /// A folder for cases and answers.
+    pub(crate) work: PathBuf,
+}
+
+/// What the judge reads; its Go types have the same names and explain the fields.
+#[derive(Serialize)]
+struct Cases<'a> {
+    security: &'a [SecurityCase],
+}
+
+#[derive(Serialize)]
+pub(crate) struct SecurityCase {
+    pub(crate) policies: String,
+    pub(crate) workload: Workload,
+    pub(crate) requests: Vec<SecurityRequest>,
+    pub(crate) seen: Vec<String>,
+}
+
+#[derive(Serialize)]
+pub(crate) struct Workload {
+    pub(crate) namespace: String,
+    pub(crate) name: String,
+    pub(crate) account: String,
+    pub(crate) labels: HashMap<String, String>,
+    pub(crate) address: String,
+    pub(crate) ports: Vec<u16>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct SecurityRequest {
+    pub(crate) identity: String,
+    pub(crate) server_name: String,
+    pub(crate) source: String,
+    pub(crate) destination: String,
+    pub(crate) port: u16,
+    pub(crate) text: String,
+}
+
+#[derive(Deserialize)]
+struct Answers {
+    security: Vec<SecurityAnswers>,
+}
+
+#[derive(Deserialize)]
+pub(crate) struct SecurityAnswers {
+    #[serde(default)]
+    pub(crate) refused: Option<String>,
+    #[serde(default)]
+    pub(crate) answers: Vec<Answer>,
+}
+
+#[derive(Deserialize)]
+pub(crate) struct Answer {
+    #[serde(default)]
+    pub(crate) closed: bool,
+    #[serde(default)]
+    pub(crate) status: u16,
+    #[serde(default)]
+    pub(crate) headers: HashMap<String, String>,
+    #[serde(default)]
+    pub(crate) body: String,
+}
+
+impl Judge {
+    /// The answers to `cases`, in their order.
+    pub(crate) fn security(&self, cases: &[SecurityCase]) -> Result<Vec<SecurityAnswers>> {
+        fs::create_dir_all(&self.work)?;
+        let (file, answers) = (self.work.join("cases.json"), self.work.join("answers.json"));
+        fs::write(&file, serde_json::to_string(&Cases { security: cases })?)?;
+        let mut judge = Command::new(&self.program);
+        judge.arg("-cases").arg(&file).arg("-answers").arg(&answers);
+        let status = judge.arg("-envoy").arg(&self.envoy).status();
+        let status = status.with_context(|| self.program.display().to_string())?;
+        if !status.success() {
+            bail!("the judge failed ({status}) with {}", file.display());
+        }
+        let answers: Answers = serde_json::from_str(&fs::read_to_string(&answers)?)?;
+        if answers.security.len() != cases.len() {
+            bail!("the judge answered another number of cases");
+        }
+        Ok(answers.security)
+    }
+}

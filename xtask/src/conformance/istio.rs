@@ -1,0 +1,109 @@
+//! Istio as the reference: `conformance/istio`.
+//!
+//! The folder has two programs. The judge is in Go, since Istio's control plane is a Go
+//! module; the other one makes the cases, asks the judge and the mesh, and compares.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use sha2::{Digest, Sha256};
+
+use crate::go::Go;
+use crate::process::{self, cargo};
+use crate::workspace::Workspace;
+use crate::{envoy, guests, prerequisites, wasm_target};
+
+/// How much to compare.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Options {
+    /// Number of random sets of policies
+    #[arg(long, value_name = "NUMBER", default_value_t = 200)]
+    policies: u32,
+    /// Number of random requests for each set
+    #[arg(long, value_name = "NUMBER", default_value_t = 20)]
+    requests: u32,
+    /// Seed of the random number generator
+    #[arg(long, value_name = "NUMBER", default_value_t = 1)]
+    seed: u64,
+    /// Compare only the set of policies with this number
+    #[arg(long, value_name = "NUMBER")]
+    only: Option<u32>,
+    /// Number of differences to print
+    #[arg(long, value_name = "NUMBER", default_value_t = 10)]
+    show: u32,
+}
+
+/// Builds what is needed, and compares.
+pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<()> {
+    prerequisites::ensure(&[prerequisites::PYTHON])?;
+    wasm_target::ensure()?;
+    let envoy = envoy::install(workspace)?;
+    let judge = judge(workspace)?;
+    guests::build_rust(workspace)?;
+    let mut build = cargo();
+    build.current_dir(&workspace.root);
+    process::run(build.args(["build", "--package", "galleria"]))?;
+    let mut compare = cargo();
+    compare.current_dir(&workspace.root);
+    compare.args(["run", "--quiet", "--package", "conformance-istio", "--"]);
+    compare.arg("--judge").arg(judge).arg("--envoy").arg(envoy);
+    let work = workspace.target.join("conformance/istio");
+    compare.arg("--work").arg(work);
+    let galleria = workspace.target.join("debug/galleria");
+    compare.arg("--galleria").arg(galleria);
+    compare.arg("--components").arg(workspace.test_components());
+    for (name, number) in [
+        ("--policies", u64::from(options.policies)),
+        ("--requests", u64::from(options.requests)),
+        ("--seed", options.seed),
+        ("--show", u64::from(options.show)),
+    ] {
+        compare.arg(name).arg(number.to_string());
+    }
+    if let Some(number) = options.only {
+        compare.arg("--only").arg(number.to_string());
+    }
+    process::run(&mut compare)
+}
+
+/// Builds the judge, once for each version of its sources.
+fn judge(workspace: &Workspace) -> Result<PathBuf> {
+    let module = workspace.root.join("conformance/istio");
+    let folder = workspace.target.join("tools/istio-judge");
+    let program = folder.join(version(&module)?);
+    if !program.exists() {
+        let go = Go::install(workspace)?;
+        go.check(&module)?;
+        if folder.exists() {
+            fs::remove_dir_all(&folder).with_context(|| folder.display().to_string())?;
+        }
+        go.build(&module, &program)?;
+    }
+    Ok(program)
+}
+
+/// A digest of the module's sources and of the versions of its dependencies.
+fn version(module: &Path) -> Result<String> {
+    let entries = fs::read_dir(module).with_context(|| module.display().to_string())?;
+    let mut files = Vec::new();
+    for entry in entries {
+        let path = entry?.path();
+        let extension = path.extension().and_then(|it| it.to_str());
+        if matches!(extension, Some("go" | "mod" | "sum")) {
+            files.push(path);
+        }
+    }
+    files.sort();
+    let mut digest = Sha256::new();
+    for file in files {
+        digest.update(file.file_name().unwrap_or_default().as_encoded_bytes());
+        digest.update(fs::read(&file).with_context(|| file.display().to_string())?);
+    }
+    let digest = digest.finalize();
+    Ok(digest
+        .iter()
+        .take(8)
+        .map(|byte| format!("{byte:02x}"))
+        .collect())
+}
