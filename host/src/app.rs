@@ -53,7 +53,7 @@ use crate::telemetry::trace::{TraceExport, Tracer};
 use crate::terminal::eprint;
 use crate::tls::{Expiries, GatewayFiles};
 use crate::topology::{Peers, Topology, Trust};
-use crate::workload::{Images, Jobs, Platform, VolumeFolder, Workloads};
+use crate::workload::{ImagePolicies, Images, Jobs, Platform, VolumeFolder, Workloads};
 use crate::writes::{Write, Writer};
 use announce::Addresses;
 use api_store::ApiStore;
@@ -295,11 +295,14 @@ impl Host {
         volumes
             .remove_old_pods()
             .context("cannot remove pod files of an earlier run")?;
+        let policies = ImagePolicies::read(&settings.image.policies()?)
+            .context("cannot use --verify-images")?;
         let images = Images::new(
             engine,
             cache,
             settings.image.components.clone(),
             settings.image.registries()?,
+            policies,
             settings.data.folder.join("images"),
             metrics.component_loads.clone(),
         );

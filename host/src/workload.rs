@@ -32,7 +32,7 @@ pub(crate) use backoff::Backoff;
 pub(crate) use controller::autoscaler::{Autoscaler, Decision, MetricReading, ScalingLimit};
 pub(crate) use failure_log::FailureLog;
 pub(crate) use field::{HOST_ADDRESS, NODE_NAME};
-pub(crate) use image::Images;
+pub(crate) use image::{ImagePolicies, Images};
 pub(crate) use job::{Board, CronJobStatus, JobStatus, Jobs, PodExit};
 pub(crate) use log::{LogLine, Logs, PodLog};
 use plan::PodPlan;

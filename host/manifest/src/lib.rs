@@ -36,4 +36,4 @@ pub use position::{Position, WithPosition};
 pub use preset::{Conflict, Preset, Presets};
 pub use references::{check_references, deployments_behind};
 pub use unenforced::{AllowUnenforced, Unenforced, UnknownRestriction};
-pub use yaml::yaml_to_json;
+pub use yaml::{yaml_documents, yaml_to_json};

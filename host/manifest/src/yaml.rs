@@ -22,14 +22,22 @@ use crate::Code;
 /// # Errors
 /// It is malformed or empty, or there is more than one document.
 pub fn yaml_to_json(text: &str) -> Result<serde_json::Value, String> {
+    let documents = yaml_documents(text)?;
+    <[_; 1]>::try_from(documents)
+        .map(|[one]| one)
+        .map_err(|all| format!("one document is expected, not {}", all.len()))
+}
+
+/// Converts all documents of a YAML or JSON text, without interpreting them.
+///
+/// # Errors
+/// It is malformed.
+pub fn yaml_documents(text: &str) -> Result<Vec<serde_json::Value>, String> {
     let parsed = parse(text);
     if let Some(Problem { mark, message, .. }) = parsed.problems.first() {
         return Err(format!("{}:{}: {message}", mark.line, mark.column));
     }
-    match parsed.documents.as_slice() {
-        [one] => Ok(to_json(one)),
-        all => Err(format!("one document is expected, not {}", all.len())),
-    }
+    Ok(parsed.documents.iter().map(to_json).collect())
 }
 
 /// A position in the text; lines and columns count from 1.

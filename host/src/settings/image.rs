@@ -29,6 +29,15 @@ pub(crate) struct ImageSettings {
         env = "GALLERIA_REGISTRY_INSECURE"
     )]
     pub registry_insecure: Vec<String>,
+
+    /// Who must have signed which images: a ClusterImagePolicy in YAML, or a public key in PEM for all images; separate several with commas
+    #[arg(
+        long,
+        value_name = "FILE",
+        value_delimiter = ',',
+        env = "GALLERIA_VERIFY_IMAGES"
+    )]
+    pub verify_images: Vec<PathBuf>,
 }
 
 /// How registries are accessed.
@@ -55,5 +64,18 @@ impl ImageSettings {
             ca,
             insecure: self.registry_insecure.clone(),
         })
+    }
+
+    /// The files of `--verify-images`, with their contents.
+    ///
+    /// # Errors
+    /// One cannot be read.
+    pub(crate) fn policies(&self) -> anyhow::Result<Vec<(PathBuf, Vec<u8>)>> {
+        let read = |file: &PathBuf| {
+            let failed = || format!("cannot read --verify-images `{}`", file.display());
+            let content = std::fs::read(file).with_context(failed)?;
+            Ok((file.clone(), content))
+        };
+        self.verify_images.iter().map(read).collect()
     }
 }

@@ -3,16 +3,18 @@
 //! The folder `--components` is searched first, by the last part of the image's name:
 //! `NAME/TAG.wasm`, `NAME.wasm`, then the OCI image layout `NAME`. An image that is not
 //! there is pulled if it names the host of a registry; there is no default registry. A
-//! pinned digest is checked in all cases.
+//! pinned digest is checked in all cases, and signatures where a policy requires them.
 
 mod artifact;
 mod credentials;
 mod digest;
 mod distribution;
+mod evidence;
 mod layout;
 mod pulled;
 mod reference;
 mod registry;
+mod verify;
 
 use std::collections::HashMap;
 use std::fs;
@@ -32,6 +34,9 @@ use crate::telemetry::trace::{attributes, spans};
 use layout::{ComponentFile, Layout, LayoutError};
 use reference::Reference;
 use registry::{PullError, Registries};
+use verify::{Refusal, SignatureError};
+
+pub(crate) use verify::ImagePolicies;
 
 /// Loads components, each once, and again when its file changes.
 pub(crate) struct Images {
@@ -39,6 +44,7 @@ pub(crate) struct Images {
     cache: Cache,
     folder: PathBuf,
     registries: Registries,
+    policies: ImagePolicies,
     loaded: Mutex<HashMap<PathBuf, (Fingerprint, Arc<Component>)>>,
     loads: ComponentLoads,
 }
@@ -49,6 +55,16 @@ pub(crate) struct ImageRequest<'a> {
     pub policy: Option<PullPolicy>,
     /// The `.dockerconfigjson` of each pull secret.
     pub pull_secrets: Vec<&'a [u8]>,
+}
+
+/// Where an image was found.
+enum Origin {
+    /// A file of its own in the components folder.
+    File,
+    /// A layout in the components folder.
+    Layout(Box<Layout>),
+    /// The registry with this host.
+    Registry(String),
 }
 
 /// Detects that a file has changed.
@@ -86,6 +102,21 @@ pub(crate) enum ImageError {
         path: PathBuf,
         found: Digest,
     },
+    #[error("image `{image}` is not started")]
+    Refused {
+        image: String,
+        source: Refusal,
+        /// A signature may be added to the registry later.
+        is_transient: bool,
+    },
+    #[error("image `{image}` is not started: its signatures cannot be fetched")]
+    Signatures { image: String, source: PullError },
+    #[error("image `{image}` is not started: its signature `{}` cannot be read", path.display())]
+    SignatureFile {
+        image: String,
+        path: PathBuf,
+        source: SignatureError,
+    },
     #[error("image `{image}` cannot run here")]
     Component {
         image: String,
@@ -96,7 +127,11 @@ pub(crate) enum ImageError {
 impl ImageError {
     /// Whether a later attempt may succeed without a change of the configuration.
     pub(super) fn is_transient(&self) -> bool {
-        matches!(self, Self::Pull { source, .. } if source.is_transient())
+        match self {
+            Self::Pull { source, .. } | Self::Signatures { source, .. } => source.is_transient(),
+            Self::Refused { is_transient, .. } => *is_transient,
+            _ => false,
+        }
     }
 }
 
@@ -107,6 +142,7 @@ impl Images {
         cache: Cache,
         folder: PathBuf,
         registries: RegistrySettings,
+        policies: ImagePolicies,
         pulled: PathBuf,
         loads: ComponentLoads,
     ) -> Self {
@@ -115,13 +151,14 @@ impl Images {
             cache,
             folder,
             registries: Registries::new(registries, pulled),
+            policies,
             loaded: Mutex::default(),
             loads,
         }
     }
 
-    /// Finds and loads the component of an image. Pulls it from its registry, and compiles it
-    /// if the cache does not have it. Blocks: call it outside of asynchronous tasks, but with
+    /// Finds, verifies and loads the component of an image. Pulls it from its registry, and
+    /// compiles it if the cache does not have it. Blocks: call it outside of asynchronous tasks, but with
     /// access to the runtime.
     ///
     /// # Errors
@@ -131,10 +168,12 @@ impl Images {
         let reference = Reference::parse(image).ok_or_else(|| ImageError::Name {
             image: image.into(),
         })?;
-        let ComponentFile { path, digest } = self.find(request, &reference)?;
+        let (file, origin) = self.find(request, &reference)?;
+        let verified = self.verify(request, &reference, &file, &origin)?;
+        let ComponentFile { path, digest, .. } = file;
         let component = self.load_file(image, &path)?;
         let found = digest::from_hash(&component.digest());
-        if digest.is_some_and(|digest| digest != found) {
+        if [digest, verified].iter().flatten().any(|it| *it != found) {
             let image = image.into();
             return Err(ImageError::Digest { image, path, found });
         }
@@ -187,23 +226,27 @@ impl Images {
         &self,
         request: &ImageRequest<'_>,
         reference: &Reference,
-    ) -> Result<ComponentFile, ImageError> {
+    ) -> Result<(ComponentFile, Origin), ImageError> {
         let image = || request.image.to_owned();
         let folder = self.folder.join(reference.name());
         let tagged = folder.join(format!("{}.wasm", reference.tag()));
         let plain = self.folder.join(format!("{}.wasm", reference.name()));
         for path in [&tagged, &plain] {
             if path.is_file() {
-                return Ok(ComponentFile {
+                let file = ComponentFile {
                     path: path.clone(),
                     digest: reference.digest.clone(),
-                });
+                    manifests: Vec::new(),
+                };
+                return Ok((file, Origin::File));
             }
         }
-        let layout = Layout::open(folder)
-            .and_then(|layout| layout.map(|layout| layout.find(reference)).transpose());
-        match (layout, &reference.host) {
-            (Ok(Some(found)), _) => Ok(found),
+        let found = Layout::open(folder).and_then(|layout| {
+            let found = layout.map(|layout| layout.find(reference).map(|file| (file, layout)));
+            found.transpose()
+        });
+        match (found, &reference.host) {
+            (Ok(Some((file, layout))), _) => Ok((file, Origin::Layout(Box::new(layout)))),
             (Err(source), _) => Err(ImageError::Layout {
                 image: image(),
                 source,
@@ -213,6 +256,7 @@ impl Images {
                 let logins = credentials::logins(reference, secrets);
                 self.registries
                     .pull(reference, host, request.policy, &logins)
+                    .map(|file| (file, Origin::Registry(host.clone())))
                     .map_err(|source| ImageError::Pull {
                         image: image(),
                         source,

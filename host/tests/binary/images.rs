@@ -3,6 +3,7 @@
 mod hostile;
 mod layouts;
 mod registries;
+mod signatures;
 
 use std::path::{Path, PathBuf};
 

@@ -333,6 +333,7 @@ pub(super) static ALL: &[Kind] = &[
         "NetworkPolicy",
     ),
     restriction("templates.gatekeeper.sh", "ConstraintTemplate").of_cluster(),
+    restriction("policy.sigstore.dev", "ClusterImagePolicy").of_cluster(),
     // Istio until 1.5.
     restriction("config.istio.io", "QuotaSpec"),
     restriction("config.istio.io", "QuotaSpecBinding"),

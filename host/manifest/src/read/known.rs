@@ -43,9 +43,12 @@ pub(super) fn known(d: &mut Decoder, node: &Node, api_version: &str, kind: &str)
         return refused;
     }
     if let Some(restriction) = row.and_then(Kind::restriction) {
+        let cure = match kind {
+            "ClusterImagePolicy" => "name its file in --verify-images",
+            _ => "restrict access outside the host",
+        };
         let what = format!(
-            "{kind} is not enforced by the host: everything it forbids is allowed; restrict \
-             access outside the host"
+            "{kind} is not enforced by the host: everything it forbids is allowed; {cure}"
         );
         d.unenforced(node.mark, restriction, &what);
     } else {

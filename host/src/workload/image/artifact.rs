@@ -7,6 +7,7 @@ use oci_spec::image::{Descriptor, Digest};
 use serde::Deserialize;
 
 use super::digest;
+use super::verify::SIGNATURES_MAX;
 
 /// The largest manifest, in bytes. Registries reject larger ones too.
 pub(super) const MANIFEST_MAX: u64 = 4 << 20;
@@ -15,6 +16,9 @@ const LAYERS: [&str; 2] = [
     "application/wasm",
     "application/vnd.wasm.content.layer.v1+wasm",
 ];
+
+/// A document that is signed by an annotation of its layer.
+const SIGNATURE: &str = "application/vnd.dev.cosign.simplesigning.v1+json";
 
 /// What a manifest points to.
 #[derive(Debug)]
@@ -75,6 +79,19 @@ pub(super) fn next(manifest: &[u8]) -> Result<Next, ArtifactError> {
         }
         several => Err(ArtifactError::Several(several.len())),
     }
+}
+
+/// The layers of a manifest that are signed documents, as cosign writes them.
+pub(super) fn signatures(manifest: &[u8]) -> Result<Vec<Descriptor>, ArtifactError> {
+    #[derive(Deserialize)]
+    struct Manifest {
+        #[serde(default)]
+        layers: Vec<Descriptor>,
+    }
+    let Manifest { mut layers } = serde_json::from_slice(manifest)?;
+    layers.retain(|layer| layer.media_type().as_ref() == SIGNATURE);
+    layers.truncate(SIGNATURES_MAX);
+    Ok(layers)
 }
 
 fn index(manifests: &[Descriptor]) -> Result<Digest, ArtifactError> {

@@ -10,10 +10,20 @@ use oci_spec::image::{ANNOTATION_REF_NAME, Descriptor, Digest, ImageIndex};
 use super::artifact::{self, ArtifactError, MANIFEST_MAX, Next};
 use super::digest;
 use super::reference::Reference;
+use super::verify::{PAYLOAD_MAX, SIGNATURES_MAX, Signature};
 
 /// The number of manifests between the index and the component: an index may contain one
 /// more index.
 const DEPTH_MAX: usize = 2;
+
+/// `cosign save` marks the entries of a layout with what they are.
+const KIND: &str = "kind";
+const COSIGN: &str = "dev.cosignproject.cosign/";
+const SIGNATURES: &str = "dev.cosignproject.cosign/sigs";
+const IMAGES: [&str; 2] = [
+    "dev.cosignproject.cosign/image",
+    "dev.cosignproject.cosign/imageIndex",
+];
 
 /// A layout whose index has been read.
 #[derive(Debug)]
@@ -27,6 +37,9 @@ pub(super) struct Layout {
 pub(super) struct ComponentFile {
     pub(super) path: PathBuf,
     pub(super) digest: Option<Digest>,
+    /// The manifest that names the component, and the indexes that lead to it; none for a file
+    /// that is not in a layout. Each was checked against its digest.
+    pub(super) manifests: Vec<Digest>,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -36,8 +49,8 @@ pub(crate) enum LayoutError {
         path: PathBuf,
         source: std::io::Error,
     },
-    #[error("`{}` is larger than the {MANIFEST_MAX} bytes of a manifest", path.display())]
-    TooLarge { path: PathBuf },
+    #[error("`{}` is larger than the limit of {max} bytes", path.display())]
+    TooLarge { path: PathBuf, max: u64 },
     #[error("`{}` is not a valid index of an OCI image layout", path.display())]
     Index {
         path: PathBuf,
@@ -75,7 +88,7 @@ impl Layout {
         if !path.is_file() {
             return Ok(None);
         }
-        let text = read(&path)?;
+        let text = read(&path, MANIFEST_MAX)?;
         let index = serde_json::from_slice(&text);
         let index = index.map_err(|source| LayoutError::Index { path, source })?;
         Ok(Some(Self { folder, index }))
@@ -84,7 +97,9 @@ impl Layout {
     /// Finds the component of `image` by its digest, or by its tag if it has no digest. A
     /// layout with a single, unnamed entry matches every tag.
     pub(super) fn find(&self, image: &Reference) -> Result<ComponentFile, LayoutError> {
-        let entry = match (&image.digest, self.index.manifests().as_slice()) {
+        let all = self.index.manifests().iter();
+        let entries: Vec<_> = all.filter(|entry| is_image(entry)).collect();
+        let entry = match (&image.digest, entries.as_slice()) {
             (Some(digest), entries) => entries.iter().find(|entry| entry.digest() == digest),
             (None, [only]) if ref_name(only).is_none() => Some(only),
             (None, entries) => entries.iter().find(|entry| is_tagged(entry, image.tag())),
@@ -105,22 +120,69 @@ impl Layout {
     /// caller checks the component.
     pub(super) fn component(&self, entry: &Descriptor) -> Result<ComponentFile, LayoutError> {
         let mut digest = artifact::digest_of(entry)?;
+        let mut manifests = Vec::new();
         for _ in 0..=DEPTH_MAX {
-            let manifest = read(&self.blob(&digest))?;
-            if digest::of(&manifest) != digest {
-                return Err(LayoutError::Corrupt { digest });
-            }
+            let manifest = self.checked(&digest, MANIFEST_MAX)?;
+            manifests.push(digest);
             match artifact::next(&manifest)? {
                 Next::Manifest(next) => digest = next,
                 Next::Component(component, _) => {
                     return Ok(ComponentFile {
                         path: self.blob(&component),
                         digest: Some(component),
+                        manifests,
                     });
                 }
             }
         }
         Err(LayoutError::Depth)
+    }
+
+    /// The signatures of `manifests`: under the names that cosign gives them in registries, or
+    /// as `cosign save` writes them. Those that cannot be read are left out.
+    pub(super) fn signatures(&self, manifests: &[Digest]) -> Result<Vec<Signature>, LayoutError> {
+        let mut found = Vec::new();
+        let is_named = |entry: &Descriptor| {
+            let names = manifests.iter().map(signature_tag);
+            kind(entry) == Some(SIGNATURES) || names.into_iter().any(|it| is_tagged(entry, &it))
+        };
+        for entry in self.index.manifests().iter().filter(|it| is_named(it)) {
+            let manifest = self.checked(&artifact::digest_of(entry)?, MANIFEST_MAX)?;
+            for layer in artifact::signatures(&manifest)? {
+                let payload = self.checked(&artifact::digest_of(&layer)?, PAYLOAD_MAX)?;
+                let annotations = layer.annotations().clone().unwrap_or_default();
+                match Signature::from_layer(payload, &annotations) {
+                    Ok(signature) => found.push(signature),
+                    Err(error) => tracing::warn!(%error, "cannot read a signature"),
+                }
+            }
+        }
+        found.truncate(SIGNATURES_MAX);
+        Ok(found)
+    }
+
+    /// The blobs that an entry needs, without its own.
+    pub(super) fn blobs(&self, entry: &Descriptor) -> Result<Vec<Digest>, LayoutError> {
+        if !is_image(entry) {
+            let manifest = self.checked(&artifact::digest_of(entry)?, MANIFEST_MAX)?;
+            let layers = artifact::signatures(&manifest)?;
+            return Ok(layers.iter().map(|layer| layer.digest().clone()).collect());
+        }
+        let ComponentFile {
+            digest, manifests, ..
+        } = self.component(entry)?;
+        Ok(manifests.into_iter().chain(digest).collect())
+    }
+
+    /// Reads a blob and checks it against its digest.
+    fn checked(&self, digest: &Digest, max: u64) -> Result<Vec<u8>, LayoutError> {
+        let content = read(&self.blob(digest), max)?;
+        match digest::of(&content) == *digest {
+            true => Ok(content),
+            false => Err(LayoutError::Corrupt {
+                digest: digest.clone(),
+            }),
+        }
     }
 
     pub(super) fn into_index(self) -> ImageIndex {
@@ -164,18 +226,37 @@ fn is_tagged(entry: &Descriptor, tag: &str) -> bool {
     })
 }
 
-fn read(path: &Path) -> Result<Vec<u8>, LayoutError> {
+/// The tag under which cosign stores the signatures of an image.
+pub(super) fn signature_tag(manifest: &Digest) -> String {
+    format!("sha256-{}.sig", manifest.digest())
+}
+
+/// Whether an entry is an image, and not something about one.
+fn is_image(entry: &Descriptor) -> bool {
+    let is_marked = |it: &str| it.starts_with(COSIGN) && !IMAGES.contains(&it);
+    let is_tag = |name: &str| {
+        let tag = name.rsplit_once(':').map_or(name, |(_, tag)| tag);
+        tag.starts_with("sha256-") && tag.contains('.')
+    };
+    !kind(entry).is_some_and(is_marked) && !ref_name(entry).is_some_and(is_tag)
+}
+
+fn kind(entry: &Descriptor) -> Option<&str> {
+    let annotations = entry.annotations().as_ref()?;
+    annotations.get(KIND).map(String::as_str)
+}
+
+fn read(path: &Path, max: u64) -> Result<Vec<u8>, LayoutError> {
     let failed = |source| LayoutError::Read {
         path: path.into(),
         source,
     };
     let mut bytes = Vec::new();
     let file = File::open(path).map_err(failed)?;
-    file.take(MANIFEST_MAX + 1)
-        .read_to_end(&mut bytes)
-        .map_err(failed)?;
-    if bytes.len() as u64 > MANIFEST_MAX {
-        return Err(LayoutError::TooLarge { path: path.into() });
+    file.take(max + 1).read_to_end(&mut bytes).map_err(failed)?;
+    if bytes.len() as u64 > max {
+        let path = path.into();
+        return Err(LayoutError::TooLarge { path, max });
     }
     Ok(bytes)
 }

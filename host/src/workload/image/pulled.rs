@@ -18,6 +18,7 @@ use tempfile::NamedTempFile;
 
 use super::digest;
 use super::layout::{ComponentFile, Layout, ref_name};
+use super::verify::Signature;
 
 /// How many images are kept. The image that was pulled the longest ago is removed first.
 const IMAGES_MAX: usize = 200;
@@ -30,7 +31,7 @@ pub(super) struct PulledImages {
 /// A stored image.
 #[derive(Debug)]
 pub(super) struct PulledImage {
-    /// The digest of its manifest, as in the registry.
+    /// The digest of its manifest or index, as in the registry.
     pub(super) digest: Digest,
     pub(super) component: ComponentFile,
 }
@@ -70,6 +71,13 @@ impl PulledImages {
         }
     }
 
+    /// The stored signatures of `manifests`; none if they are not readable.
+    pub(super) fn signatures(&self, manifests: &[Digest]) -> Vec<Signature> {
+        let layout = Layout::open(self.folder.clone()).ok().flatten();
+        let signatures = layout.and_then(|layout| layout.signatures(manifests).ok());
+        signatures.unwrap_or_default()
+    }
+
     pub(super) fn has(&self, digest: &Digest) -> bool {
         self.blob(digest).is_file()
     }
@@ -98,8 +106,8 @@ impl PulledImages {
         self.finish(incoming, digest)
     }
 
-    /// Adds the image whose manifest is `digest` to the index, as `name`. All of its blobs
-    /// must be stored already.
+    /// Adds the image whose manifest or index is `digest` to the index, as `name`. All of its
+    /// blobs must be stored already.
     pub(super) fn keep(&self, name: &str, digest: &Digest, size: u64) -> io::Result<()> {
         let mut index = match Layout::open(self.folder.clone()) {
             Ok(Some(layout)) => layout.into_index(),
@@ -129,8 +137,8 @@ impl PulledImages {
         let layout = Layout::new(self.folder.clone(), index.clone());
         let mut needed = HashSet::new();
         for entry in index.manifests() {
-            let component = layout.component(entry).map_err(io::Error::other)?;
-            for digest in component.digest.iter().chain([entry.digest()]) {
+            let blobs = layout.blobs(entry).map_err(io::Error::other)?;
+            for digest in blobs.iter().chain([entry.digest()]) {
                 needed.insert(digest.digest().to_owned());
             }
         }

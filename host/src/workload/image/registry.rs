@@ -20,9 +20,10 @@ use super::artifact::{self, ArtifactError, MANIFEST_MAX, Next};
 use super::credentials::Login;
 use super::digest;
 use super::distribution::{DistributionError, Repository};
-use super::layout::ComponentFile;
+use super::layout::{ComponentFile, signature_tag};
 use super::pulled::{PulledImage, PulledImages};
 use super::reference::Reference;
+use super::verify::{PAYLOAD_MAX, Signature};
 use crate::guest::COMPONENT_FILE_MAX;
 use crate::settings::image::RegistrySettings;
 use crate::telemetry::trace::control::{ControlSpan, control_span};
@@ -143,12 +144,8 @@ impl Registries {
         };
         let span = control_span!(spans::PULL);
         span.describe(attributes::IMAGE, image);
-        let fetching = async {
-            let fetch = self.fetch_as_anyone(image, host, kept.as_ref(), logins);
-            tokio::time::timeout(PULL_MAX, fetch)
-                .await
-                .unwrap_or_else(|_| Err(PullError::Timeout { host: host.into() }))
-        };
+        let wanted = Wanted::Component(kept.as_ref());
+        let fetching = self.fetch(image, host, wanted, logins);
         let fetching = fetching.instrument(span.clone());
         let fetched = tokio::runtime::Handle::current().block_on(fetching);
         match (fetched, kept) {
@@ -178,23 +175,54 @@ impl Registries {
         }
     }
 
+    /// The signatures of `manifests` that were fetched before.
+    pub(super) fn signatures(&self, manifests: &[Digest]) -> Vec<Signature> {
+        self.pulled.signatures(manifests)
+    }
+
+    /// Fetches and stores the signatures of `manifests`. Blocks, like [`Self::pull`].
+    pub(super) fn fetch_signatures(
+        &self,
+        image: &Reference,
+        host: &str,
+        manifests: &[Digest],
+        logins: &[Login],
+    ) -> Result<(), PullError> {
+        let wanted = Wanted::Signatures(manifests);
+        let fetching = self.fetch(image, host, wanted, logins);
+        tokio::runtime::Handle::current().block_on(fetching)
+    }
+
+    async fn fetch(
+        &self,
+        image: &Reference,
+        host: &str,
+        wanted: Wanted<'_>,
+        logins: &[Login],
+    ) -> Result<(), PullError> {
+        let fetch = self.fetch_as_anyone(image, host, wanted, logins);
+        tokio::time::timeout(PULL_MAX, fetch)
+            .await
+            .unwrap_or_else(|_| Err(PullError::Timeout { host: host.into() }))
+    }
+
     /// Tries each login, and both schemes if `host` is loopback.
     async fn fetch_as_anyone(
         &self,
         image: &Reference,
         host: &str,
-        kept: Option<&PulledImage>,
+        wanted: Wanted<'_>,
         logins: &[Login],
     ) -> Result<(), PullError> {
         if self.is_insecure(host) {
             let plain = Scheme::Http;
-            return self.fetch_by(plain, image, host, kept, logins).await;
+            return self.fetch_by(plain, image, host, wanted, logins).await;
         }
         let secure = Scheme::Https;
-        match self.fetch_by(secure, image, host, kept, logins).await {
+        match self.fetch_by(secure, image, host, wanted, logins).await {
             Err(unreachable @ PullError::Unreachable { .. }) if is_this_machine(host) => {
                 let plain = Scheme::Http;
-                match self.fetch_by(plain, image, host, kept, logins).await {
+                match self.fetch_by(plain, image, host, wanted, logins).await {
                     Err(PullError::Unreachable { .. } | PullError::BadRequest { .. }) => {
                         Err(unreachable)
                     }
@@ -210,13 +238,16 @@ impl Registries {
         scheme: Scheme,
         image: &Reference,
         host: &str,
-        kept: Option<&PulledImage>,
+        wanted: Wanted<'_>,
         logins: &[Login],
     ) -> Result<(), PullError> {
         let mut outcome = Err(PullError::NotFound { host: host.into() });
         for login in anyone(logins) {
             let registry = self.registry(host, scheme, &image.repository, login)?;
-            outcome = registry.fetch(image, kept).await;
+            outcome = match wanted {
+                Wanted::Component(kept) => registry.fetch(image, kept).await,
+                Wanted::Signatures(manifests) => registry.fetch_signatures(image, manifests).await,
+            };
             if !matches!(outcome, Err(PullError::Unauthorized { .. })) {
                 break;
             }
@@ -277,6 +308,15 @@ enum Scheme {
     Http,
 }
 
+/// What is fetched.
+#[derive(Debug, Clone, Copy)]
+enum Wanted<'a> {
+    /// The image, unless it is the one that is stored already.
+    Component(Option<&'a PulledImage>),
+    /// The signatures of these manifests.
+    Signatures(&'a [Digest]),
+}
+
 fn anyone(logins: &[Login]) -> Vec<Option<&Login>> {
     if logins.is_empty() {
         vec![None]
@@ -294,6 +334,13 @@ fn is_this_machine(host: &str) -> bool {
     name == "localhost" || address.is_ok_and(|address| address.is_loopback())
 }
 
+/// The manifest of a component, after the indexes that lead to it, with what it points to.
+struct Manifests {
+    chain: Vec<(Digest, Bytes)>,
+    component: Digest,
+    size: u64,
+}
+
 /// One repository of a registry, accessed as one user.
 struct Registry<'a> {
     host: &'a str,
@@ -307,10 +354,15 @@ impl Registry<'_> {
     /// Pulls the image unless it is stored already.
     async fn fetch(&self, image: &Reference, kept: Option<&PulledImage>) -> Result<(), PullError> {
         let began = Instant::now();
-        let (manifest, digest, component, size) = self.manifest(image).await?;
+        let Manifests {
+            chain,
+            component,
+            size,
+        } = self.manifests(image).await?;
+        let (digest, root) = chain.first().ok_or(PullError::Depth)?;
         let span = Span::current();
-        span.describe(attributes::DIGEST, &digest);
-        if kept.is_some_and(|kept| kept.digest == digest) {
+        span.describe(attributes::DIGEST, digest);
+        if kept.is_some_and(|kept| kept.digest == *digest) {
             span.set(attributes::RESULT, "unchanged");
             return Ok(());
         }
@@ -323,11 +375,11 @@ impl Registry<'_> {
         if !self.pulled.has(&component) {
             self.blob(&component, size).await?;
         }
-        if !self.pulled.put(&manifest, &digest)? {
-            return Err(PullError::Digest { digest });
+        for (digest, manifest) in &chain {
+            self.put(manifest, digest)?;
         }
         self.pulled
-            .keep(&image.to_string(), &digest, manifest.len() as u64)?;
+            .keep(&image.to_string(), digest, root.len() as u64)?;
         let seconds = began.elapsed().as_secs_f32();
         span.set(attributes::RESULT, "pulled");
         span.set(attributes::BYTES, i64::try_from(size).unwrap_or(i64::MAX));
@@ -335,10 +387,10 @@ impl Registry<'_> {
         Ok(())
     }
 
-    /// Fetches the manifest of the component, following an index if there is one. Returns the
-    /// manifest, its digest, the component's digest, and the component's size.
-    async fn manifest(&self, image: &Reference) -> Result<(Bytes, Digest, Digest, u64), PullError> {
+    /// Fetches the manifest of the component, following an index if there is one.
+    async fn manifests(&self, image: &Reference) -> Result<Manifests, PullError> {
         let mut wanted = image.digest.clone();
+        let mut chain = Vec::new();
         for _ in 0..2 {
             let reference = wanted.as_ref().map_or(image.tag(), Digest::as_ref);
             let manifest = self
@@ -350,12 +402,63 @@ impl Registry<'_> {
             if let Some(wanted) = wanted.filter(|wanted| *wanted != digest) {
                 return Err(PullError::Digest { digest: wanted });
             }
-            match artifact::next(&manifest)? {
-                Next::Component(component, size) => return Ok((manifest, digest, component, size)),
+            let next = artifact::next(&manifest)?;
+            chain.push((digest, manifest));
+            match next {
+                Next::Component(component, size) => {
+                    return Ok(Manifests {
+                        chain,
+                        component,
+                        size,
+                    });
+                }
                 Next::Manifest(next) => wanted = Some(next),
             }
         }
         Err(PullError::Depth)
+    }
+
+    /// Fetches the signatures of `manifests` from where cosign stores them: under a tag that
+    /// is made from the digest. An image without signatures has no such tag.
+    async fn fetch_signatures(
+        &self,
+        image: &Reference,
+        manifests: &[Digest],
+    ) -> Result<(), PullError> {
+        for signed in manifests {
+            let tag = signature_tag(signed);
+            let manifest = self.repository.manifest(&tag, ACCEPTED, MANIFEST_MAX).await;
+            let manifest = match manifest.map_err(|error| self.failure(error)) {
+                Err(PullError::NotFound { .. }) => continue,
+                manifest => manifest?,
+            };
+            for layer in artifact::signatures(&manifest)? {
+                if layer.size() > PAYLOAD_MAX {
+                    return Err(PullError::TooLarge {
+                        what: "signed document",
+                        max: PAYLOAD_MAX,
+                    });
+                }
+                let payload = artifact::digest_of(&layer)?;
+                if !self.pulled.has(&payload) {
+                    self.blob(&payload, layer.size()).await?;
+                }
+            }
+            let digest = digest::of(&manifest);
+            self.put(&manifest, &digest)?;
+            let name = format!("{}/{}:{tag}", self.host, image.repository);
+            self.pulled.keep(&name, &digest, manifest.len() as u64)?;
+        }
+        Ok(())
+    }
+
+    fn put(&self, manifest: &[u8], digest: &Digest) -> Result<(), PullError> {
+        match self.pulled.put(manifest, digest)? {
+            true => Ok(()),
+            false => Err(PullError::Digest {
+                digest: digest.clone(),
+            }),
+        }
     }
 
     /// Pulls the blob `digest`, whose size is `size` bytes according to its manifest.
@@ -427,7 +530,7 @@ mod tests {
         let registries = Registries::new(settings, folder.path().into());
         let image = Reference::parse(&format!("{host}/shop/hello:v1")).expect("a name");
         let began = tokio::time::Instant::now();
-        let fetched = registries.fetch_as_anyone(&image, &host, None, &[]);
+        let fetched = registries.fetch_as_anyone(&image, &host, Wanted::Component(None), &[]);
         let (fetched, _silent) = tokio::join!(fetched, socket.accept());
         assert!(
             matches!(fetched, Err(PullError::Timeout { .. })),

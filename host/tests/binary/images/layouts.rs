@@ -14,7 +14,7 @@ pub(super) fn digest(bytes: &[u8]) -> String {
 }
 
 /// Writes a blob and returns its digest.
-fn blob(layout: &Path, bytes: &[u8]) -> String {
+pub(super) fn blob(layout: &Path, bytes: &[u8]) -> String {
     let digest = digest(bytes);
     let blobs = layout.join("blobs/sha256");
     std::fs::create_dir_all(&blobs).expect("a folder");
@@ -24,7 +24,7 @@ fn blob(layout: &Path, bytes: &[u8]) -> String {
 
 /// A layout `shop` with a component for each tag; returns the digests of the manifests
 /// and of the components.
-fn layout(web: &Web, tags: &[(&str, &str)]) -> Vec<(String, String)> {
+pub(super) fn layout(web: &Web, tags: &[(&str, &str)]) -> Vec<(String, String)> {
     let folder = web.components().join("shop");
     let mut entries = Vec::new();
     let mut digests = Vec::new();

@@ -108,8 +108,12 @@ http:
     /// Pushes `bytes` as `image` (`repository:tag`), as one layer with this media type;
     /// returns the digests of the manifest and of the layer.
     pub fn push(&self, image: &str, bytes: Vec<u8>, media_type: &str) -> (String, String) {
+        self.push_layer(image, ImageLayer::new(bytes, media_type.to_owned(), None))
+    }
+
+    /// Pushes `image` with this layer; returns the digests of the manifest and of the layer.
+    pub fn push_layer(&self, image: &str, layer: ImageLayer) -> (String, String) {
         let image: Reference = format!("{}/{image}", self.host).parse().expect("a name");
-        let layer = ImageLayer::new(bytes, media_type.to_owned(), None);
         let blob = layer.sha256_digest();
         let empty = "application/vnd.oci.empty.v1+json".to_owned();
         let config = Config::new(b"{}".to_vec(), empty, None);
