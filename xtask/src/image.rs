@@ -1,7 +1,8 @@
 //! `cargo xtask image`: builds the container image with the available engine.
 //!
 //! `deploy/Dockerfile` defines the content; this module only chooses the command.
-//! Timestamps are those of the commit, so that the same sources give the same layers.
+//! Timestamps are those of the commit, so that the same sources give the same layers. What
+//! the image is made of is written beside it (`sbom`).
 
 mod engine;
 
@@ -13,6 +14,7 @@ use anyhow::{Context, Result};
 
 use crate::components;
 use crate::process::{self, read};
+use crate::sbom;
 use crate::workspace::Workspace;
 
 pub(crate) use engine::Engine;
@@ -56,7 +58,10 @@ pub(crate) fn build(workspace: &Workspace, options: &Options) -> Result<()> {
         build.args(["--build-arg", "PROGRAM=target"]);
     }
     build.args(&options.arguments).arg(".");
-    process::run(&mut build)
+    process::run(&mut build)?;
+    let program = options.from_target.as_ref();
+    let program = program.map(|profile| workspace.target.join(profile).join("galleria"));
+    sbom::write(workspace, program.as_deref(), &sbom::file(workspace))
 }
 
 /// Places the files that the stage `target` copies below the workspace, independent of
@@ -80,7 +85,7 @@ fn lay_out(workspace: &Workspace, profile: &str) -> Result<()> {
 }
 
 /// All files `NAME/TAG.wasm`.
-fn wasm_below(components: &Path) -> Result<Vec<PathBuf>> {
+pub(crate) fn wasm_below(components: &Path) -> Result<Vec<PathBuf>> {
     let mut found = Vec::new();
     for name in components.read_dir()? {
         for component in name?.path().read_dir()? {
@@ -92,7 +97,7 @@ fn wasm_below(components: &Path) -> Result<Vec<PathBuf>> {
 }
 
 /// A property of the current commit; `None` if the sources are not a git repository.
-fn git(workspace: &Workspace, format: &str) -> Result<Option<String>> {
+pub(crate) fn git(workspace: &Workspace, format: &str) -> Result<Option<String>> {
     if !workspace.root.join(".git").exists() {
         return Ok(None);
     }

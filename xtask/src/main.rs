@@ -6,6 +6,7 @@
 #![allow(clippy::print_stdout, reason = "a task runner talks to a terminal")]
 
 mod bench;
+mod bundled;
 mod components;
 mod conformance;
 mod deployment;
@@ -13,6 +14,7 @@ mod envoy;
 mod fuzz;
 mod galleria;
 mod go;
+mod graph;
 mod guests;
 mod image;
 mod javascript;
@@ -22,6 +24,7 @@ mod prerequisites;
 mod process;
 mod python;
 mod run;
+mod sbom;
 mod server;
 mod steps;
 mod test;
@@ -54,6 +57,10 @@ enum Task {
     },
     /// Builds the container image with docker, podman or buildah.
     Image(image::Options),
+    /// Writes what the container image is made of, as a CycloneDX document.
+    Sbom(sbom::Options),
+    /// Checks the dependencies against RustSec's advisories; needs the network.
+    Advisories,
     /// Runs every check and every test of the project.
     Test(test::Options),
     /// Tests the container image and the rest of deploy/; part of the tests.
@@ -79,6 +86,8 @@ fn main() -> anyhow::Result<()> {
         Task::BuildGuests => guests::build_guests(&workspace),
         Task::Run { arguments } => run::run(&workspace, &arguments),
         Task::Image(options) => image::build(&workspace, &options),
+        Task::Sbom(options) => sbom::run(&workspace, &options),
+        Task::Advisories => test::advisories(&workspace),
         Task::Test(options) => test::run(&workspace, &options),
         Task::TestDeploy(options) => deployment::run(&workspace, &options),
         Task::Fuzz(options) => fuzz::run(&workspace, &options),

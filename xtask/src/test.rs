@@ -16,7 +16,7 @@ use crate::process::{self, cargo};
 use crate::steps::Steps;
 use crate::wasm_target::{self, TARGET};
 use crate::workspace::{Workspace, selection};
-use crate::{components, deployment, envoy, fuzz, guests, loadtest};
+use crate::{bundled, components, deployment, envoy, fuzz, guests, loadtest};
 
 /// What to test.
 #[derive(Debug, clap::Args)]
@@ -34,7 +34,7 @@ pub(crate) struct Options {
 enum Part {
     /// Format, lints and documentation.
     Lint,
-    /// Bans, licences and sources of the dependencies.
+    /// Bans, licences and sources of the dependencies, and the C code in them.
     Dependencies,
     /// Advisories published since the dependencies were chosen. They need the network, so
     /// they are not part of the full run.
@@ -82,11 +82,10 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<()> {
     }
     if options.wants(Part::Dependencies) {
         steps.step("dependencies", || dependencies(workspace))?;
+        steps.step("bundled C code", || bundled::check(workspace))?;
     }
     if options.wants(Part::Advisories) {
-        steps.step("advisories", || {
-            process::run(here(workspace).args(["deny", "check", "advisories"]))
-        })?;
+        steps.step("advisories", || advisories(workspace))?;
     }
     if options.wants(Part::Tests) {
         tests(
@@ -138,6 +137,18 @@ fn lint(workspace: &Workspace, steps: &mut Steps) -> Result<()> {
             .args(["doc", "--no-deps", "--lib"]);
         process::run(doc.args(selection(&workspace.host())))
     })
+}
+
+/// Fetches RustSec's database, which is a git repository, and checks the dependencies.
+pub(crate) fn advisories(workspace: &Workspace) -> Result<()> {
+    prerequisites::ensure(&[CARGO_DENY])?;
+    bundled::check(workspace)?;
+    let mut deny = here(workspace);
+    deny.args(["deny", "check", "--hide-inclusion-graph", "advisories"]);
+    process::run(&mut deny).context(
+        "if the database cannot be fetched here, run `cargo xtask advisories` where \
+         https://github.com/rustsec/advisory-db can be reached",
+    )
 }
 
 fn dependencies(workspace: &Workspace) -> Result<()> {

@@ -47,9 +47,8 @@ pub(super) fn known(d: &mut Decoder, node: &Node, api_version: &str, kind: &str)
             "ClusterImagePolicy" => "name its file in --verify-images",
             _ => "restrict access outside the host",
         };
-        let what = format!(
-            "{kind} is not enforced by the host: everything it forbids is allowed; {cure}"
-        );
+        let what =
+            format!("{kind} is not enforced by the host: everything it forbids is allowed; {cure}");
         d.unenforced(node.mark, restriction, &what);
     } else {
         let message = format!("{kind} is left to the cluster; the host does not act on it");
