@@ -63,17 +63,18 @@ impl<'a> Authentication<'a> {
                 &self.options.root_namespace,
             )
         });
-        let mut replaces_legacy = false;
-        let mut rules = Vec::new();
-        for (_, own) in selecting {
-            replaces_legacy = true;
-            rules.extend(own.iter().cloned());
-        }
-        let legacy = match replaces_legacy {
-            true => PolicyByPort::default(),
-            false => self.legacy.tokens(pod),
+        let mut selecting: Vec<_> = selecting.collect();
+        // Of several rules for one issuer the first counts: policies of the workload's own
+        // namespace come before those of the mesh, as in Istio.
+        selecting.sort_by_key(|(source, _)| source.namespace() == self.options.root_namespace);
+        let legacy = match selecting.is_empty() {
+            true => self.legacy.tokens(pod),
+            false => PolicyByPort::default(),
         };
-        TokenRules::new(rules, legacy)
+        let rules = selecting
+            .into_iter()
+            .flat_map(|(_, own)| own.iter().cloned());
+        TokenRules::new(rules.collect(), legacy)
     }
 
     /// The tokens that requests to a gateway that serves these Gateways can have; `workload`

@@ -271,3 +271,23 @@ fn policies_that_select_the_workload_are_combined() {
             .is_none()
     );
 }
+
+#[test]
+fn rules_of_the_namespace_come_before_those_of_the_mesh() {
+    let (one, other) = (Issuer::new(), Issuer::new());
+    let policy = |namespace: &str, keys: &Issuer, fields: &str| {
+        format!(
+            "---\n{{apiVersion: security.istio.io/v1, kind: RequestAuthentication, metadata: \
+             {{name: tokens, namespace: {namespace}}}, spec: {{jwtRules: [{{issuer: '{ISSUER}', \
+             jwks: '{}'{fields}}}]}}}}\n",
+            keys.key_set()
+        )
+    };
+    let of_mesh = policy("istio-system", &other, "");
+    let world = world(&(of_mesh + &policy("shop", &one, ", audiences: [bank]")));
+    let token = one.token("RS256", &claims(&json!({})));
+    assert_eq!(
+        summary(&world, &Call::bearer(&token)),
+        "403 Audiences in Jwt are not allowed"
+    );
+}
