@@ -86,19 +86,12 @@ pub fn compile(
     bound.extend(gateway_api::bind(&inventory, &listeners, options));
     let mut namespaces = HashMap::new();
     let network = network_policy::index(&inventory, pods, options);
-    let policies = PolicyCompiler::new(
-        &inventory,
-        options,
-        &network,
-        (&registry, state.as_ref()),
-        &mut diagnostics,
-    );
+    let shared = (&registry, state.as_ref());
+    let policies = PolicyCompiler::new(&inventory, options, &network, shared, &mut diagnostics);
     let gateway = policies.of_gateway(&listeners);
     let (sidecars, scopes) = sidecar::index(&inventory, objects, pods, options);
     let by_address = known_callers(pods, &policies, &sidecars, state, &mut namespaces);
-    let declared = inventory.namespaces.iter();
-    let membership =
-        Membership::new(declared.map(|it| (&*it.metadata.name.value, &it.metadata.labels)));
+    let membership = membership(&inventory);
     let mut clusters = Clusters::new(&registry, &destination_rules, options, state);
     let gateway_names = gateway_names(&inventory, &listeners);
     let sources = listeners.iter().map(gateway_api::BoundListener::source);
@@ -199,6 +192,11 @@ fn known_callers(
         });
     }
     known
+}
+
+fn membership(inventory: &Inventory<'_>) -> Membership {
+    let declared = inventory.namespaces.iter();
+    Membership::new(declared.map(|it| (&*it.metadata.name.value, &it.metadata.labels)))
 }
 
 fn passthrough(clusters: &Clusters<'_>) -> Arc<VirtualHost> {

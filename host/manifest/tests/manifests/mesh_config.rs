@@ -138,6 +138,7 @@ fn other_config_maps_have_no_configuration() {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "the test is one table")]
 fn mistakes_are_reported_where_they_are() {
     let http = |fields: &str| {
         format!("extensionProviders:\n- name: opa\n  envoyExtAuthzHttp:\n    {{{fields}}}")

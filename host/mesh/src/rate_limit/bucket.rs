@@ -169,7 +169,7 @@ mod tests {
             for (request, found) in requests.iter().zip(found) {
                 while clock < *request {
                     clock += 1;
-                    if (clock - first) % millis == 0 {
+                    if (clock - first).is_multiple_of(millis) {
                         tokens = (tokens + tokens_per_fill).min(max_tokens);
                     }
                 }

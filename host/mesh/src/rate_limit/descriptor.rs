@@ -148,6 +148,7 @@ mod tests {
     }
 
     #[test]
+    #[expect(clippy::too_many_lines, reason = "the test is one table")]
     fn actions_make_descriptors() {
         use HeaderTextMatch::{Contains, Exact, Prefix, Present, Suffix};
         let generic = || RateLimitAction::GenericKey {

@@ -54,7 +54,7 @@ fn every_policy_and_one_of_its_authorities_must_be_satisfied() {
             with(&theirs).replace("spec: {", "spec: {mode: enforce, "),
             false,
         ),
-        (with(&format!("{}", both_keys())), true),
+        (with(&both_keys().to_string()), true),
     ] {
         assert_eq!(is_started(&text), expected, "{text}");
     }
