@@ -285,7 +285,7 @@ fn rules_of_the_namespace_come_before_those_of_the_mesh() {
     };
     let of_mesh = policy("istio-system", &other, "");
     let world = world(&(of_mesh + &policy("shop", &one, ", audiences: [bank]")));
-    let token = one.token("RS256", &claims(&json!({})));
+    let token = one.token("EdDSA", &claims(&json!({})));
     assert_eq!(
         summary(&world, &Call::bearer(&token)),
         "403 Audiences in Jwt are not allowed"
