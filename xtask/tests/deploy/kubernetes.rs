@@ -147,7 +147,8 @@ fn routes_and_secrets_of_the_overlays_pass_galleria_check() {
         // Those two run programs that are not components.
         let known = objects.filter(|it| !["StatefulSet", "CronJob"].contains(&it.kind()));
         let manifests = folder.path().join(format!("{name}.json"));
-        let list: Vec<_> = known.map(|it| it.object).collect();
+        let mut list: Vec<_> = known.map(|it| it.object).collect();
+        list.push(authority[0].object.clone());
         let list = json!({"apiVersion": "v1", "kind": "List", "items": list});
         std::fs::write(&manifests, list.to_string()).expect("a manifest");
         let said = printed(galleria().arg("check").arg(&manifests));
