@@ -1,7 +1,7 @@
 //! Compares the mesh with Istio: random policies and requests, decided by `galleria-mesh` and
 //! by the judge, which is Istio's control plane with a real Envoy (`main.go`).
 //!
-//! Run it with `cargo xtask conformance istio`, which builds and installs what it needs. Each
+//! Run it with `cargo xtask conformance istio`, which builds and installs the tools. Each
 //! subject of the comparison is a module; [`security`] is one.
 
 #![allow(clippy::print_stdout, reason = "a tool talks to a terminal")]

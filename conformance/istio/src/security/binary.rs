@@ -17,7 +17,7 @@ use anyhow::{Context, Result, bail};
 use serde_json::{Value, json};
 
 use super::case::{ACCOUNT, Case, LABELS, NAME, PORTS, Request, SEEN};
-use super::outcome::{Outcome, Verdict, told};
+use super::outcome::{Outcome, Verdict, reported};
 
 /// The port of the first case's gateway.
 const FIRST_PORT: u16 = 3000;
@@ -236,7 +236,7 @@ fn seen(body: &str) -> Option<BTreeMap<String, String>> {
     }
     for (name, values) in headers {
         if SEEN.contains(&name.as_str())
-            && let Some(value) = told(&name, values.into_iter())
+            && let Some(value) = reported(&name, values.into_iter())
         {
             seen.insert(name, value);
         }

@@ -53,7 +53,7 @@ pub(super) struct Request {
     pub(super) headers: Vec<(String, String)>,
 }
 
-/// Who calls.
+/// The caller of a request.
 #[derive(Debug, Clone)]
 pub(super) enum Caller {
     /// A workload, over mutual TLS. Its address is only known if it runs in another host.

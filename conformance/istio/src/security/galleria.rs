@@ -20,7 +20,7 @@ use galleria_mesh::{
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
 
 use super::case::{ACCOUNT, Caller, Case, LABELS, NAME, PORTS, Request, SEEN};
-use super::outcome::{Outcome, Verdict, told};
+use super::outcome::{Outcome, Verdict, reported};
 
 /// The answers to the requests of a case.
 ///
@@ -208,7 +208,7 @@ impl<'a> Arrived<'a> {
         for name in SEEN {
             let values = self.headers.get_all(name).iter();
             let values = values.map(|value| String::from_utf8_lossy(value.as_bytes()).into());
-            told(name, values).map(|value| seen.insert(name.to_owned(), value));
+            reported(name, values).map(|value| seen.insert(name.to_owned(), value));
         }
         seen
     }

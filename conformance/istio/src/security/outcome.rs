@@ -70,9 +70,9 @@ impl Outcome {
     }
 }
 
-/// What the judge tells of a header with several values: Envoy joins those of `authorization`
-/// when it reads a request; of others, the first one is told.
-pub(super) fn told(name: &str, mut values: impl Iterator<Item = String>) -> Option<String> {
+/// What the judge reports of a header with several values: Envoy joins those of `authorization`
+/// when it reads a request; of other headers, the first value is compared.
+pub(super) fn reported(name: &str, mut values: impl Iterator<Item = String>) -> Option<String> {
     let first = values.next()?;
     Some(match name {
         "authorization" => values.fold(first, |joined, value| format!("{joined},{value}")),

@@ -140,7 +140,7 @@ const CONDITIONS: [(&str, &[&str]); 28] = [
     ("request.auth.claims[a.b]", &["dotted", "*"]),
 ];
 
-/// What this host does not know, or nobody.
+/// Attributes that this host does not know, and one that does not exist.
 const UNKNOWN: [(&str, &[&str]); 4] = [
     (
         "destination.ip",
