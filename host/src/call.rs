@@ -185,7 +185,7 @@ impl CallScope<'_> {
             self.live.snapshot.decide_authenticated(
                 self.source.as_caller(),
                 &head,
-                admitted.principal.as_ref(),
+                admitted.principal.as_deref(),
                 &mut rand::rng(),
             )
         };

@@ -10,10 +10,11 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use galleria_mesh as mesh;
+use galleria_mesh::inbound::InboundRequest;
+pub(super) use galleria_mesh::inbound::external::decide as find_provider;
 use galleria_mesh::inbound::external::{
-    self, CheckBody, CheckProtocol, ExtAuthzProvider, HttpCheck, Mutations, Verdict,
+    CheckBody, CheckProtocol, ExtAuthzProvider, HttpCheck, Mutations, Verdict,
 };
-use galleria_mesh::inbound::{InboundPolicies, InboundRequest};
 use galleria_mesh::{LocalReply, RequestHead};
 use http::HeaderValue;
 
@@ -43,21 +44,18 @@ pub(super) struct Allowed {
     pub(super) clear_route_cache: bool,
 }
 
-/// Asks whether the request is allowed, if a policy wants that; `None` if none does. `body`
-/// is that of the request, and stays whole.
+/// Asks `provider` whether the request is allowed. `body` is that of the request, and stays
+/// whole.
 ///
 /// # Errors
 /// The reply for a request that is not admitted.
 pub(super) async fn authorize(
     scope: &CallScope<'_>,
-    policies: &InboundPolicies,
+    provider: &ExtAuthzProvider,
     request: &InboundRequest<'_>,
     workload: &Arc<mesh::Workload>,
     body: &mut Body,
-) -> Result<Option<Box<Allowed>>, LocalReply> {
-    let Some(provider) = external::decide(policies, request)? else {
-        return Ok(None);
-    };
+) -> Result<Allowed, LocalReply> {
     let checked = beginning(provider, body).await?;
     let verdict = check(scope, provider, request, workload, checked.as_ref()).await;
     let verdict = verdict.unwrap_or_else(|error| {
@@ -71,10 +69,10 @@ pub(super) async fn authorize(
         Verdict::Denied(reply) => return Err(reply),
         Verdict::Failed => provider.without_verdict()?,
     };
-    Ok(Some(Box::new(Allowed {
+    Ok(Allowed {
         mutations,
         clear_route_cache: provider.clear_route_cache,
-    })))
+    })
 }
 
 /// The part of the body that the provider gets.

@@ -1,6 +1,8 @@
 //! The gateway's side of a client's call: which requests its policies admit, before any
 //! route.
 
+use std::sync::Arc;
+
 use galleria_mesh::inbound::{
     InboundPolicies, InboundRequest, Peer, RequestPrincipal, authorization,
 };
@@ -17,7 +19,7 @@ use crate::Body;
 #[derive(Default)]
 pub(super) struct Admitted {
     /// The verified token.
-    pub(super) principal: Option<RequestPrincipal>,
+    pub(super) principal: Option<Arc<RequestPrincipal>>,
     /// What a service of external authorization changes.
     allowed: Option<Box<Allowed>>,
     /// The headers by which the route is chosen, if they are not those of the request.
@@ -83,7 +85,12 @@ impl CallScope<'_> {
     ) -> Result<Admitted, LocalReply> {
         let gateway = self.live.snapshot.gateway_workload();
         let inbound = self.at_gateway(port, self.head(parts)?, None);
-        let allowed = external::authorize(self, policies, &inbound, gateway, body).await?;
+        let mut allowed = None;
+        if let Some(provider) = external::find_provider(policies, &inbound)? {
+            // Boxed, since most requests are not for a provider.
+            let asked = external::authorize(self, provider, &inbound, gateway, body);
+            allowed = Some(Box::new(Box::pin(asked).await?));
+        }
         let mut routed_by = None;
         if let Some(allowed) = &allowed {
             if !allowed.clear_route_cache {
@@ -100,7 +107,7 @@ impl CallScope<'_> {
         }
         authenticated.apply_query(&mut parts.uri);
         let principal = authenticated.principal;
-        let inbound = self.at_gateway(port, self.head(parts)?, principal.as_ref());
+        let inbound = self.at_gateway(port, self.head(parts)?, principal.as_deref());
         observe::report(&self.mesh.metrics, policies, &inbound);
         authorization::decide(policies, &inbound)?;
         Ok(Admitted {

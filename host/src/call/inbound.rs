@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::FutureExt;
+use galleria_mesh::inbound::external::ExtAuthzProvider;
 use galleria_mesh::inbound::peer::Connection;
 use galleria_mesh::inbound::{
     InboundPolicies, InboundRequest, Peer, RequestPrincipal, authorization, network, peer,
@@ -161,16 +162,13 @@ impl Inbound<'_, '_> {
             true => caller,
             false => caller.unproven(),
         };
-        let mut body = std::mem::replace(request.body_mut(), body::empty());
         let inbound = self.inbound(request, &caller, None)?;
         let accepted = peer::decide(policies, &inbound, connection);
         accepted.inspect_err(|reply| self.report_plain_text(reply))?;
-        let asked = external::authorize(self.scope, policies, &inbound, destination, &mut body);
-        let allowed = asked.await?;
-        *request.body_mut() = body;
-        if let Some(allowed) = &allowed {
-            allowed.mutations.apply_headers(request.headers_mut());
-            allowed.mutations.apply_query(request.uri_mut());
+        let mut allowed = None;
+        if let Some(provider) = external::find_provider(policies, &inbound)? {
+            // Boxed, since most requests are not for a provider.
+            allowed = Some(Box::pin(self.ask(provider, request, &caller)).await?);
         }
         let inbound = self.inbound(request, &caller, None)?;
         let mesh = self.scope.mesh;
@@ -178,13 +176,30 @@ impl Inbound<'_, '_> {
         authenticated.apply_headers(request.headers_mut());
         authenticated.apply_query(request.uri_mut());
         let principal = authenticated.principal;
-        let inbound = self.inbound(request, &caller, principal.as_ref())?;
+        let inbound = self.inbound(request, &caller, principal.as_deref())?;
         observe::report(&mesh.metrics, policies, &inbound);
         authorization::decide(policies, &inbound)?;
-        if let Some(principal) = principal {
-            request.extensions_mut().insert(principal);
-        }
         Ok(allowed)
+    }
+
+    /// Asks a service of external authorization, and changes the request as it says.
+    async fn ask(
+        &self,
+        provider: &ExtAuthzProvider,
+        request: &mut Request,
+        caller: &Peer,
+    ) -> Result<Box<Allowed>, LocalReply> {
+        let mut body = std::mem::replace(request.body_mut(), body::empty());
+        let (inbound, workload) = (
+            self.inbound(request, caller, None)?,
+            &self.pod.plan.identity,
+        );
+        let asked = external::authorize(self.scope, provider, &inbound, workload, &mut body);
+        let allowed = asked.await?;
+        *request.body_mut() = body;
+        allowed.mutations.apply_headers(request.headers_mut());
+        allowed.mutations.apply_query(request.uri_mut());
+        Ok(Box::new(allowed))
     }
 
     /// How the caller connects: a workload without a sidecar has no mutual TLS.

@@ -149,7 +149,7 @@ impl<'a> Arrived<'a> {
         };
         authenticated.apply_headers(&mut self.headers);
         authenticated.apply_query(&mut self.uri);
-        let inbound = self.inbound(workload, &caller, authenticated.principal.as_ref());
+        let inbound = self.inbound(workload, &caller, authenticated.principal.as_deref());
         authorization::decide(policies, &inbound)?;
         Ok(self.seen())
     }

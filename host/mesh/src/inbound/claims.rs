@@ -2,8 +2,7 @@
 
 use serde_json::{Map, Value};
 
-/// What a verified JSON Web Token says. The host keeps it in the extensions of a request,
-/// from its verification ([`super::jwt`]) to the end of the request.
+/// What a verified JSON Web Token says ([`super::jwt`]).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RequestPrincipal {
     /// `iss`

@@ -8,6 +8,7 @@
 //! Time is passed in, and so are the keys that were fetched ([`KeySetCache`]): where some
 //! are absent, the host fetches them and asks again.
 
+mod accepted;
 mod algorithm;
 mod cache;
 mod key_set;
@@ -16,7 +17,6 @@ mod location;
 mod rule;
 mod status;
 mod token;
-mod verified;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -63,7 +63,7 @@ pub enum TokenDecision {
 /// A request whose tokens are valid, or that has none.
 #[derive(Debug, Default)]
 pub struct Authenticated {
-    pub principal: Option<RequestPrincipal>,
+    pub principal: Option<Arc<RequestPrincipal>>,
     /// Sets that should be renewed; the request need not wait.
     pub stale: Vec<Arc<RemoteKeySet>>,
     edits: Vec<Edit>,
@@ -117,7 +117,7 @@ impl TokenRules {
                 Verified::Valid(principal, own) => {
                     edits.extend(own);
                     return Ok(TokenDecision::Admitted(Authenticated {
-                        principal: Some(*principal),
+                        principal: Some(principal),
                         stale,
                         edits,
                     }));
@@ -209,6 +209,6 @@ pub fn keys_not_fetched(head: &RequestHead<'_>) -> LocalReply {
 /// Why the token is not valid.
 pub fn verify(token: &str, keys: &KeySet, now: Duration) -> Result<(), JwtStatus> {
     let token = token::Token::parse(token)?;
-    token.check_time(now.as_secs(), 0)?;
+    token.validity.check(now.as_secs(), 0)?;
     keys.verify(&token)
 }

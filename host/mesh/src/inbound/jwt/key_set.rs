@@ -8,7 +8,6 @@ use serde_json::{Map, Value};
 use super::algorithm::Algorithm;
 use super::status::JwtStatus;
 use super::token::{BASE64URL, Token};
-use super::verified::{TokenHash, VerifiedTokens};
 
 /// Keys of one set. Issuers publish two or three at a time; every key without an id is tried
 /// for a token that names none.
@@ -20,7 +19,6 @@ const ED25519_SIGNATURE_BYTES: usize = 64;
 #[derive(Debug, Default)]
 pub struct KeySet {
     keys: Vec<Key>,
-    verified: VerifiedTokens,
 }
 
 /// The text is not a key set that this host can use.
@@ -75,10 +73,7 @@ impl KeySet {
         let keys: Vec<_> = keys.iter().filter_map(Key::read).collect();
         match keys.is_empty() {
             true => Err(KeySetError::NoValidKeys),
-            false => Ok(Self {
-                keys,
-                verified: VerifiedTokens::default(),
-            }),
+            false => Ok(Self { keys }),
         }
     }
 
@@ -87,12 +82,8 @@ impl KeySet {
         id.is_empty() || self.keys.iter().any(|key| key.has_id(id))
     }
 
-    /// Verifies the signature with every key that fits, unless it was verified before.
+    /// Verifies the signature with every key that fits.
     pub(super) fn verify(&self, token: &Token<'_>) -> Result<(), JwtStatus> {
-        let hash = TokenHash::of(token.text);
-        if self.verified.contains(hash) {
-            return Ok(());
-        }
         if self.keys.is_empty() {
             return Err(JwtStatus::NoValidKeys);
         }
@@ -103,7 +94,6 @@ impl KeySet {
         let mut status = JwtStatus::VerificationFails;
         for key in fitting {
             if key.verifies(token) {
-                self.verified.insert(hash);
                 return Ok(());
             }
             if key.is_ed25519() && token.signature.len() != ED25519_SIGNATURE_BYTES {

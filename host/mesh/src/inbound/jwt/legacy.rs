@@ -88,7 +88,7 @@ impl LegacyTokens {
             match origin.rule.verify(head, time, cache, &mut stale) {
                 Verified::Valid(principal, edits) => {
                     return Ok(TokenDecision::Admitted(Authenticated {
-                        principal: self.bound(*principal, request.peer),
+                        principal: self.bound(principal, request.peer),
                         stale,
                         edits,
                     }));
@@ -111,16 +111,20 @@ impl LegacyTokens {
 
     /// The principal, with the name of the peer where the policy binds to that. A caller
     /// without identity has none then.
-    fn bound(&self, principal: RequestPrincipal, peer: &Peer) -> Option<RequestPrincipal> {
+    fn bound(
+        &self,
+        principal: Arc<RequestPrincipal>,
+        peer: &Peer,
+    ) -> Option<Arc<RequestPrincipal>> {
         if self.binds_to_origin {
             return Some(principal);
         }
         let (namespace, account) = peer.account()?;
-        Some(RequestPrincipal {
+        Some(Arc::new(RequestPrincipal {
             issuer: TRUST_DOMAIN.to_owned(),
             subject: format!("ns/{namespace}/sa/{account}"),
-            ..principal
-        })
+            ..Arc::unwrap_or_clone(principal)
+        }))
     }
 }
 

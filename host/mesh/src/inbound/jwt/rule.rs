@@ -1,7 +1,7 @@
 //! The verification of tokens of one issuer.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::Instant;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -10,11 +10,12 @@ use http::HeaderValue;
 use http::header::HeaderName;
 use serde_json::{Map, Value};
 
+use super::accepted::{Accepted, AcceptedTokens, TokenHash};
 use super::cache::{FETCH_TIMEOUT, KeySetCache, Lookup, RemoteKeySet};
 use super::key_set::KeySet;
-use super::location::{Found, Locations, Place};
+use super::location::{Locations, Place};
 use super::status::JwtStatus;
-use super::token::Token;
+use super::token::{TOKEN_BYTES_MAX, Token};
 use super::{Edit, TokenTime};
 use crate::RequestHead;
 use crate::inbound::RequestPrincipal;
@@ -36,6 +37,7 @@ pub(crate) struct TokenRule {
     claim_headers: Vec<(HeaderName, String)>,
     forwards_token: bool,
     space_delimited: Vec<String>,
+    accepted: AcceptedTokens,
 }
 
 #[derive(Debug)]
@@ -49,10 +51,24 @@ enum Keys {
 #[derive(Debug)]
 pub(super) enum Verified {
     /// All its tokens are valid.
-    Valid(Box<RequestPrincipal>, Vec<Edit>),
+    Valid(Arc<RequestPrincipal>, Vec<Edit>),
     Invalid(JwtStatus),
     /// Its keys have to be fetched first.
     Pending(Arc<RemoteKeySet>),
+}
+
+/// Why a token is not accepted.
+#[derive(Debug)]
+enum NotAccepted {
+    Invalid(JwtStatus),
+    /// The keys have to be fetched first.
+    Pending(Arc<RemoteKeySet>),
+}
+
+impl From<JwtStatus> for NotAccepted {
+    fn from(status: JwtStatus) -> Self {
+        Self::Invalid(status)
+    }
 }
 
 impl TokenRule {
@@ -90,6 +106,7 @@ impl TokenRule {
                 .collect(),
             forwards_token: rule.forward_original_token,
             space_delimited: rule.space_delimited_claims.clone(),
+            accepted: AcceptedTokens::default(),
         }
     }
 
@@ -108,13 +125,17 @@ impl TokenRule {
         cache: &KeySetCache,
         stale: &mut Vec<Arc<RemoteKeySet>>,
     ) -> Verified {
-        let found = self.locations.find(head);
         let mut edits = Vec::new();
         let mut principal = None;
-        for found in found.iter().rev() {
-            match self.verify_one(found, time, cache, stale, &mut edits) {
-                Verified::Valid(it, _) => principal = Some(it),
-                other => return other,
+        for found in self.locations.find(head).iter().rev() {
+            match self.accept(&found.text, time, cache, stale) {
+                Ok(accepted) => {
+                    edits.extend_from_slice(&accepted.outputs);
+                    edits.extend(self.removal(found.place));
+                    principal = Some(accepted.principal.clone());
+                }
+                Err(NotAccepted::Invalid(status)) => return Verified::Invalid(status),
+                Err(NotAccepted::Pending(remote)) => return Verified::Pending(remote),
             }
         }
         match principal {
@@ -123,45 +144,71 @@ impl TokenRule {
         }
     }
 
-    fn verify_one(
+    /// Verifies a token, unless it was accepted before.
+    fn accept(
         &self,
-        found: &Found<'_>,
+        text: &str,
         time: TokenTime,
         cache: &KeySetCache,
         stale: &mut Vec<Arc<RemoteKeySet>>,
-        edits: &mut Vec<Edit>,
-    ) -> Verified {
-        let token = match self.read(found, time.unix) {
-            Ok(token) => token,
-            Err(status) => return Verified::Invalid(status),
-        };
-        let keys = match &self.keys {
-            Keys::Inline(Some(keys)) => keys.clone(),
-            Keys::Inline(None) => return Verified::Invalid(JwtStatus::NoValidKeys),
-            Keys::Remote(remote) => match cache.find(remote, &token.key_id, time.monotonic) {
-                Lookup::Found(keys) => keys,
-                Lookup::Stale(keys) => {
-                    stale.push(remote.clone());
-                    keys
-                }
-                Lookup::Absent => return Verified::Pending(remote.clone()),
-                Lookup::Failed => return Verified::Invalid(JwtStatus::FetchFailed),
-            },
-        };
-        if let Err(status) = keys.verify(&token) {
-            return Verified::Invalid(status);
+    ) -> Result<Arc<Accepted>, NotAccepted> {
+        if text.len() > TOKEN_BYTES_MAX {
+            return Err(JwtStatus::TooLarge.into());
         }
-        self.add_edits(&token, found.place, edits);
-        Verified::Valid(Box::new(self.principal(token)), Vec::new())
+        let hash = TokenHash::of(text);
+        let now = time.unix.as_secs();
+        if let Some(accepted) = self.accepted.get(hash, text.len()) {
+            accepted.validity.check(now, CLOCK_SKEW_SECONDS)?;
+            let keys = self.keys_for(&accepted.key_id, time.monotonic, cache, stale)?;
+            if accepted.is_by(&keys) {
+                return Ok(accepted);
+            }
+        }
+        let token = self.read(text, now)?;
+        let keys = self.keys_for(&token.key_id, time.monotonic, cache, stale)?;
+        keys.verify(&token)?;
+        let accepted = Arc::new(Accepted {
+            keys: Arc::downgrade(&keys),
+            key_id: token.key_id.clone(),
+            validity: token.validity,
+            outputs: self.outputs_of(&token),
+            principal: Arc::new(self.principal(token)),
+        });
+        self.accepted.insert(hash, text.len(), accepted.clone());
+        Ok(accepted)
+    }
+
+    /// The keys that may have verified a token that names `key_id`.
+    fn keys_for(
+        &self,
+        key_id: &str,
+        now: Instant,
+        cache: &KeySetCache,
+        stale: &mut Vec<Arc<RemoteKeySet>>,
+    ) -> Result<Arc<KeySet>, NotAccepted> {
+        let remote = match &self.keys {
+            Keys::Inline(Some(keys)) => return Ok(keys.clone()),
+            Keys::Inline(None) => return Err(JwtStatus::NoValidKeys.into()),
+            Keys::Remote(remote) => remote,
+        };
+        match cache.find(remote, key_id, now) {
+            Lookup::Found(keys) => Ok(keys),
+            Lookup::Stale(keys) => {
+                stale.push(remote.clone());
+                Ok(keys)
+            }
+            Lookup::Absent => Err(NotAccepted::Pending(remote.clone())),
+            Lookup::Failed => Err(JwtStatus::FetchFailed.into()),
+        }
     }
 
     /// Checks everything of a token but its signature.
-    fn read<'t>(&self, found: &'t Found<'_>, now: Duration) -> Result<Token<'t>, JwtStatus> {
-        let token = Token::parse(&found.text)?;
+    fn read<'t>(&self, text: &'t str, now: u64) -> Result<Token<'t>, JwtStatus> {
+        let token = Token::parse(text)?;
         if token.issuer != self.issuer {
             return Err(JwtStatus::UnknownIssuer);
         }
-        token.check_time(now.as_secs(), CLOCK_SKEW_SECONDS)?;
+        token.validity.check(now, CLOCK_SKEW_SECONDS)?;
         let allowed = |audience: &String| {
             let audience = sanitized(audience);
             self.audiences.iter().any(|allowed| allowed == audience)
@@ -172,7 +219,9 @@ impl TokenRule {
         Ok(token)
     }
 
-    fn add_edits(&self, token: &Token<'_>, place: Place<'_>, edits: &mut Vec<Edit>) {
+    /// The headers with the payload and the claims of a token.
+    fn outputs_of(&self, token: &Token<'_>) -> Vec<Edit> {
+        let mut edits = Vec::new();
         let mut add = |header: &HeaderName, value: &str| {
             if let Ok(value) = HeaderValue::from_bytes(value.as_bytes()) {
                 edits.push(Edit::Add(header.clone(), value));
@@ -187,13 +236,16 @@ impl TokenRule {
                 add(header, &value);
             }
         }
-        if self.forwards_token {
-            return;
-        }
+        edits
+    }
+
+    /// How the token is removed from the request, if it is not forwarded.
+    fn removal(&self, place: Place<'_>) -> Option<Edit> {
         match place {
-            Place::Header(name) => edits.push(Edit::RemoveToken(name.clone())),
-            Place::Param(name) => edits.push(Edit::RemoveParam(name.to_owned())),
-            Place::Cookie => {}
+            _ if self.forwards_token => None,
+            Place::Header(name) => Some(Edit::RemoveToken(name.clone())),
+            Place::Param(name) => Some(Edit::RemoveParam(name.to_owned())),
+            Place::Cookie => None,
         }
     }
 

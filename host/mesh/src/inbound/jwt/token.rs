@@ -23,8 +23,6 @@ pub(super) const BASE64URL: GeneralPurpose = GeneralPurpose::new(
 /// A token whose form is valid. Nothing in it is trusted.
 #[derive(Debug)]
 pub(super) struct Token<'a> {
-    /// The whole token.
-    pub(super) text: &'a str,
     pub(super) algorithm: Algorithm,
     /// Empty if the token names no key.
     pub(super) key_id: String,
@@ -34,12 +32,17 @@ pub(super) struct Token<'a> {
     pub(super) issuer: String,
     pub(super) subject: String,
     pub(super) audiences: Vec<String>,
-    /// Seconds since 1970; 0 if absent.
-    not_before: u64,
-    expiry: u64,
+    pub(super) validity: Validity,
     /// What the signature is of.
     pub(super) signed: &'a [u8],
     pub(super) signature: Vec<u8>,
+}
+
+/// When a token is valid, in seconds since 1970; 0 where it does not say.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Validity {
+    not_before: u64,
+    expiry: u64,
 }
 
 impl<'a> Token<'a> {
@@ -93,7 +96,6 @@ impl<'a> Token<'a> {
             .decode(signature)
             .map_err(|_| JwtStatus::SignatureBadBase64)?;
         Ok(Self {
-            text,
             algorithm,
             key_id,
             payload,
@@ -101,16 +103,17 @@ impl<'a> Token<'a> {
             issuer,
             subject,
             audiences,
-            not_before,
-            expiry,
+            validity: Validity { not_before, expiry },
             signed: text.as_bytes().get(..signed).unwrap_or_default(),
             signature,
         })
     }
+}
 
+impl Validity {
     /// Whether the token is valid at `now`, in seconds since 1970. Clocks may differ by
     /// `skew` seconds.
-    pub(super) fn check_time(&self, now: u64, skew: u64) -> Result<(), JwtStatus> {
+    pub(super) fn check(self, now: u64, skew: u64) -> Result<(), JwtStatus> {
         if now.saturating_add(skew) < self.not_before {
             return Err(JwtStatus::NotYetValid);
         }
