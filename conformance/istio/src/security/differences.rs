@@ -29,7 +29,7 @@ pub(super) struct Difference {
     pub(super) example: fn(&Issuer) -> Case,
 }
 
-pub(super) const ACCEPTED: [Difference; 7] = [
+pub(super) const ACCEPTED: [Difference; 8] = [
     Difference {
         name: "unknown attribute",
         reason: "the host does not know destination.ip, connection.sni and Envoy's metadata; \
@@ -43,6 +43,32 @@ pub(super) const ACCEPTED: [Difference; 7] = [
             let when = json!([{"key": "connection.sni", "values": ["other"]}]);
             let spec = json!({"action": "DENY", "rules": [{ "when": when }]});
             example(&policy("AuthorizationPolicy", &spec), "/", None)
+        },
+    },
+    Difference {
+        name: "repeated header",
+        reason: "of a repeated header that Envoy joins, each value is forbidden too, not only \
+                 both together: a workload may read either of them",
+        is: |pair| {
+            let repeats = |it: &Request| {
+                let is = |name: &str| {
+                    let headers = it.headers.iter();
+                    let named = headers.filter(|(it, _)| it.eq_ignore_ascii_case(name));
+                    named.count() > 1 && pair.case.manifest.to_lowercase().contains(name)
+                };
+                is("user-agent") || is("referer") || is("authorization")
+            };
+            pair.request.is_some_and(repeats) && pair.is_denied_here()
+        },
+        example: |_| {
+            let when = json!([{"key": "request.headers[referer]", "values": ["a"]}]);
+            let spec = json!({"action": "DENY", "rules": [{ "when": when }]});
+            let mut case = example(&policy("AuthorizationPolicy", &spec), "/", None);
+            for request in &mut case.requests {
+                let header = |value: &str| ("referer".to_owned(), value.to_owned());
+                request.headers.extend(["a", "b"].map(header));
+            }
+            case
         },
     },
     Difference {

@@ -97,14 +97,25 @@ const INVALID_PATH: &str = "/{**}/items/{*}";
 const PORTS: [&str; 3] = ["8080", "9090", "80"];
 
 /// Keys of conditions, with their values.
-const CONDITIONS: [(&str, &[&str]); 28] = [
+const CONDITIONS: [(&str, &[&str]); 29] = [
     (
         "request.headers[x-user]",
         &["ann", "a*", "*b", "*", "ann,bob", "Ann"],
     ),
     ("request.headers[X-User]", &["ann", "bob"]),
     ("request.headers[x-empty]", &["*", "x"]),
-    ("request.headers[user-agent]", &["curl*", "*"]),
+    (
+        "request.headers[user-agent]",
+        &[
+            "curl*",
+            "*",
+            "curl/8",
+            "*Mozilla",
+            "curl/8,Mozilla",
+            "Mozilla,*",
+        ],
+    ),
+    ("request.headers[Referer]", &["a", "b", "a,b", "*b", "a*"]),
     ("request.headers[host]", &["app.shop", "*.test", "*"]),
     ("request.headers[:authority]", &["app.shop", "shop.test"]),
     ("request.headers[:method]", &["GET", "P*"]),

@@ -155,11 +155,24 @@ impl Generator<'_> {
         if self.chance(10) {
             add("x-empty", "");
         }
-        if self.chance(20) {
+        // Envoy joins some repeated headers, and not others.
+        if self.chance(25) {
             add("user-agent", self.pick(&["curl/8", "Mozilla"]));
+            if self.chance(30) {
+                add("User-Agent", self.pick(&["curl/8", "Mozilla"]));
+            }
+        }
+        if self.chance(15) {
+            add("referer", self.pick(&["a", "b"]));
+            if self.chance(40) {
+                add("referer", self.pick(&["a", "b"]));
+            }
         }
         if self.chance(10) {
             add("cookie", self.pick(&["session=x", "a=b; session=y"]));
+            if self.chance(30) {
+                add("cookie", self.pick(&["session=y", "c=d"]));
+            }
         }
         // A client must not be able to say what only a verified token says.
         if self.chance(10) {

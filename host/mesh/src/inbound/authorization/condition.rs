@@ -9,9 +9,10 @@ use regex::Regex;
 use serde_json::Value;
 
 use super::caller::Facts;
+use super::header::{Effect, PolicyHeader};
 use super::path_template;
 use super::text::TextMatch;
-use crate::decide::condition::HeaderKey;
+use crate::decide::condition::{HeaderKey, joined};
 
 /// An attribute of a request with the values that match, compiled.
 ///
@@ -22,6 +23,8 @@ pub(crate) struct Condition {
     subject: Subject,
     values: Vec<ValueMatch>,
     not_values: Vec<ValueMatch>,
+    /// What a match leads to: of `values`, and of `not_values`.
+    effects: (Effect, Effect),
     pub(super) source: AttributeMatch,
 }
 
@@ -36,7 +39,9 @@ enum Subject {
     Audiences,
     Presenter,
     Claim(Vec<String>),
-    Header(HeaderKey),
+    Header(PolicyHeader),
+    /// `:method` and others.
+    PseudoHeader(HeaderKey),
     Host,
     Method,
     Path,
@@ -83,6 +88,10 @@ impl Condition {
             subject,
             values,
             not_values,
+            effects: match forbids {
+                true => (Effect::Refuses, Effect::Admits),
+                false => (Effect::Admits, Effect::Refuses),
+            },
             source: source.clone(),
         }
     }
@@ -91,8 +100,9 @@ impl Condition {
         if let Subject::Unknown(counts_as) = self.subject {
             return counts_as;
         }
-        (self.values.is_empty() || self.any(&self.values, facts))
-            && (self.not_values.is_empty() || !self.any(&self.not_values, facts))
+        let (effect, effect_of_not) = self.effects;
+        (self.values.is_empty() || self.any(&self.values, facts, effect))
+            && (self.not_values.is_empty() || !self.any(&self.not_values, facts, effect_of_not))
     }
 
     /// Whether no request can meet it, because the host does not know the attribute.
@@ -101,7 +111,7 @@ impl Condition {
     }
 
     /// Whether the request has one of `values`.
-    fn any(&self, values: &[ValueMatch], facts: &Facts<'_>) -> bool {
+    fn any(&self, values: &[ValueMatch], facts: &Facts<'_>, effect: Effect) -> bool {
         let request = facts.request;
         let text = |text: Option<&str>| text.is_some_and(|it| any_text(values, it));
         match &self.subject {
@@ -124,13 +134,11 @@ impl Condition {
                 }
                 _ => false,
             },
-            // Each value of a repeated header is compared: joined, they would pass a rule that
-            // forbids one of them.
-            Subject::Header(HeaderKey::Name(name)) => {
-                let mut sent = request.head.headers.get_all(name).iter();
-                sent.any(|it| any_text(values, &String::from_utf8_lossy(it.as_bytes())))
+            Subject::Header(header) => {
+                let headers = request.head.headers;
+                header.any(headers, effect, |it| any_text(values, it))
             }
-            Subject::Header(name) => text(name.value(&request.head).as_deref()),
+            Subject::PseudoHeader(key) => text(key.value(&request.head).as_deref()),
             Subject::Host => {
                 let host = request.head.authority;
                 values.iter().any(|value| match value {
@@ -172,7 +180,8 @@ impl Condition {
             Subject::Audiences => principal.map(|it| it.audiences.join(",").into()),
             Subject::Presenter => principal?.presenter.as_deref().map(Cow::Borrowed),
             Subject::Claim(_) => self.claim(facts).map(|it| it.to_string().into()),
-            Subject::Header(name) => name.value(&request.head),
+            Subject::Header(header) => joined(request.head.headers, &header.name),
+            Subject::PseudoHeader(key) => key.value(&request.head),
             Subject::Host => Some(request.head.authority.into()),
             Subject::Method => Some(request.head.method.as_str().into()),
             Subject::Path => Some(request.head.path.into()),
@@ -228,10 +237,14 @@ impl Subject {
             Attribute::RequestAudiences => Self::Audiences,
             Attribute::RequestPresenter => Self::Presenter,
             // In HTTP/2 terms, which Envoy uses, there is no `host`.
-            Attribute::RequestHeader(name) if name == "host" => Self::Header(HeaderKey::Authority),
-            Attribute::RequestHeader(name) => {
-                HeaderKey::new(name).map_or(Self::Unknown(forbids), Self::Header)
+            Attribute::RequestHeader(name) if name == "host" => {
+                Self::PseudoHeader(HeaderKey::Authority)
             }
+            Attribute::RequestHeader(name) => match HeaderKey::new(name) {
+                Some(HeaderKey::Name(name)) => Self::Header(PolicyHeader::new(name)),
+                Some(key) => Self::PseudoHeader(key),
+                None => Self::Unknown(forbids),
+            },
             Attribute::RequestClaim(names) => Self::Claim(names.clone()),
             Attribute::Host => Self::Host,
             Attribute::Method => Self::Method,

@@ -228,6 +228,15 @@ const GROUPS: &[Group] = &[
         ("GET app/ h:x=a", false), ("GET app/ h:x=b", true), ("GET app/", true),
         ("GET app/ h:x=b h:x=a", false), ("GET app/ h:x=a h:x=a", false), ("GET app/ h:x=b h:x=c", true),
     ]),
+    // Headers that Envoy joins.
+    ("rules: [{when: [{key: 'request.headers[user-agent]', values: ['a,b', 'x*', '*y']}]}]", &[
+        ("GET app/ h:user-agent=a h:user-agent=b", true), ("GET app/ h:user-agent=b h:user-agent=a", false),
+        ("GET app/ h:user-agent=x h:user-agent=b", true), ("GET app/ h:user-agent=b h:user-agent=y", true),
+        ("GET app/ h:user-agent=a,b", true),
+    ]),
+    ("rules: [{when: [{key: 'request.headers[cookie]', values: [a, '*b']}]}]", &[
+        ("GET app/ h:cookie=a h:cookie=c", true), ("GET app/ h:cookie=c h:cookie=xb", true), ("GET app/ h:cookie=c h:cookie=d", false),
+    ]),
     ("rules: [{when: [{key: 'request.headers[host]', values: [app]}]}]", &[
         ("GET app/", true), ("GET other/", false),
     ]),
@@ -296,6 +305,42 @@ fn unknown_attribute_counts_against_the_request() {
             "{:?}",
             deny.diagnostics
         );
+    }
+}
+
+/// Envoy joins `user-agent`. A rule allows no more than there, and forbids each value too.
+#[test]
+fn header_that_envoy_joins_is_never_allowed_by_a_part_of_it() {
+    let when = |field: &str| {
+        format!("rules: [{{when: [{{key: 'request.headers[user-agent]', {field}}}]}}]")
+    };
+    for (field, asked, allowed, denied) in [
+        ("values: [a]", "a", true, true),
+        ("values: [a]", "a b", false, true),
+        ("values: [a]", "b a", false, true),
+        ("values: [a]", "a a", false, true),
+        ("values: ['a,b']", "a b", true, true),
+        ("values: ['b*']", "a b", false, true),
+        ("values: ['a*']", "a b", true, true),
+        ("values: ['*a']", "a b", false, true),
+        ("values: ['*']", "a b", true, true),
+        ("values: [a]", "b c", false, false),
+        ("notValues: [a]", "b", true, true),
+        ("notValues: [a]", "a b", false, true),
+        ("notValues: [a]", "b a", false, true),
+        ("notValues: ['a,b']", "a b", false, false),
+        ("notValues: ['*']", "a b", false, false),
+        ("notValues: [c]", "a b", true, true),
+    ] {
+        let headers = asked.split(' ').map(|it| format!(" h:user-agent={it}"));
+        let asked = format!("GET app/{}", headers.collect::<String>());
+        let allow = mesh(&policy("shop", "p", &when(field)));
+        let answer = allow.ask("shop/app", &asked);
+        assert_eq!(answer == "allow", allowed, "ALLOW {field}: {asked}");
+        let deny = format!("action: DENY\n{}", when(field));
+        let deny = mesh(&policy("shop", "p", &deny));
+        let answer = deny.ask("shop/app", &asked);
+        assert_eq!(answer != "allow", denied, "DENY {field}: {asked}");
     }
 }
 
