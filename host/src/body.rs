@@ -8,6 +8,7 @@
 //! The wrappers are generic over the body inside. Compose them first and box the
 //! result once: a box is an allocation and an indirect call for every frame.
 
+mod content;
 mod count;
 mod detach;
 mod discard;
@@ -19,6 +20,7 @@ mod request_body;
 mod tee;
 mod watch;
 
+pub(crate) use content::{has_content, settle_content};
 pub(crate) use count::{ByteCount, Count};
 pub(crate) use detach::detach;
 pub(crate) use discard::{AwaitsContinue, Discard, Rest};

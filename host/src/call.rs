@@ -30,6 +30,7 @@ use std::time::Duration;
 
 use futures::FutureExt;
 use galleria_mesh as mesh;
+use galleria_mesh::edge::join_cookies;
 use galleria_mesh::inbound::network::NetworkPolicies;
 use galleria_mesh::{Decision, LocalReply, RequestHead, ResponseFlags};
 use http::{HeaderMap, HeaderName, StatusCode, Uri, header, request};
@@ -104,7 +105,8 @@ impl Mesh {
             ..RequestFacts::of(&call.request, call.source.address())
         });
         let workload = call.source.workload();
-        let (parts, body) = call.request.into_parts();
+        let (mut parts, body) = call.request.into_parts();
+        join_cookies(&mut parts.headers);
         let record = Record::new(
             &parts.method,
             workload,

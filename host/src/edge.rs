@@ -6,20 +6,20 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use galleria_mesh::edge::{
-    ClientConnection, append_client_certificate, remove_hop_by_hop, sanitise, sanitise_trailers,
-    settle_target,
+    ClientConnection, append_client_certificate, remove_hop_by_hop, remove_hop_by_hop_of_request,
+    sanitise, sanitise_trailers, settle_target,
 };
 use h2::Reason;
 use http::request::Parts;
 use http::uri::Authority;
-use http::{HeaderMap, Version, header};
+use http::{HeaderMap, Method, Uri, Version, header};
 use http_body::{Body as _, Frame};
 use http_body_util::{BodyExt, Limited};
 use wasmtime_wasi_http::Error;
 
 use crate::Response;
-use crate::body::{AnyBody, AwaitsContinue, Count, Discard, RequestBody, RequestBodyError, Rest};
-use crate::call::{Call, Mesh, PeerRefusal, Source, respond};
+use crate::body::{AnyBody, AwaitsContinue, Count, RequestBody, RequestBodyError, Rest, empty};
+use crate::call::{Call, Mesh, PeerRefusal, Source};
 use crate::context::{HOPS, REQUEST_ID, RequestContext, request_id};
 use crate::telemetry::trace::PropagatedHeaders;
 use crate::tls::{Belongs, PeerSession, Session};
@@ -52,9 +52,7 @@ impl Edge {
         request: http::Request<RequestBody>,
         client: SocketAddr,
     ) -> Result<Response, h2::Error> {
-        if request.body().size_hint().lower() > self.request_body_max {
-            return Ok(refuse(request));
-        }
+        let is_too_large = request.body().size_hint().lower() > self.request_body_max;
         let can_refuse = self.inbound && request.version() == Version::HTTP_2;
         let (mut parts, body) = request.into_parts();
         if parts.headers.contains_key(header::EXPECT) {
@@ -62,12 +60,23 @@ impl Edge {
         }
         let session = parts.extensions.remove::<Arc<Session>>();
         let peer = parts.extensions.remove::<Arc<PeerSession>>();
-        let refusal = settle_target(&mut parts).err();
-        let refusal = refusal.or_else(|| misdirected(&parts, session.as_deref()?));
-        remove_hop_by_hop(&mut parts.headers);
+        let refusal = match parts.extensions.remove::<LocalReply>() {
+            // By the listener, for its head.
+            Some(refusal) => Some(refusal),
+            None if is_too_large => Some(too_large()),
+            None => settle_target(&mut parts)
+                .err()
+                .or_else(|| misdirected(&parts, session.as_deref()?)),
+        };
+        remove_hop_by_hop_of_request(&mut parts.headers);
         let (source, context) =
             self.source(&mut parts.headers, client.ip(), session, peer.as_deref());
-        let body = self.body(body, matches!(source, Source::Edge { .. }));
+        // The rest of a body that is refused is discarded: it is limited then.
+        let limit = match is_too_large {
+            true => u64::MAX,
+            false => self.request_body_max,
+        };
+        let body = limited(body, limit, matches!(source, Source::Edge { .. }));
         let (body, received) = Count::boxed(body, Rest::of_client(&parts));
         let call = Call {
             source,
@@ -89,6 +98,25 @@ impl Edge {
         }
         remove_hop_by_hop(response.headers_mut());
         Ok(response)
+    }
+
+    /// Reports a request of `client` whose head could not be parsed.
+    pub(crate) async fn report_refused(&self, reply: LocalReply, client: SocketAddr) {
+        let (mut parts, ()) = http::Request::new(()).into_parts();
+        // Envoy's sign of an unknown value.
+        parts.method = Method::from_bytes(b"-").unwrap_or_default();
+        parts.uri = Uri::from_static("-");
+        let (source, context) = self.source(&mut parts.headers, client.ip(), None, None);
+        let (body, received) = Count::boxed(empty(), Rest::Nothing);
+        let call = Call {
+            source,
+            request: http::Request::from_parts(parts, body),
+            received,
+            refusal: Some(reply),
+            context: Arc::new(context),
+            timeout: None,
+        };
+        drop(self.mesh.call(call).await);
     }
 
     /// Who calls, and the context of the call. The headers are then those of a request
@@ -178,25 +206,24 @@ impl Edge {
             Peer::of_account(namespace, account)
         })
     }
+}
 
-    /// `body`, limited in size. Removes trailers that a client must not send.
-    fn body(&self, body: RequestBody, is_client: bool) -> impl AnyBody + use<> {
-        let limit = self.request_body_max;
-        let max = usize::try_from(limit).unwrap_or(usize::MAX);
-        let failed = move |error: Box<dyn std::error::Error + Send + Sync>| match error
-            .downcast::<RequestBodyError>(
-        ) {
-            Ok(error) => unread(*error),
-            Err(_) => Error::HttpRequestBodySize(Some(limit)),
-        };
-        let clean = move |mut frame: Frame<Bytes>| {
-            if let Some(trailers) = frame.trailers_mut().filter(|_| is_client) {
-                sanitise_trailers(trailers);
-            }
-            frame
-        };
-        Limited::new(body, max).map_err(failed).map_frame(clean)
-    }
+/// `body`, limited in size. Removes trailers that a client must not send.
+fn limited(body: RequestBody, limit: u64, is_client: bool) -> impl AnyBody + use<> {
+    let max = usize::try_from(limit).unwrap_or(usize::MAX);
+    let failed = move |error: Box<dyn std::error::Error + Send + Sync>| match error
+        .downcast::<RequestBodyError>()
+    {
+        Ok(error) => unread(*error),
+        Err(_) => Error::HttpRequestBodySize(Some(limit)),
+    };
+    let clean = move |mut frame: Frame<Bytes>| {
+        if let Some(trailers) = frame.trailers_mut().filter(|_| is_client) {
+            sanitise_trailers(trailers);
+        }
+        frame
+    };
+    Limited::new(body, max).map_err(failed).map_frame(clean)
 }
 
 /// Why a client's body is incomplete.
@@ -221,11 +248,12 @@ fn misdirected(parts: &Parts, session: &Session) -> Option<LocalReply> {
 
 /// Makes a client's request a request of the mesh.
 fn enter(headers: &mut HeaderMap, client: ClientConnection<'_>, mesh: &Mesh) -> RequestContext {
-    let propagated = PropagatedHeaders::read(headers);
+    let mut propagated = PropagatedHeaders::read(headers);
     mesh.metrics
         .trace_headers_ignored
         .inc_by(propagated.ignored);
-    let trace = propagated.trace.unwrap_or_else(|| mesh.tracer.begin());
+    let trace = propagated.trace.take();
+    let trace = trace.unwrap_or_else(|| propagated.begin(mesh.tracer.begin()));
     sanitise(headers, client);
     let request_id = request_id();
     headers.insert(REQUEST_ID, request_id.clone());
@@ -237,14 +265,6 @@ fn enter(headers: &mut HeaderMap, client: ClientConnection<'_>, mesh: &Mesh) -> 
         from_peer: false,
         recording: None,
     }
-}
-
-/// Refuses a body that is too large. Like any other unread body it is read up to a
-/// limit, so that the client receives the response.
-fn refuse(request: http::Request<RequestBody>) -> Response {
-    let (parts, body) = request.into_parts();
-    drop(Discard::new(body.map_err(unread), Rest::of_client(&parts)));
-    respond(too_large())
 }
 
 /// Whether `response` is the mesh's own reply that no endpoint is ready.

@@ -31,6 +31,7 @@ use std::time::Duration;
 
 use galleria_manifest::model::Protocol;
 use galleria_mesh as mesh;
+use galleria_mesh::LocalReply;
 use galleria_mesh::inbound::WorkloadIdentity;
 use serde::Serialize;
 use tokio_util::sync::CancellationToken;
@@ -313,6 +314,12 @@ impl Handler for Edge {
     type Client = SocketAddr;
     type Body = crate::Body;
     type Error = h2::Error;
+
+    const REPORTS_REFUSALS: bool = true;
+
+    async fn report_malformed(&self, reply: LocalReply, client: SocketAddr) {
+        self.report_refused(reply, client).await;
+    }
 
     async fn answer(
         &self,

@@ -98,12 +98,11 @@ impl Outbound for WorkloadOutbound {
 /// The context of an outgoing request: that of the request that the guest is serving.
 /// Trace headers that the guest sets itself take precedence.
 fn context(outgoing: &Outgoing, mesh: &Mesh) -> RequestContext {
-    let PropagatedHeaders {
-        trace: own,
-        ignored,
-        ..
-    } = PropagatedHeaders::read(outgoing.request.headers());
-    mesh.metrics.trace_headers_ignored.inc_by(ignored);
+    let mut propagated = PropagatedHeaders::read(outgoing.request.headers());
+    mesh.metrics
+        .trace_headers_ignored
+        .inc_by(propagated.ignored);
+    let own = propagated.trace.take();
     match &outgoing.context {
         Some(serving) => RequestContext {
             trace: own.unwrap_or_else(|| serving.trace.clone()),
@@ -114,7 +113,7 @@ fn context(outgoing: &Outgoing, mesh: &Mesh) -> RequestContext {
             recording: None,
         },
         None => RequestContext {
-            trace: own.unwrap_or_else(|| mesh.tracer.begin()),
+            trace: own.unwrap_or_else(|| propagated.begin(mesh.tracer.begin())),
             request_id: request_id(),
             baggage: None,
             hops: 0,

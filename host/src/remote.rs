@@ -10,7 +10,7 @@ mod http2;
 mod peer;
 mod resolver;
 
-pub(crate) use self::http2::{PEER_CONNECTION_WINDOW, PEER_STREAMS_MAX};
+pub(crate) use self::http2::{HTTP2_HEAD_MAX, PEER_CONNECTION_WINDOW, PEER_STREAMS_MAX};
 pub(crate) use self::peer::{MutualTls, PeerTransport};
 
 use std::collections::HashMap;
@@ -348,6 +348,8 @@ fn to_endpoint(
     {
         request.headers_mut().insert(header::HOST, value);
     }
+    // It is about this connection, and HTTP/1.1 has no `connection` field for it here.
+    request.headers_mut().remove(header::TE);
     *request.uri_mut() = uri(&request, scheme, endpoint)?;
     *request.version_mut() = Version::HTTP_11;
     Ok(request)

@@ -2,22 +2,27 @@
 //!
 //! The rules are those of Envoy as an edge proxy (`use_remote_address`, no trusted hops):
 //! headers that only the mesh may set are removed, the client's address and scheme are
-//! those of its connection, and a request has one authority. `forwarded` and
-//! `x-forwarded-host` are not trusted and not removed, as in Envoy.
+//! those of its connection, and a request has one authority. `forwarded` is not trusted and not
+//! removed, as in Envoy.
 
 mod client_certificate;
+mod head;
+mod lists;
 
 pub use client_certificate::ClientCertificate;
+pub use head::{FIELDS_MAX, check_head};
+pub use lists::join_cookies;
 
 use std::net::IpAddr;
 
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
-use http::uri::Scheme;
-use http::{Method, Uri, request};
+use http::uri::{Authority, Scheme};
+use http::{Method, Uri, Version, request};
 
 use crate::LocalReply;
 
 pub const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+pub const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 pub const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
@@ -63,8 +68,9 @@ pub struct ClientConnection<'a> {
 /// 9112, 3.2.2; RFC 9113, 8.3.1).
 ///
 /// # Errors
-/// 400 if `Host` is absent, empty, malformed or repeated, if an authority contains a user,
-/// or if the method is CONNECT.
+/// 400 if `Host` is absent, empty, malformed or repeated, if an authority contains a user, if
+/// `Host` names another authority than `:authority` does on HTTP/2, or if the method is
+/// CONNECT.
 pub fn settle_target(parts: &mut request::Parts) -> Result<(), LocalReply> {
     if parts.method == Method::CONNECT {
         return Err(LocalReply::bad_request("connect_not_supported"));
@@ -85,7 +91,12 @@ pub fn settle_target(parts: &mut request::Parts) -> Result<(), LocalReply> {
     if !is_authority(authority.as_str().as_bytes()) {
         return Err(invalid());
     }
-    if host.is_some_and(|host| host.as_bytes() != authority.as_str().as_bytes()) {
+    if let Some(host) = host
+        && host.as_bytes() != authority.as_str().as_bytes()
+    {
+        if parts.version == Version::HTTP_2 && !is_same_authority(host, authority, &parts.uri) {
+            return Err(LocalReply::bad_request("host_differs_from_authority"));
+        }
         let host = HeaderValue::from_str(authority.as_str()).map_err(|_| invalid())?;
         parts.headers.insert(header::HOST, host);
     }
@@ -95,6 +106,20 @@ pub fn settle_target(parts: &mut request::Parts) -> Result<(), LocalReply> {
         parts.uri = Uri::from_parts(uri).map_err(|_| invalid())?;
     }
     Ok(())
+}
+
+/// Whether both name the same authority. The port of the scheme can be left out.
+fn is_same_authority(host: &HeaderValue, authority: &Authority, uri: &Uri) -> bool {
+    let port = match uri.scheme() {
+        Some(scheme) if *scheme == Scheme::HTTPS => ":443",
+        _ => ":80",
+    };
+    let without = |text: &str| text.strip_suffix(port).unwrap_or(text).len();
+    let (Ok(host), authority) = (host.to_str(), authority.as_str()) else {
+        return false;
+    };
+    let (host, authority) = (&host[..without(host)], &authority[..without(authority)]);
+    host.eq_ignore_ascii_case(authority)
 }
 
 /// A host with an optional port (RFC 3986, 3.2), without a user.
@@ -136,6 +161,25 @@ pub fn remove_hop_by_hop(headers: &mut HeaderMap) {
     }
 }
 
+/// As [`remove_hop_by_hop`] for a request. `te: trailers` says that the client can receive
+/// trailers, and remains, as in Envoy: gRPC demands it.
+pub fn remove_hop_by_hop_of_request(headers: &mut HeaderMap) {
+    let takes_trailers = headers.contains_key(header::TE) && takes_trailers(headers);
+    remove_hop_by_hop(headers);
+    if takes_trailers {
+        headers.insert(header::TE, HeaderValue::from_static("trailers"));
+    }
+}
+
+fn takes_trailers(headers: &HeaderMap) -> bool {
+    let values = headers.get_all(header::TE).iter();
+    let mut codings = values.flat_map(|value| value.as_bytes().split(|byte| *byte == b','));
+    codings.any(|coding| {
+        let name = coding.split(|byte| *byte == b';').next();
+        name.is_some_and(|name| name.trim_ascii().eq_ignore_ascii_case(b"trailers"))
+    })
+}
+
 /// `connection: host, authorization` would hide these headers from policies. A client
 /// cannot remove headers that are meant for every recipient.
 fn remove_named_by_connection(headers: &mut HeaderMap) {
@@ -170,6 +214,8 @@ pub fn sanitise(headers: &mut HeaderMap, client: ClientConnection<'_>) {
         let name = HeaderName::from_static(CLIENT_CERTIFICATE);
         headers.insert(name, certificate.clone());
     }
+    headers.remove(FORWARDED_HOST);
+    lists::join(headers, &header::FORWARDED, b", ");
     append_forwarded_for(headers, client.address);
 }
 
@@ -289,7 +335,11 @@ mod tests {
         let request = hosts
             .iter()
             .fold(request, |it, host| it.header("host", *host));
-        let (mut parts, ()) = request.body(()).expect("a request").into_parts();
+        let (parts, ()) = request.body(()).expect("a request").into_parts();
+        outcome(parts)
+    }
+
+    fn outcome(mut parts: request::Parts) -> String {
         if let Err(reply) = settle_target(&mut parts) {
             assert_eq!(reply.status, 400);
             return reply.details.into_owned();
@@ -308,6 +358,52 @@ mod tests {
         assert_eq!(settled("http://shop/a", &["shop"]), "http shop shop");
         assert_eq!(settled("https://shop/a", &["other"]), "http shop shop");
         assert_eq!(settled("https://shop:1/a", &[]), "http shop:1 -");
+    }
+
+    #[test]
+    fn host_of_http2_names_the_same_authority() {
+        for (uri, host, expected) in [
+            ("http://shop/a", "shop", "http shop shop"),
+            ("http://shop/a", "SHOP", "http shop shop"),
+            ("http://shop/a", "shop:80", "http shop shop"),
+            ("http://shop:80/a", "shop", "http shop:80 shop:80"),
+            ("https://shop/a", "shop:443", "http shop shop"),
+            ("https://shop/a", "shop:80", "host_differs_from_authority"),
+            ("http://shop/a", "other", "host_differs_from_authority"),
+            ("http://shop/a", "shop.", "host_differs_from_authority"),
+            ("http://shop/a", "", "host_differs_from_authority"),
+        ] {
+            let request = http::Request::get(uri).version(Version::HTTP_2);
+            let request = request.header("host", host).body(());
+            let (parts, ()) = request.expect("a request").into_parts();
+            assert_eq!(outcome(parts), expected, "{uri} {host}");
+        }
+    }
+
+    #[test]
+    fn te_keeps_only_trailers_and_only_in_requests() {
+        for (values, kept) in [
+            (&["trailers"][..], true),
+            (&["Trailers"], true),
+            (&["gzip, trailers;q=0.5"], true),
+            (&["gzip", "trailers"], true),
+            (&["gzip"], false),
+            (&["xtrailers"], false),
+            (&[], false),
+        ] {
+            let pairs: Vec<_> = values.iter().map(|value| ("te", *value)).collect();
+            let mut all = headers(&pairs);
+            all.insert(header::CONNECTION, HeaderValue::from_static("te"));
+            remove_hop_by_hop_of_request(&mut all);
+            let te: Vec<_> = all.get_all(header::TE).iter().collect();
+            assert_eq!(
+                te,
+                if kept { vec!["trailers"] } else { vec![] },
+                "{values:?}"
+            );
+            remove_hop_by_hop(&mut all);
+            assert!(all.is_empty());
+        }
     }
 
     #[test]
@@ -385,10 +481,16 @@ mod tests {
             ("x-forwarded-for", "203.0.113.7"),
             ("x-forwarded-proto", "https"),
             ("x-forwarded-proto", "ftp"),
+            ("x-forwarded-host", "shop"),
+            ("forwarded", "for=203.0.113.9"),
+            ("forwarded", "for=203.0.113.8"),
         ]);
         sanitise(&mut headers, client("::ffff:192.0.2.7"));
         let all: Vec<_> = headers.get_all(FORWARDED_FOR).iter().collect();
         assert_eq!(all, ["203.0.113.9, 203.0.113.8,203.0.113.7,192.0.2.7"]);
+        assert!(!headers.contains_key(FORWARDED_HOST));
+        let all: Vec<_> = headers.get_all(header::FORWARDED).iter().collect();
+        assert_eq!(all, ["for=203.0.113.9, for=203.0.113.8"]);
         let all: Vec<_> = headers.get_all(FORWARDED_PROTO).iter().collect();
         assert_eq!(all, ["http"]);
     }

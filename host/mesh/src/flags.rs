@@ -53,6 +53,8 @@ flags! {
     DPE = 12;
     /// The route's cluster does not exist.
     NC = 13;
+    /// The upstream violated the protocol.
+    UPE = 17;
 }
 
 impl ResponseFlags {

@@ -8,6 +8,7 @@
 //! | `decide` | the decision about a request: listener, host, rule, destination |
 //! | `traffic` | what happens between a decision and its endpoints: limits, load balancing, outlier detection, retries |
 //! | `drive` | the protocol of one call: [`Driver`] |
+//! | [`grpc`] | what the mesh reads of gRPC's requests |
 //! | [`inbound`] | the destination side of a call: the caller, and whether the call is allowed |
 //! | `outside` | which addresses a connection to a server outside may use |
 //! | `compile` | compiles Kubernetes and Istio resources, and the existing pods, into a [`Snapshot`] |
@@ -44,6 +45,7 @@ mod decide;
 mod drive;
 pub mod edge;
 mod flags;
+pub mod grpc;
 pub mod inbound;
 mod outside;
 pub mod rate_limit;

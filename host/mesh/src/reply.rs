@@ -225,6 +225,32 @@ impl LocalReply {
         Self::new(StatusCode::BAD_REQUEST, ResponseFlags::DPE, "", details)
     }
 
+    /// 431 DPE: the fields of the head need more bytes, or are more, than a client may send.
+    pub fn header_fields_too_large() -> Self {
+        let status = StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
+        Self::new(status, ResponseFlags::DPE, "", "request_headers_too_large")
+    }
+
+    /// 501 DPE: the body has a transfer coding besides `chunked` (RFC 9112, 6.1).
+    pub fn unknown_transfer_coding() -> Self {
+        let status = StatusCode::NOT_IMPLEMENTED;
+        let details = "http1.invalid_transfer_encoding";
+        Self::new(status, ResponseFlags::DPE, "", details)
+    }
+
+    /// DPE: the head could not be parsed, and the connection was closed with `status`.
+    pub fn malformed_head(status: StatusCode) -> Self {
+        Self::new(status, ResponseFlags::DPE, "", "http1.codec_error")
+    }
+
+    /// 502 UPE: the response of an endpoint is not a response.
+    pub fn upstream_protocol_error() -> Self {
+        Self {
+            status: StatusCode::BAD_GATEWAY,
+            ..Self::reset(ResponseFlags::UPE, "protocol error")
+        }
+    }
+
     /// 403: an authorization policy denies the request. `rule` is the rule that matched, or
     /// `none`.
     pub fn access_denied(rule: &str) -> Self {

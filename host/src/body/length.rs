@@ -3,17 +3,14 @@
 //! A reader that knows the length stops there and never asks for the end, so code that
 //! waits for the end of a body has to know the length too.
 
-use http::{Method, StatusCode, header};
+use http::{Method, header};
+
+use super::has_content;
 
 /// Bytes of the body of a response to a `method` request, if known in advance
 /// (RFC 9110, 6.4.1, and `content-length`).
 pub(crate) fn body_length<B>(method: &Method, response: &http::Response<B>) -> Option<u64> {
-    let status = response.status();
-    let none = method == Method::HEAD
-        || status.is_informational()
-        || status == StatusCode::NO_CONTENT
-        || status == StatusCode::NOT_MODIFIED;
-    if none {
+    if !has_content(method, response.status()) {
         return Some(0);
     }
     response

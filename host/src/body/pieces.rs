@@ -44,13 +44,19 @@ impl<B, T, G> Pieces<B, T, G> {
         }
     }
 
-    pub(crate) fn text(text: &'static str, held: G) -> Self {
+    pub(crate) fn text(text: impl Into<Bytes>, held: G) -> Self {
         Self {
-            content: Content::Text(Bytes::from_static(text.as_bytes())),
+            content: Content::Text(text.into()),
             rest: Bytes::new(),
             turns: None,
             _held: held,
         }
+    }
+
+    /// Drops what has not been read.
+    pub(crate) fn clear(&mut self) {
+        self.content = Content::Text(Bytes::new());
+        self.rest = Bytes::new();
     }
 }
 

@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use futures::FutureExt;
 use galleria_mesh as mesh;
+use galleria_mesh::grpc::limit_timeout;
 use galleria_mesh::inbound::network::{NetworkDenial, NetworkPolicies};
 use galleria_mesh::{LocalReply, Outcome, PickedEndpoint, RefusedAddress, ResponseFlags, Target};
 use http::{HeaderMap, HeaderValue, Uri, request};
@@ -31,6 +32,8 @@ pub(super) struct Attempt<'a, 'b> {
     pub(super) cluster: &'a mesh::Cluster,
     /// How long this attempt can take.
     pub(super) per_try_timeout: Option<Duration>,
+    /// When the call must have ended.
+    pub(super) deadline: Option<Instant>,
     /// 1 for the first.
     pub(super) number: u32,
 }
@@ -69,6 +72,17 @@ impl EndpointResult {
         Self::failed_with(failure, LocalReply::for_failure(failure))
     }
 
+    /// A response with 1xx is only a part of one: nothing asks for an upgrade.
+    fn checked(self) -> Self {
+        match &self {
+            Self::Response(response, _) if response.status().is_informational() => {
+                let reply = LocalReply::upstream_protocol_error();
+                Self::failed_with(mesh::Failure::Reset, reply)
+            }
+            _ => self,
+        }
+    }
+
     /// With a reply that is more precise than that of the failure.
     fn failed_with(failure: mesh::Failure, reply: LocalReply) -> Self {
         Self::Failed {
@@ -94,9 +108,15 @@ impl Attempt<'_, '_> {
         parts
             .headers
             .insert(ATTEMPT_COUNT, HeaderValue::from(self.number));
-        let request = Request::from_parts(parts, body);
         let started = Instant::now();
         let per_try = self.per_try_timeout;
+        let remaining = self
+            .deadline
+            .map(|it| it.saturating_duration_since(started));
+        if let Some(limit) = remaining.into_iter().chain(per_try).min() {
+            limit_timeout(&mut parts.headers, limit);
+        }
+        let request = Request::from_parts(parts, body);
         let sent = self.send(picked, request, &mut spans);
         let sent = match per_try {
             None => sent.await,
@@ -105,6 +125,7 @@ impl Attempt<'_, '_> {
                 EndpointResult::failed_with(mesh::Failure::Timeout, reply)
             }),
         };
+        let sent = sent.checked();
         spans.describe(&sent);
         match sent {
             EndpointResult::Response(mut response, in_flight) => {

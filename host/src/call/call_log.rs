@@ -24,7 +24,7 @@ use wasmtime_wasi_http::Error;
 use super::Mesh;
 use super::attempt::Spans;
 use crate::Response;
-use crate::body::{End, Watch, Watcher, body_length};
+use crate::body::{End, Watch, Watcher, body_length, empty, settle_content};
 use crate::guest::Production;
 use crate::telemetry::trace::Span;
 use crate::workload::InFlight;
@@ -65,15 +65,18 @@ impl CallLog {
     }
 
     /// Attaches the log to the response: the call ends with its body.
-    pub(super) fn watch(mut self, method: &Method, response: Response) -> Response {
+    pub(super) fn watch(mut self, method: &Method, mut response: Response) -> Response {
         self.record.code = response.status().as_u16();
-        if response.body().is_end_stream() {
-            return response;
-        }
         // The destination's permit and pod are free once its guest is done, however
         // slowly the caller reads.
-        if let Some(production) = response.extensions().get::<Production>() {
+        if !response.body().is_end_stream()
+            && let Some(production) = response.extensions().get::<Production>()
+        {
             production.hold((self.permit.take(), self.in_flight.take()));
+        }
+        settle_content(method, &mut response, |body| *body = empty());
+        if response.body().is_end_stream() {
+            return response;
         }
         let length = body_length(method, &response);
         let timer = self

@@ -168,6 +168,7 @@ impl<'a, 'b> Drive<'a, 'b> {
             live: &self.live,
             cluster: self.driver.cluster(),
             per_try_timeout,
+            deadline: self.driver.deadline(),
             number,
         };
         let sent = Box::pin(attempt.run(&picked, self.parts.clone(), body, call_log));

@@ -14,6 +14,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures::FutureExt;
 use futures::future::OptionFuture;
+use galleria_mesh::LocalReply;
+use galleria_mesh::edge::check_head;
 use http::{HeaderValue, Request, Response, StatusCode, header};
 use hyper::body::{Body, Incoming};
 use hyper::server::conn::{http1, http2};
@@ -26,16 +28,16 @@ use tokio_util::sync::CancellationToken;
 use super::activity::{Activity, InFlight, Version};
 use super::body_pace::body_pace;
 use super::limits::{
-    AGE_MAX, CLOSE_GRACE, CONNECTION_WINDOW, DRAIN_GRACE, ERROR_STREAMS_MAX, HANDSHAKE, HEAD_MAX,
+    AGE_MAX, CLOSE_GRACE, CONNECTION_WINDOW, DRAIN_GRACE, ERROR_STREAMS_MAX, HANDSHAKE, HeadLimits,
     PING_INTERVAL, PING_TIMEOUT, RESET_STREAMS_MAX, SEND_BUFFER, STREAM_WINDOW, STREAMS_MAX,
 };
 use super::protocol::HttpStream;
 use super::rewound::Rewound;
 use super::streams::{Progress, StreamExecutor};
 use super::workload_port::{Opening, WorkloadPort};
-use crate::body::{Pieces, RequestBody};
+use crate::body::{Pieces, RequestBody, settle_content};
 use crate::causes::with_causes;
-use crate::remote::{PEER_CONNECTION_WINDOW, PEER_STREAMS_MAX};
+use crate::remote::{HTTP2_HEAD_MAX, PEER_CONNECTION_WINDOW, PEER_STREAMS_MAX};
 use crate::settings::listen::ClientTimeouts;
 use crate::telemetry::metrics::{CloseReason, PortMeters};
 use crate::tls::{self, Alpn, PeerSession, PortSecurity, Security, Session};
@@ -58,6 +60,19 @@ pub(crate) trait Handler: Clone + Send + Sync + 'static {
     type Client: Copy + Send + Sync + 'static;
     type Body: Body<Data = Bytes, Error: Into<BoxError>> + Send + Unpin + 'static;
     type Error: Into<BoxError> + Send;
+
+    /// Whether the handler reports requests that are refused for their head. The reply is then
+    /// an extension of the request, of type [`LocalReply`].
+    const REPORTS_REFUSALS: bool = false;
+
+    /// Reports a request whose head could not be parsed. The connection is closed.
+    fn report_malformed(
+        &self,
+        _reply: LocalReply,
+        _client: Self::Client,
+    ) -> impl Future<Output = ()> + Send {
+        async {}
+    }
 
     /// # Errors
     /// The request was not begun. The connection is reset, or on HTTP/2 the stream.
@@ -316,7 +331,9 @@ where
 {
     let version = stream.version;
     let stream = TokioIo::new(stream.stream);
+    let limits = HeadLimits::of(terms.for_hosts);
     let (at_work, timeouts) = (activity.clone(), terms.timeouts);
+    let reporter = handler.clone();
     let service = service_fn(move |mut request: Request<Incoming>| {
         match &proof {
             Proof::Nothing => {}
@@ -327,7 +344,14 @@ where
                 request.extensions_mut().insert(session.clone());
             }
         }
-        answer(request, client, handler.clone(), at_work.clone(), timeouts)
+        let handler = handler.clone();
+        answer(
+            request,
+            client,
+            handler,
+            at_work.clone(),
+            (timeouts, limits),
+        )
     });
     match version {
         Version::Http1 => {
@@ -335,10 +359,14 @@ where
                 .timer(TokioTimer::new())
                 // The deadline of `drive` covers the head and idle connections.
                 .header_read_timeout(None)
-                .max_buf_size(HEAD_MAX)
+                .max_buf_size(limits.bytes)
                 .serve_connection(stream, service)
                 .with_upgrades();
-            drive(connection, activity, terms).await
+            let served = drive(connection, activity, terms).await;
+            if let Some(reply) = served.as_ref().err().and_then(malformed) {
+                reporter.report_malformed(reply, client).await;
+            }
+            served
         }
         Version::Http2 => {
             let executor = StreamExecutor {
@@ -351,7 +379,7 @@ where
             };
             let connection = http2::Builder::new(executor)
                 .timer(TokioTimer::new())
-                .max_header_list_size(HEAD_MAX as u32)
+                .max_header_list_size(HTTP2_HEAD_MAX)
                 .max_concurrent_streams(streams)
                 .initial_stream_window_size(STREAM_WINDOW)
                 .initial_connection_window_size(window)
@@ -366,18 +394,41 @@ where
     }
 }
 
+/// The reply of the HTTP library to a head that it could not parse.
+fn malformed(error: &BoxError) -> Option<LocalReply> {
+    let error = error.downcast_ref::<hyper::Error>()?;
+    if !error.is_parse() {
+        return None;
+    }
+    let is_long = error.is_parse_too_large();
+    let status = match error.to_string().starts_with("URI") {
+        true if is_long => StatusCode::URI_TOO_LONG,
+        false if is_long => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+        _ => StatusCode::BAD_REQUEST,
+    };
+    Some(LocalReply::malformed_head(status))
+}
+
 /// Answers one request, which is in progress until its response has been delivered.
 async fn answer<H: Handler>(
     request: Request<Incoming>,
     client: H::Client,
     handler: H,
     activity: Arc<Activity>,
-    timeouts: ClientTimeouts,
+    (timeouts, limits): (ClientTimeouts, HeadLimits),
 ) -> Result<Response<ResponseBody<H::Body>>, H::Error> {
     let in_flight = activity.begin();
     let progress = Progress::current();
     let is_http2 = progress.is_some();
-    let (head, body) = request.into_parts();
+    let (mut head, body) = request.into_parts();
+    if let Err(reply) = check_head(&head, limits.bytes, limits.fields) {
+        if !H::REPORTS_REFUSALS {
+            let reply = reply.into_response();
+            return Ok(reply.map(|text| ResponseBody::text(text, in_flight)));
+        }
+        head.extensions.insert(reply);
+    }
+    let method = head.method.clone();
     let (body, too_slow) = RequestBody::new(body, || body_pace(&head.headers, &timeouts));
     let too_slow = OptionFuture::from(too_slow.as_ref().map(|it| it.notified()));
     let mut too_slow = std::pin::pin!(too_slow);
@@ -405,10 +456,12 @@ async fn answer<H: Handler>(
     } else if activity.is_closing() && !is_http2 {
         response.headers_mut().insert(header::CONNECTION, CLOSE);
     }
-    Ok(response.map(|(body, in_flight)| match body {
+    let mut response = response.map(|(body, in_flight)| match body {
         Some(body) => ResponseBody::new(body, progress, in_flight),
         None => ResponseBody::text("the request body arrived too slowly", in_flight),
-    }))
+    });
+    settle_content(&method, &mut response, ResponseBody::clear);
+    Ok(response)
 }
 
 const CLOSE: HeaderValue = HeaderValue::from_static("close");

@@ -3,8 +3,10 @@
 
 use std::time::Duration;
 
+use galleria_mesh::edge::FIELDS_MAX;
+
 use super::descriptors::Budget;
-use crate::remote::{PEER_CONNECTION_WINDOW, PEER_STREAMS_MAX};
+use crate::remote::{HTTP2_HEAD_MAX, PEER_CONNECTION_WINDOW, PEER_STREAMS_MAX};
 
 /// Connections that one listener keeps open. Further ones wait to be accepted.
 const LISTENER_MAX: usize = 10_000;
@@ -17,8 +19,35 @@ const SHARE_MIN: usize = 100;
 /// single machine can occupy a listener.
 const SHARE: usize = 4;
 
-/// Bytes of a request's head, for both HTTP versions.
-pub(super) const HEAD_MAX: usize = 64 << 10;
+/// Bytes of the fields of a client's request, for both HTTP versions.
+const CLIENT_HEAD_MAX: usize = 64 << 10;
+
+/// The head of a request, for both HTTP versions.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct HeadLimits {
+    pub(super) bytes: usize,
+    pub(super) fields: usize,
+}
+
+impl HeadLimits {
+    /// Hosts pass on what a client or a guest has sent, with fields of their own.
+    pub(super) fn of(for_hosts: bool) -> Self {
+        match for_hosts {
+            true => Self {
+                bytes: HTTP2_HEAD_MAX as usize,
+                fields: usize::MAX,
+            },
+            false => Self {
+                bytes: CLIENT_HEAD_MAX,
+                fields: FIELDS_MAX,
+            },
+        }
+    }
+}
+
+// A head with more bytes than HTTP/2 announces ends the connection, and with it the other
+// requests on it, so HTTP/2 announces more than a client may send.
+const _: () = assert!(HTTP2_HEAD_MAX as usize >= 4 * CLIENT_HEAD_MAX);
 
 /// The maximum duration of a TLS handshake, within the time for the first head.
 pub(super) const HANDSHAKE: Duration = Duration::from_secs(5);

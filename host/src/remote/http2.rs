@@ -33,6 +33,10 @@ const STREAM_WINDOW: u32 = 64 << 10;
 /// window of every stream, so that a stream that is not read does not delay the others.
 pub(crate) const PEER_CONNECTION_WINDOW: u32 = PEER_STREAMS_MAX * STREAM_WINDOW;
 
+/// Bytes of the fields of one head, in both directions. What a guest may send fits
+/// (`FIELDS_BYTES_MAX` of `guest/limits.rs`), with the fields that hosts add.
+pub(crate) const HTTP2_HEAD_MAX: u32 = 256 << 10;
+
 /// The interval of PINGs, which detect a connection that is gone.
 const KEEP_ALIVE: Duration = Duration::from_secs(20);
 
@@ -108,6 +112,7 @@ impl Http2Connections {
         let (sender, connection) = Builder::new(TokioExecutor::new())
             .timer(TokioTimer::new())
             .keep_alive_interval(KEEP_ALIVE)
+            .max_header_list_size(HTTP2_HEAD_MAX)
             .initial_stream_window_size(STREAM_WINDOW)
             .initial_connection_window_size(PEER_CONNECTION_WINDOW)
             .handshake(stream)

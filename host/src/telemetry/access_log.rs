@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+pub(crate) use galleria_mesh::grpc::is_grpc;
 use galleria_mesh::{ResponseFlags, Workload};
 use http::{HeaderMap, HeaderName, Method, Version, header};
 use serde::{Serialize, Serializer};
@@ -165,7 +166,7 @@ impl RequestFacts {
                 request
                     .uri()
                     .path_and_query()
-                    .map_or("/", |path| path.as_str()),
+                    .map_or("-", |path| path.as_str()),
                 PATH_MAX,
             ),
             protocol: request.version(),
@@ -200,12 +201,6 @@ impl RequestFacts {
         let path = self.path.strip_prefix('/').filter(|_| self.is_grpc)?;
         path.split_once('/')
     }
-}
-
-/// Whether the headers belong to a gRPC message.
-pub(crate) fn is_grpc(headers: &HeaderMap) -> bool {
-    let kind = headers.get(header::CONTENT_TYPE);
-    kind.is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc"))
 }
 
 impl Line<'_> {

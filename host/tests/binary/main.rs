@@ -36,6 +36,7 @@ mod files;
 mod guests;
 mod hostile_files;
 mod hostile_guests;
+mod http;
 mod images;
 mod jobs;
 mod kube_client;

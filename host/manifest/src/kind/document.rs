@@ -43,6 +43,28 @@ The same holds for these fields and annotations. A kind whose name is not unique
 of its group added.
 ";
 
+const HTTP: &str = "\
+## HTTP
+
+The same holds for HTTP/1.1 and HTTP/2, for clients, for guests and between hosts.
+
+| subject | what the host does |
+| --- | --- |
+| responses to HEAD, and with 204, 304 or 1xx | without content; 204 has no `content-length`; 1xx as the only response is 502 UPE |
+| fields of a client's request | 64 KiB and 100 fields, as Envoy's defaults; more get 431, and other requests on the connection continue. More than about 300 KiB in HTTP/2 end the connection |
+| fields between hosts, in both directions | 256 KiB; a guest may send 128 KiB |
+| `grpc-timeout` | limits the call, together with the route's timeout; the callee gets what is left of it |
+| `te` | only `trailers` is forwarded, to guests and over HTTP/2; over HTTP/1.1 nothing is |
+| `cookie` in several fields | joined with `; ` |
+| `x-forwarded-for`, `forwarded`, `tracestate`, `baggage` in several fields | one list |
+| `Host` | 400 if it is missing, repeated or, in HTTP/2, differs from `:authority`. Envoy ignores it there |
+| `transfer-encoding` | `chunked`; with another coding before it 501, and without it at the end 400 |
+| `\"`, `<` and `>` in a query | different: they must be percent-encoded; HTTP/1.1 gets 400, and in HTTP/2 the stream is reset. Envoy forwards them as they are |
+| `x-forwarded-host` of a client | removed; Envoy forwards it |
+| requests that are refused | in the access log, with DPE; a malformed HTTP/2 request, which has no response, is not |
+| trace context | `traceparent` of later versions too; of its flags, only the one for sampling. `b3` and `x-b3-…` with a decision alone |
+";
+
 #[test]
 #[expect(
     clippy::disallowed_methods,
@@ -82,6 +104,7 @@ fn document() -> String {
         is_restriction,
     );
     unenforced(&mut text);
+    let _ = write!(text, "\n{HTTP}");
     text
 }
 

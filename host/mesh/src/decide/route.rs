@@ -15,6 +15,7 @@ use super::redirect;
 use super::rule::{Action, ForwardAction, Rule};
 use super::snapshot::{Snapshot, Via};
 use super::virtual_host::{RouteMatch, VirtualHost};
+use crate::grpc;
 use crate::inbound::RequestPrincipal;
 use crate::{
     Caller, CallerKey, Decision, Forward, LocalReply, ObjectRef, OutboundPolicy, RequestHead,
@@ -276,7 +277,8 @@ impl RouteMatch<'_> {
 
 impl Timeouts {
     /// The timeouts of the route, or those that a workload sets in `x-envoy-…` headers. The
-    /// headers of callers outside the mesh are ignored.
+    /// headers of callers outside the mesh are ignored. A gRPC request takes no longer than its
+    /// `grpc-timeout`, whoever calls.
     pub(crate) fn of(action: &ForwardAction, via: &Via<'_>, request: &RequestHead<'_>) -> Self {
         let requested = |name| {
             let headers = (via.caller != CallerKey::EDGE).then_some(request.headers);
@@ -284,7 +286,7 @@ impl Timeouts {
         };
         let route = match requested("x-envoy-upstream-rq-timeout-ms") {
             Some(timeout) => Some(timeout).filter(|timeout| !timeout.is_zero()),
-            None => action.timeout,
+            None => shorter(grpc::timeout(request.headers), action.timeout),
         };
         let per_try = requested("x-envoy-upstream-rq-per-try-timeout-ms")
             .filter(|timeout| !timeout.is_zero())
@@ -296,6 +298,10 @@ impl Timeouts {
             per_try: per_try.filter(|per_try| route.is_none_or(|route| *per_try < route)),
         }
     }
+}
+
+fn shorter(one: Option<Duration>, other: Option<Duration>) -> Option<Duration> {
+    one.into_iter().chain(other).min()
 }
 
 fn milliseconds(headers: &HeaderMap, name: &str) -> Option<Duration> {

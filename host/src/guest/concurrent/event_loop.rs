@@ -9,6 +9,8 @@ use std::time::Instant;
 
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
+use http::header;
+use http::uri::{Authority, Scheme};
 use wasmtime::component::{Accessor, Resource, TypedFunc, TypedFuncCallConcurrent};
 use wasmtime::{AsContextMut, Store, StoreContextMut};
 use wasmtime_wasi_http::WasiHttpView;
@@ -121,7 +123,11 @@ impl Requests<'_> {
             self.progress.retire_grown();
         }
         let state = store.data_mut();
-        let (request, sent) = Request::from_http(&mut state.hooks, arrival.request);
+        let authority = authority(&arrival.request);
+        let (mut request, sent) = Request::from_http(&mut state.hooks, arrival.request);
+        // As WASI 0.2 guests see it, whatever the request came over.
+        request.scheme = Some(Scheme::HTTP);
+        request.authority = authority;
         let request = state.http().table.push(request)?;
         let call = self
             .handler
@@ -152,4 +158,13 @@ impl Requests<'_> {
         self.progress.finish(id, answer);
         Ok(())
     }
+}
+
+/// Of the URI, or else in `host`.
+fn authority<B>(request: &http::Request<B>) -> Option<Authority> {
+    let host = || {
+        let host = request.headers().get(header::HOST)?;
+        Authority::try_from(host.as_bytes()).ok()
+    };
+    request.uri().authority().cloned().or_else(host)
 }

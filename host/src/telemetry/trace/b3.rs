@@ -28,6 +28,28 @@ pub(super) fn is_there(headers: &HeaderMap) -> bool {
     single || headers.contains_key(TRACE_ID) || headers.contains_key(SPAN_ID)
 }
 
+/// Whether the trace is sampled, and the form in which that is said, if the headers do not
+/// identify a trace but decide this.
+pub(super) fn decision(headers: &HeaderMap) -> Option<(bool, Form)> {
+    let text = |name: &HeaderName| headers.get(name)?.to_str().ok();
+    if let Some(single) = text(&SINGLE) {
+        return sampled(single).map(|sampled| (sampled, Form::Single));
+    }
+    let value = match text(&FLAGS) {
+        Some("1") => Some("d"),
+        _ => text(&SAMPLED),
+    };
+    sampled(value?).map(|sampled| (sampled, Form::Multiple))
+}
+
+fn sampled(text: &str) -> Option<bool> {
+    match text {
+        "0" | "false" => Some(false),
+        "1" | "true" | "d" => Some(true),
+        _ => None,
+    }
+}
+
 /// `None` if absent or malformed.
 pub(super) fn read(headers: &HeaderMap) -> Option<TraceContext> {
     let text = |name: &HeaderName| headers.get(name)?.to_str().ok();
@@ -114,6 +136,24 @@ mod tests {
         }
         let short = read(&headers(&[("b3", "a3ce929d0e0e4736-00f067aa0ba902b7-0")]));
         assert!(!short.expect("valid").is_sampled());
+    }
+
+    #[test]
+    fn decision_alone_is_read() {
+        for (pairs, expected) in [
+            (&[("b3", "0")][..], Some((false, Form::Single))),
+            (&[("b3", "1")], Some((true, Form::Single))),
+            (&[("b3", "d")], Some((true, Form::Single))),
+            (&[("b3", "x")], None),
+            (&[("x-b3-sampled", "0")], Some((false, Form::Multiple))),
+            (&[("x-b3-sampled", "false")], Some((false, Form::Multiple))),
+            (&[("x-b3-sampled", "1")], Some((true, Form::Multiple))),
+            (&[("x-b3-flags", "1")], Some((true, Form::Multiple))),
+            (&[("x-b3-flags", "0")], None),
+            (&[], None),
+        ] {
+            assert_eq!(decision(&headers(pairs)), expected, "{pairs:?}");
+        }
     }
 
     #[test]

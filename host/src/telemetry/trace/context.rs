@@ -12,6 +12,12 @@ use super::b3;
 /// participant must propagate.
 const STATE_MAX: usize = 8_192;
 
+/// Characters of `traceparent` in version 00.
+const TRACEPARENT_LENGTH: usize = 55;
+
+/// The one flag that is known.
+const SAMPLED: u8 = 1;
+
 pub(super) const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 pub(super) const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
 
@@ -31,13 +37,18 @@ pub(crate) struct TraceContext {
 }
 
 impl TraceContext {
-    /// Reads `traceparent` and `tracestate`; `None` if absent or malformed.
+    /// Reads `traceparent` and `tracestate`; `None` if absent, malformed or repeated.
     pub(super) fn from_w3c(headers: &HeaderMap) -> Option<Self> {
-        let parent = headers.get(TRACEPARENT)?.to_str().ok()?;
+        let mut parents = headers.get_all(TRACEPARENT).iter();
+        let (parent, None) = (parents.next()?.to_str().ok()?, parents.next()) else {
+            return None;
+        };
+        // A later version may add fields, and what they look like is not known.
+        let (parent, later) = parent.split_at_checked(TRACEPARENT_LENGTH)?;
         let mut parts = parent.split('-');
         let (version, trace, span, flags) =
             (parts.next()?, parts.next()?, parts.next()?, parts.next()?);
-        let known_length = version != "00" || parts.next().is_none();
+        let known_length = later.is_empty() || version != "00" && later.starts_with('-');
         let lengths =
             version.len() == 2 && trace.len() == 32 && span.len() == 16 && flags.len() == 2;
         if !lengths || !known_length || version == "ff" || !is_lower_hex(parent) {
@@ -50,18 +61,16 @@ impl TraceContext {
             trace_id,
             span_id,
             is_root: false,
-            flags,
-            state: headers
-                .get(TRACESTATE)
-                .filter(|state| state.len() <= STATE_MAX)
-                .cloned(),
+            // The others are reserved, and not propagated.
+            flags: flags & SAMPLED,
+            state: list(headers, &TRACESTATE, STATE_MAX),
             b3: None,
         })
     }
 
     /// Whether spans of this trace are recorded.
     pub(crate) fn is_sampled(&self) -> bool {
-        self.flags & 1 == 1
+        self.flags & SAMPLED != 0
     }
 
     /// A new trace with a random id, sampled.
@@ -109,6 +118,22 @@ impl TraceContext {
     }
 }
 
+/// Several fields with the name `name` as one; `None` if it is longer than `max`.
+pub(super) fn list(headers: &HeaderMap, name: &HeaderName, max: usize) -> Option<HeaderValue> {
+    let mut values = headers.get_all(name).iter();
+    let first = values.next()?;
+    let Some(second) = values.next() else {
+        return Some(first).filter(|it| it.len() <= max).cloned();
+    };
+    let mut all = first.as_bytes().to_vec();
+    for value in std::iter::once(second).chain(values) {
+        all.push(b',');
+        all.extend_from_slice(value.as_bytes());
+    }
+    let all = Some(all).filter(|all| all.len() <= max)?;
+    HeaderValue::from_maybe_shared(bytes::Bytes::from(all)).ok()
+}
+
 fn is_lower_hex(text: &str) -> bool {
     text.bytes()
         .all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f' | b'-'))
@@ -152,9 +177,43 @@ mod tests {
             "ff-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
             "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01-more",
             "00-+bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
+            "01-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01.more",
+            "01-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-011",
         ] {
             assert_eq!(read(bad), None, "{bad}");
         }
+    }
+
+    #[test]
+    fn later_versions_and_unknown_flags_are_read_as_far_as_they_are_known() {
+        for (head, tail, sampled) in [
+            ("01", "01", true),
+            ("01", "01-", true),
+            ("cc", "01-what.the-FUTURE=will be", true),
+            ("01", "00-more", false),
+            ("00", "ff", true),
+            ("00", "fe", false),
+            ("00", "09", true),
+        ] {
+            let ids = "4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7";
+            let context = read(&format!("{head}-{ids}-{tail}")).expect("valid");
+            let expected = format!("00-{ids}-{:02x}", u8::from(sampled));
+            assert_eq!(context.to_string(), expected, "{head} {tail}");
+        }
+    }
+
+    #[test]
+    fn repeated_traceparent_is_no_context_and_repeated_tracestate_is_one_list() {
+        let value = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+        let mut headers = HeaderMap::new();
+        headers.insert(TRACEPARENT, HeaderValue::from_static(value));
+        for state in ["a=1", "b=2,c=3", "d=4"] {
+            headers.append(TRACESTATE, HeaderValue::from_static(state));
+        }
+        let read = TraceContext::from_w3c(&headers).expect("valid");
+        assert_eq!(read.state.expect("a state"), "a=1,b=2,c=3,d=4");
+        headers.append(TRACEPARENT, HeaderValue::from_static(value));
+        assert_eq!(TraceContext::from_w3c(&headers), None);
     }
 
     #[test]

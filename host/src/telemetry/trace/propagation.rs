@@ -3,7 +3,7 @@
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 use super::b3;
-use super::context::{TRACEPARENT, TRACESTATE, TraceContext};
+use super::context::{TRACEPARENT, TRACESTATE, TraceContext, list};
 
 /// W3C Baggage (<https://www.w3.org/TR/baggage/>).
 pub(crate) const BAGGAGE: HeaderName = HeaderName::from_static("baggage");
@@ -15,6 +15,8 @@ const BAGGAGE_MAX: usize = 8_192;
 #[derive(Debug)]
 pub(crate) struct PropagatedHeaders {
     pub trace: Option<TraceContext>,
+    /// Whether a trace that begins here is sampled, if the caller has decided it.
+    decision: Option<(bool, b3::Form)>,
     pub baggage: Option<HeaderValue>,
     /// Number of headers that were malformed or too long and are therefore ignored.
     pub ignored: u64,
@@ -34,13 +36,29 @@ impl PropagatedHeaders {
             w3c = b3::read(headers);
             ignored += u64::from(w3c.is_none() && b3::is_there(headers));
         }
-        let baggage = headers.get(BAGGAGE);
-        let fits = baggage.filter(|it| it.len() <= BAGGAGE_MAX).cloned();
-        ignored += u64::from(baggage.is_some() && fits.is_none());
+        let decision = match w3c {
+            None => b3::decision(headers),
+            Some(_) => None,
+        };
+        let baggage = list(headers, &BAGGAGE, BAGGAGE_MAX);
+        ignored += u64::from(baggage.is_none() && headers.contains_key(BAGGAGE));
         Self {
             trace: w3c,
-            baggage: fits,
+            decision,
+            baggage,
             ignored,
+        }
+    }
+
+    /// A trace that begins here, sampled as the caller has decided, or else as `begun` is.
+    pub(crate) fn begin(&self, begun: TraceContext) -> TraceContext {
+        match self.decision {
+            None => begun,
+            Some((sampled, form)) => TraceContext {
+                flags: u8::from(sampled),
+                b3: Some(form),
+                ..begun
+            },
         }
     }
 }

@@ -16,7 +16,7 @@ pub use wasip2;
 pub use wasip3;
 
 pub use call::{Body, Call};
-pub use outgoing::{Answer, get, url};
+pub use outgoing::{Answer, get, send, url};
 
 /// Makes the program a `wasi:http/incoming-handler@0.2` component that handles each
 /// request with the given function.

@@ -2,7 +2,9 @@
 
 use http::Uri;
 use wasip2::http::outgoing_handler;
-use wasip2::http::types::{ErrorCode, Fields, IncomingBody, OutgoingBody, OutgoingRequest, Scheme};
+use wasip2::http::types::{
+    ErrorCode, Fields, IncomingBody, Method, OutgoingBody, OutgoingRequest, Scheme,
+};
 
 use crate::Call;
 
@@ -25,6 +27,11 @@ pub fn url(call: &Call, name: &str) -> Result<Uri, String> {
 
 /// Performs a GET and waits for status and headers.
 pub fn get(url: &Uri, headers: &[(String, String)]) -> Result<Answer, ErrorCode> {
+    send("GET", url, headers)
+}
+
+/// Sends a request without a body and waits for status and headers.
+pub fn send(method: &str, url: &Uri, headers: &[(String, String)]) -> Result<Answer, ErrorCode> {
     let fields = Fields::new();
     for (name, value) in headers {
         fields.append(name, value.as_bytes()).map_err(refused)?;
@@ -34,7 +41,15 @@ pub fn get(url: &Uri, headers: &[(String, String)]) -> Result<Answer, ErrorCode>
         _ => Scheme::Http,
     };
     let target = url.path_and_query().map_or("/", |target| target.as_str());
+    let method = match method {
+        "GET" => Method::Get,
+        "HEAD" => Method::Head,
+        other => Method::Other(other.to_owned()),
+    };
     let request = OutgoingRequest::new(fields);
+    request
+        .set_method(&method)
+        .map_err(|()| ErrorCode::HttpRequestMethodInvalid)?;
     request
         .set_scheme(Some(&scheme))
         .and_then(|()| request.set_authority(url.authority().map(|name| name.as_str())))

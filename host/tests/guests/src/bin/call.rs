@@ -1,10 +1,11 @@
 //! `?url=URL` performs a GET of that URL and returns its body and trailers, and its
 //! status in `x-upstream-status`.
 //!
-//! `&header=NAME:VALUE`, any number of times, adds request headers. If the request fails,
+//! `&method=NAME` is another method, and `&header=NAME:VALUE`, any number of times, adds
+//! request headers. If the request fails,
 //! the response is 502 with the error code as text; if the URL is invalid, 400.
 
-use galleria_test_guests::{Answer, Call, get, guest, url};
+use galleria_test_guests::{Answer, Call, guest, send, url};
 
 guest!(answer);
 
@@ -13,7 +14,9 @@ fn answer(call: Call) {
         Ok(target) => target,
         Err(problem) => return call.reply(400, &problem),
     };
-    match get(&target, &headers(&call)) {
+    let method = call.parameter("method");
+    let method = method.as_deref().unwrap_or("GET");
+    match send(method, &target, &headers(&call)) {
         Ok(upstream) => pass_on(call, upstream),
         Err(code) => call.reply(502, &format!("{code:?}\n")),
     }
