@@ -12,7 +12,7 @@
 pub(super) mod caller;
 pub(crate) mod condition;
 mod explain;
-mod header;
+pub(super) mod header;
 mod path_template;
 pub(crate) mod rule;
 pub(crate) mod rule_set;

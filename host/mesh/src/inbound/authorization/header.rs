@@ -55,6 +55,11 @@ const JOINED: [&str; 38] = [
     "x-request-id",
 ];
 
+/// Whether a header that a request has several times has one value, as in Envoy.
+pub(in crate::inbound) fn is_joined(name: &HeaderName) -> bool {
+    JOINED.binary_search(&name.as_str()).is_ok()
+}
+
 /// A header that a condition looks at.
 #[derive(Debug)]
 pub(super) struct PolicyHeader {
@@ -73,7 +78,7 @@ pub(super) enum Effect {
 
 impl PolicyHeader {
     pub(super) fn new(name: HeaderName) -> Self {
-        let is_joined = JOINED.binary_search(&name.as_str()).is_ok();
+        let is_joined = is_joined(&name);
         Self { name, is_joined }
     }
 

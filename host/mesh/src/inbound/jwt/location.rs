@@ -3,11 +3,12 @@
 use std::borrow::Cow;
 
 use galleria_manifest::model::JwtRule;
-use http::Uri;
 use http::header::{AUTHORIZATION, COOKIE, HeaderName};
+use http::{HeaderMap, Uri};
 
 use crate::RequestHead;
 use crate::decide::condition::joined;
+use crate::inbound::authorization::header::is_joined;
 
 /// The places of the tokens of one issuer, each in alphabetical order, as in Envoy.
 #[derive(Debug)]
@@ -65,13 +66,10 @@ impl Locations {
     pub(super) fn find<'a>(&'a self, head: &RequestHead<'a>) -> Vec<Found<'a>> {
         let mut found = Vec::new();
         for (name, prefix) in &self.headers {
-            // Two tokens in one header are none: an application could use either of them.
-            if let Some(value) = joined(head.headers, name)
-                && let Some(text) = after(value, prefix)
-            {
-                let place = Place::Header(name);
-                found.push(Found { text, place });
-            }
+            let place = Place::Header(name);
+            let values = values(head.headers, name);
+            let texts = values.filter_map(|value| after(value, prefix));
+            found.extend(texts.map(|text| Found { text, place }));
         }
         for name in &self.params {
             let pairs = head.query.unwrap_or_default().split('&');
@@ -90,6 +88,21 @@ impl Locations {
         }
         found
     }
+}
+
+/// The values of a header in which tokens are. Of a header that Envoy joins, that is one value,
+/// which is no token if it has two.
+fn values<'a>(
+    headers: &'a HeaderMap,
+    name: &HeaderName,
+) -> impl Iterator<Item = Cow<'a, str>> + use<'a> {
+    let (whole, each) = match is_joined(name) {
+        true => (joined(headers, name), None),
+        false => (None, Some(headers.get_all(name))),
+    };
+    let each = each.into_iter().flatten();
+    let each = each.map(|value| String::from_utf8_lossy(value.as_bytes()));
+    whole.into_iter().chain(each)
 }
 
 /// The token behind `prefix`: from its first character that a token can have.

@@ -132,6 +132,38 @@ fn tokens_are_where_the_rule_says() {
             bearer(&token).header("authorization", "Basic YTpi"),
             "401 Jwt signature is an invalid Base64url encoded",
         ),
+        (
+            "a header twice: a good and a bad one",
+            custom,
+            Call::new().header("x-bare", &token).header("x-bare", &bad),
+            "401 Jwt is expired",
+        ),
+        (
+            "a header twice: a bad and a good one",
+            custom,
+            Call::new().header("x-bare", &bad).header("x-bare", &token),
+            "401 Jwt is expired",
+        ),
+        (
+            "a header twice: two good ones, the first one counts",
+            custom,
+            Call::new().header("x-bare", &bob).header("x-bare", &token),
+            "https://issuer.test/bob",
+        ),
+        (
+            "a header twice: the prefix is in one of them",
+            custom,
+            Call::new()
+                .header("x-token", &bad)
+                .header("x-token", &format!("token {token}")),
+            ANN,
+        ),
+        (
+            "two in one value",
+            custom,
+            Call::new().header("x-bare", &format!("{token},{token}")),
+            FORM,
+        ),
         ("preflight", "", bearer(&bad).preflight(), anonymous),
         (
             "OPTIONS of a program",
