@@ -4,6 +4,7 @@
 //! about its own requests is not asked without end.
 
 mod grpc;
+mod header;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,6 +18,7 @@ use http_body_util::{BodyExt, Limited};
 use tokio::time::timeout;
 
 pub(super) use self::grpc::{GrpcError, unary};
+pub(super) use self::header::HeaderMessage;
 use super::{Call, CallScope, Source};
 use crate::body::{Count, Rest, empty, full};
 use crate::context::{REQUEST_ID, RequestContext};

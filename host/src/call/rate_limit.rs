@@ -11,11 +11,10 @@ use galleria_mesh::LocalReply;
 use galleria_mesh::rate_limit::{
     Decision, Granted, LimitHeaders, LimitStatus, LimitedRequest, Question, RateLimits,
 };
-use http::{HeaderName, HeaderValue};
 
-use self::messages::{Descriptor, Entry, Header, RateLimitRequest, RateLimitResponse};
+use self::messages::{Descriptor, Entry, RateLimitRequest, RateLimitResponse};
 use super::CallScope;
-use super::provider_call::{GrpcError, unary};
+use super::provider_call::{GrpcError, HeaderMessage, unary};
 use crate::causes::with_causes;
 
 const METHOD: &str = "envoy.service.ratelimit.v3.RateLimitService/ShouldRateLimit";
@@ -137,15 +136,8 @@ fn unit(unit: i32) -> Duration {
 }
 
 /// Those that can be sent.
-fn headers(headers: &[Header]) -> LimitHeaders {
-    let headers = headers.iter().filter_map(|header| {
-        let name = HeaderName::from_bytes(header.key.as_bytes()).ok()?;
-        let value = match header.value.is_empty() {
-            true => header.raw_value.as_slice(),
-            false => header.value.as_bytes(),
-        };
-        Some((name, HeaderValue::from_bytes(value).ok()?))
-    });
+fn headers(headers: &[HeaderMessage]) -> LimitHeaders {
+    let headers = headers.iter().filter_map(HeaderMessage::read);
     let framing = ["connection", "content-length", "host", "transfer-encoding"];
     headers
         .filter(|(name, _)| !framing.contains(&name.as_str()))

@@ -8,8 +8,6 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use galleria_manifest::model::{ClientTls, ClientTlsMode};
-use rustls::client::WebPkiServerVerifier;
-use rustls::client::danger::ServerCertVerifier;
 use rustls::crypto::ring;
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, RootCertStore};
@@ -18,7 +16,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::TlsConnector;
 
 use super::files::{PemFile, certificates, private_key};
-use super::verify::{AnyCertificate, SubjectAltNames};
+use super::verify::{ServerVerifier, SubjectAltNames};
 
 /// A connection to a server, secured by TLS.
 pub(crate) type ClientStream<S> = tokio_rustls::client::TlsStream<S>;
@@ -238,24 +236,22 @@ impl ClientTlsContext {
         let provider = Arc::new(ring::default_provider());
         let builder = ClientConfig::builder_with_provider(provider.clone())
             .with_safe_default_protocol_versions()?;
-        let verifier: Arc<dyn ServerCertVerifier> = if self.insecure_skip_verify {
-            Arc::new(AnyCertificate(provider))
+        let verifier = if self.insecure_skip_verify {
+            ServerVerifier::any_certificate(&provider)
         } else {
-            let roots = Arc::new(self.roots(contents)?);
             let names = self.subject_alt_names.iter().cloned();
             let (uris, names): (Vec<_>, Vec<_>) = names.partition(|name| name.contains("://"));
             let names = names.iter().map(|name| server_name(name));
-            let inner = WebPkiServerVerifier::builder_with_provider(roots.clone(), provider);
-            Arc::new(SubjectAltNames {
-                inner: inner.build()?,
-                roots,
-                names: names.collect::<Result<_, _>>()?,
-                uris,
+            let names = names.collect::<Result<_, _>>()?;
+            let names = SubjectAltNames { names, uris };
+            let roots = Arc::new(self.roots(contents)?);
+            ServerVerifier::new(&provider, roots, move |certificate, server| {
+                names.check(certificate, server)
             })
         };
         let builder = builder
             .dangerous()
-            .with_custom_certificate_verifier(verifier);
+            .with_custom_certificate_verifier(Arc::new(verifier));
         match &self.mode {
             Mode::Simple => Ok(builder.with_no_client_auth()),
             Mode::Mutual(None) => Err(TlsError::NoClientCertificate),

@@ -1,11 +1,13 @@
-//! Verification of a server's certificate, where it differs from the default of rustls.
+//! Verification of a server: who must have signed its certificate, and which names it must
+//! have. Signatures of handshakes are verified as rustls does by default.
 
+use std::fmt;
 use std::sync::Arc;
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::client::{WebPkiServerVerifier, verify_server_cert_signed_by_trust_anchor};
+use rustls::client::{verify_server_cert_signed_by_trust_anchor, verify_server_name};
 use rustls::crypto::{
-    CryptoProvider, WebPkiSupportedAlgorithms, ring, verify_tls12_signature, verify_tls13_signature,
+    CryptoProvider, WebPkiSupportedAlgorithms, verify_tls12_signature, verify_tls13_signature,
 };
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::server::ParsedCertificate;
@@ -13,98 +15,78 @@ use rustls::{CertificateError, DigitallySignedStruct, RootCertStore, SignatureSc
 
 use super::gateway::certificate::CertificateParts;
 
-/// Requires that the certificate is valid for one of `names` or has one of `uris`, or that it
-/// is valid for the server name if there are none.
-#[derive(Debug)]
-pub(super) struct SubjectAltNames {
-    pub(super) inner: Arc<WebPkiServerVerifier>,
-    pub(super) roots: Arc<RootCertStore>,
-    pub(super) names: Vec<ServerName<'static>>,
-    pub(super) uris: Vec<String>,
-}
+/// Checks the names of a certificate that is trusted; gets the name of the server that is
+/// called, too.
+type NamesCheck =
+    dyn Fn(&CertificateDer<'_>, &ServerName<'_>) -> Result<(), rustls::Error> + Send + Sync;
 
-/// Verifies that one of `roots` has signed the certificate, whatever its names.
-pub(super) fn verify_chain(
-    certificate: &CertificateDer<'_>,
-    intermediates: &[CertificateDer<'_>],
-    roots: &RootCertStore,
-    now: UnixTime,
+/// See the module's documentation.
+pub(super) struct ServerVerifier {
+    /// None accepts any certificate. The server must still prove that it has the private key.
+    trusted: Option<Trusted>,
     algorithms: WebPkiSupportedAlgorithms,
-) -> Result<(), rustls::Error> {
-    let parsed = ParsedCertificate::try_from(certificate)?;
-    let algorithms = algorithms.all;
-    verify_server_cert_signed_by_trust_anchor(&parsed, roots, intermediates, now, algorithms)
 }
 
-impl ServerCertVerifier for SubjectAltNames {
+struct Trusted {
+    roots: Arc<RootCertStore>,
+    names: Box<NamesCheck>,
+}
+
+impl ServerVerifier {
+    /// One of `roots` must have signed the certificate, and `names` must accept its names.
+    pub(super) fn new(
+        provider: &CryptoProvider,
+        roots: Arc<RootCertStore>,
+        names: impl Fn(&CertificateDer<'_>, &ServerName<'_>) -> Result<(), rustls::Error>
+        + Send
+        + Sync
+        + 'static,
+    ) -> Self {
+        let names = Box::new(names);
+        Self {
+            trusted: Some(Trusted { roots, names }),
+            algorithms: provider.signature_verification_algorithms,
+        }
+    }
+
+    /// Accepts any certificate (`insecureSkipVerify`).
+    pub(super) fn any_certificate(provider: &CryptoProvider) -> Self {
+        Self {
+            trusted: None,
+            algorithms: provider.signature_verification_algorithms,
+        }
+    }
+}
+
+impl fmt::Debug for ServerVerifier {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let roots = self.trusted.as_ref().map(|it| it.roots.len());
+        let mut debug = formatter.debug_struct("ServerVerifier");
+        debug.field("roots", &roots).finish_non_exhaustive()
+    }
+}
+
+impl ServerCertVerifier for ServerVerifier {
     fn verify_server_cert(
         &self,
         certificate: &CertificateDer<'_>,
         intermediates: &[CertificateDer<'_>],
         name: &ServerName<'_>,
-        ocsp: &[u8],
+        _ocsp: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, rustls::Error> {
-        let verify = |name: &ServerName<'_>| {
-            let inner = &self.inner;
-            inner.verify_server_cert(certificate, intermediates, name, ocsp, now)
-        };
-        if let Some(parts) = CertificateParts::of(certificate)
-            && self.uris.iter().any(|uri| parts.uris.contains(uri))
-        {
-            let algorithms = ring::default_provider().signature_verification_algorithms;
-            verify_chain(certificate, intermediates, &self.roots, now, algorithms)?;
-            return Ok(ServerCertVerified::assertion());
+        if let Some(Trusted { roots, names }) = &self.trusted {
+            let parsed = ParsedCertificate::try_from(certificate)?;
+            let algorithms = self.algorithms.all;
+            verify_server_cert_signed_by_trust_anchor(
+                &parsed,
+                roots,
+                intermediates,
+                now,
+                algorithms,
+            )?;
+            names(certificate, name)?;
         }
-        let Some((first, others)) = self.names.split_first() else {
-            return match self.uris.is_empty() {
-                true => verify(name),
-                false => Err(CertificateError::NotValidForName.into()),
-            };
-        };
-        let verified = others.iter().map(verify).find(Result::is_ok);
-        verified.unwrap_or_else(|| verify(first))
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        self.inner
-            .verify_tls12_signature(message, certificate, signature)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        self.inner
-            .verify_tls13_signature(message, certificate, signature)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.inner.supported_verify_schemes()
-    }
-}
-
-/// Accepts any certificate (`insecureSkipVerify`). The server must still prove that it has the
-/// private key.
-#[derive(Debug)]
-pub(super) struct AnyCertificate(pub(super) Arc<CryptoProvider>);
-
-impl ServerCertVerifier for AnyCertificate {
-    fn verify_server_cert(
-        &self,
-        _certificate: &CertificateDer<'_>,
-        _intermediates: &[CertificateDer<'_>],
-        _name: &ServerName<'_>,
-        _ocsp: &[u8],
-        _now: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
         Ok(ServerCertVerified::assertion())
     }
 
@@ -114,8 +96,7 @@ impl ServerCertVerifier for AnyCertificate {
         certificate: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        let algorithms = &self.0.signature_verification_algorithms;
-        verify_tls12_signature(message, certificate, signature, algorithms)
+        verify_tls12_signature(message, certificate, signature, &self.algorithms)
     }
 
     fn verify_tls13_signature(
@@ -124,11 +105,44 @@ impl ServerCertVerifier for AnyCertificate {
         certificate: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        let algorithms = &self.0.signature_verification_algorithms;
-        verify_tls13_signature(message, certificate, signature, algorithms)
+        verify_tls13_signature(message, certificate, signature, &self.algorithms)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.signature_verification_algorithms.supported_schemes()
+        self.algorithms.supported_schemes()
+    }
+}
+
+/// The names that a certificate must be valid for: one of `names` or of `uris`, or the name of
+/// the server if there are none.
+#[derive(Debug)]
+pub(super) struct SubjectAltNames {
+    pub(super) names: Vec<ServerName<'static>>,
+    pub(super) uris: Vec<String>,
+}
+
+impl SubjectAltNames {
+    /// # Errors
+    /// The certificate has none of the names.
+    pub(super) fn check(
+        &self,
+        certificate: &CertificateDer<'_>,
+        name: &ServerName<'_>,
+    ) -> Result<(), rustls::Error> {
+        if let Some(parts) = CertificateParts::of(certificate)
+            && self.uris.iter().any(|uri| parts.uris.contains(uri))
+        {
+            return Ok(());
+        }
+        let parsed = ParsedCertificate::try_from(certificate)?;
+        let verify = |name: &ServerName<'_>| verify_server_name(&parsed, name);
+        let Some((first, others)) = self.names.split_first() else {
+            return match self.uris.is_empty() {
+                true => verify(name),
+                false => Err(CertificateError::NotValidForName.into()),
+            };
+        };
+        let verified = others.iter().map(verify).find(Result::is_ok);
+        verified.unwrap_or_else(|| verify(first))
     }
 }

@@ -14,7 +14,7 @@ use galleria_mesh::inbound::external::{
     CheckBody, HeaderChange, HeaderMutation, Mutations, Verdict,
 };
 use galleria_mesh::inbound::{InboundRequest, Peer, WorkloadIdentity};
-use http::{HeaderName, HeaderValue, StatusCode, header};
+use http::{HeaderName, StatusCode, header};
 
 use self::messages::{
     Address, AttributeContext, DeniedResponse, HeaderValueOption, HttpAnswer, HttpAttributes,
@@ -178,7 +178,7 @@ fn mutations(options: &[HeaderValueOption]) -> Option<Vec<HeaderMutation>> {
 }
 
 fn mutation(option: &HeaderValueOption) -> Option<HeaderMutation> {
-    let header = option.header.as_ref()?;
+    let (name, value) = option.header.as_ref()?.read()?;
     let change = match (option.append.as_ref(), option.append_action) {
         (Some(append), _) if append.value => HeaderChange::AppendIfPresent,
         (Some(_), _) => HeaderChange::Set,
@@ -186,27 +186,24 @@ fn mutation(option: &HeaderValueOption) -> Option<HeaderMutation> {
         (None, 3) => HeaderChange::SetIfPresent,
         (None, _) => HeaderChange::Set,
     };
-    let value = match header.value.is_empty() {
-        true => header.raw_value.as_slice(),
-        false => header.value.as_bytes(),
-    };
     Some(HeaderMutation {
-        name: HeaderName::from_bytes(header.key.as_bytes()).ok()?,
-        value: HeaderValue::from_bytes(value).ok()?,
+        name,
+        value,
         change,
     })
 }
 
 #[cfg(test)]
 mod tests {
-    use http::{HeaderMap, Method};
+    use http::{HeaderMap, HeaderValue, Method};
 
-    use super::messages::{BoolValue, Header, HttpStatus, QueryParameter, Status};
+    use super::messages::{BoolValue, HttpStatus, QueryParameter, Status};
     use super::*;
+    use crate::call::provider_call::HeaderMessage;
 
     fn option(name: &str, value: &str, append: Option<bool>, action: i32) -> HeaderValueOption {
         HeaderValueOption {
-            header: Some(Header {
+            header: Some(HeaderMessage {
                 key: name.to_owned(),
                 value: value.to_owned(),
                 raw_value: Vec::new(),

@@ -1,5 +1,7 @@
 //! The messages of `envoy.service.ratelimit.v3`, with the numbers of Envoy's definitions.
 
+use crate::call::provider_call::HeaderMessage;
+
 #[derive(Clone, PartialEq, prost::Message)]
 pub(super) struct RateLimitRequest {
     #[prost(string, tag = "1")]
@@ -29,9 +31,9 @@ pub(super) struct RateLimitResponse {
     #[prost(message, repeated, tag = "2")]
     pub(super) statuses: Vec<DescriptorStatus>,
     #[prost(message, repeated, tag = "3")]
-    pub(super) response_headers_to_add: Vec<Header>,
+    pub(super) response_headers_to_add: Vec<HeaderMessage>,
     #[prost(message, repeated, tag = "4")]
-    pub(super) request_headers_to_add: Vec<Header>,
+    pub(super) request_headers_to_add: Vec<HeaderMessage>,
     #[prost(bytes = "vec", tag = "5")]
     pub(super) raw_body: Vec<u8>,
 }
@@ -58,14 +60,4 @@ pub(super) struct CurrentLimit {
 pub(super) struct Reset {
     #[prost(int64, tag = "1")]
     pub(super) seconds: i64,
-}
-
-#[derive(Clone, PartialEq, prost::Message)]
-pub(super) struct Header {
-    #[prost(string, tag = "1")]
-    pub(super) key: String,
-    #[prost(string, tag = "2")]
-    pub(super) value: String,
-    #[prost(bytes = "vec", tag = "3")]
-    pub(super) raw_value: Vec<u8>,
 }

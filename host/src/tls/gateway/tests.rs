@@ -26,7 +26,7 @@ use tokio_rustls::client::TlsStream;
 
 use super::*;
 use crate::tls::Alpn;
-use crate::tls::verify::AnyCertificate;
+use crate::tls::verify::ServerVerifier;
 
 const RSA_KEY: &str = include_str!("../../../tests/testing/rsa-only-for-tests.key");
 
@@ -182,13 +182,12 @@ impl Client {
         versions: &[&'static rustls::SupportedProtocolVersion],
         identity: Option<&Identity>,
     ) -> Self {
+        let verifier = ServerVerifier::any_certificate(&ring::default_provider());
         let builder = ClientConfig::builder_with_provider(provider)
             .with_protocol_versions(versions)
             .expect("versions")
             .dangerous()
-            .with_custom_certificate_verifier(Arc::new(AnyCertificate(Arc::new(
-                ring::default_provider(),
-            ))));
+            .with_custom_certificate_verifier(Arc::new(verifier));
         let config = match identity {
             None => builder.with_no_client_auth(),
             Some(identity) => {

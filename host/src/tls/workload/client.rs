@@ -4,21 +4,17 @@ use std::net::Ipv4Addr;
 use std::sync::Arc;
 
 use rustls::client::Resumption;
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature};
-use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::crypto::ring;
+use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::version::TLS13;
-use rustls::{
-    CertificateError, ClientConfig, DigitallySignedStruct, OtherError, RootCertStore,
-    SignatureScheme,
-};
+use rustls::{CertificateError, ClientConfig, OtherError, RootCertStore};
 
 use super::refusal::OtherWorkload;
 use super::{ISTIO, owner};
 use crate::tls::TlsError;
 use crate::tls::gateway::certificate::CertificateParts;
-use crate::tls::verify::verify_chain;
+use crate::tls::verify::ServerVerifier;
 
 /// A client that presents `certificate` to servers of `roots` whose certificate has one of
 /// `names`, which are SPIFFE IDs or the `subjectAltNames` of a DestinationRule. Also returns
@@ -33,11 +29,9 @@ pub(crate) fn workload_client(
     server: &str,
 ) -> Result<(ClientConfig, ServerName<'static>), TlsError> {
     let provider = Arc::new(ring::default_provider());
-    let verifier = NamedWorkload {
-        roots,
-        names,
-        provider: provider.clone(),
-    };
+    let verifier = ServerVerifier::new(&provider, roots, move |certificate, _| {
+        check_names(certificate, &names)
+    });
     let mut config = ClientConfig::builder_with_provider(provider)
         .with_protocol_versions(&[&TLS13])?
         .dangerous()
@@ -51,59 +45,16 @@ pub(crate) fn workload_client(
     Ok((config, name))
 }
 
-/// Requires that the server is one of `names`, whatever the name of its host.
-#[derive(Debug)]
-struct NamedWorkload {
-    roots: Arc<RootCertStore>,
-    names: Vec<String>,
-    provider: Arc<CryptoProvider>,
-}
-
-impl ServerCertVerifier for NamedWorkload {
-    fn verify_server_cert(
-        &self,
-        certificate: &CertificateDer<'_>,
-        intermediates: &[CertificateDer<'_>],
-        _name: &ServerName<'_>,
-        _ocsp: &[u8],
-        now: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        let algorithms = self.provider.signature_verification_algorithms;
-        verify_chain(certificate, intermediates, &self.roots, now, algorithms)?;
-        let parts = CertificateParts::of(certificate).unwrap_or_default();
-        if self.names.iter().any(|name| parts.has_name(name)) {
-            return Ok(ServerCertVerified::assertion());
-        }
-        let other = OtherWorkload {
-            expected: self.names.join(", "),
-            presented: owner(certificate),
-        };
-        let error = CertificateError::Other(OtherError(Arc::new(other)));
-        Err(rustls::Error::InvalidCertificate(error))
+/// Requires that the certificate has one of `names`, whatever the name of its host.
+fn check_names(certificate: &CertificateDer<'_>, names: &[String]) -> Result<(), rustls::Error> {
+    let parts = CertificateParts::of(certificate).unwrap_or_default();
+    if names.iter().any(|name| parts.has_name(name)) {
+        return Ok(());
     }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        let algorithms = &self.provider.signature_verification_algorithms;
-        verify_tls12_signature(message, certificate, signature, algorithms)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        let algorithms = &self.provider.signature_verification_algorithms;
-        verify_tls13_signature(message, certificate, signature, algorithms)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        let algorithms = &self.provider.signature_verification_algorithms;
-        algorithms.supported_schemes()
-    }
+    let other = OtherWorkload {
+        expected: names.join(", "),
+        presented: owner(certificate),
+    };
+    let error = CertificateError::Other(OtherError(Arc::new(other)));
+    Err(rustls::Error::InvalidCertificate(error))
 }

@@ -21,7 +21,7 @@ use tokio_rustls::client::TlsStream;
 use super::server::Accepted;
 use super::*;
 use crate::tls::Alpn;
-use crate::tls::verify::AnyCertificate;
+use crate::tls::verify::ServerVerifier;
 
 const UI: &str = "spiffe://cluster.local/ns/shop/sa/ui";
 const CART: &str = "spiffe://cluster.local/ns/shop/sa/cart";
@@ -78,11 +78,12 @@ fn trusting(
     version: &'static SupportedProtocolVersion,
 ) -> ConfigBuilder<ClientConfig, WantsClientCert> {
     let provider = Arc::new(ring::default_provider());
-    ClientConfig::builder_with_provider(provider.clone())
+    let verifier = ServerVerifier::any_certificate(&provider);
+    ClientConfig::builder_with_provider(provider)
         .with_protocol_versions(&[version])
         .expect("a version")
         .dangerous()
-        .with_custom_certificate_verifier(Arc::new(AnyCertificate(provider)))
+        .with_custom_certificate_verifier(Arc::new(verifier))
 }
 
 /// Completes the handshake and sends a byte in each direction.

@@ -2,6 +2,8 @@
 
 use std::collections::HashMap;
 
+use crate::call::provider_call::HeaderMessage;
+
 #[derive(Clone, PartialEq, prost::Message)]
 pub(in super::super) struct CheckRequest {
     #[prost(message, optional, tag = "1")]
@@ -143,21 +145,11 @@ pub(super) struct QueryParameter {
 #[derive(Clone, PartialEq, prost::Message)]
 pub(super) struct HeaderValueOption {
     #[prost(message, optional, tag = "1")]
-    pub(super) header: Option<Header>,
+    pub(super) header: Option<HeaderMessage>,
     #[prost(message, optional, tag = "2")]
     pub(super) append: Option<BoolValue>,
     #[prost(int32, tag = "3")]
     pub(super) append_action: i32,
-}
-
-#[derive(Clone, PartialEq, prost::Message)]
-pub(super) struct Header {
-    #[prost(string, tag = "1")]
-    pub(super) key: String,
-    #[prost(string, tag = "2")]
-    pub(super) value: String,
-    #[prost(bytes = "vec", tag = "3")]
-    pub(super) raw_value: Vec<u8>,
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
