@@ -10,6 +10,7 @@ mod contender;
 mod density;
 mod envoy;
 mod fairness;
+mod handshakes;
 mod hello;
 mod load;
 mod manifests;
@@ -89,6 +90,8 @@ enum RaceName {
     Rules,
     /// The product page with a token, 20 policies and mutual TLS, and without.
     Security,
+    /// New connections with TLS at the gateway, and in Envoy.
+    Handshakes,
     /// 1 to 1,000 workloads.
     Density,
     /// The idle shop: memory, and time from start to ready.
@@ -161,6 +164,7 @@ impl RaceName {
             Self::Writes => writes::race(plan),
             Self::Rules => rules::race(plan),
             Self::Security => security::race(plan),
+            Self::Handshakes => handshakes::race(plan),
             Self::Density => density::race(plan),
             Self::Shop => shop::race(plan),
         }

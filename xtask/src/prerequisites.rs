@@ -36,6 +36,12 @@ pub(crate) const REGISTRY: Prerequisite = Prerequisite {
     works: None,
     from: Debian(&["docker-registry"]),
 };
+pub(crate) const OPENSSL: Prerequisite = Prerequisite {
+    what: "OpenSSL",
+    programs: &["openssl"],
+    works: None,
+    from: Debian(&["openssl"]),
+};
 pub(crate) const CXX: Prerequisite = Prerequisite {
     what: "a C++ compiler",
     programs: &["c++"],

@@ -32,7 +32,7 @@ impl Envoy {
     }
 
     /// Starts an Envoy with a configuration in which each `${NAME}` is replaced with an
-    /// address, as `"HOST", port_value: PORT`.
+    /// address, as `"HOST", port_value: PORT`, and `${FOLDER}` with the folder of its files.
     pub(super) fn start(&self, name: &str, addresses: &[(&str, SocketAddr)]) -> Result<Server> {
         let template = self.configurations.join(format!("{name}.yaml"));
         let read = || format!("cannot read {}", template.display());
@@ -43,6 +43,7 @@ impl Envoy {
         }
         let log = self.folder.join(format!("{name}.access.log"));
         text = text.replace("${ACCESS_LOG}", &log.display().to_string());
+        text = text.replace("${FOLDER}", &self.folder.display().to_string());
         let configuration = self.folder.join(format!("{name}.yaml"));
         fs::write(&configuration, text)?;
 

@@ -1,6 +1,8 @@
 //! Load: `wrk`, whose connections send the next request when they have the response to the
-//! last one, and k6, whose requests start at a constant rate.
+//! last one, k6, whose requests start at a constant rate, and a client that opens a connection
+//! for each request.
 
+use std::net::SocketAddr;
 use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
@@ -25,9 +27,10 @@ pub(super) struct Answers {
     pub(super) sample: Sample,
 }
 
-/// What loadtest/wrk/results.lua prints; times in microseconds.
+/// What loadtest/wrk/results.lua and loadtest/handshakes/client.rs print; times in
+/// microseconds.
 #[derive(Debug, Deserialize)]
-struct WrkResults {
+struct LoopResults {
     requests: f64,
     microseconds: f64,
     failed: f64,
@@ -63,7 +66,39 @@ pub(super) fn closed_loop(
     wrk.args(["-t1", "-c", &connections.to_string()]);
     wrk.args(["-d", &format!("{}s", length.as_secs().max(1))]);
     let printed = read(wrk.args(["-s", WRK_SCRIPT, url]))?;
-    let results: WrkResults = last_line(&printed)?;
+    let results: LoopResults = last_line(&printed)?;
+    Ok(results.answers())
+}
+
+/// How the handshakes of a load begin.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Handshake {
+    Full,
+    /// With a ticket from the last connection.
+    Resumed,
+}
+
+impl Handshake {
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Full => "full",
+            Self::Resumed => "resumed",
+        }
+    }
+}
+
+/// A closed loop of connections with TLS, each for one request.
+pub(super) fn handshakes(
+    client: &Path,
+    address: SocketAddr,
+    kind: Handshake,
+    workers: u32,
+    length: Duration,
+) -> Result<Answers> {
+    let mut load = Command::new(client);
+    load.args([&address.to_string(), kind.name(), &workers.to_string()]);
+    load.arg(length.as_secs().max(1).to_string());
+    let results: LoopResults = last_line(&read(&mut load)?)?;
     Ok(results.answers())
 }
 
@@ -88,7 +123,7 @@ fn last_line<'a, T: Deserialize<'a>>(printed: &'a str) -> Result<T> {
     serde_json::from_str(line).with_context(|| format!("the load generator printed {printed}"))
 }
 
-impl WrkResults {
+impl LoopResults {
     fn answers(&self) -> Answers {
         let seconds = self.microseconds / 1e6;
         Answers {
@@ -134,7 +169,7 @@ Running 8s test @ http://127.0.0.1:8080/
 Transfer/sec:      3.75MB
 {\"requests\":16000,\"microseconds\":8000000,\"failed\":16,\"p50\":812,\"p99\":3250,\"p99_9\":9000}
 ";
-        let results: WrkResults = last_line(printed).unwrap();
+        let results: LoopResults = last_line(printed).unwrap();
         let answers = results.answers();
         assert_eq!(answers.requests, 16000.0);
         assert_eq!(answers.sample[&Metric::RequestsPerSecond], 2000.0);

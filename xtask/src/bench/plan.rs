@@ -149,6 +149,17 @@ impl<'a> Plan<'a> {
         ))
     }
 
+    /// The host with manifests that run no guest, and without an access log.
+    pub(super) fn bare_host(&self, folder: &str, manifests: &str) -> Result<Host> {
+        if self.build {
+            run::build_host(self.workspace)?;
+        }
+        let folder = self.scratch(folder)?;
+        let components = self.workspace.components();
+        let host = Host::new(self.workspace, manifests, components, "off", folder);
+        Ok(host)
+    }
+
     /// The component of a guest of the tests.
     pub(super) fn guest(&self, name: &str) -> PathBuf {
         self.workspace

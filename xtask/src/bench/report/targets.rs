@@ -5,7 +5,8 @@ use super::Report;
 use super::format::spread;
 use super::model::Metric;
 use crate::bench::{
-    density, fairness, hello, memory, overload, product, reload, security, shop, telemetry, writes,
+    density, fairness, handshakes, hello, memory, overload, product, reload, security, shop,
+    telemetry, writes,
 };
 
 use Bound::{AtLeast, AtMost};
@@ -66,6 +67,8 @@ const TARGETS: &[Target] = &[
     value(writes::TABLE, LostWrites, writes::TOGETHER, AtMost(0.0)),
     ratio(security::TOGETHER, CpuMicrosecondsPerRequest, security::SECURED, security::OPEN, AtMost(1.05)),
     ratio(security::APART, CpuMicrosecondsPerRequest, security::SECURED_HOSTS, security::OPEN_HOSTS, AtMost(1.15)),
+    ratio(handshakes::FULL, RequestsPerSecond, handshakes::GALLERIA, handshakes::ENVOY, AtLeast(0.9)),
+    ratio(handshakes::RESUMED, RequestsPerSecond, handshakes::GALLERIA, handshakes::ENVOY, AtLeast(0.9)),
     value(shop::TABLE, IdleMebibytes, product::GALLERIA, AtMost(80.0)),
     value(shop::TABLE, ReadyMilliseconds, product::GALLERIA, AtMost(100.0)),
     ratio(fairness::TABLE, P99Milliseconds, fairness::LIMITED, fairness::LIMITED_IDLE, AtMost(1.5)),
