@@ -13,6 +13,7 @@ mod client;
 mod expiry;
 mod files;
 mod gateway;
+mod pem;
 mod reload;
 mod server;
 mod verify;
@@ -20,10 +21,11 @@ mod workload;
 
 pub(crate) use client::{ClientHandshake, ClientStream, ClientTlsConfig, TlsError, trust_nobody};
 pub(crate) use expiry::Expiries;
-pub(crate) use files::{PemFile, certificate_pem, certificates, private_key};
+pub(crate) use files::{PemFile, certificates, private_key};
 pub(crate) use gateway::{
     Belongs, Expiring, Fault, GatewayFiles, GatewayTls, PortSecurity, Security, Session,
 };
+pub(crate) use pem::certificate_pem;
 pub(crate) use reload::folders::Folders;
 pub(crate) use reload::{ClientConfigs, LoadedConfig, wait_for_change};
 pub(crate) use server::{Acceptor, Alpn, SelfSignError, SelfSignedCertificate, ServerTlsError};

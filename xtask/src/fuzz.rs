@@ -21,7 +21,7 @@ const INSTRUMENTATION: &str = "--cfg fuzzing -Cpasses=sancov-module \
 
 /// Each target with the folders of its seed corpus and its number of inputs, for about
 /// ten seconds.
-const TARGETS: [(&str, &[&str], u32); 6] = [
+const TARGETS: [(&str, &[&str], u32); 8] = [
     (
         "manifest",
         &["deploy/shop", "host/manifest/tests/malformed"],
@@ -32,6 +32,8 @@ const TARGETS: [(&str, &[&str], u32); 6] = [
     ("path", &["fuzz/seeds/path"], 200_000),
     ("sql", &["fuzz/seeds/sql"], 150_000),
     ("token", &["fuzz/seeds/token"], 300_000),
+    ("certificate", &["fuzz/seeds/certificate"], 300_000),
+    ("policies", &["fuzz/seeds/policies"], 8_000),
 ];
 
 /// How much to fuzz.

@@ -15,9 +15,6 @@ use super::TlsError;
 /// The largest PEM file that is read. A bundle of all public authorities is a fifth of it.
 pub(super) const FILE_MAX: u64 = 1 << 20;
 
-/// Bytes of base64 in a line of PEM.
-const PEM_LINE: usize = 64;
-
 /// The path of a PEM file.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct PemFile {
@@ -122,26 +119,6 @@ pub(crate) fn private_key(file: &PemFile, pem: &[u8]) -> Result<PrivateKeyDer<'s
         file: file.path(),
         what: "a private key",
     })
-}
-
-/// The certificate in PEM.
-pub(crate) fn certificate_pem(certificate: &CertificateDer<'_>) -> String {
-    use base64::Engine;
-    let encoded = base64::engine::general_purpose::STANDARD.encode(certificate);
-    let mut text = String::with_capacity(encoded.len() + encoded.len() / PEM_LINE + 64);
-    text.push_str("-----BEGIN CERTIFICATE-----\n");
-    let mut rest = encoded.as_str();
-    while let Some((line, after)) = rest.split_at_checked(PEM_LINE) {
-        text.push_str(line);
-        text.push('\n');
-        rest = after;
-    }
-    if !rest.is_empty() {
-        text.push_str(rest);
-        text.push('\n');
-    }
-    text.push_str("-----END CERTIFICATE-----\n");
-    text
 }
 
 #[cfg(test)]
