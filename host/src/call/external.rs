@@ -23,6 +23,7 @@ use super::provider_call::{Answer, GrpcError, ProviderError, SentAuthority, ask,
 use crate::Body;
 use crate::body::read_beginning;
 use crate::causes::with_causes;
+use crate::telemetry::metrics::{DecisionKind, DecisionResult};
 
 const METHOD: &str = "envoy.service.auth.v3.Authorization/Check";
 
@@ -64,6 +65,13 @@ pub(super) async fn authorize(
         tracing::debug!(provider, cause, "external authorization gives no decision");
         Verdict::Failed
     });
+    let result = match &verdict {
+        Verdict::Allowed(_) => DecisionResult::Ok,
+        Verdict::Denied(_) => DecisionResult::Denied,
+        Verdict::Failed => DecisionResult::Error,
+    };
+    let decisions = &scope.mesh.metrics.decisions;
+    decisions.count(DecisionKind::ExternalAuthorization, &provider.name, result);
     let mutations = match verdict {
         Verdict::Allowed(mutations) => mutations,
         Verdict::Denied(reply) => return Err(reply),

@@ -162,6 +162,7 @@ fn fetch(
                 "cannot fetch the keys of an issuer"
             );
         });
+        mesh.metrics.key_fetches.count(keys.is_ok());
         let cache = &mesh.key_sets.cache;
         cache.store(&remote, keys.ok(), Instant::now());
     }

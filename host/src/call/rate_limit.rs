@@ -16,6 +16,7 @@ use self::messages::{Descriptor, Entry, RateLimitRequest, RateLimitResponse};
 use super::CallScope;
 use super::provider_call::{GrpcError, HeaderMessage, unary};
 use crate::causes::with_causes;
+use crate::telemetry::metrics::{DecisionKind, DecisionResult};
 
 const METHOD: &str = "envoy.service.ratelimit.v3.RateLimitService/ShouldRateLimit";
 
@@ -46,7 +47,15 @@ pub(super) async fn take(
         ..Granted::default()
     };
     for question in limits.questions(request) {
-        let answered = match ask(scope, &question, workload).await {
+        let answer = ask(scope, &question, workload).await;
+        let result = match &answer {
+            Ok(decision) if decision.is_over_limit => DecisionResult::Denied,
+            Ok(_) => DecisionResult::Ok,
+            Err(_) => DecisionResult::Error,
+        };
+        let decisions = &scope.mesh.metrics.decisions;
+        decisions.count(DecisionKind::RateLimit, &question.limit.domain, result);
+        let answered = match answer {
             Ok(decision) => question.limit.decided(decision)?,
             Err(error) => {
                 let cause = with_causes(&error);

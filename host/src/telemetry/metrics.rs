@@ -6,6 +6,7 @@
 //! object that it describes. The values of labels are bounded: names come from manifests,
 //! and methods, codes and flags from fixed sets.
 
+mod decisions;
 mod dry_run;
 mod edges;
 mod exemplar;
@@ -18,6 +19,7 @@ mod routes;
 mod sample;
 mod sql;
 
+pub(crate) use decisions::{DecisionKind, DecisionResult, Decisions, KeyFetches};
 pub(crate) use dry_run::DryRuns;
 pub(crate) use edges::{CallEdge, CallRecord, Reporter, ServiceNames};
 pub(crate) use pod::{PodMeters, RetirementReason};
@@ -41,6 +43,8 @@ pub(crate) struct Metrics {
     pub routes: Routes,
     pub ports: Ports,
     pub dry_runs: DryRuns,
+    pub decisions: Decisions,
+    pub key_fetches: KeyFetches,
     pub peer_refusals: IntCounterVec,
     /// Counts for canaries.
     pub tallies: Tallies,
@@ -94,6 +98,8 @@ impl Metrics {
             routes: Routes::new(register),
             ports: Ports::default(),
             dry_runs: DryRuns::new(register),
+            decisions: Decisions::new(register),
+            key_fetches: KeyFetches::new(register),
             peer_refusals: register.counters(&names::PEER_REFUSALS),
             tallies: Tallies::default(),
             job_pods: register.gauges(&names::JOB_PODS),

@@ -78,6 +78,22 @@ pub(crate) static AUTHORIZATION_DRY_RUNS: Metric = Metric {
     labels: &["action", "result"],
 };
 
+pub(crate) static DECISIONS: Metric = Metric {
+    name: "galleria_provider_decisions_total",
+    help: "Requests that services decided about, by kind of service (ext_authz, ratelimit), its name (an extension provider of MeshConfig, or a domain of rate limits), and result: ok, denied, and error if it gave no decision.",
+    kind: Kind::Counter,
+    unit: "",
+    labels: &["kind", "provider", "result"],
+};
+
+pub(crate) static KEY_FETCHES: Metric = Metric {
+    name: "galleria_jwks_fetches_total",
+    help: "Fetches of the keys of issuers (jwksUri, or the issuer's OpenID configuration), by result: success, failure.",
+    kind: Kind::Counter,
+    unit: "",
+    labels: &["result"],
+};
+
 pub(crate) static PEER_REFUSALS: Metric = Metric {
     name: "galleria_peer_refusals_total",
     help: "Connections between hosts that were refused, and callers that were not believed, by reason. At either end of mutual TLS: unknown_authority, expired, no_certificate, wrong_identity (the certificate of another workload, or of none), handshake (anything else). plain_text: a connection to a workload that is STRICT. claim: a request claims another identity than its connection proves.",
@@ -462,6 +478,8 @@ pub(crate) static ALL: &[&Metric] = &[
     &BUILD,
     &ROUTE_REQUESTS,
     &AUTHORIZATION_DRY_RUNS,
+    &DECISIONS,
+    &KEY_FETCHES,
     &PEER_REFUSALS,
     &RETRIES,
     &BREAKER_ACTIVE,

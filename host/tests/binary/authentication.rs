@@ -257,6 +257,11 @@ spec:
 
     server.serve(String::new());
     assert_eq!(accepted(&new), Some(()), "the last good keys remain");
+    let fetches = |result: &str| {
+        let label = format!("result=\"{result}\"");
+        host.metric("galleria_jwks_fetches_total", &[&label])
+    };
+    assert!(fetches("success") >= 2.0 && fetches("failure") >= 1.0);
 }
 
 #[test]

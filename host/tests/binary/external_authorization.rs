@@ -176,6 +176,14 @@ fn http_provider_decides_and_changes_the_request() {
     assert_eq!(through.header("x-upstream-status"), "403");
     let through = mesh.host.get("/call/?url=http://app/a");
     assert_eq!(through.header("x-upstream-status"), "200");
+    for (result, expected) in [("ok", 2.0), ("denied", 3.0), ("error", 3.0)] {
+        let result = format!("result=\"{result}\"");
+        let labels = ["kind=\"ext_authz\"", result.as_str()];
+        let count = mesh
+            .host
+            .metric("galleria_provider_decisions_total", &labels);
+        assert_eq!(count, expected, "{result}");
+    }
 }
 
 #[test]

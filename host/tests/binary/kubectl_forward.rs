@@ -86,10 +86,14 @@ fn lines(stream: impl Read + Send + 'static) -> mpsc::Receiver<String> {
 }
 
 fn start() -> Host {
+    start_with("")
+}
+
+fn start_with(policies: &str) -> Host {
     let folder = tempfile::tempdir().expect("a folder");
     let file = folder.path().join("test.yaml");
     let services = [Service::new("echo", "echo"), Service::new("slow", "slow")];
-    std::fs::write(&file, manifests(&services)).expect("a file");
+    std::fs::write(&file, manifests(&services) + policies).expect("a file");
     Galleria::run(&file).start()
 }
 
@@ -153,4 +157,38 @@ fn undeclared_port_and_removed_pod_are_refused() {
     });
     // The host is not affected.
     assert_eq!(host.get("/slow/?ms=1").status, 200);
+}
+
+/// As in a cluster, where the kubelet connects within the pod.
+#[test]
+fn forwarded_requests_pass_policies_that_refuse_everything() {
+    let host = start_with(
+        "---
+apiVersion: security.istio.io/v1
+kind: PeerAuthentication
+metadata: {name: default, namespace: test}
+spec: {mtls: {mode: STRICT}}
+---
+apiVersion: networking.istio.io/v1
+kind: DestinationRule
+metadata: {name: echo, namespace: test}
+spec: {host: echo, trafficPolicy: {tls: {mode: DISABLE}}}
+---
+apiVersion: security.istio.io/v1
+kind: AuthorizationPolicy
+metadata: {name: nothing, namespace: test}
+spec: {}
+---
+apiVersion: networking.k8s.io/v1
+kind: NetworkPolicy
+metadata: {name: nothing, namespace: test}
+spec: {podSelector: {}, policyTypes: [Ingress, Egress]}
+",
+    );
+    assert_eq!(host.get("/echo/").status, 503);
+    for upgrade in [Upgrade::WebSocket, Upgrade::Spdy] {
+        let forward = Forward::start(&host, "deploy/echo", 8080, upgrade);
+        let answer = ureq::get(forward.url("/")).call();
+        assert_eq!(answer.expect("an answer").status(), 200, "{upgrade:?}");
+    }
 }

@@ -438,7 +438,7 @@ fn destination_rule_and_peer_authentication_decide_about_the_connection() {
 }
 
 #[test]
-fn probes_and_port_forward_pass_under_strict() {
+fn probes_pass_under_strict() {
     let authority = MeshAuthority::new();
     let probe = "{httpGet: {port: 8080, path: /}, periodSeconds: 1}";
     let service = Service::new("app", "hello").probe("readinessProbe", probe);

@@ -184,5 +184,11 @@ fn service_limits_the_requests_of_all_hosts() {
             call["response_flags"] == "RLSE"
                 && call["response_code_details"] == "rate_limiter_error"
         });
+        for (result, expected) in [("ok", 3.0), ("denied", 1.0), ("error", 1.0)] {
+            let result = format!("result=\"{result}\"");
+            let labels = ["kind=\"ratelimit\"", "provider=\"shop\"", result.as_str()];
+            let count = host.metric("galleria_provider_decisions_total", &labels);
+            assert_eq!(count, expected, "{result}");
+        }
     }
 }
