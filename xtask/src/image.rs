@@ -2,7 +2,7 @@
 //!
 //! `deploy/Dockerfile` defines the content; this module only chooses the command.
 //! Timestamps are those of the commit, so that the same sources give the same layers. What
-//! the image is made of is written beside it (`sbom`).
+//! the image is made of is written into it, and beside it (`sbom`).
 
 mod engine;
 
@@ -53,20 +53,28 @@ pub(crate) fn build(workspace: &Workspace, options: &Options) -> Result<()> {
     if let Some(revision) = git(workspace, "%H")? {
         build.args(["--build-arg", &format!("REVISION={revision}")]);
     }
-    if let Some(profile) = &options.from_target {
-        lay_out(workspace, profile)?;
-        build.args(["--build-arg", "PROGRAM=target"]);
+    let document = sbom::file(workspace);
+    match &options.from_target {
+        Some(profile) => {
+            let folder = lay_out(workspace, profile)?;
+            sbom::write(workspace, Some(&folder.join("galleria")), &document)?;
+            let copy = folder.join(SBOM);
+            fs::copy(&document, &copy).with_context(|| copy.display().to_string())?;
+            build.args(["--build-arg", "PROGRAM=target"]);
+        }
+        // The image has its own, with the program that is compiled in the container.
+        None => sbom::write(workspace, None, &document)?,
     }
     build.args(&options.arguments).arg(".");
-    process::run(&mut build)?;
-    let program = options.from_target.as_ref();
-    let program = program.map(|profile| workspace.target.join(profile).join("galleria"));
-    sbom::write(workspace, program.as_deref(), &sbom::file(workspace))
+    process::run(&mut build)
 }
 
+/// The document in the folder that the last stage copies.
+const SBOM: &str = "sbom.cdx.json";
+
 /// Places the files that the stage `target` copies below the workspace, independent of
-/// cargo's target folder.
-fn lay_out(workspace: &Workspace, profile: &str) -> Result<()> {
+/// cargo's target folder, and returns their folder.
+fn lay_out(workspace: &Workspace, profile: &str) -> Result<PathBuf> {
     let folder = workspace.root.join("target/image");
     if folder.exists() {
         fs::remove_dir_all(&folder).with_context(|| folder.display().to_string())?;
@@ -81,7 +89,7 @@ fn lay_out(workspace: &Workspace, profile: &str) -> Result<()> {
         let within = component.strip_prefix(workspace.components())?;
         components::place(&component, &folder.join("components").join(within))?;
     }
-    Ok(())
+    Ok(folder)
 }
 
 /// All files `NAME/TAG.wasm`.

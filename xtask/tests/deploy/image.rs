@@ -2,6 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use sha2::{Digest as _, Sha256};
+
 use crate::support::{Run, build, image, podman, printed};
 
 #[test]
@@ -49,7 +51,16 @@ fn image_contains_only_the_host_its_libraries_and_the_shop() {
     let root = Path::new(root.trim());
     let mut files = Vec::new();
     walk(root, &mut files);
+    let document = std::fs::read(root.join("usr/share/doc/galleria/sbom.cdx.json"));
+    let program = std::fs::read(root.join("usr/local/bin/galleria"));
     printed(&mut podman(["image", "unmount", image()]));
+    let document: serde_json::Value =
+        serde_json::from_slice(&document.expect("a bill of materials")).expect("JSON");
+    let hash: String = Sha256::digest(program.expect("the program"))
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect();
+    assert_eq!(document["components"][0]["hashes"][0]["content"], hash);
 
     let own = [
         "usr/local/bin/galleria",
@@ -71,7 +82,8 @@ fn image_contains_only_the_host_its_libraries_and_the_shop() {
             "libgcc_s.so.1",
             "libm.so.6",
             "nsswitch.conf",
-            "passwd"
+            "passwd",
+            "sbom.cdx.json"
         ]
     );
     let rest = files.iter().filter(|(file, _)| !file.ends_with(own[0]));
