@@ -7,9 +7,10 @@
 #![no_main]
 
 use std::path::Path;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use galleria_manifest::read_str;
+use galleria_mesh::inbound::jwt::TokenTime;
 use galleria_mesh::{
     Caller, Decision, Options, RequestHead, Snapshot, State, compile, normalise_path,
 };
@@ -53,7 +54,11 @@ fuzz_target!(|text: &str| {
         source_ip: None,
     };
     let decided = decide(&snapshot, &head);
-    let explained = snapshot.explain(EDGE, &head, Instant::now());
+    let time = TokenTime {
+        unix: Duration::ZERO,
+        monotonic: Instant::now(),
+    };
+    let explained = snapshot.explain(EDGE, &head, time);
     assert_eq!(explained.reply.map(|reply| reply.status), Some(decided));
     if let Some(expected) = expected(kind, pattern, &head, header) {
         assert_eq!(decided, if expected { MATCHED } else { OTHER });

@@ -56,8 +56,9 @@ mod workload;
 
 pub use compile::{CompiledMesh, compile};
 pub use decide::explain::{
-    BlockStep, ConditionStep, DestinationStep, EndpointStep, Explanation, FaultStep, LimitStep,
-    ListenerStep, MirrorStep, NetworkStep, Place, Reference, ReplyStep, RetryStep, RuleStep,
+    AuthenticationStep, BlockStep, ConditionStep, DestinationStep, EndpointStep, Explanation,
+    FaultStep, LimitStep, ListenerStep, MirrorStep, MutualTlsStep, NetworkStep, Place, Reference,
+    ReplyStep, RetryStep, RuleStep, TokenStep,
 };
 pub use decide::fault::FaultPlan;
 pub use decide::forward::{Decision, Forward, MirrorForward, RouteDecision};

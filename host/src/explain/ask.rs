@@ -2,9 +2,10 @@
 
 use std::borrow::Cow;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use galleria_mesh as mesh;
+use galleria_mesh::inbound::jwt::TokenTime;
 use galleria_mesh::{Explanation, RequestHead, Snapshot, Workload};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, header};
 
@@ -92,7 +93,12 @@ impl ParsedQuestion {
             headers: &self.headers,
             source_ip: None,
         };
-        snapshot.explain(caller, &head, Instant::now())
+        let unix = SystemTime::now().duration_since(UNIX_EPOCH);
+        let time = TokenTime {
+            unix: unix.unwrap_or_default(),
+            monotonic: Instant::now(),
+        };
+        snapshot.explain(caller, &head, time)
     }
 }
 

@@ -1,5 +1,6 @@
 //! The explanation as a page of text.
 
+mod authentication;
 mod authorization;
 
 use std::fmt::Write;
@@ -22,8 +23,13 @@ pub(super) fn render(
 ) -> String {
     let mut page = Page::default();
     page.request(question, explanation);
-    if let Some(step) = &explanation.authorization {
+    if explanation.token.is_some() || explanation.authorization.is_some() {
         page.heading("GATEWAY");
+    }
+    if let Some(step) = &explanation.token {
+        page.token(1, step);
+    }
+    if let Some(step) = &explanation.authorization {
         page.authorization(1, step);
     }
     page.rules(explanation);
@@ -247,6 +253,9 @@ impl Page {
                 let text = format!("{sign} {}", step.message);
                 self.line(3, &text, Some(&step.policy.at));
             }
+        }
+        for step in &destination.authentication {
+            self.authentication(2, step);
         }
         for step in &destination.authorization {
             self.authorization(2, step);

@@ -165,6 +165,25 @@ fn tokens_are_verified_before_the_guest() {
     );
     let anonymous = host.get("/app/");
     assert!(received(&anonymous, "x-user").is_empty());
+    let explained = |token: &str| {
+        let bearer = format!("authorization: Bearer {token}");
+        let url = host.url("/app/");
+        host.galleria(&["explain", "--url", &url, "-H", &bearer])
+            .stdout
+    };
+    for (token, expected) in [
+        (
+            key.token(&json!({})),
+            "token: valid, of https://issuer.test/ann",
+        ),
+        (
+            key.token(&json!({"exp": 1})),
+            "token: REFUSED with 401: Jwt is expired",
+        ),
+    ] {
+        let page = explained(&token);
+        assert!(page.contains(expected), "{page}");
+    }
 
     let good = key.token(&json!({}));
     let payload = good.split('.').nth(1).expect("a payload");
@@ -339,6 +358,20 @@ fn strict_mutual_tls_refuses_plain_text() {
         answer.body
     );
     assert_eq!(plain.get(inside).header("x-upstream-status"), "503");
+    let explained = |host: &Host| {
+        let arguments = ["explain", "--url", "http://app/", "--from", "test/call"];
+        host.galleria(&arguments).stdout
+    };
+    for (host, expected) in [
+        (&attested, "STRICT by test/default: the caller is proven"),
+        (
+            &plain,
+            "STRICT by test/default: CLOSED with 503 UC, peer_authentication_strict{test/default}",
+        ),
+    ] {
+        let page = explained(host);
+        assert!(page.contains(expected), "{page}");
+    }
     let call = plain.call("refused", |call| call["source_workload"] == "test/call");
     assert_eq!(call["response_flags"], "UC");
     assert_eq!(

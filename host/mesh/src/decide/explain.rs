@@ -3,6 +3,7 @@
 //! The steps are those of [`Snapshot::decide`], by the same functions; nothing of a decision
 //! is repeated here. Of what is random, an explanation shows every case with its share.
 
+mod authentication;
 mod authorization;
 mod destination;
 mod network;
@@ -20,22 +21,26 @@ use super::route::{OwnReply, ReplyReason, Resolution, Timeouts};
 use super::rule::{Block, ForwardAction, Rule};
 use super::snapshot::Via;
 use super::virtual_host::RouteMatch;
+use crate::inbound::jwt::TokenTime;
 use crate::{Caller, LocalReply, RequestHead, Snapshot};
+use authorization::InboundSide;
 pub(crate) use authorization::attribute_name;
 use destination::destination_step;
 use network::NetworkExplanation;
 pub use steps::*;
 
 impl Snapshot {
-    /// The decision about a request with its reasons. `now` decides which endpoints are
-    /// ejected.
+    /// The decision about a request with its reasons. `time` decides which endpoints are
+    /// ejected and which tokens have expired.
     pub fn explain(
         &self,
         caller: Caller<'_>,
         request: &RequestHead<'_>,
-        now: Instant,
+        time: TokenTime,
     ) -> Explanation {
+        let now = time.monotonic;
         let via = self.via(caller, request);
+        let (token, authorization) = self.gateway_steps(&via, request, time);
         let mut explanation = Explanation {
             caller: via.workload.map_or_else(
                 || "edge".into(),
@@ -49,7 +54,8 @@ impl Snapshot {
                 .is_none()
                 .then(|| self.listener_step(via.port, request)),
             host: None,
-            authorization: self.gateway_authorization(&via, request),
+            token,
+            authorization,
             virtual_service: None,
             rules: Vec::new(),
             chosen: None,
@@ -67,7 +73,14 @@ impl Snapshot {
             Ok(matched) => {
                 let network = NetworkExplanation::new(self, caller, request);
                 explanation.explain_rule(matched, &via, request, now, &network);
-                self.authorize_destinations(matched, &via, caller, request, &mut explanation);
+                let inbound = InboundSide {
+                    matched,
+                    via: &via,
+                    caller,
+                    request,
+                    time,
+                };
+                self.explain_inbound(&inbound, &mut explanation);
             }
             Err(own) => explanation.answer(own),
         }

@@ -198,6 +198,11 @@ pub fn decide(
     policies.tokens.decide(request, time, cache)
 }
 
+/// Whether a RequestAuthentication selects the workload.
+pub(crate) fn has_rules(policies: &InboundPolicies) -> bool {
+    !policies.tokens.is_empty()
+}
+
 /// The reply for a request whose keys the host does not have in time.
 pub fn keys_not_fetched(head: &RequestHead<'_>) -> LocalReply {
     JwtStatus::FetchFailed.reply(head)

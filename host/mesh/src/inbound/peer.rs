@@ -99,6 +99,12 @@ pub fn decide(
     })
 }
 
+/// The mode of a workload's own port, and the policy that sets it.
+pub(crate) fn mode(policies: &InboundPolicies, port: u16) -> Option<(MutualTlsMode, &str)> {
+    let mode = policies.peer.at(port)?;
+    Some((mode.mode, &*mode.policy))
+}
+
 /// Whether a workload speaks mutual TLS on its port: unless it is disabled.
 pub fn speaks_mutual_tls(policies: &InboundPolicies, port: u16) -> bool {
     let mode = policies.peer.at(port).map(|it| it.mode);

@@ -1,6 +1,7 @@
 //! RequestAuthentication: what Envoy's `jwt_authn` filter does with Istio's configuration.
 
 mod effects;
+mod explain;
 mod keys;
 mod legacy;
 mod places;

@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use galleria_manifest::model::{ContainerPort, Labels, Object};
+use galleria_mesh::inbound::jwt::TokenTime;
 use galleria_mesh::{
     Caller, CallerKey, CompiledMesh, Decision, Driver, Endpoint, Explanation, Forward, LocalReply,
     Location, Options, PickContext, PickedEndpoint, Pod, RequestHead, Snapshot, State, Workload,
@@ -19,6 +20,9 @@ use rand::SeedableRng;
 use rand::rngs::StdRng;
 
 use crate::drive::DrivenCall;
+
+/// The time at which explanations verify tokens, since 1970.
+pub(crate) const UNIX_NOW: Duration = Duration::from_secs(1_700_000_000);
 
 pub(crate) const SEED: u64 = 0x6761_6c6c_6572_6961;
 
@@ -238,9 +242,12 @@ impl Call<'_> {
     pub(crate) fn explain(&self) -> Explanation {
         let path = self.path();
         let world = &*self.world;
-        world
-            .snapshot
-            .explain(self.from.caller(), &self.head(&path), world.now)
+        let time = TokenTime {
+            unix: UNIX_NOW,
+            monotonic: world.now,
+        };
+        let caller = self.from.caller();
+        world.snapshot.explain(caller, &self.head(&path), time)
     }
 
     /// Decides, and picks an endpoint as a first attempt does.

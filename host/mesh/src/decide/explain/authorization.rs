@@ -1,29 +1,44 @@
 //! Authorization in an explanation: at the gateway, and at each workload that a request can
-//! reach.
+//! reach, for the caller that [`super::authentication`] finds.
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
 use galleria_manifest::model::Attribute;
 
+use super::authentication::{authenticate, token};
 use super::reply_step;
-use super::steps::Explanation;
+use super::steps::{DestinationStep, Explanation, TokenStep};
 use crate::decide::snapshot::Via;
 use crate::decide::virtual_host::RouteMatch;
 use crate::inbound::authorization::AuthorizationStep;
+use crate::inbound::jwt::TokenTime;
 use crate::inbound::{InboundRequest, Peer};
 use crate::{Caller, Cluster, LocalReply, RequestHead, Snapshot, Target, Workload};
 
+/// A request to the destinations of the rule that matches it.
+pub(super) struct InboundSide<'a> {
+    pub(super) matched: &'a RouteMatch<'a>,
+    pub(super) via: &'a Via<'a>,
+    pub(super) caller: Caller<'a>,
+    pub(super) request: &'a RequestHead<'a>,
+    pub(super) time: TokenTime,
+}
+
 impl Snapshot {
-    pub(super) fn gateway_authorization(
+    /// What the gateway makes of the request's token, and what its policies decide.
+    pub(super) fn gateway_steps(
         &self,
         via: &Via<'_>,
         request: &RequestHead<'_>,
-    ) -> Option<AuthorizationStep> {
+        time: TokenTime,
+    ) -> (Option<TokenStep>, Option<AuthorizationStep>) {
         if via.workload.is_some() {
-            return None;
+            return (None, None);
         }
-        let policies = self.gateway_policies(via.port, request.host())?;
+        let Some(policies) = self.gateway_policies(via.port, request.host()) else {
+            return (None, None);
+        };
         let inbound = InboundRequest {
             destination: self.gateway_workload(),
             port: via.port,
@@ -31,18 +46,24 @@ impl Snapshot {
             head: *request,
             principal: None,
         };
-        AuthorizationStep::new("gateway".into(), policies, &inbound)
+        let (token, principal) = token(policies, &inbound, time);
+        let inbound = InboundRequest {
+            principal: principal.as_deref(),
+            ..inbound
+        };
+        let step = AuthorizationStep::new("gateway".into(), policies, &inbound);
+        (token, step)
     }
 
-    pub(super) fn authorize_destinations(
-        &self,
-        matched: &RouteMatch<'_>,
-        via: &Via<'_>,
-        caller: Caller<'_>,
-        request: &RequestHead<'_>,
-        explanation: &mut Explanation,
-    ) {
-        let peer = match caller {
+    /// The decisions of each workload that can get the request and has policies.
+    pub(super) fn explain_inbound(&self, side: &InboundSide<'_>, explanation: &mut Explanation) {
+        let InboundSide {
+            matched,
+            via,
+            request,
+            ..
+        } = side;
+        let peer = match side.caller {
             Caller::Workload(workload) if !self.is_member(workload) => Peer::Unknown,
             Caller::Workload(workload) => Peer::Workload(Arc::clone(workload)),
             Caller::Edge { listener_port } => Peer::Client {
@@ -80,19 +101,20 @@ impl Snapshot {
                 headers: &parts.headers,
                 source_ip: request.source_ip,
             };
-            step.authorization = self.authorize(cluster, &peer, &changed);
+            self.admit(cluster, &peer, &changed, side.time, step);
         }
     }
 
-    /// The decision of each workload of `cluster` that has policies.
-    fn authorize(
+    /// The decisions of each workload of `cluster` that has policies.
+    fn admit(
         &self,
         cluster: &Cluster,
         peer: &Peer,
         request: &RequestHead<'_>,
-    ) -> Vec<AuthorizationStep> {
+        time: TokenTime,
+        step: &mut DestinationStep,
+    ) {
         let mut seen: Vec<&Arc<Workload>> = Vec::new();
-        let mut steps = Vec::new();
         for endpoint in cluster.endpoints() {
             let Some(workload) = &endpoint.workload else {
                 continue;
@@ -117,9 +139,17 @@ impl Snapshot {
                 principal: None,
             };
             let name = format!("{}/{}", workload.namespace, workload.name);
-            steps.extend(AuthorizationStep::new(name, policies, &inbound));
+            let tls = cluster.tls.as_ref().map(|tls| tls.mode);
+            let authenticated = authenticate(&name, policies, &inbound, tls, time);
+            step.authentication.extend(authenticated.step);
+            let inbound = InboundRequest {
+                peer: &authenticated.peer,
+                principal: authenticated.principal.as_deref(),
+                ..inbound
+            };
+            let authorized = AuthorizationStep::new(name, policies, &inbound);
+            step.authorization.extend(authorized);
         }
-        steps
     }
 }
 

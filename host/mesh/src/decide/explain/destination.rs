@@ -31,6 +31,7 @@ pub(super) fn destination_step(
         limits: None,
         outlier_detection: None,
         endpoints: Vec::new(),
+        authentication: Vec::new(),
         authorization: Vec::new(),
     };
     match choice.for_port(via.port) {

@@ -19,6 +19,9 @@ pub struct Explanation {
     pub listener: Option<ListenerStep>,
     /// The host whose rules apply, as declared; `None` if nothing declares it.
     pub host: Option<String>,
+    /// At the edge: what the gateway makes of the request's token; `None` if it verifies none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub token: Option<TokenStep>,
     /// At the edge: what the policies of the gateway decide; `None` without such policies.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub authorization: Option<AuthorizationStep>,
@@ -136,9 +139,50 @@ pub struct DestinationStep {
     pub limits: Option<LimitStep>,
     pub outlier_detection: Option<String>,
     pub endpoints: Vec<EndpointStep>,
+    /// How the endpoints' workloads learn who calls, for each that has policies about it.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub authentication: Vec<AuthenticationStep>,
     /// What the policies of the endpoints' workloads decide, for each workload that has any.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub authorization: Vec<AuthorizationStep>,
+}
+
+/// How a workload learns who calls it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct AuthenticationStep {
+    /// `namespace/name`
+    pub workload: String,
+    /// `None` without a PeerAuthentication.
+    pub mutual_tls: Option<MutualTlsStep>,
+    /// `None` without a RequestAuthentication.
+    pub token: Option<TokenStep>,
+}
+
+/// The mode of mutual TLS of a workload's port.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct MutualTlsStep {
+    /// `STRICT`, `PERMISSIVE` or `DISABLE`.
+    pub mode: String,
+    /// The PeerAuthentication, or the policy of Istio 1.2, as `namespace/name`.
+    pub policy: String,
+    /// Whether the connection proves who calls.
+    pub is_proven: bool,
+    /// `response_code_details` of a connection that is closed.
+    pub details: Option<String>,
+}
+
+/// The token of a request. Without any of the fields, the request has none.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct TokenStep {
+    /// `ISSUER/SUBJECT` of a valid token.
+    pub principal: Option<String>,
+    /// Status and text of the refusal.
+    pub refused: Option<String>,
+    /// Keys that only a request fetches; without them the token cannot be verified.
+    pub keys: Vec<String>,
 }
 
 /// `connectionPool`, and how much of it this caller is using.

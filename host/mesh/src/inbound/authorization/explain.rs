@@ -57,13 +57,18 @@ impl AuthorizationStep {
         if authorization.is_empty() {
             return None;
         }
-        let external = external::decide(policies, request);
+        // An external service is asked before any token is verified.
+        let without_token = InboundRequest {
+            principal: None,
+            ..*request
+        };
+        let external = external::decide(policies, &without_token);
         let asks = match &external {
             Ok(provider) => provider.map(|provider| provider.name.clone()),
             Err(_) => None,
         };
         let decision = external.and_then(|_| decide(policies, request));
-        let facts = Facts::new(request);
+        let facts = [Facts::new(&without_token), Facts::new(request)];
         let mut rules = Vec::new();
         explain(&authorization.enforced, false, &facts, &mut rules);
         explain(&authorization.dry_run, true, &facts, &mut rules);
@@ -77,15 +82,21 @@ impl AuthorizationStep {
     }
 }
 
-fn explain(actions: &Actions, dry_run: bool, facts: &Facts<'_>, into: &mut Vec<PolicyStep>) {
+/// `facts` are those without and with the token.
+fn explain(
+    actions: &Actions,
+    dry_run: bool,
+    [before, facts]: &[Facts<'_>; 2],
+    into: &mut Vec<PolicyStep>,
+) {
     let none = RuleSet::default();
     let sets = [
-        ("CUSTOM", &actions.custom),
-        ("AUDIT", &actions.audit),
-        ("DENY", &actions.deny),
-        ("ALLOW", actions.allow.as_ref().unwrap_or(&none)),
+        ("CUSTOM", &actions.custom, before),
+        ("AUDIT", &actions.audit, facts),
+        ("DENY", &actions.deny, facts),
+        ("ALLOW", actions.allow.as_ref().unwrap_or(&none), facts),
     ];
-    for (action, rules) in sets {
+    for (action, rules, facts) in sets {
         for rule in rules.rules() {
             into.push(policy_step(action, dry_run, rule, facts));
         }
