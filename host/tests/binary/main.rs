@@ -62,6 +62,7 @@ mod shutdown;
 mod slow_clients;
 mod startup;
 mod telemetry;
+mod three_places;
 mod tls;
 mod topology;
 mod traces;

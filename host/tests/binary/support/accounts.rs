@@ -16,7 +16,10 @@ pub fn with_accounts(manifest: &str, accounts: &[(&str, &str)]) -> String {
         }
     });
     let mut manifest = documents.collect::<Vec<_>>().join("---\n");
-    for (_, account) in accounts {
+    for (number, (_, account)) in accounts.iter().enumerate() {
+        if accounts[..number].iter().any(|(_, other)| other == account) {
+            continue;
+        }
         manifest.push_str(&format!(
             "---\napiVersion: v1\nkind: ServiceAccount\nmetadata: {{name: {account}, namespace: \
              test}}\n"
