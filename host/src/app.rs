@@ -346,7 +346,7 @@ impl Host {
         api_store: Arc<ApiStore>,
         writes: mpsc::Receiver<Write>,
     ) -> Control {
-        let topology = Topology::of(&settings.topology);
+        let topology = Topology::of(&settings.topology, &settings.identity.trust);
         let recorder = self.platform.recorder.clone();
         Control {
             sources: vec![base, api_store.clone()],
@@ -359,6 +359,7 @@ impl Host {
                 images: self.platform.images.clone(),
                 volumes: self.volumes.clone(),
                 pulls: Pulls::new(recorder.clone(), settings.guest.restart_backoff_initial),
+                trust_domain: settings.identity.trust.trust_domain.clone(),
             },
             controllers: Controllers {
                 workloads: Workloads::new(self.platform.clone()),

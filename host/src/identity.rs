@@ -31,14 +31,14 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use arc_swap::ArcSwap;
-use galleria_mesh::inbound::{SpiffeId, TRUST_DOMAIN};
+use galleria_mesh::inbound::SpiffeId;
 use rustls::RootCertStore;
 use rustls::sign::CertifiedKey;
 use tokio::sync::watch;
 
 use self::authority::Authority;
 use self::certificates::Certificates;
-pub(crate) use self::describe::{Description, describe};
+pub(crate) use self::describe::{CertificateDescription, Description, describe};
 pub(crate) use self::failure::{CaError, CertificateError};
 use self::follow::Source;
 pub(crate) use self::lifecycle::{Step, export, init, issue, rotate};
@@ -48,6 +48,7 @@ use crate::settings::identity::IdentitySettings;
 pub(crate) struct Identities {
     authority: ArcSwap<Authority>,
     certificates: Certificates,
+    trust_domain: Arc<str>,
     /// `None` for an authority in memory.
     source: Option<Source>,
     changes: watch::Sender<u64>,
@@ -62,7 +63,7 @@ impl Identities {
     pub(crate) fn open(settings: &IdentitySettings) -> anyhow::Result<Arc<Self>> {
         let now = SystemTime::now();
         let Some(folder) = &settings.ca_dir else {
-            let authority = Authority::in_memory(TRUST_DOMAIN, now)?;
+            let authority = Authority::in_memory(&settings.trust.trust_domain, now)?;
             return Ok(Arc::new(Self::new(settings, authority, None)));
         };
         let identities = Arc::new(Self::shared(settings, folder, now)?);
@@ -83,7 +84,7 @@ impl Identities {
                 (contents, authority)
             }
             false => {
-                let opened = lifecycle::open(folder, now)?;
+                let opened = lifecycle::open(folder, &settings.trust.trust_domain, now)?;
                 warn_of_readable_key(&folder.join(opened.0.form.key));
                 opened
             }
@@ -96,6 +97,7 @@ impl Identities {
         Self {
             authority: ArcSwap::from_pointee(authority),
             certificates: Certificates::new(settings.workload_certificate_ttl),
+            trust_domain: settings.trust.trust_domain.clone(),
             source,
             changes: watch::Sender::new(0),
         }
@@ -109,7 +111,7 @@ impl Identities {
 
     /// The trust domain of the host's workloads, without `spiffe://`.
     pub(crate) fn trust_domain(&self) -> &str {
-        TRUST_DOMAIN
+        &self.trust_domain
     }
 
     /// The certificate that proves `id`, with its chain and key. It is made at its first use,
@@ -152,7 +154,7 @@ impl Identities {
             return Vec::new();
         };
         let authority = self.authority.load();
-        let ends = [authority.valid().end, authority.roots_end()];
+        let ends = [authority.chain_end(), authority.roots_end()];
         let ends = ends.map(|end| authority::timestamp(end).as_second());
         source.labels().into_iter().zip(ends).collect()
     }

@@ -59,6 +59,7 @@ impl RunSettings {
                 AllowAny => galleria_mesh::OutboundPolicy::AllowAny,
             },
             private_networks: self.topology.outbound_private_networks.clone(),
+            trust_domain: self.identity.trust.trust_domain.clone(),
             https_redirect_port: self.listen.binding().ports.fixed(HTTPS),
             ..galleria_mesh::Options::default()
         }

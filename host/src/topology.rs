@@ -17,6 +17,7 @@ use galleria_manifest::model::{
 };
 use galleria_mesh::{self as mesh, InboundPort};
 
+use crate::settings::identity::TrustSettings;
 use crate::settings::topology::{Address, PeerAddress, TopologySettings, WorkloadName};
 
 pub(crate) use peers::Peers;
@@ -30,6 +31,7 @@ pub(crate) struct Topology {
     pub gateway: bool,
     addresses: Vec<PeerAddress>,
     cluster_domain: String,
+    trust_domain: Arc<str>,
 }
 
 /// A workload whose pods run in other hosts.
@@ -50,13 +52,14 @@ pub(crate) struct UnknownWorkload {
 }
 
 impl Topology {
-    pub(crate) fn of(settings: &TopologySettings) -> Self {
+    pub(crate) fn of(settings: &TopologySettings, trust: &TrustSettings) -> Self {
         let whole = !settings.has_other_hosts();
         Self {
             here: (!whole).then(|| settings.workloads.clone()),
             gateway: whole || settings.gateway,
             addresses: settings.peers.clone(),
             cluster_domain: mesh::Options::default().cluster_domain,
+            trust_domain: trust.trust_domain.clone(),
         }
     }
 
@@ -122,13 +125,14 @@ impl Topology {
         let workloads = elsewhere.filter_map(|object| {
             let (template, _) = object.serving()?;
             let containers = template.spec.containers.iter();
+            let workload = mesh::Workload::new(
+                object.metadata.namespace.clone(),
+                object.metadata.name.value.clone(),
+                template.spec.service_account_name.value.clone(),
+                template.labels.clone(),
+            );
             Some(PeerWorkload {
-                workload: Arc::new(mesh::Workload::new(
-                    object.metadata.namespace.clone(),
-                    object.metadata.name.value.clone(),
-                    template.spec.service_account_name.value.clone(),
-                    template.labels.clone(),
-                )),
+                workload: Arc::new(workload.in_trust_domain(&self.trust_domain)),
                 ports: containers.flat_map(|it| it.ports.iter().cloned()).collect(),
                 at: self.addresses(object, objects),
             })

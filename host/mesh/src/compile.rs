@@ -32,6 +32,7 @@ mod registry;
 mod rules;
 mod sidecar;
 mod status;
+pub(crate) mod trust_domains;
 mod unreachable;
 
 use std::collections::{HashMap, HashSet};

@@ -230,7 +230,7 @@ mod tests {
             (Peer::Unknown, Peer::Unknown),
         ] {
             assert_eq!(peer.unproven(), expected, "{peer}");
-            assert_eq!(peer.unproven().spiffe_id(), None, "{peer}");
+            assert_eq!(peer.unproven().spiffe_id(TRUST_DOMAIN), None, "{peer}");
         }
     }
 

@@ -7,6 +7,8 @@ use galleria_manifest::Position;
 use galleria_manifest::model::{ContainerPort, Labels};
 use ipnet::IpNet;
 
+use crate::inbound::TRUST_DOMAIN;
+
 /// The identity of a caller or a destination, which all pods of a Deployment share.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Workload {
@@ -14,6 +16,8 @@ pub struct Workload {
     /// The Deployment's name.
     pub name: String,
     pub service_account: String,
+    /// That of its SPIFFE ID.
+    pub trust_domain: Arc<str>,
     /// The pod template's labels.
     pub labels: Labels,
     /// `app` in Istio's metrics; `unknown` without a label.
@@ -74,6 +78,8 @@ pub struct Options {
     pub private_networks: Vec<IpNet>,
     /// `cluster.local`.
     pub cluster_domain: String,
+    /// The trust domain of this mesh: that of the SPIFFE IDs of its workloads.
+    pub trust_domain: Arc<str>,
     /// The namespace of the DestinationRules for every namespace; `istio-system`.
     pub root_namespace: String,
     /// The port that clients use for HTTPS, if it is not 443: the port in the location of
@@ -105,7 +111,8 @@ pub struct ObjectRef {
 }
 
 impl Workload {
-    /// A workload. Its names in Istio are read from `labels`.
+    /// A workload of the trust domain `cluster.local`. Its names in Istio are read from
+    /// `labels`.
     pub fn new(
         namespace: impl Into<String>,
         name: impl Into<String>,
@@ -129,6 +136,7 @@ impl Workload {
         Self {
             namespace: namespace.into(),
             service_account: service_account.into(),
+            trust_domain: TRUST_DOMAIN.into(),
             app: app.unwrap_or_else(|| "unknown".into()),
             version: version.unwrap_or_else(|| "unknown".into()),
             canonical_service: canonical_service.unwrap_or_else(|| name.clone()),
@@ -140,6 +148,15 @@ impl Workload {
 }
 
 impl Workload {
+    /// The workload in another trust domain.
+    #[must_use]
+    pub fn in_trust_domain(self, trust_domain: &Arc<str>) -> Self {
+        Self {
+            trust_domain: Arc::clone(trust_domain),
+            ..self
+        }
+    }
+
     /// The gateway of this host, as a workload that policies select: Istio's own name,
     /// labels and account.
     pub fn gateway() -> Self {
@@ -160,6 +177,7 @@ impl Default for Options {
             outbound_policy: OutboundPolicy::RegistryOnly,
             private_networks: Vec::new(),
             cluster_domain: "cluster.local".into(),
+            trust_domain: TRUST_DOMAIN.into(),
             root_namespace: "istio-system".into(),
             https_redirect_port: None,
             gateway: true,

@@ -80,6 +80,8 @@ pub(super) struct Planning {
     pub(super) images: Arc<Images>,
     pub(super) volumes: VolumeFolder,
     pub(super) pulls: Pulls,
+    /// That of every workload.
+    pub(super) trust_domain: Arc<str>,
 }
 
 /// What runs pods, and decides how many there are.

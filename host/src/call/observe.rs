@@ -19,7 +19,10 @@ pub(super) fn report(metrics: &Metrics, policies: &InboundPolicies, request: &In
                     target: AUDIT,
                     policy = rule.policy.qualified_name(),
                     rule = rule.name,
-                    source = request.peer.spiffe_id().map(|id| id.to_string()),
+                    source = request
+                        .peer
+                        .spiffe_id(&destination.trust_domain)
+                        .map(|id| id.to_string()),
                     peer = %request.peer,
                     destination = format!("{}/{}", destination.namespace, destination.name),
                     method = %head.method,

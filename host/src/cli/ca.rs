@@ -6,13 +6,16 @@ use std::time::{Duration, SystemTime};
 
 use anyhow::Context;
 use clap::{Args, Subcommand};
-use galleria_mesh::inbound::{SpiffeId, TRUST_DOMAIN};
+use galleria_mesh::inbound::SpiffeId;
 use jiff::Timestamp;
 
 use crate::causes::with_causes;
-use crate::identity::{self, Description, Step};
-use crate::settings::identity::certificate_ttl;
+use crate::identity::{self, CertificateDescription, Description, Step};
+use crate::settings::identity::{TrustSettings, certificate_ttl};
 use crate::terminal::{eprint, print};
+
+/// From here on, hosts report it too.
+const EXPIRES_SOON_DAYS: i64 = 14;
 
 /// The flags of `galleria ca`.
 #[derive(Debug, Args)]
@@ -28,6 +31,8 @@ enum Command {
         /// The folder; it is created if it is missing
         #[arg(value_name = "DIR")]
         folder: PathBuf,
+        #[command(flatten)]
+        trust: TrustSettings,
     },
     /// Show who the authority is, until when it is valid, and whether a host can use it
     Show {
@@ -55,6 +60,8 @@ enum Command {
         /// How long the certificate is valid
         #[arg(long, value_name = "DURATION", default_value = "24h", value_parser = certificate_ttl)]
         ttl: Duration,
+        #[command(flatten)]
+        trust: TrustSettings,
     },
     /// Make another intermediate with the same root, for a host that must not have the root's key
     #[command(
@@ -98,8 +105,8 @@ struct Folder {
 pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let now = SystemTime::now();
     match &arguments.command {
-        Command::Init { folder } => {
-            identity::init(folder, now)?;
+        Command::Init { folder, trust } => {
+            identity::init(folder, &trust.trust_domain, now)?;
             show(folder, now)
         }
         Command::Show { folder } => show(folder, now),
@@ -109,8 +116,9 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
             account,
             out,
             ttl,
+            trust,
         } => {
-            let id = SpiffeId::new(TRUST_DOMAIN, namespace, account);
+            let id = SpiffeId::new(&trust.trust_domain, namespace, account);
             let id = id.with_context(|| {
                 format!(
                     "`{namespace}` and `{account}` are not the names of a namespace and a service account"
@@ -141,7 +149,7 @@ fn rotate(step: &RotateStep, now: SystemTime) -> anyhow::Result<ExitCode> {
 
 fn show(folder: &Path, now: SystemTime) -> anyhow::Result<ExitCode> {
     let description = identity::describe(folder, now)?;
-    print(render(folder, &description).trim_end());
+    print(render(folder, &description, Timestamp::try_from(now)?).trim_end());
     let Some(problem) = &description.problem else {
         return Ok(ExitCode::SUCCESS);
     };
@@ -149,7 +157,7 @@ fn show(folder: &Path, now: SystemTime) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::from(1))
 }
 
-fn render(folder: &Path, description: &Description) -> String {
+fn render(folder: &Path, description: &Description, now: Timestamp) -> String {
     let mut text = String::new();
     for it in &description.certificates {
         let issuer = match it.subject == it.issuer {
@@ -157,11 +165,12 @@ fn render(folder: &Path, description: &Description) -> String {
             false => &it.issuer,
         };
         text += &format!(
-            "{}\n  subject:      {}\n  signed by:    {issuer}\n  valid:        {} to {}\n  fingerprint:  {}\n",
+            "{}\n  subject:      {}\n  signed by:    {issuer}\n  valid:        {} to {}{}\n  fingerprint:  {}\n",
             it.file,
             it.subject,
             date(it.not_before),
             date(it.not_after),
+            remaining(it, now),
             it.fingerprint,
         );
     }
@@ -188,7 +197,48 @@ fn render(folder: &Path, description: &Description) -> String {
     text
 }
 
+/// What is unusual about the certificate's time.
+fn remaining(certificate: &CertificateDescription, now: Timestamp) -> String {
+    let left = certificate.not_after.duration_since(now);
+    let days = left.as_hours() / 24;
+    match days {
+        _ if now < certificate.not_before => ", NOT VALID YET".to_owned(),
+        _ if !left.is_positive() => ", EXPIRED".to_owned(),
+        0 => ", EXPIRES WITHIN A DAY".to_owned(),
+        1..EXPIRES_SOON_DAYS => format!(", EXPIRES IN {days} DAYS"),
+        _ => format!(", {days} days left"),
+    }
+}
+
 /// Without fractions of seconds.
 fn date(time: Timestamp) -> String {
     time.strftime("%Y-%m-%d %H:%M:%SZ").to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn time_that_is_left_is_shown_and_an_end_stands_out() {
+        let at = |text: &str| text.parse::<Timestamp>().expect("a time");
+        let certificate = CertificateDescription {
+            file: "ca-cert.pem",
+            subject: String::new(),
+            issuer: String::new(),
+            not_before: at("2026-01-01T00:00:00Z"),
+            not_after: at("2026-06-01T00:00:00Z"),
+            fingerprint: String::new(),
+        };
+        for (now, expected) in [
+            ("2025-12-31T23:59:59Z", ", NOT VALID YET"),
+            ("2026-01-01T00:00:00Z", ", 151 days left"),
+            ("2026-05-18T00:00:00Z", ", 14 days left"),
+            ("2026-05-18T00:00:01Z", ", EXPIRES IN 13 DAYS"),
+            ("2026-05-31T12:00:00Z", ", EXPIRES WITHIN A DAY"),
+            ("2026-06-01T00:00:00Z", ", EXPIRED"),
+        ] {
+            assert_eq!(remaining(&certificate, at(now)), expected, "{now}");
+        }
+    }
 }

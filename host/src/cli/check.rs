@@ -13,6 +13,7 @@ use galleria_mesh as mesh;
 use crate::encryption::{Encryption, NOT_ENCRYPTED};
 use crate::files::Files;
 use crate::settings::encryption::EncryptionSettings;
+use crate::settings::identity::TrustSettings;
 use crate::settings::security::SecuritySettings;
 use crate::terminal::{eprint, print};
 use crate::tls::GatewayTls;
@@ -24,6 +25,8 @@ pub(super) struct Settings {
     security: SecuritySettings,
     #[command(flatten)]
     encryption: EncryptionSettings,
+    #[command(flatten)]
+    trust: TrustSettings,
     /// The address that `run` binds listeners on; with one that others can reach, Secrets should be encrypted
     #[arg(long, value_name = "ADDRESS", default_value_t = IpAddr::V4(Ipv4Addr::LOCALHOST), env = "GALLERIA_BIND")]
     bind: IpAddr,
@@ -46,7 +49,11 @@ pub(super) fn check(paths: Vec<PathBuf>, settings: &Settings) -> anyhow::Result<
     let mut read = Files::new(paths, settings.security.allowed(), encryption).read();
     if !read.has_errors() {
         let state = mesh::State::new(std::time::Instant::now());
-        let compiled = mesh::compile(&read.objects, &[], &mesh::Options::default(), &state);
+        let options = mesh::Options {
+            trust_domain: settings.trust.trust_domain.clone(),
+            ..mesh::Options::default()
+        };
+        let compiled = mesh::compile(&read.objects, &[], &options, &state);
         let listeners = compiled.snapshot.listeners();
         let tls = GatewayTls::load(listeners, &read.objects, &GatewayTls::default());
         read.diagnostics.extend(compiled.diagnostics);

@@ -19,6 +19,7 @@ use crate::encryption::Encryption;
 use crate::explain::{Answer, Question, Subject, WrongUsage, explain};
 use crate::files::Files;
 use crate::settings::encryption::EncryptionSettings;
+use crate::settings::identity::TrustSettings;
 use crate::settings::listen::PortRule;
 use crate::settings::security::SecuritySettings;
 use crate::status;
@@ -49,6 +50,9 @@ pub(super) struct Arguments {
 
     #[command(flatten)]
     security: SecuritySettings,
+
+    #[command(flatten)]
+    trust: TrustSettings,
 
     #[command(flatten)]
     encryption: EncryptionSettings,
@@ -112,9 +116,14 @@ fn of_manifests(
     let encryption = Arc::new(Encryption::open(&arguments.encryption)?);
     let allowed = arguments.security.allowed();
     let read = Files::new(arguments.paths.clone(), allowed, encryption).read();
-    let pods = pods(&read.objects);
+    let trust_domain = &arguments.trust.trust_domain;
+    let pods = pods(&read.objects, trust_domain);
+    let options = mesh::Options {
+        trust_domain: trust_domain.clone(),
+        ..mesh::Options::default()
+    };
     let state = mesh::State::new(Instant::now());
-    let compiled = mesh::compile(&read.objects, &pods, &mesh::Options::default(), &state);
+    let compiled = mesh::compile(&read.objects, &pods, &options, &state);
     let declared = compiled.snapshot.listeners().iter();
     let bound = declared.filter_map(|listener| {
         let port = PortRule::Default.fixed(listener.port)?;
@@ -135,7 +144,7 @@ fn of_manifests(
 }
 
 /// One ready pod for every workload.
-fn pods(objects: &[Arc<Object>]) -> Vec<mesh::Pod> {
+fn pods(objects: &[Arc<Object>], trust_domain: &Arc<str>) -> Vec<mesh::Pod> {
     let workloads = objects
         .iter()
         .filter_map(|object| Some((object, object.serving()?.0)));
@@ -149,7 +158,7 @@ fn pods(objects: &[Arc<Object>]) -> Vec<mesh::Pod> {
         let ports = template.spec.containers.iter();
         mesh::Pod {
             name: format!("{}-example", object.metadata.name.value),
-            workload: Arc::new(workload),
+            workload: Arc::new(workload.in_trust_domain(trust_domain)),
             labels: template.labels.clone(),
             ports: ports
                 .flat_map(|container| container.ports.iter().cloned())

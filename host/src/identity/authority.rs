@@ -122,6 +122,15 @@ impl Authority {
         self.roots_end
     }
 
+    /// When the first certificate expires of the authority's and those between it and a root.
+    pub(super) fn chain_end(&self) -> SystemTime {
+        let between = self.chain.iter().filter_map(|it| parse(it).ok());
+        let ends = between.map(|it| validity(&it).end);
+        ends.chain([self.signer.valid.end])
+            .min()
+            .unwrap_or(self.signer.valid.end)
+    }
+
     /// When the certificate of the authority is valid.
     pub(super) fn valid(&self) -> &Range<SystemTime> {
         &self.signer.valid

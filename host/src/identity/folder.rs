@@ -158,6 +158,10 @@ impl Contents {
         self.folder.join(self.form.certificate)
     }
 
+    pub(super) fn roots_file(&self) -> PathBuf {
+        self.folder.join(self.form.roots)
+    }
+
     /// The root whose private key is in the file `key`.
     ///
     /// # Errors

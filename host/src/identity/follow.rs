@@ -73,21 +73,27 @@ impl Source {
     ) -> Result<(), CaError> {
         let contents = self.apply(state, identities, now)?;
         let authority = identities.authority.load();
-        if !lifecycle::is_renewal_due(&authority, now) {
-            return Ok(());
-        }
-        if contents.renews() {
+        if lifecycle::is_renewal_due(&authority, now) && contents.renews() {
             lifecycle::renew(&self.folder, now)?;
             self.apply(state, identities, now)?;
         }
         let authority = identities.authority.load();
-        let end = authority.valid().end.min(authority.roots_end());
-        match end < now + EXPIRES_SOON {
-            true => Err(CaError::ExpiresSoon {
-                file: contents.certificate_file(),
+        // One with a short life is not late before it should have been renewed.
+        let chain = lifecycle::is_renewal_due(&authority, now).then(|| authority.chain_end());
+        let ends = [
+            (contents.certificate_file(), chain),
+            (contents.roots_file(), Some(authority.roots_end())),
+        ];
+        let soon = now + EXPIRES_SOON;
+        let mut ends = ends
+            .into_iter()
+            .filter_map(|(file, end)| Some((file, end?)));
+        match ends.find(|(_, end)| *end < soon) {
+            Some((file, end)) => Err(CaError::ExpiresSoon {
+                file,
                 end: timestamp(end),
             }),
-            false => Ok(()),
+            None => Ok(()),
         }
     }
 

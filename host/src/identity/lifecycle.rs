@@ -17,7 +17,7 @@ use std::time::{Duration, SystemTime};
 use galleria_mesh::inbound::{SpiffeId, TRUST_DOMAIN};
 use rustls::pki_types::CertificateDer;
 
-use super::authority::Authority;
+use super::authority::{Authority, parse};
 use super::create::{self, Created};
 use super::failure::CaError;
 use super::folder::{self, Contents, ISTIO, NEXT_ROOT_KEY, ROOT_KEY, Root};
@@ -38,10 +38,10 @@ pub(crate) enum Step {
 ///
 /// # Errors
 /// The folder has files, or cannot be written.
-pub(crate) fn init(folder: &Path, now: SystemTime) -> Result<(), CaError> {
+pub(crate) fn init(folder: &Path, trust_domain: &str, now: SystemTime) -> Result<(), CaError> {
     let locked = LockedFolder::open(folder)?;
     match folder::read(folder) {
-        Ok(None) => create(&locked, now),
+        Ok(None) => create(&locked, trust_domain, now),
         Ok(Some(_)) | Err(CaError::TwoForms { .. } | CaError::Missing { .. }) => {
             Err(CaError::Exists {
                 folder: folder.into(),
@@ -52,12 +52,16 @@ pub(crate) fn init(folder: &Path, now: SystemTime) -> Result<(), CaError> {
 }
 
 /// Makes a root and an intermediate in a folder that is empty.
-pub(super) fn create(folder: &LockedFolder, now: SystemTime) -> Result<(), CaError> {
-    let Created { certificate, key } = create::root(TRUST_DOMAIN, now)?;
+pub(super) fn create(
+    folder: &LockedFolder,
+    trust_domain: &str,
+    now: SystemTime,
+) -> Result<(), CaError> {
+    let Created { certificate, key } = create::root(trust_domain, now)?;
     let root_key = NewFile::key(ROOT_KEY, key.serialize_pem());
     let root = rcgen::Issuer::from_ca_cert_der(&certificate, key)?;
     let end = now + create::ROOT_TTL;
-    let made = create::intermediate(TRUST_DOMAIN, &root, now, end)?;
+    let made = create::intermediate(trust_domain, &root, now, end)?;
     let mut files = signed_files(&made, &[certificate]);
     files.push(root_key);
     folder.replace(&files)
@@ -68,10 +72,14 @@ pub(super) fn create(folder: &LockedFolder, now: SystemTime) -> Result<(), CaErr
 ///
 /// # Errors
 /// The folder has other files, or an authority that cannot be used.
-pub(super) fn open(folder: &Path, now: SystemTime) -> Result<(Contents, Authority), CaError> {
+pub(super) fn open(
+    folder: &Path,
+    trust_domain: &str,
+    now: SystemTime,
+) -> Result<(Contents, Authority), CaError> {
     let locked = LockedFolder::open(folder)?;
     if folder::read(folder)?.is_none() {
-        create(&locked, now)?;
+        create(&locked, trust_domain, now)?;
     }
     let contents = folder::read_existing(folder)?;
     match contents.authority(now) {
@@ -200,7 +208,8 @@ pub(super) fn next_step(contents: &Contents) -> Step {
 }
 
 fn add(folder: &LockedFolder, contents: &Contents, now: SystemTime) -> Result<(), CaError> {
-    let Created { certificate, key } = create::root(TRUST_DOMAIN, now)?;
+    let old = contents.root(ROOT_KEY, now)?;
+    let Created { certificate, key } = create::root(&trust_domain(&old), now)?;
     let mut roots = contents.material.roots.clone();
     roots.push(certificate);
     folder.replace(&[
@@ -229,7 +238,17 @@ fn switch(
 
 fn intermediate(root: &Root, now: SystemTime) -> Result<Created, rcgen::Error> {
     let signer = &root.signer;
-    create::intermediate(TRUST_DOMAIN, &signer.issuer, now, signer.valid.end)
+    create::intermediate(&trust_domain(root), &signer.issuer, now, signer.valid.end)
+}
+
+/// The trust domain that a root was made for: the organization of its subject.
+fn trust_domain(root: &Root) -> String {
+    let parsed = parse(&root.certificate).ok();
+    let name = parsed.as_ref().and_then(|it| {
+        let mut organizations = it.subject().iter_organization();
+        organizations.next()?.as_str().ok()
+    });
+    name.unwrap_or(TRUST_DOMAIN).to_owned()
 }
 
 /// The files of an authority that a root has signed.

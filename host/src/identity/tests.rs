@@ -14,12 +14,14 @@ use tempfile::TempDir;
 
 use super::folder::{ISTIO, ROOT_KEY};
 use super::*;
+use crate::settings::identity::TrustSettings;
 
 const HOUR: Duration = Duration::from_hours(1);
 const DAY: Duration = Duration::from_hours(24);
 
 fn settings() -> IdentitySettings {
     IdentitySettings {
+        trust: TrustSettings::default(),
         ca_dir: None,
         workload_certificate_ttl: DAY,
     }
@@ -54,7 +56,7 @@ fn accepts(verifier: &Identities, prover: &Identities, now: SystemTime) -> bool 
 /// An authority in a new folder.
 fn made(now: SystemTime) -> TempDir {
     let folder = tempfile::tempdir().expect("a folder");
-    init(folder.path(), now).expect("an authority");
+    init(folder.path(), "cluster.local", now).expect("an authority");
     folder
 }
 

@@ -142,6 +142,18 @@ impl InvolvedObject {
             uid: uid_of(object),
         }
     }
+
+    /// The object of kind Node with this name, which has no namespace. Its events are in the
+    /// namespace `default`, as in a cluster.
+    pub(crate) fn node(name: &str) -> Self {
+        Self {
+            api_version: "v1".to_owned(),
+            kind: "Node".to_owned(),
+            namespace: "default".to_owned(),
+            name: name.to_owned(),
+            uid: uid("Node", "", name),
+        }
+    }
 }
 
 impl EventRecord {

@@ -41,11 +41,13 @@ pub(crate) fn plan(
     objects: &[Arc<Object>],
     images: &Images,
     volumes: &DataFolder,
+    trust_domain: &Arc<str>,
 ) -> Result<Plan, PlanError> {
     let planner = PodPlanner {
         objects,
         images,
         volumes,
+        trust_domain,
         configuration: Configuration::of(objects),
         presets: Presets::of(objects),
     };

@@ -50,6 +50,15 @@ fn commands_make_show_and_rotate_an_authority() {
     let issued = succeeds(&["issue", &host, "shop", "ui", "--out", &envoy]);
     let id = "spiffe://cluster.local/ns/shop/sa/ui";
     assert!(issued.contains(id), "{issued}");
+    let other = path(folder.path(), "other");
+    let trust_domain = ["--trust-domain", "shop.example"];
+    let arguments = ["issue", &host, "shop", "ui", "--out", &other];
+    let issued = succeeds(&[&arguments[..], &trust_domain].concat());
+    assert!(
+        issued.contains("spiffe://shop.example/ns/shop/sa/ui"),
+        "{issued}"
+    );
+    assert!(made.contains("days left"), "{made}");
     for file in [
         "root/root-key.pem",
         "root/ca-key.pem",
@@ -158,4 +167,40 @@ fn host_makes_an_authority_and_follows_its_rotation() {
         let expiry = host.metric("galleria_certificate_expiry_timestamp_seconds", &[&label]);
         assert!(expiry > 1e9, "{file}: {expiry}");
     }
+}
+
+#[test]
+fn authority_that_expires_soon_is_an_event_of_the_node() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let [key, certificate, roots] =
+        ["ca-key.pem", "ca-cert.pem", "root-cert.pem"].map(|it| path(folder.path(), it));
+    let made = Command::new("openssl")
+        .args(["req", "-x509", "-newkey", "ec", "-nodes", "-days", "3"])
+        .args(["-pkeyopt", "ec_paramgen_curve:prime256v1"])
+        .args([
+            "-subj",
+            "/CN=soon",
+            "-addext",
+            "keyUsage=critical,keyCertSign",
+        ])
+        .args(["-keyout", &key, "-out", &certificate])
+        .output()
+        .expect("openssl");
+    assert!(made.status.success(), "{made:?}");
+    fs::copy(&certificate, &roots).expect("a copy");
+    fs::set_permissions(&key, fs::Permissions::from_mode(0o600)).expect("its mode");
+    let authority = path(folder.path(), "");
+    let shown = succeeds(&["show", &authority]);
+    assert!(shown.contains("EXPIRES IN 2 DAYS"), "{shown}");
+    let host = Galleria::shop()
+        .arguments(&["--ca-dir", &authority])
+        .start();
+    let event = eventually("an event", || {
+        let mut events = host.objects("Event").into_iter();
+        events.find(|it| it["reason"] == "CertificateExpiresSoon")
+    });
+    assert_eq!(event["involvedObject"]["kind"], "Node");
+    let message = event["message"].as_str().expect("text");
+    assert!(message.contains("-cert.pem expires on"), "{message}");
+    assert!(host.stderr().contains("replace the files"));
 }

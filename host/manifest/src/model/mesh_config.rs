@@ -3,13 +3,17 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use crate::Position;
+use crate::{Position, WithPosition};
 
 /// The part of MeshConfig that the host reads.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct MeshConfig {
     /// `extensionProviders`
     pub extension_providers: Vec<ExtensionProvider>,
+    /// `trustDomain`, which must be that of the host.
+    pub trust_domain: Option<WithPosition<String>>,
+    /// `trustDomainAliases`: other names of the trust domain in policies.
+    pub trust_domain_aliases: Vec<String>,
 }
 
 /// A service that policies refer to by name.

@@ -60,16 +60,11 @@ const NOT_HONOURED: &[&str] = &[
     "pathNormalization",
     "rootNamespace",
     "tlsDefaults",
-    "trustDomain",
-    "trustDomainAliases",
     "verifyCertificateAtClient",
 ];
 
-/// Fields with the only value that the host supports.
-const FIXED: [(&str, &str); 2] = [
-    ("rootNamespace", "istio-system"),
-    ("trustDomain", "cluster.local"),
-];
+/// The only root namespace that the host supports.
+const ROOT_NAMESPACE: &str = "istio-system";
 
 /// The kind IstioOperator, of which the host reads `spec.meshConfig`.
 pub(crate) fn operator(mut fields: Fields<'_, '_>) -> Option<Resource> {
@@ -143,16 +138,32 @@ fn read(d: &mut Decoder, node: &Node) -> Option<MeshConfig> {
             fields.error_at("extensionProviders", codes::DUPLICATE_NAME, message);
         }
     }
-    for (name, supported) in FIXED {
-        if fields.get(name).and_then(Node::as_text) == Some(supported) {
-            fields.ignore(&[name]);
-        }
+    if fields.get("rootNamespace").and_then(Node::as_text) == Some(ROOT_NAMESPACE) {
+        fields.ignore(&["rootNamespace"]);
     }
+    let trust_domain = fields.optional("trustDomain", |d, node| {
+        trust_domain_name(d, node).map(|name| d.locate(name, node))
+    });
+    let trust_domain_aliases = fields.list("trustDomainAliases", trust_domain_name);
     fields.ignore(WITHOUT_EFFECT);
     fields.finish(NOT_HONOURED);
     Some(MeshConfig {
         extension_providers,
+        trust_domain,
+        trust_domain_aliases,
     })
+}
+
+/// A trust domain of the SPIFFE standard.
+fn trust_domain_name(d: &mut Decoder, node: &Node) -> Option<String> {
+    let name = non_empty(d, node)?;
+    let is_valid = |byte: u8| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_');
+    if name.len() <= 255 && name.bytes().all(is_valid) {
+        return Some(name);
+    }
+    let message = "is not a trust domain: at most 255 lower-case letters, digits, `.`, `-` and `_`";
+    d.error(node.mark, codes::INVALID_VALUE, message);
+    None
 }
 
 fn provider(d: &mut Decoder, node: &Node) -> Option<ExtensionProvider> {

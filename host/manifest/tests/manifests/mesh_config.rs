@@ -212,9 +212,14 @@ fn mistakes_are_reported_where_they_are() {
         ("extensionProviders: {}".into(), 6, "expected a list"),
         ("trustDomain: [".into(), 6, ""),
         (
-            "trustDomain: shop.example".into(),
+            "trustDomain: Shop.example".into(),
             6,
-            "is not supported by this host",
+            "is not a trust domain",
+        ),
+        (
+            "trustDomainAliases: [a, 'b/c']".into(),
+            6,
+            "is not a trust domain",
         ),
         (
             "pathNormalization: {normalization: NONE}".into(),
@@ -239,7 +244,8 @@ fn configuration_of_an_installation_is_silent() {
         "accessLogFile: /dev/stdout\ndefaultConfig:\n  discoveryAddress: istiod:15012\n\
          defaultProviders:\n  metrics:\n  - prometheus\nenablePrometheusMerge: true\n\
          extensionProviders:\n- name: otel\n  envoyOtelAls:\n    port: 4317\n    service: otel\n\
-         rootNamespace: istio-system\ntrustDomain: cluster.local",
+         rootNamespace: istio-system\ntrustDomain: shop.example\n\
+         trustDomainAliases: [cluster.local, old.example]",
     );
     assert!(
         loaded.diagnostics.is_empty(),

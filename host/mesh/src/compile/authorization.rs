@@ -17,6 +17,7 @@ use self::legacy::LegacyRoles;
 use super::extension_providers::ExtensionProviders;
 use super::inventory::{Inventory, Source};
 use super::policy_scope::{selects, targets_gateway};
+use super::trust_domains::TrustDomains;
 use crate::inbound::authorization::condition::Condition;
 use crate::inbound::authorization::rule::Rule;
 use crate::inbound::authorization::rule_set::RuleSet;
@@ -55,8 +56,11 @@ impl<'a> Authorization<'a> {
         providers: ExtensionProviders,
     ) -> Self {
         let policies = inventory.authorization_policies.iter();
+        let trust_domains = TrustDomains::new(inventory, options);
         Self {
-            policies: policies.map(Policy::new).collect(),
+            policies: policies
+                .map(|policy| Policy::new(policy, &trust_domains))
+                .collect(),
             legacy: LegacyRoles::new(inventory, options),
             inventory,
             providers,
@@ -176,7 +180,7 @@ impl<'a> Policy<'a> {
         }
     }
 
-    fn new(source: &'a Source<'a, AuthorizationPolicy>) -> Self {
+    fn new(source: &'a Source<'a, AuthorizationPolicy>, trust_domains: &TrustDomains) -> Self {
         let annotation = source.object.metadata.annotations.get(DRY_RUN);
         let is_dry_run = annotation
             .is_some_and(|it| matches!(it.as_str(), "1" | "t" | "T" | "true" | "TRUE" | "True"));
@@ -190,7 +194,8 @@ impl<'a> Policy<'a> {
             _ => String::new(),
         };
         let object = Arc::new(source.reference("AuthorizationPolicy"));
-        let conditions = |matches: &Vec<AttributeMatch>| compile(matches, namespace, forbids);
+        let conditions =
+            |matches: &Vec<AttributeMatch>| compile(matches, namespace, forbids, trust_domains);
         let rules = source.spec.rules.iter().enumerate().map(|(number, rule)| {
             Arc::new(Rule {
                 name: format!("{prefix}ns[{namespace}]-policy[{name}]-rule[{number}]"),
@@ -209,10 +214,15 @@ impl<'a> Policy<'a> {
     }
 }
 
-fn compile(matches: &[AttributeMatch], namespace: &str, forbids: bool) -> Vec<Condition> {
+fn compile(
+    matches: &[AttributeMatch],
+    namespace: &str,
+    forbids: bool,
+    trust_domains: &TrustDomains,
+) -> Vec<Condition> {
     let matches = matches.iter();
     matches
-        .map(|it| Condition::new(it, namespace, forbids))
+        .map(|it| Condition::new(it, namespace, forbids, trust_domains))
         .collect()
 }
 

@@ -12,6 +12,7 @@ use super::gateway_api::BoundListener;
 use super::inventory::Inventory;
 use super::rate_limits::RateLimitCompiler;
 use super::registry::Registry;
+use super::trust_domains;
 use crate::decide::host::HostTable;
 use crate::inbound::network::index::NetworkPolicyIndex;
 use crate::inbound::policies::{GatewayPolicies, InboundPolicies};
@@ -24,6 +25,7 @@ pub(crate) struct PolicyCompiler<'a> {
     authentication: Authentication<'a>,
     authorization: Authorization<'a>,
     rate_limits: RateLimitCompiler<'a>,
+    trust_domain: &'a Arc<str>,
 }
 
 impl<'a> PolicyCompiler<'a> {
@@ -46,7 +48,9 @@ impl<'a> PolicyCompiler<'a> {
                 options,
                 state,
             },
+            trust_domain: &options.trust_domain,
         };
+        trust_domains::find_others(inventory, options, diagnostics);
         compiler.find_problems(diagnostics);
         compiler.rate_limits.find_problems(diagnostics);
         compiler
@@ -65,7 +69,7 @@ impl<'a> PolicyCompiler<'a> {
 
     /// The policies of the gateway, for the hosts of its Gateways.
     pub(crate) fn of_gateway(&self, listeners: &[BoundListener<'_>]) -> GatewayPolicies {
-        let workload = Arc::new(Workload::gateway());
+        let workload = Arc::new(Workload::gateway().in_trust_domain(self.trust_domain));
         let of = |gateways: &[GatewayName<'_>]| {
             some(InboundPolicies {
                 tokens: self.authentication.of_gateway(&workload, gateways),

@@ -42,6 +42,7 @@ pub(crate) fn index(
 fn gateway(options: &Options) -> Workload {
     let account = format!("{GATEWAY}-service-account");
     Workload::new(&options.root_namespace, GATEWAY, account, gateway_labels())
+        .in_trust_domain(&options.trust_domain)
 }
 
 fn namespaces(inventory: &Inventory<'_>) -> HashMap<String, Labels> {

@@ -1,7 +1,7 @@
 //! The service account of a caller, which is its identity.
 
 use super::Peer;
-use super::spiffe_id::{SpiffeId, TRUST_DOMAIN};
+use super::spiffe_id::SpiffeId;
 use crate::workload::{GATEWAY_ACCOUNT, GATEWAY_NAMESPACE};
 
 impl Peer {
@@ -22,10 +22,11 @@ impl Peer {
         }
     }
 
-    /// The SPIFFE ID of the caller; `None` if it has no identity.
-    pub fn spiffe_id(&self) -> Option<SpiffeId> {
+    /// The SPIFFE ID of the caller; `None` if it has no identity. All callers with an identity
+    /// are of the trust domain of this mesh: connections that prove another one are refused.
+    pub fn spiffe_id(&self, trust_domain: &str) -> Option<SpiffeId> {
         let (namespace, account) = self.account()?;
-        SpiffeId::new(TRUST_DOMAIN, namespace, account).ok()
+        SpiffeId::new(trust_domain, namespace, account).ok()
     }
 
     /// What is known of the caller if its connection does not prove its identity: at most the

@@ -4,7 +4,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-/// The trust domain of all identities.
+/// The trust domain of a mesh that does not choose another one, as in Istio.
 pub const TRUST_DOMAIN: &str = "cluster.local";
 
 /// The longest ID of the SPIFFE standard, in bytes.

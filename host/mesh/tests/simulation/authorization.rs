@@ -11,9 +11,9 @@ mod table;
 use std::sync::Arc;
 
 use galleria_manifest::model::Labels;
-use galleria_mesh::Workload;
 use galleria_mesh::inbound::Peer;
 use galleria_mesh::inbound::authorization::observe;
+use galleria_mesh::{Options, Workload};
 use serde_json::json;
 
 pub(super) use self::asked::Asked;
@@ -60,6 +60,40 @@ pub(super) fn policy(namespace: &str, name: &str, spec: &str) -> String {
         "---\napiVersion: security.istio.io/v1\nkind: AuthorizationPolicy\nmetadata: \
          {{name: {name}, namespace: {namespace}}}\nspec:\n  {spec}\n"
     )
+}
+
+/// Callers are `new.example/ns/NAMESPACE/sa/ACCOUNT`.
+#[test]
+fn principals_name_the_trust_domain_or_an_alias_of_it() {
+    let options = Options {
+        trust_domain: "new.example".into(),
+        ..Options::default()
+    };
+    let config = "---\napiVersion: v1\nkind: ConfigMap\nmetadata: {name: istio, namespace: \
+                  istio-system}\ndata: {mesh: 'trustDomainAliases: [old.example]'}\n";
+    for (source, admits) in [
+        ("principals: [new.example/ns/shop/sa/ui]", true),
+        ("principals: [old.example/ns/shop/sa/ui]", true),
+        ("principals: [cluster.local/ns/shop/sa/ui]", true),
+        ("principals: [other.example/ns/shop/sa/ui]", false),
+        ("principals: ['*/sa/ui']", true),
+        ("principals: ['cluster.local/*']", false),
+        ("principals: [new.example/ns/shop/sa/cart]", false),
+        ("notPrincipals: [old.example/ns/shop/sa/ui]", false),
+        ("notPrincipals: [other.example/ns/shop/sa/ui]", true),
+        ("trustDomains: [new.example]", true),
+        ("trustDomains: [old.example]", true),
+        ("trustDomains: [cluster.local]", false),
+        ("namespaces: [shop]", true),
+        ("serviceAccounts: [shop/ui]", true),
+    ] {
+        let rule = format!("rules: [{{from: [{{source: {{{source}}}}}]}}]");
+        let yaml = config.to_owned() + &policy("shop", "p", &rule);
+        let world = World::with_options(&yaml, options.clone());
+        let world = world.pods("shop", "app", &[("app", "app")], 1);
+        let answer = world.ask("shop/app", "GET app/ from=shop/ui");
+        assert_eq!(answer == "allow", admits, "{source}: {answer}");
+    }
 }
 
 #[test]

@@ -122,7 +122,8 @@ impl World {
             .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
             .collect();
         let key = (namespace.to_owned(), name.to_owned());
-        let workload = Workload::new(namespace, name, name, labels.clone());
+        let workload = Workload::new(namespace, name, name, labels.clone())
+            .in_trust_domain(&self.options.trust_domain);
         let workload = Arc::clone(
             self.workloads
                 .entry(key)

@@ -9,6 +9,7 @@ use jiff::{SignedDuration, Timestamp};
 use super::Control;
 use crate::store::{EventType, InvolvedObject};
 use crate::tls::{Expiring, Fault, GatewayTls};
+use crate::workload::NODE_NAME;
 
 /// How often certificate files are read again, because not every file system reports changes.
 pub(super) const READ_AGAIN: Duration = Duration::from_secs(10);
@@ -79,6 +80,13 @@ impl Control {
         }
     }
 
+    /// The authority belongs to no object, but to the host.
+    fn record_of_node(&self, reason: &'static str, message: &str) {
+        let involved = Arc::new(InvolvedObject::node(NODE_NAME));
+        let recorder = &self.reporting.recorder;
+        recorder.record(&involved, EventType::Warning, reason, message);
+    }
+
     /// Reads certificate files again. If they have changed, or a missing one exists, the
     /// objects in force are applied again with them.
     pub(super) async fn follow_certificates(&mut self) {
@@ -108,10 +116,17 @@ impl Control {
         }
         self.certificates.at = Some(Instant::now());
         let all = self.data_plane.tls.expiring();
+        let authority = self.data_plane.mesh.identities.expiries().into_iter();
+        let authority = authority.map(|(certificate, not_after)| Expiring {
+            certificate,
+            not_after,
+        });
+        let authority: BTreeSet<_> = authority.collect();
         let now = Timestamp::now().as_second();
         let soon = now.saturating_add(EXPIRES_SOON.as_secs());
         let mut expiring = BTreeSet::new();
-        for it in all.iter().filter(|it| it.not_after < soon) {
+        let ending = all.iter().chain(&authority);
+        for it in ending.filter(|it| it.not_after < soon) {
             let has_expired = it.not_after <= now;
             let certificate = &it.certificate;
             let end = Timestamp::from_second(it.not_after).map(|end| end.to_string());
@@ -126,6 +141,11 @@ impl Control {
                     format!("the certificate {certificate} expires on {end}; renew it"),
                 ),
             };
+            if authority.contains(it) {
+                // The log has it from the room that follows the files.
+                self.record_of_node(reason, &message);
+                continue;
+            }
             let reported = (it.clone(), has_expired);
             if !self.certificates.expiring.contains(&reported) {
                 tracing::warn!("{message}");

@@ -3,8 +3,8 @@
 
 use std::sync::Arc;
 
-use galleria_manifest::Diagnostic;
 use galleria_manifest::model::Object;
+use galleria_manifest::{Diagnostic, Severity};
 use galleria_mesh as mesh;
 use tracing::{Instrument, Span};
 
@@ -138,6 +138,11 @@ impl Control {
     ) -> Result<(mesh::CompiledMesh, GatewayTls), RejectedChange> {
         let pods = self.controllers.workloads.pods();
         let trial = self.data_plane.compile(objects, &pods);
+        let is_error = |it: &&Diagnostic| it.severity == Severity::Error;
+        let errors: Vec<_> = trial.diagnostics.iter().filter(is_error).cloned().collect();
+        if !errors.is_empty() {
+            return Err(RejectedChange::Manifests(errors));
+        }
         let tls = self.data_plane.load_tls(&trial.snapshot, objects);
         let listeners = &mut self.data_plane.listeners;
         listeners.bind(&trial.snapshot, &tls).await?;
@@ -163,7 +168,8 @@ impl Planning {
         objects: Vec<Arc<Object>>,
     ) -> impl Fn() -> Result<Plan, PlanError> + Send + Sync + use<> {
         let (images, volumes) = (self.images.clone(), self.volumes.clone());
-        move || plan(&objects, &images, &volumes)
+        let trust_domain = self.trust_domain.clone();
+        move || plan(&objects, &images, &volumes, &trust_domain)
     }
 
     async fn plan(&self, objects: Vec<Arc<Object>>) -> Result<Plan, RejectedChange> {

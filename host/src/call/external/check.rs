@@ -40,11 +40,12 @@ pub(super) fn question(
         Peer::Client { ip, .. } | Peer::Forwarded(ip) => Some(*ip),
         _ => request.head.source_ip,
     };
+    let trust_domain = &*request.destination.trust_domain;
     let destination = Peer::Named(WorkloadIdentity::from(request.destination));
     CheckRequest {
         attributes: Some(AttributeContext {
-            source: Some(peer(caller, 0, request.peer)),
-            destination: Some(peer(None, request.port, &destination)),
+            source: Some(peer(caller, 0, (request.peer, trust_domain))),
+            destination: Some(peer(None, request.port, (&destination, trust_domain))),
             request: Some(RequestAttributes {
                 time: Some(time),
                 http: Some(http),
@@ -54,7 +55,7 @@ pub(super) fn question(
 }
 
 /// An address without an IP address is one in this process.
-fn peer(address: Option<IpAddr>, port: u16, peer: &Peer) -> messages::Peer {
+fn peer(address: Option<IpAddr>, port: u16, (peer, trust_domain): (&Peer, &str)) -> messages::Peer {
     let address = address.map_or_else(|| "0.0.0.0".to_owned(), |it| it.to_canonical().to_string());
     messages::Peer {
         address: Some(Address {
@@ -64,7 +65,7 @@ fn peer(address: Option<IpAddr>, port: u16, peer: &Peer) -> messages::Peer {
             }),
         }),
         principal: peer
-            .spiffe_id()
+            .spiffe_id(trust_domain)
             .map(|id| id.to_string())
             .unwrap_or_default(),
     }

@@ -162,7 +162,7 @@ fn folder_that_is_not_private_is_refused() {
     let now = SystemTime::now();
     let above = tempfile::tempdir().expect("a folder");
     let folder = above.path().join("open/ca");
-    init(&folder, now).expect("an authority");
+    init(&folder, "cluster.local", now).expect("an authority");
     let parent = above.path().join("open");
     fs::set_permissions(parent, fs::Permissions::from_mode(0o777)).expect("a mode");
     let error = Identities::shared(&settings(), &folder, now).err();

@@ -149,7 +149,7 @@ fn authority_is_never_replaced_by_mistake() {
     let (folder, other) = (made(now), made(now));
     let before = read(&folder, ISTIO.key);
     let refused = [
-        init(folder.path(), now).err(),
+        init(folder.path(), "cluster.local", now).err(),
         export(other.path(), folder.path(), now).err(),
         issue(other.path(), &id(), HOUR, folder.path(), now).err(),
     ];
@@ -163,6 +163,31 @@ fn authority_is_never_replaced_by_mistake() {
     assert_eq!(read(&folder, ISTIO.key), before);
     let used = tempfile::tempdir().expect("a folder");
     write(&used, "letter.txt", "hello");
-    let error = init(used.path(), now).expect_err("files").to_string();
+    let error = init(used.path(), "cluster.local", now)
+        .expect_err("files")
+        .to_string();
     assert!(error.contains("has files"), "{error}");
+}
+
+#[test]
+fn first_root_to_expire_counts() {
+    let now = SystemTime::now();
+    let folder = made(now);
+    let late = now + 3640 * DAY;
+    for step in [Step::Add, Step::Switch] {
+        rotate(folder.path(), step, late).expect("a step");
+    }
+    let expiries = host(folder.path(), late).expiries();
+    let [(authority, signer), (roots, root)] = expiries.as_slice() else {
+        unreachable!("{expiries:?}");
+    };
+    assert!(authority.ends_with("ca-cert.pem") && roots.ends_with("root-cert.pem"));
+    // The old root is still trusted.
+    let day = DAY.as_secs().cast_signed();
+    let late = authority::timestamp(late).as_second();
+    assert!((9 * day..=10 * day).contains(&(root - late)), "{root}");
+    assert!(
+        (364 * day..=365 * day).contains(&(signer - late)),
+        "{signer}"
+    );
 }

@@ -308,7 +308,8 @@ fn labels(reporter: &str, edge: &CallEdge, call: &CallRecord) -> Vec<String> {
 /// The SPIFFE identity, in the form that Istio's metrics use.
 fn principal(workload: &Workload) -> String {
     let (namespace, account) = (&workload.namespace, &workload.service_account);
-    format!("spiffe://cluster.local/ns/{namespace}/sa/{account}")
+    let trust_domain = &workload.trust_domain;
+    format!("spiffe://{trust_domain}/ns/{namespace}/sa/{account}")
 }
 
 #[cfg(test)]

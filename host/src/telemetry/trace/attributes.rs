@@ -52,7 +52,7 @@ attributes! {
     CANONICAL_SERVICE = "istio.canonical_service", "the workload's label `app`, or its name";
     CANONICAL_REVISION = "istio.canonical_revision", "its label `version`, or `latest`";
     ISTIO_NAMESPACE = "istio.namespace", "its namespace";
-    MESH_ID = "istio.mesh_id", "`cluster.local`";
+    MESH_ID = "istio.mesh_id", "the trust domain";
     CLUSTER_ID = "istio.cluster_id", "`Kubernetes`";
     SOURCE = "galleria.source", "what was read: `manifests`, or `objects from the API`";
     RESULT = "galleria.result", "what became of it: see the span's meaning; absent if it failed";

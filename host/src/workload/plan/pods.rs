@@ -29,6 +29,7 @@ pub(super) struct PodPlanner<'a> {
     pub(super) objects: &'a [Arc<Object>],
     pub(super) images: &'a Images,
     pub(super) volumes: &'a DataFolder,
+    pub(super) trust_domain: &'a Arc<str>,
     pub(super) configuration: Configuration,
     pub(super) presets: Presets<'a>,
 }
@@ -61,7 +62,7 @@ impl PodPlanner<'_> {
             problems.add(&template.spec.at, "containers", message);
             return Err(problems.into_diagnostics());
         };
-        let identity = identity(&object.metadata, template);
+        let identity = identity(&object.metadata, template).in_trust_domain(self.trust_domain);
         let facts = PodFacts::example(&identity, template, container);
         let component = self.component(object, template, container, &mut problems, unavailable);
         if let Some(Err(error)) = component.as_deref().map(|it| it.offers(entry)) {

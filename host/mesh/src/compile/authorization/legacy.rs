@@ -10,6 +10,7 @@ use galleria_manifest::model::{
 
 use super::{compile, services};
 use crate::compile::inventory::{Inventory, Source};
+use crate::compile::trust_domains::TrustDomains;
 use crate::inbound::authorization::rule::Rule;
 use crate::inbound::authorization::rule_set::RuleSet;
 use crate::inbound::authorization::{Actions, AuthorizationPolicies};
@@ -20,6 +21,7 @@ pub(super) struct LegacyRoles<'a> {
     inventory: &'a Inventory<'a>,
     config: Option<&'a RbacConfig>,
     cluster_domain: &'a str,
+    trust_domains: TrustDomains,
 }
 
 impl<'a> LegacyRoles<'a> {
@@ -32,6 +34,7 @@ impl<'a> LegacyRoles<'a> {
             inventory,
             config: config.map(|config| config.spec),
             cluster_domain: &options.cluster_domain,
+            trust_domains: TrustDomains::new(inventory, options),
         }
     }
 
@@ -112,7 +115,8 @@ impl<'a> LegacyRoles<'a> {
             let object = Arc::new(role.reference("ServiceRole"));
             for (number, access) in role.spec.rules.iter().enumerate() {
                 if covers(access, workload, services) {
-                    rules.push(Arc::new(rule(&object, binding, number, access)));
+                    let names = &self.trust_domains;
+                    rules.push(Arc::new(rule(&object, binding, number, access, names)));
                 }
             }
         }
@@ -125,8 +129,10 @@ fn rule(
     binding: &Source<'_, ServiceRoleBinding>,
     number: usize,
     access: &AccessRule,
+    trust_domains: &TrustDomains,
 ) -> Rule {
-    let conditions = |matches: &Vec<AttributeMatch>| compile(matches, &role.namespace, false);
+    let conditions =
+        |matches: &Vec<AttributeMatch>| compile(matches, &role.namespace, false, trust_domains);
     Rule {
         name: format!(
             "ns[{}]-policy[{}]-rule[{number}]-binding[{}]",

@@ -21,7 +21,9 @@ impl<'a> Facts<'a> {
 
     /// `spiffe://cluster.local/ns/shop/sa/ui`; `None` for a caller without an identity.
     pub(super) fn spiffe_id(&self) -> Option<&str> {
-        let identity = self.spiffe_id.get_or_init(|| self.request.peer.spiffe_id());
+        let trust_domain = &self.request.destination.trust_domain;
+        let find = || self.request.peer.spiffe_id(trust_domain);
+        let identity = self.spiffe_id.get_or_init(find);
         identity.as_ref().map(SpiffeId::as_str)
     }
 

@@ -12,6 +12,7 @@ use super::caller::Facts;
 use super::header::{Effect, PolicyHeader};
 use super::path_template;
 use super::text::TextMatch;
+use crate::compile::trust_domains::TrustDomains;
 use crate::decide::condition::{HeaderKey, joined};
 
 /// An attribute of a request with the values that match, compiled.
@@ -67,11 +68,17 @@ enum ValueMatch {
 
 impl Condition {
     /// `namespace` is that of the policy. `forbids` is whether a match leads to a denial.
-    pub(crate) fn new(source: &AttributeMatch, namespace: &str, forbids: bool) -> Self {
+    pub(crate) fn new(
+        source: &AttributeMatch,
+        namespace: &str,
+        forbids: bool,
+        trust_domains: &TrustDomains,
+    ) -> Self {
         let attribute = &source.attribute;
         let compiled = |values: &[String]| {
-            let values = values.iter();
+            let values = trust_domains.expand(attribute, values);
             values
+                .iter()
                 .map(|value| ValueMatch::new(attribute, value, namespace))
                 .collect::<Option<Vec<_>>>()
         };

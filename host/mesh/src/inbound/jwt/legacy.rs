@@ -9,7 +9,6 @@ use super::cache::KeySetCache;
 use super::rule::{TokenRule, Verified};
 use super::{Authenticated, JwtStatus, TokenDecision, TokenTime, is_preflight};
 use crate::LocalReply;
-use crate::inbound::TRUST_DOMAIN;
 use crate::inbound::{InboundRequest, Peer, RequestPrincipal};
 
 /// A policy of Istio 1.2 for each port of a workload: such a policy is for ports of
@@ -88,7 +87,11 @@ impl LegacyTokens {
             match origin.rule.verify(head, time, cache, &mut stale) {
                 Verified::Valid(principal, edits) => {
                     return Ok(TokenDecision::Admitted(Authenticated {
-                        principal: self.bound(principal, request.peer),
+                        principal: self.bound(
+                            principal,
+                            request.peer,
+                            &request.destination.trust_domain,
+                        ),
                         stale,
                         edits,
                     }));
@@ -115,13 +118,14 @@ impl LegacyTokens {
         &self,
         principal: Arc<RequestPrincipal>,
         peer: &Peer,
+        trust_domain: &str,
     ) -> Option<Arc<RequestPrincipal>> {
         if self.binds_to_origin {
             return Some(principal);
         }
         let (namespace, account) = peer.account()?;
         Some(Arc::new(RequestPrincipal {
-            issuer: TRUST_DOMAIN.to_owned(),
+            issuer: trust_domain.to_owned(),
             subject: format!("ns/{namespace}/sa/{account}"),
             ..Arc::unwrap_or_clone(principal)
         }))
