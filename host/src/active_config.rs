@@ -10,6 +10,7 @@ use std::time::Instant;
 use arc_swap::ArcSwap;
 use galleria_mesh as mesh;
 use galleria_mesh::inbound::{InboundPolicies, Peer, WorkloadIdentity};
+use tokio::sync::watch;
 
 use crate::telemetry::metrics::ServiceNames;
 use crate::workload::Pod;
@@ -98,18 +99,30 @@ impl ActiveConfig {
 }
 
 /// The pointer to the active configuration.
-pub(crate) struct ConfigHandle(ArcSwap<ActiveConfig>);
+pub(crate) struct ConfigHandle {
+    live: ArcSwap<ActiveConfig>,
+    changes: watch::Sender<u64>,
+}
 
 impl ConfigHandle {
     pub(crate) fn new(live: ActiveConfig) -> Self {
-        Self(ArcSwap::from_pointee(live))
+        Self {
+            live: ArcSwap::from_pointee(live),
+            changes: watch::Sender::new(0),
+        }
     }
 
     pub(crate) fn load(&self) -> Arc<ActiveConfig> {
-        self.0.load_full()
+        self.live.load_full()
     }
 
     pub(crate) fn replace(&self, live: ActiveConfig) {
-        self.0.store(Arc::new(live));
+        self.live.store(Arc::new(live));
+        self.changes.send_modify(|count| *count += 1);
+    }
+
+    /// Changes whenever the configuration is replaced.
+    pub(crate) fn changes(&self) -> watch::Receiver<u64> {
+        self.changes.subscribe()
     }
 }

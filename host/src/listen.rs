@@ -304,7 +304,7 @@ impl OpenListener {
             return None;
         }
         let port = Arc::new(WorkloadPort::new(mesh.clone(), port, workload));
-        let (following, stop) = (port.clone().follow_authorities(), self.stop.clone());
+        let (following, stop) = (port.clone().follow(), self.stop.clone());
         tokio::spawn(stop.run_until_cancelled_owned(following));
         Some(port)
     }

@@ -104,7 +104,16 @@ impl Inbound<'_, '_> {
             return Ok(());
         }
         let (source, destination) = (self.scope.source, &self.pod.plan.identity);
-        let (caller, address) = (source.peer(), source.address());
+        let (mut caller, address) = (source.peer(), source.address());
+        if let Source::Host {
+            is_proven: false, ..
+        } = source
+            && self.scope.mesh.identities.is_shared()
+        {
+            // With an authority, hosts prove who calls. One that only says so is believed no
+            // more than its address.
+            caller = caller.unproven();
+        }
         match network::decide(policies, destination, self.port, &caller, address) {
             Ok(()) => Ok(()),
             Err(denial) => {
@@ -278,7 +287,7 @@ impl Inbound<'_, '_> {
             identity.canonical_revision.clone(),
         );
         span.set(attributes::ISTIO_NAMESPACE, identity.namespace.clone());
-        span.set(attributes::MESH_ID, "cluster.local");
+        span.set(attributes::MESH_ID, identity.trust_domain.to_string());
         span.set(attributes::CLUSTER_ID, "Kubernetes");
         let trace = span.within(&context.trace);
         *guest = Some(span);

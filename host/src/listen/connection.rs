@@ -199,6 +199,7 @@ where
     let opening = in_time(terms.timeouts.head, Rewound::of(stream));
     let stream = before_requests(opening, activity, terms).await?;
     let stream = stream.ok_or_else(|| closed(terms, CloseReason::Head))??;
+    terms.retired = Some(port.retired());
     let server = match port.open(stream.begins_tls(), terms.address) {
         Ok(Opening::PlainText) => {
             return serve_plain(stream, client, handler, activity, terms).await;
@@ -209,7 +210,6 @@ where
             return Err(error);
         }
     };
-    terms.retired = Some(port.authorities());
     let accepting = Box::pin(server.accept(stream));
     let accepted = handshake(accepting, activity, terms).await;
     let accepted = accepted.inspect_err(|error| port.refused(terms.address, &**error))?;

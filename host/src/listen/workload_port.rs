@@ -19,9 +19,16 @@ pub(super) struct WorkloadPort {
     /// The workload's own.
     port: u16,
     workload: ArcSwap<WorkloadIdentity>,
-    /// Cancelled when the authorities change: connections then end after their current
-    /// requests, and the next ones are verified with the new authorities.
-    authorities: ArcSwap<CancellationToken>,
+    /// Cancelled when the authorities or the mode of mutual TLS change: connections then end
+    /// after their current requests, and the next ones are opened by what applies then.
+    retired: ArcSwap<CancellationToken>,
+}
+
+/// What PeerAuthentication says about the connections of the port.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Mode {
+    speaks_mutual_tls: bool,
+    is_strict: bool,
 }
 
 /// How a connection goes on after its first byte.
@@ -44,7 +51,7 @@ impl WorkloadPort {
             mesh,
             port,
             workload: ArcSwap::from_pointee(workload),
-            authorities: ArcSwap::default(),
+            retired: ArcSwap::default(),
         }
     }
 
@@ -55,16 +62,42 @@ impl WorkloadPort {
         }
     }
 
-    /// Ends connections when the authorities change.
-    pub(super) async fn follow_authorities(self: Arc<Self>) {
-        let mut changes = self.mesh.identities.changes();
-        while changes.changed().await.is_ok() {
-            self.authorities.swap(Arc::default()).cancel();
+    /// Ends connections when the authorities or the mode of mutual TLS change.
+    pub(super) async fn follow(self: Arc<Self>) {
+        let mut authorities = self.mesh.identities.changes();
+        let mut configuration = self.mesh.current.changes();
+        let mut mode = self.mode();
+        loop {
+            let changed = tokio::select! {
+                changed = authorities.changed() => changed.map(|()| true),
+                changed = configuration.changed() => {
+                    let before = std::mem::replace(&mut mode, self.mode());
+                    changed.map(|()| before != mode)
+                }
+            };
+            match changed {
+                Ok(true) => self.retired.swap(Arc::default()).cancel(),
+                Ok(false) => {}
+                // The host is stopping.
+                Err(_) => return,
+            }
         }
     }
 
-    pub(super) fn authorities(&self) -> CancellationToken {
-        CancellationToken::clone(&self.authorities.load())
+    /// Cancelled when a connection that is opened from now on has to end. Take it before
+    /// [`Self::open`], so that no change between them is missed.
+    pub(super) fn retired(&self) -> CancellationToken {
+        CancellationToken::clone(&self.retired.load())
+    }
+
+    fn mode(&self) -> Mode {
+        let workload = self.workload.load();
+        let live = self.mesh.current.load();
+        let policies = live.policies(&workload).map(|it| &**it);
+        Mode {
+            speaks_mutual_tls: self.speaks_mutual_tls(policies),
+            is_strict: policies.is_some_and(|it| strict_policy(it, self.port).is_some()),
+        }
     }
 
     /// Decides about a connection that begins with TLS, or does not.

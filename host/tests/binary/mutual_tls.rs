@@ -438,6 +438,94 @@ fn destination_rule_and_peer_authentication_decide_about_the_connection() {
 }
 
 #[test]
+fn hosts_of_a_trust_domain_prove_its_identities_and_refuse_others() {
+    let authority = MeshAuthority::new();
+    let arguments = [&*authority.argument(), "--trust-domain=shop.example"];
+    let manifest = services(&[ONLY_ONE, &peer_authentication("STRICT")]);
+    let hosts = Hosts::start(&manifest, &arguments);
+    // `cluster.local` in the policy is the trust domain of the mesh.
+    assert_eq!(hosts.through("one", "/a"), 200);
+    assert_eq!(hosts.through("two", "/a"), 403);
+    let own = "spiffe://shop.example/ns/test/sa/one";
+    let ask = |id: &str| {
+        let client = authority.issue(id, VALID).client();
+        call(&hosts.app_address(), client, "/b", &[])
+    };
+    assert!(ask(own).is_ok_and(|(status, _)| status == 200));
+    assert!(ask(ONE).is_err());
+    hosts.assert_refused("wrong_identity");
+    let principal = format!("source_principal=\"{own}\"");
+    let labels = ["reporter=\"destination\"", &principal];
+    eventually("the principal in the metrics", || {
+        (hosts.app().metric("istio_requests_total", &labels) >= 1.0).then_some(())
+    });
+}
+
+/// Reads from a connection until its end, for at most the patience of the tests.
+fn ends(mut connection: TcpStream) -> bool {
+    let set = connection.set_read_timeout(Some(PATIENCE));
+    set.expect("a timeout");
+    let mut rest = Vec::new();
+    connection.read_to_end(&mut rest).is_ok()
+}
+
+/// A connection in plain text that has answered a request and stays open.
+fn kept_open(address: &str) -> TcpStream {
+    let mut connection = TcpStream::connect(address).expect("a connection");
+    let set = connection.set_read_timeout(Some(PATIENCE));
+    set.expect("a timeout");
+    let request = "GET /kept HTTP/1.1\r\nhost: app\r\n\r\n";
+    connection.write_all(request.as_bytes()).expect("a request");
+    let mut head = [0; 12];
+    connection.read_exact(&mut head).expect("a response");
+    assert_eq!(&head, b"HTTP/1.1 200");
+    connection
+}
+
+#[test]
+fn open_connections_end_when_the_mode_of_mutual_tls_changes() {
+    let authority = MeshAuthority::new();
+    let hosts = Hosts::start(&services(&[]), &[&authority.argument()]);
+    let apply = |policies: &[&str]| {
+        let new = hosts.file.with_extension("new");
+        std::fs::write(&new, services(policies)).expect("a file");
+        std::fs::rename(&new, &hosts.file).expect("renamed");
+    };
+    let (done, answered) = (AtomicBool::new(false), AtomicUsize::new(0));
+    let more = |count: usize| {
+        let before = answered.load(Ordering::Relaxed);
+        eventually("more requests", || {
+            (answered.load(Ordering::Relaxed) >= before + count).then_some(())
+        });
+    };
+    let is_accepted =
+        || plain(&hosts.app_address(), "").is_ok_and(|it| it.starts_with("HTTP/1.1 200"));
+    let plain_text_is_refused = || (!is_accepted()).then_some(());
+    let plain_text_is_accepted = || is_accepted().then_some(());
+    std::thread::scope(|scope| {
+        let ending = SetOnDrop(&done);
+        scope.spawn(|| {
+            while !done.load(Ordering::Relaxed) {
+                assert_eq!(hosts.through("one", "/load"), 200);
+                answered.fetch_add(1, Ordering::Relaxed);
+            }
+        });
+        more(20);
+        for _ in 0..3 {
+            let open = kept_open(&hosts.app_address());
+            apply(&[&peer_authentication("STRICT")]);
+            assert!(ends(open), "the connection in plain text ends");
+            eventually("STRICT", plain_text_is_refused);
+            more(20);
+            apply(&[]);
+            eventually("PERMISSIVE", plain_text_is_accepted);
+            more(20);
+        }
+        drop(ending);
+    });
+}
+
+#[test]
 fn probes_pass_under_strict() {
     let authority = MeshAuthority::new();
     let probe = "{httpGet: {port: 8080, path: /}, periodSeconds: 1}";
