@@ -38,6 +38,7 @@ fuzz_target!(|head: &[u8]| {
         address: CLIENT,
         is_secure: false,
         certificate: None,
+        trusted_proxies: 0,
     };
     sanitise(&mut parts.headers, connection);
     has_no_internal_headers(&parts.headers);

@@ -456,6 +456,7 @@ fn listeners(settings: &RunSettings, room: Arc<Room>, ports: impl Bind) -> Liste
         room,
         ports,
     )
+    .behind(settings.listen.proxies())
 }
 
 fn open_identities(settings: &RunSettings) -> anyhow::Result<Arc<Identities>> {

@@ -247,7 +247,7 @@ impl CallScope<'_> {
     async fn admit_client(&self) -> Result<(), LocalReply> {
         let Source::Edge {
             listener_port,
-            client,
+            connection: client,
             through_gateway: true,
             ..
         } = self.source

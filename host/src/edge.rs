@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use galleria_mesh::edge::{
-    ClientConnection, append_client_certificate, remove_hop_by_hop, remove_hop_by_hop_of_request,
-    sanitise, sanitise_trailers, settle_target,
+    Client, ClientConnection, append_client_certificate, remove_hop_by_hop,
+    remove_hop_by_hop_of_request, sanitise, sanitise_trailers, settle_target,
 };
 use h2::Reason;
 use http::request::Parts;
@@ -38,6 +38,8 @@ pub(crate) struct Edge {
     pub inbound: bool,
     /// The largest request body in bytes (`--max-request-body`).
     pub request_body_max: u64,
+    /// `--num-trusted-proxies`; by default, as the configuration of the mesh says.
+    pub trusted_proxies: Option<u32>,
 }
 
 impl Edge {
@@ -150,8 +152,9 @@ impl Edge {
                 .as_deref()
                 .and_then(Session::certificate)
                 .or(forwarded),
+            trusted_proxies: self.trusted_proxies(),
         };
-        let context = enter(headers, client, &self.mesh);
+        let (context, client) = enter(headers, client, &self.mesh);
         if let Some(id) = proven {
             // A workload that is not behind a host of the mesh: one with a sidecar.
             let peer = Peer::of_account(id.namespace(), id.account());
@@ -159,11 +162,22 @@ impl Edge {
         }
         let source = Source::Edge {
             listener_port,
-            client: address,
+            client: client.address,
+            connection: address,
+            is_secure: client.is_secure && !self.inbound,
             through_gateway: !self.inbound,
             session,
         };
         (source, context)
+    }
+
+    /// No proxy stands in front of the port of a workload.
+    fn trusted_proxies(&self) -> u32 {
+        match self.trusted_proxies {
+            _ if self.inbound => 0,
+            Some(proxies) => proxies,
+            None => self.mesh.current.load().snapshot.num_trusted_proxies(),
+        }
     }
 
     /// The context and the caller that another host of the mesh passes on; None for a
@@ -247,24 +261,29 @@ fn misdirected(parts: &Parts, session: &Session) -> Option<LocalReply> {
 }
 
 /// Makes a client's request a request of the mesh.
-fn enter(headers: &mut HeaderMap, client: ClientConnection<'_>, mesh: &Mesh) -> RequestContext {
+fn enter(
+    headers: &mut HeaderMap,
+    client: ClientConnection<'_>,
+    mesh: &Mesh,
+) -> (RequestContext, Client) {
     let mut propagated = PropagatedHeaders::read(headers);
     mesh.metrics
         .trace_headers_ignored
         .inc_by(propagated.ignored);
     let trace = propagated.trace.take();
     let trace = trace.unwrap_or_else(|| propagated.begin(mesh.tracer.begin()));
-    sanitise(headers, client);
+    let client = sanitise(headers, client);
     let request_id = request_id();
     headers.insert(REQUEST_ID, request_id.clone());
-    RequestContext {
+    let context = RequestContext {
         trace,
         request_id,
         baggage: propagated.baggage,
         hops: 0,
         from_peer: false,
         recording: None,
-    }
+    };
+    (context, client)
 }
 
 /// Whether `response` is the mesh's own reply that no endpoint is ready.

@@ -8,6 +8,7 @@ mod connection;
 mod descriptors;
 mod limits;
 mod protocol;
+mod proxy_protocol;
 mod rewound;
 mod room;
 mod stream;
@@ -41,7 +42,7 @@ use crate::Response;
 use crate::body::RequestBody;
 use crate::call::Mesh;
 use crate::edge::Edge;
-use crate::settings::listen::{Binding, ClientTimeouts, OffsetTooLarge};
+use crate::settings::listen::{Binding, ClientTimeouts, OffsetTooLarge, Proxies};
 use crate::tls::{GatewayTls, PortSecurity, Security};
 use bind::BoundSocket;
 use workload_port::WorkloadPort;
@@ -98,6 +99,7 @@ pub(crate) struct Listeners {
     binding: Binding,
     request_body_max: u64,
     timeouts: ClientTimeouts,
+    proxies: Proxies,
     room: Arc<Room>,
     ports: Arc<dyn Bind>,
     open: BTreeMap<u16, OpenListener>,
@@ -135,6 +137,7 @@ impl Listeners {
             binding,
             request_body_max,
             timeouts,
+            proxies: Proxies::default(),
             room,
             ports: Arc::new(ports),
             open: BTreeMap::new(),
@@ -142,6 +145,12 @@ impl Listeners {
             draining: CancellationToken::new(),
             cut: CancellationToken::new(),
         }
+    }
+
+    /// Behind `proxies`.
+    pub(crate) fn behind(mut self, proxies: Proxies) -> Self {
+        self.proxies = proxies;
+        self
     }
 
     /// Binds the ports that `snapshot` declares and that are not bound yet, and closes those
@@ -252,10 +261,13 @@ impl Listeners {
                 listener_port: *port,
                 inbound: open.inbound.is_some(),
                 request_body_max: self.request_body_max,
+                trusted_proxies: self.proxies.trusted,
             };
+            let is_proxied = !edge.inbound && self.proxies.protocol_ports.contains(port);
             let name = format!("port {port} of gateway {}", open.gateway);
             let server = Server::new(name, &self.room, edge, self.timeouts, open.stop.clone())
                 .for_hosts(open.inbound.is_some())
+                .proxied(is_proxied)
                 .meters(meters)
                 .drained(self.connections.clone(), self.cut.clone());
             open.workload = open.workload_port(*port, mesh);
@@ -316,6 +328,10 @@ impl Handler for Edge {
     type Error = h2::Error;
 
     const REPORTS_REFUSALS: bool = true;
+
+    fn behind_proxy(_proxy: SocketAddr, client: SocketAddr) -> SocketAddr {
+        client
+    }
 
     async fn report_malformed(&self, reply: LocalReply, client: SocketAddr) {
         self.report_refused(reply, client).await;

@@ -141,6 +141,7 @@ pub fn compile(
         passthrough,
         sidecars,
         gateway_network: network.of_gateway(),
+        num_trusted_proxies: num_trusted_proxies(&inventory),
         network,
         options: options.clone(),
         services: status::services(&clusters),
@@ -151,6 +152,13 @@ pub fn compile(
         snapshot,
         diagnostics,
     }
+}
+
+/// That of the first configuration of the mesh that says so.
+fn num_trusted_proxies(inventory: &Inventory<'_>) -> u32 {
+    let mut configs = inventory.mesh_configs.iter();
+    let proxies = configs.find_map(|config| config.num_trusted_proxies);
+    proxies.unwrap_or_default()
 }
 
 /// The names of the gateways, by which rules refer to them.

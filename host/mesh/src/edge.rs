@@ -1,13 +1,14 @@
 //! The head of a request from outside, before the mesh trusts any of it.
 //!
-//! The rules are those of Envoy as an edge proxy (`use_remote_address`, no trusted hops):
-//! headers that only the mesh may set are removed, the client's address and scheme are
-//! those of its connection, and a request has one authority. `forwarded` is not trusted and not
-//! removed, as in Envoy.
+//! The rules are those of Envoy as an edge proxy (`use_remote_address`): headers that only the
+//! mesh may set are removed, the client's address and scheme are those of its connection unless
+//! proxies in front of the host are trusted to know them, and a request has one authority.
+//! `forwarded` is not trusted and not removed, as in Envoy.
 
 mod client_certificate;
 mod head;
 mod lists;
+mod proxies;
 
 pub use client_certificate::ClientCertificate;
 pub use head::{FIELDS_MAX, check_head};
@@ -61,6 +62,17 @@ pub struct ClientConnection<'a> {
     pub is_secure: bool,
     /// The client's certificate, which was verified, as [`ClientCertificate::forwarded`].
     pub certificate: Option<&'a HeaderValue>,
+    /// Proxies in front of the host whose `x-forwarded-…` headers are true
+    /// (`numTrustedProxies`).
+    pub trusted_proxies: u32,
+}
+
+/// Who has sent a request from outside, as the trusted proxies say.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Client {
+    pub address: IpAddr,
+    /// Whether its connection is secured by TLS.
+    pub is_secure: bool,
 }
 
 /// Determines the target of a request. The scheme is that of the hop behind the listener,
@@ -206,17 +218,26 @@ fn is_end_to_end(name: &HeaderName) -> bool {
 
 /// Sanitises the headers of a request from `client`: removes those that a client must not
 /// set, and sets those that the mesh knows better.
-pub fn sanitise(headers: &mut HeaderMap, client: ClientConnection<'_>) {
+pub fn sanitise(headers: &mut HeaderMap, client: ClientConnection<'_>) -> Client {
     remove_internal(headers);
-    let scheme = if client.is_secure { "https" } else { "http" };
+    let has_proxies = client.trusted_proxies > 0;
+    let address = proxies::client_address(headers, client.trusted_proxies);
+    let address = address.unwrap_or(client.address);
+    let is_secure = Some(&*headers).filter(|_| has_proxies);
+    let is_secure = is_secure.and_then(proxies::client_is_secure);
+    let is_secure = is_secure.unwrap_or(client.is_secure);
+    let scheme = if is_secure { "https" } else { "http" };
     headers.insert(FORWARDED_PROTO, HeaderValue::from_static(scheme));
     if let Some(certificate) = client.certificate {
         let name = HeaderName::from_static(CLIENT_CERTIFICATE);
         headers.insert(name, certificate.clone());
     }
-    headers.remove(FORWARDED_HOST);
+    if !has_proxies {
+        headers.remove(FORWARDED_HOST);
+    }
     lists::join(headers, &header::FORWARDED, b", ");
     append_forwarded_for(headers, client.address);
+    Client { address, is_secure }
 }
 
 /// Appends the certificate of a workload to those of the hops before, as Envoy's
@@ -319,6 +340,7 @@ mod tests {
             address: address.parse().expect("an address"),
             is_secure: false,
             certificate: None,
+            trusted_proxies: 0,
         }
     }
 
@@ -493,6 +515,38 @@ mod tests {
         assert_eq!(all, ["for=203.0.113.9, for=203.0.113.8"]);
         let all: Vec<_> = headers.get_all(FORWARDED_PROTO).iter().collect();
         assert_eq!(all, ["http"]);
+    }
+
+    #[test]
+    fn trusted_proxies_say_who_the_client_is() {
+        // Proxies, `x-forwarded-proto`; address, whether it is secure, the scheme.
+        for (trusted_proxies, proto, address, is_secure, scheme) in [
+            (0, "https", "192.0.2.7", false, "http"),
+            (1, "https", "203.0.113.8", true, "https"),
+            (1, "HTTPS", "203.0.113.8", true, "https"),
+            (1, "ftp", "203.0.113.8", false, "http"),
+            (2, "http", "203.0.113.9", false, "http"),
+            (3, "https", "192.0.2.7", true, "https"),
+        ] {
+            let mut headers = headers(&[
+                ("x-forwarded-for", "203.0.113.9, 203.0.113.8"),
+                ("x-forwarded-proto", proto),
+                ("x-forwarded-host", "shop"),
+            ]);
+            let connection = ClientConnection {
+                trusted_proxies,
+                ..client("192.0.2.7")
+            };
+            let expected = Client {
+                address: address.parse().expect("an address"),
+                is_secure,
+            };
+            assert_eq!(sanitise(&mut headers, connection), expected);
+            assert_eq!(headers[FORWARDED_PROTO], scheme);
+            assert_eq!(headers.contains_key(FORWARDED_HOST), trusted_proxies > 0);
+            let chain = "203.0.113.9, 203.0.113.8,192.0.2.7";
+            assert_eq!(headers[FORWARDED_FOR], chain);
+        }
     }
 
     #[test]

@@ -84,7 +84,8 @@ impl CallScope<'_> {
         body: &mut Body,
     ) -> Result<Admitted, LocalReply> {
         let gateway = self.live.snapshot.gateway_workload();
-        let inbound = self.at_gateway(port, self.head(parts)?, None);
+        let client = &self.source.address().map_or(Peer::Unknown, Peer::Forwarded);
+        let inbound = self.at_gateway(port, client, self.head(parts)?, None);
         let mut allowed = None;
         if let Some(provider) = external::find_provider(policies, &inbound)? {
             // Boxed, since most requests are not for a provider.
@@ -99,7 +100,7 @@ impl CallScope<'_> {
             allowed.mutations.apply_headers(&mut parts.headers);
             allowed.mutations.apply_query(&mut parts.uri);
         }
-        let inbound = self.at_gateway(port, self.head(parts)?, None);
+        let inbound = self.at_gateway(port, client, self.head(parts)?, None);
         let authenticated = authenticate(self.mesh, gateway, policies, &inbound).await?;
         authenticated.apply_headers(&mut parts.headers);
         if let Some(headers) = &mut routed_by {
@@ -107,7 +108,7 @@ impl CallScope<'_> {
         }
         authenticated.apply_query(&mut parts.uri);
         let principal = authenticated.principal;
-        let inbound = self.at_gateway(port, self.head(parts)?, principal.as_deref());
+        let inbound = self.at_gateway(port, client, self.head(parts)?, principal.as_deref());
         observe::report(&self.mesh.metrics, policies, &inbound);
         authorization::decide(policies, &inbound)?;
         Ok(Admitted {
@@ -157,17 +158,23 @@ impl CallScope<'_> {
         Ok(())
     }
 
+    /// `client` is the address that trusted proxies say, as a peer.
     fn at_gateway<'r>(
         &'r self,
         port: u16,
+        client: &'r Peer,
         head: RequestHead<'r>,
         principal: Option<&'r RequestPrincipal>,
     ) -> InboundRequest<'r> {
+        let source_ip = match self.source {
+            Source::Edge { connection, .. } => Some(*connection),
+            _ => head.source_ip,
+        };
         InboundRequest {
             destination: self.live.snapshot.gateway_workload(),
             port,
-            peer: &Peer::Unknown,
-            head,
+            peer: client,
+            head: RequestHead { source_ip, ..head },
             principal,
         }
     }

@@ -18,7 +18,12 @@ pub(crate) enum Source {
     /// A client outside the mesh, with TLS if there is a session.
     Edge {
         listener_port: u16,
+        /// As trusted proxies in front of the host say, or else that of the connection.
         client: IpAddr,
+        /// The address at the other end of the connection.
+        connection: IpAddr,
+        /// Whether the client uses TLS, to this host or to a trusted proxy.
+        is_secure: bool,
         /// Whether the listener is that of a Gateway or an Ingress, or one for other hosts.
         through_gateway: bool,
         session: Option<Arc<Session>>,
@@ -98,7 +103,7 @@ impl Source {
         }
     }
 
-    /// The address at the other end of the connection.
+    /// The address of the caller; of a client as trusted proxies say.
     pub(super) fn address(&self) -> Option<IpAddr> {
         match self {
             Self::Edge { client, .. } => Some(*client),
@@ -112,7 +117,7 @@ impl Source {
     pub(super) fn scheme<'u>(&self, uri: &'u Uri) -> &'u str {
         match self {
             Self::Edge {
-                session: Some(_), ..
+                is_secure: true, ..
             } => "https",
             _ => uri.scheme_str().unwrap_or("http"),
         }
@@ -169,6 +174,8 @@ mod tests {
         let client = Source::Edge {
             listener_port: 80,
             client: HOST,
+            connection: HOST,
+            is_secure: false,
             through_gateway: true,
             session: None,
         };
@@ -182,6 +189,8 @@ mod tests {
         let at_a_pod = Source::Edge {
             listener_port: 8080,
             client: HOST,
+            connection: HOST,
+            is_secure: false,
             through_gateway: false,
             session: None,
         };

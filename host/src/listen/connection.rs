@@ -6,7 +6,7 @@
 //! [`Activity`] covers these.
 
 use std::io;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -32,6 +32,7 @@ use super::limits::{
     PING_INTERVAL, PING_TIMEOUT, RESET_STREAMS_MAX, SEND_BUFFER, STREAM_WINDOW, STREAMS_MAX,
 };
 use super::protocol::HttpStream;
+use super::proxy_protocol;
 use super::rewound::Rewound;
 use super::streams::{Progress, StreamExecutor};
 use super::workload_port::{Opening, WorkloadPort};
@@ -65,6 +66,11 @@ pub(crate) trait Handler: Clone + Send + Sync + 'static {
     /// an extension of the request, of type [`LocalReply`].
     const REPORTS_REFUSALS: bool = false;
 
+    /// The client of a connection that `proxy` has passed on for `client`.
+    fn behind_proxy(proxy: Self::Client, _client: SocketAddr) -> Self::Client {
+        proxy
+    }
+
     /// Reports a request whose head could not be parsed. The connection is closed.
     fn report_malformed(
         &self,
@@ -93,6 +99,8 @@ pub(super) struct Terms {
     pub(super) address: Option<IpAddr>,
     /// Whether the clients are other hosts, each with the requests of many clients.
     pub(super) for_hosts: bool,
+    /// Whether connections begin with a header of the PROXY protocol.
+    pub(super) is_proxied: bool,
     /// Requests that are already on their way are answered, and no others.
     pub(super) stop: CancellationToken,
     /// Closes everything without waiting any longer.
@@ -136,8 +144,8 @@ impl Terms {
 
 /// Serves one connection until it ends, whatever its listener.
 pub(super) async fn serve_connection<S, H>(
-    stream: S,
-    client: H::Client,
+    mut stream: S,
+    mut client: H::Client,
     handler: H,
     activity: Arc<Activity>,
     mut terms: Terms,
@@ -145,6 +153,20 @@ pub(super) async fn serve_connection<S, H>(
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     H: Handler,
 {
+    if terms.is_proxied {
+        // Boxed, since most listeners have no proxy.
+        match Box::pin(proxied(&mut stream, &activity, &terms)).await {
+            Ok(None) => {}
+            Ok(Some(address)) => {
+                client = H::behind_proxy(client, address);
+                terms.address = Some(address.ip());
+            }
+            Err(error) => {
+                tracing::debug!(error = with_causes(&*error), "a proxy's header failed");
+                return;
+            }
+        }
+    }
     let served = match terms.transport.clone() {
         Transport::Plain => serve_plain(stream, client, handler, &activity, &terms).await,
         Transport::Own(tls) => {
@@ -267,6 +289,21 @@ async fn handshake<T>(
     let accepted = before_requests(in_time(limit, accepting), activity, terms).await?;
     let accepted = accepted.ok_or_else(|| closed(terms, CloseReason::Head))?;
     accepted.map_err(|error| {
+        terms.meters.closed(CloseReason::Handshake);
+        error.into()
+    })
+}
+
+/// Waits for the header of the PROXY protocol. Returns the client that it names.
+async fn proxied<S: AsyncRead + Unpin>(
+    stream: &mut S,
+    activity: &Activity,
+    terms: &Terms,
+) -> Result<Option<SocketAddr>, BoxError> {
+    let reading = in_time(terms.timeouts.head, proxy_protocol::read(stream));
+    let read = before_requests(reading, activity, terms).await?;
+    let read = read.ok_or_else(|| closed(terms, CloseReason::Head))?;
+    read.map_err(|error| {
         terms.meters.closed(CloseReason::Handshake);
         error.into()
     })

@@ -68,6 +68,19 @@ pub(crate) struct ListenSettings {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..), env = "GALLERIA_CLIENT_CONNECTIONS")]
     pub client_connections: Option<u32>,
 
+    /// Number of proxies in front of the gateway whose x-forwarded-for and x-forwarded-proto are trusted [default: gatewayTopology.numTrustedProxies of Istio's MeshConfig, or 0]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(..=100), env = "GALLERIA_NUM_TRUSTED_PROXIES")]
+    pub num_trusted_proxies: Option<u32>,
+
+    /// Ports of Gateways and Ingresses, as declared, whose connections begin with a header of the PROXY protocol
+    #[arg(
+        long,
+        value_name = "PORT",
+        value_delimiter = ',',
+        env = "GALLERIA_PROXY_PROTOCOL"
+    )]
+    pub proxy_protocol: Vec<u16>,
+
     /// Maximum size of a request body, in bytes
     #[arg(long, value_name = "BYTES", default_value_t = 16 << 20, env = "GALLERIA_MAX_REQUEST_BODY")]
     pub max_request_body: u64,
@@ -90,6 +103,15 @@ pub(crate) enum PortRule {
     Offset(u16),
     /// Any free port (`--free-ports`).
     Free,
+}
+
+/// The proxies in front of the gateway.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Proxies {
+    /// `--num-trusted-proxies`.
+    pub trusted: Option<u32>,
+    /// `--proxy-protocol`.
+    pub protocol_ports: Vec<u16>,
 }
 
 /// `declared` + `offset` is not a port.
@@ -130,6 +152,13 @@ impl ListenSettings {
         Binding {
             address: self.bind,
             ports,
+        }
+    }
+
+    pub(crate) fn proxies(&self) -> Proxies {
+        Proxies {
+            trusted: self.num_trusted_proxies,
+            protocol_ports: self.proxy_protocol.clone(),
         }
     }
 

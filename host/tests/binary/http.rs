@@ -138,10 +138,15 @@ fn http1(address: &str, request: &Request<()>) -> Received {
 
 #[track_caller]
 fn raw(address: &str, request: &str) -> Received {
+    raw_bytes(address, request.as_bytes())
+}
+
+#[track_caller]
+fn raw_bytes(address: &str, request: &[u8]) -> Received {
     let answer = wait(async {
         let mut stream = TcpStream::connect(address).await.expect("a connection");
         // A host that refuses a head may close the connection before it has all of it.
-        let _ = stream.write_all(request.as_bytes()).await;
+        let _ = stream.write_all(request).await;
         let mut answer = Vec::new();
         let _ = stream.read_to_end(&mut answer).await;
         String::from_utf8_lossy(&answer).into_owned()
@@ -149,17 +154,36 @@ fn raw(address: &str, request: &str) -> Received {
     let (head, body) = answer.split_once("\r\n\r\n").unwrap_or((&answer, ""));
     let mut lines = head.lines();
     let status = lines.next().and_then(|line| line.split(' ').nth(1));
-    let status = status.unwrap_or_else(|| panic!("no answer to {request:.80}: {answer}"));
+    let status = status.unwrap_or_else(|| panic!("no answer: {answer}"));
     let field = |line: &str| {
         let (name, value) = line.split_once(": ")?;
         Some((name.parse().ok()?, value.parse().ok()?))
     };
+    let headers: HeaderMap = lines.filter_map(field).collect();
+    let body = match headers.contains_key("transfer-encoding") {
+        true => unchunked(body),
+        false => body.to_owned(),
+    };
     Received {
         status: status.parse().expect("a status"),
-        headers: lines.filter_map(field).collect(),
-        body: body.to_owned(),
+        headers,
+        body,
         trailers: HeaderMap::new(),
     }
+}
+
+/// The content of a body in chunks.
+fn unchunked(mut body: &str) -> String {
+    let mut content = String::new();
+    while let Some((size, rest)) = body.split_once("\r\n") {
+        let size = usize::from_str_radix(size, 16).expect("a size");
+        let Some((chunk, rest)) = rest.split_at_checked(size).filter(|_| size > 0) else {
+            break;
+        };
+        content += chunk;
+        body = rest.trim_start_matches("\r\n");
+    }
+    content
 }
 
 /// Sends the requests one after the other on one connection.
@@ -487,6 +511,117 @@ fn sampling_decision_of_a_caller_is_kept() {
             }
         }
     }
+}
+
+/// What `echo` says about a client behind proxies: `x-forwarded-for`, `-proto` and `-host`, or the
+/// status of another answer.
+#[track_caller]
+fn client_seen(host: &Host, prefix: &[u8], path: &str) -> String {
+    let head = format!(
+        "GET {path} HTTP/1.1\r\nhost: shop.test\r\nconnection: close\r\n\
+         x-forwarded-for: 203.0.113.9, 203.0.113.8\r\nx-forwarded-proto: https\r\n\
+         x-forwarded-host: outer.test\r\n\r\n"
+    );
+    let answer = raw_bytes(&host.listener(80), &[prefix, head.as_bytes()].concat());
+    if answer.status != 200 {
+        return answer.status.to_string();
+    }
+    let of = |name| answer.seen(name).join("|");
+    let (host, proto) = (of("x-forwarded-host"), of("x-forwarded-proto"));
+    format!("{} {proto} {host}", of("x-forwarded-for"))
+}
+
+const MESH_CONFIG: &str = "---
+apiVersion: v1
+kind: ConfigMap
+metadata: {name: istio, namespace: istio-system}
+data:
+  mesh: |
+    defaultConfig: {gatewayTopology: {numTrustedProxies: 1}}
+";
+
+const BLOCKED: &str = "---
+apiVersion: security.istio.io/v1
+kind: AuthorizationPolicy
+metadata: {name: blocked, namespace: istio-system}
+spec:
+  selector: {matchLabels: {istio: ingressgateway}}
+  action: DENY
+  rules:
+    - from: [{source: {remoteIpBlocks: [203.0.113.8]}}]
+      to: [{operation: {paths: [/remote]}}]
+    - from: [{source: {ipBlocks: [127.0.0.1]}}]
+      to: [{operation: {paths: [/source]}}]
+";
+
+const SECURE: &str = "  http:
+    - match: [{uri: {exact: /secure}, scheme: {exact: https}}]
+      directResponse: {status: 418}
+";
+
+#[test]
+fn trusted_proxies_say_who_the_client_is() {
+    const OUTER: &str = "https outer.test";
+    let chain = "203.0.113.9, 203.0.113.8,127.0.0.1";
+    let flag = |number: u32| Some(format!("--num-trusted-proxies={number}"));
+    // The address in the log, what the service sees, and what policies and routes decide.
+    for (config, flag, address, seen, remote, secure) in [
+        ("", None, "127.0.0.1", "http ", "404", "404"),
+        (MESH_CONFIG, None, "203.0.113.8", OUTER, "403", "418"),
+        (MESH_CONFIG, flag(0), "127.0.0.1", "http ", "404", "404"),
+        ("", flag(1), "203.0.113.8", OUTER, "403", "418"),
+        ("", flag(2), "203.0.113.9", OUTER, "404", "418"),
+        ("", flag(3), "127.0.0.1", OUTER, "404", "418"),
+    ] {
+        let folder = written(&[Service::new("echo", "echo")]);
+        let manifest = std::fs::read_to_string(file(&folder)).expect("a file");
+        let manifest = manifest.replacen("  http:\n", SECURE, 1);
+        std::fs::write(file(&folder), format!("{manifest}{config}{BLOCKED}")).expect("a file");
+        let host = Galleria::run(folder.path());
+        let host = flag.iter().fold(host, |host, flag| host.argument(flag));
+        let host = host.start();
+        let what = format!("{config} {flag:?}");
+        let found = client_seen(&host, b"", "/echo/");
+        assert_eq!(found, format!("{chain} {seen}"), "{what}");
+        let call = host.call("the call", |call| call["path"] == "/echo/");
+        assert_eq!(call["downstream_remote_address"], address, "{what}");
+        assert_eq!(client_seen(&host, b"", "/remote"), remote, "{what}");
+        assert_eq!(client_seen(&host, b"", "/source"), "403", "{what}");
+        assert_eq!(client_seen(&host, b"", "/secure"), secure, "{what}");
+    }
+}
+
+#[test]
+fn proxy_protocol_names_the_client() {
+    let folder = written(&[Service::new("echo", "echo")]);
+    let host = Galleria::run(folder.path()).argument("--proxy-protocol=80");
+    let host = host.start();
+    let text = b"PROXY TCP4 192.0.2.7 198.51.100.1 12345 80\r\n";
+    let signature = b"\r\n\r\n\0\r\nQUIT\n";
+    let addresses = [192, 0, 2, 7, 198, 51, 100, 1, 0x30, 0x39, 0, 80];
+    let binary = [&signature[..], &[0x21, 0x11, 0, 12], &addresses].concat();
+    let local = [&signature[..], &[0x20, 0, 0, 0]].concat();
+    for (header, client) in [
+        (&text[..], "192.0.2.7"),
+        (&binary, "192.0.2.7"),
+        (b"PROXY UNKNOWN\r\n", "127.0.0.1"),
+        (&local, "127.0.0.1"),
+    ] {
+        let seen = client_seen(&host, header, "/echo/");
+        let expected = format!("203.0.113.9, 203.0.113.8,{client} http ");
+        assert_eq!(seen, expected, "{header:?}");
+    }
+    let closed = wait(async {
+        let stream = TcpStream::connect(host.listener(80)).await;
+        let mut stream = stream.expect("a connection");
+        let head = b"GET /echo/ HTTP/1.1\r\nhost: a\r\n\r\n";
+        stream.write_all(head).await.expect("sent");
+        let mut answer = Vec::new();
+        // The host may reset the connection.
+        let _ = stream.read_to_end(&mut answer).await;
+        answer
+    });
+    assert!(closed.is_empty(), "a connection without a header is closed");
 }
 
 #[test]

@@ -1,4 +1,5 @@
-//! Istio's MeshConfig: the services that decide about requests for a workload.
+//! Istio's MeshConfig: the services that decide about requests for a workload, and the proxies in
+//! front of the gateway.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -14,6 +15,8 @@ pub struct MeshConfig {
     pub trust_domain: Option<WithPosition<String>>,
     /// `trustDomainAliases`: other names of the trust domain in policies.
     pub trust_domain_aliases: Vec<String>,
+    /// `defaultConfig.gatewayTopology.numTrustedProxies`
+    pub num_trusted_proxies: Option<u32>,
 }
 
 /// A service that policies refer to by name.

@@ -1,6 +1,7 @@
 //! Istio's MeshConfig: in the ConfigMap `istio` of `istio-system`, and in an IstioOperator.
 
 mod ext_authz;
+mod gateway_topology;
 
 use crate::codes;
 use crate::decode::{Decoder, Fields, non_empty, steps};
@@ -141,6 +142,8 @@ fn read(d: &mut Decoder, node: &Node) -> Option<MeshConfig> {
     if fields.get("rootNamespace").and_then(Node::as_text) == Some(ROOT_NAMESPACE) {
         fields.ignore(&["rootNamespace"]);
     }
+    let num_trusted_proxies =
+        fields.optional("defaultConfig", gateway_topology::num_trusted_proxies);
     let trust_domain = fields.optional("trustDomain", |d, node| {
         trust_domain_name(d, node).map(|name| d.locate(name, node))
     });
@@ -151,6 +154,7 @@ fn read(d: &mut Decoder, node: &Node) -> Option<MeshConfig> {
         extension_providers,
         trust_domain,
         trust_domain_aliases,
+        num_trusted_proxies,
     })
 }
 

@@ -20,14 +20,16 @@ fn config_map(config: &str) -> LoadResult {
     read_str(Path::new("text.yaml"), &text)
 }
 
-fn providers(loaded: &LoadResult) -> &[ExtensionProvider] {
-    let resource = loaded.objects.first().map(|object| &object.resource);
-    let config: Option<&MeshConfig> = match resource {
+fn mesh_config(loaded: &LoadResult) -> Option<&MeshConfig> {
+    match loaded.objects.first().map(|object| &object.resource) {
         Some(Resource::ConfigMap(map)) => map.mesh_config.as_ref(),
         Some(Resource::MeshConfig(config)) => Some(config),
         _ => None,
-    };
-    config.map_or(&[], |config| &config.extension_providers)
+    }
+}
+
+fn providers(loaded: &LoadResult) -> &[ExtensionProvider] {
+    mesh_config(loaded).map_or(&[], |config| &config.extension_providers)
 }
 
 /// The only provider of a configuration, with these fields of `kind`.
@@ -227,6 +229,16 @@ fn mistakes_are_reported_where_they_are() {
             "is not supported by this host",
         ),
         ("extensionProvider: []".into(), 6, "unknown field"),
+        (
+            "defaultConfig: {gatewayTopology: {numTrustedProxies: -1}}".into(),
+            6,
+            "must not be negative",
+        ),
+        (
+            "defaultConfig: {gatewayTopology: {proxyProtocol: {}}}".into(),
+            6,
+            "is not supported by this host",
+        ),
     ];
     for (config, line, message) in rows {
         let found = render(&config_map(&config).diagnostics);
@@ -235,6 +247,31 @@ fn mistakes_are_reported_where_they_are() {
             found.starts_with(&format!("text.yaml:{line}:")),
             "{config}\n{found}"
         );
+    }
+}
+
+#[test]
+fn trusted_proxies_are_read() {
+    for (config, expected) in [
+        (
+            "defaultConfig: {gatewayTopology: {numTrustedProxies: 2}}",
+            Some(2),
+        ),
+        (
+            "defaultConfig: {gatewayTopology: {numTrustedProxies: 0}}",
+            Some(0),
+        ),
+        (
+            "defaultConfig: {gatewayTopology: {forwardClientCertDetails: SANITIZE}}",
+            None,
+        ),
+        ("defaultConfig: {concurrency: 2}", None),
+        ("accessLogFile: /dev/stdout", None),
+    ] {
+        let loaded = config_map(config);
+        let proxies = mesh_config(&loaded).and_then(|it| it.num_trusted_proxies);
+        assert_eq!(proxies, expected, "{config}");
+        assert!(loaded.diagnostics.is_empty(), "{config}");
     }
 }
 

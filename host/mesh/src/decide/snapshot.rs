@@ -33,6 +33,7 @@ pub struct Snapshot {
     pub(crate) network: NetworkPolicyIndex,
     /// Those of the host's own gateway.
     pub(crate) gateway_network: NetworkPolicies,
+    pub(crate) num_trusted_proxies: u32,
     pub(crate) options: Options,
     pub(crate) services: Vec<ServiceStatus>,
     pub(crate) routes: Vec<RouteStatus>,
@@ -167,6 +168,11 @@ impl Snapshot {
     /// The NetworkPolicies that govern the host's own gateway.
     pub fn gateway_network_policies(&self) -> &NetworkPolicies {
         &self.gateway_network
+    }
+
+    /// How many proxies in front of the gateway are trusted, by the configuration of the mesh.
+    pub fn num_trusted_proxies(&self) -> u32 {
+        self.num_trusted_proxies
     }
 
     /// The policies of the gateway for requests of clients; `None` if no policy selects it.
