@@ -31,7 +31,7 @@ pub(crate) use rule::TokenRule;
 pub use status::JwtStatus;
 pub use token::TOKEN_BYTES_MAX;
 
-use self::rule::Verified;
+use self::rule::{NotAccepted, RequestTokens};
 use super::{InboundPolicies, InboundRequest, RequestPrincipal};
 use crate::{LocalReply, RequestHead};
 
@@ -102,41 +102,69 @@ impl TokenRules {
                 None => Ok(TokenDecision::Admitted(Authenticated::default())),
             };
         }
+        let mut tokens = RequestTokens::new(head, time, cache);
         let outputs = self.rules.iter().flat_map(|rule| rule.outputs());
-        let mut edits: Vec<_> = outputs.map(|header| Edit::Take(header.clone())).collect();
-        let mut stale = Vec::new();
+        tokens.edits = outputs.map(|header| Edit::Take(header.clone())).collect();
         if is_preflight(head) {
-            return Ok(TokenDecision::Admitted(Authenticated {
-                edits,
-                ..Authenticated::default()
-            }));
+            return Ok(TokenDecision::Admitted(tokens.admitted(None)));
         }
+        if let [rule] = &*self.rules {
+            return match rule.verify(&mut tokens) {
+                Ok(principal) => Ok(TokenDecision::Admitted(tokens.admitted(Some(principal)))),
+                Err(NotAccepted::Invalid(JwtStatus::Missed)) => {
+                    Ok(TokenDecision::Admitted(tokens.admitted(None)))
+                }
+                Err(NotAccepted::Invalid(status)) => Err(status.reply(head)),
+                Err(NotAccepted::Pending(remote)) => Ok(TokenDecision::Fetch(vec![remote])),
+            };
+        }
+        self.decide_by_several(tokens)
+    }
+
+    /// Istio accepts a request if one of the issuers does, or, after that, each of them either
+    /// accepts it or finds no token in it.
+    fn decide_by_several(
+        &self,
+        mut tokens: RequestTokens<'_>,
+    ) -> Result<TokenDecision, LocalReply> {
         let (mut statuses, mut absent) = (Vec::new(), Vec::new());
         for rule in &self.rules {
-            match rule.verify(head, time, cache, &mut stale) {
-                Verified::Valid(principal, own) => {
-                    edits.extend(own);
-                    return Ok(TokenDecision::Admitted(Authenticated {
-                        principal: Some(principal),
-                        stale,
-                        edits,
-                    }));
+            match rule.verify(&mut tokens) {
+                Ok(principal) => {
+                    return Ok(TokenDecision::Admitted(tokens.admitted(Some(principal))));
                 }
-                Verified::Invalid(status) => statuses.push(status),
-                Verified::Pending(remote) => absent.push(remote),
+                Err(NotAccepted::Invalid(status)) => statuses.push(status),
+                Err(NotAccepted::Pending(remote)) => absent.push(remote),
             }
         }
         if !absent.is_empty() {
             return Ok(TokenDecision::Fetch(absent));
         }
-        match overall(&statuses) {
-            None => Ok(TokenDecision::Admitted(Authenticated {
-                principal: None,
-                stale,
-                edits,
-            })),
-            Some(status) => Err(status.reply(head)),
+        match self.verify_rest(&mut tokens) {
+            Ok(principal) => Ok(TokenDecision::Admitted(tokens.admitted(principal))),
+            Err(NotAccepted::Pending(remote)) => Ok(TokenDecision::Fetch(vec![remote])),
+            Err(NotAccepted::Invalid(status)) => {
+                statuses.push(status);
+                Err(overall(&statuses, status).reply(tokens.head))
+            }
         }
+    }
+
+    /// The second alternative, for a request that no issuer accepts. Tokens that the first
+    /// attempt has verified and removed are not there any more.
+    fn verify_rest(
+        &self,
+        tokens: &mut RequestTokens<'_>,
+    ) -> Result<Option<Arc<RequestPrincipal>>, NotAccepted> {
+        let mut principal = None;
+        for rule in &self.rules {
+            match rule.verify(tokens) {
+                Ok(own) => principal = Some(own),
+                Err(NotAccepted::Invalid(JwtStatus::Missed)) => {}
+                Err(other) => return Err(other),
+            }
+        }
+        Ok(principal)
     }
 }
 
@@ -166,17 +194,11 @@ impl Authenticated {
     }
 }
 
-/// The error of a request that no issuer accepts; `None` if it has no token. Istio requires
-/// one of the issuers, or that no token of any issuer is wrong: of several errors, that of
-/// the first issuer with a token counts, unless that issuer does not know the token.
-fn overall(statuses: &[JwtStatus]) -> Option<JwtStatus> {
-    let mut present = statuses.iter().filter(|it| **it != JwtStatus::Missed);
-    let first = present.next()?;
-    if !first.is_of_no_concern() {
-        return Some(*first);
-    }
+/// The error of a request, as in Envoy: of several, the last one, unless it only says that a
+/// token is absent or of another issuer.
+fn overall(statuses: &[JwtStatus], last: JwtStatus) -> JwtStatus {
     let of_concern = |status: &&JwtStatus| !status.is_of_no_concern();
-    Some(*statuses.iter().rev().find(of_concern).unwrap_or(first))
+    *statuses.iter().rev().find(of_concern).unwrap_or(&last)
 }
 
 /// A browser asks for permission before it sends a request with a token.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use galleria_manifest::model::{LegacyAuthentication, LegacyOrigin, PathMatch, TriggerRule};
 
 use super::cache::KeySetCache;
-use super::rule::{TokenRule, Verified};
+use super::rule::{NotAccepted, RequestTokens, TokenRule};
 use super::{Authenticated, JwtStatus, TokenDecision, TokenTime, is_preflight};
 use crate::LocalReply;
 use crate::inbound::{InboundRequest, Peer, RequestPrincipal};
@@ -80,24 +80,19 @@ impl LegacyTokens {
         let head = &request.head;
         let path = head.path;
         let triggered = self.origins.iter().filter(|it| it.is_triggered(path));
-        let (mut stale, mut absent) = (Vec::new(), Vec::new());
+        let mut absent = Vec::new();
         let mut needs_token = false;
         for origin in triggered {
             needs_token = true;
-            match origin.rule.verify(head, time, cache, &mut stale) {
-                Verified::Valid(principal, edits) => {
-                    return Ok(TokenDecision::Admitted(Authenticated {
-                        principal: self.bound(
-                            principal,
-                            request.peer,
-                            &request.destination.trust_domain,
-                        ),
-                        stale,
-                        edits,
-                    }));
+            let mut tokens = RequestTokens::new(head, time, cache);
+            match origin.rule.verify(&mut tokens) {
+                Ok(principal) => {
+                    let principal =
+                        self.bound(principal, request.peer, &request.destination.trust_domain);
+                    return Ok(TokenDecision::Admitted(tokens.admitted(principal)));
                 }
-                Verified::Invalid(_) => {}
-                Verified::Pending(remote) => absent.push(remote),
+                Err(NotAccepted::Invalid(_)) => {}
+                Err(NotAccepted::Pending(remote)) => absent.push(remote),
             }
         }
         if !absent.is_empty() {
@@ -106,10 +101,7 @@ impl LegacyTokens {
         if needs_token && !self.is_optional && !is_preflight(head) {
             return Err(JwtStatus::OriginFailed.reply(head));
         }
-        Ok(TokenDecision::Admitted(Authenticated {
-            stale,
-            ..Authenticated::default()
-        }))
+        Ok(TokenDecision::Admitted(Authenticated::default()))
     }
 
     /// The principal, with the name of the peer where the policy binds to that. A caller

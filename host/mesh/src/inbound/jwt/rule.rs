@@ -1,7 +1,6 @@
 //! The verification of tokens of one issuer.
 
 use std::sync::Arc;
-use std::time::Instant;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -16,7 +15,7 @@ use super::key_set::KeySet;
 use super::location::{Locations, Place};
 use super::status::JwtStatus;
 use super::token::{TOKEN_BYTES_MAX, Token};
-use super::{Edit, TokenTime};
+use super::{Authenticated, Edit, TokenTime};
 use crate::RequestHead;
 use crate::inbound::RequestPrincipal;
 
@@ -47,19 +46,21 @@ enum Keys {
     Remote(Arc<RemoteKeySet>),
 }
 
-/// What one issuer says about a request.
+/// The tokens of a request while rules verify them, one rule after the other.
 #[derive(Debug)]
-pub(super) enum Verified {
-    /// All its tokens are valid.
-    Valid(Arc<RequestPrincipal>, Vec<Edit>),
-    Invalid(JwtStatus),
-    /// Its keys have to be fetched first.
-    Pending(Arc<RemoteKeySet>),
+pub(super) struct RequestTokens<'r> {
+    pub(super) head: &'r RequestHead<'r>,
+    time: TokenTime,
+    cache: &'r KeySetCache,
+    stale: Vec<Arc<RemoteKeySet>>,
+    /// What becomes of the request so far. A token that is removed here is not there for the
+    /// rules that follow.
+    pub(super) edits: Vec<Edit>,
 }
 
-/// Why a token is not accepted.
+/// Why a rule does not accept a request.
 #[derive(Debug)]
-enum NotAccepted {
+pub(super) enum NotAccepted {
     Invalid(JwtStatus),
     /// The keys have to be fetched first.
     Pending(Arc<RemoteKeySet>),
@@ -68,6 +69,34 @@ enum NotAccepted {
 impl From<JwtStatus> for NotAccepted {
     fn from(status: JwtStatus) -> Self {
         Self::Invalid(status)
+    }
+}
+
+impl<'r> RequestTokens<'r> {
+    pub(super) fn new(head: &'r RequestHead<'r>, time: TokenTime, cache: &'r KeySetCache) -> Self {
+        Self {
+            head,
+            time,
+            cache,
+            stale: Vec::new(),
+            edits: Vec::new(),
+        }
+    }
+
+    pub(super) fn admitted(self, principal: Option<Arc<RequestPrincipal>>) -> Authenticated {
+        Authenticated {
+            principal,
+            stale: self.stale,
+            edits: self.edits,
+        }
+    }
+
+    fn has(&self, place: Place<'_>) -> bool {
+        !self.edits.iter().any(|edit| match (edit, place) {
+            (Edit::RemoveToken(removed), Place::Header(name)) => removed == name,
+            (Edit::RemoveParam(removed), Place::Param(name)) => removed == name,
+            _ => false,
+        })
     }
 }
 
@@ -120,52 +149,48 @@ impl TokenRule {
     /// must be valid: an application could use another token than the one that was verified.
     pub(super) fn verify(
         &self,
-        head: &RequestHead<'_>,
-        time: TokenTime,
-        cache: &KeySetCache,
-        stale: &mut Vec<Arc<RemoteKeySet>>,
-    ) -> Verified {
-        let mut edits = Vec::new();
+        tokens: &mut RequestTokens<'_>,
+    ) -> Result<Arc<RequestPrincipal>, NotAccepted> {
+        // A rule before may have set the same headers.
+        if tokens
+            .edits
+            .iter()
+            .any(|edit| matches!(edit, Edit::Add(..)))
+        {
+            let outputs = self.outputs().cloned().map(Edit::Take);
+            tokens.edits.extend(outputs);
+        }
         let mut principal = None;
-        for found in self.locations.find(head).iter().rev() {
-            match self.accept(&found.text, time, cache, stale) {
-                Ok(accepted) => {
-                    edits.extend_from_slice(&accepted.outputs);
-                    edits.extend(self.removal(found.place));
-                    principal = Some(accepted.principal.clone());
-                }
-                Err(NotAccepted::Invalid(status)) => return Verified::Invalid(status),
-                Err(NotAccepted::Pending(remote)) => return Verified::Pending(remote),
-            }
+        let mut found = self.locations.find(tokens.head);
+        found.retain(|found| tokens.has(found.place));
+        for found in found.iter().rev() {
+            let accepted = self.accept(&found.text, tokens)?;
+            tokens.edits.extend_from_slice(&accepted.outputs);
+            tokens.edits.extend(self.removal(found.place));
+            principal = Some(accepted.principal.clone());
         }
-        match principal {
-            Some(principal) => Verified::Valid(principal, edits),
-            None => Verified::Invalid(JwtStatus::Missed),
-        }
+        principal.ok_or(JwtStatus::Missed.into())
     }
 
     /// Verifies a token, unless it was accepted before.
     fn accept(
         &self,
         text: &str,
-        time: TokenTime,
-        cache: &KeySetCache,
-        stale: &mut Vec<Arc<RemoteKeySet>>,
+        tokens: &mut RequestTokens<'_>,
     ) -> Result<Arc<Accepted>, NotAccepted> {
         if text.len() > TOKEN_BYTES_MAX {
             return Err(JwtStatus::TooLarge.into());
         }
         let hash = TokenHash::of(text);
-        let now = time.unix.as_secs();
+        let now = tokens.time.unix.as_secs();
         if let Some(accepted) = self.accepted.get(hash, text.len()) {
             accepted.validity.check(now, CLOCK_SKEW_SECONDS)?;
-            let keys = self.keys_for(&accepted.key_id, time.monotonic, cache, stale)?;
-            if accepted.is_by(&keys) {
+            if accepted.is_by(&self.keys_for(&accepted.key_id, tokens)?) {
                 return Ok(accepted);
             }
         }
         let token = self.read(text, now)?;
-        let keys = self.keys_for(&token.key_id, time.monotonic, cache, stale)?;
+        let keys = self.keys_for(&token.key_id, tokens)?;
         keys.verify(&token)?;
         let accepted = Arc::new(Accepted {
             keys: Arc::downgrade(&keys),
@@ -182,19 +207,17 @@ impl TokenRule {
     fn keys_for(
         &self,
         key_id: &str,
-        now: Instant,
-        cache: &KeySetCache,
-        stale: &mut Vec<Arc<RemoteKeySet>>,
+        tokens: &mut RequestTokens<'_>,
     ) -> Result<Arc<KeySet>, NotAccepted> {
         let remote = match &self.keys {
             Keys::Inline(Some(keys)) => return Ok(keys.clone()),
             Keys::Inline(None) => return Err(JwtStatus::NoValidKeys.into()),
             Keys::Remote(remote) => remote,
         };
-        match cache.find(remote, key_id, now) {
+        match tokens.cache.find(remote, key_id, tokens.time.monotonic) {
             Lookup::Found(keys) => Ok(keys),
             Lookup::Stale(keys) => {
-                stale.push(remote.clone());
+                tokens.stale.push(remote.clone());
                 Ok(keys)
             }
             Lookup::Absent => Err(NotAccepted::Pending(remote.clone())),

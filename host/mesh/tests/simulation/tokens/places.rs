@@ -229,6 +229,20 @@ fn one_issuer_of_several_is_enough() {
             "401 Jwt is expired",
         ),
         (
+            "a good one in a place that is verified before a stranger's",
+            "",
+            Call::bearer(&stranger).query(&format!("access_token={ann}")),
+            "401 Jwt issuer is not configured",
+        ),
+        (
+            "a good one removes the header that also has a stranger's",
+            elsewhere,
+            Call::new()
+                .header("x-token", &stranger)
+                .header("x-token", &bob),
+            "anonymous",
+        ),
+        (
             "of the first in the second's place",
             elsewhere,
             Call::new().header("x-token", &ann),
