@@ -33,7 +33,7 @@ const TARGETS: [(&str, &[&str], u32); 8] = [
     ("sql", &["fuzz/seeds/sql"], 150_000),
     ("token", &["fuzz/seeds/token"], 300_000),
     ("certificate", &["fuzz/seeds/certificate"], 300_000),
-    ("policies", &["fuzz/seeds/policies"], 8_000),
+    ("policies", &["fuzz/seeds/policies"], 4_000),
 ];
 
 /// How much to fuzz.
