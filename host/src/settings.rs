@@ -60,6 +60,7 @@ impl RunSettings {
             },
             private_networks: self.topology.outbound_private_networks.clone(),
             trust_domain: self.identity.trust.trust_domain.clone(),
+            gateway_labels: self.topology.gateway_labels(),
             https_redirect_port: self.listen.binding().ports.fixed(HTTPS),
             ..galleria_mesh::Options::default()
         }

@@ -81,6 +81,7 @@ codes! {
     RESOURCE_QUOTA = "GAL0702", "objects exceed the ResourceQuota of their namespace";
     ENCRYPTED_VALUE = "GAL0901", "a value of a Secret is encrypted, and no key can decrypt it";
     POD_SECURITY = "GAL0902", "a pod does what the Pod Security Standard of its namespace forbids";
+    GATEWAY_ELSEWHERE = "GAL0605", "a Gateway selects another gateway than that of this host";
     SIDECAR = "GAL0802", "a Sidecar selects no workload, or names a host that nothing declares";
     NETWORK_POLICY = "GAL0801", "a NetworkPolicy selects nothing, or a part of it can never match";
 }

@@ -217,6 +217,8 @@ fn passthrough(clusters: &Clusters<'_>) -> Arc<VirtualHost> {
         table: Arc::new(RouteTable::new(vec![Arc::new(rule)])),
         https_redirect: false,
         ports: None,
+        is_declared: true,
+        unruled: None,
         one_label: false,
     })
 }

@@ -88,6 +88,9 @@ pub struct Options {
     /// Whether this host is a gateway. If not, it has no listeners for Gateways and
     /// Ingresses.
     pub gateway: bool,
+    /// The labels of this host's gateway. Gateways whose selector does not select them are for
+    /// another one.
+    pub gateway_labels: Labels,
     /// Ports for the other hosts of the mesh; empty if every workload runs in this host.
     pub inbound: Vec<InboundPort>,
 }
@@ -181,6 +184,7 @@ impl Default for Options {
             root_namespace: "istio-system".into(),
             https_redirect_port: None,
             gateway: true,
+            gateway_labels: Workload::gateway().labels,
             inbound: Vec::new(),
         }
     }

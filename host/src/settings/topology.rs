@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use std::str::FromStr;
 
 use clap::{Args, ValueEnum};
+use galleria_manifest::model::Labels;
 use ipnet::IpNet;
 
 #[derive(Debug, Clone, Args)]
@@ -23,6 +24,16 @@ pub(crate) struct TopologySettings {
     /// Open the ports of Gateways and Ingresses even if not every workload runs here; without --workload, run nothing else
     #[arg(long, env = "GALLERIA_GATEWAY")]
     pub gateway: bool,
+
+    /// A label of this host's gateway; it serves the Gateways whose selector selects its labels (can be repeated) [default: istio=ingressgateway, app=istio-ingressgateway]
+    #[arg(
+        long = "gateway-label",
+        value_name = "NAME=VALUE",
+        value_delimiter = ',',
+        value_parser = label,
+        env = "GALLERIA_GATEWAY_LABEL"
+    )]
+    pub gateway_label: Vec<(String, String)>,
 
     /// The address of a workload that runs elsewhere [default: its headless Service's name]
     #[arg(
@@ -58,6 +69,24 @@ pub(crate) struct TopologySettings {
     /// What happens to a connection that no NetworkPolicy allows
     #[arg(long, value_enum, default_value_t = NetworkPolicyDeny::Refuse, env = "GALLERIA_NETWORK_POLICY_DENY")]
     pub network_policy_deny: NetworkPolicyDeny,
+}
+
+impl TopologySettings {
+    /// The labels that the selectors of Gateways select.
+    pub(crate) fn gateway_labels(&self) -> Labels {
+        match self.gateway_label.as_slice() {
+            [] => galleria_mesh::Options::default().gateway_labels,
+            labels => labels.iter().cloned().collect(),
+        }
+    }
+}
+
+/// `NAME=VALUE` of `--gateway-label`.
+fn label(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
+        _ => Err("write NAME=VALUE".to_owned()),
+    }
 }
 
 /// `NAME`, or `NAMESPACE/NAME`.

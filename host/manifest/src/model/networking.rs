@@ -10,7 +10,7 @@ use crate::{Position, WithPosition};
 
 #[derive(Debug, Clone)]
 pub struct Gateway {
-    /// The gateway workload. The host is every gateway, so this only appears in `explain`.
+    /// The gateway workload that serves it.
     pub selector: Labels,
     pub servers: Vec<Server>,
 }

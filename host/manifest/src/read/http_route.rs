@@ -3,7 +3,7 @@
 use super::{destination, fault, headers, http_match, redirect, resilience};
 use crate::codes;
 use crate::decode::{Decoder, Fields, dns_label, dns_subdomain, duration, located, non_empty};
-use crate::model::{Delegate, HttpRoute, RouteDestination};
+use crate::model::{Delegate, HttpMatch, HttpRoute, RouteDestination, StringMatch};
 use crate::yaml::Node;
 
 pub(super) fn read(d: &mut Decoder, node: &Node) -> Option<HttpRoute> {
@@ -24,6 +24,9 @@ pub(super) fn read(d: &mut Decoder, node: &Node) -> Option<HttpRoute> {
     let cors_policy = fields.optional("corsPolicy", resilience::cors);
     let headers = headers::operations(&mut fields, "headers");
     check_action(&mut fields);
+    if redirect.as_ref().is_some_and(|it| it.prefix.is_some()) {
+        check_prefixes(&mut fields, &matches);
+    }
     check_weights(&mut fields, node, &route);
     fields.finish(&["statPrefix"]);
     Some(HttpRoute {
@@ -66,6 +69,19 @@ fn check_action(fields: &mut Fields<'_, '_>) {
             let message = format!("has no effect together with `{}`", set[0]);
             fields.warn_at(only_routed, codes::EXCLUSIVE_FIELDS, message);
         }
+    }
+}
+
+/// A prefix can only be replaced where a prefix was matched.
+fn check_prefixes(fields: &mut Fields<'_, '_>, matches: &[HttpMatch]) {
+    let is_other = |it: &StringMatch| !matches!(it, StringMatch::Prefix(_));
+    if matches
+        .iter()
+        .filter_map(|it| it.uri.as_ref())
+        .any(is_other)
+    {
+        let message = "`prefixRewrite` needs a prefix in every match of the uri".to_owned();
+        fields.error_at("redirect", codes::INVALID_VALUE, message);
     }
 }
 

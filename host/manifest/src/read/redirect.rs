@@ -2,9 +2,7 @@
 
 use super::secret::base64_value;
 use crate::codes;
-use crate::decode::{
-    Decoder, Fields, choice, dns_name, integer, non_empty, port, rewrite_pattern, string,
-};
+use crate::decode::{Decoder, Fields, choice, integer, non_empty, port, rewrite_pattern, string};
 use crate::model::{DirectResponse, Redirect, RedirectPort, RegexRewrite, Rewrite};
 use crate::yaml::Node;
 
@@ -90,7 +88,12 @@ fn authority(d: &mut Decoder, node: &Node) -> Option<String> {
 pub(super) fn read(d: &mut Decoder, node: &Node) -> Option<Redirect> {
     let mut fields = Fields::of(d, node)?;
     let uri = fields.optional("uri", string);
-    let authority = fields.optional("authority", |d, node| dns_name(d, node).map(|n| n.value));
+    let prefix = fields.optional("prefixRewrite", non_empty);
+    if fields.has("uri") && fields.has("prefixRewrite") {
+        let message = "`uri` and `prefixRewrite` are mutually exclusive; keep one".to_owned();
+        fields.error_at("prefixRewrite", codes::EXCLUSIVE_FIELDS, message);
+    }
+    let authority = fields.optional("authority", authority);
     let scheme = fields.optional("scheme", |d, node| {
         choice(d, node, "a scheme", &[("http", "http"), ("https", "https")])
     });
@@ -117,11 +120,11 @@ pub(super) fn read(d: &mut Decoder, node: &Node) -> Option<Redirect> {
     });
     let set = [
         "uri",
+        "prefixRewrite",
         "authority",
         "scheme",
         "port",
         "derivePort",
-        "redirectCode",
     ];
     if !set.iter().any(|field| fields.has(field)) {
         let message =
@@ -133,7 +136,7 @@ pub(super) fn read(d: &mut Decoder, node: &Node) -> Option<Redirect> {
     Some(Redirect {
         at: d.position(node.mark),
         uri,
-        prefix: None,
+        prefix,
         authority,
         scheme: scheme.map(str::to_owned),
         port: number.map(RedirectPort::Number).or(derived),

@@ -78,6 +78,12 @@ impl DestinationRules {
             View::Namespace(namespace) => self.in_namespace(namespace, &service.host),
             View::Others => None,
         };
+        // Rules of the root namespace are for all, unless one is for its own workloads only.
+        let is_root = client == View::Namespace(&self.root_namespace);
+        let own = own.filter(|number| {
+            let rule = self.rules.get(*number);
+            !is_root || rule.is_some_and(|it| it.export_to.is_only(&self.root_namespace))
+        });
         let exported = |namespace: &str| {
             self.in_namespace(namespace, &service.host)
                 .filter(|number| {

@@ -4,8 +4,8 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use galleria_manifest::Diagnostic;
 use galleria_manifest::model::{Gateway, Protocol, Resource, Server};
+use galleria_manifest::{Diagnostic, Severity, codes};
 
 use super::clusters::Clusters;
 use super::declared::{Declared, declare};
@@ -52,6 +52,10 @@ impl<'a> EdgeCompiler<'a, '_> {
         let mut diagnostics = Vec::new();
         let mut ports: BTreeMap<u16, BTreeMap<String, Parts>> = BTreeMap::new();
         for (number, source) in self.inventory.gateways.iter().enumerate() {
+            if !self.selects_here(source) {
+                diagnostics.push(served_elsewhere(source));
+                continue;
+            }
             for (index, server) in source.spec.servers.iter().enumerate() {
                 let listener = listener(source, index, server);
                 let is_routed = is_routed(&listener);
@@ -75,7 +79,7 @@ impl<'a> EdgeCompiler<'a, '_> {
         }
         let hosts = ports
             .into_iter()
-            .map(|(port, hosts)| (port, self.table(hosts, &ingress)));
+            .map(|(port, hosts)| (port, self.table(port, hosts, &ingress)));
         let hosts = hosts.collect();
         Edge {
             listeners: listeners.into_values().collect(),
@@ -85,9 +89,10 @@ impl<'a> EdgeCompiler<'a, '_> {
     }
 
     /// Adds the names that a server serves: the hosts of each VirtualService that are
-    /// within the server's hosts, and with `httpsRedirect` the server's own hosts.
+    /// within the server's hosts, and with `httpsRedirect` the server's own hosts. A
+    /// VirtualService without a rule for the gateway and the port serves none.
     fn add_hosts(
-        &self,
+        &mut self,
         hosts: &mut BTreeMap<String, Parts>,
         number: usize,
         source: &Source<'_, Gateway>,
@@ -97,34 +102,67 @@ impl<'a> EdgeCompiler<'a, '_> {
         let Some(gateway) = self.gateway_names.get(number) else {
             return;
         };
-        for entry in &server.hosts {
-            let (namespace, name) = split_host(entry, source.namespace());
-            if https_redirect {
-                hosts.entry(name.clone()).or_default().https_redirect = true;
+        let entries = server.hosts.iter();
+        let names: Vec<_> = entries
+            .map(|entry| split_host(entry, source.namespace()))
+            .collect();
+        let view = View::Namespace(source.namespace());
+        let mut all: Vec<_> = self.bound.iter().enumerate().collect();
+        // Among those of one rank, the rules of older VirtualServices come first.
+        all.sort_by_key(|(_, it)| it.export_to.rank(&it.object.namespace, view));
+        for (vs, bound) in all {
+            let applies =
+                bound.gateways.contains(gateway) && self.is_visible(bound, source.namespace());
+            if !applies || self.rules_of(vs, number, server.port.value).is_empty() {
+                continue;
             }
-            for (vs, bound) in self.bound.iter().enumerate() {
-                let applies = bound.gateways.contains(gateway)
-                    && namespace.is_none_or(|namespace| namespace == bound.object.namespace)
-                    && self.is_visible(bound, source.namespace());
-                if !applies {
-                    continue;
-                }
+            let from = |namespace: &Option<&str>| {
+                namespace.is_none_or(|namespace| namespace == bound.object.namespace)
+            };
+            for (_, name) in names.iter().filter(|(namespace, _)| from(namespace)) {
                 for host in bound
                     .hosts
                     .iter()
-                    .filter_map(|host| intersection(&name, host))
+                    .filter_map(|host| intersection(name, host))
                 {
                     let parts = hosts.entry(host.to_owned()).or_default();
                     parts.https_redirect |= https_redirect;
-                    if parts.bound.iter().all(|(known, _)| *known != vs) {
+                    if !parts.bound.contains(&(vs, number)) {
                         parts.bound.push((vs, number));
                     }
                 }
             }
         }
+        for (_, name) in names.into_iter().filter(|_| https_redirect) {
+            hosts.entry(name).or_default().https_redirect = true;
+        }
     }
 
-    /// This host is every gateway workload. It sees what the Gateway's namespace and the
+    /// The rules of a VirtualService at a Gateway, both by index.
+    fn rules_of(&mut self, vs: usize, gateway: usize, port: u16) -> Arc<[Arc<Rule>]> {
+        let (Some(bound), Some(name)) = (self.bound.get(vs), self.gateway_names.get(gateway))
+        else {
+            return Arc::default();
+        };
+        let namespace = name.split_once('/').map_or("", |(namespace, _)| namespace);
+        let scope = Scope {
+            gateway: name,
+            visible: View::Namespace(namespace),
+            client: View::Namespace(namespace),
+            port: Some(port),
+        };
+        self.rules.of(vs, bound, scope, self.clusters)
+    }
+
+    /// Whether a Gateway is for this host's gateway. One of the Gateway API always is.
+    fn selects_here(&self, source: &Source<'_, Gateway>) -> bool {
+        let own = &self.options.gateway_labels;
+        let mut selector = source.spec.selector.iter();
+        matches!(source.object.resource, Resource::GatewayApiGateway(_))
+            || selector.all(|(name, value)| own.get(name) == Some(value))
+    }
+
+    /// This host's gateway sees what the Gateway's namespace and the
     /// root namespace see.
     fn is_visible(&self, bound: &BoundVirtualService<'_>, namespace: &str) -> bool {
         [namespace, &self.options.root_namespace]
@@ -134,6 +172,7 @@ impl<'a> EdgeCompiler<'a, '_> {
 
     fn table(
         &mut self,
+        port: u16,
         hosts: BTreeMap<String, Parts>,
         ingress: &IngressHosts,
     ) -> HostTable<Arc<VirtualHost>> {
@@ -144,8 +183,8 @@ impl<'a> EdgeCompiler<'a, '_> {
                 // The rules of Ingresses differ for each host.
                 Some(routes) if !parts.ingress => Arc::clone(routes),
                 _ => {
-                    let routes =
-                        Arc::new(RouteTable::new(self.route_rules(&parts, &host, ingress)));
+                    let rules = self.route_rules(port, &parts, &host, ingress);
+                    let routes = Arc::new(RouteTable::merged(rules));
                     shared.insert(parts.clone(), Arc::clone(&routes));
                     routes
                 }
@@ -155,6 +194,8 @@ impl<'a> EdgeCompiler<'a, '_> {
                     table: routes,
                     https_redirect: parts.https_redirect,
                     ports: None,
+                    is_declared: true,
+                    unruled: None,
                     one_label: parts.ingress && parts.bound.is_empty(),
                     domain: host,
                 })
@@ -163,35 +204,42 @@ impl<'a> EdgeCompiler<'a, '_> {
         table
     }
 
-    /// The rules of all VirtualServices in order, with those that match everything at the
-    /// end.
-    fn route_rules(&mut self, parts: &Parts, host: &str, ingress: &IngressHosts) -> Vec<Arc<Rule>> {
+    /// The rules of all VirtualServices in order.
+    fn route_rules(
+        &mut self,
+        port: u16,
+        parts: &Parts,
+        host: &str,
+        ingress: &IngressHosts,
+    ) -> Vec<Arc<Rule>> {
         let mut rules: Vec<Arc<Rule>> = Vec::new();
         for (vs, gateway) in &parts.bound {
-            let (Some(bound), Some(name)) = (self.bound.get(*vs), self.gateway_names.get(*gateway))
-            else {
-                continue;
-            };
-            let namespace = name.split_once('/').map_or("", |(namespace, _)| namespace);
-            let scope = Scope {
-                gateway: name,
-                visible: View::Namespace(namespace),
-                client: View::Others,
-            };
-            rules.extend(
-                self.rules
-                    .of(*vs, bound, scope, self.clusters)
-                    .iter()
-                    .cloned(),
-            );
+            rules.extend(self.rules_of(*vs, *gateway, port).iter().cloned());
         }
         if parts.ingress {
             rules.extend(ingress.hosts.get(host).into_iter().flatten().cloned());
         }
-        let (catch_alls, mut rest): (Vec<_>, Vec<_>) =
-            rules.into_iter().partition(|rule| rule.is_catch_all());
-        rest.extend(catch_alls);
-        rest
+        rules
+    }
+}
+
+fn served_elsewhere(source: &Source<'_, Gateway>) -> Diagnostic {
+    let selector = source.spec.selector.iter();
+    let selector: Vec<_> = selector
+        .map(|(name, value)| format!("{name}={value}"))
+        .collect();
+    Diagnostic {
+        at: source.object.at.clone(),
+        severity: Severity::Warning,
+        object: Some(format!("Gateway/{}", source.name())),
+        path: "spec.selector".to_owned(),
+        message: format!(
+            "selects another gateway, so this host does not serve it; `--gateway-label {}` \
+             would make it this one",
+            selector.join(",")
+        ),
+        code: codes::GATEWAY_ELSEWHERE,
+        unenforced: None,
     }
 }
 

@@ -64,6 +64,21 @@ impl ExportTo {
         }
     }
 
+    /// Whether no other namespace sees the resource.
+    pub(crate) fn is_only(&self, namespace: &str) -> bool {
+        matches!(self, Self::Namespaces(names) if names.iter().all(|name| name == namespace))
+    }
+
+    /// The rank of a VirtualService of `namespace` for a view: those that are only for the
+    /// own namespace come first in Istio, then those for named namespaces, then public ones.
+    pub(crate) fn rank(&self, namespace: &str, view: View<'_>) -> u8 {
+        match (self, view) {
+            (Self::All, _) => 2,
+            (Self::Namespaces(_), View::Namespace(own)) if own == namespace => 0,
+            (Self::Namespaces(_), _) => 1,
+        }
+    }
+
     /// The namespaces that see the resource when others do not.
     pub(crate) fn special(&self) -> &[String] {
         match self {

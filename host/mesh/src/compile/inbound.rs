@@ -56,6 +56,8 @@ pub(crate) fn compile(ports: &[InboundPort], pods: &[Pod], clusters: &Clusters<'
                 table: Arc::new(RouteTable::new(vec![Arc::new(rule)])),
                 https_redirect: false,
                 ports: None,
+                is_declared: true,
+                unruled: None,
                 one_label: false,
             })
         });

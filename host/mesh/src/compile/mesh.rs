@@ -14,7 +14,7 @@ use super::rules::{Rules, Scope, plain_rule};
 use super::sidecar::ScopedHosts;
 use crate::Options;
 use crate::decide::condition::Condition;
-use crate::decide::host::HostTable;
+use crate::decide::host::{HostTable, covers};
 use crate::decide::rewrite::Rewrite;
 use crate::decide::rule::{Block, ClusterChoice};
 use crate::decide::snapshot::{HostViews, MeshHosts};
@@ -95,27 +95,93 @@ impl<'a> MeshCompiler<'a, '_> {
         view: View<'a>,
     ) -> Option<Arc<VirtualHost>> {
         let service = self.registry.find(host, view);
-        let chosen = by_host.find(host, |numbers, _| {
-            let mut numbers = numbers.iter().copied();
-            numbers.find(|number| {
-                self.bound
-                    .get(*number)
-                    .is_some_and(|it| it.export_to.reaches(view))
-            })
-        });
-        let table = match (chosen, service) {
-            (Some(number), _) => self.table(number, view)?,
-            (None, Some(number)) => self.plain_table(number, view)?,
+        let chosen = by_host.find(host, |numbers, _| self.first(numbers, view, |_| true));
+        let ports = match service {
+            Some(_) => None,
+            None => {
+                let seen = |service: &RegistryService| service.export_to.reaches(view);
+                Some(self.undeclared_ports(host, chosen?, seen)?)
+            }
+        };
+        self.host_of(host, chosen, service, ports, view)
+    }
+
+    /// The first of these VirtualServices, by rank and age, that `view` sees.
+    fn first(
+        &self,
+        numbers: &[usize],
+        view: View<'_>,
+        seen: impl Fn(&BoundVirtualService<'_>) -> bool,
+    ) -> Option<usize> {
+        let known = numbers
+            .iter()
+            .filter_map(|number| Some((*number, self.bound.get(*number)?)));
+        let visible = known.filter(|(_, it)| it.export_to.reaches(view) && seen(it));
+        let first = visible.min_by_key(|(_, it)| it.export_to.rank(&it.object.namespace, view));
+        first.map(|(number, _)| number)
+    }
+
+    /// The routes of a host: those of the VirtualService, or without one those of the service.
+    /// Without `ports`, all of the service.
+    fn host_of(
+        &mut self,
+        host: &str,
+        chosen: Option<usize>,
+        service: Option<usize>,
+        ports: Option<Vec<u16>>,
+        view: View<'a>,
+    ) -> Option<Arc<VirtualHost>> {
+        let (table, unruled) = match (chosen, service) {
+            (Some(number), service) => {
+                let table = self.table(number, view)?;
+                let service = service.filter(|_| !table.always_applies());
+                let plain = service.and_then(|service| self.plain_table(service, view));
+                (table, plain)
+            }
+            (None, Some(service)) => (self.plain_table(service, view)?, None),
             (None, None) => return None,
         };
         let service = service.and_then(|number| self.registry.services.get(number));
+        let all = service.map(|it| it.ports.iter().map(|port| port.number).collect());
         Some(Arc::new(VirtualHost {
             domain: host.to_owned(),
             table,
             https_redirect: false,
-            ports: service.map(|it| it.ports.iter().map(|port| port.number).collect()),
+            ports: ports.or(all),
+            is_declared: service.is_some(),
+            unruled,
             one_label: false,
         }))
+    }
+
+    /// The ports on which the rules of a VirtualService apply to a host that no service
+    /// declares: those of the services that it also names, and 80 if any service has that port.
+    /// A wildcard that matches a service reaches no other names. `None` if there are none.
+    fn undeclared_ports(
+        &self,
+        host: &str,
+        virtual_service: usize,
+        seen: impl Fn(&RegistryService) -> bool,
+    ) -> Option<Vec<u16>> {
+        let bound = self.bound.get(virtual_service)?;
+        let is_named = |service: &RegistryService| {
+            let mut hosts = bound.hosts.iter();
+            hosts.any(|pattern| covers(pattern, &service.host))
+        };
+        let mut ports = BTreeSet::new();
+        for service in &self.registry.services {
+            let is_named = seen(service) && is_named(service);
+            let numbers = service.ports.iter().map(|port| port.number);
+            ports.extend(numbers.filter(|port| *port == 80 || is_named));
+        }
+        if host.starts_with('*') {
+            for service in self.registry.services.iter().filter(|it| seen(it)) {
+                if covers(host, &service.host) {
+                    ports.retain(|number| service.ports.iter().all(|port| port.number != *number));
+                }
+            }
+        }
+        (!ports.is_empty()).then(|| ports.into_iter().collect())
     }
 
     /// The host as the workloads of a Sidecar's scope see it.
@@ -129,34 +195,23 @@ impl<'a> MeshCompiler<'a, '_> {
         let seen = |service: &RegistryService| scope.sees(&service.namespace, &service.host);
         let service = self.registry.find_where(host, view, seen);
         let chosen = by_host.find(host, |numbers, _| {
-            let mut numbers = numbers.iter().copied();
-            numbers.find(|number| {
-                self.bound.get(*number).is_some_and(|it| {
-                    let namespace = &it.object.namespace;
-                    let mut hosts = it.hosts.iter();
-                    it.export_to.reaches(view) && hosts.any(|host| scope.sees(namespace, host))
-                })
+            self.first(numbers, view, |it| {
+                let namespace = &it.object.namespace;
+                let mut hosts = it.hosts.iter();
+                hosts.any(|host| scope.sees(namespace, host))
             })
         });
-        let table = match (chosen, service) {
-            (Some(number), _) => self.table(number, view)?,
-            (None, Some(number)) => self.plain_table(number, view)?,
-            (None, None) => return None,
+        let ports = match service {
+            None => self.undeclared_ports(host, chosen?, seen)?,
+            Some(number) => {
+                let service = self.registry.services.get(number)?;
+                let ports = service.ports.iter().map(|port| port.number);
+                ports
+                    .filter(|port| scope.sees_on(&service.namespace, &service.host, *port))
+                    .collect()
+            }
         };
-        let service = service.and_then(|number| self.registry.services.get(number));
-        let ports = service.map(|service| {
-            let ports = service.ports.iter().map(|port| port.number);
-            ports
-                .filter(|port| scope.sees_on(&service.namespace, &service.host, *port))
-                .collect()
-        });
-        Some(Arc::new(VirtualHost {
-            domain: host.to_owned(),
-            table,
-            https_redirect: false,
-            ports,
-            one_label: false,
-        }))
+        self.host_of(host, chosen, service, Some(ports), view)
     }
 
     fn table(&mut self, number: usize, view: View<'a>) -> Option<Arc<RouteTable>> {
@@ -168,6 +223,7 @@ impl<'a> MeshCompiler<'a, '_> {
             gateway: "mesh",
             visible: view,
             client: view,
+            port: None,
         };
         let rules = self.rules.of(number, bound, scope, self.clusters);
         let table = Arc::new(RouteTable::new(rules.to_vec()));
@@ -309,6 +365,8 @@ impl<'a> MeshCompiler<'a, '_> {
             table: Arc::new(RouteTable::new(rules)),
             https_redirect: false,
             ports: Some(service.ports.iter().map(|port| port.number).collect()),
+            is_declared: true,
+            unruled: None,
             one_label: false,
         }))
     }

@@ -29,6 +29,8 @@ pub(crate) struct Scope<'a> {
     pub(crate) visible: View<'a>,
     /// The view that finds the DestinationRules.
     pub(crate) client: View<'a>,
+    /// The port of a gateway; in the mesh, one table has the rules of all ports.
+    pub(crate) port: Option<u16>,
 }
 
 /// Compiled rules by VirtualService and scope. Hosts share them.
@@ -51,10 +53,13 @@ impl<'a> Rules<'a> {
         }
         let mut rules = Vec::new();
         for route in &bound.routes {
-            let Some(rule) = rule(route, scope, clusters) else {
+            let Some(mut rule) = rule(route, scope, clusters) else {
                 continue;
             };
             let last = rule.is_catch_all();
+            // No block behind it is ever reached.
+            let end = rule.blocks.iter().position(Block::is_catch_all);
+            rule.blocks.truncate(end.map_or(usize::MAX, |end| end + 1));
             rules.push(Arc::new(rule));
             if last {
                 break;
@@ -70,11 +75,20 @@ impl<'a> Rules<'a> {
 fn rule(bound: &BoundRoute<'_>, scope: Scope<'_>, clusters: &mut Clusters<'_>) -> Option<Rule> {
     let route: &HttpRoute = &bound.route;
     let namespace = bound.object.namespace.as_str();
-    let blocks = blocks(&route.matches, namespace, scope.gateway);
+    let blocks = blocks(&route.matches, namespace, scope.gateway, scope.port);
     if blocks.is_empty() && !route.matches.is_empty() {
         return None;
     }
-    let action = action(bound, scope, clusters)?;
+    let mut action = action(bound, scope, clusters)?;
+    let mut request_headers = HeaderChanges::new(&route.headers.request);
+    let mut response_headers = HeaderChanges::new(&route.headers.response);
+    if let Action::Forward(forward) = &mut action
+        && let [only] = forward.destinations.as_mut_slice()
+        && route.route.len() == 1
+    {
+        request_headers.append(&mut only.request_headers);
+        response_headers.append(&mut only.response_headers);
+    }
     Some(Rule {
         name: route.name.clone().unwrap_or_else(|| "default".into()),
         object: Some(Arc::clone(&bound.object)),
@@ -84,8 +98,8 @@ fn rule(bound: &BoundRoute<'_>, scope: Scope<'_>, clusters: &mut Clusters<'_>) -
         blocks,
         fault: route.fault.as_ref().map(Fault::new),
         cors: route.cors_policy.as_ref().map(Cors::new),
-        request_headers: HeaderChanges::new(&route.headers.request),
-        response_headers: HeaderChanges::new(&route.headers.response),
+        request_headers,
+        response_headers,
         action,
     })
 }
@@ -159,11 +173,19 @@ fn destinations(
     destinations.collect()
 }
 
-/// The blocks that apply at this gateway. A block with gateways of its own applies there,
+/// The blocks that apply at this gateway, and on its port if it has one. A block with gateways of its own applies there,
 /// and its source conditions are ignored. A block without gateways applies everywhere; at
 /// the edge only if it has no source conditions, because clients outside have no source.
-pub(crate) fn blocks(matches: &[HttpMatch], namespace: &str, gateway: &str) -> Vec<Block> {
-    let applying = matches.iter().filter(|block| {
+pub(crate) fn blocks(
+    matches: &[HttpMatch],
+    namespace: &str,
+    gateway: &str,
+    port: Option<u16>,
+) -> Vec<Block> {
+    let on_port = matches
+        .iter()
+        .filter(|block| block.port.is_none() || port.is_none() || block.port == port);
+    let applying = on_port.filter(|block| {
         if block.gateways.is_empty() {
             let asks_source = !block.source_labels.is_empty() || block.source_namespace.is_some();
             return gateway == "mesh" || !asks_source;
@@ -173,18 +195,19 @@ pub(crate) fn blocks(matches: &[HttpMatch], namespace: &str, gateway: &str) -> V
             .iter()
             .any(|name| gateway_name(name, namespace) == gateway)
     });
-    applying.filter_map(block).collect()
+    applying.filter_map(|spec| block(spec, port)).collect()
 }
 
-/// `None` for a block that no request can match here.
-fn block(spec: &HttpMatch) -> Option<Block> {
+/// `None` for a block that no request can match here. `port` is decided already.
+fn block(spec: &HttpMatch, port: Option<u16>) -> Option<Block> {
     let mut conditions = Vec::new();
     let uri = spec
         .uri
         .as_ref()
         .and_then(|uri| UriMatch::new(uri, spec.ignore_uri_case));
     conditions.extend(uri.map(Condition::Uri));
-    conditions.extend(spec.port.map(Condition::Port));
+    let asked = spec.port.filter(|_| port.is_none());
+    conditions.extend(asked.map(Condition::Port));
     conditions.extend(spec.method.clone().map(Condition::Method));
     conditions.extend(spec.scheme.clone().map(Condition::Scheme));
     conditions.extend(spec.authority.clone().map(Condition::Authority));

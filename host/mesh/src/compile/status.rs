@@ -112,7 +112,7 @@ fn rule(route: &HttpRoute, namespace: &str) -> RuleStatus {
             // A block is shown for every gateway.
             let mut spec = spec.clone();
             spec.gateways.clear();
-            blocks(&[spec], namespace, "mesh")
+            blocks(&[spec], namespace, "mesh", None)
         })
         .map(|block| describe(&block))
         .collect();

@@ -26,7 +26,7 @@ pub(crate) fn find(bound: &BoundVirtualService<'_>, diagnostics: &mut Vec<Diagno
     for gateway in gateways {
         let mut earlier = EarlierBlocks::default();
         for (number, route) in bound.routes.iter().enumerate() {
-            let own = blocks(&route.route.matches, &route.object.namespace, gateway);
+            let own = blocks(&route.route.matches, &route.object.namespace, gateway, None);
             if own.is_empty() && !route.route.matches.is_empty() {
                 continue;
             }

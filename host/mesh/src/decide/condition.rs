@@ -113,6 +113,15 @@ impl Condition {
         }
     }
 
+    /// Whether the port and the caller decide it. Istio does so when it makes a proxy's
+    /// configuration.
+    pub(crate) fn is_known_before(&self) -> bool {
+        matches!(
+            self,
+            Self::Port(_) | Self::SourceLabels(_) | Self::SourceNamespace(_)
+        )
+    }
+
     /// The name of the field in Istio.
     pub(crate) fn field(&self) -> Cow<'static, str> {
         match self {
@@ -249,6 +258,16 @@ impl UriMatch {
                 Some(prefix.len())
             }
             Self::Exact(_) | Self::ExactIgnoringCase(_) | Self::Regex { .. } => None,
+        }
+    }
+
+    /// `/` or `.*`, and no other text for the same.
+    pub(crate) fn is_plain_catch_all(&self) -> bool {
+        match self {
+            Self::Prefix(prefix) | Self::PrefixIgnoringCase(prefix) => prefix == "/",
+            Self::Element(prefix) => prefix.is_empty(),
+            Self::Regex { pattern, .. } => pattern == ".*",
+            Self::Exact(_) | Self::ExactIgnoringCase(_) => false,
         }
     }
 

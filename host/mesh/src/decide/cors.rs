@@ -38,6 +38,7 @@ impl Cors {
             credentials.clone(),
             list(ACCESS_CONTROL_ALLOW_METHODS, &policy.allow_methods),
             list(ACCESS_CONTROL_ALLOW_HEADERS, &policy.allow_headers),
+            list(ACCESS_CONTROL_EXPOSE_HEADERS, &policy.expose_headers),
             age,
         ];
         let actual = [

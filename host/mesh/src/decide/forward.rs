@@ -12,7 +12,8 @@ use super::fault::happens;
 use super::hash::hash_request;
 use super::rule::{ForwardAction, Rule, WeightedDestination};
 use crate::{
-    CallerKey, Cluster, FaultPlan, LocalReply, ObjectRef, RequestHead, RetryPolicy, RouteId,
+    CallerKey, Cluster, FaultPlan, LocalReply, ObjectRef, RequestHead, ResponseFlags, RetryPolicy,
+    RouteId,
 };
 
 /// What the mesh decided about a request.
@@ -92,18 +93,18 @@ impl Forward {
         plan
     }
 
-    /// Applies the rewrite, then the header operations of the route, then those of the
-    /// destination. Call it once per request, before the first attempt.
+    /// Applies the rewrite, then the header operations of the destination, then those of the
+    /// route, as Envoy does. Call it once per request, before the first attempt.
     pub fn apply_request(&self, parts: &mut request::Parts) {
         let Some(action) = self.action() else { return };
         let destination = self.destination();
         if let Some(path) = action.rewrite.path(parts.uri.path(), self.matched_uri()) {
             set_path(parts, &path);
         }
-        self.rule.request_headers.apply(&mut parts.headers);
         if let Some(destination) = destination {
             destination.request_headers.apply(&mut parts.headers);
         }
+        self.rule.request_headers.apply(&mut parts.headers);
         let authority = self
             .authority
             .as_ref()
@@ -111,26 +112,34 @@ impl Forward {
             .or(action.rewrite.authority.as_ref())
             .or(destination.and_then(|destination| destination.request_headers.authority.as_ref()));
         if let Some(authority) = authority {
+            if self.authority.is_none() {
+                keep_original_host(parts);
+            }
             set_authority(parts, authority);
         }
     }
 
-    /// Applies the CORS headers for `request_origin`, the header operations of the route,
-    /// those of the destination, and the cookie of consistent hashing. Call it for every
+    /// Applies the CORS headers for `request_origin`, the header operations of the destination,
+    /// those of the route, and the cookie of consistent hashing. Call it for every
     /// response to the caller, including the mesh's own replies, as Envoy does: without
-    /// CORS headers a browser cannot read a 503.
+    /// CORS headers a browser cannot read a 503. Only the abort of a fault has none.
     pub fn apply_response(
         &self,
         request_origin: Option<&HeaderValue>,
         parts: &mut response::Parts,
     ) {
-        if let Some(cors) = &self.rule.cors {
+        // Envoy's fault filter comes before that for CORS.
+        let flags = parts.extensions.get::<ResponseFlags>();
+        let is_abort = flags.is_some_and(|flags| flags.contains(ResponseFlags::FI));
+        if let Some(cors) = &self.rule.cors
+            && !is_abort
+        {
             cors.apply(request_origin, &mut parts.headers);
         }
-        self.rule.response_headers.apply(&mut parts.headers);
         if let Some(destination) = self.destination() {
             destination.response_headers.apply(&mut parts.headers);
         }
+        self.rule.response_headers.apply(&mut parts.headers);
         if let Some(cookie) = &self.set_cookie {
             parts.headers.append(SET_COOKIE, cookie.clone());
         }
@@ -194,6 +203,16 @@ fn set_path(parts: &mut request::Parts, path: &str) {
         parts
             .headers
             .insert(HeaderName::from_static("x-envoy-original-path"), value);
+    }
+}
+
+/// Stores the original authority in a header, as Envoy does.
+fn keep_original_host(parts: &mut request::Parts) {
+    let of_uri = parts.uri.authority();
+    let of_uri = of_uri.and_then(|it| HeaderValue::from_str(it.as_str()).ok());
+    if let Some(original) = of_uri.or_else(|| parts.headers.get(HOST).cloned()) {
+        let name = HeaderName::from_static("x-envoy-original-host");
+        parts.headers.insert(name, original);
     }
 }
 

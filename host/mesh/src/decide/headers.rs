@@ -11,8 +11,13 @@ pub(crate) struct HeaderChanges {
     /// The value of `host` or `:authority` in `set`: it rewrites the authority.
     pub(crate) authority: Option<HeaderValue>,
     remove: Vec<HeaderName>,
-    set: Vec<(HeaderName, HeaderValue)>,
-    add: Vec<(HeaderName, HeaderValue)>,
+    write: Vec<(Write, HeaderName, HeaderValue)>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Write {
+    Set,
+    Add,
 }
 
 impl HeaderChanges {
@@ -31,30 +36,42 @@ impl HeaderChanges {
                 .filter_map(|name| name.parse().ok())
                 .filter(|name| *name != HOST)
                 .collect(),
-            set: pairs(&changes.set),
-            add: pairs(&changes.add),
+            write: writes(Write::Set, &changes.set)
+                .chain(writes(Write::Add, &changes.add))
+                .collect(),
         }
+    }
+
+    /// Appends the operations of the only destination of a route, but not its authority. Envoy
+    /// has one list for both, so that the destination does not remove what the route adds.
+    pub(crate) fn append(&mut self, other: &mut Self) {
+        self.remove.append(&mut other.remove);
+        self.write.append(&mut other.write);
     }
 
     pub(crate) fn apply(&self, headers: &mut HeaderMap) {
         for name in &self.remove {
             headers.remove(name);
         }
-        for (name, value) in &self.set {
-            headers.insert(name, value.clone());
-        }
-        for (name, value) in &self.add {
-            headers.append(name, value.clone());
+        for (write, name, value) in &self.write {
+            match write {
+                Write::Set => drop(headers.insert(name, value.clone())),
+                Write::Add => drop(headers.append(name, value.clone())),
+            }
         }
     }
 }
 
-fn pairs(texts: &[(String, String)]) -> Vec<(HeaderName, HeaderValue)> {
-    texts
-        .iter()
-        .filter_map(|(name, value)| Some((name.parse().ok()?, HeaderValue::from_str(value).ok()?)))
-        .filter(|(name, _)| *name != HOST)
-        .collect()
+fn writes(
+    write: Write,
+    texts: &[(String, String)],
+) -> impl Iterator<Item = (Write, HeaderName, HeaderValue)> {
+    let pairs = texts.iter().filter_map(|(name, value)| {
+        let value = HeaderValue::from_str(value).ok()?;
+        Some((name.parse::<HeaderName>().ok()?, value))
+    });
+    let pairs = pairs.filter(|(name, _)| *name != HOST);
+    pairs.map(move |(name, value)| (write, name, value))
 }
 
 #[cfg(test)]

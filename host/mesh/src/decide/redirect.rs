@@ -37,11 +37,17 @@ impl Redirect {
         let scheme = self.spec.scheme.as_deref().unwrap_or(request.scheme);
         let authority = self.spec.authority.as_deref().unwrap_or(request.authority);
         let (host, port) = split_port(authority);
-        let port = match self.spec.port {
+        let fixed = match self.spec.port {
             Some(RedirectPort::Number(number)) => Some(number),
             Some(RedirectPort::FromRequestPort) => Some(listener_port),
-            Some(RedirectPort::FromProtocolDefault) | None => {
-                let changes = !scheme.eq_ignore_ascii_case(request.scheme);
+            Some(RedirectPort::FromProtocolDefault) | None => None,
+        };
+        // Istio leaves the port of the scheme to the client.
+        let port = match fixed.filter(|port| *port != default_port(scheme)) {
+            Some(number) => Some(number),
+            None => {
+                let changes =
+                    self.spec.authority.is_none() && !scheme.eq_ignore_ascii_case(request.scheme);
                 port.filter(|port| !(changes && *port == default_port(request.scheme)))
             }
         };

@@ -1,5 +1,6 @@
 //! The head of a request, and its caller.
 
+use std::borrow::Cow;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -66,9 +67,32 @@ pub(crate) fn split_port(authority: &str) -> (&str, Option<u16>) {
     }
 }
 
+/// `host:port` of `host.:port`: the final dot of an absolute name makes no other host.
+pub(crate) fn without_final_dot(authority: &str) -> Cow<'_, str> {
+    let (host, port) = split_port(authority);
+    match (host.strip_suffix('.'), port) {
+        (None, _) => authority.into(),
+        (Some(host), None) => host.into(),
+        (Some(host), Some(port)) => format!("{host}:{port}").into(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_final_dot_belongs_to_the_host() {
+        for (authority, expected) in [
+            ("shop.test", "shop.test"),
+            ("shop.test.", "shop.test"),
+            ("shop.test.:80", "shop.test:80"),
+            ("shop.test:80", "shop.test:80"),
+            ("[::1]:80", "[::1]:80"),
+        ] {
+            assert_eq!(without_final_dot(authority), expected);
+        }
+    }
 
     #[test]
     fn an_authority_is_split_into_host_and_port() {

@@ -7,7 +7,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::HeaderMap;
+use http::{HeaderMap, HeaderName, HeaderValue};
 use rand::Rng;
 
 use super::condition::MatchContext;
@@ -123,16 +123,7 @@ impl Snapshot {
             Lookup::NoPort(host) => {
                 return Resolution::refused(Some(host), no_port(host, request));
             }
-            Lookup::Undeclared => match self.outbound_policy(via) {
-                OutboundPolicy::AllowAny => self.passthrough(),
-                OutboundPolicy::RegistryOnly => {
-                    let reply = match self.hiding(via, request) {
-                        Some(sidecar) => hidden(sidecar, request),
-                        None => undeclared(request),
-                    };
-                    return Resolution::refused(None, reply);
-                }
-            },
+            Lookup::Undeclared => return self.resolve_undeclared(via, request),
         };
         if host.https_redirect {
             return Resolution {
@@ -141,11 +132,49 @@ impl Snapshot {
                 result: Err(self.https_redirect(request)),
             };
         }
-        let matched = host.table.find(&via.context(request));
+        let context = via.context(request);
+        let mut table = &host.table;
+        let mut matched = table.find(&context);
+        if matched.is_none() && via.workload.is_some() && !table.applies(&context) {
+            match &host.unruled {
+                Some(unruled) => {
+                    table = unruled;
+                    matched = table.find(&context);
+                }
+                None if !host.is_declared => return self.resolve_undeclared(via, request),
+                None => {}
+            }
+        }
         Resolution {
             host: Some(host),
-            rules: &host.table.rules,
+            rules: &table.rules,
             result: matched.ok_or_else(|| OwnReply::refused(LocalReply::no_route())),
+        }
+    }
+
+    /// The outbound policy decides about a host that nothing declares.
+    fn resolve_undeclared<'a>(
+        &'a self,
+        via: &Via<'_>,
+        request: &RequestHead<'_>,
+    ) -> Resolution<'a> {
+        match self.outbound_policy(via) {
+            OutboundPolicy::AllowAny => {
+                let host = self.passthrough();
+                let matched = host.table.find(&via.context(request));
+                Resolution {
+                    host: Some(host),
+                    rules: &host.table.rules,
+                    result: matched.ok_or_else(|| OwnReply::refused(LocalReply::no_route())),
+                }
+            }
+            OutboundPolicy::RegistryOnly => {
+                let reply = match self.hiding(via, request) {
+                    Some(sidecar) => hidden(sidecar, request),
+                    None => undeclared(request),
+                };
+                Resolution::refused(None, reply)
+            }
         }
     }
 
@@ -193,10 +222,11 @@ impl RouteMatch<'_> {
                 }
             }
         };
+        // Envoy's fault filter comes before that for CORS.
         let fault = self.rule.fault.as_ref();
         let abort = fault
             .and_then(|fault| fault.plan(rng).abort)
-            .map(|abort| self.with_headers(abort, request));
+            .map(|abort| self.with_rule_headers(abort));
         Decision::Reply(abort.unwrap_or(reply))
     }
 
@@ -241,7 +271,10 @@ impl RouteMatch<'_> {
             return Err(self.with_headers(LocalReply::no_route(), request));
         };
         let cluster = destination.cluster.for_port(via.port).map_err(|missing| {
-            let reply = self.rule.no_cluster(missing);
+            let mut reply = self.rule.no_cluster(missing);
+            let mut headers: HeaderMap = reply.headers.into_iter().collect();
+            destination.response_headers.apply(&mut headers);
+            reply.headers = pairs(&headers);
             self.with_headers(reply, request)
         })?;
         let timeouts = Timeouts::of(action, via, request);
@@ -262,17 +295,27 @@ impl RouteMatch<'_> {
     /// The mesh's own replies get the rule's header operations and CORS headers too:
     /// without these, a browser could not read them.
     fn with_headers(&self, mut reply: LocalReply, request: &RequestHead<'_>) -> LocalReply {
-        let mut headers: HeaderMap = reply.headers.into_iter().collect();
         if let Some(cors) = &self.rule.cors {
+            let mut headers: HeaderMap = reply.headers.into_iter().collect();
             cors.apply(request.headers.get(http::header::ORIGIN), &mut headers);
+            reply.headers = pairs(&headers);
         }
+        self.with_rule_headers(reply)
+    }
+
+    fn with_rule_headers(&self, mut reply: LocalReply) -> LocalReply {
+        let mut headers: HeaderMap = reply.headers.into_iter().collect();
         self.rule.response_headers.apply(&mut headers);
-        let pairs = headers
-            .iter()
-            .map(|(name, value)| (name.clone(), value.clone()));
-        reply.headers = pairs.collect();
+        reply.headers = pairs(&headers);
         reply
     }
+}
+
+fn pairs(headers: &HeaderMap) -> Vec<(HeaderName, HeaderValue)> {
+    let pairs = headers.iter();
+    pairs
+        .map(|(name, value)| (name.clone(), value.clone()))
+        .collect()
 }
 
 impl Timeouts {

@@ -152,6 +152,22 @@ impl Block {
     pub(crate) fn is_catch_all(&self) -> bool {
         self.conditions.iter().all(Condition::is_vacuous)
     }
+
+    /// Whether it comes after the blocks of other resources: Istio knows `/` and `.*` only.
+    pub(crate) fn goes_last(&self) -> bool {
+        let is_all = |condition: &Condition| match condition {
+            Condition::Uri(uri) => uri.is_plain_catch_all(),
+            _ => false,
+        };
+        self.conditions.iter().all(is_all)
+    }
+
+    /// Whether its conditions on the port and the caller hold.
+    pub(crate) fn applies(&self, context: &MatchContext<'_>) -> bool {
+        let holds =
+            |condition: &Condition| !condition.is_known_before() || condition.holds(context);
+        self.conditions.iter().all(holds)
+    }
 }
 
 impl Rule {

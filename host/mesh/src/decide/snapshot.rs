@@ -257,8 +257,8 @@ impl Snapshot {
         }
         match self.mesh.find(&host, via) {
             Some(host) if host.serves_port(via.port) => Lookup::Host(host),
-            Some(host) => Lookup::NoPort(host),
-            None => Lookup::Undeclared,
+            Some(host) if host.is_declared => Lookup::NoPort(host),
+            _ => Lookup::Undeclared,
         }
     }
 
@@ -308,10 +308,12 @@ impl MeshHosts {
         let namespace = via.namespace;
         let seen = |slot: &usize| {
             let slot = self.slots.get(*slot)?;
-            match via.scope {
+            let seen = match via.scope {
                 None => slot.seen_from(namespace),
                 Some(scope) => slot.scoped.get(&scope),
-            }
+            };
+            // Only what is declared has shorter names.
+            seen.filter(|it| it.is_declared || it.domain.starts_with('*') || it.domain == host)
         };
         // `service`, or `pod.service` for a headless service.
         let is_short = host.bytes().filter(|byte| *byte == b'.').count() <= 1;

@@ -14,9 +14,13 @@ pub(crate) struct VirtualHost {
     pub(crate) table: Arc<RouteTable>,
     /// `httpsRedirect` of the server: no rule applies.
     pub(crate) https_redirect: bool,
-    /// The ports of the service; `None` if the host is not a service: then every port is
-    /// accepted.
+    /// The ports of a host in the mesh; `None` at the edge.
     pub(crate) ports: Option<Vec<u16>>,
+    /// A Service or a ServiceEntry declares the host, not only a VirtualService.
+    pub(crate) is_declared: bool,
+    /// In the mesh, the routes of a service whose VirtualService has no rule for the port and
+    /// the caller, as if there were no VirtualService.
+    pub(crate) unruled: Option<Arc<RouteTable>>,
     /// Only Ingresses declare the host: a star matches one label.
     pub(crate) one_label: bool,
 }
@@ -55,11 +59,20 @@ impl<'a> RouteMatch<'a> {
 
 impl RouteTable {
     pub(crate) fn new(rules: Vec<Arc<Rule>>) -> Self {
-        let mut blocks = Vec::new();
-        for (number, rule) in rules.iter().enumerate() {
-            let count = rule.blocks.len().max(1);
-            blocks.extend((0..count).map(|block| (number as u32, block as u32)));
-        }
+        let blocks = numbered(&rules);
+        Self::of(rules, blocks)
+    }
+
+    /// The rules of several resources: blocks that match everything come last, as in Istio.
+    pub(crate) fn merged(rules: Vec<Arc<Rule>>) -> Self {
+        let mut blocks = numbered(&rules);
+        blocks.sort_by_key(|(rule, block)| {
+            block_of(&rules, *rule, *block).is_none_or(Block::goes_last)
+        });
+        Self::of(rules, blocks)
+    }
+
+    fn of(rules: Vec<Arc<Rule>>, blocks: Vec<(u32, u32)>) -> Self {
         let conditions = blocks.iter().map(|(rule, block)| {
             block_of(&rules, *rule, *block).map_or(&[][..], |block| block.conditions.as_slice())
         });
@@ -88,12 +101,37 @@ impl RouteTable {
         })
     }
 
+    /// Whether a rule is for the port and the caller, whatever else it asks for.
+    pub(crate) fn applies(&self, context: &MatchContext<'_>) -> bool {
+        self.rules.iter().any(|rule| {
+            let applies = |block: &Block| block.applies(context);
+            rule.blocks.is_empty() || rule.blocks.iter().any(applies)
+        })
+    }
+
+    /// Whether a rule is for every port and every caller.
+    pub(crate) fn always_applies(&self) -> bool {
+        self.rules.iter().any(|rule| {
+            let any = |block: &Block| !block.conditions.iter().any(Condition::is_known_before);
+            rule.blocks.is_empty() || rule.blocks.iter().any(any)
+        })
+    }
+
     fn holds(&self, number: usize, context: &MatchContext<'_>) -> bool {
         let Some((rule, block)) = self.blocks.get(number) else {
             return false;
         };
         block_of(&self.rules, *rule, *block).is_none_or(|block| block.holds(context))
     }
+}
+
+fn numbered(rules: &[Arc<Rule>]) -> Vec<(u32, u32)> {
+    let mut blocks = Vec::new();
+    for (number, rule) in rules.iter().enumerate() {
+        let count = rule.blocks.len().max(1);
+        blocks.extend((0..count).map(|block| (number as u32, block as u32)));
+    }
+    blocks
 }
 
 /// `None` if the rule has no blocks, and so matches every request.

@@ -102,8 +102,12 @@ fn a_virtual_service_can_have_a_host_without_a_service() {
         &format!("  hosts: [reviews.example.com]\n{}", to("a")),
     );
     let mut world = world(&vs);
-    let url = "http://reviews.example.com:8080/";
+    let url = "http://reviews.example.com/";
     assert!(cluster(&mut world, "shop", "client", url).contains("|a.shop"));
+    // Nothing declares that port.
+    let url = "http://reviews.example.com:8080/";
+    let answer = world.from("shop", "client", url).send();
+    assert_eq!(answer.summary(), "502 -");
 }
 
 #[test]

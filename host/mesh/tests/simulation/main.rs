@@ -16,6 +16,7 @@ mod destinations;
 mod drive;
 mod explain;
 mod external;
+mod fidelity;
 mod gateway_api;
 mod gateways;
 mod hosts;

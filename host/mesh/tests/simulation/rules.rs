@@ -286,7 +286,7 @@ fn a_redirect_keeps_the_parts_that_it_does_not_set() {
             "{derivePort: FROM_REQUEST_PORT}",
             "http://h/x",
             301,
-            "http://h:80/x",
+            "http://h/x",
         ),
         (
             "{redirectCode: 302, uri: '/new?own=1'}",

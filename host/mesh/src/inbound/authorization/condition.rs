@@ -14,6 +14,7 @@ use super::path_template;
 use super::text::TextMatch;
 use crate::compile::trust_domains::TrustDomains;
 use crate::decide::condition::{HeaderKey, joined};
+use crate::decide::request::without_final_dot;
 
 /// An attribute of a request with the values that match, compiled.
 ///
@@ -145,11 +146,19 @@ impl Condition {
                 let headers = request.head.headers;
                 header.any(headers, effect, |it| any_text(values, it))
             }
+            Subject::PseudoHeader(HeaderKey::Authority) => {
+                let host = request.head.authority;
+                text(Some(host)) || text(Some(&without_final_dot(host)))
+            }
             Subject::PseudoHeader(key) => text(key.value(&request.head).as_deref()),
             Subject::Host => {
                 let host = request.head.authority;
+                // A host with a final dot is routed as the one without it.
+                let plain = without_final_dot(host);
                 values.iter().any(|value| match value {
-                    ValueMatch::Text(value) => value.matches_any_case(host),
+                    ValueMatch::Text(value) => {
+                        value.matches_any_case(host) || value.matches_any_case(&plain)
+                    }
                     _ => false,
                 })
             }

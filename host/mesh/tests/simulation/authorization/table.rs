@@ -151,6 +151,7 @@ const GROUPS: &[Group] = &[
     // Hosts: with their port, in any case of letters.
     ("rules: [{to: [{operation: {hosts: [app.example]}}]}]", &[
         ("GET app.example/", true), ("GET APP.Example/", true), ("GET app.example:8080/", false), ("GET b.app.example/", false),
+        ("GET app.example./", true),
     ]),
     ("rules: [{to: [{operation: {hosts: ['*.example']}}]}]", &[
         ("GET app.EXAMPLE/", true), ("GET example/", false), ("GET app.example:80/", false),
@@ -159,7 +160,7 @@ const GROUPS: &[Group] = &[
         ("GET App.example:80/", true), ("GET app.example/", false),
     ]),
     ("rules: [{to: [{operation: {notHosts: [app.example]}}]}]", &[
-        ("GET APP.example/", false), ("GET b.example/", true),
+        ("GET APP.example/", false), ("GET b.example/", true), ("GET app.example./", false),
     ]),
     // Methods: as they are written.
     ("rules: [{to: [{operation: {methods: [GET, 'P*']}}]}]", &[
