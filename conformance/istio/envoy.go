@@ -12,6 +12,7 @@ import (
 	"time"
 
 	bootstrap "github.com/envoyproxy/go-control-plane/envoy/config/bootstrap/v3"
+	cluster "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
 	core "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	listener "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
 	tlsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/tls/v3"
@@ -28,6 +29,7 @@ const startup = 60 * time.Second
 type Envoy struct {
 	authority *Authority
 	listeners []*listener.Listener
+	clusters  []*cluster.Cluster
 	port      int
 	folder    string
 	process   *exec.Cmd
@@ -39,18 +41,23 @@ func newEnvoy(authority *Authority) *Envoy {
 	return &Envoy{authority: authority, port: firstPort}
 }
 
-// add makes the listener stand alone, and returns its port.
-func (it *Envoy) add(built *listener.Listener, seen []string) (int, error) {
+// add gives the listener an address, and returns its port.
+func (it *Envoy) add(built *listener.Listener) (int, error) {
 	port, err := it.freePort()
 	if err != nil {
 		return 0, err
 	}
-	if err := standAlone(built, port, seen); err != nil {
-		return 0, err
-	}
+	built.Address = address(port)
 	built.Name = fmt.Sprintf("%s-%d", built.Name, port)
 	it.listeners = append(it.listeners, built)
 	return port, nil
+}
+
+func address(port int) *core.Address {
+	return &core.Address{Address: &core.Address_SocketAddress{SocketAddress: &core.SocketAddress{
+		Address:       "127.0.0.1",
+		PortSpecifier: &core.SocketAddress_PortValue{PortValue: uint32(port)},
+	}}}
 }
 
 func (it *Envoy) freePort() (int, error) {
@@ -126,6 +133,7 @@ func (it *Envoy) configuration() ([]byte, error) {
 		Node: &core.Node{Id: "judge", Cluster: "judge"},
 		StaticResources: &bootstrap.Bootstrap_StaticResources{
 			Listeners: it.listeners,
+			Clusters:  it.clusters,
 			Secrets:   secrets,
 		},
 	})

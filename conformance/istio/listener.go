@@ -30,14 +30,9 @@ var judged = []string{"envoy.filters.http.jwt_authn", wellknown.HTTPRoleBasedAcc
 // The inspectors of connections, by which Istio's filter chains are chosen.
 var inspectors = []string{wellknown.TLSInspector, wellknown.HTTPInspector}
 
-// standAlone changes a listener of a sidecar so that a plain Envoy serves it on a port of
-// this machine: without redirected connections, without a workload behind it. Which filter
+// standAlone changes a listener of a sidecar so that a plain Envoy serves it: without redirected connections, without a workload behind it. Which filter
 // chain a connection gets, and the judged filters, stay as Istio made them.
-func standAlone(it *listener.Listener, port int, seen []string) error {
-	it.Address = &core.Address{Address: &core.Address_SocketAddress{SocketAddress: &core.SocketAddress{
-		Address:       "127.0.0.1",
-		PortSpecifier: &core.SocketAddress_PortValue{PortValue: uint32(port)},
-	}}}
+func standAlone(it *listener.Listener, seen []string) error {
 	it.AdditionalAddresses = nil
 	it.AccessLog = nil
 	it.UseOriginalDst = nil

@@ -1,10 +1,10 @@
 // The judge: Istio's control plane and a real Envoy decide about requests.
 //
-// It reads cases from a file, lets Istio's control plane make the listener of each case's
-// workload, runs one Envoy with all these listeners, sends the requests of the cases, and
-// writes the answers to a file. It knows nothing about Galleria.
+// It reads cases from a file, lets Istio's control plane make the configuration of each case's
+// proxies, runs one Envoy with all of it, sends the requests of the cases, and writes the
+// answers to a file. It knows nothing about Galleria.
 //
-// Each kind of case has a file of its own (security.go); the other files serve them all.
+// Each kind of case has a file of its own (security.go, routing.go); the other files serve them all.
 package main
 
 import (
@@ -20,11 +20,13 @@ import (
 // Cases is what the judge reads.
 type Cases struct {
 	Security []SecurityCase `json:"security"`
+	Routing  []RoutingCase  `json:"routing"`
 }
 
 // Answers is what the judge writes, in the order of the cases.
 type Answers struct {
 	Security []SecurityAnswers `json:"security"`
+	Routing  []RoutingAnswers  `json:"routing"`
 }
 
 // The number of cases that are judged at once.
@@ -55,7 +57,11 @@ func run(cases, answers, envoy string) error {
 	if err != nil {
 		return err
 	}
-	text, err = json.Marshal(Answers{Security: security})
+	routing, err := judgeRouting(asked.Routing, envoy)
+	if err != nil {
+		return err
+	}
+	text, err = json.Marshal(Answers{Security: security, Routing: routing})
 	if err != nil {
 		return err
 	}

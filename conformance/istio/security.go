@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 
@@ -68,7 +69,10 @@ func judgeSecurity(cases []SecurityCase, program string) ([]SecurityAnswers, err
 		if built == nil {
 			continue
 		}
-		if ports[number], err = envoy.add(built, cases[number].Seen); err != nil {
+		if err := standAlone(built, cases[number].Seen); err != nil {
+			return nil, fmt.Errorf("case %d: %w", number, err)
+		}
+		if ports[number], err = envoy.add(built); err != nil {
 			return nil, fmt.Errorf("case %d: %w", number, err)
 		}
 	}
@@ -90,12 +94,7 @@ func judgeSecurity(cases []SecurityCase, program string) ([]SecurityAnswers, err
 			answers[number].Answers = append(answers[number].Answers, answer)
 		}
 	})
-	for _, failure := range failures {
-		if failure != nil {
-			return nil, failure
-		}
-	}
-	return answers, nil
+	return answers, errors.Join(failures...)
 }
 
 // inboundListener is the listener for everything that reaches the case's workload.

@@ -16,9 +16,34 @@ pub(crate) struct Judge {
 }
 
 /// What the judge reads; its Go types have the same names and explain the fields.
-#[derive(Serialize)]
+#[derive(Default, Serialize)]
 struct Cases<'a> {
     security: &'a [SecurityCase],
+    routing: &'a [RoutingCase],
+}
+
+#[derive(Serialize)]
+pub(crate) struct RoutingCase {
+    pub(crate) istio: String,
+    pub(crate) kubernetes: String,
+    pub(crate) proxies: Vec<Proxy>,
+    pub(crate) requests: Vec<RoutingRequest>,
+}
+
+#[derive(Serialize)]
+pub(crate) struct Proxy {
+    pub(crate) gateway: bool,
+    pub(crate) name: String,
+    pub(crate) namespace: String,
+    pub(crate) labels: HashMap<String, String>,
+    pub(crate) address: String,
+}
+
+#[derive(Serialize)]
+pub(crate) struct RoutingRequest {
+    pub(crate) proxy: usize,
+    pub(crate) port: u16,
+    pub(crate) text: String,
 }
 
 #[derive(Serialize)]
@@ -52,11 +77,13 @@ pub(crate) struct SecurityRequest {
 
 #[derive(Deserialize)]
 struct Answers {
-    security: Vec<SecurityAnswers>,
+    security: Vec<CaseAnswers>,
+    routing: Vec<CaseAnswers>,
 }
 
+/// The answers to the requests of one case, or the reason for refusing its objects.
 #[derive(Deserialize)]
-pub(crate) struct SecurityAnswers {
+pub(crate) struct CaseAnswers {
     #[serde(default)]
     pub(crate) refused: Option<String>,
     #[serde(default)]
@@ -77,10 +104,27 @@ pub(crate) struct Answer {
 
 impl Judge {
     /// The answers to `cases`, in their order.
-    pub(crate) fn security(&self, cases: &[SecurityCase]) -> Result<Vec<SecurityAnswers>> {
+    pub(crate) fn security(&self, security: &[SecurityCase]) -> Result<Vec<CaseAnswers>> {
+        let cases = Cases {
+            security,
+            ..Cases::default()
+        };
+        same_number(self.ask(&cases)?.security, security.len())
+    }
+
+    /// The answers to `cases`, in their order.
+    pub(crate) fn routing(&self, routing: &[RoutingCase]) -> Result<Vec<CaseAnswers>> {
+        let cases = Cases {
+            routing,
+            ..Cases::default()
+        };
+        same_number(self.ask(&cases)?.routing, routing.len())
+    }
+
+    fn ask(&self, cases: &Cases<'_>) -> Result<Answers> {
         fs::create_dir_all(&self.work)?;
         let (file, answers) = (self.work.join("cases.json"), self.work.join("answers.json"));
-        fs::write(&file, serde_json::to_string(&Cases { security: cases })?)?;
+        fs::write(&file, serde_json::to_string(cases)?)?;
         let mut judge = Command::new(&self.program);
         judge.arg("-cases").arg(&file).arg("-answers").arg(&answers);
         let status = judge.arg("-envoy").arg(&self.envoy).status();
@@ -88,10 +132,13 @@ impl Judge {
         if !status.success() {
             bail!("the judge failed ({status}) with {}", file.display());
         }
-        let answers: Answers = serde_json::from_str(&fs::read_to_string(&answers)?)?;
-        if answers.security.len() != cases.len() {
-            bail!("the judge answered another number of cases");
-        }
-        Ok(answers.security)
+        Ok(serde_json::from_str(&fs::read_to_string(&answers)?)?)
     }
+}
+
+fn same_number(answers: Vec<CaseAnswers>, cases: usize) -> Result<Vec<CaseAnswers>> {
+    if answers.len() != cases {
+        bail!("the judge answered another number of cases");
+    }
+    Ok(answers)
 }

@@ -2,13 +2,14 @@
 //! by the judge, which is Istio's control plane with a real Envoy (`main.go`).
 //!
 //! Run it with `cargo xtask conformance istio`, which builds and installs the tools. Each
-//! subject of the comparison is a module; [`security`] is one.
+//! subject of the comparison is a module: [`security`] and [`routing`].
 
 #![allow(clippy::print_stdout, reason = "a tool talks to a terminal")]
 
 #[path = "../../../host/mesh/tests/simulation/issuer.rs"]
 mod issuer;
 mod judge;
+mod routing;
 mod security;
 
 use std::path::PathBuf;
@@ -28,6 +29,12 @@ struct Arguments {
     /// A folder for cases and answers
     #[arg(long)]
     work: PathBuf,
+    /// Number of random configurations of routes
+    #[arg(long, default_value_t = 300)]
+    routes: usize,
+    /// The only subject to compare: `security` or `routing`
+    #[arg(long)]
+    subject: Option<String>,
     #[command(flatten)]
     security: security::Options,
 }
@@ -39,5 +46,19 @@ fn main() -> Result<()> {
         envoy: arguments.envoy,
         work: arguments.work,
     };
-    security::run(&judge, &arguments.security)
+    let is_asked = |subject: &str| arguments.subject.as_deref().is_none_or(|it| it == subject);
+    if is_asked("routing") {
+        let amount = routing::Amount {
+            cases: arguments.routes,
+            requests: arguments.security.requests,
+            seed: arguments.security.seed,
+            only: arguments.security.only,
+            show: arguments.security.show,
+        };
+        routing::run(&judge, amount)?;
+    }
+    if is_asked("security") {
+        security::run(&judge, &arguments.security)?;
+    }
+    Ok(())
 }

@@ -31,7 +31,7 @@ use self::generate::Generator;
 use self::outcome::Outcome;
 use self::report::Report;
 use crate::issuer::Issuer;
-use crate::judge::{Judge, SecurityAnswers};
+use crate::judge::{CaseAnswers, Judge};
 
 /// How much to compare.
 #[derive(Debug, clap::Args)]
@@ -41,16 +41,16 @@ pub(crate) struct Options {
     policies: usize,
     /// Number of random requests for each
     #[arg(long, default_value_t = 20)]
-    requests: usize,
+    pub(crate) requests: usize,
     /// Seed of the random number generator
     #[arg(long, default_value_t = 1)]
-    seed: u64,
+    pub(crate) seed: u64,
     /// Compare only the set of policies with this number
     #[arg(long, value_name = "NUMBER")]
-    only: Option<usize>,
+    pub(crate) only: Option<usize>,
     /// Number of differences to print
     #[arg(long, default_value_t = 10)]
-    show: usize,
+    pub(crate) show: usize,
     /// The program of Galleria, to compare it too
     #[arg(long, requires = "components")]
     galleria: Option<PathBuf>,
@@ -105,7 +105,7 @@ pub(crate) fn run(judge: &Judge, options: &Options) -> Result<()> {
     }
 }
 
-fn compare(case: &Case, answers: &SecurityAnswers, report: &mut Report) {
+fn compare(case: &Case, answers: &CaseAnswers, report: &mut Report) {
     report.set(case);
     let ours = galleria::answer(case);
     let (ours, theirs) = match (&ours, &answers.refused) {

@@ -20,13 +20,19 @@ pub(crate) struct Options {
     /// Number of random sets of policies
     #[arg(long, value_name = "NUMBER", default_value_t = 200)]
     policies: u32,
-    /// Number of random requests for each set
+    /// Number of random configurations of routes
+    #[arg(long, value_name = "NUMBER", default_value_t = 0)]
+    routes: u32,
+    /// Number of random requests for each of them
     #[arg(long, value_name = "NUMBER", default_value_t = 20)]
     requests: u32,
+    /// Compare only `security` or only `routing`
+    #[arg(long, value_name = "NAME")]
+    subject: Option<String>,
     /// Seed of the random number generator
     #[arg(long, value_name = "NUMBER", default_value_t = 1)]
     seed: u64,
-    /// Compare only the set of policies with this number
+    /// Compare only the set of policies and the configuration of routes with this number
     #[arg(long, value_name = "NUMBER")]
     only: Option<u32>,
     /// Number of differences to print
@@ -55,6 +61,7 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<()> {
     compare.arg("--components").arg(workspace.test_components());
     for (name, number) in [
         ("--policies", u64::from(options.policies)),
+        ("--routes", u64::from(options.routes)),
         ("--requests", u64::from(options.requests)),
         ("--seed", options.seed),
         ("--show", u64::from(options.show)),
@@ -63,6 +70,9 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<()> {
     }
     if let Some(number) = options.only {
         compare.arg("--only").arg(number.to_string());
+    }
+    if let Some(subject) = &options.subject {
+        compare.arg("--subject").arg(subject);
     }
     process::run(&mut compare)
 }

@@ -1,0 +1,205 @@
+//! Random configurations and requests.
+//!
+//! Values come from small pools, so that rules and requests often meet, or nearly do.
+
+mod action;
+mod matches;
+mod request;
+mod world;
+
+use rand::Rng;
+use rand::rngs::StdRng;
+use serde_json::{Value, json};
+
+use super::case::Case;
+
+/// Namespaces of objects.
+const HOMES: [(&str, u32); 3] = [("shop", 70), ("bank", 20), ("istio-system", 10)];
+
+/// The Gateways that rules refer to: by the namespace and the name.
+const GATEWAYS: [(&str, &str); 2] = [("istio-system", "front"), ("istio-system", "edge")];
+
+/// Hosts of VirtualServices at the gateway.
+const OUTER: [(&str, u32); 7] = [
+    ("shop.test", 35),
+    ("*.test", 20),
+    ("*", 15),
+    ("api.shop.test", 10),
+    ("*.shop.test", 10),
+    ("bank.test", 5),
+    ("cart.shop.svc.cluster.local", 5),
+];
+
+/// Hosts of VirtualServices in the mesh.
+const INNER: [(&str, u32); 11] = [
+    ("cart.shop.svc.cluster.local", 30),
+    ("ledger.bank.svc.cluster.local", 15),
+    ("ui.shop.svc.cluster.local", 10),
+    ("cart", 10),
+    ("api.example.com", 10),
+    ("*.example.com", 5),
+    ("*.shop.svc.cluster.local", 5),
+    ("*.wild.example", 4),
+    ("x.wild.example", 4),
+    ("nowhere.example", 3),
+    ("*.svc.cluster.local", 2),
+];
+
+pub(super) struct Generator {
+    rng: StdRng,
+    istio: Vec<Value>,
+}
+
+impl Generator {
+    pub(super) fn new(rng: StdRng) -> Self {
+        Self {
+            rng,
+            istio: Vec::new(),
+        }
+    }
+
+    /// The case with this number.
+    pub(super) fn case(mut self, number: usize, requests: usize) -> Case {
+        let kubernetes = self.services();
+        self.service_entries();
+        self.gateways();
+        self.destination_rules();
+        if self.chance(15) {
+            self.sidecar();
+        }
+        for _ in 0..self.rng.random_range(1..=4) {
+            self.virtual_service();
+        }
+        let requests = (0..requests).map(|_| self.request()).collect();
+        Case {
+            number,
+            istio: self.istio,
+            kubernetes,
+            requests,
+        }
+    }
+
+    fn virtual_service(&mut self) {
+        let (at_gateway, in_mesh) = match self.rng.random_range(0..10) {
+            0..5 => (true, false),
+            5..9 => (false, true),
+            _ => (true, true),
+        };
+        let mut gateways: Vec<String> = Vec::new();
+        let namespace = self.weighted(&HOMES);
+        if at_gateway {
+            for (home, name) in GATEWAYS {
+                if self.chance(60) {
+                    gateways.push(match home == namespace {
+                        true => name.to_owned(),
+                        false => format!("{home}/{name}"),
+                    });
+                }
+            }
+            if gateways.is_empty() {
+                gateways.push("istio-system/front".to_owned());
+            }
+        }
+        if in_mesh && (at_gateway || self.chance(20)) {
+            gateways.push("mesh".to_owned());
+        }
+        let mut hosts: Vec<&str> = Vec::new();
+        for _ in 0..self.rng.random_range(1..=2) {
+            let host = match in_mesh && (!at_gateway || self.chance(50)) {
+                true => self.weighted(&INNER),
+                false => self.weighted(&OUTER),
+            };
+            let apart = |other: &&str| !overlap(other, host);
+            if hosts.iter().all(apart) && !(in_mesh && host == "*") {
+                hosts.push(host);
+            }
+        }
+        if hosts.is_empty() {
+            hosts.push("shop.test");
+        }
+        let count = self.rng.random_range(1..=4);
+        let rules: Vec<Value> = (0..count)
+            .map(|number| self.rule(number, namespace, &gateways))
+            .collect();
+        let mut spec = json!({"hosts": hosts, "http": rules});
+        if !gateways.is_empty() {
+            spec["gateways"] = json!(gateways);
+        }
+        if let Some(export) = self.export_to(namespace) {
+            spec["exportTo"] = export;
+        }
+        self.add("VirtualService", namespace, None, &spec);
+    }
+
+    fn export_to(&mut self, namespace: &str) -> Option<Value> {
+        Some(match self.rng.random_range(0..20) {
+            // Istio refuses a namespace that is there twice.
+            2 if namespace == "shop" => json!(["."]),
+            3 if namespace == "istio-system" => json!(["."]),
+            0 => json!(["."]),
+            1 => json!(["*"]),
+            2 => json!(["shop"]),
+            3 => json!([".", "istio-system"]),
+            _ => return None,
+        })
+    }
+
+    /// Adds an object; its number is in its name and its age.
+    fn add(&mut self, kind: &str, namespace: &str, name: Option<&str>, spec: &Value) {
+        let number = self.istio.len();
+        let day = 1 + (number * 7 + self.rng.random_range(0..28)) % 28;
+        let name = name.map_or_else(|| format!("o{number}"), str::to_owned);
+        self.istio.push(json!({
+            "apiVersion": "networking.istio.io/v1",
+            "kind": kind,
+            "metadata": {
+                "name": name,
+                "namespace": namespace,
+                // Objects of one age are in the order of their names.
+                "creationTimestamp": format!("2026-01-{day:02}T00:00:00Z"),
+            },
+            "spec": spec,
+        }));
+    }
+
+    fn chance(&mut self, percent: u32) -> bool {
+        self.rng.random_ratio(percent, 100)
+    }
+
+    fn pick<T: Copy>(&mut self, pool: &[T]) -> T {
+        pool[self.rng.random_range(0..pool.len())]
+    }
+
+    fn one(&mut self, pool: &[Value]) -> Value {
+        pool[self.rng.random_range(0..pool.len())].clone()
+    }
+
+    fn weighted<T: Copy>(&mut self, pool: &[(T, u32)]) -> T {
+        let sum = pool.iter().map(|(_, weight)| weight).sum();
+        let mut at = self.rng.random_range(0..sum);
+        for (value, weight) in pool {
+            match at.checked_sub(*weight) {
+                Some(rest) => at = rest,
+                None => return *value,
+            }
+        }
+        pool[0].0
+    }
+}
+
+/// Whether one object must not have both hosts, which Istio refuses.
+fn overlap(one: &str, other: &str) -> bool {
+    let covers = |pattern: &str, name: &str| {
+        pattern == name
+            || pattern
+                .strip_prefix('*')
+                .is_some_and(|it| name.ends_with(it))
+    };
+    let full = |name: &str| match name {
+        "cart" => "cart.shop.svc.cluster.local".to_owned(),
+        "ledger.bank" => "ledger.bank.svc.cluster.local".to_owned(),
+        name => name.to_owned(),
+    };
+    let (one, other) = (full(one), full(other));
+    covers(&one, &other) || covers(&other, &one)
+}
