@@ -35,6 +35,7 @@ fuzz_target!(|head: &[u8]| {
     assert_eq!(once.get(HOST), before.get(HOST), "the target is unchanged");
 
     let connection = ClientConnection {
+        forwarding: Default::default(),
         address: CLIENT,
         is_secure: false,
         certificate: None,

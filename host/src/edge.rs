@@ -5,6 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use bytes::Bytes;
+use galleria_manifest::model::GatewayTopology;
 use galleria_mesh::edge::{
     Client, ClientConnection, append_client_certificate, remove_hop_by_hop,
     remove_hop_by_hop_of_request, sanitise, sanitise_trailers, settle_target,
@@ -145,14 +146,17 @@ impl Edge {
             }
             return (host(self.believed(claim, proven, address)), context);
         }
+        let topology = self.topology();
+        let forwarding = topology.forward_client_cert_details;
         let client = ClientConnection {
+            forwarding: forwarding.unwrap_or_default(),
             address,
             is_secure: session.is_some() || peer.is_some(),
             certificate: session
                 .as_deref()
                 .and_then(Session::certificate)
                 .or(forwarded),
-            trusted_proxies: self.trusted_proxies(),
+            trusted_proxies: topology.num_trusted_proxies.unwrap_or_default(),
         };
         let (context, client) = enter(headers, client, &self.mesh);
         if let Some(id) = proven {
@@ -171,12 +175,16 @@ impl Edge {
         (source, context)
     }
 
-    /// No proxy stands in front of the port of a workload.
-    fn trusted_proxies(&self) -> u32 {
-        match self.trusted_proxies {
-            _ if self.inbound => 0,
-            Some(proxies) => proxies,
-            None => self.mesh.current.load().snapshot.num_trusted_proxies(),
+    /// What is in front of the listener: nothing in front of the port of a workload.
+    fn topology(&self) -> GatewayTopology {
+        if self.inbound {
+            return GatewayTopology::default();
+        }
+        let live = self.mesh.current.load();
+        let declared = live.snapshot.gateway_topology(self.listener_port);
+        GatewayTopology {
+            num_trusted_proxies: self.trusted_proxies.or(declared.num_trusted_proxies),
+            ..*declared
         }
     }
 

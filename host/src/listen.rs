@@ -6,6 +6,7 @@ mod bind;
 mod body_pace;
 mod connection;
 mod descriptors;
+mod gateway_port;
 mod limits;
 mod protocol;
 mod proxy_protocol;
@@ -45,6 +46,7 @@ use crate::edge::Edge;
 use crate::settings::listen::{Binding, ClientTimeouts, OffsetTooLarge, Proxies};
 use crate::tls::{GatewayTls, PortSecurity, Security};
 use bind::BoundSocket;
+use gateway_port::GatewayPort;
 use workload_port::WorkloadPort;
 
 #[derive(Debug, thiserror::Error)]
@@ -90,7 +92,7 @@ pub(crate) struct BoundListener {
     pub address: SocketAddr,
     /// Accepts requests from other hosts of the mesh.
     pub inbound: bool,
-    /// Whether it terminates TLS.
+    /// Whether its connections begin with TLS.
     pub tls: bool,
 }
 
@@ -273,7 +275,11 @@ impl Listeners {
             open.workload = open.workload_port(*port, mesh);
             let server = match &open.workload {
                 Some(workload) => server.workload(workload.clone()),
-                None => server.secured(open.security.clone()),
+                None => server.secured(Arc::new(GatewayPort {
+                    mesh: mesh.clone(),
+                    port: *port,
+                    security: open.security.clone(),
+                })),
             };
             // Tracked as well, because it accepts the last waiting connections when it stops.
             self.connections.spawn(socket.accept(server));

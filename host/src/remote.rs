@@ -7,6 +7,7 @@
 
 mod connector;
 mod http2;
+mod opaque;
 mod peer;
 mod resolver;
 

@@ -23,7 +23,8 @@ pub(crate) use client::{ClientHandshake, ClientStream, ClientTlsConfig, TlsError
 pub(crate) use expiry::Expiries;
 pub(crate) use files::{PemFile, certificates, private_key};
 pub(crate) use gateway::{
-    Belongs, Expiring, Fault, GatewayFiles, GatewayTls, PortSecurity, Security, Session,
+    Accepted, Belongs, Expiring, Fault, GatewayFiles, GatewayTls, MeshCertificates, MeshIdentity,
+    Opaque, PortSecurity, Security, Session,
 };
 pub(crate) use pem::certificate_pem;
 pub(crate) use reload::folders::Folders;

@@ -71,6 +71,12 @@ pub(crate) const POSTGRESQL: Prerequisite = Prerequisite {
     ]),
     from: Debian(&["postgresql"]),
 };
+pub(crate) const CHROMIUM: Prerequisite = Prerequisite {
+    what: "Chromium",
+    programs: &["chromium"],
+    works: None,
+    from: Debian(&["chromium"]),
+};
 pub(crate) const CONTAINERS: Prerequisite = Prerequisite {
     what: "podman, buildah and what containers need",
     programs: &[

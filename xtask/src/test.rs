@@ -10,7 +10,7 @@ use std::process::{Command, Stdio};
 use anyhow::{Context, Result, bail};
 
 use crate::prerequisites::{
-    self, CARGO_DENY, KUBECTL, NODE, POSTGRESQL, PROMETHEUS, Prerequisite, REGISTRY,
+    self, CARGO_DENY, CHROMIUM, KUBECTL, NODE, POSTGRESQL, PROMETHEUS, Prerequisite, REGISTRY,
 };
 use crate::process::{self, cargo};
 use crate::steps::Steps;
@@ -63,7 +63,7 @@ impl Options {
             wanted.push(CARGO_DENY);
         }
         if self.wants(Part::Tests) {
-            wanted.extend([NODE, REGISTRY, KUBECTL, PROMETHEUS, POSTGRESQL]);
+            wanted.extend([NODE, REGISTRY, KUBECTL, PROMETHEUS, POSTGRESQL, CHROMIUM]);
         }
         wanted
     }

@@ -20,6 +20,7 @@ mod ejection;
 mod export;
 mod extension_providers;
 mod gateway_api;
+mod gateway_topology;
 mod inbound;
 mod inbound_policies;
 mod ingress;
@@ -32,6 +33,7 @@ mod registry;
 mod rules;
 mod sidecar;
 mod status;
+mod tls_route;
 pub(crate) mod trust_domains;
 mod unreachable;
 
@@ -97,6 +99,7 @@ pub fn compile(
     let gateway_names = gateway_names(&inventory, &listeners);
     let sources = listeners.iter().map(gateway_api::BoundListener::source);
     inventory.gateways.extend(sources);
+    let topologies = gateway_topology::compile(&inventory, &mut diagnostics);
     let edge = EdgeCompiler {
         inventory: &inventory,
         gateway_names: &gateway_names,
@@ -131,6 +134,7 @@ pub fn compile(
     let snapshot = Snapshot {
         listeners,
         edge: edge_hosts,
+        tls_rules: edge.tls_rules,
         mesh,
         callers: Callers {
             by_address,
@@ -138,10 +142,10 @@ pub fn compile(
         },
         membership,
         gateway,
+        topologies,
         passthrough,
         sidecars,
         gateway_network: network.of_gateway(),
-        num_trusted_proxies: num_trusted_proxies(&inventory),
         network,
         options: options.clone(),
         services: status::services(&clusters),
@@ -152,13 +156,6 @@ pub fn compile(
         snapshot,
         diagnostics,
     }
-}
-
-/// That of the first configuration of the mesh that says so.
-fn num_trusted_proxies(inventory: &Inventory<'_>) -> u32 {
-    let mut configs = inventory.mesh_configs.iter();
-    let proxies = configs.find_map(|config| config.num_trusted_proxies);
-    proxies.unwrap_or_default()
 }
 
 /// The names of the gateways, by which rules refer to them.

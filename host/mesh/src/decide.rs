@@ -2,7 +2,8 @@
 //!
 //! In the order in which a request meets them:
 //!
-//! - [`server_names`] finds the server of a connection with TLS;
+//! - [`server_names`] finds the server of a connection with TLS, and [`tls_route`] the
+//!   destination of one that is not decrypted;
 //! - [`path`] normalises its path; [`request`] is its head and its caller;
 //! - [`listener`], [`host`] and [`virtual_host`] find the rules of its host;
 //! - [`index`], [`condition`], [`query`] and [`rule`] find the first rule that matches;
@@ -10,7 +11,8 @@
 //! - [`forward`] is a request with a destination: [`rewrite`], [`headers`] and [`hash`]
 //!   apply to it.
 //!
-//! [`sidecar`] limits which hosts a workload sees.
+//! [`sidecar`] limits which hosts a workload sees, and [`gateway_topology`] is what a gateway
+//! believes of its clients.
 //! [`snapshot`] holds everything that a decision reads, [`route`] decides, and
 //! [`explain`] reports a decision with its reasons.
 //!
@@ -24,6 +26,7 @@ pub(crate) mod cors;
 pub(crate) mod explain;
 pub(crate) mod fault;
 pub(crate) mod forward;
+pub(crate) mod gateway_topology;
 pub(crate) mod hash;
 pub(crate) mod headers;
 pub(crate) mod host;
@@ -40,4 +43,5 @@ pub(crate) mod rule;
 pub(crate) mod server_names;
 pub(crate) mod sidecar;
 pub(crate) mod snapshot;
+pub(crate) mod tls_route;
 pub(crate) mod virtual_host;

@@ -16,6 +16,7 @@ pub use lists::join_cookies;
 
 use std::net::IpAddr;
 
+use galleria_manifest::model::ForwardClientCertDetails;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::uri::{Authority, Scheme};
 use http::{Method, Uri, Version, request};
@@ -32,8 +33,8 @@ pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const INTERNAL: [&str; 3] = ["x-envoy-", "x-galleria-", "x-istio-"];
 
 /// The identity in a caller's certificate. As with Istio's gateways, it describes the
-/// certificate of the connection, and is removed if there is none
-/// (`forward_client_cert_details: SANITIZE_SET`).
+/// certificate of the connection, and is removed if there is none, unless the topology of the
+/// gateway says otherwise.
 const CLIENT_CERTIFICATE: &str = "x-forwarded-client-cert";
 
 /// The headers that the mesh sets at the edge.
@@ -62,6 +63,8 @@ pub struct ClientConnection<'a> {
     pub is_secure: bool,
     /// The client's certificate, which was verified, as [`ClientCertificate::forwarded`].
     pub certificate: Option<&'a HeaderValue>,
+    /// What services receive of the certificate, and of what the client sends about others.
+    pub forwarding: ForwardClientCertDetails,
     /// Proxies in front of the host whose `x-forwarded-…` headers are true
     /// (`numTrustedProxies`).
     pub trusted_proxies: u32,
@@ -219,6 +222,7 @@ fn is_end_to_end(name: &HeaderName) -> bool {
 /// Sanitises the headers of a request from `client`: removes those that a client must not
 /// set, and sets those that the mesh knows better.
 pub fn sanitise(headers: &mut HeaderMap, client: ClientConnection<'_>) -> Client {
+    let received = forwarded_certificates(headers, client);
     remove_internal(headers);
     let has_proxies = client.trusted_proxies > 0;
     let address = proxies::client_address(headers, client.trusted_proxies);
@@ -228,9 +232,18 @@ pub fn sanitise(headers: &mut HeaderMap, client: ClientConnection<'_>) -> Client
     let is_secure = is_secure.unwrap_or(client.is_secure);
     let scheme = if is_secure { "https" } else { "http" };
     headers.insert(FORWARDED_PROTO, HeaderValue::from_static(scheme));
+    for certificates in received {
+        headers.append(HeaderName::from_static(CLIENT_CERTIFICATE), certificates);
+    }
     if let Some(certificate) = client.certificate {
-        let name = HeaderName::from_static(CLIENT_CERTIFICATE);
-        headers.insert(name, certificate.clone());
+        match client.forwarding {
+            ForwardClientCertDetails::SanitizeSet | ForwardClientCertDetails::AppendForward => {
+                append_client_certificate(headers, certificate);
+            }
+            ForwardClientCertDetails::Sanitize
+            | ForwardClientCertDetails::ForwardOnly
+            | ForwardClientCertDetails::AlwaysForwardOnly => {}
+        }
     }
     if !has_proxies {
         headers.remove(FORWARDED_HOST);
@@ -238,6 +251,25 @@ pub fn sanitise(headers: &mut HeaderMap, client: ClientConnection<'_>) -> Client
     lists::join(headers, &header::FORWARDED, b", ");
     append_forwarded_for(headers, client.address);
     Client { address, is_secure }
+}
+
+/// What the client sends about certificates, as far as services receive it.
+fn forwarded_certificates(headers: &HeaderMap, client: ClientConnection<'_>) -> Vec<HeaderValue> {
+    let is_kept = match client.forwarding {
+        ForwardClientCertDetails::AlwaysForwardOnly => true,
+        ForwardClientCertDetails::ForwardOnly | ForwardClientCertDetails::AppendForward => {
+            client.certificate.is_some()
+        }
+        ForwardClientCertDetails::Sanitize | ForwardClientCertDetails::SanitizeSet => false,
+    };
+    match is_kept {
+        true => headers
+            .get_all(CLIENT_CERTIFICATE)
+            .iter()
+            .cloned()
+            .collect(),
+        false => Vec::new(),
+    }
 }
 
 /// Appends the certificate of a workload to those of the hops before, as Envoy's
@@ -341,6 +373,48 @@ mod tests {
             is_secure: false,
             certificate: None,
             trusted_proxies: 0,
+            forwarding: ForwardClientCertDetails::default(),
+        }
+    }
+
+    #[test]
+    fn topology_decides_which_certificates_services_receive() {
+        use ForwardClientCertDetails as Mode;
+        let certificate = HeaderValue::from_static("Hash=real");
+        let sent = [
+            ("x-forwarded-client-cert", "Hash=one"),
+            ("x-forwarded-client-cert", "Hash=two"),
+            ("x_forwarded_client_cert", "Hash=three"),
+        ];
+        for (forwarding, with_certificate, without) in [
+            (Mode::Sanitize, "", ""),
+            (Mode::ForwardOnly, "Hash=one|Hash=two", ""),
+            (Mode::AppendForward, "Hash=one,Hash=two,Hash=real", ""),
+            (Mode::SanitizeSet, "Hash=real", ""),
+            (
+                Mode::AlwaysForwardOnly,
+                "Hash=one|Hash=two",
+                "Hash=one|Hash=two",
+            ),
+        ] {
+            for (certificate, expected) in [(Some(&certificate), with_certificate), (None, without)]
+            {
+                let mut headers = headers(&sent);
+                let connection = ClientConnection {
+                    certificate,
+                    forwarding,
+                    ..client("192.0.2.1")
+                };
+                sanitise(&mut headers, connection);
+                let received = headers.get_all(CLIENT_CERTIFICATE).iter();
+                let received: Vec<_> = received.map(|it| it.to_str().expect("text")).collect();
+                assert_eq!(
+                    received.join("|"),
+                    expected,
+                    "{forwarding:?} {certificate:?}"
+                );
+                assert!(!headers.contains_key("x_forwarded_client_cert"));
+            }
         }
     }
 

@@ -16,7 +16,7 @@ use crate::settings::encryption::EncryptionSettings;
 use crate::settings::identity::TrustSettings;
 use crate::settings::security::SecuritySettings;
 use crate::terminal::{eprint, print};
-use crate::tls::GatewayTls;
+use crate::tls::{GatewayTls, MeshCertificates};
 
 /// The flags of `galleria run` that change what is a problem.
 #[derive(Debug, Clone, Args)]
@@ -55,7 +55,12 @@ pub(super) fn check(paths: Vec<PathBuf>, settings: &Settings) -> anyhow::Result<
         };
         let compiled = mesh::compile(&read.objects, &[], &options, &state);
         let listeners = compiled.snapshot.listeners();
-        let tls = GatewayTls::load(listeners, &read.objects, &GatewayTls::default());
+        let tls = GatewayTls::load(
+            listeners,
+            &read.objects,
+            &MeshCertificates::Unknown,
+            &GatewayTls::default(),
+        );
         read.diagnostics.extend(compiled.diagnostics);
         read.diagnostics.extend(tls.diagnostics());
         read.diagnostics.sort();

@@ -14,6 +14,7 @@ use tokio_util::task::TaskTracker;
 
 use super::connection::{self, Handler, Terms, Transport};
 use super::descriptors::{Spare, are_exhausted};
+use super::gateway_port::GatewayPort;
 use super::limits::DRAIN_GRACE;
 use super::room::{Places, Room};
 use super::stream::ClientStream;
@@ -110,9 +111,9 @@ impl<H: Handler> Server<H> {
         self
     }
 
-    /// Secures connections as `security` says when they begin.
-    pub(super) fn secured(mut self, security: Arc<tls::PortSecurity>) -> Self {
-        self.terms.transport = Transport::Port(security);
+    /// Secures connections as `port` is configured when they begin.
+    pub(super) fn secured(mut self, port: Arc<GatewayPort>) -> Self {
+        self.terms.transport = Transport::Port(port);
         self
     }
 

@@ -27,6 +27,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::activity::{Activity, InFlight, Version};
 use super::body_pace::body_pace;
+use super::gateway_port::GatewayPort;
 use super::limits::{
     AGE_MAX, CLOSE_GRACE, CONNECTION_WINDOW, DRAIN_GRACE, ERROR_STREAMS_MAX, HANDSHAKE, HeadLimits,
     PING_INTERVAL, PING_TIMEOUT, RESET_STREAMS_MAX, SEND_BUFFER, STREAM_WINDOW, STREAMS_MAX,
@@ -41,7 +42,7 @@ use crate::causes::with_causes;
 use crate::remote::{HTTP2_HEAD_MAX, PEER_CONNECTION_WINDOW, PEER_STREAMS_MAX};
 use crate::settings::listen::ClientTimeouts;
 use crate::telemetry::metrics::{CloseReason, PortMeters};
-use crate::tls::{self, Alpn, PeerSession, PortSecurity, Security, Session};
+use crate::tls::{self, Accepted, Alpn, PeerSession, Security, Session};
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
@@ -116,7 +117,7 @@ pub(super) enum Transport {
     /// By the host's own certificate.
     Own(tls::Acceptor),
     /// As the port is configured when the connection begins.
-    Port(Arc<PortSecurity>),
+    Port(Arc<GatewayPort>),
     /// As the workload demands when the connection begins.
     Workload(Arc<WorkloadPort>),
 }
@@ -179,30 +180,57 @@ pub(super) async fn serve_connection<S, H>(
                 Err(error) => Err(error),
             }
         }
-        Transport::Port(port) => match &*port.load() {
-            Security::Plain(retired) => {
-                terms.retired = Some(retired.clone());
-                serve_plain(stream, client, handler, &activity, &terms).await
-            }
-            Security::Tls(servers) => {
-                let accepting = Box::pin(servers.accept(&port, stream));
-                match handshake(accepting, &activity, &terms).await {
-                    Ok(secured) => {
-                        terms.retired = Some(secured.retired);
-                        let proof = Proof::Client(secured.session);
-                        let secured = (secured.stream, secured.alpn, proof);
-                        serve_secured(secured, client, handler, &activity, &terms).await
-                    }
-                    Err(error) => Err(error),
-                }
-            }
-        },
+        Transport::Port(port) => {
+            serve_port(stream, &port, client, handler, (&activity, &mut terms)).await
+        }
         Transport::Workload(port) => {
             serve_workload(stream, &port, client, handler, (&activity, &mut terms)).await
         }
     };
     if let Err(error) = served {
         tracing::debug!(error = with_causes(&*error), "a connection failed");
+    }
+}
+
+/// Serves a connection to a port of a Gateway, as it is configured now.
+async fn serve_port<S, H>(
+    stream: S,
+    port: &GatewayPort,
+    client: H::Client,
+    handler: H,
+    (activity, terms): (&Arc<Activity>, &mut Terms),
+) -> Result<(), BoxError>
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    H: Handler,
+{
+    let security = port.security.load();
+    let servers = match &*security {
+        Security::Plain(retired) => {
+            terms.retired = Some(retired.clone());
+            return serve_plain(stream, client, handler, activity, terms).await;
+        }
+        Security::Tls(servers) => servers.clone(),
+    };
+    drop(security);
+    let accepting = Box::pin(servers.accept(&port.security, stream));
+    match handshake(accepting, activity, terms).await? {
+        Accepted::Secured(secured) => {
+            terms.retired = Some(secured.retired);
+            let proof = Proof::Client(secured.session);
+            let secured = (secured.stream, secured.alpn, proof);
+            serve_secured(secured, client, handler, activity, terms).await
+        }
+        Accepted::PassedThrough(opaque) => {
+            // What it carries is not known, so it is busy until it ends.
+            let _in_flight = activity.begin();
+            let passing = Box::pin(port.pass_through(opaque, terms.address));
+            tokio::select! {
+                () = passing => {}
+                () = terms.cut.cancelled() => {}
+            }
+            Ok(())
+        }
     }
 }
 

@@ -1,4 +1,5 @@
-//! One line per call: Envoy's fields and flags, with the trace id.
+//! One line per call, and per connection that is passed through: Envoy's fields and flags,
+//! with the trace id.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -63,12 +64,13 @@ pub(crate) struct Line<'a> {
     #[serde(serialize_with = "displayed")]
     #[cfg_attr(test, schemars(with = "String"))]
     pub start_time: StartTime,
-    /// The request's method.
-    pub method: &'a str,
+    /// The request's method. Like everything of a request, null for a connection that is passed
+    /// through without being decrypted.
+    pub method: Option<&'a str>,
     /// Path and query as the caller sent them, at most 2,048 characters.
-    pub path: &'a str,
+    pub path: Option<&'a str>,
     /// `HTTP/1.0`, `HTTP/1.1` or `HTTP/2`.
-    pub protocol: &'a str,
+    pub protocol: Option<&'a str>,
     /// The status of the response; 0 if the caller disconnected before there was one.
     pub response_code: u16,
     /// Envoy's flags, joined by commas, or `-`.
@@ -76,14 +78,15 @@ pub(crate) struct Line<'a> {
     #[cfg_attr(test, schemars(with = "String"))]
     pub response_flags: ResponseFlags,
     /// `via_upstream`, or why the mesh itself responded.
-    pub response_code_details: &'a str,
-    /// From Envoy; client connections are not terminated by policy here.
+    pub response_code_details: Option<&'a str>,
+    /// The policy that refused a connection that would be passed through, or `idle_timeout`.
     pub connection_termination_details: Option<&'a str>,
-    /// Why the connection to another host failed.
+    /// Why the connection to another host, or to the server of a connection that is passed
+    /// through, failed.
     pub upstream_transport_failure_reason: Option<&'a str>,
-    /// Bytes of the request's body that were read.
+    /// Bytes of the request's body that were read, or of the connection's client.
     pub bytes_received: u64,
-    /// Bytes of the response's body.
+    /// Bytes of the response's body, or of the connection's server.
     pub bytes_sent: u64,
     /// Milliseconds from the request's arrival to the end of the response.
     pub duration: u64,
@@ -94,9 +97,9 @@ pub(crate) struct Line<'a> {
     /// The header `user-agent`, at most 256 characters.
     pub user_agent: Option<&'a str>,
     /// The `x-request-id`, the same at every hop.
-    pub request_id: &'a str,
+    pub request_id: Option<&'a str>,
     /// The host that the request addresses.
-    pub authority: &'a str,
+    pub authority: Option<&'a str>,
     /// The endpoint of the last attempt: `namespace/pod` here, `host:port` elsewhere.
     pub upstream_host: Option<&'a str>,
     /// The destination: `outbound|PORT|SUBSET|HOST`; `inbound|PORT||` for requests
@@ -122,9 +125,8 @@ pub(crate) struct Line<'a> {
     #[cfg_attr(test, schemars(with = "Option<String>"))]
     pub destination_workload: Option<QualifiedName<'a>>,
     /// The trace that the request belongs to.
-    #[serde(serialize_with = "displayed")]
-    #[cfg_attr(test, schemars(with = "String"))]
-    pub trace_id: TraceId,
+    #[cfg_attr(test, schemars(with = "Option<String>"))]
+    pub trace_id: Option<TraceId>,
 }
 
 impl AccessLog {
@@ -204,18 +206,25 @@ impl RequestFacts {
 }
 
 impl Line<'_> {
+    /// The details of the response, or of the connection.
+    fn details(&self) -> &str {
+        let details = self.response_code_details;
+        let details = details.or(self.connection_termination_details);
+        details.unwrap_or("-")
+    }
+
     /// Envoy's default format.
     fn text(&self) -> String {
         let time = self.upstream_service_time.map(|time| time.to_string());
         format!(
             "[{}] \"{} {} {}\" {} {} {} - \"{}\" {} {} {} {} \"{}\" \"{}\" \"{}\" \"{}\" \"{}\" {} - - {} {} {}",
             self.start_time,
-            self.method,
-            quoted(self.path),
-            self.protocol,
+            self.method.unwrap_or("-"),
+            quoted(self.path.unwrap_or("-")),
+            self.protocol.unwrap_or("-"),
             self.response_code,
             self.response_flags,
-            self.response_code_details,
+            self.details(),
             quoted(self.upstream_transport_failure_reason.unwrap_or("-")),
             self.bytes_received,
             self.bytes_sent,
@@ -223,8 +232,8 @@ impl Line<'_> {
             time.as_deref().unwrap_or("-"),
             quoted(self.x_forwarded_for.unwrap_or("-")),
             quoted(self.user_agent.unwrap_or("-")),
-            self.request_id,
-            quoted(self.authority),
+            self.request_id.unwrap_or("-"),
+            quoted(self.authority.unwrap_or("-")),
             self.upstream_host.unwrap_or("-"),
             self.upstream_cluster.unwrap_or("-"),
             optional(self.downstream_remote_address.as_ref()),
@@ -292,6 +301,12 @@ impl fmt::Display for TraceId {
 impl fmt::Display for QualifiedName<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}/{}", self.0.namespace, self.0.name)
+    }
+}
+
+impl Serialize for TraceId {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        displayed(self, to)
     }
 }
 

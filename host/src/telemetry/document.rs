@@ -64,6 +64,7 @@ fn metrics(text: &mut String) {
         };
         let labels = match metric.labels {
             labels if labels == names::EDGE_LABELS => "Istio's".to_owned(),
+            labels if labels == names::TCP_LABELS => "Istio's without `response_code`".to_owned(),
             labels => labels
                 .iter()
                 .map(|label| format!("`{label}`"))

@@ -18,6 +18,7 @@ mod register;
 mod routes;
 mod sample;
 mod sql;
+mod tcp;
 
 pub(crate) use decisions::{DecisionKind, DecisionResult, Decisions, KeyFetches};
 pub(crate) use dry_run::DryRuns;
@@ -28,6 +29,7 @@ pub(crate) use present::Present;
 pub(crate) use routes::{MethodClass, Routes};
 pub(crate) use sample::Samples;
 pub(crate) use sql::{StatementMeters, Statements};
+pub(crate) use tcp::{ConnectionSeries, Connections};
 
 use prometheus::{IntCounter, IntCounterVec, IntGaugeVec, Registry, TextEncoder};
 
@@ -42,6 +44,7 @@ pub(crate) struct Metrics {
     edges: Edges,
     pub routes: Routes,
     pub ports: Ports,
+    pub connections: Connections,
     pub dry_runs: DryRuns,
     pub decisions: Decisions,
     pub key_fetches: KeyFetches,
@@ -97,6 +100,7 @@ impl Metrics {
             edges: Edges::new(register),
             routes: Routes::new(register),
             ports: Ports::default(),
+            connections: Connections::new(register),
             dry_runs: DryRuns::new(register),
             decisions: Decisions::new(register),
             key_fetches: KeyFetches::new(register),
@@ -128,6 +132,7 @@ impl Metrics {
     pub(crate) fn follow(&self, present: &Present<'_>) {
         self.edges.follow(present);
         self.routes.follow(present);
+        self.connections.follow(present);
     }
 
     /// All metrics, including `samples`.

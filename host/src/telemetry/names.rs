@@ -54,6 +54,38 @@ pub(crate) static RESPONSE_BYTES: Metric = Metric {
     labels: EDGE_LABELS,
 };
 
+pub(crate) static TCP_OPENED: Metric = Metric {
+    name: "istio_tcp_connections_opened_total",
+    help: "Connections that a gateway passes through without decrypting them, by destination and flags.",
+    kind: Kind::Counter,
+    unit: "",
+    labels: TCP_LABELS,
+};
+
+pub(crate) static TCP_CLOSED: Metric = Metric {
+    name: "istio_tcp_connections_closed_total",
+    help: "Those of them that have ended.",
+    kind: Kind::Counter,
+    unit: "",
+    labels: TCP_LABELS,
+};
+
+pub(crate) static TCP_RECEIVED: Metric = Metric {
+    name: "istio_tcp_received_bytes_total",
+    help: "Bytes that clients sent on them.",
+    kind: Kind::Counter,
+    unit: "bytes",
+    labels: TCP_LABELS,
+};
+
+pub(crate) static TCP_SENT: Metric = Metric {
+    name: "istio_tcp_sent_bytes_total",
+    help: "Bytes that servers sent on them.",
+    kind: Kind::Counter,
+    unit: "bytes",
+    labels: TCP_LABELS,
+};
+
 pub(crate) static BUILD: Metric = Metric {
     name: "istio_build",
     help: "The running version.",
@@ -475,6 +507,10 @@ pub(crate) static ALL: &[&Metric] = &[
     &REQUEST_DURATION,
     &REQUEST_BYTES,
     &RESPONSE_BYTES,
+    &TCP_OPENED,
+    &TCP_CLOSED,
+    &TCP_RECEIVED,
+    &TCP_SENT,
     &BUILD,
     &ROUTE_REQUESTS,
     &AUTHORIZATION_DRY_RUNS,
@@ -560,6 +596,33 @@ pub(crate) const EDGE_LABELS: &[&str] = &[
     "destination_cluster",
     "request_protocol",
     "response_code",
+    "response_flags",
+    "connection_security_policy",
+];
+
+/// The labels of Istio's metrics for connections.
+pub(crate) const TCP_LABELS: &[&str] = &[
+    "reporter",
+    "source_workload",
+    "source_workload_namespace",
+    "source_principal",
+    "source_app",
+    "source_version",
+    "source_canonical_service",
+    "source_canonical_revision",
+    "source_cluster",
+    "destination_workload",
+    "destination_workload_namespace",
+    "destination_principal",
+    "destination_app",
+    "destination_version",
+    "destination_service",
+    "destination_service_name",
+    "destination_service_namespace",
+    "destination_canonical_service",
+    "destination_canonical_revision",
+    "destination_cluster",
+    "request_protocol",
     "response_flags",
     "connection_security_policy",
 ];

@@ -10,8 +10,27 @@ use super::access_log::Line;
 
 const DIM: Style = Style::new().dimmed();
 
+/// One connection that was passed through: time, flags, the requested name, and how long it
+/// took.
+fn connection(line: &Line<'_>) -> String {
+    let time = line.start_time.to_string();
+    let time = clock(&time);
+    let name = line.requested_server_name.unwrap_or("-");
+    let cluster = line.upstream_cluster.unwrap_or("-");
+    format!(
+        "{DIM}{time}{DIM:#}  -  {:<3} client → {cluster}  TLS {}  {} ms",
+        line.response_flags,
+        EscapeControls(name),
+        line.duration,
+    )
+}
+
 /// One call: time, status and flags, who calls whom, what, and how long it took.
 pub(crate) fn call(line: &Line<'_>) -> String {
+    let (Some(method), Some(path), Some(trace_id)) = (line.method, line.path, &line.trace_id)
+    else {
+        return connection(line);
+    };
     let colour = match line.response_code {
         200..=299 => AnsiColor::Green,
         100..=399 => AnsiColor::Cyan,
@@ -29,10 +48,10 @@ pub(crate) fn call(line: &Line<'_>) -> String {
         "{DIM}{time}{DIM:#} {code}{}{code:#} {:<3} {source} → {destination}  {} {}  {} ms  {DIM}{}{DIM:#}",
         line.response_code,
         line.response_flags,
-        line.method,
-        EscapeControls(line.path),
+        method,
+        EscapeControls(path),
         line.duration,
-        line.trace_id,
+        trace_id,
     )
 }
 

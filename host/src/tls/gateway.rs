@@ -17,13 +17,16 @@ mod client;
 mod contents;
 mod files;
 mod load;
+mod mesh;
+mod recorded;
 mod subject;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use accept::{Belongs, Session};
+pub(crate) use accept::{Accepted, Belongs, Opaque, Session};
 pub(crate) use files::GatewayFiles;
 pub(crate) use load::{Expiring, Fault, GatewayTls};
+pub(crate) use mesh::{MeshCertificates, MeshIdentity};
 
 use std::sync::Arc;
 
@@ -44,7 +47,7 @@ pub(crate) enum Security {
     Tls(Arc<PortServers>),
 }
 
-/// The servers of one port that terminates TLS.
+/// The servers of one port with TLS.
 #[derive(Debug, Default)]
 pub(crate) struct PortServers {
     names: ServerNames<Arc<PortServer>>,
@@ -56,8 +59,10 @@ pub(crate) struct PortServers {
 struct PortServer {
     /// Identifies the server in the next configuration: its object and its hosts.
     key: String,
-    /// None if the server is not opened.
+    /// None if the server is not opened, or does not decrypt.
     context: Option<Arc<ServerContext>>,
+    /// Its connections are not decrypted.
+    passes_through: bool,
 }
 
 /// What the connections of a server have in common.
@@ -107,15 +112,20 @@ impl Security {
 }
 
 impl PortServers {
-    fn add(&mut self, hosts: &[String], server: &Arc<PortServer>) {
-        for host in hosts {
-            self.names.insert(host, server.clone());
+    /// Gives `names` to `server`, unless they have another one.
+    fn name(&mut self, names: &[String], server: &Arc<PortServer>) {
+        for name in names {
+            self.names.insert(name, server.clone());
         }
-        self.all.push(server.clone());
     }
 
     fn is_open(&self) -> bool {
-        self.all.iter().any(|server| server.context.is_some())
+        let mut all = self.all.iter();
+        all.any(|server| server.passes_through || server.context.is_some())
+    }
+
+    fn passes_through(&self) -> bool {
+        self.all.iter().any(|server| server.passes_through)
     }
 
     fn context(&self, key: &str) -> Option<&Arc<ServerContext>> {

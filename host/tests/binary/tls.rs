@@ -3,6 +3,9 @@
 
 mod authority;
 mod client;
+mod mesh_identity;
+mod passthrough;
+mod probes;
 
 use std::fs;
 use std::io;
@@ -30,7 +33,12 @@ const PLAIN: &str = "servers: [{port: {number: 80, name: http, protocol: HTTP}, 
 
 /// A guest that returns the request, behind a Gateway with these servers.
 fn echo_behind(servers: &str) -> String {
-    let yaml = manifests(&[Service::new("app", "echo")]);
+    behind("echo", servers)
+}
+
+/// A guest, which is the service `app`, behind these servers.
+fn behind(guest: &str, servers: &str) -> String {
+    let yaml = manifests(&[Service::new("app", guest)]);
     assert!(yaml.contains(PLAIN));
     yaml.replace(PLAIN, &format!("servers:\n{servers}"))
 }
@@ -470,7 +478,11 @@ fn gateway_of_the_deck_works_as_written() {
         &authority.issue(&["in.shoppingportal.com"]),
     )
     .replace("namespace: test", "namespace: shoppingportal");
-    let (host, _folder) = start(&format!("{secret}{deck}"));
+    let folder = tempfile::tempdir().expect("a folder");
+    fs::write(folder.path().join("test.yaml"), format!("{secret}{deck}")).expect("a file");
+    // As its selector says.
+    let label = ["--gateway-label", "app=my-gateway-controller"];
+    let host = Galleria::run(folder.path()).arguments(&label).start();
     let answer = host.get_with("/ui?a=1", &[("host", "in.shoppingportal.com")]);
     assert_eq!(answer.status, 301);
     assert!(

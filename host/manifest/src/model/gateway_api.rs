@@ -4,7 +4,8 @@
 //! matches, since the order of precedence is that of matches.
 
 use super::{
-    CertificateSource, HttpRoute, LabelSelector, Protocol, ServerCertificate, ServerTls, TlsMode,
+    CertificateSource, GatewayTopology, HttpRoute, LabelSelector, Protocol, ServerCertificate,
+    ServerTls, TlsMode,
 };
 use crate::{Position, WithPosition};
 
@@ -12,6 +13,8 @@ use crate::{Position, WithPosition};
 #[derive(Debug, Clone)]
 pub struct GatewayApiGateway {
     pub listeners: Vec<GatewayListener>,
+    /// That of the annotation `proxy.istio.io/config`.
+    pub topology: Option<GatewayTopology>,
 }
 
 #[derive(Debug, Clone)]

@@ -1,9 +1,10 @@
-//! Istio's MeshConfig: the services that decide about requests for a workload, and the proxies in
-//! front of the gateway.
+//! Istio's MeshConfig: the services that decide about requests for a workload, the trust domain,
+//! and what is in front of gateways.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use super::GatewayTopology;
 use crate::{Position, WithPosition};
 
 /// The part of MeshConfig that the host reads.
@@ -15,8 +16,8 @@ pub struct MeshConfig {
     pub trust_domain: Option<WithPosition<String>>,
     /// `trustDomainAliases`: other names of the trust domain in policies.
     pub trust_domain_aliases: Vec<String>,
-    /// `defaultConfig.gatewayTopology.numTrustedProxies`
-    pub num_trusted_proxies: Option<u32>,
+    /// `defaultConfig.gatewayTopology`
+    pub gateway_topology: Option<GatewayTopology>,
 }
 
 /// A service that policies refer to by name.

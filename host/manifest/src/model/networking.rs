@@ -5,7 +5,10 @@ use std::time::Duration;
 
 use regex::Regex;
 
-use super::{CertificateSource, Labels, PortReference, ServerCertificate, ServerTls, TlsMode};
+use super::{
+    CertificateSource, GatewayTopology, Labels, PortReference, ServerCertificate, ServerTls,
+    TlsMode, TlsRoute,
+};
 use crate::{Position, WithPosition};
 
 #[derive(Debug, Clone)]
@@ -13,6 +16,8 @@ pub struct Gateway {
     /// The gateway workload that serves it.
     pub selector: Labels,
     pub servers: Vec<Server>,
+    /// That of the annotation `proxy.istio.io/config`.
+    pub topology: Option<GatewayTopology>,
 }
 
 #[derive(Debug, Clone)]
@@ -48,6 +53,7 @@ pub struct VirtualService {
     /// `*` by default.
     pub export_to: Vec<WithPosition<String>>,
     pub http: Vec<HttpRoute>,
+    pub tls: Vec<TlsRoute>,
 }
 
 /// One rule of `spec.http`.

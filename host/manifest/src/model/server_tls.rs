@@ -117,9 +117,9 @@ impl ServerTls {
 }
 
 impl TlsMode {
-    /// Whether the host terminates TLS with a certificate of the user.
+    /// Whether the host terminates TLS.
     pub fn terminates(self) -> bool {
-        matches!(self, Self::Simple | Self::Mutual | Self::OptionalMutual)
+        !matches!(self, Self::Passthrough | Self::AutoPassthrough)
     }
 
     /// Whether clients are asked for a certificate of the user's authorities.

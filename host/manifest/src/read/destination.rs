@@ -6,7 +6,7 @@ use crate::codes;
 use crate::decode::{
     Decoder, Fields, dns_name, integer, located, located_string, percent, percentage, port,
 };
-use crate::model::{Destination, Mirror, Percent, RouteDestination};
+use crate::model::{Destination, HeaderOperations, Mirror, Percent, RouteDestination};
 use crate::yaml::Node;
 
 pub(super) fn route(d: &mut Decoder, node: &Node) -> Option<RouteDestination> {
@@ -25,6 +25,24 @@ pub(super) fn route(d: &mut Decoder, node: &Node) -> Option<RouteDestination> {
         destination: destination?,
         weight,
         headers,
+    })
+}
+
+/// A destination of connections, which have no headers.
+pub(super) fn connection_route(d: &mut Decoder, node: &Node) -> Option<RouteDestination> {
+    let mut fields = Fields::of(d, node)?;
+    let destination = fields.required("destination", read);
+    let weight = fields.optional("weight", located(integer(0..=1_000_000)));
+    let weight_failed = fields.has("weight") && weight.is_none();
+    fields.finish(&[]);
+    if weight_failed {
+        return None;
+    }
+    Some(RouteDestination {
+        at: d.position(node.mark),
+        destination: destination?,
+        weight,
+        headers: HeaderOperations::default(),
     })
 }
 

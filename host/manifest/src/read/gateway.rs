@@ -1,6 +1,6 @@
 //! Istio's Gateway.
 
-use super::server_tls;
+use super::{gateway_topology, server_tls};
 use crate::WithPosition;
 use crate::codes;
 use crate::decode::{
@@ -24,6 +24,7 @@ pub(super) const PROTOCOLS: &[(&str, Protocol)] = &[
 ];
 
 pub(crate) fn read(mut fields: Fields<'_, '_>) -> Option<Resource> {
+    let topology = gateway_topology::annotated(&mut fields);
     let gateway = fields.required("spec", |d, node| {
         let mut spec = Fields::of(d, node)?;
         let selector = spec.optional("selector", labels).unwrap_or_default();
@@ -32,6 +33,7 @@ pub(crate) fn read(mut fields: Fields<'_, '_>) -> Option<Resource> {
         Some(Gateway {
             selector,
             servers: servers?,
+            topology,
         })
     });
     fields.finish(&[]);
@@ -125,10 +127,18 @@ fn check_tls(fields: &mut Fields<'_, '_>, protocol: Protocol, tls: Option<&Serve
         }
         return;
     }
+    if tls.mode == TlsMode::Passthrough {
+        if !tls.certificates.is_empty() {
+            let message = "has no certificate in mode PASSTHROUGH, which is the default: \
+                           connections are not decrypted; set mode SIMPLE or MUTUAL";
+            fields.warn_at("tls", codes::NOT_HONOURED, message.to_owned());
+        }
+        return;
+    }
     if !tls.mode.terminates() {
         let mode = tls.mode.name();
         let message = format!(
-            "mode {mode} is not supported by this host, so this server is not opened; use SIMPLE or MUTUAL with a certificate"
+            "mode {mode} is not supported by this host, so this server is not opened; use PASSTHROUGH with tls routes, or SIMPLE or MUTUAL with a certificate"
         );
         fields.warn_at("tls", codes::TLS_NOT_SERVED, message);
         return;
@@ -136,6 +146,9 @@ fn check_tls(fields: &mut Fields<'_, '_>, protocol: Protocol, tls: Option<&Serve
     if protocol == Protocol::Tls {
         let message = "the host speaks HTTP, so this server is not opened; use `protocol: HTTPS`";
         fields.warn_at("tls", codes::TLS_NOT_SERVED, message.to_owned());
+    }
+    if tls.mode == TlsMode::IstioMutual {
+        return;
     }
     if tls.certificates.is_empty() {
         let message =

@@ -6,7 +6,7 @@ mod route;
 
 pub(crate) use route::read as http_route;
 
-use super::selector;
+use super::{gateway_topology, selector};
 use crate::codes;
 use crate::decode::{
     Decoder, Fields, choice, dns_label, dns_name, located, located_string, non_empty, port, string,
@@ -18,6 +18,7 @@ use crate::model::{
 use crate::yaml::Node;
 
 pub(crate) fn gateway(mut fields: Fields<'_, '_>) -> Option<Resource> {
+    let topology = gateway_topology::annotated(&mut fields);
     let gateway = fields.required("spec", |d, node| {
         let mut spec = Fields::of(d, node)?;
         spec.required("gatewayClassName", non_empty);
@@ -39,6 +40,7 @@ pub(crate) fn gateway(mut fields: Fields<'_, '_>) -> Option<Resource> {
         ]);
         Some(GatewayApiGateway {
             listeners: listeners?,
+            topology,
         })
     });
     // Written by a cluster.

@@ -85,7 +85,7 @@ fn check_prefixes(fields: &mut Fields<'_, '_>, matches: &[HttpMatch]) {
     }
 }
 
-fn check_weights(fields: &mut Fields<'_, '_>, node: &Node, route: &[RouteDestination]) {
+pub(super) fn check_weights(fields: &mut Fields<'_, '_>, node: &Node, route: &[RouteDestination]) {
     let listed = match node.get("route").map(|list| &list.value) {
         Some(crate::yaml::Value::Sequence(items)) => items.len(),
         _ => 0,

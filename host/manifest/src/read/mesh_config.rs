@@ -1,8 +1,8 @@
 //! Istio's MeshConfig: in the ConfigMap `istio` of `istio-system`, and in an IstioOperator.
 
 mod ext_authz;
-mod gateway_topology;
 
+use super::gateway_topology;
 use crate::codes;
 use crate::decode::{Decoder, Fields, non_empty, steps};
 use crate::model::{ConfigMap, ExtensionProvider, MeshConfig, Metadata, Resource};
@@ -18,7 +18,6 @@ const WITHOUT_EFFECT: &[&str] = &[
     "accessLogFormat",
     "configSources",
     "connectTimeout",
-    "defaultConfig",
     "defaultDestinationRuleExportTo",
     "defaultHttpRetryPolicy",
     "defaultProviders",
@@ -114,7 +113,8 @@ fn shifted(mark: Mark, begin: Mark, text: &str) -> Mark {
     }
 }
 
-fn shift(node: &mut Node, begin: Mark, text: &str) {
+/// Moves the positions of `node`, which was read from `text`, to those in the file.
+pub(super) fn shift(node: &mut Node, begin: Mark, text: &str) {
     node.mark = shifted(node.mark, begin, text);
     match &mut node.value {
         Value::Scalar(_) => {}
@@ -142,8 +142,9 @@ fn read(d: &mut Decoder, node: &Node) -> Option<MeshConfig> {
     if fields.get("rootNamespace").and_then(Node::as_text) == Some(ROOT_NAMESPACE) {
         fields.ignore(&["rootNamespace"]);
     }
-    let num_trusted_proxies =
-        fields.optional("defaultConfig", gateway_topology::num_trusted_proxies);
+    let gateway_topology = fields.optional("defaultConfig", |d, node| {
+        Some(gateway_topology::of_proxy_config(d, node))
+    });
     let trust_domain = fields.optional("trustDomain", |d, node| {
         trust_domain_name(d, node).map(|name| d.locate(name, node))
     });
@@ -154,7 +155,7 @@ fn read(d: &mut Decoder, node: &Node) -> Option<MeshConfig> {
         extension_providers,
         trust_domain,
         trust_domain_aliases,
-        num_trusted_proxies,
+        gateway_topology: gateway_topology.flatten(),
     })
 }
 

@@ -81,7 +81,9 @@ pub(super) fn read(d: &mut Decoder, node: &Node) -> Option<ServerTls> {
     let mode = mode.unwrap_or(TlsMode::Passthrough);
     let certificates = certificates(&mut fields);
     let client = client(&mut fields);
-    if !mode_failed && !mode.verifies_clients() {
+    if mode == TlsMode::IstioMutual {
+        with_identity(&mut fields);
+    } else if !mode_failed && !mode.verifies_clients() {
         without_clients(&mut fields, mode);
     }
     let versions = versions(&mut fields);
@@ -91,7 +93,10 @@ pub(super) fn read(d: &mut Decoder, node: &Node) -> Option<ServerTls> {
         at: d.position(node.mark),
         https_redirect,
         mode,
-        certificates,
+        certificates: match mode {
+            TlsMode::IstioMutual => Vec::new(),
+            _ => certificates,
+        },
         client,
         versions,
         cipher_suites: cipher_suites.unwrap_or_default(),
@@ -173,6 +178,18 @@ fn client(fields: &mut Fields<'_, '_>) -> ClientVerification {
         subject_alt_names: names.unwrap_or_default(),
         public_keys: fields.list("verifyCertificateSpki", public_key_hash),
         certificates: fields.list("verifyCertificateHash", certificate_hash),
+    }
+}
+
+/// Certificates and authorities are those of the mesh.
+fn with_identity(fields: &mut Fields<'_, '_>) {
+    let authorities = ["caCertificates", "caCertCredentialName", "caCrl"];
+    let present = SOURCES.iter().chain(&authorities);
+    let present: Vec<_> = present.filter(|name| fields.has(name)).collect();
+    for name in present {
+        let message = "has no effect in mode ISTIO_MUTUAL: the server presents the identity of \
+                       the gateway, and its clients have certificates of the mesh";
+        fields.warn_at(name, codes::NOT_HONOURED, message.to_owned());
     }
 }
 

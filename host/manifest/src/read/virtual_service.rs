@@ -1,6 +1,6 @@
 //! Istio's VirtualService.
 
-use super::http_route;
+use super::{http_route, tls_route};
 use crate::WithPosition;
 use crate::codes;
 use crate::decode::{
@@ -22,6 +22,14 @@ fn spec(d: &mut Decoder, node: &Node) -> Option<VirtualService> {
     let gateways = spec.list("gateways", gateway_name);
     let export_to = spec.list("exportTo", export);
     let http = spec.list("http", http_route::read);
+    let tls = spec.list("tls", tls_route::read);
+    let is_for_mesh = gateways.iter().all(|gateway| gateway.as_str() == "mesh");
+    if !tls.is_empty() && is_for_mesh {
+        let message = "has no effect: guests connect by HTTP, and tls routes are for connections \
+                       through gateways; list them in `gateways`";
+        spec.warn_at("tls", codes::NOT_HONOURED, message.to_owned());
+    }
+    tls_route::check_hosts(spec.d, &tls, &hosts);
     if !spec.has("hosts") && spec.has("gateways") {
         spec.missing("hosts");
     }
@@ -29,7 +37,7 @@ fn spec(d: &mut Decoder, node: &Node) -> Option<VirtualService> {
     if !spec.d.refused() {
         unreachable_rules(&mut spec, &http);
     }
-    spec.finish(&["tcp", "tls"]);
+    spec.finish(&["tcp"]);
     let at = d.position(node.mark);
     let gateways = if gateways.is_empty() {
         vec![WithPosition::new("mesh".to_owned(), at)]
@@ -41,6 +49,7 @@ fn spec(d: &mut Decoder, node: &Node) -> Option<VirtualService> {
         gateways,
         export_to,
         http,
+        tls,
     })
 }
 

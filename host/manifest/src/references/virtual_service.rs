@@ -1,5 +1,7 @@
 //! The gateways, destinations, subsets and delegates of a VirtualService.
 
+mod tls_route;
+
 use super::hosts::{resolve, service_of};
 use super::index::{Index, Target, names_in};
 use super::report::Report;
@@ -21,6 +23,7 @@ pub(super) fn check(
             format!("spec.gateways[{at}]"),
         );
     }
+    tls_route::check(index, report, object, service);
     for (rule_at, rule) in service.http.iter().enumerate() {
         let rule_path = format!("spec.http[{rule_at}]");
         for (match_at, condition) in rule.matches.iter().enumerate() {

@@ -269,7 +269,8 @@ fn trusted_proxies_are_read() {
         ("accessLogFile: /dev/stdout", None),
     ] {
         let loaded = config_map(config);
-        let proxies = mesh_config(&loaded).and_then(|it| it.num_trusted_proxies);
+        let proxies =
+            mesh_config(&loaded).and_then(|it| it.gateway_topology.as_ref()?.num_trusted_proxies);
         assert_eq!(proxies, expected, "{config}");
         assert!(loaded.diagnostics.is_empty(), "{config}");
     }

@@ -8,7 +8,7 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use galleria_manifest::model::{
-    HeaderOperations, HttpMatch, HttpRoute, StringMatch, VirtualService,
+    HeaderOperations, HttpMatch, HttpRoute, StringMatch, TlsRoute, VirtualService,
 };
 use galleria_manifest::{Diagnostic, Severity, codes};
 
@@ -26,6 +26,8 @@ pub(crate) struct BoundVirtualService<'a> {
     pub(crate) gateways: Vec<String>,
     pub(crate) export_to: ExportTo,
     pub(crate) routes: Vec<BoundRoute<'a>>,
+    /// For connections that gateways pass through.
+    pub(crate) tls: &'a [TlsRoute],
 }
 
 /// A rule of the VirtualService itself or of a delegate.
@@ -67,6 +69,7 @@ pub(crate) fn bind<'a>(
             gateways: gateway_names(gateways.map(|name| name.as_str()), namespace),
             export_to: ExportTo::new(&source.spec.export_to, namespace),
             routes: routes(source, &delegates, diagnostics),
+            tls: &source.spec.tls,
         }
     });
     bound.collect()

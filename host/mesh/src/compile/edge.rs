@@ -14,9 +14,11 @@ use super::export::View;
 use super::ingress::{IngressHosts, ingress_hosts};
 use super::inventory::{Inventory, Source};
 use super::rules::{Rules, Scope};
+use super::tls_route::{is_passed_through, without_rule};
 use crate::decide::host::{HostTable, canonical, covers};
 use crate::decide::listener::{Listener, ListenerServer, ListenerTls};
 use crate::decide::rule::Rule;
+use crate::decide::tls_route::TlsRules;
 use crate::decide::virtual_host::{RouteTable, VirtualHost};
 use crate::{ObjectRef, Options};
 
@@ -43,6 +45,7 @@ pub(crate) struct EdgeCompiler<'a, 'c> {
 pub(crate) struct Edge {
     pub(crate) listeners: Vec<Listener>,
     pub(crate) hosts: HashMap<u16, HostTable<Arc<VirtualHost>>>,
+    pub(crate) tls_rules: HashMap<u16, TlsRules>,
     pub(crate) diagnostics: Vec<Diagnostic>,
 }
 
@@ -51,15 +54,32 @@ impl<'a> EdgeCompiler<'a, '_> {
         let mut listeners: BTreeMap<u16, Listener> = BTreeMap::new();
         let mut diagnostics = Vec::new();
         let mut ports: BTreeMap<u16, BTreeMap<String, Parts>> = BTreeMap::new();
+        let mut tls_rules: HashMap<u16, TlsRules> = HashMap::new();
         for (number, source) in self.inventory.gateways.iter().enumerate() {
             if !self.selects_here(source) {
                 diagnostics.push(served_elsewhere(source));
                 continue;
             }
             for (index, server) in source.spec.servers.iter().enumerate() {
-                let listener = listener(source, index, server);
+                let mut listener = listener(source, index, server);
                 let is_routed = is_routed(&listener);
+                let rules = match is_passed_through(&listener) {
+                    true => self.tls_rules(number, source, server),
+                    false => Vec::new(),
+                };
+                if is_passed_through(&listener) && rules.is_empty() {
+                    diagnostics.extend(without_rule(source, &listener));
+                }
+                for own in &mut listener.servers {
+                    own.sni_hosts = rules.iter().map(|(name, _)| name.clone()).collect();
+                }
                 let declared = declare(&mut listeners, listener, &mut diagnostics);
+                if declared == Declared::Yes && !rules.is_empty() {
+                    let known = tls_rules.entry(server.port.value).or_default();
+                    for (name, rule) in rules {
+                        known.insert(&name, rule);
+                    }
+                }
                 if declared == Declared::Yes && is_routed {
                     let hosts = ports.entry(server.port.value).or_default();
                     self.add_hosts(hosts, number, source, server);
@@ -84,6 +104,7 @@ impl<'a> EdgeCompiler<'a, '_> {
         Edge {
             listeners: listeners.into_values().collect(),
             hosts,
+            tls_rules,
             diagnostics,
         }
     }
@@ -164,7 +185,7 @@ impl<'a> EdgeCompiler<'a, '_> {
 
     /// This host's gateway sees what the Gateway's namespace and the
     /// root namespace see.
-    fn is_visible(&self, bound: &BoundVirtualService<'_>, namespace: &str) -> bool {
+    pub(super) fn is_visible(&self, bound: &BoundVirtualService<'_>, namespace: &str) -> bool {
         [namespace, &self.options.root_namespace]
             .iter()
             .any(|namespace| bound.export_to.reaches(View::Namespace(namespace)))
@@ -253,7 +274,7 @@ fn is_routed(listener: &Listener) -> bool {
 }
 
 /// Splits `namespace/name`. `*` is every namespace, `.` the Gateway's own.
-fn split_host<'h>(entry: &'h str, own: &'h str) -> (Option<&'h str>, String) {
+pub(super) fn split_host<'h>(entry: &'h str, own: &'h str) -> (Option<&'h str>, String) {
     let (namespace, name) = match entry.split_once('/') {
         None | Some(("*", _)) => (None, entry.split_once('/').map_or(entry, |(_, name)| name)),
         Some((".", name)) => (Some(own), name),
@@ -303,6 +324,7 @@ fn listener(source: &Source<'_, Gateway>, index: usize, server: &Server) -> List
                 .collect(),
             https_redirect,
             tls,
+            sni_hosts: Vec::new(),
         }],
     }
 }

@@ -122,6 +122,7 @@ pub(crate) fn listeners<'a>(
                 gateway: Gateway {
                     selector: Labels::new(),
                     servers: vec![server],
+                    topology: spec.topology,
                 },
             }
         })
@@ -217,6 +218,7 @@ pub(crate) fn bind<'a>(
             gateways: vec![gateway],
             export_to,
             routes,
+            tls: &[],
         })
     });
     bound.collect()

@@ -229,6 +229,7 @@ fn listener(source: &Source<'_, Ingress>, tls: Option<(usize, &IngressTls)>) -> 
         https_redirect: false,
         inbound: None,
         servers: vec![ListenerServer {
+            sni_hosts: Vec::new(),
             at,
             gateway,
             name: None,

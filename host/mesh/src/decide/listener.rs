@@ -35,6 +35,8 @@ pub struct ListenerServer {
     pub hosts: Vec<String>,
     pub https_redirect: bool,
     pub tls: Option<ListenerTls>,
+    /// The names for which connections are passed through; see [`crate::Snapshot::pass_through`].
+    pub sni_hosts: Vec<String>,
 }
 
 /// The TLS settings of a server that terminates TLS, or says so and does not.

@@ -3,10 +3,12 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
+use super::gateway_topology::GatewayTopologies;
 use super::host::{HostMatch, HostTable, canonical};
 use super::membership::Membership;
 use super::route::Lookup;
 use super::sidecar::{SidecarIndex, SidecarScope};
+use super::tls_route::TlsRules;
 use super::virtual_host::VirtualHost;
 use crate::inbound::network::NetworkPolicies;
 use crate::inbound::network::index::NetworkPolicyIndex;
@@ -24,16 +26,18 @@ pub struct Snapshot {
     pub(crate) listeners: Vec<Listener>,
     /// By declared port.
     pub(crate) edge: HashMap<u16, HostTable<Arc<VirtualHost>>>,
+    /// By declared port, for connections that are not decrypted.
+    pub(crate) tls_rules: HashMap<u16, TlsRules>,
     pub(crate) mesh: MeshHosts,
     pub(crate) callers: Callers,
     pub(crate) membership: Membership,
     pub(crate) gateway: GatewayPolicies,
+    pub(crate) topologies: GatewayTopologies,
     pub(crate) passthrough: Arc<VirtualHost>,
     pub(crate) sidecars: SidecarIndex,
     pub(crate) network: NetworkPolicyIndex,
     /// Those of the host's own gateway.
     pub(crate) gateway_network: NetworkPolicies,
-    pub(crate) num_trusted_proxies: u32,
     pub(crate) options: Options,
     pub(crate) services: Vec<ServiceStatus>,
     pub(crate) routes: Vec<RouteStatus>,
@@ -168,11 +172,6 @@ impl Snapshot {
     /// The NetworkPolicies that govern the host's own gateway.
     pub fn gateway_network_policies(&self) -> &NetworkPolicies {
         &self.gateway_network
-    }
-
-    /// How many proxies in front of the gateway are trusted, by the configuration of the mesh.
-    pub fn num_trusted_proxies(&self) -> u32 {
-        self.num_trusted_proxies
     }
 
     /// The policies of the gateway for requests of clients; `None` if no policy selects it.

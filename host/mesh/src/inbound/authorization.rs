@@ -20,14 +20,17 @@ mod text;
 
 pub use explain::{AuthorizationStep, PolicyStep};
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
-use self::caller::Facts;
+use http::{HeaderMap, Method};
+
+use self::caller::{Connection, Facts};
 use self::rule::Rule;
 use self::rule_set::RuleSet;
 use super::external::ExtAuthzProvider;
-use super::{InboundPolicies, InboundRequest};
-use crate::LocalReply;
+use super::{InboundPolicies, InboundRequest, Peer};
+use crate::{LocalReply, RequestHead, Workload};
 
 /// The rules of the policies that select a workload, by what they do.
 #[derive(Debug, Default)]
@@ -82,6 +85,53 @@ pub fn decide(policies: &InboundPolicies, request: &InboundRequest<'_>) -> Resul
     }
     let facts = Facts::new(request);
     if let Some(rule) = enforced.deny.first_match(&facts) {
+        return Err(LocalReply::access_denied(&rule.name));
+    }
+    match &enforced.allow {
+        Some(allow) if allow.first_match(&facts).is_none() => {
+            Err(LocalReply::access_denied("none"))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Decides about a connection to the gateway that is passed through without being decrypted.
+/// As in Istio, conditions on requests count against it: they hold in rules that forbid, and
+/// not in rules that allow. There is no request about which a service could be asked, so a
+/// CUSTOM rule that matches denies.
+///
+/// # Errors
+/// The rule that denies, in the details.
+pub fn decide_connection(
+    policies: &InboundPolicies,
+    gateway: &Workload,
+    port: u16,
+    source_ip: Option<IpAddr>,
+    server_name: Option<&str>,
+) -> Result<(), LocalReply> {
+    let enforced = &policies.authorization.enforced;
+    if enforced.is_empty() {
+        return Ok(());
+    }
+    let headers = HeaderMap::new();
+    let request = InboundRequest {
+        destination: gateway,
+        port,
+        peer: &Peer::Unknown,
+        head: RequestHead {
+            method: &Method::CONNECT,
+            scheme: "tcp",
+            authority: server_name.unwrap_or_default(),
+            path: "",
+            query: None,
+            headers: &headers,
+            source_ip,
+        },
+        principal: None,
+    };
+    let facts = Facts::of_connection(&request, Connection { server_name });
+    let mut forbidding = [&enforced.custom, &enforced.deny].into_iter();
+    if let Some(rule) = forbidding.find_map(|rules| rules.first_match(&facts)) {
         return Err(LocalReply::access_denied(&rule.name));
     }
     match &enforced.allow {

@@ -23,6 +23,7 @@ mod hosts;
 mod issuer;
 mod network;
 mod outside;
+mod passthrough;
 mod peers;
 mod rate_limits;
 mod rules;

@@ -87,18 +87,19 @@ impl Control {
         recorder.record(&involved, EventType::Warning, reason, message);
     }
 
-    /// Reads certificate files again. If they have changed, or a missing one exists, the
-    /// objects in force are applied again with them.
+    /// Reads certificate files again. If they have changed, or a missing one exists, or the
+    /// identity of the gateway was renewed, the objects in force are applied again with them.
     pub(super) async fn follow_certificates(&mut self) {
         self.report_expiry();
         let tls = self.data_plane.tls.clone();
-        if !tokio::task::block_in_place(|| tls.is_stale()) {
+        let has_other_identity = tls.has_other_identity(&self.data_plane.mesh_certificates());
+        if !has_other_identity && !tokio::task::block_in_place(|| tls.is_stale()) {
             return;
         }
         match self.apply(self.desired.clone()).await {
             Ok(()) => {
                 self.serve();
-                tracing::info!("certificate files have changed; new connections use them");
+                tracing::info!("certificates have changed; new connections use them");
             }
             Err(rejected) => {
                 for problem in rejected.problems() {

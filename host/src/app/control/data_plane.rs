@@ -4,12 +4,14 @@ use std::sync::Arc;
 
 use galleria_manifest::model::Object;
 use galleria_mesh as mesh;
+use galleria_mesh::inbound::SpiffeId;
 
 use crate::active_config::ActiveConfig;
 use crate::call::Mesh;
+use crate::causes::with_causes;
 use crate::listen::Listeners;
 use crate::telemetry::metrics::Present;
-use crate::tls::{GatewayFiles, GatewayTls};
+use crate::tls::{GatewayFiles, GatewayTls, MeshCertificates, MeshIdentity};
 use crate::topology::{Peers, Topology};
 use crate::workload::Pod;
 
@@ -50,7 +52,30 @@ impl DataPlane {
         objects: &[Arc<Object>],
     ) -> GatewayTls {
         let listeners = snapshot.listeners();
-        tokio::task::block_in_place(|| GatewayTls::load(listeners, objects, &self.tls))
+        let mesh = self.mesh_certificates();
+        tokio::task::block_in_place(|| GatewayTls::load(listeners, objects, &mesh, &self.tls))
+    }
+
+    /// The identity of the gateway, for servers with mode ISTIO_MUTUAL.
+    pub(super) fn mesh_certificates(&self) -> MeshCertificates {
+        let identities = &self.mesh.identities;
+        if !identities.is_shared() {
+            return MeshCertificates::NotShared;
+        }
+        let gateway = mesh::Workload::gateway();
+        let (namespace, account) = (&gateway.namespace, &gateway.service_account);
+        let id = SpiffeId::new(identities.trust_domain(), namespace, account);
+        let id = match id {
+            Ok(id) => id,
+            Err(error) => return MeshCertificates::Failed(with_causes(&error)),
+        };
+        match identities.certificate(&id) {
+            Ok(certificate) => MeshCertificates::Shared(MeshIdentity {
+                certificate,
+                roots: identities.roots(),
+            }),
+            Err(error) => MeshCertificates::Failed(with_causes(&error)),
+        }
     }
 
     /// Makes the snapshot of `objects` and `pods` the active one.

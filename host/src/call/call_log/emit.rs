@@ -45,12 +45,12 @@ fn line<'a>(record: &'a Record, facts: &'a RequestFacts, duration: Duration) -> 
     let cluster = record.cluster.as_ref();
     Line {
         start_time: StartTime(facts.start),
-        method: facts.method.as_str(),
-        path: &facts.path,
-        protocol: access_log::protocol(facts.protocol),
+        method: Some(facts.method.as_str()),
+        path: Some(&facts.path),
+        protocol: Some(access_log::protocol(facts.protocol)),
         response_code: record.code,
         response_flags: record.flags,
-        response_code_details: &record.details,
+        response_code_details: Some(&record.details),
         connection_termination_details: None,
         upstream_transport_failure_reason: record.transport_failure.as_deref(),
         bytes_received: record.received.get(),
@@ -59,8 +59,8 @@ fn line<'a>(record: &'a Record, facts: &'a RequestFacts, duration: Duration) -> 
         upstream_service_time: record.upstream_time.map(access_log::millis),
         x_forwarded_for: facts.forwarded_for.as_deref(),
         user_agent: facts.user_agent.as_deref(),
-        request_id: record.context.request_id.to_str().unwrap_or_default(),
-        authority: &facts.authority,
+        request_id: record.context.request_id.to_str().ok(),
+        authority: Some(&facts.authority),
         upstream_host: endpoint.map(|endpoint| endpoint.name.as_str()),
         upstream_cluster: cluster.map(|cluster| cluster.name.as_str()),
         upstream_local_address: None,
@@ -71,7 +71,7 @@ fn line<'a>(record: &'a Record, facts: &'a RequestFacts, duration: Duration) -> 
         attempts: record.attempts,
         source_workload: qualified(record.edge.source.as_ref()),
         destination_workload: qualified(record.edge.destination.as_ref()),
-        trace_id: TraceId(record.context.trace.trace_id),
+        trace_id: Some(TraceId(record.context.trace.trace_id)),
     }
 }
 

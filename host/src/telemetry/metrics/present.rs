@@ -47,6 +47,10 @@ impl<'a> Present<'a> {
         self.routes.contains(route)
     }
 
+    pub(super) fn has_service(&self, fqdn: &str) -> bool {
+        self.services.contains(fqdn)
+    }
+
     /// Whether both ends and the service still exist.
     pub(super) fn has_edge(&self, edge: &CallEdge) -> bool {
         let ends = [&edge.source, &edge.destination];

@@ -1,4 +1,5 @@
-//! The handshake: the client's first message selects the server, and its certificate.
+//! The handshake: the client's first message selects the server, and its certificate; or the
+//! connection is passed through.
 
 use std::io;
 use std::sync::Arc;
@@ -11,12 +12,29 @@ use tokio_rustls::server::TlsStream;
 use tokio_util::sync::CancellationToken;
 
 use super::choose::{Offer, choose};
+use super::recorded::Recorded;
 use super::{PortSecurity, PortServer, PortServers, Security, certificate};
 use crate::tls::Alpn;
 
+/// A connection after its client's first message.
+pub(crate) enum Accepted<S> {
+    Secured(Box<Secured<S>>),
+    PassedThrough(Opaque<S>),
+}
+
+/// A connection that is not decrypted.
+pub(crate) struct Opaque<S> {
+    /// The bytes that were read, of the client's first message.
+    pub first: Vec<u8>,
+    /// The connection after them.
+    pub stream: S,
+    /// The name that the client has requested (SNI).
+    pub server_name: Option<Arc<str>>,
+}
+
 /// A connection after its handshake.
 pub(crate) struct Secured<S> {
-    pub stream: TlsStream<S>,
+    pub stream: TlsStream<Recorded<S>>,
     /// If the client has selected a version.
     pub alpn: Option<Alpn>,
     pub session: Arc<Session>,
@@ -78,8 +96,8 @@ impl Session {
 
 impl PortServers {
     /// Waits for the client's first message, and completes the handshake with the server that
-    /// it requests. As in Envoy, a name that no server has ends the connection without an
-    /// answer.
+    /// it requests, unless that server does not decrypt. As in Envoy, a name that no server has
+    /// ends the connection without an answer.
     ///
     /// # Errors
     /// There is no such server, or the handshake failed.
@@ -87,14 +105,23 @@ impl PortServers {
         &self,
         port: &Arc<PortSecurity>,
         stream: S,
-    ) -> io::Result<Secured<S>>
+    ) -> io::Result<Accepted<S>>
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
-        let start = LazyConfigAcceptor::new(Acceptor::default(), stream).await?;
+        let stream = Recorded::new(stream, self.passes_through());
+        let mut start = LazyConfigAcceptor::new(Acceptor::default(), stream).await?;
         let hello = start.client_hello();
         let server_name = hello.server_name().map(Arc::<str>::from);
         let server = self.names.requested(hello.server_name());
+        if server.is_some_and(|server| server.passes_through) {
+            let (first, stream) = start.io.into_parts();
+            return Ok(Accepted::PassedThrough(Opaque {
+                first,
+                stream,
+                server_name,
+            }));
+        }
         let opened = server.and_then(|server| Some((server, server.context.as_ref()?)));
         let Some((server, context)) = opened else {
             return Err(io::Error::other("no server has the requested name"));
@@ -108,6 +135,7 @@ impl PortServers {
             true => chosen.config.clone(),
             false => chosen.without_alpn.clone(),
         };
+        start.io.forget();
         let stream = start.into_stream(config).await?;
         let (_, connection) = stream.get_ref();
         let alpn = Alpn::of(connection.alpn_protocol());
@@ -120,11 +148,11 @@ impl PortServers {
             server_name,
             certificate,
         };
-        Ok(Secured {
+        Ok(Accepted::Secured(Box::new(Secured {
             alpn,
             session: Arc::new(session),
             retired: context.retired.clone(),
             stream,
-        })
+        })))
     }
 }

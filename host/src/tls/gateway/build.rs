@@ -14,7 +14,8 @@ use tokio_util::sync::CancellationToken;
 use super::ServerContext;
 use super::certificate::CertificateParts;
 use super::client;
-use super::contents::{CertificateContents, ServerContents};
+use super::contents::{CertificateContents, ClientContents, ServerContents};
+use super::mesh::MeshIdentity;
 use crate::tls::Alpn;
 
 /// Why the contents of a server cannot be used.
@@ -37,8 +38,9 @@ pub(super) enum BuildError {
 /// A certificate, and the configurations that present it.
 #[derive(Debug)]
 pub(super) struct ServedCertificate {
-    /// The Secret or the file, for messages and metrics.
-    pub(super) label: String,
+    /// The Secret or the file, for messages and metrics. None for the identity of the gateway,
+    /// which the host renews itself.
+    pub(super) label: Option<String>,
     pub(super) parts: CertificateParts,
     pub(super) key: Arc<CertifiedKey>,
     /// The suites that the configuration accepts.
@@ -68,12 +70,7 @@ pub(super) fn build(
         true => client::verifier(settings, &contents.client, &provider)?,
         false => rustls::server::WebPkiClientVerifier::no_client_auth(),
     };
-    let shared = Shared {
-        versions: versions(settings),
-        verifier,
-        tickets: ring::Ticketer::new().map_err(BuildError::Settings)?,
-        provider,
-    };
+    let shared = Shared::new(settings, verifier, provider)?;
     let certificates = contents.certificates.iter();
     let certificates = certificates.map(|it| shared.serve(it));
     Ok(ServerContext {
@@ -84,7 +81,40 @@ pub(super) fn build(
     })
 }
 
+/// A server with the identity of the gateway.
+///
+/// # Errors
+/// See [`BuildError`].
+pub(super) fn build_mesh(
+    settings: &ServerTls,
+    identity: &MeshIdentity,
+) -> Result<ServerContext, BuildError> {
+    let provider = Arc::new(provider(&settings.cipher_suites));
+    let roots = identity.roots.clone();
+    let verifier = client::verifier_of(settings, roots, &ClientContents::default(), &provider)?;
+    let shared = Shared::new(settings, verifier, provider)?;
+    Ok(ServerContext {
+        certificates: vec![shared.serve_key(None, identity.certificate.clone())?],
+        certificates_digest: identity.certificates_digest(),
+        policy_digest: identity.policy_digest(settings),
+        retired: CancellationToken::new(),
+    })
+}
+
 impl Shared {
+    fn new(
+        settings: &ServerTls,
+        verifier: Arc<dyn ClientCertVerifier>,
+        provider: Arc<CryptoProvider>,
+    ) -> Result<Self, BuildError> {
+        Ok(Self {
+            versions: versions(settings),
+            verifier,
+            tickets: ring::Ticketer::new().map_err(BuildError::Settings)?,
+            provider,
+        })
+    }
+
     fn serve(&self, contents: &CertificateContents) -> Result<ServedCertificate, BuildError> {
         let (chain, key) = (contents.chain.clone(), contents.key.clone_key());
         let key = CertifiedKey::from_der(chain, key, &self.provider);
@@ -92,8 +122,15 @@ impl Shared {
             rustls::Error::InconsistentKeys(_) => BuildError::OtherKey,
             other => BuildError::Refused(other),
         })?;
-        let key = Arc::new(key);
-        let parts = contents.chain.first().and_then(CertificateParts::of);
+        self.serve_key(Some(contents.label.clone()), Arc::new(key))
+    }
+
+    fn serve_key(
+        &self,
+        label: Option<String>,
+        key: Arc<CertifiedKey>,
+    ) -> Result<ServedCertificate, BuildError> {
+        let parts = key.cert.first().and_then(CertificateParts::of);
         let config = self.config(&key)?;
         let mut without_alpn = config.clone();
         without_alpn.alpn_protocols.clear();
@@ -105,7 +142,7 @@ impl Shared {
                 .any(|allowed| allowed.version == version)
         });
         Ok(ServedCertificate {
-            label: contents.label.clone(),
+            label,
             parts: parts.ok_or(BuildError::Certificate)?,
             suites: suites.map(rustls::SupportedCipherSuite::suite).collect(),
             config: Arc::new(config),

@@ -29,7 +29,16 @@ pub(super) fn verifier(
             .add(authority.clone())
             .map_err(BuildError::Authority)?;
     }
-    let roots = Arc::new(roots);
+    verifier_of(settings, Arc::new(roots), contents, provider)
+}
+
+/// The same for clients of these authorities, instead of those of `contents`.
+pub(super) fn verifier_of(
+    settings: &ServerTls,
+    roots: Arc<RootCertStore>,
+    contents: &ClientContents,
+    provider: &Arc<CryptoProvider>,
+) -> Result<Arc<dyn ClientCertVerifier>, BuildError> {
     let mut builder = WebPkiClientVerifier::builder_with_provider(roots, provider.clone());
     if !contents.revocations.is_empty() {
         // As in Envoy, every authority of a chain needs a list, and an old list is not valid.

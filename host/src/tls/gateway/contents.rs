@@ -49,6 +49,7 @@ pub(super) type Located<T> = Result<T, (String, ContentsError)>;
 pub(super) struct Secrets<'a>(HashMap<(&'a str, &'a str), &'a Secret>);
 
 /// Everything that a server is built from.
+#[derive(Default)]
 pub(super) struct ServerContents {
     pub(super) certificates: Vec<CertificateContents>,
     pub(super) client: ClientContents,

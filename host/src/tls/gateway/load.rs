@@ -4,18 +4,19 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 
-use galleria_manifest::model::Object;
+use galleria_manifest::model::{Object, ServerTls, TlsMode};
 use galleria_manifest::{Diagnostic, Position, Severity, codes};
 use galleria_mesh::{Listener, ListenerServer, ListenerTls};
 use sha2::{Digest as _, Sha256};
 
-use super::build::build;
+use super::build::{build, build_mesh};
 use super::contents::{Reader, Secrets};
+use super::mesh::MeshCertificates;
 use super::{Digest, PortServer, PortServers, ServerContext};
 use crate::causes::with_causes;
 use crate::tls::PemFile;
 
-/// The configuration of every port that terminates TLS. Never changes.
+/// The configuration of every port with TLS. Never changes.
 #[derive(Default)]
 pub(crate) struct GatewayTls {
     ports: BTreeMap<u16, Arc<PortServers>>,
@@ -23,6 +24,8 @@ pub(crate) struct GatewayTls {
     pub(crate) faults: Vec<Fault>,
     /// The files that were read, with what they contained.
     files: Vec<(PemFile, Option<Digest>)>,
+    /// Of the identity of the gateway, if a server uses it.
+    mesh: Option<Digest>,
 }
 
 /// Why a server is not opened, or keeps what it had.
@@ -55,6 +58,8 @@ pub(crate) struct Expiring {
 /// The state of one load.
 struct Load<'a> {
     secrets: &'a Secrets<'a>,
+    mesh: &'a MeshCertificates,
+    uses_mesh: bool,
     previous: &'a GatewayTls,
     files: Vec<(PemFile, Option<Digest>)>,
     faults: Vec<Fault>,
@@ -63,10 +68,17 @@ struct Load<'a> {
 impl GatewayTls {
     /// Reads the certificates of `listeners`. A server whose new certificates cannot be used
     /// keeps those that it has in `previous`. Blocks while it reads files.
-    pub(crate) fn load(listeners: &[Listener], objects: &[Arc<Object>], previous: &Self) -> Self {
+    pub(crate) fn load(
+        listeners: &[Listener],
+        objects: &[Arc<Object>],
+        mesh: &MeshCertificates,
+        previous: &Self,
+    ) -> Self {
         let secrets = Secrets::new(objects);
         let mut load = Load {
             secrets: &secrets,
+            mesh,
+            uses_mesh: false,
             previous,
             files: Vec::new(),
             faults: Vec::new(),
@@ -79,6 +91,7 @@ impl GatewayTls {
                 .into_iter()
                 .filter(|(_, port)| port.is_open())
                 .collect(),
+            mesh: mesh.digest().filter(|_| load.uses_mesh),
             faults: load.faults,
             files: load.files,
         }
@@ -87,6 +100,11 @@ impl GatewayTls {
     /// The servers of a port; None if none of them can be opened.
     pub(crate) fn port(&self, port: u16) -> Option<&Arc<PortServers>> {
         self.ports.get(&port)
+    }
+
+    /// Whether a server uses the identity of the gateway, and it is no longer `mesh`.
+    pub(crate) fn has_other_identity(&self, mesh: &MeshCertificates) -> bool {
+        self.mesh.is_some() && mesh.digest().is_some_and(|now| self.mesh != Some(now))
     }
 
     /// Whether a file has other contents than when it was read. Blocks.
@@ -115,9 +133,11 @@ impl GatewayTls {
         let servers = self.ports.values().flat_map(|port| &port.all);
         let contexts = servers.filter_map(|server| server.context.as_ref());
         let certificates = contexts.flat_map(|context| &context.certificates);
-        let expiring = certificates.map(|it| Expiring {
-            certificate: it.label.clone(),
-            not_after: it.parts.not_after,
+        let expiring = certificates.filter_map(|it| {
+            Some(Expiring {
+                certificate: it.label.clone()?,
+                not_after: it.parts.not_after,
+            })
         });
         expiring.collect()
     }
@@ -129,8 +149,23 @@ impl Load<'_> {
         for server in &listener.servers {
             let key = key(listener.port, server);
             let context = self.context(listener.port, server, &key);
-            let server_of_port = Arc::new(PortServer { key, context });
-            port.add(&server.hosts, &server_of_port);
+            port.all.push(Arc::new(PortServer {
+                key,
+                context,
+                passes_through: is_passed_through(server) && !server.sni_hosts.is_empty(),
+            }));
+        }
+        // A server that decrypts keeps its hosts, whatever the routes of others name.
+        let all = port.all.clone();
+        let servers = || listener.servers.iter().zip(&all);
+        for (server, own) in servers().filter(|(server, _)| !is_passed_through(server)) {
+            port.name(&server.hosts, own);
+        }
+        for (server, own) in servers() {
+            port.name(&server.sni_hosts, own);
+        }
+        for (server, own) in servers() {
+            port.name(&server.hosts, own);
         }
         port
     }
@@ -154,9 +189,20 @@ impl Load<'_> {
             keeps_previous: false,
             is_reported,
         };
+        if is_passed_through(server) {
+            if server.sni_hosts.is_empty() {
+                let message = "no tls rule of a VirtualService passes its connections on";
+                self.faults.push(fault("", message.to_owned(), true));
+            }
+            return None;
+        }
         if let Some(why) = unsupported(tls) {
             self.faults.push(fault("", why, true));
             return None;
+        }
+        if tls.settings.mode == TlsMode::IstioMutual {
+            let fault = |message| fault("", message, false);
+            return self.mesh_context(&tls.settings, known, fault);
         }
         let mut reader = Reader {
             secrets: self.secrets,
@@ -177,19 +223,43 @@ impl Load<'_> {
             return Some(known.clone());
         }
         match build(&tls.settings, &contents) {
-            Ok(mut context) => {
-                let same = known.filter(|it| it.policy_digest == context.policy_digest);
-                if let Some(known) = same {
-                    context.retired = known.retired.clone();
-                }
-                Some(Arc::new(context))
-            }
+            Ok(context) => Some(renewed(context, known)),
             Err(error) => {
                 let field = tls.settings.certificates.first();
                 let field = field.map_or("", |certificate| certificate.field.as_str());
                 let fault = fault(field, with_causes(&error), false);
                 self.keep(known, fault)
             }
+        }
+    }
+
+    /// The context of a server with the identity of the gateway.
+    fn mesh_context(
+        &mut self,
+        settings: &ServerTls,
+        known: Option<&Arc<ServerContext>>,
+        fault: impl Fn(String) -> Fault,
+    ) -> Option<Arc<ServerContext>> {
+        self.uses_mesh = true;
+        let identity = match self.mesh {
+            MeshCertificates::Unknown => return None,
+            MeshCertificates::NotShared => {
+                let message = "mode ISTIO_MUTUAL needs an authority that clients share; start the host with --ca-dir";
+                self.faults.push(fault(message.to_owned()));
+                return None;
+            }
+            MeshCertificates::Failed(why) => return self.keep(known, fault(why.clone())),
+            MeshCertificates::Shared(identity) => identity,
+        };
+        if let Some(known) = known
+            && known.certificates_digest == identity.certificates_digest()
+            && known.policy_digest == identity.policy_digest(settings)
+        {
+            return Some(known.clone());
+        }
+        match build_mesh(settings, identity) {
+            Ok(context) => Some(renewed(context, known)),
+            Err(error) => self.keep(known, fault(with_causes(&error))),
         }
     }
 
@@ -207,6 +277,21 @@ impl Load<'_> {
     }
 }
 
+/// `context` instead of `known`, whose connections continue if the policy is the same.
+fn renewed(mut context: ServerContext, known: Option<&Arc<ServerContext>>) -> Arc<ServerContext> {
+    let same = known.filter(|it| it.policy_digest == context.policy_digest);
+    if let Some(known) = same {
+        context.retired = known.retired.clone();
+    }
+    Arc::new(context)
+}
+
+/// Whether the server does not decrypt.
+fn is_passed_through(server: &ListenerServer) -> bool {
+    let tls = server.tls.as_ref();
+    tls.is_some_and(|tls| tls.settings.mode == TlsMode::Passthrough && tls.unenforced.is_none())
+}
+
 /// Why the host does not terminate TLS for a server.
 fn unsupported(tls: &ListenerTls) -> Option<String> {
     if let Some(why) = tls.unenforced {
@@ -217,7 +302,8 @@ fn unsupported(tls: &ListenerTls) -> Option<String> {
         return Some(format!("mode {} is not supported", mode.name()));
     }
     let is_empty = tls.settings.certificates.is_empty();
-    is_empty.then(|| "it has no certificate that it can use".to_owned())
+    let lacks_certificate = is_empty && mode != TlsMode::IstioMutual;
+    lacks_certificate.then(|| "it has no certificate that it can use".to_owned())
 }
 
 fn place(tls: &ListenerTls, field: &str) -> String {

@@ -147,7 +147,13 @@ fn load_after(yaml: &str, previous: &GatewayTls) -> GatewayTls {
     let state = mesh::State::new(std::time::Instant::now());
     let options = mesh::Options::default();
     let compiled = mesh::compile(&read.objects, &[], &options, &state);
-    GatewayTls::load(compiled.snapshot.listeners(), &read.objects, previous)
+    let listeners = compiled.snapshot.listeners();
+    GatewayTls::load(
+        listeners,
+        &read.objects,
+        &MeshCertificates::NotShared,
+        previous,
+    )
 }
 
 fn load(yaml: &str) -> GatewayTls {
@@ -230,12 +236,14 @@ impl Client {
             Ok::<_, io::Error>(stream)
         };
         let server = async {
-            let mut secured = servers.accept(port, far).await?;
+            let Accepted::Secured(mut secured) = servers.accept(port, far).await? else {
+                return Err(io::Error::other("passed through"));
+            };
             let mut request = [0];
             secured.stream.read_exact(&mut request).await?;
             secured.stream.write_all(b"!").await?;
             secured.stream.flush().await?;
-            Ok::<_, io::Error>(secured)
+            Ok::<_, io::Error>(*secured)
         };
         // The failure of the server is the more precise one.
         let (client, server) = tokio::join!(client, server);

@@ -8,14 +8,34 @@ use super::super::{InboundRequest, Peer, SpiffeId};
 /// A request, with the facts that several rules look at and that take time to find out.
 pub(in crate::inbound) struct Facts<'a> {
     pub(super) request: &'a InboundRequest<'a>,
+    /// Set if only the connection is known, and the request in it is not.
+    pub(super) connection: Option<Connection<'a>>,
     spiffe_id: OnceCell<Option<SpiffeId>>,
+}
+
+/// A connection that is not decrypted.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Connection<'a> {
+    /// The name that the client requests (SNI).
+    pub(super) server_name: Option<&'a str>,
 }
 
 impl<'a> Facts<'a> {
     pub(in crate::inbound) fn new(request: &'a InboundRequest<'a>) -> Self {
         Self {
             request,
+            connection: None,
             spiffe_id: OnceCell::new(),
+        }
+    }
+
+    pub(super) fn of_connection(
+        request: &'a InboundRequest<'a>,
+        connection: Connection<'a>,
+    ) -> Self {
+        Self {
+            connection: Some(connection),
+            ..Self::new(request)
         }
     }
 

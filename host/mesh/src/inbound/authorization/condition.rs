@@ -27,6 +27,8 @@ pub(crate) struct Condition {
     not_values: Vec<ValueMatch>,
     /// What a match leads to: of `values`, and of `not_values`.
     effects: (Effect, Effect),
+    /// Whether a match of the condition leads to a denial.
+    forbids: bool,
     pub(super) source: AttributeMatch,
 }
 
@@ -48,8 +50,10 @@ enum Subject {
     Method,
     Path,
     Port,
-    /// It cannot be known; whether it counts as matching.
-    Unknown(bool),
+    /// Of a connection that is not decrypted. Of requests the host does not know it.
+    ServerName,
+    /// It cannot be known.
+    Unknown,
 }
 
 /// A value of a condition.
@@ -85,12 +89,10 @@ impl Condition {
         };
         let (subject, values, not_values) =
             match (compiled(&source.values), compiled(&source.not_values)) {
-                (Some(values), Some(not_values)) => {
-                    (Subject::new(attribute, forbids), values, not_values)
-                }
+                (Some(values), Some(not_values)) => (Subject::new(attribute), values, not_values),
                 // The reader has refused such values, so this is never reached; it must not
                 // open anything.
-                _ => (Subject::Unknown(forbids), Vec::new(), Vec::new()),
+                _ => (Subject::Unknown, Vec::new(), Vec::new()),
             };
         Self {
             subject,
@@ -100,13 +102,14 @@ impl Condition {
                 true => (Effect::Refuses, Effect::Admits),
                 false => (Effect::Admits, Effect::Refuses),
             },
+            forbids,
             source: source.clone(),
         }
     }
 
     pub(super) fn holds(&self, facts: &Facts<'_>) -> bool {
-        if let Subject::Unknown(counts_as) = self.subject {
-            return counts_as;
+        if !self.subject.is_known(facts) {
+            return self.forbids;
         }
         let (effect, effect_of_not) = self.effects;
         (self.values.is_empty() || self.any(&self.values, facts, effect))
@@ -115,7 +118,7 @@ impl Condition {
 
     /// Whether no request can meet it, because the host does not know the attribute.
     pub(super) fn is_unknown(&self) -> bool {
-        matches!(self.subject, Subject::Unknown(_))
+        matches!(self.subject, Subject::Unknown | Subject::ServerName)
     }
 
     /// Whether the request has one of `values`.
@@ -167,7 +170,8 @@ impl Condition {
             Subject::Port => values
                 .iter()
                 .any(|value| matches!(value, ValueMatch::Port(port) if *port == request.port)),
-            Subject::Unknown(_) => false,
+            Subject::ServerName => text(facts.connection.and_then(|it| it.server_name)),
+            Subject::Unknown => false,
         }
     }
 
@@ -202,7 +206,8 @@ impl Condition {
             Subject::Method => Some(request.head.method.as_str().into()),
             Subject::Path => Some(request.head.path.into()),
             Subject::Port => Some(request.port.to_string().into()),
-            Subject::Unknown(_) => None,
+            Subject::ServerName => facts.connection?.server_name.map(Cow::Borrowed),
+            Subject::Unknown => None,
         }
     }
 
@@ -241,7 +246,7 @@ pub(super) enum Key<'a> {
 }
 
 impl Subject {
-    fn new(attribute: &Attribute, forbids: bool) -> Self {
+    fn new(attribute: &Attribute) -> Self {
         match attribute {
             Attribute::SourcePrincipal
             | Attribute::SourceNamespace
@@ -259,16 +264,25 @@ impl Subject {
             Attribute::RequestHeader(name) => match HeaderKey::new(name) {
                 Some(HeaderKey::Name(name)) => Self::Header(PolicyHeader::new(name)),
                 Some(key) => Self::PseudoHeader(key),
-                None => Self::Unknown(forbids),
+                None => Self::Unknown,
             },
             Attribute::RequestClaim(names) => Self::Claim(names.clone()),
             Attribute::Host => Self::Host,
             Attribute::Method => Self::Method,
             Attribute::Path => Self::Path,
             Attribute::DestinationPort => Self::Port,
-            Attribute::DestinationIp | Attribute::ConnectionSni | Attribute::EnvoyFilter(_) => {
-                Self::Unknown(forbids)
-            }
+            Attribute::ConnectionSni => Self::ServerName,
+            Attribute::DestinationIp | Attribute::EnvoyFilter(_) => Self::Unknown,
+        }
+    }
+
+    /// Of a connection that is not decrypted, only its ends and the requested name are known.
+    fn is_known(&self, facts: &Facts<'_>) -> bool {
+        match self {
+            Self::Unknown => false,
+            Self::ServerName => facts.connection.is_some(),
+            Self::Identity | Self::SourceIp | Self::RemoteIp | Self::Port => true,
+            _ => facts.connection.is_none(),
         }
     }
 }

@@ -68,6 +68,10 @@ impl RuleSet {
     }
 
     pub(in crate::inbound) fn first_match(&self, facts: &Facts<'_>) -> Option<&Arc<Rule>> {
+        if facts.connection.is_some() {
+            // It has no path, and conditions on paths count against it.
+            return self.rules.iter().find(|rule| rule.matches(facts));
+        }
         let path = facts.request.head.path;
         let by_path = some(&self.by_path).and_then(|index| index.get(path));
         let by_prefix = some(&self.by_prefix).into_iter().flat_map(|index| {

@@ -181,16 +181,16 @@ fn unusable_settings() -> Vec<Unusable> {
             "/nowhere/tls.crt: ",
         ),
         (
-            "{mode: PASSTHROUGH}",
+            "{mode: AUTO_PASSTHROUGH}",
             String::new(),
             "",
-            "mode PASSTHROUGH is not supported",
+            "mode AUTO_PASSTHROUGH is not supported",
         ),
         (
             "{mode: ISTIO_MUTUAL}",
             String::new(),
             "",
-            "mode ISTIO_MUTUAL is not supported",
+            "mode ISTIO_MUTUAL needs an authority that clients share",
         ),
     ]
 }
