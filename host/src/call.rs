@@ -228,7 +228,7 @@ impl CallScope<'_> {
                             Err(reply) => Err(reply),
                         }
                     }
-                    Source::Workload(_) => {
+                    Source::Workload(..) => {
                         let drive = Drive::new(self, &mut forward, parts, body);
                         drive.run(call_log).await
                     }
@@ -269,7 +269,7 @@ impl CallScope<'_> {
     /// The NetworkPolicies that govern the connections of this call's caller.
     fn caller_policies(&self, live: &ActiveConfig) -> NetworkPolicies {
         match self.source {
-            Source::Workload(workload) => live.snapshot.network_policies(workload),
+            Source::Workload(workload, _) => live.snapshot.network_policies(workload),
             Source::Edge {
                 through_gateway: true,
                 ..
@@ -296,7 +296,7 @@ impl CallScope<'_> {
             path: parts.uri.path(),
             query: parts.uri.query(),
             headers: &parts.headers,
-            source_ip: self.source.address(),
+            source_ip: self.source.calling_address(),
         })
     }
 }

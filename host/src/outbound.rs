@@ -2,6 +2,7 @@
 
 mod server;
 
+use std::net::IpAddr;
 use std::sync::{Arc, OnceLock, Weak};
 
 use futures::FutureExt;
@@ -33,24 +34,27 @@ impl OutboundCalls {
 }
 
 impl OutboundFactory for OutboundCalls {
-    fn outbound(&self, workload: &Arc<mesh::Workload>) -> Arc<dyn Outbound> {
+    fn outbound(&self, workload: &Arc<mesh::Workload>, address: &str) -> Arc<dyn Outbound> {
         Arc::new(WorkloadOutbound {
             mesh: self.0.clone(),
             workload: workload.clone(),
+            address: address.parse().ok(),
         })
     }
 }
 
-/// The outgoing requests of one workload's guests.
+/// The outgoing requests of one pod's guests.
 struct WorkloadOutbound {
     mesh: Arc<OnceLock<Weak<Mesh>>>,
     workload: Arc<mesh::Workload>,
+    /// The pod's own.
+    address: Option<IpAddr>,
 }
 
 impl Outbound for WorkloadOutbound {
     fn call(&self, outgoing: Outgoing) -> BoxFuture<'static, Result<Response, Error>> {
         let mesh = self.mesh.get().and_then(Weak::upgrade);
-        let source = Source::Workload(self.workload.clone());
+        let source = Source::Workload(self.workload.clone(), self.address);
         async move {
             let mesh = mesh.ok_or(Error::DestinationUnavailable)?;
             let context = context(&outgoing, &mesh);

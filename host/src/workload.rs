@@ -78,9 +78,9 @@ pub(crate) struct Platform {
     pub outbound_factory: Arc<dyn OutboundFactory>,
 }
 
-/// Gives each workload its outbound handle.
+/// Gives each pod, by its address, its outbound handle.
 pub(crate) trait OutboundFactory: Send + Sync {
-    fn outbound(&self, workload: &Arc<mesh::Workload>) -> Arc<dyn Outbound>;
+    fn outbound(&self, workload: &Arc<mesh::Workload>, address: &str) -> Arc<dyn Outbound>;
 }
 
 /// The running workloads.

@@ -179,7 +179,7 @@ impl Cluster {
         let is_contained = match endpoint.target {
             Target::Requested => *host == *self.service_fqdn,
             // The endpoint is one of the manifest.
-            Target::Remote { .. } => true,
+            Target::Remote { .. } | Target::AnyPort { .. } => true,
             Target::Pod { .. } | Target::Peer { .. } => false,
         };
         match is_contained {

@@ -261,6 +261,17 @@ impl Attempt<'_, '_> {
                     .boxed()
                     .await
             }
+            Target::AnyPort { host } => {
+                let default = match request.uri().scheme_str() {
+                    Some("https") => 443,
+                    _ => 80,
+                };
+                let port = request.uri().port_u16().unwrap_or(default);
+                let server = (host.as_str(), port);
+                self.send_outside(&picked.endpoint, server, request, &context, &policies)
+                    .boxed()
+                    .await
+            }
             Target::Requested => {
                 let host = request.uri().host().unwrap_or_default().to_owned();
                 let port = request.uri().port_u16().unwrap_or(self.cluster.port);
@@ -448,7 +459,7 @@ fn attempt_url(endpoint: &mesh::Endpoint, uri: &Uri) -> String {
     let scheme = uri.scheme_str().unwrap_or("http");
     let authority = match &endpoint.target {
         Target::Peer { host, port } | Target::Remote { host, port } => format!("{host}:{port}"),
-        Target::Pod { .. } | Target::Requested => uri
+        Target::Pod { .. } | Target::AnyPort { .. } | Target::Requested => uri
             .authority()
             .map_or(String::new(), |it| it.as_str().into()),
     };

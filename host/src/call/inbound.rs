@@ -214,7 +214,7 @@ impl Inbound<'_, '_> {
     /// How the caller connects: a workload without a sidecar has no mutual TLS.
     fn connection(&self) -> Connection {
         match self.scope.source {
-            Source::Workload(caller) if !self.live.snapshot.is_member(caller) => {
+            Source::Workload(caller, _) if !self.live.snapshot.is_member(caller) => {
                 Connection::PlainText
             }
             _ => self.connection,

@@ -230,7 +230,7 @@ fn call(workload: &Arc<mesh::Workload>, mut request: Request) -> Call {
     let (head, body) = request.into_parts();
     let (body, received) = Count::boxed(body, Rest::All);
     Call {
-        source: Source::Workload(workload.clone()),
+        source: Source::Workload(workload.clone(), None),
         request: http::Request::from_parts(head, body),
         received,
         refusal: None,

@@ -31,7 +31,7 @@ pub(super) fn send(
     }
     // The copies are complete even if the service responds without reading.
     let rest = match scope.source {
-        Source::Workload(_) => Rest::All,
+        Source::Workload(..) => Rest::All,
         Source::Edge { .. } | Source::Host { .. } => Rest::bounded(parts),
     };
     let incomplete: Vec<_> = mirrors.iter().map(|_| Arc::default()).collect();

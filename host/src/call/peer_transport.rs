@@ -30,7 +30,7 @@ pub(super) fn peer_transport<'c>(
     };
     // A workload without a sidecar has no mutual TLS.
     let is_member = match attempt.scope.source {
-        Source::Workload(caller) => live.snapshot.is_member(caller),
+        Source::Workload(caller, _) => live.snapshot.is_member(caller),
         Source::Edge { .. } | Source::Host { .. } => true,
     };
     if !is_mutual || !is_member {
@@ -45,7 +45,7 @@ pub(super) fn peer_transport<'c>(
         .ok()
     };
     let caller = match attempt.scope.source {
-        Source::Workload(workload) => of(workload)?,
+        Source::Workload(workload, _) => of(workload)?,
         Source::Edge { .. } | Source::Host { .. } => of(live.snapshot.gateway_workload())?,
     };
     let given = settings.map(|tls| tls.subject_alt_names.as_slice());

@@ -96,7 +96,7 @@ fn call(
     };
     let (body, received) = Count::boxed(body, Rest::All);
     Call {
-        source: Source::Workload(workload.clone()),
+        source: Source::Workload(workload.clone(), None),
         request: Request::from_parts(head, body),
         received,
         refusal: None,

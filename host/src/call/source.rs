@@ -36,8 +36,9 @@ pub(crate) enum Source {
         /// Whether the connection proves that it is `peer`, or the other host only says so.
         is_proven: bool,
     },
-    /// A workload of this host.
-    Workload(Arc<mesh::Workload>),
+    /// A workload of this host, and the address of the calling pod. The host's own calls on
+    /// behalf of a workload have none.
+    Workload(Arc<mesh::Workload>, Option<IpAddr>),
 }
 
 impl Source {
@@ -50,7 +51,7 @@ impl Source {
                     listener_port: *listener_port,
                 }
             }
-            Self::Workload(workload) => mesh::Caller::Workload(workload),
+            Self::Workload(workload, _) => mesh::Caller::Workload(workload),
         }
     }
 
@@ -69,7 +70,7 @@ impl Source {
             // It is not the gateway that calls, so the call has no identity.
             Self::Edge { .. } => Peer::Unknown,
             Self::Host { peer, .. } => peer.clone(),
-            Self::Workload(workload) => Peer::Workload(workload.clone()),
+            Self::Workload(workload, _) => Peer::Workload(workload.clone()),
         }
     }
 
@@ -85,7 +86,7 @@ impl Source {
                 through_gateway: false,
                 ..
             } => Connection::PlainText,
-            Self::Edge { .. } | Self::Workload(_) => {
+            Self::Edge { .. } | Self::Workload(..) => {
                 cluster.tls.as_ref().map(|tls| tls.mode).into()
             }
         }
@@ -94,7 +95,7 @@ impl Source {
     /// The calling workload, if this host knows it.
     pub(super) fn workload(&self) -> Option<Arc<mesh::Workload>> {
         match self {
-            Self::Workload(workload)
+            Self::Workload(workload, _)
             | Self::Host {
                 peer: Peer::Workload(workload),
                 ..
@@ -108,7 +109,16 @@ impl Source {
         match self {
             Self::Edge { client, .. } => Some(*client),
             Self::Host { address, .. } => Some(*address),
-            Self::Workload(_) => None,
+            Self::Workload(..) => None,
+        }
+    }
+
+    /// As [`Source::address`], and for a workload the address of the calling pod, which
+    /// `useSourceIp` hashes.
+    pub(super) fn calling_address(&self) -> Option<IpAddr> {
+        match self {
+            Self::Workload(_, address) => *address,
+            Self::Edge { .. } | Self::Host { .. } => self.address(),
         }
     }
 
@@ -127,7 +137,7 @@ impl Source {
     pub(super) fn server_name(&self) -> Option<&Arc<str>> {
         match self {
             Self::Edge { session, .. } => session.as_ref()?.server_name(),
-            Self::Host { .. } | Self::Workload(_) => None,
+            Self::Host { .. } | Self::Workload(..) => None,
         }
     }
 
@@ -135,14 +145,14 @@ impl Source {
     pub(super) fn service(&self) -> Service {
         match self {
             Self::Edge { .. } | Self::Host { .. } => Service::Gateway,
-            Self::Workload(workload) => Service::Workload(workload.clone()),
+            Self::Workload(workload, _) => Service::Workload(workload.clone()),
         }
     }
 
     pub(super) fn span_kind(&self) -> SpanKind {
         match self {
             Self::Edge { .. } | Self::Host { .. } => SpanKind::Server,
-            Self::Workload(_) => SpanKind::Internal,
+            Self::Workload(..) => SpanKind::Internal,
         }
     }
 }
@@ -198,7 +208,9 @@ mod tests {
         assert_eq!(at_a_pod.address(), Some(HOST));
 
         let caller = workload();
-        let here = Source::Workload(caller.clone());
+        let pod = IpAddr::from([10, 64, 0, 7]);
+        let here = Source::Workload(caller.clone(), Some(pod));
+        assert_eq!((here.address(), here.calling_address()), (None, Some(pod)));
         assert_eq!(here.peer(), Peer::Workload(caller.clone()));
         assert_eq!(host(here.peer()).peer(), here.peer());
         assert_eq!(host(Peer::Unknown).peer(), Peer::Unknown);

@@ -55,6 +55,7 @@ pub(super) fn targets(
     for endpoint in cluster.endpoints() {
         let (host, port) = match &endpoint.target {
             Target::Remote { host, port } => (host.clone(), *port),
+            Target::AnyPort { host } => (host.clone(), port),
             Target::Requested => (host.to_owned(), port),
             Target::Pod { .. } | Target::Peer { .. } => continue,
         };

@@ -61,7 +61,9 @@ pub(super) fn setup(
         pod.life.clone(),
     );
     let options = plan.options();
-    let outbound = platform.outbound_factory.outbound(&plan.identity);
+    let outbound = platform
+        .outbound_factory
+        .outbound(&plan.identity, pod.address);
     Ok(GuestSetup {
         component: plan.component.clone(),
         arguments: environment::arguments(&plan.container, &environment),

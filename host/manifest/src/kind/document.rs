@@ -67,6 +67,20 @@ The same holds for HTTP/1.1 and HTTP/2, for clients, for guests and between host
 | trace context | `traceparent` of later versions too; of its flags, only the one for sampling. `b3` and `x-b3-…` with a decision alone |
 ";
 
+const NAMES: &str = "\
+## Names
+
+The names and addresses by which a workload calls another one.
+
+| name | what the host does |
+| --- | --- |
+| a pod of a headless Service: `POD.SERVICE` in its namespace, `POD.SERVICE.NAMESPACE`, `….svc`, `….svc.cluster.local` | that pod, where its Service is visible. The VirtualService of the Service applies; a destination that is the Service itself is the pod, whatever its subset |
+| `clusterIP` and `clusterIPs` of a Service | the Service, with its VirtualService |
+| an ExternalName | the service that it refers to, on that service's ports, also through further ExternalNames; else the name outside, on every port |
+| a ServiceEntry with `workloadSelector` | the pods of its namespace with these labels, besides its `endpoints`. Empty labels select nothing |
+| `useSourceIp` | the address of the client, or of the calling pod |
+";
+
 #[test]
 #[expect(
     clippy::disallowed_methods,
@@ -106,7 +120,7 @@ fn document() -> String {
         is_restriction,
     );
     unenforced(&mut text);
-    let _ = write!(text, "\n{HTTP}");
+    let _ = write!(text, "\n{HTTP}\n{NAMES}");
     text
 }
 

@@ -366,6 +366,8 @@ pub struct ServiceEntry {
     pub mesh_internal: bool,
     pub resolution: Resolution,
     pub endpoints: Vec<WorkloadEntry>,
+    /// The pods of its namespace that are endpoints too; if empty, none.
+    pub workload_selector: Labels,
     pub export_to: Vec<WithPosition<String>>,
 }
 

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use super::{GuestOptions, Labels, MeshConfig};
@@ -368,6 +369,8 @@ pub struct Service {
     pub kind: ServiceKind,
     /// If empty, selects nothing.
     pub selector: Labels,
+    /// `clusterIP` and `clusterIPs`.
+    pub addresses: Vec<IpAddr>,
     pub ports: Vec<ServicePort>,
 }
 

@@ -1,9 +1,11 @@
 //! Service.
 
+use std::net::IpAddr;
+
 use crate::codes;
 use crate::decode::{
     Decoder, Fields, choice, dns_name, labels, non_empty, port, port_name, port_reference, steps,
-    string,
+    string, strings,
 };
 use crate::model::{PortReference, Resource, Service, ServiceKind, ServicePort};
 use crate::unenforced::parts;
@@ -36,6 +38,7 @@ fn spec(d: &mut Decoder, node: &Node) -> Option<Service> {
         .unwrap_or(Type::Cluster);
     let selector = spec.optional("selector", labels).unwrap_or_default();
     let cluster_ip = spec.optional("clusterIP", string);
+    let cluster_ips = spec.optional("clusterIPs", strings).unwrap_or_default();
     let external_name = spec.optional("externalName", dns_name);
     let kind = match service_type {
         Type::ExternalName if external_name.is_none() && !spec.has("externalName") => {
@@ -55,8 +58,15 @@ fn spec(d: &mut Decoder, node: &Node) -> Option<Service> {
         spec.missing("ports");
     }
     check_ports(&mut spec, &ports);
-    // The host has no addresses for Services; `None` was checked above.
-    spec.ignore(&["clusterIPs"]);
+    let mut addresses: Vec<IpAddr> = Vec::new();
+    for address in cluster_ip.iter().chain(&cluster_ips) {
+        // The others are `None` and the empty text.
+        if let Ok(address) = address.parse()
+            && !addresses.contains(&address)
+        {
+            addresses.push(address);
+        }
+    }
     spec.unenforced("loadBalancerSourceRanges", parts::SOURCE_RANGES);
     spec.finish(&[
         "ipFamilies",
@@ -76,6 +86,7 @@ fn spec(d: &mut Decoder, node: &Node) -> Option<Service> {
     Some(Service {
         kind: kind?,
         selector,
+        addresses,
         ports,
     })
 }

@@ -6,7 +6,7 @@ use crate::decode::{
     Decoder, Fields, choice, did_you_mean, dns_name, integer, labels, located_string, map,
     non_empty, port, steps, strings,
 };
-use crate::model::{Resolution, Resource, ServiceEntry, ServiceEntryPort, WorkloadEntry};
+use crate::model::{Labels, Resolution, Resource, ServiceEntry, ServiceEntryPort, WorkloadEntry};
 use crate::unenforced::parts;
 use crate::yaml::{Mark, Node};
 
@@ -42,6 +42,7 @@ fn spec(d: &mut Decoder, node: &Node) -> Option<ServiceEntry> {
     });
     let resolution = spec.optional("resolution", resolution);
     let endpoints = spec.list("endpoints", endpoint);
+    let workload_selector = spec.optional("workloadSelector", selector);
     check_endpoint_ports(&mut spec, &ports, &endpoints);
     if resolution == Some(Resolution::Static)
         && !spec.has("endpoints")
@@ -57,7 +58,7 @@ fn spec(d: &mut Decoder, node: &Node) -> Option<ServiceEntry> {
     }
     let export_to = spec.list("exportTo", virtual_service::export);
     spec.unenforced("subjectAltNames", parts::SUBJECT_ALT_NAMES);
-    spec.finish(&["workloadSelector"]);
+    spec.finish(&[]);
     Some(ServiceEntry {
         hosts: hosts?,
         addresses,
@@ -65,8 +66,16 @@ fn spec(d: &mut Decoder, node: &Node) -> Option<ServiceEntry> {
         mesh_internal: mesh_internal.unwrap_or(false),
         resolution: resolution.unwrap_or(Resolution::None),
         endpoints,
+        workload_selector: workload_selector.unwrap_or_default(),
         export_to,
     })
+}
+
+fn selector(d: &mut Decoder, node: &Node) -> Option<Labels> {
+    let mut selector = Fields::of(d, node)?;
+    let labels = selector.optional("labels", labels);
+    selector.finish(&[]);
+    Some(labels.unwrap_or_default())
 }
 
 fn has_resolution(ports: &Node) -> bool {

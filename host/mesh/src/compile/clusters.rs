@@ -12,7 +12,7 @@ use ipnet::IpNet;
 use super::destination_rule::DestinationRules;
 use super::export::View;
 use super::inventory::full_name;
-use super::registry::{Registry, RegistryEndpoint, RegistryPort, requested, selects};
+use super::registry::{ANY_PORT, Registry, RegistryEndpoint, RegistryPort, requested, selects};
 use crate::decide::rule::ClusterChoice;
 use crate::traffic::admit::Limits;
 use crate::traffic::balance::Balancer;
@@ -33,6 +33,9 @@ pub(crate) struct Clusters<'a> {
     options: &'a Options,
     state: &'a Arc<State>,
     callers_known: usize,
+    /// While the rules of one pod of a headless service are compiled: the service, and the
+    /// pod's `namespace/name`. The service's clusters have only this pod.
+    pub(crate) addressed: Option<(usize, String)>,
     made: HashMap<ClusterKey, Arc<Cluster>>,
 }
 
@@ -70,6 +73,7 @@ impl<'a> Clusters<'a> {
             options,
             state,
             callers_known,
+            addressed: None,
             made: HashMap::new(),
         }
     }
@@ -102,7 +106,9 @@ impl<'a> Clusters<'a> {
             let cluster = self.cluster(number, port, subset, client);
             return cluster.map_or(ClusterChoice::Missing(missing), ClusterChoice::One);
         }
-        let ports: Vec<u16> = service.ports.iter().map(|port| port.number).collect();
+        let ports = service.ports.iter().map(|port| port.number);
+        let any = service.alias.is_some().then_some(ANY_PORT);
+        let ports: Vec<u16> = ports.chain(any).collect();
         let clusters = ports
             .into_iter()
             .filter_map(|port| Some((port, self.cluster(number, port, subset, client)?)));
@@ -121,20 +127,9 @@ impl<'a> Clusters<'a> {
     ) -> Option<Arc<Cluster>> {
         let service = self.registry.services.get(number)?;
         let rule = self.rules.find(service, client);
-        self.make(number, port, subset, rule, None)
-    }
-
-    /// The cluster of one pod of a headless service.
-    pub(crate) fn pod_cluster(
-        &mut self,
-        number: usize,
-        port: u16,
-        pod: &str,
-        client: View<'_>,
-    ) -> Option<Arc<Cluster>> {
-        let service = self.registry.services.get(number)?;
-        let rule = self.rules.find(service, client);
-        self.make(number, port, None, rule, Some(pod))
+        let addressed = self.addressed.clone();
+        let pod = addressed.filter(|(headless, _)| *headless == number);
+        self.make(number, port, subset, rule, pod.map(|(_, pod)| pod))
     }
 
     fn make(
@@ -143,20 +138,20 @@ impl<'a> Clusters<'a> {
         port: u16,
         subset: Option<&str>,
         rule: Option<usize>,
-        pod: Option<&str>,
+        pod: Option<String>,
     ) -> Option<Arc<Cluster>> {
         let key = ClusterKey {
             service: number,
             port,
             subset: subset.map(str::to_owned),
             rule,
-            pod: pod.map(str::to_owned),
+            pod: pod.clone(),
         };
         if let Some(cluster) = self.made.get(&key) {
             return Some(Arc::clone(cluster));
         }
         let service = self.registry.services.get(number)?;
-        let registry_port = service.ports.iter().find(|it| it.number == port)?;
+        let registry_port = service.port(port)?;
         let rule = rule.and_then(|rule| self.rules.rules.get(rule));
         let subset_spec = match subset {
             Some(name) => Some(rule?.subset(name)?),
@@ -166,8 +161,11 @@ impl<'a> Clusters<'a> {
             rule.policy_for(subset_spec, port)
         });
         let selected = registry_port.endpoints.iter().filter(|endpoint| {
-            subset_spec.is_none_or(|subset| selects(&subset.labels, &endpoint.labels))
-                && pod.is_none_or(|pod| endpoint.name == pod)
+            match &pod {
+                // A call by name reaches this pod, whatever the subset selects.
+                Some(pod) => endpoint.name == *pod,
+                None => subset_spec.is_none_or(|subset| selects(&subset.labels, &endpoint.labels)),
+            }
         });
         let identity = Identity {
             host: &service.host,
@@ -178,7 +176,7 @@ impl<'a> Clusters<'a> {
         };
         let mut cluster = self.new_cluster(
             identity,
-            registry_port,
+            &registry_port,
             subset,
             selected.cloned().collect(),
             &policy,
@@ -216,7 +214,11 @@ impl<'a> Clusters<'a> {
         let endpoints: Vec<Arc<Endpoint>> = endpoints.collect();
         let pool = policy.connection_pool.as_ref();
         Cluster {
-            name: cluster_name(Some(port.number), subset, service.host),
+            name: cluster_name(
+                (port.number != ANY_PORT).then_some(port.number),
+                subset,
+                service.host,
+            ),
             service_fqdn: service.host.to_owned(),
             service_name: service.name.to_owned(),
             service_namespace: service.namespace.to_owned(),
@@ -261,7 +263,7 @@ impl<'a> Clusters<'a> {
             networks: &[],
         };
         let port = RegistryPort {
-            number: 0,
+            number: ANY_PORT,
             name: None,
             protocol: Protocol::Http,
             endpoints: Vec::new(),

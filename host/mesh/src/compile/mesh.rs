@@ -1,5 +1,7 @@
 //! The hosts that workloads can call: services, and the VirtualServices for them.
 
+mod headless;
+
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
@@ -9,7 +11,7 @@ use super::clusters::Clusters;
 use super::delegate::BoundVirtualService;
 use super::export::View;
 use super::inventory::full_name;
-use super::registry::{Registry, RegistryService};
+use super::registry::{ANY_PORT, Registry, RegistryService};
 use super::rules::{Rules, Scope, plain_rule};
 use super::sidecar::ScopedHosts;
 use crate::Options;
@@ -60,7 +62,7 @@ impl<'a> MeshCompiler<'a, '_> {
             mesh.slots.push(views);
         }
         self.add_forms(&hosts, &mut mesh);
-        self.add_pods(&mut mesh);
+        self.add_pods(&by_host, &mut mesh);
         mesh
     }
 
@@ -97,7 +99,7 @@ impl<'a> MeshCompiler<'a, '_> {
         let service = self.registry.find(host, view);
         let chosen = by_host.find(host, |numbers, _| self.first(numbers, view, |_| true));
         let ports = match service {
-            Some(_) => None,
+            Some(number) => self.registry.ports(number, view),
             None => {
                 let seen = |service: &RegistryService| service.export_to.reaches(view);
                 Some(self.undeclared_ports(host, chosen?, seen)?)
@@ -122,7 +124,7 @@ impl<'a> MeshCompiler<'a, '_> {
     }
 
     /// The routes of a host: those of the VirtualService, or without one those of the service.
-    /// Without `ports`, all of the service.
+    /// Without `ports`, every port is accepted.
     fn host_of(
         &mut self,
         host: &str,
@@ -141,13 +143,11 @@ impl<'a> MeshCompiler<'a, '_> {
             (None, Some(service)) => (self.plain_table(service, view)?, None),
             (None, None) => return None,
         };
-        let service = service.and_then(|number| self.registry.services.get(number));
-        let all = service.map(|it| it.ports.iter().map(|port| port.number).collect());
         Some(Arc::new(VirtualHost {
             domain: host.to_owned(),
             table,
             https_redirect: false,
-            ports: ports.or(all),
+            ports,
             is_declared: service.is_some(),
             unruled,
             one_label: false,
@@ -202,16 +202,14 @@ impl<'a> MeshCompiler<'a, '_> {
             })
         });
         let ports = match service {
-            None => self.undeclared_ports(host, chosen?, seen)?,
+            None => Some(self.undeclared_ports(host, chosen?, seen)?),
             Some(number) => {
                 let service = self.registry.services.get(number)?;
-                let ports = service.ports.iter().map(|port| port.number);
-                ports
-                    .filter(|port| scope.sees_on(&service.namespace, &service.host, *port))
-                    .collect()
+                let ports = self.registry.ports(number, view);
+                scope.ports(&service.namespace, &service.host, ports)
             }
         };
-        self.host_of(host, chosen, service, Some(ports), view)
+        self.host_of(host, chosen, service, ports, view)
     }
 
     fn table(&mut self, number: usize, view: View<'a>) -> Option<Arc<RouteTable>> {
@@ -234,14 +232,18 @@ impl<'a> MeshCompiler<'a, '_> {
     fn plain_table(&mut self, number: usize, view: View<'a>) -> Option<Arc<RouteTable>> {
         let service = self.registry.services.get(number)?;
         let target = self.registry.resolve_alias(number, view);
+        let resolved = self.registry.services.get(target)?;
         let mut rules = Vec::new();
-        for port in &service.ports {
-            let cluster = self.clusters.cluster(target, port.number, None, view);
-            let cluster = cluster.map_or_else(
-                || ClusterChoice::Missing(format!("outbound|{}||{}", port.number, service.host)),
-                ClusterChoice::One,
-            );
-            rules.push(Arc::new(port_rule(service, port.number, cluster)));
+        for port in &resolved.ports {
+            let cluster = self.clusters.cluster(target, port.number, None, view)?;
+            let rule = port_rule(service, port.number, ClusterChoice::One(cluster));
+            rules.push(Arc::new(rule));
+        }
+        if resolved.alias.is_some() {
+            let cluster = self.clusters.cluster(target, ANY_PORT, None, view)?;
+            let cluster = ClusterChoice::One(cluster);
+            let rule = plain_rule(Vec::new(), &service.host, cluster, Rewrite::default());
+            rules.push(Arc::new(rule));
         }
         Some(Arc::new(RouteTable::new(rules)))
     }
@@ -307,68 +309,6 @@ impl<'a> MeshCompiler<'a, '_> {
             .strip_suffix(".svc.")?;
         let (name, namespace) = rest.rsplit_once('.')?;
         (!name.starts_with('*')).then_some((name, namespace))
-    }
-
-    /// Adds the pods of headless services by their own names.
-    fn add_pods(&mut self, mesh: &mut MeshHosts) {
-        let registry = self.registry;
-        for (number, service) in registry.services.iter().enumerate() {
-            if !service.headless {
-                continue;
-            }
-            let endpoints = service.ports.iter().flat_map(|port| &port.endpoints);
-            let pods: BTreeSet<&str> = endpoints.map(|it| it.name.as_str()).collect();
-            for pod in pods {
-                let Some((_, name)) = pod.rsplit_once('/') else {
-                    continue;
-                };
-                let Some(host) = self.pod_host(number, service, pod, name) else {
-                    continue;
-                };
-                let slot = mesh.slots.len();
-                mesh.names.entry(&host.domain).or_insert(slot);
-                let service_name = format!("{name}.{}", service.name);
-                add_name_forms(mesh, slot, &service_name, &service.namespace);
-                let seen = (0..)
-                    .zip(self.scopes)
-                    .filter(|(_, scope)| scope.sees(&service.namespace, &service.host));
-                let views = HostViews {
-                    scoped: seen.map(|(number, _)| (number, host.clone())).collect(),
-                    others: Some(host),
-                    special: Vec::new(),
-                };
-                mesh.slots.push(views);
-            }
-        }
-    }
-
-    fn pod_host(
-        &mut self,
-        number: usize,
-        service: &RegistryService,
-        pod: &str,
-        name: &str,
-    ) -> Option<Arc<VirtualHost>> {
-        let mut rules = Vec::new();
-        for port in &service.ports {
-            let cluster = self
-                .clusters
-                .pod_cluster(number, port.number, pod, View::Others)?;
-            rules.push(Arc::new(port_rule(
-                service,
-                port.number,
-                ClusterChoice::One(cluster),
-            )));
-        }
-        Some(Arc::new(VirtualHost {
-            domain: format!("{name}.{}", service.host),
-            table: Arc::new(RouteTable::new(rules)),
-            https_redirect: false,
-            ports: Some(service.ports.iter().map(|port| port.number).collect()),
-            is_declared: true,
-            unruled: None,
-            one_label: false,
-        }))
     }
 }
 

@@ -3,6 +3,7 @@
 mod entry;
 mod kubernetes;
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -15,6 +16,12 @@ use super::inventory::Inventory;
 use crate::{Location, ObjectRef, Options, Pod, Target, Workload};
 use entry::entry_service;
 use kubernetes::kubernetes_service;
+
+/// The maximum number of ExternalNames that refer to each other.
+const ALIASES_MAX: usize = 8;
+
+/// The number of the port of an ExternalName that stands for every port that it does not list.
+pub(crate) const ANY_PORT: u16 = 0;
 
 /// All declared hosts.
 #[derive(Debug, Default)]
@@ -36,7 +43,7 @@ pub(crate) struct RegistryService {
     pub(crate) external: bool,
     /// The name that an ExternalName refers to, which can be another service.
     pub(crate) alias: Option<String>,
-    /// IP addresses by which it can be called too.
+    /// IP addresses by which it can be called too, without brackets.
     pub(crate) addresses: Vec<String>,
     /// Networks in `addresses`.
     pub(crate) networks: Vec<IpNet>,
@@ -44,7 +51,7 @@ pub(crate) struct RegistryService {
     pub(crate) headless: bool,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct RegistryPort {
     pub(crate) number: u16,
     pub(crate) name: Option<String>,
@@ -106,8 +113,11 @@ impl Registry {
             registry.add(kubernetes_service(source, pods, options));
         }
         for source in &inventory.service_entries {
+            let pods = pods_of
+                .get(source.namespace())
+                .map_or(&[][..], Vec::as_slice);
             for host in &source.spec.hosts {
-                registry.add(entry_service(source, host, options));
+                registry.add(entry_service(source, host, pods, options));
             }
         }
         registry
@@ -176,15 +186,54 @@ impl Registry {
             .filter_map(|number| self.services.get(*number))
     }
 
-    /// Follows an ExternalName to the service that it refers to.
+    /// Follows an ExternalName to the service that it refers to. A circle refers to nothing.
     pub(crate) fn resolve_alias(&self, number: usize, view: View<'_>) -> usize {
-        let alias = self
-            .services
-            .get(number)
-            .and_then(|service| service.alias.as_deref());
-        alias
-            .and_then(|host| self.find(host, view))
-            .unwrap_or(number)
+        let mut at = number;
+        for _ in 0..ALIASES_MAX {
+            let alias = self.services.get(at).and_then(|it| it.alias.as_deref());
+            match alias.and_then(|host| self.find(host, view)) {
+                Some(next) => at = next,
+                None => return at,
+            }
+        }
+        number
+    }
+
+    /// The ports on which a service can be called; `None` for every port. An ExternalName
+    /// has those of the service that it refers to, whatever it lists itself.
+    pub(crate) fn ports(&self, number: usize, view: View<'_>) -> Option<Vec<u16>> {
+        let target = self.services.get(self.resolve_alias(number, view))?;
+        let ports = target.ports.iter().map(|port| port.number);
+        target.alias.is_none().then(|| ports.collect())
+    }
+}
+
+impl RegistryService {
+    /// A port of the service. An ExternalName to a host outside has every port:
+    /// [`ANY_PORT`] is the one that a request addresses.
+    pub(crate) fn port(&self, number: u16) -> Option<Cow<'_, RegistryPort>> {
+        let declared = self.ports.iter().find(|port| port.number == number);
+        if let Some(declared) = declared {
+            return Some(Cow::Borrowed(declared));
+        }
+        let host = self.alias.as_deref()?;
+        let protocol = match number {
+            443 => Protocol::Https,
+            _ => Protocol::Http,
+        };
+        let mut endpoint = remote(host, number, Labels::new(), 1);
+        if number == ANY_PORT {
+            endpoint.name = host.to_owned();
+            endpoint.target = Target::AnyPort {
+                host: host.to_owned(),
+            };
+        }
+        Some(Cow::Owned(RegistryPort {
+            number,
+            name: None,
+            protocol,
+            endpoints: vec![endpoint],
+        }))
     }
 }
 

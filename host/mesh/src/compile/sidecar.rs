@@ -92,6 +92,26 @@ impl ScopedHosts<'_> {
         self.egress.is_empty() || egress.any(|it| self.names(it, namespace, host))
     }
 
+    /// Those of `ports` on which they see a host; `None` stands for every port.
+    pub(crate) fn ports(
+        &self,
+        namespace: &str,
+        host: &str,
+        ports: Option<Vec<u16>>,
+    ) -> Option<Vec<u16>> {
+        let named = || self.egress.iter().filter_map(|it| it.port);
+        let ports = match ports {
+            Some(ports) => ports,
+            None if named().next().is_none() => return None,
+            None => named().chain([80, 443]).collect(),
+        };
+        let seen = ports.into_iter();
+        Some(
+            seen.filter(|port| self.sees_on(namespace, host, *port))
+                .collect(),
+        )
+    }
+
     fn names(&self, egress: &SidecarEgress, namespace: &str, host: &str) -> bool {
         egress.hosts.iter().any(|entry| {
             let has_namespace = match &entry.namespace {

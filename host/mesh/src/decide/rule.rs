@@ -89,7 +89,7 @@ pub(crate) struct WeightedDestination {
 pub(crate) enum ClusterChoice {
     One(Arc<Cluster>),
     /// A destination without a port, of a service with several ports: the port that the
-    /// request was sent to.
+    /// request was sent to. Port 0 stands for every port that is not in the list.
     ByPort(Vec<(u16, Arc<Cluster>)>, String),
     /// The service, its port or the subset does not exist. This is Envoy's name for the
     /// missing cluster.
@@ -208,6 +208,7 @@ impl ClusterChoice {
             Self::ByPort(clusters, missing) => clusters
                 .iter()
                 .find(|(number, _)| *number == port)
+                .or_else(|| clusters.iter().find(|(number, _)| *number == 0))
                 .map(|(_, cluster)| cluster)
                 .ok_or(missing),
             Self::Missing(name) => Err(name),

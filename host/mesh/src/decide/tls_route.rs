@@ -72,6 +72,8 @@ impl Cluster {
     ) -> Option<(&'a str, u16)> {
         match &endpoint.target {
             Target::Remote { host, port } => Some((host, *port)),
+            // No port is requested: a connection with TLS has only a name.
+            Target::AnyPort { host } => Some((host, 443)),
             Target::Requested => {
                 let name = server_name?;
                 covers(&self.service_fqdn, &canonical(name)).then_some((name, self.port))

@@ -40,6 +40,9 @@ pub enum Target {
     Peer { host: String, port: u16 },
     /// Outside the mesh, at this name or address. IPv6 addresses have no brackets.
     Remote { host: String, port: u16 },
+    /// Outside the mesh, at this name and the port that the request addresses: an
+    /// ExternalName.
+    AnyPort { host: String },
     /// Outside the mesh, at the host and port that the request itself addresses:
     /// ServiceEntries with resolution NONE or DYNAMIC_DNS, and
     /// [`crate::OutboundPolicy::AllowAny`].

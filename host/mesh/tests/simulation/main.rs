@@ -21,6 +21,7 @@ mod gateway_api;
 mod gateways;
 mod hosts;
 mod issuer;
+mod names;
 mod network;
 mod outside;
 mod passthrough;

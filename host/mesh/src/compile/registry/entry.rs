@@ -5,23 +5,30 @@ use std::net::IpAddr;
 use galleria_manifest::model::{Labels, Resolution, ServiceEntry, ServiceEntryPort, WorkloadEntry};
 use ipnet::IpNet;
 
-use super::{RegistryEndpoint, RegistryPort, RegistryService, remote, requested};
-use crate::Options;
+use super::{RegistryEndpoint, RegistryPort, RegistryService, remote, requested, selects};
 use crate::compile::export::ExportTo;
 use crate::compile::inventory::Source;
+use crate::{Options, Pod};
 
 pub(super) fn entry_service(
     source: &Source<'_, ServiceEntry>,
     host: &str,
+    pods: &[&Pod],
     options: &Options,
 ) -> RegistryService {
     let entry = source.spec;
+    let selector = &entry.workload_selector;
+    let selected = pods
+        .iter()
+        .copied()
+        .filter(|pod| !selector.is_empty() && selects(selector, &pod.labels));
+    let pods: Vec<&Pod> = selected.collect();
     let host = crate::decide::host::canonical(host).into_owned();
     let ports = entry.ports.iter().map(|port| RegistryPort {
         number: port.number,
         name: Some(port.name.clone()),
         protocol: port.protocol,
-        endpoints: entry_endpoints(entry, &host, port),
+        endpoints: entry_endpoints(entry, &host, port, &pods),
     });
     // The name of a ServiceEntry for a host of the cluster is the service's part of the
     // host.
@@ -63,19 +70,19 @@ fn entry_endpoints(
     entry: &ServiceEntry,
     host: &str,
     port: &ServiceEntryPort,
+    pods: &[&Pod],
 ) -> Vec<RegistryEndpoint> {
     let number = port.target_port.unwrap_or(port.number);
     let to_host = |host: &str| vec![remote(host, number, Labels::new(), 1)];
     match entry.resolution {
         Resolution::None | Resolution::DynamicDns => vec![requested()],
         Resolution::Static | Resolution::Dns | Resolution::DnsRoundRobin
-            if !entry.endpoints.is_empty() =>
+            if !entry.endpoints.is_empty() || !entry.workload_selector.is_empty() =>
         {
-            entry
-                .endpoints
-                .iter()
-                .map(|endpoint| entry_endpoint(endpoint, port, number))
-                .collect()
+            let listed = entry.endpoints.iter();
+            let listed = listed.map(|endpoint| entry_endpoint(endpoint, port, number));
+            let pods = pods.iter().map(|pod| RegistryEndpoint::of_pod(pod, number));
+            listed.chain(pods).collect()
         }
         Resolution::Static => Vec::new(),
         // A wildcard has no address, but the name that a request addresses has.

@@ -1,5 +1,7 @@
 //! Services with the pods that they select.
 
+use std::net::IpAddr;
+
 use galleria_manifest::model::{
     Labels, PortReference, Protocol, Service, ServiceKind, ServicePort,
 };
@@ -27,7 +29,7 @@ pub(super) fn kubernetes_service(
         ServiceKind::ExternalName(name) => Some(crate::decide::host::canonical(name).into_owned()),
         ServiceKind::ClusterIp | ServiceKind::Headless => None,
     };
-    let mut ports: Vec<RegistryPort> = source
+    let ports: Vec<RegistryPort> = source
         .spec
         .ports
         .iter()
@@ -44,20 +46,6 @@ pub(super) fn kubernetes_service(
             },
         })
         .collect();
-    if let Some(name) = &external_name
-        && ports.is_empty()
-    {
-        // An ExternalName needs no ports. It can be called with HTTP and HTTPS.
-        ports = [(80, Protocol::Http), (443, Protocol::Https)]
-            .into_iter()
-            .map(|(number, protocol)| RegistryPort {
-                number,
-                name: None,
-                protocol,
-                endpoints: vec![remote(name, number, Labels::new(), 1)],
-            })
-            .collect();
-    }
     let export_to = source
         .object
         .metadata
@@ -73,7 +61,12 @@ pub(super) fn kubernetes_service(
         ports,
         external: external_name.is_some(),
         alias: external_name,
-        addresses: Vec::new(),
+        addresses: source
+            .spec
+            .addresses
+            .iter()
+            .map(IpAddr::to_string)
+            .collect(),
         networks: Vec::new(),
         headless: source.spec.kind == ServiceKind::Headless,
         host,

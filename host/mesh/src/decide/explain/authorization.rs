@@ -126,7 +126,7 @@ impl Snapshot {
             let port = match &endpoint.target {
                 Target::Pod { port, .. } => *port,
                 Target::Peer { port, .. } | Target::Remote { port, .. } => *port,
-                Target::Requested => cluster.port,
+                Target::AnyPort { .. } | Target::Requested => cluster.port,
             };
             let Some(policies) = self.inbound_policies(workload) else {
                 continue;

@@ -99,6 +99,7 @@ fn endpoint_steps(
                     Target::Pod { port, .. } => format!("in process, port {port}"),
                     Target::Peer { host, port } => format!("another host, {host}:{port}"),
                     Target::Remote { host, port } => format!("{host}:{port}"),
+                    Target::AnyPort { host } => format!("{host}, at the port of the request"),
                     Target::Requested => "as requested".into(),
                 },
                 active_requests: cluster.active_requests(caller, endpoint.id),
