@@ -8,8 +8,8 @@
 //! - [`listener`], [`host`] and [`virtual_host`] find the rules of its host;
 //! - [`index`], [`condition`], [`query`] and [`rule`] find the first rule that matches;
 //! - [`redirect`], [`cors`] and [`fault`] are the responses that a rule generates without calling an endpoint;
-//! - [`forward`] is a request with a destination: [`rewrite`], [`headers`] and [`hash`]
-//!   apply to it.
+//! - [`forward`] is a request with a destination: [`rewrite`], [`headers`] with their
+//!   [`substitution`]s, and [`hash`] apply to it.
 //!
 //! [`sidecar`] limits which hosts a workload sees, and [`gateway_topology`] is what a gateway
 //! believes of its clients.
@@ -43,5 +43,6 @@ pub(crate) mod rule;
 pub(crate) mod server_names;
 pub(crate) mod sidecar;
 pub(crate) mod snapshot;
+pub(crate) mod substitution;
 pub(crate) mod tls_route;
 pub(crate) mod virtual_host;

@@ -68,6 +68,7 @@ pub use decide::request::{Caller, RequestHead};
 pub use decide::rule::RouteId;
 pub use decide::server_names::ServerNames;
 pub use decide::snapshot::Snapshot;
+pub use decide::substitution::CallFacts;
 pub use drive::{Attempt, Driver, Step};
 pub use flags::ResponseFlags;
 pub use inbound::authorization::{AuthorizationStep, PolicyStep};

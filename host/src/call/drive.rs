@@ -3,10 +3,12 @@
 //! response is final.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use galleria_mesh as mesh;
-use galleria_mesh::{Driver, Ejection, Forward, LocalReply, MirrorForward, RequestPermit, Step};
+use galleria_mesh::{
+    CallFacts, Driver, Ejection, Forward, LocalReply, MirrorForward, RequestPermit, Step,
+};
 use http::request;
 use tokio::time::{sleep, timeout_at};
 
@@ -137,6 +139,13 @@ impl<'a, 'b> Drive<'a, 'b> {
         let head = self.scope.head(&self.parts)?;
         let hash = forward.hash(&head, &mut rand::rng());
         self.driver.set_hash(hash);
+        if forward.substitutes() {
+            let start = SystemTime::now().duration_since(UNIX_EPOCH);
+            self.parts.extensions.insert(CallFacts {
+                start: start.unwrap_or_default(),
+                trace_id: format!("{:032x}", self.scope.context.trace.trace_id),
+            });
+        }
         forward.apply_request(&mut self.parts);
         Ok(())
     }

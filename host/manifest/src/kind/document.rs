@@ -81,6 +81,24 @@ The names and addresses by which a workload calls another one.
 | `useSourceIp` | the address of the client, or of the calling pod |
 ";
 
+const SUBSTITUTIONS: &str = "\
+## Substitutions in headers
+
+Values in `headers` of a VirtualService can have Envoy's substitutions, such as
+`%REQ(x-user?x-id):8%`; `%%` is the sign itself. What Envoy refuses is an error of
+`galleria check`. A value that turns out empty is not written. Header modifiers of the Gateway
+API have none, and neither has `host`.
+
+| substitution | value |
+| --- | --- |
+| `REQ`, `RESP`, `PATH`, `QUERY_PARAM` | as in Envoy: in requests before the rewrite, in responses after it |
+| `PROTOCOL`, `ROUTE_NAME`, `UPSTREAM_CLUSTER`, `DOWNSTREAM_LOCAL_PORT` | as in Envoy |
+| `RESPONSE_CODE`, `RESPONSE_FLAGS` | 0 and `-` in requests, direct responses and redirects |
+| `DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT` | the client, or the calling pod; the variant with `DIRECT` is the same |
+| `START_TIME`, `TRACE_ID` | of forwarded requests and their responses; the time is that of the routing |
+| all others of Envoy | empty, with a warning of `galleria check` |
+";
+
 #[test]
 #[expect(
     clippy::disallowed_methods,
@@ -120,7 +138,7 @@ fn document() -> String {
         is_restriction,
     );
     unenforced(&mut text);
-    let _ = write!(text, "\n{HTTP}\n{NAMES}");
+    let _ = write!(text, "\n{HTTP}\n{NAMES}\n{SUBSTITUTIONS}");
     text
 }
 

@@ -143,6 +143,9 @@ pub struct HeaderChanges {
     pub set: Vec<(String, String)>,
     pub add: Vec<(String, String)>,
     pub remove: Vec<String>,
+    /// Whether `%` in values is an ordinary character, instead of the beginning of one of
+    /// Envoy's substitutions ([`super::header_parts`]).
+    pub is_literal: bool,
 }
 
 #[derive(Debug, Clone)]

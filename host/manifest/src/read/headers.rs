@@ -2,7 +2,7 @@
 
 use crate::codes;
 use crate::decode::{Decoder, Fields, header_name, items, map, non_empty, string};
-use crate::model::{HeaderChanges, HeaderOperations};
+use crate::model::{HeaderChanges, HeaderOperations, HeaderPart, Operator, header_parts};
 use crate::yaml::Node;
 
 /// The field `headers`, and the older fields next to it.
@@ -61,7 +61,12 @@ fn changes(d: &mut Decoder, node: &Node) -> Option<HeaderChanges> {
     let add = fields.optional("add", pairs).unwrap_or_default();
     let remove = fields.optional("remove", names).unwrap_or_default();
     fields.finish(&[]);
-    Some(HeaderChanges { set, add, remove })
+    Some(HeaderChanges {
+        set,
+        add,
+        remove,
+        is_literal: false,
+    })
 }
 
 fn pairs(d: &mut Decoder, node: &Node) -> Option<Vec<(String, String)>> {
@@ -81,13 +86,35 @@ fn pairs(d: &mut Decoder, node: &Node) -> Option<Vec<(String, String)>> {
             );
             return None;
         }
-        if text.contains('%') && text.matches('%').count() >= 2 {
-            let message = "Envoy's `%…%` substitutions are not supported by this host; the text is sent unchanged";
-            d.warning(value.mark, codes::NOT_HONOURED, message);
-        }
+        check_substitutions(d, value, &text)?;
         Some((lower?, text))
     })?;
     Some(pairs.into_values().collect())
+}
+
+/// Reports what Envoy would refuse, and substitutions without a value. `None` is the former.
+fn check_substitutions(d: &mut Decoder, node: &Node, text: &str) -> Option<()> {
+    let parts = match header_parts(text) {
+        Ok(parts) => parts,
+        Err(message) => {
+            d.error(node.mark, codes::INVALID_VALUE, message);
+            return None;
+        }
+    };
+    let has_no_value = |part: &HeaderPart| {
+        matches!(
+            part,
+            HeaderPart::Value {
+                operator: Operator::NoValue,
+                ..
+            }
+        )
+    };
+    if parts.iter().any(has_no_value) {
+        let message = "one of its substitutions has no value in this host, and is left out";
+        d.warning(node.mark, codes::NOT_HONOURED, message);
+    }
+    Some(())
 }
 
 fn names(d: &mut Decoder, node: &Node) -> Option<Vec<String>> {

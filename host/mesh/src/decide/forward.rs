@@ -11,9 +11,10 @@ use rand::Rng;
 use super::fault::happens;
 use super::hash::hash_request;
 use super::rule::{ForwardAction, Rule, WeightedDestination};
+use super::substitution::RequestFacts;
 use crate::{
-    CallerKey, Cluster, FaultPlan, LocalReply, ObjectRef, RequestHead, ResponseFlags, RetryPolicy,
-    RouteId,
+    CallFacts, CallerKey, Cluster, FaultPlan, LocalReply, ObjectRef, RequestHead, ResponseFlags,
+    RetryPolicy, RouteId,
 };
 
 /// What the mesh decided about a request.
@@ -54,6 +55,8 @@ pub struct Forward {
     pub(crate) destination: usize,
     /// The port that the request was sent to.
     pub(crate) port: u16,
+    /// If the headers of the route have substitutions.
+    pub(crate) facts: Option<Box<RequestFacts>>,
     /// The cookie that consistent hashing generated.
     pub(crate) set_cookie: Option<HeaderValue>,
 }
@@ -93,6 +96,12 @@ impl Forward {
         plan
     }
 
+    /// Whether the route writes headers with substitutions: for these, the host adds
+    /// [`crate::CallFacts`] to the extensions of the request.
+    pub fn substitutes(&self) -> bool {
+        self.facts.is_some()
+    }
+
     /// Applies the rewrite, then the header operations of the destination, then those of the
     /// route, as Envoy does. Call it once per request, before the first attempt.
     pub fn apply_request(&self, parts: &mut request::Parts) {
@@ -101,10 +110,15 @@ impl Forward {
         if let Some(path) = action.rewrite.path(parts.uri.path(), self.matched_uri()) {
             set_path(parts, &path);
         }
+        let facts = self.facts.as_deref();
+        let call = facts.and_then(|_| parts.extensions.get::<CallFacts>().cloned());
+        let message = facts.map(|facts| facts.request(parts.version, call.as_ref()));
+        let message = message.as_ref();
         if let Some(destination) = destination {
-            destination.request_headers.apply(&mut parts.headers);
+            let changes = &destination.request_headers;
+            changes.apply(&mut parts.headers, message);
         }
-        self.rule.request_headers.apply(&mut parts.headers);
+        self.rule.request_headers.apply(&mut parts.headers, message);
         let authority = self
             .authority
             .as_ref()
@@ -116,6 +130,9 @@ impl Forward {
                 keep_original_host(parts);
             }
             set_authority(parts, authority);
+        }
+        if let Some(facts) = facts {
+            facts.sent(parts);
         }
     }
 
@@ -129,17 +146,25 @@ impl Forward {
         parts: &mut response::Parts,
     ) {
         // Envoy's fault filter comes before that for CORS.
-        let flags = parts.extensions.get::<ResponseFlags>();
+        let flags = parts.extensions.get::<ResponseFlags>().copied();
         let is_abort = flags.is_some_and(|flags| flags.contains(ResponseFlags::FI));
         if let Some(cors) = &self.rule.cors
             && !is_abort
         {
             cors.apply(request_origin, &mut parts.headers);
         }
+        let message = self
+            .facts
+            .as_deref()
+            .map(|facts| facts.response(parts.status, flags.unwrap_or(ResponseFlags::NONE)));
+        let message = message.as_ref();
         if let Some(destination) = self.destination() {
-            destination.response_headers.apply(&mut parts.headers);
+            let changes = &destination.response_headers;
+            changes.apply(&mut parts.headers, message);
         }
-        self.rule.response_headers.apply(&mut parts.headers);
+        self.rule
+            .response_headers
+            .apply(&mut parts.headers, message);
         if let Some(cookie) = &self.set_cookie {
             parts.headers.append(SET_COOKIE, cookie.clone());
         }

@@ -5,13 +5,15 @@ use galleria_manifest::model;
 use http::HeaderMap;
 use http::header::{HOST, HeaderName, HeaderValue};
 
+use super::substitution::{HeaderText, Message};
+
 /// Headers are removed, then set, then added, as in Envoy.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct HeaderChanges {
     /// The value of `host` or `:authority` in `set`: it rewrites the authority.
     pub(crate) authority: Option<HeaderValue>,
     remove: Vec<HeaderName>,
-    write: Vec<(Write, HeaderName, HeaderValue)>,
+    write: Vec<(Write, HeaderName, HeaderText)>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,8 +38,8 @@ impl HeaderChanges {
                 .filter_map(|name| name.parse().ok())
                 .filter(|name| *name != HOST)
                 .collect(),
-            write: writes(Write::Set, &changes.set)
-                .chain(writes(Write::Add, &changes.add))
+            write: writes(Write::Set, &changes.set, !changes.is_literal)
+                .chain(writes(Write::Add, &changes.add, !changes.is_literal))
                 .collect(),
         }
     }
@@ -49,14 +51,28 @@ impl HeaderChanges {
         self.write.append(&mut other.write);
     }
 
-    pub(crate) fn apply(&self, headers: &mut HeaderMap) {
+    /// Whether a value depends on the message.
+    pub(crate) fn substitutes(&self) -> bool {
+        self.write.iter().any(|(_, _, text)| text.is_format())
+    }
+
+    /// Changes `headers`, which are those of `message`. Only changes with substitutions need
+    /// the message ([`HeaderChanges::substitutes`]).
+    pub(crate) fn apply(&self, headers: &mut HeaderMap, message: Option<&Message<'_>>) {
         for name in &self.remove {
             headers.remove(name);
         }
-        for (write, name, value) in &self.write {
+        // All values are those before the first header is written.
+        let before = self.substitutes().then(|| headers.clone());
+        for (write, name, text) in &self.write {
+            let value = match &before {
+                Some(before) => text.value(before, message),
+                None => text.literal(),
+            };
+            let Some(value) = value else { continue };
             match write {
-                Write::Set => drop(headers.insert(name, value.clone())),
-                Write::Add => drop(headers.append(name, value.clone())),
+                Write::Set => drop(headers.insert(name, value)),
+                Write::Add => drop(headers.append(name, value)),
             }
         }
     }
@@ -65,13 +81,14 @@ impl HeaderChanges {
 fn writes(
     write: Write,
     texts: &[(String, String)],
-) -> impl Iterator<Item = (Write, HeaderName, HeaderValue)> {
-    let pairs = texts.iter().filter_map(|(name, value)| {
-        let value = HeaderValue::from_str(value).ok()?;
-        Some((name.parse::<HeaderName>().ok()?, value))
+    substitutes: bool,
+) -> impl Iterator<Item = (Write, HeaderName, HeaderText)> {
+    let pairs = texts.iter().filter_map(move |(name, text)| {
+        let text = HeaderText::new(text, substitutes)?;
+        Some((name.parse::<HeaderName>().ok()?, text))
     });
     let pairs = pairs.filter(|(name, _)| *name != HOST);
-    pairs.map(move |(name, value)| (write, name, value))
+    pairs.map(move |(name, text)| (write, name, text))
 }
 
 #[cfg(test)]
@@ -85,6 +102,7 @@ mod tests {
             set: vec![text("a", "set"), text("host", "other.example")],
             add: vec![text("a", "added"), text("b", "added")],
             remove: vec!["b".into(), "c".into()],
+            is_literal: false,
         });
         let mut headers = HeaderMap::new();
         for name in ["a", "b", "c"] {
@@ -93,7 +111,7 @@ mod tests {
                 HeaderValue::from_static("old"),
             );
         }
-        changes.apply(&mut headers);
+        changes.apply(&mut headers, None);
         let values = |name: &str| headers.get_all(name).iter().collect::<Vec<_>>();
         assert_eq!(values("a"), ["set", "added"]);
         assert_eq!(values("b"), ["added"]);
@@ -114,7 +132,7 @@ mod tests {
         let value = HeaderValue::from_static("shop");
         let names = ["host", "a"].map(HeaderName::from_static);
         let mut headers: HeaderMap = names.into_iter().map(|it| (it, value.clone())).collect();
-        changes.apply(&mut headers);
+        changes.apply(&mut headers, None);
         assert_eq!(headers.keys().collect::<Vec<_>>(), [HOST]);
     }
 }

@@ -11,9 +11,11 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use rand::Rng;
 
 use super::condition::MatchContext;
+use super::headers::HeaderChanges;
 use super::redirect;
 use super::rule::{Action, ForwardAction, Rule};
 use super::snapshot::{Snapshot, Via};
+use super::substitution::RequestFacts;
 use super::virtual_host::{RouteMatch, VirtualHost};
 use crate::grpc;
 use crate::inbound::RequestPrincipal;
@@ -226,7 +228,7 @@ impl RouteMatch<'_> {
         let fault = self.rule.fault.as_ref();
         let abort = fault
             .and_then(|fault| fault.plan(rng).abort)
-            .map(|abort| self.with_rule_headers(abort));
+            .map(|abort| self.with_rule_headers(abort, via.port, request));
         Decision::Reply(abort.unwrap_or(reply))
     }
 
@@ -243,13 +245,13 @@ impl RouteMatch<'_> {
                     return Some(OwnReply::refused(reply));
                 };
                 let reply = LocalReply::redirect(redirect.status, &location);
-                let reply = self.with_headers(reply, request);
+                let reply = self.with_headers(reply, via.port, request);
                 Some(OwnReply::new(ReplyReason::Redirect, reply))
             }
             Action::Direct { status, body } => {
                 let flags = ResponseFlags::NONE;
                 let reply = LocalReply::new(*status, flags, body.clone(), "direct_response");
-                let reply = self.with_headers(reply, request);
+                let reply = self.with_headers(reply, via.port, request);
                 Some(OwnReply::new(ReplyReason::DirectResponse, reply))
             }
         }
@@ -268,16 +270,19 @@ impl RouteMatch<'_> {
         let action = self.rule.forward_action();
         let destination = action.and_then(|it| Some((it, it.destinations.get(number)?)));
         let Some((action, destination)) = destination else {
-            return Err(self.with_headers(LocalReply::no_route(), request));
+            return Err(self.with_headers(LocalReply::no_route(), via.port, request));
         };
         let cluster = destination.cluster.for_port(via.port).map_err(|missing| {
-            let mut reply = self.rule.no_cluster(missing);
-            let mut headers: HeaderMap = reply.headers.into_iter().collect();
-            destination.response_headers.apply(&mut headers);
-            reply.headers = pairs(&headers);
-            self.with_headers(reply, request)
+            let reply = self.rule.no_cluster(missing);
+            let changes = &destination.response_headers;
+            let reply = self.changed(changes, reply, via.port, request);
+            self.with_headers(reply, via.port, request)
         })?;
         let timeouts = Timeouts::of(action, via, request);
+        let facts = self.rule.substitutes(destination).then(|| {
+            let (route, cluster) = (&self.rule.name, Some(cluster.name.as_str()));
+            Box::new(RequestFacts::new(request, via.port, route, cluster))
+        });
         Ok(Forward {
             cluster: Arc::clone(cluster),
             caller: via.caller,
@@ -288,24 +293,51 @@ impl RouteMatch<'_> {
             block: self.block,
             destination: number,
             port: via.port,
+            facts,
             set_cookie: None,
         })
     }
 
     /// The mesh's own replies get the rule's header operations and CORS headers too:
     /// without these, a browser could not read them.
-    fn with_headers(&self, mut reply: LocalReply, request: &RequestHead<'_>) -> LocalReply {
+    fn with_headers(
+        &self,
+        mut reply: LocalReply,
+        port: u16,
+        request: &RequestHead<'_>,
+    ) -> LocalReply {
         if let Some(cors) = &self.rule.cors {
             let mut headers: HeaderMap = reply.headers.into_iter().collect();
             cors.apply(request.headers.get(http::header::ORIGIN), &mut headers);
             reply.headers = pairs(&headers);
         }
-        self.with_rule_headers(reply)
+        self.with_rule_headers(reply, port, request)
     }
 
-    fn with_rule_headers(&self, mut reply: LocalReply) -> LocalReply {
+    fn with_rule_headers(
+        &self,
+        reply: LocalReply,
+        port: u16,
+        request: &RequestHead<'_>,
+    ) -> LocalReply {
+        self.changed(&self.rule.response_headers, reply, port, request)
+    }
+
+    fn changed(
+        &self,
+        changes: &HeaderChanges,
+        mut reply: LocalReply,
+        port: u16,
+        request: &RequestHead<'_>,
+    ) -> LocalReply {
         let mut headers: HeaderMap = reply.headers.into_iter().collect();
-        self.rule.response_headers.apply(&mut headers);
+        let facts = changes
+            .substitutes()
+            .then(|| RequestFacts::new(request, port, &self.rule.name, None));
+        let message = facts
+            .as_ref()
+            .map(|facts| facts.own_reply(request, reply.status));
+        changes.apply(&mut headers, message.as_ref());
         reply.headers = pairs(&headers);
         reply
     }

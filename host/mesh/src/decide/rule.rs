@@ -108,6 +108,17 @@ impl Rule {
 }
 
 impl Rule {
+    /// Whether a header that it writes, for this destination, depends on the request.
+    pub(crate) fn substitutes(&self, destination: &WeightedDestination) -> bool {
+        let all = [
+            &self.request_headers,
+            &self.response_headers,
+            &destination.request_headers,
+            &destination.response_headers,
+        ];
+        all.iter().any(|changes| changes.substitutes())
+    }
+
     /// `None` if the mesh replies itself.
     pub(crate) fn forward_action(&self) -> Option<&ForwardAction> {
         match &self.action {

@@ -31,5 +31,6 @@ mod rules;
 mod run;
 mod shop;
 mod sidecars;
+mod substitutions;
 mod tokens;
 mod world;

@@ -11,9 +11,9 @@ use std::time::{Duration, Instant};
 use galleria_manifest::model::{ContainerPort, Labels, Object};
 use galleria_mesh::inbound::jwt::TokenTime;
 use galleria_mesh::{
-    Caller, CallerKey, CompiledMesh, Decision, Driver, Endpoint, Explanation, Forward, LocalReply,
-    Location, Options, PickContext, PickedEndpoint, Pod, RequestHead, Snapshot, State, Workload,
-    compile, normalise_path,
+    CallFacts, Caller, CallerKey, CompiledMesh, Decision, Driver, Endpoint, Explanation, Forward,
+    LocalReply, Location, Options, PickContext, PickedEndpoint, Pod, RequestHead, Snapshot, State,
+    Workload, compile, normalise_path,
 };
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri};
 use rand::SeedableRng;
@@ -268,7 +268,11 @@ impl Call<'_> {
             Ok(picked) => picked,
             Err(reply) => return Answer::Reply(reply),
         };
-        let request = self.request(&path);
+        let mut request = self.request(&path);
+        request.extensions.insert(CallFacts {
+            start: UNIX_NOW,
+            trace_id: "0af7651916cd43dd8448eb211c80319c".into(),
+        });
         let mut sent = Box::new(SentRequest {
             forward,
             picked,

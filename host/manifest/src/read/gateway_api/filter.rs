@@ -117,7 +117,12 @@ fn headers(d: &mut Decoder, node: &Node) -> Option<HeaderChanges> {
         header_name(d, &name, node, false)
     });
     fields.finish(&[]);
-    Some(HeaderChanges { set, add, remove })
+    Some(HeaderChanges {
+        set,
+        add,
+        remove,
+        is_literal: true,
+    })
 }
 
 fn header(d: &mut Decoder, node: &Node) -> Option<(String, String)> {
