@@ -22,15 +22,23 @@ codes! {
     CONFLICTING_HOSTS = "IST0109", "two VirtualServices claim the same host on the same gateway";
     PORT_SELECTOR_REQUIRED = "IST0112", "the destination has several ports and the route does not say which";
     PORT_NAME = "IST0118", "the port's name does not say its protocol";
-    INVALID_REGEX = "IST0122", "a regular expression does not compile";
     NO_MATCHING_WORKLOADS = "IST0127", "a policy selects no workload";
+    NO_SERVER_VERIFICATION = "IST0128", "a DestinationRule with TLS names no authorities for the server";
+    NO_SERVER_VERIFICATION_OF_PORT = "IST0129", "a port of a DestinationRule with TLS names no authorities for the server";
     UNREACHABLE_RULE = "IST0130", "a rule can never match, because an earlier one matches everything it would";
     INEFFECTIVE_MATCH = "IST0131", "a match has no effect, because an earlier one of the same kind is wider";
     HOST_NOT_IN_GATEWAY = "IST0132", "no server of the gateway serves the VirtualService's host";
+    SCHEMA_WARNING = "IST0133", "a field of an Istio resource is odd, but accepted";
+    ADDRESSES_REQUIRED = "IST0134", "a port of a ServiceEntry without HTTP needs addresses";
+    SHARED_CERTIFICATE = "IST0138", "two Gateways have the same certificate";
+    SUBSET_NOT_AT_GATEWAY = "IST0140", "a subset of the mesh has no effect on requests of a gateway";
     CONFLICTING_GATEWAYS = "IST0145", "two gateway servers claim the same port and host";
+    EXTERNAL_NAME_PORT = "IST0150", "the port's name of an ExternalName Service does not say HTTP or TLS";
     GATEWAY_CREDENTIAL = "IST0161", "the certificate secret of a gateway server is missing or unusable";
+    GATEWAY_PORT_NOT_IN_SERVICE = "IST0162", "no Service before the pods of a gateway has the port of a server";
     SUBSET_SELECTS_NO_PODS = "IST0173", "no workload carries the labels of a subset";
     UNKNOWN_DESTINATION_HOST = "IST0174", "a DestinationRule's host is neither a Service nor a ServiceEntry";
+    CONFLICTING_PROTOCOLS = "IST0177", "two ServiceEntries give a port of one host different protocols";
 
     FILE_UNREADABLE = "GAL0001", "a file or folder cannot be read";
     SYNTAX = "GAL0002", "the text is not YAML";
@@ -72,6 +80,9 @@ codes! {
     RESTRICTION_NOT_ENFORCED = "GAL0038", "the object restricts something, and the host does not enforce it";
     POLICY_MATCHES_NOTHING = "GAL0039", "an authorization policy or one of its rules can never match a request";
     EXTENSION_PROVIDER = "GAL0041", "the service of external authorization that a policy names cannot be asked";
+    NEVER_APPLIES = "GAL0042", "a match, a fault or a retry is written so that it can never apply";
+    INVALID_REGEX = "GAL0043", "a regular expression does not compile; in Istio's kinds this is IST0106";
+    GATEWAY_OF_OTHER_API = "GAL0044", "a VirtualService names a Gateway of the Gateway API";
     PLAN = "GAL0200", "the workload cannot be run: its image, its configuration or its volumes";
     DELEGATE_UNREACHABLE = "GAL0601", "a delegate's rule can never match";
     EJECTS_NOTHING = "GAL0602", "maxEjectionPercent is too small to eject anything";

@@ -20,11 +20,14 @@ use std::borrow::Cow;
 use std::path::Path;
 use std::sync::Arc;
 
-pub(crate) use durations::{duration, go_duration, non_negative_seconds, positive_duration};
+pub(crate) use durations::{
+    duration, go_duration, non_negative_seconds, optional_timeout, positive_duration,
+};
 pub(crate) use fields::Fields;
 pub(crate) use lists::{items, labels, map, strings};
 pub(crate) use names::{
     dns_label, dns_name, dns_subdomain, header_name, is_dns_label, is_dns_subdomain,
+    is_partial_wildcard, label_of_any_case,
 };
 pub(crate) use numbers::{
     int_or_percent, integer, number, percent, percentage, port, port_name, port_reference,
@@ -173,10 +176,10 @@ impl Decoder {
             self.unreported += 1;
             return;
         }
-        let code = if self.istio && is_schema(code) {
-            codes::SCHEMA
-        } else {
-            code
+        let code = match severity {
+            _ if !self.istio || !is_schema(code) => code,
+            Severity::Error => codes::SCHEMA,
+            Severity::Warning | Severity::Note => codes::SCHEMA_WARNING,
         };
         self.diagnostics.push(Diagnostic {
             at: self.position(mark),
@@ -284,6 +287,7 @@ fn is_schema(code: Code) -> bool {
         codes::INVALID_VALUE,
         codes::UNKNOWN_FIELD,
         codes::EXCLUSIVE_FIELDS,
+        codes::INVALID_REGEX,
     ]
     .contains(&code)
 }

@@ -14,6 +14,7 @@ pub(crate) mod destination_rule;
 pub(crate) mod disruption_budget;
 mod env;
 pub(crate) mod envoy_filter;
+mod export_to;
 mod fault;
 mod file_volume;
 pub(crate) mod gateway;
@@ -58,6 +59,7 @@ pub(crate) mod storage;
 mod tls_route;
 mod traffic_policy;
 pub(crate) mod virtual_service;
+mod virtual_service_hosts;
 mod volume;
 
 use std::path::Path;

@@ -6,11 +6,13 @@
 mod authentication;
 mod autoscaler;
 mod canary;
+mod client_tls;
 mod config;
 mod destination_rule;
 mod disruption_budget;
 mod gateway;
 mod gateway_api;
+mod gateway_servers;
 mod hosts;
 mod index;
 mod ingress;
@@ -18,9 +20,11 @@ mod network_policy;
 mod pod_security;
 mod report;
 mod service;
+mod service_entry;
 mod sidecar;
 mod virtual_service;
 mod virtual_service_hosts;
+mod visibility;
 mod workload;
 
 use std::collections::HashSet;
@@ -56,8 +60,12 @@ pub(crate) fn check(objects: &[Arc<Object>], refused: &HashSet<ObjectKey>) -> Ve
             }
             Resource::DestinationRule(rule) => {
                 destination_rule::check(&index, &mut report, object, rule);
+                client_tls::check(&mut report, object, rule);
             }
-            Resource::Gateway(gateway) => gateway::check(&index, &mut report, object, gateway),
+            Resource::Gateway(gateway) => {
+                gateway::check(&index, &mut report, object, gateway);
+                gateway_servers::ports_behind_services(&index, &mut report, object, gateway);
+            }
             Resource::GatewayApiGateway(gateway) => {
                 gateway_api::listeners(&index, &mut report, object, gateway);
             }
@@ -101,7 +109,9 @@ pub(crate) fn check(objects: &[Arc<Object>], refused: &HashSet<ObjectKey>) -> Ve
     }
     network_policy::check(objects, &index, &mut report);
     pod_security::check(objects, &mut report);
-    gateway::conflicts(&index, &mut report);
+    gateway_servers::conflicts(&index, &mut report);
+    gateway_servers::shared_certificates(&index, &mut report);
+    service_entry::conflicts(&index, &mut report);
     virtual_service_hosts::check(&index, &mut report);
     namespaces(objects, &index, &mut report);
     report.finish()

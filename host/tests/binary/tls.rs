@@ -37,15 +37,17 @@ fn echo_behind(servers: &str) -> String {
 }
 
 /// A guest, which is the service `app`, behind these servers.
-fn behind(guest: &str, servers: &str) -> String {
+fn behind(guest: &'static str, servers: &str) -> String {
     let yaml = manifests(&[Service::new("app", guest)]);
     assert!(yaml.contains(PLAIN));
     yaml.replace(PLAIN, &format!("servers:\n{servers}"))
 }
 
 fn server(port: u16, hosts: &str, tls: &str) -> String {
+    // Each server's port has its own name.
+    let name: String = hosts.chars().filter(char::is_ascii_alphanumeric).collect();
     format!(
-        "    - {{port: {{number: {port}, name: https-{port}, protocol: HTTPS}}, hosts: {hosts}, tls: {tls}}}\n"
+        "    - {{port: {{number: {port}, name: https-{port}-{name}, protocol: HTTPS}}, hosts: {hosts}, tls: {tls}}}\n"
     )
 }
 

@@ -37,11 +37,32 @@ pub(crate) fn duration(d: &mut Decoder, node: &Node) -> Option<Duration> {
     }
 }
 
-/// As [`duration`], but not zero.
+/// As [`duration`], but not zero, and in whole milliseconds.
 pub(crate) fn positive_duration(d: &mut Decoder, node: &Node) -> Option<Duration> {
     let value = duration(d, node)?;
+    positive(d, node, value)
+}
+
+/// A timeout. Without an effect if it is zero, which Istio refuses.
+pub(crate) fn optional_timeout(d: &mut Decoder, node: &Node) -> Option<Duration> {
+    let value = duration(d, node)?;
+    if value.is_zero() {
+        let message =
+            "a cluster refuses a timeout of zero, which is none here; leave the field out";
+        d.warning(node.mark, codes::INVALID_VALUE, message);
+        return None;
+    }
+    positive(d, node, value)
+}
+
+fn positive(d: &mut Decoder, node: &Node, value: Duration) -> Option<Duration> {
     if value < Duration::from_millis(1) {
         d.error(node.mark, codes::INVALID_VALUE, "must be at least 1ms");
+        return None;
+    }
+    if !value.subsec_nanos().is_multiple_of(1_000_000) {
+        let message = "must be a whole number of milliseconds";
+        d.error(node.mark, codes::INVALID_VALUE, message);
         return None;
     }
     Some(value)

@@ -49,16 +49,14 @@ pub(crate) fn dns_subdomain(d: &mut Decoder, node: &Node) -> Option<String> {
     None
 }
 
-/// A host name of Istio's: `*`, `*.example.com`, a DNS name, or a short name.
+/// A host name of Istio's: `*`, `*.example.com`, `*-a.example.com`, a DNS name, or a short name.
 /// A trailing dot, which marks a name as absolute, is removed.
 pub(crate) fn dns_name(d: &mut Decoder, node: &Node) -> Option<crate::WithPosition<String>> {
     let mut text = string(d, node)?;
     if text.len() > 1 && text.ends_with('.') {
         text.pop();
     }
-    let name = text.strip_prefix("*.").unwrap_or(&text);
-    let lower = name.to_ascii_lowercase();
-    if text == "*" || is_dns_subdomain(&lower) || text.parse::<std::net::IpAddr>().is_ok() {
+    if is_host_name(&text) {
         return Some(d.locate(text, node));
     }
     let shown = d.show(&text);
@@ -66,14 +64,51 @@ pub(crate) fn dns_name(d: &mut Decoder, node: &Node) -> Option<crate::WithPositi
         "a host name must not be empty".to_owned()
     } else if text.contains("://") || text.contains('/') {
         format!("{shown} is not a host name; leave out scheme and path")
-    } else if name.contains('*') {
-        format!("{shown}: `*` is only allowed alone or as the first label, as in `*.example.com`")
+    } else if text.strip_prefix('*').unwrap_or(&text).contains('*') {
+        format!("{shown}: `*` is only allowed at the beginning, as in `*.example.com`")
     } else if text.contains(':') {
         format!("{shown} is not a host name; leave out the port")
+    } else if has_numeric_end(&text) {
+        format!("{shown} is neither an address nor a host name, whose last label is not a number")
     } else {
         format!("{shown} is not a host name")
     };
     d.error(node.mark, codes::INVALID_VALUE, why);
+    None
+}
+
+/// Whether a star stands for a part of the first label, as in `*a.example.com`.
+pub(crate) fn is_partial_wildcard(host: &str) -> bool {
+    host.strip_prefix('*')
+        .is_some_and(|rest| !rest.is_empty() && !rest.starts_with('.'))
+}
+
+fn is_host_name(text: &str) -> bool {
+    if text == "*" || text.parse::<std::net::IpAddr>().is_ok() {
+        return true;
+    }
+    let name = text.strip_prefix('*').map_or(text, |rest| {
+        let separated = rest.strip_prefix('.').or_else(|| rest.strip_prefix('-'));
+        separated.unwrap_or(rest)
+    });
+    is_dns_subdomain(&name.to_ascii_lowercase()) && !has_numeric_end(text)
+}
+
+/// A name of several labels does not end with a number; only an address does.
+fn has_numeric_end(text: &str) -> bool {
+    text.rsplit_once('.')
+        .is_some_and(|(_, last)| !last.is_empty() && last.bytes().all(|b| b.is_ascii_digit()))
+}
+
+/// A DNS label in upper or lower case, as Istio allows for names of its own.
+pub(crate) fn label_of_any_case(d: &mut Decoder, node: &Node) -> Option<String> {
+    let text = super::non_empty(d, node)?;
+    if is_dns_label(&text.to_ascii_lowercase()) {
+        return Some(text);
+    }
+    let shown = d.show(&text);
+    let message = format!("{shown} is not a valid name; use letters, digits and `-`, at most 63");
+    d.error(node.mark, codes::INVALID_VALUE, message);
     None
 }
 

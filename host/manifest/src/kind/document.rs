@@ -77,7 +77,7 @@ The names and addresses by which a workload calls another one.
 | a pod of a headless Service: `POD.SERVICE` in its namespace, `POD.SERVICE.NAMESPACE`, `….svc`, `….svc.cluster.local` | that pod, where its Service is visible. The VirtualService of the Service applies; a destination that is the Service itself is the pod, whatever its subset |
 | `clusterIP` and `clusterIPs` of a Service | the Service, with its VirtualService |
 | an ExternalName | the service that it refers to, on that service's ports, also through further ExternalNames; else the name outside, on every port |
-| a ServiceEntry with `workloadSelector` | the pods of its namespace with these labels, besides its `endpoints`. Empty labels select nothing |
+| a ServiceEntry with `workloadSelector` | the pods of its namespace with these labels, instead of `endpoints`. Empty labels select nothing |
 | `useSourceIp` | the address of the client, or of the calling pod |
 ";
 

@@ -376,6 +376,7 @@ pub struct ServiceEntry {
 
 #[derive(Debug, Clone)]
 pub struct ServiceEntryPort {
+    pub at: Position,
     pub number: u16,
     pub name: String,
     pub protocol: Protocol,

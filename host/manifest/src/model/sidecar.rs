@@ -16,6 +16,7 @@ pub struct Sidecar {
 
 #[derive(Debug, Clone)]
 pub struct SidecarEgress {
+    pub at: Position,
     /// `None` means every port that no other entry names.
     pub port: Option<u16>,
     pub hosts: Vec<SidecarHost>,

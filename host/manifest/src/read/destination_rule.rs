@@ -1,8 +1,8 @@
 //! Istio's DestinationRule.
 
-use super::{traffic_policy, virtual_service};
+use super::{export_to, traffic_policy};
 use crate::codes;
-use crate::decode::{Decoder, Fields, dns_name, labels, located_string, steps};
+use crate::decode::{Decoder, Fields, dns_name, label_of_any_case, labels, located, steps};
 use crate::model::{DestinationRule, Resource, Subset};
 use crate::yaml::{Mark, Node};
 
@@ -23,16 +23,22 @@ fn spec(d: &mut Decoder, node: &Node) -> Option<DestinationRule> {
             .any(|earlier| earlier.name == subset.name)
         {
             let mark = Mark::from(&subset.name.at);
-            let message = format!(
-                "the subset `{}` is listed twice; the first one is used",
-                subset.name
-            );
+            let message = format!("the subset `{}` is listed twice; rename one", subset.name);
             spec.d.within(steps!["subsets", index, "name"], |d| {
-                d.warning(mark, codes::DUPLICATE_NAME, message);
+                d.error(mark, codes::INVALID_VALUE, message);
             });
         }
     }
-    let export_to = spec.list("exportTo", virtual_service::export);
+    let export_to = export_to::of_configuration(&mut spec);
+    if spec.has("workloadSelector")
+        && let Some(visible) = export_to.iter().find(|it| it.as_str() != ".")
+    {
+        let message = format!(
+            "a rule with a workloadSelector applies to one namespace, and `{visible}` makes it \
+             visible to others; write `.`, or leave exportTo out"
+        );
+        spec.error_at("exportTo", codes::EXCLUSIVE_FIELDS, message);
+    }
     spec.finish(&["workloadSelector"]);
     Some(DestinationRule {
         host: host?,
@@ -44,7 +50,7 @@ fn spec(d: &mut Decoder, node: &Node) -> Option<DestinationRule> {
 
 fn subset(d: &mut Decoder, node: &Node) -> Option<Subset> {
     let mut fields = Fields::of(d, node)?;
-    let name = fields.required("name", located_string);
+    let name = fields.required("name", located(label_of_any_case));
     let labels = fields.optional("labels", labels).unwrap_or_default();
     let traffic_policy = fields.optional("trafficPolicy", traffic_policy::read);
     fields.finish(&[]);

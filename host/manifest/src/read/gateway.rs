@@ -4,13 +4,14 @@ use super::{gateway_topology, server_tls};
 use crate::WithPosition;
 use crate::codes;
 use crate::decode::{
-    Decoder, Fields, choice, dns_name, labels, located, located_string, non_empty, port,
+    Decoder, Fields, choice, dns_name, is_partial_wildcard, labels, located, located_string,
+    non_empty, port, steps,
 };
 use crate::model::{
     CertificateSource, Gateway, Protocol, Resource, Server, ServerCertificate, ServerTls, TlsMode,
 };
 use crate::unenforced::parts;
-use crate::yaml::Node;
+use crate::yaml::{Mark, Node};
 
 pub(super) const PROTOCOLS: &[(&str, Protocol)] = &[
     ("HTTP", Protocol::Http),
@@ -21,6 +22,10 @@ pub(super) const PROTOCOLS: &[(&str, Protocol)] = &[
     ("TCP", Protocol::Tcp),
     ("TLS", Protocol::Tls),
     ("MONGO", Protocol::Mongo),
+    ("HTTP_PROXY", Protocol::Http),
+    ("REDIS", Protocol::Tcp),
+    ("MYSQL", Protocol::Tcp),
+    ("UDP", Protocol::Tcp),
 ];
 
 pub(crate) fn read(mut fields: Fields<'_, '_>) -> Option<Resource> {
@@ -29,6 +34,7 @@ pub(crate) fn read(mut fields: Fields<'_, '_>) -> Option<Resource> {
         let mut spec = Fields::of(d, node)?;
         let selector = spec.optional("selector", labels).unwrap_or_default();
         let servers = spec.required_list("servers", server);
+        check_port_names(spec.d, servers.as_deref().unwrap_or_default());
         spec.finish(&[]);
         Some(Gateway {
             selector,
@@ -38,6 +44,23 @@ pub(crate) fn read(mut fields: Fields<'_, '_>) -> Option<Resource> {
     });
     fields.finish(&[]);
     gateway.map(Resource::Gateway)
+}
+
+/// Istio identifies a port by its name, so that each server's is another.
+fn check_port_names(d: &mut Decoder, servers: &[Server]) {
+    for (index, server) in servers.iter().enumerate() {
+        let name = &server.port_name;
+        if servers[..index].iter().any(|it| it.port_name == *name) {
+            let mark = Mark::from(&server.at);
+            let message = format!(
+                "`{name}` is the name of an earlier server's port too; give each server's port \
+                 its own name"
+            );
+            d.within(steps!["servers", index, "port", "name"], |d| {
+                d.error(mark, codes::INVALID_VALUE, message);
+            });
+        }
+    }
 }
 
 fn server(d: &mut Decoder, node: &Node) -> Option<Server> {
@@ -75,7 +98,12 @@ fn server_port(d: &mut Decoder, node: &Node) -> Option<(WithPosition<u16>, Strin
         let message = "this server is not served: the host speaks HTTP".to_owned();
         fields.warn_at("protocol", codes::NOT_HONOURED, message);
     }
-    fields.finish(&["targetPort"]);
+    if fields.has("targetPort") {
+        let message = "has no meaning for a Gateway; remove it".to_owned();
+        fields.error_at("targetPort", codes::INVALID_VALUE, message);
+        fields.ignore(&["targetPort"]);
+    }
+    fields.finish(&[]);
     Some((number?, name?, protocol?))
 }
 
@@ -94,6 +122,16 @@ pub(super) fn protocol(d: &mut Decoder, node: &Node) -> Option<Protocol> {
 /// `[namespace/]dnsName`, where the namespace may be `*` or `.`.
 fn server_host(d: &mut Decoder, node: &Node) -> Option<WithPosition<String>> {
     let host = located_string(d, node)?;
+    let name = host.split_once('/').map_or(host.as_str(), |(_, name)| name);
+    let is_short = name != "*" && !name.contains('.') && name.parse::<std::net::IpAddr>().is_err();
+    if is_partial_wildcard(name) || is_short && !name.is_empty() {
+        let shown = d.show(&host);
+        let message = format!(
+            "{shown} is not a server's host; write a full name with dots, `*.example.com`, or `*`"
+        );
+        d.error(node.mark, codes::INVALID_VALUE, message);
+        return None;
+    }
     let Some((namespace, name)) = host.split_once('/') else {
         return dns_name(d, node);
     };
@@ -153,7 +191,7 @@ fn check_tls(fields: &mut Fields<'_, '_>, protocol: Protocol, tls: Option<&Serve
     if tls.certificates.is_empty() {
         let message =
             "needs a certificate: set credentialName to a Secret of type kubernetes.io/tls";
-        fields.error_at("tls", codes::GATEWAY_CREDENTIAL, message.to_owned());
+        fields.error_at("tls", codes::MISSING_FIELD, message.to_owned());
         return;
     }
     let is_file = |it: &ServerCertificate| matches!(it.source, CertificateSource::Files { .. });
@@ -161,6 +199,6 @@ fn check_tls(fields: &mut Fields<'_, '_>, protocol: Protocol, tls: Option<&Serve
     if tls.mode.verifies_clients() && no_authority && tls.certificates.iter().any(is_file) {
         let mode = tls.mode.name();
         let message = format!("mode {mode} needs the authorities of clients: set caCertificates");
-        fields.error_at("tls", codes::GATEWAY_CREDENTIAL, message);
+        fields.error_at("tls", codes::MISSING_FIELD, message);
     }
 }

@@ -5,12 +5,22 @@ use crate::decode::{Decoder, Fields, header_name, items, map, non_empty, string}
 use crate::model::{HeaderChanges, HeaderOperations, HeaderPart, Operator, header_parts};
 use crate::yaml::Node;
 
+#[derive(Clone, Copy)]
+enum Side {
+    Request,
+    Response,
+}
+
 /// The field `headers`, and the older fields next to it.
 pub(super) fn operations(fields: &mut Fields<'_, '_>, name: &'static str) -> HeaderOperations {
     let mut operations = fields.optional(name, read).unwrap_or_default();
     let mut old = |field: &'static str, successor: &str| {
         let present = fields.has(field);
-        let value = fields.optional(field, pairs);
+        let side = match field {
+            "appendResponseHeaders" => Side::Response,
+            _ => Side::Request,
+        };
+        let value = fields.optional(field, |d, node| pairs(d, node, side));
         if present {
             fields.deprecated(field, successor);
         }
@@ -49,16 +59,26 @@ pub(super) fn operations(fields: &mut Fields<'_, '_>, name: &'static str) -> Hea
 
 fn read(d: &mut Decoder, node: &Node) -> Option<HeaderOperations> {
     let mut fields = Fields::of(d, node)?;
-    let request = fields.optional("request", changes).unwrap_or_default();
-    let response = fields.optional("response", changes).unwrap_or_default();
+    let mut side = |name, side| {
+        fields
+            .optional(name, |d, node| changes(d, node, side))
+            .unwrap_or_default()
+    };
+    let request = side("request", Side::Request);
+    let response = side("response", Side::Response);
     fields.finish(&[]);
     Some(HeaderOperations { request, response })
 }
 
-fn changes(d: &mut Decoder, node: &Node) -> Option<HeaderChanges> {
+fn changes(d: &mut Decoder, node: &Node, side: Side) -> Option<HeaderChanges> {
     let mut fields = Fields::of(d, node)?;
-    let set = fields.optional("set", pairs).unwrap_or_default();
-    let add = fields.optional("add", pairs).unwrap_or_default();
+    let mut pairs = |name| {
+        fields
+            .optional(name, |d, node| pairs(d, node, side))
+            .unwrap_or_default()
+    };
+    let set = pairs("set");
+    let add = pairs("add");
     let remove = fields.optional("remove", names).unwrap_or_default();
     fields.finish(&[]);
     Some(HeaderChanges {
@@ -69,13 +89,21 @@ fn changes(d: &mut Decoder, node: &Node) -> Option<HeaderChanges> {
     })
 }
 
-fn pairs(d: &mut Decoder, node: &Node) -> Option<Vec<(String, String)>> {
+fn pairs(d: &mut Decoder, node: &Node, side: Side) -> Option<Vec<(String, String)>> {
     let pairs = map(d, node, |d, name, value| {
         let lower = header_name(d, name, value, true);
-        if name.starts_with(':') && !name.eq_ignore_ascii_case(":authority") {
-            let message =
-                "of the pseudo headers only `:authority` can be changed; this has no effect";
-            d.warning(value.mark, codes::NOT_HONOURED, message);
+        let is_authority =
+            name.eq_ignore_ascii_case(":authority") || name.eq_ignore_ascii_case("host");
+        match side {
+            Side::Request if name.starts_with(':') && !is_authority => {
+                let message = "of the pseudo headers only `:authority` can be changed";
+                d.error(value.mark, codes::INVALID_VALUE, message);
+            }
+            Side::Response if name.starts_with(':') || is_authority => {
+                let message = "a response has no such header that could be changed; remove it";
+                d.error(value.mark, codes::INVALID_VALUE, message);
+            }
+            _ => {}
         }
         let text = string(d, value)?;
         if text.bytes().any(|b| b < 0x20 && b != b'\t' || b == 0x7f) {
@@ -121,8 +149,8 @@ fn names(d: &mut Decoder, node: &Node) -> Option<Vec<String>> {
     items(d, node, |d, node| {
         let name = non_empty(d, node)?;
         if name.eq_ignore_ascii_case("host") {
-            let message = "`host` cannot be removed; this has no effect";
-            d.warning(node.mark, codes::NOT_HONOURED, message);
+            let message = "`host` cannot be removed; leave it out";
+            d.error(node.mark, codes::INVALID_VALUE, message);
         }
         header_name(d, &name, node, false)
     })

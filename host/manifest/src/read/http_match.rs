@@ -1,13 +1,18 @@
 //! The conditions of a VirtualService's rule.
 
+use regex::Regex;
+
 use super::virtual_service::gateway_name;
 use crate::codes;
 use crate::decode::{
-    Decoder, Fields, boolean, dns_label, full_match, header_name, labels, map, non_empty, port,
-    string,
+    Decoder, Fields, boolean, full_match, header_name, label_of_any_case, labels, map, non_empty,
+    port, string,
 };
 use crate::model::{HttpMatch, StringMatch, claim_path};
 use crate::yaml::{Node, Value};
+
+/// Istio's limit for a regular expression.
+const REGEX_LENGTH_MAX: usize = 1024;
 
 pub(super) fn read(d: &mut Decoder, node: &Node) -> Option<HttpMatch> {
     let mut fields = Fields::of(d, node)?;
@@ -18,24 +23,24 @@ pub(super) fn read(d: &mut Decoder, node: &Node) -> Option<HttpMatch> {
         let message = "has no effect on a regex; write `(?i)` at its beginning".to_owned();
         fields.warn_at("ignoreUriCase", codes::NOT_HONOURED, message);
     }
-    let scheme = fields.optional("scheme", string_match);
-    let method = fields.optional("method", string_match);
-    let authority = fields.optional("authority", string_match);
+    let scheme = fields.optional("scheme", value_match);
+    let method = fields.optional("method", value_match);
+    let authority = fields.optional("authority", value_match);
     let headers = fields
-        .optional("headers", header_matches)
+        .optional("headers", |d, node| header_matches(d, node, true))
         .unwrap_or_default();
     let without_headers = fields
-        .optional("withoutHeaders", header_matches)
+        .optional("withoutHeaders", |d, node| header_matches(d, node, false))
         .unwrap_or_default();
     let query_params = fields
         .optional("queryParams", |d, node| {
-            let matches = map(d, node, |d, _, value| present_or_match(d, value))?;
+            let matches = map(d, node, |d, _, value| present_or_match(d, value, true))?;
             Some(matches.into_iter().collect::<Vec<_>>())
         })
         .unwrap_or_default();
     let port = fields.optional("port", port);
     let source_labels = fields.optional("sourceLabels", labels).unwrap_or_default();
-    let source_namespace = fields.optional("sourceNamespace", dns_label);
+    let source_namespace = fields.optional("sourceNamespace", label_of_any_case);
     let gateways = fields.list("gateways", gateway_name);
     fields.finish(&["statPrefix"]);
     let failed = ["uri", "scheme", "method", "authority"]
@@ -70,14 +75,31 @@ pub(super) fn read(d: &mut Decoder, node: &Node) -> Option<HttpMatch> {
     })
 }
 
+/// A regular expression of the length that Istio allows.
+fn short_regex(d: &mut Decoder, node: &Node) -> Option<(String, Regex)> {
+    check_regex_length(d, node);
+    full_match(d, node)
+}
+
+pub(super) fn check_regex_length(d: &mut Decoder, node: &Node) {
+    if node
+        .as_text()
+        .is_some_and(|text| text.len() > REGEX_LENGTH_MAX)
+    {
+        let message = format!("is longer than {REGEX_LENGTH_MAX} bytes; use several matches");
+        d.error(node.mark, codes::INVALID_VALUE, message);
+    }
+}
+
 fn uri_match(d: &mut Decoder, node: &Node) -> Option<StringMatch> {
     let matched = string_match(d, node)?;
     if let StringMatch::Exact(path) | StringMatch::Prefix(path) = &matched
         && !path.starts_with('/')
+        && !(path.is_empty() && matches!(matched, StringMatch::Prefix(_)))
     {
         let shown = d.show(path);
         let message = format!("{shown} can never match: a path begins with `/`");
-        d.warning(node.mark, codes::INEFFECTIVE_MATCH, message);
+        d.warning(node.mark, codes::NEVER_APPLIES, message);
     }
     Some(matched)
 }
@@ -101,7 +123,7 @@ pub(super) fn string_match(d: &mut Decoder, node: &Node) -> Option<StringMatch> 
     matches.extend(fields.optional("prefix", string).map(StringMatch::Prefix));
     matches.extend(
         fields
-            .optional("regex", full_match)
+            .optional("regex", short_regex)
             .map(|(pattern, regex)| StringMatch::Regex { pattern, regex }),
     );
     let set = ["exact", "prefix", "regex"]
@@ -117,17 +139,45 @@ pub(super) fn string_match(d: &mut Decoder, node: &Node) -> Option<StringMatch> 
     matches.pop()
 }
 
-/// As [`string_match`], but `{}` and `regex: "*"` match any value.
-fn present_or_match(d: &mut Decoder, node: &Node) -> Option<StringMatch> {
+/// As [`string_match`], but an empty prefix is refused, since it is no condition.
+fn value_match(d: &mut Decoder, node: &Node) -> Option<StringMatch> {
+    let matched = string_match(d, node)?;
+    if let StringMatch::Prefix(prefix) = &matched
+        && prefix.is_empty()
+    {
+        let mark = node.get("prefix").map_or(node.mark, |it| it.mark);
+        let message = "must not be empty: every text begins with it; leave the condition out, or \
+                       write `{}` for a header or a parameter that is only present";
+        d.under("prefix", |d| d.error(mark, codes::INVALID_VALUE, message));
+        return None;
+    }
+    Some(matched)
+}
+
+/// As [`value_match`], but `{}` and `regex: "*"` match any value.
+fn present_or_match(d: &mut Decoder, node: &Node, warn_of_star: bool) -> Option<StringMatch> {
     let is_empty = matches!(&node.value, Value::Mapping(entries) if entries.is_empty());
     let is_star = node.get("regex").and_then(Node::as_text) == Some("*");
+    if is_star && warn_of_star {
+        let message = "a cluster refuses `*`, which is not a regular expression; here it means \
+                       any value, for which `{}` is the other form";
+        d.warning(node.mark, codes::INVALID_VALUE, message);
+    }
     if is_empty || is_star || node.is_null() {
         return Some(StringMatch::Present);
     }
-    string_match(d, node)
+    value_match(d, node)
 }
 
-fn header_matches(d: &mut Decoder, node: &Node) -> Option<Vec<(String, StringMatch)>> {
+/// In Envoy, the parts of a request that are not headers are read by these names.
+const PSEUDO_HEADERS: &[&str] = &[":method", ":scheme", ":authority", ":path", ":status"];
+
+/// The conditions of `headers`, or those of `withoutHeaders`.
+fn header_matches(
+    d: &mut Decoder,
+    node: &Node,
+    wanted: bool,
+) -> Option<Vec<(String, StringMatch)>> {
     let matches = map(d, node, |d, name, value| {
         if matches!(name, "uri" | "scheme" | "method" | "authority") {
             let message = format!(
@@ -149,9 +199,14 @@ fn header_matches(d: &mut Decoder, node: &Node) -> Option<Vec<(String, StringMat
         let lower = if claim {
             Some(name.to_owned())
         } else {
-            header_name(d, name, value, true)
+            header_name(d, name, value, PSEUDO_HEADERS.contains(&name))
         };
-        let matched = present_or_match(d, value);
+        if wanted && value.is_null() {
+            let message = "needs a condition; write `{}` for a header with any value";
+            d.error(value.mark, codes::MISSING_FIELD, message);
+            return None;
+        }
+        let matched = present_or_match(d, value, wanted);
         Some((lower?, matched?))
     })?;
     Some(matches.into_values().collect())

@@ -2,8 +2,12 @@
 
 use super::{destination, fault, headers, http_match, redirect, resilience};
 use crate::codes;
-use crate::decode::{Decoder, Fields, dns_label, dns_subdomain, duration, located, non_empty};
-use crate::model::{Delegate, HttpMatch, HttpRoute, RouteDestination, StringMatch};
+use crate::decode::{
+    Decoder, Fields, dns_label, dns_subdomain, located, non_empty, optional_timeout,
+};
+use crate::model::{
+    Delegate, HeaderOperations, HttpMatch, HttpRoute, Rewrite, RouteDestination, StringMatch,
+};
 use crate::yaml::Node;
 
 pub(super) fn read(d: &mut Decoder, node: &Node) -> Option<HttpRoute> {
@@ -15,14 +19,13 @@ pub(super) fn read(d: &mut Decoder, node: &Node) -> Option<HttpRoute> {
     let direct_response = fields.optional("directResponse", redirect::direct_response);
     let delegate = fields.optional("delegate", delegate);
     let rewrite = fields.optional("rewrite", redirect::rewrite);
-    let timeout = fields
-        .optional("timeout", duration)
-        .filter(|timeout| !timeout.is_zero());
+    let timeout = fields.optional("timeout", optional_timeout);
     let retries = fields.optional("retries", resilience::retries);
     let fault = fields.optional("fault", fault::read);
     let mirrors = destination::mirrors(&mut fields);
     let cors_policy = fields.optional("corsPolicy", resilience::cors);
     let headers = headers::operations(&mut fields, "headers");
+    check_authority(&mut fields, rewrite.as_ref(), &headers);
     check_action(&mut fields);
     if redirect.as_ref().is_some_and(|it| it.prefix.is_some()) {
         check_prefixes(&mut fields, &matches);
@@ -63,8 +66,20 @@ fn check_action(fields: &mut Fields<'_, '_>) {
             fields.error_at(second, codes::EXCLUSIVE_FIELDS, message);
         }
     }
+    // Envoy has no place for these in a redirect or a direct response.
+    if let ["redirect" | "directResponse"] = set.as_slice() {
+        for never in ["fault", "rewrite"] {
+            if fields.has(never) {
+                let message = format!(
+                    "`{never}` and `{}` are mutually exclusive; keep one",
+                    set[0]
+                );
+                fields.error_at(never, codes::EXCLUSIVE_FIELDS, message);
+            }
+        }
+    }
     let forwards = fields.has("route") || fields.has("delegate");
-    for only_routed in ["rewrite", "timeout", "retries", "mirror", "mirrors"] {
+    for only_routed in ["timeout", "retries", "mirror", "mirrors"] {
         if !forwards && !set.is_empty() && fields.has(only_routed) {
             let message = format!("has no effect together with `{}`", set[0]);
             fields.warn_at(only_routed, codes::EXCLUSIVE_FIELDS, message);
@@ -82,6 +97,26 @@ fn check_prefixes(fields: &mut Fields<'_, '_>, matches: &[HttpMatch]) {
     {
         let message = "`prefixRewrite` needs a prefix in every match of the uri".to_owned();
         fields.error_at("redirect", codes::INVALID_VALUE, message);
+    }
+}
+
+/// The authority can only be set in one place.
+fn check_authority(
+    fields: &mut Fields<'_, '_>,
+    rewrite: Option<&Rewrite>,
+    headers: &HeaderOperations,
+) {
+    let request = &headers.request;
+    let names = request.set.iter().chain(&request.add);
+    let in_headers = names.filter(|(name, _)| matches!(name.as_str(), ":authority" | "host"));
+    let rewritten = rewrite.is_some_and(|it| it.authority.is_some());
+    if in_headers.count() + usize::from(rewritten) > 1 {
+        let message = if rewritten {
+            "the authority is set by `headers` and by `rewrite.authority`; keep the rewrite"
+        } else {
+            "the authority is set twice; keep one of `:authority` and `host`"
+        };
+        fields.error_at("headers", codes::EXCLUSIVE_FIELDS, message.to_owned());
     }
 }
 
@@ -105,7 +140,7 @@ pub(super) fn check_weights(fields: &mut Fields<'_, '_>, node: &Node, route: &[R
     if sum == 0 {
         let message =
             "the weights sum to 0, so no destination gets a request; give each a `weight`";
-        fields.error_at("route", codes::WEIGHTS, message.to_owned());
+        fields.error_at("route", codes::INVALID_VALUE, message.to_owned());
         return;
     }
     if sum != 100 {

@@ -1,12 +1,16 @@
 //! Load balancing: how an endpoint of a destination is selected.
 
 use crate::codes;
-use crate::decode::{Decoder, Fields, boolean, choice, duration, header_name, integer, non_empty};
+use crate::decode::{
+    Decoder, Fields, boolean, choice, duration, header_name, integer, non_empty, positive_duration,
+};
 use crate::model::{HashKey, LoadBalancer, LoadBalancerPolicy};
 use crate::yaml::Node;
 
 /// Entries of a hash ring: Envoy's own maximum.
 const RING_SIZE_MAX: u32 = 8 * 1024 * 1024;
+/// Entries of a Maglev table: Envoy's own maximum.
+const TABLE_SIZE_MAX: u32 = 5_000_010;
 const RING_SIZE_DEFAULT: u32 = 1024;
 
 #[derive(Clone, Copy)]
@@ -41,7 +45,7 @@ pub(super) fn read(d: &mut Decoder, node: &Node) -> Option<LoadBalancer> {
     }
     let warmup = fields.optional("warmup", |d, node| {
         let mut fields = Fields::of(d, node)?;
-        let duration = fields.required("duration", duration);
+        let duration = fields.required("duration", positive_duration);
         fields.finish(&["minimumPercent", "aggression"]);
         duration
     });
@@ -93,6 +97,17 @@ fn consistent_hash(d: &mut Decoder, node: &Node) -> Option<LoadBalancerPolicy> {
     if fields.has("minimumRingSize") {
         fields.deprecated("minimumRingSize", "ringHash.minimumRingSize");
     }
+    for modern in ["ringHash", "maglev"] {
+        if fields.has("minimumRingSize") && fields.has(modern) {
+            let message =
+                format!("`minimumRingSize` and `{modern}` are mutually exclusive; keep {modern}");
+            fields.error_at("minimumRingSize", codes::EXCLUSIVE_FIELDS, message);
+        }
+    }
+    if fields.has("ringHash") && fields.has("maglev") {
+        let message = "`ringHash` and `maglev` are mutually exclusive; keep one".to_owned();
+        fields.error_at("maglev", codes::EXCLUSIVE_FIELDS, message);
+    }
     let ring_size = fields.optional("ringHash", |d, node| {
         let mut fields = Fields::of(d, node)?;
         let size = fields.optional("minimumRingSize", integer(1..=RING_SIZE_MAX));
@@ -100,8 +115,17 @@ fn consistent_hash(d: &mut Decoder, node: &Node) -> Option<LoadBalancerPolicy> {
         Some(size)
     });
     let maglev = fields.optional("maglev", |d, node| {
-        let fields = Fields::of(d, node)?;
-        fields.finish(&["tableSize"]);
+        let mut fields = Fields::of(d, node)?;
+        fields.required("tableSize", |d, node| {
+            let size = integer(0..=u32::MAX)(d, node)?;
+            if size > TABLE_SIZE_MAX || !is_prime(size) {
+                let message =
+                    format!("{size} is no size of a table; use a prime, at most {TABLE_SIZE_MAX}");
+                d.error(node.mark, codes::INVALID_VALUE, message);
+            }
+            Some(())
+        });
+        fields.finish(&[]);
         Some(())
     });
     fields.finish(&[]);
@@ -113,6 +137,13 @@ fn consistent_hash(d: &mut Decoder, node: &Node) -> Option<LoadBalancerPolicy> {
             .unwrap_or(RING_SIZE_DEFAULT),
         maglev: maglev.is_some(),
     })
+}
+
+fn is_prime(number: u32) -> bool {
+    number > 1
+        && (2..)
+            .take_while(|factor| factor * factor <= number)
+            .all(|factor| !number.is_multiple_of(factor))
 }
 
 fn cookie(d: &mut Decoder, node: &Node) -> Option<HashKey> {

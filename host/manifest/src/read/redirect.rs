@@ -1,5 +1,6 @@
 //! Rewrites, redirects and direct responses.
 
+use super::http_match::check_regex_length;
 use super::secret::base64_value;
 use crate::codes;
 use crate::decode::{Decoder, Fields, choice, integer, non_empty, port, rewrite_pattern, string};
@@ -37,8 +38,11 @@ pub(super) fn rewrite(d: &mut Decoder, node: &Node) -> Option<Rewrite> {
 
 fn regex_rewrite(d: &mut Decoder, node: &Node) -> Option<RegexRewrite> {
     let mut fields = Fields::of(d, node)?;
-    let regex = fields.required("match", rewrite_pattern);
-    let rewrite = fields.required("rewrite", string);
+    let regex = fields.required("match", |d, node| {
+        check_regex_length(d, node);
+        rewrite_pattern(d, node)
+    });
+    let rewrite = fields.required("rewrite", non_empty);
     if let (Some(regex), Some(rewrite)) = (&regex, &rewrite) {
         let groups = regex.captures_len() - 1;
         let highest = highest_group(rewrite);

@@ -1,11 +1,14 @@
 //! Retries and CORS policies of a rule.
 
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
 use super::http_match::string_match;
 use crate::WithPosition;
 use crate::codes;
 use crate::decode::{
-    Decoder, Fields, boolean, did_you_mean, duration, header_name, integer, items, non_empty,
-    positive_duration, string,
+    Decoder, Fields, boolean, did_you_mean, header_name, integer, items, non_empty,
+    optional_timeout, positive_duration, string,
 };
 use crate::model::{CorsPolicy, Retries, StringMatch};
 use crate::yaml::Node;
@@ -32,17 +35,45 @@ const CONDITIONS: &[&str] = &[
     "unavailable",
 ];
 
+/// The statuses that IANA has registered, as far as Go knows them.
+const STATUSES: &[RangeInclusive<u16>] = &[
+    100..=103,
+    200..=208,
+    226..=226,
+    300..=305,
+    307..=308,
+    400..=418,
+    421..=426,
+    428..=429,
+    431..=431,
+    451..=451,
+    500..=508,
+    510..=511,
+];
+
+const CORS_METHODS: &[&str] = &[
+    "GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "CONNECT", "OPTIONS", "TRACE", "*",
+];
+
 pub(super) fn retries(d: &mut Decoder, node: &Node) -> Option<Retries> {
     let mut fields = Fields::of(d, node)?;
     let attempts = fields.optional("attempts", integer(0..=ATTEMPTS_MAX));
-    let per_try_timeout = fields
-        .optional("perTryTimeout", duration)
-        .filter(|timeout| !timeout.is_zero());
+    let per_try_timeout = fields.optional("perTryTimeout", optional_timeout);
     let retry_on = fields
         .optional("retryOn", conditions)
         .filter(|list| !list.is_empty());
     let backoff = fields.optional("backoff", positive_duration);
     let has_attempts = fields.has("attempts");
+    let settings = ["perTryTimeout", "retryOn", "retryRemoteLocalities"];
+    if let Some(set) = settings.into_iter().find(|field| fields.has(field)) {
+        if has_attempts && attempts == Some(0) {
+            let message = "contradicts `attempts: 0`, which disables retries; keep one of them";
+            fields.error_at(set, codes::EXCLUSIVE_FIELDS, message.to_owned());
+        } else if !has_attempts {
+            let message = "a cluster refuses this without `attempts`, which is 2 here; set it";
+            fields.warn_at(set, codes::MISSING_FIELD, message.to_owned());
+        }
+    }
     fields.finish(&["retryRemoteLocalities", "retryIgnorePreviousHosts"]);
     // `attempts: 0` disables retries; if absent, the default of Istio is 2.
     Some(Retries {
@@ -63,7 +94,7 @@ fn conditions(d: &mut Decoder, node: &Node) -> Option<Vec<WithPosition<String>>>
     {
         let is_status = condition
             .parse::<u16>()
-            .is_ok_and(|code| (100..=599).contains(&code));
+            .is_ok_and(|code| STATUSES.iter().any(|known| known.contains(&code)));
         if !is_status && !CONDITIONS.contains(&condition) {
             let shown = d.show(condition);
             let hint = did_you_mean(condition, CONDITIONS.iter().copied());
@@ -78,7 +109,7 @@ fn conditions(d: &mut Decoder, node: &Node) -> Option<Vec<WithPosition<String>>>
 
 pub(super) fn cors(d: &mut Decoder, node: &Node) -> Option<CorsPolicy> {
     let mut fields = Fields::of(d, node)?;
-    let mut allow_origins = fields.list("allowOrigins", string_match);
+    let mut allow_origins = fields.list("allowOrigins", origin);
     let old = fields.list("allowOrigin", non_empty);
     if fields.has("allowOrigin") {
         fields.deprecated("allowOrigin", "allowOrigins");
@@ -96,7 +127,7 @@ pub(super) fn cors(d: &mut Decoder, node: &Node) -> Option<CorsPolicy> {
     let expose_headers = fields
         .optional("exposeHeaders", header_names)
         .unwrap_or_default();
-    let max_age = fields.optional("maxAge", duration);
+    let max_age = fields.optional("maxAge", whole_seconds);
     let allow_credentials = fields
         .optional("allowCredentials", boolean)
         .unwrap_or(false);
@@ -113,13 +144,38 @@ pub(super) fn cors(d: &mut Decoder, node: &Node) -> Option<CorsPolicy> {
 
 fn method(d: &mut Decoder, node: &Node) -> Option<String> {
     let method = non_empty(d, node)?;
-    if method == "*" || method.bytes().all(|b| b.is_ascii_uppercase() || b == b'-') {
+    if CORS_METHODS.contains(&method.as_str()) {
         return Some(method);
     }
     let shown = d.show(&method);
-    let message = format!("{shown} is not a method; write it in upper case, such as `GET`");
+    let upper = method.to_ascii_uppercase();
+    let message = if CORS_METHODS.contains(&upper.as_str()) {
+        format!("{shown} is not a method; write it in upper case, as `{upper}`")
+    } else {
+        let list = CORS_METHODS.join(", ");
+        format!("{shown} is not a method for CORS (one of {list})")
+    };
     d.error(node.mark, codes::INVALID_VALUE, message);
     None
+}
+
+fn origin(d: &mut Decoder, node: &Node) -> Option<StringMatch> {
+    let origin = string_match(d, node)?;
+    if origin.pattern().is_empty() {
+        let message = "must not be empty; write `regex: .*` for every origin";
+        d.error(node.mark, codes::INVALID_VALUE, message);
+        return None;
+    }
+    Some(origin)
+}
+
+fn whole_seconds(d: &mut Decoder, node: &Node) -> Option<Duration> {
+    let age = positive_duration(d, node)?;
+    if age.subsec_nanos() > 0 {
+        d.error(node.mark, codes::INVALID_VALUE, "must be whole seconds");
+        return None;
+    }
+    Some(age)
 }
 
 fn header_names(d: &mut Decoder, node: &Node) -> Option<Vec<String>> {

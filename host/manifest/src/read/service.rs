@@ -53,7 +53,8 @@ fn spec(d: &mut Decoder, node: &Node) -> Option<Service> {
         let message = "only has an effect with `type: ExternalName`".to_owned();
         spec.warn_at("externalName", codes::NOT_HONOURED, message);
     }
-    let ports = spec.list("ports", port_entry);
+    let external = service_type == Type::ExternalName;
+    let ports = spec.list("ports", |d, node| port_entry(d, node, external));
     if kind == Some(ServiceKind::ClusterIp) && ports.is_empty() && !spec.has("ports") {
         spec.missing("ports");
     }
@@ -91,7 +92,7 @@ fn spec(d: &mut Decoder, node: &Node) -> Option<Service> {
     })
 }
 
-fn port_entry(d: &mut Decoder, node: &Node) -> Option<ServicePort> {
+fn port_entry(d: &mut Decoder, node: &Node, external: bool) -> Option<ServicePort> {
     let mut fields = Fields::of(d, node)?;
     let name = fields.optional("name", |d, node| {
         let text = non_empty(d, node)?;
@@ -122,7 +123,7 @@ fn port_entry(d: &mut Decoder, node: &Node) -> Option<ServicePort> {
         fields.warn_at("protocol", codes::NOT_HONOURED, message);
     }
     if app_protocol.is_none() {
-        check_port_name(&mut fields, name.as_deref());
+        check_port_name(&mut fields, name.as_deref(), external);
     }
     fields.finish(&["nodePort"]);
     let number = number?;
@@ -136,9 +137,21 @@ fn port_entry(d: &mut Decoder, node: &Node) -> Option<ServicePort> {
     })
 }
 
+/// What Istio knows as the beginning of a port's name.
+const NAMED_PROTOCOLS: &[&str] = &[
+    "http", "http2", "grpc", "https", "tls", "tcp", "udp", "mongo", "mysql", "redis",
+];
+
 /// The protocol of a port, which Istio takes from the prefix of its name.
-fn check_port_name(fields: &mut Fields<'_, '_>, name: Option<&str>) {
+fn check_port_name(fields: &mut Fields<'_, '_>, name: Option<&str>, external: bool) {
     let prefix = name.map(|name| name.split('-').next().unwrap_or(name));
+    let known = prefix.is_some_and(|it| NAMED_PROTOCOLS.contains(&it)) && name != Some("tcp");
+    if external && !known {
+        let message = "with `type: ExternalName`, a cluster may send other connections of this \
+                       port here too; begin the name with `http`, `https` or `tls`";
+        fields.warn_at("name", codes::EXTERNAL_NAME_PORT, message.to_owned());
+        return;
+    }
     let message = match prefix {
         Some("http" | "http2" | "grpc") => return,
         Some(other @ ("https" | "tls" | "tcp" | "udp" | "mongo" | "mysql" | "redis")) => {

@@ -1,14 +1,17 @@
 //! Istio's ServiceEntry.
 
-use super::{gateway, virtual_service};
+mod endpoints;
+
+use super::{export_to, gateway};
+use crate::WithPosition;
 use crate::codes;
 use crate::decode::{
-    Decoder, Fields, choice, did_you_mean, dns_name, integer, labels, located_string, map,
-    non_empty, port, steps, strings,
+    Decoder, Fields, choice, dns_name, integer, is_dns_label, is_partial_wildcard, items, labels,
+    non_empty, port, steps, string,
 };
-use crate::model::{Labels, Resolution, Resource, ServiceEntry, ServiceEntryPort, WorkloadEntry};
+use crate::model::{Labels, Protocol, Resolution, Resource, ServiceEntry, ServiceEntryPort};
 use crate::unenforced::parts;
-use crate::yaml::{Mark, Node};
+use crate::yaml::Node;
 
 pub(crate) fn read(mut fields: Fields<'_, '_>) -> Option<Resource> {
     let entry = fields.required("spec", spec);
@@ -27,10 +30,11 @@ fn spec(d: &mut Decoder, node: &Node) -> Option<ServiceEntry> {
         }
         Some(host)
     });
-    let addresses = spec.optional("addresses", strings).unwrap_or_default();
+    let addresses = spec.optional("addresses", addresses).unwrap_or_default();
     let ports = spec.list("ports", port_entry);
-    if ports.is_empty() && !spec.has("ports") {
-        spec.missing("ports");
+    check_ports(spec.d, &ports);
+    if !spec.has("addresses") {
+        check_addressless(&mut spec);
     }
     let mesh_internal = spec.optional("location", |d, node| {
         choice(
@@ -41,22 +45,32 @@ fn spec(d: &mut Decoder, node: &Node) -> Option<ServiceEntry> {
         )
     });
     let resolution = spec.optional("resolution", resolution);
-    let endpoints = spec.list("endpoints", endpoint);
+    let resolution = resolution.unwrap_or(Resolution::None);
     let workload_selector = spec.optional("workloadSelector", selector);
-    check_endpoint_ports(&mut spec, &ports, &endpoints);
-    if resolution == Some(Resolution::Static)
-        && !spec.has("endpoints")
-        && !spec.has("workloadSelector")
-    {
-        spec.missing("endpoints");
+    let endpoints = endpoints::read(&mut spec, resolution, &ports);
+    if spec.has("endpoints") && spec.has("workloadSelector") {
+        let message = "`endpoints` and `workloadSelector` are mutually exclusive; keep one";
+        spec.error_at(
+            "workloadSelector",
+            codes::EXCLUSIVE_FIELDS,
+            message.to_owned(),
+        );
     }
+    check_resolution(
+        &mut spec,
+        resolution,
+        hosts.as_deref().unwrap_or_default(),
+        &addresses,
+    );
+    check_dynamic(&mut spec, resolution, hosts.as_deref().unwrap_or_default());
+    check_protocols(&mut spec, resolution, hosts.as_deref().unwrap_or_default());
     let misplaced = node.get("ports").is_some_and(has_resolution);
     if misplaced && !spec.has("resolution") {
         let mark = spec.mark;
         let message = "no `resolution` is set here, so it is NONE; one under `ports` has no effect";
         spec.d.warning(mark, codes::UNKNOWN_FIELD, message);
     }
-    let export_to = spec.list("exportTo", virtual_service::export);
+    let export_to = export_to::of_service_entry(&mut spec);
     spec.unenforced("subjectAltNames", parts::SUBJECT_ALT_NAMES);
     spec.finish(&[]);
     Some(ServiceEntry {
@@ -64,7 +78,7 @@ fn spec(d: &mut Decoder, node: &Node) -> Option<ServiceEntry> {
         addresses,
         ports,
         mesh_internal: mesh_internal.unwrap_or(false),
-        resolution: resolution.unwrap_or(Resolution::None),
+        resolution,
         endpoints,
         workload_selector: workload_selector.unwrap_or_default(),
         export_to,
@@ -97,62 +111,214 @@ fn resolution(d: &mut Decoder, node: &Node) -> Option<Resolution> {
 fn port_entry(d: &mut Decoder, node: &Node) -> Option<ServiceEntryPort> {
     let mut fields = Fields::of(d, node)?;
     let number = fields.required("number", port);
-    let name = fields.required("name", non_empty);
-    let protocol = fields.required("protocol", gateway::protocol);
-    let target_port = fields.optional("targetPort", port);
+    let name = fields.required("name", |d, node| {
+        let name = non_empty(d, node)?;
+        if is_dns_label(&name.to_ascii_lowercase()) {
+            return Some(name);
+        }
+        let shown = d.show(&name);
+        let message =
+            format!("{shown} is not a port name; use letters, digits and `-`, at most 63");
+        d.error(node.mark, codes::INVALID_VALUE, message);
+        None
+    });
+    let protocol = fields.optional("protocol", |d, node| {
+        // An empty text is as none.
+        match node.as_text() {
+            Some("") => Some(Protocol::Http),
+            _ => gateway::protocol(d, node),
+        }
+    });
+    let protocol_failed = fields.has("protocol") && protocol.is_none();
+    let target_port = fields.optional("targetPort", |d, node| {
+        let number = integer(0..=65535)(d, node)?;
+        u16::try_from(number).ok().filter(|number| *number > 0)
+    });
     fields.finish(&[]);
+    if protocol_failed {
+        return None;
+    }
     Some(ServiceEntryPort {
+        at: d.position(node.mark),
         number: number?,
         name: name?,
-        protocol: protocol?,
+        // A cluster finds out the protocol of each connection; here, all calls are HTTP.
+        protocol: protocol.unwrap_or(Protocol::Http),
         target_port,
     })
 }
 
-fn endpoint(d: &mut Decoder, node: &Node) -> Option<WorkloadEntry> {
-    let mut fields = Fields::of(d, node)?;
-    let address = fields.required("address", located_string);
-    let ports = fields
-        .optional("ports", |d, node| {
-            let ports = map(d, node, |d, _, value| port(d, value))?;
-            Some(ports.into_iter().collect::<Vec<_>>())
-        })
-        .unwrap_or_default();
-    let labels = fields.optional("labels", labels).unwrap_or_default();
-    let weight = fields
-        .optional("weight", integer(1..=1_000_000))
-        .unwrap_or(1);
-    fields.finish(&["locality", "network", "serviceAccount"]);
-    Some(WorkloadEntry {
-        at: d.position(node.mark),
-        address: address?,
-        ports,
-        labels,
-        weight,
+/// Each port has its own number and name.
+fn check_ports(d: &mut Decoder, ports: &[ServiceEntryPort]) {
+    for (index, port) in ports.iter().enumerate() {
+        let earlier = &ports[..index];
+        let mark = (&port.at).into();
+        if earlier.iter().any(|it| it.name == port.name) {
+            let message = format!(
+                "an earlier port has the name `{}` too; rename one",
+                port.name
+            );
+            d.within(steps!["ports", index, "name"], |d| {
+                d.error(mark, codes::INVALID_VALUE, message);
+            });
+        }
+        if earlier.iter().any(|it| it.number == port.number) {
+            let message = format!(
+                "an earlier port has the number {} too; remove one",
+                port.number
+            );
+            d.within(steps!["ports", index, "number"], |d| {
+                d.error(mark, codes::INVALID_VALUE, message);
+            });
+        }
+    }
+}
+
+/// Without an address of its own, a cluster cannot tell a connection that is not HTTP from one to
+/// another host with the port.
+fn check_addressless(spec: &mut Fields<'_, '_>) {
+    let Some(crate::yaml::Value::Sequence(ports)) = spec.get("ports").map(|ports| &ports.value)
+    else {
+        return;
+    };
+    for (index, port) in ports.iter().enumerate() {
+        let protocol = port.get("protocol").and_then(Node::as_text).unwrap_or("");
+        if !protocol.is_empty() && !protocol.eq_ignore_ascii_case("TCP") {
+            continue;
+        }
+        let message = "a cluster needs `addresses` for a port without a protocol such as HTTP; set \
+                       the protocol, or the addresses";
+        spec.d.within(steps!["ports", index], |d| {
+            d.warning(port.mark, codes::ADDRESSES_REQUIRED, message);
+        });
+    }
+}
+
+/// IP addresses, and networks such as `10.0.0.0/8`.
+fn addresses(d: &mut Decoder, node: &Node) -> Option<Vec<String>> {
+    items(d, node, |d, node| {
+        let text = string(d, node)?;
+        if is_address(&text) {
+            return Some(text);
+        }
+        let shown = d.show(&text);
+        let message =
+            format!("{shown} is neither an IP address nor a network such as `10.0.0.0/8`");
+        d.error(node.mark, codes::INVALID_VALUE, message);
+        None
     })
 }
 
-/// The ports of endpoints must be ports of the entry.
-fn check_endpoint_ports(
+fn is_address(text: &str) -> bool {
+    let (address, length) = text.split_once('/').unwrap_or((text, "0"));
+    let Ok(address) = address.parse::<std::net::IpAddr>() else {
+        return false;
+    };
+    let most = if address.is_ipv4() { 32 } else { 128 };
+    length.parse::<u8>().is_ok_and(|length| length <= most)
+}
+
+/// What a resolution needs of hosts and addresses.
+fn check_resolution(
     spec: &mut Fields<'_, '_>,
-    ports: &[ServiceEntryPort],
-    endpoints: &[WorkloadEntry],
+    resolution: Resolution,
+    hosts: &[WithPosition<String>],
+    addresses: &[String],
 ) {
-    let names = || ports.iter().map(|port| port.name.as_str());
-    for (index, endpoint) in endpoints.iter().enumerate() {
-        for (name, number) in &endpoint.ports {
-            if ports.is_empty() || names().any(|known| known == name) {
-                continue;
+    let by_name = matches!(resolution, Resolution::Dns | Resolution::DnsRoundRobin);
+    if (by_name || resolution == Resolution::DynamicDns)
+        && addresses.iter().any(|address| address.contains('/'))
+    {
+        let message = "a cluster refuses networks with this resolution; here they are the addresses \
+                       that the host may have although they are not public";
+        spec.warn_at("addresses", codes::EXCLUSIVE_FIELDS, message.to_owned());
+    }
+    if by_name
+        && !spec.has("endpoints")
+        && let Some(index) = hosts.iter().position(|host| host.starts_with('*'))
+    {
+        let message = format!(
+            "`{}` has no address; list `endpoints`, or use `resolution: NONE` or DYNAMIC_DNS",
+            hosts[index]
+        );
+        let mark = (&hosts[index].at).into();
+        spec.d.within(steps!["hosts", index], |d| {
+            d.error(mark, codes::INVALID_VALUE, message);
+        });
+    }
+}
+
+/// `DYNAMIC_DNS` resolves the name of each request, for wildcards.
+fn check_dynamic(
+    spec: &mut Fields<'_, '_>,
+    resolution: Resolution,
+    hosts: &[WithPosition<String>],
+) {
+    if resolution != Resolution::DynamicDns {
+        for (index, host) in hosts.iter().enumerate() {
+            if is_partial_wildcard(host) {
+                let message =
+                    format!("`{host}` has a star for a part of a label; use `*.` at the front");
+                let mark = (&host.at).into();
+                spec.d.within(steps!["hosts", index], |d| {
+                    d.warning(mark, codes::INVALID_VALUE, message);
+                });
             }
-            let hint = did_you_mean(name, names());
-            let list = names().collect::<Vec<_>>().join(", ");
-            let message = format!(
-                "the entry has no port named `{name}`{hint} (it has {list}); port {number} is not used"
-            );
-            let mark = Mark::from(&endpoint.at);
-            spec.d.within(steps!["endpoints", index, "ports"], |d| {
-                d.warning(mark, codes::SERVICE_PORT, message);
+        }
+        return;
+    }
+    for (index, host) in hosts.iter().enumerate() {
+        if !host.starts_with('*') {
+            let message = "the resolution DYNAMIC_DNS is for wildcards; use DNS for one host";
+            let mark = (&host.at).into();
+            spec.d.within(steps!["hosts", index], |d| {
+                d.error(mark, codes::INVALID_VALUE, message);
             });
         }
+    }
+    for none in ["addresses", "endpoints"] {
+        if spec.has(none) {
+            let message = "the resolution DYNAMIC_DNS finds the address by the host; remove it";
+            spec.error_at(none, codes::EXCLUSIVE_FIELDS, message.to_owned());
+        }
+    }
+}
+
+/// The protocols with which a connection can be told to belong to one host of several, and those
+/// of `DYNAMIC_DNS`. These are the words of the manifest, since several are one protocol here.
+fn check_protocols(
+    spec: &mut Fields<'_, '_>,
+    resolution: Resolution,
+    hosts: &[WithPosition<String>],
+) {
+    const NAMED: &[&str] = &[
+        "HTTP",
+        "HTTP2",
+        "HTTP_PROXY",
+        "GRPC",
+        "GRPC-WEB",
+        "HTTPS",
+        "TLS",
+    ];
+    const DYNAMIC: &[&str] = &["HTTP", "HTTP2", "GRPC", "TLS"];
+    let (accepted, why) = match resolution {
+        Resolution::DynamicDns => (DYNAMIC, "the resolution DYNAMIC_DNS needs"),
+        Resolution::None => return,
+        _ if hosts.len() > 1 => (NAMED, "an entry with several hosts needs"),
+        _ => return,
+    };
+    let Some(crate::yaml::Value::Sequence(ports)) = spec.get("ports").map(|ports| &ports.value)
+    else {
+        return;
+    };
+    for (index, port) in ports.iter().enumerate() {
+        let protocol = port.get("protocol").and_then(Node::as_text).unwrap_or("");
+        if accepted.iter().any(|it| it.eq_ignore_ascii_case(protocol)) {
+            continue;
+        }
+        let message = format!("{why} one of the protocols {}", accepted.join(", "));
+        spec.d.within(steps!["ports", index, "protocol"], |d| {
+            d.error(port.mark, codes::INVALID_VALUE, message);
+        });
     }
 }

@@ -1,13 +1,17 @@
 //! Rules of a VirtualService that never match, since earlier rules match first.
 
+mod coverage;
+
 use std::collections::HashMap;
+
+use coverage::covers;
 
 use crate::model::{HttpMatch, HttpRoute, StringMatch};
 
 /// Rules with matches that earlier rules cover: the index of the rule, that of an earlier
 /// one, and whether all of its matches are covered or only some.
 ///
-/// A match is covered by an earlier one that is equal, or that consists only of a path. The
+/// A match is covered by an earlier one that is equal or whose conditions are all wider. The
 /// cost is linear in the number of rules.
 pub(super) fn shadowed(http: &[HttpRoute]) -> Vec<(usize, usize, bool)> {
     let mut found = Vec::new();
@@ -27,18 +31,23 @@ pub(super) fn shadowed(http: &[HttpRoute]) -> Vec<(usize, usize, bool)> {
     found
 }
 
+/// Matches with several conditions that are compared with all later ones.
+const COMPARED_MAX: usize = 64;
+
 #[derive(Default)]
-struct SeenKeys {
+struct SeenKeys<'a> {
     /// A rule that matches every request.
     catch_all: Option<usize>,
     /// Matches that consist only of a prefix, with the first rule of each.
     prefixes: HashMap<String, usize>,
     /// Whole matches, by the text of all their conditions.
     equal: HashMap<String, usize>,
+    /// The first matches, with their rules.
+    others: Vec<(usize, &'a HttpMatch)>,
 }
 
-impl SeenKeys {
-    fn add(&mut self, index: usize, rule: &HttpRoute) {
+impl<'a> SeenKeys<'a> {
+    fn add(&mut self, index: usize, rule: &'a HttpRoute) {
         if rule.matches.is_empty() {
             self.catch_all.get_or_insert(index);
         }
@@ -48,6 +57,9 @@ impl SeenKeys {
                 self.catch_all.get_or_insert(index);
             }
             self.equal.entry(fingerprint(condition)).or_insert(index);
+            if self.others.len() < COMPARED_MAX {
+                self.others.push((index, condition));
+            }
             if let (true, Some(StringMatch::Prefix(prefix))) =
                 (is_path_alone(condition), &condition.uri)
                 && !condition.ignore_uri_case
@@ -62,6 +74,10 @@ impl SeenKeys {
 
     fn covering(&self, condition: &HttpMatch) -> Option<usize> {
         if let Some(index) = self.equal.get(&fingerprint(condition)) {
+            return Some(*index);
+        }
+        let wider = self.others.iter().find(|(_, it)| covers(it, condition));
+        if let Some((index, _)) = wider {
             return Some(*index);
         }
         let (Some(StringMatch::Prefix(path) | StringMatch::Exact(path)), false) =

@@ -3,14 +3,15 @@
 //! An unknown field is an error here: without the field, the workload would see more than
 //! its author wrote.
 
+use super::gateway;
 use crate::codes;
 use crate::decode::{
-    Decoder, Fields, choice, is_dns_label, is_dns_subdomain, labels, located, port, string,
+    Decoder, Fields, choice, is_dns_label, is_dns_subdomain, labels, located, port, steps, string,
 };
 use crate::model::{
     HostNamespace, Labels, OutboundTrafficMode, Resource, Sidecar, SidecarEgress, SidecarHost,
 };
-use crate::yaml::Node;
+use crate::yaml::{Mark, Node};
 
 pub(crate) fn read(mut fields: Fields<'_, '_>) -> Option<Resource> {
     let sidecar = fields.required("spec", spec);
@@ -21,7 +22,25 @@ pub(crate) fn read(mut fields: Fields<'_, '_>) -> Option<Resource> {
 fn spec(d: &mut Decoder, node: &Node) -> Option<Sidecar> {
     let mut spec = Fields::of(d, node)?;
     let workload_selector = spec.optional("workloadSelector", located(selector));
+    if let Some(selector) = &workload_selector
+        && selector.value.is_empty()
+    {
+        let message = "has no labels, so this applies to every workload of the namespace";
+        spec.warn_at("workloadSelector", codes::INVALID_VALUE, message.to_owned());
+    }
+    let parts = [
+        "egress",
+        "ingress",
+        "outboundTrafficPolicy",
+        "inboundConnectionPool",
+    ];
+    if !parts.iter().any(|part| spec.has(part)) {
+        let mark = spec.mark;
+        let message = "a Sidecar without settings; set egress or outboundTrafficPolicy";
+        spec.d.error(mark, codes::MISSING_FIELD, message);
+    }
     let egress = spec.list("egress", listener);
+    check_listeners(spec.d, &egress);
     let outbound_traffic_policy = spec.optional("outboundTrafficPolicy", |d, node| {
         let mut policy = Fields::of(d, node)?;
         let mode = policy.optional("mode", |d, node| {
@@ -31,6 +50,10 @@ fn spec(d: &mut Decoder, node: &Node) -> Option<Sidecar> {
             ];
             choice(d, node, "a mode", &modes)
         });
+        if policy.has("egressProxy") && mode != Some(OutboundTrafficMode::AllowAny) {
+            let message = "needs `mode: ALLOW_ANY`".to_owned();
+            policy.error_at("egressProxy", codes::EXCLUSIVE_FIELDS, message);
+        }
         not_honoured(&mut policy, &["egressProxy"]);
         policy.finish_strictly();
         // Istio's default of the field, not of the mesh.
@@ -57,7 +80,12 @@ fn listener(d: &mut Decoder, node: &Node) -> Option<SidecarEgress> {
     let number = listener.optional("port", |d, node| {
         let mut fields = Fields::of(d, node)?;
         let number = fields.required("number", port);
-        fields.ignore(&["name", "protocol", "targetPort"]);
+        fields.optional("protocol", gateway::protocol);
+        if fields.has("targetPort") {
+            let message = "has no meaning for a Sidecar; remove it".to_owned();
+            fields.error_at("targetPort", codes::INVALID_VALUE, message);
+        }
+        fields.ignore(&["name", "targetPort"]);
         fields.finish_strictly();
         number
     });
@@ -65,9 +93,29 @@ fn listener(d: &mut Decoder, node: &Node) -> Option<SidecarEgress> {
     not_honoured(&mut listener, &["bind", "captureMode"]);
     listener.finish_strictly();
     Some(SidecarEgress {
+        at: d.position(node.mark),
         port: number,
         hosts: hosts?,
     })
+}
+
+/// One listener may be for all ports, and it is the last; each other has its own port.
+fn check_listeners(d: &mut Decoder, egress: &[SidecarEgress]) {
+    for (index, listener) in egress.iter().enumerate() {
+        let message = match listener.port {
+            None if index + 1 < egress.len() => {
+                "a listener without a port is for all other ports, and must be the last".to_owned()
+            }
+            Some(port) if egress[..index].iter().any(|it| it.port == Some(port)) => {
+                format!("port {port} has an earlier listener; put all hosts into one of them")
+            }
+            _ => continue,
+        };
+        let mark = Mark::from(&listener.at);
+        d.within(steps!["egress", index], |d| {
+            d.error(mark, codes::INVALID_VALUE, message);
+        });
+    }
 }
 
 fn host(d: &mut Decoder, node: &Node) -> Option<SidecarHost> {
@@ -106,7 +154,8 @@ fn host(d: &mut Decoder, node: &Node) -> Option<SidecarHost> {
             "`{host}` matches no Service: a host here is a full name, such as \
              `{host}.NAMESPACE.svc.cluster.local`"
         );
-        d.warning(node.mark, codes::SIDECAR, message);
+        d.error(node.mark, codes::INVALID_VALUE, message);
+        return None;
     }
     Some(SidecarHost {
         at: d.position(node.mark),

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::load_balancer;
 use crate::codes;
 use crate::decode::{
-    Decoder, Fields, boolean, choice, duration, integer, located_string, non_empty, port,
+    Decoder, Fields, boolean, choice, integer, located_string, non_empty, optional_timeout, port,
     positive_duration, strings,
 };
 use crate::model::{ClientTls, ClientTlsMode, ConnectionPool, OutlierDetection, TrafficPolicy};
@@ -14,10 +14,38 @@ use crate::yaml::Node;
 
 pub(super) fn read(d: &mut Decoder, node: &Node) -> Option<TrafficPolicy> {
     let mut fields = Fields::of(d, node)?;
+    if !BLOCKS
+        .iter()
+        .chain(&OTHER_BLOCKS)
+        .any(|field| fields.has(field))
+    {
+        is_empty(&mut fields, "trafficPolicy");
+    }
     let mut policy = blocks(&mut fields);
     policy.port_level_settings = fields.list("portLevelSettings", port_level);
+    if fields.has("tunnel") && fields.has("proxyProtocol") {
+        let message = "`tunnel` and `proxyProtocol` are mutually exclusive; keep one".to_owned();
+        fields.error_at("tunnel", codes::EXCLUSIVE_FIELDS, message);
+    }
     fields.finish(&["proxyProtocol", "retryBudget", "tunnel"]);
     Some(policy)
+}
+
+const BLOCKS: [&str; 4] = ["loadBalancer", "connectionPool", "outlierDetection", "tls"];
+const OTHER_BLOCKS: [&str; 4] = [
+    "portLevelSettings",
+    "proxyProtocol",
+    "retryBudget",
+    "tunnel",
+];
+
+fn is_empty(fields: &mut Fields<'_, '_>, what: &str) {
+    let mark = fields.mark;
+    let message = format!(
+        "{what} is empty; set one of {}, or leave it out",
+        BLOCKS.join(", ")
+    );
+    fields.d.error(mark, codes::MISSING_FIELD, message);
 }
 
 fn blocks(fields: &mut Fields<'_, '_>) -> TrafficPolicy {
@@ -38,6 +66,9 @@ fn port_level(d: &mut Decoder, node: &Node) -> Option<(u16, TrafficPolicy)> {
         fields.finish(&[]);
         number
     });
+    if !BLOCKS.iter().any(|field| fields.has(field)) {
+        is_empty(&mut fields, "an entry of portLevelSettings");
+    }
     let policy = blocks(&mut fields);
     fields.finish(&[]);
     Some((number?, policy))
@@ -45,6 +76,11 @@ fn port_level(d: &mut Decoder, node: &Node) -> Option<(u16, TrafficPolicy)> {
 
 fn connection_pool(d: &mut Decoder, node: &Node) -> Option<ConnectionPool> {
     let mut fields = Fields::of(d, node)?;
+    if !fields.has("tcp") && !fields.has("http") {
+        let mark = fields.mark;
+        let message = "connectionPool is empty; set one of tcp, http, or leave it out";
+        fields.d.error(mark, codes::MISSING_FIELD, message);
+    }
     let mut pool = fields
         .optional("tcp", |d, node| {
             let mut fields = Fields::of(d, node)?;
@@ -63,7 +99,12 @@ fn connection_pool(d: &mut Decoder, node: &Node) -> Option<ConnectionPool> {
             fields.optional("http1MaxPendingRequests", limit).flatten();
         pool.http2_max_requests = fields.optional("http2MaxRequests", limit).flatten();
         pool.max_retries = fields.optional("maxRetries", limit).flatten();
-        pool.idle_timeout = fields.optional("idleTimeout", duration);
+        pool.idle_timeout = fields.optional("idleTimeout", optional_timeout);
+        let upgrades = fields.get("h2UpgradePolicy").and_then(Node::as_text) == Some("UPGRADE");
+        if upgrades && fields.get("useClientProtocol").and_then(Node::as_text) == Some("true") {
+            let message = "contradicts `h2UpgradePolicy: UPGRADE`; keep one".to_owned();
+            fields.error_at("useClientProtocol", codes::EXCLUSIVE_FIELDS, message);
+        }
         fields.finish(&[
             "h2UpgradePolicy",
             "maxConcurrentStreams",
@@ -95,6 +136,19 @@ fn outlier_detection(d: &mut Decoder, node: &Node) -> Option<OutlierDetection> {
     let base_ejection_time = fields.optional("baseEjectionTime", positive_duration);
     let max_ejection_percent = fields.optional("maxEjectionPercent", integer(0..=100));
     let min_health_percent = fields.optional("minHealthPercent", integer(0..=100));
+    let count = fields.get("consecutiveLocalOriginFailures");
+    let is_split = fields
+        .get("splitExternalLocalOriginErrors")
+        .and_then(Node::as_text)
+        == Some("true");
+    if count.is_some_and(|it| !it.is_null() && it.as_text() != Some("0")) && !is_split {
+        let message = "needs `splitExternalLocalOriginErrors: true`".to_owned();
+        fields.error_at(
+            "consecutiveLocalOriginFailures",
+            codes::MISSING_FIELD,
+            message,
+        );
+    }
     fields.finish(&[
         "consecutiveLocalOriginFailures",
         "splitExternalLocalOriginErrors",
@@ -110,6 +164,48 @@ fn outlier_detection(d: &mut Decoder, node: &Node) -> Option<OutlierDetection> {
         max_ejection_percent: max_ejection_percent.unwrap_or(10),
         min_health_percent: min_health_percent.unwrap_or(0),
     })
+}
+
+/// Files of certificates where the mode, or another field, has its own.
+fn check_sources(fields: &mut Fields<'_, '_>, mode: Option<ClientTlsMode>) {
+    const FILES: [&str; 3] = ["clientCertificate", "privateKey", "caCertificates"];
+    match mode {
+        Some(ClientTlsMode::IstioMutual) => {
+            for name in FILES.into_iter().chain(["credentialName"]) {
+                if fields.has(name) {
+                    let message = "has no effect with ISTIO_MUTUAL: the mesh provides its own";
+                    fields.warn_at(name, codes::NOT_HONOURED, message.to_owned());
+                }
+            }
+        }
+        Some(ClientTlsMode::Simple | ClientTlsMode::Mutual) if fields.has("credentialName") => {
+            for name in FILES.into_iter().chain(["caCrl"]) {
+                if fields.has(name) {
+                    let message = "must be absent with `credentialName`, whose Secret has it";
+                    fields.error_at(name, codes::EXCLUSIVE_FIELDS, message.to_owned());
+                }
+            }
+        }
+        _ => {}
+    }
+}
+
+/// Nothing of the server's certificate is verified, so there is nothing to verify it with.
+fn check_skipped(fields: &mut Fields<'_, '_>, mode: Option<ClientTlsMode>) {
+    let verifying: &[&str] = match mode {
+        Some(ClientTlsMode::Simple) => &["caCertificates", "credentialName", "subjectAltNames"],
+        Some(ClientTlsMode::Mutual) => &["caCertificates", "subjectAltNames"],
+        _ => &[],
+    };
+    for name in verifying {
+        if fields.has(name) {
+            let message = format!(
+                "`insecureSkipVerify` and `{name}` are mutually exclusive: without verification \
+                 it has no use; remove insecureSkipVerify"
+            );
+            fields.error_at("insecureSkipVerify", codes::EXCLUSIVE_FIELDS, message);
+        }
+    }
 }
 
 fn tls(d: &mut Decoder, node: &Node) -> Option<ClientTls> {
@@ -132,6 +228,9 @@ fn tls(d: &mut Decoder, node: &Node) -> Option<ClientTls> {
     let insecure_skip_verify = fields
         .optional("insecureSkipVerify", boolean)
         .unwrap_or(false);
+    if insecure_skip_verify {
+        check_skipped(&mut fields, mode);
+    }
     if mode == Some(ClientTlsMode::Mutual) && credential_name.is_none() {
         for needed in ["clientCertificate", "privateKey"] {
             if !fields.has(needed) {
@@ -139,20 +238,7 @@ fn tls(d: &mut Decoder, node: &Node) -> Option<ClientTls> {
             }
         }
     }
-    if mode == Some(ClientTlsMode::IstioMutual) {
-        for unused in [
-            "clientCertificate",
-            "privateKey",
-            "caCertificates",
-            "credentialName",
-        ] {
-            if fields.has(unused) {
-                let message =
-                    "must be absent with ISTIO_MUTUAL: the mesh provides its own".to_owned();
-                fields.error_at(unused, codes::EXCLUSIVE_FIELDS, message);
-            }
-        }
-    }
+    check_sources(&mut fields, mode);
     let subject_alt_names = fields
         .optional("subjectAltNames", strings)
         .unwrap_or_default();

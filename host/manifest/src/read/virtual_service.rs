@@ -1,6 +1,6 @@
 //! Istio's VirtualService.
 
-use super::{http_route, tls_route};
+use super::{export_to, http_route, tls_route, virtual_service_hosts};
 use crate::WithPosition;
 use crate::codes;
 use crate::decode::{
@@ -20,7 +20,7 @@ fn spec(d: &mut Decoder, node: &Node) -> Option<VirtualService> {
     // A VirtualService without hosts is a delegate.
     let hosts = spec.list("hosts", dns_name);
     let gateways = spec.list("gateways", gateway_name);
-    let export_to = spec.list("exportTo", export);
+    let export_to = export_to::of_configuration(&mut spec);
     let http = spec.list("http", http_route::read);
     let tls = spec.list("tls", tls_route::read);
     let is_for_mesh = gateways.iter().all(|gateway| gateway.as_str() == "mesh");
@@ -30,8 +30,17 @@ fn spec(d: &mut Decoder, node: &Node) -> Option<VirtualService> {
         spec.warn_at("tls", codes::NOT_HONOURED, message.to_owned());
     }
     tls_route::check_hosts(spec.d, &tls, &hosts);
-    if !spec.has("hosts") && spec.has("gateways") {
-        spec.missing("hosts");
+    virtual_service_hosts::check_has_rules(&mut spec);
+    virtual_service_hosts::check_overlaps(spec.d, &hosts);
+    if !spec.has("hosts") {
+        if spec.has("gateways") {
+            spec.missing("hosts");
+        }
+        virtual_service_hosts::check_delegate(&mut spec, &http);
+    }
+    if spec.has("hosts") && (gateways.is_empty() || gateways.iter().any(|it| it.as_str() == "mesh"))
+    {
+        virtual_service_hosts::check_claims(&mut spec, &http);
     }
     // Without an invalid condition, a rule would match more than intended.
     if !spec.d.refused() {
@@ -56,11 +65,14 @@ fn spec(d: &mut Decoder, node: &Node) -> Option<VirtualService> {
 /// `mesh`, `name` or `namespace/name`.
 pub(super) fn gateway_name(d: &mut Decoder, node: &Node) -> Option<WithPosition<String>> {
     let name = located_string(d, node)?;
-    let valid = match name.split_once('/') {
-        Some((namespace, name)) => {
-            (is_dns_label(namespace) || namespace == ".") && is_dns_subdomain(name)
-        }
-        None => is_dns_subdomain(&name),
+    if let Some(own) = name.strip_prefix("./") {
+        let message = format!("a cluster refuses `./` here; write `{own}` for the same Gateway");
+        d.warning(node.mark, codes::INVALID_VALUE, message);
+    }
+    let name_here = name.strip_prefix("./").unwrap_or(&name);
+    let valid = match name_here.split_once('/') {
+        Some((namespace, name)) => is_dns_label(namespace) && is_dns_label(name),
+        None => is_dns_subdomain(name_here),
     };
     if valid {
         return Some(name);
@@ -68,18 +80,6 @@ pub(super) fn gateway_name(d: &mut Decoder, node: &Node) -> Option<WithPosition<
     let shown = d.show(&name);
     let message =
         format!("{shown} is not the name of a Gateway; write `mesh`, `name` or `namespace/name`");
-    d.error(node.mark, codes::INVALID_VALUE, message);
-    None
-}
-
-/// `.`, `*`, `~` or a namespace.
-pub(super) fn export(d: &mut Decoder, node: &Node) -> Option<WithPosition<String>> {
-    let namespace = located_string(d, node)?;
-    if matches!(namespace.as_str(), "." | "*" | "~") || is_dns_label(&namespace) {
-        return Some(namespace);
-    }
-    let shown = d.show(&namespace);
-    let message = format!("{shown} is not a namespace; `.` means this one, `*` all");
     d.error(node.mark, codes::INVALID_VALUE, message);
     None
 }

@@ -1,12 +1,10 @@
-//! The certificates of a Gateway, and servers with the same host.
-
-use std::collections::HashMap;
+//! The certificates of a Gateway.
 
 use super::index::{Index, names_in};
 use super::report::Report;
 use crate::WithPosition;
 use crate::codes;
-use crate::model::{CertificateSource, Gateway, Labels, Object, Secret, Server, ServerTls};
+use crate::model::{CertificateSource, Gateway, Object, Secret, ServerTls};
 
 /// The possible names of the certificate and of the key in a Secret.
 const PAIRS: [[&str; 2]; 2] = [["cert", "key"], ["tls.crt", "tls.key"]];
@@ -118,30 +116,4 @@ fn has_authorities(index: &Index<'_>, namespace: &str, name: &str, own: &Secret)
     AUTHORITIES
         .iter()
         .any(|name| secret.data.contains_key(*name))
-}
-
-/// Reports servers with the same host on one port of the same gateway workload.
-pub(super) fn conflicts(index: &Index<'_>, report: &mut Report) {
-    let mut claimed: HashMap<(&Labels, u16, String), (&Object, &Server)> = HashMap::new();
-    for (object, gateway) in &index.gateways_in_order {
-        for (at, server) in gateway.servers.iter().enumerate() {
-            for (host_at, host) in server.hosts.iter().enumerate() {
-                let key = (
-                    &gateway.selector,
-                    server.port.value,
-                    host.to_ascii_lowercase(),
-                );
-                let Some((first, first_server)) = claimed.get(&key) else {
-                    claimed.insert(key, (object, server));
-                    continue;
-                };
-                let message = format!(
-                    "port {} of `{host}` is claimed by Gateway/{} at {} too",
-                    server.port, first.metadata.name, first_server.at
-                );
-                let path = format!("spec.servers[{at}].hosts[{host_at}]");
-                report.warning(object, &host.at, path, codes::CONFLICTING_GATEWAYS, message);
-            }
-        }
-    }
 }

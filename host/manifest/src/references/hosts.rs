@@ -5,7 +5,7 @@ pub(super) const SUFFIX: &str = "svc.cluster.local";
 /// A short name is a Service of the namespace of the object. A name with a dot is complete.
 pub(super) fn resolve(host: &str, namespace: &str) -> String {
     let host = host.to_ascii_lowercase();
-    if host.contains('.') || host == "*" {
+    if host.contains('.') || host.starts_with('*') {
         host
     } else {
         format!("{host}.{namespace}.{SUFFIX}")

@@ -4,6 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use super::hosts::{SUFFIX, resolve, service_of};
+use super::visibility::Visibility;
 use crate::Presets;
 use crate::kind;
 use crate::model::{
@@ -30,11 +31,14 @@ pub(super) struct Index<'a> {
     claims: HashSet<(&'a str, &'a str)>,
     accounts: HashSet<(&'a str, &'a str)>,
     namespaces: HashSet<&'a str>,
-    /// VirtualServices and Gateways in the order in which they were loaded.
+    /// VirtualServices, Gateways and ServiceEntries in the order in which they were loaded.
     pub(super) virtual_services_in_order: Vec<(&'a Object, &'a VirtualService)>,
     pub(super) gateways_in_order: Vec<(&'a Object, &'a Gateway)>,
+    pub(super) service_entries_in_order: Vec<(&'a Object, &'a ServiceEntry)>,
     entry_hosts: HashMap<&'a str, &'a ServiceEntry>,
     entry_wildcards: Vec<(&'a str, &'a ServiceEntry)>,
+    /// Every entry of an exact host.
+    entry_exports: HashMap<&'a str, Vec<(&'a Object, &'a ServiceEntry)>>,
     /// DestinationRules by resolved host.
     rules: HashMap<String, Vec<(&'a Object, &'a DestinationRule)>>,
     workloads: Vec<(&'a Object, &'a PodTemplate)>,
@@ -114,11 +118,14 @@ impl<'a> Index<'a> {
                 self.rules.entry(host).or_default().push((object, rule));
             }
             Resource::ServiceEntry(entry) => {
+                self.service_entries_in_order.push((object, entry));
                 for host in &entry.hosts {
                     match host.strip_prefix('*') {
                         Some(suffix) => self.entry_wildcards.push((suffix, entry)),
                         None => {
                             self.entry_hosts.entry(host.as_str()).or_insert(entry);
+                            let all = self.entry_exports.entry(host.as_str());
+                            all.or_default().push((object, entry));
                         }
                     }
                 }
@@ -257,6 +264,40 @@ impl<'a> Index<'a> {
                     .all(|(key, value)| template.labels.get(key) == Some(value))
             })
             .collect()
+    }
+
+    /// As [`Index::selected`], in every namespace. No labels select nothing.
+    pub(super) fn selected_anywhere(&self, labels: &Labels) -> Vec<(&'a Object, &'a PodTemplate)> {
+        let namespaces = self.by_namespace.keys();
+        namespaces
+            .flat_map(|namespace| self.selected(namespace, labels))
+            .collect()
+    }
+
+    /// Whether `host` is declared, and an object of `namespace` with this visibility sees none of
+    /// the declarations.
+    pub(super) fn is_hidden(
+        &self,
+        host: &str,
+        namespace: &str,
+        visibility: &Visibility<'_>,
+    ) -> bool {
+        let full = resolve(host, namespace);
+        let of_service = service_of(&full)
+            .and_then(|(name, home)| self.services.get(&(home, name)))
+            .map(|(object, _)| Visibility::of_service(object));
+        let of_entries = self
+            .entry_exports
+            .get(full.as_str())
+            .into_iter()
+            .flatten()
+            .map(|(object, entry)| Visibility::of_export_to(&entry.export_to, object));
+        let mut declared = of_service.into_iter().chain(of_entries).peekable();
+        declared.peek().is_some()
+            && declared.all(|target| match visibility {
+                Visibility::All => !target.reaches(namespace),
+                Visibility::Namespaces(_) => !target.meets(visibility),
+            })
     }
 
     pub(super) fn workloads_in(

@@ -5,6 +5,7 @@ mod tls_route;
 use super::hosts::{resolve, service_of};
 use super::index::{Index, Target, names_in};
 use super::report::Report;
+use super::visibility::Visibility;
 use crate::codes;
 use crate::model::{Destination, Object, VirtualService};
 
@@ -24,6 +25,11 @@ pub(super) fn check(
         );
     }
     tls_route::check(index, report, object, service);
+    let visibility = Visibility::of_export_to(&service.export_to, object);
+    let destination = |report: &mut Report, to: &Destination, path: &str| {
+        destination(index, report, object, to, path);
+        hidden(index, report, object, &visibility, to, path);
+    };
     for (rule_at, rule) in service.http.iter().enumerate() {
         let rule_path = format!("spec.http[{rule_at}]");
         for (match_at, condition) in rule.matches.iter().enumerate() {
@@ -34,11 +40,11 @@ pub(super) fn check(
         }
         for (at, route) in rule.route.iter().enumerate() {
             let path = format!("{rule_path}.route[{at}].destination");
-            destination(index, report, object, &route.destination, &path);
+            destination(report, &route.destination, &path);
         }
         for (at, mirror) in rule.mirrors.iter().enumerate() {
             let path = format!("{rule_path}.mirrors[{at}].destination");
-            destination(index, report, object, &mirror.destination, &path);
+            destination(report, &mirror.destination, &path);
         }
         if let Some(delegate) = &rule.delegate {
             let namespace = delegate
@@ -72,6 +78,21 @@ fn gateway_exists(
     if index.gateways.contains_key(&(namespace, name))
         || index.is_refused("Gateway", namespace, name)
     {
+        return;
+    }
+    // A Gateway of the Gateway API is one too, in the same namespaces.
+    if index.gateway_api_gateways.contains_key(&(namespace, name)) {
+        let message = format!(
+            "Gateway {namespace}/{name} is one of the Gateway API, which a VirtualService does not \
+             reach; write an HTTPRoute, or a Gateway of Istio's"
+        );
+        report.warning(
+            object,
+            &gateway.at,
+            path,
+            codes::GATEWAY_OF_OTHER_API,
+            message,
+        );
         return;
     }
     let elsewhere = index.gateways.keys().find(|(_, other)| *other == name);
@@ -134,7 +155,7 @@ fn destination(
                 .join(", ");
             let message = format!("`{host}` has no port {port}; it has {list}");
             let path = format!("{path}.port.number");
-            report.error(object, &port.at, path, codes::SERVICE_PORT, message);
+            report.error(object, &port.at, path, codes::NOT_FOUND, message);
         }
         None if ports.len() > 1 => {
             let message = format!(
@@ -150,6 +171,27 @@ fn destination(
     if let Some(subset) = &destination.subset {
         subset_exists(index, report, object, destination, subset, path);
     }
+}
+
+/// Reports a destination that exists, but not for the namespaces that see the VirtualService.
+fn hidden(
+    index: &Index<'_>,
+    report: &mut Report,
+    object: &Object,
+    visibility: &Visibility<'_>,
+    destination: &Destination,
+    path: &str,
+) {
+    let host = &destination.host;
+    if !index.is_hidden(host, &object.metadata.namespace, visibility) {
+        return;
+    }
+    let message = format!(
+        "`{host}` is not visible in the namespace {}; add it to exportTo there",
+        object.metadata.namespace
+    );
+    let path = format!("{path}.host");
+    report.error(object, &host.at, path, codes::NOT_FOUND, message);
 }
 
 fn subset_exists(

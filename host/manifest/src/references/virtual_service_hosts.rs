@@ -7,11 +7,13 @@ use super::hosts::resolve;
 use super::index::Index;
 use super::report::Report;
 use super::virtual_service::gateway_key;
+use super::visibility::Visibility;
 use crate::codes;
-use crate::model::{Object, VirtualService};
+use crate::model::{Destination, Object, VirtualService};
 
 pub(super) fn check(index: &Index<'_>, report: &mut Report) {
-    let mut claimed: HashMap<String, (&Object, &VirtualService)> = HashMap::new();
+    subsets_at_gateways(index, report);
+    let mut claimed: HashMap<String, Vec<(&Object, Visibility<'_>)>> = HashMap::new();
     for (object, service) in &index.virtual_services_in_order {
         let in_mesh = service
             .gateways
@@ -23,18 +25,14 @@ pub(super) fn check(index: &Index<'_>, report: &mut Report) {
         }
         for (at, host) in service.hosts.iter().enumerate() {
             let full = resolve(host, &object.metadata.namespace);
-            let Some((first, first_service)) = claimed.get(&full) else {
-                claimed.insert(full, (object, service));
+            let own = Visibility::of_export_to(&service.export_to, object);
+            let others = claimed.entry(full).or_default();
+            let found = others.iter().find(|(_, other)| other.meets(&own));
+            let Some((first, _)) = found else {
+                others.push((object, own));
                 continue;
             };
-            let same_namespace = first.metadata.namespace == object.metadata.namespace;
-            let private = |service: &VirtualService| {
-                service.export_to.iter().all(|export| export.value == ".")
-                    && !service.export_to.is_empty()
-            };
-            if std::ptr::eq(*first, *object)
-                || !same_namespace && (private(service) || private(first_service))
-            {
+            if std::ptr::eq(*first, *object) {
                 continue;
             }
             let message = format!(
@@ -46,6 +44,56 @@ pub(super) fn check(index: &Index<'_>, report: &mut Report) {
             report.warning(object, &host.at, path, codes::CONFLICTING_HOSTS, message);
         }
     }
+}
+
+/// A VirtualService for a gateway sends to a Service as a whole what one of the mesh splits by
+/// subsets: the rules of the mesh do not apply a second time.
+fn subsets_at_gateways(index: &Index<'_>, report: &mut Report) {
+    let mut split: HashMap<String, &Object> = HashMap::new();
+    for (object, service) in &index.virtual_services_in_order {
+        let namespace = object.metadata.namespace.as_str();
+        for destination in destinations(service).filter(|it| it.1.subset.is_some()) {
+            if service
+                .hosts
+                .iter()
+                .any(|host| host.value == destination.1.host.value)
+            {
+                split.insert(resolve(&destination.1.host, namespace), object);
+            }
+        }
+    }
+    for (object, service) in &index.virtual_services_in_order {
+        if service.gateways.iter().all(|it| it.value == "mesh") {
+            continue;
+        }
+        for (path, destination) in destinations(service).filter(|it| it.1.subset.is_none()) {
+            let full = resolve(&destination.host, &object.metadata.namespace);
+            let Some(other) = split.get(&full) else {
+                continue;
+            };
+            if std::ptr::eq(*other, *object) {
+                continue;
+            }
+            let message = format!(
+                "the subsets of VirtualService/{} at {} do not apply to what comes through a \
+                 gateway; name them here, or list the gateway there",
+                other.metadata.name, other.at
+            );
+            let code = codes::SUBSET_NOT_AT_GATEWAY;
+            report.warning(object, &destination.host.at, path, code, message);
+        }
+    }
+}
+
+fn destinations(service: &VirtualService) -> impl Iterator<Item = (String, &Destination)> {
+    let rules = service.http.iter().enumerate();
+    rules.flat_map(|(rule_at, rule)| {
+        let routes = rule.route.iter().enumerate();
+        routes.map(move |(at, route)| {
+            let path = format!("spec.http[{rule_at}].route[{at}].destination");
+            (path, &route.destination)
+        })
+    })
 }
 
 /// Each host must match a server of a listed gateway.

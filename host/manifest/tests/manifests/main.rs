@@ -6,6 +6,7 @@
     reason = "a test's helpers fail by panic and print the seed"
 )]
 
+mod analyzers;
 mod authorization;
 mod deck;
 mod envoy_filter;
@@ -16,6 +17,7 @@ mod mesh_config;
 mod properties;
 mod secrets;
 mod shop;
+mod validation;
 mod values;
 
 use std::fmt::Write;

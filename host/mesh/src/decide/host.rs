@@ -6,13 +6,15 @@ use std::collections::HashMap;
 /// The maximum length of a DNS name.
 const NAME_MAX: usize = 253;
 
-/// `*.foo.com` matches every name that ends in `.foo.com`, and `*` every name. All keys are
-/// lower case.
+/// `*.foo.com` matches every name that ends in `.foo.com`, `*a.com` every longer name that ends in
+/// `a.com`, and `*` every name. All keys are lower case.
 #[derive(Debug)]
 pub(crate) struct HostTable<T> {
     exact: HashMap<String, T>,
     /// By the part after the star.
     wildcards: HashMap<String, T>,
+    /// Whether a star stands for a part of a label, as in `*a.com`.
+    has_partial_labels: bool,
 }
 
 /// Which kind of key matched.
@@ -28,6 +30,7 @@ impl<T> Default for HostTable<T> {
         Self {
             exact: HashMap::new(),
             wildcards: HashMap::new(),
+            has_partial_labels: false,
         }
     }
 }
@@ -36,7 +39,10 @@ impl<T> HostTable<T> {
     pub(crate) fn entry(&mut self, host: &str) -> std::collections::hash_map::Entry<'_, String, T> {
         let host = host.to_ascii_lowercase();
         match host.strip_prefix('*') {
-            Some(suffix) => self.wildcards.entry(suffix.to_owned()),
+            Some(suffix) => {
+                self.has_partial_labels |= !suffix.is_empty() && !suffix.starts_with('.');
+                self.wildcards.entry(suffix.to_owned())
+            }
             None => self.exact.entry(host),
         }
     }
@@ -59,11 +65,9 @@ impl<T> HostTable<T> {
         // No DNS name is longer (RFC 1035), and a longer text of dots would cost one lookup per
         // dot.
         let short_enough = host.len() <= NAME_MAX;
-        let dots = host
-            .match_indices('.')
-            .map(|(at, _)| at)
-            .filter(|_| short_enough);
-        dots.chain([host.len()]).find_map(|at| {
+        let ends = (1..host.len())
+            .filter(|at| short_enough && (self.has_partial_labels || host.as_bytes()[*at] == b'.'));
+        ends.chain([host.len()]).find_map(|at| {
             let (star, suffix) = host.split_at_checked(at)?;
             accept(self.wildcards.get(suffix)?, HostMatch::Wildcard(star))
         })
@@ -112,6 +116,26 @@ mod tests {
         ] {
             assert_eq!(table.get(host), Some(&expected), "{host}");
         }
+    }
+
+    #[test]
+    fn a_star_can_stand_for_a_part_of_a_label() {
+        let mut table = HostTable::default();
+        for host in ["*x.com", "*-x.com", "*.com"] {
+            table.entry(host).or_insert(host);
+        }
+        for (host, expected) in [
+            ("ax.com", Some("*x.com")),
+            ("a-x.com", Some("*-x.com")),
+            ("a.b-x.com", Some("*-x.com")),
+            ("x.com", Some("*.com")),
+            ("a.com", Some("*.com")),
+            ("x.org", None),
+        ] {
+            assert_eq!(table.get(host).copied(), expected, "{host}");
+        }
+        assert!(covers("*x.com", "ax.com"));
+        assert!(!covers("*x.com", "x.com"));
     }
 
     #[test]

@@ -89,7 +89,7 @@ fn random_and_passthrough_use_all_endpoints() {
 #[test]
 fn an_endpoint_that_is_not_ready_gets_no_requests_under_any_policy() {
     let hash = "{consistentHash: {httpHeaderName: x-user}}";
-    let maglev = "{consistentHash: {httpHeaderName: x-user, maglev: {}}}";
+    let maglev = "{consistentHash: {httpHeaderName: x-user, maglev: {tableSize: 65537}}}";
     for balancer in [
         "{simple: RANDOM}",
         "{simple: LEAST_REQUEST}",
@@ -133,7 +133,7 @@ fn a_retry_prefers_endpoints_that_were_not_tried() {
 
 #[test]
 fn a_hashed_header_keeps_its_endpoint_and_gets_it_back() {
-    for maglev in ["", ", maglev: {}"] {
+    for maglev in ["", ", maglev: {tableSize: 65537}"] {
         let mut world = policy(&format!(
             "{{loadBalancer: {{consistentHash: {{httpHeaderName: x-user{maglev}}}}}}}"
         ));

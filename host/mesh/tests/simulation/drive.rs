@@ -67,6 +67,9 @@ impl DrivenCall {
     }
 }
 
+/// A `trafficPolicy` that changes nothing.
+const DEFAULT: &str = "{loadBalancer: {simple: LEAST_REQUEST}}";
+
 /// Service `a` with two pods, and a workload `client`. `rule` is added to the route of `a`,
 /// and `policy` is its `trafficPolicy`.
 fn world(rule: &str, policy: &str) -> World {
@@ -109,7 +112,7 @@ const RETRIES: &str = "      retries: {attempts: 2, retryOn: 5xx}\n";
 
 #[test]
 fn a_call_is_prepared_then_admitted_then_attempted() {
-    let mut world = world("      timeout: 1s\n", "{}");
+    let mut world = world("      timeout: 1s\n", DEFAULT);
     let mut call = begin(&mut world);
     call.prepare(&mut world);
     let permit = admitted(call.step(&mut world));
@@ -132,7 +135,7 @@ fn a_call_is_prepared_then_admitted_then_attempted() {
 fn the_timeout_begins_after_the_delay_of_a_fault() {
     let rule =
         "      timeout: 100ms\n      fault: {delay: {fixedDelay: 2s, percentage: {value: 100}}}\n";
-    let mut world = world(rule, "{}");
+    let mut world = world(rule, DEFAULT);
     let mut call = begin(&mut world);
     assert!(matches!(call.step(&mut world), Step::Delay(delay) if delay == MS * 2000));
     assert_eq!(
@@ -148,7 +151,7 @@ fn the_timeout_begins_after_the_delay_of_a_fault() {
 fn an_abort_follows_the_delay_and_ends_the_call() {
     let rule = "      fault:\n        delay: {fixedDelay: 1s, percentage: {value: 100}}\n        \
                 abort: {httpStatus: 418, percentage: {value: 100}}\n";
-    let mut world = world(rule, "{}");
+    let mut world = world(rule, DEFAULT);
     let mut call = begin(&mut world);
     assert!(matches!(call.step(&mut world), Step::Delay(_)));
     let Step::Reply(reply) = call.step(&mut world) else {
@@ -160,7 +163,7 @@ fn an_abort_follows_the_delay_and_ends_the_call() {
 #[test]
 fn the_shorter_of_route_timeout_and_caller_timeout_applies() {
     let deadline = |rule: &str, timeout: Option<Duration>| {
-        let mut world = world(rule, "{}");
+        let mut world = world(rule, DEFAULT);
         let mut call = world.from("shop", "client", "http://a/");
         if let Some(timeout) = timeout {
             call = call.timeout(timeout);
@@ -206,7 +209,7 @@ fn a_refused_admission_ends_the_call() {
 
 #[test]
 fn exhausted_retries_set_the_flag_urx() {
-    let mut world = world(RETRIES, "{}");
+    let mut world = world(RETRIES, DEFAULT);
     let mut call = begin(&mut world);
     for _ in 0..2 {
         let step = call.attempt_ends(&mut world, &status(503));
@@ -223,7 +226,7 @@ fn exhausted_retries_set_the_flag_urx() {
 
 #[test]
 fn a_retry_that_succeeds_leaves_no_flag() {
-    let mut world = world(RETRIES, "{}");
+    let mut world = world(RETRIES, DEFAULT);
     let mut call = begin(&mut world);
     let first = call.attempt(&mut world);
     call.ended(&mut world, &Outcome::failure(Failure::ConnectFailure));
@@ -236,7 +239,7 @@ fn a_retry_that_succeeds_leaves_no_flag() {
 
 #[test]
 fn a_body_that_cannot_be_repeated_makes_the_answer_final() {
-    let mut world = world(RETRIES, "{}");
+    let mut world = world(RETRIES, DEFAULT);
     let mut call = begin(&mut world);
     call.attempt(&mut world);
     let (now, rng) = (world.now, &mut world.rng);
@@ -312,7 +315,7 @@ fn a_timeout_counts_as_a_failure_of_the_endpoint() {
 
 #[test]
 fn a_timeout_before_the_first_attempt_is_not_a_failure_of_an_endpoint() {
-    let mut world = world("      timeout: 100ms\n", "{}");
+    let mut world = world("      timeout: 100ms\n", DEFAULT);
     let mut call = begin(&mut world);
     call.prepare(&mut world);
     let (reply, ejection) = call.driver.timed_out(world.now + MS * 100);
@@ -321,7 +324,7 @@ fn a_timeout_before_the_first_attempt_is_not_a_failure_of_an_endpoint() {
 
 #[test]
 fn a_call_without_endpoints_can_continue_with_a_newer_snapshot() {
-    let mut world = world(RETRIES, "{}");
+    let mut world = world(RETRIES, DEFAULT);
     let mut call = begin(&mut world);
     call.attempt(&mut world);
     call.ended(&mut world, &Outcome::failure(Failure::ConnectFailure));
@@ -371,7 +374,7 @@ fn a_mirrored_request_is_one_attempt_without_consequences() {
 
 #[test]
 fn a_mirrored_request_without_an_endpoint_is_not_sent() {
-    let mut world = world("      mirror: {host: b}\n", "{}");
+    let mut world = world("      mirror: {host: b}\n", DEFAULT);
     let forward = begin(&mut world).forward;
     let mirror = forward.mirrors(&mut world.rng).next().expect("one");
     world.set_ready("b-0", false);

@@ -7,6 +7,8 @@ use crate::world::{World, istio, services};
 
 const PORT: &str = "  ports: [{number: 80, name: http, protocol: HTTP}]\n";
 
+const NETWORKS: &str = "addresses: [10.1.0.0/16, 169.254.169.254/32, 'fd00::/8']";
+
 fn entry(name: &str, hosts: &str, rest: &str) -> String {
     let spec = format!("  hosts: [{hosts}]\n  location: MESH_EXTERNAL\n{PORT}  {rest}");
     istio("ServiceEntry", "shop", name, &spec)
@@ -16,7 +18,7 @@ fn world(policy: OutboundPolicy) -> World {
     let yaml = services(&[("shop", "ui")])
         + &entry("name", "name.example.com", "resolution: DNS")
         + &entry("none", "none.example.com", "resolution: NONE")
-        + &entry("wild", "'*.wild.example.com'", "resolution: DNS")
+        + &entry("wild", "'*.wild.example.com'", "resolution: DYNAMIC_DNS")
         + &entry("local", "localhost", "resolution: DNS")
         + &entry(
             "static",
@@ -31,8 +33,13 @@ fn world(policy: OutboundPolicy) -> World {
         + &entry("address", "10.7.7.7", "resolution: NONE")
         + &entry(
             "networks",
-            "networks.example.com, '*.networks.example.com'",
-            "resolution: DNS\n  addresses: [10.1.0.0/16, 169.254.169.254/32, 'fd00::/8']",
+            "networks.example.com",
+            &format!("resolution: DNS\n  {NETWORKS}"),
+        )
+        + &entry(
+            "wild-networks",
+            "'*.networks.example.com'",
+            &format!("resolution: NONE\n  {NETWORKS}"),
         );
     let options = Options {
         outbound_policy: policy,

@@ -424,10 +424,14 @@ fn a_fault_is_sampled_by_percentage_in_either_spelling() {
 
 #[test]
 fn a_fault_also_aborts_own_replies() {
-    let mut world = world(
-        "    - fault: {abort: {httpStatus: 500, percentage: {value: 100}}}
-      redirect: {uri: /new}",
-    );
+    // A rule of its own cannot have both, but a delegate's has what its root has.
+    let root = "  hosts: ['*']\n  gateways: [gw]\n  http:\n    - delegate: {name: own}\n      \
+                fault: {abort: {httpStatus: 500, percentage: {value: 100}}}";
+    let yaml = services(&[("shop", "a")])
+        + &gateway("shop", "gw")
+        + &virtual_service("shop", "vs", root)
+        + &virtual_service("shop", "own", "  http:\n    - redirect: {uri: /new}");
+    let mut world = World::new(&yaml);
     assert_eq!(world.edge("http://h/").send().summary(), "500 FI");
 }
 

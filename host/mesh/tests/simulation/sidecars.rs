@@ -80,7 +80,6 @@ fn hosts_of_egress_are_all_that_a_workload_sees() {
         ("['*/*.wild.example.com']", "w"),
         ("['*/x.wild.example.com']", ""),
         ("['./virtual.shop.example']", "v"),
-        ("['./a']", ""),
     ] {
         let spec = format!("egress: [{{hosts: {hosts}}}]");
         let mut world = world(&[("shop", "default", &spec)], OutboundPolicy::RegistryOnly);

@@ -174,7 +174,7 @@ fn curl_accepts_the_certificate_of_each_name_and_no_other() {
     fs::write(&foreign, Authority::new().pem()).expect("a file");
     let address = host.listener(443);
     // The exit codes of curl: 35 is a failed handshake, 60 a certificate that it refuses.
-    let rows: [(_, _, &[&str], _); 6] = [
+    let rows: [(_, _, &[&str], _); 7] = [
         (
             "a.example.com",
             &trusted,

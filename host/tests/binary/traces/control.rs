@@ -264,7 +264,7 @@ spec:
 
 #[test]
 fn run_of_a_job_is_below_the_change_that_began_it() {
-    let good = manifests(&[]);
+    let good = manifests(&[Service::new("app", "hello")]);
     let traced = TracedHost::start(&(good.clone() + &job("prints", "job-print", "")));
     let run = traced.span("job", |_| true);
     assert_eq!(run.attributes["k8s.job.name"], "prints");

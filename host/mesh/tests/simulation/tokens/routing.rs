@@ -23,7 +23,7 @@ fn principal(claims: Value) -> RequestPrincipal {
 
 #[test]
 fn claims_select_a_rule_at_the_gateway() {
-    let spec = "  hosts: ['*']\n  gateways: [web, mesh]\n  http:\n  \
+    let spec = "  hosts: ['*']\n  gateways: [web]\n  http:\n  \
                 - match: [{headers: {'@request.auth.claims.group': {exact: admin}}}]\n    \
                   route: [{destination: {host: admin.shop.svc.cluster.local}}]\n  \
                 - match: [{withoutHeaders: {'@request.auth.claims[group]': {regex: '.*'}}}]\n    \

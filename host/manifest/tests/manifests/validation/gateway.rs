@@ -1,0 +1,94 @@
+//! Gateway.
+
+use super::{Accepted, Refused, Warned, check};
+
+#[test]
+fn hosts_of_servers() {
+    let frame = "{servers: [{port: {number: 80, name: http, protocol: HTTP}, hosts: [$]}]}";
+    check(
+        "Gateway",
+        frame,
+        &[
+            ("a.test", Accepted),
+            ("'*'", Accepted),
+            ("'*.test'", Accepted),
+            ("'*/*'", Accepted),
+            ("shop/a.test", Accepted),
+            ("./a.test", Accepted),
+            ("10.0.0.1", Accepted),
+            ("shop", Refused("full name with dots")),
+            ("ns/shop", Refused("full name with dots")),
+            ("'*a.test'", Refused("full name with dots")),
+            ("a.b/a.test", Refused("not a server's host")),
+            ("shop/", Refused("not a server's host")),
+        ],
+    );
+}
+
+#[test]
+fn ports_of_servers() {
+    let frame = "{servers: [{port: {$}, hosts: [a.test]}]}";
+    check(
+        "Gateway",
+        frame,
+        &[
+            ("number: 80, name: http, protocol: http", Accepted),
+            ("number: 80, name: http, protocol: HTTP_PROXY", Accepted),
+            (
+                "number: 80, name: redis, protocol: REDIS",
+                Warned("speaks HTTP"),
+            ),
+            ("number: 80, name: http", Refused("`protocol` is missing")),
+            (
+                "number: 80, name: http, protocol: X",
+                Refused("not a protocol"),
+            ),
+            ("number: 80, protocol: HTTP", Refused("`name` is missing")),
+            (
+                "number: 80, name: http, protocol: HTTP, targetPort: 8080",
+                Refused("has no meaning"),
+            ),
+            (
+                "number: 0, name: http, protocol: HTTP",
+                Refused("out of range"),
+            ),
+            (
+                "number: 443, name: https, protocol: HTTPS",
+                Refused("`tls` is missing"),
+            ),
+        ],
+    );
+    let two = "{servers: [{port: {number: 80, name: http, protocol: HTTP}, hosts: [a.test]}, \
+               {port: {number: 81, name: $, protocol: HTTP}, hosts: [b.test]}]}";
+    check(
+        "Gateway",
+        two,
+        &[("http", Refused("its own name")), ("http2", Accepted)],
+    );
+    check(
+        "Gateway",
+        "{servers: $}",
+        &[("[]", Refused("must not be empty"))],
+    );
+}
+
+#[test]
+fn certificates_of_servers() {
+    let frame = "{servers: [{port: {number: 443, name: https, protocol: HTTPS}, tls: {$}, hosts: [a.test]}]}";
+    check(
+        "Gateway",
+        frame,
+        &[
+            ("mode: SIMPLE, credentialName: a", Accepted),
+            (
+                "mode: SIMPLE, serverCertificate: /c.pem, privateKey: /k.pem",
+                Accepted,
+            ),
+            ("mode: SIMPLE", Refused("needs a certificate")),
+            (
+                "mode: MUTUAL, serverCertificate: /c.pem, privateKey: /k.pem",
+                Refused("authorities of clients"),
+            ),
+        ],
+    );
+}

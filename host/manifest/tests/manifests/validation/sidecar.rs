@@ -1,0 +1,67 @@
+//! Sidecar.
+
+use super::{Accepted, Refused, Warned, check};
+
+#[test]
+fn listeners() {
+    check(
+        "Sidecar",
+        "{$}",
+        &[
+            ("", Refused("without settings")),
+            ("outboundTrafficPolicy: {}", Accepted),
+            (
+                "outboundTrafficPolicy: {mode: REGISTRY_ONLY, egressProxy: {host: a.test, port: {number: 80}}}",
+                Refused("ALLOW_ANY"),
+            ),
+            (
+                "workloadSelector: {labels: {}}, egress: [{hosts: ['./*']}]",
+                Warned("every workload"),
+            ),
+            ("egress: [{hosts: []}]", Refused("must not be empty")),
+            (
+                "egress: [{port: {number: 80, protocol: HTTP, name: a}, hosts: ['./*']}, {hosts: ['*/*']}]",
+                Accepted,
+            ),
+            (
+                "egress: [{hosts: ['*/*']}, {port: {number: 80}, hosts: ['./*']}]",
+                Refused("must be the last"),
+            ),
+            (
+                "egress: [{hosts: ['*/*']}, {hosts: ['./*']}]",
+                Refused("must be the last"),
+            ),
+            (
+                "egress: [{port: {number: 80}, hosts: ['*/*']}, {port: {number: 80}, hosts: ['./*']}]",
+                Refused("earlier listener"),
+            ),
+            (
+                "egress: [{port: {number: 80, protocol: X}, hosts: ['*/*']}]",
+                Refused("not a protocol"),
+            ),
+            (
+                "egress: [{port: {number: 80, targetPort: 8080}, hosts: ['*/*']}]",
+                Refused("has no meaning"),
+            ),
+        ],
+    );
+}
+
+#[test]
+fn hosts() {
+    check(
+        "Sidecar",
+        "{egress: [{hosts: ['$']}]}",
+        &[
+            ("*/*", Accepted),
+            ("./*", Accepted),
+            ("~/*", Accepted),
+            ("shop/a.test", Accepted),
+            ("shop/*.test", Accepted),
+            ("shop/app", Refused("full name")),
+            ("shop/*a.test", Refused("not a host")),
+            ("app", Refused("no namespace")),
+            ("a.b/c.test", Refused("not a namespace")),
+        ],
+    );
+}
