@@ -47,7 +47,7 @@ fuzz_target!(|der: &[u8]| {
         return;
     };
     let mut expected = vec!["Hash", "Cert", "Subject"];
-    // The key is written even if there is no URI.
+    // A certificate without a URI has the key `URI` with an empty value.
     expected.extend(vec!["URI"; uris.len().max(1)]);
     expected.extend(vec!["DNS"; dns_names.len()]);
     let pairs = pairs(header.as_bytes());

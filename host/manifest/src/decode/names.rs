@@ -77,7 +77,7 @@ pub(crate) fn dns_name(d: &mut Decoder, node: &Node) -> Option<crate::WithPositi
     None
 }
 
-/// Whether a star stands for a part of the first label, as in `*a.example.com`.
+/// Whether `*` replaces only the beginning of the first label, as in `*a.example.com`.
 pub(crate) fn is_partial_wildcard(host: &str) -> bool {
     host.strip_prefix('*')
         .is_some_and(|rest| !rest.is_empty() && !rest.starts_with('.'))

@@ -12,7 +12,7 @@ pub(super) fn of_configuration(fields: &mut Fields<'_, '_>) -> Vec<WithPosition<
         .unwrap_or_default()
 }
 
-/// The field of a ServiceEntry, which may be visible to nobody.
+/// The field of a ServiceEntry. `~`, which makes it visible to no namespace, is allowed.
 pub(super) fn of_service_entry(fields: &mut Fields<'_, '_>) -> Vec<WithPosition<String>> {
     fields
         .optional("exportTo", |d, node| list(d, node, true))
@@ -42,7 +42,8 @@ fn list(d: &mut Decoder, node: &Node, may_be_nobody: bool) -> Option<Vec<WithPos
     Some(namespaces)
 }
 
-/// `.`, `*`, `~` or a namespace. With `~`, nobody sees the object; only a ServiceEntry needs that.
+/// `.`, `*`, `~` or the name of a namespace. With `~`, no namespace sees the object. Istio allows
+/// that only for a ServiceEntry; for other kinds it is a warning.
 fn namespace(d: &mut Decoder, node: &Node, may_be_nobody: bool) -> Option<WithPosition<String>> {
     let namespace = located_string(d, node)?;
     if namespace.as_str() == "~" && !may_be_nobody {

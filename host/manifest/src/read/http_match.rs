@@ -139,7 +139,7 @@ pub(super) fn string_match(d: &mut Decoder, node: &Node) -> Option<StringMatch> 
     matches.pop()
 }
 
-/// As [`string_match`], but an empty prefix is refused, since it is no condition.
+/// Like [`string_match`], but an empty prefix is an error: it matches every text.
 fn value_match(d: &mut Decoder, node: &Node) -> Option<StringMatch> {
     let matched = string_match(d, node)?;
     if let StringMatch::Prefix(prefix) = &matched

@@ -218,7 +218,7 @@ fn is_address(text: &str) -> bool {
     length.parse::<u8>().is_ok_and(|length| length <= most)
 }
 
-/// What a resolution needs of hosts and addresses.
+/// Checks that the hosts and addresses are allowed with the resolution.
 fn check_resolution(
     spec: &mut Fields<'_, '_>,
     resolution: Resolution,
@@ -284,8 +284,8 @@ fn check_dynamic(
     }
 }
 
-/// The protocols with which a connection can be told to belong to one host of several, and those
-/// of `DYNAMIC_DNS`. These are the words of the manifest, since several are one protocol here.
+/// Checks that the protocol shows which of several hosts a connection is for, and that
+/// `DYNAMIC_DNS` allows it. The protocols are the words of the manifest, since several are one protocol here.
 fn check_protocols(
     spec: &mut Fields<'_, '_>,
     resolution: Resolution,

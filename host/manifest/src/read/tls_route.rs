@@ -58,7 +58,7 @@ pub(super) fn check_hosts(d: &mut Decoder, tls: &[TlsRoute], hosts: &[WithPositi
     }
 }
 
-/// Whether every name that `name` stands for is one of `host`.
+/// Whether `host` matches every name that `name` matches.
 fn covers(host: &str, name: &str) -> bool {
     let (host, name) = (host.to_ascii_lowercase(), name.to_ascii_lowercase());
     match host.strip_prefix('*') {

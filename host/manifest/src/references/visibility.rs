@@ -10,7 +10,7 @@ const ANNOTATION: &str = "networking.istio.io/exportTo";
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Visibility<'a> {
     All,
-    /// Empty means nobody.
+    /// If empty, no namespace sees it.
     Namespaces(Vec<&'a str>),
 }
 

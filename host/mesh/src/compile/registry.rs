@@ -20,7 +20,7 @@ use kubernetes::kubernetes_service;
 /// The maximum number of ExternalNames that refer to each other.
 const ALIASES_MAX: usize = 8;
 
-/// The number of the port of an ExternalName that stands for every port that it does not list.
+/// The port number that matches every port that an ExternalName does not list.
 pub(crate) const ANY_PORT: u16 = 0;
 
 /// All declared hosts.

@@ -92,7 +92,7 @@ impl ScopedHosts<'_> {
         self.egress.is_empty() || egress.any(|it| self.names(it, namespace, host))
     }
 
-    /// Those of `ports` on which they see a host; `None` stands for every port.
+    /// Those of `ports` on which they see a host; `None` means every port.
     pub(crate) fn ports(
         &self,
         namespace: &str,
