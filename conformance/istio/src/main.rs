@@ -6,6 +6,7 @@
 
 #![allow(clippy::print_stdout, reason = "a tool talks to a terminal")]
 
+mod choice;
 #[path = "../../../host/mesh/tests/simulation/issuer.rs"]
 mod issuer;
 mod judge;

@@ -7,6 +7,7 @@ mod matches;
 mod request;
 mod world;
 
+use crate::choice::Choose;
 use rand::Rng;
 use rand::rngs::StdRng;
 use serde_json::{Value, json};
@@ -64,7 +65,7 @@ impl Generator {
         self.service_entries();
         self.gateways();
         self.destination_rules();
-        if self.chance(15) {
+        if self.rng.chance(15) {
             self.sidecar();
         }
         for _ in 0..self.rng.random_range(1..=4) {
@@ -86,10 +87,10 @@ impl Generator {
             _ => (true, true),
         };
         let mut gateways: Vec<String> = Vec::new();
-        let namespace = self.weighted(&HOMES);
+        let namespace = self.rng.weighted(&HOMES);
         if at_gateway {
             for (home, name) in GATEWAYS {
-                if self.chance(60) {
+                if self.rng.chance(60) {
                     gateways.push(match home == namespace {
                         true => name.to_owned(),
                         false => format!("{home}/{name}"),
@@ -100,14 +101,14 @@ impl Generator {
                 gateways.push("istio-system/front".to_owned());
             }
         }
-        if in_mesh && (at_gateway || self.chance(20)) {
+        if in_mesh && (at_gateway || self.rng.chance(20)) {
             gateways.push("mesh".to_owned());
         }
         let mut hosts: Vec<&str> = Vec::new();
         for _ in 0..self.rng.random_range(1..=2) {
-            let host = match in_mesh && (!at_gateway || self.chance(50)) {
-                true => self.weighted(&INNER),
-                false => self.weighted(&OUTER),
+            let host = match in_mesh && (!at_gateway || self.rng.chance(50)) {
+                true => self.rng.weighted(&INNER),
+                false => self.rng.weighted(&OUTER),
             };
             let apart = |other: &&str| !overlap(other, host);
             if hosts.iter().all(apart) && !(in_mesh && host == "*") {
@@ -160,30 +161,6 @@ impl Generator {
             },
             "spec": spec,
         }));
-    }
-
-    fn chance(&mut self, percent: u32) -> bool {
-        self.rng.random_ratio(percent, 100)
-    }
-
-    fn pick<T: Copy>(&mut self, pool: &[T]) -> T {
-        pool[self.rng.random_range(0..pool.len())]
-    }
-
-    fn one(&mut self, pool: &[Value]) -> Value {
-        pool[self.rng.random_range(0..pool.len())].clone()
-    }
-
-    fn weighted<T: Copy>(&mut self, pool: &[(T, u32)]) -> T {
-        let sum = pool.iter().map(|(_, weight)| weight).sum();
-        let mut at = self.rng.random_range(0..sum);
-        for (value, weight) in pool {
-            match at.checked_sub(*weight) {
-                Some(rest) => at = rest,
-                None => return *value,
-            }
-        }
-        pool[0].0
     }
 }
 

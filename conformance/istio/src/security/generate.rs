@@ -7,6 +7,7 @@ mod peer;
 mod request;
 mod token;
 
+use crate::choice::Choose;
 use rand::Rng;
 use rand::rngs::StdRng;
 use serde_json::{Value, json};
@@ -87,7 +88,7 @@ impl<'a> Generator<'a> {
 
     /// Adds a policy; its number is in its name and its age.
     fn add(&mut self, kind: &str, annotations: &Value, spec: &Value) {
-        let namespace = match self.weighted(&HOMES) {
+        let namespace = match self.rng.weighted(&HOMES) {
             _ if self.through_gateway => self.namespace.clone(),
             NAMESPACE => self.namespace.clone(),
             other => other.to_owned(),
@@ -120,36 +121,12 @@ impl<'a> Generator<'a> {
         Some(json!({ "matchLabels": labels }))
     }
 
-    fn chance(&mut self, percent: u32) -> bool {
-        self.rng.random_ratio(percent, 100)
-    }
-
-    fn pick<T: Copy>(&mut self, pool: &[T]) -> T {
-        pool[self.rng.random_range(0..pool.len())]
-    }
-
-    fn one(&mut self, pool: &[Value]) -> Value {
-        pool[self.rng.random_range(0..pool.len())].clone()
-    }
-
-    fn weighted<T: Copy>(&mut self, pool: &[(T, u32)]) -> T {
-        let sum = pool.iter().map(|(_, weight)| weight).sum();
-        let mut at = self.rng.random_range(0..sum);
-        for (value, weight) in pool {
-            match at.checked_sub(*weight) {
-                Some(rest) => at = rest,
-                None => return *value,
-            }
-        }
-        pool[0].0
-    }
-
     /// A few different values.
     fn some(&mut self, pool: &[&str], max: usize) -> Vec<String> {
         let count = self.rng.random_range(1..=max);
         let mut values: Vec<String> = Vec::new();
         for _ in 0..count {
-            let value = self.pick(pool).to_owned();
+            let value = self.rng.pick(pool).to_owned();
             if !values.contains(&value) {
                 values.push(value);
             }

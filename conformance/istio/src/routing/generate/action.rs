@@ -1,5 +1,6 @@
 //! What rules do.
 
+use crate::choice::Choose;
 use serde_json::{Map, Value, json};
 
 use super::Generator;
@@ -19,7 +20,7 @@ impl Generator {
     pub(super) fn rule(&mut self, number: usize, namespace: &str, gateways: &[String]) -> Value {
         let mut rule = Map::new();
         rule.insert("name".into(), json!(format!("r{number}")));
-        let blocks = self.weighted(&[(0, 15), (1, 60), (2, 25)]);
+        let blocks = self.rng.weighted(&[(0, 15), (1, 60), (2, 25)]);
         if blocks > 0 {
             let mut made: Vec<Value> = Vec::new();
             for _ in 0..blocks {
@@ -47,7 +48,7 @@ impl Generator {
             13..22 => drop(rule.insert("directResponse".into(), self.direct())),
             _ => self.forward(&mut rule),
         }
-        if self.chance(25) {
+        if self.rng.chance(25) {
             rule.insert("headers".into(), self.headers());
         }
         Value::Object(rule)
@@ -55,58 +56,58 @@ impl Generator {
 
     fn forward(&mut self, rule: &mut Map<String, Value>) {
         let mut set = |name: &str, value: Value| rule.insert(name.to_owned(), value);
-        let count = self.weighted(&[(1, 70), (2, 30)]);
+        let count = self.rng.weighted(&[(1, 70), (2, 30)]);
         let mut route = Vec::new();
         for number in 0..count {
             let mut one = json!({"destination": self.destination()});
             if count > 1 {
                 one["weight"] = match number {
-                    0 => json!(self.pick(&[100, 100, 50])),
-                    _ => json!(self.pick(&[0, 0, 50])),
+                    0 => json!(self.rng.pick(&[100, 100, 50])),
+                    _ => json!(self.rng.pick(&[0, 0, 50])),
                 };
             }
-            if self.chance(15) {
+            if self.rng.chance(15) {
                 one["headers"] = self.headers();
             }
             route.push(one);
         }
         set("route", json!(route));
-        if self.chance(30) {
+        if self.rng.chance(30) {
             set("rewrite", self.rewrite());
         }
-        if self.chance(15) {
+        if self.rng.chance(15) {
             set("corsPolicy", self.cors());
         }
-        if self.chance(8) {
-            let percentage = self.pick(&[100, 100, 50]);
-            let status = self.pick(&[418, 503, 400]);
+        if self.rng.chance(8) {
+            let percentage = self.rng.pick(&[100, 100, 50]);
+            let status = self.rng.pick(&[418, 503, 400]);
             let abort = json!({"httpStatus": status, "percentage": {"value": percentage}});
             set("fault", json!({ "abort": abort }));
         }
-        if self.chance(8) {
+        if self.rng.chance(8) {
             set("timeout", json!("5s"));
         }
-        if self.chance(8) {
+        if self.rng.chance(8) {
             let retries = [
                 json!({"attempts": 0}),
                 json!({"attempts": 2, "retryOn": "5xx"}),
                 json!({"attempts": 1, "perTryTimeout": "2s"}),
             ];
-            set("retries", self.one(&retries));
+            set("retries", self.rng.one(&retries));
         }
-        if self.chance(5) {
+        if self.rng.chance(5) {
             set("mirror", self.destination());
         }
     }
 
     fn destination(&mut self) -> Value {
-        let host = self.weighted(&DESTINATIONS);
+        let host = self.rng.weighted(&DESTINATIONS);
         let mut destination = json!({ "host": host });
-        if self.chance(35) {
-            destination["subset"] = json!(self.pick(&["v1", "v1", "v2", "v3"]));
+        if self.rng.chance(35) {
+            destination["subset"] = json!(self.rng.pick(&["v1", "v1", "v2", "v3"]));
         }
-        if self.chance(40) {
-            destination["port"] = json!({"number": self.pick(&[80, 80, 8080])});
+        if self.rng.chance(40) {
+            destination["port"] = json!({"number": self.rng.pick(&[80, 80, 8080])});
         }
         destination
     }
@@ -115,30 +116,36 @@ impl Generator {
         let mut redirect = Map::new();
         let mut set = |name: &str, value: Value| redirect.insert(name.to_owned(), value);
         match self.rng_below(10) {
-            0..5 => drop(set("uri", json!(self.pick(&["/new", "/new?to=1", "/"])))),
+            0..5 => drop(set(
+                "uri",
+                json!(self.rng.pick(&["/new", "/new?to=1", "/"])),
+            )),
             5..7 => drop(set(
                 "prefixRewrite",
-                json!(self.pick(&["/new", "/new/", "/"])),
+                json!(self.rng.pick(&["/new", "/new/", "/"])),
             )),
             _ => {}
         }
-        if self.chance(50) {
+        if self.rng.chance(50) {
             set(
                 "authority",
-                json!(self.pick(&["other.test", "other.test", "other.test:9090"])),
+                json!(
+                    self.rng
+                        .pick(&["other.test", "other.test", "other.test:9090"])
+                ),
             );
         }
-        if self.chance(30) {
-            set("scheme", json!(self.pick(&["https", "http"])));
+        if self.rng.chance(30) {
+            set("scheme", json!(self.rng.pick(&["https", "http"])));
         }
         match self.rng_below(10) {
-            0 => drop(set("port", json!(self.pick(&[8443, 443, 80])))),
+            0 => drop(set("port", json!(self.rng.pick(&[8443, 443, 80])))),
             1 => drop(set("derivePort", json!("FROM_REQUEST_PORT"))),
             2 => drop(set("derivePort", json!("FROM_PROTOCOL_DEFAULT"))),
             _ => {}
         }
-        if self.chance(40) {
-            set("redirectCode", json!(self.pick(&[302, 303, 307, 308])));
+        if self.rng.chance(40) {
+            set("redirectCode", json!(self.rng.pick(&[302, 303, 307, 308])));
         }
         if redirect.is_empty() {
             redirect.insert("uri".into(), json!("/elsewhere"));
@@ -147,8 +154,8 @@ impl Generator {
     }
 
     fn direct(&mut self) -> Value {
-        let status = self.pick(&[200, 403, 404, 503]);
-        match self.chance(60) {
+        let status = self.rng.pick(&[200, 403, 404, 503]);
+        match self.rng.chance(60) {
             true => json!({"status": status, "body": {"string": "direct"}}),
             false => json!({ "status": status }),
         }
@@ -164,7 +171,7 @@ impl Generator {
             json!({"uriRegexRewrite": {"match": "^/([a-z]+)/(.*)$", "rewrite": "/\\2/\\1"}}),
             json!({"uriRegexRewrite": {"match": "i", "rewrite": "-$-"}}),
         ];
-        self.one(&all)
+        self.rng.one(&all)
     }
 
     fn cors(&mut self) -> Value {
@@ -173,32 +180,32 @@ impl Generator {
             json!([{"exact": "*"}]),
             json!([{"prefix": "https://a"}, {"regex": "https://b\\.(test|com)"}]),
         ];
-        let mut policy = json!({"allowOrigins": self.one(&origins)});
-        if self.chance(60) {
+        let mut policy = json!({"allowOrigins": self.rng.one(&origins)});
+        if self.rng.chance(60) {
             policy["allowMethods"] = json!(["GET", "POST"]);
         }
-        if self.chance(40) {
+        if self.rng.chance(40) {
             policy["allowHeaders"] = json!(["x-a", "x-b"]);
         }
-        if self.chance(40) {
+        if self.rng.chance(40) {
             policy["exposeHeaders"] = json!(["x-up"]);
         }
-        if self.chance(40) {
+        if self.rng.chance(40) {
             policy["maxAge"] = json!("600s");
         }
-        if self.chance(40) {
-            policy["allowCredentials"] = json!(self.chance(70));
+        if self.rng.chance(40) {
+            policy["allowCredentials"] = json!(self.rng.chance(70));
         }
         policy
     }
 
     fn headers(&mut self) -> Value {
         let mut headers = Map::new();
-        if self.chance(70) {
+        if self.rng.chance(70) {
             let names = ["x-user", "x-kind", "x-new"];
             headers.insert("request".into(), self.changes(&names));
         }
-        if self.chance(60) {
+        if self.rng.chance(60) {
             let names = ["x-up", "x-version", "x-new"];
             headers.insert("response".into(), self.changes(&names));
         }
@@ -207,17 +214,17 @@ impl Generator {
 
     fn changes(&mut self, names: &[&str]) -> Value {
         let mut changes = Map::new();
-        if self.chance(50) {
-            let name = self.pick(names);
+        if self.rng.chance(50) {
+            let name = self.rng.pick(names);
             changes.insert("set".into(), json!({ name: "set" }));
         }
-        if self.chance(50) {
-            let name = self.pick(names);
-            let value = self.pick(&["added", "more"]);
+        if self.rng.chance(50) {
+            let name = self.rng.pick(names);
+            let value = self.rng.pick(&["added", "more"]);
             changes.insert("add".into(), json!({ name: value }));
         }
-        if self.chance(50) {
-            changes.insert("remove".into(), json!([self.pick(names)]));
+        if self.rng.chance(50) {
+            changes.insert("remove".into(), json!([self.rng.pick(names)]));
         }
         Value::Object(changes)
     }

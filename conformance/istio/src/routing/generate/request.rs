@@ -1,6 +1,7 @@
 //! Requests.
 
 use super::Generator;
+use crate::choice::Choose;
 use crate::routing::case::{PROXIES, Request};
 
 const AT_GATEWAY: [(&str, u32); 8] = [
@@ -63,43 +64,45 @@ const QUERIES: [&str; 8] = ["", "", "", "", "?q=1", "?q=12&v=x", "?v=1", "?Q=1"]
 
 impl Generator {
     pub(super) fn request(&mut self) -> Request {
-        let proxy = self.weighted(&[(0, 50), (1, 30), (2, 20)]);
+        let proxy = self.rng.weighted(&[(0, 50), (1, 30), (2, 20)]);
         let is_gateway = PROXIES[proxy].gateway;
-        let port = self.weighted(&[(80, 75), (8080, 25)]);
+        let port = self.rng.weighted(&[(80, 75), (8080, 25)]);
         let host = match is_gateway {
-            true => self.weighted(&AT_GATEWAY),
-            false => self.weighted(&IN_MESH),
+            true => self.rng.weighted(&AT_GATEWAY),
+            false => self.rng.weighted(&IN_MESH),
         };
         // In the mesh, a client takes the port from the URL.
         let with_port = match is_gateway {
-            true => self.chance(10),
-            false => port != 80 || self.chance(5),
+            true => self.rng.chance(10),
+            false => port != 80 || self.rng.chance(5),
         };
         let host = match with_port {
             true => format!("{host}:{port}"),
             false => host.to_owned(),
         };
-        let mut method = self.weighted(&[("GET", 70), ("POST", 15), ("OPTIONS", 10), ("PUT", 5)]);
+        let mut method =
+            self.rng
+                .weighted(&[("GET", 70), ("POST", 15), ("OPTIONS", 10), ("PUT", 5)]);
         let mut headers = Vec::new();
         let mut add = |name: &str, value: &str| headers.push((name.to_owned(), value.to_owned()));
-        if self.chance(40) {
-            add("x-user", self.pick(&["ann", "annie", "bob", ""]));
+        if self.rng.chance(40) {
+            add("x-user", self.rng.pick(&["ann", "annie", "bob", ""]));
         }
-        if self.chance(15) {
-            add("x-kind", self.pick(&["ann", "bob"]));
+        if self.rng.chance(15) {
+            add("x-kind", self.rng.pick(&["ann", "bob"]));
         }
-        if self.chance(8) {
-            add("cookie", self.pick(&["a=1", "b=2; a=1"]));
+        if self.rng.chance(8) {
+            add("cookie", self.rng.pick(&["a=1", "b=2; a=1"]));
         }
-        if self.chance(25) {
+        if self.rng.chance(25) {
             let origins = ["https://a.test", "https://b.test", "https://c.test"];
-            add("origin", self.pick(&origins));
-            if self.chance(50) {
+            add("origin", self.rng.pick(&origins));
+            if self.rng.chance(50) {
                 method = "OPTIONS";
                 add("access-control-request-method", "POST");
             }
         }
-        let target = format!("{}{}", self.pick(&PATHS), self.pick(&QUERIES));
+        let target = format!("{}{}", self.rng.pick(&PATHS), self.rng.pick(&QUERIES));
         Request {
             proxy,
             port,

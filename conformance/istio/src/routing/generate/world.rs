@@ -1,5 +1,6 @@
 //! What rules lead to: Services, ServiceEntries, subsets, Gateways.
 
+use crate::choice::Choose;
 use serde_json::{Value, json};
 
 use super::{GATEWAYS, Generator};
@@ -27,8 +28,8 @@ impl Generator {
                     "ports": ports.collect::<Vec<_>>(),
                 },
             });
-            if name != "ui" && self.chance(8) {
-                let export = self.pick(&[".", "shop", "bank,istio-system"]);
+            if name != "ui" && self.rng.chance(8) {
+                let export = self.rng.pick(&[".", "shop", "bank,istio-system"]);
                 service["metadata"]["annotations"] =
                     json!({"networking.istio.io/exportTo": export});
             }
@@ -38,19 +39,19 @@ impl Generator {
     }
 
     pub(super) fn service_entries(&mut self) {
-        if self.chance(60) {
+        if self.rng.chance(60) {
             let ports = json!([{"number": 80, "name": "http", "protocol": "HTTP"}]);
             let mut spec = json!({
                 "hosts": ["api.example.com"], "location": "MESH_EXTERNAL",
                 "resolution": "DNS", "ports": ports,
             });
-            if self.chance(20) {
+            if self.rng.chance(20) {
                 spec["exportTo"] = json!(["."]);
             }
-            let namespace = self.pick(&["shop", "bank"]);
+            let namespace = self.rng.pick(&["shop", "bank"]);
             self.add("ServiceEntry", namespace, Some("api"), &spec);
         }
-        if self.chance(40) {
+        if self.rng.chance(40) {
             let ports = json!([{"number": 80, "name": "http", "protocol": "HTTP"}]);
             let spec = json!({
                 "hosts": ["*.wild.example"], "location": "MESH_EXTERNAL",
@@ -74,15 +75,15 @@ impl Generator {
         for (namespace, name) in GATEWAYS {
             let mut servers = vec![json!({
                 "port": {"number": 80, "name": "http", "protocol": "HTTP"},
-                "hosts": self.one(&pools),
+                "hosts": self.rng.one(&pools),
             })];
-            if self.chance(6) {
+            if self.rng.chance(6) {
                 servers[0]["tls"] = json!({"httpsRedirect": true});
             }
-            if self.chance(50) {
+            if self.rng.chance(50) {
                 servers.push(json!({
                     "port": {"number": 8080, "name": "alt", "protocol": "HTTP"},
-                    "hosts": self.one(&pools),
+                    "hosts": self.rng.one(&pools),
                 }));
             }
             let selector = match self.rng_below(20) {
@@ -102,11 +103,11 @@ impl Generator {
             "*.shop.svc.cluster.local",
         ];
         for host in hosts {
-            if !self.chance(45) {
+            if !self.rng.chance(45) {
                 continue;
             }
             let mut subsets = vec![json!({"name": "v1", "labels": {"version": "v1"}})];
-            if self.chance(70) {
+            if self.rng.chance(70) {
                 subsets.push(json!({"name": "v2", "labels": {"version": "v2"}}));
             }
             let mut spec = json!({"host": host, "subsets": subsets});
@@ -135,11 +136,11 @@ impl Generator {
             json!(["bank/*", "./api.example.com"]),
             json!(["*/*"]),
         ];
-        let mut spec = json!({"egress": [{"hosts": self.one(&hosts)}]});
-        if self.chance(30) {
+        let mut spec = json!({"egress": [{"hosts": self.rng.one(&hosts)}]});
+        if self.rng.chance(30) {
             spec["workloadSelector"] = json!({"labels": {"app": "ui"}});
         }
-        let namespace = self.pick(&["shop", "bank", "istio-system"]);
+        let namespace = self.rng.pick(&["shop", "bank", "istio-system"]);
         if namespace == "istio-system"
             && let Some(spec) = spec.as_object_mut()
         {

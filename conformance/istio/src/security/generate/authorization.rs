@@ -1,5 +1,6 @@
 //! AuthorizationPolicy.
 
+use crate::choice::Choose;
 use serde_json::{Map, Value, json};
 
 use super::Generator;
@@ -171,20 +172,24 @@ const UNKNOWN: [(&str, &[&str]); 4] = [
 
 impl Generator<'_> {
     pub(super) fn authorization_policy(&mut self) {
-        let action = self.weighted(&[("ALLOW", 55), ("DENY", 40), ("AUDIT", 5)]);
+        let action = self
+            .rng
+            .weighted(&[("ALLOW", 55), ("DENY", 40), ("AUDIT", 5)]);
         let mut spec = json!({ "action": action });
-        if action == "ALLOW" && self.chance(30) {
+        if action == "ALLOW" && self.rng.chance(30) {
             spec = json!({});
         }
         if let Some(selector) = self.selector() {
             spec["selector"] = selector;
         }
-        let rules = self.weighted(&[(0, 5), (1, 45), (2, 30), (3, 15), (12, 5)]);
+        let rules = self
+            .rng
+            .weighted(&[(0, 5), (1, 45), (2, 30), (3, 15), (12, 5)]);
         let rules: Vec<_> = (0..rules).map(|_| self.rule()).collect();
         if !rules.is_empty() {
             spec["rules"] = json!(rules);
         }
-        let annotations = match self.chance(5) {
+        let annotations = match self.rng.chance(5) {
             true => json!({"istio.io/dry-run": "true"}),
             false => json!({}),
         };
@@ -193,15 +198,15 @@ impl Generator<'_> {
 
     fn rule(&mut self) -> Value {
         let mut rule = Map::new();
-        if self.chance(55) {
+        if self.rng.chance(55) {
             let sources: Vec<_> = (0..=self.extra()).map(|_| self.source()).collect();
             rule.insert("from".into(), json!(sources));
         }
-        if self.chance(60) {
+        if self.rng.chance(60) {
             let operations: Vec<_> = (0..=self.extra()).map(|_| self.operation()).collect();
             rule.insert("to".into(), json!(operations));
         }
-        if self.chance(35) {
+        if self.rng.chance(35) {
             let conditions: Vec<_> = (0..=self.extra()).map(|_| self.condition()).collect();
             rule.insert("when".into(), json!(conditions));
         }
@@ -209,13 +214,13 @@ impl Generator<'_> {
     }
 
     fn extra(&mut self) -> u32 {
-        self.weighted(&[(0, 75), (1, 20), (2, 5)])
+        self.rng.weighted(&[(0, 75), (1, 20), (2, 5)])
     }
 
     fn source(&mut self) -> Value {
         let mut source = Map::new();
         for _ in 0..=self.extra() {
-            let (field, not, pool): (_, _, &[&str]) = self.pick(&[
+            let (field, not, pool): (_, _, &[&str]) = self.rng.pick(&[
                 ("principals", "notPrincipals", &PRINCIPALS),
                 ("namespaces", "notNamespaces", &NAMESPACES),
                 ("ipBlocks", "notIpBlocks", &ADDRESSES),
@@ -229,12 +234,12 @@ impl Generator<'_> {
             self.field(&mut source, (field, not), pool);
         }
         // Istio does not let a source have service accounts with principals or namespaces.
-        if self.chance(12) {
+        if self.rng.chance(12) {
             source.clear();
             let names = ("serviceAccounts", "notServiceAccounts");
             self.field(&mut source, names, &SERVICE_ACCOUNTS);
         }
-        if self.chance(4) {
+        if self.rng.chance(4) {
             let names = ("trustDomains", "notTrustDomains");
             self.field(&mut source, names, &TRUST_DOMAINS);
         }
@@ -244,7 +249,7 @@ impl Generator<'_> {
     fn operation(&mut self) -> Value {
         let mut operation = Map::new();
         for _ in 0..=self.extra() {
-            let (field, not, pool): (_, _, &[&str]) = self.weighted(&[
+            let (field, not, pool): (_, _, &[&str]) = self.rng.weighted(&[
                 (("hosts", "notHosts", &HOSTS), 25),
                 (("methods", "notMethods", &METHODS), 25),
                 (("paths", "notPaths", &PATHS), 40),
@@ -252,7 +257,7 @@ impl Generator<'_> {
             ]);
             self.field(&mut operation, (field, not), pool);
         }
-        if self.chance(1) {
+        if self.rng.chance(1) {
             operation.insert("paths".into(), json!([INVALID_PATH]));
         }
         json!({ "operation": operation })
@@ -261,7 +266,8 @@ impl Generator<'_> {
     /// A field, its negation, or both.
     fn field(&mut self, fields: &mut Map<String, Value>, names: (&str, &str), pool: &[&str]) {
         let (has, has_not) =
-            self.weighted(&[((true, false), 65), ((false, true), 20), ((true, true), 15)]);
+            self.rng
+                .weighted(&[((true, false), 65), ((false, true), 20), ((true, true), 15)]);
         if has {
             fields.insert(names.0.into(), json!(self.some(pool, 3)));
         }
@@ -271,9 +277,9 @@ impl Generator<'_> {
     }
 
     fn condition(&mut self) -> Value {
-        let (key, pool) = match self.chance(5) {
-            true => self.pick(&UNKNOWN),
-            false => self.pick(&CONDITIONS),
+        let (key, pool) = match self.rng.chance(5) {
+            true => self.rng.pick(&UNKNOWN),
+            false => self.rng.pick(&CONDITIONS),
         };
         let mut condition = Map::new();
         condition.insert("key".into(), json!(key));

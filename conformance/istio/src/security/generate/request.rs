@@ -1,5 +1,6 @@
 //! Requests.
 
+use crate::choice::Choose;
 use std::net::Ipv4Addr;
 
 use rand::Rng;
@@ -90,27 +91,27 @@ const PATHS: [&str; 36] = [
 
 impl Generator<'_> {
     pub(super) fn request(&mut self) -> Request {
-        let mut target = self.pick(&PATHS).to_owned();
-        if self.chance(20) {
-            target += self.pick(&["?x=1", "?", "?q=/admin", "?a=%2e%2e&x=1"]);
+        let mut target = self.rng.pick(&PATHS).to_owned();
+        if self.rng.chance(20) {
+            target += self.rng.pick(&["?x=1", "?", "?q=/admin", "?a=%2e%2e&x=1"]);
         }
         let mut request = Request {
             from: self.caller(),
-            port: self.weighted(&[(PORTS[0], 75), (PORTS[1], 25)]),
-            method: self.weighted(&METHODS).to_owned(),
+            port: self.rng.weighted(&[(PORTS[0], 75), (PORTS[1], 25)]),
+            method: self.rng.weighted(&METHODS).to_owned(),
             target,
-            host: self.pick(&HOSTS).to_owned(),
+            host: self.rng.pick(&HOSTS).to_owned(),
             headers: Vec::new(),
         };
         if self.through_gateway {
             request.from = Caller::Client(Ipv4Addr::LOCALHOST.into());
             request.port = PORTS[0];
             // The guest tells what it sees of these.
-            request.method = self.pick(&["GET", "DELETE", "OPTIONS"]).to_owned();
+            request.method = self.rng.pick(&["GET", "DELETE", "OPTIONS"]).to_owned();
         }
         self.headers(&mut request);
-        if self.has_token_rules() && self.chance(75) || self.chance(3) {
-            for _ in 0..self.weighted(&[(1, 85), (2, 15)]) {
+        if self.has_token_rules() && self.rng.chance(75) || self.rng.chance(3) {
+            for _ in 0..self.rng.weighted(&[(1, 85), (2, 15)]) {
                 self.place_token(&mut request);
             }
         }
@@ -123,15 +124,15 @@ impl Generator<'_> {
     }
 
     fn caller(&mut self) -> Caller {
-        let mut parsed = |pool: &[&str]| self.pick(pool).parse().ok();
+        let mut parsed = |pool: &[&str]| self.rng.pick(pool).parse().ok();
         let (address, client) = (parsed(&ADDRESSES), parsed(&CLIENTS));
         match self.rng.random_range(0..20) {
             0..11 => {
-                let (namespace, account) = self.pick(&WORKLOADS);
+                let (namespace, account) = self.rng.pick(&WORKLOADS);
                 Caller::Workload {
                     namespace: namespace.into(),
                     account: account.into(),
-                    address: address.filter(|_| self.chance(30)),
+                    address: address.filter(|_| self.rng.chance(30)),
                 }
             }
             11..16 => Caller::Unknown { address },
@@ -143,49 +144,49 @@ impl Generator<'_> {
         let mut add = |name: &str, value: &str| {
             request.headers.push((name.to_owned(), value.to_owned()));
         };
-        if self.chance(40) {
+        if self.rng.chance(40) {
             add(
                 "x-user",
-                self.pick(&["ann", "bob", "Ann", "", "web", "ann,bob"]),
+                self.rng.pick(&["ann", "bob", "Ann", "", "web", "ann,bob"]),
             );
-            if self.chance(20) {
-                add("X-User", self.pick(&["bob", "ann"]));
+            if self.rng.chance(20) {
+                add("X-User", self.rng.pick(&["bob", "ann"]));
             }
         }
-        if self.chance(10) {
+        if self.rng.chance(10) {
             add("x-empty", "");
         }
         // Envoy joins some repeated headers, and not others.
-        if self.chance(25) {
-            add("user-agent", self.pick(&["curl/8", "Mozilla"]));
-            if self.chance(30) {
-                add("User-Agent", self.pick(&["curl/8", "Mozilla"]));
+        if self.rng.chance(25) {
+            add("user-agent", self.rng.pick(&["curl/8", "Mozilla"]));
+            if self.rng.chance(30) {
+                add("User-Agent", self.rng.pick(&["curl/8", "Mozilla"]));
             }
         }
-        if self.chance(15) {
-            add("referer", self.pick(&["a", "b"]));
-            if self.chance(40) {
-                add("referer", self.pick(&["a", "b"]));
+        if self.rng.chance(15) {
+            add("referer", self.rng.pick(&["a", "b"]));
+            if self.rng.chance(40) {
+                add("referer", self.rng.pick(&["a", "b"]));
             }
         }
-        if self.chance(10) {
-            add("cookie", self.pick(&["session=x", "a=b; session=y"]));
+        if self.rng.chance(10) {
+            add("cookie", self.rng.pick(&["session=x", "a=b; session=y"]));
             // The host itself joins cookies before the mesh decides, also on HTTP/1.
-            if !self.through_gateway && self.chance(30) {
-                add("cookie", self.pick(&["session=y", "c=d"]));
+            if !self.through_gateway && self.rng.chance(30) {
+                add("cookie", self.rng.pick(&["session=y", "c=d"]));
             }
         }
         // A client must not be able to say what only a verified token says.
-        if self.chance(10) {
+        if self.rng.chance(10) {
             let names = [
                 "x-jwt-payload",
                 "x-claim-sub",
                 "x-claim-role",
                 "x-claim-level",
             ];
-            add(self.pick(&names), "forged");
+            add(self.rng.pick(&names), "forged");
         }
-        if self.chance(10) {
+        if self.rng.chance(10) {
             add("origin", "https://shop.test");
             add("access-control-request-method", "POST");
         }
@@ -193,7 +194,7 @@ impl Generator<'_> {
 
     fn place_token(&mut self, request: &mut Request) {
         let token = self.token();
-        let place = self.weighted(&[
+        let place = self.rng.weighted(&[
             (0, 50),
             (1, 8),
             (2, 8),
@@ -209,10 +210,10 @@ impl Generator<'_> {
             2 => ("x-token", token),
             3 => (
                 "cookie",
-                format!("a=b; {}={token}", self.pick(&["session", "id"])),
+                format!("a=b; {}={token}", self.rng.pick(&["session", "id"])),
             ),
             4 => {
-                let name = self.pick(&["token", "access_token", "t"]);
+                let name = self.rng.pick(&["token", "access_token", "t"]);
                 let separator = if request.target.contains('?') {
                     '&'
                 } else {

@@ -1,5 +1,6 @@
 //! RequestAuthentication, and tokens.
 
+use crate::choice::Choose;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use rand::Rng;
@@ -23,15 +24,15 @@ impl Generator<'_> {
         if let Some(selector) = self.selector() {
             spec.insert("selector".into(), selector);
         }
-        let rules = self.pick(&[1, 1, 1, 2]);
+        let rules = self.rng.pick(&[1, 1, 1, 2]);
         let rules: Vec<_> = (0..rules).map(|_| self.token_rule()).collect();
         spec.insert("jwtRules".into(), json!(rules));
         self.add("RequestAuthentication", &json!({}), &spec.into());
     }
 
     fn token_rule(&mut self) -> Value {
-        let mut rule = json!({"issuer": self.weighted(&ISSUERS), "jwks": self.key_set()});
-        if self.chance(35) {
+        let mut rule = json!({"issuer": self.rng.weighted(&ISSUERS), "jwks": self.key_set()});
+        if self.rng.chance(35) {
             let audiences = [
                 "shop",
                 "bank",
@@ -41,30 +42,30 @@ impl Generator<'_> {
             ];
             rule["audiences"] = json!(self.some(&audiences, 2));
         }
-        if self.chance(30) {
+        if self.rng.chance(30) {
             let headers = [
                 json!({"name": "x-token"}),
                 json!({"name": "X-Token", "prefix": "Token "}),
                 json!({"name": "authorization", "prefix": "Bearer "}),
                 json!({"name": "x-token", "prefix": "jwt="}),
             ];
-            let count = self.pick(&[1, 1, 2]);
-            let headers: Vec<_> = (0..count).map(|_| self.one(&headers)).collect();
+            let count = self.rng.pick(&[1, 1, 2]);
+            let headers: Vec<_> = (0..count).map(|_| self.rng.one(&headers)).collect();
             rule["fromHeaders"] = json!(headers);
         }
-        if self.chance(15) {
+        if self.rng.chance(15) {
             rule["fromParams"] = json!(self.some(&["token", "access_token", "t"], 2));
         }
-        if self.chance(15) {
+        if self.rng.chance(15) {
             rule["fromCookies"] = json!(self.some(&["session", "id"], 2));
         }
-        if self.chance(30) {
-            rule["forwardOriginalToken"] = json!(self.chance(80));
+        if self.rng.chance(30) {
+            rule["forwardOriginalToken"] = json!(self.rng.chance(80));
         }
-        if self.chance(25) {
+        if self.rng.chance(25) {
             rule["outputPayloadToHeader"] = json!("x-jwt-payload");
         }
-        if self.chance(30) {
+        if self.rng.chance(30) {
             let claims = [
                 ("x-claim-sub", "sub"),
                 ("x-claim-role", "realm.role"),
@@ -73,10 +74,10 @@ impl Generator<'_> {
                 ("x-claim-role", "groups"),
                 ("x-claim-role", "realm"),
             ];
-            let (header, claim) = self.pick(&claims);
+            let (header, claim) = self.rng.pick(&claims);
             rule["outputClaimToHeaders"] = json!([{"header": header, "claim": claim}]);
         }
-        if self.chance(15) {
+        if self.rng.chance(15) {
             rule["spaceDelimitedClaims"] = json!(["words"]);
         }
         rule
@@ -112,7 +113,7 @@ impl Generator<'_> {
     /// A token: mostly a good one.
     pub(super) fn token(&mut self) -> String {
         let claims = self.claims();
-        let algorithm = self.pick(&ALGORITHMS);
+        let algorithm = self.rng.pick(&ALGORITHMS);
         match self.rng.random_range(0..24) {
             0 => self.issuer.signed(&json!({ "alg": algorithm }), &claims),
             1 => {
@@ -120,7 +121,7 @@ impl Generator<'_> {
                 self.issuer.signed(&header, &claims)
             }
             2 => {
-                let forged = self.pick(&["none", "HS256", "RS257", "rs256"]);
+                let forged = self.rng.pick(&["none", "HS256", "RS257", "rs256"]);
                 self.issuer
                     .signed(&json!({"alg": forged, "kid": "rsa"}), &claims)
             }
@@ -146,6 +147,7 @@ impl Generator<'_> {
                 )
             }
             5 => self
+                .rng
                 .pick(&[
                     "garbage",
                     "a.b.c",
@@ -165,7 +167,7 @@ impl Generator<'_> {
                     json!({"alg": algorithm, "kid": "rsa", "typ": "at+jwt", "x": 1}),
                     json!({"alg": algorithm, "kid": "rsa", "crit": ["x"], "x": 1}),
                 ];
-                let header = self.one(&odd);
+                let header = self.rng.one(&odd);
                 self.issuer.signed(&header, &claims)
             }
             _ => self.issuer.token(algorithm, &claims),
@@ -176,13 +178,13 @@ impl Generator<'_> {
         let now = SystemTime::now().duration_since(UNIX_EPOCH);
         let now = now.map_or(0, |it| it.as_secs());
         let mut claims = json!({
-            "iss": self.weighted(&ISSUERS),
-            "sub": self.pick(&["ann", "ann", "bob", "eve"]),
+            "iss": self.rng.weighted(&ISSUERS),
+            "sub": self.rng.pick(&["ann", "ann", "bob", "eve"]),
             "exp": now + 3_600,
         });
         for (percent, name, values) in optional_claims().into_iter().chain(odd_claims(now)) {
-            if self.chance(percent) {
-                claims[name] = self.one(&values);
+            if self.rng.chance(percent) {
+                claims[name] = self.rng.one(&values);
             }
         }
         claims
