@@ -26,6 +26,7 @@ mod causes;
 mod context;
 mod explain;
 mod files;
+mod filtered;
 mod identity;
 mod private_folder;
 mod status;

@@ -10,6 +10,8 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf, copy_bidirectional_with_sizes};
 use tokio::time::{Instant, sleep};
 
+use crate::filtered::{Filtered, ReadFilter};
+
 /// Bytes that wait in the host, for each direction.
 const BUFFER: usize = 16 << 10;
 
@@ -36,10 +38,9 @@ pub(super) enum Ended {
     Idle,
 }
 
-/// A stream that counts what is read from it.
-struct Counted<'f, S> {
-    stream: S,
-    count: &'f AtomicU64,
+/// Counts what is read.
+struct Count<'f> {
+    bytes: &'f AtomicU64,
     flow: &'f Flow,
 }
 
@@ -96,12 +97,9 @@ impl Flow {
         }
     }
 
-    fn counted<'f, S>(&'f self, stream: S, count: &'f AtomicU64) -> Counted<'f, S> {
-        Counted {
-            stream,
-            count,
-            flow: self,
-        }
+    fn counted<'f, S>(&'f self, stream: S, bytes: &'f AtomicU64) -> Filtered<S, Count<'f>> {
+        let filter = Count { bytes, flow: self };
+        Filtered { stream, filter }
     }
 
     fn arrived(&self) {
@@ -115,38 +113,21 @@ impl Flow {
     }
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for Counted<'_, S> {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
+impl ReadFilter for Count<'_> {
+    fn poll_read<S: AsyncRead>(
+        &mut self,
+        stream: Pin<&mut S>,
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let before = buffer.filled().len();
-        let read = Pin::new(&mut self.stream).poll_read(context, buffer);
+        let read = stream.poll_read(context, buffer);
         let count = buffer.filled().len().saturating_sub(before);
         if count > 0 {
-            self.count.fetch_add(count as u64, Relaxed);
+            self.bytes.fetch_add(count as u64, Relaxed);
             self.flow.arrived();
         }
         read
-    }
-}
-
-impl<S: AsyncWrite + Unpin> AsyncWrite for Counted<'_, S> {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        data: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(context, data)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(context)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(context)
     }
 }
 

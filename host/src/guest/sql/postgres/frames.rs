@@ -7,8 +7,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, ready};
 
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, ReadBuf};
 
+use crate::filtered::{Filtered, ReadFilter};
 use crate::guest::sql::answer::BYTES_MAX;
 
 /// A row is one message, which is as large as a result may be, plus its length fields.
@@ -19,8 +20,9 @@ const HEADER: usize = 5;
 
 /// Checks the messages that are received. The stream fails at the first message that is too
 /// long.
-pub(super) struct Frames<S> {
-    stream: S,
+pub(super) type Frames<S> = Filtered<S, Check>;
+
+pub(super) struct Check {
     counter: Counter,
     overflowed: Arc<AtomicBool>,
 }
@@ -36,11 +38,11 @@ struct Counter {
 
 impl<S> Frames<S> {
     pub(super) fn new(stream: S, overflowed: Arc<AtomicBool>) -> Self {
-        Self {
-            stream,
+        let filter = Check {
             counter: Counter::default(),
             overflowed,
-        }
+        };
+        Self { stream, filter }
     }
 }
 
@@ -74,38 +76,21 @@ impl Counter {
     }
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for Frames<S> {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
+impl ReadFilter for Check {
+    fn poll_read<S: AsyncRead>(
+        &mut self,
+        stream: Pin<&mut S>,
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let before = buffer.filled().len();
-        ready!(Pin::new(&mut self.stream).poll_read(context, buffer))?;
+        ready!(stream.poll_read(context, buffer))?;
         let new = buffer.filled().get(before..).unwrap_or_default();
         if self.counter.pass(new) {
             return Poll::Ready(Ok(()));
         }
         self.overflowed.store(true, Ordering::Relaxed);
         Poll::Ready(Err(io::Error::other("a message is too large")))
-    }
-}
-
-impl<S: AsyncWrite + Unpin> AsyncWrite for Frames<S> {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(context, bytes)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(context)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(context)
     }
 }
 
