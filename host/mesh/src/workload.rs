@@ -7,7 +7,7 @@ use galleria_manifest::Position;
 use galleria_manifest::model::{ContainerPort, Labels};
 use ipnet::IpNet;
 
-use crate::inbound::TRUST_DOMAIN;
+use crate::inbound::{SpiffeId, TRUST_DOMAIN};
 
 /// The identity of a caller or a destination, which all pods of a Deployment share.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -18,6 +18,8 @@ pub struct Workload {
     pub service_account: String,
     /// That of its SPIFFE ID.
     pub trust_domain: Arc<str>,
+    /// `None` if a name has characters that the standard does not allow.
+    pub spiffe_id: Option<SpiffeId>,
     /// The pod template's labels.
     pub labels: Labels,
     /// `app` in Istio's metrics; `unknown` without a label.
@@ -122,7 +124,8 @@ impl Workload {
         service_account: impl Into<String>,
         labels: Labels,
     ) -> Self {
-        let name = name.into();
+        let (namespace, name) = (namespace.into(), name.into());
+        let service_account = service_account.into();
         let first = |keys: &[&str]| keys.iter().find_map(|key| labels.get(*key)).cloned();
         let app = first(&["app", "app.kubernetes.io/name"]);
         let version = first(&["version", "app.kubernetes.io/version"]);
@@ -137,9 +140,10 @@ impl Workload {
             "version",
         ]);
         Self {
-            namespace: namespace.into(),
-            service_account: service_account.into(),
             trust_domain: TRUST_DOMAIN.into(),
+            spiffe_id: SpiffeId::new(TRUST_DOMAIN, &namespace, &service_account).ok(),
+            namespace,
+            service_account,
             app: app.unwrap_or_else(|| "unknown".into()),
             version: version.unwrap_or_else(|| "unknown".into()),
             canonical_service: canonical_service.unwrap_or_else(|| name.clone()),
@@ -154,8 +158,10 @@ impl Workload {
     /// The workload in another trust domain.
     #[must_use]
     pub fn in_trust_domain(self, trust_domain: &Arc<str>) -> Self {
+        let id = SpiffeId::new(trust_domain, &self.namespace, &self.service_account);
         Self {
             trust_domain: Arc::clone(trust_domain),
+            spiffe_id: id.ok(),
             ..self
         }
     }

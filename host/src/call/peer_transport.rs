@@ -2,7 +2,6 @@
 
 use galleria_manifest::model::ClientTlsMode;
 use galleria_mesh as mesh;
-use galleria_mesh::inbound::SpiffeId;
 use galleria_mesh::inbound::peer::speaks_mutual_tls;
 
 use super::Source;
@@ -36,27 +35,19 @@ pub(super) fn peer_transport<'c>(
     if !is_mutual || !is_member {
         return Some(PeerTransport::PlainText);
     }
-    let of = |it: &mesh::Workload| {
-        SpiffeId::new(
-            identities.trust_domain(),
-            &it.namespace,
-            &it.service_account,
-        )
-        .ok()
-    };
     let caller = match attempt.scope.source {
-        Source::Workload(workload, _) => of(workload)?,
-        Source::Edge { .. } | Source::Host { .. } => of(live.snapshot.gateway_workload())?,
+        Source::Workload(workload, _) => workload,
+        Source::Edge { .. } | Source::Host { .. } => live.snapshot.gateway_workload(),
     };
     let given = settings.map(|tls| tls.subject_alt_names.as_slice());
     let server_names = match (given, &endpoint.workload) {
         (Some(names @ [_, ..]), _) => names.to_vec(),
-        (_, Some(workload)) => vec![of(workload)?.to_string()],
+        (_, Some(workload)) => vec![workload.spiffe_id.as_ref()?.to_string()],
         (_, None) => return None,
     };
     let sni = settings.and_then(|tls| tls.sni.as_deref());
     Some(PeerTransport::Mutual(MutualTls {
-        caller,
+        caller: caller.spiffe_id.clone()?,
         server_names,
         server: sni.unwrap_or(&cluster.service_fqdn).to_owned(),
     }))

@@ -25,6 +25,11 @@ impl Peer {
     /// The SPIFFE ID of the caller; `None` if it has no identity. All callers with an identity
     /// are of the trust domain of this mesh: connections that prove another one are refused.
     pub fn spiffe_id(&self, trust_domain: &str) -> Option<SpiffeId> {
+        if let Self::Workload(it) = self
+            && *it.trust_domain == *trust_domain
+        {
+            return it.spiffe_id.clone();
+        }
         let (namespace, account) = self.account()?;
         SpiffeId::new(trust_domain, namespace, account).ok()
     }

@@ -3,6 +3,7 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
 
 /// The trust domain of a mesh that does not choose another one, as in Istio.
 pub const TRUST_DOMAIN: &str = "cluster.local";
@@ -17,7 +18,7 @@ const ACCOUNT: &str = "/sa/";
 /// See the module's documentation.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct SpiffeId {
-    text: String,
+    text: Arc<str>,
     /// Where the namespace begins in the text.
     namespace: usize,
     /// Where the service account begins in the text.
@@ -47,7 +48,7 @@ impl SpiffeId {
         Ok(Self {
             namespace: namespace_start,
             account: namespace_start + namespace.len() + ACCOUNT.len(),
-            text,
+            text: text.into(),
         })
     }
 
