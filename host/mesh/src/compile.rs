@@ -215,7 +215,7 @@ fn passthrough(clusters: &Clusters<'_>) -> Arc<VirtualHost> {
         https_redirect: false,
         ports: None,
         is_declared: true,
-        unruled: None,
+        others: Vec::new(),
         one_label: false,
     })
 }

@@ -26,6 +26,9 @@ pub struct SidecarEgress {
 #[derive(Debug, Clone)]
 pub struct SidecarHost {
     pub at: Position,
+    /// `~` before the namespace: the host is not seen, whatever other entries of the listener
+    /// say. A `~` alone is before `*`.
+    pub excluded: bool,
     pub namespace: HostNamespace,
     /// In lower case. It can be a wildcard.
     pub host: String,
@@ -37,8 +40,6 @@ pub enum HostNamespace {
     Any,
     /// `.`: that of the workload.
     Own,
-    /// `~`
-    None,
     Named(String),
 }
 

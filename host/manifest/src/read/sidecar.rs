@@ -129,10 +129,14 @@ fn host(d: &mut Decoder, node: &Node) -> Option<SidecarHost> {
         d.error(node.mark, codes::INVALID_VALUE, message);
         return None;
     };
+    let (excluded, namespace) = match namespace.strip_prefix('~') {
+        Some("") => (true, "*"),
+        Some(namespace) => (true, namespace),
+        None => (false, namespace),
+    };
     let namespace = match namespace {
         "*" => HostNamespace::Any,
         "." => HostNamespace::Own,
-        "~" => HostNamespace::None,
         name if is_dns_label(name) => HostNamespace::Named(name.to_owned()),
         other => {
             let shown = d.show(other);
@@ -159,6 +163,7 @@ fn host(d: &mut Decoder, node: &Node) -> Option<SidecarHost> {
     }
     Some(SidecarHost {
         at: d.position(node.mark),
+        excluded,
         namespace,
         host,
     })

@@ -3,7 +3,7 @@
 use super::index::{Index, Target};
 use super::report::Report;
 use crate::codes;
-use crate::model::{HostNamespace, Object, Sidecar};
+use crate::model::{Object, Sidecar};
 
 pub(super) fn check(index: &Index<'_>, report: &mut Report, object: &Object, sidecar: &Sidecar) {
     let namespace = object.metadata.namespace.as_str();
@@ -23,7 +23,7 @@ pub(super) fn check(index: &Index<'_>, report: &mut Report, object: &Object, sid
                 !matches!(index.target(&host.host, namespace), Target::Missing)
                     || index.has_virtual_service_for(&host.host)
             };
-            if !is_exact || host.namespace == HostNamespace::None || known() {
+            if !is_exact || known() {
                 continue;
             }
             let hosts = index.host_names();

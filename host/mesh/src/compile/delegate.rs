@@ -68,7 +68,7 @@ pub(crate) fn bind<'a>(
                 .collect(),
             gateways: gateway_names(gateways.map(|name| name.as_str()), namespace),
             export_to: ExportTo::new(&source.spec.export_to, namespace),
-            routes: routes(source, &delegates, diagnostics),
+            routes: routes(source, &delegates, options, diagnostics),
             tls: &source.spec.tls,
         }
     });
@@ -101,6 +101,7 @@ pub(crate) fn gateway_name(name: &str, namespace: &str) -> String {
 fn routes<'a>(
     source: &Source<'a, VirtualService>,
     delegates: &[&Source<'a, VirtualService>],
+    options: &Options,
     diagnostics: &mut Vec<Diagnostic>,
 ) -> Vec<BoundRoute<'a>> {
     let object = Arc::new(source.reference("VirtualService"));
@@ -124,7 +125,11 @@ fn routes<'a>(
                     .reaches(View::Namespace(source.namespace()))
         });
         match delegate {
-            Some(delegate) => delegated(source, parent, index, delegate, diagnostics, &mut routes),
+            Some(delegate) => {
+                let parent = resolved(parent, source.namespace(), options);
+                let parent = (index, &parent);
+                delegated(source, parent, delegate, options, diagnostics, &mut routes);
+            }
             None => diagnostics.push(Diagnostic {
                 at: reference.name.at.clone(),
                 severity: Severity::Warning,
@@ -146,15 +151,15 @@ fn routes<'a>(
 
 fn delegated<'a>(
     root: &Source<'a, VirtualService>,
-    parent: &HttpRoute,
-    parent_index: usize,
+    (parent_index, parent): (usize, &HttpRoute),
     delegate: &Source<'a, VirtualService>,
+    options: &Options,
     diagnostics: &mut Vec<Diagnostic>,
     routes: &mut Vec<BoundRoute<'a>>,
 ) {
     let object = Arc::new(delegate.reference("VirtualService"));
     for (index, child) in delegate.spec.http.iter().enumerate() {
-        match merge(parent, child) {
+        match merge(parent, &resolved(child, delegate.namespace(), options)) {
             Some(route) => {
                 let object = Arc::clone(&object);
                 routes.push(BoundRoute {
@@ -179,6 +184,20 @@ fn delegated<'a>(
             }),
         }
     }
+}
+
+/// A rule whose names of gateways and mirrors mean the same in every namespace: parent and child
+/// can be in different ones.
+fn resolved(route: &HttpRoute, namespace: &str, options: &Options) -> HttpRoute {
+    let mut route = route.clone();
+    for gateway in route.matches.iter_mut().flat_map(|it| &mut it.gateways) {
+        gateway.value = gateway_name(gateway, namespace);
+    }
+    for mirror in &mut route.mirrors {
+        let host = &mut mirror.destination.host;
+        host.value = full_name(host, namespace, &options.cluster_domain);
+    }
+    route
 }
 
 /// The child's rule, narrowed to the parent's match; `None` if they contradict each other.

@@ -10,11 +10,16 @@ use super::registry::RegistryService;
 use crate::decide::host::HostTable;
 use crate::{ObjectRef, Options};
 
-/// All DestinationRules. Those of the same namespace and host are merged.
+/// All DestinationRules. Those of the same namespace, host and `exportTo` are merged.
 #[derive(Debug, Default)]
 pub(crate) struct DestinationRules {
     pub(crate) rules: Vec<MergedRule>,
-    by_namespace: HashMap<String, HostTable<usize>>,
+    /// For workloads of the same namespace; in the root namespace, those that are for nobody
+    /// else.
+    own: HashMap<String, HostTable<Vec<usize>>>,
+    /// Those that are not only for the same namespace: the others hide no wildcard host from
+    /// other namespaces.
+    exported: HashMap<String, HostTable<Vec<usize>>>,
     root_namespace: String,
 }
 
@@ -33,71 +38,45 @@ impl DestinationRules {
             ..Self::default()
         };
         for source in &inventory.destination_rules {
-            all.add(source, options);
-        }
-        all
-    }
-
-    /// Merges the subsets: the first of a name wins. The policy is that of the first rule
-    /// that has one.
-    fn add(&mut self, source: &Source<'_, DestinationRule>, options: &Options) {
-        let rule = source.spec;
-        let host = full_name(&rule.host, source.namespace(), &options.cluster_domain);
-        let table = self
-            .by_namespace
-            .entry(source.namespace().to_owned())
-            .or_default();
-        let number = *table.entry(&host).or_insert(self.rules.len());
-        if let Some(earlier) = self.rules.get_mut(number) {
-            if earlier.policy.is_none() {
-                earlier.policy.clone_from(&rule.traffic_policy);
-            }
-            for subset in &rule.subsets {
-                if earlier
-                    .subsets
-                    .iter()
-                    .all(|known| known.name != subset.name)
-                {
-                    earlier.subsets.push(subset.clone());
+            let namespace = source.namespace();
+            let host = full_name(&source.spec.host, namespace, &options.cluster_domain);
+            let export_to = ExportTo::new(&source.spec.export_to, namespace);
+            let is_private = export_to.is_only(namespace);
+            let is_own = match namespace == options.root_namespace {
+                true => is_private,
+                false => export_to.reaches(View::Namespace(namespace)),
+            };
+            for (is_wanted, tables) in [(is_own, &mut all.own), (!is_private, &mut all.exported)] {
+                if is_wanted {
+                    let table = tables.entry(namespace.to_owned()).or_default();
+                    let same_host = table.entry(&host).or_default();
+                    add(&mut all.rules, same_host, source, export_to.clone());
                 }
             }
-            return;
         }
-        self.rules.push(MergedRule {
-            object: source.reference("DestinationRule"),
-            export_to: ExportTo::new(&rule.export_to, source.namespace()),
-            policy: rule.traffic_policy.clone(),
-            subsets: rule.subsets.clone(),
-        });
+        all
     }
 
     /// The rule for calls to `service`: of the caller's namespace, else of the service's,
     /// else of the root namespace. Only the first of these namespaces with a rule counts.
     pub(crate) fn find(&self, service: &RegistryService, client: View<'_>) -> Option<usize> {
+        let find = |tables: &HashMap<String, HostTable<Vec<usize>>>, namespace: &str| {
+            let same_host = tables.get(namespace)?.get(&service.host)?;
+            // As in Istio, the youngest that is not merged with the others.
+            let mut youngest_first = same_host.iter().rev();
+            youngest_first
+                .find(|number| {
+                    let rule = self.rules.get(**number);
+                    rule.is_some_and(|rule| rule.export_to.reaches(client))
+                })
+                .copied()
+        };
         let own = match client {
-            View::Namespace(namespace) => self.in_namespace(namespace, &service.host),
+            View::Namespace(namespace) => find(&self.own, namespace),
             View::Others => None,
         };
-        // Rules of the root namespace are for all, unless one is for its own workloads only.
-        let is_root = client == View::Namespace(&self.root_namespace);
-        let own = own.filter(|number| {
-            let rule = self.rules.get(*number);
-            !is_root || rule.is_some_and(|it| it.export_to.is_only(&self.root_namespace))
-        });
-        let exported = |namespace: &str| {
-            self.in_namespace(namespace, &service.host)
-                .filter(|number| {
-                    self.rules
-                        .get(*number)
-                        .is_some_and(|rule| rule.export_to.reaches(client))
-                })
-        };
-        own.or_else(|| exported(&service.namespace))
-            .or_else(|| exported(&self.root_namespace))
-    }
-
-    fn in_namespace(&self, namespace: &str, host: &str) -> Option<usize> {
-        self.by_namespace.get(namespace)?.get(host).copied()
+        own.or_else(|| find(&self.exported, &service.namespace))
+            .or_else(|| find(&self.exported, &self.root_namespace))
     }
 
     /// The namespaces whose calls to `service` may have a different policy than those of
@@ -106,9 +85,11 @@ impl DestinationRules {
         &'a self,
         service: &'a RegistryService,
     ) -> impl Iterator<Item = &'a str> {
-        let rules = self.by_namespace.iter().filter_map(|(namespace, table)| {
-            let rule = self.rules.get(*table.get(&service.host)?)?;
-            Some((namespace.as_str(), rule))
+        let tables = self.own.iter().chain(&self.exported);
+        let rules = tables.flat_map(|(namespace, table)| {
+            let same_host = table.get(&service.host).into_iter().flatten();
+            let rules = same_host.filter_map(|number| self.rules.get(*number));
+            rules.map(move |rule| (namespace.as_str(), rule))
         });
         rules.flat_map(|(namespace, rule)| {
             let shared = [&service.namespace, &self.root_namespace]
@@ -121,7 +102,50 @@ impl DestinationRules {
     }
 }
 
+/// Merges a rule into those of the same host for the same namespaces, or for some of them. For
+/// the other namespaces it is one of its own.
+fn add(
+    rules: &mut Vec<MergedRule>,
+    same_host: &mut Vec<usize>,
+    source: &Source<'_, DestinationRule>,
+    mut export_to: ExportTo,
+) {
+    for number in same_host.iter() {
+        let Some(earlier) = rules.get_mut(*number) else {
+            continue;
+        };
+        let Some(rest) = export_to.without(&earlier.export_to) else {
+            continue;
+        };
+        earlier.merge(source.spec);
+        match rest {
+            Some(rest) => export_to = rest,
+            None => return,
+        }
+    }
+    same_host.push(rules.len());
+    rules.push(MergedRule {
+        object: source.reference("DestinationRule"),
+        export_to,
+        policy: source.spec.traffic_policy.clone(),
+        subsets: source.spec.subsets.clone(),
+    });
+}
+
 impl MergedRule {
+    /// Adds the subsets: the first of a name wins. The policy is that of the first rule that has
+    /// one.
+    fn merge(&mut self, rule: &DestinationRule) {
+        if self.policy.is_none() {
+            self.policy.clone_from(&rule.traffic_policy);
+        }
+        for subset in &rule.subsets {
+            if self.subset(subset.name.as_str()).is_none() {
+                self.subsets.push(subset.clone());
+            }
+        }
+    }
+
     pub(crate) fn subset(&self, name: &str) -> Option<&Subset> {
         self.subsets
             .iter()

@@ -216,7 +216,7 @@ impl<'a> EdgeCompiler<'a, '_> {
                     https_redirect: parts.https_redirect,
                     ports: None,
                     is_declared: true,
-                    unruled: None,
+                    others: Vec::new(),
                     one_label: parts.ingress && parts.bound.is_empty(),
                     domain: host,
                 })

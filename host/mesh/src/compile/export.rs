@@ -64,9 +64,27 @@ impl ExportTo {
         }
     }
 
-    /// Whether no other namespace sees the resource.
+    /// Whether the namespace sees the resource, and no other does.
     pub(crate) fn is_only(&self, namespace: &str) -> bool {
-        matches!(self, Self::Namespaces(names) if names.iter().all(|name| name == namespace))
+        let Self::Namespaces(names) = self else {
+            return false;
+        };
+        !names.is_empty() && names.iter().all(|name| name == namespace)
+    }
+
+    /// What is left without the namespaces of `part`, if these are all in it: `Some(None)` means
+    /// nothing.
+    pub(crate) fn without(&self, part: &Self) -> Option<Option<Self>> {
+        match (self, part) {
+            (Self::All, Self::All) => Some(None),
+            (Self::Namespaces(names), Self::Namespaces(part)) => {
+                let is_in = !part.is_empty() && part.iter().all(|name| names.contains(name));
+                let rest = names.iter().filter(|name| !part.contains(name));
+                let rest: Vec<String> = rest.cloned().collect();
+                is_in.then(|| (!rest.is_empty()).then_some(Self::Namespaces(rest)))
+            }
+            (Self::All, Self::Namespaces(_)) | (Self::Namespaces(_), Self::All) => None,
+        }
     }
 
     /// The rank of a VirtualService of `namespace` for a view: those that are only for the

@@ -329,9 +329,9 @@ fn precedence(route: &HttpRoute) -> impl Ord + use<> {
     let uri = condition.and_then(|condition| condition.uri.as_ref());
     let (kind, length) = match uri {
         Some(StringMatch::Exact(path)) => (0, path.len()),
-        Some(StringMatch::PathPrefix(path)) => (2, path.len()),
-        // The Gateway API does not define the precedence of regular expressions.
-        Some(other) => (1, other.pattern().len()),
+        Some(StringMatch::PathPrefix(path)) => (1, path.len()),
+        // The Gateway API does not define the precedence of regular expressions; as in Istio.
+        Some(other) => (2, other.pattern().len()),
         None => (3, 0),
     };
     let method = condition.is_some_and(|condition| condition.method.is_some());

@@ -57,7 +57,7 @@ pub(crate) fn compile(ports: &[InboundPort], pods: &[Pod], clusters: &Clusters<'
                 https_redirect: false,
                 ports: None,
                 is_declared: true,
-                unruled: None,
+                others: Vec::new(),
                 one_label: false,
             })
         });

@@ -16,7 +16,7 @@ use super::rules::{Rules, Scope, plain_rule};
 use super::sidecar::ScopedHosts;
 use crate::Options;
 use crate::decide::condition::Condition;
-use crate::decide::host::{HostTable, covers};
+use crate::decide::host::{HostMatch, HostTable, covers};
 use crate::decide::rewrite::Rewrite;
 use crate::decide::rule::{Block, ClusterChoice};
 use crate::decide::snapshot::{HostViews, MeshHosts};
@@ -88,8 +88,8 @@ impl<'a> MeshCompiler<'a, '_> {
         views
     }
 
-    /// The host as `view` sees it: the oldest VirtualService for the most specific matching
-    /// host, or without one the service itself.
+    /// The host as `view` sees it: the VirtualServices for the most specific matching host, or
+    /// without one the service itself.
     fn virtual_host(
         &mut self,
         host: &'a str,
@@ -97,59 +97,75 @@ impl<'a> MeshCompiler<'a, '_> {
         view: View<'a>,
     ) -> Option<Arc<VirtualHost>> {
         let service = self.registry.find(host, view);
-        let chosen = by_host.find(host, |numbers, _| self.first(numbers, view, |_| true));
+        let chosen = self.chosen(host, by_host, view, service.is_some(), |_| true);
         let ports = match service {
             Some(number) => self.registry.ports(number, view),
             None => {
                 let seen = |service: &RegistryService| service.export_to.reaches(view);
-                Some(self.undeclared_ports(host, chosen?, seen)?)
+                Some(self.undeclared_ports(host, *chosen.first()?, seen)?)
             }
         };
-        self.host_of(host, chosen, service, ports, view)
+        self.host_of(host, &chosen, service, ports, view)
     }
 
-    /// The first of these VirtualServices, by rank and age, that `view` sees.
-    fn first(
+    /// The VirtualServices for a host that `view` sees, in the order in which they count: all
+    /// that name it, or else the first of those with the longest wildcard.
+    fn chosen(
         &self,
-        numbers: &[usize],
+        host: &str,
+        by_host: &HostTable<Vec<usize>>,
         view: View<'_>,
+        is_declared: bool,
         seen: impl Fn(&BoundVirtualService<'_>) -> bool,
-    ) -> Option<usize> {
-        let known = numbers
-            .iter()
-            .filter_map(|number| Some((*number, self.bound.get(*number)?)));
-        let visible = known.filter(|(_, it)| it.export_to.reaches(view) && seen(it));
-        let first = visible.min_by_key(|(_, it)| it.export_to.rank(&it.object.namespace, view));
-        first.map(|(number, _)| number)
+    ) -> Vec<usize> {
+        let chosen = by_host.find(host, |numbers, found| {
+            let known = numbers
+                .iter()
+                .filter_map(|number| Some((*number, self.bound.get(*number)?)));
+            let visible = known.filter(|(_, it)| it.export_to.reaches(view) && seen(it));
+            let mut visible: Vec<_> = visible.collect();
+            visible.sort_by_key(|(_, it)| it.export_to.rank(&it.object.namespace, view));
+            // A wildcard names itself, but not a service.
+            if found != HostMatch::Exact && (is_declared || found != HostMatch::Wildcard("*")) {
+                visible.truncate(1);
+            }
+            (!visible.is_empty()).then_some(visible)
+        });
+        let chosen = chosen.unwrap_or_default().into_iter();
+        chosen.map(|(number, _)| number).collect()
     }
 
-    /// The routes of a host: those of the VirtualService, or without one those of the service.
-    /// Without `ports`, every port is accepted.
+    /// The routes of a host: those of the VirtualServices, and where these have no rules those
+    /// of the service. Without `ports`, every port is accepted.
     fn host_of(
         &mut self,
         host: &str,
-        chosen: Option<usize>,
+        chosen: &[usize],
         service: Option<usize>,
         ports: Option<Vec<u16>>,
         view: View<'a>,
     ) -> Option<Arc<VirtualHost>> {
-        let (table, unruled) = match (chosen, service) {
-            (Some(number), service) => {
-                let table = self.table(number, view)?;
-                let service = service.filter(|_| !table.always_applies());
-                let plain = service.and_then(|service| self.plain_table(service, view));
-                (table, plain)
+        let mut tables = Vec::new();
+        let mut is_certain = false;
+        for number in chosen {
+            let table = self.table(*number, view)?;
+            is_certain = table.always_applies();
+            tables.push(table);
+            if is_certain {
+                break;
             }
-            (None, Some(service)) => (self.plain_table(service, view)?, None),
-            (None, None) => return None,
-        };
+        }
+        if let Some(service) = service.filter(|_| !is_certain) {
+            tables.extend(self.plain_table(service, view));
+        }
+        let mut tables = tables.into_iter();
         Some(Arc::new(VirtualHost {
             domain: host.to_owned(),
-            table,
+            table: tables.next()?,
             https_redirect: false,
             ports,
             is_declared: service.is_some(),
-            unruled,
+            others: tables.collect(),
             one_label: false,
         }))
     }
@@ -164,6 +180,10 @@ impl<'a> MeshCompiler<'a, '_> {
         seen: impl Fn(&RegistryService) -> bool,
     ) -> Option<Vec<u16>> {
         let bound = self.bound.get(virtual_service)?;
+        if !bound.hosts.iter().any(|it| it == host) {
+            // A wildcard is a host of its own.
+            return None;
+        }
         let is_named = |service: &RegistryService| {
             let mut hosts = bound.hosts.iter();
             hosts.any(|pattern| covers(pattern, &service.host))
@@ -194,22 +214,20 @@ impl<'a> MeshCompiler<'a, '_> {
         let view = View::Namespace(scope.namespace);
         let seen = |service: &RegistryService| scope.sees(&service.namespace, &service.host);
         let service = self.registry.find_where(host, view, seen);
-        let chosen = by_host.find(host, |numbers, _| {
-            self.first(numbers, view, |it| {
-                let namespace = &it.object.namespace;
-                let mut hosts = it.hosts.iter();
-                hosts.any(|host| scope.sees(namespace, host))
-            })
+        let chosen = self.chosen(host, by_host, view, service.is_some(), |it| {
+            let namespace = &it.object.namespace;
+            let mut hosts = it.hosts.iter();
+            hosts.any(|host| scope.sees_rules(namespace, host))
         });
         let ports = match service {
-            None => Some(self.undeclared_ports(host, chosen?, seen)?),
+            None => Some(self.undeclared_ports(host, *chosen.first()?, seen)?),
             Some(number) => {
                 let service = self.registry.services.get(number)?;
                 let ports = self.registry.ports(number, view);
                 scope.ports(&service.namespace, &service.host, ports)
             }
         };
-        self.host_of(host, chosen, service, ports, view)
+        self.host_of(host, &chosen, service, ports, view)
     }
 
     fn table(&mut self, number: usize, view: View<'a>) -> Option<Arc<RouteTable>> {

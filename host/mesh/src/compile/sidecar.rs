@@ -4,7 +4,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use galleria_manifest::model::{
-    HostNamespace, Object, OutboundTrafficMode, Sidecar, SidecarEgress,
+    HostNamespace, Object, OutboundTrafficMode, Sidecar, SidecarEgress, SidecarHost,
 };
 
 use super::inventory::{Inventory, Source};
@@ -83,6 +83,14 @@ impl ScopedHosts<'_> {
         self.egress.is_empty() || egress.any(|it| self.names(it, namespace, host))
     }
 
+    /// Whether a VirtualService of `namespace` for `host` applies. Unlike a service, it may
+    /// also be for more than the workloads see.
+    pub(crate) fn sees_rules(&self, namespace: &str, host: &str) -> bool {
+        let overlaps = |it: &str| covers(it, host) || covers(host, it);
+        let mut egress = self.egress.iter();
+        self.egress.is_empty() || egress.any(|it| self.imports(it, namespace, host, overlaps))
+    }
+
     /// Whether they see it on `port`. Entries with the port are the only ones for it; if
     /// there are none, those without a port are.
     pub(crate) fn sees_on(&self, namespace: &str, host: &str, port: u16) -> bool {
@@ -113,14 +121,30 @@ impl ScopedHosts<'_> {
     }
 
     fn names(&self, egress: &SidecarEgress, namespace: &str, host: &str) -> bool {
-        egress.hosts.iter().any(|entry| {
-            let has_namespace = match &entry.namespace {
-                HostNamespace::Any => true,
-                HostNamespace::Own => namespace == self.namespace,
-                HostNamespace::None => false,
-                HostNamespace::Named(name) => namespace == name,
-            };
-            has_namespace && covers(&entry.host, host)
-        })
+        self.imports(egress, namespace, host, |it| covers(it, host))
+    }
+
+    /// Whether an entry imports the host, by `matches`, and none excludes it.
+    fn imports(
+        &self,
+        egress: &SidecarEgress,
+        namespace: &str,
+        host: &str,
+        matches: impl Fn(&str) -> bool,
+    ) -> bool {
+        let has_namespace = |entry: &&SidecarHost| match &entry.namespace {
+            HostNamespace::Any => true,
+            HostNamespace::Own => namespace == self.namespace,
+            HostNamespace::Named(name) => namespace == name,
+        };
+        let mut is_imported = false;
+        for entry in egress.hosts.iter().filter(has_namespace) {
+            if !entry.excluded {
+                is_imported |= matches(&entry.host);
+            } else if covers(&entry.host, host) {
+                return false;
+            }
+        }
+        is_imported
     }
 }

@@ -134,19 +134,7 @@ impl Snapshot {
                 result: Err(self.https_redirect(request)),
             };
         }
-        let context = via.context(request);
-        let mut table = &host.table;
-        let mut matched = table.find(&context);
-        if matched.is_none() && via.workload.is_some() && !table.applies(&context) {
-            match &host.unruled {
-                Some(unruled) => {
-                    table = unruled;
-                    matched = table.find(&context);
-                }
-                None if !host.is_declared => return self.resolve_undeclared(via, request),
-                None => {}
-            }
-        }
+        let (table, matched) = host.find(&via.context(request));
         Resolution {
             host: Some(host),
             rules: &table.rules,

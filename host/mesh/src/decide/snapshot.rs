@@ -254,10 +254,15 @@ impl Snapshot {
                 None => Lookup::NotServed,
             };
         }
-        match self.mesh.find(&host, via) {
+        // What only VirtualServices name exists where one of them has a rule.
+        let exists = |host: &VirtualHost| {
+            let applies = || host.serves_port(via.port) && host.applies(&via.context(request));
+            host.is_declared || applies()
+        };
+        match self.mesh.find(&host, via, exists) {
             Some(host) if host.serves_port(via.port) => Lookup::Host(host),
-            Some(host) if host.is_declared => Lookup::NoPort(host),
-            _ => Lookup::Undeclared,
+            Some(host) => Lookup::NoPort(host),
+            None => Lookup::Undeclared,
         }
     }
 
@@ -275,7 +280,8 @@ impl Snapshot {
             ..*via
         };
         let host = canonical(request.host());
-        self.mesh.find(&host, &all).map(|_| &scope.object)
+        let found = self.mesh.find(&host, &all, |_| true);
+        found.map(|_| &scope.object)
     }
 
     fn scope(&self, via: &Via<'_>) -> Option<&SidecarScope> {
@@ -302,8 +308,14 @@ impl VirtualHost {
 }
 
 impl MeshHosts {
-    /// The rules of `host` for the caller. `host` can be any form of a service's name.
-    fn find(&self, host: &str, via: &Via<'_>) -> Option<&Arc<VirtualHost>> {
+    /// The rules of `host` for the caller, if they exist. `host` can be any form of a service's
+    /// name.
+    fn find(
+        &self,
+        host: &str,
+        via: &Via<'_>,
+        exists: impl Fn(&VirtualHost) -> bool,
+    ) -> Option<&Arc<VirtualHost>> {
         let namespace = via.namespace;
         let seen = |slot: &usize| {
             let slot = self.slots.get(*slot)?;
@@ -312,7 +324,10 @@ impl MeshHosts {
                 Some(scope) => slot.scoped.get(&scope),
             };
             // Only what is declared has shorter names.
-            seen.filter(|it| it.is_declared || it.domain.starts_with('*') || it.domain == host)
+            let is_named = |it: &VirtualHost| {
+                it.is_declared || it.domain.starts_with('*') || it.domain == host
+            };
+            seen.filter(|it| is_named(it) && exists(it))
         };
         // `service`, or `pod.service` for a headless service.
         let is_short = host.bytes().filter(|byte| *byte == b'.').count() <= 1;

@@ -18,9 +18,10 @@ pub(crate) struct VirtualHost {
     pub(crate) ports: Option<Vec<u16>>,
     /// A Service or a ServiceEntry declares the host, not only a VirtualService.
     pub(crate) is_declared: bool,
-    /// In the mesh, the routes of a service whose VirtualService has no rule for the port and
-    /// the caller, as if there were no VirtualService.
-    pub(crate) unruled: Option<Arc<RouteTable>>,
+    /// In the mesh, what counts instead of `table` where its VirtualService has no rule for the
+    /// port and the caller, as if it did not exist: in order, those of further
+    /// VirtualServices for the host, and the routes of the service.
+    pub(crate) others: Vec<Arc<RouteTable>>,
     /// Only Ingresses declare the host: a star matches one label.
     pub(crate) one_label: bool,
 }
@@ -41,6 +42,28 @@ pub(crate) struct RouteMatch<'a> {
     pub(crate) rule: &'a Arc<Rule>,
     /// `None` if the rule has no blocks.
     pub(crate) block: Option<usize>,
+}
+
+impl VirtualHost {
+    /// Whether a rule is for the port and the caller, whatever else it asks for.
+    pub(crate) fn applies(&self, context: &MatchContext<'_>) -> bool {
+        self.table.applies(context) || self.others.iter().any(|table| table.applies(context))
+    }
+
+    /// The table that counts, and its first rule with a block that matches.
+    pub(crate) fn find(
+        &self,
+        context: &MatchContext<'_>,
+    ) -> (&Arc<RouteTable>, Option<RouteMatch<'_>>) {
+        let (mut table, mut matched) = (&self.table, self.table.find(context));
+        for other in &self.others {
+            if matched.is_some() || table.applies(context) {
+                break;
+            }
+            (table, matched) = (other, other.find(context));
+        }
+        (table, matched)
+    }
 }
 
 impl<'a> RouteMatch<'a> {

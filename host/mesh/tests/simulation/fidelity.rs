@@ -3,7 +3,7 @@
 
 use galleria_mesh::{Options, OutboundPolicy};
 
-use crate::world::{World, istio, services, virtual_service};
+use crate::world::{World, destination_rule, istio, services, virtual_service};
 
 /// Two Gateways on the ports 80 and 8080, the services `a` and `b` in `shop` and `c` in
 /// `bank`, and callers in both.
@@ -179,6 +179,155 @@ fn rules_for_the_own_namespace_come_before_public_ones() {
     let mut world = world(&(public + &own));
     assert_eq!(answer(&mut world, "http://b.shop/", CLIENT), "418 -");
     assert_eq!(answer(&mut world, "http://b.shop/", OTHER), "a");
+}
+
+#[test]
+fn a_virtual_service_without_a_rule_for_the_place_leaves_it_to_the_next() {
+    let entry = |host: &str| {
+        let ports = "[{number: 80, name: http, protocol: HTTP}]";
+        let spec = format!("  hosts: ['{host}']\n  resolution: NONE\n  ports: {ports}");
+        istio("ServiceEntry", "shop", "entry", &spec)
+    };
+    let elsewhere = "[{match: [{port: 8080}], directResponse: {status: 418}}]";
+    let to_a = "[{route: [{destination: {host: a.shop.svc.cluster.local}}]}]";
+    let to_x = "[{match: [{uri: {exact: /x}}], route: [{destination: {host: a}}]}]";
+    for (hosts, first, second, url, expected) in [
+        // Of the same host.
+        (["b", "b"], elsewhere, to_a, "http://b.shop/", "a"),
+        (["b", "b"], elsewhere, elsewhere, "http://b.shop/", "b"),
+        (["b", "b"], elsewhere, to_x, "http://b.shop/", "404 NR"),
+        (["b", "b"], to_x, to_a, "http://b.shop/", "404 NR"),
+        (["x.test", "x.test"], elsewhere, to_a, "http://x.test/", "a"),
+        (
+            ["'*.test'", "'*.test'"],
+            elsewhere,
+            to_a,
+            "http://x.test/",
+            "a",
+        ),
+        // A service is of one wildcard only.
+        (
+            ["b", "'*.shop.svc.cluster.local'"],
+            elsewhere,
+            to_a,
+            "http://b.shop/",
+            "b",
+        ),
+        (
+            ["'*.svc.cluster.local'", "'*.svc.cluster.local'"],
+            elsewhere,
+            to_a,
+            "http://b.shop/",
+            "b",
+        ),
+        // What nothing declares does not exist then.
+        (
+            ["x.test", "'*.test'"],
+            elsewhere,
+            to_a,
+            "http://x.test/",
+            "a",
+        ),
+        (
+            ["x.wild.example", "other.test"],
+            elsewhere,
+            to_a,
+            "http://x.wild.example/",
+            "*",
+        ),
+    ] {
+        let mut world = world(
+            &(entry("*.wild.example")
+                + &rule("first", &format!("[{}]", hosts[0]), "[mesh]", first)
+                + &rule("second", &format!("[{}]", hosts[1]), "[mesh]", second)),
+        );
+        let found = answer(&mut world, url, CLIENT);
+        assert_eq!(found, expected, "{hosts:?} {first} {second} {url}");
+    }
+}
+
+#[test]
+fn destination_rules_for_some_namespaces_do_not_exist_for_others() {
+    let to_subset = |subset: &str| {
+        let to = format!("{{host: a.shop.svc.cluster.local, subset: {subset}}}");
+        let http = format!("[{{route: [{{destination: {to}}}]}}]");
+        rule("vs", &format!("[{subset}.test]"), "[mesh]", &http)
+            .replace("name: vs", &format!("name: {subset}"))
+    };
+    let rule_of = |namespace: &str, name: &str, host: &str, export_to: &str, subset: &str| {
+        let subsets = format!("[{{name: {subset}, labels: {{version: v1}}}}]");
+        let spec = format!("  host: '{host}'\n  exportTo: {export_to}\n  subsets: {subsets}");
+        destination_rule(namespace, name, &spec)
+    };
+    let (a, all) = ("a.shop.svc.cluster.local", "*.shop.svc.cluster.local");
+    for (rules, in_shop, in_bank) in [
+        // A private rule hides no wildcard from others.
+        (
+            [("shop", a, "['.']", "v1"), ("shop", all, "['*']", "v2")],
+            "v1",
+            "v2",
+        ),
+        // A rule that is not for its own namespace is not there.
+        (
+            [("bank", a, "[shop]", "v1"), ("shop", a, "['*']", "v2")],
+            "v2",
+            "v2",
+        ),
+        (
+            [("bank", a, "['.']", "v1"), ("shop", a, "['*']", "v2")],
+            "v2",
+            "v1",
+        ),
+        // Only rules for the same namespaces are one rule.
+        (
+            [("shop", a, "['*']", "v1"), ("shop", a, "['*']", "v2")],
+            "v1 v2",
+            "v1 v2",
+        ),
+        (
+            [("shop", a, "['*']", "v1"), ("shop", a, "['.']", "v2")],
+            "v2",
+            "v1",
+        ),
+        (
+            [("shop", a, "['.']", "v1"), ("shop", a, "['.', bank]", "v2")],
+            "v1 v2",
+            "v2",
+        ),
+    ] {
+        let yaml = rules.iter().enumerate();
+        let yaml = yaml.map(|(number, (namespace, host, export_to, subset))| {
+            rule_of(namespace, &format!("dr{number}"), host, export_to, subset)
+        });
+        let yaml: String = yaml.collect();
+        let mut world = world(&(yaml + &to_subset("v1") + &to_subset("v2")));
+        let mut seen = |caller| {
+            let subsets = ["v1", "v2"].into_iter();
+            let seen = subsets.filter(|subset| {
+                let url = format!("http://{subset}.test/");
+                answer(&mut world, &url, caller) == "a"
+            });
+            seen.collect::<Vec<_>>().join(" ")
+        };
+        assert_eq!(seen(CLIENT), in_shop, "{rules:?}");
+        assert_eq!(seen(OTHER), in_bank, "{rules:?}");
+    }
+}
+
+#[test]
+fn names_of_a_rule_that_delegates_are_those_of_its_own_namespace() {
+    let root =
+        "[{match: [{gateways: [gw]}], mirror: {host: b}, delegate: {name: d, namespace: bank}}]";
+    for child in ["", "match: [{gateways: [shop/gw]}], "] {
+        let to_a = "route: [{destination: {host: a.shop.svc.cluster.local}}]";
+        let delegate = virtual_service("bank", "d", &format!("  http: [{{{child}{to_a}}}]"));
+        let mut world = world(&(rule("root", "[shop.test]", "[gw]", root) + &delegate));
+        let sent = world.edge("http://shop.test/").send().sent();
+        assert_eq!(sent.forward.cluster.service_name, "a", "{child}");
+        let mut mirrors = sent.forward.mirrors(&mut world.rng);
+        let mirror = mirrors.next().expect("a mirror");
+        assert_eq!(mirror.cluster.service_fqdn, "b.shop.svc.cluster.local");
+    }
 }
 
 #[test]

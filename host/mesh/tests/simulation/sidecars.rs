@@ -80,6 +80,13 @@ fn hosts_of_egress_are_all_that_a_workload_sees() {
         ("['*/*.wild.example.com']", "w"),
         ("['*/x.wild.example.com']", ""),
         ("['./virtual.shop.example']", "v"),
+        ("['*/*', '~shop/*']", "cw"),
+        ("['*/*', '~./*']", "cw"),
+        ("['~/b.shop.svc.cluster.local', './*']", "aev"),
+        ("['*/*', '~shop/*.svc.cluster.local']", "cewv"),
+        ("['*/*', '~other/api.example.com']", "abcewv"),
+        ("['*/*', '~/*']", ""),
+        ("['~shop/*']", ""),
     ] {
         let spec = format!("egress: [{{hosts: {hosts}}}]");
         let mut world = world(&[("shop", "default", &spec)], OutboundPolicy::RegistryOnly);
@@ -89,6 +96,20 @@ fn hosts_of_egress_are_all_that_a_workload_sees() {
             "abcewv",
             "{hosts}: other namespaces"
         );
+    }
+}
+
+#[test]
+fn a_virtual_service_for_more_than_a_workload_sees_applies() {
+    let rule = "  hosts: ['*.shop.svc.cluster.local']\n  http: [{directResponse: {status: 418}}]";
+    let sidecar = "  egress: [{hosts: ['*/a.shop.svc.cluster.local']}]";
+    let yaml = services(&[("shop", "a"), ("shop", "b")])
+        + &virtual_service("shop", "all", rule)
+        + &istio("Sidecar", "shop", "default", sidecar);
+    let mut world = World::new(&yaml).pods("shop", "client", &[("app", "client")], 1);
+    for (url, expected) in [("http://a.shop/", "418 -"), ("http://b.shop/", "502 -")] {
+        let answer = world.from("shop", "client", url).send();
+        assert_eq!(answer.summary(), expected, "{url}");
     }
 }
 
