@@ -32,6 +32,8 @@ type Answer struct {
 	// With the values of repeated headers joined.
 	Headers map[string]string `json:"headers,omitempty"`
 	Body    string            `json:"body,omitempty"`
+	// Of routing: what the services have seen of the request, in no order.
+	Arrivals []Arrival `json:"arrivals,omitempty"`
 }
 
 const patience = 20 * time.Second

@@ -21,6 +21,9 @@ import (
 // The header of a response that names the cluster that Envoy chose.
 const clusterHeader = "x-judge-cluster"
 
+// More retries than there are requests at once.
+const retriesMax = 1000
+
 // The prefix of the name of a cluster that the control plane did not make. Envoy does not
 // have it either.
 const missing = "missing:"
@@ -120,6 +123,10 @@ func leadTo(name string, port int) *cluster.Cluster {
 		Name:                 name,
 		ConnectTimeout:       durationpb.New(patience),
 		ClusterDiscoveryType: &cluster.Cluster_Type{Type: cluster.Cluster_STATIC},
+		// All cases share the cluster, and the limit of retries at once too.
+		CircuitBreakers: &cluster.CircuitBreakers{Thresholds: []*cluster.CircuitBreakers_Thresholds{{
+			MaxRetries: wrapperspb.UInt32(retriesMax),
+		}}},
 		LoadAssignment: &endpoint.ClusterLoadAssignment{
 			ClusterName: name,
 			Endpoints: []*endpoint.LocalityLbEndpoints{{LbEndpoints: []*endpoint.LbEndpoint{{

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"strconv"
+	"strings"
 
 	route "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
 
@@ -62,11 +63,8 @@ func judgeRouting(cases []RoutingCase, program string) ([]RoutingAnswers, error)
 	if err != nil {
 		return nil, err
 	}
-	echo, err := startEcho()
-	if err != nil {
-		return nil, err
-	}
-	defer echo.Close()
+	services := newEchoes()
+	defer services.stop()
 	answers := make([]RoutingAnswers, len(cases))
 	routes := make([]map[served]*route.RouteConfiguration, len(cases))
 	each(len(cases), func(number int) {
@@ -90,7 +88,11 @@ func judgeRouting(cases []RoutingCase, program string) ([]RoutingAnswers, error)
 		}
 	}
 	for _, name := range sets.SortedList(leads) {
-		envoy.clusters = append(envoy.clusters, leadTo(name, echo.Addr().(*net.TCPAddr).Port))
+		port, err := services.start(name)
+		if err != nil {
+			return nil, err
+		}
+		envoy.clusters = append(envoy.clusters, leadTo(name, port))
 	}
 	if err := envoy.start(program); err != nil {
 		return nil, err
@@ -101,11 +103,11 @@ func judgeRouting(cases []RoutingCase, program string) ([]RoutingAnswers, error)
 		if answers[number].Refused != "" {
 			return
 		}
-		for _, request := range cases[number].Requests {
+		for index, request := range cases[number].Requests {
 			answer := Answer{Closed: true}
 			if port := ports[number][served{request.Proxy, request.Port}]; port != 0 {
 				var err error
-				if answer, err = askPlain(port, request.Text); err != nil {
+				if answer, err = askPlain(port, numbered(request.Text, number, index)); err != nil {
 					failures[number] = fmt.Errorf("case %d: %w", number, err)
 					return
 				}
@@ -113,7 +115,23 @@ func judgeRouting(cases []RoutingCase, program string) ([]RoutingAnswers, error)
 			answers[number].Answers = append(answers[number].Answers, answer)
 		}
 	})
+	services.settle()
+	for number := range answers {
+		for index := range answers[number].Answers {
+			answers[number].Answers[index].Arrivals = services.arrived[requestNumber(number, index)]
+		}
+	}
 	return answers, errors.Join(failures...)
+}
+
+// numbered adds the header by which the services tell requests apart.
+func numbered(text string, number, index int) string {
+	header := fmt.Sprintf("\r\n%s: %s\r\n", numberHeader, requestNumber(number, index))
+	return strings.Replace(text, "\r\n", header, 1)
+}
+
+func requestNumber(number, index int) string {
+	return fmt.Sprintf("%d-%d", number, index)
 }
 
 func askPlain(port int, text string) (Answer, error) {

@@ -100,6 +100,17 @@ pub(crate) struct Answer {
     pub(crate) headers: HashMap<String, String>,
     #[serde(default)]
     pub(crate) body: String,
+    #[serde(default)]
+    pub(crate) arrivals: Vec<Arrival>,
+}
+
+/// One attempt or one copy of a request, at the service behind a cluster.
+#[derive(Deserialize)]
+pub(crate) struct Arrival {
+    pub(crate) cluster: String,
+    pub(crate) method: String,
+    pub(crate) target: String,
+    pub(crate) host: String,
 }
 
 impl Judge {

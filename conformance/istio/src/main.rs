@@ -33,6 +33,10 @@ struct Arguments {
     /// Number of random configurations of routes
     #[arg(long, default_value_t = 300)]
     routes: usize,
+    /// Also delegates, HTTPRoutes, DestinationRules for the same host, and services that are slow
+    /// or fail: the differences there are not all explained yet
+    #[arg(long)]
+    extended: bool,
     /// The only subject to compare: `security` or `routing`
     #[arg(long)]
     subject: Option<String>,
@@ -51,6 +55,7 @@ fn main() -> Result<()> {
     if is_asked("routing") {
         let amount = routing::Amount {
             cases: arguments.routes,
+            extended: arguments.extended,
             requests: arguments.security.requests,
             seed: arguments.security.seed,
             only: arguments.security.only,

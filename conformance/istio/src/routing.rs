@@ -31,6 +31,8 @@ use crate::judge::{CaseAnswers, Judge};
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Amount {
     pub(crate) cases: usize,
+    /// Whether they have what is compared, but not explained yet.
+    pub(crate) extended: bool,
     /// Of each case.
     pub(crate) requests: usize,
     pub(crate) seed: u64,
@@ -56,7 +58,8 @@ pub(crate) fn run(judge: &Judge, amount: Amount) -> Result<()> {
         let cases = numbers.iter().map(|number| {
             // Each case has its own seed, so that it can be repeated alone.
             let seed = amount.seed.wrapping_mul(1_000_003) + *number as u64;
-            Generator::new(StdRng::seed_from_u64(seed)).case(*number, amount.requests)
+            let rng = StdRng::seed_from_u64(seed);
+            Generator::new(rng, amount.extended).case(*number, amount.requests)
         });
         let cases: Vec<Case> = cases.collect();
         let asked: Vec<_> = cases.iter().map(Case::for_judge).collect();
@@ -80,12 +83,12 @@ fn compare(case: &Case, answers: &CaseAnswers, report: &mut Report) {
         (Ok(ours), None) => (ours, &answers.answers),
         (ours, theirs) => {
             // One of them refuses the objects, so that there is nothing to ask the other.
-            let accepted = Outcome::default();
+            let accepted = [Outcome::default()];
             let pair = Pair {
                 case,
                 request: None,
-                ours: ours.as_ref().map(|_| &accepted).map_err(String::as_str),
-                theirs: theirs.as_deref().map_or(Ok(&accepted), Err),
+                ours: ours.as_ref().map(|_| &accepted[..]).map_err(String::as_str),
+                theirs: theirs.as_deref().map_or(Ok(&accepted[0]), Err),
             };
             return report.differ(&pair);
         }
@@ -97,13 +100,11 @@ fn compare(case: &Case, answers: &CaseAnswers, report: &mut Report) {
         if theirs.status == 0 && !PROXIES[request.proxy].gateway {
             continue;
         }
-        if let Some(first) = ours.first()
-            && !ours.contains(&theirs)
-        {
+        if !ours.contains(&theirs) {
             report.differ(&Pair {
                 case,
                 request: Some(request),
-                ours: Ok(first),
+                ours: Ok(ours),
                 theirs: Ok(&theirs),
             });
         }

@@ -23,6 +23,10 @@ pub(crate) struct Options {
     /// Number of random configurations of routes
     #[arg(long, value_name = "NUMBER", default_value_t = 0)]
     routes: u32,
+    /// Also compare delegates, HTTPRoutes and failing services: not all differences there are
+    /// explained yet
+    #[arg(long)]
+    extended: bool,
     /// Number of random requests for each of them
     #[arg(long, value_name = "NUMBER", default_value_t = 20)]
     requests: u32,
@@ -70,6 +74,9 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<()> {
     }
     if let Some(number) = options.only {
         compare.arg("--only").arg(number.to_string());
+    }
+    if options.extended {
+        compare.arg("--extended");
     }
     if let Some(subject) = &options.subject {
         compare.arg("--subject").arg(subject);

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::fmt;
 use std::fmt::Write as _;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::judge;
 
@@ -62,7 +62,7 @@ pub(super) struct Request {
 impl Case {
     /// All objects, as YAML.
     pub(super) fn manifest(&self) -> String {
-        documents(&self.kubernetes) + &documents(&self.istio)
+        documents(self.kubernetes.iter().chain(&self.istio))
     }
 
     /// The objects of Istio, one in a line.
@@ -81,6 +81,41 @@ impl Case {
         lines.collect::<Vec<_>>().join("\n")
     }
 
+    /// Whether the requested host is not the full name of a Service or of a ServiceEntry, or
+    /// that has the port.
+    pub(super) fn has_port(&self, request: &Request) -> bool {
+        let host = request.host.split(':').next().unwrap_or_default();
+        let host = host.to_ascii_lowercase();
+        let is_named = |it: &&Value| it["spec"]["hosts"][0] == *host;
+        let entries = self.istio.iter().filter(|it| it["kind"] == "ServiceEntry");
+        let named = self
+            .service(&host)
+            .or_else(|| entries.clone().find(is_named));
+        let ports = named.and_then(|it| it["spec"]["ports"].as_array());
+        let is_it = |it: &Value| it["port"] == request.port || it["number"] == request.port;
+        ports.is_none_or(|ports| ports.iter().any(is_it))
+    }
+
+    /// Whether a cluster is of a Service that is not exported to its own namespace.
+    pub(super) fn hides(&self, cluster: &str) -> bool {
+        let host = cluster.rsplit('|').next().unwrap_or_default();
+        let Some(metadata) = self.service(host).map(|it| &it["metadata"]) else {
+            return false;
+        };
+        let namespace = metadata["namespace"].as_str().unwrap_or_default();
+        let export = metadata["annotations"]["networking.istio.io/exportTo"].as_str();
+        export.is_some_and(|it| it.split(',').all(|it| it != "." && it != namespace))
+    }
+
+    /// The Service with this full name.
+    fn service(&self, host: &str) -> Option<&Value> {
+        self.kubernetes.iter().find(|it| {
+            let text = |field: &str| it["metadata"][field].as_str().unwrap_or_default();
+            let name = format!("{}.{}.svc.cluster.local", text("name"), text("namespace"));
+            it["kind"] == "Service" && host == name
+        })
+    }
+
     pub(super) fn for_judge(&self) -> judge::RoutingCase {
         let proxies = PROXIES.iter().enumerate();
         let proxies = proxies.map(|(number, proxy)| judge::Proxy {
@@ -88,7 +123,7 @@ impl Case {
             name: proxy.name.into(),
             namespace: proxy.namespace.into(),
             labels: labels(proxy),
-            address: format!("10.9.0.{}", number + 1),
+            address: address(number),
         });
         let requests = self.requests.iter().map(|request| judge::RoutingRequest {
             proxy: request.proxy,
@@ -96,8 +131,13 @@ impl Case {
             text: request.text(),
         });
         judge::RoutingCase {
-            istio: documents(&self.istio),
-            kubernetes: documents(&self.kubernetes),
+            istio: documents(self.istio.iter().filter(|it| !is_gateway_api(it))),
+            kubernetes: documents(
+                self.kubernetes
+                    .iter()
+                    .chain(self.istio.iter().filter(|it| is_gateway_api(it)))
+                    .chain(&gateway()),
+            ),
             proxies: proxies.collect(),
             requests: requests.collect(),
         }
@@ -111,11 +151,51 @@ pub(super) fn labels(proxy: &Proxy) -> HashMap<String, String> {
         .collect()
 }
 
-fn documents(objects: &[Value]) -> String {
-    objects
-        .iter()
-        .map(|object| format!("---\n{object}\n"))
-        .collect()
+fn documents<'a>(objects: impl Iterator<Item = &'a Value>) -> String {
+    objects.map(|object| format!("---\n{object}\n")).collect()
+}
+
+/// Istio's control plane reads these as objects of Kubernetes.
+fn is_gateway_api(object: &Value) -> bool {
+    let version = object["apiVersion"].as_str();
+    version.is_some_and(|it| it.starts_with("gateway.networking.k8s.io/"))
+}
+
+/// By these, the control plane knows which proxy serves a Gateway of the Gateway API. The host
+/// has one gateway.
+fn gateway() -> [Value; 3] {
+    let metadata = json!({
+        "name": "gateway", "namespace": "istio-system",
+        "labels": {"app": "gateway", "istio": "ingressgateway"},
+    });
+    let port =
+        |number| json!({"name": format!("http-{number}"), "port": number, "targetPort": number});
+    let service = json!({
+        "apiVersion": "v1", "kind": "Service", "metadata": metadata,
+        "spec": {
+            "clusterIP": "10.255.0.9", "selector": {"app": "gateway"},
+            "ports": [port(80), port(8080)],
+        },
+    });
+    let pod = json!({
+        "apiVersion": "v1", "kind": "Pod", "metadata": metadata,
+        "spec": {"containers": [{"name": "istio-proxy", "image": "proxy"}]},
+        "status": {
+            "podIP": address(0), "podIPs": [{"ip": address(0)}], "phase": "Running",
+            "conditions": [{"type": "Ready", "status": "True"}],
+        },
+    });
+    let class = json!({
+        "apiVersion": "gateway.networking.k8s.io/v1", "kind": "GatewayClass",
+        "metadata": {"name": "istio"},
+        "spec": {"controllerName": "istio.io/gateway-controller"},
+    });
+    [service, pod, class]
+}
+
+/// The address of the proxy with this number.
+fn address(proxy: usize) -> String {
+    format!("10.9.0.{}", proxy + 1)
 }
 
 impl Request {

@@ -5,20 +5,22 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use galleria_manifest::{Diagnostic, Severity};
+use galleria_mesh::edge::join_cookies;
 use galleria_mesh::{
-    Caller, Decision, Forward, LocalReply, Location, Options, OutboundPolicy, Pod, RequestHead,
-    Snapshot, State, Workload, compile, normalise_path,
+    Caller, Decision, Failure, Forward, LocalReply, Location, Options, OutboundPolicy, Pod,
+    RequestHead, RetryDecision, Snapshot, State, Workload, compile, normalise_path,
 };
 use http::header::{HOST, ORIGIN};
-use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, request};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, request};
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 
 use super::case::{Case, PROXIES, Request, labels};
-use super::outcome::{OF_SERVICE, Outcome, Seen, compared};
+use super::outcome::{OF_SERVICE, Outcome, Seen, arrival, compared};
+use crate::judge::Arrival;
 
 /// How often a request is decided, to see the results of random choices.
 const TRIES: u64 = 24;
@@ -118,7 +120,7 @@ fn forwarded(forward: &Forward, mut parts: request::Parts, rng: &mut StdRng) -> 
             ..replied(abort)
         };
     }
-    let wanted = parts.headers.get("x-want-status").cloned();
+    let wanted = Wanted::of(&parts);
     forward.apply_request(&mut parts);
     let host = parts.headers.get(HOST).map(text).unwrap_or_default();
     let target = parts.uri.path_and_query();
@@ -135,14 +137,84 @@ fn forwarded(forward: &Forward, mut parts: request::Parts, rng: &mut StdRng) -> 
             (name, HeaderValue::from_static(value))
         })
         .collect();
+    let (attempts, reply) = attempts(forward, &parts.method, &wanted, rng);
+    let to = |cluster: &str| {
+        arrival(&Arrival {
+            cluster: cluster.to_owned(),
+            method: seen.method.clone(),
+            target: seen.target.clone(),
+            host: seen.host.clone(),
+        })
+    };
+    let mirrors = forward.mirrors(rng).map(|it| to(&it.cluster.name));
+    let mut arrivals: Vec<String> = mirrors.collect();
+    arrivals.extend((0..attempts).map(|_| to(&forward.cluster.name)));
+    arrivals.sort_unstable();
+    if let Some(reply) = reply {
+        (response, _) = reply.clone().into_response().into_parts();
+        forward.apply_response(origin.as_ref(), &mut response);
+        return Outcome {
+            headers: texts(&response.headers),
+            arrivals,
+            ..replied(reply)
+        };
+    }
     forward.apply_response(origin.as_ref(), &mut response);
-    let wanted = wanted.and_then(|it| StatusCode::from_bytes(it.as_bytes()).ok());
     Outcome {
         cluster: forward.cluster.name.clone(),
-        status: wanted.unwrap_or(StatusCode::OK).as_u16(),
+        status: wanted.status.as_u16(),
         headers: texts(&response.headers),
         body: String::new(),
         seen,
+        arrivals,
+    }
+}
+
+/// How the service answers a request.
+struct Wanted {
+    status: StatusCode,
+    delay: Duration,
+}
+
+impl Wanted {
+    fn of(parts: &request::Parts) -> Self {
+        let number = |name: &str| parts.headers.get(name)?.to_str().ok()?.parse().ok();
+        let status = number("x-want-status").and_then(|it| StatusCode::from_u16(it).ok());
+        let delay = number("x-want-delay").map(|it: u16| Duration::from_millis(it.into()));
+        Self {
+            status: status.unwrap_or(StatusCode::OK),
+            delay: delay.unwrap_or_default(),
+        }
+    }
+}
+
+/// The number of attempts, and the mesh's own reply if the last of them takes too long.
+fn attempts(
+    forward: &Forward,
+    method: &Method,
+    wanted: &Wanted,
+    rng: &mut StdRng,
+) -> (u32, Option<LocalReply>) {
+    let mut time = Duration::ZERO;
+    let mut number = 0;
+    loop {
+        number += 1;
+        let limit = forward.per_try_timeout.filter(|it| *it < wanted.delay);
+        time += limit.unwrap_or(wanted.delay);
+        if forward.timeout.is_some_and(|timeout| timeout < time) {
+            return (number, Some(LocalReply::upstream_timeout()));
+        }
+        let outcome = match limit {
+            Some(_) => galleria_mesh::Outcome::failure(Failure::Timeout),
+            None => galleria_mesh::Outcome::response(wanted.status),
+        };
+        match forward.retry_policy().decide(number, method, &outcome, rng) {
+            RetryDecision::Retry(pause) => time += pause,
+            RetryDecision::Exhausted | RetryDecision::Final => {
+                let reply = limit.map(|_| LocalReply::for_failure(Failure::Timeout));
+                return (number, reply);
+            }
+        }
     }
 }
 
@@ -174,6 +246,7 @@ fn parts(request: &Request) -> Result<request::Parts, LocalReply> {
         let value = HeaderValue::from_bytes(value.as_bytes()).map_err(|_| malformed())?;
         headers.append(name, value);
     }
+    join_cookies(&mut headers);
     let (mut parts, ()) = http::Request::new(()).into_parts();
     parts.method = request.method.parse().map_err(|_| malformed())?;
     parts.uri = target.parse().map_err(|_| malformed())?;

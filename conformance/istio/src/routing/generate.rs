@@ -3,6 +3,7 @@
 //! Values come from small pools, so that rules and requests often meet, or nearly do.
 
 mod action;
+mod http_route;
 mod matches;
 mod request;
 mod world;
@@ -48,13 +49,15 @@ const INNER: [(&str, u32); 11] = [
 
 pub(super) struct Generator {
     rng: StdRng,
+    extended: bool,
     istio: Vec<Value>,
 }
 
 impl Generator {
-    pub(super) fn new(rng: StdRng) -> Self {
+    pub(super) fn new(rng: StdRng, extended: bool) -> Self {
         Self {
             rng,
+            extended,
             istio: Vec::new(),
         }
     }
@@ -63,13 +66,20 @@ impl Generator {
     pub(super) fn case(mut self, number: usize, requests: usize) -> Case {
         let kubernetes = self.services();
         self.service_entries();
-        self.gateways();
+        let has_gateway_api = self.also(20);
+        if has_gateway_api {
+            self.gateway_api();
+        } else {
+            self.gateways();
+        }
         self.destination_rules();
         if self.rng.chance(15) {
             self.sidecar();
         }
-        for _ in 0..self.rng.random_range(1..=4) {
-            self.virtual_service();
+        if !has_gateway_api {
+            for _ in 0..self.rng.random_range(1..=4) {
+                self.virtual_service();
+            }
         }
         let requests = (0..requests).map(|_| self.request()).collect();
         Case {
@@ -78,6 +88,11 @@ impl Generator {
             kubernetes,
             requests,
         }
+    }
+
+    /// A chance of what only extended cases have.
+    fn also(&mut self, percent: u32) -> bool {
+        self.extended && self.rng.chance(percent)
     }
 
     fn virtual_service(&mut self) {
@@ -120,7 +135,10 @@ impl Generator {
         }
         let count = self.rng.random_range(1..=4);
         let rules: Vec<Value> = (0..count)
-            .map(|number| self.rule(number, namespace, &gateways))
+            .map(|number| match self.also(12) {
+                true => self.delegating(number, namespace, &gateways),
+                false => self.rule(number, namespace, &gateways),
+            })
             .collect();
         let mut spec = json!({"hosts": hosts, "http": rules});
         if !gateways.is_empty() {
@@ -130,6 +148,35 @@ impl Generator {
             spec["exportTo"] = export;
         }
         self.add("VirtualService", namespace, None, &spec);
+    }
+
+    /// A rule that leaves the rest to another VirtualService.
+    fn delegating(&mut self, number: usize, namespace: &str, gateways: &[String]) -> Value {
+        let home = self.rng.weighted(&HOMES);
+        let name = format!("delegate{}", self.istio.len());
+        let count = self.rng.random_range(1..=3);
+        let rules: Vec<Value> = (0..count)
+            .map(|number| self.rule(number, home, &[]))
+            .collect();
+        let mut spec = json!({ "http": rules });
+        if let Some(export) = self.export_to(home) {
+            spec["exportTo"] = export;
+        }
+        self.add("VirtualService", home, Some(&name), &spec);
+        let mut rule = json!({
+            "name": format!("r{number}"),
+            "delegate": {"name": name, "namespace": home},
+        });
+        if self.rng.chance(75) {
+            rule["match"] = json!([self.block(namespace, gateways)]);
+        }
+        if self.rng.chance(20) {
+            rule["rewrite"] = self.rewrite();
+        }
+        if self.rng.chance(20) {
+            rule["headers"] = self.headers();
+        }
+        rule
     }
 
     fn export_to(&mut self, namespace: &str) -> Option<Value> {
@@ -147,11 +194,22 @@ impl Generator {
 
     /// Adds an object; its number is in its name and its age.
     fn add(&mut self, kind: &str, namespace: &str, name: Option<&str>, spec: &Value) {
+        self.add_version("networking.istio.io/v1", kind, namespace, name, spec);
+    }
+
+    fn add_version(
+        &mut self,
+        version: &str,
+        kind: &str,
+        namespace: &str,
+        name: Option<&str>,
+        spec: &Value,
+    ) {
         let number = self.istio.len();
         let day = 1 + (number * 7 + self.rng.random_range(0..28)) % 28;
         let name = name.map_or_else(|| format!("o{number}"), str::to_owned);
         self.istio.push(json!({
-            "apiVersion": "networking.istio.io/v1",
+            "apiVersion": version,
             "kind": kind,
             "metadata": {
                 "name": name,

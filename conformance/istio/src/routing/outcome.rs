@@ -5,7 +5,7 @@ use std::fmt;
 
 use serde::Deserialize;
 
-use crate::judge::Answer;
+use crate::judge::{Answer, Arrival};
 
 /// What became of a request.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -20,6 +20,8 @@ pub(super) struct Outcome {
     pub(super) body: String,
     /// The request as the service saw it.
     pub(super) seen: Seen,
+    /// Every attempt and every mirrored request, sorted.
+    pub(super) arrivals: Vec<String>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
@@ -62,6 +64,8 @@ impl Outcome {
             return Self::default();
         }
         let headers = compared(answer.headers.clone());
+        let mut arrivals: Vec<String> = answer.arrivals.iter().map(arrival).collect();
+        arrivals.sort_unstable();
         match serde_json::from_str::<Seen>(&answer.body) {
             Ok(mut seen) => {
                 seen.headers = compared(seen.headers);
@@ -72,16 +76,23 @@ impl Outcome {
                     headers,
                     body: String::new(),
                     seen,
+                    arrivals,
                 }
             }
             Err(_) => Self {
                 status: answer.status,
                 headers,
                 body: answer.body.clone(),
+                arrivals,
                 ..Self::default()
             },
         }
     }
+}
+
+/// An arrival in the form in which arrivals are compared.
+pub(super) fn arrival(it: &Arrival) -> String {
+    format!("{} {} {} {}", it.cluster, it.method, it.host, it.target)
 }
 
 /// The headers that are compared.
@@ -105,6 +116,10 @@ impl fmt::Display for Outcome {
                 write!(f, "{} {} {:?}", seen.host, seen.target, seen.headers)?;
             }
         }
-        write!(f, "\n    {:?}", self.headers)
+        write!(f, "\n    {:?}", self.headers)?;
+        let arrivals = self.arrivals.iter();
+        arrivals.fold(Ok(()), |result, it| {
+            result.and_then(|()| write!(f, "\n    at {it}"))
+        })
     }
 }

@@ -78,13 +78,16 @@ impl Report {
         if let Some(request) = pair.request {
             println!("{request}");
         }
-        let text = |outcome: Result<&Outcome, &str>| match (outcome, pair.request) {
-            (Ok(outcome), Some(_)) => outcome.to_string(),
+        let text = |outcomes: Result<&[Outcome], &str>| match (outcomes, pair.request) {
+            (Ok(outcomes), Some(_)) => {
+                let outcomes: Vec<String> = outcomes.iter().map(ToString::to_string).collect();
+                outcomes.join("\n  or:     ")
+            }
             (Ok(_), None) => "accepts the configuration".to_owned(),
             (Err(reason), _) => format!("refuses the configuration: {reason}"),
         };
         println!("Galleria: {}", text(pair.ours));
-        println!("Istio:    {}", text(pair.theirs));
+        println!("Istio:    {}", text(pair.theirs.map(std::slice::from_ref)));
     }
 
     /// Whether `accepted` was found, and nothing else.

@@ -85,7 +85,8 @@ impl Generator {
             set("fault", json!({ "abort": abort }));
         }
         if self.rng.chance(8) {
-            set("timeout", json!("5s"));
+            let timeout = if self.also(50) { "0.1s" } else { "5s" };
+            set("timeout", json!(timeout));
         }
         if self.rng.chance(8) {
             let retries = [
@@ -95,8 +96,21 @@ impl Generator {
             ];
             set("retries", self.rng.one(&retries));
         }
+        if self.also(10) {
+            let retries = [
+                json!({"attempts": 1, "perTryTimeout": "0.1s", "retryOn": "gateway-error"}),
+                json!({"attempts": 3, "retryOn": "503,retriable-4xx"}),
+            ];
+            set("retries", self.rng.one(&retries));
+        }
         if self.rng.chance(5) {
             set("mirror", self.destination());
+            if self.rng.chance(30) {
+                set(
+                    "mirrorPercentage",
+                    json!({"value": self.rng.pick(&[0, 100])}),
+                );
+            }
         }
     }
 
@@ -161,7 +175,7 @@ impl Generator {
         }
     }
 
-    fn rewrite(&mut self) -> Value {
+    pub(super) fn rewrite(&mut self) -> Value {
         let all = [
             json!({"uri": "/"}),
             json!({"uri": "/v1"}),
@@ -199,7 +213,7 @@ impl Generator {
         policy
     }
 
-    fn headers(&mut self) -> Value {
+    pub(super) fn headers(&mut self) -> Value {
         let mut headers = Map::new();
         if self.rng.chance(70) {
             let names = ["x-user", "x-kind", "x-new"];

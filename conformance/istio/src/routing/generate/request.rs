@@ -93,6 +93,18 @@ impl Generator {
         }
         if self.rng.chance(8) {
             add("cookie", self.rng.pick(&["a=1", "b=2; a=1"]));
+            if self.extended && self.rng.chance(30) {
+                add("cookie", "c=3");
+            }
+        }
+        if self.extended && self.rng.chance(10) {
+            add(
+                "x-want-status",
+                self.rng.pick(&["503", "500", "409", "404"]),
+            );
+        }
+        if self.extended && self.rng.chance(3) {
+            add("x-want-delay", "400");
         }
         if self.rng.chance(25) {
             let origins = ["https://a.test", "https://b.test", "https://c.test"];

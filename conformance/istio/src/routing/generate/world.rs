@@ -103,29 +103,36 @@ impl Generator {
             "*.shop.svc.cluster.local",
         ];
         for host in hosts {
-            if !self.rng.chance(45) {
-                continue;
+            if self.rng.chance(45) {
+                self.destination_rule(host);
             }
-            let mut subsets = vec![json!({"name": "v1", "labels": {"version": "v1"}})];
-            if self.rng.chance(70) {
-                subsets.push(json!({"name": "v2", "labels": {"version": "v2"}}));
+            // The same host twice is merged, or not.
+            if self.also(10) {
+                self.destination_rule(host);
             }
-            let mut spec = json!({"host": host, "subsets": subsets});
-            let own = if host.contains("bank") {
-                "bank"
-            } else {
-                "shop"
-            };
-            let namespace = match self.rng_below(10) {
-                0..8 => own,
-                8 => "bank",
-                _ => "istio-system",
-            };
-            if let Some(export) = self.export_to(namespace) {
-                spec["exportTo"] = export;
-            }
-            self.add("DestinationRule", namespace, None, &spec);
         }
+    }
+
+    fn destination_rule(&mut self, host: &str) {
+        let mut subsets = vec![json!({"name": "v1", "labels": {"version": "v1"}})];
+        if self.rng.chance(70) {
+            subsets.push(json!({"name": "v2", "labels": {"version": "v2"}}));
+        }
+        let mut spec = json!({"host": host, "subsets": subsets});
+        let own = if host.contains("bank") {
+            "bank"
+        } else {
+            "shop"
+        };
+        let namespace = match self.rng_below(10) {
+            0..8 => own,
+            8 => "bank",
+            _ => "istio-system",
+        };
+        if let Some(export) = self.export_to(namespace) {
+            spec["exportTo"] = export;
+        }
+        self.add("DestinationRule", namespace, None, &spec);
     }
 
     pub(super) fn sidecar(&mut self) {
