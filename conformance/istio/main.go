@@ -4,7 +4,8 @@
 // proxies, runs one Envoy with all of it, sends the requests of the cases, and writes the
 // answers to a file. It knows nothing about Galleria.
 //
-// Each kind of case has a file of its own (security.go, routing.go); the other files serve them all.
+// Each kind of case has a file of its own (security.go, routing.go,
+// validation.go); the other files serve them all.
 package main
 
 import (
@@ -19,14 +20,16 @@ import (
 
 // Cases is what the judge reads.
 type Cases struct {
-	Security []SecurityCase `json:"security"`
-	Routing  []RoutingCase  `json:"routing"`
+	Security   []SecurityCase   `json:"security"`
+	Routing    []RoutingCase    `json:"routing"`
+	Validation []ValidationCase `json:"validation"`
 }
 
 // Answers is what the judge writes, in the order of the cases.
 type Answers struct {
-	Security []SecurityAnswers `json:"security"`
-	Routing  []RoutingAnswers  `json:"routing"`
+	Security   []SecurityAnswers   `json:"security"`
+	Routing    []RoutingAnswers    `json:"routing"`
+	Validation []ValidationAnswers `json:"validation"`
 }
 
 // The number of cases that are judged at once.
@@ -61,7 +64,11 @@ func run(cases, answers, envoy string) error {
 	if err != nil {
 		return err
 	}
-	text, err = json.Marshal(Answers{Security: security, Routing: routing})
+	validation, err := judgeValidation(asked.Validation)
+	if err != nil {
+		return err
+	}
+	text, err = json.Marshal(Answers{Security: security, Routing: routing, Validation: validation})
 	if err != nil {
 		return err
 	}

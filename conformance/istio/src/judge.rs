@@ -7,6 +7,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 pub(crate) struct Judge {
     pub(crate) program: PathBuf,
@@ -20,6 +21,12 @@ pub(crate) struct Judge {
 struct Cases<'a> {
     security: &'a [SecurityCase],
     routing: &'a [RoutingCase],
+    validation: &'a [ValidationCase<'a>],
+}
+
+#[derive(Serialize)]
+pub(crate) struct ValidationCase<'a> {
+    pub(crate) objects: &'a [Value],
 }
 
 #[derive(Serialize)]
@@ -79,6 +86,22 @@ pub(crate) struct SecurityRequest {
 struct Answers {
     security: Vec<CaseAnswers>,
     routing: Vec<CaseAnswers>,
+    validation: Vec<ValidationAnswers>,
+}
+
+#[derive(Deserialize)]
+pub(crate) struct ValidationAnswers {
+    /// For each object, why it is refused; empty if it is stored.
+    pub(crate) refused: Vec<String>,
+    pub(crate) findings: Vec<Finding>,
+}
+
+/// A message of Istio's analyzers.
+#[derive(Deserialize)]
+pub(crate) struct Finding {
+    pub(crate) kind: String,
+    pub(crate) name: String,
+    pub(crate) code: String,
 }
 
 /// The answers to the requests of one case, or the reason for refusing its objects.
@@ -132,6 +155,18 @@ impl Judge {
         same_number(self.ask(&cases)?.routing, routing.len())
     }
 
+    /// The answers to `cases`, in their order.
+    pub(crate) fn validation(
+        &self,
+        validation: &[ValidationCase<'_>],
+    ) -> Result<Vec<ValidationAnswers>> {
+        let cases = Cases {
+            validation,
+            ..Cases::default()
+        };
+        same_number(self.ask(&cases)?.validation, validation.len())
+    }
+
     fn ask(&self, cases: &Cases<'_>) -> Result<Answers> {
         fs::create_dir_all(&self.work)?;
         let (file, answers) = (self.work.join("cases.json"), self.work.join("answers.json"));
@@ -147,7 +182,7 @@ impl Judge {
     }
 }
 
-fn same_number(answers: Vec<CaseAnswers>, cases: usize) -> Result<Vec<CaseAnswers>> {
+fn same_number<T>(answers: Vec<T>, cases: usize) -> Result<Vec<T>> {
     if answers.len() != cases {
         bail!("the judge answered another number of cases");
     }

@@ -2,7 +2,7 @@
 //! by the judge, which is Istio's control plane with a real Envoy (`main.go`).
 //!
 //! Run it with `cargo xtask conformance istio`, which builds and installs the tools. Each
-//! subject of the comparison is a module: [`security`] and [`routing`].
+//! subject of the comparison is a module: [`security`], [`routing`] and [`validation`].
 
 #![allow(clippy::print_stdout, reason = "a tool talks to a terminal")]
 
@@ -12,6 +12,7 @@ mod issuer;
 mod judge;
 mod routing;
 mod security;
+mod validation;
 
 use std::path::PathBuf;
 
@@ -37,7 +38,10 @@ struct Arguments {
     /// or fail: the differences there are not all explained yet
     #[arg(long)]
     extended: bool,
-    /// The only subject to compare: `security` or `routing`
+    /// Number of random objects with changes
+    #[arg(long, default_value_t = 300)]
+    mutations: usize,
+    /// The only subject to compare: `security`, `routing` or `validation`
     #[arg(long)]
     subject: Option<String>,
     #[command(flatten)]
@@ -52,6 +56,15 @@ fn main() -> Result<()> {
         work: arguments.work,
     };
     let is_asked = |subject: &str| arguments.subject.as_deref().is_none_or(|it| it == subject);
+    if is_asked("validation") {
+        let amount = validation::Amount {
+            mutations: arguments.mutations,
+            seed: arguments.security.seed,
+            only: arguments.security.only,
+            show: arguments.security.show,
+        };
+        validation::run(&judge, amount)?;
+    }
     if is_asked("routing") {
         let amount = routing::Amount {
             cases: arguments.routes,

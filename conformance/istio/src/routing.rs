@@ -19,6 +19,7 @@ mod report;
 use anyhow::{Result, bail};
 use rand::SeedableRng;
 use rand::rngs::StdRng;
+use serde_json::Value;
 
 use self::case::{Case, PROXIES};
 use self::differences::{ACCEPTED, Pair};
@@ -128,4 +129,10 @@ fn prove_accepted(judge: &Judge) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// The objects of a random case.
+pub(crate) fn objects(seed: u64) -> Vec<Value> {
+    let case = Generator::new(StdRng::seed_from_u64(seed)).case(0, 0);
+    [case.kubernetes, case.istio].concat()
 }

@@ -23,6 +23,7 @@ use std::path::PathBuf;
 use anyhow::{Result, bail};
 use rand::SeedableRng;
 use rand::rngs::StdRng;
+use serde_json::Value;
 
 use self::binary::Binary;
 use self::case::Case;
@@ -195,4 +196,13 @@ fn prove_accepted(judge: &Judge, issuer: &Issuer) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// The policies of a random case.
+pub(crate) fn objects(seed: u64, issuer: &Issuer) -> Vec<Value> {
+    let case = Generator::new(StdRng::seed_from_u64(seed), issuer).case(0, 0);
+    let lines = case.manifest.lines();
+    lines
+        .filter_map(|line| serde_json::from_str(line).ok())
+        .collect()
 }

@@ -26,11 +26,12 @@ pub(crate) use durations::{
 pub(crate) use fields::Fields;
 pub(crate) use lists::{items, labels, map, strings};
 pub(crate) use names::{
-    dns_label, dns_name, dns_subdomain, header_name, is_dns_label, is_dns_subdomain,
-    is_partial_wildcard, label_of_any_case,
+    bind_address, destination_name, dns_label, dns_name, dns_subdomain, ends_with_number,
+    header_name, is_dns_label, is_dns_subdomain, is_partial_wildcard, label_of_any_case, network,
 };
 pub(crate) use numbers::{
-    int_or_percent, integer, number, percent, percentage, port, port_name, port_reference,
+    int_or_percent, integer, number, optional_port, percent, percentage, port, port_name,
+    port_reference,
 };
 pub(crate) use path::{Segment, steps};
 pub(crate) use quantities::{bytes, cpu_millis, near_quantity, quantity};

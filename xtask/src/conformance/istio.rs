@@ -30,13 +30,16 @@ pub(crate) struct Options {
     /// Number of random requests for each of them
     #[arg(long, value_name = "NUMBER", default_value_t = 20)]
     requests: u32,
-    /// Compare only `security` or only `routing`
+    /// Number of objects with random changes
+    #[arg(long, value_name = "NUMBER", default_value_t = 300)]
+    mutations: u32,
+    /// Compare only `security`, `routing` or `validation`
     #[arg(long, value_name = "NAME")]
     subject: Option<String>,
     /// Seed of the random number generator
     #[arg(long, value_name = "NUMBER", default_value_t = 1)]
     seed: u64,
-    /// Compare only the set of policies and the configuration of routes with this number
+    /// Compare only the case with this number of each subject
     #[arg(long, value_name = "NUMBER")]
     only: Option<u32>,
     /// Number of differences to print
@@ -67,6 +70,7 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<()> {
         ("--policies", u64::from(options.policies)),
         ("--routes", u64::from(options.routes)),
         ("--requests", u64::from(options.requests)),
+        ("--mutations", u64::from(options.mutations)),
         ("--seed", options.seed),
         ("--show", u64::from(options.show)),
     ] {

@@ -57,6 +57,12 @@ impl<'d, 'n> Fields<'d, 'n> {
             .any(|entry| entry.key == name && !entry.value.is_null())
     }
 
+    /// As [`Fields::has`], but an empty list is as absent.
+    pub(crate) fn has_entries(&self, name: &str) -> bool {
+        let is_empty = |node: &Node| matches!(&node.value, Value::Sequence(it) if it.is_empty());
+        self.has(name) && !self.get(name).is_some_and(is_empty)
+    }
+
     /// The value of `name`, without taking it.
     pub(crate) fn get(&self, name: &str) -> Option<&'n Node> {
         self.entries
@@ -165,6 +171,20 @@ impl<'d, 'n> Fields<'d, 'n> {
         let restriction = Unenforced::new(restriction);
         self.d
             .under(name, |d| d.unenforced(mark, restriction, what));
+    }
+
+    /// Reads a field that the API has and the host does not act on. A cluster refuses a wrong
+    /// value of it, and so does this.
+    pub(crate) fn without_effect<T>(
+        &mut self,
+        name: &'static str,
+        read: impl FnOnce(&mut Decoder, &'n Node) -> Option<T>,
+    ) {
+        if self.has(name) {
+            let message = "is not supported by this host; it has no effect".to_owned();
+            self.warn_at(name, codes::NOT_HONOURED, message);
+        }
+        self.optional(name, read);
     }
 
     /// Reports that a removed field is set, and its successor.

@@ -77,6 +77,59 @@ pub(crate) fn dns_name(d: &mut Decoder, node: &Node) -> Option<crate::WithPositi
     None
 }
 
+/// As [`dns_name`], but not an address: a destination has a name.
+pub(crate) fn destination_name(
+    d: &mut Decoder,
+    node: &Node,
+) -> Option<crate::WithPosition<String>> {
+    let name = dns_name(d, node)?;
+    if name.parse::<std::net::IpAddr>().is_ok() {
+        let shown = d.show(&name);
+        let message = format!(
+            "{shown} is an address; use the name of a Service or of a ServiceEntry, whose \
+             endpoints may have addresses"
+        );
+        d.error(node.mark, codes::INVALID_VALUE, message);
+        return None;
+    }
+    Some(name)
+}
+
+/// The address of a listener.
+pub(crate) fn bind_address(d: &mut Decoder, node: &Node) -> Option<()> {
+    let text = string(d, node)?;
+    let is_socket = text
+        .strip_prefix("unix://")
+        .is_some_and(|it| !it.is_empty());
+    if !text.is_empty() && !is_socket && text.parse::<std::net::IpAddr>().is_err() {
+        let shown = d.show(&text);
+        let message = format!("{shown} is not an IP address");
+        d.error(node.mark, codes::INVALID_VALUE, message);
+    }
+    Some(())
+}
+
+/// An IP address, or a network such as `10.0.0.0/8`.
+pub(crate) fn network(d: &mut Decoder, node: &Node) -> Option<String> {
+    let text = string(d, node)?;
+    if is_network(&text) {
+        return Some(text);
+    }
+    let shown = d.show(&text);
+    let message = format!("{shown} is neither an IP address nor a network such as `10.0.0.0/8`");
+    d.error(node.mark, codes::INVALID_VALUE, message);
+    None
+}
+
+fn is_network(text: &str) -> bool {
+    let (address, length) = text.split_once('/').unwrap_or((text, "0"));
+    let Ok(address) = address.parse::<std::net::IpAddr>() else {
+        return false;
+    };
+    let most = if address.is_ipv4() { 32 } else { 128 };
+    length.parse::<u8>().is_ok_and(|length| length <= most)
+}
+
 /// Whether `*` replaces only the beginning of the first label, as in `*a.example.com`.
 pub(crate) fn is_partial_wildcard(host: &str) -> bool {
     host.strip_prefix('*')
@@ -98,6 +151,12 @@ fn is_host_name(text: &str) -> bool {
 fn has_numeric_end(text: &str) -> bool {
     text.rsplit_once('.')
         .is_some_and(|(_, last)| !last.is_empty() && last.bytes().all(|b| b.is_ascii_digit()))
+}
+
+/// Whether the last label is a number: then the name is not a full host name.
+pub(crate) fn ends_with_number(name: &str) -> bool {
+    let last = name.rsplit('.').next().unwrap_or_default();
+    !last.is_empty() && last.bytes().all(|b| b.is_ascii_digit())
 }
 
 /// A DNS label in upper or lower case, as Istio allows for names of its own.

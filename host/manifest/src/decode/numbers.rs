@@ -59,6 +59,12 @@ pub(crate) fn port(d: &mut Decoder, node: &Node) -> Option<u16> {
     integer(1..=65535)(d, node).and_then(|port| u16::try_from(port).ok())
 }
 
+/// As [`port`], but 0 is as absent.
+pub(crate) fn optional_port(fields: &mut super::Fields<'_, '_>, name: &'static str) -> Option<u16> {
+    let number = fields.optional(name, integer(0..=65535))?;
+    u16::try_from(number).ok().filter(|number| *number > 0)
+}
+
 /// A port by number or by name.
 pub(crate) fn port_reference(d: &mut Decoder, node: &Node) -> Option<PortReference> {
     if let Value::Scalar(scalar) = &node.value

@@ -4,7 +4,8 @@ use super::headers;
 use crate::WithPosition;
 use crate::codes;
 use crate::decode::{
-    Decoder, Fields, dns_name, integer, label_of_any_case, located, percent, percentage, port,
+    Decoder, Fields, destination_name, integer, label_of_any_case, located, percent, percentage,
+    port,
 };
 use crate::model::{Destination, HeaderOperations, Mirror, Percent, RouteDestination};
 use crate::yaml::Node;
@@ -49,7 +50,7 @@ pub(super) fn connection_route(d: &mut Decoder, node: &Node) -> Option<RouteDest
 pub(super) fn read(d: &mut Decoder, node: &Node) -> Option<Destination> {
     let mut fields = Fields::of(d, node)?;
     let host = fields.required("host", |d, node| {
-        let host = dns_name(d, node)?;
+        let host = destination_name(d, node)?;
         if host.value == "*" {
             let message = "a destination is one service; `*` is none";
             d.error(node.mark, codes::INVALID_VALUE, message);

@@ -1,8 +1,9 @@
 //! Istio's DestinationRule.
 
+use super::authorization::scope;
 use super::{export_to, traffic_policy};
 use crate::codes;
-use crate::decode::{Decoder, Fields, dns_name, label_of_any_case, labels, located, steps};
+use crate::decode::{Decoder, Fields, destination_name, label_of_any_case, labels, located, steps};
 use crate::model::{DestinationRule, Resource, Subset};
 use crate::yaml::{Mark, Node};
 
@@ -14,7 +15,7 @@ pub(crate) fn read(mut fields: Fields<'_, '_>) -> Option<Resource> {
 
 fn spec(d: &mut Decoder, node: &Node) -> Option<DestinationRule> {
     let mut spec = Fields::of(d, node)?;
-    let host = spec.required("host", dns_name);
+    let host = spec.required("host", destination_name);
     let traffic_policy = spec.optional("trafficPolicy", traffic_policy::read);
     let subsets = spec.list("subsets", subset);
     for (index, subset) in subsets.iter().enumerate() {
@@ -39,7 +40,8 @@ fn spec(d: &mut Decoder, node: &Node) -> Option<DestinationRule> {
         );
         spec.error_at("exportTo", codes::EXCLUSIVE_FIELDS, message);
     }
-    spec.finish(&["workloadSelector"]);
+    spec.without_effect("workloadSelector", scope::selector);
+    spec.finish(&[]);
     Some(DestinationRule {
         host: host?,
         traffic_policy,

@@ -4,8 +4,8 @@ use super::{gateway_topology, server_tls};
 use crate::WithPosition;
 use crate::codes;
 use crate::decode::{
-    Decoder, Fields, choice, dns_name, is_partial_wildcard, labels, located, located_string,
-    non_empty, port, steps,
+    Decoder, Fields, bind_address, choice, dns_name, is_partial_wildcard, labels, located,
+    located_string, non_empty, port, steps, string,
 };
 use crate::model::{
     CertificateSource, Gateway, Protocol, Resource, Server, ServerCertificate, ServerTls, TlsMode,
@@ -75,8 +75,12 @@ fn server(d: &mut Decoder, node: &Node) -> Option<Server> {
     {
         check_tls(&mut fields, *protocol, tls.as_ref());
     }
+    if let Some(bind) = fields.get("bind").filter(|bind| !bind.is_null()) {
+        fields.d.under("bind", |d| bind_address(d, bind));
+    }
     fields.unenforced("bind", parts::GATEWAY_BIND);
-    fields.finish(&["defaultEndpoint"]);
+    fields.without_effect("defaultEndpoint", string);
+    fields.finish(&[]);
     let (port, port_name, protocol) = port?;
     Some(Server {
         at: d.position(node.mark),
@@ -123,7 +127,7 @@ pub(super) fn protocol(d: &mut Decoder, node: &Node) -> Option<Protocol> {
 fn server_host(d: &mut Decoder, node: &Node) -> Option<WithPosition<String>> {
     let host = located_string(d, node)?;
     let name = host.split_once('/').map_or(host.as_str(), |(_, name)| name);
-    let is_short = name != "*" && !name.contains('.') && name.parse::<std::net::IpAddr>().is_err();
+    let is_short = name != "*" && !name.contains('.');
     if is_partial_wildcard(name) || is_short && !name.is_empty() {
         let shown = d.show(&host);
         let message = format!(
@@ -157,7 +161,8 @@ fn check_tls(fields: &mut Fields<'_, '_>, protocol: Protocol, tls: Option<&Serve
     };
     let only_redirects = tls.https_redirect && tls.mode == TlsMode::Passthrough;
     if !secure {
-        if !only_redirects && fields.has("tls") && tls.mode != TlsMode::Passthrough {
+        let is_http = matches!(protocol, Protocol::Http | Protocol::Http2 | Protocol::Grpc);
+        if !is_http || !only_redirects && tls.mode != TlsMode::Passthrough {
             let message = "a server of this protocol takes no certificate; use `protocol: HTTPS`, \
                            or leave only httpsRedirect"
                 .to_owned();

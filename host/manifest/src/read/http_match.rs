@@ -6,7 +6,7 @@ use super::virtual_service::gateway_name;
 use crate::codes;
 use crate::decode::{
     Decoder, Fields, boolean, full_match, header_name, label_of_any_case, labels, map, non_empty,
-    port, string,
+    optional_port, string,
 };
 use crate::model::{HttpMatch, StringMatch, claim_path};
 use crate::yaml::{Node, Value};
@@ -17,15 +17,19 @@ const REGEX_LENGTH_MAX: usize = 1024;
 pub(super) fn read(d: &mut Decoder, node: &Node) -> Option<HttpMatch> {
     let mut fields = Fields::of(d, node)?;
     let name = fields.optional("name", non_empty);
-    let uri = fields.optional("uri", uri_match);
+    let uri = fields
+        .optional("uri", |d, node| any_or(d, node, uri_match))
+        .flatten();
     let ignore_uri_case = fields.optional("ignoreUriCase", boolean).unwrap_or(false);
     if ignore_uri_case && matches!(uri, Some(StringMatch::Regex { .. })) {
         let message = "has no effect on a regex; write `(?i)` at its beginning".to_owned();
         fields.warn_at("ignoreUriCase", codes::NOT_HONOURED, message);
     }
-    let scheme = fields.optional("scheme", value_match);
-    let method = fields.optional("method", value_match);
-    let authority = fields.optional("authority", value_match);
+    let mut text = |name| {
+        let read = fields.optional(name, |d, node| any_or(d, node, value_match));
+        read.flatten()
+    };
+    let (scheme, method, authority) = (text("scheme"), text("method"), text("authority"));
     let headers = fields
         .optional("headers", |d, node| header_matches(d, node, true))
         .unwrap_or_default();
@@ -38,15 +42,17 @@ pub(super) fn read(d: &mut Decoder, node: &Node) -> Option<HttpMatch> {
             Some(matches.into_iter().collect::<Vec<_>>())
         })
         .unwrap_or_default();
-    let port = fields.optional("port", port);
+    let port = optional_port(&mut fields, "port");
     let source_labels = fields.optional("sourceLabels", labels).unwrap_or_default();
     let source_namespace = fields.optional("sourceNamespace", label_of_any_case);
     let gateways = fields.list("gateways", gateway_name);
-    fields.finish(&["statPrefix"]);
+    fields.without_effect("statPrefix", string);
+    fields.finish(&[]);
     let failed = ["uri", "scheme", "method", "authority"]
         .iter()
         .any(|field| {
-            node.get(field).is_some_and(|value| !value.is_null())
+            node.get(field)
+                .is_some_and(|it| !it.is_null() && !is_empty(it))
                 && match *field {
                     "uri" => uri.is_none(),
                     "scheme" => scheme.is_none(),
@@ -73,6 +79,23 @@ pub(super) fn read(d: &mut Decoder, node: &Node) -> Option<HttpMatch> {
         source_namespace,
         gateways,
     })
+}
+
+/// No condition if there is none: `{}` matches every text.
+#[expect(clippy::option_option, reason = "the outer is an error")]
+fn any_or(
+    d: &mut Decoder,
+    node: &Node,
+    read: fn(&mut Decoder, &Node) -> Option<StringMatch>,
+) -> Option<Option<StringMatch>> {
+    match is_empty(node) {
+        true => Some(None),
+        false => read(d, node).map(Some),
+    }
+}
+
+fn is_empty(node: &Node) -> bool {
+    matches!(&node.value, Value::Mapping(entries) if entries.is_empty())
 }
 
 /// A regular expression of the length that Istio allows.
@@ -156,14 +179,13 @@ fn value_match(d: &mut Decoder, node: &Node) -> Option<StringMatch> {
 
 /// As [`value_match`], but `{}` and `regex: "*"` match any value.
 fn present_or_match(d: &mut Decoder, node: &Node, warn_of_star: bool) -> Option<StringMatch> {
-    let is_empty = matches!(&node.value, Value::Mapping(entries) if entries.is_empty());
     let is_star = node.get("regex").and_then(Node::as_text) == Some("*");
     if is_star && warn_of_star {
         let message = "a cluster refuses `*`, which is not a regular expression; here it means \
                        any value, for which `{}` is the other form";
         d.warning(node.mark, codes::INVALID_VALUE, message);
     }
-    if is_empty || is_star || node.is_null() {
+    if is_empty(node) || is_star || node.is_null() {
         return Some(StringMatch::Present);
     }
     value_match(d, node)

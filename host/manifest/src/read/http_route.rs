@@ -53,7 +53,10 @@ pub(super) fn read(d: &mut Decoder, node: &Node) -> Option<HttpRoute> {
 /// A rule must have exactly one action.
 fn check_action(fields: &mut Fields<'_, '_>) {
     let actions = ["route", "redirect", "directResponse", "delegate"];
-    let set: Vec<&'static str> = actions.into_iter().filter(|a| fields.has(a)).collect();
+    let set: Vec<&'static str> = actions
+        .into_iter()
+        .filter(|a| fields.has_entries(a))
+        .collect();
     match set.as_slice() {
         [] => {
             let message = "a rule needs one of route, redirect, directResponse, delegate";

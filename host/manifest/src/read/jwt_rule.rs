@@ -116,7 +116,15 @@ fn header(d: &mut Decoder, node: &Node) -> Option<JwtHeader> {
 
 fn claim_to_header(d: &mut Decoder, node: &Node) -> Option<ClaimToHeader> {
     let mut fields = Fields::of(d, node)?;
-    let header = fields.required("header", output_header);
+    let header = fields.required("header", |d, node| {
+        let name = output_header(d, node)?;
+        let is_plain = |b: u8| b.is_ascii_alphanumeric() || b == b'-' || b == b'_';
+        if !name.bytes().all(is_plain) {
+            let message = "a cluster only allows letters, digits, `-` and `_` here";
+            d.error(node.mark, codes::INVALID_VALUE, message);
+        }
+        Some(name)
+    });
     let claim = fields.required("claim", non_empty);
     fields.finish_strictly();
     Some(ClaimToHeader {

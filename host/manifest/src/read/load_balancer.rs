@@ -1,8 +1,10 @@
 //! Load balancing: how an endpoint of a destination is selected.
 
+use super::locality;
 use crate::codes;
 use crate::decode::{
-    Decoder, Fields, boolean, choice, duration, header_name, integer, non_empty, positive_duration,
+    Decoder, Fields, boolean, choice, duration, header_name, integer, items, non_empty, number,
+    percent, positive_duration, string,
 };
 use crate::model::{HashKey, LoadBalancer, LoadBalancerPolicy};
 use crate::yaml::Node;
@@ -46,14 +48,24 @@ pub(super) fn read(d: &mut Decoder, node: &Node) -> Option<LoadBalancer> {
     let warmup = fields.optional("warmup", |d, node| {
         let mut fields = Fields::of(d, node)?;
         let duration = fields.required("duration", positive_duration);
-        fields.finish(&["minimumPercent", "aggression"]);
+        fields.without_effect("minimumPercent", percent);
+        fields.without_effect("aggression", aggression);
+        fields.finish(&[]);
         duration
     });
     let old_warmup = fields.optional("warmupDurationSecs", duration);
     if fields.has("warmupDurationSecs") {
         fields.deprecated("warmupDurationSecs", "warmup.duration");
     }
-    fields.finish(&["localityLbSetting"]);
+    fields.without_effect("localityLbSetting", locality::read);
+    fields.without_effect("zoneAwareLbSetting", locality::zone_aware);
+    if fields.has("localityLbSetting") && fields.has("zoneAwareLbSetting") {
+        let message = "`localityLbSetting` and `zoneAwareLbSetting` are mutually exclusive; keep \
+                       one";
+        let zone_aware = "zoneAwareLbSetting";
+        fields.error_at(zone_aware, codes::EXCLUSIVE_FIELDS, message.to_owned());
+    }
+    fields.finish(&[]);
     let policy = hash.unwrap_or(match simple {
         Some(Simple::RoundRobin) => LoadBalancerPolicy::RoundRobin,
         Some(Simple::Random) => LoadBalancerPolicy::Random,
@@ -64,6 +76,13 @@ pub(super) fn read(d: &mut Decoder, node: &Node) -> Option<LoadBalancer> {
         policy,
         warmup: warmup.or(old_warmup).filter(|time| !time.is_zero()),
     })
+}
+
+fn aggression(d: &mut Decoder, node: &Node) -> Option<()> {
+    if number(d, node)? <= 0.0 {
+        d.error(node.mark, codes::INVALID_VALUE, "must be above 0");
+    }
+    Some(())
 }
 
 fn consistent_hash(d: &mut Decoder, node: &Node) -> Option<LoadBalancerPolicy> {
@@ -93,7 +112,7 @@ fn consistent_hash(d: &mut Decoder, node: &Node) -> Option<LoadBalancerPolicy> {
         let mark = fields.mark;
         fields.d.error(mark, codes::EXCLUSIVE_FIELDS, message);
     }
-    let old_size = fields.optional("minimumRingSize", integer(1..=RING_SIZE_MAX));
+    let old_size = fields.optional("minimumRingSize", integer(0..=RING_SIZE_MAX));
     if fields.has("minimumRingSize") {
         fields.deprecated("minimumRingSize", "ringHash.minimumRingSize");
     }
@@ -110,7 +129,7 @@ fn consistent_hash(d: &mut Decoder, node: &Node) -> Option<LoadBalancerPolicy> {
     }
     let ring_size = fields.optional("ringHash", |d, node| {
         let mut fields = Fields::of(d, node)?;
-        let size = fields.optional("minimumRingSize", integer(1..=RING_SIZE_MAX));
+        let size = fields.optional("minimumRingSize", integer(0..=RING_SIZE_MAX));
         fields.finish(&[]);
         Some(size)
     });
@@ -134,9 +153,29 @@ fn consistent_hash(d: &mut Decoder, node: &Node) -> Option<LoadBalancerPolicy> {
         minimum_ring_size: ring_size
             .flatten()
             .or(old_size)
+            // 0 is as absent.
+            .filter(|size| *size > 0)
             .unwrap_or(RING_SIZE_DEFAULT),
         maglev: maglev.is_some(),
     })
+}
+
+/// Further attributes of the cookie, each with its own name.
+fn attributes(d: &mut Decoder, node: &Node) -> Option<()> {
+    let mut names: Vec<String> = Vec::new();
+    items(d, node, |d, node| {
+        let mut fields = Fields::of(d, node)?;
+        let name = fields.required("name", non_empty)?;
+        fields.optional("value", string);
+        if names.contains(&name) {
+            let message = "an earlier attribute has this name; remove one".to_owned();
+            fields.error_at("name", codes::INVALID_VALUE, message);
+        }
+        fields.finish(&[]);
+        names.push(name);
+        Some(())
+    })?;
+    Some(())
 }
 
 fn is_prime(number: u32) -> bool {
@@ -151,7 +190,8 @@ fn cookie(d: &mut Decoder, node: &Node) -> Option<HashKey> {
     let name = fields.required("name", non_empty);
     let path = fields.optional("path", non_empty);
     let ttl = fields.optional("ttl", duration);
-    fields.finish(&["attributes"]);
+    fields.without_effect("attributes", attributes);
+    fields.finish(&[]);
     Some(HashKey::Cookie {
         name: name?,
         path,

@@ -4,7 +4,7 @@ use super::authorization::scope;
 use crate::codes;
 use crate::decode::{Decoder, Fields, choice, map};
 use crate::model::{Labels, MutualTlsMode, PeerAuthentication, PolicyScope, Resource};
-use crate::yaml::Node;
+use crate::yaml::{Node, Value};
 
 pub(crate) fn read(mut fields: Fields<'_, '_>) -> Option<Resource> {
     let authentication = fields.optional("spec", spec);
@@ -26,6 +26,10 @@ fn spec(d: &mut Decoder, node: &Node) -> Option<PeerAuthentication> {
     };
     let mode = spec.optional("mtls", mutual_tls).flatten();
     let ports = spec.optional("portLevelMtls", |d, node| {
+        if matches!(&node.value, Value::Mapping(ports) if ports.is_empty()) {
+            let message = "must not be empty; name ports, or leave it out";
+            d.error(node.mark, codes::MISSING_FIELD, message);
+        }
         map(d, node, |d, port, value| {
             let number = port.parse::<u16>().ok().filter(|port| *port > 0);
             if number.is_none() {
@@ -36,7 +40,11 @@ fn spec(d: &mut Decoder, node: &Node) -> Option<PeerAuthentication> {
             Some((number?, mutual_tls(d, value)?))
         })
     });
-    if spec.has("portLevelMtls") && selector.is_empty() {
+    let labels = node.get("selector").and_then(|it| it.get("matchLabels"));
+    // Labels that are wrong are reported already.
+    let has_labels =
+        labels.is_some_and(|it| matches!(&it.value, Value::Mapping(it) if !it.is_empty()));
+    if spec.has("portLevelMtls") && selector.is_empty() && !has_labels {
         let message = "needs a selector: it is by the port of a workload".to_owned();
         spec.error_at("portLevelMtls", codes::MISSING_FIELD, message);
     }

@@ -155,13 +155,12 @@ pub(super) fn direct_response(d: &mut Decoder, node: &Node) -> Option<DirectResp
         let mut fields = Fields::of(d, node)?;
         let text = fields.optional("string", string).map(String::into_bytes);
         let bytes = fields.optional("bytes", |d, node| base64_value(d, node, "string"));
-        if fields.has("string") == fields.has("bytes") {
-            let message = "a body needs exactly one of string, bytes";
-            let mark = fields.mark;
-            fields.d.error(mark, codes::EXCLUSIVE_FIELDS, message);
+        if fields.has("string") && fields.has("bytes") {
+            let message = "`string` and `bytes` are mutually exclusive; keep one".to_owned();
+            fields.error_at("bytes", codes::EXCLUSIVE_FIELDS, message);
         }
         fields.finish(&[]);
-        let body = text.or(bytes)?;
+        let body = text.or(bytes).unwrap_or_default();
         if body.len() > DIRECT_BODY_BYTES_MAX {
             d.error(node.mark, codes::INVALID_VALUE, "is larger than 1 MiB");
             return None;

@@ -3,12 +3,18 @@
 use super::authorization::scope;
 use super::jwt_rule;
 use crate::decode::{Decoder, Fields};
-use crate::model::{RequestAuthentication, Resource};
+use crate::model::{PolicyScope, RequestAuthentication, Resource};
 use crate::yaml::Node;
 
 pub(crate) fn read(mut fields: Fields<'_, '_>) -> Option<Resource> {
-    let authentication = fields.required("spec", spec);
+    let has_spec = fields.has("spec");
+    let authentication = fields.optional("spec", spec);
     fields.finish(&[]);
+    let nothing = (!has_spec).then(|| RequestAuthentication {
+        scope: PolicyScope::All,
+        jwt_rules: Vec::new(),
+    });
+    let authentication = authentication.or(nothing);
     authentication.map(Resource::RequestAuthentication)
 }
 

@@ -7,7 +7,7 @@ use super::http_match::string_match;
 use crate::WithPosition;
 use crate::codes;
 use crate::decode::{
-    Decoder, Fields, boolean, did_you_mean, header_name, integer, items, non_empty,
+    Decoder, Fields, boolean, choice, did_you_mean, header_name, integer, items, non_empty,
     optional_timeout, positive_duration, string,
 };
 use crate::model::{CorsPolicy, Retries, StringMatch};
@@ -74,7 +74,9 @@ pub(super) fn retries(d: &mut Decoder, node: &Node) -> Option<Retries> {
             fields.warn_at(set, codes::MISSING_FIELD, message.to_owned());
         }
     }
-    fields.finish(&["retryRemoteLocalities", "retryIgnorePreviousHosts"]);
+    fields.without_effect("retryRemoteLocalities", boolean);
+    fields.without_effect("retryIgnorePreviousHosts", boolean);
+    fields.finish(&[]);
     // `attempts: 0` disables retries; if absent, the default of Istio is 2.
     Some(Retries {
         attempts: if has_attempts { attempts? } else { 2 },
@@ -131,7 +133,11 @@ pub(super) fn cors(d: &mut Decoder, node: &Node) -> Option<CorsPolicy> {
     let allow_credentials = fields
         .optional("allowCredentials", boolean)
         .unwrap_or(false);
-    fields.finish(&["unmatchedPreflights"]);
+    fields.without_effect("unmatchedPreflights", |d, node| {
+        let forms = [("UNSPECIFIED", ()), ("FORWARD", ()), ("IGNORE", ())];
+        choice(d, node, "a way to handle preflights", &forms)
+    });
+    fields.finish(&[]);
     Some(CorsPolicy {
         allow_origins,
         allow_methods,

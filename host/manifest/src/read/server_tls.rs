@@ -85,6 +85,11 @@ pub(super) fn read(d: &mut Decoder, node: &Node) -> Option<ServerTls> {
         with_identity(&mut fields);
     } else if !mode_failed && !mode.verifies_clients() {
         without_clients(&mut fields, mode);
+        if mode == TlsMode::Simple && fields.has("caCrl") {
+            let message = "must be absent in mode SIMPLE, which asks clients for no certificate; \
+                           use MUTUAL";
+            fields.error_at("caCrl", codes::EXCLUSIVE_FIELDS, message.to_owned());
+        }
     }
     let versions = versions(&mut fields);
     let cipher_suites = fields.optional("cipherSuites", cipher_suites);

@@ -152,19 +152,21 @@ fn check_port_name(fields: &mut Fields<'_, '_>, name: Option<&str>, external: bo
         fields.warn_at("name", codes::EXTERNAL_NAME_PORT, message.to_owned());
         return;
     }
-    let message = match prefix {
+    let (code, message) = match prefix {
         Some("http" | "http2" | "grpc") => return,
-        Some(other @ ("https" | "tls" | "tcp" | "udp" | "mongo" | "mysql" | "redis")) => {
-            format!("the name says {other}, but this host speaks HTTP to every port")
-        }
-        _ => "treated as HTTP; in a mesh start the port's name with its protocol, such as `http`, \
-              or set appProtocol"
-            .to_owned(),
+        Some(other) if known || name == Some("tcp") => (
+            codes::NOT_HONOURED,
+            format!("the name says {other}, but this host speaks HTTP to every port"),
+        ),
+        _ => (
+            codes::PORT_NAME,
+            "treated as HTTP; in a mesh start the port's name with its protocol, such as `http`, \
+             or set appProtocol"
+                .to_owned(),
+        ),
     };
     let mark = fields.mark_of("name");
-    fields
-        .d
-        .under("name", |d| d.note(mark, codes::PORT_NAME, message));
+    fields.d.under("name", |d| d.note(mark, code, message));
 }
 
 fn check_ports(spec: &mut Fields<'_, '_>, ports: &[ServicePort]) {

@@ -6,8 +6,8 @@ use super::{export_to, gateway};
 use crate::WithPosition;
 use crate::codes;
 use crate::decode::{
-    Decoder, Fields, choice, dns_name, integer, is_dns_label, is_partial_wildcard, items, labels,
-    non_empty, port, steps, string,
+    Decoder, Fields, choice, destination_name, ends_with_number, integer, is_dns_label,
+    is_partial_wildcard, labels, network, non_empty, port, steps, strings,
 };
 use crate::model::{Labels, Protocol, Resolution, Resource, ServiceEntry, ServiceEntryPort};
 use crate::unenforced::parts;
@@ -22,7 +22,7 @@ pub(crate) fn read(mut fields: Fields<'_, '_>) -> Option<Resource> {
 fn spec(d: &mut Decoder, node: &Node) -> Option<ServiceEntry> {
     let mut spec = Fields::of(d, node)?;
     let hosts = spec.required_list("hosts", |d, node| {
-        let host = dns_name(d, node)?;
+        let host = destination_name(d, node)?;
         if host.value == "*" {
             let message = "`*` alone would match every destination; name the hosts";
             d.error(node.mark, codes::INVALID_VALUE, message);
@@ -30,7 +30,7 @@ fn spec(d: &mut Decoder, node: &Node) -> Option<ServiceEntry> {
         }
         Some(host)
     });
-    let addresses = spec.optional("addresses", addresses).unwrap_or_default();
+    let addresses = spec.list("addresses", network);
     let ports = spec.list("ports", port_entry);
     check_ports(spec.d, &ports);
     if !spec.has("addresses") {
@@ -71,6 +71,9 @@ fn spec(d: &mut Decoder, node: &Node) -> Option<ServiceEntry> {
         spec.d.warning(mark, codes::UNKNOWN_FIELD, message);
     }
     let export_to = export_to::of_service_entry(&mut spec);
+    if let Some(names) = spec.get("subjectAltNames").filter(|it| !it.is_null()) {
+        spec.d.under("subjectAltNames", |d| strings(d, names));
+    }
     spec.unenforced("subjectAltNames", parts::SUBJECT_ALT_NAMES);
     spec.finish(&[]);
     Some(ServiceEntry {
@@ -111,17 +114,7 @@ fn resolution(d: &mut Decoder, node: &Node) -> Option<Resolution> {
 fn port_entry(d: &mut Decoder, node: &Node) -> Option<ServiceEntryPort> {
     let mut fields = Fields::of(d, node)?;
     let number = fields.required("number", port);
-    let name = fields.required("name", |d, node| {
-        let name = non_empty(d, node)?;
-        if is_dns_label(&name.to_ascii_lowercase()) {
-            return Some(name);
-        }
-        let shown = d.show(&name);
-        let message =
-            format!("{shown} is not a port name; use letters, digits and `-`, at most 63");
-        d.error(node.mark, codes::INVALID_VALUE, message);
-        None
-    });
+    let name = fields.required("name", port_name);
     let protocol = fields.optional("protocol", |d, node| {
         // An empty text is as none.
         match node.as_text() {
@@ -146,6 +139,18 @@ fn port_entry(d: &mut Decoder, node: &Node) -> Option<ServiceEntryPort> {
         protocol: protocol.unwrap_or(Protocol::Http),
         target_port,
     })
+}
+
+/// The name of a port of Istio's.
+pub(super) fn port_name(d: &mut Decoder, node: &Node) -> Option<String> {
+    let name = non_empty(d, node)?;
+    if is_dns_label(&name.to_ascii_lowercase()) {
+        return Some(name);
+    }
+    let shown = d.show(&name);
+    let message = format!("{shown} is not a port name; use letters, digits and `-`, at most 63");
+    d.error(node.mark, codes::INVALID_VALUE, message);
+    None
 }
 
 /// Each port has its own number and name.
@@ -194,30 +199,6 @@ fn check_addressless(spec: &mut Fields<'_, '_>) {
     }
 }
 
-/// IP addresses, and networks such as `10.0.0.0/8`.
-fn addresses(d: &mut Decoder, node: &Node) -> Option<Vec<String>> {
-    items(d, node, |d, node| {
-        let text = string(d, node)?;
-        if is_address(&text) {
-            return Some(text);
-        }
-        let shown = d.show(&text);
-        let message =
-            format!("{shown} is neither an IP address nor a network such as `10.0.0.0/8`");
-        d.error(node.mark, codes::INVALID_VALUE, message);
-        None
-    })
-}
-
-fn is_address(text: &str) -> bool {
-    let (address, length) = text.split_once('/').unwrap_or((text, "0"));
-    let Ok(address) = address.parse::<std::net::IpAddr>() else {
-        return false;
-    };
-    let most = if address.is_ipv4() { 32 } else { 128 };
-    length.parse::<u8>().is_ok_and(|length| length <= most)
-}
-
 /// Checks that the hosts and addresses are allowed with the resolution.
 fn check_resolution(
     spec: &mut Fields<'_, '_>,
@@ -235,7 +216,9 @@ fn check_resolution(
     }
     if by_name
         && !spec.has("endpoints")
-        && let Some(index) = hosts.iter().position(|host| host.starts_with('*'))
+        && let Some(index) = hosts
+            .iter()
+            .position(|host| host.starts_with('*') || ends_with_number(host))
     {
         let message = format!(
             "`{}` has no address; list `endpoints`, or use `resolution: NONE` or DYNAMIC_DNS",

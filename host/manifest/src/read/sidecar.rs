@@ -3,13 +3,19 @@
 //! An unknown field is an error here: without the field, the workload would see more than
 //! its author wrote.
 
-use super::gateway;
+mod ingress;
+
+use std::collections::HashSet;
+
+use super::{connection_pool, destination, gateway, service_entry};
 use crate::codes;
 use crate::decode::{
-    Decoder, Fields, choice, is_dns_label, is_dns_subdomain, labels, located, port, steps, string,
+    Decoder, Fields, bind_address, choice, is_dns_label, is_dns_subdomain, items, labels, located,
+    port, steps, string,
 };
 use crate::model::{
-    HostNamespace, Labels, OutboundTrafficMode, Resource, Sidecar, SidecarEgress, SidecarHost,
+    HostNamespace, Labels, OutboundTrafficMode, Protocol, Resource, Sidecar, SidecarEgress,
+    SidecarHost,
 };
 use crate::yaml::{Mark, Node};
 
@@ -34,7 +40,7 @@ fn spec(d: &mut Decoder, node: &Node) -> Option<Sidecar> {
         "outboundTrafficPolicy",
         "inboundConnectionPool",
     ];
-    if !parts.iter().any(|part| spec.has(part)) {
+    if !parts.iter().any(|part| spec.has_entries(part)) {
         let mark = spec.mark;
         let message = "a Sidecar without settings; set egress or outboundTrafficPolicy";
         spec.d.error(mark, codes::MISSING_FIELD, message);
@@ -54,12 +60,16 @@ fn spec(d: &mut Decoder, node: &Node) -> Option<Sidecar> {
             let message = "needs `mode: ALLOW_ANY`".to_owned();
             policy.error_at("egressProxy", codes::EXCLUSIVE_FIELDS, message);
         }
-        not_honoured(&mut policy, &["egressProxy"]);
+        policy.without_effect("egressProxy", destination::read);
         policy.finish_strictly();
         // Istio's default of the field, not of the mesh.
         Some(mode.unwrap_or(OutboundTrafficMode::RegistryOnly))
     });
-    not_honoured(&mut spec, &["inboundConnectionPool", "ingress"]);
+    spec.without_effect("inboundConnectionPool", connection_pool::read);
+    let mut ports = HashSet::new();
+    spec.without_effect("ingress", |d, node| {
+        items(d, node, |d, node| ingress::read(d, node, &mut ports))
+    });
     spec.finish_strictly();
     Some(Sidecar {
         workload_selector,
@@ -70,33 +80,43 @@ fn spec(d: &mut Decoder, node: &Node) -> Option<Sidecar> {
 
 fn selector(d: &mut Decoder, node: &Node) -> Option<Labels> {
     let mut selector = Fields::of(d, node)?;
-    let labels = selector.required("labels", labels);
+    let labels = selector.optional("labels", labels);
     selector.finish_strictly();
-    labels
+    Some(labels.unwrap_or_default())
 }
 
 fn listener(d: &mut Decoder, node: &Node) -> Option<SidecarEgress> {
     let mut listener = Fields::of(d, node)?;
-    let number = listener.optional("port", |d, node| {
-        let mut fields = Fields::of(d, node)?;
-        let number = fields.required("number", port);
-        fields.optional("protocol", gateway::protocol);
-        if fields.has("targetPort") {
-            let message = "has no meaning for a Sidecar; remove it".to_owned();
-            fields.error_at("targetPort", codes::INVALID_VALUE, message);
-        }
-        fields.ignore(&["name", "targetPort"]);
-        fields.finish_strictly();
-        number
-    });
+    let port = listener.optional("port", listener_port);
     let hosts = listener.required_list("hosts", host);
-    not_honoured(&mut listener, &["bind", "captureMode"]);
+    listener.without_effect("bind", bind_address);
+    listener.without_effect("captureMode", capture_mode);
     listener.finish_strictly();
     Some(SidecarEgress {
         at: d.position(node.mark),
-        port: number,
+        port: port.map(|(number, _)| number),
         hosts: hosts?,
     })
+}
+
+/// The number and the protocol of a listener's port.
+fn listener_port(d: &mut Decoder, node: &Node) -> Option<(u16, Option<Protocol>)> {
+    let mut fields = Fields::of(d, node)?;
+    let number = fields.required("number", port);
+    let protocol = fields.optional("protocol", gateway::protocol);
+    fields.optional("name", service_entry::port_name);
+    if fields.has("targetPort") {
+        let message = "has no meaning for a Sidecar; remove it".to_owned();
+        fields.error_at("targetPort", codes::INVALID_VALUE, message);
+    }
+    fields.ignore(&["targetPort"]);
+    fields.finish_strictly();
+    Some((number?, protocol))
+}
+
+fn capture_mode(d: &mut Decoder, node: &Node) -> Option<()> {
+    let modes = [("DEFAULT", ()), ("IPTABLES", ()), ("NONE", ())];
+    choice(d, node, "a capture mode", &modes)
 }
 
 /// One listener may be for all ports, and it is the last; each other has its own port.
@@ -167,15 +187,4 @@ fn host(d: &mut Decoder, node: &Node) -> Option<SidecarHost> {
         namespace,
         host,
     })
-}
-
-/// Reports fields of the API on which the host does not act.
-fn not_honoured(fields: &mut Fields<'_, '_>, names: &[&'static str]) {
-    for name in names {
-        if fields.has(name) {
-            let message = "is not supported by this host; it has no effect".to_owned();
-            fields.warn_at(name, codes::NOT_HONOURED, message);
-        }
-    }
-    fields.ignore(names);
 }

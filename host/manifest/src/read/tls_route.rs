@@ -5,7 +5,9 @@ use super::http_route::check_weights;
 use super::virtual_service::gateway_name;
 use crate::WithPosition;
 use crate::codes;
-use crate::decode::{Decoder, Fields, dns_name, port, steps};
+use crate::decode::{
+    Decoder, Fields, dns_name, items, labels, network, optional_port, steps, string,
+};
 use crate::model::{TlsMatch, TlsRoute};
 use crate::yaml::{Mark, Node};
 
@@ -25,16 +27,26 @@ pub(super) fn read(d: &mut Decoder, node: &Node) -> Option<TlsRoute> {
 fn tls_match(d: &mut Decoder, node: &Node) -> Option<TlsMatch> {
     let mut fields = Fields::of(d, node)?;
     let sni_hosts = fields.required_list("sniHosts", dns_name);
-    let port = fields.optional("port", port);
-    let gateways = fields.list("gateways", gateway_name);
-    // Istio's gateways ignore them too.
-    fields.finish(&["destinationSubnets", "sourceLabels", "sourceNamespace"]);
+    let (port, gateways) = connection_match(&mut fields);
+    fields.finish(&[]);
     Some(TlsMatch {
         at: d.position(node.mark),
         sni_hosts: sni_hosts?,
         port,
         gateways,
     })
+}
+
+/// The conditions of `tls` and `tcp` rules: the port and the gateways, and those that have no
+/// effect at gateways, in Istio either.
+pub(super) fn connection_match(
+    fields: &mut Fields<'_, '_>,
+) -> (Option<u16>, Vec<WithPosition<String>>) {
+    fields.without_effect("destinationSubnets", |d, node| items(d, node, network));
+    fields.without_effect("sourceLabels", labels);
+    fields.without_effect("sourceNamespace", string);
+    let port = optional_port(fields, "port");
+    (port, fields.list("gateways", gateway_name))
 }
 
 /// As in Istio, each name must be within the hosts of the VirtualService.

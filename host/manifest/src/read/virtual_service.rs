@@ -1,10 +1,11 @@
 //! Istio's VirtualService.
 
-use super::{export_to, http_route, tls_route, virtual_service_hosts};
+use super::{export_to, http_route, tcp_route, tls_route, virtual_service_hosts};
 use crate::WithPosition;
 use crate::codes;
 use crate::decode::{
-    Decoder, Fields, dns_name, is_dns_label, is_dns_subdomain, located_string, steps,
+    Decoder, Fields, dns_name, ends_with_number, is_dns_label, is_dns_subdomain, items,
+    located_string, steps,
 };
 use crate::model::{HttpRoute, Resource, VirtualService};
 use crate::yaml::{Mark, Node};
@@ -23,6 +24,7 @@ fn spec(d: &mut Decoder, node: &Node) -> Option<VirtualService> {
     let export_to = export_to::of_configuration(&mut spec);
     let http = spec.list("http", http_route::read);
     let tls = spec.list("tls", tls_route::read);
+    spec.without_effect("tcp", |d, node| items(d, node, tcp_route::read));
     let is_for_mesh = gateways.iter().all(|gateway| gateway.as_str() == "mesh");
     if !tls.is_empty() && is_for_mesh {
         let message = "has no effect: guests connect by HTTP, and tls routes are for connections \
@@ -32,21 +34,22 @@ fn spec(d: &mut Decoder, node: &Node) -> Option<VirtualService> {
     tls_route::check_hosts(spec.d, &tls, &hosts);
     virtual_service_hosts::check_has_rules(&mut spec);
     virtual_service_hosts::check_overlaps(spec.d, &hosts);
-    if !spec.has("hosts") {
-        if spec.has("gateways") {
+    if hosts.is_empty() {
+        if !gateways.is_empty() {
             spec.missing("hosts");
         }
         virtual_service_hosts::check_delegate(&mut spec, &http);
     }
-    if spec.has("hosts") && (gateways.is_empty() || gateways.iter().any(|it| it.as_str() == "mesh"))
-    {
+    let is_in_mesh = gateways.is_empty() || gateways.iter().any(|it| it.as_str() == "mesh");
+    if !hosts.is_empty() && is_in_mesh {
         virtual_service_hosts::check_claims(&mut spec, &http);
+        virtual_service_hosts::check_all_hosts(spec.d, &hosts);
     }
     // Without an invalid condition, a rule would match more than intended.
     if !spec.d.refused() {
         unreachable_rules(&mut spec, &http);
     }
-    spec.finish(&["tcp"]);
+    spec.finish(&[]);
     let at = d.position(node.mark);
     let gateways = if gateways.is_empty() {
         vec![WithPosition::new("mesh".to_owned(), at)]
@@ -72,7 +75,7 @@ pub(super) fn gateway_name(d: &mut Decoder, node: &Node) -> Option<WithPosition<
     let name_here = name.strip_prefix("./").unwrap_or(&name);
     let valid = match name_here.split_once('/') {
         Some((namespace, name)) => is_dns_label(namespace) && is_dns_label(name),
-        None => is_dns_subdomain(name_here),
+        None => is_dns_subdomain(name_here) && !ends_with_number(name_here),
     };
     if valid {
         return Some(name);

@@ -73,6 +73,19 @@ pub(super) fn check_has_rules(spec: &mut Fields<'_, '_>) {
     }
 }
 
+/// In the mesh, one object must not have the rules of all hosts.
+pub(super) fn check_all_hosts(d: &mut Decoder, hosts: &[WithPosition<String>]) {
+    let Some(index) = hosts.iter().position(|host| host.as_str() == "*") else {
+        return;
+    };
+    let mark = Mark::from(&hosts[index].at);
+    d.within(steps!["hosts", index], |d| {
+        let message = "`*` is only possible at gateways; list them in `gateways`, without `mesh`, \
+                       or name the hosts";
+        d.error(mark, codes::INVALID_VALUE, message);
+    });
+}
+
 /// Claims of tokens are known where tokens are verified before the route is chosen, which
 /// is at gateways.
 pub(super) fn check_claims(spec: &mut Fields<'_, '_>, http: &[HttpRoute]) {

@@ -3,6 +3,7 @@
 use super::index::{Index, Target};
 use super::report::Report;
 use super::virtual_service::near_host;
+use super::visibility::Visibility;
 use crate::codes;
 use crate::model::{DestinationRule, Object, ServiceKind, Subset};
 
@@ -17,6 +18,17 @@ pub(super) fn check(
         return;
     }
     let namespace = object.metadata.namespace.as_str();
+    let visibility = Visibility::of_export_to(&rule.export_to, object);
+    if index.is_hidden(&rule.host, namespace, &visibility) {
+        let message = format!(
+            "`{}` is not visible in the namespace {namespace}, so the rule has no effect; add it to \
+             exportTo there",
+            rule.host
+        );
+        let code = codes::UNKNOWN_DESTINATION_HOST;
+        report.warning(object, &rule.host.at, "spec.host".to_owned(), code, message);
+        return;
+    }
     match index.target(&rule.host, namespace) {
         Target::Missing => {
             let near = near_host(index, report, &rule.host, namespace);

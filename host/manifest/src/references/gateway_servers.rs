@@ -10,8 +10,8 @@ use crate::model::{Gateway, Labels, Object, PortReference, Server, ServerTls};
 /// A server, with the selector of its Gateway.
 type Claim<'a> = (&'a Labels, &'a Object, &'a Server);
 
-/// Gateways by namespace and names of a certificate.
-type Certificates<'a> = HashMap<(&'a str, Vec<&'a str>), Vec<(&'a Object, &'a Gateway)>>;
+/// Gateways by the names of a certificate; a Secret's has the namespace in front.
+type Certificates<'a> = HashMap<Vec<&'a str>, Vec<(&'a Object, &'a Gateway)>>;
 
 /// Reports servers with the same host on one port of the same gateway workload.
 pub(super) fn conflicts(index: &Index<'_>, report: &mut Report) {
@@ -54,12 +54,11 @@ pub(super) fn shared_certificates(index: &Index<'_>, report: &mut Report) {
     let mut known: Certificates<'_> = HashMap::new();
     for (object, gateway) in &index.gateways_in_order {
         for (at, server) in gateway.servers.iter().enumerate() {
-            let Some(names) = server.tls.as_ref().map(sources).filter(|it| !it.is_empty()) else {
+            let names = server.tls.as_ref().map(|tls| sources(tls, object));
+            let Some(names) = names.filter(|it| !it.is_empty()) else {
                 continue;
             };
-            let others = known
-                .entry((object.metadata.namespace.as_str(), names))
-                .or_default();
+            let others = known.entry(names).or_default();
             let found = others.iter().find(|(other, earlier)| {
                 !std::ptr::eq(*other, *object)
                     && select_the_same(&earlier.selector, &gateway.selector)
@@ -83,11 +82,12 @@ pub(super) fn shared_certificates(index: &Index<'_>, report: &mut Report) {
     }
 }
 
-/// The names of a server's certificates.
-fn sources(tls: &ServerTls) -> Vec<&str> {
+/// The names of a server's certificates. Files are those of the host, whatever the namespace.
+fn sources<'a>(tls: &'a ServerTls, object: &'a Object) -> Vec<&'a str> {
     use crate::model::CertificateSource::{Files, Secret};
+    let home = object.metadata.namespace.as_str();
     let names = tls.certificates.iter().flat_map(|it| match &it.source {
-        Secret { name, .. } => vec![name.as_str()],
+        Secret { name, namespace } => vec![namespace.as_deref().unwrap_or(home), name.as_str()],
         Files {
             certificate,
             private_key,

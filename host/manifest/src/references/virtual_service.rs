@@ -27,9 +27,16 @@ pub(super) fn check(
     tls_route::check(index, report, object, service);
     let visibility = Visibility::of_export_to(&service.export_to, object);
     let destination = |report: &mut Report, to: &Destination, path: &str| {
-        destination(index, report, object, to, path);
-        hidden(index, report, object, &visibility, to, path);
+        if !hidden(index, report, object, &visibility, to, path) {
+            destination(index, report, object, to, path);
+        }
     };
+    for (rule_at, rule) in service.tls.iter().enumerate() {
+        for (at, route) in rule.route.iter().enumerate() {
+            let path = format!("spec.tls[{rule_at}].route[{at}].destination");
+            destination(report, &route.destination, &path);
+        }
+    }
     for (rule_at, rule) in service.http.iter().enumerate() {
         let rule_path = format!("spec.http[{rule_at}]");
         for (match_at, condition) in rule.matches.iter().enumerate() {
@@ -174,6 +181,7 @@ fn destination(
 }
 
 /// Reports a destination that exists, but not for the namespaces that see the VirtualService.
+/// Returns whether it is one.
 fn hidden(
     index: &Index<'_>,
     report: &mut Report,
@@ -181,10 +189,10 @@ fn hidden(
     visibility: &Visibility<'_>,
     destination: &Destination,
     path: &str,
-) {
+) -> bool {
     let host = &destination.host;
     if !index.is_hidden(host, &object.metadata.namespace, visibility) {
-        return;
+        return false;
     }
     let message = format!(
         "`{host}` is not visible in the namespace {}; add it to exportTo there",
@@ -192,6 +200,7 @@ fn hidden(
     );
     let path = format!("{path}.host");
     report.error(object, &host.at, path, codes::NOT_FOUND, message);
+    true
 }
 
 fn subset_exists(

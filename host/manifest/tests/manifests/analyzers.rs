@@ -61,6 +61,10 @@ fn conflicts_across_visibility() {
     let own = "{hosts: [a.test], exportTo: ['.'], http: [{route: [{destination: {host: app}}]}]}";
     let shop = "{hosts: [a.test], exportTo: [shop], http: [{route: [{destination: {host: app}}]}]}";
     let other = "{hosts: [b.test], http: [{route: [{destination: {host: app}}]}]}";
+    let wild = "{hosts: ['*.test'], http: [{route: [{destination: {host: app}}]}]}";
+    let own_wild =
+        "{hosts: ['*.test'], exportTo: ['.'], http: [{route: [{destination: {host: app}}]}]}";
+    let inner = TO_APP;
     let vs = "VirtualService";
     check(&[
         (
@@ -80,6 +84,37 @@ fn conflicts_across_visibility() {
         ),
         (
             &[APP, (vs, "a", own), (vs, "far/b", own)],
+            codes::CONFLICTING_HOSTS,
+            &[],
+        ),
+        // By a wildcard, only of a narrower visibility.
+        (
+            &[APP, (vs, "a", wild), (vs, "far/b", own)],
+            codes::CONFLICTING_HOSTS,
+            &["b"],
+        ),
+        (
+            &[APP, (vs, "far/b", own), (vs, "a", wild)],
+            codes::CONFLICTING_HOSTS,
+            &["b"],
+        ),
+        (
+            &[APP, (vs, "a", public), (vs, "far/b", own_wild)],
+            codes::CONFLICTING_HOSTS,
+            &["b"],
+        ),
+        (
+            &[APP, (vs, "a", wild), (vs, "b", public)],
+            codes::CONFLICTING_HOSTS,
+            &[],
+        ),
+        (
+            &[APP, (vs, "a", other), (vs, "far/b", own_wild)],
+            codes::CONFLICTING_HOSTS,
+            &["b"],
+        ),
+        (
+            &[APP, (vs, "a", inner), (vs, "far/b", own_wild)],
             codes::CONFLICTING_HOSTS,
             &[],
         ),
@@ -403,4 +438,22 @@ fn ports_of_external_names() {
             expected,
         )]);
     }
+}
+
+#[test]
+fn certificates_of_several_namespaces() {
+    let gateway = |tls: &str| {
+        format!(
+            "{{selector: {{istio: gw}}, servers: [{{port: {{number: 443, name: https, protocol: \
+             HTTPS}}, hosts: [a.test], tls: {{mode: SIMPLE, {tls}}}}}]}}"
+        )
+    };
+    let secret = gateway("credentialName: one");
+    let files = gateway("serverCertificate: /c.pem, privateKey: /k.pem");
+    let (gw, code) = ("Gateway", codes::SHARED_CERTIFICATE);
+    // A Secret is that of the namespace, a file is that of the host.
+    check(&[
+        (&[(gw, "a", &secret), (gw, "far/b", &secret)], code, &[]),
+        (&[(gw, "a", &files), (gw, "far/b", &files)], code, &["b"]),
+    ]);
 }

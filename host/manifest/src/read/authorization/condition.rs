@@ -39,6 +39,7 @@ const OPERATION: &[(&str, &str, Attribute)] = &[
 
 pub(super) fn source(d: &mut Decoder, node: &Node) -> Option<Vec<AttributeMatch>> {
     let source = fields(d, node, SOURCE)?;
+    check_trust_domains(d, node);
     let has = |attribute| source.iter().any(|it| it.attribute == attribute);
     let has_others = has(Attribute::SourcePrincipal) || has(Attribute::SourceNamespace);
     if has(Attribute::SourceServiceAccount) && has_others {
@@ -47,6 +48,20 @@ pub(super) fn source(d: &mut Decoder, node: &Node) -> Option<Vec<AttributeMatch>
         return None;
     }
     Some(source)
+}
+
+/// The name of a trust domain is not a path.
+fn check_trust_domains(d: &mut Decoder, node: &Node) {
+    for name in ["trustDomains", "notTrustDomains"] {
+        let Some(Value::Sequence(items)) = node.get(name).map(|it| &it.value) else {
+            continue;
+        };
+        let is_path = |it: &&Node| it.as_text().is_some_and(|text| text.contains('/'));
+        if let Some(item) = items.iter().find(is_path) {
+            let message = "a trust domain has no `/`; write its name only, such as `cluster.local`";
+            d.under(name, |d| d.error(item.mark, codes::INVALID_VALUE, message));
+        }
+    }
 }
 
 pub(super) fn operation(d: &mut Decoder, node: &Node) -> Option<Vec<AttributeMatch>> {

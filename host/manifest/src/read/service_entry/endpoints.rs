@@ -3,7 +3,7 @@
 use crate::codes;
 use crate::decode::{
     Decoder, Fields, did_you_mean, integer, is_dns_subdomain, labels, located_string, map, port,
-    steps,
+    steps, string,
 };
 use crate::model::{Resolution, ServiceEntryPort, WorkloadEntry};
 use crate::yaml::{Mark, Node};
@@ -50,7 +50,10 @@ fn endpoint(d: &mut Decoder, node: &Node) -> Option<WorkloadEntry> {
         .unwrap_or_default();
     let labels = fields.optional("labels", labels).unwrap_or_default();
     let weight = fields.optional("weight", integer(0..=1_000_000));
-    fields.finish(&["locality", "network", "serviceAccount"]);
+    for name in ["locality", "network", "serviceAccount"] {
+        fields.without_effect(name, string);
+    }
+    fields.finish(&[]);
     Some(WorkloadEntry {
         at: d.position(node.mark),
         address: address?,

@@ -17,6 +17,13 @@ fn the_parts_of_a_rule() {
             ("host: '*.test'", Accepted),
             ("host: '*'", Accepted),
             ("host: a.1", Refused("whose last label")),
+            ("host: 10.0.0.1", Refused("is an address")),
+            ("host: '::1'", Refused("is an address")),
+            ("host: app, subsets: 5", Refused("expected a list")),
+            (
+                "host: app, workloadSelector: text",
+                Refused("expected a mapping"),
+            ),
             (
                 "trafficPolicy: {tls: {mode: DISABLE}}",
                 Refused("`host` is missing"),
@@ -210,4 +217,113 @@ fn tls() {
             Warned("has no effect with ISTIO_MUTUAL"),
         ),
     ]);
+}
+
+#[test]
+fn fields_without_effect_are_checked_too() {
+    policies(&[
+        ("proxyProtocol: {version: V2}", Accepted),
+        ("proxyProtocol: {version: V3}", Refused("not a version")),
+        ("retryBudget: {percent: 20}", Accepted),
+        ("retryBudget: {percent: 101}", Refused("must be 0 to 100")),
+        (
+            "tunnel: {protocol: POST, targetHost: a.test, targetPort: 80}",
+            Accepted,
+        ),
+        (
+            "tunnel: {targetHost: a.test}",
+            Refused("`targetPort` is missing"),
+        ),
+        (
+            "tunnel: {protocol: GET, targetHost: a.test, targetPort: 80}",
+            Refused("not a protocol"),
+        ),
+        (
+            "connectionPool: {tcp: {tcpKeepalive: {probes: x}}}",
+            Refused("expected an integer"),
+        ),
+        (
+            "connectionPool: {tcp: {tcpKeepalive: {time: 0s}}}",
+            Refused("at least 1ms"),
+        ),
+        ("connectionPool: {tcp: {idleTimeout: 0s}}", Accepted),
+        (
+            "connectionPool: {http: {maxRequestsPerConnection: -1}}",
+            Refused("must not be negative"),
+        ),
+        (
+            "connectionPool: {http: {h2UpgradePolicy: X}}",
+            Refused("not a policy"),
+        ),
+        (
+            "connectionPool: {http: {http2KeepAlive: {interval: 1s}}}",
+            Refused("`timeout` is missing"),
+        ),
+        (
+            "outlierDetection: {outlierDetectionHttpErrorCodes: [99]}",
+            Refused("must be 100 to 599"),
+        ),
+        (
+            "loadBalancer: {simple: RANDOM, warmup: {duration: 1s, aggression: 0}}",
+            Refused("above 0"),
+        ),
+        (
+            "loadBalancer: {consistentHash: {httpCookie: {name: a, ttl: 0s, attributes: [{name: b}, {name: b}]}}}",
+            Refused("has this name"),
+        ),
+        (
+            "loadBalancer: {consistentHash: {useSourceIp: true, ringHash: {minimumRingSize: 0}}}",
+            Accepted,
+        ),
+    ]);
+}
+
+#[test]
+fn localities() {
+    check(
+        "DestinationRule",
+        "{host: app, trafficPolicy: {loadBalancer: {localityLbSetting: {$}}}}",
+        &[
+            ("enabled: true", Accepted),
+            ("failover: [{from: a, to: b}]", Accepted),
+            ("failover: [{from: a, to: a}]", Refused("another region")),
+            ("failover: [{from: a/b, to: c}]", Refused("without a zone")),
+            ("failover: [{from: '*', to: c}]", Refused("without a zone")),
+            ("distribute: [{from: a/b, to: {a/b: 60, c: 40}}]", Accepted),
+            ("distribute: [{from: a/*, to: {a/*: 100}}]", Accepted),
+            (
+                "distribute: [{from: a, to: {a: 60}}]",
+                Refused("must sum to 100"),
+            ),
+            (
+                "distribute: [{from: a, to: {a: 0, b: 100}}]",
+                Refused("must be 1 to 100"),
+            ),
+            (
+                "distribute: [{from: a, to: {a: 50, a/b: 50}}]",
+                Refused("overlap"),
+            ),
+            (
+                "distribute: [{from: a, to: {b: 100}}, {from: a/b, to: {b: 100}}]",
+                Refused("overlap"),
+            ),
+            (
+                "distribute: [{from: 'a*b', to: {b: 100}}]",
+                Refused("not a locality"),
+            ),
+            (
+                "distribute: [{from: a//b, to: {b: 100}}]",
+                Refused("not a locality"),
+            ),
+            (
+                "distribute: [{from: a, to: {b: 100}}], failover: [{from: a, to: b}]",
+                Refused("mutually exclusive"),
+            ),
+            (
+                "failover: [{from: a, to: b}], failoverPriority: [topology.kubernetes.io/zone]",
+                Refused("already orders"),
+            ),
+            ("failoverPriority: [version=v1]", Accepted),
+        ],
+    );
 }

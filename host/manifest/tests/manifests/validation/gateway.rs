@@ -92,3 +92,23 @@ fn certificates_of_servers() {
         ],
     );
 }
+
+#[test]
+fn tls_of_servers() {
+    let frame = "{servers: [{port: {number: 443, name: a, protocol: $}, hosts: [a.test], tls: {mode: PASSTHROUGH}}]}";
+    check(
+        "Gateway",
+        frame,
+        &[
+            ("TLS", Accepted),
+            ("TCP", Refused("takes no certificate")),
+            ("MONGO", Refused("takes no certificate")),
+        ],
+    );
+    let frame = "{servers: [{port: {number: 443, name: a, protocol: HTTPS}, hosts: [a.test], bind: $, tls: {mode: PASSTHROUGH}}]}";
+    check(
+        "Gateway",
+        frame,
+        &[("nowhere", Refused("not an IP address"))],
+    );
+}

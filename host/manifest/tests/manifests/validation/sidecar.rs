@@ -69,3 +69,48 @@ fn hosts() {
         ],
     );
 }
+
+#[test]
+fn inbound_listeners() {
+    check(
+        "Sidecar",
+        "{ingress: [{$}]}",
+        &[
+            ("port: {number: 80, protocol: HTTP, name: a}", Accepted),
+            (
+                "port: {number: 80}, defaultEndpoint: '127.0.0.1:8080', bind: 0.0.0.0, captureMode: NONE",
+                Accepted,
+            ),
+            ("port: {number: 80}, defaultEndpoint: unix:///a", Accepted),
+            ("", Refused("`port` is missing")),
+            ("port: {number: 80}, bind: x", Refused("not an IP address")),
+            (
+                "port: {number: 80}, captureMode: X",
+                Refused("not a capture mode"),
+            ),
+            (
+                "port: {number: 80}, defaultEndpoint: '10.0.0.1:80'",
+                Refused("not an endpoint"),
+            ),
+            (
+                "port: {number: 80}, connectionPool: {}",
+                Refused("connectionPool is empty"),
+            ),
+            (
+                "port: {number: 80}}, {port: {number: 80}",
+                Refused("has this port"),
+            ),
+            (
+                "port: {number: 443, protocol: HTTPS}, tls: {mode: SIMPLE, credentialName: a}",
+                Refused("does not have `credentialName`"),
+            ),
+        ],
+    );
+    check(
+        "Sidecar",
+        "{$}",
+        &[("egress: [], ingress: []", Refused("without settings"))],
+    );
+    let frame = "{workloadSelector: {$}, egress: [{hosts: ['./*']}]}";
+    check("Sidecar", frame, &[("", Warned("every workload"))]);
+}

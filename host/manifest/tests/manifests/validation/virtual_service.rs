@@ -515,3 +515,65 @@ fn faults() {
         ),
     ]);
 }
+
+#[test]
+fn empty_conditions_match_everything() {
+    matches(&[
+        ("uri: {}", Accepted),
+        ("method: {}, scheme: {}, authority: {}", Accepted),
+        ("port: 0", Accepted),
+        ("uri: {exact: /, prefix: /}", Refused("exactly one")),
+    ]);
+}
+
+#[test]
+fn tcp_rules() {
+    let frame = "{hosts: [a.test], tcp: [{$}]}";
+    let to = "route: [{destination: {host: app}}]";
+    let rows = [
+        (to.to_owned(), Accepted),
+        (
+            format!("match: [{{port: 80, sourceLabels: {{a: b}}}}], {to}"),
+            Accepted,
+        ),
+        (
+            format!("match: [{{port: 65536}}], {to}"),
+            Refused("out of range"),
+        ),
+        (
+            format!("match: [{{destinationSubnets: [10.0.0.0/33]}}], {to}"),
+            Refused("neither an IP address"),
+        ),
+        (format!("match: {{}}, {to}"), Refused("expected a list")),
+        (
+            "match: [{port: 80}]".to_owned(),
+            Refused("`route` is missing"),
+        ),
+        ("route: []".to_owned(), Refused("at least one destination")),
+        (
+            "route: [{destination: {host: app, port: 80}}]".to_owned(),
+            Refused("expected a mapping"),
+        ),
+    ];
+    for (row, answer) in rows {
+        check("VirtualService", frame, &[(&row, answer)]);
+    }
+}
+
+#[test]
+fn all_hosts_are_for_gateways() {
+    let frame = "{hosts: ['*'], $http: [{route: [{destination: {host: app}}]}]}";
+    check(
+        "VirtualService",
+        frame,
+        &[
+            ("", Refused("only possible at gateways")),
+            (
+                "gateways: [mesh, gw], ",
+                Refused("only possible at gateways"),
+            ),
+            ("gateways: [gw], ", Accepted),
+            ("gateways: ['5'], ", Refused("not the name of a Gateway")),
+        ],
+    );
+}
