@@ -118,8 +118,6 @@ impl fmt::Display for Outcome {
         }
         write!(f, "\n    {:?}", self.headers)?;
         let arrivals = self.arrivals.iter();
-        arrivals.fold(Ok(()), |result, it| {
-            result.and_then(|()| write!(f, "\n    at {it}"))
-        })
+        arrivals.try_for_each(|it| write!(f, "\n    at {it}"))
     }
 }
