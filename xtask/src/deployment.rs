@@ -31,9 +31,7 @@ pub(crate) struct Options {
 
 /// Builds the host without optimization, then runs the tests.
 pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<()> {
-    let mut build = process::cargo();
-    build.current_dir(&workspace.root);
-    process::run(build.args(["build", "--package", "galleria"]))?;
+    process::run(&mut workspace.build(&["galleria"]))?;
     test(workspace, options.filter.as_deref(), &mut Totals::default())
 }
 
@@ -48,7 +46,7 @@ pub(crate) fn test(workspace: &Workspace, filter: Option<&str>, totals: &mut Tot
     schemas.install(VALIDATE)?;
     let mut test = process::cargo();
     test.current_dir(&workspace.root);
-    test.args(["test", "--package", "xtask", "--test", "deploy"]);
+    test.args(["test", "--workspace", "--test", "deploy"]);
     test.args(filter).args(["--", "--test-threads", "2"]);
     podman.environment(&mut test);
     test.env("PATH", kubectl::path(workspace)?);

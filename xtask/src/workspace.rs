@@ -3,6 +3,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use anyhow::{Context, Result};
 use serde_json::Value;
@@ -52,6 +53,16 @@ impl Workspace {
                 .map(Package::from_metadata)
                 .collect::<Option<_>>()?,
         })
+    }
+
+    /// Builds programs of the workspace for tests. All packages are selected, as in the tests:
+    /// with one of them, cargo would resolve other features of the dependencies, and compile
+    /// these again.
+    pub(crate) fn build(&self, programs: &[&str]) -> Command {
+        let mut build = cargo();
+        build.current_dir(&self.root).args(["build", "--workspace"]);
+        build.args(programs.iter().flat_map(|program| ["--bin", program]));
+        build
     }
 
     /// The services: packages in `services/` that have programs.

@@ -5,12 +5,13 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use anyhow::{Context, Result};
 use sha2::{Digest, Sha256};
 
 use crate::go::Go;
-use crate::process::{self, cargo};
+use crate::process;
 use crate::workspace::Workspace;
 use crate::{envoy, guests, prerequisites, wasm_target};
 
@@ -54,17 +55,14 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<()> {
     let envoy = envoy::install(workspace)?;
     let judge = judge(workspace)?;
     guests::build_rust(workspace)?;
-    let mut build = cargo();
-    build.current_dir(&workspace.root);
-    process::run(build.args(["build", "--package", "galleria"]))?;
-    let mut compare = cargo();
+    process::run(&mut workspace.build(&["galleria", "conformance-istio"]))?;
+    let programs = workspace.target.join("debug");
+    let mut compare = Command::new(programs.join("conformance-istio"));
     compare.current_dir(&workspace.root);
-    compare.args(["run", "--quiet", "--package", "conformance-istio", "--"]);
     compare.arg("--judge").arg(judge).arg("--envoy").arg(envoy);
     let work = workspace.target.join("conformance/istio");
     compare.arg("--work").arg(work);
-    let galleria = workspace.target.join("debug/galleria");
-    compare.arg("--galleria").arg(galleria);
+    compare.arg("--galleria").arg(programs.join("galleria"));
     compare.arg("--components").arg(workspace.test_components());
     for (name, number) in [
         ("--policies", u64::from(options.policies)),
