@@ -151,8 +151,9 @@ impl FieldSpec {
 }
 
 fn step(text: &str) -> Result<usize, String> {
-    match text.parse() {
-        Ok(step) if step > 0 => Ok(step),
+    // Go's `int`, which is the limit in Kubernetes.
+    match text.parse::<i64>().map(usize::try_from) {
+        Ok(Ok(step)) if step > 0 => Ok(step),
         _ => Err(format!(
             "the step `{text}` is not a number of at least 1, as in `*/5`"
         )),

@@ -133,9 +133,19 @@ fn times(text: &str, time_zone: Option<&str>) -> Result<Times, Problem> {
     Ok(Times::Cron { cron, zone })
 }
 
-/// The period of `@every PERIOD`.
+/// The longest duration of Go: its nanoseconds are an `i64`.
+const GO_DURATION_MAX: Duration = Duration::from_nanos(i64::MAX as u64);
+
+/// The period of `@every PERIOD`. One that is not positive is zero.
 fn every(text: &str) -> Option<Duration> {
-    go_duration(text.strip_prefix("@every ")?)
+    let text = text.strip_prefix("@every ")?;
+    let (sign, digits) = text.split_at(text.find(|c: char| !matches!(c, '+' | '-'))?);
+    let period = go_duration(digits).filter(|it| *it <= GO_DURATION_MAX)?;
+    match sign {
+        "" | "+" => Some(period),
+        "-" => Some(Duration::ZERO),
+        _ => None,
+    }
 }
 
 /// The words of `text`, each with the offset of its first byte.
@@ -188,6 +198,36 @@ mod tests {
             .take(count)
             .map(|time| time.to_string())
             .collect()
+    }
+
+    /// Schedules, each with the next times of version 3.0.1 of `github.com/robfig/cron` after
+    /// the two [`AFTER`], or `refused`.
+    const TIMES: &str = include_str!("schedule/times.txt");
+    const AFTER: [&str; 2] = ["2024-02-28T23:59:30Z", "2026-11-30T12:34:56Z"];
+
+    #[test]
+    fn schedules_are_read_as_kubernetes_reads_them() {
+        let mut accepted = 0;
+        for line in TIMES.lines() {
+            let cells: Vec<&str> = line.split(" | ").collect();
+            let parsed = times(cells[0], None);
+            let Ok(times) = parsed else {
+                assert_eq!(cells[1..], ["refused"], "{line}");
+                continue;
+            };
+            let schedule = Schedule {
+                text: cells[0].into(),
+                time_zone: None,
+                times,
+            };
+            let next = AFTER.map(|after| {
+                let next = schedule.next_after(after.parse().expect("a time"));
+                next.map_or("never".into(), |time| time.to_string())
+            });
+            assert_eq!(cells[1..], next, "{line}");
+            accepted += 1;
+        }
+        assert!(accepted >= 60, "{accepted}");
     }
 
     #[test]
