@@ -13,6 +13,7 @@ mod audit;
 mod body;
 mod bounds;
 mod discovery;
+mod eviction;
 mod failure;
 mod forward;
 mod identity;

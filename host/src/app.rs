@@ -5,6 +5,7 @@ mod announce;
 mod api_store;
 mod autoscale;
 mod canary;
+mod claims;
 mod cluster;
 mod conditions;
 mod control;
@@ -15,6 +16,7 @@ mod source;
 #[cfg(test)]
 pub(crate) mod testing;
 
+use std::collections::BTreeSet;
 use std::io;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -25,7 +27,7 @@ use galleria_mesh as mesh;
 use jiff::Timestamp;
 use rustix::process::{Resource, Rlimit, setrlimit};
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
@@ -145,7 +147,8 @@ async fn start(settings: &RunSettings, telemetry: Telemetry) -> anyhow::Result<R
     let capacities = Capacities::of(descriptors, client_connections);
     let encryption = open_encryption(settings).await?;
     let allowed = settings.security.allowed();
-    let files = Files::new(settings.paths.clone(), allowed.clone(), encryption.clone());
+    let files = Files::new(settings.paths.clone(), allowed.clone(), encryption.clone())
+        .strict(settings.security.strict);
     let reading = control_span!(spans::READ);
     let manifests = reading.in_scope(|| read_whole(&files));
     let manifests = manifests.inspect_err(|error| reading.fail("InvalidObjects", error))?;
@@ -256,8 +259,7 @@ impl Host {
         output: impl io::Write + Send + 'static,
     ) -> anyhow::Result<Self> {
         let Telemetry { metrics, tracer } = telemetry;
-        let folder = settings.data.cache_folder();
-        let cache = Cache::open(&folder)
+        let cache = Cache::open(&settings.data.cache_folder())
             .context("cannot use the cache folder; choose another with --cache")?;
         let access_log = settings.telemetry.access_log_format();
         let sink = Sink::start(output, metrics.log_dropped.clone())?;
@@ -323,6 +325,7 @@ impl Host {
             ),
             restart_backoff_initial: settings.guest.restart_backoff_initial,
             volumes: volumes.clone(),
+            node: watch::Sender::default(),
             outbound_factory: Arc::new(outbound_factory),
         };
         Ok(Self {
@@ -353,7 +356,9 @@ impl Host {
             api_store,
             writes,
             allowed: settings.security.allowed(),
+            strict: settings.security.strict,
             desired: DesiredState::default(),
+            dangling: BTreeSet::new(),
             in_force: Vec::new(),
             planning: Planning {
                 images: self.platform.images.clone(),

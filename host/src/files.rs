@@ -20,6 +20,8 @@ const GATHER: Duration = Duration::from_millis(100);
 pub(crate) struct Files {
     paths: Vec<PathBuf>,
     allowed: AllowUnenforced,
+    /// Whether dangling references are errors.
+    strict: bool,
     encryption: Arc<Encryption>,
     /// The host's data folder, which may be inside a folder of manifests.
     data: Option<PathBuf>,
@@ -50,9 +52,15 @@ impl Files {
         Self {
             paths,
             allowed,
+            strict: false,
             encryption,
             data: None,
         }
+    }
+
+    /// Makes errors of dangling references if `strict`.
+    pub(crate) fn strict(self, strict: bool) -> Self {
+        Self { strict, ..self }
     }
 
     /// Ignores changes inside `data`.
@@ -72,6 +80,9 @@ impl Files {
             ..
         } = galleria_manifest::load(&self.paths).allowing(&self.allowed);
         diagnostics.extend(self.encryption.decrypt_secrets(&mut objects));
+        if self.strict {
+            galleria_manifest::refuse_dangling(&mut diagnostics);
+        }
         FileContents {
             objects,
             diagnostics,

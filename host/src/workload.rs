@@ -25,6 +25,7 @@ mod pull_secrets;
 mod registry;
 mod revisions;
 mod running;
+mod scheduling;
 mod status;
 mod volumes;
 
@@ -45,7 +46,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use galleria_manifest::model::ObjectKey;
+use galleria_manifest::model::{Node, ObjectKey};
 use galleria_mesh as mesh;
 use tokio::sync::watch;
 
@@ -74,6 +75,8 @@ pub(crate) struct Platform {
     /// The first pause before a failed pod is restarted.
     pub restart_backoff_initial: Duration,
     pub volumes: VolumeFolder,
+    /// Which pods may start.
+    pub node: watch::Sender<Node>,
     /// Creates the outbound handles of guests.
     pub outbound_factory: Arc<dyn OutboundFactory>,
 }
@@ -138,6 +141,7 @@ impl Workloads {
             }
         }
         self.budgets = Budgets::new(&plan.budgets, generation);
+        self.follow_node(&plan.node);
         self.advance();
     }
 
@@ -170,6 +174,30 @@ impl Workloads {
         let kubelet = &mut self.kubelet;
         let mut running = self.running.values_mut();
         running.any(|running| running.evict(pod, kubelet))
+    }
+
+    /// The PodDisruptionBudget that does not allow to stop this pod now.
+    pub(crate) fn forbidding_budget(&self, pod: &ObjectKey) -> Option<String> {
+        let mut pods = self.running.values().flat_map(Running::pods);
+        let found =
+            pods.find(|it| it.name == pod.name && it.plan.identity.namespace == pod.namespace)?;
+        let mut disruptions = self.budgets.disruptions(&self.running.values());
+        let labels = &found.plan.template.labels;
+        found
+            .is_ready()
+            .then(|| disruptions.take(&pod.namespace, labels))
+            .flatten()
+    }
+
+    /// Evicts the pods that do not tolerate the taints of the node. Those that wait for it
+    /// start if they may.
+    fn follow_node(&mut self, node: &Node) {
+        self.kubelet.follow_node(node);
+        for running in self.running.values_mut() {
+            if node.evicts(&running.plan.pods.template.spec.tolerations) {
+                running.evict_all(&mut self.kubelet);
+            }
+        }
     }
 
     /// When the next [`Workloads::step`] is due if no pod changes before.

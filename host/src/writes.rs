@@ -32,6 +32,9 @@ pub(crate) enum Command {
     Edits { edits: Vec<Edit>, dry_run: bool },
     /// Evicts a pod; its workload replaces it.
     Evict(ObjectKey),
+    /// Evicts a pod, unless a PodDisruptionBudget forbids it; with `dry_run`, only asks whether
+    /// one does.
+    EvictWithinBudgets { pod: ObjectKey, dry_run: bool },
     /// Changes the share of a canary.
     Canary(Order),
 }
@@ -50,6 +53,9 @@ pub(crate) struct Write {
 pub(crate) enum WriteError {
     #[error("the object was changed concurrently")]
     Changed,
+    /// A PodDisruptionBudget forbids an eviction.
+    #[error("the disruption budget {budget} does not allow it now")]
+    Disruption { budget: String },
     /// The resulting configuration is invalid.
     #[error("{}", joined(.0))]
     Invalid(Vec<Diagnostic>),
@@ -69,6 +75,7 @@ impl WriteError {
     pub(crate) fn reason(&self) -> &'static str {
         match self {
             Self::Changed => "Conflict",
+            Self::Disruption { .. } => "TooManyRequests",
             Self::Invalid(_) => "Invalid",
             Self::Impossible(_) => "Impossible",
             Self::NotPersisted(_) | Self::Stopping => "ServiceUnavailable",

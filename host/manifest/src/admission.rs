@@ -63,6 +63,7 @@ fn template_mut(object: &mut Object) -> Option<&mut PodTemplate> {
         Resource::Deployment(deployment) => Some(&mut deployment.template),
         Resource::ReplicaSet(set) => Some(&mut set.template),
         Resource::StatefulSet(set) => Some(&mut set.template),
+        Resource::DaemonSet(set) => Some(&mut set.template),
         Resource::Pod(pod) => Some(&mut pod.template),
         Resource::Job(job) => Some(&mut job.template),
         Resource::CronJob(cron_job) => Some(&mut cron_job.job.template),

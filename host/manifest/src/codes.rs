@@ -95,4 +95,5 @@ codes! {
     GATEWAY_ELSEWHERE = "GAL0605", "a Gateway selects another gateway than that of this host";
     SIDECAR = "GAL0802", "a Sidecar selects no workload, or names a host that nothing declares";
     NETWORK_POLICY = "GAL0801", "a NetworkPolicy selects nothing, or a part of it can never match";
+    BACKEND_PORT = "GAL0045", "an Ingress refers to a port that its Service does not have";
 }

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::Position;
+use crate::{Position, codes};
 
 /// The severity of a diagnostic.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -35,6 +35,22 @@ pub struct Diagnostic {
     /// The restriction that the host does not enforce, if this is about one. It is an error
     /// unless [`crate::AllowUnenforced`] has it.
     pub unenforced: Option<crate::Unenforced>,
+}
+
+impl Diagnostic {
+    /// Whether this is about a reference to an object that does not exist (yet). The object
+    /// that has it is in force, and what needs the missing object does not work.
+    pub fn is_dangling(&self) -> bool {
+        let is_reference = [codes::NOT_FOUND, codes::BACKEND, codes::BACKEND_PORT];
+        self.severity == Severity::Warning && is_reference.contains(&self.code)
+    }
+}
+
+/// Makes errors of all dangling references (`--strict`).
+pub fn refuse_dangling(diagnostics: &mut [Diagnostic]) {
+    for diagnostic in diagnostics.iter_mut().filter(|it| it.is_dangling()) {
+        diagnostic.severity = Severity::Error;
+    }
 }
 
 impl fmt::Display for Severity {

@@ -66,6 +66,8 @@ pub(crate) enum Handling {
     Reported,
     /// The host measures them when a client requests them.
     Measured,
+    /// Manifests and clients write them, and the API shows them; the host does not act on them.
+    Stored,
     /// Left to the cluster.
     NotEnforced,
     /// Left to the cluster although they forbid something: an operator has to accept it.
@@ -85,6 +87,15 @@ const COMPLETE_GROUPS: &[&str] = &[
     "networking.istio.io",
     "security.istio.io",
     "rbac.istio.io",
+];
+
+/// Old apiVersions that the admin API has too, as API servers had when they were current.
+const SERVED_OLD: &[&str] = &[
+    "apps/v1beta2",
+    "apps/v1beta1",
+    "batch/v1beta1",
+    "extensions/v1beta1",
+    "policy/v1beta1",
 ];
 
 /// The subresource of a kind with `spec.replicas`: an autoscaler can target it.
@@ -151,9 +162,19 @@ impl Kind {
     /// Finds a kind of the admin API. All names are as in a path, with an empty group
     /// for the core group.
     pub fn at(group: &str, version: &str, plural: &str) -> Option<&'static Self> {
-        served().find(|kind| {
-            kind.group == group && kind.plural == plural && kind.versions.contains(&version)
-        })
+        served().find(|kind| kind.plural == plural && kind.is_served_at(group, version))
+    }
+
+    /// Whether the admin API has it in `version` of `group`, which may be an old one.
+    pub fn is_served_at(&self, group: &str, version: &str) -> bool {
+        let is_it = |old: &str| old.split_once('/') == Some((group, version));
+        self.group == group && self.versions.contains(&version) || self.old_served().any(is_it)
+    }
+
+    /// The old apiVersions in which the admin API has it.
+    pub fn old_served(&self) -> impl Iterator<Item = &'static str> {
+        let old = self.old_api_versions.iter().copied();
+        old.filter(|old| SERVED_OLD.contains(old))
     }
 
     /// The plural with the group: `deployments.apps`, `pods`.
@@ -182,6 +203,11 @@ impl Kind {
 
     pub fn is_enforced(&self) -> bool {
         matches!(self.handling, Handling::Enforced(_))
+    }
+
+    /// Whether its objects are only stored and shown.
+    pub fn is_only_stored(&self) -> bool {
+        matches!(self.handling, Handling::Stored)
     }
 
     /// Whether only the host makes its objects: clients cannot write them.
@@ -248,7 +274,7 @@ mod tests {
     #[test]
     fn rows_agree_with_what_is_done_with_them() {
         for row in all() {
-            let is_read = row.is_enforced() || row.is_made_by_host();
+            let is_read = row.is_enforced() || row.is_made_by_host() || row.is_only_stored();
             assert_eq!(row.versions.is_empty(), !is_read, "{}", row.kind);
             assert!(!row.is_made_by_host() || row.is_served(), "{}", row.kind);
             assert!(is_read || !row.is_served(), "{}", row.kind);
@@ -269,7 +295,12 @@ mod tests {
     fn a_kind_is_at_each_of_its_versions_only() {
         let found = Kind::at("networking.istio.io", "v1alpha3", "gateways");
         assert_eq!(found.map(|kind| kind.kind), Some("Gateway"));
-        assert!(Kind::at("apps", "v1beta1", "deployments").is_none());
+        for (group, version) in [("apps", "v1beta1"), ("extensions", "v1beta1")] {
+            let found = Kind::at(group, version, "deployments");
+            assert_eq!(found.map(|kind| kind.group), Some("apps"));
+        }
+        assert!(Kind::at("apps", "v1beta1", "replicasets").is_none());
+        assert!(Kind::at("networking.k8s.io", "v1beta1", "ingresses").is_none());
         assert!(Kind::at("", "v1", "deployments").is_none());
         assert!(Kind::at("", "v1", "").is_none());
     }

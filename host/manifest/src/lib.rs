@@ -29,7 +29,7 @@ pub mod limits;
 pub mod model;
 
 pub use admission::{QuotaUse, admit, quotas};
-pub use diagnostic::{Code, Diagnostic, Severity};
+pub use diagnostic::{Code, Diagnostic, Severity, refuse_dangling};
 pub use duration::duration;
 pub use load::{LoadResult, load, read_json, read_str};
 pub use position::{Position, WithPosition};

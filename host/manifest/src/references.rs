@@ -1,7 +1,9 @@
 //! References between objects: whether the target exists and fits.
 //!
 //! There is one file for each kind that refers to others. A broken reference is an error if
-//! requests or pods would fail because of it, and a warning if it only has no effect.
+//! pods would not start because of it. It is a warning if it has no effect, or if only
+//! requests that need the missing object fail, as in a cluster, where objects come in any order
+//! ([`Diagnostic::is_dangling`]).
 
 mod authentication;
 mod autoscaler;

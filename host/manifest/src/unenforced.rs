@@ -203,7 +203,7 @@ mod tests {
             &[],
         ),
         (
-            "{apiVersion: apps/v1, kind: DaemonSet, metadata: {name: a}}",
+            "{apiVersion: v1, kind: ReplicationController, metadata: {name: a}}",
             &[],
         ),
         // Fields.

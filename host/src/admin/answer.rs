@@ -205,7 +205,7 @@ pub(super) fn json(value: &Value) -> Response<Body> {
     typed(Body::from(value.to_string()), JSON)
 }
 
-fn with_status(mut response: Response<Body>, status: StatusCode) -> Response<Body> {
+pub(super) fn with_status(mut response: Response<Body>, status: StatusCode) -> Response<Body> {
     *response.status_mut() = status;
     response
 }

@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 
+use super::eviction::EVICTION;
 use super::failure::Failure;
 use super::kind::{Kind, SCALE, api_version, served};
 
@@ -87,7 +88,7 @@ pub(super) fn resources(group: &str, version: &str) -> Result<Value, Failure> {
         "kind": "APIResourceList",
         "apiVersion": "v1",
         "groupVersion": api_version(group, version),
-        "resources": kinds.into_iter().flat_map(with_subresources).collect::<Vec<_>>(),
+        "resources": kinds.into_iter().flat_map(|kind| with_subresources(kind, group)).collect::<Vec<_>>(),
     }))
 }
 
@@ -98,12 +99,12 @@ pub(super) fn aggregated(core: bool, version: &str) -> Value {
         false => group_names(),
     };
     let items = groups.into_iter().map(|group| {
-        let versions = versions(group).iter().map(|version| {
+        let versions = versions(group).into_iter().map(|version| {
             let kinds = kinds(group, version);
             json!({
                 "version": version,
                 "freshness": "Current",
-                "resources": kinds.into_iter().map(|kind| aggregated_resource(kind, version)).collect::<Vec<_>>(),
+                "resources": kinds.into_iter().map(|kind| aggregated_resource(kind, group, version)).collect::<Vec<_>>(),
             })
         });
         json!({"metadata": {"name": group}, "versions": versions.collect::<Vec<_>>()})
@@ -124,17 +125,37 @@ fn group_names() -> Vec<&'static str> {
             names.push(kind.group);
         }
     }
+    // Groups of old versions come last: clients prefer the first group that has a resource.
+    for (group, _) in old_versions() {
+        if !names.contains(&group) {
+            names.push(group);
+        }
+    }
     names
 }
 
-fn versions(group: &str) -> &'static [&'static str] {
+/// The versions of a group, the preferred one first.
+fn versions(group: &str) -> Vec<&'static str> {
     let first = served().find(|kind| kind.group == group);
-    first.map_or(&[], |kind| kind.versions)
+    let mut versions = first.map_or(Vec::new(), |kind| kind.versions.to_vec());
+    for (of, version) in old_versions() {
+        if of == group && !versions.contains(&version) {
+            versions.push(version);
+        }
+    }
+    versions
+}
+
+/// Old versions with their groups.
+fn old_versions() -> impl Iterator<Item = (&'static str, &'static str)> {
+    served()
+        .flat_map(Kind::old_served)
+        .filter_map(|old| old.split_once('/'))
 }
 
 fn kinds(group: &str, version: &str) -> Vec<&'static Kind> {
     served()
-        .filter(|kind| kind.group == group && kind.versions.contains(&version))
+        .filter(|kind| kind.is_served_at(group, version))
         .collect()
 }
 
@@ -147,8 +168,8 @@ fn described(group: &str) -> Value {
     json!({"name": group, "preferredVersion": versions.first(), "versions": versions})
 }
 
-fn with_subresources(kind: &Kind) -> Vec<Value> {
-    let mut all = vec![resource(kind)];
+fn with_subresources(kind: &Kind, group: &str) -> Vec<Value> {
+    let mut all = vec![resource(kind, group)];
     if kind.has_subresource("log") {
         all.push(json!({
             "name": format!("{}/log", kind.plural),
@@ -156,6 +177,17 @@ fn with_subresources(kind: &Kind) -> Vec<Value> {
             "namespaced": kind.namespaced,
             "kind": kind.kind,
             "verbs": ["get"],
+        }));
+    }
+    if kind.has_subresource(EVICTION) {
+        all.push(json!({
+            "name": format!("{}/{EVICTION}", kind.plural),
+            "singularName": "",
+            "namespaced": kind.namespaced,
+            "group": "policy",
+            "version": "v1",
+            "kind": "Eviction",
+            "verbs": ["create"],
         }));
     }
     if kind.has_subresource(SCALE) {
@@ -173,17 +205,35 @@ fn with_subresources(kind: &Kind) -> Vec<Value> {
 }
 
 fn subresources(kind: &Kind) -> Vec<Value> {
-    match kind.has_subresource(SCALE) {
-        true => vec![json!({
+    let mut all = Vec::new();
+    if kind.has_subresource(EVICTION) {
+        all.push(json!({
+            "subresource": EVICTION,
+            "responseKind": {"group": "policy", "version": "v1", "kind": "Eviction"},
+            "verbs": ["create"],
+        }));
+    }
+    if kind.has_subresource(SCALE) {
+        all.push(json!({
             "subresource": "scale",
             "responseKind": {"group": "autoscaling", "version": "v1", "kind": "Scale"},
             "verbs": ["get", "patch", "update"],
-        })],
-        false => Vec::new(),
+        }));
+    }
+    all
+}
+
+/// The categories of a kind. In an old group it has none, so that `kubectl get all` shows each
+/// object once.
+fn categories(kind: &Kind, group: &str) -> &'static [&'static str] {
+    if kind.group == group {
+        kind.categories
+    } else {
+        &[]
     }
 }
 
-fn resource(kind: &Kind) -> Value {
+fn resource(kind: &Kind, group: &str) -> Value {
     json!({
         "name": kind.plural,
         "singularName": kind.singular,
@@ -191,19 +241,19 @@ fn resource(kind: &Kind) -> Value {
         "kind": kind.kind,
         "verbs": verbs(kind),
         "shortNames": kind.short_names,
-        "categories": kind.categories,
+        "categories": categories(kind, group),
     })
 }
 
-fn aggregated_resource(kind: &Kind, version: &str) -> Value {
+fn aggregated_resource(kind: &Kind, group: &str, version: &str) -> Value {
     json!({
         "resource": kind.plural,
-        "responseKind": {"group": kind.group, "version": version, "kind": kind.kind},
+        "responseKind": {"group": group, "version": version, "kind": kind.kind},
         "scope": if kind.namespaced { "Namespaced" } else { "Cluster" },
         "singularResource": kind.singular,
         "verbs": verbs(kind),
         "shortNames": kind.short_names,
-        "categories": kind.categories,
+        "categories": categories(kind, group),
         "subresources": subresources(kind),
     })
 }
@@ -229,5 +279,10 @@ mod tests {
             group("apps").expect("apps")["preferredVersion"]["groupVersion"],
             "apps/v1"
         );
+        let old = resources("extensions", "v1beta1").expect("served");
+        let names: Vec<_> = old["resources"].as_array().into_iter().flatten().collect();
+        assert!(names.iter().any(|it| it["name"] == "deployments"));
+        assert!(names.iter().all(|it| it["name"] != "statefulsets"));
+        assert_eq!(group_names().last(), Some(&"extensions"));
     }
 }

@@ -33,6 +33,8 @@ pub(crate) enum Failure {
     Expired { requested: u64, oldest: u64 },
     #[error("too many requests: {0}")]
     TooManyRequests(&'static str),
+    #[error("Cannot evict pod as it would violate the pod's disruption budget.")]
+    DisruptionBudget { budget: String },
     #[error("{} \"{name}\" already exists", kind.resource())]
     AlreadyExists { kind: &'static Kind, name: String },
     #[error(
@@ -130,6 +132,7 @@ impl Failure {
     pub(super) fn of(error: WriteError, kind: &'static Kind, name: &str) -> Self {
         match error {
             WriteError::Changed => Self::conflict(kind, name),
+            WriteError::Disruption { budget } => Self::DisruptionBudget { budget },
             WriteError::NotPersisted(why) => Self::Unavailable(why),
             WriteError::Stopping => Self::Unavailable(STOPPING.to_owned()),
             WriteError::Invalid(problems) => Self::invalid(kind, name, &problems),
@@ -159,7 +162,9 @@ impl Failure {
             Self::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
             Self::UnsupportedMediaType(_) => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::Unavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
-            Self::TooManyGuesses | Self::TooManyRequests(_) => StatusCode::TOO_MANY_REQUESTS,
+            Self::TooManyGuesses | Self::TooManyRequests(_) | Self::DisruptionBudget { .. } => {
+                StatusCode::TOO_MANY_REQUESTS
+            }
         }
     }
 
@@ -178,7 +183,9 @@ impl Failure {
             Self::TooLarge(_) => "RequestEntityTooLarge",
             Self::UnsupportedMediaType(_) => "UnsupportedMediaType",
             Self::Unavailable(_) => "ServiceUnavailable",
-            Self::TooManyGuesses | Self::TooManyRequests(_) => "TooManyRequests",
+            Self::TooManyGuesses | Self::TooManyRequests(_) | Self::DisruptionBudget { .. } => {
+                "TooManyRequests"
+            }
         }
     }
 
@@ -202,6 +209,10 @@ impl Failure {
                 json!({"causes": conflicts.iter().map(cause).collect::<Vec<_>>()})
             }
             Self::TooManyGuesses | Self::TooManyRequests(_) => json!({"retryAfterSeconds": 1}),
+            Self::DisruptionBudget { budget } => {
+                let message = format!("The disruption budget {budget} does not allow it now");
+                json!({"causes": [{"reason": "DisruptionBudget", "message": message}]})
+            }
             _ => json!({}),
         }
     }

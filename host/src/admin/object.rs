@@ -36,6 +36,7 @@ pub(super) fn shown(stored: &StoredObject, kind: &Kind, version: &str) -> Value 
         json["metadata"]["generation"] = stored.generation.into();
     }
     encode_secret(object, &mut json);
+    show_binding(&mut json);
     if stored.source == Source::Drift {
         json["metadata"]["annotations"][DRIFT] = "the object differs from its file".into();
     }
@@ -44,6 +45,17 @@ pub(super) fn shown(stored: &StoredObject, kind: &Kind, version: &str) -> Value 
         json["status"] = serde_json::json!({"phase": "Active"});
     }
     json
+}
+
+/// Moves what a claim or a volume is bound to from the `status`, where the host keeps it, to
+/// the `spec`.
+fn show_binding(json: &mut Value) {
+    let status = json.get_mut("status").and_then(Value::as_object_mut);
+    let binding = status.and_then(|status| status.remove("binding"));
+    let spec = json.get_mut("spec").and_then(Value::as_object_mut);
+    if let (Some(Value::Object(binding)), Some(spec)) = (binding, spec) {
+        spec.extend(binding);
+    }
 }
 
 /// Moves a Secret's plain values to `data`, encoded.

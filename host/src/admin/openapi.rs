@@ -195,6 +195,7 @@ mod tests {
             "nodes.metrics.k8s.io",
             "pods.metrics.k8s.io",
             "podpresets.settings.k8s.io",
+            "customresourcedefinitions.apiextensions.k8s.io",
             "canaries.flagger.app",
             "gateways.gateway.networking.k8s.io",
             "httproutes.gateway.networking.k8s.io",

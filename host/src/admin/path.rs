@@ -42,7 +42,8 @@ pub(super) enum Target {
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Resource {
     pub kind: &'static Kind,
-    /// The requested version, which the objects of the response have.
+    /// The requested version, which the objects of the response have. With its group if that is
+    /// not the kind's.
     pub version: String,
     /// None for all namespaces, and for kinds without a namespace.
     pub namespace: Option<String>,
@@ -126,7 +127,10 @@ fn objects(group: &str, version: &str, rest: &[&str]) -> Result<Target, Failure>
     }
     Ok(Target::Objects(Resource {
         kind,
-        version: version.to_owned(),
+        version: match kind.group == group {
+            true => version.to_owned(),
+            false => format!("{group}/{version}"),
+        },
         namespace: namespace.map(str::to_owned),
         name: name.map(str::to_owned),
         subresource: subresource.map(str::to_owned),
@@ -164,6 +168,17 @@ mod tests {
             ("namespaces".into(), None, some("shop"), None)
         );
         assert_eq!(resource("/api/v1/namespaces/shop/status").3, some("status"));
+    }
+
+    #[test]
+    fn path_of_an_old_version_is_that_of_the_kind_of_today() {
+        let uri = "/apis/extensions/v1beta1/namespaces/shop/deployments/ui";
+        let target = Target::of(&uri.parse().expect("a path"));
+        let Ok(Target::Objects(resource)) = target else {
+            unreachable!("{target:?}");
+        };
+        assert_eq!(resource.kind.group, "apps");
+        assert_eq!(resource.version, "extensions/v1beta1");
     }
 
     #[test]

@@ -14,11 +14,12 @@ mod submit;
 
 pub(super) use answer::WriteResult;
 pub(super) use conditions::check_preconditions;
+pub(super) use delete::DeleteOptions;
 pub(super) use options::WriteOptions;
 
 use axum::body::Body;
 use bytes::Bytes;
-use galleria_manifest::model::ObjectKey;
+use galleria_manifest::model::{NODE_NAME, ObjectKey};
 use http::request::Parts;
 use http::{Method, Response};
 use jiff::Timestamp;
@@ -26,6 +27,7 @@ use serde_json::Value;
 use tracing::Instrument;
 
 use super::Api;
+use super::eviction::EVICTION;
 use super::failure::Failure;
 use super::kind::SCALE;
 use super::object::shown;
@@ -105,6 +107,9 @@ impl Api {
                     self.scale(request, &options, resource, name, &body).await?,
                 ))
             }
+            (&Method::POST, Some(name), Some(EVICTION)) if resource.is_subresource(EVICTION) => {
+                self.evict(request, &options, resource, name, &body).await
+            }
             (&Method::DELETE, Some(name), None) => {
                 self.delete(request, &options, resource, name, &body).await
             }
@@ -123,6 +128,10 @@ impl Api {
         mut object: Value,
     ) -> Result<WriteResult, Failure> {
         identify(resource, &mut object)?;
+        if resource.kind.kind == "Node" {
+            let message = format!("this host is the only node, {NODE_NAME}");
+            return Err(Failure::Forbidden(message));
+        }
         strip(&mut object);
         let metadata = &mut object["metadata"];
         metadata["uid"] = fresh_uid().into();

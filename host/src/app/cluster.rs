@@ -35,7 +35,7 @@ pub(super) fn is_one(object: &Object) -> bool {
 
 /// See the module's documentation. `written` is the objects in force.
 pub(super) fn objects(written: &[Arc<Object>], pods: &[Arc<Pod>], node: Node) -> Vec<HostObject> {
-    let mut reported = vec![node.object()];
+    let mut reported = Vec::new();
     let named: BTreeSet<_> = written
         .iter()
         .map(|object| {
@@ -46,6 +46,9 @@ pub(super) fn objects(written: &[Arc<Object>], pods: &[Arc<Pod>], node: Node) ->
             )
         })
         .collect();
+    if !named.contains(&("Node", "", NODE_NAME)) {
+        reported.push(HostObject::new(node.object(), node.status()));
+    }
     let mut namespaces: BTreeSet<&str> = named
         .iter()
         .map(|(kind, namespace, name)| {
@@ -127,7 +130,8 @@ impl<'a> LabelledPods<'a> {
 }
 
 impl Node {
-    fn object(self) -> HostObject {
+    /// The `status`; it is also that of a Node that a source declares.
+    pub(super) fn status(self) -> Value {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let capacity = json!({
             "cpu": cores.to_string(),
@@ -142,21 +146,7 @@ impl Node {
             })
         };
         let memory = "guest memory is limited by --guest-memory";
-        let object = json!({
-            "apiVersion": "v1",
-            "kind": "Node",
-            "metadata": {
-                "name": NODE_NAME,
-                "creationTimestamp": since,
-                "labels": {
-                    "kubernetes.io/hostname": NODE_NAME,
-                    "kubernetes.io/os": "wasi",
-                    "kubernetes.io/arch": "wasm32",
-                },
-            },
-            "spec": {},
-        });
-        let status = json!({
+        json!({
             "capacity": capacity,
             "allocatable": capacity,
             "addresses": [
@@ -179,8 +169,25 @@ impl Node {
                 "systemUUID": "",
                 "bootID": "",
             },
-        });
-        HostObject::new(object, status)
+        })
+    }
+
+    /// The object, if no source declares it.
+    fn object(self) -> Value {
+        json!({
+            "apiVersion": "v1",
+            "kind": "Node",
+            "metadata": {
+                "name": NODE_NAME,
+                "creationTimestamp": format!("{:.0}", self.since),
+                "labels": {
+                    "kubernetes.io/hostname": NODE_NAME,
+                    "kubernetes.io/os": "wasi",
+                    "kubernetes.io/arch": "wasm32",
+                },
+            },
+            "spec": {},
+        })
     }
 }
 

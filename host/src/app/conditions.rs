@@ -52,17 +52,18 @@ pub(super) fn diagnose<'a>(
     let waiting = waiting
         .iter()
         .map(|(object, problems)| (object, problems.as_slice()));
-    let diagnosed = |(object, waits): (&'a Arc<Object>, &'a [Diagnostic])| {
-        let name = format!("{}/{}", object.kind, object.metadata.name.value);
-        let of_it =
-            |it: &&Diagnostic| it.object.as_ref() == Some(&name) && it.at.file == object.at.file;
-        DiagnosedObject {
-            object,
-            waits,
-            warnings: warnings.iter().filter(of_it).collect(),
-        }
+    let diagnosed = |(object, waits): (&'a Arc<Object>, &'a [Diagnostic])| DiagnosedObject {
+        object,
+        waits,
+        warnings: warnings.iter().filter(|it| is_about(it, object)).collect(),
     };
     in_force.chain(waiting).map(diagnosed).collect()
+}
+
+fn is_about(diagnostic: &Diagnostic, object: &Object) -> bool {
+    let named = diagnostic.object.as_ref().and_then(|it| it.split_once('/'));
+    named == Some((object.kind.as_str(), object.metadata.name.value.as_str()))
+        && diagnostic.at.file == object.at.file
 }
 
 fn status(diagnosed: &DiagnosedObject<'_>, all: &[DiagnosedObject<'_>]) -> Option<Value> {
@@ -71,7 +72,9 @@ fn status(diagnosed: &DiagnosedObject<'_>, all: &[DiagnosedObject<'_>]) -> Optio
         Resource::GatewayApiHttpRoute(route) => Some(of_route(diagnosed, route)),
         _ if diagnosed.object.key().group == "networking.istio.io" => {
             let unopened = diagnosed.warnings.iter().find(|it| is_about_opening(it));
-            let reconciled = match (diagnosed.waits.first(), unopened) {
+            let dangling = diagnosed.warnings.iter().find(|it| it.is_dangling());
+            let missing = diagnosed.waits.first().or(dangling.copied());
+            let reconciled = match (missing, unopened) {
                 (None, None) => Ok("Reconciled"),
                 (Some(problem), _) => Err(("Waiting", text(problem))),
                 (None, Some(problem)) => Err(("ServerNotOpened", text(problem))),

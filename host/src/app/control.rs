@@ -21,13 +21,14 @@ pub(super) use data_plane::DataPlane;
 pub(super) use stage::RejectedChange;
 pub(super) use trace::{end_write, own_write};
 
+use std::collections::BTreeSet;
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures::stream::{BoxStream, SelectAll, StreamExt, select_all};
-use galleria_manifest::AllowUnenforced;
 use galleria_manifest::model::Object;
+use galleria_manifest::{AllowUnenforced, Diagnostic};
 use tokio::sync::{mpsc, watch};
 
 use super::api_store::ApiStore;
@@ -64,7 +65,12 @@ pub(super) struct Control {
     pub(super) writes: mpsc::Receiver<Write>,
     /// Restrictions that objects may have although the host does not enforce them.
     pub(super) allowed: AllowUnenforced,
+    /// Whether an object that refers to a missing object is refused or waits, instead of
+    /// being in force without what it refers to.
+    pub(super) strict: bool,
     pub(super) desired: DesiredState,
+    /// The dangling references that have been reported.
+    pub(super) dangling: BTreeSet<Diagnostic>,
     /// The part of `desired` that is active. The rest waits for an object that it
     /// refers to.
     pub(super) in_force: Vec<Arc<Object>>,

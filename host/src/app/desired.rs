@@ -126,14 +126,16 @@ impl DesiredState {
         Some(&object.at.file)
     }
 
-    /// Decides which objects can be in force. An object from the API that refers to a
-    /// missing object waits, unless it is `in_force` already.
+    /// Decides which objects can be in force. An object from the API that cannot, because it
+    /// refers to a missing object, waits, unless it is `in_force` already. If `strict`, no
+    /// object can be in force with a dangling reference.
     ///
     /// # Errors
     /// The errors of objects that cannot wait.
     pub(super) fn settle(
         &self,
         in_force: &HashSet<ObjectKey>,
+        strict: bool,
     ) -> Result<Admissible, Vec<Diagnostic>> {
         let may_wait: BTreeMap<_, _> = self
             .written
@@ -149,6 +151,9 @@ impl DesiredState {
             let mut objects = admissible.in_force.clone();
             let mut found = galleria_manifest::check_references(&objects);
             found.extend(galleria_manifest::admit(&mut objects));
+            if strict {
+                galleria_manifest::refuse_dangling(&mut found);
+            }
             let is_error = |it: &Diagnostic| it.severity == Severity::Error;
             let (errors, warnings): (Vec<_>, Vec<_>) = found.into_iter().partition(is_error);
             if errors.is_empty() {
@@ -288,19 +293,33 @@ mod tests {
             )
         };
         let waiting = DesiredState::default().with(&route_key, object(&route_key, &route));
-        let admissible = waiting.settle(&HashSet::new()).expect("it may wait");
+        let admissible = waiting.settle(&HashSet::new(), true).expect("it may wait");
         assert_eq!(
             (admissible.in_force.len(), admissible.waiting.len()),
             (0, 1)
         );
         let whole = waiting.with(&service_key, object(&service_key, &service));
-        let admissible = whole.settle(&HashSet::new()).expect("whole");
+        let admissible = whole.settle(&HashSet::new(), true).expect("whole");
         assert_eq!(
             (admissible.in_force.len(), admissible.waiting.len()),
             (2, 0)
         );
         let in_force = admissible.in_force.iter().map(|it| it.key()).collect();
-        let errors = whole.with(&service_key, None).settle(&in_force);
+        let errors = whole.with(&service_key, None).settle(&in_force, true);
         assert_eq!(errors.expect_err("in use").len(), 1);
+    }
+
+    #[test]
+    fn object_with_a_dangling_reference_is_in_force_with_a_warning() {
+        let route = "apiVersion: networking.istio.io/v1\nkind: VirtualService\n\
+                     metadata: {name: r}\n\
+                     spec: {hosts: [r], http: [{route: [{destination: {host: s}}]}]}\n";
+        let desired = with_files(&DesiredState::default(), file(route));
+        let admissible = desired.settle(&HashSet::new(), false).expect("admitted");
+        assert_eq!(admissible.in_force.len(), 1);
+        let dangling = admissible.warnings.iter().filter(|it| it.is_dangling());
+        assert_eq!(dangling.count(), 1, "{:?}", admissible.warnings);
+        let refused = desired.settle(&HashSet::new(), true);
+        assert_eq!(refused.expect_err("a file must be whole").len(), 1);
     }
 }

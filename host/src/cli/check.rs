@@ -46,7 +46,8 @@ pub(super) fn check(paths: Vec<PathBuf>, settings: &Settings) -> anyhow::Result<
     if is_exposed && !encryption.protects_secrets() {
         eprint(&format!("warning: {NOT_ENCRYPTED}"));
     }
-    let mut read = Files::new(paths, settings.security.allowed(), encryption).read();
+    let files = Files::new(paths, settings.security.allowed(), encryption);
+    let mut read = files.strict(settings.security.strict).read();
     if !read.has_errors() {
         let state = mesh::State::new(std::time::Instant::now());
         let options = mesh::Options {

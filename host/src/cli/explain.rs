@@ -115,7 +115,8 @@ fn of_manifests(
 ) -> anyhow::Result<(Result<Answer, WrongUsage>, Vec<String>)> {
     let encryption = Arc::new(Encryption::open(&arguments.encryption)?);
     let allowed = arguments.security.allowed();
-    let read = Files::new(arguments.paths.clone(), allowed, encryption).read();
+    let files = Files::new(arguments.paths.clone(), allowed, encryption);
+    let read = files.strict(arguments.security.strict).read();
     let trust_domain = &arguments.trust.trust_domain;
     let pods = pods(&read.objects, trust_domain);
     let options = mesh::Options {

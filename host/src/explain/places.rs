@@ -43,6 +43,7 @@ impl Places {
     fn read(&mut self, name: String, object: &Object) {
         match &object.resource {
             Resource::Deployment(_)
+            | Resource::DaemonSet(_)
             | Resource::Pod(_)
             | Resource::ReplicaSet(_)
             | Resource::StatefulSet(_) => {

@@ -1,4 +1,5 @@
-//! What the host accepts although it is less secure than its manifests ask for.
+//! What the host accepts of manifests: restrictions that it does not enforce, and references
+//! to objects that do not exist.
 
 use clap::Args;
 use galleria_manifest::{AllowUnenforced, Unenforced};
@@ -14,6 +15,9 @@ pub(crate) struct SecuritySettings {
         env = "GALLERIA_ALLOW_UNENFORCED"
     )]
     allow_unenforced: Vec<Unenforced>,
+    /// Refuse objects that refer to objects that do not exist; otherwise only the routes that need them fail
+    #[arg(long, env = "GALLERIA_STRICT")]
+    pub(crate) strict: bool,
 }
 
 impl SecuritySettings {

@@ -178,6 +178,7 @@ fn unwritten(error: WriteError) -> String {
             let problems: Vec<_> = problems.iter().map(ToString::to_string).collect();
             problems.join("\n")
         }
+        error @ WriteError::Disruption { .. } => error.to_string(),
         WriteError::Impossible(text) | WriteError::NotPersisted(text) => text,
         WriteError::Stopping => STOPPING.to_owned(),
     }

@@ -8,8 +8,9 @@ use galleria_mesh as mesh;
 
 use super::environment::EnvironmentError;
 
-/// `spec.nodeName` and `status.hostIP` of every pod.
-pub(crate) const NODE_NAME: &str = "galleria";
+pub(crate) use galleria_manifest::model::NODE_NAME;
+
+/// `status.hostIP` of every pod.
 pub(crate) const HOST_ADDRESS: &str = "127.0.0.1";
 
 /// The facts about a pod that can be referenced.

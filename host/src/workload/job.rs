@@ -30,6 +30,7 @@ use std::time::Duration;
 
 use galleria_manifest::model::ObjectKey;
 use jiff::Timestamp;
+use parking_lot::Mutex;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -63,6 +64,23 @@ struct JobsContext {
     tasks: TaskTracker,
     /// The number of pods started so far, for their addresses.
     pods: AtomicU32,
+    /// Cancelled to evict a pod, by its namespace and name.
+    evictions: Mutex<BTreeMap<(String, String), CancellationToken>>,
+}
+
+impl JobsContext {
+    /// The token that evicts a new pod.
+    fn evictable(&self, namespace: &str, pod: &str) -> CancellationToken {
+        let token = CancellationToken::new();
+        let key = (namespace.to_owned(), pod.to_owned());
+        self.evictions.lock().insert(key, token.clone());
+        token
+    }
+
+    fn forget_evictable(&self, namespace: &str, pod: &str) {
+        let key = (namespace.to_owned(), pod.to_owned());
+        self.evictions.lock().remove(&key);
+    }
 }
 
 /// A task that follows its plan until it is stopped.
@@ -86,6 +104,7 @@ impl Jobs {
             records: Records::new(data),
             tasks: TaskTracker::new(),
             pods: AtomicU32::new(0),
+            evictions: Mutex::default(),
         };
         Self {
             shared: Arc::new(shared),
@@ -120,6 +139,14 @@ impl Jobs {
                 }
             }
         }
+    }
+
+    /// Ends the pod with this name, which counts as failed; its Job starts another one.
+    /// Returns whether the pod exists.
+    pub(crate) fn evict(&self, pod: &ObjectKey) -> bool {
+        let key = (pod.namespace.clone(), pod.name.clone());
+        let evicted = self.shared.evictions.lock().get(&key).cloned();
+        evicted.inspect(CancellationToken::cancel).is_some()
     }
 
     /// Ends every Job. Running pods can finish within their grace period; those that do not

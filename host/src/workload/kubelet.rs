@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use galleria_manifest::model::Node;
 use tokio::sync::watch;
 use tokio_util::task::TaskTracker;
 
@@ -49,6 +50,17 @@ impl Kubelet {
     /// The recorder of events, also for those of workloads.
     pub(super) fn recorder(&self) -> &Recorder {
         &self.platform.recorder
+    }
+
+    /// Lets pods start, or wait, as `node` decides.
+    pub(super) fn follow_node(&self, node: &Node) {
+        self.platform.node.send_if_modified(|current| {
+            let changed = current != node;
+            if changed {
+                current.clone_from(node);
+            }
+            changed
+        });
     }
 
     /// Starts a pod in the background.

@@ -73,8 +73,10 @@ fn add(
     unavailable: &mut Vec<UnavailableImage>,
 ) -> Result<(), Vec<Diagnostic>> {
     let Some((template, spec)) = object.pod_template() else {
-        if matches!(object.resource, Resource::PodDisruptionBudget(_)) {
-            plan.budgets.push(object.clone());
+        match &object.resource {
+            Resource::PodDisruptionBudget(_) => plan.budgets.push(object.clone()),
+            Resource::Node(node) => plan.node = node.clone(),
+            _ => {}
         }
         return Ok(());
     };
@@ -133,6 +135,13 @@ fn workload(object: &Arc<Object>, mut pods: PodPlan) -> WorkloadPlan {
             Controller::ReplicaSet {
                 replicas: set.replicas.value as usize,
                 min_ready: set.min_ready,
+            }
+        }
+        Resource::DaemonSet(set) => {
+            pods.owner = Some(Owner::of("DaemonSet", object));
+            Controller::DaemonSet {
+                min_ready: set.min_ready,
+                on_delete: set.on_delete,
             }
         }
         Resource::StatefulSet(set) => {

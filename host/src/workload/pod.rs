@@ -8,7 +8,8 @@ mod status;
 mod supervisor;
 
 pub(super) use life::Life;
-pub(super) use object::manifest;
+pub(super) use life::Phase;
+pub(super) use object::{manifest, unscheduled};
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
@@ -31,7 +32,6 @@ use crate::guest::{Failure, Guest, Throttling};
 use crate::store::{EventType, fresh_uid};
 use crate::telemetry::metrics::PodMeters;
 use crate::{Request, Response};
-use life::Phase;
 
 /// A pod, from its start until its last request has left.
 pub(crate) struct Pod {
@@ -145,6 +145,11 @@ impl Pod {
 
     pub(crate) fn is_ready(&self) -> bool {
         self.ready.load(Ordering::Relaxed)
+    }
+
+    /// Whether the node has accepted it.
+    pub(super) fn is_scheduled(&self) -> bool {
+        !matches!(self.life.moment().phase, Phase::Unschedulable { .. })
     }
 
     /// Since when it has been ready without interruption; None if it is not ready.

@@ -96,7 +96,7 @@ impl<'a> Probes<'a> {
     async fn next(&self, kind: &'static str, schedule: &mut Schedule<'_>) -> Verdict {
         let handler = &schedule.probe.handler;
         // A request into a guest is a large future.
-        let result = schedule.next(Box::pin(self.ask(handler))).await;
+        let result = schedule.next(Box::pin(self.ask(kind, handler))).await;
         let outcome = if result.is_ok() { "success" } else { "failure" };
         self.pod.meters().probed(kind, outcome);
         if let Err(message) = &result {
@@ -106,9 +106,16 @@ impl<'a> Probes<'a> {
         schedule.count(result)
     }
 
-    async fn ask(&self, handler: &ProbeHandler) -> Result<(), String> {
+    async fn ask(&self, kind: &'static str, handler: &ProbeHandler) -> Result<(), String> {
         match handler {
-            ProbeHandler::HttpGet(get) => http_get(self.pod, get).await,
+            ProbeHandler::HttpGet(get) => {
+                if let Some(warning) = http_get(self.pod, get).await? {
+                    let message = format!("{} probe warning: {warning}", capitalised(kind));
+                    self.pod
+                        .record(EventType::Warning, "ProbeWarning", &message);
+                }
+                Ok(())
+            }
             ProbeHandler::TcpSocket { port } => tcp_socket(&self.pod.plan.container.ports, port),
             ProbeHandler::Grpc { service, .. } => {
                 grpc::check(self.pod, service.as_deref().unwrap_or_default()).await

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::controller::deployment::Rollout;
 use super::plan::{PodPlan, WorkloadPlan};
@@ -15,6 +15,12 @@ use crate::store::{HostObject, uid, uid_of};
 pub(super) const TEMPLATE_HASH: &str = "pod-template-hash";
 
 const REVISION: &str = "deployment.kubernetes.io/revision";
+
+const DESIRED: &str = "deployment.kubernetes.io/desired-replicas";
+const MOST: &str = "deployment.kubernetes.io/max-replicas";
+
+/// Annotations of a Deployment that its ReplicaSets do not have.
+const NOT_COPIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
 
 /// See the module's documentation.
 #[derive(Default)]
@@ -27,6 +33,9 @@ struct Revision {
     plan: Arc<PodPlan>,
     /// The template as it was written, with the label of the revision.
     template: Value,
+    /// The annotations of the Deployment while this was its newest revision, such as
+    /// `kubernetes.io/change-cause`.
+    annotations: Map<String, Value>,
     created: Timestamp,
 }
 
@@ -51,6 +60,7 @@ impl Revisions {
             let newest = *newest;
             if let Some(revision) = self.known.get_mut(&newest) {
                 revision.plan = plan.pods.clone();
+                revision.annotations = annotations(plan);
             }
             return;
         }
@@ -65,6 +75,7 @@ impl Revisions {
         let revision = Revision {
             plan: plan.pods.clone(),
             template,
+            annotations: annotations(plan),
             created: before.map_or_else(Timestamp::now, |before| before.created),
         };
         self.known.insert(number, revision);
@@ -122,6 +133,14 @@ impl Revisions {
                 }
                 selector["matchLabels"][TEMPLATE_HASH] = hash.clone().into();
                 let set = revision.plan.replica_set_name();
+                let mut annotations = revision.annotations.clone();
+                for (name, value) in [
+                    (REVISION, number.to_string()),
+                    (DESIRED, rollout.replicas.to_string()),
+                    (MOST, rollout.most().to_string()),
+                ] {
+                    annotations.insert(name.to_owned(), value.into());
+                }
                 let raw = json!({
                     "apiVersion": "apps/v1",
                     "kind": "ReplicaSet",
@@ -131,13 +150,7 @@ impl Revisions {
                         "uid": uid("ReplicaSet", namespace, &set),
                         "creationTimestamp": format!("{:.0}", revision.created),
                         "labels": revision.template["metadata"]["labels"],
-                        "annotations": {
-                            REVISION: number.to_string(),
-                            "deployment.kubernetes.io/desired-replicas":
-                                rollout.replicas.to_string(),
-                            "deployment.kubernetes.io/max-replicas":
-                                rollout.most().to_string(),
-                        },
+                        "annotations": annotations,
                         "ownerReferences": [{
                             "apiVersion": "apps/v1",
                             "kind": "Deployment",
@@ -165,4 +178,14 @@ impl Revisions {
             })
             .collect()
     }
+}
+
+/// The annotations that a ReplicaSet takes over from its Deployment.
+fn annotations(plan: &WorkloadPlan) -> Map<String, Value> {
+    let written = plan.object.raw["metadata"]["annotations"].as_object();
+    let annotations = written.into_iter().flatten();
+    annotations
+        .filter(|(name, _)| *name != NOT_COPIED)
+        .map(|(name, value)| (name.clone(), value.clone()))
+        .collect()
 }

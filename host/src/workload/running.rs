@@ -151,6 +151,13 @@ impl Running {
                     now,
                 })
             }
+            Controller::DaemonSet { on_delete, .. } => {
+                let newest = match pods.first() {
+                    Some(pod) if *on_delete => &pod.revision,
+                    _ => newest,
+                };
+                next_of_pod(newest, &pods, self.leaving.len())
+            }
             Controller::Pod => next_of_pod(newest, &pods, self.leaving.len()),
         }
     }
@@ -195,6 +202,15 @@ impl Running {
         };
         self.act(Action::Stop { target }, kubelet);
         true
+    }
+
+    /// Stops every pod that does not wait for the node; the controller starts others.
+    pub(super) fn evict_all(&mut self, kubelet: &mut Kubelet) {
+        let scheduled = self.pods.iter().filter(|it| it.pod.is_scheduled());
+        let targets: Vec<_> = scheduled.map(|it| it.pod.target).collect();
+        for target in targets {
+            self.act(Action::Stop { target }, kubelet);
+        }
     }
 
     fn observe(&mut self, now: Instant) {

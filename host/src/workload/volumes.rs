@@ -1,9 +1,9 @@
-//! Volumes: folders of the host that a pod's container mounts.
+//! Volumes: folders of the host that a pod's container mounts, and its private root.
 //!
 //! Everything lies below the data folder. `volumes/NAMESPACE/` holds what outlives pods
 //! (claims, hostPaths), out of reach of other namespaces. `pods/NAMESPACE_NAME/` holds
-//! what is removed with its pod (emptyDirs, and the files of ConfigMaps, Secrets and the
-//! downward API). A guest sees only its mounts, and can write no more than what it
+//! what is removed with its pod (the root, emptyDirs, and the files of ConfigMaps, Secrets
+//! and the downward API). A guest sees only its mounts, and can write no more than what it
 //! requested. Databases have the same paths below `databases/`, where no guest can
 //! access their files.
 
@@ -17,6 +17,7 @@ mod mounts;
 mod pod_volumes;
 mod quotas;
 mod removal;
+mod root;
 
 use std::io;
 use std::path::PathBuf;

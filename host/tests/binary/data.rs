@@ -12,6 +12,7 @@ use crate::support::{Answer, Galleria, Host, Service, manifests};
 fn start(read_only: bool) -> Host {
     let volume = format!(
         "env: []
+          securityContext: {{readOnlyRootFilesystem: true}}
           volumeMounts: [{{name: data, mountPath: /data, readOnly: {read_only}}}]
       volumes: [{{name: data, persistentVolumeClaim: {{claimName: data}}}}]
 ---

@@ -363,16 +363,92 @@ fn object_with_a_missing_reference_waits_for_it() {
     assert!(events().contains("virtualservice/routes"), "{}", events());
     let page = host.status_page(&[]).stdout;
     assert!(page.contains("there is no Service"), "{page}");
+    let condition = || {
+        let reconciled = "-o=jsonpath={.status.conditions[?(@.type==\"Reconciled\")].status}";
+        in_test(&host, &["get", "virtualservice", "routes", reconciled])
+    };
+    assert_eq!(condition(), "False");
+    assert_eq!(host.get("/a/").status, 503);
     kubectl_fed(&host, &["apply"], &services.join("---\n"));
     in_test(&host, &["rollout", "status", "deploy/a"]);
+    assert_eq!(condition(), "True");
     assert_eq!(host.get("/a/").body, "hello\n");
-    // An object that is in effect cannot lose an object that it needs.
-    let broken = refused(&host, &["delete", "service", "a", "-n", "test"]);
-    assert!(
-        broken.contains("routes") && broken.contains("there is no Service"),
-        "{broken}"
-    );
+    let problems = host.report()["problems"].to_string();
+    assert!(!problems.contains("there is no Service"), "{problems}");
+
+    in_test(&host, &["delete", "service", "a"]);
+    assert_eq!(condition(), "False");
+    assert_eq!(host.get("/a/").status, 503);
+    host.call("a request without a cluster", |call| {
+        call["response_flags"] == "NC"
+    });
+}
+
+#[test]
+fn history_of_a_rollout_has_the_causes_of_its_changes() {
+    let host = applied();
+    let set_image = |image: &str| {
+        let change = format!("main={image}");
+        in_test(&host, &["set", "image", "deploy/good", &change, "--record"]);
+        in_test(&host, &["rollout", "status", "deploy/good"]);
+    };
+    let cause = |revision: &str| {
+        let history = in_test(&host, &["rollout", "history", "deploy/good"]);
+        let mut rows = history.lines().filter_map(|line| line.split_once(' '));
+        let row = rows.find(|(number, _)| *number == revision);
+        row.map(|(_, cause)| cause.trim().to_owned())
+    };
+    set_image("echo");
+    assert_eq!(cause("1").as_deref(), Some("<none>"));
+    let of_change = cause("2").expect("a revision");
+    assert!(of_change.starts_with("kubectl set image"), "{of_change}");
+    // The one that kubectl recorded is replaced.
+    let replaced = &[
+        "annotate",
+        "deploy/good",
+        "kubernetes.io/change-cause=later",
+        "--overwrite",
+    ];
+    in_test(&host, replaced);
+    assert_eq!(cause("2").as_deref(), Some("later"));
+    set_image("hello");
+    let of_change = cause("3").expect("a revision");
+    assert!(of_change.contains("main=hello"), "{of_change}");
+    assert_eq!(cause("2").as_deref(), Some("later"));
+}
+
+#[test]
+fn missing_destination_in_a_file_fails_its_route_only_unless_strict() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let whole = manifests(&[Service::new("a", "hello"), Service::new("b", "hello")]);
+    let is_of_b = |it: &&str| it.contains("kind: Service\nmetadata: {name: b,");
+    let kept: Vec<_> = whole.split("---\n").filter(|it| !is_of_b(it)).collect();
+    std::fs::write(folder.path().join("test.yaml"), kept.join("---\n")).expect("a file");
+    let host = Galleria::run(folder.path()).start();
     assert_eq!(host.get("/a/").body, "hello\n");
+    assert_eq!(host.get("/b/").status, 503);
+    let events = in_test(&host, &["get", "events", "--field-selector=reason=Waiting"]);
+    assert!(events.contains("virtualservice/routes"), "{events}");
+    let missing = "there is no Service or ServiceEntry for `b`";
+    assert!(host.status_page(&[]).stdout.contains(missing));
+
+    let check = |flags: &[&str]| {
+        let command = std::process::Command::new(env!("CARGO_BIN_EXE_galleria"))
+            .arg("check")
+            .args(flags)
+            .arg(folder.path())
+            .output();
+        let output = command.expect("the binary");
+        assert!(
+            String::from_utf8_lossy(&output.stdout).contains(missing),
+            "{output:?}"
+        );
+        output.status.code()
+    };
+    assert_eq!(check(&[]), Some(0));
+    assert_eq!(check(&["--strict"]), Some(1));
+    let refused = Galleria::run(folder.path()).argument("--strict").fail();
+    assert!(refused.stderr.contains(missing), "{refused:?}");
 }
 
 #[test]

@@ -179,3 +179,16 @@ fn grpc_probe_calls_the_health_service() {
         "does the component serve the gRPC health service?",
     );
 }
+
+#[test]
+fn redirect_away_from_the_pod_is_a_success_with_a_warning() {
+    let readiness = "{httpGet: {path: '/?code=302', port: 8080}, periodSeconds: 1}";
+    let service = Service::new("good", "status").probe("readinessProbe", readiness);
+    let host = run(&[service]);
+    assert_eq!(host.get("/good/").status, 200);
+    event(
+        &host,
+        "ProbeWarning",
+        "Readiness probe warning: Probe terminated redirects",
+    );
+}

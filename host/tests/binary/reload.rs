@@ -31,10 +31,15 @@ struct HostAndFile {
 }
 
 fn start(manifest: &str) -> HostAndFile {
+    start_with(manifest, &[])
+}
+
+/// As [`start`], with these flags.
+fn start_with(manifest: &str, flags: &[&str]) -> HostAndFile {
     let folder = tempfile::tempdir().expect("a folder");
     let file = folder.path().join("test.yaml");
     std::fs::write(&file, manifest).expect("a file");
-    let host = Galleria::run(folder.path()).start();
+    let host = Galleria::run(folder.path()).arguments(flags).start();
     HostAndFile {
         host,
         _folder: folder,
@@ -122,7 +127,7 @@ fn changed_weight_takes_effect_within_a_second_and_fails_no_request() {
 
 #[test]
 fn invalid_file_is_reported_and_the_previous_configuration_stays_in_effect() {
-    let shop = start(&split(100, 0));
+    let shop = start_with(&split(100, 0), &["--strict"]);
     let line = split(100, 0)
         .lines()
         .position(|line| line.contains("host: canary"))

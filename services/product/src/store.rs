@@ -2,15 +2,16 @@
 
 use std::sync::{Arc, OnceLock};
 
-use shop_platform::database::{RowReader, open_migrated};
-use shop_platform::{Database, DatabaseError, config_or};
+use shop_platform::database::{RowReader, configured_url, open_migrated};
+use shop_platform::{Database, DatabaseError, config};
 
 use crate::catalogue::Selection;
 use crate::migrations::MIGRATIONS;
 use crate::money::Money;
 use crate::product::{NewProduct, Product};
 
-/// The database URL if `PRODUCT_DATABASE_URL` is not set.
+/// The database URL if neither `PRODUCT_DATABASE_URL` nor `PRODUCTMS_DB_CONNECTION_URL` is set:
+/// a file in a volume, or else in the root of the container.
 const URL_DEFAULT: &str = "sqlite:/data/products.db";
 
 /// The products. The database is opened at first use and kept open; if opening fails, the
@@ -26,7 +27,8 @@ struct Inner {
 
 impl Products {
     pub(crate) fn from_config() -> Self {
-        Self::at(config_or("PRODUCT_DATABASE_URL", URL_DEFAULT))
+        let url = config("PRODUCT_DATABASE_URL").or_else(|| configured_url("PRODUCTMS_DB"));
+        Self::at(url.unwrap_or_else(|| URL_DEFAULT.to_owned()))
     }
 
     pub(crate) fn at(url: String) -> Self {

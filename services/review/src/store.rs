@@ -2,13 +2,14 @@
 
 use std::sync::{Arc, OnceLock};
 
-use shop_platform::database::{RowReader, open_migrated};
-use shop_platform::{Database, DatabaseError, Value, config_or};
+use shop_platform::database::{RowReader, configured_url, open_migrated};
+use shop_platform::{Database, DatabaseError, Value, config};
 
 use crate::migrations::MIGRATIONS;
 use crate::review::{NewReview, Review, Summary, rfc3339};
 
-/// The database URL if `REVIEW_DATABASE_URL` is not set.
+/// The database URL if neither `REVIEW_DATABASE_URL` nor `PRODUCTMS_DB_CONNECTION_URL` is set:
+/// a file in a volume, or else in the root of the container.
 const URL_DEFAULT: &str = "sqlite:/data/reviews.db";
 
 /// The maximum number of reviews in one response. A page shows no more, and authors must
@@ -35,7 +36,8 @@ struct Inner {
 
 impl Reviews {
     pub(crate) fn from_config() -> Self {
-        Self::at(config_or("REVIEW_DATABASE_URL", URL_DEFAULT))
+        let url = config("REVIEW_DATABASE_URL").or_else(|| configured_url("PRODUCTMS_DB"));
+        Self::at(url.unwrap_or_else(|| URL_DEFAULT.to_owned()))
     }
 
     pub(crate) fn at(url: String) -> Self {

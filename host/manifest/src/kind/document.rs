@@ -17,9 +17,16 @@ fields have an effect is in [CONFIG.md](CONFIG.md), what kubectl can do with an 
 ";
 
 const ENFORCED: &str = "\
-Manifests may have these kinds in every version below; an old version is not served, and an
-object that was written in one is shown in a version that is. Kinds without a resource name
-can only be in manifests.
+Manifests may have these kinds in every version below. Of the old versions, the admin API serves
+`apps/v1beta2`, `apps/v1beta1`, `batch/v1beta1`, `extensions/v1beta1` and `policy/v1beta1`, with
+their defaults. Every object is shown in each version that is served, whatever it was written
+in. Kinds without a resource name can only be in manifests.
+";
+
+const STORED: &str = "\
+Manifests and clients can write these objects, and clients can read them. The host does not act
+on them: custom resources are not served, every claim is a folder whatever its class, and the two
+tokens of the host decide who may use the admin API, not roles.
 ";
 
 const MADE_BY_HOST: &str = "\
@@ -121,6 +128,7 @@ fn document_lists_every_kind() {
 fn document() -> String {
     let mut text = OPENING.to_owned();
     known(&mut text, "Enforced", ENFORCED, Kind::is_enforced);
+    known(&mut text, "Stored and shown", STORED, Kind::is_only_stored);
     known(
         &mut text,
         "Created by the host",
@@ -129,7 +137,8 @@ fn document() -> String {
     );
     let is_restriction = Kind::is_unenforced_restriction;
     left(&mut text, "Left to the cluster", LEFT, |kind| {
-        !kind.is_enforced() && !kind.is_made_by_host() && !is_restriction(kind)
+        let is_read = kind.is_enforced() || kind.is_made_by_host() || kind.is_only_stored();
+        !is_read && !is_restriction(kind)
     });
     left(
         &mut text,

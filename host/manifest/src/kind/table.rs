@@ -1,18 +1,24 @@
 //! The rows.
 
-use super::Handling::{Enforced, Measured, Reported};
+use super::Handling::{Enforced, Measured, Reported, Stored};
 use super::row::{
     core, gateway_api, istio, istio_authentication, istio_security, left, of, rbac, restriction,
     restriction_named,
 };
 use super::{EXTENSIONS, Kind, SCALE};
 use crate::read::{
-    authorization, autoscaler, bare_pod, canary, config_map, cron_job, deployment,
+    authorization, autoscaler, bare_pod, canary, config_map, cron_job, daemon_set, deployment,
     destination_rule, disruption_budget, envoy_filter, gateway, gateway_api as gateway_kinds,
-    ingress, job, legacy_authentication, limit_range, mesh_config, namespace, network_policy,
-    peer_authentication, pod_preset, replica_set, request_authentication, resource_quota, secret,
-    service, service_account, service_entry, sidecar, stateful_set, storage, virtual_service,
+    ingress, job, legacy_authentication, limit_range, mesh_config, namespace, network_policy, node,
+    peer_authentication, persistent_volume, pod_preset, replica_set, request_authentication,
+    resource_quota, secret, service, service_account, service_entry, sidecar, stateful_set,
+    storage, virtual_service,
 };
+
+/// A kind of Kubernetes' access control.
+const fn roles(kind: &'static str) -> Kind {
+    of("rbac.authorization.k8s.io", &["v1"], kind, Stored)
+}
 
 pub(super) static ALL: &[Kind] = &[
     // The core group.
@@ -44,8 +50,13 @@ pub(super) static ALL: &[Kind] = &[
         .of_cluster()
         .provided()
         .named_by_label(),
-    core("Node", Reported)
+    core("Node", Enforced(node::read))
         .served("nodes", "node", &["no"])
+        .selected_by(&["spec.unschedulable"])
+        .of_cluster()
+        .provided(),
+    core("PersistentVolume", Enforced(persistent_volume::read))
+        .served("persistentvolumes", "persistentvolume", &["pv"])
         .of_cluster(),
     core("PersistentVolumeClaim", Enforced(storage::read)).served(
         "persistentvolumeclaims",
@@ -64,7 +75,7 @@ pub(super) static ALL: &[Kind] = &[
             "status.podIP",
             "status.nominatedNodeName",
         ])
-        .subresources(&["attach", "exec", "log", "portforward", "proxy"])
+        .subresources(&["attach", "eviction", "exec", "log", "portforward", "proxy"])
         .serves_requests()
         .in_all(),
     core("ResourceQuota", Enforced(resource_quota::read)).served(
@@ -85,6 +96,12 @@ pub(super) static ALL: &[Kind] = &[
         .named_by_label()
         .in_all(),
     // Workloads.
+    of("apps", &["v1"], "DaemonSet", Enforced(daemon_set::read))
+        .old(&["apps/v1beta2", "extensions/v1beta1"])
+        .served("daemonsets", "daemonset", &["ds"])
+        .owns_pods()
+        .serves_requests()
+        .in_all(),
     of("apps", &["v1"], "Deployment", Enforced(deployment::read))
         .old(&["apps/v1beta2", "apps/v1beta1", "extensions/v1beta1"])
         .served("deployments", "deployment", &["deploy"])
@@ -170,6 +187,30 @@ pub(super) static ALL: &[Kind] = &[
         Enforced(pod_preset::read),
     )
     .served("podpresets", "podpreset", &[]),
+    // Stored and shown only.
+    of(
+        "apiextensions.k8s.io",
+        &["v1"],
+        "CustomResourceDefinition",
+        Stored,
+    )
+    .served(
+        "customresourcedefinitions",
+        "customresourcedefinition",
+        &["crd", "crds"],
+    )
+    .of_cluster(),
+    roles("ClusterRole")
+        .served("clusterroles", "clusterrole", &[])
+        .of_cluster(),
+    roles("ClusterRoleBinding")
+        .served("clusterrolebindings", "clusterrolebinding", &[])
+        .of_cluster(),
+    roles("Role").served("roles", "role", &[]),
+    roles("RoleBinding").served("rolebindings", "rolebinding", &[]),
+    of("storage.k8s.io", &["v1"], "StorageClass", Stored)
+        .served("storageclasses", "storageclass", &["sc"])
+        .of_cluster(),
     // Flagger, the Gateway API, Istio.
     of(
         "flagger.app",
@@ -244,7 +285,6 @@ pub(super) static ALL: &[Kind] = &[
     // Left to the cluster.
     left("", "Binding"),
     left("", "ComponentStatus").of_cluster(),
-    left("", "PersistentVolume").of_cluster(),
     left("", "PodTemplate"),
     left("", "ReplicationController"),
     left(
@@ -252,10 +292,8 @@ pub(super) static ALL: &[Kind] = &[
         "MutatingWebhookConfiguration",
     )
     .of_cluster(),
-    left("apiextensions.k8s.io", "CustomResourceDefinition").of_cluster(),
     left("apiregistration.k8s.io", "APIService").of_cluster(),
     left("apps", "ControllerRevision"),
-    left("apps", "DaemonSet").old(&["extensions/v1beta1"]),
     left("cert-manager.io", "ClusterIssuer").of_cluster(),
     left("certificates.k8s.io", "CertificateSigningRequest").of_cluster(),
     left("flowcontrol.apiserver.k8s.io", "FlowSchema").of_cluster(),
@@ -273,12 +311,9 @@ pub(super) static ALL: &[Kind] = &[
     left("networking.k8s.io", "IPAddress").of_cluster(),
     left("networking.k8s.io", "ServiceCIDR").of_cluster(),
     left("node.k8s.io", "RuntimeClass").of_cluster(),
-    left("rbac.authorization.k8s.io", "ClusterRole").of_cluster(),
-    left("rbac.authorization.k8s.io", "ClusterRoleBinding").of_cluster(),
     left("scheduling.k8s.io", "PriorityClass").of_cluster(),
     left("storage.k8s.io", "CSIDriver").of_cluster(),
     left("storage.k8s.io", "CSINode").of_cluster(),
-    left("storage.k8s.io", "StorageClass").of_cluster(),
     left("storage.k8s.io", "VolumeAttachment").of_cluster(),
     // Left to the cluster, and they forbid something there.
     restriction_named(

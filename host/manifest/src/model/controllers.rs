@@ -1,4 +1,4 @@
-//! Pods and their controllers, besides Deployments: ReplicaSet, StatefulSet.
+//! Pods and their controllers, besides Deployments: ReplicaSet, DaemonSet, StatefulSet.
 
 use std::time::Duration;
 
@@ -19,6 +19,17 @@ pub struct ReplicaSet {
     pub selector: LabelSelector,
     pub template: PodTemplate,
     pub min_ready: Duration,
+}
+
+/// One pod on each node: on the only one.
+#[derive(Debug, Clone)]
+pub struct DaemonSet {
+    pub selector: LabelSelector,
+    /// Its pods also tolerate a node that is unschedulable.
+    pub template: PodTemplate,
+    pub min_ready: Duration,
+    /// `updateStrategy.type: OnDelete`: a changed template has no effect on the pod that runs.
+    pub on_delete: bool,
 }
 
 #[derive(Debug, Clone)]

@@ -4,13 +4,13 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use super::{
-    AuthorizationPolicy, Canary, ConfigMap, CronJob, Deployment, DestinationRule, EnvoyFilter,
-    Gateway, GatewayApiGateway, GatewayApiHttpRoute, HorizontalPodAutoscaler, Ingress, Job,
-    LegacyAuthentication, LimitRange, MeshConfig, Namespace, NetworkPolicy, PeerAuthentication,
-    PersistentVolumeClaim, Pod, PodDisruptionBudget, PodPreset, PodTemplate, RbacConfig,
-    ReferenceGrant, ReplicaSet, RequestAuthentication, ResourceQuota, Secret, Service,
-    ServiceAccount, ServiceEntry, ServiceRole, ServiceRoleBinding, Sidecar, StatefulSet,
-    VirtualService,
+    AuthorizationPolicy, Canary, ConfigMap, CronJob, DaemonSet, Deployment, DestinationRule,
+    EnvoyFilter, Gateway, GatewayApiGateway, GatewayApiHttpRoute, HorizontalPodAutoscaler, Ingress,
+    Job, LegacyAuthentication, LimitRange, MeshConfig, Namespace, NetworkPolicy, Node,
+    PeerAuthentication, PersistentVolume, PersistentVolumeClaim, Pod, PodDisruptionBudget,
+    PodPreset, PodTemplate, RbacConfig, ReferenceGrant, ReplicaSet, RequestAuthentication,
+    ResourceQuota, Secret, Service, ServiceAccount, ServiceEntry, ServiceRole, ServiceRoleBinding,
+    Sidecar, StatefulSet, VirtualService,
 };
 use crate::kind::{self, Kind, canonical_group};
 use crate::{Position, WithPosition};
@@ -73,6 +73,8 @@ pub struct OwnerReference {
 #[derive(Debug, Clone)]
 pub enum Resource {
     Namespace(Namespace),
+    Node(Node),
+    DaemonSet(DaemonSet),
     Deployment(Deployment),
     Pod(Pod),
     ReplicaSet(ReplicaSet),
@@ -87,6 +89,7 @@ pub enum Resource {
     ConfigMap(ConfigMap),
     Secret(Secret),
     ServiceAccount(ServiceAccount),
+    PersistentVolume(PersistentVolume),
     PersistentVolumeClaim(PersistentVolumeClaim),
     LimitRange(LimitRange),
     ResourceQuota(ResourceQuota),
@@ -143,6 +146,7 @@ impl Object {
             Resource::Deployment(it) => Some((&it.template, "spec.template.spec")),
             Resource::ReplicaSet(it) => Some((&it.template, "spec.template.spec")),
             Resource::StatefulSet(it) => Some((&it.template, "spec.template.spec")),
+            Resource::DaemonSet(it) => Some((&it.template, "spec.template.spec")),
             Resource::Pod(it) => Some((&it.template, "spec")),
             _ => None,
         }

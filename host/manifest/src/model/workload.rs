@@ -6,7 +6,7 @@ use std::fmt;
 use std::net::IpAddr;
 use std::time::Duration;
 
-use super::{GuestOptions, Labels, MeshConfig};
+use super::{GuestOptions, Labels, MeshConfig, Toleration};
 use crate::{Position, WithPosition};
 
 #[derive(Debug, Clone, Default)]
@@ -23,6 +23,29 @@ pub struct ServiceAccount {
 pub struct PersistentVolumeClaim {
     /// `spec.resources.requests.storage` in bytes.
     pub storage: Option<u64>,
+    pub access_modes: Vec<AccessMode>,
+    /// Empty if it names none.
+    pub storage_class: String,
+    /// The PersistentVolume that it asks for.
+    pub volume_name: Option<String>,
+}
+
+/// A volume that claims can be bound to. The data of a claim is in its own folder, whatever
+/// the volume refers to.
+#[derive(Debug, Clone, Default)]
+pub struct PersistentVolume {
+    /// `spec.capacity.storage` in bytes.
+    pub storage: Option<u64>,
+    pub access_modes: Vec<AccessMode>,
+    pub storage_class: String,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AccessMode {
+    ReadWriteOnce,
+    ReadOnlyMany,
+    ReadWriteMany,
+    ReadWriteOncePod,
 }
 
 #[derive(Debug, Clone)]
@@ -105,6 +128,7 @@ pub struct PodSpec {
     /// `terminationGracePeriodSeconds`, 30 s by default.
     pub termination_grace_period: Duration,
     pub restart_policy: RestartPolicy,
+    pub tolerations: Vec<Toleration>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -125,6 +149,8 @@ pub struct Container {
     pub arguments: Vec<String>,
     /// `workingDir`, absolute.
     pub working_dir: Option<String>,
+    /// `securityContext.readOnlyRootFilesystem`: the container has no files but its mounts.
+    pub read_only_root: bool,
     pub ports: Vec<ContainerPort>,
     pub env: Vec<EnvVar>,
     pub env_from: Vec<EnvFrom>,

@@ -16,13 +16,27 @@ use crate::yaml::{Mark, Node};
 const NOT_HONOURED: &[&str] = &[
     "resizePolicy",
     "restartPolicy",
-    "securityContext",
     "stdin",
     "stdinOnce",
     "terminationMessagePath",
     "terminationMessagePolicy",
     "tty",
     "volumeDevices",
+];
+
+/// Fields of a container's `securityContext` that have no meaning for a component.
+const SECURITY_NOT_HONOURED: &[&str] = &[
+    "allowPrivilegeEscalation",
+    "appArmorProfile",
+    "capabilities",
+    "privileged",
+    "procMount",
+    "runAsGroup",
+    "runAsNonRoot",
+    "runAsUser",
+    "seLinuxOptions",
+    "seccompProfile",
+    "windowsOptions",
 ];
 
 pub(super) fn read(d: &mut Decoder, node: &Node) -> Option<Container> {
@@ -44,6 +58,7 @@ pub(super) fn read(d: &mut Decoder, node: &Node) -> Option<Container> {
     let liveness_probe = fields.optional("livenessProbe", probe::liveness);
     let readiness_probe = fields.optional("readinessProbe", probe::readiness);
     let pre_stop = fields.optional("lifecycle", probe::pre_stop).flatten();
+    let read_only_root = fields.optional("securityContext", read_only_root);
     fields.finish(NOT_HONOURED);
     env::check_names(d, node);
     check_mounts(d, &volume_mounts);
@@ -66,6 +81,7 @@ pub(super) fn read(d: &mut Decoder, node: &Node) -> Option<Container> {
         image_pull_policy,
         arguments,
         working_dir,
+        read_only_root: read_only_root.unwrap_or(false),
         ports,
         env,
         env_from,
@@ -76,6 +92,14 @@ pub(super) fn read(d: &mut Decoder, node: &Node) -> Option<Container> {
         readiness_probe,
         pre_stop,
     })
+}
+
+/// `readOnlyRootFilesystem` of a `securityContext`.
+fn read_only_root(d: &mut Decoder, node: &Node) -> Option<bool> {
+    let mut fields = Fields::of(d, node)?;
+    let read_only = fields.optional("readOnlyRootFilesystem", boolean);
+    fields.finish(SECURITY_NOT_HONOURED);
+    read_only
 }
 
 fn image(d: &mut Decoder, node: &Node) -> Option<WithPosition<String>> {

@@ -51,7 +51,10 @@ pub(super) fn known(d: &mut Decoder, node: &Node, api_version: &str, kind: &str)
             format!("{kind} is not enforced by the host: everything it forbids is allowed; {cure}");
         d.unenforced(node.mark, restriction, &what);
     } else {
-        let message = format!("{kind} is left to the cluster; the host does not act on it");
+        let message = match row.is_some_and(Kind::is_only_stored) {
+            true => format!("{kind} is stored and shown; the host does not act on it"),
+            false => format!("{kind} is left to the cluster; the host does not act on it"),
+        };
         d.note(node.mark, codes::KIND_NOT_ENFORCED, message);
     }
     Known::NotEnforced {

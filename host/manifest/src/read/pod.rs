@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{container, guest_options, metadata, volume};
+use super::{container, guest_options, metadata, node, volume};
 use crate::WithPosition;
 use crate::codes;
 use crate::decode::{Decoder, Fields, choice, dns_subdomain, items, non_negative_seconds, steps};
@@ -41,7 +41,6 @@ const NOT_HONOURED: &[&str] = &[
     "setHostnameAsFQDN",
     "shareProcessNamespace",
     "subdomain",
-    "tolerations",
     "topologySpreadConstraints",
 ];
 
@@ -99,6 +98,7 @@ fn read_with_claims(
         ];
         choice(d, node, "a restart policy", &policies)
     });
+    let tolerations = spec.list("tolerations", node::toleration);
     spec.finish(NOT_HONOURED);
     let containers = containers?;
     let written = volumes.len();
@@ -119,6 +119,7 @@ fn read_with_claims(
         image_pull_secrets,
         termination_grace_period: grace.unwrap_or(Duration::from_secs(30)),
         restart_policy: restart_policy.unwrap_or(RestartPolicy::Always),
+        tolerations,
     })
 }
 

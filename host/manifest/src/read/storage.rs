@@ -1,7 +1,8 @@
 //! PersistentVolumeClaim.
 
-use crate::decode::{Fields, bytes, choice, items};
-use crate::model::{PersistentVolumeClaim, Resource};
+use crate::decode::{Decoder, Fields, bytes, choice, non_empty, string};
+use crate::model::{AccessMode, PersistentVolumeClaim, Resource};
+use crate::yaml::Node;
 
 pub(crate) fn read(mut fields: Fields<'_, '_>) -> Option<Resource> {
     let claim = claim(&mut fields);
@@ -11,19 +12,9 @@ pub(crate) fn read(mut fields: Fields<'_, '_>) -> Option<Resource> {
 
 /// The `spec` of a claim.
 pub(super) fn claim(fields: &mut Fields<'_, '_>) -> Option<PersistentVolumeClaim> {
-    let storage = fields.required("spec", |d, node| {
+    fields.required("spec", |d, node| {
         let mut spec = Fields::of(d, node)?;
-        spec.optional("accessModes", |d, node| {
-            items(d, node, |d, node| {
-                let modes = [
-                    "ReadWriteOnce",
-                    "ReadOnlyMany",
-                    "ReadWriteMany",
-                    "ReadWriteOncePod",
-                ];
-                choice(d, node, "an access mode", &modes.map(|mode| (mode, ())))
-            })
-        });
+        let access_modes = spec.list("accessModes", access_mode);
         let storage = spec.required("resources", |d, node| {
             let mut resources = Fields::of(d, node)?;
             let storage = resources.required("requests", |d, node| {
@@ -35,17 +26,31 @@ pub(super) fn claim(fields: &mut Fields<'_, '_>) -> Option<PersistentVolumeClaim
             resources.finish(&["limits", "claims"]);
             storage
         });
-        // A claim is a folder in the data folder, regardless of the storage class.
+        let storage_class = spec.optional("storageClassName", string);
+        let volume_name = spec.optional("volumeName", non_empty);
+        // A claim is a folder in the data folder, regardless of its class and volume.
         spec.finish(&[
-            "storageClassName",
             "volumeMode",
-            "volumeName",
             "selector",
             "dataSource",
             "dataSourceRef",
             "volumeAttributesClassName",
         ]);
-        Some(storage)
-    })?;
-    Some(PersistentVolumeClaim { storage })
+        Some(PersistentVolumeClaim {
+            storage,
+            access_modes,
+            storage_class: storage_class.unwrap_or_default(),
+            volume_name,
+        })
+    })
+}
+
+pub(super) fn access_mode(d: &mut Decoder, node: &Node) -> Option<AccessMode> {
+    let modes = [
+        ("ReadWriteOnce", AccessMode::ReadWriteOnce),
+        ("ReadOnlyMany", AccessMode::ReadOnlyMany),
+        ("ReadWriteMany", AccessMode::ReadWriteMany),
+        ("ReadWriteOncePod", AccessMode::ReadWriteOncePod),
+    ];
+    choice(d, node, "an access mode", &modes)
 }

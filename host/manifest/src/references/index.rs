@@ -117,20 +117,11 @@ impl<'a> Index<'a> {
                 let host = resolve(&rule.host, namespace);
                 self.rules.entry(host).or_default().push((object, rule));
             }
-            Resource::ServiceEntry(entry) => {
-                self.service_entries_in_order.push((object, entry));
-                for host in &entry.hosts {
-                    match host.strip_prefix('*') {
-                        Some(suffix) => self.entry_wildcards.push((suffix, entry)),
-                        None => {
-                            self.entry_hosts.entry(host.as_str()).or_insert(entry);
-                            let all = self.entry_exports.entry(host.as_str());
-                            all.or_default().push((object, entry));
-                        }
-                    }
-                }
-            }
+            Resource::ServiceEntry(entry) => self.add_entry(object, entry),
             Resource::Deployment(_)
+            | Resource::DaemonSet(_)
+            | Resource::Node(_)
+            | Resource::PersistentVolume(_)
             | Resource::Pod(_)
             | Resource::ReplicaSet(_)
             | Resource::StatefulSet(_)
@@ -156,6 +147,20 @@ impl<'a> Index<'a> {
             | Resource::MeshConfig(_)
             | Resource::EnvoyFilter(_)
             | Resource::NotEnforced => {}
+        }
+    }
+
+    fn add_entry(&mut self, object: &'a Object, entry: &'a ServiceEntry) {
+        self.service_entries_in_order.push((object, entry));
+        for host in &entry.hosts {
+            match host.strip_prefix('*') {
+                Some(suffix) => self.entry_wildcards.push((suffix, entry)),
+                None => {
+                    self.entry_hosts.entry(host.as_str()).or_insert(entry);
+                    let all = self.entry_exports.entry(host.as_str());
+                    all.or_default().push((object, entry));
+                }
+            }
         }
     }
 

@@ -42,7 +42,7 @@ fn backend(
             let names = || names_in(&index.services, namespace);
             let near = report.near_or(name, names, "declare it, or correct the name");
             let message = format!("there is no Service {namespace}/{name}{near}");
-            report.error(object, at, path.to_owned(), codes::BACKEND, message);
+            report.warning(object, at, path.to_owned(), codes::BACKEND, message);
         }
         return;
     };
@@ -70,6 +70,6 @@ fn backend(
             "the Service {namespace}/{name} has no port {wanted}; it has {}",
             list.join(", ")
         );
-        report.error(object, at, path.to_owned(), codes::SERVICE_PORT, message);
+        report.warning(object, at, path.to_owned(), codes::BACKEND_PORT, message);
     }
 }

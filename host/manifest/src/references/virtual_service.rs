@@ -65,7 +65,7 @@ pub(super) fn check(
                 let near = report.near(name, || names_in(&index.virtual_services, namespace));
                 let message = format!("there is no VirtualService {namespace}/{name}{near}");
                 let path = format!("{rule_path}.delegate.name");
-                report.error(object, &delegate.name.at, path, codes::NOT_FOUND, message);
+                report.warning(object, &delegate.name.at, path, codes::NOT_FOUND, message);
             }
         }
     }
@@ -111,7 +111,7 @@ fn gateway_exists(
         }
     };
     let message = format!("there is no Gateway {namespace}/{name}{near}");
-    report.error(object, &gateway.at, path, codes::NOT_FOUND, message);
+    report.warning(object, &gateway.at, path, codes::NOT_FOUND, message);
 }
 
 /// Namespace and name of a gateway that a VirtualService lists.
@@ -143,7 +143,7 @@ fn destination(
                 near.push_str("; declare one, or correct the host");
             }
             let message = format!("there is no Service or ServiceEntry for `{host}`{near}");
-            report.error(
+            report.warning(
                 object,
                 &host.at,
                 format!("{path}.host"),
@@ -162,7 +162,7 @@ fn destination(
                 .join(", ");
             let message = format!("`{host}` has no port {port}; it has {list}");
             let path = format!("{path}.port.number");
-            report.error(object, &port.at, path, codes::NOT_FOUND, message);
+            report.warning(object, &port.at, path, codes::NOT_FOUND, message);
         }
         None if ports.len() > 1 => {
             let message = format!(
@@ -199,7 +199,7 @@ fn hidden(
         object.metadata.namespace
     );
     let path = format!("{path}.host");
-    report.error(object, &host.at, path, codes::NOT_FOUND, message);
+    report.warning(object, &host.at, path, codes::NOT_FOUND, message);
     true
 }
 
@@ -229,7 +229,7 @@ fn subset_exists(
             "no DestinationRule defines the subset `{subset}` of `{host}`{near} (it has {list})"
         )
     };
-    report.error(
+    report.warning(
         object,
         &subset.at,
         format!("{path}.subset"),

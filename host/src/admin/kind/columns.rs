@@ -8,6 +8,7 @@ mod config;
 mod network;
 mod scaling;
 mod security;
+mod storage;
 mod workload;
 
 use batch::{CRON_JOB, JOB};
@@ -19,8 +20,9 @@ use network::{
     HTTP_ROUTE, INGRESS, NETWORK_POLICY, SERVICE, SERVICE_ENTRY, VIRTUAL_SERVICE,
 };
 use scaling::{CANARY, HORIZONTAL_POD_AUTOSCALER, POD_DISRUPTION_BUDGET};
-use security::PEER_AUTHENTICATION;
-use workload::{DEPLOYMENT, NODE, POD, REPLICA_SET, STATEFUL_SET};
+use security::{CREATED_AT, PEER_AUTHENTICATION, ROLE_BINDING};
+use storage::{PERSISTENT_VOLUME, PERSISTENT_VOLUME_CLAIM, STORAGE_CLASS};
+use workload::{DAEMON_SET, DEPLOYMENT, NODE, POD, REPLICA_SET, STATEFUL_SET};
 
 use super::Kind;
 
@@ -37,12 +39,15 @@ fn find(kind: &Kind) -> Option<&'static [Column]> {
         ("", "LimitRange") => LIMIT_RANGE,
         ("", "Namespace") => NAMESPACE,
         ("", "Node") => NODE,
-        ("", "PersistentVolumeClaim") => AGE_ONLY,
+        ("", "PersistentVolume") => PERSISTENT_VOLUME,
+        ("", "PersistentVolumeClaim") => PERSISTENT_VOLUME_CLAIM,
         ("", "Pod") => POD,
         ("", "ResourceQuota") => RESOURCE_QUOTA,
         ("", "Secret") => SECRET,
         ("", "Service") => SERVICE,
         ("", "ServiceAccount") => SERVICE_ACCOUNT,
+        ("apiextensions.k8s.io", "CustomResourceDefinition") => CREATED_AT,
+        ("apps", "DaemonSet") => DAEMON_SET,
         ("apps", "Deployment") => DEPLOYMENT,
         ("apps", "ReplicaSet") => REPLICA_SET,
         ("apps", "StatefulSet") => STATEFUL_SET,
@@ -63,11 +68,14 @@ fn find(kind: &Kind) -> Option<&'static [Column]> {
         ("networking.k8s.io", "Ingress") => INGRESS,
         ("networking.k8s.io", "NetworkPolicy") => NETWORK_POLICY,
         ("policy", "PodDisruptionBudget") => POD_DISRUPTION_BUDGET,
+        ("rbac.authorization.k8s.io", "ClusterRole" | "Role") => CREATED_AT,
+        ("rbac.authorization.k8s.io", _) => ROLE_BINDING,
         ("rbac.istio.io", _) => AGE_ONLY,
         ("security.istio.io", "AuthorizationPolicy") => AUTHORIZATION_POLICY,
         ("security.istio.io", "PeerAuthentication") => PEER_AUTHENTICATION,
         ("security.istio.io", "RequestAuthentication") => AGE_ONLY,
         ("settings.k8s.io", "PodPreset") => AGE_ONLY,
+        ("storage.k8s.io", "StorageClass") => STORAGE_CLASS,
         _ => return None,
     })
 }

@@ -20,6 +20,15 @@ pub(super) fn fill_in(kind: &str, object: &mut Value) {
             }
             template(spec, "Always");
         }
+        "DaemonSet" => {
+            let update = json!({
+                "type": "RollingUpdate",
+                "rollingUpdate": {"maxSurge": 0, "maxUnavailable": 1},
+            });
+            default(spec, "updateStrategy", update);
+            default(spec, "revisionHistoryLimit", json!(10));
+            template(spec, "Always");
+        }
         "ReplicaSet" | "StatefulSet" => {
             default(spec, "replicas", json!(1));
             template(spec, "Always");

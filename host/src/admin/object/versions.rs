@@ -1,5 +1,8 @@
-//! Conversion of kinds whose versions differ in their fields. Objects are stored in the
-//! newest version; an older one is a view.
+//! Conversion of kinds whose versions differ in their fields or defaults. Objects are stored
+//! in the newest version; an older one is a view.
+
+mod ingress;
+mod old_defaults;
 
 use serde_json::{Value, json};
 
@@ -14,6 +17,12 @@ pub(crate) fn convert(object: &mut Value, kind: &Kind, version: &str) {
             _ => metrics(object),
         }
     }
+    if kind.kind == "Ingress" && kind.group == "networking.k8s.io" {
+        match wanted == ingress::OLD {
+            true => ingress::to_old(object),
+            false => ingress::to_new(object),
+        }
+    }
     object["apiVersion"] = wanted.into();
 }
 
@@ -26,6 +35,12 @@ pub(crate) fn to_stored(
     before: Option<&Value>,
 ) -> Value {
     let newest = kind.versions.first().copied().unwrap_or(version);
+    let api_version = api_version(kind.group, version);
+    if kind.old_served().any(|old| old == api_version) {
+        old_defaults::fill_in(&api_version, kind.kind, &mut object);
+        convert(&mut object, kind, newest);
+        return object;
+    }
     if kind.kind != "HorizontalPodAutoscaler" || version == newest {
         return object;
     }

@@ -2,6 +2,7 @@
 
 use k8s_openapi::api::{
     apps, authentication, authorization, autoscaling, batch, core, discovery, networking, policy,
+    rbac, storage,
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{DeleteOptions, ObjectMeta};
 use schemars::generate::SchemaSettings;
@@ -111,12 +112,14 @@ fn schema_of(kind: &Kind, version: &str) -> Option<Add> {
         ("", _, "Event") => add::<core::v1::Event>,
         ("", _, "LimitRange") => add::<core::v1::LimitRange>,
         ("", _, "Namespace") => add::<core::v1::Namespace>,
+        ("", _, "PersistentVolume") => add::<core::v1::PersistentVolume>,
         ("", _, "PersistentVolumeClaim") => add::<core::v1::PersistentVolumeClaim>,
         ("", _, "Pod") => add::<core::v1::Pod>,
         ("", _, "ResourceQuota") => add::<core::v1::ResourceQuota>,
         ("", _, "Secret") => add::<core::v1::Secret>,
         ("", _, "Service") => add::<core::v1::Service>,
         ("", _, "ServiceAccount") => add::<core::v1::ServiceAccount>,
+        ("apps", _, "DaemonSet") => add::<apps::v1::DaemonSet>,
         ("apps", _, "Deployment") => add::<apps::v1::Deployment>,
         ("apps", _, "ReplicaSet") => add::<apps::v1::ReplicaSet>,
         ("apps", _, "StatefulSet") => add::<apps::v1::StatefulSet>,
@@ -126,6 +129,13 @@ fn schema_of(kind: &Kind, version: &str) -> Option<Add> {
         ("batch", _, "Job") => add::<batch::v1::Job>,
         ("networking.k8s.io", _, "Ingress") => add::<networking::v1::Ingress>,
         ("networking.k8s.io", _, "NetworkPolicy") => add::<networking::v1::NetworkPolicy>,
+        ("rbac.authorization.k8s.io", _, "ClusterRole") => add::<rbac::v1::ClusterRole>,
+        ("rbac.authorization.k8s.io", _, "ClusterRoleBinding") => {
+            add::<rbac::v1::ClusterRoleBinding>
+        }
+        ("rbac.authorization.k8s.io", _, "Role") => add::<rbac::v1::Role>,
+        ("rbac.authorization.k8s.io", _, "RoleBinding") => add::<rbac::v1::RoleBinding>,
+        ("storage.k8s.io", _, "StorageClass") => add::<storage::v1::StorageClass>,
         ("policy", _, "PodDisruptionBudget") => add::<policy::v1::PodDisruptionBudget>,
         _ => return None,
     })

@@ -5,7 +5,7 @@ use axum::extract::Query;
 use http::Response;
 use http::request::Parts;
 use serde::Deserialize;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::{ATTEMPTS, WriteOptions, check_owner, check_preconditions, key, span};
 use crate::admin::Api;
@@ -23,7 +23,7 @@ use crate::writes::{Command, Edit, WriteError};
 /// The body of a delete.
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
-struct DeleteOptions {
+pub(in crate::admin) struct DeleteOptions {
     dry_run: Vec<String>,
     propagation_policy: Option<String>,
     preconditions: Preconditions,
@@ -34,6 +34,32 @@ struct DeleteOptions {
 struct Preconditions {
     uid: Option<String>,
     resource_version: Option<String>,
+}
+
+impl DeleteOptions {
+    /// # Errors
+    /// `value` is neither null nor DeleteOptions.
+    pub(in crate::admin) fn read(value: &Value) -> Result<Self, Failure> {
+        if value.is_null() {
+            return Ok(Self::default());
+        }
+        Self::deserialize(value).map_err(|error| {
+            Failure::BadRequest(format!("the body is not valid DeleteOptions: {error}"))
+        })
+    }
+
+    pub(in crate::admin) fn is_dry_run(&self) -> bool {
+        !self.dry_run.is_empty()
+    }
+
+    /// The `metadata` that the object must have.
+    pub(in crate::admin) fn expected(&self) -> Value {
+        let Preconditions {
+            uid,
+            resource_version,
+        } = &self.preconditions;
+        json!({"uid": uid, "resourceVersion": resource_version})
+    }
 }
 
 impl Api {
@@ -56,12 +82,7 @@ impl Api {
         for _ in 0..ATTEMPTS {
             let stored = self.stored(resource, &key)?;
             let shown = shown(&stored, resource.kind, &resource.version);
-            let Preconditions {
-                uid,
-                resource_version,
-            } = &body.preconditions;
-            let conditions = json!({"uid": uid, "resourceVersion": resource_version});
-            check_preconditions(resource, &shown, &conditions)?;
+            check_preconditions(resource, &shown, &body.expected())?;
             let is_pod = resource.kind.kind == "Pod";
             let deleted = if is_pod && stored.source == Source::Host {
                 match dry_run {
@@ -129,6 +150,18 @@ impl Api {
         Ok(json(&list))
     }
 
+    /// Deletes a Pod without an owner.
+    ///
+    /// # Errors
+    /// See [`WriteError`].
+    pub(in crate::admin) async fn delete_bare(
+        &self,
+        pod: &StoredObject,
+        dry_run: bool,
+    ) -> Result<(), WriteError> {
+        self.submit(self.deleted_with(pod), dry_run).await
+    }
+
     /// Deletes an object, and if it is a namespace all objects in it.
     fn deleted_with(&self, stored: &StoredObject) -> Vec<Edit> {
         let delete = |stored: &StoredObject| Edit {
@@ -153,14 +186,12 @@ fn delete_options(request: &Parts, body: &[u8]) -> Result<DeleteOptions, Failure
     if body.is_empty() {
         return Ok(DeleteOptions::default());
     }
-    serde_json::from_value(body::object(request, body)?).map_err(|error| {
-        Failure::BadRequest(format!("the body is not valid DeleteOptions: {error}"))
-    })
+    DeleteOptions::read(&body::object(request, body)?)
 }
 
 /// Either the query or the body can ask for a dry run.
 fn is_dry_run(options: &WriteOptions, body: &DeleteOptions) -> bool {
-    let by_body = !body.dry_run.is_empty();
+    let by_body = body.is_dry_run();
     if by_body && !options.is_dry_run() {
         span::set_dry_run();
     }

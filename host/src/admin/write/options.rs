@@ -40,7 +40,7 @@ impl WriteOptions {
         }
     }
 
-    pub(super) fn is_dry_run(&self) -> bool {
+    pub(in crate::admin) fn is_dry_run(&self) -> bool {
         self.dry_run.is_some()
     }
 

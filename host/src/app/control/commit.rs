@@ -33,6 +33,7 @@ impl Control {
             tracing::warn!("{diagnostic}");
         }
         self.report_waiting(&staged.waiting);
+        let dangling = self.report_dangling(&staged);
         self.desired = desired;
         self.store_objects(&staged);
         self.report_conditions(&staged);
@@ -51,6 +52,7 @@ impl Control {
             .canaries
             .follow(&self.in_force, tallies, Instant::now());
         self.report_quotas();
+        self.report_claims();
         let store = &self.reporting.store;
         self.controllers.workloads.apply(&plan, |key| {
             let stored = store.get(key);
@@ -60,7 +62,7 @@ impl Control {
         let elsewhere = self.data_plane.topology.elsewhere(&self.in_force);
         self.data_plane.peers.follow(elsewhere).await;
         self.publish();
-        self.report_written(&waiting);
+        self.report_written(&waiting, dangling);
         Ok(())
     }
 

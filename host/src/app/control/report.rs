@@ -1,17 +1,17 @@
 //! What the control loop reports to the store, the status and the log.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use galleria_manifest::Diagnostic;
-use galleria_manifest::model::{Object, ObjectKey, Quantities};
+use galleria_manifest::model::{Object, ObjectKey, Quantities, Resource};
 
 use super::stage::StagedChange;
 use super::{Control, RejectedChange};
 use crate::app::desired::{ApiOverride, DesiredState};
-use crate::app::{cluster, conditions};
+use crate::app::{claims, cluster, conditions};
 use crate::status::WrittenReport;
 use crate::store::{EventType, InvolvedObject, owner_of};
 
@@ -98,6 +98,10 @@ impl Control {
         store.report(events, |it| it.kind == "Event");
         let cluster = cluster::objects(&self.in_force, &present, self.reporting.node);
         store.report(cluster, cluster::is_one);
+        let node = |it: &&Arc<Object>| matches!(it.resource, Resource::Node(_));
+        if let Some(node) = self.in_force.iter().find(node) {
+            store.set_status(&node.key(), self.reporting.node.status());
+        }
     }
 
     /// Writes the usage of each ResourceQuota to the store.
@@ -106,6 +110,13 @@ impl Control {
             let (hard, used) = (shown(&quota.hard), shown(&quota.used));
             let status = serde_json::json!({"hard": hard, "used": used});
             self.reporting.store.set_status(&quota.key, status);
+        }
+    }
+
+    /// Writes to the store which claims and volumes are bound to each other.
+    pub(super) fn report_claims(&self) {
+        for (key, status) in claims::statuses(&self.in_force) {
+            self.reporting.store.set_status(&key, status);
         }
     }
 
@@ -125,27 +136,79 @@ impl Control {
                 .any(|(_, it)| Arc::ptr_eq(it, object))
         });
         for (object, problems) in new {
-            let involved = Arc::new(InvolvedObject::of(object));
             for problem in problems {
-                tracing::warn!("waiting for a referenced object: {problem}");
-                let message = format!("{}: {}", problem.path, problem.message);
-                let recorder = &self.reporting.recorder;
-                recorder.record(&involved, EventType::Warning, "Waiting", &message);
+                self.report_missing(object, problem);
             }
         }
     }
 
-    /// Shows in the status how the objects from the API differ from the files.
-    pub(super) fn report_written(&self, waiting: &[(Arc<Object>, Vec<Diagnostic>)]) {
+    /// Reports once what an object in force misses. Returns all that is missing, one line
+    /// each.
+    pub(super) fn report_dangling(&mut self, staged: &StagedChange) -> Vec<String> {
+        let warnings = staged.known_warnings.iter().chain(&staged.warnings);
+        let dangling: BTreeSet<_> = warnings.filter(|it| it.is_dangling()).cloned().collect();
+        let objects = staged.in_force.iter();
+        let objects: BTreeMap<_, _> = objects
+            .map(|it| {
+                (
+                    (
+                        it.at.clone(),
+                        format!("{}/{}", it.kind, it.metadata.name.value),
+                    ),
+                    it,
+                )
+            })
+            .collect();
+        let mut lines = Vec::new();
+        for problem in &dangling {
+            // The last object before the place of the problem.
+            let place = (
+                problem.at.clone(),
+                problem.object.clone().unwrap_or_default(),
+            );
+            let before = objects.range(..=place).next_back();
+            let Some((_, &object)) = before.filter(|(key, _)| key.0.file == problem.at.file) else {
+                continue;
+            };
+            lines.extend(waits((object, std::slice::from_ref(problem))));
+            if !self.dangling.contains(problem) {
+                self.report_missing(object, problem);
+            }
+        }
+        self.dangling = dangling;
+        lines
+    }
+
+    fn report_missing(&self, object: &Object, problem: &Diagnostic) {
+        tracing::warn!("waiting for a referenced object: {problem}");
+        let involved = Arc::new(InvolvedObject::of(object));
+        let message = format!("{}: {}", problem.path, problem.message);
+        let recorder = &self.reporting.recorder;
+        recorder.record(&involved, EventType::Warning, "Waiting", &message);
+    }
+
+    /// Shows in the status how the objects from the API differ from the files, and what
+    /// objects wait for.
+    pub(super) fn report_written(
+        &self,
+        waiting: &[(Arc<Object>, Vec<Diagnostic>)],
+        dangling: Vec<String>,
+    ) {
+        let waiting = waiting
+            .iter()
+            .map(|(object, problems)| (object, &problems[..]));
+        let waiting = waiting.flat_map(waits).chain(dangling);
         self.reporting.health.set_written(WrittenReport {
             drift: drift(&self.desired),
             drifted: drifted(&self.desired),
-            waiting: waiting.iter().flat_map(waits).collect(),
+            waiting: waiting.collect(),
         });
     }
 }
 
-fn waits((object, problems): &(Arc<Object>, Vec<Diagnostic>)) -> impl Iterator<Item = String> {
+fn waits<'p>(
+    (object, problems): (&Arc<Object>, &'p [Diagnostic]),
+) -> impl Iterator<Item = String> + use<'p> {
     let key = object.key();
     problems
         .iter()

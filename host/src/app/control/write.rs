@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
+use galleria_manifest::model::ObjectKey;
 use tracing::Instrument;
 
-use super::{Control, RejectedChange};
+use super::{Control, Controllers, RejectedChange};
 use crate::workload::PlanError;
 use crate::writes::{Command, Edit, Write, WriteError};
 
@@ -25,10 +26,26 @@ impl Control {
         match command {
             Command::Edits { edits, dry_run } => self.edit(&edits, dry_run).await,
             Command::Canary(order) => self.order(&order).await,
-            Command::Evict(pod) => match self.controllers.workloads.evict(&pod) {
-                true => Ok(()),
-                false => Err(WriteError::Changed),
-            },
+            Command::Evict(pod) => self.evict(&pod),
+            Command::EvictWithinBudgets { pod, dry_run } => {
+                if let Some(budget) = self.controllers.workloads.forbidding_budget(&pod) {
+                    return Err(WriteError::Disruption { budget });
+                }
+                match dry_run {
+                    true => Ok(()),
+                    false => self.evict(&pod),
+                }
+            }
+        }
+    }
+
+    fn evict(&mut self, pod: &ObjectKey) -> Result<(), WriteError> {
+        let Controllers {
+            workloads, jobs, ..
+        } = &mut self.controllers;
+        match workloads.evict(pod) || jobs.evict(pod) {
+            true => Ok(()),
+            false => Err(WriteError::Changed),
         }
     }
 

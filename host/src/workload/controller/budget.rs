@@ -110,7 +110,7 @@ impl Disruptions<'_> {
     }
 
     /// Counts a ready pod as stopped, or returns the name of the budget that forbids it.
-    fn take(&mut self, namespace: &str, labels: &Labels) -> Option<String> {
+    pub(crate) fn take(&mut self, namespace: &str, labels: &Labels) -> Option<String> {
         let selecting = || self.0.iter().filter(|it| it.selects(namespace, labels));
         if let Some(spent) = selecting().find(|budget| budget.left() == 0) {
             return Some(spent.name.to_owned());

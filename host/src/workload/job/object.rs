@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::{JobsContext, PodExit};
 use crate::store::{HostObject, owner_of, seconds};
 use crate::workload::plan::PodPlan;
-use crate::workload::pod::{Life, manifest};
+use crate::workload::pod::{Life, manifest, unscheduled};
 use crate::workload::{PodLog, WorkloadKey};
 
 /// The number of ended pods that are kept.
@@ -56,6 +56,11 @@ impl PodObjects {
         }
     }
 
+    /// Removes a pod that was evicted.
+    pub(super) fn remove(&mut self, name: &str) {
+        self.0.retain(|pod| pod.name != name);
+    }
+
     /// The logs of the pods.
     pub(super) fn logs(&self) -> Vec<Arc<PodLog>> {
         self.0.iter().map(|pod| pod.life.log.clone()).collect()
@@ -84,7 +89,9 @@ fn report(shared: &JobsContext, job: &WorkloadKey, pods: Vec<HostObject>) {
 impl PodObject {
     fn reported(&self) -> HostObject {
         let manifest = manifest(&self.plan, &self.template, &self.name, &self.life);
-        HostObject::new(manifest, self.status())
+        let moment = self.life.moment();
+        unscheduled(manifest, &self.plan, &moment)
+            .unwrap_or_else(|manifest| HostObject::new(manifest, self.status()))
     }
 
     fn status(&self) -> Value {

@@ -10,6 +10,7 @@ use galleria_manifest::WithPosition;
 use galleria_manifest::model::{PodTemplate, RestartPolicy};
 use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
+use tokio_util::sync::CancellationToken;
 use tracing::Span;
 
 use super::{JobsContext, PodExit};
@@ -20,6 +21,7 @@ use crate::workload::backoff::Backoff;
 use crate::workload::guest_setup::{PodAccount, PodIdentity, setup};
 use crate::workload::plan::PodPlan;
 use crate::workload::pod::{Life, suffix};
+use crate::workload::scheduling;
 use crate::workload::volumes::PodVolumes;
 
 const INDEX_ANNOTATION: &str = "batch.kubernetes.io/job-completion-index";
@@ -52,6 +54,10 @@ pub(super) enum PodChange {
     /// It failed, and is restarted after a pause.
     Waits(PodExit),
     StartsAgain,
+    /// The node accepts it, or does not accept it yet.
+    Scheduling,
+    /// It was evicted, and is gone.
+    Evicted,
 }
 
 struct Pod {
@@ -65,6 +71,8 @@ struct Pod {
     account: PodAccount,
     volumes: Arc<PodVolumes>,
     events: mpsc::Sender<PodEvent>,
+    /// Cancelled when a client evicts the pod.
+    evicted: CancellationToken,
 }
 
 /// Starts a pod of the Job `job`, which sends its changes to `events`.
@@ -100,6 +108,7 @@ pub(super) fn start(
         ),
         account: PodAccount::new(plan, &shared.platform),
         events,
+        evicted: shared.evictable(&plan.identity.namespace, &name),
     };
     ActivePod {
         name,
@@ -121,9 +130,13 @@ impl Drop for ActivePod {
 impl Pod {
     async fn run(self) {
         let mut backoff = Backoff::new(self.shared.platform.restart_backoff_initial);
+        self.until_scheduled().await;
         loop {
             let started = Instant::now();
-            let exit = self.run_once().await;
+            let exit = tokio::select! {
+                exit = self.run_once() => exit,
+                () = self.until_evicted() => return self.send(PodChange::Evicted).await,
+            };
             let again = exit.code != 0
                 && self.plan.template.spec.restart_policy == RestartPolicy::OnFailure;
             if !again {
@@ -133,6 +146,32 @@ impl Pod {
             self.send(PodChange::Waits(exit)).await;
             tokio::time::sleep(backoff.pause(started.elapsed())).await;
             self.send(PodChange::StartsAgain).await;
+        }
+    }
+
+    /// Waits until the node accepts the pod.
+    async fn until_scheduled(&self) {
+        let changed = || {
+            let (pod, change) = (self.name.clone(), PodChange::Scheduling);
+            // If it fails, the Job reads many changes already, or has ended.
+            let _ = self.events.try_send(PodEvent { pod, change });
+        };
+        let tolerations = &self.template.spec.tolerations;
+        let platform = &self.shared.platform;
+        scheduling::until_scheduled(platform, tolerations, &self.life, changed).await;
+    }
+
+    /// Waits until a client evicts the pod, or a taint of the node does.
+    async fn until_evicted(&self) {
+        let mut node = self.shared.platform.node.subscribe();
+        let tolerations = &self.template.spec.tolerations;
+        let by_node = async { node.wait_for(|it| it.evicts(tolerations)).await.is_ok() };
+        tokio::select! {
+            () = self.evicted.cancelled() => {}
+            is_evicted = by_node => if !is_evicted {
+                // The host ends.
+                std::future::pending::<()>().await;
+            },
         }
     }
 
@@ -205,6 +244,7 @@ impl Pod {
     }
 
     async fn setup(&self, address: String) -> Result<GuestSetup, Failure> {
+        self.volumes.empty_root(&self.shared.platform.sql).await;
         let (plan, platform) = (self.plan.clone(), self.shared.platform.clone());
         let (name, template) = (self.name.clone(), self.template.clone());
         let (volumes, account) = (self.volumes.clone(), self.account.clone());
@@ -242,6 +282,8 @@ impl Pod {
 impl Drop for Pod {
     /// Removes the files, also if the pod is killed.
     fn drop(&mut self) {
+        let namespace = &self.plan.identity.namespace;
+        self.shared.forget_evictable(namespace, &self.name);
         let (volumes, sql) = (self.volumes.clone(), self.shared.platform.sql.clone());
         // There is no runtime while the process exits; the next start removes the files.
         if let Ok(runtime) = tokio::runtime::Handle::try_current() {

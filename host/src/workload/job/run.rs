@@ -220,6 +220,21 @@ impl JobRun {
                 self.pods[at].waits = false;
                 self.objects.enter(&pod, JobPodPhase::Runs);
             }
+            // The object shows the state of its life.
+            PodChange::Scheduling => {}
+            PodChange::Evicted => {
+                let exit = PodExit {
+                    pod: pod.clone(),
+                    code: 137,
+                    reason: "Evicted",
+                    message: "an eviction".into(),
+                };
+                span::end_pod(&self.pods[at].span, &exit);
+                self.pods.swap_remove(at);
+                self.progress.pod_failed(Timestamp::now());
+                self.objects.remove(&pod);
+                self.note(exit);
+            }
         }
     }
 

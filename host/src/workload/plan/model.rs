@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use galleria_manifest::model::{
-    Container, CronJob, GuestOptions, Job, Object, ObjectKey, PodTemplate,
+    Container, CronJob, GuestOptions, Job, Node, Object, ObjectKey, PodTemplate,
 };
 use galleria_mesh as mesh;
 
@@ -26,6 +26,7 @@ pub(crate) struct Plan {
     pub cron_jobs: BTreeMap<WorkloadKey, Arc<CronJobPlan>>,
     /// PodDisruptionBudgets.
     pub budgets: Vec<Arc<Object>>,
+    pub node: Node,
 }
 
 /// One object with pods that serve requests, ready to be started.
@@ -45,6 +46,11 @@ pub(crate) enum Controller {
     ReplicaSet {
         replicas: usize,
         min_ready: Duration,
+    },
+    DaemonSet {
+        min_ready: Duration,
+        /// Whether a changed template has no effect on the pod that runs.
+        on_delete: bool,
     },
     StatefulSet(Ordinals),
     Pod,
@@ -115,7 +121,7 @@ impl WorkloadPlan {
             Controller::Deployment { rollout, .. } => rollout.replicas,
             Controller::ReplicaSet { replicas, .. } => *replicas,
             Controller::StatefulSet(ordinals) => ordinals.wanted.len(),
-            Controller::Pod => 1,
+            Controller::DaemonSet { .. } | Controller::Pod => 1,
         }
     }
 
@@ -125,6 +131,8 @@ impl WorkloadPlan {
         match &self.controller {
             Controller::Deployment { rollout, .. } => rollout.least_available(),
             Controller::StatefulSet(ordinals) => ordinals.wanted.len().saturating_sub(1),
+            // Its pod stops before the next one starts.
+            Controller::DaemonSet { .. } => 0,
             Controller::ReplicaSet { .. } | Controller::Pod => self.replicas(),
         }
     }
@@ -133,7 +141,9 @@ impl WorkloadPlan {
     pub(in crate::workload) fn min_ready(&self) -> Duration {
         match &self.controller {
             Controller::Deployment { rollout, .. } => rollout.min_ready,
-            Controller::ReplicaSet { min_ready, .. } => *min_ready,
+            Controller::ReplicaSet { min_ready, .. } | Controller::DaemonSet { min_ready, .. } => {
+                *min_ready
+            }
             Controller::StatefulSet(ordinals) => ordinals.min_ready,
             Controller::Pod => Duration::ZERO,
         }

@@ -28,6 +28,7 @@ impl Pod {
         platform: &Platform,
         configuration: Arc<Configuration>,
     ) -> Result<Guest, RunEnd> {
+        self.volumes.empty_root(&platform.sql).await;
         let (pod, platform) = (self.clone(), platform.clone());
         let files = platform.volumes.files.clone();
         let made = files.run(move || {

@@ -26,7 +26,7 @@ impl Pod {
         if let Some(hook) = &self.plan.container.pre_stop {
             let result = timeout_at(until, probe::http_get(self, hook)).await;
             let failed = match result {
-                Ok(Ok(())) => None,
+                Ok(Ok(_)) => None,
                 Ok(Err(message)) => Some(message),
                 Err(_) => Some("no answer within the grace period".into()),
             };

@@ -16,6 +16,10 @@ const MESSAGE_MAX: usize = 4_096;
 /// What a container is doing.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Phase {
+    /// The node does not accept it now.
+    Unschedulable {
+        message: String,
+    },
     /// Its first instance is being created.
     Starting,
     Running {
@@ -143,6 +147,7 @@ impl Phase {
     /// As in kubectl's STATUS column.
     pub(in crate::workload) fn name(&self) -> &'static str {
         match self {
+            Self::Unschedulable { .. } => "Pending",
             Self::Starting => "ContainerCreating",
             Self::Running { .. } => "Running",
             Self::Waiting { reason, .. } => reason,

@@ -19,7 +19,9 @@ impl Pod {
     /// The object and its current status.
     pub(crate) fn object(&self) -> HostObject {
         let manifest = manifest(&self.plan, &self.plan.template, &self.name, &self.life);
-        HostObject::new(manifest, self.object_status(&self.life.moment()))
+        let moment = self.life.moment();
+        unscheduled(manifest, &self.plan, &moment)
+            .unwrap_or_else(|manifest| HostObject::new(manifest, self.object_status(&moment)))
     }
 
     fn object_status(&self, moment: &Moment) -> Value {
@@ -73,6 +75,33 @@ impl Pod {
             "lastState": last,
         })
     }
+}
+
+/// A pod that the node does not accept: it has no node, no address and no container.
+///
+/// # Errors
+/// `manifest` itself, if the node has accepted the pod.
+pub(in crate::workload) fn unscheduled(
+    mut manifest: Value,
+    plan: &PodPlan,
+    moment: &Moment,
+) -> Result<HostObject, Value> {
+    let Phase::Unschedulable { message } = &moment.phase else {
+        return Err(manifest);
+    };
+    if let Some(spec) = manifest["spec"].as_object_mut() {
+        spec.remove("nodeName");
+    }
+    let condition = json!({
+        "type": "PodScheduled", "status": "False", "reason": "Unschedulable",
+        "message": message, "lastTransitionTime": seconds(moment.started),
+    });
+    let status = json!({
+        "phase": "Pending",
+        "conditions": [condition],
+        "qosClass": plan.container.resources.qos_class().to_string(),
+    });
+    Ok(HostObject::new(manifest, status))
 }
 
 /// The pod `name` of `plan`, without its status. `template` is that of the plan, with
@@ -137,6 +166,7 @@ fn spec(plan: &PodPlan) -> Value {
 
 fn state(moment: &Moment) -> Value {
     match &moment.phase {
+        Phase::Unschedulable { .. } => json!({}),
         Phase::Starting => json!({"waiting": {"reason": "ContainerCreating"}}),
         Phase::Waiting { reason, message } => {
             json!({"waiting": {"reason": reason, "message": message}})

@@ -31,7 +31,9 @@ impl Pod {
             (Phase::Waiting { .. } | Phase::Failed, Some(last)) => {
                 Some(format!("{}: {}", last.reason, last.message))
             }
-            (Phase::Waiting { message, .. }, None) => Some(message.clone()),
+            (Phase::Waiting { message, .. }, None) | (Phase::Unschedulable { message }, _) => {
+                Some(message.clone())
+            }
             _ => None,
         };
         PodStatus {

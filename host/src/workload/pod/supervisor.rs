@@ -12,7 +12,7 @@ use super::container::CONFIG_ERROR;
 use super::life::Phase;
 use crate::store::EventType;
 use crate::workload::backoff::Backoff;
-use crate::workload::{Platform, probe};
+use crate::workload::{Platform, probe, scheduling};
 
 /// The reason of a pod that exceeded its storage, or whose memory other pods are
 /// entitled to. Its emptyDirs are emptied.
@@ -42,6 +42,13 @@ impl Pod {
     /// Runs until the pod is stopped, or has failed and is not restarted.
     pub(super) async fn supervise(self: Arc<Self>, platform: Platform) {
         let mut backoff = Backoff::new(platform.restart_backoff_initial);
+        let tolerations = &self.plan.template.spec.tolerations;
+        tokio::select! {
+            () = self.stop.cancelled() => return,
+            () = scheduling::until_scheduled(&platform, tolerations, &self.life, || {
+                self.readiness.send_modify(|changes| *changes += 1);
+            }) => {}
+        }
         loop {
             let started = Instant::now();
             let ended = tokio::select! {

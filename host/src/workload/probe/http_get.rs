@@ -12,11 +12,14 @@ use crate::{Request, body};
 const REDIRECTS_MAX: usize = 10;
 
 /// Sends the request, and follows redirects within the guest. A redirect to another host
-/// counts as success, as in the kubelet.
+/// counts as success with a warning, as in the kubelet; returns the warning.
 ///
 /// # Errors
 /// The status or failure that the request ended with.
-pub(in crate::workload) async fn http_get(pod: &Pod, get: &HttpGet) -> Result<(), String> {
+pub(in crate::workload) async fn http_get(
+    pod: &Pod,
+    get: &HttpGet,
+) -> Result<Option<String>, String> {
     let headers = headers(get, &pod.address)?;
     let mut path = get.path.clone();
     for _ in 0..=REDIRECTS_MAX {
@@ -32,7 +35,12 @@ pub(in crate::workload) async fn http_get(pod: &Pod, get: &HttpGet) -> Result<()
             .flatten();
         match next {
             Some(next) => path = next,
-            None if head.status.is_success() || head.status.is_redirection() => return Ok(()),
+            None if head.status.is_success() => return Ok(None),
+            None if head.status.is_redirection() => {
+                let status = head.status;
+                let warning = format!("Probe terminated redirects, {path} answered {status}");
+                return Ok(Some(warning));
+            }
             None => return Err(format!("{path} answered {}", head.status)),
         }
     }

@@ -30,6 +30,16 @@ impl Running {
                 "readyReplicas": counts.ready,
                 "availableReplicas": counts.available,
             }),
+            Controller::DaemonSet { .. } => json!({
+                "observedGeneration": generation,
+                "desiredNumberScheduled": 1,
+                "currentNumberScheduled": counts.total,
+                "updatedNumberScheduled": counts.updated,
+                "numberReady": counts.ready,
+                "numberAvailable": counts.available,
+                "numberUnavailable": 1_usize.saturating_sub(counts.available),
+                "numberMisscheduled": 0,
+            }),
             Controller::StatefulSet(_) => {
                 let name = &self.plan.pods.identity.name;
                 let of_current = self.pods.iter().filter(|it| it.revision == self.current);

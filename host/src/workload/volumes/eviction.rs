@@ -1,4 +1,4 @@
-//! Eviction of pods whose emptyDirs exceed their limits.
+//! Eviction of pods whose emptyDirs or root exceed their limits.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -6,12 +6,12 @@ use std::time::Duration;
 use super::PodVolumes;
 use crate::guest::VolumeQuota;
 
-/// How often the emptyDirs of a pod are measured; the kubelet measures every 10 s.
+/// How often the files of a pod are measured; the kubelet measures every 10 s.
 const MEASURE: Duration = Duration::from_secs(1);
 
 impl PodVolumes {
-    /// Waits until the pod exceeds a limit of its emptyDirs. Returns the message that the
-    /// kubelet gives when it evicts a pod.
+    /// Waits until the pod exceeds a limit of its emptyDirs, or of all its files. Returns the
+    /// message that the kubelet gives when it evicts a pod.
     pub(crate) async fn until_over_limit(self: &Arc<Self>) -> String {
         if !self.is_limited() {
             std::future::pending::<()>().await;
@@ -26,7 +26,7 @@ impl PodVolumes {
         }
     }
 
-    /// Whether any of the pod's emptyDirs has a limit.
+    /// Whether the pod or any of its emptyDirs has a limit.
     fn is_limited(&self) -> bool {
         let is_limited = |quota: &Arc<VolumeQuota>| quota.limit() < u64::MAX;
         self.all_empty.is_some() || self.empty.values().any(is_limited)
@@ -49,7 +49,7 @@ impl PodVolumes {
         }
         let all = self.all_empty.as_ref().filter(|all| is_over(all))?;
         Some(format!(
-            "usage of the pod's emptyDir volumes exceeds limits.ephemeral-storage of {} bytes",
+            "usage of the pod's root and emptyDir volumes exceeds limits.ephemeral-storage of {} bytes",
             all.limit()
         ))
     }

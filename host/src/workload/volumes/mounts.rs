@@ -22,6 +22,8 @@ use crate::workload::environment::{expand, lookup};
 pub(super) struct Mounts<'a> {
     pub(super) pod: &'a PodVolumes,
     pub(super) environment: &'a [(String, String)],
+    /// The folder of the container's root.
+    pub(super) root: Option<PathBuf>,
     /// The folders of single files, by mount path.
     pub(super) files: BTreeMap<String, PathBuf>,
     pub(super) made: Vec<Mount>,
@@ -79,9 +81,11 @@ impl Mounts<'_> {
     fn add_file(&mut self, mount: &VolumeMount, file: &atomic::File) -> Result<(), String> {
         let (parent, name) = mount.mount_path.rsplit_once('/').unwrap_or(("", ""));
         let parent = if parent.is_empty() { "/" } else { parent };
-        let folder = match self.files.get(parent) {
-            Some(folder) => folder.clone(),
-            None => {
+        let folder = match (self.files.get(parent), &self.root) {
+            (Some(folder), _) => folder.clone(),
+            // The guest does not run yet, so the root contains nothing of its making.
+            (None, Some(root)) if parent == "/" => root.clone(),
+            (None, _) => {
                 let folder = self.folder("files", self.files.len())?;
                 self.made.push(Mount::new(&folder, parent, true));
                 self.files.insert(parent.to_owned(), folder.clone());

@@ -12,6 +12,7 @@ use super::atomic::{self, Payload};
 use super::file_work::FileWork;
 use super::mounts::{Folder, Mounts, cannot_write};
 use super::quotas::Quotas;
+use super::root::Root;
 use super::{BoundVolume, DataFolder, Place, files, removal};
 use crate::guest::{Databases, Mount, VolumeQuota};
 use crate::private_folder;
@@ -29,7 +30,9 @@ pub(crate) struct PodVolumes {
     pub(super) walks: FileWork,
     /// The accounts of emptyDirs, by volume name.
     pub(super) empty: BTreeMap<String, Arc<VolumeQuota>>,
-    /// The account of all emptyDirs together (`limits.ephemeral-storage`).
+    /// `None` if the container has no root of its own.
+    root: Option<Root>,
+    /// The account of the root and all emptyDirs together (`limits.ephemeral-storage`).
     pub(super) all_empty: Option<Arc<VolumeQuota>>,
     /// The files that were written last, by volume name.
     written: Mutex<BTreeMap<String, Payload>>,
@@ -58,8 +61,10 @@ impl DataFolder {
             let quota = VolumeQuota::new(&folder, limit, floor, all_empty.clone());
             Some((bound.name.clone(), quota))
         });
+        let empty = empty.collect();
         Arc::new(PodVolumes {
-            empty: empty.collect(),
+            empty,
+            root: Root::of(container, &folder, floor, all_empty.as_ref()),
             all_empty,
             folder,
             shared: self.shared(),
@@ -86,13 +91,37 @@ impl PodVolumes {
         let mut mounts = Mounts {
             pod: self,
             environment,
+            root: self.root.as_ref().map(Root::files),
             files: BTreeMap::new(),
             made: Vec::new(),
         };
         for bound in &self.bound {
             self.mount(bound, &mut mounts)?;
         }
-        mounts.finish()
+        let mut mounts = mounts.finish()?;
+        if let Some(root) = &self.root {
+            let root = root.prepare(&mounts)?;
+            // The last, since some programs use the first of their mounts.
+            mounts.push(root);
+        }
+        Ok(mounts)
+    }
+
+    /// Empties the root for a new start of the guest, after closing the databases in it.
+    pub(crate) async fn empty_root(self: &Arc<Self>, databases: &Databases) {
+        let Some(root) = &self.root else {
+            return;
+        };
+        databases.close_below(root.folder()).await;
+        let volumes = self.clone();
+        let emptied = self.walks.run(move || match &volumes.root {
+            Some(root) => root.empty(),
+            None => Ok(()),
+        });
+        if let Ok(Err(error)) = emptied.await {
+            let folder = root.folder().display();
+            tracing::warn!(%folder, %error, "cannot empty the root of a container");
+        }
     }
 
     /// Adds every mount of the volume `bound`.
@@ -193,7 +222,9 @@ impl PodVolumes {
         let removed = self.walks.run(move || {
             let mut written = volumes.written.lock();
             written.clear();
-            for quota in volumes.empty.values().chain(&volumes.all_empty) {
+            let root = volumes.root.as_ref().map(|root| &root.quota);
+            let quotas = volumes.empty.values().chain(&volumes.all_empty);
+            for quota in quotas.chain(root) {
                 quota.forgive();
             }
             removal::remove_all(&volumes.folder)

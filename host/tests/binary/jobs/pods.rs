@@ -1,6 +1,6 @@
 //! The environment and interfaces of a Job's component.
 
-use super::{CLAIM, Job, MOUNT, VOLUME, ended, host_for, messages, printed};
+use super::{CLAIM, Job, VOLUME, ended, host_for, messages, printed};
 use crate::support::{Galleria, Service, eventually, manifests, test_components};
 
 #[test]
@@ -124,10 +124,13 @@ fn component_calls_only_services_of_the_mesh() {
 
 #[test]
 fn component_reads_the_databases_of_its_volumes() {
+    // Without a root of its own, there are only the volumes.
+    let container = "securityContext: {readOnlyRootFilesystem: true}, \
+                     volumeMounts: [{name: data, mountPath: /data}],";
     let sql = |name, url| Job {
         spec: "backoffLimit: 0,",
         pod: VOLUME,
-        container: MOUNT,
+        container,
         ..Job::new(name, "job-sql", &[url, "select 6 * 7"])
     };
     let (inside, outside) = (

@@ -24,9 +24,15 @@ pub(super) const POD: &[Column] = &[
 
 pub(super) const NODE: &[Column] = &[
     NAME,
-    column("Status", |it| match it.condition("Ready") {
-        "True" => "Ready".into(),
-        _ => "NotReady".into(),
+    column("Status", |it| {
+        let ready = match it.condition("Ready") {
+            "True" => "Ready",
+            _ => "NotReady",
+        };
+        match it.at("/spec/unschedulable").as_bool() {
+            Some(true) => format!("{ready},SchedulingDisabled").into(),
+            _ => ready.into(),
+        }
     }),
     column("Roles", |_| "<none>".into()),
     AGE,
@@ -61,6 +67,28 @@ pub(super) const REPLICA_SET: &[Column] = &[
     number("Desired", |it| wanted(it).into()),
     number("Current", |it| it.count("/status/replicas").into()),
     number("Ready", |it| it.count("/status/readyReplicas").into()),
+    AGE,
+    CONTAINERS,
+    IMAGES,
+    SELECTOR,
+];
+
+pub(super) const DAEMON_SET: &[Column] = &[
+    NAME,
+    number("Desired", |it| {
+        it.count("/status/desiredNumberScheduled").into()
+    }),
+    number("Current", |it| {
+        it.count("/status/currentNumberScheduled").into()
+    }),
+    number("Ready", |it| it.count("/status/numberReady").into()),
+    number("Up-to-date", |it| {
+        it.count("/status/updatedNumberScheduled").into()
+    }),
+    number("Available", |it| it.count("/status/numberAvailable").into()),
+    column("Node Selector", |it| {
+        it.selector("/spec/template/spec/nodeSelector")
+    }),
     AGE,
     CONTAINERS,
     IMAGES,
