@@ -1,9 +1,12 @@
-//! The Go toolchain, for programs that use the code of others: Istio's control plane.
+//! The Go toolchain, for programs that use the code of others: Istio's control plane
+//! and Kubernetes'.
 
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, bail};
+use sha2::{Digest, Sha256};
 
 use crate::process::{self, read};
 use crate::python::Environment;
@@ -44,11 +47,38 @@ impl Go {
         process::run(self.command(module).args(["vet", "./..."]))
     }
 
-    /// Builds the program of a module. Go itself keeps what it has compiled.
-    pub(crate) fn build(&self, module: &Path, program: &Path) -> Result<()> {
+    /// Builds a program of a module, with the `options` of `go build`. Go itself keeps what it
+    /// has compiled.
+    pub(crate) fn build(
+        &self,
+        module: &Path,
+        package: &str,
+        program: &Path,
+        options: &[&str],
+    ) -> Result<()> {
         let mut build = self.command(module);
-        build.args(["build", "-trimpath", "-o"]).arg(program);
-        process::run(build.arg("."))
+        build.arg("build").args(options).arg("-o").arg(program);
+        process::run(build.arg(package))
+    }
+
+    /// Checks a module and builds the program of a package, once for each version of its
+    /// sources. The program is in `folder`, where older versions are removed.
+    pub(crate) fn build_once(
+        &self,
+        module: &Path,
+        package: &str,
+        folder: &Path,
+        options: &[&str],
+    ) -> Result<PathBuf> {
+        let program = folder.join(version(module, package)?);
+        if !program.exists() {
+            self.check(module)?;
+            if folder.exists() {
+                fs::remove_dir_all(folder).with_context(|| folder.display().to_string())?;
+            }
+            self.build(module, package, &program, options)?;
+        }
+        Ok(program)
     }
 
     fn command(&self, module: &Path) -> Command {
@@ -56,7 +86,8 @@ impl Go {
         command.current_dir(module);
         // Neither another toolchain nor other versions than those in go.sum.
         command.env("GOTOOLCHAIN", "local");
-        command.env("GOFLAGS", "-mod=readonly -buildvcs=false");
+        // The same for all commands, so that none compiles the dependencies again.
+        command.env("GOFLAGS", "-mod=readonly -buildvcs=false -trimpath");
         command
     }
 
@@ -64,6 +95,28 @@ impl Go {
         let version = read(Command::new(&self.0).args(["env", "GOVERSION"]));
         version.is_ok_and(|version| parse(&version).is_ok_and(|it| it >= VERSION))
     }
+}
+
+/// A digest of the sources of a package and of the versions of its module's dependencies.
+fn version(module: &Path, package: &str) -> Result<String> {
+    let folder = module.join(package);
+    let entries = fs::read_dir(&folder).with_context(|| folder.display().to_string())?;
+    let mut files = vec![module.join("go.mod"), module.join("go.sum")];
+    for entry in entries {
+        let path = entry?.path();
+        if path.extension().is_some_and(|it| it == "go") {
+            files.push(path);
+        }
+    }
+    files.sort();
+    let mut digest = Sha256::new();
+    for file in files {
+        digest.update(file.file_name().unwrap_or_default().as_encoded_bytes());
+        digest.update(fs::read(&file).with_context(|| file.display().to_string())?);
+    }
+    let digest = digest.finalize();
+    let bytes = digest.iter().take(8);
+    Ok(bytes.map(|byte| format!("{byte:02x}")).collect())
 }
 
 /// The first two numbers of a version such as `go1.26.8`.

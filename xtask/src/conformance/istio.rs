@@ -3,12 +3,10 @@
 //! The folder has two programs. The judge is in Go, since Istio's control plane is a Go
 //! module; the other one makes the cases, asks the judge and the mesh, and compares.
 
-use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 
-use anyhow::{Context, Result};
-use sha2::{Digest, Sha256};
+use anyhow::Result;
 
 use crate::go::Go;
 use crate::process;
@@ -88,41 +86,8 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<()> {
 
 /// Builds the judge, once for each version of its sources.
 fn judge(workspace: &Workspace) -> Result<PathBuf> {
+    let go = Go::install(workspace)?;
     let module = workspace.root.join("conformance/istio");
     let folder = workspace.target.join("tools/istio-judge");
-    let program = folder.join(version(&module)?);
-    if !program.exists() {
-        let go = Go::install(workspace)?;
-        go.check(&module)?;
-        if folder.exists() {
-            fs::remove_dir_all(&folder).with_context(|| folder.display().to_string())?;
-        }
-        go.build(&module, &program)?;
-    }
-    Ok(program)
-}
-
-/// A digest of the module's sources and of the versions of its dependencies.
-fn version(module: &Path) -> Result<String> {
-    let entries = fs::read_dir(module).with_context(|| module.display().to_string())?;
-    let mut files = Vec::new();
-    for entry in entries {
-        let path = entry?.path();
-        let extension = path.extension().and_then(|it| it.to_str());
-        if matches!(extension, Some("go" | "mod" | "sum")) {
-            files.push(path);
-        }
-    }
-    files.sort();
-    let mut digest = Sha256::new();
-    for file in files {
-        digest.update(file.file_name().unwrap_or_default().as_encoded_bytes());
-        digest.update(fs::read(&file).with_context(|| file.display().to_string())?);
-    }
-    let digest = digest.finalize();
-    Ok(digest
-        .iter()
-        .take(8)
-        .map(|byte| format!("{byte:02x}"))
-        .collect())
+    go.build_once(&module, ".", &folder, &[])
 }
