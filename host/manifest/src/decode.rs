@@ -27,7 +27,8 @@ pub(crate) use fields::Fields;
 pub(crate) use lists::{items, labels, map, strings};
 pub(crate) use names::{
     bind_address, destination_name, dns_label, dns_name, dns_subdomain, ends_with_number,
-    header_name, is_dns_label, is_dns_subdomain, is_partial_wildcard, label_of_any_case, network,
+    header_name, is_dns_label, is_dns_subdomain, is_partial_wildcard, is_qualified_name,
+    label_of_any_case, network,
 };
 pub(crate) use numbers::{
     int_or_percent, integer, number, optional_port, percent, percentage, port, port_name,

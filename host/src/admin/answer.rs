@@ -11,12 +11,15 @@ use super::access::Access;
 use super::body;
 use super::discovery;
 use super::failure::Failure;
+use super::form::{Form, RowObject};
 use super::kind::{SCALE, api_version};
 use super::list::{Options, is_set};
 use super::openapi;
 use super::path::{Resource, Target};
 use super::review;
-use super::table::Form;
+
+/// The group of Istio's Gateway.
+const ISTIO: &str = "networking.istio.io";
 
 /// The versions of aggregated discovery, the newest first.
 const DISCOVERY: [&str; 2] = ["v2", "v2beta1"];
@@ -69,10 +72,14 @@ impl Api {
         }
         reads(&request.method)?;
         match target {
-            Target::Health => Ok(Response::new(Body::from("ok"))),
+            Target::Root => Ok(json(&discovery::paths())),
+            Target::Health => Ok(typed(
+                Body::from("ok"),
+                HeaderValue::from_static("text/plain; charset=utf-8"),
+            )),
             Target::Version => Ok(json(&discovery::version())),
-            Target::CoreVersions => Ok(discovered(headers, true)),
-            Target::Groups => Ok(discovered(headers, false)),
+            Target::CoreVersions => Ok(discovered(headers, true, None)),
+            Target::Groups => Ok(discovered(headers, false, self.first_group())),
             Target::Group(name) => discovery::group(&name).map(|group| json(&group)),
             Target::Resources { group, version } => {
                 discovery::resources(&group, &version).map(|resources| json(&resources))
@@ -92,7 +99,7 @@ impl Api {
 
     fn read(&self, request: &Parts, mut resource: Resource) -> Result<Response<Body>, Failure> {
         let options = options(request)?;
-        let form = Form::of(&request.headers);
+        let form = Form::of(&request.headers, RowObject::of(&options.include_object)?)?;
         match resource.subresource.as_deref() {
             // The status is part of the object.
             None | Some("status") => {}
@@ -118,7 +125,7 @@ impl Api {
             return Ok(typed(self.watch(resource, &options, form)?, JSON));
         }
         let value = match resource.name.take() {
-            Some(name) => self.get(&resource, &name, &form)?,
+            Some(name) => self.get(&resource, &name, &options, &form)?,
             None => self.list(&resource, &options, &form)?,
         };
         Ok(json(&value))
@@ -126,6 +133,15 @@ impl Api {
 }
 
 impl Api {
+    /// The group that `kubectl get gateway` means: Istio's if only that has Gateways.
+    fn first_group(&self) -> Option<&'static str> {
+        let (all, _) = self.store.list();
+        let mut gateways = all.iter().filter(|it| it.object.kind == "Gateway");
+        let first = gateways.next()?.object.key().group;
+        let is_istio = first == ISTIO && gateways.all(|it| it.object.key().group == ISTIO);
+        is_istio.then_some(ISTIO)
+    }
+
     fn measured(
         &self,
         resource: &Resource,
@@ -151,7 +167,7 @@ impl Api {
     }
 }
 
-/// Why `kubectl exec` and `attach` fail.
+/// Why `kubectl exec`, `attach` and `debug` fail.
 const NO_STREAM: &str = "a WebAssembly guest has no shell and no sockets of its own; \
     its requests arrive through the listeners of this host";
 
@@ -177,7 +193,7 @@ fn accepts(headers: &HeaderMap) -> String {
     accepted.join(",").replace(' ', "")
 }
 
-fn discovered(headers: &HeaderMap, core: bool) -> Response<Body> {
+fn discovered(headers: &HeaderMap, core: bool, first: Option<&str>) -> Response<Body> {
     let accepted = accepts(headers);
     let wanted = DISCOVERY.iter().find(|version| {
         accepted.split(',').any(|media| {
@@ -187,7 +203,7 @@ fn discovered(headers: &HeaderMap, core: bool) -> Response<Body> {
     });
     match (wanted, core) {
         (Some(version), _) => {
-            let body = discovery::aggregated(core, version).to_string();
+            let body = discovery::aggregated(core, first, version).to_string();
             let kind = format!(
                 "application/json;g=apidiscovery.k8s.io;v={version};as=APIGroupDiscoveryList"
             );
@@ -197,7 +213,7 @@ fn discovered(headers: &HeaderMap, core: bool) -> Response<Body> {
             )
         }
         (None, true) => json(&discovery::core_versions()),
-        (None, false) => json(&discovery::groups()),
+        (None, false) => json(&discovery::groups(first)),
     }
 }
 
@@ -210,10 +226,12 @@ pub(super) fn with_status(mut response: Response<Body>, status: StatusCode) -> R
     response
 }
 
-/// Streams of a pod, which clients open by GET or POST.
+/// Streams of a pod, which clients open by GET or POST, and containers for debugging.
 fn is_stream(resource: &Resource) -> bool {
     let streams = ["attach", "exec", "proxy"];
-    streams.iter().any(|name| resource.is_subresource(name))
+    let is_debug = resource.kind.kind == "Pod"
+        && resource.subresource.as_deref() == Some("ephemeralcontainers");
+    is_debug || streams.iter().any(|name| resource.is_subresource(name))
 }
 
 fn typed(body: Body, kind: HeaderValue) -> Response<Body> {

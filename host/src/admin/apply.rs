@@ -19,6 +19,9 @@ use paths::Paths;
 /// The content type of an apply.
 pub(super) const MEDIA_TYPE: &str = "application/apply-patch+yaml";
 
+/// Where `kubectl apply` keeps what it applied on the client's side.
+const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
+
 /// Makes `manager` the manager of the fields that it changed by anything but an apply.
 /// `before` is the object before the change, null for a new one.
 pub(super) fn note_update(
@@ -31,7 +34,7 @@ pub(super) fn note_update(
     let now = Paths::of(object, kind);
     let gone = Paths::of(before, kind).without(&now);
     let changed = now.differing(object, before);
-    let mut managers = Managers::of(before);
+    let mut managers = Managers::wanted(object, before);
     if changed.is_empty() && gone.is_empty() {
         return managers.write(object);
     }
@@ -63,11 +66,8 @@ impl Api {
         name: &str,
         wanted: Value,
     ) -> Result<WriteResult, Failure> {
-        let Some(manager) = options.field_manager.as_deref() else {
-            return Err(Failure::BadRequest(
-                "fieldManager is required to apply".into(),
-            ));
-        };
+        let manager = options.field_manager.as_deref().unwrap_or_default();
+        check_type(resource, &wanted)?;
         if !wanted["metadata"]["managedFields"].is_null() {
             return Err(Failure::BadRequest(
                 "metadata.managedFields must be absent from the applied object".into(),
@@ -98,11 +98,13 @@ impl Api {
         let force = options.force.unwrap_or_default();
         self.change(options, resource, name, |_, shown| {
             let mut managers = Managers::of(shown);
+            managers.note_earlier(shown, kind, &version);
             let is_own = |it: &Manager| it.name == manager && it.operation == Operation::Apply;
+            let migrated = last_applied(manager, shown, kind);
             let mut conflicts = Vec::new();
             for other in managers.0.iter_mut().filter(|it| !is_own(it)) {
                 let common = other.paths.common(&paths).differing(&wanted, shown);
-                if force {
+                if force || common.without(&migrated).is_empty() {
                     other.paths = other.paths.without(&common);
                 } else {
                     conflicts.extend(common.shown().map(|path| (other.described(), path)));
@@ -127,6 +129,41 @@ impl Api {
             Ok(merged)
         })
         .await
+    }
+}
+
+/// An apply names what it applies, unlike other patches.
+///
+/// # Errors
+/// It has no kind, or another.
+fn check_type(resource: &Resource, wanted: &Value) -> Result<(), Failure> {
+    let version = api_version(resource.kind.group, &resource.version);
+    for (field, expected) in [
+        ("kind", resource.kind.kind),
+        ("apiVersion", version.as_str()),
+    ] {
+        if wanted[field] != *expected {
+            return Err(Failure::BadRequest(format!(
+                "{field} of the object must be `{expected}`, as in the request"
+            )));
+        }
+    }
+    Ok(())
+}
+
+/// What `kubectl apply` has written on the client's side: the same manager may now change it
+/// from the server's side.
+fn last_applied(manager: &str, shown: &Value, kind: &Kind) -> Paths {
+    if manager != "kubectl" {
+        return Paths::default();
+    }
+    let annotation = &shown["metadata"]["annotations"][LAST_APPLIED];
+    let written = annotation
+        .as_str()
+        .and_then(|text| serde_json::from_str::<Value>(text).ok());
+    match written {
+        Some(written) if bounds::check(&written).is_ok() => Paths::of(&written, kind),
+        _ => Paths::default(),
     }
 }
 

@@ -1,6 +1,9 @@
 //! Bodies of requests: read within limits and parsed by their media type.
 
+mod duplicates;
 mod protobuf;
+
+pub(super) use duplicates::duplicates;
 
 use std::time::Duration;
 

@@ -18,6 +18,11 @@ const VERBS: &[&str] = &[
     "watch",
 ];
 
+/// Verbs of namespaces, which a client deletes one by one.
+const VERBS_OF_NAMESPACE: &[&str] = &[
+    "create", "delete", "get", "list", "patch", "update", "watch",
+];
+
 /// Verbs of a kind whose objects are measured on request.
 const VERBS_OF_MEASURED: &[&str] = &["get", "list"];
 
@@ -25,6 +30,9 @@ const VERBS_OF_MEASURED: &[&str] = &["get", "list"];
 const VERBS_OF_HOST: &[&str] = &["get", "list", "watch"];
 
 fn verbs(kind: &Kind) -> &'static [&'static str] {
+    if !kind.namespaced && kind.kind == "Namespace" {
+        return VERBS_OF_NAMESPACE;
+    }
     match kind.is_made_by_host() {
         true if kind.is_measured() => VERBS_OF_MEASURED,
         true => VERBS_OF_HOST,
@@ -50,14 +58,38 @@ pub(super) fn version() -> Value {
     })
 }
 
+/// `/`: the paths that a client can begin with.
+pub(super) fn paths() -> Value {
+    let groups = group_names(None).into_iter().flat_map(|group| {
+        let versions = versions(group).iter();
+        let versions = versions.map(move |version| format!("/apis/{group}/{version}"));
+        std::iter::once(format!("/apis/{group}")).chain(versions)
+    });
+    let first = ["/api", "/api/v1", "/apis"].map(str::to_owned);
+    let last = [
+        "/healthz",
+        "/livez",
+        "/openapi/v2",
+        "/openapi/v3",
+        "/readyz",
+        "/version",
+    ];
+    let all = first
+        .into_iter()
+        .chain(groups)
+        .chain(last.map(str::to_owned));
+    json!({"paths": all.collect::<Vec<_>>()})
+}
+
 /// `/api`.
 pub(super) fn core_versions() -> Value {
     json!({"kind": "APIVersions", "versions": ["v1"], "serverAddressByClientCIDRs": []})
 }
 
-/// `/apis`.
-pub(super) fn groups() -> Value {
-    let groups: Vec<_> = group_names().into_iter().map(described).collect();
+/// `/apis`, with the group `first` before the others: where two groups have a kind of the same
+/// name, kubectl takes that of the first.
+pub(super) fn groups(first: Option<&str>) -> Value {
+    let groups: Vec<_> = group_names(first).into_iter().map(described).collect();
     json!({"kind": "APIGroupList", "apiVersion": "v1", "groups": groups})
 }
 
@@ -66,7 +98,7 @@ pub(super) fn groups() -> Value {
 /// # Errors
 /// There is no such group.
 pub(super) fn group(name: &str) -> Result<Value, Failure> {
-    if !group_names().contains(&name) {
+    if !group_names(None).contains(&name) {
         return Err(Failure::NoSuchPath);
     }
     let mut group = described(name);
@@ -92,11 +124,12 @@ pub(super) fn resources(group: &str, version: &str) -> Result<Value, Failure> {
     }))
 }
 
-/// All of `/api` or of `/apis` in one response, in `version` of `apidiscovery.k8s.io`.
-pub(super) fn aggregated(core: bool, version: &str) -> Value {
+/// All of `/api` or of `/apis` in one response, in `version` of `apidiscovery.k8s.io`. The
+/// group `first` is before the others, as in [`groups`].
+pub(super) fn aggregated(core: bool, first: Option<&str>, version: &str) -> Value {
     let groups = match core {
         true => vec![""],
-        false => group_names(),
+        false => group_names(first),
     };
     let items = groups.into_iter().map(|group| {
         let versions = versions(group).into_iter().map(|version| {
@@ -117,9 +150,9 @@ pub(super) fn aggregated(core: bool, version: &str) -> Value {
     })
 }
 
-/// In the order of the table, without the core group.
-fn group_names() -> Vec<&'static str> {
-    let mut names = Vec::new();
+/// In the order of the table, without the core group, and with `first` before the others.
+fn group_names(first: Option<&str>) -> Vec<&'static str> {
+    let mut names: Vec<&str> = Vec::new();
     for kind in served() {
         if !kind.group.is_empty() && !names.contains(&kind.group) {
             names.push(kind.group);
@@ -131,6 +164,7 @@ fn group_names() -> Vec<&'static str> {
             names.push(group);
         }
     }
+    names.sort_by_key(|name| Some(*name) != first);
     names
 }
 
@@ -263,13 +297,22 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_group_can_be_before_the_others() {
+        let istio = "networking.istio.io";
+        assert_eq!(groups(Some(istio))["groups"][0]["name"], istio);
+        let all = aggregated(false, Some(istio), "v2");
+        assert_eq!(all["items"][0]["metadata"]["name"], istio);
+        assert_ne!(groups(None)["groups"][0]["name"], istio);
+    }
+
+    #[test]
     fn every_kind_is_discovered_in_both_forms() {
         for kind in served() {
             for version in kind.versions {
                 let list = resources(kind.group, version).expect("served");
                 let plain = list["resources"].as_array().expect("resources").iter();
                 assert_eq!(plain.filter(|it| it["name"] == kind.plural).count(), 1);
-                let all = aggregated(kind.group.is_empty(), "v2").to_string();
+                let all = aggregated(kind.group.is_empty(), None, "v2").to_string();
                 assert!(all.contains(&format!("\"resource\":\"{}\"", kind.plural)));
             }
         }

@@ -36,7 +36,7 @@ impl Api {
         let pod = key(resource, name);
         let stored = self.stored(resource, &pod)?;
         let shown = resource.shown(&stored);
-        check_preconditions(resource, &shown, &delete.expected())?;
+        check_preconditions(resource, &shown, &delete.preconditions())?;
         let is_owned = stored.source == Source::Host;
         let command = Command::EvictWithinBudgets {
             pod,

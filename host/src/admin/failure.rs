@@ -3,6 +3,10 @@
 //! This is the only file that maps failures to codes and reasons. A message is for the
 //! user of kubectl and never contains a value of a Secret or a token.
 
+mod cause;
+
+pub(crate) use cause::Cause;
+
 use axum::body::Body;
 use galleria_manifest::{Diagnostic, Severity};
 use http::{HeaderValue, Response, StatusCode, header};
@@ -11,6 +15,7 @@ use serde_json::{Value, json};
 use super::kind::Kind;
 use crate::store::is_place;
 use crate::writes::{STOPPING, WriteError};
+use cause::{field_of, is_undecodable, listed, message, reason_of};
 
 /// See the module's documentation.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -21,8 +26,18 @@ pub(crate) enum Failure {
     TooManyGuesses,
     #[error("{0}")]
     Forbidden(String),
+    #[error("{} \"{name}\" is forbidden: {why}", kind.resource())]
+    ForbiddenObject {
+        kind: &'static Kind,
+        name: String,
+        why: &'static str,
+    },
+    /// The group is served, but has no such resource.
     #[error("the server could not find the requested resource")]
     NoSuchPath,
+    /// No group that is served has the path.
+    #[error("404 page not found")]
+    NoSuchPage,
     #[error("{} \"{name}\" not found", kind.resource())]
     NotFound { kind: &'static Kind, name: String },
     #[error("{0}")]
@@ -43,14 +58,31 @@ pub(crate) enum Failure {
         kind.resource()
     )]
     Conflict { kind: &'static Kind, name: String },
+    #[error(
+        "Operation cannot be fulfilled on pods/binding \"{0}\": the host has assigned pod {0} to \
+         its node"
+    )]
+    Bound(String),
     #[error("{}", conflicts(.0))]
     ApplyConflict(Vec<(String, String)>),
-    #[error("{}", invalid(kind, name, causes))]
+    #[error("{}", message(kind.group, kind.kind, name, causes))]
     Invalid {
         kind: &'static Kind,
         name: String,
         causes: Vec<Cause>,
     },
+    /// Invalid parameters, or another body than an object of the kind, such as a `Scale`.
+    #[error("{}", message(group, kind, name, causes))]
+    InvalidBody {
+        group: &'static str,
+        kind: &'static str,
+        name: String,
+        causes: Vec<Cause>,
+    },
+    #[error("Timeout: Too large resource version: {requested}, current: {newest}")]
+    FutureVersion { requested: u64, newest: u64 },
+    #[error("only the following media types are accepted: {ACCEPTED}")]
+    NotAcceptable,
     #[error("{0}")]
     Unfit(String),
     #[error("{0}")]
@@ -61,28 +93,20 @@ pub(crate) enum Failure {
     Unavailable(String),
 }
 
-/// One problem of an object.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Cause {
-    /// A path such as `spec.replicas`; empty if it concerns the whole object.
-    pub field: String,
-    pub message: String,
-}
+/// What a client may accept, as messages list it.
+const ACCEPTED: &str = "application/json";
 
-fn invalid(kind: &Kind, name: &str, causes: &[Cause]) -> String {
-    let one = |Cause { field, message }: &Cause| match field.is_empty() {
-        true => message.clone(),
-        false => format!("{field}: {message}"),
-    };
-    let causes: Vec<_> = causes.iter().map(one).collect();
-    let what = match kind.group {
-        "" => kind.kind.to_owned(),
-        group => format!("{}.{group}", kind.kind),
-    };
-    match causes.as_slice() {
-        [one] => format!("{what} \"{name}\" is invalid: {one}"),
-        all => format!("{what} \"{name}\" is invalid: [{}]", all.join(", ")),
+/// The group of the options of requests.
+pub(super) const META: &str = "meta.k8s.io";
+
+/// Adds what a failure is about to its details; what is empty is left out.
+fn named(group: &str, kind: &str, name: &str, mut details: Value) -> Value {
+    for (field, text) in [("group", group), ("kind", kind), ("name", name)] {
+        if !text.is_empty() {
+            details[field] = text.into();
+        }
     }
+    details
 }
 
 fn conflicts(conflicts: &[(String, String)]) -> String {
@@ -94,6 +118,26 @@ fn conflicts(conflicts: &[(String, String)]) -> String {
 }
 
 impl Failure {
+    /// The request has wrong parameters, which an API server calls `kind`.
+    pub(super) fn options(kind: &'static str, cause: Cause) -> Self {
+        Self::InvalidBody {
+            group: META,
+            kind,
+            name: String::new(),
+            causes: vec![cause],
+        }
+    }
+
+    /// A patch makes something of an object that is none of its kind.
+    pub(super) fn patch(message: String) -> Self {
+        Self::InvalidBody {
+            group: "",
+            kind: "",
+            name: String::new(),
+            causes: vec![Cause::invalid("patch", message)],
+        }
+    }
+
     pub(super) fn exists(kind: &'static Kind, name: &str) -> Self {
         let name = name.to_owned();
         Self::AlreadyExists { kind, name }
@@ -104,22 +148,47 @@ impl Failure {
         Self::Conflict { kind, name }
     }
 
+    /// An object that cannot be decoded, or is invalid. A cluster decodes custom resources in
+    /// every form.
+    pub(super) fn of_object(
+        kind: &'static Kind,
+        name: &str,
+        problems: &[Diagnostic],
+        is_patch: bool,
+    ) -> Self {
+        let errors = problems.iter().filter(|it| it.severity == Severity::Error);
+        let (mut wrong, others): (Vec<_>, Vec<_>) = errors.partition(|it| is_undecodable(it.code));
+        if kind.is_custom || wrong.is_empty() {
+            return Self::invalid(kind, name, problems);
+        }
+        wrong.extend(others);
+        let wrong = wrong
+            .iter()
+            .map(|it| format!("{}: {}", it.path, it.message));
+        let wrong = wrong.collect::<Vec<_>>().join(", ");
+        match is_patch {
+            true => Self::patch(wrong),
+            false => Self::BadRequest(format!(
+                "the object cannot be handled as a {}: {wrong}",
+                kind.kind
+            )),
+        }
+    }
+
+    /// An object with the problems of the reader of manifests.
     pub(super) fn invalid(kind: &'static Kind, name: &str, problems: &[Diagnostic]) -> Self {
         let errors = problems.iter().filter(|it| it.severity == Severity::Error);
         let own = format!("{}/{name}", kind.kind);
         let cause = |it: &Diagnostic| match &it.object {
-            Some(other) if *other != own => Cause {
-                field: String::new(),
+            Some(other) if *other != own => Cause::invalid(
+                "",
                 // Objects of the API have no file whose line could be named.
-                message: match is_place(&it.at.file) {
+                match is_place(&it.at.file) {
                     true => format!("{other}: {}: {}", it.path, it.message),
                     false => it.to_string(),
                 },
-            },
-            _ => Cause {
-                field: it.path.clone(),
-                message: it.message.clone(),
-            },
+            ),
+            _ => Cause::new(reason_of(it.code), &field_of(&it.path), &it.message),
         };
         Self::Invalid {
             kind,
@@ -139,10 +208,7 @@ impl Failure {
             WriteError::Impossible(why) => Self::Invalid {
                 kind,
                 name: name.to_owned(),
-                causes: vec![Cause {
-                    field: String::new(),
-                    message: why,
-                }],
+                causes: vec![Cause::invalid("", why)],
             },
         }
     }
@@ -150,15 +216,20 @@ impl Failure {
     pub(super) fn code(&self) -> StatusCode {
         match self {
             Self::Unauthorized => StatusCode::UNAUTHORIZED,
-            Self::Forbidden(_) => StatusCode::FORBIDDEN,
-            Self::NoSuchPath | Self::NotFound { .. } => StatusCode::NOT_FOUND,
+            Self::Forbidden(_) | Self::ForbiddenObject { .. } => StatusCode::FORBIDDEN,
+            Self::NoSuchPath | Self::NoSuchPage | Self::NotFound { .. } => StatusCode::NOT_FOUND,
             Self::BadRequest(_) => StatusCode::BAD_REQUEST,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Self::Expired { .. } => StatusCode::GONE,
-            Self::AlreadyExists { .. } | Self::Conflict { .. } | Self::ApplyConflict(_) => {
-                StatusCode::CONFLICT
+            Self::AlreadyExists { .. }
+            | Self::Conflict { .. }
+            | Self::Bound(_)
+            | Self::ApplyConflict(_) => StatusCode::CONFLICT,
+            Self::Invalid { .. } | Self::InvalidBody { .. } | Self::Unfit(_) => {
+                StatusCode::UNPROCESSABLE_ENTITY
             }
-            Self::Invalid { .. } | Self::Unfit(_) => StatusCode::UNPROCESSABLE_ENTITY,
+            Self::FutureVersion { .. } => StatusCode::GATEWAY_TIMEOUT,
+            Self::NotAcceptable => StatusCode::NOT_ACCEPTABLE,
             Self::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
             Self::UnsupportedMediaType(_) => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::Unavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
@@ -172,14 +243,16 @@ impl Failure {
     pub(super) fn reason(&self) -> &'static str {
         match self {
             Self::Unauthorized => "Unauthorized",
-            Self::Forbidden(_) => "Forbidden",
-            Self::NoSuchPath | Self::NotFound { .. } => "NotFound",
+            Self::Forbidden(_) | Self::ForbiddenObject { .. } => "Forbidden",
+            Self::NoSuchPath | Self::NoSuchPage | Self::NotFound { .. } => "NotFound",
             Self::BadRequest(_) => "BadRequest",
             Self::MethodNotAllowed => "MethodNotAllowed",
             Self::Expired { .. } => "Expired",
             Self::AlreadyExists { .. } => "AlreadyExists",
-            Self::Conflict { .. } | Self::ApplyConflict(_) => "Conflict",
-            Self::Invalid { .. } | Self::Unfit(_) => "Invalid",
+            Self::Conflict { .. } | Self::Bound(_) | Self::ApplyConflict(_) => "Conflict",
+            Self::Invalid { .. } | Self::InvalidBody { .. } | Self::Unfit(_) => "Invalid",
+            Self::FutureVersion { .. } => "Timeout",
+            Self::NotAcceptable => "NotAcceptable",
             Self::TooLarge(_) => "RequestEntityTooLarge",
             Self::UnsupportedMediaType(_) => "UnsupportedMediaType",
             Self::Unavailable(_) => "ServiceUnavailable",
@@ -192,15 +265,29 @@ impl Failure {
     fn details(&self) -> Value {
         match self {
             Self::NotFound { kind, name }
+            | Self::ForbiddenObject { kind, name, .. }
             | Self::AlreadyExists { kind, name }
-            | Self::Conflict { kind, name } => {
-                json!({"name": name, "group": kind.group, "kind": kind.plural})
-            }
-            Self::Invalid { kind, name, causes } => {
-                let cause = |Cause { field, message }: &Cause| json!({"reason": "FieldValueInvalid", "field": field, "message": message});
-                let causes: Vec<_> = causes.iter().map(cause).collect();
-                json!({"name": name, "group": kind.group, "kind": kind.kind, "causes": causes})
-            }
+            | Self::Conflict { kind, name } => named(kind.group, kind.plural, name, json!({})),
+            Self::Invalid { kind, name, causes } => named(
+                kind.group,
+                kind.kind,
+                name,
+                json!({"causes": listed(causes)}),
+            ),
+            Self::InvalidBody {
+                group,
+                kind,
+                name,
+                causes,
+            } => named(group, kind, name, json!({"causes": listed(causes)})),
+            Self::FutureVersion { .. } => json!({
+                "causes": [{
+                    "reason": "ResourceVersionTooLarge",
+                    "message": "Too large resource version",
+                }],
+                "retryAfterSeconds": 1,
+            }),
+            Self::Bound(name) => named("", "pods/binding", name, json!({})),
             Self::ApplyConflict(conflicts) => {
                 let cause = |(manager, field): &(String, String)| {
                     let message = format!("conflict with {manager}");
@@ -213,32 +300,40 @@ impl Failure {
                 let message = format!("The disruption budget {budget} does not allow it now");
                 json!({"causes": [{"reason": "DisruptionBudget", "message": message}]})
             }
-            _ => json!({}),
+            Self::NoSuchPath | Self::MethodNotAllowed | Self::NotAcceptable | Self::Unfit(_) => {
+                json!({})
+            }
+            _ => Value::Null,
         }
     }
 
     /// The object, for a response or for an event of a watch.
     pub(crate) fn status(&self) -> Value {
-        json!({
+        let mut status = json!({
             "kind": "Status",
             "apiVersion": "v1",
             "metadata": {},
             "status": "Failure",
             "message": self.to_string(),
             "reason": self.reason(),
-            "details": self.details(),
             "code": self.code().as_u16(),
-        })
+        });
+        let details = self.details();
+        if !details.is_null() {
+            status["details"] = details;
+        }
+        status
     }
 
     pub(crate) fn response(&self) -> Response<Body> {
-        let mut response = Response::new(Body::from(self.status().to_string()));
+        let (body, media_type) = match self {
+            Self::NoSuchPage => (format!("{self}\n"), "text/plain; charset=utf-8"),
+            _ => (self.status().to_string(), "application/json"),
+        };
+        let mut response = Response::new(Body::from(body));
         *response.status_mut() = self.code();
         let headers = response.headers_mut();
-        headers.insert(
-            header::CONTENT_TYPE,
-            HeaderValue::from_static("application/json"),
-        );
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(media_type));
         if self.code() == StatusCode::UNAUTHORIZED {
             headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }

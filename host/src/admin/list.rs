@@ -11,12 +11,12 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::Api;
-use super::failure::Failure;
+use super::failure::{Cause, Failure};
+use super::form::Form;
 use super::kind::api_version;
 use super::object::shown;
 use super::path::Resource;
 use super::selector::Selector;
-use super::table::Form;
 use crate::store::StoredObject;
 
 /// The parameters of a list or a watch. Unknown ones are ignored, as in an API server.
@@ -29,10 +29,51 @@ pub(super) struct Options {
     #[serde(rename = "continue")]
     pub continuation: String,
     pub resource_version: String,
+    pub resource_version_match: String,
+    /// Of a table.
+    pub include_object: String,
     pub watch: String,
     pub allow_watch_bookmarks: String,
     pub send_initial_events: String,
     pub timeout_seconds: Option<u64>,
+}
+
+impl Options {
+    /// Checks the version that a client wants to see at least, or exactly.
+    ///
+    /// # Errors
+    /// It does not parse or is not reached yet, or its match contradicts it.
+    pub(super) fn check_version(&self, newest: u64) -> Result<(), Failure> {
+        let refused = |cause| Err(Failure::options("ListOptions", cause));
+        let (version, matched) = (&self.resource_version, &self.resource_version_match);
+        if !matched.is_empty() {
+            if version.is_empty() {
+                let message =
+                    "resourceVersionMatch is forbidden unless resourceVersion is provided";
+                return refused(Cause::forbidden("resourceVersionMatch", message));
+            }
+            if !matches!(matched.as_str(), "Exact" | "NotOlderThan") {
+                let message = format!(
+                    "Unsupported value: {matched:?}: supported values: \"Exact\", \"NotOlderThan\""
+                );
+                return refused(Cause::not_supported("resourceVersionMatch", message));
+            }
+            if matched == "Exact" && version == "0" {
+                let message =
+                    "resourceVersionMatch \"Exact\" is forbidden for resourceVersion \"0\"";
+                return refused(Cause::forbidden("resourceVersionMatch", message));
+            }
+        }
+        if version.is_empty() {
+            return Ok(());
+        }
+        let bad = || Failure::BadRequest(format!("invalid resourceVersion `{version}`"));
+        let requested: u64 = version.parse().map_err(|_| bad())?;
+        match requested > newest {
+            true => Err(Failure::FutureVersion { requested, newest }),
+            false => Ok(()),
+        }
+    }
 }
 
 /// Where the next page of a list begins.
@@ -76,6 +117,7 @@ impl Api {
         &self,
         resource: &Resource,
         name: &str,
+        options: &Options,
         form: &Form,
     ) -> Result<Value, Failure> {
         let key = ObjectKey {
@@ -84,6 +126,7 @@ impl Api {
             namespace: resource.namespace.clone().unwrap_or_default(),
             name: name.to_owned(),
         };
+        options.check_version(self.store.list().1)?;
         let stored = self.store.get(&key).ok_or_else(|| Failure::NotFound {
             kind: resource.kind,
             name: name.to_owned(),
@@ -104,6 +147,7 @@ impl Api {
         let selector = resource.selector(options)?;
         let after = Continuation::read(&options.continuation)?;
         let (stored, version) = self.store.list();
+        options.check_version(version)?;
         let is_next = |key: &ObjectKey| {
             let after = after.as_ref();
             after.is_none_or(|after| (&key.namespace, &key.name) > (&after.namespace, &after.name))

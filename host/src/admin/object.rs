@@ -15,9 +15,21 @@ use crate::store::{Source, StoredObject, uid};
 /// The annotation of an object in a file that was changed by the API.
 pub(super) const DRIFT: &str = "galleria.dev/drift";
 
+/// Kinds with a `spec` whose changes are not counted.
+const WITHOUT_GENERATION: &[&str] = &[
+    "LimitRange",
+    "Namespace",
+    "PersistentVolumeClaim",
+    "ResourceQuota",
+    "Service",
+];
+
 /// `stored` in `version` of its kind.
 pub(super) fn shown(stored: &StoredObject, kind: &Kind, version: &str) -> Value {
     let mut json = stored.to_json();
+    if kind.kind == "HorizontalPodAutoscaler" {
+        defaults::metric(&mut json);
+    }
     versions::convert(&mut json, kind, version);
     json["kind"] = kind.kind.into();
     let object = &stored.object;
@@ -32,7 +44,8 @@ pub(super) fn shown(stored: &StoredObject, kind: &Kind, version: &str) -> Value 
     if metadata["creationTimestamp"].is_null() {
         metadata["creationTimestamp"] = format!("{:.0}", stored.created).into();
     }
-    if metadata["generation"].is_null() && !json["spec"].is_null() {
+    let counts = !WITHOUT_GENERATION.contains(&kind.kind);
+    if counts && metadata["generation"].is_null() && !json["spec"].is_null() {
         json["metadata"]["generation"] = stored.generation.into();
     }
     encode_secret(object, &mut json);
@@ -56,6 +69,12 @@ fn show_binding(json: &mut Value) {
     if let (Some(Value::Object(binding)), Some(spec)) = (binding, spec) {
         spec.extend(binding);
     }
+}
+
+/// `object` with the defaults of its kind.
+pub(super) fn with_defaults(kind: &Kind, mut object: Value) -> Value {
+    defaults::fill_in(kind.kind, &mut object);
+    object
 }
 
 /// Moves a Secret's plain values to `data`, encoded.

@@ -35,6 +35,9 @@ pub(super) fn patched(
 /// A patch that has the form of an object.
 fn read(patch: &[u8]) -> Result<Value, Failure> {
     let patch = body::json(patch)?;
+    if !patch.is_object() {
+        return Err(Failure::BadRequest("the patch is not an object".into()));
+    }
     bounds::check(&patch)?;
     Ok(patch)
 }

@@ -3,13 +3,15 @@
 use http::Uri;
 
 use super::failure::Failure;
-use super::kind::Kind;
+use super::kind::{Kind, served};
 use super::review;
 
 /// See the module's documentation.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Target {
-    /// `/healthz`, `/livez`, `/readyz` and paths below them.
+    /// `/`.
+    Root,
+    /// `/healthz`, `/livez`, `/readyz`, and `ping` below them.
     Health,
     /// `/version`.
     Version,
@@ -65,22 +67,30 @@ impl Target {
         let path = uri.path().trim_matches('/');
         let segments: Vec<&str> = path.split('/').collect();
         match segments.as_slice() {
-            ["healthz" | "livez" | "readyz", ..] => Ok(Self::Health),
+            ["healthz" | "livez" | "readyz"] | ["healthz" | "livez" | "readyz", "ping"] => {
+                Ok(Self::Health)
+            }
             ["version"] => Ok(Self::Version),
             ["api"] => Ok(Self::CoreVersions),
             ["apis"] => Ok(Self::Groups),
-            ["apis", group] => Ok(Self::Group((*group).to_owned())),
+            ["apis", group] if is_group(group) => Ok(Self::Group((*group).to_owned())),
             ["openapi", "v2"] => Ok(Self::OpenApiV2),
             ["openapi", "v3"] => Ok(Self::OpenApiV3Index),
             ["openapi", "v3", "api", version] => Ok(schemas("", version)),
             ["openapi", "v3", "apis", group, version] => Ok(schemas(group, version)),
             ["api", version] => Ok(resources("", version)),
-            ["apis", group, version] => Ok(resources(group, version)),
+            ["apis", group, version] if is_group(group) => Ok(resources(group, version)),
             ["api", version, rest @ ..] => objects("", version, rest),
-            ["apis", group, version, rest @ ..] => objects(group, version, rest),
-            _ => Err(Failure::NoSuchPath),
+            ["apis", group, version, rest @ ..] if is_group(group) => objects(group, version, rest),
+            [""] => Ok(Self::Root),
+            _ => Err(Failure::NoSuchPage),
         }
     }
+}
+
+/// Whether the API has the group, also if only for reviews.
+fn is_group(group: &str) -> bool {
+    served().any(|kind| kind.group == group) || review::has_group(group)
 }
 
 fn resources(group: &str, version: &str) -> Target {
@@ -184,16 +194,18 @@ mod tests {
     #[test]
     fn other_paths_are_not_found() {
         for path in [
-            "/",
             "/api/v1/deployments",
             "/apis/apps/v2/deployments",
             "/api/v1/pods/a",
             "/api/v1/namespaces/shop/pods/a/log/more",
             "/apis/apps/v1/namespaces/shop/unicorns",
-            "/console",
         ] {
             let uri = path.parse().expect("a path");
             assert_eq!(Target::of(&uri), Err(Failure::NoSuchPath), "{path}");
+        }
+        for path in ["/console", "/apis/none/v1", "/apis/none/v1/unicorns"] {
+            let uri = path.parse().expect("a path");
+            assert_eq!(Target::of(&uri), Err(Failure::NoSuchPage), "{path}");
         }
     }
 }

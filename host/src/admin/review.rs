@@ -20,6 +20,11 @@ pub(super) fn find(group: &str, version: &str, plural: &str) -> Option<&'static 
     REVIEWS.iter().find(is_it).map(|(_, plural)| *plural)
 }
 
+/// Whether a review is in `group`.
+pub(super) fn has_group(group: &str) -> bool {
+    REVIEWS.iter().any(|(of, _)| *of == group)
+}
+
 /// # Errors
 /// The body is not a review.
 pub(super) fn answer(

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::Api;
 use super::answer::json;
 use super::body;
-use super::failure::Failure;
+use super::failure::{Cause, Failure};
 use super::patch;
 use super::path::Resource;
 use super::write::{WriteOptions, WriteResult, check_preconditions, key};
@@ -43,10 +43,8 @@ impl Api {
                 false => body::object(request, body)?,
             };
             check_preconditions(resource, shown, &wanted["metadata"])?;
-            let replicas = wanted["spec"]["replicas"].as_u64();
-            let replicas = u32::try_from(replicas.unwrap_or_default()).map_err(|_| {
-                Failure::BadRequest("spec.replicas must be a number from 0 to 4294967295".into())
-            })?;
+            let is_patch = request.method == Method::PATCH;
+            let replicas = replicas(name, &wanted, is_patch)?;
             let mut object = shown.clone();
             object["spec"]["replicas"] = replicas.into();
             Ok(object)
@@ -58,6 +56,42 @@ impl Api {
             .await?;
         written.object = scale_of(&written.object);
         Ok(written)
+    }
+}
+
+/// The wanted number.
+///
+/// # Errors
+/// It is no number, or negative, or the object is another one.
+fn replicas(name: &str, scale: &Value, is_patch: bool) -> Result<i32, Failure> {
+    if let Some(other) = scale["metadata"]["name"].as_str().filter(|it| *it != name) {
+        return Err(Failure::BadRequest(format!(
+            "the name of the object ({other}) does not match the name on the URL ({name})"
+        )));
+    }
+    let replicas = &scale["spec"]["replicas"];
+    if replicas.is_null() {
+        return Ok(0);
+    }
+    let number = replicas.as_i64().and_then(|it| i32::try_from(it).ok());
+    let number = number.ok_or_else(|| {
+        let message = "spec.replicas must be a number from 0 to 2147483647".to_owned();
+        match is_patch {
+            true => Failure::patch(message),
+            false => Failure::BadRequest(message),
+        }
+    })?;
+    match number < 0 {
+        true => {
+            let message = format!("Invalid value: {number}: must be greater than or equal to 0");
+            Err(Failure::InvalidBody {
+                group: "autoscaling",
+                kind: "Scale",
+                name: name.to_owned(),
+                causes: vec![Cause::invalid("spec.replicas", message)],
+            })
+        }
+        false => Ok(number),
     }
 }
 

@@ -1,94 +1,19 @@
-//! The form of a response, which the client chooses by `Accept`: whole objects, a table for
-//! kubectl to print, or only metadata.
+//! Tables for kubectl to print: the columns of a kind, and a row for each object.
 
-use http::{HeaderMap, header};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
+use super::form::{RowObject, partial};
 use super::kind::{Cell, Kind, columns_of};
 
-/// See the module's documentation.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Form {
-    Whole,
-    /// In a version of `meta.k8s.io`.
-    Table(String),
-    Metadata(String),
-}
-
-impl Form {
-    /// The first known form, in the order of the header.
-    pub(super) fn of(headers: &HeaderMap) -> Self {
-        let accepted = headers.get_all(header::ACCEPT).iter();
-        let accepted = accepted.filter_map(|value| value.to_str().ok());
-        for media in accepted.flat_map(|value| value.split(',')) {
-            let parameter = |name: &str| {
-                media.split(';').skip(1).find_map(|parameter| {
-                    let (key, value) = parameter.trim().split_once('=')?;
-                    (key == name).then(|| value.to_owned())
-                })
-            };
-            let version = parameter("v").unwrap_or_else(|| "v1".to_owned());
-            match parameter("as").as_deref() {
-                Some("Table") => return Self::Table(version),
-                Some("PartialObjectMetadata" | "PartialObjectMetadataList") => {
-                    return Self::Metadata(version);
-                }
-                _ if media.trim().starts_with("application/json") => return Self::Whole,
-                _ => {}
-            }
-        }
-        Self::Whole
-    }
-
-    /// One object, for the response to a get or for an event of a watch.
-    pub(super) fn one(&self, kind: &Kind, object: Value) -> Value {
-        match self {
-            Self::Whole => object,
-            Self::Table(version) => {
-                let resource_version = object["metadata"]["resourceVersion"].clone();
-                let metadata = json!({"resourceVersion": resource_version});
-                table(version, kind, &[object], &metadata)
-            }
-            Self::Metadata(version) => partial(version, &object),
-        }
-    }
-
-    /// A list with its `metadata`.
-    pub(super) fn list(
-        &self,
-        kind: &Kind,
-        api_version: &str,
-        objects: &[Value],
-        metadata: &Value,
-    ) -> Value {
-        match self {
-            Self::Whole => json!({
-                "kind": format!("{}List", kind.kind),
-                "apiVersion": api_version,
-                "metadata": metadata,
-                "items": objects,
-            }),
-            Self::Table(version) => table(version, kind, objects, metadata),
-            Self::Metadata(version) => json!({
-                "kind": "PartialObjectMetadataList",
-                "apiVersion": format!("meta.k8s.io/{version}"),
-                "metadata": metadata,
-                "items": objects.iter().map(|object| partial(version, object)).collect::<Vec<_>>(),
-            }),
-        }
-    }
-}
-
-fn partial(version: &str, object: &Value) -> Value {
-    json!({
-        "kind": "PartialObjectMetadata",
-        "apiVersion": format!("meta.k8s.io/{version}"),
-        "metadata": object["metadata"],
-    })
-}
-
-fn table(version: &str, kind: &Kind, objects: &[Value], metadata: &Value) -> Value {
+/// A table of `objects`, with the metadata of their list.
+pub(super) fn table(
+    version: &str,
+    included: RowObject,
+    kind: &Kind,
+    objects: &[Value],
+    metadata: &Value,
+) -> Value {
     let now = Timestamp::now();
     let columns = columns_of(kind);
     let definitions = columns.iter().map(|column| {
@@ -103,7 +28,11 @@ fn table(version: &str, kind: &Kind, objects: &[Value], metadata: &Value) -> Val
     let row = |object: &Value| {
         let cell = Cell { object, now };
         let cells: Vec<Value> = columns.iter().map(|column| (column.cell)(cell)).collect();
-        json!({"cells": cells, "object": partial(version, object)})
+        match included {
+            RowObject::None => json!({"cells": cells}),
+            RowObject::Metadata => json!({"cells": cells, "object": partial(version, object)}),
+            RowObject::Object => json!({"cells": cells, "object": object}),
+        }
     };
     json!({
         "kind": "Table",
@@ -118,30 +47,6 @@ fn table(version: &str, kind: &Kind, objects: &[Value], metadata: &Value) -> Val
 mod tests {
     use super::*;
 
-    fn form(accept: &'static str) -> Form {
-        let mut headers = HeaderMap::new();
-        headers.insert(header::ACCEPT, accept.parse().expect("a value"));
-        Form::of(&headers)
-    }
-
-    #[test]
-    fn the_client_chooses_the_form() {
-        assert_eq!(form("application/json"), Form::Whole);
-        assert_eq!(form("*/*"), Form::Whole);
-        assert_eq!(
-            form("application/json;as=Table;v=v1;g=meta.k8s.io,application/json"),
-            Form::Table("v1".into())
-        );
-        assert_eq!(
-            form("application/json, application/json;as=Table;v=v1"),
-            Form::Whole
-        );
-        assert_eq!(
-            form("application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"),
-            Form::Metadata("v1".into())
-        );
-    }
-
     #[test]
     fn a_pod_is_a_row() {
         let kind = Kind::at("", "v1", "pods").expect("pods");
@@ -153,7 +58,7 @@ mod tests {
                  "state": {"waiting": {"reason": "CrashLoopBackOff"}}}
             ]},
         });
-        let table = Form::Table("v1".into()).one(kind, pod);
+        let table = table("v1", RowObject::Metadata, kind, &[pod], &json!({}));
         let row = &table["rows"][0];
         assert_eq!(
             row["cells"],

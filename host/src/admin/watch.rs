@@ -18,11 +18,11 @@ use tokio::time::{Instant, Interval, interval_at, sleep_until};
 
 use super::Api;
 use super::failure::Failure;
+use super::form::Form;
 use super::kind::api_version;
 use super::list::{Options, is_set};
 use super::path::Resource;
 use super::selector::Selector;
-use super::table::Form;
 use crate::store::{Change, Event, Store, StoredObject};
 
 /// Without `timeoutSeconds` a watch ends after a random time between this and twice as

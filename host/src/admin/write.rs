@@ -4,17 +4,23 @@
 //! loop, which applies it as a whole or refuses it. Fields that a client sends back
 //! unchanged stay as they were written: defaults do not become part of an object.
 
+mod abandoned;
 mod answer;
+mod cluster_ip;
 mod conditions;
 mod delete;
+mod delete_options;
+mod dependents;
 mod form;
+mod immutable;
+mod metadata;
 mod options;
 mod span;
 mod submit;
 
 pub(super) use answer::WriteResult;
 pub(super) use conditions::check_preconditions;
-pub(super) use delete::DeleteOptions;
+pub(super) use delete_options::DeleteOptions;
 pub(super) use options::WriteOptions;
 
 use axum::body::Body;
@@ -37,8 +43,18 @@ use super::{apply, body, bounds, patch};
 use crate::store::{StoredObject, fresh_uid};
 use crate::writes::{Edit, WriteError};
 use answer::answer;
-use conditions::check_owner;
+use cluster_ip::keep_address;
+use conditions::{check_finalizers, check_new, check_owner};
+use dependents::{has_finalizers, is_marked};
 use form::{as_written, identify, keep_unchanged, remove, strip, without_times};
+
+/// Fields of metadata that a client cannot change.
+const SET_BY_HOST: [&str; 4] = [
+    "uid",
+    "creationTimestamp",
+    "deletionTimestamp",
+    "deletionGracePeriodSeconds",
+];
 
 /// How often a change is computed again after another client changed the object.
 const ATTEMPTS: usize = 5;
@@ -75,17 +91,23 @@ impl Api {
         let name = resource.name.as_deref();
         match (&request.method, name, subresource) {
             (&Method::POST, None, None) => {
+                let repeated = options.check_fields(request, &body)?;
                 let object = body::object(request, &body)?;
                 let nothing = Value::Null;
                 let object = self.with_manager(request, &options, resource, &nothing, object)?;
-                Ok(answer(self.create(&options, resource, object).await?))
+                let mut created = self.create(&options, resource, object).await?;
+                created.warnings.extend(repeated);
+                Ok(answer(created))
             }
             (&Method::PUT, Some(name), None) => {
+                let repeated = options.check_fields(request, &body)?;
                 let wanted = body::object(request, &body)?;
                 let change = |_: &StoredObject, shown: &Value| {
                     self.with_manager(request, &options, resource, shown, wanted.clone())
                 };
-                Ok(answer(self.change(&options, resource, name, change).await?))
+                let mut changed = self.change(&options, resource, name, change).await?;
+                changed.warnings.extend(repeated);
+                Ok(answer(changed))
             }
             (&Method::PATCH, Some(name), None) => {
                 let media_type = body::media_type(&request.headers);
@@ -110,10 +132,15 @@ impl Api {
             (&Method::POST, Some(name), Some(EVICTION)) if resource.is_subresource(EVICTION) => {
                 self.evict(request, &options, resource, name, &body).await
             }
+            (&Method::POST, Some(name), Some("binding")) if resource.kind.kind == "Pod" => {
+                self.stored(resource, &key(resource, name))?;
+                Err(Failure::Bound(name.to_owned()))
+            }
             (&Method::DELETE, Some(name), None) => {
                 self.delete(request, &options, resource, name, &body).await
             }
-            (&Method::DELETE, None, None) => {
+            // Namespaces are deleted one by one.
+            (&Method::DELETE, None, None) if resource.kind.kind != "Namespace" => {
                 self.delete_collection(request, &options, resource, &body)
                     .await
             }
@@ -132,6 +159,8 @@ impl Api {
             let message = format!("this host is the only node, {NODE_NAME}");
             return Err(Failure::Forbidden(message));
         }
+        metadata::check(resource, &object)?;
+        check_new(&object)?;
         strip(&mut object);
         let metadata = &mut object["metadata"];
         metadata["uid"] = fresh_uid().into();
@@ -144,6 +173,7 @@ impl Api {
         if self.store.get(&key).is_some() {
             return Err(Failure::exists(resource.kind, &key.name));
         }
+        self.assign_address(resource, &mut object)?;
         let object = to_stored(object, resource.kind, &resource.version, None);
         bounds::check_stored(&object)?;
         let read = self.read_object(resource, &key, options, &object)?;
@@ -157,7 +187,9 @@ impl Api {
             WriteError::Changed => Failure::exists(resource.kind, &key.name),
             error => Failure::of(error, resource.kind, &key.name),
         })?;
-        Ok(self.written(resource, &key, &read, true))
+        let written = self.written(resource, &key, &read, true);
+        self.collect_abandoned(options, &key).await;
+        Ok(written)
     }
 
     /// `wanted`, with this client as the manager of the fields that it changes.
@@ -198,12 +230,17 @@ impl Api {
             check_owner(resource, &stored)?;
             let shown = shown(&stored, resource.kind, &resource.version);
             let mut wanted = change(&stored, &shown)?;
+            metadata::check_patch(resource, options, &shown, &wanted)?;
             identify(resource, &mut wanted)?;
+            metadata::check(resource, &wanted)?;
             check_preconditions(resource, &shown, &wanted["metadata"])?;
+            check_finalizers(resource, &shown, &wanted)?;
+            keep_address(resource.kind, &shown, &mut wanted);
+            immutable::check(resource, &shown, &wanted)?;
             let written = as_written(&stored, resource);
             let mut object = keep_unchanged(wanted, &shown, &written);
             strip(&mut object);
-            for field in ["uid", "creationTimestamp"] {
+            for field in SET_BY_HOST {
                 match written["metadata"].get(field) {
                     Some(value) => object["metadata"][field] = value.clone(),
                     None => remove(&mut object["metadata"], field),
@@ -224,13 +261,21 @@ impl Api {
                     is_new: false,
                 });
             }
-            let edit = Edit {
-                key: key.clone(),
-                from: Some(stored.object.clone()),
-                to: Some(read.object.clone()),
+            let ends = is_marked(&object) && !has_finalizers(&object);
+            let edits = match ends {
+                true => self.ends(&stored),
+                false => vec![Edit {
+                    key: key.clone(),
+                    from: Some(stored.object.clone()),
+                    to: Some(read.object.clone()),
+                }],
             };
-            match self.submit(vec![edit], options.is_dry_run()).await {
-                Ok(()) => return Ok(self.written(resource, &key, &read, false)),
+            match self.submit(edits, options.is_dry_run()).await {
+                Ok(()) => {
+                    let written = self.written(resource, &key, &read, false);
+                    self.collect_abandoned(options, &key).await;
+                    return Ok(written);
+                }
                 Err(WriteError::Changed) => {}
                 Err(error) => return Err(Failure::of(error, resource.kind, &key.name)),
             }

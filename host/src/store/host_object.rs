@@ -91,7 +91,10 @@ impl StoredObject {
     /// The complete object, as `kubectl get -o json` shows it.
     pub(crate) fn to_json(&self) -> Value {
         let mut json = self.object.raw.clone();
-        json["metadata"]["resourceVersion"] = self.resource_version.to_string().into();
+        // An object that was not written has no version.
+        if self.resource_version != 0 {
+            json["metadata"]["resourceVersion"] = self.resource_version.to_string().into();
+        }
         if !self.status.is_null() {
             json["status"] = self.status.clone();
         }

@@ -390,7 +390,7 @@ pub(crate) static CONNECTIONS: Metric = Metric {
 };
 
 pub(crate) static CONNECTIONS_ACCEPTED: Metric = Metric {
-    name: "galleria_connections_total",
+    name: "galleria_connections_accepted_total",
     help: "Accepted client connections, by listener port.",
     kind: Kind::Counter,
     unit: "",
@@ -680,7 +680,9 @@ mod tests {
 
     #[test]
     fn names_are_unique_and_contain_kind_and_unit() {
-        let names: BTreeSet<_> = ALL.iter().map(|metric| metric.name).collect();
+        // OpenMetrics calls a counter by its name without the suffix.
+        let family = |name: &'static str| name.strip_suffix("_total").unwrap_or(name);
+        let names: BTreeSet<_> = ALL.iter().map(|metric| family(metric.name)).collect();
         assert_eq!(names.len(), ALL.len());
         for metric in ALL {
             let name = metric.name;

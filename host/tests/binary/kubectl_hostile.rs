@@ -203,7 +203,7 @@ fn attacks() -> Vec<(&'static str, String, &'static str, String, u16)> {
             format!("{MAP}?fieldManager={}", "m".repeat(10_000)),
             merge,
             path("{}"),
-            400,
+            422,
         ),
     ]
 }

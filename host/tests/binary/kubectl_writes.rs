@@ -462,7 +462,7 @@ fn invalid_writes_get_the_right_status_and_change_nothing() {
          spec: {replicas: two, seletor: {}}\n",
     );
     for text in [
-        "is invalid",
+        "cannot be handled as a Deployment",
         "spec.replicas: expected an integer",
         "is `seletor` a misspelling of it?",
     ] {

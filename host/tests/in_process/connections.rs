@@ -23,7 +23,7 @@ async fn requests_of_one_http2_connection_are_served_at_the_same_time() {
     };
     tokio::join!(slow(), slow(), slow(), slow(), meanwhile);
     let port = "port=\"80\"";
-    host.counted("galleria_connections_total", &[port], 1.0)
+    host.counted("galleria_connections_accepted_total", &[port], 1.0)
         .await;
     host.stop().await;
 }

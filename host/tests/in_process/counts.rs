@@ -252,7 +252,7 @@ async fn connections_and_bytes_are_counted_by_port() {
     let answer = client.get("/big/").await;
     assert_eq!(answer.status, 200);
     host.counted("galleria_connections", &[port], 1.0).await;
-    host.counted("galleria_connections_total", &[port], 1.0)
+    host.counted("galleria_connections_accepted_total", &[port], 1.0)
         .await;
     let sent = host.metric("galleria_sent_bytes_total", &[port]).await;
     let size = answer.body.len() as f64;

@@ -3,10 +3,12 @@
 //! The module has two programs: Kubernetes' control plane, and the judge, which starts it and a
 //! host, sends the same requests to both, and compares.
 
+use std::process::Command;
+
 use anyhow::Result;
 
 use crate::go::Go;
-use crate::process::{self, cargo};
+use crate::process;
 use crate::workspace::Workspace;
 use crate::{guests, prerequisites, wasm_target};
 
@@ -38,10 +40,8 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<()> {
     let cluster = go.build_once(&module, ".", &folder, &CONTROL_PLANE)?;
     let judge = go.build_once(&module, "./judge", &tools.join("kubernetes-judge"), &[])?;
     guests::build_rust(workspace)?;
-    let mut build = cargo();
-    build.current_dir(&workspace.root);
-    XX
-    let mut compare = std::process::Command::new(judge);
+    process::run(&mut workspace.build(&["galleria"]))?;
+    let mut compare = Command::new(judge);
     compare.arg("--cluster").arg(cluster);
     compare
         .arg("--galleria")

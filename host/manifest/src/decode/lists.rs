@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use super::names::{is_label_value, is_qualified_name};
 use super::{Decoder, string};
 use crate::codes;
 use crate::model::Labels;
@@ -56,8 +57,7 @@ pub(crate) fn map<T>(
 /// Labels, with Kubernetes' rules for keys and values.
 pub(crate) fn labels(d: &mut Decoder, node: &Node) -> Option<Labels> {
     map(d, node, |d, key, value| {
-        let name = key.rsplit('/').next().unwrap_or(key);
-        if !is_label_value(name) || name.is_empty() {
+        if !is_qualified_name(key) {
             let shown = d.show(key);
             let message = format!(
                 "{shown} is not a label key; use [prefix/]name of letters, digits, `-`, `_`, `.`, at most 63"
@@ -76,13 +76,4 @@ pub(crate) fn labels(d: &mut Decoder, node: &Node) -> Option<Labels> {
         }
         Some(text)
     })
-}
-
-fn is_label_value(text: &str) -> bool {
-    let inner = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.');
-    let bytes = text.as_bytes();
-    bytes.len() <= 63
-        && bytes.iter().all(|b| inner(*b))
-        && bytes.first().is_none_or(u8::is_ascii_alphanumeric)
-        && bytes.last().is_none_or(u8::is_ascii_alphanumeric)
 }

@@ -1,6 +1,6 @@
 //! ConfigMap.
 
-use super::secret::{base64_value, config_key, text};
+use super::secret::{base64_value, check_size, config_key, text};
 use crate::codes;
 use crate::decode::{Fields, boolean, map};
 use crate::model::{ConfigMap, Resource};
@@ -26,6 +26,8 @@ pub(crate) fn read(mut fields: Fields<'_, '_>) -> Option<Resource> {
             })
         })
         .unwrap_or_default();
+    let texts = data.values().map(String::len);
+    check_size(&mut fields, texts.chain(binary_data.values().map(Vec::len)));
     let immutable = fields.optional("immutable", boolean).unwrap_or(false);
     fields.finish(&[]);
     Some(Resource::ConfigMap(ConfigMap {

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use super::known::Known;
 use crate::decode::{
-    Decoder, Fields, dns_label, dns_subdomain, labels, located_text, map, non_empty, string,
+    Decoder, Fields, dns_label, dns_subdomain, is_qualified_name, labels, located_text, map,
+    non_empty, string,
 };
 use crate::model::{Labels, Metadata, OwnerReference};
 use crate::yaml::{Node, Value};
@@ -96,7 +97,18 @@ pub(super) fn annotations(
     d: &mut Decoder,
     node: &Node,
 ) -> Option<BTreeMap<String, WithPosition<String>>> {
-    let mut annotations = map(d, node, |d, _, value| located_text(d, value))?;
+    let mut annotations = map(d, node, |d, key, value| {
+        // As in a cluster, which does not distinguish the case of annotations.
+        if !is_qualified_name(&key.to_ascii_lowercase()) {
+            let shown = d.show(key);
+            let message = format!(
+                "{shown} is not a key of an annotation; use [prefix/]name of letters, digits, `-`, \
+                 `_`, `.`, at most 63"
+            );
+            d.error(value.mark, codes::INVALID_VALUE, message);
+        }
+        located_text(d, value)
+    })?;
     annotations.remove(LAST_APPLIED);
     Some(annotations)
 }

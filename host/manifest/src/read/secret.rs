@@ -26,6 +26,7 @@ pub(crate) fn read(mut fields: Fields<'_, '_>) -> Option<Resource> {
         })
         .unwrap_or_default();
     data.extend(plain);
+    check_size(&mut fields, data.values().map(|value| value.expose().len()));
     if secret_type == "kubernetes.io/tls" {
         for key in ["tls.crt", "tls.key"] {
             if !data.contains_key(key) {
@@ -50,6 +51,21 @@ pub(crate) fn read(mut fields: Fields<'_, '_>) -> Option<Resource> {
         secret_type,
         data,
     }))
+}
+
+/// Bytes of all values of a Secret or a ConfigMap, as in a cluster.
+const SIZE_MAX: usize = 1 << 20;
+
+/// Refuses the object if its values are together too large for a cluster.
+pub(super) fn check_size(fields: &mut Fields<'_, '_>, sizes: impl Iterator<Item = usize>) {
+    let size: usize = sizes.sum();
+    if size > SIZE_MAX {
+        let mark = fields.mark_of("data");
+        let message = format!("the values have {size} bytes, and at most {SIZE_MAX} are allowed");
+        fields
+            .d
+            .under("data", |d| d.error(mark, codes::LIMIT, message));
+    }
 }
 
 /// How a value begins that is encrypted at rest; it is decrypted after it was read.

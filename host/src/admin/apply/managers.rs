@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use super::paths::Paths;
+use crate::admin::kind::Kind;
 
 /// Managers of one object that are stored; the one with the oldest change is dropped first.
 const MANAGERS_MAX: usize = 50;
@@ -53,6 +54,35 @@ impl Managers {
             })
         };
         Self(listed.into_iter().flatten().filter_map(read).collect())
+    }
+
+    /// The managers that a client wants an object to have: those that it sends, or those of
+    /// `before`, the object that it changes. A single empty entry forgets all of them.
+    pub(super) fn wanted(object: &Value, before: &Value) -> Self {
+        let sent = &object["metadata"]["managedFields"];
+        if *sent == json!([{}]) {
+            return Self::default();
+        }
+        let sent = Self::of(object);
+        match sent.0.is_empty() {
+            true => Self::of(before),
+            false => sent,
+        }
+    }
+
+    /// The fields of an object that has no managers yet belong to one that stands for all
+    /// earlier changes.
+    pub(super) fn note_earlier(&mut self, shown: &Value, kind: &Kind, version: &str) {
+        if !self.0.is_empty() {
+            return;
+        }
+        self.0.push(Manager {
+            name: "before-first-apply".to_owned(),
+            operation: Operation::Update,
+            api_version: version.to_owned(),
+            time: super::now_text(),
+            paths: Paths::of(shown, kind),
+        });
     }
 
     /// Adds `paths` to the fields of `manager`, which is then the newest.

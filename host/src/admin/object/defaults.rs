@@ -1,108 +1,158 @@
-//! Defaults that clients rely on: kubectl reads `spec.replicas` without a check. Each is
-//! what the host does without the field.
+//! Defaults that clients rely on, as an API server fills them in: kubectl reads
+//! `spec.replicas` without a check.
+
+mod pod;
+mod workload;
 
 use serde_json::{Value, json};
 
 /// Fills in the defaults of `kind` where `object` has no value.
 pub(super) fn fill_in(kind: &str, object: &mut Value) {
-    let uid = object["metadata"]["uid"].clone();
+    match kind {
+        "Namespace" => namespace(object),
+        "Job" => workload::job_labels(object),
+        _ => {}
+    }
     let Some(spec) = object.get_mut("spec") else {
         return;
     };
     match kind {
-        "Deployment" => {
-            default(spec, "replicas", json!(1));
-            default(spec, "revisionHistoryLimit", json!(10));
-            default(spec, "progressDeadlineSeconds", json!(600));
-            default(spec, "strategy", json!({"type": "RollingUpdate"}));
-            if let Some(strategy) = spec.get_mut("strategy") {
-                self::strategy(strategy);
-            }
-            template(spec, "Always");
-        }
-        "DaemonSet" => {
-            let update = json!({
-                "type": "RollingUpdate",
-                "rollingUpdate": {"maxSurge": 0, "maxUnavailable": 1},
-            });
-            default(spec, "updateStrategy", update);
-            default(spec, "revisionHistoryLimit", json!(10));
-            template(spec, "Always");
-        }
-        "ReplicaSet" | "StatefulSet" => {
-            default(spec, "replicas", json!(1));
-            template(spec, "Always");
-        }
-        "Job" => {
-            job(spec);
-            let labels = json!({"batch.kubernetes.io/controller-uid": uid});
-            default(spec, "selector", json!({ "matchLabels": labels }));
-        }
-        "CronJob" => {
-            default(spec, "suspend", json!(false));
-            default(spec, "concurrencyPolicy", json!("Allow"));
-            default(spec, "successfulJobsHistoryLimit", json!(3));
-            default(spec, "failedJobsHistoryLimit", json!(1));
-            if let Some(spec) = spec.pointer_mut("/jobTemplate/spec") {
-                job(spec);
-            }
-        }
-        "Pod" => pod(spec, "Always"),
+        "Deployment" => workload::deployment(spec),
+        "DaemonSet" => workload::daemon_set(spec),
+        "ReplicaSet" => workload::replica_set(spec),
+        "StatefulSet" => workload::stateful_set(spec),
+        "Job" => workload::job(spec),
+        "CronJob" => workload::cron_job(spec),
+        "Pod" => pod::pod(spec),
         "Service" => service(spec),
+        "PersistentVolumeClaim" => default(spec, "volumeMode", json!("Filesystem")),
+        "HorizontalPodAutoscaler" => {
+            default(spec, "minReplicas", json!(1));
+            behavior(spec);
+        }
+        "LimitRange" => limit_range(spec),
+        "NetworkPolicy" => network_policy(spec),
         _ => {}
     }
 }
 
-fn job(spec: &mut Value) {
-    default(spec, "parallelism", json!(1));
-    default(spec, "backoffLimit", json!(6));
-    default(spec, "completionMode", json!("NonIndexed"));
-    default(spec, "suspend", json!(false));
-    if spec["parallelism"] == 1 {
-        default(spec, "completions", json!(1));
-    }
-    template(spec, "Never");
-}
-
-fn strategy(strategy: &mut Value) {
-    default(strategy, "type", json!("RollingUpdate"));
-    if strategy["type"] == "RollingUpdate" {
-        default(strategy, "rollingUpdate", json!({}));
-        if let Some(rolling) = strategy.get_mut("rollingUpdate") {
-            default(rolling, "maxSurge", json!("25%"));
-            default(rolling, "maxUnavailable", json!("25%"));
-        }
+/// The metric of an autoscaler that names none, in the form of its version.
+pub(super) fn metric(object: &mut Value) {
+    let is_first = object["apiVersion"] == "autoscaling/v1";
+    let Some(spec) = object.get_mut("spec") else {
+        return;
+    };
+    let target = "targetCPUUtilizationPercentage";
+    if is_first {
+        default(spec, target, json!(80));
+    } else {
+        let utilization = json!({"type": "Utilization", "averageUtilization": 80});
+        let cpu = json!({"name": "cpu", "target": utilization});
+        default(
+            spec,
+            "metrics",
+            json!([{"type": "Resource", "resource": cpu}]),
+        );
     }
 }
 
-fn template(spec: &mut Value, restart: &str) {
-    if let Some(spec) = spec.pointer_mut("/template/spec") {
-        pod(spec, restart);
+/// The rules of an autoscaler, if it has some.
+fn behavior(spec: &mut Value) {
+    let percent = json!({"type": "Percent", "value": 100, "periodSeconds": 15});
+    let pods = json!({"type": "Pods", "value": 4, "periodSeconds": 15});
+    let Some(behavior) = spec.get_mut("behavior") else {
+        return;
+    };
+    default(behavior, "scaleUp", json!({}));
+    default(behavior, "scaleDown", json!({}));
+    if let Some(up) = behavior.get_mut("scaleUp") {
+        default(up, "stabilizationWindowSeconds", json!(0));
+        default(up, "selectPolicy", json!("Max"));
+        default(up, "policies", json!([pods, percent]));
+    }
+    if let Some(down) = behavior.get_mut("scaleDown") {
+        default(down, "selectPolicy", json!("Max"));
+        default(down, "policies", json!([percent]));
     }
 }
 
-fn pod(spec: &mut Value, restart: &str) {
-    default(spec, "restartPolicy", json!(restart));
-    default(spec, "terminationGracePeriodSeconds", json!(30));
-    for container in entries(spec, "containers") {
-        for port in entries(container, "ports") {
-            default(port, "protocol", json!("TCP"));
-        }
+fn namespace(object: &mut Value) {
+    let name = object["metadata"]["name"].clone();
+    let metadata = &mut object["metadata"];
+    default(metadata, "labels", json!({}));
+    if let Some(labels) = metadata.get_mut("labels") {
+        default(labels, "kubernetes.io/metadata.name", name);
     }
-}
-
-fn entries<'a>(object: &'a mut Value, field: &str) -> impl Iterator<Item = &'a mut Value> {
-    let list = object.get_mut(field).and_then(Value::as_array_mut);
-    list.into_iter().flatten()
+    default(object, "spec", json!({"finalizers": ["kubernetes"]}));
 }
 
 fn service(spec: &mut Value) {
     default(spec, "type", json!("ClusterIP"));
+    default(spec, "sessionAffinity", json!("None"));
+    if spec["sessionAffinity"] == "ClientIP" {
+        let config = json!({"clientIP": {"timeoutSeconds": 10_800}});
+        default(spec, "sessionAffinityConfig", config);
+    }
     for port in entries(spec, "ports") {
         let number = port["port"].clone();
         default(port, "protocol", json!("TCP"));
         default(port, "targetPort", number);
     }
+    if spec["type"] == "ExternalName" {
+        return;
+    }
+    default(spec, "internalTrafficPolicy", json!("Cluster"));
+    let address = spec["clusterIP"].clone();
+    if !address.is_null() {
+        let family = match address.as_str().is_some_and(|it| it.contains(':')) {
+            true => "IPv6",
+            false => "IPv4",
+        };
+        default(spec, "clusterIPs", json!([address]));
+        default(spec, "ipFamilies", json!([family]));
+        default(spec, "ipFamilyPolicy", json!("SingleStack"));
+    }
+}
+
+/// The default of a container is also its request.
+fn limit_range(spec: &mut Value) {
+    for limit in entries(spec, "limits") {
+        if limit["type"] != "Container" {
+            continue;
+        }
+        let maxima = limit["max"].as_object().cloned().unwrap_or_default();
+        for (name, value) in maxima {
+            default(limit, "default", json!({}));
+            default(&mut limit["default"], &name, value);
+        }
+        for (from, to) in [("default", "defaultRequest"), ("min", "defaultRequest")] {
+            let values = limit[from].as_object().cloned().unwrap_or_default();
+            for (name, value) in values {
+                default(limit, to, json!({}));
+                default(&mut limit[to], &name, value);
+            }
+        }
+    }
+}
+
+fn network_policy(spec: &mut Value) {
+    for list in ["ingress", "egress"] {
+        for rule in entries(spec, list) {
+            for port in entries(rule, "ports") {
+                default(port, "protocol", json!("TCP"));
+            }
+        }
+    }
+    let types = match spec["egress"].as_array().is_some_and(|it| !it.is_empty()) {
+        true => json!(["Ingress", "Egress"]),
+        false => json!(["Ingress"]),
+    };
+    default(spec, "policyTypes", types);
+}
+
+fn entries<'a>(object: &'a mut Value, field: &str) -> impl Iterator<Item = &'a mut Value> {
+    let list = object.get_mut(field).and_then(Value::as_array_mut);
+    list.into_iter().flatten()
 }
 
 fn default(object: &mut Value, field: &str, value: Value) {

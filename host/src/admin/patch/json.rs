@@ -2,7 +2,7 @@
 //! the depth of what a patch copies can double with every operation.
 
 use json_patch::{Patch, PatchOperation};
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use crate::admin::bounds::{Measure, check_depth};
 use crate::admin::failure::Failure;
@@ -29,8 +29,12 @@ struct Cost {
 /// # Errors
 /// The patch does not parse, does not apply, or costs too much.
 pub(super) fn apply(object: &mut Value, patch: &[u8]) -> Result<(), Failure> {
-    let Patch(operations) = serde_json::from_slice(patch)
+    // What is no list of operations is not understood; what no operation can be, is unfit.
+    let entries: Vec<Map<String, Value>> = serde_json::from_slice(patch)
         .map_err(|error| Failure::BadRequest(format!("the patch is not valid: {error}")))?;
+    let entries = entries.into_iter().map(Value::Object).collect();
+    let Patch(operations) = serde_json::from_value(Value::Array(entries))
+        .map_err(|error| Failure::Unfit(format!("cannot apply the patch: {error}")))?;
     let count = operations.len();
     if count > OPERATIONS_MAX {
         return Err(Failure::TooLarge(format!(

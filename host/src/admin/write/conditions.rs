@@ -6,10 +6,12 @@ use galleria_manifest::model::ObjectKey;
 use serde_json::Value;
 
 use crate::admin::Api;
-use crate::admin::failure::Failure;
+use crate::admin::failure::{Cause, Failure};
 use crate::admin::kind::Kind;
 use crate::admin::path::Resource;
 use crate::store::{Source, StoredObject};
+
+use super::dependents::is_marked;
 
 impl Api {
     /// # Errors
@@ -86,4 +88,45 @@ pub(super) fn check_owner(resource: &Resource, stored: &StoredObject) -> Result<
             stored.object.metadata.name.value
         ))),
     }
+}
+
+/// # Errors
+/// A new object has a version: it was read from another server.
+pub(super) fn check_new(object: &Value) -> Result<(), Failure> {
+    let version = object["metadata"]["resourceVersion"].as_str();
+    match version.is_some_and(|version| !version.is_empty()) {
+        true => Err(Failure::BadRequest(
+            "resourceVersion should not be set on objects to be created".into(),
+        )),
+        false => Ok(()),
+    }
+}
+
+/// # Errors
+/// The object is being deleted, and the change adds a finalizer.
+pub(super) fn check_finalizers(
+    resource: &Resource,
+    shown: &Value,
+    wanted: &Value,
+) -> Result<(), Failure> {
+    let finalizers = |object: &Value| {
+        let listed = object["metadata"]["finalizers"].as_array();
+        listed.cloned().unwrap_or_default()
+    };
+    let before = finalizers(shown);
+    let added = finalizers(wanted);
+    let added: Vec<_> = added.iter().filter(|it| !before.contains(it)).collect();
+    if !is_marked(shown) || added.is_empty() {
+        return Ok(());
+    }
+    let message = "no new finalizers can be added if the object is being deleted";
+    Err(Failure::Invalid {
+        kind: resource.kind,
+        name: text(&shown["metadata"]["name"]),
+        causes: vec![Cause::forbidden("metadata.finalizers", message)],
+    })
+}
+
+fn text(value: &Value) -> String {
+    value.as_str().unwrap_or_default().to_owned()
 }

@@ -5,7 +5,7 @@ use rand::Rng;
 use rand::distr::slice::Choose;
 use serde_json::{Map, Value};
 
-use crate::admin::failure::Failure;
+use crate::admin::failure::{Cause, Failure};
 use crate::admin::kind::api_version;
 use crate::admin::object::versions::convert;
 use crate::admin::object::{DRIFT, encode_secret};
@@ -34,9 +34,7 @@ pub(super) fn identify(resource: &Resource, object: &mut Value) -> Result<(), Fa
     match &resource.namespace {
         Some(namespace) => agree(metadata, "namespace", namespace)?,
         None if resource.kind.namespaced => {
-            return Err(Failure::BadRequest(
-                "an object of this kind must be written in its namespace".into(),
-            ));
+            return Err(Failure::MethodNotAllowed);
         }
         None => remove(metadata, "namespace"),
     }
@@ -45,9 +43,12 @@ pub(super) fn identify(resource: &Resource, object: &mut Value) -> Result<(), Fa
     }
     if metadata["name"].as_str().is_none_or(str::is_empty) {
         let Some(prefix) = metadata["generateName"].as_str() else {
-            return Err(Failure::BadRequest(
-                "metadata.name or metadata.generateName is required".into(),
-            ));
+            let message = "Required value: name or generateName is required";
+            return Err(Failure::Invalid {
+                kind: resource.kind,
+                name: String::new(),
+                causes: vec![Cause::required("metadata.name", message)],
+            });
         };
         let letters = Choose::new(LETTERS)
             .into_iter()
@@ -81,6 +82,7 @@ pub(super) fn strip(object: &mut Value) {
         "generation",
         "selfLink",
         "deletionTimestamp",
+        "deletionGracePeriodSeconds",
     ] {
         remove(metadata, field);
     }

@@ -27,19 +27,21 @@ impl Api {
         options: &WriteOptions,
         object: &Value,
     ) -> Result<ReadObject, Failure> {
-        let read = read_object(key, object, &self.allowed)
-            .map_err(|problems| Failure::invalid(resource.kind, &key.name, &problems))?;
+        let read = read_object(key, object, &self.allowed).map_err(|problems| {
+            Failure::of_object(resource.kind, &key.name, &problems, options.is_patch)
+        })?;
         let unknown: Vec<_> = read
             .warnings
             .iter()
             .filter(|it| it.code == UNKNOWN_FIELD)
             .map(|it| format!("unknown field \"{}\"", it.path))
             .collect();
-        if options.field_validation.as_deref() == Some("Strict") && !unknown.is_empty() {
-            return Err(Failure::BadRequest(format!(
-                "strict decoding error: {}",
-                unknown.join(", ")
-            )));
+        if options.is_strict() && !unknown.is_empty() {
+            let message = format!("strict decoding error: {}", unknown.join(", "));
+            return Err(match options.is_patch {
+                true => Failure::patch(message),
+                false => Failure::BadRequest(message),
+            });
         }
         Ok(read)
     }

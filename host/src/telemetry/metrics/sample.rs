@@ -140,7 +140,7 @@ mod tests {
         let text = TextEncoder::new().encode_to_string(&families);
         let text = text.expect("metrics");
         assert!(
-            text.contains("galleria_connections_total{port=\"80\"} 3\n"),
+            text.contains("galleria_connections_accepted_total{port=\"80\"} 3\n"),
             "{text}"
         );
         assert!(
