@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 pub(super) fn fill_in(kind: &str, object: &mut Value) {
     match kind {
         "Namespace" => namespace(object),
+        "Secret" => default(object, "type", json!("Opaque")),
         "Job" => workload::job_labels(object),
         _ => {}
     }

@@ -216,6 +216,13 @@ mod tests {
     }
 
     #[test]
+    fn a_secret_keeps_its_type() {
+        let of = |after| refused("", "secrets", &json!({"type": "Opaque"}), &after);
+        assert_eq!(of(json!({"data": {}})), Vec::<String>::new());
+        assert_eq!(of(json!({"type": "other"})), ["type"]);
+    }
+
+    #[test]
     fn an_address_of_a_service_stays() {
         let service =
             |address: Value| json!({"spec": {"clusterIP": address, "ports": [{"port": 80}]}});
