@@ -117,7 +117,7 @@ impl fmt::Display for Outcome {
             }
         }
         write!(f, "\n    {:?}", self.headers)?;
-        let arrivals = self.arrivals.iter();
+        let mut arrivals = self.arrivals.iter();
         arrivals.try_for_each(|it| write!(f, "\n    at {it}"))
     }
 }
