@@ -181,7 +181,7 @@ fn versions(group: &str) -> Vec<&'static str> {
 }
 
 /// Old versions with their groups.
-fn old_versions() -> impl Iterator<Item = (&'static str, &'static str)> {
+pub(super) fn old_versions() -> impl Iterator<Item = (&'static str, &'static str)> {
     served()
         .flat_map(Kind::old_served)
         .filter_map(|old| old.split_once('/'))

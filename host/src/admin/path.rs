@@ -2,6 +2,7 @@
 
 use http::Uri;
 
+use super::discovery::old_versions;
 use super::failure::Failure;
 use super::kind::{Kind, served};
 use super::review;
@@ -90,7 +91,9 @@ impl Target {
 
 /// Whether the API has the group, also if only for reviews.
 fn is_group(group: &str) -> bool {
-    served().any(|kind| kind.group == group) || review::has_group(group)
+    served().any(|kind| kind.group == group)
+        || old_versions().any(|(of, _)| of == group)
+        || review::has_group(group)
 }
 
 fn resources(group: &str, version: &str) -> Target {

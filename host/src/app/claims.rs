@@ -1,6 +1,6 @@
 //! The `status` of claims and volumes: which claim is bound to which volume, as a cluster's
-//! controller decides it. The data of every claim is in a folder of its own, so a claim without
-//! a volume is bound too.
+//! controller decides it: claims that name a volume first, then in the order of their names. The
+//! data of every claim is in a folder of its own, so a claim without a volume is bound too.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -113,14 +113,14 @@ mod tests {
         let yaml = volume("large", "10Gi", "a")
             + &volume("small", "2Gi", "a")
             + &volume("other", "2Gi", "b")
-            + &claim("one", "1Gi", "storageClassName: a")
-            + &claim("two", "5Gi", "storageClassName: a")
-            + &claim("three", "1Gi", "storageClassName: a");
+            + &claim("first", "1Gi", "storageClassName: a")
+            + &claim("second", "5Gi", "storageClassName: a")
+            + &claim("third", "1Gi", "storageClassName: a");
         let bound = |name: &str| status(&yaml, "PersistentVolumeClaim", name);
-        assert_eq!(bound("one")["binding"]["volumeName"], "small");
-        assert_eq!(bound("one")["capacity"]["storage"], "2Gi");
-        assert_eq!(bound("two")["binding"]["volumeName"], "large");
-        let alone = bound("three");
+        assert_eq!(bound("first")["binding"]["volumeName"], "small");
+        assert_eq!(bound("first")["capacity"]["storage"], "2Gi");
+        assert_eq!(bound("second")["binding"]["volumeName"], "large");
+        let alone = bound("third");
         assert_eq!(
             (&alone["phase"], &alone["binding"]),
             (&json!("Bound"), &Value::Null)
@@ -128,7 +128,7 @@ mod tests {
         let other = status(&yaml, "PersistentVolume", "other");
         assert_eq!(other["phase"], "Available");
         let small = status(&yaml, "PersistentVolume", "small");
-        assert_eq!(small["binding"]["claimRef"]["name"], "one");
+        assert_eq!(small["binding"]["claimRef"]["name"], "first");
     }
 
     #[test]

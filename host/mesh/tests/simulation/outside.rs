@@ -30,7 +30,11 @@ fn world(policy: OutboundPolicy) -> World {
             "named.example.com",
             "resolution: DNS\n  endpoints: [{address: db.internal}]",
         )
-        + &entry("address", "10.7.7.7", "resolution: NONE")
+        + &entry(
+            "address",
+            "address.example.com",
+            "resolution: NONE\n  addresses: [10.7.7.7]",
+        )
         + &entry(
             "networks",
             "networks.example.com",
@@ -75,7 +79,7 @@ fn manifests_decide_which_addresses_a_name_may_have() {
         ("localhost", true, true, true),
         ("networks.example.com", true, true, true),
         ("a.networks.example.com", true, true, true),
-        ("10.7.7.7", true, true, true),
+        ("10.7.7.7", true, false, false),
     ] {
         let url = format!("http://{host}/");
         for (address, expected) in [
@@ -89,6 +93,7 @@ fn manifests_decide_which_addresses_a_name_may_have() {
     }
     for (url, host, address, expected) in [
         ("http://static.example.com/", "127.0.0.1", "127.0.0.1", true),
+        ("http://10.7.7.7/", "10.7.7.7", "10.7.7.7", true),
         ("http://named.example.com/", "db.internal", "10.1.2.3", true),
         (
             "http://named.example.com/",
