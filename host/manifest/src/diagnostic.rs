@@ -38,8 +38,8 @@ pub struct Diagnostic {
 }
 
 impl Diagnostic {
-    /// Whether this is about a reference to an object that does not exist (yet). The object
-    /// that has it is in force, and what needs the missing object does not work.
+    /// Whether this is about a reference to an object that does not exist (yet). The
+    /// object with the reference is in effect; only the part that needs the missing object fails.
     pub fn is_dangling(&self) -> bool {
         let is_reference = [codes::NOT_FOUND, codes::BACKEND, codes::BACKEND_PORT];
         self.severity == Severity::Warning && is_reference.contains(&self.code)

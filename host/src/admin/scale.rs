@@ -62,7 +62,7 @@ impl Api {
 /// The wanted number.
 ///
 /// # Errors
-/// It is no number, or negative, or the object is another one.
+/// It is not a number or is negative, or the name is that of another object.
 fn replicas(name: &str, scale: &Value, is_patch: bool) -> Result<i32, Failure> {
     if let Some(other) = scale["metadata"]["name"].as_str().filter(|it| *it != name) {
         return Err(Failure::BadRequest(format!(

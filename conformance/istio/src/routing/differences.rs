@@ -124,7 +124,7 @@ pub(super) const ACCEPTED: [Difference; 7] = [
     Difference {
         name: "two ports of a redirect",
         reason: "the port of a redirect replaces that of its authority; Istio's location has \
-                 both, one after the other, which is no address",
+                 both, one after the other, which is not a valid address",
         is: |pair| {
             let location = |it: &Outcome| it.headers.get("location").cloned().unwrap_or_default();
             let theirs = pair.theirs.map(location).unwrap_or_default();

@@ -33,7 +33,7 @@ impl<'a> Generator<'a> {
     pub(super) fn case(mut self, number: usize) -> Case {
         let mut objects = self.objects();
         let changes = match self.rng.random_range(0..20) {
-            // What nobody changed must be the same too.
+            // Objects without a change are compared too.
             0 => 0,
             1..15 => 1,
             15..19 => 2,

@@ -14,10 +14,10 @@ use crate::{ObjectRef, Options};
 #[derive(Debug, Default)]
 pub(crate) struct DestinationRules {
     pub(crate) rules: Vec<MergedRule>,
-    /// For workloads of the same namespace; in the root namespace, those that are for nobody
-    /// else.
+    /// Rules for workloads of their own namespace. Of the root namespace, only those that are not
+    /// exported to others.
     own: HashMap<String, HostTable<Vec<usize>>>,
-    /// Those that are not only for the same namespace: the others hide no wildcard host from
+    /// Rules for other namespaces too: those for one namespace hide no wildcard host from
     /// other namespaces.
     exported: HashMap<String, HostTable<Vec<usize>>>,
     root_namespace: String,

@@ -70,8 +70,8 @@ impl Managers {
         }
     }
 
-    /// The fields of an object that has no managers yet belong to one that stands for all
-    /// earlier changes.
+    /// Gives the fields of an object without managers to one manager, for all earlier
+    /// changes.
     pub(super) fn note_earlier(&mut self, shown: &Value, kind: &Kind, version: &str) {
         if !self.0.is_empty() {
             return;

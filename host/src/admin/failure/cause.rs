@@ -102,7 +102,7 @@ pub(super) fn is_undecodable(code: Code) -> bool {
     )
 }
 
-/// How an API server calls the problem that `code` stands for.
+/// The reason that an API server gives for a problem with this code.
 pub(super) fn reason_of(code: Code) -> &'static str {
     match code {
         codes::MISSING_FIELD => "FieldValueRequired",

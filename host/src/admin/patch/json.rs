@@ -29,7 +29,7 @@ struct Cost {
 /// # Errors
 /// The patch does not parse, does not apply, or costs too much.
 pub(super) fn apply(object: &mut Value, patch: &[u8]) -> Result<(), Failure> {
-    // What is no list of operations is not understood; what no operation can be, is unfit.
+    // A patch that is not a list of objects is 400; an object that is not an operation is 422.
     let entries: Vec<Map<String, Value>> = serde_json::from_slice(patch)
         .map_err(|error| Failure::BadRequest(format!("the patch is not valid: {error}")))?;
     let entries = entries.into_iter().map(Value::Object).collect();

@@ -90,7 +90,7 @@ impl Generator {
             // What a cluster adds, as the weights below.
             matches.push(json!({"path": {"type": "PathPrefix", "value": "/"}}));
         }
-        // What replaces a prefix needs one.
+        // `ReplacePrefixMatch` is only valid with a match by prefix.
         let has_prefix = matches.len() == 1 && matches[0]["path"]["type"] == "PathPrefix";
         let mut rule = Map::new();
         rule.insert("matches".into(), json!(matches));

@@ -5,8 +5,8 @@ use super::Accepted;
 pub(super) const ACCEPTED: [Accepted; 10] = [
     Accepted {
         name: "empty texts",
-        reason: "an empty text is rather a value that a template has not filled in than an absent \
-                 field",
+        reason: "an empty text is probably a value that a template has not filled in, not an \
+                 absent field",
         is: |it| {
             it.only_galleria_refuses(&[": must not be empty [", "a host name must not be empty"])
         },
