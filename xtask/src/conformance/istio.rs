@@ -20,7 +20,7 @@ pub(crate) struct Options {
     #[arg(long, value_name = "NUMBER", default_value_t = 200)]
     policies: u32,
     /// Number of random configurations of routes
-    #[arg(long, value_name = "NUMBER", default_value_t = 0)]
+    #[arg(long, value_name = "NUMBER", default_value_t = 300)]
     routes: u32,
     /// Also compare delegates, HTTPRoutes and failing services: not all differences there are
     /// explained yet

@@ -16,7 +16,8 @@ pub(crate) struct HeaderChanges {
     write: Vec<(Write, HeaderName, HeaderText)>,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// In the order in which they are done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Write {
     Set,
     Add,
@@ -45,10 +46,12 @@ impl HeaderChanges {
     }
 
     /// Appends the operations of the only destination of a route, but not its authority. Envoy
-    /// has one list for both, so that the destination does not remove what the route adds.
+    /// has one list for both, so that the destination neither removes nor replaces what the
+    /// route adds.
     pub(crate) fn append(&mut self, other: &mut Self) {
         self.remove.append(&mut other.remove);
         self.write.append(&mut other.write);
+        self.write.sort_by_key(|(write, _, _)| *write);
     }
 
     /// Whether a value depends on the message.
@@ -121,6 +124,27 @@ mod tests {
             changes.authority,
             Some(HeaderValue::from_static("other.example"))
         );
+    }
+
+    #[test]
+    fn a_route_and_its_only_destination_are_one_list() {
+        let text = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+        let mut changes = HeaderChanges::new(&model::HeaderChanges {
+            set: vec![text("a", "route")],
+            add: vec![text("a", "added"), text("b", "added")],
+            ..Default::default()
+        });
+        changes.append(&mut HeaderChanges::new(&model::HeaderChanges {
+            set: vec![text("a", "destination"), text("b", "destination")],
+            add: vec![text("a", "too")],
+            remove: vec!["b".into()],
+            ..Default::default()
+        }));
+        let mut headers = HeaderMap::new();
+        changes.apply(&mut headers, None);
+        let values = |name: &str| headers.get_all(name).iter().collect::<Vec<_>>();
+        assert_eq!(values("a"), ["destination", "added", "too"]);
+        assert_eq!(values("b"), ["destination", "added"]);
     }
 
     #[test]

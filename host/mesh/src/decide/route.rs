@@ -201,22 +201,26 @@ impl OwnReply {
 impl RouteMatch<'_> {
     /// The mesh's own reply, or a destination selected by weight.
     fn decide(&self, via: &Via<'_>, request: &RequestHead<'_>, rng: &mut impl Rng) -> Decision {
+        let action = self.rule.forward_action();
+        let number = action.and_then(|action| action.split(rng)).unwrap_or(0);
         let reply = match self.own_reply(via, request) {
             Some(own) => own.reply,
-            None => {
-                let action = self.rule.forward_action();
-                let number = action.and_then(|action| action.split(rng));
-                match self.forward(number.unwrap_or(0), via, request) {
-                    Ok(forward) => return Decision::Forward(forward),
-                    Err(reply) => reply,
-                }
-            }
+            None => match self.forward(number, via, request) {
+                Ok(forward) => return Decision::Forward(forward),
+                Err(reply) => reply,
+            },
         };
-        // Envoy's fault filter comes before that for CORS.
+        // Envoy's fault filter comes before that for CORS, and after the selection of a
+        // destination, whether it exists or not.
         let fault = self.rule.fault.as_ref();
-        let abort = fault
-            .and_then(|fault| fault.plan(rng).abort)
-            .map(|abort| self.with_rule_headers(abort, via.port, request));
+        let abort = fault.and_then(|fault| fault.plan(rng).abort).map(|abort| {
+            let destination = action.and_then(|action| action.destinations.get(number));
+            let abort = match destination {
+                Some(it) => self.changed(&it.response_headers, abort, via.port, request),
+                None => abort,
+            };
+            self.with_rule_headers(abort, via.port, request)
+        });
         Decision::Reply(abort.unwrap_or(reply))
     }
 

@@ -295,30 +295,54 @@ fn redirects_replace_prefixes_and_schemes() {
             &format!("    - {{matches: [{{path: {{value: /old}}}}], filters: [{filter}]}}"),
         )
     };
-    for (settings, status, location) in [
+    let listeners = format!("{HTTP}, {{name: other, port: 8080, protocol: HTTP}}");
+    for (settings, url, status, location) in [
         (
             "{path: {type: ReplacePrefixMatch, replacePrefixMatch: /new}}",
+            "http://x",
             302,
             "http://x/new/a?b=c",
         ),
         (
             "{path: {type: ReplaceFullPath, replaceFullPath: /}, statusCode: 301}",
+            "http://x",
             301,
             "http://x/?b=c",
         ),
         (
             "{scheme: https, hostname: shop.example}",
+            "http://x",
             302,
             "https://shop.example/old/a?b=c",
         ),
         (
             "{port: 8443, scheme: https}",
+            "http://x",
             302,
             "https://x:8443/old/a?b=c",
         ),
+        // Without a port, the port of the scheme, or that of the listener.
+        (
+            "{hostname: shop.example}",
+            "http://x:8080",
+            302,
+            "http://shop.example:8080/old/a?b=c",
+        ),
+        (
+            "{hostname: shop.example, scheme: https}",
+            "http://x:8080",
+            302,
+            "https://shop.example/old/a?b=c",
+        ),
+        (
+            "{hostname: shop.example, port: 80}",
+            "http://x:8080",
+            302,
+            "http://shop.example/old/a?b=c",
+        ),
     ] {
-        let mut world = world(&(gateway(HTTP) + &redirect(settings)));
-        let reply = world.edge("http://x/old/a?b=c").send().reply();
+        let mut world = world(&(gateway(&listeners) + &redirect(settings)));
+        let reply = world.edge(&format!("{url}/old/a?b=c")).send().reply();
         assert_eq!(reply.status, status, "{settings}");
         let found = reply.headers.iter().find(|(name, _)| name == "location");
         assert_eq!(found.expect("a location").1, location, "{settings}");

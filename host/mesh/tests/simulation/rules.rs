@@ -436,6 +436,24 @@ fn a_fault_also_aborts_own_replies() {
 }
 
 #[test]
+fn an_abort_has_the_headers_of_a_destination_that_does_not_exist() {
+    let spec = "  hosts: ['*']\n  gateways: [gw]\n  http:\n    \
+                - fault: {abort: {httpStatus: 400, percentage: {value: 100}}}\n      \
+                headers: {response: {set: {x-rule: '1'}}}\n      \
+                route:\n        \
+                - {destination: {host: a, subset: gone}, weight: 100, \
+                headers: {response: {set: {x-gone: '1'}}}}\n        \
+                - {destination: {host: a}, weight: 0}";
+    let yaml =
+        services(&[("shop", "a")]) + &gateway("shop", "gw") + &virtual_service("shop", "vs", spec);
+    let mut world = World::new(&yaml);
+    let response = world.edge("http://h/").send().reply().into_response();
+    assert_eq!(response.status(), 400);
+    assert_eq!(response.headers()["x-rule"], "1");
+    assert_eq!(response.headers()["x-gone"], "1");
+}
+
+#[test]
 fn mirrors_are_sampled_by_percentage_and_100_is_the_default() {
     let count = |fields: &str| {
         let mut world = rule(fields);

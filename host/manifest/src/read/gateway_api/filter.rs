@@ -188,13 +188,17 @@ fn redirect(d: &mut Decoder, node: &Node) -> Option<Redirect> {
         Some(NewPath::Prefix(prefix)) => (None, Some(prefix)),
         None => (None, None),
     };
+    let derived = match scheme {
+        Some(_) => RedirectPort::FromProtocolDefault,
+        None => RedirectPort::FromRequestPort,
+    };
     Some(Redirect {
         at: d.position(node.mark),
         uri,
         prefix,
         authority: hostname.map(|hostname| hostname.value),
         scheme: scheme.map(str::to_owned),
-        port: port.map(RedirectPort::Number),
+        port: Some(port.map_or(derived, RedirectPort::Number)),
         code: code.unwrap_or(302),
     })
 }
