@@ -41,6 +41,8 @@ pub(crate) struct Edge {
     pub request_body_max: u64,
     /// `--num-trusted-proxies`; by default, as the configuration of the mesh says.
     pub trusted_proxies: Option<u32>,
+    /// `--proxy-protocol` has the port; otherwise, the configuration of the mesh decides.
+    pub proxy_protocol: bool,
 }
 
 impl Edge {
@@ -184,8 +186,14 @@ impl Edge {
         let declared = live.snapshot.gateway_topology(self.listener_port);
         GatewayTopology {
             num_trusted_proxies: self.trusted_proxies.or(declared.num_trusted_proxies),
+            proxy_protocol: self.proxy_protocol || declared.proxy_protocol,
             ..*declared
         }
+    }
+
+    /// Whether a connection that begins now has a header of the PROXY protocol.
+    pub(crate) fn expects_proxy_protocol(&self) -> bool {
+        self.topology().proxy_protocol
     }
 
     /// The context and the caller that another host of the mesh passes on; None for a

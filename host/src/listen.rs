@@ -264,12 +264,11 @@ impl Listeners {
                 inbound: open.inbound.is_some(),
                 request_body_max: self.request_body_max,
                 trusted_proxies: self.proxies.trusted,
+                proxy_protocol: self.proxies.protocol_ports.contains(port),
             };
-            let is_proxied = !edge.inbound && self.proxies.protocol_ports.contains(port);
             let name = format!("port {port} of gateway {}", open.gateway);
             let server = Server::new(name, &self.room, edge, self.timeouts, open.stop.clone())
                 .for_hosts(open.inbound.is_some())
-                .proxied(is_proxied)
                 .meters(meters)
                 .drained(self.connections.clone(), self.cut.clone());
             open.workload = open.workload_port(*port, mesh);
@@ -334,6 +333,10 @@ impl Handler for Edge {
     type Error = h2::Error;
 
     const REPORTS_REFUSALS: bool = true;
+
+    fn is_proxied(&self) -> bool {
+        self.expects_proxy_protocol()
+    }
 
     fn behind_proxy(_proxy: SocketAddr, client: SocketAddr) -> SocketAddr {
         client

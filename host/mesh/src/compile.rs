@@ -99,7 +99,7 @@ pub fn compile(
     let gateway_names = gateway_names(&inventory, &listeners);
     let sources = listeners.iter().map(gateway_api::BoundListener::source);
     inventory.gateways.extend(sources);
-    let topologies = gateway_topology::compile(&inventory, &mut diagnostics);
+    let topologies = gateway_topology::compile(&inventory, options, &mut diagnostics);
     let edge = EdgeCompiler {
         inventory: &inventory,
         gateway_names: &gateway_names,

@@ -85,7 +85,6 @@ impl<H: Handler> Server<H> {
                 meters: Arc::default(),
                 address: None,
                 for_hosts: false,
-                is_proxied: false,
                 cut: stop.clone(),
                 stop,
                 retired: None,
@@ -97,12 +96,6 @@ impl<H: Handler> Server<H> {
     /// Whether the clients are other hosts of the mesh.
     pub(crate) fn for_hosts(mut self, for_hosts: bool) -> Self {
         self.terms.for_hosts = for_hosts;
-        self
-    }
-
-    /// Whether connections begin with a header of the PROXY protocol.
-    pub(super) fn proxied(mut self, is_proxied: bool) -> Self {
-        self.terms.is_proxied = is_proxied;
         self
     }
 

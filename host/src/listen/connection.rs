@@ -67,6 +67,11 @@ pub(crate) trait Handler: Clone + Send + Sync + 'static {
     /// an extension of the request, of type [`LocalReply`].
     const REPORTS_REFUSALS: bool = false;
 
+    /// Whether a connection that begins now has a header of the PROXY protocol.
+    fn is_proxied(&self) -> bool {
+        false
+    }
+
     /// The client of a connection that `proxy` has passed on for `client`.
     fn behind_proxy(proxy: Self::Client, _client: SocketAddr) -> Self::Client {
         proxy
@@ -100,8 +105,6 @@ pub(super) struct Terms {
     pub(super) address: Option<IpAddr>,
     /// Whether the clients are other hosts, each with the requests of many clients.
     pub(super) for_hosts: bool,
-    /// Whether connections begin with a header of the PROXY protocol.
-    pub(super) is_proxied: bool,
     /// Requests that are already on their way are answered, and no others.
     pub(super) stop: CancellationToken,
     /// Closes everything without waiting any longer.
@@ -154,7 +157,7 @@ pub(super) async fn serve_connection<S, H>(
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     H: Handler,
 {
-    if terms.is_proxied {
+    if handler.is_proxied() {
         // Boxed, since most listeners have no proxy.
         match Box::pin(proxied(&mut stream, &activity, &terms)).await {
             Ok(None) => {}

@@ -6,6 +6,7 @@
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::str::FromStr;
 
 use tokio::io::{AsyncRead, AsyncReadExt};
 
@@ -79,21 +80,31 @@ async fn line(
         line.push(stream.read_u8().await?);
     }
     let line = std::str::from_utf8(&line).map_err(|_| malformed())?;
-    let mut words = line.trim_end_matches("\r\n").split(' ').skip(1);
-    let (family, source) = (words.next(), words.next());
-    let source = source.unwrap_or_default();
-    let address = match family {
-        Some("UNKNOWN") => return Ok(None),
-        Some("TCP4") => source.parse::<Ipv4Addr>().ok().map(IpAddr::V4),
-        Some("TCP6") => source.parse::<Ipv6Addr>().ok().map(IpAddr::V6),
+    let words: Vec<_> = line.trim_end_matches("\r\n").split(' ').collect();
+    let client = match words.as_slice() {
+        ["PROXY", "UNKNOWN", ..] => return Ok(None),
+        ["PROXY", "TCP4", rest @ ..] => source::<Ipv4Addr>(rest),
+        ["PROXY", "TCP6", rest @ ..] => source::<Ipv6Addr>(rest),
         _ => None,
     };
-    let (_destination, port, last) = (words.next(), words.next(), words.next());
-    let port = port.and_then(|port| port.parse().ok());
-    match (address, port, last, words.next()) {
-        (Some(address), Some(port), Some(_), None) => Ok(Some(SocketAddr::new(address, port))),
-        _ => Err(malformed()),
-    }
+    client.map(Some).ok_or_else(malformed)
+}
+
+/// The source of two addresses of one family, and their ports.
+fn source<A: FromStr + Into<IpAddr>>(words: &[&str]) -> Option<SocketAddr> {
+    let &[source, destination, source_port, destination_port] = words else {
+        return None;
+    };
+    destination.parse::<A>().ok()?;
+    port(destination_port)?;
+    let source = source.parse::<A>().ok()?;
+    Some(SocketAddr::new(source.into(), port(source_port)?))
+}
+
+/// Digits, without the sign that Rust accepts.
+fn port(text: &str) -> Option<u16> {
+    let is_number = text.bytes().all(|byte| byte.is_ascii_digit());
+    text.parse().ok().filter(|_| is_number)
 }
 
 fn malformed() -> io::Error {
@@ -167,6 +178,11 @@ mod tests {
             b"PROXY TCP4 192.0.2.7 198.51.100.1 12345 80 1\r\n".to_vec(),
             b"PROXY TCP4 2001:db8::7 ::1 12345 80\r\n".to_vec(),
             b"PROXY TCP4 192.0.2.7 198.51.100.1 99999 80\r\n".to_vec(),
+            b"PROXY TCP4 192.0.2.7 198.51.100.1 +12345 80\r\n".to_vec(),
+            b"PROXY TCP4 192.0.2.7 198.51.100.1 12345 \r\n".to_vec(),
+            b"PROXY TCP4 192.0.2.7 ::1 12345 80\r\n".to_vec(),
+            b"PROXY  TCP4 192.0.2.7 198.51.100.1 12345 80\r\n".to_vec(),
+            b"PROXY UNKNOWN2\r\n".to_vec(),
             b"PROXY TCP5 192.0.2.7 198.51.100.1 12345 80\r\n".to_vec(),
             long,
             version_2(0x11, 0x11, &[0; 12]),

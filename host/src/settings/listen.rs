@@ -72,7 +72,7 @@ pub(crate) struct ListenSettings {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(..=100), env = "GALLERIA_NUM_TRUSTED_PROXIES")]
     pub num_trusted_proxies: Option<u32>,
 
-    /// Ports of Gateways and Ingresses, as declared, whose connections begin with a header of the PROXY protocol
+    /// Ports of Gateways and Ingresses, as declared, whose connections begin with a header of the PROXY protocol [default: those with gatewayTopology.proxyProtocol]
     #[arg(
         long,
         value_name = "PORT",

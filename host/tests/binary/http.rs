@@ -141,16 +141,23 @@ fn raw(address: &str, request: &str) -> Received {
     raw_bytes(address, request.as_bytes())
 }
 
+/// All bytes that the host answers to `request`, until it closes the connection.
 #[track_caller]
-fn raw_bytes(address: &str, request: &[u8]) -> Received {
-    let answer = wait(async {
+fn answer_to(address: &str, request: &[u8]) -> Vec<u8> {
+    wait(async {
         let mut stream = TcpStream::connect(address).await.expect("a connection");
         // A host that refuses a head may close the connection before it has all of it.
         let _ = stream.write_all(request).await;
         let mut answer = Vec::new();
         let _ = stream.read_to_end(&mut answer).await;
-        String::from_utf8_lossy(&answer).into_owned()
-    });
+        answer
+    })
+}
+
+#[track_caller]
+fn raw_bytes(address: &str, request: &[u8]) -> Received {
+    let answer = answer_to(address, request);
+    let answer = String::from_utf8_lossy(&answer);
     let (head, body) = answer.split_once("\r\n\r\n").unwrap_or((&answer, ""));
     let mut lines = head.lines();
     let status = lines.next().and_then(|line| line.split(' ').nth(1));
@@ -591,37 +598,114 @@ fn trusted_proxies_say_who_the_client_is() {
     }
 }
 
+/// What says that connections to the port 80 begin with a header of the PROXY protocol.
+#[derive(Debug, Clone, Copy)]
+enum Proxied {
+    Flag,
+    MeshConfig,
+    Annotation,
+    Nothing,
+}
+
+fn behind_proxy(by: Proxied) -> (tempfile::TempDir, Host) {
+    const TOPOLOGY: &str = "gatewayTopology: {proxyProtocol: {}}";
+    let folder = written(&[Service::new("echo", "echo")]);
+    let manifest = std::fs::read_to_string(file(&folder)).expect("a file");
+    let name = "{name: gateway, namespace: test";
+    let annotated = format!("{name}, annotations: {{proxy.istio.io/config: '{TOPOLOGY}'}}");
+    let config = MESH_CONFIG.replace("gatewayTopology: {numTrustedProxies: 1}", TOPOLOGY);
+    let manifest = match by {
+        Proxied::MeshConfig => manifest + &config,
+        Proxied::Annotation => manifest.replacen(name, &annotated, 1),
+        Proxied::Flag | Proxied::Nothing => manifest,
+    };
+    std::fs::write(file(&folder), manifest).expect("a file");
+    let host = Galleria::run(folder.path()).argument("--client-head-timeout=2s");
+    let host = match by {
+        Proxied::Flag => host.argument("--proxy-protocol=80"),
+        _ => host,
+    };
+    (folder, host.start())
+}
+
+const PROXY_LINE: &[u8] = b"PROXY TCP4 192.0.2.7 198.51.100.1 12345 80\r\n";
+const PROXY_SIGNATURE: &[u8] = b"\r\n\r\n\0\r\nQUIT\n";
+
+/// The header of version 2 that names 192.0.2.7.
+fn binary_header() -> Vec<u8> {
+    let addresses = [192, 0, 2, 7, 198, 51, 100, 1, 0x30, 0x39, 0, 80];
+    [PROXY_SIGNATURE, &[0x21, 0x11, 0, 12], &addresses].concat()
+}
+
 #[test]
 fn proxy_protocol_names_the_client() {
-    let folder = written(&[Service::new("echo", "echo")]);
-    let host = Galleria::run(folder.path()).argument("--proxy-protocol=80");
-    let host = host.start();
-    let text = b"PROXY TCP4 192.0.2.7 198.51.100.1 12345 80\r\n";
-    let signature = b"\r\n\r\n\0\r\nQUIT\n";
-    let addresses = [192, 0, 2, 7, 198, 51, 100, 1, 0x30, 0x39, 0, 80];
-    let binary = [&signature[..], &[0x21, 0x11, 0, 12], &addresses].concat();
-    let local = [&signature[..], &[0x20, 0, 0, 0]].concat();
-    for (header, client) in [
-        (&text[..], "192.0.2.7"),
-        (&binary, "192.0.2.7"),
-        (b"PROXY UNKNOWN\r\n", "127.0.0.1"),
-        (&local, "127.0.0.1"),
-    ] {
-        let seen = client_seen(&host, header, "/echo/");
-        let expected = format!("203.0.113.9, 203.0.113.8,{client} http ");
-        assert_eq!(seen, expected, "{header:?}");
+    let local = [PROXY_SIGNATURE, &[0x20, 0, 0, 0]].concat();
+    let ipv6 = b"PROXY TCP6 2001:db8::7 2001:db8::1 12345 80\r\n";
+    for by in [Proxied::Flag, Proxied::MeshConfig, Proxied::Annotation] {
+        let (_folder, host) = behind_proxy(by);
+        for (header, client) in [
+            (PROXY_LINE, "192.0.2.7"),
+            (&binary_header(), "192.0.2.7"),
+            (ipv6, "2001:db8::7"),
+            (b"PROXY UNKNOWN\r\n", "127.0.0.1"),
+            (&local, "127.0.0.1"),
+        ] {
+            let seen = client_seen(&host, header, "/echo/");
+            let expected = format!("203.0.113.9, 203.0.113.8,{client} http ");
+            assert_eq!(seen, expected, "{by:?} {header:?}");
+        }
+        let call = host.call("the call", |call| call["path"] == "/echo/");
+        assert_eq!(call["downstream_remote_address"], "192.0.2.7", "{by:?}");
     }
-    let closed = wait(async {
-        let stream = TcpStream::connect(host.listener(80)).await;
-        let mut stream = stream.expect("a connection");
-        let head = b"GET /echo/ HTTP/1.1\r\nhost: a\r\n\r\n";
-        stream.write_all(head).await.expect("sent");
-        let mut answer = Vec::new();
-        // The host may reset the connection.
-        let _ = stream.read_to_end(&mut answer).await;
-        answer
-    });
-    assert!(closed.is_empty(), "a connection without a header is closed");
+}
+
+/// Nothing that follows the header counts as another one, and nothing of a connection without a
+/// whole header is answered.
+#[test]
+fn connection_without_the_header_of_a_proxy_is_refused() {
+    let request = b"GET /echo/ HTTP/1.1\r\nhost: a\r\n\r\n";
+    let (_folder, host) = behind_proxy(Proxied::Annotation);
+    let second = b"PROXY TCP4 192.0.2.8 198.51.100.1 12345 80\r\n";
+    let twice = answer_to(&host.listener(80), &[PROXY_LINE, second, request].concat());
+    assert!(twice.starts_with(b"HTTP/1.1 400"), "a second header");
+    let long_line = [b"PROXY TCP4 ", [b'1'; 9_000].as_slice(), b"\r\n"].concat();
+    let long = [PROXY_SIGNATURE, &[0x21, 0x11, 0xff, 0xff], &[0; 0xffff]].concat();
+    for sent in [
+        &request[..],
+        &long_line,
+        &[&long[..], request].concat(),
+        // Never completed: closed at the limit of a head.
+        b"",
+        b"PROXY TCP4 192.0.2.7 198.51",
+        &PROXY_SIGNATURE[..7],
+        &binary_header()[..20],
+    ] {
+        let answer = answer_to(&host.listener(80), sent);
+        assert!(answer.is_empty(), "{sent:?}");
+    }
+    let refused = |reason: &str| {
+        let reason = format!("reason=\"{reason}\"");
+        host.metric(
+            "galleria_connections_closed_total",
+            &["port=\"80\"", &reason],
+        )
+    };
+    assert_eq!(
+        (refused("handshake_failed"), refused("head_timeout")),
+        (3.0, 4.0)
+    );
+}
+
+#[test]
+fn client_without_a_proxy_cannot_claim_another_address() {
+    let request = b"GET /echo/ HTTP/1.1\r\nhost: a\r\n\r\n";
+    let (_folder, host) = behind_proxy(Proxied::Nothing);
+    for header in [PROXY_LINE, &binary_header()] {
+        let answer = answer_to(&host.listener(80), &[header, request].concat());
+        assert!(answer.starts_with(b"HTTP/1.1 400"), "{header:?}");
+    }
+    let call = host.call("the call", |call| call["response_code"] == 400);
+    assert_eq!(call["downstream_remote_address"], "127.0.0.1");
 }
 
 #[test]

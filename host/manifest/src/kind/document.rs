@@ -69,7 +69,7 @@ The same holds for HTTP/1.1 and HTTP/2, for clients, for guests and between host
 | `\"`, `<` and `>` in a query | different: they must be percent-encoded; HTTP/1.1 gets 400, and in HTTP/2 the stream is reset. Envoy forwards them as they are |
 | `x-forwarded-host` of a client | removed unless proxies are trusted; Envoy forwards it |
 | proxies in front of the gateway | `--num-trusted-proxies`, or `defaultConfig.gatewayTopology.numTrustedProxies` of MeshConfig. Different: the annotation `proxy.istio.io/config` of a gateway's pods is not read, since the host is the gateway |
-| PROXY protocol, versions 1 and 2 | `--proxy-protocol PORT`; `gatewayTopology.proxyProtocol` is reported as not supported |
+| PROXY protocol, versions 1 and 2 | `--proxy-protocol PORT`, or `gatewayTopology.proxyProtocol` in MeshConfig or in the annotation `proxy.istio.io/config` of a Gateway |
 | requests that are refused | in the access log, with DPE; a malformed HTTP/2 request, which has no response, is not |
 | trace context | `traceparent` of later versions too; of its flags, only the one for sampling. `b3` and `x-b3-…` with a decision alone |
 ";

@@ -7,6 +7,8 @@ pub struct GatewayTopology {
     pub num_trusted_proxies: Option<u32>,
     /// `None` if it is not set, or `UNDEFINED`.
     pub forward_client_cert_details: Option<ForwardClientCertDetails>,
+    /// Whether connections begin with a header of the PROXY protocol.
+    pub proxy_protocol: bool,
 }
 
 /// What services receive in `x-forwarded-client-cert`.

@@ -40,10 +40,16 @@ fn read(d: &mut Decoder, node: &Node) -> Option<GatewayTopology> {
         choice(d, node, "a mode of x-forwarded-client-cert", MODES)
     });
     let num_trusted_proxies = fields.optional("numTrustedProxies", integer(0..=PROXIES_MAX));
-    fields.finish(&["proxyProtocol"]);
+    let proxy_protocol = fields.optional("proxyProtocol", |d, node| {
+        // It has no fields: its presence turns the protocol on.
+        Fields::of(d, node)?.finish(&[]);
+        Some(())
+    });
+    fields.finish(&[]);
     Some(GatewayTopology {
         num_trusted_proxies,
         forward_client_cert_details: mode.flatten(),
+        proxy_protocol: proxy_protocol.is_some(),
     })
 }
 

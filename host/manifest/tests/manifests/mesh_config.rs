@@ -235,9 +235,9 @@ fn mistakes_are_reported_where_they_are() {
             "must not be negative",
         ),
         (
-            "defaultConfig: {gatewayTopology: {proxyProtocol: {}}}".into(),
+            "defaultConfig: {gatewayTopology: {proxyProtocol: true}}".into(),
             6,
-            "is not supported by this host",
+            "expected a mapping",
         ),
     ];
     for (config, line, message) in rows {
@@ -273,6 +273,20 @@ fn trusted_proxies_are_read() {
             mesh_config(&loaded).and_then(|it| it.gateway_topology.as_ref()?.num_trusted_proxies);
         assert_eq!(proxies, expected, "{config}");
         assert!(loaded.diagnostics.is_empty(), "{config}");
+    }
+}
+
+#[test]
+fn presence_turns_the_proxy_protocol_on() {
+    for (topology, expected) in [
+        ("{proxyProtocol: {}}", Some(true)),
+        ("{proxyProtocol: null}", Some(false)),
+        ("{}", Some(false)),
+    ] {
+        let loaded = config_map(&format!("defaultConfig: {{gatewayTopology: {topology}}}"));
+        let topology = mesh_config(&loaded).and_then(|it| it.gateway_topology.as_ref());
+        assert_eq!(topology.map(|it| it.proxy_protocol), expected);
+        assert!(loaded.diagnostics.is_empty(), "{:?}", loaded.diagnostics);
     }
 }
 

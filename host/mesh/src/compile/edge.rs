@@ -56,7 +56,7 @@ impl<'a> EdgeCompiler<'a, '_> {
         let mut ports: BTreeMap<u16, BTreeMap<String, Parts>> = BTreeMap::new();
         let mut tls_rules: HashMap<u16, TlsRules> = HashMap::new();
         for (number, source) in self.inventory.gateways.iter().enumerate() {
-            if !self.selects_here(source) {
+            if !source.is_served_here(self.options) {
                 diagnostics.push(served_elsewhere(source));
                 continue;
             }
@@ -173,14 +173,6 @@ impl<'a> EdgeCompiler<'a, '_> {
             port: Some(port),
         };
         self.rules.of(vs, bound, scope, self.clusters)
-    }
-
-    /// Whether a Gateway is for this host's gateway. One of the Gateway API always is.
-    fn selects_here(&self, source: &Source<'_, Gateway>) -> bool {
-        let own = &self.options.gateway_labels;
-        let mut selector = source.spec.selector.iter();
-        matches!(source.object.resource, Resource::GatewayApiGateway(_))
-            || selector.all(|(name, value)| own.get(name) == Some(value))
     }
 
     /// This host's gateway sees what the Gateway's namespace and the

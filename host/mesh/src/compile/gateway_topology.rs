@@ -1,4 +1,5 @@
-//! The topology of each port: that of the first Gateway that declares the port, or of the mesh.
+//! The topology of each port: that of the first Gateway served here that declares the port, or
+//! of the mesh.
 //!
 //! The host is one gateway for all Gateways, so a later Gateway of another owner must not
 //! change what the port believes of its clients.
@@ -9,18 +10,21 @@ use galleria_manifest::model::GatewayTopology;
 use galleria_manifest::{Diagnostic, Severity, codes};
 
 use super::inventory::Inventory;
+use crate::Options;
 use crate::decide::gateway_topology::GatewayTopologies;
 
 /// See the module's documentation.
 pub(crate) fn compile(
     inventory: &Inventory<'_>,
+    options: &Options,
     diagnostics: &mut Vec<Diagnostic>,
 ) -> GatewayTopologies {
     let configs = inventory.mesh_configs.iter();
     let mut of_mesh = configs.filter_map(|config| config.gateway_topology.as_ref());
     let of_mesh = of_mesh.next().copied().unwrap_or_default();
     let mut first: HashMap<u16, Option<&GatewayTopology>> = HashMap::new();
-    for source in &inventory.gateways {
+    let gateways = inventory.gateways.iter();
+    for source in gateways.filter(|source| source.is_served_here(options)) {
         let own = source.spec.topology.as_ref();
         for server in &source.spec.servers {
             let used = *first.entry(server.port.value).or_insert(own);
@@ -57,5 +61,6 @@ fn merged(own: &GatewayTopology, of_mesh: &GatewayTopology) -> GatewayTopology {
         forward_client_cert_details: own
             .forward_client_cert_details
             .or(of_mesh.forward_client_cert_details),
+        proxy_protocol: own.proxy_protocol || of_mesh.proxy_protocol,
     }
 }

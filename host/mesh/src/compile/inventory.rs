@@ -9,7 +9,7 @@ use galleria_manifest::model::{
     Service, ServiceEntry, ServiceRole, ServiceRoleBinding, Sidecar, VirtualService,
 };
 
-use crate::ObjectRef;
+use crate::{ObjectRef, Options};
 
 /// A resource of one kind, with its object.
 #[derive(Debug)]
@@ -113,6 +113,16 @@ impl<'a> Inventory<'a> {
             Resource::Namespace(_) => self.namespaces.push(object),
             _ => {}
         }
+    }
+}
+
+impl Source<'_, Gateway> {
+    /// Whether the Gateway is for this host's gateway. One of the Gateway API always is.
+    pub(crate) fn is_served_here(&self, options: &Options) -> bool {
+        let own = &options.gateway_labels;
+        let mut selector = self.spec.selector.iter();
+        matches!(self.object.resource, Resource::GatewayApiGateway(_))
+            || selector.all(|(name, value)| own.get(name) == Some(value))
     }
 }
 

@@ -454,3 +454,47 @@ fn a_gateway_that_selects_another_gateway_is_not_served() {
     };
     assert_eq!(ports(&World::with_options(&yaml, options)), [9090]);
 }
+
+#[test]
+fn what_is_in_front_of_a_port_is_said_by_the_first_gateway_served_here() {
+    let annotated = |name: &str, selector: &str, topology: &str| {
+        let spec = format!(
+            "  selector: {{istio: {selector}}}\n  servers: [{{port: {{number: 9090, name: http, \
+             protocol: HTTP}}, hosts: ['*']}}]"
+        );
+        let metadata = format!(
+            "name: {name}, annotations: {{proxy.istio.io/config: 'gatewayTopology: {topology}'}},"
+        );
+        istio("Gateway", "shop", name, &spec).replacen(&format!("name: {name},"), &metadata, 1)
+    };
+    let mesh_config = "apiVersion: v1
+kind: ConfigMap
+metadata: {name: istio, namespace: istio-system}
+data: {mesh: 'defaultConfig: {gatewayTopology: {numTrustedProxies: 2}}'}
+---
+";
+    let proxied = annotated("proxied", "ingressgateway", "{proxyProtocol: {}}");
+    let plain = annotated("plain", "ingressgateway", "{numTrustedProxies: 1}");
+    let elsewhere = annotated("elsewhere", "egressgateway", "{proxyProtocol: {}}");
+    let of_mesh = mesh_config.replace("numTrustedProxies: 2", "proxyProtocol: {}");
+    for (yaml, expected) in [
+        (proxied.clone(), (None, true)),
+        (format!("{mesh_config}{proxied}"), (Some(2), true)),
+        (format!("{proxied}{plain}"), (None, true)),
+        (format!("{plain}{proxied}"), (Some(1), false)),
+        (format!("{elsewhere}{plain}"), (Some(1), false)),
+        (format!("{of_mesh}{plain}"), (Some(1), true)),
+    ] {
+        let world = world(&yaml);
+        let topology = |port| {
+            let topology = world.snapshot.gateway_topology(port);
+            (topology.num_trusted_proxies, topology.proxy_protocol)
+        };
+        assert_eq!(topology(9090), expected, "{yaml}");
+        let other = (
+            yaml.contains("Proxies: 2").then_some(2),
+            yaml == format!("{of_mesh}{plain}"),
+        );
+        assert_eq!(topology(80), other, "another Gateway's port: {yaml}");
+    }
+}

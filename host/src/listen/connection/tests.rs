@@ -63,7 +63,6 @@ fn serve_one() -> ServedConnection {
         meters: meters.clone(),
         address: None,
         for_hosts: false,
-        is_proxied: false,
         stop: stop.clone(),
         cut: CancellationToken::new(),
     };
