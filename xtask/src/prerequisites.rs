@@ -106,6 +106,12 @@ pub(crate) const CONTAINERS: Prerequisite = Prerequisite {
         "docker-compose",
     ]),
 };
+pub(crate) const NGHTTP: Prerequisite = Prerequisite {
+    what: "nghttp2's client",
+    programs: &["nghttp"],
+    works: None,
+    from: Debian(&["nghttp2-client"]),
+};
 pub(crate) const CARGO_DENY: Prerequisite = Prerequisite {
     what: "cargo-deny",
     programs: &["cargo-deny"],

@@ -10,7 +10,8 @@ use std::process::{Command, Stdio};
 use anyhow::{Context, Result, bail};
 
 use crate::prerequisites::{
-    self, CARGO_DENY, CHROMIUM, KUBECTL, NODE, POSTGRESQL, PROMETHEUS, Prerequisite, REGISTRY,
+    self, CARGO_DENY, CHROMIUM, KUBECTL, NGHTTP, NODE, POSTGRESQL, PROMETHEUS, Prerequisite,
+    REGISTRY,
 };
 use crate::process::{self, cargo};
 use crate::steps::Steps;
@@ -63,7 +64,9 @@ impl Options {
             wanted.push(CARGO_DENY);
         }
         if self.wants(Part::Tests) {
-            wanted.extend([NODE, REGISTRY, KUBECTL, PROMETHEUS, POSTGRESQL, CHROMIUM]);
+            wanted.extend([
+                NODE, REGISTRY, KUBECTL, PROMETHEUS, POSTGRESQL, CHROMIUM, NGHTTP,
+            ]);
         }
         wanted
     }

@@ -49,6 +49,7 @@ mod kubectl_node;
 mod kubectl_writes;
 mod languages;
 mod mutual_tls;
+mod nghttp;
 mod outside;
 mod overload;
 mod pods;

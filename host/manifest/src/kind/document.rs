@@ -67,6 +67,7 @@ The same holds for HTTP/1.1 and HTTP/2, for clients, for guests and between host
 | `Host` | 400 if it is missing, repeated or, in HTTP/2, differs from `:authority`. Envoy ignores it there |
 | `transfer-encoding` | `chunked`; with another coding before it 501, and without it at the end 400 |
 | `\"`, `<` and `>` in a query | different: they must be percent-encoded; HTTP/1.1 gets 400, and in HTTP/2 the stream is reset. Envoy forwards them as they are |
+| `Expect: 100-continue` | HTTP/1.1 clients get 100 when the service reads the body. Different: HTTP/2 clients get none, and send the body after the time that they wait for it (RFC 9110 §10.1.1) |
 | `x-forwarded-host` of a client | removed unless proxies are trusted; Envoy forwards it |
 | proxies in front of the gateway | `--num-trusted-proxies`, or `defaultConfig.gatewayTopology.numTrustedProxies` of MeshConfig. Different: the annotation `proxy.istio.io/config` of a gateway's pods is not read, since the host is the gateway |
 | PROXY protocol, versions 1 and 2 | `--proxy-protocol PORT`, or `gatewayTopology.proxyProtocol` in MeshConfig or in the annotation `proxy.istio.io/config` of a Gateway |
