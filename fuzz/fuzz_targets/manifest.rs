@@ -12,7 +12,8 @@ use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|text: &str| {
     let mut loaded = read_str(Path::new("text.yaml"), text);
-    loaded.diagnostics.extend(check_references(&loaded.objects));
+    let references = check_references(&loaded.objects, None);
+    loaded.diagnostics.extend(references);
     let options = Options::default();
     let state = State::new(Instant::now());
     let compiled = compile(&loaded.objects, &[], &options, &state);

@@ -148,7 +148,8 @@ async fn start(settings: &RunSettings, telemetry: Telemetry) -> anyhow::Result<R
     let encryption = open_encryption(settings).await?;
     let allowed = settings.security.allowed();
     let files = Files::new(settings.paths.clone(), allowed.clone(), encryption.clone())
-        .strict(settings.security.strict);
+        .strict(settings.security.strict)
+        .gateway_in(settings.topology.gateways.gateway_namespace.as_deref());
     let reading = control_span!(spans::READ);
     let manifests = reading.in_scope(|| read_whole(&files));
     let manifests = manifests.inspect_err(|error| reading.fail("InvalidObjects", error))?;
@@ -357,6 +358,7 @@ impl Host {
             writes,
             allowed: settings.security.allowed(),
             strict: settings.security.strict,
+            gateway_namespace: settings.topology.gateways.gateway_namespace.clone(),
             desired: DesiredState::default(),
             dangling: BTreeSet::new(),
             in_force: Vec::new(),

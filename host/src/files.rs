@@ -22,6 +22,8 @@ pub(crate) struct Files {
     allowed: AllowUnenforced,
     /// Whether dangling references are errors.
     strict: bool,
+    /// Where the Secrets of Istio's Gateways are, unless beside each Gateway.
+    gateway_namespace: Option<String>,
     encryption: Arc<Encryption>,
     /// The host's data folder, which may be inside a folder of manifests.
     data: Option<PathBuf>,
@@ -53,6 +55,7 @@ impl Files {
             paths,
             allowed,
             strict: false,
+            gateway_namespace: None,
             encryption,
             data: None,
         }
@@ -61,6 +64,14 @@ impl Files {
     /// Makes errors of dangling references if `strict`.
     pub(crate) fn strict(self, strict: bool) -> Self {
         Self { strict, ..self }
+    }
+
+    /// Looks for the Secrets of Istio's Gateways in `namespace`, if it is given.
+    pub(crate) fn gateway_in(self, namespace: Option<&str>) -> Self {
+        Self {
+            gateway_namespace: namespace.map(str::to_owned),
+            ..self
+        }
     }
 
     /// Ignores changes inside `data`.
@@ -78,7 +89,8 @@ impl Files {
             mut objects,
             mut diagnostics,
             ..
-        } = galleria_manifest::load(&self.paths).allowing(&self.allowed);
+        } = galleria_manifest::load_for(&self.paths, self.gateway_namespace.as_deref())
+            .allowing(&self.allowed);
         diagnostics.extend(self.encryption.decrypt_secrets(&mut objects));
         if self.strict {
             galleria_manifest::refuse_dangling(&mut diagnostics);

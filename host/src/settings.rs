@@ -53,17 +53,16 @@ pub(crate) struct RunSettings {
 impl RunSettings {
     pub(crate) fn mesh_options(&self) -> galleria_mesh::Options {
         use topology::OutboundPolicy::{AllowAny, RegistryOnly};
-        galleria_mesh::Options {
+        self.topology.gateways.apply(galleria_mesh::Options {
             outbound_policy: match self.topology.outbound_policy {
                 RegistryOnly => galleria_mesh::OutboundPolicy::RegistryOnly,
                 AllowAny => galleria_mesh::OutboundPolicy::AllowAny,
             },
             private_networks: self.topology.outbound_private_networks.clone(),
             trust_domain: self.identity.trust.trust_domain.clone(),
-            gateway_labels: self.topology.gateway_labels(),
             https_redirect_port: self.listen.binding().ports.fixed(HTTPS),
             ..galleria_mesh::Options::default()
-        }
+        })
     }
 
     /// How long clients may take over each step.

@@ -31,7 +31,7 @@ pub mod model;
 pub use admission::{QuotaUse, admit, quotas};
 pub use diagnostic::{Code, Diagnostic, Severity, refuse_dangling};
 pub use duration::duration;
-pub use load::{LoadResult, load, read_json, read_str};
+pub use load::{LoadResult, load, load_for, read_json, read_str};
 pub use position::{Position, WithPosition};
 pub use preset::{Conflict, Preset, Presets};
 pub use references::{check_references, deployments_behind};

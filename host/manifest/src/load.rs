@@ -36,6 +36,12 @@ impl LoadResult {
 ///
 /// All problems are in the result; there is no other error.
 pub fn load(paths: &[PathBuf]) -> LoadResult {
+    load_for(paths, None)
+}
+
+/// As [`load`], for a host whose gateway is in `gateway_namespace`: see
+/// [`check_references`](crate::check_references).
+pub fn load_for(paths: &[PathBuf], gateway_namespace: Option<&str>) -> LoadResult {
     let found = files::find(paths);
     let mut collector = Collector {
         diagnostics: found.diagnostics,
@@ -50,9 +56,11 @@ pub fn load(paths: &[PathBuf]) -> LoadResult {
     }
     let refused = std::mem::take(&mut collector.refused);
     let mut loaded = collector.finish();
-    loaded
-        .diagnostics
-        .extend(references::check(&loaded.objects, &refused));
+    loaded.diagnostics.extend(references::check(
+        &loaded.objects,
+        &refused,
+        gateway_namespace,
+    ));
     loaded
         .diagnostics
         .extend(admission::admit(&mut loaded.objects));

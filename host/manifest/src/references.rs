@@ -40,17 +40,25 @@ use crate::model::{Object, ObjectKey, Resource};
 
 pub use canary::deployments_behind;
 
-/// Checks all references between `objects`. The result is sorted by position.
-pub fn check_references(objects: &[Arc<Object>]) -> Vec<Diagnostic> {
-    let mut diagnostics = check(objects, &HashSet::new());
+/// Checks all references between `objects`. The result is sorted by position. The Secrets of
+/// Istio's Gateways are in `gateway_namespace`, by default in the namespace of each Gateway.
+pub fn check_references(
+    objects: &[Arc<Object>],
+    gateway_namespace: Option<&str>,
+) -> Vec<Diagnostic> {
+    let mut diagnostics = check(objects, &HashSet::new(), gateway_namespace);
     diagnostics.sort();
     diagnostics
 }
 
 /// As [`check_references`], but references to a `refused` object are not reported, since it
 /// will exist once its own error is fixed.
-pub(crate) fn check(objects: &[Arc<Object>], refused: &HashSet<ObjectKey>) -> Vec<Diagnostic> {
-    let index = Index::new(objects, refused);
+pub(crate) fn check(
+    objects: &[Arc<Object>],
+    refused: &HashSet<ObjectKey>,
+    gateway_namespace: Option<&str>,
+) -> Vec<Diagnostic> {
+    let index = Index::new(objects, refused, gateway_namespace);
     let mut report = Report::default();
     for object in objects {
         if let Some((template, place)) = object.serving() {

@@ -93,6 +93,9 @@ pub struct Options {
     /// The labels of this host's gateway. Gateways whose selector does not select them are for
     /// another one.
     pub gateway_labels: Labels,
+    /// The namespace of the Secrets of Istio's Gateways: that of the gateway's pods in a cluster.
+    /// `None` is that of each Gateway.
+    pub gateway_namespace: Option<String>,
     /// Ports for the other hosts of the mesh; empty if every workload runs in this host.
     pub inbound: Vec<InboundPort>,
 }
@@ -191,6 +194,7 @@ impl Default for Options {
             https_redirect_port: None,
             gateway: true,
             gateway_labels: Workload::gateway().labels,
+            gateway_namespace: None,
             inbound: Vec::new(),
         }
     }

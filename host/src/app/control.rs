@@ -68,6 +68,8 @@ pub(super) struct Control {
     /// Whether an object that refers to a missing object is refused or waits, instead of
     /// being in force without what it refers to.
     pub(super) strict: bool,
+    /// `--gateway-namespace`.
+    pub(super) gateway_namespace: Option<String>,
     pub(super) desired: DesiredState,
     /// The dangling references that have been reported.
     pub(super) dangling: BTreeSet<Diagnostic>,

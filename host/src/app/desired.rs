@@ -128,7 +128,8 @@ impl DesiredState {
 
     /// Decides which objects can be in force. An object from the API that cannot, because it
     /// refers to a missing object, waits, unless it is `in_force` already. If `strict`, no
-    /// object can be in force with a dangling reference.
+    /// object can be in force with a dangling reference. `gateway_namespace` is that of
+    /// [`check_references`](galleria_manifest::check_references).
     ///
     /// # Errors
     /// The errors of objects that cannot wait.
@@ -136,6 +137,7 @@ impl DesiredState {
         &self,
         in_force: &HashSet<ObjectKey>,
         strict: bool,
+        gateway_namespace: Option<&str>,
     ) -> Result<Admissible, Vec<Diagnostic>> {
         let may_wait: BTreeMap<_, _> = self
             .written
@@ -149,7 +151,7 @@ impl DesiredState {
         };
         loop {
             let mut objects = admissible.in_force.clone();
-            let mut found = galleria_manifest::check_references(&objects);
+            let mut found = galleria_manifest::check_references(&objects, gateway_namespace);
             found.extend(galleria_manifest::admit(&mut objects));
             if strict {
                 galleria_manifest::refuse_dangling(&mut found);
@@ -293,19 +295,21 @@ mod tests {
             )
         };
         let waiting = DesiredState::default().with(&route_key, object(&route_key, &route));
-        let admissible = waiting.settle(&HashSet::new(), true).expect("it may wait");
+        let admissible = waiting
+            .settle(&HashSet::new(), true, None)
+            .expect("it may wait");
         assert_eq!(
             (admissible.in_force.len(), admissible.waiting.len()),
             (0, 1)
         );
         let whole = waiting.with(&service_key, object(&service_key, &service));
-        let admissible = whole.settle(&HashSet::new(), true).expect("whole");
+        let admissible = whole.settle(&HashSet::new(), true, None).expect("whole");
         assert_eq!(
             (admissible.in_force.len(), admissible.waiting.len()),
             (2, 0)
         );
         let in_force = admissible.in_force.iter().map(|it| it.key()).collect();
-        let errors = whole.with(&service_key, None).settle(&in_force, true);
+        let errors = whole.with(&service_key, None).settle(&in_force, true, None);
         assert_eq!(errors.expect_err("in use").len(), 1);
     }
 
@@ -315,11 +319,13 @@ mod tests {
                      metadata: {name: r}\n\
                      spec: {hosts: [r], http: [{route: [{destination: {host: s}}]}]}\n";
         let desired = with_files(&DesiredState::default(), file(route));
-        let admissible = desired.settle(&HashSet::new(), false).expect("admitted");
+        let admissible = desired
+            .settle(&HashSet::new(), false, None)
+            .expect("admitted");
         assert_eq!(admissible.in_force.len(), 1);
         let dangling = admissible.warnings.iter().filter(|it| it.is_dangling());
         assert_eq!(dangling.count(), 1, "{:?}", admissible.warnings);
-        let refused = desired.settle(&HashSet::new(), true);
+        let refused = desired.settle(&HashSet::new(), true, None);
         assert_eq!(refused.expect_err("a file must be whole").len(), 1);
     }
 }

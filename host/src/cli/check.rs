@@ -15,6 +15,7 @@ use crate::files::Files;
 use crate::settings::encryption::EncryptionSettings;
 use crate::settings::identity::TrustSettings;
 use crate::settings::security::SecuritySettings;
+use crate::settings::topology::GatewaySettings;
 use crate::terminal::{eprint, print};
 use crate::tls::{GatewayTls, MeshCertificates};
 
@@ -27,6 +28,8 @@ pub(super) struct Settings {
     encryption: EncryptionSettings,
     #[command(flatten)]
     trust: TrustSettings,
+    #[command(flatten)]
+    gateways: GatewaySettings,
     /// The address that `run` binds listeners on; with one that others can reach, Secrets should be encrypted
     #[arg(long, value_name = "ADDRESS", default_value_t = IpAddr::V4(Ipv4Addr::LOCALHOST), env = "GALLERIA_BIND")]
     bind: IpAddr,
@@ -47,13 +50,16 @@ pub(super) fn check(paths: Vec<PathBuf>, settings: &Settings) -> anyhow::Result<
         eprint(&format!("warning: {NOT_ENCRYPTED}"));
     }
     let files = Files::new(paths, settings.security.allowed(), encryption);
-    let mut read = files.strict(settings.security.strict).read();
+    let mut read = files
+        .strict(settings.security.strict)
+        .gateway_in(settings.gateways.gateway_namespace.as_deref())
+        .read();
     if !read.has_errors() {
         let state = mesh::State::new(std::time::Instant::now());
-        let options = mesh::Options {
+        let options = settings.gateways.apply(mesh::Options {
             trust_domain: settings.trust.trust_domain.clone(),
             ..mesh::Options::default()
-        };
+        });
         let compiled = mesh::compile(&read.objects, &[], &options, &state);
         let listeners = compiled.snapshot.listeners();
         let tls = GatewayTls::load(

@@ -22,6 +22,7 @@ use crate::settings::encryption::EncryptionSettings;
 use crate::settings::identity::TrustSettings;
 use crate::settings::listen::PortRule;
 use crate::settings::security::SecuritySettings;
+use crate::settings::topology::GatewaySettings;
 use crate::status;
 use crate::terminal::{eprint, print};
 
@@ -53,6 +54,9 @@ pub(super) struct Arguments {
 
     #[command(flatten)]
     trust: TrustSettings,
+
+    #[command(flatten)]
+    gateways: GatewaySettings,
 
     #[command(flatten)]
     encryption: EncryptionSettings,
@@ -116,13 +120,16 @@ fn of_manifests(
     let encryption = Arc::new(Encryption::open(&arguments.encryption)?);
     let allowed = arguments.security.allowed();
     let files = Files::new(arguments.paths.clone(), allowed, encryption);
-    let read = files.strict(arguments.security.strict).read();
+    let read = files
+        .strict(arguments.security.strict)
+        .gateway_in(arguments.gateways.gateway_namespace.as_deref())
+        .read();
     let trust_domain = &arguments.trust.trust_domain;
     let pods = pods(&read.objects, trust_domain);
-    let options = mesh::Options {
+    let options = arguments.gateways.apply(mesh::Options {
         trust_domain: trust_domain.clone(),
         ..mesh::Options::default()
-    };
+    });
     let state = mesh::State::new(Instant::now());
     let compiled = mesh::compile(&read.objects, &pods, &options, &state);
     let declared = compiled.snapshot.listeners().iter();

@@ -5,8 +5,8 @@ use std::fmt;
 use std::net::IpAddr;
 use std::str::FromStr;
 
+use clap::builder::NonEmptyStringValueParser;
 use clap::{Args, ValueEnum};
-use galleria_manifest::model::Labels;
 use ipnet::IpNet;
 
 #[derive(Debug, Clone, Args)]
@@ -25,15 +25,8 @@ pub(crate) struct TopologySettings {
     #[arg(long, env = "GALLERIA_GATEWAY")]
     pub gateway: bool,
 
-    /// A label of this host's gateway; it serves the Gateways whose selector selects its labels (can be repeated) [default: istio=ingressgateway, app=istio-ingressgateway]
-    #[arg(
-        long = "gateway-label",
-        value_name = "NAME=VALUE",
-        value_delimiter = ',',
-        value_parser = label,
-        env = "GALLERIA_GATEWAY_LABEL"
-    )]
-    pub gateway_label: Vec<(String, String)>,
+    #[command(flatten)]
+    pub gateways: GatewaySettings,
 
     /// The address of a workload that runs elsewhere [default: its headless Service's name]
     #[arg(
@@ -71,12 +64,41 @@ pub(crate) struct TopologySettings {
     pub network_policy_deny: NetworkPolicyDeny,
 }
 
-impl TopologySettings {
-    /// The labels that the selectors of Gateways select.
-    pub(crate) fn gateway_labels(&self) -> Labels {
-        match self.gateway_label.as_slice() {
-            [] => galleria_mesh::Options::default().gateway_labels,
+/// For every command that knows Gateways.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Topology")]
+pub(crate) struct GatewaySettings {
+    /// A label of this host's gateway; it serves the Gateways whose selector selects its labels (can be repeated) [default: istio=ingressgateway, app=istio-ingressgateway]
+    #[arg(
+        long = "gateway-label",
+        value_name = "NAME=VALUE",
+        value_delimiter = ',',
+        value_parser = label,
+        env = "GALLERIA_GATEWAY_LABEL"
+    )]
+    gateway_label: Vec<(String, String)>,
+
+    /// The namespace of the Secrets that Istio's Gateways name; in a cluster, that of the gateway's pods [default: each Gateway's own]
+    #[arg(
+        long,
+        value_name = "NAMESPACE",
+        value_parser = NonEmptyStringValueParser::new(),
+        env = "GALLERIA_GATEWAY_NAMESPACE"
+    )]
+    pub gateway_namespace: Option<String>,
+}
+
+impl GatewaySettings {
+    /// `options` of a mesh with this gateway.
+    pub(crate) fn apply(&self, options: galleria_mesh::Options) -> galleria_mesh::Options {
+        let labels = match self.gateway_label.as_slice() {
+            [] => options.gateway_labels,
             labels => labels.iter().cloned().collect(),
+        };
+        galleria_mesh::Options {
+            gateway_labels: labels,
+            gateway_namespace: self.gateway_namespace.clone(),
+            ..options
         }
     }
 }

@@ -88,11 +88,24 @@ fn replace(file: &Path, contents: &str) {
     fs::rename(&new, file).expect("a file");
 }
 
+/// The declared ports that are open now.
+fn open_ports(host: &Host) -> Vec<u64> {
+    let report = host.report();
+    let listeners = report["listeners"].as_array().expect("listeners");
+    let ports = listeners.iter().filter_map(|it| it["port"].as_u64());
+    ports.collect()
+}
+
 /// What `galleria check` prints.
 fn check(folder: &Path) -> String {
+    check_with(folder, &[])
+}
+
+fn check_with(folder: &Path, flags: &[&str]) -> String {
     let output = Command::new(env!("CARGO_BIN_EXE_galleria"))
         .arg("check")
         .arg(folder)
+        .args(flags)
         .output();
     String::from_utf8_lossy(&output.expect("galleria check").stdout).into_owned()
 }
@@ -323,11 +336,7 @@ fn certificate_files_rotate_and_a_broken_one_keeps_the_previous() {
     let yaml = echo_behind(&(HTTP.to_owned() + &server(443, "['*']", &tls)));
     let (host, _folder) = start(&yaml);
     let client = authority.client();
-    let is_open = || {
-        let report = host.report();
-        let listeners = report["listeners"].as_array().expect("listeners");
-        listeners.iter().any(|listener| listener["port"] == 443)
-    };
+    let is_open = || open_ports(&host).contains(&443);
     assert!(!is_open());
     let first = authority.issue(&["a.example.com"]);
     replace(&key, &first.key);
@@ -386,15 +395,7 @@ fn missing_certificate_is_reported_and_the_rest_is_served() {
     };
     let yaml = tls_secret("mixed", &mixed) + &echo_behind(&servers) + API_GATEWAY;
     let (host, folder) = start(&yaml);
-    let ports = || {
-        let report = host.report();
-        let listeners = report["listeners"].as_array().expect("listeners").clone();
-        let ports = listeners
-            .iter()
-            .filter_map(|listener| listener["port"].as_u64());
-        ports.collect::<Vec<_>>()
-    };
-    assert_eq!(ports(), [80, 8080]);
+    assert_eq!(open_ports(&host), [80, 8080]);
     assert_eq!(host.get("/app/").status, 200);
     let missing = "spec.servers[1].tls.credentialName: there is no Secret test/later";
     let mismatch = "its private key does not belong to its certificate";
@@ -431,7 +432,7 @@ fn missing_certificate_is_reported_and_the_rest_is_served() {
         &(tls_secret("later", &one) + &yaml),
     );
     eventually("the listeners open", || {
-        (ports() == [80, 443, 8080, 8443]).then_some(())
+        (open_ports(&host) == [80, 443, 8080, 8443]).then_some(())
     });
     let client = authority.client();
     assert_eq!(
@@ -498,6 +499,40 @@ fn gateway_of_the_deck_works_as_written() {
     // This machine has no such files.
     let problems = host.report()["problems"].to_string();
     assert!(problems.contains("/etc/certs/servercert.pem"), "{problems}");
+}
+
+/// In a cluster, a gateway's Secrets are where its pods are.
+#[test]
+fn secrets_of_gateways_are_in_the_namespace_of_the_gateway() {
+    let authority = Authority::new();
+    let identity = authority.issue(&["a.example.com"]);
+    let mutual = "{mode: MUTUAL, credentialName: s, caCertCredentialName: clients}";
+    let servers = server(443, "[a.example.com]", "{mode: SIMPLE, credentialName: s}")
+        + &server(8443, "[a.example.com]", mutual);
+    let secrets = tls_secret("s", &identity) + &secret("clients", &[("ca.crt", &authority.pem())]);
+    let flag = ["--gateway-namespace", "istio-ingress"];
+    for (place, flags, is_open) in [
+        ("istio-ingress", &flag[..], true),
+        ("test", &[][..], true),
+        ("test", &flag[..], false),
+        ("istio-ingress", &[][..], false),
+    ] {
+        let secrets = secrets.replace("namespace: test", &format!("namespace: {place}"));
+        let folder = tempfile::tempdir().expect("a folder");
+        let yaml = secrets + &echo_behind(&(HTTP.to_owned() + &servers));
+        fs::write(folder.path().join("test.yaml"), yaml).expect("a file");
+        let host = Galleria::run(folder.path()).arguments(flags).start();
+        let what = format!("Secrets in {place}, {flags:?}");
+        let expected: &[u64] = if is_open { &[80, 443, 8443] } else { &[80] };
+        assert_eq!(open_ports(&host), expected, "{what}");
+        if is_open {
+            let client = authority.client();
+            let answer = client.get(&host.listener(443), "a.example.com", "/app/");
+            assert_eq!(answer.status, 200, "{what}");
+        }
+        let printed = check_with(folder.path(), flags);
+        assert_eq!(!printed.contains("no Secret"), is_open, "{what}: {printed}");
+    }
 }
 
 #[test]

@@ -40,7 +40,7 @@ pub(super) fn answer(case: &Case) -> Verdicts {
         }
     }
     let mut codes = BTreeMap::<String, BTreeSet<String>>::new();
-    let references = check_references(&loaded.objects);
+    let references = check_references(&loaded.objects, None);
     let state = State::new(Instant::now());
     let compiled = compile(&loaded.objects, &[], &Options::default(), &state);
     let found = loaded.diagnostics.iter().chain(&references);

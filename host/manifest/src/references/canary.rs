@@ -68,7 +68,7 @@ pub fn deployments_behind(
     destination: &Destination,
 ) -> Vec<ObjectKey> {
     let refused = HashSet::new();
-    deployments_of(&Index::new(objects, &refused), namespace, destination)
+    deployments_of(&Index::new(objects, &refused, None), namespace, destination)
 }
 
 fn deployments_of(index: &Index<'_>, namespace: &str, to: &Destination) -> Vec<ObjectKey> {

@@ -25,25 +25,27 @@ pub(super) fn check(index: &Index<'_>, report: &mut Report, object: &Object, gat
             report,
             object,
             tls,
+            index.secrets_of(object),
             &format!("spec.servers[{at}].tls"),
         );
     }
 }
 
-/// The Secrets of a server. What is missing is a warning, because the other servers work:
+/// The Secrets of a server, by default in the namespace `home`. What is missing is a warning, because the other servers work:
 /// only this one is not opened.
 pub(super) fn server_tls(
     index: &Index<'_>,
     report: &mut Report,
     object: &Object,
     tls: &ServerTls,
+    home: &str,
     place: &str,
 ) {
     for certificate in &tls.certificates {
         let CertificateSource::Secret { name, namespace } = &certificate.source else {
             continue;
         };
-        let namespace = namespace.as_deref().unwrap_or(&object.metadata.namespace);
+        let namespace = namespace.as_deref().unwrap_or(home);
         let path = format!("{place}.{}", certificate.field);
         let needs_authorities = tls.mode.verifies_clients()
             && tls.client.ca_certificates.is_none()
@@ -72,7 +74,7 @@ pub(super) fn server_tls(
         .as_ref()
         .filter(|_| tls.mode.verifies_clients())
     {
-        let reference = (object.metadata.namespace.as_str(), name);
+        let reference = (home, name);
         let path = format!("{place}.caCertCredentialName");
         secret(index, report, object, reference, "the authorities", &path);
     }

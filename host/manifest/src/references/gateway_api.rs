@@ -36,7 +36,7 @@ pub(super) fn listeners(
                 report.warning(object, &name.at, path, code, message);
             }
         }
-        server_tls(index, report, object, &listener.server_tls(), &place);
+        server_tls(index, report, object, &listener.server_tls(), own, &place);
     }
 }
 

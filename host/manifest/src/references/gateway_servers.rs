@@ -54,7 +54,7 @@ pub(super) fn shared_certificates(index: &Index<'_>, report: &mut Report) {
     let mut known: Certificates<'_> = HashMap::new();
     for (object, gateway) in &index.gateways_in_order {
         for (at, server) in gateway.servers.iter().enumerate() {
-            let names = server.tls.as_ref().map(|tls| sources(tls, object));
+            let names = server.tls.as_ref().map(|tls| sources(tls, index.secrets_of(object)));
             let Some(names) = names.filter(|it| !it.is_empty()) else {
                 continue;
             };
@@ -82,10 +82,9 @@ pub(super) fn shared_certificates(index: &Index<'_>, report: &mut Report) {
     }
 }
 
-/// The names of a server's certificates. Files are those of the host, whatever the namespace.
-fn sources<'a>(tls: &'a ServerTls, object: &'a Object) -> Vec<&'a str> {
+/// The names of a server's certificates, which are in the namespace `home`. Files are those of the host, whatever the namespace.
+fn sources<'a>(tls: &'a ServerTls, home: &'a str) -> Vec<&'a str> {
     use crate::model::CertificateSource::{Files, Secret};
-    let home = object.metadata.namespace.as_str();
     let names = tls.certificates.iter().flat_map(|it| match &it.source {
         Secret { name, namespace } => vec![namespace.as_deref().unwrap_or(home), name.as_str()],
         Files {

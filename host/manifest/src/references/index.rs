@@ -28,6 +28,8 @@ pub(super) struct Index<'a> {
     pub(super) config_maps: Named<'a, ConfigMap>,
     pub(super) secrets: Named<'a, Secret>,
     pub(super) presets: Presets<'a>,
+    /// Where the Secrets of Istio's Gateways are, unless beside each Gateway.
+    gateway_namespace: Option<&'a str>,
     claims: HashSet<(&'a str, &'a str)>,
     accounts: HashSet<(&'a str, &'a str)>,
     namespaces: HashSet<&'a str>,
@@ -61,9 +63,14 @@ pub(super) enum Target<'a> {
 }
 
 impl<'a> Index<'a> {
-    pub(super) fn new(objects: &'a [Arc<Object>], refused: &'a HashSet<ObjectKey>) -> Self {
+    pub(super) fn new(
+        objects: &'a [Arc<Object>],
+        refused: &'a HashSet<ObjectKey>,
+        gateway_namespace: Option<&'a str>,
+    ) -> Self {
         let mut index = Self {
             presets: Presets::of(objects),
+            gateway_namespace,
             ..Self::default()
         };
         for key in refused {
@@ -74,6 +81,15 @@ impl<'a> Index<'a> {
             index.add(object);
         }
         index
+    }
+
+    /// The namespace of the Secrets of an Istio Gateway.
+    pub(super) fn secrets_of<'o>(&self, gateway: &'o Object) -> &'o str
+    where
+        'a: 'o,
+    {
+        self.gateway_namespace
+            .unwrap_or(&gateway.metadata.namespace)
     }
 
     fn add(&mut self, object: &'a Object) {

@@ -22,6 +22,7 @@ pub(super) fn check(index: &Index<'_>, report: &mut Report, object: &Object, ing
             report,
             object,
             &tls.server_tls(),
+            &object.metadata.namespace,
             &format!("spec.tls[{at}]"),
         );
     }

@@ -16,7 +16,7 @@ fn check(rows: &[(Objects<'_>, &str, &[&str])]) {
         let documents: Vec<String> = objects.iter().map(document).collect();
         let text = documents.join("---\n");
         let loaded = read_str(Path::new("it.yaml"), &text);
-        let found = galleria_manifest::check_references(&loaded.objects);
+        let found = galleria_manifest::check_references(&loaded.objects, None);
         let all = || loaded.diagnostics.iter().chain(&found);
         let mut names: Vec<&str> = all()
             .filter(|diagnostic| diagnostic.code == *code)

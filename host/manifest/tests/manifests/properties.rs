@@ -169,7 +169,9 @@ fn changed_manifests_are_read_without_a_panic() {
 
 fn read_and_check(text: &str) -> Result<(), TestCaseError> {
     let mut loaded = read_str(Path::new("text.yaml"), text);
-    loaded.diagnostics.extend(check_references(&loaded.objects));
+    loaded
+        .diagnostics
+        .extend(check_references(&loaded.objects, None));
     inside(text, &loaded.diagnostics)?;
     let objects: Vec<_> = loaded
         .objects

@@ -53,7 +53,9 @@ fn no_value_of_a_secret_is_ever_printed() {
 
 fn shows_nothing(text: &str) {
     let mut loaded = read_str(Path::new("secret.yaml"), text);
-    loaded.diagnostics.extend(check_references(&loaded.objects));
+    loaded
+        .diagnostics
+        .extend(check_references(&loaded.objects, None));
     let shown: String = loaded
         .diagnostics
         .iter()

@@ -61,7 +61,7 @@ impl<'a> EdgeCompiler<'a, '_> {
                 continue;
             }
             for (index, server) in source.spec.servers.iter().enumerate() {
-                let mut listener = listener(source, index, server);
+                let mut listener = self.listener(source, index, server);
                 let is_routed = is_routed(&listener);
                 let rules = match is_passed_through(&listener) {
                     true => self.tls_rules(number, source, server),
@@ -175,6 +175,47 @@ impl<'a> EdgeCompiler<'a, '_> {
         self.rules.of(vs, bound, scope, self.clusters)
     }
 
+    /// The listener of one server.
+    fn listener(&self, source: &Source<'_, Gateway>, index: usize, server: &Server) -> Listener {
+        let gateway: ObjectRef = source.reference("Gateway");
+        let https_redirect = server.tls.as_ref().is_some_and(|tls| tls.https_redirect);
+        let (place, unenforced) = place(source, index, server);
+        let secrets = match &source.object.resource {
+            Resource::GatewayApiGateway(_) => None,
+            _ => self.options.gateway_namespace.as_deref(),
+        };
+        let tls = server
+            .tls
+            .as_ref()
+            .filter(|_| matches!(server.protocol, Protocol::Https | Protocol::Tls));
+        let tls = tls.map(|settings| ListenerTls {
+            settings: settings.clone(),
+            namespace: secrets.unwrap_or(source.namespace()).to_owned(),
+            path: format!("{place}.tls"),
+            unenforced,
+        });
+        let name = server.name.clone();
+        let hosts = server.hosts.iter();
+        Listener {
+            port: server.port.value,
+            protocol: server.protocol,
+            gateways: vec![gateway.qualified_name()],
+            https_redirect,
+            inbound: None,
+            servers: vec![ListenerServer {
+                gateway,
+                at: server.at.clone(),
+                name: name.or_else(|| Some(server.port_name.clone())),
+                hosts: hosts
+                    .map(|host| split_host(host, source.namespace()).1)
+                    .collect(),
+                https_redirect,
+                tls,
+                sni_hosts: Vec::new(),
+            }],
+        }
+    }
+
     /// This host's gateway sees what the Gateway's namespace and the
     /// root namespace see.
     pub(super) fn is_visible(&self, bound: &BoundVirtualService<'_>, namespace: &str) -> bool {
@@ -281,43 +322,6 @@ pub(crate) fn intersection<'h>(server: &'h str, virtual_service: &'h str) -> Opt
         Some(virtual_service)
     } else {
         covers(virtual_service, server).then_some(server)
-    }
-}
-
-/// The listener of one server.
-fn listener(source: &Source<'_, Gateway>, index: usize, server: &Server) -> Listener {
-    let gateway: ObjectRef = source.reference("Gateway");
-    let https_redirect = server.tls.as_ref().is_some_and(|tls| tls.https_redirect);
-    let (place, unenforced) = place(source, index, server);
-    let tls = server
-        .tls
-        .as_ref()
-        .filter(|_| matches!(server.protocol, Protocol::Https | Protocol::Tls));
-    let tls = tls.map(|settings| ListenerTls {
-        settings: settings.clone(),
-        namespace: source.namespace().to_owned(),
-        path: format!("{place}.tls"),
-        unenforced,
-    });
-    let name = server.name.clone();
-    let hosts = server.hosts.iter();
-    Listener {
-        port: server.port.value,
-        protocol: server.protocol,
-        gateways: vec![gateway.qualified_name()],
-        https_redirect,
-        inbound: None,
-        servers: vec![ListenerServer {
-            gateway,
-            at: server.at.clone(),
-            name: name.or_else(|| Some(server.port_name.clone())),
-            hosts: hosts
-                .map(|host| split_host(host, source.namespace()).1)
-                .collect(),
-            https_redirect,
-            tls,
-            sni_hosts: Vec::new(),
-        }],
     }
 }
 

@@ -155,7 +155,8 @@ impl Control {
     /// The errors of that part.
     pub(super) fn settle(&self, desired: &DesiredState) -> Result<Admissible, Vec<Diagnostic>> {
         let in_force = self.in_force.iter().map(|object| object.key()).collect();
-        let mut admissible = desired.settle(&in_force, self.strict)?;
+        let mut admissible =
+            desired.settle(&in_force, self.strict, self.gateway_namespace.as_deref())?;
         admissible.in_force = self.controllers.autoscalers.scaled(admissible.in_force);
         Ok(admissible)
     }
