@@ -34,7 +34,7 @@ codes! {
     SUBSET_NOT_AT_GATEWAY = "IST0140", "a subset of the mesh has no effect on requests of a gateway";
     CONFLICTING_GATEWAYS = "IST0145", "two gateway servers claim the same port and host";
     EXTERNAL_NAME_PORT = "IST0150", "the port's name of an ExternalName Service does not say HTTP or TLS";
-    GATEWAY_CREDENTIAL = "IST0161", "the certificate secret of a gateway server is missing or unusable";
+    GATEWAY_CREDENTIAL = "IST0161", "the certificate secret of a gateway server is unusable";
     GATEWAY_PORT_NOT_IN_SERVICE = "IST0162", "no Service before the pods of a gateway has the port of a server";
     SUBSET_SELECTS_NO_PODS = "IST0173", "no workload carries the labels of a subset";
     UNKNOWN_DESTINATION_HOST = "IST0174", "a DestinationRule's host is neither a Service nor a ServiceEntry";

@@ -73,11 +73,11 @@ fn status(diagnosed: &DiagnosedObject<'_>, all: &[DiagnosedObject<'_>]) -> Optio
         _ if diagnosed.object.key().group == "networking.istio.io" => {
             let unopened = diagnosed.warnings.iter().find(|it| is_about_opening(it));
             let dangling = diagnosed.warnings.iter().find(|it| it.is_dangling());
-            let missing = diagnosed.waits.first().or(dangling.copied());
-            let reconciled = match (missing, unopened) {
-                (None, None) => Ok("Reconciled"),
-                (Some(problem), _) => Err(("Waiting", text(problem))),
-                (None, Some(problem)) => Err(("ServerNotOpened", text(problem))),
+            let reconciled = match (diagnosed.waits.first(), unopened, dangling) {
+                (None, None, None) => Ok("Reconciled"),
+                (Some(problem), ..) => Err(("Waiting", text(problem))),
+                (None, Some(problem), _) => Err(("ServerNotOpened", text(problem))),
+                (None, None, Some(problem)) => Err(("Waiting", text(problem))),
             };
             Some(json!({"conditions": conditions(&[("Reconciled", reconciled)])}))
         }
@@ -149,7 +149,8 @@ fn is_about_opening(problem: &Diagnostic) -> bool {
         codes::TLS_NOT_SERVED,
         codes::CONFLICTING_GATEWAYS,
     ];
-    codes.contains(&problem.code)
+    let is_missing_secret = problem.code == codes::NOT_FOUND && problem.path.contains(".tls.");
+    codes.contains(&problem.code) || is_missing_secret
 }
 
 /// The number of routes in force that are attached to this listener.

@@ -40,7 +40,7 @@ pub(super) fn answer(case: &Case) -> Verdicts {
         }
     }
     let mut codes = BTreeMap::<String, BTreeSet<String>>::new();
-    let references = check_references(&loaded.objects, None);
+    let references = check_references(&loaded.objects, Some("istio-system"));
     let state = State::new(Instant::now());
     let compiled = compile(&loaded.objects, &[], &Options::default(), &state);
     let found = loaded.diagnostics.iter().chain(&references);

@@ -179,12 +179,12 @@ impl<'d, 'n> Fields<'d, 'n> {
         &mut self,
         name: &'static str,
         read: impl FnOnce(&mut Decoder, &'n Node) -> Option<T>,
-    ) {
+    ) -> Option<T> {
         if self.has(name) {
             let message = "is not supported by this host; it has no effect".to_owned();
             self.warn_at(name, codes::NOT_HONOURED, message);
         }
-        self.optional(name, read);
+        self.optional(name, read)
     }
 
     /// Reports that a removed field is set, and its successor.

@@ -7,7 +7,7 @@ use regex::Regex;
 
 use super::{
     CertificateSource, GatewayTopology, Labels, PortReference, ServerCertificate, ServerTls,
-    TlsMode, TlsRoute,
+    TcpRoute, TlsMode, TlsRoute,
 };
 use crate::{Position, WithPosition};
 
@@ -54,6 +54,7 @@ pub struct VirtualService {
     pub export_to: Vec<WithPosition<String>>,
     pub http: Vec<HttpRoute>,
     pub tls: Vec<TlsRoute>,
+    pub tcp: Vec<TcpRoute>,
 }
 
 /// One rule of `spec.http`.

@@ -13,6 +13,12 @@ pub struct TlsRoute {
     pub route: Vec<RouteDestination>,
 }
 
+/// One rule of `spec.tcp`, which the host does not act on.
+#[derive(Debug, Clone)]
+pub struct TcpRoute {
+    pub route: Vec<RouteDestination>,
+}
+
 /// Conditions, all of which must hold.
 #[derive(Debug, Clone)]
 pub struct TlsMatch {

@@ -5,10 +5,8 @@ use crate::codes;
 use crate::decode::{
     Decoder, Fields, dns_label, dns_subdomain, located, non_empty, optional_timeout,
 };
-use crate::model::{
-    Delegate, HeaderOperations, HttpMatch, HttpRoute, Rewrite, RouteDestination, StringMatch,
-};
-use crate::yaml::Node;
+use crate::model::{Delegate, HeaderOperations, HttpRoute, Rewrite, RouteDestination};
+use crate::yaml::{Node, Value};
 
 pub(super) fn read(d: &mut Decoder, node: &Node) -> Option<HttpRoute> {
     let mut fields = Fields::of(d, node)?;
@@ -28,7 +26,7 @@ pub(super) fn read(d: &mut Decoder, node: &Node) -> Option<HttpRoute> {
     check_authority(&mut fields, rewrite.as_ref(), &headers);
     check_action(&mut fields);
     if redirect.as_ref().is_some_and(|it| it.prefix.is_some()) {
-        check_prefixes(&mut fields, &matches);
+        check_prefixes(&mut fields, node);
     }
     check_weights(&mut fields, node, &route);
     fields.finish(&["statPrefix"]);
@@ -81,7 +79,7 @@ fn check_action(fields: &mut Fields<'_, '_>) {
             }
         }
     }
-    let forwards = fields.has("route") || fields.has("delegate");
+    let forwards = fields.has_entries("route") || fields.has("delegate");
     for only_routed in ["timeout", "retries", "mirror", "mirrors"] {
         if !forwards && !set.is_empty() && fields.has(only_routed) {
             let message = format!("has no effect together with `{}`", set[0]);
@@ -90,14 +88,15 @@ fn check_action(fields: &mut Fields<'_, '_>) {
     }
 }
 
-/// A prefix can only be replaced where a prefix was matched.
-fn check_prefixes(fields: &mut Fields<'_, '_>, matches: &[HttpMatch]) {
-    let is_other = |it: &StringMatch| !matches!(it, StringMatch::Prefix(_));
-    if matches
-        .iter()
-        .filter_map(|it| it.uri.as_ref())
-        .any(is_other)
-    {
+/// A prefix can only be replaced where a prefix was matched, and `uri: {}` matches none.
+fn check_prefixes(fields: &mut Fields<'_, '_>, node: &Node) {
+    let matches = match node.get("match").map(|list| &list.value) {
+        Some(Value::Sequence(items)) => items.as_slice(),
+        _ => &[],
+    };
+    let uris = matches.iter().filter_map(|it| it.get("uri"));
+    let mut uris = uris.filter(|uri| !uri.is_null());
+    if uris.any(|uri| uri.get("prefix").is_none_or(Node::is_null)) {
         let message = "`prefixRewrite` needs a prefix in every match of the uri".to_owned();
         fields.error_at("redirect", codes::INVALID_VALUE, message);
     }
@@ -125,10 +124,12 @@ fn check_authority(
 
 pub(super) fn check_weights(fields: &mut Fields<'_, '_>, node: &Node, route: &[RouteDestination]) {
     let listed = match node.get("route").map(|list| &list.value) {
-        Some(crate::yaml::Value::Sequence(items)) => items.len(),
+        Some(Value::Sequence(items)) => items.len(),
         _ => 0,
     };
-    if fields.has("route") && listed == 0 {
+    let others = ["redirect", "directResponse", "delegate"];
+    let is_only_action = !others.iter().any(|action| fields.has(action));
+    if fields.has("route") && listed == 0 && is_only_action {
         let message = "a route needs at least one destination".to_owned();
         fields.error_at("route", codes::MISSING_FIELD, message);
     }

@@ -188,13 +188,21 @@ fn client(fields: &mut Fields<'_, '_>) -> ClientVerification {
 
 /// Certificates and authorities are those of the mesh.
 fn with_identity(fields: &mut Fields<'_, '_>) {
-    let authorities = ["caCertificates", "caCertCredentialName", "caCrl"];
-    let present = SOURCES.iter().chain(&authorities);
-    let present: Vec<_> = present.filter(|name| fields.has(name)).collect();
-    for name in present {
-        let message = "has no effect in mode ISTIO_MUTUAL: the server presents the identity of \
-                       the gateway, and its clients have certificates of the mesh";
-        fields.warn_at(name, codes::NOT_HONOURED, message.to_owned());
+    let why = "in mode ISTIO_MUTUAL: the server presents the identity of the gateway, and its \
+               clients have certificates of the mesh";
+    let refused = SOURCES.iter().chain(&["privateKey", "caCertificates"]);
+    let refused: Vec<_> = refused.filter(|name| fields.has(name)).collect();
+    for name in refused {
+        fields.error_at(
+            name,
+            codes::EXCLUSIVE_FIELDS,
+            format!("must be absent {why}"),
+        );
+    }
+    for name in ["caCertCredentialName", "caCrl"] {
+        if fields.has(name) {
+            fields.warn_at(name, codes::NOT_HONOURED, format!("has no effect {why}"));
+        }
     }
 }
 

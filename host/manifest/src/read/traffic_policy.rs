@@ -5,8 +5,8 @@ use std::time::Duration;
 use super::{client_tls, connection_pool, load_balancer};
 use crate::codes;
 use crate::decode::{
-    Decoder, Fields, boolean, choice, dns_name, duration, integer, items, percent, port,
-    positive_duration,
+    Decoder, Fields, boolean, choice, dns_name, duration, ends_with_number, integer, items,
+    percent, port, positive_duration,
 };
 use crate::model::{OutlierDetection, TrafficPolicy};
 use crate::yaml::Node;
@@ -147,7 +147,15 @@ fn tunnel(d: &mut Decoder, node: &Node) -> Option<()> {
         let protocols = [("CONNECT", ()), ("POST", ()), ("", ())];
         choice(d, node, "a protocol of tunnels", &protocols)
     });
-    fields.required("targetHost", dns_name);
+    fields.required("targetHost", |d, node| {
+        let name = dns_name(d, node)?;
+        if ends_with_number(&name) && name.parse::<std::net::IpAddr>().is_err() {
+            let shown = d.show(&name);
+            let message = format!("{shown} is neither an IP address nor a host name");
+            d.error(node.mark, codes::INVALID_VALUE, message);
+        }
+        Some(())
+    });
     fields.required("targetPort", port);
     fields.finish(&[]);
     Some(())

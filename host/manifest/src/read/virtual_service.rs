@@ -24,7 +24,7 @@ fn spec(d: &mut Decoder, node: &Node) -> Option<VirtualService> {
     let export_to = export_to::of_configuration(&mut spec);
     let http = spec.list("http", http_route::read);
     let tls = spec.list("tls", tls_route::read);
-    spec.without_effect("tcp", |d, node| items(d, node, tcp_route::read));
+    let tcp = spec.without_effect("tcp", |d, node| items(d, node, tcp_route::read));
     let is_for_mesh = gateways.iter().all(|gateway| gateway.as_str() == "mesh");
     if !tls.is_empty() && is_for_mesh {
         let message = "has no effect: guests connect by HTTP, and tls routes are for connections \
@@ -62,6 +62,7 @@ fn spec(d: &mut Decoder, node: &Node) -> Option<VirtualService> {
         export_to,
         http,
         tls,
+        tcp: tcp.unwrap_or_default(),
     })
 }
 

@@ -100,8 +100,7 @@ fn secret<'a>(
         let message = format!(
             "there is no Secret {namespace}/{name} with {what} of this server, so it is not opened{near}"
         );
-        let code = codes::GATEWAY_CREDENTIAL;
-        report.warning(object, &name.at, path.to_owned(), code, message);
+        report.warning(object, &name.at, path.to_owned(), codes::NOT_FOUND, message);
     }
     None
 }

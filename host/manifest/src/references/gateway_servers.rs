@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use super::index::Index;
 use super::report::Report;
 use crate::codes;
-use crate::model::{Gateway, Labels, Object, PortReference, Server, ServerTls};
+use crate::model::{Gateway, Labels, Object, PortReference, Server, ServerTls, gateway_labels};
 
 /// A server, with the selector of its Gateway.
 type Claim<'a> = (&'a Labels, &'a Object, &'a Server);
@@ -23,7 +23,7 @@ pub(super) fn conflicts(index: &Index<'_>, report: &mut Report) {
                 let others = claimed.entry(key).or_default();
                 let found = others
                     .iter()
-                    .find(|(selector, ..)| select_the_same(selector, &gateway.selector));
+                    .find(|(selector, ..)| are_of_one_gateway(index, selector, &gateway.selector));
                 let Some((_, first, first_server)) = found else {
                     others.push((&gateway.selector, object, server));
                     continue;
@@ -37,6 +37,15 @@ pub(super) fn conflicts(index: &Index<'_>, report: &mut Report) {
             }
         }
     }
+}
+
+/// Whether both select one gateway: pods that are declared, or this host's gateway.
+fn are_of_one_gateway(index: &Index<'_>, one: &Labels, other: &Labels) -> bool {
+    let narrower = if is_part(one, other) { other } else { one };
+    one == other
+        || select_the_same(one, other)
+            && (is_part(narrower, &gateway_labels())
+                || !index.selected_anywhere(narrower).is_empty())
 }
 
 /// Whether every workload that one selects is one of the other's.
@@ -54,7 +63,10 @@ pub(super) fn shared_certificates(index: &Index<'_>, report: &mut Report) {
     let mut known: Certificates<'_> = HashMap::new();
     for (object, gateway) in &index.gateways_in_order {
         for (at, server) in gateway.servers.iter().enumerate() {
-            let names = server.tls.as_ref().map(|tls| sources(tls, index.secrets_of(object)));
+            let names = server
+                .tls
+                .as_ref()
+                .map(|tls| sources(tls, index.secrets_of(object)));
             let Some(names) = names.filter(|it| !it.is_empty()) else {
                 continue;
             };
@@ -82,7 +94,8 @@ pub(super) fn shared_certificates(index: &Index<'_>, report: &mut Report) {
     }
 }
 
-/// The names of a server's certificates, which are in the namespace `home`. Files are those of the host, whatever the namespace.
+/// The names of a server's certificates, which are in the namespace `home`. Files are those of the
+/// host, whatever the namespace.
 fn sources<'a>(tls: &'a ServerTls, home: &'a str) -> Vec<&'a str> {
     use crate::model::CertificateSource::{Files, Secret};
     let names = tls.certificates.iter().flat_map(|it| match &it.source {

@@ -31,9 +31,12 @@ pub(super) fn check(
             destination(index, report, object, to, path);
         }
     };
-    for (rule_at, rule) in service.tls.iter().enumerate() {
-        for (at, route) in rule.route.iter().enumerate() {
-            let path = format!("spec.tls[{rule_at}].route[{at}].destination");
+    let tls = service.tls.iter().map(|rule| &rule.route).enumerate();
+    let tcp = service.tcp.iter().map(|rule| &rule.route).enumerate();
+    let connections = tls.map(|it| ("tls", it)).chain(tcp.map(|it| ("tcp", it)));
+    for (list, (rule_at, routes)) in connections {
+        for (at, route) in routes.iter().enumerate() {
+            let path = format!("spec.{list}[{rule_at}].route[{at}].destination");
             destination(report, &route.destination, &path);
         }
     }

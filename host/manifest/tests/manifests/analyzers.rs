@@ -167,6 +167,36 @@ fn destinations_that_are_hidden() {
 }
 
 #[test]
+fn destinations_of_connections() {
+    let two = "{hosts: [x.test], resolution: DNS, ports: [{number: 80, name: a, protocol: TCP}, \
+               {number: 81, name: b, protocol: TCP}]}";
+    for rule in [
+        "gateways: [mesh], tcp: [{route: [{destination: $}]}]",
+        "tls: [{match: [{sniHosts: [a.test]}], route: [{destination: $}]}]",
+    ] {
+        for (to, code, expected) in [
+            ("{host: x.test}", codes::PORT_SELECTOR_REQUIRED, &["a"][..]),
+            (
+                "{host: x.test, port: {number: 81}}",
+                codes::PORT_SELECTOR_REQUIRED,
+                &[],
+            ),
+            ("{host: x.test, port: {number: 81}}", codes::NOT_FOUND, &[]),
+            (
+                "{host: x.test, port: {number: 82}}",
+                codes::NOT_FOUND,
+                &["a"],
+            ),
+            ("{host: gone.test}", codes::NOT_FOUND, &["a"]),
+        ] {
+            let spec = format!("{{hosts: [a.test], {}}}", rule.replace('$', to));
+            let objects = [("ServiceEntry", "e", two), ("VirtualService", "a", &*spec)];
+            check(&[(&objects, code, expected)]);
+        }
+    }
+}
+
+#[test]
 fn a_match_of_several_can_be_without_effect() {
     let spec = "{hosts: [app], http: [{match: [{uri: {prefix: /a}, port: 80}], \
                 route: [{destination: {host: app}}]}, {match: [{uri: {prefix: /a}, port: 80}, \
@@ -320,38 +350,77 @@ fn service_entries() {
     ]);
 }
 
+/// A server of the port 443, with a selector and a certificate.
+fn secure_gateway(labels: &str, host: &str, secret: &str) -> String {
+    format!(
+        "{{selector: {{{labels}}}, servers: [{{port: {{number: 443, name: https, protocol: HTTPS}}, \
+         hosts: [{host}], tls: {{mode: SIMPLE, credentialName: {secret}}}}}]}}"
+    )
+}
+
+const GATEWAY_POD: (&str, &str, &str) = ("Pod", "p", "{containers: [{name: gw, image: 'gw:v1'}]}");
+
 #[test]
-fn gateways_of_one_workload() {
-    let gateway = |labels: &str, host: &str, secret: &str| {
-        format!(
-            "{{selector: {{{labels}}}, servers: [{{port: {{number: 443, name: https, protocol: HTTPS}}, \
-             hosts: [{host}], tls: {{mode: SIMPLE, credentialName: {secret}}}}}]}}"
-        )
-    };
-    let first = gateway("istio: gw", "a.test", "one");
-    let same = gateway("istio: gw, app: gw", "a.test", "two");
-    let elsewhere = gateway("istio: other", "a.test", "one");
-    let shares = gateway("istio: gw", "b.test", "one");
-    let service = "{selector: {istio: gw}, ports: [{name: https, port: 443, targetPort: 8443}]}";
-    let wrong = "{selector: {istio: gw}, ports: [{name: http, port: 80, targetPort: 8080}]}";
-    let pod = "{containers: [{name: gw, image: 'gw:v1'}]}";
+fn hosts_of_one_gateway_workload() {
+    let first = secure_gateway("istio: gw", "a.test", "one");
+    let same = secure_gateway("istio: gw, app: gw", "a.test", "two");
+    let elsewhere = secure_gateway("istio: other", "a.test", "one");
+    let here = secure_gateway("istio: ingressgateway", "a.test", "one");
+    let named = "istio: ingressgateway, app: istio-ingressgateway";
+    let named = secure_gateway(named, "a.test", "two");
+    let nowhere = secure_gateway("istio: ingressgateway, app: other", "a.test", "two");
     let gw = "Gateway";
     check(&[
         (
-            &[(gw, "a", &first), (gw, "b", &same)],
+            &[GATEWAY_POD, (gw, "a", &first), (gw, "b", &same)],
             codes::CONFLICTING_GATEWAYS,
             &["b"],
         ),
         (
-            &[(gw, "a", &same), (gw, "b", &first)],
+            &[GATEWAY_POD, (gw, "a", &same), (gw, "b", &first)],
             codes::CONFLICTING_GATEWAYS,
             &["b"],
+        ),
+        // No pod is of both.
+        (
+            &[(gw, "a", &same), (gw, "b", &first)],
+            codes::CONFLICTING_GATEWAYS,
+            &[],
+        ),
+        (
+            &[(gw, "a", &first), (gw, "b", &first)],
+            codes::CONFLICTING_GATEWAYS,
+            &["b"],
+        ),
+        // This host's gateway is one.
+        (
+            &[(gw, "a", &named), (gw, "b", &here)],
+            codes::CONFLICTING_GATEWAYS,
+            &["b"],
+        ),
+        (
+            &[(gw, "a", &nowhere), (gw, "b", &here)],
+            codes::CONFLICTING_GATEWAYS,
+            &[],
         ),
         (
             &[(gw, "a", &first), (gw, "b", &elsewhere)],
             codes::CONFLICTING_GATEWAYS,
             &[],
         ),
+    ]);
+}
+
+#[test]
+fn certificates_and_ports_of_one_gateway_workload() {
+    let first = secure_gateway("istio: gw", "a.test", "one");
+    let same = secure_gateway("istio: gw, app: gw", "a.test", "two");
+    let elsewhere = secure_gateway("istio: other", "a.test", "one");
+    let shares = secure_gateway("istio: gw", "b.test", "one");
+    let service = "{selector: {istio: gw}, ports: [{name: https, port: 443, targetPort: 8443}]}";
+    let wrong = "{selector: {istio: gw}, ports: [{name: http, port: 80, targetPort: 8080}]}";
+    let gw = "Gateway";
+    check(&[
         (
             &[(gw, "a", &first), (gw, "b", &shares)],
             codes::SHARED_CERTIFICATE,
@@ -373,20 +442,12 @@ fn gateways_of_one_workload() {
             &[],
         ),
         (
-            &[
-                (gw, "a", &first),
-                ("Pod", "p", pod),
-                ("Service", "s", service),
-            ],
+            &[(gw, "a", &first), GATEWAY_POD, ("Service", "s", service)],
             codes::GATEWAY_PORT_NOT_IN_SERVICE,
             &[],
         ),
         (
-            &[
-                (gw, "a", &first),
-                ("Pod", "p", pod),
-                ("Service", "s", wrong),
-            ],
+            &[(gw, "a", &first), GATEWAY_POD, ("Service", "s", wrong)],
             codes::GATEWAY_PORT_NOT_IN_SERVICE,
             &["a"],
         ),

@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::{Accepted, Difference, Verdict};
 
-pub(super) const ACCEPTED: [Accepted; 13] = [
+pub(super) const ACCEPTED: [Accepted; 12] = [
     Accepted {
         name: "rules that earlier ones cover",
         reason: "Galleria compares all conditions of http rules (IST0130 for a rule, IST0131 for \
@@ -36,15 +36,6 @@ pub(super) const ACCEPTED: [Accepted; 13] = [
         example: "{apiVersion: networking.istio.io/v1, kind: Sidecar, metadata: {name: a, \
                   namespace: shop}, spec: {workloadSelector: {labels: {app: gone}}, egress: \
                   [{hosts: ['./*']}]}}",
-    },
-    Accepted {
-        name: "destinations of tcp rules",
-        reason: "the rules have no effect here, so that Galleria does not look for what they lead \
-                 to",
-        is: |it| it.only_istio_reports("IST0101") && it.object["spec"]["tcp"].is_array(),
-        example: "{apiVersion: networking.istio.io/v1, kind: VirtualService, metadata: {name: a, \
-                  namespace: shop}, spec: {hosts: [a.test], tcp: [{route: [{destination: {host: \
-                  gone}}]}]}}",
     },
     Accepted {
         name: "destinations for some namespaces",

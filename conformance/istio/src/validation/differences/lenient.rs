@@ -2,7 +2,7 @@
 
 use super::Accepted;
 
-pub(super) const ACCEPTED: [Accepted; 8] = [
+pub(super) const ACCEPTED: [Accepted; 9] = [
     Accepted {
         name: "unknown field",
         reason: "a warning that it has no effect; an error only where it could allow more",
@@ -33,6 +33,13 @@ pub(super) const ACCEPTED: [Accepted; 8] = [
         is: |it| it.only_istio_refuses(&["exportTo ~ (none) is not allowed"]),
         example: "{apiVersion: networking.istio.io/v1, kind: DestinationRule, metadata: {name: a, \
                   namespace: shop}, spec: {host: cart, exportTo: ['~']}}",
+    },
+    Accepted {
+        name: "exportTo: [., its own namespace]",
+        reason: "both mean the same namespace",
+        is: |it| it.only_istio_refuses(&["duplicate entries in exportTo"]),
+        example: "{apiVersion: networking.istio.io/v1, kind: DestinationRule, metadata: {name: a, \
+                  namespace: shop}, spec: {host: cart, exportTo: ['.', shop]}}",
     },
     Accepted {
         name: "ports of endpoints",

@@ -2,7 +2,7 @@
 
 use super::Accepted;
 
-pub(super) const ACCEPTED: [Accepted; 10] = [
+pub(super) const ACCEPTED: [Accepted; 11] = [
     Accepted {
         name: "empty texts",
         reason: "an empty text is probably a value that a template has not filled in, not an \
@@ -106,17 +106,27 @@ pub(super) const ACCEPTED: [Accepted; 10] = [
     Accepted {
         name: "limits of Envoy",
         reason: "Envoy refuses the configuration: sizes of rings, groups of a rewrite that its \
-                 expression does not have, weights above 1000000, authorities with a wrong port",
+                 expression does not have, weights above 1000000, authorities with a wrong port, \
+                 aborts with 600",
         is: |it| {
             it.only_galleria_refuses(&[
                 "inimumRingSize: ",
                 "but the pattern has",
                 "is not an authority",
                 "must be 0 to 1000000",
+                "must be 200 to 599",
             ])
         },
         example: "{apiVersion: networking.istio.io/v1, kind: VirtualService, metadata: {name: a, \
                   namespace: shop}, spec: {hosts: [cart], http: [{rewrite: {uriRegexRewrite: \
                   {match: a, rewrite: '\\1'}}, route: [{destination: {host: cart}}]}]}}",
+    },
+    Accepted {
+        name: "numbers without a use",
+        reason: "more than 100 attempts are a mistake, and a cookie cannot end before it begins",
+        is: |it| it.only_galleria_refuses(&["retries.attempts: ", "httpCookie.ttl: "]),
+        example: "{apiVersion: networking.istio.io/v1, kind: VirtualService, metadata: {name: a, \
+                  namespace: shop}, spec: {hosts: [cart], http: [{retries: {attempts: 600}, route: \
+                  [{destination: {host: cart}}]}]}}",
     },
 ];

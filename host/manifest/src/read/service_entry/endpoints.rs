@@ -2,8 +2,8 @@
 
 use crate::codes;
 use crate::decode::{
-    Decoder, Fields, did_you_mean, integer, is_dns_subdomain, labels, located_string, map, port,
-    steps, string,
+    Decoder, Fields, did_you_mean, ends_with_number, integer, is_dns_subdomain, labels,
+    located_string, map, port, steps, string,
 };
 use crate::model::{Resolution, ServiceEntryPort, WorkloadEntry};
 use crate::yaml::{Mark, Node};
@@ -71,7 +71,8 @@ fn check_address(
     address: &crate::WithPosition<String>,
 ) {
     let is_ip = address.parse::<std::net::IpAddr>().is_ok();
-    let is_name = is_dns_subdomain(&address.trim_end_matches('.').to_ascii_lowercase());
+    let name = address.trim_end_matches('.').to_ascii_lowercase();
+    let is_name = is_dns_subdomain(&name) && !ends_with_number(&name);
     let shown = d.show(address);
     let message = match resolution {
         Resolution::Static if !is_ip => {

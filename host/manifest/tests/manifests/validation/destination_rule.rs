@@ -231,6 +231,14 @@ fn fields_without_effect_are_checked_too() {
             Accepted,
         ),
         (
+            "tunnel: {targetHost: 1.2.3.4, targetPort: 80}",
+            Warned("no effect"),
+        ),
+        (
+            "tunnel: {targetHost: '80', targetPort: 80}",
+            Refused("neither an IP address"),
+        ),
+        (
             "tunnel: {targetHost: a.test}",
             Refused("`targetPort` is missing"),
         ),

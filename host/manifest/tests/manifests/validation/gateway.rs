@@ -112,3 +112,21 @@ fn tls_of_servers() {
         &[("nowhere", Refused("not an IP address"))],
     );
 }
+
+#[test]
+fn the_identity_of_the_gateway_is_its_only_certificate() {
+    let frame = "{servers: [{port: {number: 443, name: a, protocol: HTTPS}, hosts: [a.test], tls: {mode: ISTIO_MUTUAL, $}}]}";
+    check(
+        "Gateway",
+        frame,
+        &[
+            ("minProtocolVersion: TLSV1_3", Accepted),
+            ("credentialName: s", Refused("must be absent")),
+            ("credentialNames: [s]", Refused("must be absent")),
+            ("serverCertificate: /c.pem", Refused("must be absent")),
+            ("privateKey: /k.pem", Refused("must be absent")),
+            ("caCertificates: /ca.pem", Refused("must be absent")),
+            ("caCertCredentialName: s", Warned("has no effect")),
+        ],
+    );
+}

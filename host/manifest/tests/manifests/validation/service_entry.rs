@@ -89,6 +89,18 @@ fn ports() {
 }
 
 #[test]
+fn addresses_of_endpoints_are_no_numbers() {
+    let frame = "{hosts: [a.test], resolution: DNS, ports: [{number: 80, name: http, protocol: HTTP}], endpoints: [{address: $}]}";
+    let rows = [
+        ("b.test", Accepted),
+        ("1.2.3.4", Accepted),
+        ("'80'", Refused("neither an IP address")),
+        ("b.80", Refused("neither an IP address")),
+    ];
+    check("ServiceEntry", frame, &rows);
+}
+
+#[test]
 fn resolutions() {
     let ports = "ports: [{number: 80, name: http, protocol: HTTP}]";
     let rows = [

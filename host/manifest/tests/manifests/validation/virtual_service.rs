@@ -527,6 +527,35 @@ fn empty_conditions_match_everything() {
 }
 
 #[test]
+fn a_route_without_destinations_is_none() {
+    rules(&[
+        ("route: []", Refused("at least one destination")),
+        ("route: [], delegate: {name: d}", Accepted),
+        ("route: [], redirect: {uri: /x}", Accepted),
+        ("route: [], directResponse: {status: 200}", Accepted),
+        (
+            "route: [], redirect: {uri: /x}, timeout: 1s",
+            Warned("has no effect together with `redirect`"),
+        ),
+    ]);
+}
+
+#[test]
+fn only_prefixes_are_replaced_in_redirects() {
+    let rule = |uris: &str| format!("match: [{uris}], redirect: {{prefixRewrite: /y}}");
+    for (uris, answer) in [
+        ("{uri: {prefix: /x}}", Accepted),
+        ("{uri: {prefix: /x}}, {method: {exact: GET}}", Accepted),
+        ("{uri: {}}", Refused("needs a prefix")),
+        ("{uri: {exact: /x}}", Refused("needs a prefix")),
+        ("{uri: {regex: /x}}", Refused("needs a prefix")),
+        ("{uri: {prefix: /x}}, {uri: {}}", Refused("needs a prefix")),
+    ] {
+        rules(&[(&rule(uris), answer)]);
+    }
+}
+
+#[test]
 fn tcp_rules() {
     let frame = "{hosts: [a.test], tcp: [{$}]}";
     let to = "route: [{destination: {host: app}}]";
