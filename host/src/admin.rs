@@ -15,6 +15,7 @@ mod bounds;
 mod discovery;
 mod eviction;
 mod failure;
+mod flag;
 mod form;
 mod forward;
 mod identity;

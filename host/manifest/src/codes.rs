@@ -96,4 +96,5 @@ codes! {
     SIDECAR = "GAL0802", "a Sidecar selects no workload, or names a host that nothing declares";
     NETWORK_POLICY = "GAL0801", "a NetworkPolicy selects nothing, or a part of it can never match";
     BACKEND_PORT = "GAL0045", "an Ingress refers to a port that its Service does not have";
+    UNKNOWN_CHOICE = "GAL0046", "a value is none of those that its field can have";
 }

@@ -287,6 +287,7 @@ fn is_schema(code: Code) -> bool {
         codes::MISSING_FIELD,
         codes::WRONG_TYPE,
         codes::INVALID_VALUE,
+        codes::UNKNOWN_CHOICE,
         codes::UNKNOWN_FIELD,
         codes::EXCLUSIVE_FIELDS,
         codes::INVALID_REGEX,

@@ -11,18 +11,20 @@ mod parse;
 mod scalar;
 mod syntax;
 
+use json::to_json_of_cluster;
 pub(crate) use json::{from_json, to_json};
 pub(crate) use parse::parse;
 pub(crate) use scalar::{ResolvedScalar, Scalar, Style};
 
 use crate::Code;
 
-/// Converts one document of YAML or JSON, without interpreting it.
+/// Converts one document of YAML or JSON as a cluster does, where `off` is a boolean unless it is
+/// in quotes.
 ///
 /// # Errors
 /// It is malformed or empty, or there is more than one document.
 pub fn yaml_to_json(text: &str) -> Result<serde_json::Value, String> {
-    let documents = yaml_documents(text)?;
+    let documents = documents(text, to_json_of_cluster)?;
     <[_; 1]>::try_from(documents)
         .map(|[one]| one)
         .map_err(|all| format!("one document is expected, not {}", all.len()))
@@ -33,11 +35,18 @@ pub fn yaml_to_json(text: &str) -> Result<serde_json::Value, String> {
 /// # Errors
 /// It is malformed.
 pub fn yaml_documents(text: &str) -> Result<Vec<serde_json::Value>, String> {
+    documents(text, to_json)
+}
+
+fn documents(
+    text: &str,
+    convert: fn(&Node) -> serde_json::Value,
+) -> Result<Vec<serde_json::Value>, String> {
     let parsed = parse(text);
     if let Some(Problem { mark, message, .. }) = parsed.problems.first() {
         return Err(format!("{}:{}: {message}", mark.line, mark.column));
     }
-    Ok(parsed.documents.iter().map(to_json).collect())
+    Ok(parsed.documents.iter().map(convert).collect())
 }
 
 /// A position in the text; lines and columns count from 1.

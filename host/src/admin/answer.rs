@@ -13,7 +13,7 @@ use super::discovery;
 use super::failure::Failure;
 use super::form::{Form, RowObject};
 use super::kind::{SCALE, api_version};
-use super::list::{Options, is_set};
+use super::list::Options;
 use super::openapi;
 use super::path::{Resource, Target};
 use super::review;
@@ -78,8 +78,8 @@ impl Api {
                 HeaderValue::from_static("text/plain; charset=utf-8"),
             )),
             Target::Version => Ok(json(&discovery::version())),
-            Target::CoreVersions => Ok(discovered(headers, true, None)),
-            Target::Groups => Ok(discovered(headers, false, self.first_group())),
+            Target::CoreVersions => discovered(headers, true, None),
+            Target::Groups => discovered(headers, false, self.first_group()),
             Target::Group(name) => discovery::group(&name).map(|group| json(&group)),
             Target::Resources { group, version } => {
                 discovery::resources(&group, &version).map(|resources| json(&resources))
@@ -116,7 +116,7 @@ impl Api {
         if resource.kind.is_measured() {
             return self.measured(&resource, &options, &form);
         }
-        if is_set(&options.watch) {
+        if options.watch.is_set() {
             if let Some(name) = resource.name.take() {
                 let mut options = options;
                 options.field_selector = format!("metadata.name={name}");
@@ -193,7 +193,11 @@ fn accepts(headers: &HeaderMap) -> String {
     accepted.join(",").replace(' ', "")
 }
 
-fn discovered(headers: &HeaderMap, core: bool, first: Option<&str>) -> Response<Body> {
+fn discovered(
+    headers: &HeaderMap,
+    core: bool,
+    first: Option<&str>,
+) -> Result<Response<Body>, Failure> {
     let accepted = accepts(headers);
     let wanted = DISCOVERY.iter().find(|version| {
         accepted.split(',').any(|media| {
@@ -201,20 +205,20 @@ fn discovered(headers: &HeaderMap, core: bool, first: Option<&str>) -> Response<
             has("as=APIGroupDiscoveryList") && has(&format!("v={version}"))
         })
     });
-    match (wanted, core) {
-        (Some(version), _) => {
-            let body = discovery::aggregated(core, first, version).to_string();
-            let kind = format!(
-                "application/json;g=apidiscovery.k8s.io;v={version};as=APIGroupDiscoveryList"
-            );
-            typed(
-                Body::from(body),
-                HeaderValue::try_from(kind).unwrap_or(JSON),
-            )
-        }
-        (None, true) => json(&discovery::core_versions()),
-        (None, false) => json(&discovery::groups(first)),
-    }
+    let Some(version) = wanted else {
+        Form::of(headers, RowObject::default())?;
+        return Ok(json(&match core {
+            true => discovery::core_versions(),
+            false => discovery::groups(first),
+        }));
+    };
+    let body = discovery::aggregated(core, first, version).to_string();
+    let kind =
+        format!("application/json;g=apidiscovery.k8s.io;v={version};as=APIGroupDiscoveryList");
+    Ok(typed(
+        Body::from(body),
+        HeaderValue::try_from(kind).unwrap_or(JSON),
+    ))
 }
 
 pub(super) fn json(value: &Value) -> Response<Body> {

@@ -23,7 +23,9 @@ pub(super) const MEDIA_TYPE: &str = "application/apply-patch+yaml";
 const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
 
 /// Makes `manager` the manager of the fields that it changed by anything but an apply.
-/// `before` is the object before the change, null for a new one.
+/// `before` is the object before the change, null for a new one. As in an API server, an object
+/// without managers gets the first one by an apply; a Namespace always has one, since it is created
+/// with a label.
 pub(super) fn note_update(
     object: &mut Value,
     before: &Value,
@@ -35,6 +37,9 @@ pub(super) fn note_update(
     let gone = Paths::of(before, kind).without(&now);
     let changed = now.differing(object, before);
     let mut managers = Managers::wanted(object, before);
+    if managers.0.is_empty() && !before.is_null() && kind.kind != "Namespace" {
+        return managers.write(object);
+    }
     if changed.is_empty() && gone.is_empty() {
         return managers.write(object);
     }
@@ -75,6 +80,12 @@ impl Api {
         }
         bounds::check(&wanted)?;
         let kind = resource.kind;
+        self.check_applied(&key(resource, name), &wanted)?;
+        if let Some(list) = paths::repeated(&wanted).filter(|_| !kind.is_custom) {
+            return Err(Failure::BadRequest(format!(
+                "cannot apply the object: {list} has two entries with the same key"
+            )));
+        }
         let version = api_version(kind.group, &resource.version);
         let paths = Paths::of(&wanted, kind);
         let own = || Manager {
@@ -116,7 +127,7 @@ impl Api {
             let mut merged = shown.clone();
             match kind.is_custom {
                 true => json_patch::merge(&mut merged, &wanted),
-                false => strategic::merge(&mut merged, wanted.clone()),
+                false => strategic::apply(&mut merged, wanted.clone()),
             }
             let before = managers.take(is_own).unwrap_or_default();
             let mut removed = before.without(&paths);
@@ -124,6 +135,7 @@ impl Api {
                 removed = removed.without(&other.paths);
             }
             removed.remove_from(&mut merged);
+            keep_last_applied(manager, &wanted, &mut merged);
             managers.add(own(), &paths);
             managers.write(&mut merged);
             Ok(merged)
@@ -164,6 +176,22 @@ fn last_applied(manager: &str, shown: &Value, kind: &Kind) -> Paths {
     match written {
         Some(written) if bounds::check(&written).is_ok() => Paths::of(&written, kind),
         _ => Paths::default(),
+    }
+}
+
+/// Where `kubectl apply` has written on the client's side what it applied, it finds there what it
+/// has applied on the server's side since, so that it can go back.
+fn keep_last_applied(manager: &str, wanted: &Value, merged: &mut Value) {
+    const ANNOTATIONS: &str = "/metadata/annotations";
+    let annotation = merged
+        .pointer_mut(ANNOTATIONS)
+        .and_then(|it| it.get_mut(LAST_APPLIED));
+    if let Some(annotation) = annotation.filter(|_| manager == "kubectl") {
+        let mut applied = wanted.clone();
+        if let Some(Value::Object(annotations)) = applied.pointer_mut(ANNOTATIONS) {
+            annotations.remove(LAST_APPLIED);
+        }
+        *annotation = format!("{applied}\n").into();
     }
 }
 

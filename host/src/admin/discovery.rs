@@ -268,28 +268,39 @@ fn categories(kind: &Kind, group: &str) -> &'static [&'static str] {
 }
 
 fn resource(kind: &Kind, group: &str) -> Value {
-    json!({
+    let resource = json!({
         "name": kind.plural,
         "singularName": kind.singular,
         "namespaced": kind.namespaced,
         "kind": kind.kind,
         "verbs": verbs(kind),
-        "shortNames": kind.short_names,
-        "categories": categories(kind, group),
-    })
+    });
+    with_names(resource, kind, group)
+}
+
+/// `resource`, with its short names and categories if it has some.
+fn with_names(mut resource: Value, kind: &Kind, group: &str) -> Value {
+    for (field, names) in [
+        ("shortNames", kind.short_names),
+        ("categories", categories(kind, group)),
+    ] {
+        if !names.is_empty() {
+            resource[field] = names.into();
+        }
+    }
+    resource
 }
 
 fn aggregated_resource(kind: &Kind, group: &str, version: &str) -> Value {
-    json!({
+    let resource = json!({
         "resource": kind.plural,
         "responseKind": {"group": group, "version": version, "kind": kind.kind},
         "scope": if kind.namespaced { "Namespaced" } else { "Cluster" },
         "singularResource": kind.singular,
         "verbs": verbs(kind),
-        "shortNames": kind.short_names,
-        "categories": categories(kind, group),
         "subresources": subresources(kind),
-    })
+    });
+    with_names(resource, kind, group)
 }
 
 #[cfg(test)]

@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use super::kind::Kind;
 use crate::store::is_place;
 use crate::writes::{STOPPING, WriteError};
-use cause::{field_of, is_undecodable, listed, message, reason_of};
+use cause::{causes_of, is_undecodable, listed, message};
 
 /// See the module's documentation.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -58,6 +58,13 @@ pub(crate) enum Failure {
         kind.resource()
     )]
     Conflict { kind: &'static Kind, name: String },
+    /// The object is not the one that a client wants to delete.
+    #[error(
+        "Operation cannot be fulfilled on {} \"{name}\": it does not have the uid or the \
+         resourceVersion of the precondition; read it again",
+        kind.kind
+    )]
+    Precondition { kind: &'static Kind, name: String },
     #[error(
         "Operation cannot be fulfilled on pods/binding \"{0}\": the host has assigned pod {0} to \
          its node"
@@ -89,6 +96,8 @@ pub(crate) enum Failure {
     TooLarge(String),
     #[error("unsupported media type `{0}`")]
     UnsupportedMediaType(String),
+    #[error("unsupported media type `{0}` of a patch")]
+    UnsupportedPatch(String),
     #[error("{0}")]
     Unavailable(String),
 }
@@ -119,12 +128,12 @@ fn conflicts(conflicts: &[(String, String)]) -> String {
 
 impl Failure {
     /// The request has wrong parameters, which an API server calls `kind`.
-    pub(super) fn options(kind: &'static str, cause: Cause) -> Self {
+    pub(super) fn options(kind: &'static str, causes: Vec<Cause>) -> Self {
         Self::InvalidBody {
             group: META,
             kind,
             name: String::new(),
-            causes: vec![cause],
+            causes,
         }
     }
 
@@ -179,21 +188,21 @@ impl Failure {
     pub(super) fn invalid(kind: &'static Kind, name: &str, problems: &[Diagnostic]) -> Self {
         let errors = problems.iter().filter(|it| it.severity == Severity::Error);
         let own = format!("{}/{name}", kind.kind);
-        let cause = |it: &Diagnostic| match &it.object {
-            Some(other) if *other != own => Cause::invalid(
+        let causes = |it: &Diagnostic| match &it.object {
+            Some(other) if *other != own => vec![Cause::invalid(
                 "",
                 // Objects of the API have no file whose line could be named.
                 match is_place(&it.at.file) {
                     true => format!("{other}: {}: {}", it.path, it.message),
                     false => it.to_string(),
                 },
-            ),
-            _ => Cause::new(reason_of(it.code), &field_of(&it.path), &it.message),
+            )],
+            _ => causes_of(kind.kind, it),
         };
         Self::Invalid {
             kind,
             name: name.to_owned(),
-            causes: errors.map(cause).collect(),
+            causes: errors.flat_map(causes).collect(),
         }
     }
 
@@ -223,6 +232,7 @@ impl Failure {
             Self::Expired { .. } => StatusCode::GONE,
             Self::AlreadyExists { .. }
             | Self::Conflict { .. }
+            | Self::Precondition { .. }
             | Self::Bound(_)
             | Self::ApplyConflict(_) => StatusCode::CONFLICT,
             Self::Invalid { .. } | Self::InvalidBody { .. } | Self::Unfit(_) => {
@@ -231,7 +241,9 @@ impl Failure {
             Self::FutureVersion { .. } => StatusCode::GATEWAY_TIMEOUT,
             Self::NotAcceptable => StatusCode::NOT_ACCEPTABLE,
             Self::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
-            Self::UnsupportedMediaType(_) => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            Self::UnsupportedMediaType(_) | Self::UnsupportedPatch(_) => {
+                StatusCode::UNSUPPORTED_MEDIA_TYPE
+            }
             Self::Unavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
             Self::TooManyGuesses | Self::TooManyRequests(_) | Self::DisruptionBudget { .. } => {
                 StatusCode::TOO_MANY_REQUESTS
@@ -249,12 +261,15 @@ impl Failure {
             Self::MethodNotAllowed => "MethodNotAllowed",
             Self::Expired { .. } => "Expired",
             Self::AlreadyExists { .. } => "AlreadyExists",
-            Self::Conflict { .. } | Self::Bound(_) | Self::ApplyConflict(_) => "Conflict",
+            Self::Conflict { .. }
+            | Self::Precondition { .. }
+            | Self::Bound(_)
+            | Self::ApplyConflict(_) => "Conflict",
             Self::Invalid { .. } | Self::InvalidBody { .. } | Self::Unfit(_) => "Invalid",
             Self::FutureVersion { .. } => "Timeout",
             Self::NotAcceptable => "NotAcceptable",
             Self::TooLarge(_) => "RequestEntityTooLarge",
-            Self::UnsupportedMediaType(_) => "UnsupportedMediaType",
+            Self::UnsupportedMediaType(_) | Self::UnsupportedPatch(_) => "UnsupportedMediaType",
             Self::Unavailable(_) => "ServiceUnavailable",
             Self::TooManyGuesses | Self::TooManyRequests(_) | Self::DisruptionBudget { .. } => {
                 "TooManyRequests"
@@ -268,6 +283,7 @@ impl Failure {
             | Self::ForbiddenObject { kind, name, .. }
             | Self::AlreadyExists { kind, name }
             | Self::Conflict { kind, name } => named(kind.group, kind.plural, name, json!({})),
+            Self::Precondition { kind, name } => named(kind.group, kind.kind, name, json!({})),
             Self::Invalid { kind, name, causes } => named(
                 kind.group,
                 kind.kind,
@@ -300,9 +316,11 @@ impl Failure {
                 let message = format!("The disruption budget {budget} does not allow it now");
                 json!({"causes": [{"reason": "DisruptionBudget", "message": message}]})
             }
-            Self::NoSuchPath | Self::MethodNotAllowed | Self::NotAcceptable | Self::Unfit(_) => {
-                json!({})
-            }
+            Self::NoSuchPath
+            | Self::MethodNotAllowed
+            | Self::NotAcceptable
+            | Self::UnsupportedPatch(_)
+            | Self::Unfit(_) => json!({}),
             _ => Value::Null,
         }
     }

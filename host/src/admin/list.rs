@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 
 use super::Api;
 use super::failure::{Cause, Failure};
+use super::flag::Flag;
 use super::form::Form;
 use super::kind::api_version;
 use super::object::shown;
@@ -25,45 +26,76 @@ use crate::store::StoredObject;
 pub(super) struct Options {
     pub label_selector: String,
     pub field_selector: String,
-    pub limit: Option<usize>,
+    /// Everything, if it is not positive.
+    pub limit: Option<i64>,
     #[serde(rename = "continue")]
     pub continuation: String,
     pub resource_version: String,
     pub resource_version_match: String,
     /// Of a table.
     pub include_object: String,
-    pub watch: String,
-    pub allow_watch_bookmarks: String,
-    pub send_initial_events: String,
+    pub watch: Flag,
+    pub allow_watch_bookmarks: Flag,
+    pub send_initial_events: Flag,
     pub timeout_seconds: Option<u64>,
 }
 
 impl Options {
+    /// Checks how the version must match, which contradicts other parameters.
+    ///
+    /// # Errors
+    /// It does.
+    pub(super) fn check_match(&self) -> Result<(), Failure> {
+        let matched = self.resource_version_match.as_str();
+        let supported: &[&str] = match self.watch.is_set() {
+            true => &[NOT_OLDER],
+            false => &["Exact", NOT_OLDER],
+        };
+        let mut causes = Vec::new();
+        let mut forbidden = |field: &str, why: &str| {
+            causes.push(Cause::forbidden(field, format!("Forbidden: {why}")));
+        };
+        let (initial, any) = (self.send_initial_events.is_given(), !matched.is_empty());
+        if self.watch.is_set() {
+            if initial && matched != NOT_OLDER {
+                let why = "sendInitialEvents requires resourceVersionMatch=NotOlderThan";
+                forbidden(MATCH, why);
+            }
+            if any && !initial {
+                let why = "resourceVersionMatch of a watch requires sendInitialEvents";
+                forbidden(MATCH, why);
+            }
+        } else {
+            if any && self.resource_version.is_empty() {
+                let why = "resourceVersionMatch requires resourceVersion";
+                forbidden(MATCH, why);
+            }
+            if initial {
+                forbidden("sendInitialEvents", "sendInitialEvents is only for a watch");
+            }
+            if matched == "Exact" && self.resource_version == "0" {
+                forbidden(MATCH, "the resourceVersion \"0\" cannot match exactly");
+            }
+        }
+        if any && !self.continuation.is_empty() {
+            let why = "resourceVersionMatch is not for the rest of a list";
+            forbidden(MATCH, why);
+        }
+        if any && !supported.contains(&matched) {
+            causes.push(Cause::unsupported(MATCH, matched, supported));
+        }
+        match causes.is_empty() {
+            true => Ok(()),
+            false => Err(Failure::options("ListOptions", causes)),
+        }
+    }
+
     /// Checks the version that a client wants to see at least, or exactly.
     ///
     /// # Errors
-    /// It does not parse or is not reached yet, or its match contradicts it.
+    /// It does not parse or is not reached yet.
     pub(super) fn check_version(&self, newest: u64) -> Result<(), Failure> {
-        let refused = |cause| Err(Failure::options("ListOptions", cause));
-        let (version, matched) = (&self.resource_version, &self.resource_version_match);
-        if !matched.is_empty() {
-            if version.is_empty() {
-                let message =
-                    "resourceVersionMatch is forbidden unless resourceVersion is provided";
-                return refused(Cause::forbidden("resourceVersionMatch", message));
-            }
-            if !matches!(matched.as_str(), "Exact" | "NotOlderThan") {
-                let message = format!(
-                    "Unsupported value: {matched:?}: supported values: \"Exact\", \"NotOlderThan\""
-                );
-                return refused(Cause::not_supported("resourceVersionMatch", message));
-            }
-            if matched == "Exact" && version == "0" {
-                let message =
-                    "resourceVersionMatch \"Exact\" is forbidden for resourceVersion \"0\"";
-                return refused(Cause::forbidden("resourceVersionMatch", message));
-            }
-        }
+        let version = &self.resource_version;
         if version.is_empty() {
             return Ok(());
         }
@@ -76,6 +108,9 @@ impl Options {
     }
 }
 
+const MATCH: &str = "resourceVersionMatch";
+const NOT_OLDER: &str = "NotOlderThan";
+
 /// Where the next page of a list begins.
 #[derive(Serialize, Deserialize)]
 struct Continuation {
@@ -83,11 +118,6 @@ struct Continuation {
     version: u64,
     namespace: String,
     name: String,
-}
-
-/// Parses a boolean parameter.
-pub(super) fn is_set(text: &str) -> bool {
-    matches!(text, "true" | "1" | "True" | "TRUE" | "t" | "T")
 }
 
 impl Resource {
@@ -144,6 +174,7 @@ impl Api {
         options: &Options,
         form: &Form,
     ) -> Result<Value, Failure> {
+        options.check_match()?;
         let selector = resource.selector(options)?;
         let after = Continuation::read(&options.continuation)?;
         let (stored, version) = self.store.list();
@@ -160,6 +191,7 @@ impl Api {
             .filter(|(_, object)| selector.matches(object));
         let version = after.as_ref().map_or(version, |after| after.version);
         let limit = options.limit.filter(|limit| *limit > 0);
+        let limit = limit.and_then(|limit| usize::try_from(limit).ok());
         let page: Vec<_> = objects.by_ref().take(limit.unwrap_or(usize::MAX)).collect();
         let mut metadata = json!({"resourceVersion": version.to_string()});
         if let Some((last, _)) = page.last() {

@@ -16,7 +16,7 @@ use tokio::sync::{OwnedSemaphorePermit, watch};
 
 use super::Api;
 use super::failure::Failure;
-use super::list::is_set;
+use super::flag::Flag;
 use super::path::Resource;
 use crate::workload::{LogLine, PodLog};
 
@@ -25,9 +25,9 @@ use crate::workload::{LogLine, PodLog};
 #[serde(rename_all = "camelCase", default)]
 struct LogOptions {
     container: String,
-    follow: String,
-    previous: String,
-    timestamps: String,
+    follow: Flag,
+    previous: Flag,
+    timestamps: Flag,
     tail_lines: Option<usize>,
     since_seconds: Option<u32>,
     since_time: Option<Timestamp>,
@@ -74,7 +74,7 @@ impl Api {
         }
         // A pod that has not started has no log yet.
         let log = self.logs.of(&key.namespace, pod);
-        let mut lines = match (&log, is_set(&options.previous)) {
+        let mut lines = match (&log, options.previous.is_set()) {
             (Some(log), false) => log.present(),
             (Some(log), true) => log.previous().ok_or_else(|| {
                 Failure::BadRequest(format!(
@@ -88,7 +88,7 @@ impl Api {
         let ago = |seconds| Timestamp::now() - SignedDuration::from_secs(i64::from(seconds));
         let mut output = Output {
             since: options.since_time.or_else(|| seconds.map(ago)),
-            with_times: is_set(&options.timestamps),
+            with_times: options.timestamps.is_set(),
             left: options.limit_bytes.unwrap_or(usize::MAX),
         };
         lines.retain(|line| output.since.is_none_or(|since| line.at >= since));
@@ -96,7 +96,7 @@ impl Api {
             lines.drain(..lines.len().saturating_sub(tail));
         }
         let body = match log {
-            Some(log) if is_set(&options.follow) => {
+            Some(log) if options.follow.is_set() => {
                 let slot = self.watches.clone().try_acquire_owned();
                 let slot = slot.map_err(|_| Failure::TooManyRequests("too many watches"))?;
                 let follower = Follower {

@@ -7,7 +7,7 @@ pub(super) mod versions;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use galleria_manifest::model::{Object, Resource};
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use super::kind::Kind;
 use crate::store::{Source, StoredObject, uid};
@@ -54,10 +54,24 @@ pub(super) fn shown(stored: &StoredObject, kind: &Kind, version: &str) -> Value 
         json["metadata"]["annotations"][DRIFT] = "the object differs from its file".into();
     }
     defaults::fill_in(kind.kind, &mut json);
-    if kind.kind == "Namespace" && json["status"].is_null() {
-        json["status"] = serde_json::json!({"phase": "Active"});
+    if json["status"].is_null()
+        && let Some(status) = first_status(kind.kind, &json)
+    {
+        json["status"] = status;
     }
     json
+}
+
+/// The status of an object that has none yet.
+fn first_status(kind: &str, object: &Value) -> Option<Value> {
+    match kind {
+        "Namespace" if object["metadata"]["deletionTimestamp"].is_null() => {
+            Some(json!({"phase": "Active"}))
+        }
+        "Namespace" => Some(json!({"phase": "Terminating"})),
+        "Service" | "Ingress" => Some(json!({"loadBalancer": {}})),
+        _ => None,
+    }
 }
 
 /// Moves what a claim or a volume is bound to from the `status`, where the host keeps it, to

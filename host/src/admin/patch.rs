@@ -27,7 +27,7 @@ pub(super) fn patched(
         "application/strategic-merge-patch+json" if !kind.is_custom => {
             strategic::merge(&mut object, read(patch)?);
         }
-        other => return Err(Failure::UnsupportedMediaType(other.to_owned())),
+        other => return Err(Failure::UnsupportedPatch(other.to_owned())),
     }
     Ok(object)
 }

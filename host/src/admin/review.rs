@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::access::Access;
 use super::body;
-use super::failure::Failure;
+use super::failure::{Cause, Failure};
 
 /// The reviews, by group and plural name.
 const REVIEWS: [(&str, &str); 3] = [
@@ -38,7 +38,10 @@ pub(super) fn answer(
         return Err(Failure::BadRequest("the body is not an object".into()));
     }
     review_object["status"] = match review {
-        "selfsubjectaccessreviews" => allowed(access, &review_object["spec"]),
+        "selfsubjectaccessreviews" => {
+            check_attributes(&review_object["spec"])?;
+            allowed(access, &review_object["spec"])
+        }
         "selfsubjectrulesreviews" => rules(access),
         _ => json!({"userInfo": {
             "username": access.user(),
@@ -46,6 +49,22 @@ pub(super) fn answer(
         }}),
     };
     Ok(review_object)
+}
+
+/// # Errors
+/// The review is not about exactly one of a resource and a path.
+fn check_attributes(spec: &Value) -> Result<(), Failure> {
+    let has = |field: &str| spec.get(field).is_some_and(Value::is_object);
+    if has("resourceAttributes") != has("nonResourceAttributes") {
+        return Ok(());
+    }
+    let message = "exactly one of nonResourceAttributes or resourceAttributes must be specified";
+    Err(Failure::InvalidBody {
+        group: "authorization.k8s.io",
+        kind: "",
+        name: String::new(),
+        causes: vec![Cause::invalid("spec", message)],
+    })
 }
 
 fn allowed(access: Access, spec: &Value) -> Value {

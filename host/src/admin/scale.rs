@@ -11,7 +11,7 @@ use super::body;
 use super::failure::{Cause, Failure};
 use super::patch;
 use super::path::Resource;
-use super::write::{WriteOptions, WriteResult, check_preconditions, key};
+use super::write::{WriteOptions, WriteResult, check_seen, key};
 
 impl Api {
     /// # Errors
@@ -42,7 +42,7 @@ impl Api {
                 true => patch::patched(media_type, body, resource.kind, &scale)?,
                 false => body::object(request, body)?,
             };
-            check_preconditions(resource, shown, &wanted["metadata"])?;
+            check_seen(resource, shown, &wanted["metadata"])?;
             let is_patch = request.method == Method::PATCH;
             let replicas = replicas(name, &wanted, is_patch)?;
             let mut object = shown.clone();
@@ -101,12 +101,17 @@ fn scale_of(object: &Value) -> Value {
         "kind": "Scale",
         "apiVersion": "autoscaling/v1",
         "metadata": {"name": metadata["name"], "namespace": metadata["namespace"]},
-        "spec": {"replicas": object["spec"]["replicas"].as_u64().unwrap_or(1)},
+        "spec": {},
         "status": {
             "replicas": object["status"]["replicas"].as_u64().unwrap_or_default(),
             "selector": selector(&object["spec"]["selector"]["matchLabels"]),
         },
     });
+    // As in an API server, none is absent.
+    let replicas = object["spec"]["replicas"].as_u64().unwrap_or(1);
+    if replicas > 0 {
+        scale["spec"]["replicas"] = replicas.into();
+    }
     for field in ["uid", "resourceVersion", "creationTimestamp"] {
         scale["metadata"][field] = metadata[field].clone();
     }

@@ -20,7 +20,7 @@ use super::Api;
 use super::failure::Failure;
 use super::form::Form;
 use super::kind::api_version;
-use super::list::{Options, is_set};
+use super::list::Options;
 use super::path::Resource;
 use super::selector::Selector;
 use crate::store::{Change, Event, Store, StoredObject};
@@ -68,13 +68,14 @@ impl Api {
         options: &Options,
         form: Form,
     ) -> Result<Body, Failure> {
+        options.check_match()?;
         let selector = resource.selector(options)?;
         let slot = self.watches.clone().try_acquire_owned();
         let slot = slot.map_err(|_| Failure::TooManyRequests("too many watches"))?;
         // Subscribes before it reads, so that no change in between is missed.
         let mut versions = self.store.versions();
         versions.mark_changed();
-        let initial = is_set(&options.send_initial_events);
+        let initial = options.send_initial_events.is_set();
         let mut watcher = Watcher {
             selector,
             form,
@@ -82,7 +83,9 @@ impl Api {
             versions,
             seen: 0,
             ready: VecDeque::new(),
-            bookmarks: is_set(&options.allow_watch_bookmarks)
+            bookmarks: options
+                .allow_watch_bookmarks
+                .is_set()
                 .then(|| interval_at(Instant::now() + BOOKMARK, BOOKMARK)),
             end: Instant::now() + life(options.timeout_seconds),
             ended: false,

@@ -19,7 +19,7 @@ mod span;
 mod submit;
 
 pub(super) use answer::WriteResult;
-pub(super) use conditions::check_preconditions;
+pub(super) use conditions::{check_preconditions, check_seen};
 pub(super) use delete_options::DeleteOptions;
 pub(super) use options::WriteOptions;
 
@@ -54,6 +54,16 @@ const SET_BY_HOST: [&str; 4] = [
     "creationTimestamp",
     "deletionTimestamp",
     "deletionGracePeriodSeconds",
+];
+
+/// Kinds whose objects a PUT creates, as in an API server.
+const CREATED_BY_UPDATE: &[&str] = &[
+    "ClusterRole",
+    "ClusterRoleBinding",
+    "LimitRange",
+    "Role",
+    "RoleBinding",
+    "Service",
 ];
 
 /// How often a change is computed again after another client changed the object.
@@ -105,9 +115,19 @@ impl Api {
                 let change = |_: &StoredObject, shown: &Value| {
                     self.with_manager(request, &options, resource, shown, wanted.clone())
                 };
-                let mut changed = self.change(&options, resource, name, change).await?;
-                changed.warnings.extend(repeated);
-                Ok(answer(changed))
+                let changed = self.change(&options, resource, name, change).await;
+                let mut written = match changed {
+                    Err(Failure::NotFound { .. })
+                        if CREATED_BY_UPDATE.contains(&resource.kind.kind) =>
+                    {
+                        let (new, nothing) = (wanted.clone(), Value::Null);
+                        let new = self.with_manager(request, &options, resource, &nothing, new)?;
+                        self.create(&options, resource, new).await?
+                    }
+                    changed => changed?,
+                };
+                written.warnings.extend(repeated);
+                Ok(answer(written))
             }
             (&Method::PATCH, Some(name), None) => {
                 let media_type = body::media_type(&request.headers);
@@ -187,7 +207,7 @@ impl Api {
             WriteError::Changed => Failure::exists(resource.kind, &key.name),
             error => Failure::of(error, resource.kind, &key.name),
         })?;
-        let written = self.written(resource, &key, &read, true);
+        let written = self.written(resource, &key, &read, None);
         self.collect_abandoned(options, &key).await;
         Ok(written)
     }
@@ -233,7 +253,7 @@ impl Api {
             metadata::check_patch(resource, options, &shown, &wanted)?;
             identify(resource, &mut wanted)?;
             metadata::check(resource, &wanted)?;
-            check_preconditions(resource, &shown, &wanted["metadata"])?;
+            check_seen(resource, &shown, &wanted["metadata"])?;
             check_finalizers(resource, &shown, &wanted)?;
             keep_address(resource.kind, &shown, &mut wanted);
             immutable::check(resource, &shown, &wanted)?;
@@ -254,7 +274,7 @@ impl Api {
             );
             bounds::check_stored(&object)?;
             let read = self.read_object(resource, &key, options, &object)?;
-            if without_times(&object) == without_times(&stored.object.raw) {
+            if without_times(&read.object.raw) == without_times(&stored.object.raw) {
                 return Ok(WriteResult {
                     object: shown,
                     warnings: Vec::new(),
@@ -272,7 +292,7 @@ impl Api {
             };
             match self.submit(edits, options.is_dry_run()).await {
                 Ok(()) => {
-                    let written = self.written(resource, &key, &read, false);
+                    let written = self.written(resource, &key, &read, Some(&stored));
                     self.collect_abandoned(options, &key).await;
                     return Ok(written);
                 }

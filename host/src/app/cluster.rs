@@ -1,5 +1,5 @@
-//! The objects that a cluster creates by itself: its node, the namespaces in use with
-//! their default ServiceAccounts, and the endpoints of Services.
+//! The objects that a cluster creates by itself: its node, its own namespaces and those in
+//! use with their default ServiceAccounts, and the endpoints of Services.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
@@ -16,6 +16,10 @@ const VERSION: &str = concat!("galleria-", env!("CARGO_PKG_VERSION"));
 
 /// The pods of a node in its status; the default of a kubelet.
 const PODS_MAX: u32 = 110;
+
+/// The namespaces of every cluster: clients look for objects of the cluster in them, or know
+/// the cluster by the uid of one.
+const NAMESPACES: [&str; 4] = ["default", "kube-node-lease", "kube-public", "kube-system"];
 
 /// When this host started, and its resources.
 #[derive(Debug, Clone, Copy)]
@@ -60,7 +64,7 @@ pub(super) fn objects(written: &[Arc<Object>], pods: &[Arc<Pod>], node: Node) ->
         })
         .filter(|namespace| !namespace.is_empty())
         .collect();
-    namespaces.insert("default");
+    namespaces.extend(NAMESPACES);
     for namespace in namespaces {
         let is_written = |kind, at, name| named.contains(&(kind, at, name));
         if !named

@@ -82,10 +82,16 @@ impl StoredObject {
         }
     }
 
-    /// The `metadata.generation` after this object is replaced by `object`.
+    /// The `metadata.generation` after this object is replaced by `object`: one more if
+    /// something else is desired, also if that is its end.
     pub(crate) fn generation_with(&self, object: &Object) -> u64 {
-        let same = differs_in_metadata_only(&self.object.raw, &object.raw);
-        self.generation + u64::from(!same)
+        let (before, after) = (&self.object.raw, &object.raw);
+        let metadata = |raw: &Value, field: &str| raw["metadata"].get(field).cloned();
+        let differs = |field| metadata(before, field) != metadata(after, field);
+        let is_new = !differs_in_metadata_only(before, after)
+            || object.kind == "Deployment" && differs("annotations")
+            || differs("deletionTimestamp");
+        self.generation + u64::from(is_new)
     }
 
     /// The complete object, as `kubectl get -o json` shows it.

@@ -145,10 +145,11 @@ fn top_endpoints_nodes_and_reviews_work_as_on_a_cluster() {
         nodes.contains("galleria") && nodes.contains("Ready"),
         "{nodes}"
     );
+    // The namespaces of every cluster, and that of the test.
     let accounts = get(&["sa", "-A", "-o", "name"]);
     assert_eq!(
         accounts.matches("serviceaccount/default").count(),
-        2,
+        5,
         "{accounts}"
     );
     let endpoints = get(&["endpoints", "app", "-n", "test"]);

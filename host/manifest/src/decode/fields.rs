@@ -102,7 +102,8 @@ impl<'d, 'n> Fields<'d, 'n> {
         }
     }
 
-    /// Reports that `name` is required, with a field that may be a misspelling of it.
+    /// Reports at the path of `name` that it is required, with a field that may be a misspelling
+    /// of it.
     pub(crate) fn missing(&mut self, name: &'static str) {
         let unknown = self
             .entries
@@ -117,7 +118,8 @@ impl<'d, 'n> Fields<'d, 'n> {
             None => format!("the required field `{name}` is missing"),
         };
         let mark = self.mark;
-        self.d.error(mark, codes::MISSING_FIELD, hint);
+        self.d
+            .under(name, |d| d.error(mark, codes::MISSING_FIELD, hint));
     }
 
     /// The entries of the list `name`; none if it is absent.

@@ -53,7 +53,7 @@ pub(crate) fn quantity(d: &mut Decoder, node: &Node) -> Option<Quantity> {
             let hint = near.map_or_else(String::new, |near| format!("; did you mean `{near}`?"));
             let message =
                 format!("{shown} is not a quantity{hint} (for example 500m, 2, 64Mi, 1.5Gi)");
-            d.error(node.mark, codes::INVALID_VALUE, message);
+            d.error(node.mark, codes::WRONG_TYPE, message);
             None
         }
     }

@@ -12,7 +12,7 @@ pub(crate) fn string(d: &mut Decoder, node: &Node) -> Option<String> {
 fn string_ref<'n>(d: &mut Decoder, node: &'n Node) -> Option<&'n str> {
     if let Value::Scalar(scalar) = &node.value {
         if scalar.resolve() == ResolvedScalar::Text {
-            if scalar.is_old_boolean() {
+            if scalar.old_boolean().is_some() {
                 let shown = d.show(&scalar.text);
                 d.warning(
                     node.mark,
@@ -69,13 +69,9 @@ pub(crate) fn boolean(d: &mut Decoder, node: &Node) -> Option<bool> {
     let found = match &node.value {
         Value::Scalar(scalar) => match scalar.resolve() {
             ResolvedScalar::Bool(value) => return Some(value),
-            _ if scalar.is_old_boolean() => {
-                let yes = matches!(
-                    scalar.text.to_ascii_lowercase().as_str(),
-                    "yes" | "on" | "y"
-                );
+            _ if let Some(value) = scalar.old_boolean() => {
                 let shown = d.show(&scalar.text);
-                let message = format!("{shown} is a string in YAML 1.2; write `{yes}`");
+                let message = format!("{shown} is a string in YAML 1.2; write `{value}`");
                 d.error(node.mark, codes::WRONG_TYPE, message);
                 return None;
             }
@@ -109,6 +105,6 @@ pub(crate) fn choice<T: Copy>(
     let shown = d.show(text);
     let list = names().collect::<Vec<_>>().join(", ");
     let message = format!("{shown} is not {what}{hint} (one of {list})");
-    d.error(node.mark, codes::INVALID_VALUE, message);
+    d.error(node.mark, codes::UNKNOWN_CHOICE, message);
     None
 }

@@ -62,6 +62,7 @@ pub(super) fn read(d: &mut Decoder, node: &Node) -> Option<Container> {
     fields.finish(NOT_HONOURED);
     env::check_names(d, node);
     check_mounts(d, &volume_mounts);
+    check_port_names(d, node, &ports);
     let probes = [
         ("startupProbe", &startup_probe),
         ("livenessProbe", &liveness_probe),
@@ -211,6 +212,19 @@ fn check_mounts(d: &mut Decoder, mounts: &[VolumeMount]) {
             let mark = Mark::from(&mount.mount_path.at);
             d.within(steps!["volumeMounts", index, "mountPath"], |d| {
                 d.error(mark, codes::DUPLICATE_NAME, message);
+            });
+        }
+    }
+}
+
+fn check_port_names(d: &mut Decoder, node: &Node, ports: &[ContainerPort]) {
+    for (index, port) in ports.iter().enumerate() {
+        let Some(name) = &port.name else { continue };
+        let mut earlier = ports[..index].iter();
+        if earlier.any(|other| other.name.as_ref() == Some(name)) {
+            let message = format!("the port name `{name}` is listed twice");
+            d.within(steps!["ports", index, "name"], |d| {
+                d.error(node.mark, codes::DUPLICATE_NAME, message);
             });
         }
     }

@@ -1,7 +1,7 @@
 //! Secret. Its values are decoded and never appear in a message.
 
 use crate::codes;
-use crate::decode::{Decoder, Fields, boolean, map, non_empty};
+use crate::decode::{Decoder, Fields, boolean, map, non_empty, steps};
 use crate::model::{Resource, Secret, SecretValue};
 use crate::yaml::{Node, ResolvedScalar, Value};
 
@@ -32,9 +32,9 @@ pub(crate) fn read(mut fields: Fields<'_, '_>) -> Option<Resource> {
             if !data.contains_key(key) {
                 let message = format!("a secret of type kubernetes.io/tls needs the key `{key}`");
                 let mark = fields.mark_of("data");
-                fields
-                    .d
-                    .under("data", |d| d.error(mark, codes::MISSING_FIELD, message));
+                fields.d.within(steps!["data", key], |d| {
+                    d.error(mark, codes::MISSING_FIELD, message);
+                });
             }
         }
     }

@@ -55,7 +55,7 @@ fn spec(d: &mut Decoder, node: &Node) -> Option<Service> {
     }
     let external = service_type == Type::ExternalName;
     let ports = spec.list("ports", |d, node| port_entry(d, node, external));
-    if kind == Some(ServiceKind::ClusterIp) && ports.is_empty() && !spec.has("ports") {
+    if kind == Some(ServiceKind::ClusterIp) && !spec.has_entries("ports") {
         spec.missing("ports");
     }
     check_ports(&mut spec, &ports);
@@ -68,6 +68,15 @@ fn spec(d: &mut Decoder, node: &Node) -> Option<Service> {
             addresses.push(address);
         }
     }
+    spec.optional("sessionAffinity", |d, node| {
+        let choices = [("None", false), ("ClientIP", true)];
+        let is_sticky = choice(d, node, "a session affinity", &choices)?;
+        if is_sticky {
+            let message = "is not supported by this host; it has no effect";
+            d.warning(node.mark, codes::NOT_HONOURED, message);
+        }
+        Some(())
+    });
     spec.unenforced("loadBalancerSourceRanges", parts::SOURCE_RANGES);
     spec.finish(&[
         "ipFamilies",
@@ -80,7 +89,6 @@ fn spec(d: &mut Decoder, node: &Node) -> Option<Service> {
         "loadBalancerClass",
         "loadBalancerIP",
         "publishNotReadyAddresses",
-        "sessionAffinity",
         "sessionAffinityConfig",
         "trafficDistribution",
     ]);
@@ -176,9 +184,13 @@ fn check_ports(spec: &mut Fields<'_, '_>, ports: &[ServicePort]) {
             spec.d
                 .within(steps!["ports", index], |d| d.error(mark, code, message));
         };
+        let report_name = |spec: &mut Fields<'_, '_>, code, message: String| {
+            let path = steps!["ports", index, "name"];
+            spec.d.within(path, |d| d.error(mark, code, message));
+        };
         if ports.len() > 1 && port.name.is_none() {
             let message = "a Service with several ports needs a `name` for each".to_owned();
-            report(spec, codes::MISSING_FIELD, message);
+            report_name(spec, codes::MISSING_FIELD, message);
         }
         let earlier = &ports[..index];
         if earlier.iter().any(|other| other.port == port.port) {
@@ -193,11 +205,8 @@ fn check_ports(spec: &mut Fields<'_, '_>, ports: &[ServicePort]) {
                 .iter()
                 .any(|other| other.name.as_ref() == Some(name))
         {
-            report(
-                spec,
-                codes::DUPLICATE_NAME,
-                format!("the port name `{name}` is listed twice"),
-            );
+            let message = format!("the port name `{name}` is listed twice");
+            report_name(spec, codes::DUPLICATE_NAME, message);
         }
     }
 }

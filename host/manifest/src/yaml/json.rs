@@ -72,13 +72,27 @@ impl Builder {
 
 /// The JSON value of a node, with the scalars of YAML's core schema.
 pub(crate) fn to_json(node: &Node) -> Json {
+    with_scalars(node, scalar_to_json)
+}
+
+/// The JSON value of a node as a cluster reads it, which knows the booleans of YAML 1.1.
+pub(crate) fn to_json_of_cluster(node: &Node) -> Json {
+    with_scalars(node, |scalar| match scalar.old_boolean() {
+        Some(value) => Json::Bool(value),
+        None => scalar_to_json(scalar),
+    })
+}
+
+fn with_scalars(node: &Node, read: fn(&Scalar) -> Json) -> Json {
     match &node.value {
-        Value::Scalar(scalar) => scalar_to_json(scalar),
-        Value::Sequence(items) => Json::Array(items.iter().map(to_json).collect()),
+        Value::Scalar(scalar) => read(scalar),
+        Value::Sequence(items) => {
+            Json::Array(items.iter().map(|it| with_scalars(it, read)).collect())
+        }
         Value::Mapping(entries) => Json::Object(
             entries
                 .iter()
-                .map(|entry| (entry.key.clone(), to_json(&entry.value)))
+                .map(|entry| (entry.key.clone(), with_scalars(&entry.value, read)))
                 .collect::<Map<_, _>>(),
         ),
     }
@@ -100,6 +114,15 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn plain_booleans_of_yaml_1_1_are_booleans_of_a_cluster() {
+        let read = |text| crate::yaml_to_json(text).expect("YAML");
+        let text = "[off, \"off\", y, true, offer]";
+        assert_eq!(read(text), json!([false, "off", true, true, "offer"]));
+        let documents = crate::yaml_documents("[off]").expect("YAML");
+        assert_eq!(documents, [json!(["off"])]);
+    }
 
     #[test]
     fn json_value_survives_the_tree() {

@@ -35,28 +35,16 @@ impl Scalar {
         }
     }
 
-    /// Whether this is a boolean in YAML 1.1, which clusters read, and a string in YAML 1.2.
-    pub(crate) fn is_old_boolean(&self) -> bool {
-        self.style == Style::Plain
-            && matches!(
-                self.text.as_str(),
-                "yes"
-                    | "Yes"
-                    | "YES"
-                    | "no"
-                    | "No"
-                    | "NO"
-                    | "on"
-                    | "On"
-                    | "ON"
-                    | "off"
-                    | "Off"
-                    | "OFF"
-                    | "y"
-                    | "Y"
-                    | "n"
-                    | "N"
-            )
+    /// The boolean that this is in YAML 1.1, which clusters read; in YAML 1.2 it is a string.
+    pub(crate) fn old_boolean(&self) -> Option<bool> {
+        if self.style != Style::Plain {
+            return None;
+        }
+        match self.text.as_str() {
+            "yes" | "Yes" | "YES" | "on" | "On" | "ON" | "y" | "Y" => Some(true),
+            "no" | "No" | "NO" | "off" | "Off" | "OFF" | "n" | "N" => Some(false),
+            _ => None,
+        }
     }
 }
 

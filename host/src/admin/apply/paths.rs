@@ -2,13 +2,13 @@
 
 mod step;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 
 use serde_json::{Map, Value, json};
 
 use crate::admin::kind::Kind;
 use crate::admin::patch::strategic::key_of;
-use step::{at, is_key};
+use step::{at, is_key, key_value};
 
 /// Fields of `metadata` that have no manager: they name the object, or the host sets them.
 const UNMANAGED: [&str; 10] = [
@@ -24,6 +24,97 @@ const UNMANAGED: [&str; 10] = [
     "ownerReferences",
 ];
 
+/// Mappings that have one manager as a whole, in kinds that are not custom resources.
+const ATOMIC: [&str; 10] = [
+    // Of `autoscaling/v1` alone.
+    "scaleTargetRef",
+    "configMapKeyRef",
+    "fieldRef",
+    "labelSelector",
+    "namespaceSelector",
+    "nodeSelector",
+    "podSelector",
+    "resourceFieldRef",
+    "secretKeyRef",
+    "selector",
+];
+
+/// The fields that identify the entries of the list `name`; none if it has one manager as a
+/// whole.
+fn keys_of(name: &str, entries: &[Value]) -> &'static [&'static str] {
+    match key_of(name, entries) {
+        Some("containerPort") => &["containerPort", "protocol"],
+        Some("port") => &["port", "protocol"],
+        Some("topologyKey") => &["topologyKey", "whenUnsatisfiable"],
+        Some("name") => &["name"],
+        Some("mountPath") => &["mountPath"],
+        Some("devicePath") => &["devicePath"],
+        Some("type") => &["type"],
+        Some("ip") => &["ip"],
+        Some("uid") => &["uid"],
+        _ => &[],
+    }
+}
+
+/// What is managed as a whole in an object.
+#[derive(Debug, Clone, Copy)]
+struct Rules {
+    lists_merge: bool,
+    /// A part of [`ATOMIC`].
+    atomic: &'static [&'static str],
+}
+
+impl Rules {
+    fn of(object: &Value, kind: &Kind) -> Self {
+        let atomic = match object["apiVersion"] == "autoscaling/v1" {
+            _ if kind.is_custom => &[][..],
+            true => &ATOMIC,
+            false => &ATOMIC[1..],
+        };
+        Self {
+            lists_merge: !kind.is_custom,
+            atomic,
+        }
+    }
+}
+
+/// A list of an applied object that has two entries with the same keys, as in `.spec.ports`.
+pub(super) fn repeated(value: &Value) -> Option<String> {
+    let fields = value.as_object().into_iter().flatten();
+    let below = |name: String, value: &Value| repeated(value).map(|path| format!("{name}{path}"));
+    for (name, value) in fields {
+        let found = match value {
+            Value::Array(entries) => {
+                let keys = keys_of(name, entries);
+                let key = |entry: &Value| -> Vec<_> {
+                    keys.iter().map(|key| key_value(entry, key)).collect()
+                };
+                let mut seen = HashSet::new();
+                let all_keys = entries.iter().map(key);
+                let twice = !keys.is_empty()
+                    && all_keys
+                        .into_iter()
+                        .any(|key| !seen.insert(format!("{key:?}")));
+                let within = || {
+                    let entries = entries.iter().enumerate();
+                    entries
+                        .filter_map(|(index, it)| below(format!("[{index}]"), it))
+                        .next()
+                };
+                match twice {
+                    true => Some(String::new()),
+                    false => within(),
+                }
+            }
+            value => repeated(value),
+        };
+        if let Some(path) = found {
+            return Some(format!(".{name}{path}"));
+        }
+    }
+    None
+}
+
 /// Paths to fields of an object.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Paths(BTreeSet<Vec<String>>);
@@ -35,7 +126,7 @@ impl Paths {
         let Some(fields) = object.as_object() else {
             return paths;
         };
-        let lists_merge = !kind.is_custom;
+        let rules = Rules::of(object, kind);
         for (name, value) in fields {
             match name.as_str() {
                 "apiVersion" | "kind" | "status" => {}
@@ -43,35 +134,40 @@ impl Paths {
                     let fields = value.as_object().into_iter().flatten();
                     for (field, value) in fields.filter(|it| !UNMANAGED.contains(&it.0.as_str())) {
                         let mut path = vec!["f:metadata".to_owned(), format!("f:{field}")];
-                        paths.collect(field, value, lists_merge, &mut path);
+                        paths.collect(field, value, rules, &mut path);
                     }
                 }
-                _ => paths.collect(name, value, lists_merge, &mut vec![format!("f:{name}")]),
+                _ => paths.collect(name, value, rules, &mut vec![format!("f:{name}")]),
             }
         }
         paths
     }
 
-    fn collect(&mut self, name: &str, value: &Value, lists_merge: bool, path: &mut Vec<String>) {
-        let key = match value {
-            Value::Array(entries) if lists_merge => key_of(name, entries),
-            _ => None,
+    fn collect(&mut self, name: &str, value: &Value, rules: Rules, path: &mut Vec<String>) {
+        let keys = match value {
+            Value::Array(entries) if rules.lists_merge => keys_of(name, entries),
+            _ => &[],
         };
-        match (value, key) {
-            (Value::Object(fields), _) if !fields.is_empty() => {
+        let is_whole = rules.atomic.contains(&name);
+        match (value, keys) {
+            (Value::Object(fields), _) if !fields.is_empty() && !is_whole => {
                 for (name, value) in fields {
                     path.push(format!("f:{name}"));
-                    self.collect(name, value, lists_merge, path);
+                    self.collect(name, value, rules, path);
                     path.pop();
                 }
             }
-            (Value::Array(entries), Some(key)) => {
-                for entry in entries.iter().filter(|entry| entry.get(key).is_some()) {
-                    path.push(format!("k:{}", json!({ key: entry[key] })));
+            (Value::Array(entries), [first, ..]) => {
+                for entry in entries.iter().filter(|entry| entry.get(*first).is_some()) {
+                    let key = keys.iter().map(|name| {
+                        let value = key_value(entry, name).unwrap_or_default();
+                        ((*name).to_owned(), value)
+                    });
+                    path.push(format!("k:{}", Value::Object(key.collect())));
                     path.push(".".to_owned());
                     self.0.insert(path.clone());
                     path.pop();
-                    self.collect("", entry, lists_merge, path);
+                    self.collect("", entry, rules, path);
                     path.pop();
                 }
             }

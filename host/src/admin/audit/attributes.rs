@@ -8,7 +8,7 @@ use http::request::Parts;
 use serde::Deserialize;
 
 use crate::admin::access::Access;
-use crate::admin::list::is_set;
+use crate::admin::flag::Flag;
 
 /// The user of requests without a valid token.
 const ANONYMOUS: &str = "system:anonymous";
@@ -40,8 +40,8 @@ pub(super) struct ResourceAttributes {
 #[derive(Deserialize, Default)]
 #[serde(default)]
 struct Parameters {
-    watch: String,
-    follow: String,
+    watch: Flag,
+    follow: Flag,
 }
 
 impl Attributes {
@@ -51,8 +51,8 @@ impl Attributes {
         let resource = ResourceAttributes::of(path);
         let parameters = Query::<Parameters>::try_from_uri(&request.uri);
         let parameters = parameters.map(|query| query.0).unwrap_or_default();
-        let watches = is_set(&parameters.watch);
-        let follows = is_set(&parameters.follow);
+        let watches = parameters.watch.is_set();
+        let follows = parameters.follow.is_set();
         let verb = match &resource {
             None => request.method.as_str().to_ascii_lowercase(),
             Some(resource) => verb(&request.method, resource, watches).to_owned(),

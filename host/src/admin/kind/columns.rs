@@ -12,15 +12,13 @@ mod storage;
 mod workload;
 
 use batch::{CRON_JOB, JOB};
-use config::{
-    AGE_ONLY, CONFIG_MAP, EVENT, LIMIT_RANGE, NAMESPACE, RESOURCE_QUOTA, SECRET, SERVICE_ACCOUNT,
-};
+use config::{AGE_ONLY, CONFIG_MAP, EVENT, LIMIT_RANGE, NAMESPACE, RESOURCE_QUOTA, SECRET};
 use network::{
     AUTHORIZATION_POLICY, DESTINATION_RULE, ENDPOINT_SLICE, ENDPOINTS, GATEWAY_API_GATEWAY,
     HTTP_ROUTE, INGRESS, NETWORK_POLICY, SERVICE, SERVICE_ENTRY, VIRTUAL_SERVICE,
 };
 use scaling::{CANARY, HORIZONTAL_POD_AUTOSCALER, POD_DISRUPTION_BUDGET};
-use security::{CREATED_AT, PEER_AUTHENTICATION, ROLE_BINDING};
+use security::{CUSTOM_RESOURCE_DEFINITION, PEER_AUTHENTICATION, ROLE, ROLE_BINDING};
 use storage::{PERSISTENT_VOLUME, PERSISTENT_VOLUME_CLAIM, STORAGE_CLASS};
 use workload::{DAEMON_SET, DEPLOYMENT, NODE, POD, REPLICA_SET, STATEFUL_SET};
 
@@ -45,8 +43,8 @@ fn find(kind: &Kind) -> Option<&'static [Column]> {
         ("", "ResourceQuota") => RESOURCE_QUOTA,
         ("", "Secret") => SECRET,
         ("", "Service") => SERVICE,
-        ("", "ServiceAccount") => SERVICE_ACCOUNT,
-        ("apiextensions.k8s.io", "CustomResourceDefinition") => CREATED_AT,
+        ("", "ServiceAccount") => AGE_ONLY,
+        ("apiextensions.k8s.io", "CustomResourceDefinition") => CUSTOM_RESOURCE_DEFINITION,
         ("apps", "DaemonSet") => DAEMON_SET,
         ("apps", "Deployment") => DEPLOYMENT,
         ("apps", "ReplicaSet") => REPLICA_SET,
@@ -68,7 +66,7 @@ fn find(kind: &Kind) -> Option<&'static [Column]> {
         ("networking.k8s.io", "Ingress") => INGRESS,
         ("networking.k8s.io", "NetworkPolicy") => NETWORK_POLICY,
         ("policy", "PodDisruptionBudget") => POD_DISRUPTION_BUDGET,
-        ("rbac.authorization.k8s.io", "ClusterRole" | "Role") => CREATED_AT,
+        ("rbac.authorization.k8s.io", "ClusterRole" | "Role") => ROLE,
         ("rbac.authorization.k8s.io", _) => ROLE_BINDING,
         ("rbac.istio.io", _) => AGE_ONLY,
         ("security.istio.io", "AuthorizationPolicy") => AUTHORIZATION_POLICY,
@@ -92,7 +90,8 @@ pub(crate) struct Cell<'a> {
 #[derive(Debug)]
 pub(crate) struct Column {
     pub name: &'static str,
-    /// A type of OpenAPI: `string`, `integer`, `date`.
+    /// A type of OpenAPI: `string`, `integer`, `boolean`, `date`. That of a number may be
+    /// `string`, as in an API server.
     pub data_type: &'static str,
     /// Shown only with `-o wide`.
     pub wide: bool,
@@ -122,8 +121,19 @@ const fn number(name: &'static str, cell: fn(Cell<'_>) -> Value) -> Column {
     }
 }
 
+const fn date(name: &'static str, cell: fn(Cell<'_>) -> Value) -> Column {
+    Column {
+        data_type: "date",
+        ..column(name, cell)
+    }
+}
+
 /// `Name`, the first column of almost every kind.
 const NAME: Column = column("Name", |it| it.at("/metadata/name").clone());
+/// The time itself, for kinds that have no `Age`.
+const CREATED_AT: Column = date("Created At", |it| {
+    it.at("/metadata/creationTimestamp").clone()
+});
 /// `Age`, a column of almost every kind.
 const AGE: Column = column("Age", |it| it.since("/metadata/creationTimestamp").into());
 

@@ -81,8 +81,8 @@ fn namespace(object: &mut Value) {
     let name = object["metadata"]["name"].clone();
     let metadata = &mut object["metadata"];
     default(metadata, "labels", json!({}));
-    if let Some(labels) = metadata.get_mut("labels") {
-        default(labels, "kubernetes.io/metadata.name", name);
+    if let Some(labels) = metadata.get_mut("labels").filter(|it| it.is_object()) {
+        labels["kubernetes.io/metadata.name"] = name;
     }
     default(object, "spec", json!({"finalizers": ["kubernetes"]}));
 }

@@ -51,7 +51,7 @@ pub(crate) fn to_stored(
     let (spec, before) = (&mut object["spec"], &before["spec"]);
     let others = before["metrics"].as_array().into_iter().flatten();
     let others: Vec<_> = others.filter(|it| !is_cpu(it)).cloned().collect();
-    if let Some(metrics) = spec["metrics"].as_array_mut() {
+    if let Some(Value::Array(metrics)) = spec.get_mut("metrics") {
         metrics.extend(others);
     } else if !others.is_empty() {
         spec["metrics"] = others.into();
@@ -150,5 +150,8 @@ mod tests {
         assert_eq!(stored["spec"]["metrics"].as_array().map(Vec::len), Some(2));
         assert_eq!(stored["spec"]["metrics"][1], requests);
         assert!(!stored["spec"]["behavior"].is_null());
+        let plain = json!({"apiVersion": "autoscaling/v1", "spec": {"maxReplicas": 5}});
+        let stored = to_stored(plain.clone(), kind(), "v1", Some(&plain));
+        assert_eq!(stored["spec"], plain["spec"]);
     }
 }

@@ -10,8 +10,26 @@ const RETAIN_KEYS: &str = "$retainKeys";
 const DELETE_PRIMITIVES: &str = "$deleteFromPrimitiveList/";
 const ELEMENT_ORDER: &str = "$setElementOrder/";
 
+/// Where the entries of a list come that only its target has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Others {
+    /// Before the entries of the patch that followed them.
+    BeforeKnown,
+    /// As [`Self::BeforeKnown`], and before the new entries of the patch.
+    BeforeNew,
+}
+
 /// Merges `patch` into `target`.
 pub(crate) fn merge(target: &mut Value, patch: Value) {
+    merge_as(Others::BeforeKnown, target, patch);
+}
+
+/// Merges an object that is applied into `target`.
+pub(crate) fn apply(target: &mut Value, applied: Value) {
+    merge_as(Others::BeforeNew, target, applied);
+}
+
+fn merge_as(others: Others, target: &mut Value, patch: Value) {
     let Value::Object(patch) = patch else {
         *target = patch;
         return;
@@ -20,7 +38,7 @@ pub(crate) fn merge(target: &mut Value, patch: Value) {
         *target = Value::Object(Map::new());
     }
     if let Value::Object(target) = target {
-        fields(target, patch);
+        fields(others, target, patch);
     }
 }
 
@@ -63,7 +81,7 @@ fn is_set(name: &str) -> bool {
     name == "finalizers"
 }
 
-fn fields(target: &mut Map<String, Value>, mut patch: Map<String, Value>) {
+fn fields(others: Others, target: &mut Map<String, Value>, mut patch: Map<String, Value>) {
     match patch.remove(PATCH).as_ref().and_then(Value::as_str) {
         Some("replace") => {
             *target = patch;
@@ -87,7 +105,7 @@ fn fields(target: &mut Map<String, Value>, mut patch: Map<String, Value>) {
         } else if let Some(list) = name.strip_prefix(ELEMENT_ORDER) {
             orders.push((list.to_owned(), value));
         } else {
-            field(target, name, value);
+            field(others, target, name, value);
         }
     }
     for (name, order) in orders {
@@ -97,12 +115,14 @@ fn fields(target: &mut Map<String, Value>, mut patch: Map<String, Value>) {
     }
 }
 
-fn field(target: &mut Map<String, Value>, name: String, value: Value) {
+fn field(others: Others, target: &mut Map<String, Value>, name: String, value: Value) {
     match value {
         Value::Null => {
             target.remove(&name);
         }
-        Value::Object(_) => merge(target.entry(name).or_insert(Value::Null), value),
+        Value::Object(_) => {
+            merge_as(others, target.entry(name).or_insert(Value::Null), value);
+        }
         Value::Array(entries) => {
             let known = match target.remove(&name) {
                 Some(Value::Array(known)) => known,
@@ -110,7 +130,7 @@ fn field(target: &mut Map<String, Value>, name: String, value: Value) {
             };
             let all: Vec<_> = known.iter().chain(&entries).cloned().collect();
             let merged = match key_of(&name, &all) {
-                Some(key) => keyed(known, entries, key),
+                Some(key) => keyed(others, known, entries, key),
                 None if is_set(&name) => {
                     let new = entries.into_iter().filter(|it| !known.contains(it));
                     let new: Vec<_> = new.collect();
@@ -126,7 +146,8 @@ fn field(target: &mut Map<String, Value>, name: String, value: Value) {
     }
 }
 
-fn keyed(mut known: Vec<Value>, entries: Vec<Value>, key: &str) -> Vec<Value> {
+/// Merges the entries of a patch, which keep their order, into those that are `known`.
+fn keyed(others: Others, mut known: Vec<Value>, entries: Vec<Value>, key: &str) -> Vec<Value> {
     let replaces = |entry: &Value| entry[PATCH] == "replace" && entry.get(key).is_none();
     if entries.iter().any(replaces) {
         return entries
@@ -134,22 +155,49 @@ fn keyed(mut known: Vec<Value>, entries: Vec<Value>, key: &str) -> Vec<Value> {
             .filter(|entry| !replaces(entry))
             .collect();
     }
+    // Each with its place among the known entries, where null is left.
+    let mut changed: Vec<(Option<usize>, Value)> = Vec::new();
     for entry in entries {
-        let place = known.iter().position(|it| it.get(key) == entry.get(key));
-        match (place, entry[PATCH].as_str()) {
-            (Some(place), Some("delete")) => {
-                known.remove(place);
-            }
-            (None, Some("delete")) => {}
-            (Some(place), _) => merge(&mut known[place], entry),
-            (None, _) => {
-                let mut new = Value::Object(Map::new());
-                merge(&mut new, entry);
-                known.push(new);
-            }
+        let same = |it: &Value| it.get(key) == entry.get(key);
+        if let Some((_, earlier)) = changed.iter_mut().find(|(_, it)| same(it)) {
+            merge_as(others, earlier, entry);
+            continue;
+        }
+        let place = known.iter().position(same);
+        let is_deleted = entry[PATCH] == "delete";
+        let mut merged = match place {
+            Some(place) => std::mem::take(&mut known[place]),
+            None => Value::Object(Map::new()),
+        };
+        if !is_deleted {
+            merge_as(others, &mut merged, entry);
+            changed.push((place, merged));
         }
     }
-    known
+    let next_known = |at: usize| {
+        let places = changed.iter().filter_map(|(place, _)| *place);
+        places.filter(|place| *place >= at).min()
+    };
+    let mut list = Vec::new();
+    let mut left = 0;
+    let mut take = |list: &mut Vec<Value>, end: usize| {
+        let taken = known.iter_mut().take(end).skip(left).map(Value::take);
+        list.extend(taken.filter(|it| !it.is_null()));
+        left = left.max(end);
+    };
+    let mut seen = 0;
+    for (place, entry) in &changed {
+        let end = match (place, others) {
+            (Some(place), _) => *place,
+            (None, Others::BeforeKnown) => 0,
+            (None, Others::BeforeNew) => next_known(seen).unwrap_or(usize::MAX),
+        };
+        take(&mut list, end);
+        list.push(entry.clone());
+        seen = seen.max(place.map_or(0, |place| place + 1));
+    }
+    take(&mut list, usize::MAX);
+    list
 }
 
 /// Sorts the entries by `order`; those that are not in it come last.
@@ -190,6 +238,24 @@ mod tests {
             {"name": "b", "image": "b:1"},
         ]});
         assert_eq!(merged(target, patch), expected);
+    }
+
+    #[test]
+    fn new_entries_come_before_those_that_the_patch_does_not_have() {
+        let ports = |names: &[&str]| -> Value {
+            let ports: Value = names.iter().map(|it| json!({"name": it})).collect();
+            json!({"containers": ports})
+        };
+        for (known, patch, expected) in [
+            (&["a", "b"][..], &["new"][..], &["new", "a", "b"][..]),
+            (&["a", "b", "c"], &["b", "new"], &["a", "b", "new", "c"]),
+            (&["a", "b", "c"], &["c", "a"], &["b", "c", "a"]),
+        ] {
+            assert_eq!(merged(ports(known), ports(patch)), ports(expected));
+        }
+        let mut applied = ports(&["a", "b", "c"]);
+        apply(&mut applied, ports(&["b", "new"]));
+        assert_eq!(applied, ports(&["a", "b", "c", "new"]));
     }
 
     #[test]

@@ -20,19 +20,20 @@ pub(in crate::admin) struct WriteResult {
 }
 
 impl Api {
-    /// The result of a write that was applied, or of a dry run.
+    /// The result of a write that was applied, or of a dry run, of an object that was `before`.
     pub(super) fn written(
         &self,
         resource: &Resource,
         key: &ObjectKey,
         read: &ReadObject,
-        is_new: bool,
+        before: Option<&StoredObject>,
     ) -> WriteResult {
         let now = self.store.get(key);
         let applied = now.as_ref().filter(|it| it.object.raw == read.object.raw);
         let stored = match applied {
             Some(stored) => StoredObject::clone(stored),
-            None => StoredObject::unwritten(read.object.clone(), now.as_deref()),
+            // A dry run, or the end of an object that has lost its last finalizer.
+            None => StoredObject::unwritten(read.object.clone(), now.as_deref().or(before)),
         };
         let warnings = read.warnings.iter();
         let warnings = warnings.filter(|it| it.severity == Severity::Warning);
@@ -41,7 +42,7 @@ impl Api {
             warnings: warnings
                 .map(|it| format!("{}: {}", it.path, it.message))
                 .collect(),
-            is_new,
+            is_new: before.is_none(),
         }
     }
 }

@@ -12,6 +12,8 @@ use crate::admin::failure::{Cause, Failure};
 use crate::admin::kind::Kind;
 use crate::admin::path::Resource;
 
+use super::form::remove;
+
 /// The first address of the range, which is that of clusters made by kubeadm.
 const RANGE: Ipv4Addr = Ipv4Addr::new(10, 96, 0, 0);
 /// Bits of the range.
@@ -89,8 +91,15 @@ impl Api {
     }
 }
 
-/// A client that leaves out the address of a Service keeps it.
+/// A client that leaves out the address of a Service keeps it. An ExternalName has none.
 pub(super) fn keep_address(kind: &Kind, shown: &Value, object: &mut Value) {
+    if is_service(kind) && object["spec"]["type"] == "ExternalName" {
+        for field in ["clusterIP", "clusterIPs"] {
+            if object["spec"].get(field) == shown["spec"].get(field) {
+                remove(&mut object["spec"], field);
+            }
+        }
+    }
     let gone = object["spec"]["clusterIP"]
         .as_str()
         .is_none_or(str::is_empty);
@@ -155,8 +164,9 @@ mod tests {
         let mut object = json!({"spec": {"ports": [{"port": 80}]}});
         keep_address(kind, &shown, &mut object);
         assert_eq!(object["spec"]["clusterIP"], "10.96.0.7");
-        let mut external = json!({"spec": {"type": "ExternalName"}});
+        let mut external = shown.clone();
+        external["spec"]["type"] = "ExternalName".into();
         keep_address(kind, &shown, &mut external);
-        assert!(external["spec"]["clusterIP"].is_null());
+        assert_eq!(external["spec"], json!({"type": "ExternalName"}));
     }
 }

@@ -52,28 +52,63 @@ impl Api {
     }
 }
 
-/// Compares the `uid` and `resourceVersion` that a client names, if any, with the
+/// Compares the `uid` and `resourceVersion` that a client sends back, if any, with the
 /// object's.
 ///
 /// # Errors
-/// A conflict: the client has seen another version, or another object of this name.
+/// A conflict: the client has seen another version, or another object of this name. Or a
+/// version is missing where one is required.
+pub(in crate::admin) fn check_seen(
+    resource: &Resource,
+    shown: &Value,
+    sent: &Value,
+) -> Result<(), Failure> {
+    let name = text(&shown["metadata"]["name"]);
+    if !is_same(shown, sent) {
+        return Err(Failure::conflict(resource.kind, &name));
+    }
+    let has_version = sent["resourceVersion"]
+        .as_str()
+        .is_some_and(|it| !it.is_empty());
+    let is_required = resource.kind.is_custom || resource.kind.kind == "PodDisruptionBudget";
+    if is_required && !has_version {
+        let message = "must be specified for an update";
+        return Err(Failure::InvalidBody {
+            group: resource.kind.group,
+            kind: resource.kind.plural,
+            name,
+            causes: vec![Cause::invalid("metadata.resourceVersion", message)],
+        });
+    }
+    Ok(())
+}
+
+/// Compares the `uid` and `resourceVersion` of a delete's preconditions, if any, with the
+/// object's.
+///
+/// # Errors
+/// It is another object, or another version of it.
 pub(in crate::admin) fn check_preconditions(
     resource: &Resource,
     shown: &Value,
     expected: &Value,
 ) -> Result<(), Failure> {
-    let metadata = &shown["metadata"];
-    let differs = |field: &str| {
-        let expected = expected[field].as_str().filter(|text| !text.is_empty());
-        expected.is_some_and(|expected| metadata[field].as_str() != Some(expected))
-    };
-    match differs("uid") || differs("resourceVersion") {
-        true => Err(Failure::conflict(
-            resource.kind,
-            metadata["name"].as_str().unwrap_or_default(),
-        )),
-        false => Ok(()),
+    match is_same(shown, expected) {
+        true => Ok(()),
+        false => Err(Failure::Precondition {
+            kind: resource.kind,
+            name: text(&shown["metadata"]["name"]),
+        }),
     }
+}
+
+fn is_same(shown: &Value, expected: &Value) -> bool {
+    let metadata = &shown["metadata"];
+    let agrees = |field: &str| {
+        let expected = expected[field].as_str().filter(|text| !text.is_empty());
+        expected.is_none_or(|expected| metadata[field].as_str() == Some(expected))
+    };
+    agrees("uid") && agrees("resourceVersion")
 }
 
 /// # Errors

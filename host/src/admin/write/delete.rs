@@ -4,6 +4,7 @@ use axum::body::Body;
 use axum::extract::Query;
 use http::Response;
 use http::request::Parts;
+use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::dependents::{Deletion, Propagation};
@@ -25,6 +26,7 @@ const PROTECTED: &[&str] = &["default", "kube-system", "kube-public"];
 /// Kinds whose deleted object is the response, as in an API server; that of the others is a
 /// `Status`.
 const RETURNED: &[&str] = &[
+    "Namespace",
     "PersistentVolumeClaim",
     "Pod",
     "ResourceQuota",
@@ -75,7 +77,9 @@ impl Api {
                     let now = now.map(|now| resource.shown(&now));
                     return Ok(json(&now.unwrap_or(shown)));
                 }
-                Ok(()) if RETURNED.contains(&resource.kind.kind) => return Ok(json(&shown)),
+                Ok(()) if RETURNED.contains(&resource.kind.kind) => {
+                    return Ok(json(&ending(resource, shown)));
+                }
                 Ok(()) => return Ok(json(&success(resource, name, &shown))),
                 Err(WriteError::Changed) => {}
                 Err(error) => return Err(Failure::of(error, resource.kind, name)),
@@ -101,19 +105,25 @@ impl Api {
         let query = query.map_err(|error| Failure::BadRequest(error.body_text()))?;
         let selector = resource.selector(&query)?;
         let dry_run = is_dry_run(options, &body);
-        let mut shown = Vec::new();
-        let mut deletion = Deletion::new(self, body.propagation());
-        for stored in self.store.list().0 {
-            let object = resource.shown(&stored);
-            if resource.covers(&stored.object.key()) && selector.matches(&object) {
-                check_owner(resource, &stored)?;
-                check_protected(resource, &stored.object.metadata.name.value)?;
-                deletion.delete(&stored);
-                shown.push(object);
+        let mut attempts = 1;
+        let shown = loop {
+            let mut shown = Vec::new();
+            let mut deletion = Deletion::new(self, body.propagation());
+            for stored in self.store.list().0 {
+                let object = resource.shown(&stored);
+                if resource.covers(&stored.object.key()) && selector.matches(&object) {
+                    check_owner(resource, &stored)?;
+                    check_protected(resource, &stored.object.metadata.name.value)?;
+                    deletion.delete(&stored);
+                    shown.push(object);
+                }
             }
-        }
-        let deleted = self.submit(deletion.edits(), dry_run).await;
-        deleted.map_err(|error| Failure::of(error, resource.kind, "*"))?;
+            match self.submit(deletion.edits(), dry_run).await {
+                Ok(()) => break shown,
+                Err(WriteError::Changed) if attempts < ATTEMPTS => attempts += 1,
+                Err(error) => return Err(Failure::of(error, resource.kind, "*")),
+            }
+        };
         let version = api_version(resource.kind.group, &resource.version);
         let metadata = json!({"resourceVersion": self.store.list().1.to_string()});
         let list = Form::Whole.list(resource.kind, &version, &shown, &metadata);
@@ -133,6 +143,27 @@ impl Api {
         deletion.delete(pod);
         self.submit(deletion.edits(), dry_run).await
     }
+}
+
+/// A deleted object in the response. In a cluster, a namespace ends after its objects, and a pod
+/// after its containers.
+fn ending(resource: &Resource, mut shown: Value) -> Value {
+    let metadata = &mut shown["metadata"];
+    let now = format!("{:.0}", Timestamp::now());
+    match resource.kind.kind {
+        "Namespace" => {
+            metadata["deletionTimestamp"] = now.into();
+            shown["status"]["phase"] = "Terminating".into();
+        }
+        "Pod" => {
+            metadata["deletionTimestamp"] = now.into();
+            metadata["deletionGracePeriodSeconds"] = 0.into();
+            let generation = metadata["generation"].as_u64().unwrap_or_default();
+            metadata["generation"] = (generation + 1).into();
+        }
+        _ => {}
+    }
+    shown
 }
 
 fn success(resource: &Resource, name: &str, shown: &Value) -> Value {

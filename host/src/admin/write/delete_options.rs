@@ -6,7 +6,6 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::dependents::Propagation;
-use super::options::unsupported;
 use crate::admin::body;
 use crate::admin::failure::{Cause, Failure};
 
@@ -82,9 +81,9 @@ impl DeleteOptions {
                 "the body of a delete is {KIND}, not {kind}"
             )));
         }
-        let refused = |cause| Err(Failure::options(KIND, cause));
+        let refused = |cause| Err(Failure::options(KIND, vec![cause]));
         if let Some(other) = self.dry_run.iter().find(|it| *it != "All") {
-            return refused(unsupported("dryRun", other, &["All"]));
+            return refused(Cause::unsupported("dryRun", other, &["All"]));
         }
         let policy = self.propagation_policy.as_deref();
         if let Some(policy) = policy
@@ -96,7 +95,7 @@ impl DeleteOptions {
             return refused(Cause::invalid("propagationPolicy", message));
         }
         match policy.filter(|it| !POLICIES.contains(it)) {
-            Some(other) => refused(unsupported("propagationPolicy", other, POLICIES)),
+            Some(other) => refused(Cause::unsupported("propagationPolicy", other, POLICIES)),
             None => Ok(()),
         }
     }

@@ -41,6 +41,7 @@ pub(super) fn identify(resource: &Resource, object: &mut Value) -> Result<(), Fa
     if let Some(name) = &resource.name {
         return agree(metadata, "name", name);
     }
+    check_text(metadata, "name")?;
     if metadata["name"].as_str().is_none_or(str::is_empty) {
         let Some(prefix) = metadata["generateName"].as_str() else {
             let message = "Required value: name or generateName is required";
@@ -61,6 +62,7 @@ pub(super) fn identify(resource: &Resource, object: &mut Value) -> Result<(), Fa
 
 /// Sets a field that is absent; one that is present must have the value of the path.
 fn agree(object: &mut Value, field: &str, expected: &str) -> Result<(), Failure> {
+    check_text(object, field)?;
     match object[field].as_str() {
         Some(text) if text == expected => Ok(()),
         Some(text) if !text.is_empty() => Err(Failure::BadRequest(format!(
@@ -70,6 +72,16 @@ fn agree(object: &mut Value, field: &str, expected: &str) -> Result<(), Failure>
             object[field] = expected.into();
             Ok(())
         }
+    }
+}
+
+fn check_text(object: &Value, field: &str) -> Result<(), Failure> {
+    let value = object.get(field).unwrap_or(&Value::Null);
+    match value.is_null() || value.is_string() {
+        true => Ok(()),
+        false => Err(Failure::BadRequest(format!(
+            "{field} of the object must be a text, not `{value}`; put it in quotes"
+        ))),
     }
 }
 

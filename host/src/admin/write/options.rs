@@ -36,18 +36,22 @@ impl WriteOptions {
         let mut options = query.0;
         options.is_patch = request.method == Method::PATCH;
         let kind = options_kind(&request.method);
-        let refused = |cause| Err(Failure::options(kind, cause));
+        let refused = |cause| Err(Failure::options(kind, vec![cause]));
         let manager = options.field_manager.as_deref().unwrap_or_default();
         if manager.chars().count() > MANAGER_MAX {
             let message = format!("must have at most {MANAGER_MAX} characters");
             return refused(Cause::invalid("fieldManager", message));
         }
         if let Some(other) = options.dry_run.as_deref().filter(|it| *it != "All") {
-            return refused(unsupported("dryRun", other, &["All"]));
+            return refused(Cause::unsupported("dryRun", other, &["All"]));
         }
         let validation = options.field_validation.as_deref().unwrap_or_default();
         if !validation.is_empty() && !VALIDATIONS.contains(&validation) {
-            return refused(unsupported("fieldValidation", validation, VALIDATIONS));
+            return refused(Cause::unsupported(
+                "fieldValidation",
+                validation,
+                VALIDATIONS,
+            ));
         }
         let media_type = body::media_type(&request.headers);
         if options.force.is_some()
@@ -122,12 +126,4 @@ fn options_kind(method: &Method) -> &'static str {
         Method::DELETE => "DeleteOptions",
         _ => "UpdateOptions",
     }
-}
-
-/// The cause for a parameter whose value is none of `supported`.
-pub(super) fn unsupported(field: &str, value: &str, supported: &[&str]) -> Cause {
-    let supported: Vec<_> = supported.iter().map(|it| format!("\"{it}\"")).collect();
-    let supported = supported.join(", ");
-    let message = format!("Unsupported value: {value:?}: supported values: {supported}");
-    Cause::not_supported(field, message)
 }

@@ -62,7 +62,10 @@ impl Control {
         for Edit { key, from, to } in edits {
             let stored = self.reporting.store.get(key);
             let unchanged = match (&stored, from) {
-                (Some(stored), Some(from)) => Arc::ptr_eq(&stored.object, from),
+                // Other changes read an object again that has defaults of its namespace.
+                (Some(stored), Some(from)) => {
+                    Arc::ptr_eq(&stored.object, from) || stored.object.raw == from.raw
+                }
                 (None, None) => true,
                 _ => false,
             };

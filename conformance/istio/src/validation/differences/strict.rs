@@ -58,8 +58,8 @@ pub(super) const ACCEPTED: [Accepted; 11] = [
                 "is not a label key",
                 "is not the name of a Gateway",
                 "is not a valid name",
-                "delegate: the required field `name` is missing",
-                "port: the required field `number` is missing",
+                "delegate.name: the required field `name` is missing",
+                "port.number: the required field `number` is missing",
                 "number: 0 is out of range",
             ])
         },

@@ -22,10 +22,16 @@ fn keys(step: &str) -> Map<String, Value> {
 
 /// Whether an entry of a list has the keys of a step `k:{…}`.
 fn has_keys(entry: &Value, key: &Map<String, Value>) -> bool {
-    !key.is_empty()
-        && key
-            .iter()
-            .all(|(name, value)| entry.get(name) == Some(value))
+    let has = |(name, value): (&String, &Value)| key_value(entry, name).as_ref() == Some(value);
+    !key.is_empty() && key.iter().all(has)
+}
+
+/// The value of a key of an entry, which may be absent and have its default.
+pub(super) fn key_value(entry: &Value, name: &str) -> Option<Value> {
+    match entry.get(name) {
+        None if name == "protocol" => Some("TCP".into()),
+        value => value.cloned(),
+    }
 }
 
 /// The value at `path`.
@@ -69,10 +75,8 @@ pub(super) fn remove(object: &mut Value, path: &[String]) {
                 return;
             };
             if below.first().is_some_and(|step| step == ".") {
-                if entries[place]
-                    .as_object()
-                    .is_some_and(|it| it.len() <= key.len())
-                {
+                let fields = entries[place].as_object();
+                if fields.is_some_and(|it| it.keys().all(|name| key.contains_key(name))) {
                     entries.remove(place);
                 }
             } else if let Some(entry) = entries.get_mut(place) {

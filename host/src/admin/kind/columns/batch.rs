@@ -23,11 +23,14 @@ pub(super) const CRON_JOB: &[Column] = &[
     NAME,
     column("Schedule", |it| it.text("/spec/schedule").into()),
     column("Timezone", |it| it.text_or_none("/spec/timeZone")),
-    column("Suspend", |it| {
-        let suspended = it.at("/spec/suspend") == true;
-        let text = if suspended { "True" } else { "False" };
-        text.into()
-    }),
+    Column {
+        data_type: "boolean",
+        ..column("Suspend", |it| {
+            let suspended = it.at("/spec/suspend") == true;
+            let text = if suspended { "True" } else { "False" };
+            text.into()
+        })
+    },
     number("Active", |it| it.len("/status/active").into()),
     column("Last Schedule", |it| match it.text(LAST_SCHEDULE) {
         "" => "<none>".into(),
@@ -36,6 +39,9 @@ pub(super) const CRON_JOB: &[Column] = &[
     AGE,
     wide("Containers", |it| it.joined(JOB_CONTAINERS, "name")),
     wide("Images", |it| it.joined(JOB_CONTAINERS, "image")),
+    wide("Selector", |it| {
+        it.selector("/spec/jobTemplate/spec/selector/matchLabels")
+    }),
 ];
 
 const LAST_SCHEDULE: &str = "/status/lastScheduleTime";

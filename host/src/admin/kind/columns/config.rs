@@ -2,14 +2,14 @@
 
 use serde_json::Value;
 
-use super::{AGE, Cell, Column, NAME, column, joined, number, wide};
+use super::{AGE, CREATED_AT, Cell, Column, NAME, column, joined, wide};
 
 /// For kinds with nothing else to show.
 pub(super) const AGE_ONLY: &[Column] = &[NAME, AGE];
 
 pub(super) const CONFIG_MAP: &[Column] = &[
     NAME,
-    number("Data", |it| {
+    column("Data", |it| {
         (it.len("/data") + it.len("/binaryData")).into()
     }),
     AGE,
@@ -19,19 +19,11 @@ pub(super) const CONFIG_MAP: &[Column] = &[
 pub(super) const SECRET: &[Column] = &[
     NAME,
     column("Type", |it| it.text("/type").into()),
-    number("Data", |it| it.len("/data").into()),
+    column("Data", |it| it.len("/data").into()),
     AGE,
 ];
 
-pub(super) const SERVICE_ACCOUNT: &[Column] =
-    &[NAME, number("Secrets", |it| it.len("/secrets").into()), AGE];
-
-pub(super) const LIMIT_RANGE: &[Column] = &[
-    NAME,
-    column("Created At", |it| {
-        it.at("/metadata/creationTimestamp").clone()
-    }),
-];
+pub(super) const LIMIT_RANGE: &[Column] = &[NAME, CREATED_AT];
 
 pub(super) const RESOURCE_QUOTA: &[Column] = &[
     NAME,
@@ -61,7 +53,7 @@ pub(super) const EVENT: &[Column] = &[
     column("Message", |it| it.text("/message").trim().into()),
     wide("First Seen", |it| it.since("/firstTimestamp").into()),
     wide("Count", |it| it.at("/count").clone()),
-    wide("Name", |it| it.at("/metadata/name").clone()),
+    Column { wide: true, ..NAME },
 ];
 
 /// `cpu: 1/2, memory: 1Gi/2Gi` of the requests or of the limits.

@@ -16,8 +16,8 @@ pub(super) const HORIZONTAL_POD_AUTOSCALER: &[Column] = &[
         Value::Null => "1".into(),
         number => number.to_string().into(),
     }),
-    number("MaxPods", |it| it.count("/spec/maxReplicas").into()),
-    number("Replicas", |it| it.count("/status/currentReplicas").into()),
+    column("MaxPods", |it| it.count("/spec/maxReplicas").into()),
+    column("Replicas", |it| it.count("/status/currentReplicas").into()),
     AGE,
 ];
 

@@ -1,6 +1,8 @@
-//! Policies.
+//! Policies, roles and definitions of custom resources.
 
-use super::{AGE, Column, NAME, column};
+use serde_json::Value;
+
+use super::{AGE, CREATED_AT, Cell, Column, NAME, column, joined, wide};
 
 pub(super) const PEER_AUTHENTICATION: &[Column] = &[
     NAME,
@@ -8,12 +10,20 @@ pub(super) const PEER_AUTHENTICATION: &[Column] = &[
     AGE,
 ];
 
-/// Roles and definitions of custom resources.
-pub(super) const CREATED_AT: &[Column] = &[
+pub(super) const ROLE: &[Column] = &[NAME, CREATED_AT];
+
+pub(super) const CUSTOM_RESOURCE_DEFINITION: &[Column] = &[
     NAME,
-    column("Created At", |it| {
-        it.at("/metadata/creationTimestamp").clone()
-    }),
+    column("Scope", |it| it.text("/spec/scope").into()),
+    column("Versions", |it| it.joined("/spec/versions", "name")),
+    CREATED_AT,
+    wide("Group", |it| it.text("/spec/group").into()),
+    wide("Kind", |it| it.text("/spec/names/kind").into()),
+    wide("ShortNames", |it| it.joined("/spec/names/shortNames", "")),
+    Column {
+        data_type: "boolean",
+        ..wide("Established", |it| it.condition("Established").into())
+    },
 ];
 
 pub(super) const ROLE_BINDING: &[Column] = &[
@@ -23,4 +33,24 @@ pub(super) const ROLE_BINDING: &[Column] = &[
         format!("{kind}/{name}").into()
     }),
     AGE,
+    wide("Users", |it| subjects(it, "User")),
+    wide("Groups", |it| subjects(it, "Group")),
+    wide("ServiceAccounts", |it| subjects(it, "ServiceAccount")),
 ];
+
+/// The subjects of a kind, or nothing.
+fn subjects(it: Cell<'_>, kind: &str) -> Value {
+    let subjects = it.list("/subjects").filter(|it| it["kind"] == kind);
+    let shown = subjects.map(|it| {
+        let name = it["name"].as_str().unwrap_or_default();
+        match it["namespace"].as_str() {
+            Some(namespace) if kind == "ServiceAccount" => format!("{namespace}/{name}"),
+            _ => name.to_owned(),
+        }
+    });
+    match joined(shown) {
+        Value::String(none) if none == "<none>" => "".into(),
+        Value::String(shown) => shown.replace(',', ", ").into(),
+        other => other,
+    }
+}

@@ -27,6 +27,7 @@ pub(super) const PERSISTENT_VOLUME: &[Column] = &[
     column("StorageClass", |it| {
         it.text("/spec/storageClassName").into()
     }),
+    column("VolumeAttributesClass", attributes_class),
     column("Reason", |it| it.text("/status/reason").into()),
     AGE,
     wide("VolumeMode", volume_mode),
@@ -41,6 +42,7 @@ pub(super) const PERSISTENT_VOLUME_CLAIM: &[Column] = &[
     column("StorageClass", |it| {
         it.text("/spec/storageClassName").into()
     }),
+    column("VolumeAttributesClass", attributes_class),
     AGE,
     wide("VolumeMode", volume_mode),
 ];
@@ -66,6 +68,13 @@ pub(super) const STORAGE_CLASS: &[Column] = &[
     }),
     AGE,
 ];
+
+fn attributes_class(it: Cell<'_>) -> Value {
+    match it.text("/spec/volumeAttributesClassName") {
+        "" => "<unset>".into(),
+        class => class.into(),
+    }
+}
 
 fn volume_mode(it: Cell<'_>) -> Value {
     match it.text("/spec/volumeMode") {

@@ -42,6 +42,11 @@ pub(super) const NODE: &[Column] = &[
     wide("Internal-IP", |it| {
         it.text_or_none("/status/addresses/0/address")
     }),
+    wide("External-IP", |_| "<none>".into()),
+    wide("OS-Image", |it| unknown(it, "/status/nodeInfo/osImage")),
+    wide("Kernel-Version", |it| {
+        unknown(it, "/status/nodeInfo/kernelVersion")
+    }),
     wide("Container-Runtime", |it| {
         it.text_or_none("/status/nodeInfo/containerRuntimeVersion")
     }),
@@ -50,10 +55,10 @@ pub(super) const NODE: &[Column] = &[
 pub(super) const DEPLOYMENT: &[Column] = &[
     NAME,
     column("Ready", |it| of_replicas(it).into()),
-    number("Up-to-date", |it| {
+    column("Up-to-date", |it| {
         it.count("/status/updatedReplicas").into()
     }),
-    number("Available", |it| {
+    column("Available", |it| {
         it.count("/status/availableReplicas").into()
     }),
     AGE,
@@ -111,6 +116,13 @@ pub(super) const IMAGES: Column = wide("Images", |it| {
 });
 pub(super) const SELECTOR: Column =
     wide("Selector", |it| it.selector("/spec/selector/matchLabels"));
+
+fn unknown(it: Cell<'_>, pointer: &str) -> Value {
+    match it.text(pointer) {
+        "" => "<unknown>".into(),
+        text => text.into(),
+    }
+}
 
 const STATUSES: &str = "/status/containerStatuses";
 

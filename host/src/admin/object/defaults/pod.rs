@@ -38,6 +38,8 @@ pub(super) fn spec(spec: &mut Value) {
 /// What a Pod has besides.
 pub(super) fn pod(spec: &mut Value) {
     default(spec, "enableServiceLinks", json!(true));
+    default(spec, "priority", json!(0));
+    default(spec, "preemptionPolicy", json!("PreemptLowerPriority"));
     default(spec, "serviceAccountName", json!("default"));
     self::spec(spec);
     for list in CONTAINERS {

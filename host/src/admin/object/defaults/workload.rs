@@ -59,7 +59,7 @@ pub(super) fn job(spec: &mut Value) {
     default(spec, "manualSelector", json!(false));
 }
 
-/// The labels by which a Job selects its pods, of the Job itself and of its pods.
+/// The labels by which a Job selects its pods.
 pub(super) fn job_labels(object: &mut Value) {
     let (name, uid) = (
         object["metadata"]["name"].clone(),
@@ -72,22 +72,25 @@ pub(super) fn job_labels(object: &mut Value) {
     if let Some(spec) = object.get_mut("spec") {
         default(spec, "selector", selector);
     }
-    for place in ["", "/spec/template"] {
-        let Some(owner) = object.pointer_mut(place) else {
-            continue;
-        };
-        default(owner, "metadata", json!({}));
-        let Some(metadata) = owner.get_mut("metadata") else {
-            continue;
-        };
-        default(metadata, "labels", json!({}));
-        let Some(labels) = metadata.get_mut("labels") else {
-            continue;
-        };
-        for prefix in ["", "batch.kubernetes.io/"] {
-            default(labels, &format!("{prefix}controller-uid"), uid.clone());
-            default(labels, &format!("{prefix}job-name"), name.clone());
-        }
+    let Some(template) = object.pointer_mut("/spec/template") else {
+        return;
+    };
+    default(template, "metadata", json!({}));
+    let Some(metadata) = template.get_mut("metadata") else {
+        return;
+    };
+    default(metadata, "labels", json!({}));
+    let Some(labels) = metadata.get_mut("labels") else {
+        return;
+    };
+    for prefix in ["", "batch.kubernetes.io/"] {
+        default(labels, &format!("{prefix}controller-uid"), uid.clone());
+        default(labels, &format!("{prefix}job-name"), name.clone());
+    }
+    // A Job without labels has those of its pods.
+    let labels = labels.clone();
+    if let Some(metadata) = object.get_mut("metadata") {
+        default(metadata, "labels", labels);
     }
 }
 
