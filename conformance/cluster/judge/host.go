@@ -23,6 +23,7 @@ func startHost(processes *Processes, options Options) (*Server, error) {
 	address := fmt.Sprintf("127.0.0.1:%d", ports[1])
 	err = processes.Start(folder, "galleria", options.Galleria, "run", manifests, "--data", data,
 		"--admin", address, "--status", fmt.Sprintf("127.0.0.1:%d", ports[0]),
+		"--free-ports", // Of the gateways that Ingresses make.
 		"--components", options.Components)
 	if err != nil {
 		return nil, err

@@ -3,6 +3,7 @@ package main
 import (
 	"encoding/json"
 	"maps"
+	"regexp"
 	"slices"
 	"strings"
 )
@@ -11,8 +12,22 @@ import (
 // and without the text of messages, which may help more.
 func comparable(row *Row, answer *Answer) any {
 	var documents []any
+	known := map[string]string{} // The objects of a watch, by name.
 	for _, object := range answer.Objects {
-		documents = append(documents, cleaned(row, object))
+		event, _ := object.(map[string]any)
+		if isFromController(event["object"]) {
+			continue
+		}
+		document := cleaned(row, object)
+		if _, ok := event["object"]; ok {
+			shown := text(document.(map[string]any)["object"])
+			// Only the status has changed, which is not compared.
+			if event["type"] == "MODIFIED" && known[name(event["object"])] == shown {
+				continue
+			}
+			known[name(event["object"])] = shown
+		}
+		documents = append(documents, document)
 	}
 	return map[string]any{"text": answer.Text, "body": documents}
 }
@@ -28,7 +43,7 @@ func cleaned(row *Row, value any) any {
 	case "Table":
 		return cleanedTable(row, object)
 	}
-	object = withoutUID(object)
+	object = withoutChosen(object)
 	result := maps.Clone(object)
 	if inner, ok := object["object"]; ok { // An event of a watch.
 		result["object"] = cleaned(row, inner)
@@ -50,30 +65,36 @@ func cleaned(row *Row, value any) any {
 	return result
 }
 
-// withoutUID replaces the uid of an object in all of its texts.
-func withoutUID(object map[string]any) map[string]any {
+// withoutChosen replaces the uid of an object, and a generated name, in all of its texts.
+func withoutChosen(object map[string]any) map[string]any {
 	metadata, _ := object["metadata"].(map[string]any)
-	uid, _ := metadata["uid"].(string)
-	if uid == "" {
-		return object
+	whole := text(object)
+	if uid, _ := metadata["uid"].(string); uid != "" {
+		whole = strings.ReplaceAll(whole, uid, "chosen")
+	}
+	// A generated name ends with five letters.
+	prefix, _ := metadata["generateName"].(string)
+	name, _ := metadata["name"].(string)
+	if prefix != "" && strings.HasPrefix(name, prefix) && len(name) == len(prefix)+5 {
+		whole = strings.ReplaceAll(whole, name, prefix+"chosen")
 	}
 	var result map[string]any
-	_ = json.Unmarshal([]byte(strings.ReplaceAll(text(object), uid, "chosen")), &result)
+	_ = json.Unmarshal([]byte(whole), &result)
 	return result
 }
 
 func cleanedItems(row *Row, items []any) []any {
 	kept := []any{}
 	for _, item := range items {
-		// The cluster's controllers write these into every namespace.
-		switch name(item) {
-		case "kube-root-ca.crt":
-		default:
+		if !isFromController(item) {
 			kept = append(kept, cleaned(row, item))
 		}
 	}
 	return kept
 }
+
+// isFromController is true for what the cluster's controllers write into every namespace.
+func isFromController(value any) bool { return name(value) == "kube-root-ca.crt" }
 
 func name(value any) string {
 	object, _ := value.(map[string]any)
@@ -90,12 +111,6 @@ func cleanedMetadata(row *Row, metadata map[string]any) map[string]any {
 	for _, field := range chosen {
 		if value, ok := result[field].(string); ok && value != "" {
 			result[field] = "chosen"
-		}
-	}
-	// A generated name ends with five letters.
-	if prefix, ok := result["generateName"].(string); ok {
-		if name, _ := result["name"].(string); strings.HasPrefix(name, prefix) && len(name) == len(prefix)+5 {
-			result["name"] = prefix + "chosen"
 		}
 	}
 	delete(result, "managedFields")
@@ -187,7 +202,7 @@ func cleanedTable(row *Row, object map[string]any) map[string]any {
 	kept := []any{}
 	for _, it := range rows {
 		fields, _ := it.(map[string]any)
-		if name(fields["object"]) == "kube-root-ca.crt" {
+		if isFromController(fields["object"]) {
 			continue
 		}
 		fields = maps.Clone(fields)
@@ -201,6 +216,9 @@ func cleanedTable(row *Row, object map[string]any) map[string]any {
 	return result
 }
 
+// uid is the form of the uids of both.
+var uid = regexp.MustCompile(`[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}`)
+
 func cleanedCells(columns []any, value any) []any {
 	cells, _ := value.([]any)
 	var result []any
@@ -210,6 +228,10 @@ func cleanedCells(columns []any, value any) []any {
 			switch fields["name"] {
 			case "Age", "Cluster-IP":
 				cell = "chosen"
+			case "Selector":
+				if selector, ok := cell.(string); ok {
+					cell = uid.ReplaceAllString(selector, "chosen")
+				}
 			}
 		}
 		result = append(result, cell)

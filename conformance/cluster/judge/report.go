@@ -1,17 +1,20 @@
 package main
 
 import (
+	"encoding/json"
 	"fmt"
+	"os"
+	"path/filepath"
 	"strings"
 )
 
 // textLimit is how much of a value is printed.
 const textLimit = 300
 
-// report prints the differences that are not accepted. It fails if there are any, or if
-// something is accepted that no longer differs.
+// report prints the differences that are not accepted, and writes all of them to a file. It
+// fails if there are any, or if something is accepted that no longer differs.
 func report(cases []Case, differences []Difference, accepted []*Accepted, options Options) error {
-	var open []Difference
+	open := []Difference{}
 	for _, difference := range differences {
 		if !isAccepted(difference, accepted) {
 			open = append(open, difference)
@@ -32,30 +35,24 @@ func report(cases []Case, differences []Difference, accepted []*Accepted, option
 	fmt.Printf("%d cases, %d requests: %d differences, %d of them accepted\n", len(cases), requests,
 		len(differences), len(differences)-len(open))
 	if len(open) > 0 {
-		return fmt.Errorf("%d differences are not in accepted.yaml", len(open))
+		file := filepath.Join(options.Work, "differences.json")
+		if err := write(file, open); err != nil {
+			return err
+		}
+		return fmt.Errorf("%d differences are not in accepted.yaml; all of them are in %s", len(open), file)
 	}
-	return stale(accepted, options)
-}
-
-func isAccepted(difference Difference, accepted []*Accepted) bool {
-	found := false
-	for _, it := range accepted {
-		found = it.accepts(difference) || found
-	}
-	return found
-}
-
-// stale fails if something that is accepted has no example any more.
-func stale(accepted []*Accepted, options Options) error {
 	if options.Only != "" {
 		return nil
 	}
-	for _, it := range accepted {
-		if !it.used {
-			return fmt.Errorf("nothing differs as accepted.yaml says: %q %q %q; remove it", it.Case, it.Row, it.What)
-		}
+	return stale(accepted)
+}
+
+func write(file string, differences []Difference) error {
+	text, err := json.MarshalIndent(differences, "", "  ")
+	if err != nil {
+		return err
 	}
-	return nil
+	return os.WriteFile(file, text, 0o600)
 }
 
 func cut(text string) string {

@@ -1,5 +1,6 @@
-//! `docs/COMPATIBILITY.md`, generated from the table of kinds. The test fails when the
-//! document differs; with `UPDATE_DOCS=1` it writes it.
+//! `docs/COMPATIBILITY.md`, generated from the table of kinds and from the differences to an API
+//! server that are accepted. The test fails when the document differs; with `UPDATE_DOCS=1` it
+//! writes it.
 
 use std::fmt::Write;
 use std::path::Path;
@@ -49,6 +50,19 @@ const UNENFORCED: &str = "\
 The same holds for these fields and annotations. A kind whose name is not unique has the name
 of its group added.
 ";
+
+const API: &str = "\
+## The Kubernetes API
+
+The admin API answers as kube-apiserver does, which continuous integration compares with the
+same requests ([CONFORMANCE.md](CONFORMANCE.md)). These differences stay.
+
+| difference | reason |
+| --- | --- |
+";
+
+/// The accepted differences of that comparison.
+const ACCEPTED: &str = "../../conformance/cluster/table/accepted.yaml";
 
 const HTTP: &str = "\
 ## HTTP
@@ -148,8 +162,19 @@ fn document() -> String {
         is_restriction,
     );
     unenforced(&mut text);
+    let _ = write!(text, "\n{API}");
+    for it in accepted().as_array().into_iter().flatten() {
+        let cell = |field: &str| it[field].as_str().unwrap_or_default().trim().to_owned();
+        let _ = writeln!(text, "| {} | {} |", cell("difference"), cell("reason"));
+    }
     let _ = write!(text, "\n{HTTP}\n{NAMES}\n{SUBSTITUTIONS}");
     text
+}
+
+fn accepted() -> serde_json::Value {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join(ACCEPTED);
+    let text = std::fs::read_to_string(file).expect("the list of accepted differences");
+    crate::yaml_to_json(&text).expect("a list in YAML")
 }
 
 /// The names that `--allow-unenforced` takes besides those of kinds.
