@@ -209,7 +209,7 @@ func cleanedTable(row *Row, object map[string]any) map[string]any {
 		if inner, ok := fields["object"]; ok {
 			fields["object"] = cleaned(row, inner)
 		}
-		fields["cells"] = cleanedCells(columns, fields["cells"])
+		fields["cells"] = cleanedCells(row, columns, fields["cells"])
 		kept = append(kept, fields)
 	}
 	result["rows"] = kept
@@ -219,7 +219,8 @@ func cleanedTable(row *Row, object map[string]any) map[string]any {
 // uid is the form of the uids of both.
 var uid = regexp.MustCompile(`[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}`)
 
-func cleanedCells(columns []any, value any) []any {
+func cleanedCells(row *Row, columns []any, value any) []any {
+	isPod := strings.Contains(row.Do, "/pods")
 	cells, _ := value.([]any)
 	var result []any
 	for index, cell := range cells {
@@ -228,6 +229,11 @@ func cleanedCells(columns []any, value any) []any {
 			switch fields["name"] {
 			case "Age", "Cluster-IP":
 				cell = "chosen"
+			case "Ready", "Status", "IP":
+				// Pods run only on the host, as soon as they can.
+				if isPod {
+					cell = "chosen"
+				}
 			case "Selector":
 				if selector, ok := cell.(string); ok {
 					cell = uid.ReplaceAllString(selector, "chosen")

@@ -82,6 +82,23 @@ fn change_of_metadata_is_a_write_but_not_a_new_generation() {
 }
 
 #[test]
+fn annotations_of_a_deployment_and_the_end_of_an_object_are_new_generations() {
+    let raw = |kind: &str, metadata: Value| serde_json::json!({"apiVersion": "v1", "kind": kind, "metadata": metadata, "spec": {}});
+    let generation = |kind: &str, metadata: Value| {
+        let plain = raw(kind, serde_json::json!({"name": "a"}));
+        let before = HostObject::new(plain, Value::Null).object;
+        let after = HostObject::new(raw(kind, metadata), Value::Null).object;
+        let stored = StoredObject::unwritten(before, None);
+        stored.generation_with(&after)
+    };
+    let annotated = serde_json::json!({"name": "a", "annotations": {"b": "c"}});
+    assert_eq!(generation("Deployment", annotated.clone()), 2);
+    assert_eq!(generation("ReplicaSet", annotated), 1);
+    let marked = serde_json::json!({"name": "a", "deletionTimestamp": "2030-01-01T00:00:00Z"});
+    assert_eq!(generation("ReplicaSet", marked), 2);
+}
+
+#[test]
 fn reported_objects_are_the_hosts_own_and_replaced_by_kind() {
     let store = Store::default();
     store.replace_all(files(&objects(A)));

@@ -97,16 +97,13 @@ fn prune(object: &mut Value, path: &str) {
         Some(parts) => parts,
         None => path.rsplit_once('.').unwrap_or(("", path)),
     };
-    let steps = parent.split(['.', '[']).filter(|step| !step.is_empty());
-    let place = steps.fold(Some(object), |place, step| {
-        let place = place?;
-        match step.strip_suffix(']') {
-            Some(index) => match index.parse::<usize>() {
-                Ok(index) => place.get_mut(index),
-                Err(_) => place.get_mut(index.trim_matches('"')),
-            },
-            None => place.get_mut(step),
-        }
+    let mut steps = parent.split(['.', '[']).filter(|step| !step.is_empty());
+    let place = steps.try_fold(object, |place, step| match step.strip_suffix(']') {
+        Some(index) => match index.parse::<usize>() {
+            Ok(index) => place.get_mut(index),
+            Err(_) => place.get_mut(index.trim_matches('"')),
+        },
+        None => place.get_mut(step),
     });
     if let Some(Value::Object(fields)) = place {
         fields.remove(field);

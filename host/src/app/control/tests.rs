@@ -126,6 +126,11 @@ async fn edit_by_the_api_holds_until_the_source_changes_the_object() {
     assert_eq!(fixture.value(), ("edited".into(), Source::Drift));
     let conflict = fixture.control.edit(&[stale], false).await;
     assert!(matches!(conflict, Err(WriteError::Changed)));
+    let mut equal = edit(&fixture.store, "again");
+    let copy = equal.from.as_deref().cloned().map(Arc::new);
+    equal.from = copy;
+    let accepted = fixture.control.edit(&[equal], true).await;
+    accepted.expect("the object was only read again");
     fixture.reload(Some(&yaml("one"))).await;
     assert_eq!(fixture.value(), ("edited".into(), Source::Drift));
     fixture.reload(Some(&yaml("two"))).await;
