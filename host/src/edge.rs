@@ -31,7 +31,7 @@ use galleria_mesh::{ConnectionReset, LocalReply, ResponseFlags};
 #[derive(Clone)]
 pub(crate) struct Edge {
     pub mesh: Arc<Mesh>,
-    /// As declared in the Gateway; the pods' own if `inbound`.
+    /// As declared in the Gateway or Service; the pods' own if `inbound`.
     pub listener_port: u16,
     /// For other hosts of the mesh. Identifiers and context are theirs if their connection
     /// proves a workload of the mesh, or their address is trusted
@@ -166,20 +166,28 @@ impl Edge {
             let peer = Peer::of_account(id.namespace(), id.account());
             return (host(peer), context);
         }
+        let through_gateway = self.is_gateway();
         let source = Source::Edge {
             listener_port,
             client: client.address,
             connection: address,
-            is_secure: client.is_secure && !self.inbound,
-            through_gateway: !self.inbound,
+            is_secure: client.is_secure && through_gateway,
+            through_gateway,
             session,
         };
         (source, context)
     }
 
-    /// What is in front of the listener: nothing in front of the port of a workload.
+    /// Whether the listener is that of a Gateway or an Ingress.
+    fn is_gateway(&self) -> bool {
+        let live = self.mesh.current.load();
+        !self.inbound && !live.snapshot.is_service_port(self.listener_port)
+    }
+
+    /// What is in front of the listener: nothing in front of the port of a workload or a
+    /// Service.
     fn topology(&self) -> GatewayTopology {
-        if self.inbound {
+        if !self.is_gateway() {
             return GatewayTopology::default();
         }
         let live = self.mesh.current.load();

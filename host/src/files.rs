@@ -95,6 +95,7 @@ impl Files {
         if self.strict {
             galleria_manifest::refuse_dangling(&mut diagnostics);
         }
+        galleria_manifest::assign_node_ports(&mut objects);
         FileContents {
             objects,
             diagnostics,

@@ -31,10 +31,11 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use galleria_manifest::Diagnostic;
 use galleria_manifest::model::Protocol;
 use galleria_mesh as mesh;
+use galleria_mesh::ListenerPurpose;
 use galleria_mesh::LocalReply;
-use galleria_mesh::inbound::WorkloadIdentity;
 use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -52,12 +53,12 @@ use workload_port::WorkloadPort;
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ListenError {
     #[error(
-        "port {declared} of gateway {gateway} would be bound on {declared} + {offset}, which is not a valid port; choose a smaller --port-offset"
+        "port {declared} of {owner} would be bound on {declared} + {offset}, which is not a valid port; choose a smaller --port-offset"
     )]
     NoPort {
         declared: u16,
         offset: u16,
-        gateway: String,
+        owner: String,
     },
     #[error(
         "ports {first} and {second} would both be bound on {bound}; choose other ports with --port-offset"
@@ -72,12 +73,12 @@ pub(crate) enum ListenError {
         second: String,
     },
     #[error(
-        "cannot bind {address} for port {declared} of gateway {gateway}: {source}; stop the process that uses it, or choose other ports with --port-offset"
+        "cannot bind {address} for port {declared} of {owner}: {source}; stop the process that uses it, or choose other ports with --port-offset"
     )]
     Bind {
         address: SocketAddr,
         declared: u16,
-        gateway: String,
+        owner: String,
         source: io::Error,
     },
 }
@@ -85,13 +86,16 @@ pub(crate) enum ListenError {
 /// A bound listener.
 #[derive(Debug, Clone, Serialize)]
 pub(crate) struct BoundListener {
-    /// `namespace/name` of the Gateway, or of the workload if the listener is inbound.
+    /// `namespace/name` of the Gateway, or of the workload or Service of another listener.
     pub gateway: String,
     /// The declared port.
     pub port: u16,
     pub address: SocketAddr,
     /// Accepts requests from other hosts of the mesh.
     pub inbound: bool,
+    /// Accepts requests of clients outside the mesh to a Service of type NodePort or
+    /// LoadBalancer.
+    pub service: bool,
     /// Whether its connections begin with TLS.
     pub tls: bool,
 }
@@ -111,10 +115,21 @@ pub(crate) struct Listeners {
     cut: CancellationToken,
 }
 
+/// The ports that the listeners of one snapshot have taken.
+#[derive(Default)]
+struct Taken {
+    /// Declared ports, by the port on which they are bound.
+    bound: BTreeMap<u16, u16>,
+    /// The owners of declared ports.
+    owners: BTreeMap<u16, String>,
+}
+
 struct OpenListener {
-    gateway: String,
-    /// The workload that other hosts call here.
-    inbound: Option<WorkloadIdentity>,
+    /// As in [`BoundListener::gateway`].
+    name: String,
+    /// What messages call it.
+    owner: String,
+    purpose: ListenerPurpose,
     /// Once the listener accepts connections for it, if hosts share an authority.
     workload: Option<Arc<WorkloadPort>>,
     address: SocketAddr,
@@ -124,6 +139,47 @@ struct OpenListener {
     /// Becomes the security when the change that it is part of is in force.
     next: Option<Security>,
     stop: CancellationToken,
+}
+
+impl Taken {
+    /// The port on which a listener is bound; 0 for any free one.
+    fn take(&mut self, listener: &mesh::Listener, binding: &Binding) -> Result<u16, ListenError> {
+        let (declared, gateways) = (listener.port, listener.gateways.join(", "));
+        if let Some(first) = self.owners.insert(declared, gateways.clone()) {
+            return Err(ListenError::Shared {
+                port: declared,
+                first,
+                second: gateways,
+            });
+        }
+        let port = binding.ports.bound(declared);
+        let port = port.map_err(|OffsetTooLarge { offset }| ListenError::NoPort {
+            declared,
+            offset,
+            owner: owner(listener),
+        })?;
+        match self.bound.get(&port) {
+            Some(first) if port != 0 => Err(ListenError::Clash {
+                first: *first,
+                second: declared,
+                bound: port,
+            }),
+            _ => {
+                self.bound.insert(port, declared);
+                Ok(port)
+            }
+        }
+    }
+}
+
+/// What messages call the objects that declare a listener.
+fn owner(listener: &mesh::Listener) -> String {
+    let kind = match &listener.purpose {
+        ListenerPurpose::Gateway => "gateway",
+        ListenerPurpose::Workload(_) => "workload",
+        ListenerPurpose::Service(_) => "Service",
+    };
+    format!("{kind} {}", listener.gateways.join(", "))
 }
 
 impl Listeners {
@@ -157,7 +213,8 @@ impl Listeners {
 
     /// Binds the ports that `snapshot` declares and that are not bound yet, and closes those
     /// that it no longer declares. A port with TLS is bound if one of its servers is in `tls`.
-    /// If a port cannot be bound, nothing is closed.
+    /// If a port cannot be bound, nothing is closed, unless it is that of a Service: it is
+    /// among the warnings then, and is tried again with the next change.
     ///
     /// # Errors
     /// See [`ListenError`].
@@ -165,66 +222,33 @@ impl Listeners {
         &mut self,
         snapshot: &mesh::Snapshot,
         tls: &GatewayTls,
-    ) -> Result<(), ListenError> {
+    ) -> Result<Vec<Diagnostic>, ListenError> {
         let served = |listener: &&mesh::Listener| match listener.protocol {
             Protocol::Http | Protocol::Http2 | Protocol::Grpc => true,
             Protocol::Https | Protocol::Tls => tls.port(listener.port).is_some(),
             Protocol::Tcp | Protocol::Mongo => false,
         };
-        let declared: Vec<_> = snapshot.listeners().iter().filter(served).collect();
+        let mut declared: Vec<_> = snapshot.listeners().iter().filter(served).collect();
         let mut bound = BTreeMap::new();
-        let mut taken: BTreeMap<u16, u16> = BTreeMap::new();
-        let mut owners: BTreeMap<u16, String> = BTreeMap::new();
+        let mut taken = Taken::default();
+        let mut unopened = Vec::new();
+        let mut refused = Vec::new();
         for listener in &declared {
-            let gateway = listener.gateways.join(", ");
-            if let Some(first) = owners.insert(listener.port, gateway.clone()) {
-                return Err(ListenError::Shared {
-                    port: listener.port,
-                    first,
-                    second: gateway,
-                });
+            let opened = match taken.take(listener, &self.binding) {
+                Ok(_) if self.open.contains_key(&listener.port) => continue,
+                Ok(port) => self.bind_socket(listener, port).await,
+                Err(error) => Err(error),
+            };
+            match (opened, &listener.purpose) {
+                (Ok(opened), _) => drop(bound.insert(listener.port, opened)),
+                (Err(error), ListenerPurpose::Service(port)) => {
+                    unopened.push(port.warning(listener.port, &error.to_string()));
+                    refused.push(listener.port);
+                }
+                (Err(error), _) => return Err(error),
             }
-            let port = self.binding.ports.bound(listener.port);
-            let port = port.map_err(|OffsetTooLarge { offset }| ListenError::NoPort {
-                declared: listener.port,
-                offset,
-                gateway: gateway.clone(),
-            })?;
-            if port != 0
-                && let Some(first) = taken.insert(port, listener.port)
-            {
-                return Err(ListenError::Clash {
-                    first,
-                    second: listener.port,
-                    bound: port,
-                });
-            }
-            if self.open.contains_key(&listener.port) {
-                continue;
-            }
-            let address = SocketAddr::new(self.binding.address, port);
-            let socket = self.ports.bind(address).await;
-            let socket = socket.map_err(|source| ListenError::Bind {
-                address,
-                declared: listener.port,
-                gateway: gateway.clone(),
-                source,
-            })?;
-            let stop = self.draining.child_token();
-            bound.insert(
-                listener.port,
-                OpenListener {
-                    gateway,
-                    inbound: listener.inbound.clone(),
-                    workload: None,
-                    address: socket.address,
-                    socket: Some(socket),
-                    stop,
-                    security: Arc::new(PortSecurity::new(Security::plain())),
-                    next: None,
-                },
-            );
         }
+        declared.retain(|listener| !refused.contains(&listener.port));
         self.open.retain(|port, open| {
             let kept = declared.iter().any(|listener| listener.port == *port);
             if !kept {
@@ -235,14 +259,42 @@ impl Listeners {
         self.open.extend(bound);
         for listener in declared {
             if let Some(open) = self.open.get_mut(&listener.port) {
-                open.inbound.clone_from(&listener.inbound);
+                open.purpose.clone_from(&listener.purpose);
                 open.next = Some(match tls.port(listener.port) {
                     Some(servers) if listener.is_secure() => Security::Tls(servers.clone()),
                     _ => Security::plain(),
                 });
             }
         }
-        Ok(())
+        Ok(unopened)
+    }
+
+    /// Binds the socket of a listener on `port`.
+    async fn bind_socket(
+        &self,
+        listener: &mesh::Listener,
+        port: u16,
+    ) -> Result<OpenListener, ListenError> {
+        let owner = owner(listener);
+        let address = SocketAddr::new(self.binding.address, port);
+        let socket = self.ports.bind(address).await;
+        let socket = socket.map_err(|source| ListenError::Bind {
+            address,
+            declared: listener.port,
+            owner: owner.clone(),
+            source,
+        })?;
+        Ok(OpenListener {
+            name: listener.gateways.join(", "),
+            owner,
+            purpose: listener.purpose.clone(),
+            workload: None,
+            address: socket.address,
+            socket: Some(socket),
+            stop: self.draining.child_token(),
+            security: Arc::new(PortSecurity::new(Security::plain())),
+            next: None,
+        })
     }
 
     /// Starts to accept connections on all bound ports, and puts their security in force.
@@ -251,8 +303,10 @@ impl Listeners {
             if let Some(next) = open.next.take() {
                 open.security.replace(next);
             }
-            if let (Some(port), Some(workload)) = (&open.workload, &open.inbound) {
-                port.serve_as(workload);
+            if let (Some(port), ListenerPurpose::Workload(identity)) =
+                (&open.workload, &open.purpose)
+            {
+                port.serve_as(identity);
             }
             let Some(socket) = open.socket.take() else {
                 continue;
@@ -261,14 +315,14 @@ impl Listeners {
             let edge = Edge {
                 mesh: mesh.clone(),
                 listener_port: *port,
-                inbound: open.inbound.is_some(),
+                inbound: open.is_for_hosts(),
                 request_body_max: self.request_body_max,
                 trusted_proxies: self.proxies.trusted,
                 proxy_protocol: self.proxies.protocol_ports.contains(port),
             };
-            let name = format!("port {port} of gateway {}", open.gateway);
+            let name = format!("port {port} of {}", open.owner);
             let server = Server::new(name, &self.room, edge, self.timeouts, open.stop.clone())
-                .for_hosts(open.inbound.is_some())
+                .for_hosts(open.is_for_hosts())
                 .meters(meters)
                 .drained(self.connections.clone(), self.cut.clone());
             open.workload = open.workload_port(*port, mesh);
@@ -289,10 +343,11 @@ impl Listeners {
         self.open
             .iter()
             .map(|(port, open)| BoundListener {
-                gateway: open.gateway.clone(),
+                gateway: open.name.clone(),
                 port: *port,
                 address: open.address,
-                inbound: open.inbound.is_some(),
+                inbound: open.is_for_hosts(),
+                service: matches!(open.purpose, ListenerPurpose::Service(_)),
                 tls: match &open.next {
                     Some(next) => next.is_tls(),
                     None => open.security.load().is_tls(),
@@ -314,9 +369,15 @@ impl Listeners {
 }
 
 impl OpenListener {
+    fn is_for_hosts(&self) -> bool {
+        matches!(self.purpose, ListenerPurpose::Workload(_))
+    }
+
     /// The port of the listener's workload, with mutual TLS if hosts share an authority.
     fn workload_port(&self, port: u16, mesh: &Arc<Mesh>) -> Option<Arc<WorkloadPort>> {
-        let workload = self.inbound.clone()?;
+        let ListenerPurpose::Workload(workload) = self.purpose.clone() else {
+            return None;
+        };
         if !mesh.identities.is_shared() {
             return None;
         }

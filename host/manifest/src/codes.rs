@@ -97,4 +97,5 @@ codes! {
     NETWORK_POLICY = "GAL0801", "a NetworkPolicy selects nothing, or a part of it can never match";
     BACKEND_PORT = "GAL0045", "an Ingress refers to a port that its Service does not have";
     UNKNOWN_CHOICE = "GAL0046", "a value is none of those that its field can have";
+    EXPOSED_PORT = "GAL0606", "a port of a Service is not open to clients outside the mesh";
 }

@@ -16,6 +16,7 @@ mod diagnostic;
 mod duration;
 mod files;
 mod load;
+mod node_ports;
 mod position;
 mod preset;
 mod read;
@@ -32,6 +33,9 @@ pub use admission::{QuotaUse, admit, quotas};
 pub use diagnostic::{Code, Diagnostic, Severity, refuse_dangling};
 pub use duration::duration;
 pub use load::{LoadResult, load, load_for, read_json, read_str};
+pub use node_ports::{
+    NODE_PORTS, assign_node_ports, complete_node_ports, needs_node_ports, node_ports,
+};
 pub use position::{Position, WithPosition};
 pub use preset::{Conflict, Preset, Presets};
 pub use references::{check_references, deployments_behind};

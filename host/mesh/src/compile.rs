@@ -31,6 +31,7 @@ mod policy_scope;
 mod rate_limits;
 mod registry;
 mod rules;
+mod service_ports;
 mod sidecar;
 mod status;
 mod tls_route;
@@ -51,13 +52,15 @@ use self::inventory::Inventory;
 use self::mesh::{MeshCompiler, intern};
 use self::registry::Registry;
 use self::rules::{Rules, plain_rule};
+use self::service_ports::ServicePorts;
+use crate::decide::host::HostTable;
 use crate::decide::membership::Membership;
 use crate::decide::rewrite::Rewrite;
 use crate::decide::rule::ClusterChoice;
 use crate::decide::sidecar::SidecarIndex;
 use crate::decide::snapshot::{CallerIdentity, Callers, MeshHosts};
 use crate::decide::virtual_host::{RouteTable, VirtualHost};
-use crate::{Options, Pod, Snapshot, State};
+use crate::{Listener, Options, Pod, Snapshot, State};
 
 /// A snapshot, and the problems that compilation found.
 #[derive(Debug)]
@@ -122,18 +125,14 @@ pub fn compile(
     diagnostics.extend(edge.diagnostics);
     ejection::find_powerless(&clusters, &mut diagnostics);
     let passthrough = passthrough(&clusters);
-    let inbound = inbound::compile(&options.inbound, pods, &clusters);
-    keep_state(state, &clusters, &inbound);
-    let mut listeners = match options.gateway {
-        true => edge.listeners,
-        false => Vec::new(),
-    };
-    listeners.extend(inbound.listeners);
-    let mut edge_hosts = edge.hosts;
-    edge_hosts.extend(inbound.hosts);
+    let edge_ports = (edge.listeners, edge.hosts);
+    let shared = (&clusters, options);
+    let ports = ports(edge_ports, &inventory, pods, shared, &mut diagnostics);
+    keep_state(state, &clusters, &ports.clusters);
     let snapshot = Snapshot {
-        listeners,
-        edge: edge_hosts,
+        listeners: ports.listeners,
+        service_ports: ports.of_services,
+        edge: ports.hosts,
         tls_rules: edge.tls_rules,
         mesh,
         callers: Callers {
@@ -158,6 +157,47 @@ pub fn compile(
     }
 }
 
+/// What this host listens on.
+struct Ports {
+    listeners: Vec<Listener>,
+    of_services: HashSet<u16>,
+    hosts: HashMap<u16, HostTable<Arc<VirtualHost>>>,
+    /// The names of clusters that only they have.
+    clusters: Vec<String>,
+}
+
+/// Adds the ports for other hosts of the mesh to those of the `edge`, and if this host is a
+/// gateway those of Services.
+fn ports(
+    edge: (Vec<Listener>, HashMap<u16, HostTable<Arc<VirtualHost>>>),
+    inventory: &Inventory<'_>,
+    pods: &[Pod],
+    (clusters, options): (&Clusters<'_>, &Options),
+    diagnostics: &mut Vec<Diagnostic>,
+) -> Ports {
+    let inbound = inbound::compile(&options.inbound, pods, clusters);
+    let (of_edge, mut hosts) = edge;
+    let mut listeners = match options.gateway {
+        true => of_edge,
+        false => Vec::new(),
+    };
+    listeners.extend(inbound.listeners);
+    hosts.extend(inbound.hosts);
+    let mut services = ServicePorts::default();
+    if options.gateway {
+        services = service_ports::compile(inventory, clusters, &listeners, diagnostics);
+    }
+    let of_services = services.listeners.iter().map(|it| it.port).collect();
+    listeners.extend(services.listeners);
+    hosts.extend(services.hosts);
+    Ports {
+        listeners,
+        of_services,
+        hosts,
+        clusters: [inbound.clusters, services.clusters].concat(),
+    }
+}
+
 /// The names of the gateways, by which rules refer to them.
 fn gateway_names(
     inventory: &Inventory<'_>,
@@ -170,10 +210,10 @@ fn gateway_names(
 }
 
 /// Drops the state of clusters that no longer exist.
-fn keep_state(state: &State, clusters: &Clusters<'_>, inbound: &inbound::Inbound) {
+fn keep_state(state: &State, clusters: &Clusters<'_>, others: &[String]) {
     let made = clusters.made().map(|(_, cluster)| cluster.name.as_str());
-    let inbound = inbound.clusters.iter().map(String::as_str);
-    let kept = made.chain(inbound).chain([PASSTHROUGH]);
+    let others = others.iter().map(String::as_str);
+    let kept = made.chain(others).chain([PASSTHROUGH]);
     state.retain(&kept.collect::<HashSet<_>>());
 }
 

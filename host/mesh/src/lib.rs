@@ -62,7 +62,7 @@ pub use decide::explain::{
 };
 pub use decide::fault::FaultPlan;
 pub use decide::forward::{Decision, Forward, MirrorForward, RouteDecision};
-pub use decide::listener::{Listener, ListenerServer, ListenerTls};
+pub use decide::listener::{ExposedPort, Listener, ListenerPurpose, ListenerServer, ListenerTls};
 pub use decide::path::normalise_path;
 pub use decide::request::{Caller, RequestHead};
 pub use decide::rule::RouteId;

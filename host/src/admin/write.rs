@@ -14,6 +14,7 @@ mod dependents;
 mod form;
 mod immutable;
 mod metadata;
+mod node_ports;
 mod options;
 mod span;
 mod submit;
@@ -194,6 +195,7 @@ impl Api {
             return Err(Failure::exists(resource.kind, &key.name));
         }
         self.assign_address(resource, &mut object)?;
+        self.assign_node_ports(resource, None, &mut object)?;
         let object = to_stored(object, resource.kind, &resource.version, None);
         bounds::check_stored(&object)?;
         let read = self.read_object(resource, &key, options, &object)?;
@@ -256,6 +258,7 @@ impl Api {
             check_seen(resource, &shown, &wanted["metadata"])?;
             check_finalizers(resource, &shown, &wanted)?;
             keep_address(resource.kind, &shown, &mut wanted);
+            self.assign_node_ports(resource, Some(&shown), &mut wanted)?;
             immutable::check(resource, &shown, &wanted)?;
             let written = as_written(&stored, resource);
             let mut object = keep_unchanged(wanted, &shown, &written);

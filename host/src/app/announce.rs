@@ -49,6 +49,14 @@ pub(super) fn ready(
             ));
             continue;
         }
+        if listener.service {
+            let (service, address) = (&listener.gateway, shown(listener.address));
+            eprint(&format!(
+                "http://{address} is port {} of Service {service}",
+                listener.port
+            ));
+            continue;
+        }
         for path in paths.iter().take(PAGES_MAX) {
             let scheme = if listener.tls { "https" } else { "http" };
             eprint(&format!("{scheme}://{}{path}", shown(listener.address)));

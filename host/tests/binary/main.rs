@@ -61,6 +61,7 @@ mod reload;
 mod rollout;
 mod root;
 mod secrets;
+mod service_ports;
 mod shop;
 mod shutdown;
 mod slow_clients;

@@ -393,6 +393,7 @@ pub enum PortReference {
 #[derive(Debug, Clone)]
 pub struct Service {
     pub kind: ServiceKind,
+    pub exposure: Exposure,
     /// If empty, selects nothing.
     pub selector: Labels,
     /// `clusterIP` and `clusterIPs`.
@@ -402,10 +403,21 @@ pub struct Service {
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ServiceKind {
-    /// ClusterIP, NodePort and LoadBalancer, which are the same here.
+    /// ClusterIP, NodePort and LoadBalancer.
     ClusterIp,
     Headless,
     ExternalName(String),
+}
+
+/// The ports on which clients outside the mesh reach a Service.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Exposure {
+    /// None.
+    Internal,
+    /// The `nodePort` of each port.
+    NodePort,
+    /// The `nodePort` of each port, and the port itself.
+    LoadBalancer,
 }
 
 #[derive(Debug, Clone)]
@@ -415,6 +427,8 @@ pub struct ServicePort {
     pub port: u16,
     /// By default the same as `port`.
     pub target_port: PortReference,
+    /// In [`NODE_PORTS`](crate::NODE_PORTS).
+    pub node_port: Option<u16>,
     pub app_protocol: Option<String>,
 }
 

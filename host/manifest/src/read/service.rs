@@ -4,16 +4,17 @@ use std::net::IpAddr;
 
 use crate::codes;
 use crate::decode::{
-    Decoder, Fields, choice, dns_name, labels, non_empty, port, port_name, port_reference, steps,
-    string, strings,
+    Decoder, Fields, choice, dns_name, labels, non_empty, optional_port, port, port_name,
+    port_reference, steps, string, strings,
 };
-use crate::model::{PortReference, Resource, Service, ServiceKind, ServicePort};
+use crate::model::{Exposure, PortReference, Resource, Service, ServiceKind, ServicePort};
+use crate::node_ports::NODE_PORTS;
 use crate::unenforced::parts;
 use crate::yaml::{Mark, Node};
 
 #[derive(Clone, Copy, PartialEq)]
 enum Type {
-    Cluster,
+    Cluster(Exposure),
     ExternalName,
 }
 
@@ -28,14 +29,14 @@ fn spec(d: &mut Decoder, node: &Node) -> Option<Service> {
     let service_type = spec
         .optional("type", |d, node| {
             let types = [
-                ("ClusterIP", Type::Cluster),
-                ("NodePort", Type::Cluster),
-                ("LoadBalancer", Type::Cluster),
+                ("ClusterIP", Type::Cluster(Exposure::Internal)),
+                ("NodePort", Type::Cluster(Exposure::NodePort)),
+                ("LoadBalancer", Type::Cluster(Exposure::LoadBalancer)),
                 ("ExternalName", Type::ExternalName),
             ];
             choice(d, node, "a type of Service", &types)
         })
-        .unwrap_or(Type::Cluster);
+        .unwrap_or(Type::Cluster(Exposure::Internal));
     let selector = spec.optional("selector", labels).unwrap_or_default();
     let cluster_ip = spec.optional("clusterIP", string);
     let cluster_ips = spec.optional("clusterIPs", strings).unwrap_or_default();
@@ -46,10 +47,14 @@ fn spec(d: &mut Decoder, node: &Node) -> Option<Service> {
             None
         }
         Type::ExternalName => external_name.map(|name| ServiceKind::ExternalName(name.value)),
-        Type::Cluster if cluster_ip.as_deref() == Some("None") => Some(ServiceKind::Headless),
-        Type::Cluster => Some(ServiceKind::ClusterIp),
+        Type::Cluster(_) if cluster_ip.as_deref() == Some("None") => Some(ServiceKind::Headless),
+        Type::Cluster(_) => Some(ServiceKind::ClusterIp),
     };
-    if service_type == Type::Cluster && spec.has("externalName") {
+    let exposure = match service_type {
+        Type::Cluster(exposure) => exposure,
+        Type::ExternalName => Exposure::Internal,
+    };
+    if service_type != Type::ExternalName && spec.has("externalName") {
         let message = "only has an effect with `type: ExternalName`".to_owned();
         spec.warn_at("externalName", codes::NOT_HONOURED, message);
     }
@@ -59,6 +64,7 @@ fn spec(d: &mut Decoder, node: &Node) -> Option<Service> {
         spec.missing("ports");
     }
     check_ports(&mut spec, &ports);
+    check_node_ports(&mut spec, exposure, &ports);
     let mut addresses: Vec<IpAddr> = Vec::new();
     for address in cluster_ip.iter().chain(&cluster_ips) {
         // The others are `None` and the empty text.
@@ -94,6 +100,7 @@ fn spec(d: &mut Decoder, node: &Node) -> Option<Service> {
     ]);
     Some(Service {
         kind: kind?,
+        exposure,
         selector,
         addresses,
         ports,
@@ -133,7 +140,8 @@ fn port_entry(d: &mut Decoder, node: &Node, external: bool) -> Option<ServicePor
     if app_protocol.is_none() {
         check_port_name(&mut fields, name.as_deref(), external);
     }
-    fields.finish(&["nodePort"]);
+    let node_port = optional_port(&mut fields, "nodePort");
+    fields.finish(&[]);
     let number = number?;
     let target_port = target_port.unwrap_or(PortReference::Number(number));
     Some(ServicePort {
@@ -141,6 +149,7 @@ fn port_entry(d: &mut Decoder, node: &Node, external: bool) -> Option<ServicePor
         name,
         port: number,
         target_port,
+        node_port,
         app_protocol,
     })
 }
@@ -208,6 +217,30 @@ fn check_ports(spec: &mut Fields<'_, '_>, ports: &[ServicePort]) {
             let message = format!("the port name `{name}` is listed twice");
             report_name(spec, codes::DUPLICATE_NAME, message);
         }
+    }
+}
+
+fn check_node_ports(spec: &mut Fields<'_, '_>, exposure: Exposure, ports: &[ServicePort]) {
+    for (index, port) in ports.iter().enumerate() {
+        let Some(number) = port.node_port else {
+            continue;
+        };
+        let (first, last) = (NODE_PORTS.start(), NODE_PORTS.end());
+        let earlier = &ports[..index];
+        let message = if exposure == Exposure::Internal {
+            "only a Service of type NodePort or LoadBalancer has a nodePort; set `type: NodePort`"
+                .to_owned()
+        } else if !NODE_PORTS.contains(&number) {
+            format!("{number} is not a nodePort; choose one of {first}-{last}, or leave it out")
+        } else if earlier.iter().any(|other| other.node_port == Some(number)) {
+            format!("nodePort {number} is listed twice")
+        } else {
+            continue;
+        };
+        let mark = Mark::from(&port.at);
+        spec.d.within(steps!["ports", index, "nodePort"], |d| {
+            d.error(mark, codes::INVALID_VALUE, message);
+        });
     }
 }
 

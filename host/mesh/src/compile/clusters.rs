@@ -295,17 +295,51 @@ impl<'a> Clusters<'a> {
             external: false,
             networks: &[],
         };
+        let name = format!("inbound|{}||", inbound.port);
+        Arc::new(self.without_policy(name, identity, inbound.port, endpoints))
+    }
+
+    /// The cluster of the pods of this process behind a Service's port, for clients that no
+    /// gateway and no workload stands for. `None` if there is no such port.
+    pub(crate) fn of_clients(&self, service: &ObjectRef, port: u16) -> Option<Arc<Cluster>> {
+        let mut services = self.registry.services.iter();
+        let service = services.find(|it| it.object == *service)?;
+        let known = service.ports.iter().find(|it| it.number == port)?;
+        let here = known.endpoints.iter();
+        let here = here.filter(|it| matches!(it.target, Target::Pod { .. }));
+        let identity = Identity {
+            host: &service.host,
+            name: &service.name,
+            namespace: &service.namespace,
+            external: false,
+            networks: &[],
+        };
+        let name = format!("inbound|{port}||{}", service.host);
+        let endpoints = here.cloned().collect();
+        Some(Arc::new(
+            self.without_policy(name, identity, port, endpoints),
+        ))
+    }
+
+    /// A cluster for which no caller's DestinationRule counts.
+    fn without_policy(
+        &self,
+        name: String,
+        identity: Identity<'_>,
+        port: u16,
+        endpoints: Vec<RegistryEndpoint>,
+    ) -> Cluster {
         let port = RegistryPort {
-            number: inbound.port,
+            number: port,
             name: None,
             protocol: Protocol::Http,
             endpoints: Vec::new(),
         };
         let policy = TrafficPolicy::default();
         let mut cluster = self.new_cluster(identity, &port, None, endpoints, &policy, None);
-        cluster.name = format!("inbound|{}||", inbound.port);
+        cluster.name = name;
         cluster.inbound = true;
-        Arc::new(cluster)
+        cluster
     }
 
     pub(crate) fn made(&self) -> impl Iterator<Item = (usize, &Arc<Cluster>)> {

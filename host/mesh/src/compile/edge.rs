@@ -16,7 +16,7 @@ use super::inventory::{Inventory, Source};
 use super::rules::{Rules, Scope};
 use super::tls_route::{is_passed_through, without_rule};
 use crate::decide::host::{HostTable, canonical, covers};
-use crate::decide::listener::{Listener, ListenerServer, ListenerTls};
+use crate::decide::listener::{Listener, ListenerPurpose, ListenerServer, ListenerTls};
 use crate::decide::rule::Rule;
 use crate::decide::tls_route::TlsRules;
 use crate::decide::virtual_host::{RouteTable, VirtualHost};
@@ -201,7 +201,7 @@ impl<'a> EdgeCompiler<'a, '_> {
             protocol: server.protocol,
             gateways: vec![gateway.qualified_name()],
             https_redirect,
-            inbound: None,
+            purpose: ListenerPurpose::Gateway,
             servers: vec![ListenerServer {
                 gateway,
                 at: server.at.clone(),

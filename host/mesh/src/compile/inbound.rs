@@ -11,12 +11,12 @@ use galleria_manifest::model::Protocol;
 use super::clusters::Clusters;
 use super::rules::plain_rule;
 use crate::decide::host::HostTable;
-use crate::decide::listener::Listener;
+use crate::decide::listener::{Listener, ListenerPurpose};
 use crate::decide::rewrite::Rewrite;
 use crate::decide::rule::ClusterChoice;
 use crate::decide::virtual_host::{RouteTable, VirtualHost};
 use crate::inbound::WorkloadIdentity;
-use crate::{InboundPort, Pod};
+use crate::{Cluster, InboundPort, Pod};
 
 /// The listeners and hosts to add to those of the edge.
 pub(crate) struct Inbound {
@@ -40,28 +40,33 @@ pub(crate) fn compile(ports: &[InboundPort], pods: &[Pod], clusters: &Clusters<'
             protocol: Protocol::Http,
             gateways: vec![format!("{}/{}", port.namespace, port.name)],
             https_redirect: false,
-            inbound: Some(WorkloadIdentity {
+            purpose: ListenerPurpose::Workload(WorkloadIdentity {
                 namespace: port.namespace.clone(),
                 name: port.name.clone(),
                 service_account: port.service_account.clone(),
             }),
             servers: Vec::new(),
         });
-        let chosen = ClusterChoice::One(cluster);
-        let rule = plain_rule(Vec::new(), "*", chosen, Rewrite::default());
-        let mut table = HostTable::default();
-        table.entry("*").or_insert_with(|| {
-            Arc::new(VirtualHost {
-                domain: "*".into(),
-                table: Arc::new(RouteTable::new(vec![Arc::new(rule)])),
-                https_redirect: false,
-                ports: None,
-                is_declared: true,
-                others: Vec::new(),
-                one_label: false,
-            })
-        });
-        inbound.hosts.insert(port.port, table);
+        inbound.hosts.insert(port.port, one_route(cluster));
     }
     inbound
+}
+
+/// A table that sends every request to `cluster`.
+pub(crate) fn one_route(cluster: Arc<Cluster>) -> HostTable<Arc<VirtualHost>> {
+    let chosen = ClusterChoice::One(cluster);
+    let rule = plain_rule(Vec::new(), "*", chosen, Rewrite::default());
+    let mut table = HostTable::default();
+    table.entry("*").or_insert_with(|| {
+        Arc::new(VirtualHost {
+            domain: "*".into(),
+            table: Arc::new(RouteTable::new(vec![Arc::new(rule)])),
+            https_redirect: false,
+            ports: None,
+            is_declared: true,
+            others: Vec::new(),
+            one_label: false,
+        })
+    });
+    table
 }

@@ -16,7 +16,7 @@ use super::inventory::{Inventory, Source, full_name};
 use super::rules::plain_rule;
 use crate::decide::condition::{Condition, UriMatch};
 use crate::decide::host::canonical;
-use crate::decide::listener::{Listener, ListenerServer, ListenerTls};
+use crate::decide::listener::{Listener, ListenerPurpose, ListenerServer, ListenerTls};
 use crate::decide::rewrite::Rewrite;
 use crate::decide::rule::{Block, ClusterChoice, Rule};
 use crate::{Options, RouteId};
@@ -227,7 +227,7 @@ fn listener(source: &Source<'_, Ingress>, tls: Option<(usize, &IngressTls)>) -> 
         protocol,
         gateways: vec![gateway.qualified_name()],
         https_redirect: false,
-        inbound: None,
+        purpose: ListenerPurpose::Gateway,
         servers: vec![ListenerServer {
             sni_hosts: Vec::new(),
             at,

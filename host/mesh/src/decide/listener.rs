@@ -1,8 +1,8 @@
-//! The ports that Gateways and Ingresses declare, and the ports for other hosts of the
-//! mesh.
+//! The ports that Gateways, Ingresses and Services declare, and the ports for other hosts of
+//! the mesh.
 
-use galleria_manifest::Position;
 use galleria_manifest::model::{Protocol, ServerTls};
+use galleria_manifest::{Diagnostic, Position, Severity, codes};
 
 use crate::ObjectRef;
 use crate::inbound::WorkloadIdentity;
@@ -14,13 +14,33 @@ pub struct Listener {
     pub port: u16,
     pub protocol: Protocol,
     /// `namespace/name` of every Gateway and Ingress with a server on this port; of the
-    /// workload if the port is inbound.
+    /// workload or the Service of another port.
     pub gateways: Vec<String>,
     /// Every server of the port redirects to HTTPS.
     pub https_redirect: bool,
-    /// The workload that other hosts of the mesh call here; see [`crate::InboundPort`].
-    pub inbound: Option<WorkloadIdentity>,
+    pub purpose: ListenerPurpose,
     pub servers: Vec<ListenerServer>,
+}
+
+/// Whom a listener is for.
+#[derive(Debug, Clone)]
+pub enum ListenerPurpose {
+    /// Clients of Gateways and Ingresses.
+    Gateway,
+    /// Other hosts of the mesh, which call this workload; see [`crate::InboundPort`].
+    Workload(WorkloadIdentity),
+    /// Clients outside the mesh that call a Service without a gateway.
+    Service(ExposedPort),
+}
+
+/// A port of a Service of type NodePort or LoadBalancer.
+#[derive(Debug, Clone)]
+pub struct ExposedPort {
+    pub service: ObjectRef,
+    /// The position of the port in the manifest.
+    pub at: Position,
+    /// Of the port in `spec.ports`.
+    pub index: usize,
 }
 
 /// One server of a Gateway, or an Ingress.
@@ -49,6 +69,21 @@ pub struct ListenerTls {
     pub path: String,
     /// Why the server must not be opened although its settings are complete.
     pub unenforced: Option<&'static str>,
+}
+
+impl ExposedPort {
+    /// A warning that this port is not open as `number`.
+    pub fn warning(&self, number: u16, reason: &str) -> Diagnostic {
+        Diagnostic {
+            at: self.at.clone(),
+            severity: Severity::Warning,
+            object: Some(format!("Service/{}", self.service.name)),
+            path: format!("spec.ports[{}]", self.index),
+            message: format!("port {number} is not open to clients outside the mesh: {reason}"),
+            code: codes::EXPOSED_PORT,
+            unenforced: None,
+        }
+    }
 }
 
 impl Listener {

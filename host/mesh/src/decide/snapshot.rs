@@ -24,6 +24,8 @@ use crate::{
 #[derive(Debug)]
 pub struct Snapshot {
     pub(crate) listeners: Vec<Listener>,
+    /// The listeners of Services.
+    pub(crate) service_ports: HashSet<u16>,
     /// By declared port.
     pub(crate) edge: HashMap<u16, HostTable<Arc<VirtualHost>>>,
     /// By declared port, for connections that are not decrypted.
@@ -103,6 +105,11 @@ impl Snapshot {
     /// One listener per port.
     pub fn listeners(&self) -> &[Listener] {
         &self.listeners
+    }
+
+    /// Whether a listener is that of a Service, and not that of a Gateway or an Ingress.
+    pub fn is_service_port(&self, port: u16) -> bool {
+        self.service_ports.contains(&port)
     }
 
     /// Services with their ports, clusters and endpoints, for status pages.

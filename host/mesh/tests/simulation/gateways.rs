@@ -404,3 +404,38 @@ fn certificates_of_ingresses_belong_to_their_hosts_on_443() {
     assert_eq!(tls.settings.secret_name(), Some("t"));
     assert_eq!(tls.namespace, "shop");
 }
+
+fn exposed(name: &str, kind: &str, port: &str) -> String {
+    format!(
+        "apiVersion: v1\nkind: Service\nmetadata: {{name: {name}, namespace: shop}}\n\
+         spec: {{type: {kind}, selector: {{app: a}}, ports: [{{name: http, targetPort: 8080, {port}}}]}}\n---\n"
+    )
+}
+
+#[test]
+fn ports_of_services_are_those_that_nothing_else_has() {
+    let yaml = gateway("shop", "gw")
+        + &exposed("first", "NodePort", "port: 81, nodePort: 30081")
+        + &exposed("second", "LoadBalancer", "port: 80, nodePort: 30081")
+        + &exposed("third", "LoadBalancer", "port: 9090")
+        + &exposed("inside", "ClusterIP", "port: 9091")
+        // No rule of the mesh is for clients that are not in it.
+        + &virtual_service(
+            "shop",
+            "vs",
+            "  hosts: [first, third]\n  http: [{directResponse: {status: 418}}]",
+        );
+    let mut world = world(&yaml);
+    let service_port = |port| world.snapshot.is_service_port(port);
+    assert!(service_port(30_081) && service_port(9090) && !service_port(80));
+    let listeners = world.snapshot.listeners();
+    let ports: Vec<u16> = listeners.iter().map(|it| it.port).collect();
+    assert_eq!(ports, [80, 30_081, 9090]);
+    for (port, owner) in [(80, "shop/gw"), (30_081, "shop/first")] {
+        let told = format!("port {port} is not open to clients outside the mesh: {owner} has it");
+        let mut diagnostics = world.diagnostics.iter();
+        assert!(diagnostics.any(|it| it.contains(&told)), "{told}");
+    }
+    assert_eq!(service(&mut world, "http://any.example:30081/"), "first");
+    assert_eq!(service(&mut world, "http://any.example:9090/"), "third");
+}

@@ -53,6 +53,7 @@ impl Control {
             .follow(&self.in_force, tallies, Instant::now());
         self.report_quotas();
         self.report_claims();
+        self.report_load_balancers();
         let store = &self.reporting.store;
         self.controllers.workloads.apply(&plan, |key| {
             let stored = store.get(key);

@@ -6,12 +6,13 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use galleria_manifest::Diagnostic;
-use galleria_manifest::model::{Object, ObjectKey, Quantities, Resource};
+use galleria_manifest::model::{Exposure, Object, ObjectKey, Quantities, Resource};
 
 use super::stage::StagedChange;
 use super::{Control, RejectedChange};
 use crate::app::desired::{ApiOverride, DesiredState};
 use crate::app::{claims, cluster, conditions};
+use crate::listen::BoundListener;
 use crate::status::WrittenReport;
 use crate::store::{EventType, InvolvedObject, owner_of};
 
@@ -116,6 +117,35 @@ impl Control {
     /// Writes to the store which claims and volumes are bound to each other.
     pub(super) fn report_claims(&self) {
         for (key, status) in claims::statuses(&self.in_force) {
+            self.reporting.store.set_status(&key, status);
+        }
+    }
+
+    /// Writes to the store by which address clients reach a Service of type LoadBalancer:
+    /// none if all its ports are taken.
+    pub(super) fn report_load_balancers(&self) {
+        let open = self.data_plane.listeners.addresses();
+        for object in &self.in_force {
+            let Resource::Service(service) = &object.resource else {
+                continue;
+            };
+            if service.exposure != Exposure::LoadBalancer {
+                continue;
+            }
+            let key = object.key();
+            let name = format!("{}/{}", key.namespace, key.name);
+            let is_own = |it: &&BoundListener| {
+                let mut ports = service.ports.iter();
+                it.service && it.gateway == name && ports.any(|port| port.port == it.port)
+            };
+            let ingress = open.iter().find(is_own).map(
+                |it| serde_json::json!([{"ip": it.address.ip().to_string(), "ipMode": "VIP"}]),
+            );
+            let balancer = ingress.map_or_else(
+                || serde_json::json!({}),
+                |ingress| serde_json::json!({"ingress": ingress}),
+            );
+            let status = serde_json::json!({"loadBalancer": balancer});
             self.reporting.store.set_status(&key, status);
         }
     }

@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use galleria_manifest::model::Object;
 use galleria_manifest::{Diagnostic, Severity};
-use galleria_mesh as mesh;
 use tracing::{Instrument, Span};
 
 use super::{Control, Planning, trace};
@@ -109,8 +108,8 @@ impl Control {
         let plan = self.planning.plan(here);
         let plan = trace::step(control_span!(spans::PLAN), plan).await?;
         let span = control_span!(spans::COMPILE);
-        let (trial, tls) = trace::step(span, self.compile(&in_force)).await?;
-        let warnings = trial.diagnostics.into_iter().chain(tls.diagnostics());
+        let (warnings, tls) = trace::step(span, self.compile(&in_force)).await?;
+        let warnings = warnings.into_iter().chain(tls.diagnostics());
         Ok(StagedChange {
             in_force,
             waiting: admissible.waiting,
@@ -131,11 +130,11 @@ impl Control {
     }
 
     /// Compiles the snapshot of `objects` and the present pods, reads the certificates of its
-    /// listeners, and binds them.
+    /// listeners, and binds them. Returns the warnings of the compilation and of binding.
     async fn compile(
         &mut self,
         objects: &[Arc<Object>],
-    ) -> Result<(mesh::CompiledMesh, GatewayTls), RejectedChange> {
+    ) -> Result<(Vec<Diagnostic>, GatewayTls), RejectedChange> {
         let pods = self.controllers.workloads.pods();
         let trial = self.data_plane.compile(objects, &pods);
         let is_error = |it: &&Diagnostic| it.severity == Severity::Error;
@@ -145,8 +144,9 @@ impl Control {
         }
         let tls = self.data_plane.load_tls(&trial.snapshot, objects);
         let listeners = &mut self.data_plane.listeners;
-        listeners.bind(&trial.snapshot, &tls).await?;
-        Ok((trial, tls))
+        let mut warnings = trial.diagnostics;
+        warnings.extend(listeners.bind(&trial.snapshot, &tls).await?);
+        Ok((warnings, tls))
     }
 
     /// The part of `desired` that can be in force, scaled by the autoscalers.

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::{AGE, Column, NAME, column, joined, wide};
+use super::{AGE, Cell, Column, NAME, column, joined, wide};
 
 pub(super) const SERVICE: &[Column] = &[
     NAME,
@@ -11,7 +11,7 @@ pub(super) const SERVICE: &[Column] = &[
         given => given.into(),
     }),
     column("Cluster-IP", |it| it.text_or_none("/spec/clusterIP")),
-    column("External-IP", |it| it.text_or_none("/spec/externalName")),
+    column("External-IP", external_ip),
     column("Port(s)", |it| {
         joined(it.list("/spec/ports").map(service_port))
     }),
@@ -140,6 +140,16 @@ fn as_json(list: &Value) -> Value {
     match list {
         Value::Null => "".into(),
         list => list.to_string().into(),
+    }
+}
+
+fn external_ip(it: Cell<'_>) -> Value {
+    let addresses = it.list("/status/loadBalancer/ingress");
+    let addresses: Vec<_> = addresses.map(|it| bare(&it["ip"]).to_owned()).collect();
+    match it.text("/spec/type") {
+        "LoadBalancer" if addresses.is_empty() => "<pending>".into(),
+        "LoadBalancer" => addresses.join(",").into(),
+        _ => it.text_or_none("/spec/externalName"),
     }
 }
 
