@@ -17,6 +17,10 @@ use crate::decide::host::HostTable;
 use crate::decide::listener::{ExposedPort, Listener, ListenerPurpose};
 use crate::decide::virtual_host::VirtualHost;
 
+/// How many ports a host opens for Services: each needs a file descriptor, which connections of
+/// all tenants need too.
+const PORTS_MAX: usize = 256;
+
 /// What to add to the listeners and hosts of the edge.
 #[derive(Default)]
 pub(crate) struct ServicePorts {
@@ -58,6 +62,12 @@ pub(crate) fn compile(
             for number in numbers {
                 if let Some(owner) = owners.get(&number) {
                     let reason = format!("{owner} has it; choose another one");
+                    diagnostics.push(exposed.warning(number, &reason));
+                    continue;
+                }
+                if found.listeners.len() == PORTS_MAX {
+                    let reason =
+                        format!("{PORTS_MAX} ports of Services are open, which is the limit");
                     diagnostics.push(exposed.warning(number, &reason));
                     continue;
                 }

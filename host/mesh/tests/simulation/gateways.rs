@@ -439,3 +439,22 @@ fn ports_of_services_are_those_that_nothing_else_has() {
     assert_eq!(service(&mut world, "http://any.example:30081/"), "first");
     assert_eq!(service(&mut world, "http://any.example:9090/"), "third");
 }
+
+#[test]
+fn a_host_opens_256_ports_of_services() {
+    let ports = 30_000..=30_256;
+    let ports = ports.map(|port| format!("{{name: p{port}, port: {port}, nodePort: {port}}}"));
+    let ports = ports.collect::<Vec<_>>().join(", ");
+    let yaml = format!(
+        "apiVersion: v1\nkind: Service\nmetadata: {{name: large, namespace: shop}}\n\
+         spec: {{type: NodePort, selector: {{app: a}}, ports: [{ports}]}}\n---\n"
+    );
+    let world = world(&yaml);
+    assert_eq!(world.snapshot.listeners().len(), 256);
+    let refused = world.diagnostics.iter();
+    let refused: Vec<_> = refused.filter(|it| it.contains("GAL0606")).collect();
+    let [refused] = &refused[..] else {
+        panic!("{refused:?}")
+    };
+    assert!(refused.contains("port 30256 is not open"), "{refused}");
+}
