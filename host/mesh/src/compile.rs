@@ -256,6 +256,7 @@ fn passthrough(clusters: &Clusters<'_>) -> Arc<VirtualHost> {
         ports: None,
         is_declared: true,
         others: Vec::new(),
+        next: None,
         one_label: false,
     })
 }

@@ -86,7 +86,13 @@ impl Case {
     pub(super) fn has_port(&self, request: &Request) -> bool {
         let host = request.host.split(':').next().unwrap_or_default();
         let host = host.to_ascii_lowercase();
-        let is_named = |it: &&Value| it["spec"]["hosts"][0] == *host;
+        let is_named = |it: &&Value| {
+            let declared = it["spec"]["hosts"][0].as_str().unwrap_or_default();
+            match declared.strip_prefix('*') {
+                Some(rest) => host.ends_with(rest),
+                None => host == declared,
+            }
+        };
         let entries = self.istio.iter().filter(|it| it["kind"] == "ServiceEntry");
         let named = self
             .service(&host)

@@ -250,6 +250,7 @@ impl<'a> EdgeCompiler<'a, '_> {
                     ports: None,
                     is_declared: true,
                     others: Vec::new(),
+                    next: None,
                     one_label: parts.ingress && parts.bound.is_empty(),
                     domain: host,
                 })

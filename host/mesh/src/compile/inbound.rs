@@ -65,6 +65,7 @@ pub(crate) fn one_route(cluster: Arc<Cluster>) -> HostTable<Arc<VirtualHost>> {
             ports: None,
             is_declared: true,
             others: Vec::new(),
+            next: None,
             one_label: false,
         })
     });

@@ -102,7 +102,12 @@ impl<'a> MeshCompiler<'a, '_> {
             Some(number) => self.registry.ports(number, view),
             None => {
                 let seen = |service: &RegistryService| service.export_to.reaches(view);
-                Some(self.undeclared_ports(host, *chosen.first()?, seen)?)
+                let owner = |host: &str| {
+                    let all = self.chosen(host, by_host, view, true, |_| true);
+                    all.first().copied()
+                };
+                let ports = self.undeclared_ports(host, &chosen, seen, owner);
+                return self.undeclared_host(host, ports, view);
             }
         };
         self.host_of(host, &chosen, service, ports, view)
@@ -166,42 +171,75 @@ impl<'a> MeshCompiler<'a, '_> {
             ports,
             is_declared: service.is_some(),
             others: tables.collect(),
+            next: None,
             one_label: false,
         }))
     }
 
-    /// The ports on which the rules of a VirtualService apply to a host that no service
+    /// A host that no service declares: each of its VirtualServices has ports of its own.
+    fn undeclared_host(
+        &mut self,
+        host: &str,
+        ports: Vec<(usize, Vec<u16>)>,
+        view: View<'a>,
+    ) -> Option<Arc<VirtualHost>> {
+        let mut next = None;
+        for (number, ports) in ports.into_iter().rev() {
+            let mut first = self.host_of(host, &[number], None, Some(ports), view)?;
+            if let Some(first) = Arc::get_mut(&mut first) {
+                first.next = next;
+            }
+            next = Some(first);
+        }
+        next
+    }
+
+    /// The ports on which the rules of each VirtualService apply to a host that no service
     /// declares: those of the services that it also names, and 80 if any service has that port.
-    /// A wildcard that matches a service reaches no other names. `None` if there are none.
+    /// A wildcard names the services of which its VirtualService is the `owner`: the first of
+    /// those with the most specific host. A wildcard that matches a service reaches no other
+    /// names.
     fn undeclared_ports(
         &self,
         host: &str,
-        virtual_service: usize,
+        virtual_services: &[usize],
         seen: impl Fn(&RegistryService) -> bool,
-    ) -> Option<Vec<u16>> {
-        let bound = self.bound.get(virtual_service)?;
-        if !bound.hosts.iter().any(|it| it == host) {
-            // A wildcard is a host of its own.
-            return None;
-        }
-        let is_named = |service: &RegistryService| {
-            let mut hosts = bound.hosts.iter();
-            hosts.any(|pattern| covers(pattern, &service.host))
-        };
-        let mut ports = BTreeSet::new();
-        for service in &self.registry.services {
-            let is_named = seen(service) && is_named(service);
-            let numbers = service.ports.iter().map(|port| port.number);
-            ports.extend(numbers.filter(|port| *port == 80 || is_named));
-        }
-        if host.starts_with('*') {
-            for service in self.registry.services.iter().filter(|it| seen(it)) {
-                if covers(host, &service.host) {
-                    ports.retain(|number| service.ports.iter().all(|port| port.number != *number));
+        owner: impl Fn(&str) -> Option<usize>,
+    ) -> Vec<(usize, Vec<u16>)> {
+        let mut found = Vec::new();
+        for number in virtual_services {
+            let Some(bound) = self.bound.get(*number) else {
+                continue;
+            };
+            if !bound.hosts.iter().any(|it| it == host) {
+                // A wildcard is a host of its own.
+                continue;
+            }
+            let is_named = |service: &RegistryService| {
+                let covers = |pattern: &&String| covers(pattern, &service.host);
+                let mut patterns = bound.hosts.iter().filter(covers).peekable();
+                patterns.peek().is_some()
+                    && (patterns.any(|it| *it == service.host)
+                        || owner(&service.host) == Some(*number))
+            };
+            let mut ports = BTreeSet::new();
+            for service in &self.registry.services {
+                let is_named = seen(service) && is_named(service);
+                let numbers = service.ports.iter().map(|port| port.number);
+                ports.extend(numbers.filter(|port| *port == 80 || is_named));
+            }
+            if host.starts_with('*') {
+                let services = self.registry.services.iter();
+                let covered = services.filter(|it| seen(it) && covers(host, &it.host));
+                for port in covered.flat_map(|it| &it.ports) {
+                    ports.remove(&port.number);
                 }
             }
+            if !ports.is_empty() {
+                found.push((*number, ports.into_iter().collect()));
+            }
         }
-        (!ports.is_empty()).then(|| ports.into_iter().collect())
+        found
     }
 
     /// The host as the workloads of a Sidecar's scope see it.
@@ -214,13 +252,21 @@ impl<'a> MeshCompiler<'a, '_> {
         let view = View::Namespace(scope.namespace);
         let seen = |service: &RegistryService| scope.sees(&service.namespace, &service.host);
         let service = self.registry.find_where(host, view, seen);
-        let chosen = self.chosen(host, by_host, view, service.is_some(), |it| {
+        let sees_rules = |it: &BoundVirtualService<'_>| {
             let namespace = &it.object.namespace;
             let mut hosts = it.hosts.iter();
             hosts.any(|host| scope.sees_rules(namespace, host))
-        });
+        };
+        let chosen = self.chosen(host, by_host, view, service.is_some(), sees_rules);
         let ports = match service {
-            None => Some(self.undeclared_ports(host, *chosen.first()?, seen)?),
+            None => {
+                let owner = |host: &str| {
+                    let all = self.chosen(host, by_host, view, true, sees_rules);
+                    all.first().copied()
+                };
+                let ports = self.undeclared_ports(host, &chosen, seen, owner);
+                return self.undeclared_host(host, ports, view);
+            }
             Some(number) => {
                 let service = self.registry.services.get(number)?;
                 let ports = self.registry.ports(number, view);
@@ -270,9 +316,14 @@ impl<'a> MeshCompiler<'a, '_> {
     fn special(&self, host: &'a str, by_host: &HostTable<Vec<usize>>) -> BTreeSet<&'a str> {
         let mut special = BTreeSet::new();
         self.add_special_of_service(host, &mut special);
+        let is_declared = self.registry.all_of(host).next().is_some();
         by_host.find(host, |numbers, _| {
             for bound in numbers.iter().filter_map(|number| self.bound.get(*number)) {
                 special.extend(bound.export_to.special().iter().map(String::as_str));
+                if !is_declared {
+                    // Which services it also names decides its ports.
+                    special.extend(self.special_of_named(bound));
+                }
                 for route in &bound.routes {
                     for name in destination_hosts(&route.route) {
                         let namespace = &route.object.namespace;
@@ -284,6 +335,17 @@ impl<'a> MeshCompiler<'a, '_> {
             None::<()>
         });
         special
+    }
+
+    /// The namespaces that see other services than most among those that a VirtualService names.
+    fn special_of_named(&self, bound: &BoundVirtualService<'_>) -> impl Iterator<Item = &'a str> {
+        let services = self.registry.services.iter();
+        let named = services.filter(|service| {
+            let mut hosts = bound.hosts.iter();
+            !service.export_to.special().is_empty() && hosts.any(|it| covers(it, &service.host))
+        });
+        let special: Vec<_> = named.flat_map(|it| it.export_to.special()).collect();
+        special.into_iter().map(String::as_str)
     }
 
     fn add_special_of_service(&self, host: &str, special: &mut BTreeSet<&'a str>) {

@@ -334,7 +334,8 @@ impl MeshHosts {
             let is_named = |it: &VirtualHost| {
                 it.is_declared || it.domain.starts_with('*') || it.domain == host
             };
-            seen.filter(|it| is_named(it) && exists(it))
+            let named = seen.filter(|it| is_named(it));
+            std::iter::successors(named, |it| it.next.as_ref()).find(|it| exists(it))
         };
         // `service`, or `pod.service` for a headless service.
         let is_short = host.bytes().filter(|byte| *byte == b'.').count() <= 1;

@@ -22,6 +22,9 @@ pub(crate) struct VirtualHost {
     /// port and the caller, as if it did not exist: in order, those of further
     /// VirtualServices for the host, and the routes of the service.
     pub(crate) others: Vec<Arc<RouteTable>>,
+    /// The same host by another VirtualService, which counts where this one has not the port
+    /// or no rule. Only a host that no service declares has it.
+    pub(crate) next: Option<Arc<VirtualHost>>,
     /// Only Ingresses declare the host: a star matches one label.
     pub(crate) one_label: bool,
 }

@@ -498,3 +498,59 @@ data: {mesh: 'defaultConfig: {gatewayTopology: {numTrustedProxies: 2}}'}
         assert_eq!(topology(80), other, "another Gateway's port: {yaml}");
     }
 }
+
+#[test]
+fn a_host_that_no_service_declares_has_the_ports_of_each_virtual_service() {
+    let reply = |status: u16| format!("[{{directResponse: {{status: {status}}}}}]");
+    let of = |name: &str, hosts: &str, status| rule(name, hosts, "[mesh]", &reply(status));
+    let other_port = "apiVersion: v1\nkind: Service\nmetadata: {name: d, namespace: shop}\n\
+                      spec: {selector: {app: d}, ports: [{name: http, port: 8080}]}\n---\n";
+    let private = istio(
+        "ServiceEntry",
+        "bank",
+        "private",
+        "  hosts: [api.other.example]\n  exportTo: ['.']\n  resolution: DNS\n  \
+         ports: [{number: 80, name: http, protocol: HTTP}]",
+    );
+    let wildcard = of("all", "['*.svc.cluster.local', x.example]", 401);
+    for (rules, url, caller, expected) in [
+        // Each VirtualService is for the ports of the services that it names itself.
+        (
+            of("one", "[a, x.example]", 401) + &of("two", "[d, x.example]", 402),
+            "http://x.example:8080/",
+            CLIENT,
+            "402 -",
+        ),
+        (
+            of("one", "[a, x.example]", 401) + &of("two", "[d, x.example]", 402),
+            "http://x.example/",
+            CLIENT,
+            "401 -",
+        ),
+        // A wildcard only names a service that no other VirtualService names better.
+        (wildcard.clone(), "http://x.example:8080/", CLIENT, "401 -"),
+        (
+            wildcard + &of("own", "[d]", 402),
+            "http://x.example:8080/",
+            CLIENT,
+            "PassthroughCluster",
+        ),
+        // Which services a wildcard matches depends on the caller.
+        (
+            of("all", "['*.other.example']", 401),
+            "http://x.other.example/",
+            CLIENT,
+            "401 -",
+        ),
+        (
+            of("all", "['*.other.example']", 401),
+            "http://x.other.example/",
+            OTHER,
+            "PassthroughCluster",
+        ),
+    ] {
+        let mut world = world(&format!("{other_port}{private}{rules}"));
+        let answered = answer(&mut world, url, caller);
+        assert_eq!(answered, expected, "{url} {rules}");
+    }
+}
