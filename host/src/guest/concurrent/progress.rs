@@ -262,14 +262,15 @@ impl Progress {
         }
     }
 
-    /// Sends the answers that requests wait for.
+    /// Sends the answers that requests wait for. The others stay: their requests run the
+    /// instance right now, and take them next.
     pub(super) fn send_answers(&self) {
-        let answers = {
+        let answers: Vec<_> = {
             let mut state = self.state.lock();
-            if state.answers.is_empty() {
-                return;
-            }
-            std::mem::take(&mut state.answers)
+            let awaited = state
+                .answers
+                .extract_if(.., |(_, reply, _)| reply.is_some());
+            awaited.collect()
         };
         for (_, reply, answer) in answers {
             if let Some(reply) = reply {
@@ -454,6 +455,19 @@ mod tests {
         let now = Instant::now();
         assert_eq!(progress.look(now + IDLE_MAX / 2), Verdict::Keep);
         assert_eq!(progress.look(now + IDLE_MAX), Verdict::Retire);
+    }
+
+    #[test]
+    fn answers_that_nobody_waits_for_yet_are_kept() {
+        let progress = progress(2, 100);
+        let [first, second] = [(); 2].map(|()| begin(&progress));
+        let (reply, mut answer) = oneshot::channel();
+        progress.reply(first, reply);
+        finish(&progress, first);
+        finish(&progress, second);
+        progress.send_answers();
+        assert!(answer.try_recv().is_ok_and(|answer| answer.is_ok()));
+        assert!(progress.answer(second).is_some_and(|answer| answer.is_ok()));
     }
 
     #[test]
