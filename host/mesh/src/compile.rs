@@ -59,7 +59,7 @@ use crate::decide::rewrite::Rewrite;
 use crate::decide::rule::ClusterChoice;
 use crate::decide::sidecar::SidecarIndex;
 use crate::decide::snapshot::{CallerIdentity, Callers, MeshHosts};
-use crate::decide::virtual_host::{RouteTable, VirtualHost};
+use crate::decide::virtual_host::VirtualHost;
 use crate::{Listener, Options, Pod, Snapshot, State};
 
 /// A snapshot, and the problems that compilation found.
@@ -249,14 +249,5 @@ fn passthrough(clusters: &Clusters<'_>) -> Arc<VirtualHost> {
     let cluster = ClusterChoice::One(clusters.passthrough());
     let mut rule = plain_rule(Vec::new(), "as requested", cluster, Rewrite::default());
     rule.name = "allow_any".into();
-    Arc::new(VirtualHost {
-        domain: "*".into(),
-        table: Arc::new(RouteTable::new(vec![Arc::new(rule)])),
-        https_redirect: false,
-        ports: None,
-        is_declared: true,
-        others: Vec::new(),
-        next: None,
-        one_label: false,
-    })
+    Arc::new(VirtualHost::with_rule(rule))
 }

@@ -299,8 +299,8 @@ impl<'a> Clusters<'a> {
         Arc::new(self.without_policy(name, identity, inbound.port, endpoints))
     }
 
-    /// The cluster of the pods of this process behind a Service's port, for clients that no
-    /// gateway and no workload stands for. `None` if there is no such port.
+    /// The cluster of the pods of this process behind a Service's port, for clients that
+    /// call it without a gateway. `None` if there is no such port.
     pub(crate) fn of_clients(&self, service: &ObjectRef, port: u16) -> Option<Arc<Cluster>> {
         let mut services = self.registry.services.iter();
         let service = services.find(|it| it.object == *service)?;

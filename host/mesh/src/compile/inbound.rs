@@ -14,7 +14,7 @@ use crate::decide::host::HostTable;
 use crate::decide::listener::{Listener, ListenerPurpose};
 use crate::decide::rewrite::Rewrite;
 use crate::decide::rule::ClusterChoice;
-use crate::decide::virtual_host::{RouteTable, VirtualHost};
+use crate::decide::virtual_host::VirtualHost;
 use crate::inbound::WorkloadIdentity;
 use crate::{Cluster, InboundPort, Pod};
 
@@ -57,17 +57,8 @@ pub(crate) fn one_route(cluster: Arc<Cluster>) -> HostTable<Arc<VirtualHost>> {
     let chosen = ClusterChoice::One(cluster);
     let rule = plain_rule(Vec::new(), "*", chosen, Rewrite::default());
     let mut table = HostTable::default();
-    table.entry("*").or_insert_with(|| {
-        Arc::new(VirtualHost {
-            domain: "*".into(),
-            table: Arc::new(RouteTable::new(vec![Arc::new(rule)])),
-            https_redirect: false,
-            ports: None,
-            is_declared: true,
-            others: Vec::new(),
-            next: None,
-            one_label: false,
-        })
-    });
+    table
+        .entry("*")
+        .or_insert_with(|| Arc::new(VirtualHost::with_rule(rule)));
     table
 }

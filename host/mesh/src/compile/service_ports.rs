@@ -46,20 +46,13 @@ pub(crate) fn compile(
     for source in services {
         let reference = source.reference("Service");
         for (index, port) in source.spec.ports.iter().enumerate() {
-            let numbers = numbers(source.spec, port);
-            if numbers.is_empty() {
-                continue;
-            }
-            let Some(cluster) = clusters.of_clients(&reference, port.port) else {
-                continue;
-            };
-            found.clusters.push(cluster.name.clone());
             let exposed = ExposedPort {
                 service: reference.clone(),
                 at: port.at.clone(),
                 index,
             };
-            for number in numbers {
+            let mut cluster = None;
+            for number in numbers(source.spec, port) {
                 if let Some(owner) = owners.get(&number) {
                     let reason = format!("{owner} has it; choose another one");
                     diagnostics.push(exposed.warning(number, &reason));
@@ -71,8 +64,15 @@ pub(crate) fn compile(
                     diagnostics.push(exposed.warning(number, &reason));
                     continue;
                 }
+                let Some(cluster) = cluster
+                    .get_or_insert_with(|| clusters.of_clients(&reference, port.port))
+                    .clone()
+                else {
+                    continue;
+                };
                 owners.insert(number, reference.qualified_name());
-                found.hosts.insert(number, one_route(Arc::clone(&cluster)));
+                found.clusters.push(cluster.name.clone());
+                found.hosts.insert(number, one_route(cluster));
                 found.listeners.push(Listener {
                     port: number,
                     protocol: Protocol::Http,

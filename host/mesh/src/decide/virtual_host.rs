@@ -22,8 +22,8 @@ pub(crate) struct VirtualHost {
     /// port and the caller, as if it did not exist: in order, those of further
     /// VirtualServices for the host, and the routes of the service.
     pub(crate) others: Vec<Arc<RouteTable>>,
-    /// The same host by another VirtualService, which counts where this one has not the port
-    /// or no rule. Only a host that no service declares has it.
+    /// The same host by another VirtualService, which counts where this one does not have the
+    /// port, or has no rule for it. Only a host that no service declares has a next one.
     pub(crate) next: Option<Arc<VirtualHost>>,
     /// Only Ingresses declare the host: a star matches one label.
     pub(crate) one_label: bool,
@@ -48,6 +48,20 @@ pub(crate) struct RouteMatch<'a> {
 }
 
 impl VirtualHost {
+    /// Every host, with one rule.
+    pub(crate) fn with_rule(rule: Rule) -> Self {
+        Self {
+            domain: "*".into(),
+            table: Arc::new(RouteTable::new(vec![Arc::new(rule)])),
+            https_redirect: false,
+            ports: None,
+            is_declared: true,
+            others: Vec::new(),
+            next: None,
+            one_label: false,
+        }
+    }
+
     /// Whether a rule is for the port and the caller, whatever else it asks for.
     pub(crate) fn applies(&self, context: &MatchContext<'_>) -> bool {
         self.table.applies(context) || self.others.iter().any(|table| table.applies(context))
